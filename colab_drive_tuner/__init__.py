@@ -1,0 +1,1 @@
+"""Hyperparameter searches that outlive Google Colab runtimes."""

@@ -1,0 +1,141 @@
+"""Every error that this package raises, each also the builtin error that it resembles.
+
+ColabDriveTunerError
+├── UsageError (ValueError)              an argument, named in the message, cannot be used
+│   ├── SearchNameError                  the name cannot be a search's
+│   ├── SeedChangedError                 `seed=` differs from the one the search was created with
+│   ├── SpaceChangedError                the space differs from the stored one; the message shows how
+│   ├── TemplateError                    a {{...}} template cannot be compiled; names the line
+│   └── ObjectiveError                   model or data function: wrong parameters, result without loss or status
+├── NotPlainDataError (TypeError)        a result holds something that is not plain data; names it
+├── MissingExtraError (ImportError)      an optional package is needed; names the extra
+├── CredentialsError (PermissionError)   nobody could be found to act as, or the one found was refused
+├── StoreError (OSError)                 what lasts (Drive, or a folder) did not do what was asked
+│   ├── NotFoundError (FileNotFoundError)      no such file, or no access to it
+│   ├── IdTakenError (FileExistsError)         something was created under this id before
+│   ├── UnavailableError (ConnectionError)     no answer in time; trying later may help
+│   ├── ChecksumError                          the bytes that arrived are not those that were stored
+│   └── RefusedError (PermissionError)         a definite no; trying again will not help
+│       └── QuotaError                         no room left, or a daily limit reached
+├── NotebookError (ValueError)           the running notebook cannot be used
+│   ├── NotebookNotFoundError (FileNotFoundError)   no notebook of that name
+│   └── AmbiguousNotebookError                      several of that name; lists them
+└── SearchError (RuntimeError)           a search cannot go on, or not now
+    ├── SearchNotFoundError (LookupError)      no search of that name in this store
+    ├── SearchBusyError                        another runtime holds it: who, since when
+    ├── SearchTakenOverError                   another runtime took it over: this one stopped writing
+    ├── SearchDamagedError                     a record is missing or altered; `repair` says what can be saved
+    └── AccountMismatchError (PermissionError) it belongs to another Drive account
+"""
+
+
+class ColabDriveTunerError(Exception):
+    """The root: catching it catches every error of this package."""
+
+
+class UsageError(ColabDriveTunerError, ValueError):
+    """An argument, named in the message, cannot be used; nothing has been written."""
+
+
+class SearchNameError(UsageError):
+    """The name cannot be a search's: empty, too long, or with a slash or control character."""
+
+
+class SeedChangedError(UsageError):
+    """`seed=` differs from the one that the search was created with."""
+
+
+class SpaceChangedError(UsageError):
+    """The search space differs from the stored one; the message shows the difference."""
+
+
+class TemplateError(UsageError):
+    """A `{{...}}` template cannot be compiled; the message names its line."""
+
+
+class ObjectiveError(UsageError):
+    """The model or data function has wrong parameters, or returned no valid loss or status."""
+
+
+class NotPlainDataError(ColabDriveTunerError, TypeError):
+    """A trial's result holds an object that is not plain data; the message says where."""
+
+
+class MissingExtraError(ColabDriveTunerError, ImportError):
+    """An optional package is needed; the message names the extra that brings it."""
+
+
+class CredentialsError(ColabDriveTunerError, PermissionError):
+    """Nobody could be found to act as, or Google refused the one that was found."""
+
+
+class StoreError(ColabDriveTunerError, OSError):
+    """What lasts (Drive, or a folder) did not do what was asked."""
+
+
+class NotFoundError(StoreError, FileNotFoundError):
+    """There is no such file, or this account may not see it."""
+
+
+class IdTakenError(StoreError, FileExistsError):
+    """Something was created under this id before."""
+
+
+class UnavailableError(StoreError, ConnectionError):
+    """The store gave no usable answer in time; trying again later may help."""
+
+
+class ChecksumError(StoreError):
+    """The bytes that arrived are not the bytes that were stored."""
+
+
+class RefusedError(StoreError, PermissionError):
+    """The store said no, and would say it again: the message says why and what to do."""
+
+
+class QuotaError(RefusedError):
+    """No room is left, or a daily limit is reached; the message says how much is used."""
+
+
+class NotebookError(ColabDriveTunerError, ValueError):
+    """The running notebook cannot be used: it is no notebook, or not readable."""
+
+
+class NotebookNotFoundError(NotebookError, FileNotFoundError):
+    """There is no notebook of that name."""
+
+
+class AmbiguousNotebookError(NotebookError):
+    """Several notebooks bear the name; the message lists them and how to choose."""
+
+
+class SearchError(ColabDriveTunerError, RuntimeError):
+    """A search cannot go on, or not now."""
+
+
+class SearchNotFoundError(SearchError, LookupError):
+    """The store holds no search of that name."""
+
+
+class SearchBusyError(SearchError):
+    """Another runtime holds the search; the message says who and since when."""
+
+
+class SearchTakenOverError(SearchError):
+    """Another runtime took the search over; what this one had not recorded is kept in a local file."""
+
+
+class SearchDamagedError(SearchError):
+    """A record of the search is missing, altered or unreadable; the message says which."""
+
+
+class AccountMismatchError(SearchError, PermissionError):
+    """The search was written by another Drive account, whose reserved ids only it can use."""
+
+
+class UnfinishedSearchWarning(UserWarning):
+    """A result was read while trials are left to run."""
+
+
+class SearchChangedWarning(UserWarning):
+    """The model's source or the shape of the data differs from when the search was created."""

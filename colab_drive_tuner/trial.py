@@ -1,0 +1,61 @@
+"""The trial that is running, for code that runs inside it: which it is, its seed, its deadline.
+
+The loop in `search/` fills this in; `training/` reads it. Neither imports the other.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+class Artifacts(Protocol):
+    """Where the files of one trial are kept while it runs (model backups)."""
+
+    def put(self, name: str, path: Path) -> None:
+        """Keep the file at `path` under `name`, replacing what was kept under it; may take long."""
+
+    def get(self, name: str, path: Path) -> bool:
+        """Write what is kept under `name` to `path`; False if there is nothing."""
+
+    def names(self) -> list[str]:
+        """The names under which something is kept."""
+
+    def drop(self, name: str) -> None:
+        """Forget what is kept under `name`; nothing happens if there is nothing."""
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """What a training function may know about the trial in which it runs."""
+
+    search: str
+    tid: int
+    seed: int
+    """The search's training seed, 0 <= seed < 2**32: the same in every trial, run and attempt."""
+    attempt: int = 1
+    """1 for the first runtime that works on this trial, 2 for the next, ..."""
+    deadline: float | None = None
+    """`time.monotonic()` by which the trial must have stopped; None: no limit."""
+    artifacts: Artifacts | None = None
+    """Where backups of this trial go; None: nowhere."""
+
+
+_running: ContextVar[RunningTrial | None] = ContextVar("running_trial", default=None)
+
+
+def running_trial() -> RunningTrial | None:
+    """The trial that this code runs in, or None outside of a search."""
+    return _running.get()
+
+
+@contextmanager
+def run_as(trial: RunningTrial) -> Iterator[RunningTrial]:
+    """Within the block, `running_trial()` returns `trial`."""
+    token = _running.set(trial)
+    try:
+        yield trial
+    finally:
+        _running.reset(token)
