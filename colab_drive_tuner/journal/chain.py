@@ -1,0 +1,176 @@
+"""Reading a chain to its end, and creating its next record: the rules READ and CREATE.
+
+Nothing here believes a listing. What a chain holds is decided by `read` under known ids; who wrote
+the next record is decided by `create`, which succeeds once, and by the sha256 of what lies there.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError, StoreError
+from colab_drive_tuner.journal.record import Claimant, Frozen, Record, decode_record
+from colab_drive_tuner.store.protocol import Store
+
+PARALLEL_READS = 32
+FIRST_READS = 4
+LOOK_BEYOND = 4
+"""Of the ids behind the first missing one, how many must be missing too."""
+_SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)
+
+
+@dataclass(frozen=True)
+class LastClaim:
+    """The newest claim of a chain: who owns it, unless released since."""
+
+    id: str
+    owner: str
+    claimant: Claimant
+    careful: float
+    released: bool = False
+
+
+@dataclass(frozen=True)
+class Head:
+    """A chain's acknowledged prefix, as far as the next record needs it."""
+
+    pos: int
+    """The position of the next record: how many there are."""
+    sha: str
+    """sha256 of the last record; empty before record 0."""
+    ids: tuple[str, ...]
+    """Ids of the records to come, the next one first."""
+    last_id: str = ""
+    """The id of the last record; empty where only a snapshot of it was read."""
+    epoch: str = ""
+    """sha256 of the record with which the present history began: record 0, or the last reset."""
+    claim: LastClaim | None = None
+    moved_to: str = ""
+
+    def after(self, record: Record) -> "Head":
+        """The head once `record` is in the chain under `ids[0]`."""
+        claim = self.claim
+        if record.claimant is not None:
+            claim = LastClaim(self.ids[0], record.owner, record.claimant, record.careful)
+        elif record.kind == "release" and claim is not None:
+            claim = replace(claim, released=True)
+        begins = record.pos == 0 or record.kind == "reset"
+        return Head(
+            pos=self.pos + 1,
+            sha=record.sha,
+            ids=self.ids[1:] + record.more,
+            last_id=self.ids[0],
+            epoch=record.sha if begins else self.epoch,
+            claim=claim,
+            moved_to=record.target if record.kind == "moved" else "",
+        )
+
+
+def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: str) -> Head:
+    """READ: apply every record from `head` to the first missing one; return the new head.
+
+    Raises `SearchDamagedError` where a record is altered, does not follow the one before it, or is
+    missing although a later one exists: a gap is never bridged.
+    """
+    with ThreadPoolExecutor(PARALLEL_READS, "cdt-read") as readers:
+        width = FIRST_READS
+        while True:
+            batch = head.ids[:width]
+            contents = list(readers.map(lambda entry_id: _read(store, entry_id), batch))
+            if None in contents[-LOOK_BEYOND:]:
+                beyond = head.ids[width : width + LOOK_BEYOND]
+                contents += readers.map(lambda entry_id: _read(store, entry_id), beyond)
+            for index, entry_id in enumerate(batch):
+                content = contents[index]
+                if content is None and any(late is not None for late in contents[index:]):
+                    # A later record is there, so this one was before it: a lagging answer?
+                    content = _read(store, entry_id)
+                    if content is None:
+                        raise SearchDamagedError(
+                            f"Record {head.pos} of search {search!r} is missing although later "
+                            f"ones exist: it was deleted. `colab-drive-tuner doctor` says more."
+                        )
+                if content is None:
+                    return head
+                record = _follow(content, head, search)
+                apply(record)
+                head = head.after(record)
+            if not head.ids:
+                raise SearchDamagedError(
+                    f"Search {search!r} names no id for record {head.pos}: record "
+                    f"{head.pos - 1} was not written by this program."
+                )
+            width = PARALLEL_READS
+
+
+def _follow(content: bytes, head: Head, search: str) -> Record:
+    what = f"Record {head.pos} of search {search!r}"
+    record = decode_record(content, what)
+    if (record.pos, record.prev) != (head.pos, head.sha):
+        raise SearchDamagedError(f"{what} does not follow the record before it.")
+    return record
+
+
+def _read(store: Store, entry_id: str) -> bytes | None:
+    try:
+        return store.read(entry_id)
+    except NotFoundError:
+        return None
+
+
+def create(store: Store, frozen: Frozen, entry_id: str, parent: str) -> bool:
+    """CREATE: True if `frozen` is in the chain, False if a FOREIGN record holds its place.
+
+    Raises `UnavailableError` if that is not known: then the same `frozen` must be tried again.
+    """
+    name = f"record-{frozen.record.pos:06d}.cdt"
+    try:
+        store.create(entry_id, frozen.content, name=name, parent=parent)
+    except IdTakenError:
+        # Identity is the sha256 of the bytes, never a name: our own lost answer, or a rival?
+        return _settled(store, entry_id, frozen.record.pos) == frozen.content
+    return True
+
+
+def _settled(store: Store, entry_id: str, pos: int) -> bytes:
+    """What lies under an id that is taken; it may take a moment to be readable."""
+    for pause in _SETTLE_SECONDS:
+        content = _read(store, entry_id)
+        if content is not None:
+            return content
+        time.sleep(pause)
+    raise StoreError(
+        f"The id of record {pos} is taken, but what lies under it is unreadable: another account "
+        f"wrote it, or it was deleted for good. Run `colab-drive-tuner doctor`."
+    )
+
+
+def head_fields(head: Head) -> dict[str, Any]:
+    """A head as plain data, for a snapshot."""
+    claim = head.claim
+    return {
+        "pos": head.pos,
+        "sha": head.sha,
+        "ids": list(head.ids),
+        "last_id": head.last_id,
+        "epoch": head.epoch,
+        "claim": claim and vars(claim) | {"claimant": vars(claim.claimant)},
+    }
+
+
+def head_from(fields: dict[str, Any]) -> Head:
+    """The head that `head_fields` described; raises KeyError or TypeError for anything else."""
+    claim = fields["claim"]
+    ids: Sequence[str] = fields["ids"]
+    if not ids or not all(isinstance(entry_id, str) for entry_id in ids):
+        raise TypeError("a head needs the ids of the records to come")
+    return Head(
+        pos=int(fields["pos"]),
+        sha=str(fields["sha"]),
+        ids=tuple(ids),
+        last_id=str(fields["last_id"]),
+        epoch=str(fields["epoch"]),
+        claim=claim and LastClaim(**claim | {"claimant": Claimant(**claim["claimant"])}),
+    )

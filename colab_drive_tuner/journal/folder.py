@@ -1,0 +1,124 @@
+"""Which folder bears a search's name: the rule FOLDER, the only one that needs a listing.
+
+Two runtimes that create one search at the same moment make two folders, since Drive has no
+create-if-absent by name. Both then look again, and the folder with the lowest (created, id) wins.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from colab_drive_tuner.errors import IdTakenError, SearchNameError, StoreError
+from colab_drive_tuner.store.protocol import Entry, Store
+
+KIND, FIRST, RECORDS, EXPORT, HINT = (
+    "cdt_kind",
+    "cdt_first",
+    "cdt_records",
+    "cdt_export",
+    "cdt_hint",
+)
+SEARCH = "search"
+_LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """The folder of a search, and the ids that were fixed when it was created."""
+
+    id: str
+    created: float
+    first: str
+    """The reserved id of record 0."""
+    records: str
+    """The folder in which records and snapshots lie, for people; readers go by id."""
+    export: str
+    """The id of `trials.pkl`."""
+    hint: str
+    """The id of a snapshot, which may be stale or missing."""
+    rivals: tuple["SearchFolder", ...] = field(default=(), compare=False)
+    """Other folders of the same name, which lost."""
+
+
+def check_name(name: str) -> None:
+    """Raise `SearchNameError` unless `name` can be the name of a folder in Drive and on disk."""
+    problem = None
+    if not isinstance(name, str) or not name.strip():
+        problem = "is empty"
+    elif "/" in name or not name.isprintable():
+        problem = "contains a slash or a control character"
+    elif len(name.encode("utf-8", "surrogatepass")) > 120:
+        problem = "is longer than 120 bytes of UTF-8"
+    elif name in {".", ".."} or name.startswith("."):
+        problem = "begins with a dot"
+    elif any("\ud800" <= char <= "\udfff" for char in name):
+        problem = "contains half of a surrogate pair"
+    if problem:
+        raise SearchNameError(f"The search name {name!r} {problem}: choose another name.")
+
+
+def find_folder(store: Store, name: str) -> SearchFolder | None:
+    """The folder that bears the name, the winner where there are several; None: none is listed."""
+    entries = [
+        entry
+        for entry in store.list(store.root, name=name)
+        if entry.is_folder and entry.properties.get(KIND) == SEARCH
+    ]
+    if not entries:
+        return None
+    winner, *rivals = sorted(
+        map(_described, entries), key=lambda folder: (folder.created, folder.id)
+    )
+    return _with_rivals(winner, rivals)
+
+
+def find_or_create_folder(
+    store: Store, name: str, sleep: Callable[[float], None] = time.sleep
+) -> SearchFolder:
+    """The folder that bears the name, created where none is listed.
+
+    After creating one it waits until the listing shows it (and with it whatever was created
+    before), since nothing may be acknowledged before it is settled who won.
+    """
+    found = find_folder(store, name)
+    if found is not None:
+        return found
+    own, first, records, export = store.reserve(4)
+    properties = {KIND: SEARCH, FIRST: first, RECORDS: records, EXPORT: export}
+    with contextlib.suppress(
+        IdTakenError
+    ):  # ours: nobody else has the id, so an earlier send got through
+        store.create(own, None, name=name, parent=store.root, properties=properties)
+    for pause in _LOOKS:
+        sleep(pause)
+        found = find_folder(store, name)
+        if found is not None and own in {found.id, *(rival.id for rival in found.rivals)}:
+            break
+    else:
+        raise StoreError(
+            f"The new folder of search {name!r} does not show in its listing: try again in a "
+            f"minute. Nothing is lost."
+        )
+    if found.id != own:
+        store.trash(own)  # still empty: no record is ever written before this point
+    return found
+
+
+def ensure_records_folder(store: Store, folder: SearchFolder) -> None:
+    """Create the folder `records/` under its fixed id, unless it is there."""
+    with contextlib.suppress(IdTakenError):  # created by an earlier session
+        store.create(folder.records, None, name="records", parent=folder.id)
+
+
+def _described(entry: Entry) -> SearchFolder:
+    def fixed(key: str) -> str:
+        return entry.properties.get(key, "")
+
+    return SearchFolder(
+        entry.id, entry.created, fixed(FIRST), fixed(RECORDS), fixed(EXPORT), fixed(HINT)
+    )
+
+
+def _with_rivals(winner: SearchFolder, rivals: list[SearchFolder]) -> SearchFolder:
+    return SearchFolder(**{**vars(winner), "rivals": tuple(rivals)})

@@ -1,0 +1,236 @@
+"""The journal of one search: open it (which only reads), claim it, append to it, close it."""
+
+import atexit
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    SearchBusyError,
+    SearchError,
+    UnavailableError,
+    UsageError,
+)
+from colab_drive_tuner.journal.folder import check_name
+from colab_drive_tuner.journal.lease import Holder
+from colab_drive_tuner.journal.opening import OPENING_PATIENCE, become_owner
+from colab_drive_tuner.journal.reader import Reader
+from colab_drive_tuner.journal.recovery import make_good
+from colab_drive_tuner.journal.rules import Rules
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.upkeep import Upkeep
+from colab_drive_tuner.journal.writer import Counts, Writer
+from colab_drive_tuner.store.protocol import Store
+
+ON_BUSY = ("wait", "takeover", "error")
+
+_owned: dict[Path, "Journal"] = {}
+"""The journals that this process owns, by spool folder: a cell run again takes over from itself."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """How the search was found when this session claimed it."""
+
+    reason: str
+    """How the owner before ended: "new", "released", "dead", "stale", "takeover"."""
+    running: int | None
+    """Where known for certain, the last trial that the dead owner can have run."""
+    careful: float
+    """For how many seconds of training to go carefully, where `running` is not known."""
+    recovered: int
+    """How many entries of earlier sessions on this machine were made good."""
+
+
+@dataclass(frozen=True)
+class _Owned:
+    """What an owner has at work."""
+
+    writer: Writer
+    upkeep: Upkeep
+    spool: Spool
+    claim: Claim
+
+
+class Journal:
+    """One search's chain: `open` reads it, `claim` makes this process its owner, `close` lets it go.
+
+    An owner releases at `close`, which also runs when the interpreter exits.
+    """
+
+    def __init__(
+        self, store: Store, name: str, rules: Rules, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        check_name(name)
+        self.store, self.name = store, name
+        self._reader = Reader(store, name, rules)
+        self._sleep = sleep
+        self._notify: Callable[[str], None] = print
+        self._own: _Owned | None = None
+
+    @classmethod
+    def open(
+        cls, store: Store, name: str, rules: Rules, sleep: Callable[[float], None] = time.sleep
+    ) -> "Journal":
+        """Read what the store holds of the search; nothing is written, and no code of it is run."""
+        journal = cls(store, name, rules, sleep)
+        journal.refresh()
+        return journal
+
+    @property
+    def exists(self) -> bool:
+        """Whether the search has a first record."""
+        return self._reader.found is not None and self._reader.head.pos > 0
+
+    @property
+    def state(self) -> Any:
+        """The folded state of the acknowledged records; not to be changed by the caller."""
+        return self._reader.state
+
+    @property
+    def folder(self) -> str | None:
+        """The id of the search's folder; None: there is none yet."""
+        return self._reader.found.id if self._reader.found else None
+
+    def refresh(self) -> None:
+        """READ on to the present end of the chain; an owner knows it already."""
+        if self._own is None:
+            self._reader.refresh()
+
+    def holder(self) -> Holder | None:
+        """Who holds the search, by its last claim; None if it was released, or never claimed."""
+        return self._reader.holder()
+
+    def claim(
+        self,
+        payload: Callable[[Any], bytes],
+        *,
+        on_busy: str = "wait",
+        notify: Callable[[str], None] = print,
+    ) -> Claim:
+        """Become the owner; `payload` makes the claim's content from the state as read.
+
+        A search that a live process of this machine holds is refused at once; one held elsewhere
+        is waited for until its lease runs out ("wait"), taken ("takeover") or refused ("error").
+        Afterwards `state` includes what earlier sessions on this machine had left unrecorded.
+        Raises `SearchBusyError`, `AccountMismatchError`, `SearchDamagedError`, `StoreError`.
+        """
+        if on_busy not in ON_BUSY:
+            raise UsageError(f"on_busy={on_busy!r} is none of {', '.join(map(repr, ON_BUSY))}.")
+        if self._own is not None and self._own.writer.lost is None:
+            return self._own.claim
+        self.close()
+        self._notify = notify
+        spool = Spool(self.store.location, self.name)
+        if spool.folder in _owned:
+            _owned[spool.folder].close()
+        if not spool.acquire():
+            raise SearchBusyError(
+                f"Search {self.name!r} is being run by another live process of this machine: stop "
+                f"it there first."
+            )
+        try:
+            self._own = self._start(spool, payload, on_busy)
+        except BaseException:
+            spool.release()
+            raise
+        _owned[spool.folder] = self
+        atexit.register(self.close)
+        return self._own.claim
+
+    def append(self, item: bytes, *, end: bool = False) -> None:
+        """Hand over an item to be recorded; never waits. `end`: spooled durably before it is sent.
+
+        Raises `SearchTakenOverError` once another runtime owns the search; the item is spooled.
+        """
+        self._owner().writer.append(item, end=end)
+
+    def reset(self, payload: bytes) -> None:
+        """Begin a new history in the same chain; the old one stays in it."""
+        if not self._owner().writer.write("reset", payload, timeout=OPENING_PATIENCE):
+            self.raise_if_lost()
+            raise UnavailableError(f"The store does not answer: {self.name!r} was not restarted.")
+
+    def note_running(self, tid: int) -> None:
+        """Remember locally which trial runs, for whoever finds this process dead."""
+        own = self._owner()
+        # Of a dead session before that had got further, the bound still holds.
+        own.spool.note_running(max(tid, -1 if own.claim.running is None else own.claim.running))
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything appended is acknowledged; False if that took too long."""
+        return self._own is None or self._own.writer.flush(timeout)
+
+    def counts(self) -> Counts:
+        """How far the store has acknowledged what was appended."""
+        return self._own.writer.counts() if self._own else Counts(0, 0, None)
+
+    def raise_if_lost(self) -> None:
+        """Raise `SearchTakenOverError` once another runtime owns the search."""
+        if self._own is not None and self._own.writer.lost is not None:
+            raise self._own.writer.lost
+
+    def close(self, timeout: float = 60.0) -> None:
+        """CLOSE: flush, snapshot, trials.pkl, release; says what is pending if that fails."""
+        if self._own is None:
+            return
+        own, released = self._own, False
+        try:
+            if own.writer.flush(timeout) and own.writer.lost is None:
+                own.upkeep.stop()
+                own.upkeep.finish()
+                released = own.writer.write("release", b"", timeout=timeout)
+        except ColabDriveTunerError as error:
+            self._notify(f"Search {self.name!r} could not be closed cleanly: {error}")
+        finally:
+            self._let_go(own, released=released)
+
+    def _start(self, spool: Spool, payload: Callable[[Any], bytes], on_busy: str) -> _Owned:
+        reader = self._reader
+        running = spool.last_running()
+        ownership = become_owner(
+            reader, payload, on_busy=on_busy, notify=self._notify, sleep=self._sleep
+        )
+        writer = Writer(reader, spool, ownership.owner, self._notify)
+        writer.start()
+        try:
+            recovered = make_good(
+                reader, writer, spool, patience=OPENING_PATIENCE, notify=self._notify
+            )
+        except BaseException:
+            writer.stop()
+            raise
+        upkeep = Upkeep(writer, ownership)
+        upkeep.start()
+        claim = Claim(
+            ownership.reason,
+            running if ownership.reason == "dead" else None,
+            ownership.careful,
+            recovered,
+        )
+        return _Owned(writer, upkeep, spool, claim)
+
+    def _let_go(self, own: _Owned, *, released: bool) -> None:
+        own.upkeep.stop()
+        left = own.writer.stop()
+        pending = own.writer.counts().pending
+        if released:
+            own.spool.forget_running()
+        elif pending:
+            self._notify(
+                f"Search {self.name!r}: {pending} entries are not acknowledged yet. They are kept "
+                f"in {left[0] if left else own.spool.folder}; the next run on this machine records "
+                f"them."
+            )
+        _owned.pop(own.spool.folder, None)
+        own.spool.release()
+        atexit.unregister(self.close)
+        self._own = None
+
+    def _owner(self) -> _Owned:
+        if self._own is None:
+            raise SearchError(f"Search {self.name!r} is not claimed by this process.")
+        return self._own

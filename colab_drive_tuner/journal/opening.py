@@ -1,0 +1,165 @@
+"""Becoming the owner of a search: whose turn it is, and the claim that settles it (rule OPEN)."""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from colab_drive_tuner.errors import (
+    AccountMismatchError,
+    SearchBusyError,
+    SearchError,
+    UnavailableError,
+)
+from colab_drive_tuner.journal.chain import create
+from colab_drive_tuner.journal.folder import ensure_records_folder, find_or_create_folder
+from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
+from colab_drive_tuner.journal.reader import Reader
+from colab_drive_tuner.journal.record import Claimant, Frozen, freeze
+from colab_drive_tuner.journal.spool import machine_id
+from colab_drive_tuner.journal.writer import ID_BLOCK
+
+OPENING_PATIENCE = 180.0
+"""How long claiming a search may wait for a store that does not answer, in seconds."""
+_LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """A claim that is in the chain."""
+
+    owner: str
+    """The session's id, which every record of it bears."""
+    claim_id: str
+    reason: str
+    """How the owner before ended: "new", "released", "dead", "stale", "takeover"."""
+    careful: float
+    """For how many seconds of training to go carefully."""
+
+
+def become_owner(
+    reader: Reader,
+    payload: Callable[[Any], bytes],
+    *,
+    on_busy: str,
+    notify: Callable[[str], None],
+    sleep: Callable[[float], None],
+) -> Ownership:
+    """OPEN: READ, wait for the turn, CREATE the claim; `reader` then includes it.
+
+    The caller holds the lock of the search's spool on this machine.
+    """
+    reader.refresh()
+    if reader.found is None:
+        reader.found = find_or_create_folder(reader.store, reader.name, sleep)
+        reader.refresh()
+    owner = secrets.token_hex(16)
+    while True:
+        reason, holder = _wait_for_turn(reader, on_busy, notify, sleep)
+        head, careful = reader.head, _careful(reader, reason, holder)
+        if head.pos == 0:
+            ensure_records_folder(reader.store, reader.folder)
+        frozen = freeze(
+            pos=head.pos,
+            kind="claim",
+            owner=owner,
+            prev=head.sha,
+            # The last known id must name its successors.
+            more=reader.store.reserve(ID_BLOCK) if len(head.ids) < 2 else (),
+            payload=payload(reader.state),
+            reason=reason,
+            claimant=_claimant(reader.store.account),
+            careful=careful,
+        )
+        if _create_patiently(reader, frozen, sleep):
+            reader.state.apply(frozen.record)
+            reader.head = head.after(frozen.record)
+            return Ownership(owner, head.ids[0], reason, careful)
+        reader.refresh()  # FOREIGN: it is part of the chain; read on, build a new claim
+
+
+def _wait_for_turn(
+    reader: Reader,
+    on_busy: str,
+    notify: Callable[[str], None],
+    sleep: Callable[[float], None],
+) -> tuple[str, Holder | None]:
+    """How the owner before ended; waits for its lease to run out where that is asked for."""
+    waited = 0.0
+    while True:
+        reason, holder = _look(reader)
+        if reason or holder is None:
+            return reason, holder
+        if on_busy == "takeover":
+            return "takeover", holder
+        if on_busy == "error" or waited > STALE_SECONDS:
+            raise SearchBusyError(
+                f"Search {reader.name!r} is held by {holder}. Stop it there, or pass "
+                f"on_busy='takeover' to take it over."
+            )
+        if not waited:
+            notify(
+                f"Search {reader.name!r} is held by {holder}. Waiting until it is certain that it "
+                f"stopped, at most {STALE_SECONDS:.0f} s."
+            )
+        pause = min(_LOOK_SECONDS, STALE_SECONDS - holder.age + 0.5)
+        sleep(pause)
+        waited += pause
+        reader.refresh()
+
+
+def _look(reader: Reader) -> tuple[str, Holder | None]:
+    """How the owner before ended and who it was; no reason while its lease is fresh."""
+    head, account = reader.head, reader.store.account
+    if head.moved_to:
+        raise SearchError(
+            f"Search {reader.name!r} goes on in another folder, whose listing lags: try again in a "
+            f"minute."
+        )
+    if head.claim is None:
+        return "new", None
+    if head.claim.claimant.account != account:
+        raise AccountMismatchError(
+            f"Search {reader.name!r} belongs to {head.claim.claimant.account}, and you are "
+            f"{account}. Sign in as its owner, or choose another name."
+        )
+    holder = reader.holder()
+    if holder is None:
+        return "released", None
+    if holder.claimant.machine == machine_id():
+        return "dead", holder  # certainly: we have the lock that it would hold
+    return ("stale" if holder.stale else ""), holder
+
+
+def _careful(reader: Reader, reason: str, holder: Holder | None) -> float:
+    """ATTEMPTS: for how many seconds of training the dead owner can have run ahead.
+
+    It may have run on, unacknowledged, from its newest record to its last sign of life and a lease
+    more; the same trials take about as long here. What it had left to go carefully itself is added.
+    """
+    if reason not in {"dead", "stale"} or holder is None:
+        return 0.0
+    last_life = min(holder.now, holder.last_sign + STALE_SECONDS)
+    before = reader.head.claim
+    return max(0.0, last_life - holder.last_record) + (before.careful if before else 0.0)
+
+
+def _create_patiently(reader: Reader, frozen: Frozen, sleep: Callable[[float], None]) -> bool:
+    """CREATE the claim; the same bytes again while the store does not answer."""
+    deadline = time.monotonic() + OPENING_PATIENCE
+    while True:
+        try:
+            return create(reader.store, frozen, reader.head.ids[0], reader.folder.records)
+        except UnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            sleep(2.0)
+
+
+def _claimant(account: str) -> Claimant:
+    from colab_drive_tuner.runtime import detect
+
+    return Claimant(machine_id(), os.getpid(), socket.gethostname(), account, detect().label)

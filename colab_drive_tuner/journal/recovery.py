@@ -1,0 +1,99 @@
+"""What earlier sessions could not record, judged after the own claim (rules SPOOL, FOLDER)."""
+
+from collections.abc import Callable
+
+import msgpack
+
+from colab_drive_tuner.journal.chain import Head, create, read_on
+from colab_drive_tuner.journal.folder import SearchFolder
+from colab_drive_tuner.journal.reader import Reader
+from colab_drive_tuner.journal.record import Record, freeze
+from colab_drive_tuner.journal.spool import Leftover, Spool
+from colab_drive_tuner.journal.writer import Writer
+
+
+def make_good(
+    reader: Reader,
+    writer: Writer,
+    spool: Spool,
+    *,
+    patience: float,
+    notify: Callable[[str], None],
+) -> int:
+    """Append what is spooled here or lies in a loser's folder and is wanted; return how many.
+
+    Spool files go once their items are in the chain; what another history made is kept and named.
+    """
+    epochs, items = {reader.head.epoch}, list[bytes]()
+    for rival in reader.folder.rivals:
+        epoch, found = _close_rival(reader, writer.owner, rival)
+        epochs.add(epoch)
+        items += found
+    leftovers = spool.leftovers()
+    for leftover in leftovers:
+        items += leftover.items if leftover.epoch in epochs else ()
+    wanted = [item for item in dict.fromkeys(items) if reader.rules.wanted(reader.state, item)]
+    for item in wanted:
+        writer.append(item, end=True)
+    if not writer.flush(patience):
+        return 0  # the spool files stay: the next session judges them again
+    for leftover in leftovers:
+        _settle(reader, spool, leftover, set(wanted), notify)
+    return len(wanted)
+
+
+def _settle(
+    reader: Reader,
+    spool: Spool,
+    leftover: Leftover,
+    recorded: set[bytes],
+    notify: Callable[[str], None],
+) -> None:
+    lacking = [
+        item
+        for item in leftover.items
+        if item not in recorded and reader.rules.wanted(reader.state, item)
+    ]
+    if lacking:
+        notify(
+            f"{len(lacking)} results of an earlier run belong to another history of search "
+            f"{reader.name!r}; they are kept in {spool.keep(leftover)}."
+        )
+    else:
+        leftover.path.unlink()
+
+
+def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, list[bytes]]:
+    """FOLDER, two seen later: end the loser's chain with `moved`; return its epoch and items."""
+    items: list[bytes] = []
+
+    def collect(record: Record) -> None:
+        if record.kind == "trials":
+            items.extend(split_items(record.payload))
+
+    store = reader.store
+    head = read_on(store, Head(0, "", (rival.first,)), collect, reader.name)
+    while not head.moved_to:
+        frozen = freeze(
+            pos=head.pos,
+            kind="moved",
+            owner=owner,
+            prev=head.sha,
+            more=store.reserve(1),
+            target=reader.folder.id,
+        )
+        create(store, frozen, head.ids[0], rival.id)
+        head = read_on(store, head, collect, reader.name)
+    return head.epoch, items
+
+
+def split_items(payload: bytes) -> list[bytes]:
+    """The items of a "trials" record: each is one msgpack value."""
+    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(payload) or 1)
+    unpacker.feed(payload)
+    items, start = [], 0
+    while start < len(payload):
+        unpacker.skip()
+        items.append(payload[start : unpacker.tell()])
+        start = unpacker.tell()
+    return items

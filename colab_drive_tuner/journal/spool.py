@@ -1,0 +1,166 @@
+"""What must survive this process on this machine: ends of trials not yet acknowledged (rule SPOOL).
+
+One directory per store and search in the platform's state folder, with a lock that the owner
+holds, so that the next process here knows for certain whether the one before is dead. A segment is
+a file of checksummed entries, flushed to disk before the items in it are first sent, and removed
+when they are seen in the chain. A torn last entry is what a kill leaves; it is passed over.
+"""
+
+import hashlib
+import os
+import secrets
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+from filelock import FileLock, Timeout
+from platformdirs import user_state_path
+
+_DIGEST = 16
+_LENGTH = struct.Struct("<I")
+_RUNNING = struct.Struct("<q")
+
+
+def state_folder() -> Path:
+    """Where this machine keeps what must outlive a process."""
+    return user_state_path("colab-drive-tuner", appauthor=False, ensure_exists=True)
+
+
+def machine_id() -> str:
+    """A random id of this machine's state folder, made when first asked for."""
+    path = state_folder() / "machine"
+    if not path.exists():
+        fresh = path.with_name(f"machine.{secrets.token_hex(8)}")
+        fresh.write_text(secrets.token_hex(16))
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass  # another process was first: its id is the machine's
+        finally:
+            fresh.unlink()
+    return path.read_text()
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A segment that an earlier session could not see acknowledged."""
+
+    path: Path
+    epoch: str
+    """The epoch of the chain (see `Head.epoch`) in which its items were made."""
+    items: tuple[bytes, ...]
+
+
+class Segment:
+    """A spool file that is being written; the items of one record, or of an outage so far."""
+
+    def __init__(self, path: Path, epoch: str) -> None:
+        self.path = path
+        self._file = path.open("xb", buffering=0)
+        self._file.write(_entry(epoch.encode()))
+        _sync_folder(path.parent)
+
+    def add(self, items: Sequence[bytes]) -> None:
+        """Write the items and flush them to the disk."""
+        self._file.write(b"".join(map(_entry, items)))
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file and leave it there."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Its items are in the chain: the file is not needed any more."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Spool:
+    """The local directory of one search in one store."""
+
+    def __init__(self, location: str, name: str) -> None:
+        key = hashlib.sha256(msgpack.packb([location, name])).hexdigest()[:24]
+        self.folder = state_folder() / "spool" / key
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "about.txt").write_text(f"{name}\n{location}\n", "utf-8", "backslashreplace")
+        self._lock = FileLock(self.folder / "lock", thread_local=False)
+        self._running: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock for this process; False while another live process has it."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back, and forget which trial was running."""
+        if self._running is not None:
+            os.close(self._running)
+            self._running = None
+        self._lock.release(force=True)
+
+    def segment(self, epoch: str) -> Segment:
+        """Begin a new file."""
+        return Segment(self.folder / f"{secrets.token_hex(8)}.spool", epoch)
+
+    def leftovers(self) -> list[Leftover]:
+        """What earlier sessions left, oldest first; a torn tail is passed over."""
+        paths = sorted(self.folder.glob("*.spool"), key=lambda path: path.stat().st_mtime_ns)
+        found = []
+        for path in paths:
+            epoch, *items = _entries(path.read_bytes()) or [b""]
+            found.append(Leftover(path, epoch.decode("ascii", "replace"), tuple(items)))
+        return found
+
+    def keep(self, leftover: Leftover) -> Path:
+        """Put aside what the chain does not want; returns where it can be found."""
+        return leftover.path.rename(leftover.path.with_suffix(".kept"))
+
+    def note_running(self, tid: int) -> None:
+        """Remember which trial runs; survives the death of the process, not of the machine."""
+        if self._running is None:
+            self._running = os.open(self.folder / "running", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.pwrite(self._running, _RUNNING.pack(tid), 0)
+
+    def last_running(self) -> int | None:
+        """The trial that the last session here noted; None if it noted none, or ended cleanly."""
+        path = self.folder / "running"
+        content = path.read_bytes() if path.exists() else b""
+        return _RUNNING.unpack(content)[0] if len(content) == _RUNNING.size else None
+
+    def forget_running(self) -> None:
+        """The session ended cleanly: nothing was cut off."""
+        if self._running is not None:
+            os.close(self._running)
+            self._running = None
+        (self.folder / "running").unlink(missing_ok=True)
+
+
+def _entry(content: bytes) -> bytes:
+    return _LENGTH.pack(len(content)) + hashlib.sha256(content).digest()[:_DIGEST] + content
+
+
+def _entries(data: bytes) -> list[bytes]:
+    """The whole entries from the start of a segment."""
+    entries, offset = [], 0
+    while offset + _LENGTH.size + _DIGEST <= len(data):
+        (length,) = _LENGTH.unpack_from(data, offset)
+        start = offset + _LENGTH.size + _DIGEST
+        content = data[start : start + length]
+        if hashlib.sha256(content).digest()[:_DIGEST] != data[offset + _LENGTH.size : start]:
+            break
+        entries.append(content)
+        offset = start + length
+    return entries
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

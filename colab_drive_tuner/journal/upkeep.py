@@ -1,0 +1,130 @@
+"""What an owner does beside writing, in a thread of its own: heartbeat, ids, snapshot, trials.pkl.
+
+Nothing here is needed for correctness, so a store that does not answer is met with patience: the
+sender says so to the user, and this thread tries again later.
+"""
+
+import logging
+import threading
+import time
+
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    IdTakenError,
+    NotFoundError,
+    UnavailableError,
+)
+from colab_drive_tuner.journal.folder import EXPORT, find_folder
+from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
+from colab_drive_tuner.journal.opening import Ownership
+from colab_drive_tuner.journal.snapshot import save_snapshot
+from colab_drive_tuner.journal.writer import Writer
+
+SNAPSHOT_RECORDS = 96
+"""Records between two snapshots: a reader needs at most four round trips behind one."""
+EXPORT_SECONDS = 300.0
+EXPORT_NAME = "trials.pkl"
+RIVAL_LOOKS = (30.0, 60.0, 120.0)
+"""When the creator of a search looks whether its folder's listing lagged, in seconds."""
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """The periodic duties of the session that owns a search."""
+
+    def __init__(self, writer: Writer, ownership: Ownership) -> None:
+        self._writer, self._reader, self._claim_id = writer, writer.reader, ownership.claim_id
+        created, folder, pos = ownership.reason == "new", self._reader.folder, self._reader.head.pos
+        self._snapshots: list[str] = [folder.hint] if folder.hint else []
+        self._snapshot_pos = pos
+        self._exported_pos = 0 if created else pos
+        self._export_id = folder.export
+        self._begun = self._exported_at = self._beat_at = time.monotonic()
+        self._looks = list(RIVAL_LOOKS) if created else []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cdt-upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, waiting for an upload in the middle."""
+        self._stop.set()
+        self._thread.join(timeout=30.0)
+
+    def finish(self) -> None:
+        """The last snapshot and trials.pkl of a session that ends cleanly."""
+        if self._reader.head.pos - self._snapshot_pos > SNAPSHOT_RECORDS // 4:
+            self._snapshot()
+        if self._exported_pos < self._reader.head.pos:
+            self._copy_out()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.5):
+            try:
+                self._tick()
+            except UnavailableError as error:
+                log.debug("upkeep waits: %s", error)
+                self._stop.wait(5.0)
+            except ColabDriveTunerError as error:
+                # Said once a minute at most: a refusal of a convenience must not end training.
+                log.warning("Search %r: %s", self._reader.name, error)
+                self._stop.wait(60.0)
+
+    def _tick(self) -> None:
+        writer, now = self._writer, time.monotonic()
+        writer.reserve_ids()
+        if now - max(self._beat_at, writer.acknowledged_at) >= BEAT_SECONDS:
+            self._beat_at = now
+            beat(self._reader.store, self._claim_id)
+        if self._reader.head.pos - self._snapshot_pos >= SNAPSHOT_RECORDS:
+            self._snapshot()
+        changed = self._exported_pos < self._reader.head.pos
+        if changed and now - self._exported_at >= EXPORT_SECONDS:
+            self._copy_out()
+        if self._looks and now - self._begun >= self._looks[0]:
+            self._looks.pop(0)
+            self._look_for_winner()
+
+    def _snapshot(self) -> None:
+        with self._writer.advance:
+            head, state = self._reader.head, self._reader.state.dump()
+        self._snapshots.append(save_snapshot(self._reader.store, self._reader.folder, head, state))
+        self._snapshot_pos = head.pos
+        while len(self._snapshots) > 2:
+            try:
+                self._reader.store.trash(self._snapshots[0])
+            except NotFoundError:
+                log.debug("snapshot %s was already gone", self._snapshots[0])
+            self._snapshots.pop(0)
+
+    def _copy_out(self) -> None:
+        """Renew trials.pkl, the copy for people and other tools."""
+        export = self._reader.rules.export
+        if export is None:
+            return
+        with self._writer.advance:
+            pos, content = self._reader.head.pos, export(self._reader.state)
+        store, folder = self._reader.store, self._reader.folder
+        try:
+            store.replace(self._export_id, content)
+        except NotFoundError:
+            # Not written yet, or the user removed it: then it gets a new id.
+            try:
+                store.create(self._export_id, content, name=EXPORT_NAME, parent=folder.id)
+            except IdTakenError:
+                (self._export_id,) = store.reserve(1)
+                store.create(self._export_id, content, name=EXPORT_NAME, parent=folder.id)
+                store.mark(folder.id, {EXPORT: self._export_id})
+        self._exported_pos, self._exported_at = pos, time.monotonic()
+
+    def _look_for_winner(self) -> None:
+        """FOLDER: a listing may have lagged when this search was created."""
+        writer = self._writer
+        found = find_folder(self._reader.store, self._reader.name)
+        if found is not None and found.id != self._reader.folder.id:
+            writer.lose(
+                "Two runtimes created it at the same moment, and the other's folder was first."
+            )

@@ -1,0 +1,299 @@
+"""The owner's background writer: spools, joins, sends, acknowledges; training never waits for it.
+
+Rule APPEND: one record is in flight at a time, and its bytes are sent until the store says 200 or
+409. Two threads share the work. The collector takes what training appended, lets it gather for a
+moment, and spools the ends of trials; the sender makes one record of whatever is ready. A third,
+in upkeep.py, does what may take long. Training only ever puts an item into a list.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    SearchError,
+    SearchTakenOverError,
+    UnavailableError,
+)
+from colab_drive_tuner.journal.chain import create
+from colab_drive_tuner.journal.reader import Reader
+from colab_drive_tuner.journal.record import Frozen, freeze
+from colab_drive_tuner.journal.spool import Segment, Spool
+
+LINGER_SECONDS = 0.02
+"""How long items gather before they are sent."""
+PAIR_SECONDS = 0.3
+"""How long the end of a trial waits for the start of the next, to share a record with it."""
+WRITER_SHARE = 0.03
+"""The part of one core that the writer may use: it pauses in proportion to what it used."""
+ID_BLOCK, ID_RESERVE = 128, 40
+"""Ids reserved at a time, and how many must be known when the next block is reserved."""
+_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
+_REFUSED_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Batch:
+    """Items that will share a record, and the spool file that holds the ends among them."""
+
+    items: list[bytes] = field(default_factory=list)
+    segment: Segment | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far the store has acknowledged what was appended."""
+
+    pending: int
+    acknowledged: int
+    offline_since: float | None
+    """`time.monotonic()` when the store stopped answering; None: it answers."""
+
+
+class Writer:
+    """The one writer of a chain, in the process that claimed it."""
+
+    def __init__(
+        self, reader: Reader, spool: Spool, owner: str, notify: Callable[[str], None]
+    ) -> None:
+        self.reader, self.spool, self.owner, self.notify = reader, spool, owner, notify
+        self.acknowledged_at = time.monotonic()
+        self.advance = threading.Lock()
+        """Held while the reader's head and state change: whoever holds it sees the same prefix."""
+        self.lost: SearchTakenOverError | None = None
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+        self._appended: list[tuple[bytes, bool]] = []
+        self._ready = Batch()
+        self._handover = threading.Lock()
+        """Held by collector and sender while they touch `_ready`; training never waits for it."""
+        self._pending = self._acknowledged = 0
+        self._offline_since: float | None = None
+        self._urgent = self._closed = False
+        self._spare: tuple[str, ...] = ()
+        self._threads = [
+            threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
+            for name, work in (("cdt-collect", self._collect), ("cdt-send", self._send))
+        ]
+
+    def start(self) -> None:
+        """Begin to write in the background."""
+        for thread in self._threads:
+            thread.start()
+
+    # -- what the training thread calls
+
+    def append(self, item: bytes, *, end: bool) -> None:
+        """Hand over an item; returns at once. Raises once another runtime owns the search."""
+        self.require_owner()
+        with self._changed:
+            self._appended.append((item, end))
+            self._pending += 1
+            if len(self._appended) == 1:
+                self._changed.notify_all()
+        if self.lost is not None:
+            self._keep_unsent()
+            raise self.lost
+
+    def require_owner(self) -> None:
+        """Raise unless this very process claimed the search: a fork may not write."""
+        if os.getpid() != self._pid:
+            raise SearchError(
+                f"Search {self.reader.name!r} was claimed by another process, of which this is a "
+                f"fork: run trials in the process that called fmin or resume_search."
+            )
+
+    def counts(self) -> Counts:
+        """How far the store has acknowledged what was appended."""
+        return Counts(self._pending, self._acknowledged, self._offline_since)
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait until everything appended is acknowledged; False if that took too long."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._urgent = True
+            self._changed.notify_all()
+            try:
+                while self._pending and self.lost is None:
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    self._changed.wait(left)
+            finally:
+                self._urgent = False
+        return self._pending == 0
+
+    def write(self, kind: str, payload: bytes, *, timeout: float) -> bool:
+        """Write a record of its own (release, reset) now; False if the store did not answer."""
+        deadline = time.monotonic() + timeout
+        if not self.flush(timeout):
+            return False
+        with self._sending:
+            return self._create(self._freeze(kind, payload), deadline)
+
+    def stop(self) -> list[Path]:
+        """End the threads; return the spool files that hold what was not acknowledged."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            # A sender in the middle of a request cannot be ended: it is a daemon, and what it
+            # sends is what the spool holds.
+            thread.join(timeout=2.0)
+        return self._keep_unsent()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            # A thread must not die unseen: the training thread raises this at its next item.
+            log.exception("the writer of search %r failed", self.reader.name)
+            self.lose(f"Its writer failed here ({error!r}).")
+
+    # -- the collector
+
+    def _collect(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._appended or self._closed or self.lost)
+                if self._closed or self.lost:
+                    return
+                self._gather()
+                taken, self._appended = self._appended, []
+            self._spool(taken)
+
+    def _gather(self) -> None:
+        """Let items come together; the end of a trial waits longer, for the next start."""
+        begun = time.monotonic()
+        while not (self._urgent or self._closed):
+            waited = time.monotonic() - begun
+            limit = PAIR_SECONDS if self._appended[-1][1] else LINGER_SECONDS
+            if waited >= limit:
+                return
+            self._changed.wait(min(LINGER_SECONDS, limit - waited))
+
+    def _spool(self, taken: list[tuple[bytes, bool]]) -> None:
+        """Make ends durable before they can be sent, then hand everything to the sender."""
+        with self._handover:
+            batch = self._ready
+            ends = [item for item, end in taken if end]
+            if ends:
+                if batch.segment is None:
+                    batch.segment = self.spool.segment(self.reader.head.epoch)
+                batch.segment.add(ends)
+            batch.items += [item for item, _ in taken]
+        with self._changed:
+            self._changed.notify_all()
+
+    def _keep_unsent(self) -> list[Path]:
+        """Spool what no thread will send any more; return every file that holds such items."""
+        with self._changed:
+            taken, self._appended = self._appended, []
+        if taken:
+            self._spool(taken)
+        return sorted(self.spool.folder.glob("*.spool"))
+
+    # -- the sender
+
+    def _send(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ready.items or self._closed or self.lost)
+                if self._closed or self.lost:
+                    return
+            used = time.thread_time()
+            with self._sending:
+                with self._handover:
+                    batch, self._ready = self._ready, Batch()
+                if batch.segment is not None:
+                    batch.segment.close()
+                if not self._create(self._freeze("trials", b"".join(batch.items)), None):
+                    return
+                if batch.segment is not None:
+                    batch.segment.remove()
+            with self._changed:
+                self._pending -= len(batch.items)
+                self._acknowledged += len(batch.items)
+                self._changed.notify_all()
+                pause = (time.thread_time() - used) / WRITER_SHARE
+                self._changed.wait_for(lambda: self._urgent or self._closed, pause)
+
+    def _freeze(self, kind: str, payload: bytes) -> Frozen:
+        head = self.reader.head
+        more, self._spare = self._spare, ()
+        if not more and len(head.ids) < 2:  # the last known id must name its successors
+            more = tuple(
+                self._until_answered(lambda: self.reader.store.reserve(ID_BLOCK), None) or ()
+            )
+        return freeze(
+            pos=head.pos, kind=kind, owner=self.owner, prev=head.sha, more=more, payload=payload
+        )
+
+    def reserve_ids(self) -> None:
+        """Have the next block of ids at hand well before the last known one is used."""
+        if not self._spare and len(self.reader.head.ids) < ID_RESERVE:
+            self._spare = tuple(self.reader.store.reserve(ID_BLOCK))
+
+    def _create(self, frozen: Frozen, deadline: float | None) -> bool:
+        """CREATE until 200 or 409; False if the deadline passed, or the search is LOST."""
+        entry_id = self.reader.head.ids[0]
+        done = self._until_answered(
+            lambda: create(self.reader.store, frozen, entry_id, self.reader.folder.records),
+            deadline,
+        )
+        if done is None:
+            return False
+        if not done:
+            self.lose("Another runtime took it over.")
+            return False
+        with self.advance:
+            self.reader.state.apply(frozen.record)
+            self.reader.head = self.reader.head.after(frozen.record)
+            self.acknowledged_at = time.monotonic()
+        return True
+
+    def _until_answered(self, ask: Callable[[], Any], deadline: float | None) -> Any:
+        """Ask until the store answers; None if that took too long, or the writer was stopped."""
+        attempt = 0
+        while not self._closed:
+            try:
+                answer = ask()
+            except ColabDriveTunerError as error:
+                refused = not isinstance(error, UnavailableError)
+                if self._offline_since is None:
+                    self._offline_since = time.monotonic()
+                    self.notify(
+                        f"{error} Training goes on; what is pending is kept in {self.spool.folder}."
+                    )
+                pause = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
+                pause = _REFUSED_SECONDS if refused else pause
+                if deadline is not None and time.monotonic() + pause > deadline:
+                    return None
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed, pause)
+                attempt += 1
+            else:
+                if self._offline_since is not None:
+                    self._offline_since = None
+                    self.notify("The store answers again; what was pending is being recorded.")
+                return answer
+        return None
+
+    def lose(self, why: str) -> None:
+        """LOST: write nothing more; what is pending stays in the spool, which the error names."""
+        with self._changed:
+            self.lost = SearchTakenOverError(
+                f"This runtime writes to search {self.reader.name!r} no more. {why} What it had "
+                f"not recorded is kept in {self.spool.folder}; the next run on this machine adds "
+                f"what still fits."
+            )
+            self._changed.notify_all()
