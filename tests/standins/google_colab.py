@@ -1,0 +1,79 @@
+"""A stand-in for the `google.colab` package: what we call of it, and nothing else.
+
+Shapes are taken from github.com/googlecolab/colabtools (`google/colab/_message.py`, `auth.py`,
+`errors.py`), read in the stored copy of the repository, and from docs: FACTS.md, "Google Colab".
+Every function also comes in a variant that blocks for ever, as a runtime does that nobody watches.
+"""
+
+import threading
+from types import ModuleType
+
+
+def _for_ever(*args, **kwargs):
+    """Wait as a call into a page that is gone does: with no end."""
+    threading.Event().wait()
+
+
+class Page:
+    """What a tab with a notebook does for the kernel; `calls` is what it was asked."""
+
+    def __init__(self, notebook=None, *, attached=True, blocks=False):
+        self.notebook, self.attached, self.blocks = notebook, attached, blocks
+        self.calls = []
+
+    def blocking_request(self, request_type, request="", timeout_sec=5, parent=None):
+        """Source: colabtools `google/colab/_message.py`, `blocking_request`.
+
+        The page's reply, or None when the time is up; `timeout_sec=None` waits for ever. The reply
+        to `get_ipynb` is `{"ipynb": {...}}`, as its many users in public notebooks read it.
+        """
+        self.calls.append(request_type)
+        if self.blocks:
+            _for_ever()
+        if not self.attached:
+            if timeout_sec is None:
+                _for_ever()
+            return None  # the real one comes back so after `timeout_sec`
+        return {"ipynb": self.notebook} if request_type == "get_ipynb" else None
+
+    def authenticate_user(self, clear_output=True):
+        """Source: colabtools `google/colab/auth.py`, `authenticate_user`.
+
+        On today's runtimes (USE_AUTH_EPHEM=1) it is `blocking_request('request_auth', ...,
+        timeout_sec=None)`: without a page it never returns.
+        """
+        self.calls.append("authenticate_user")
+        if self.blocks or not self.attached:
+            _for_ever()
+
+
+def install(monkeypatch, page):
+    """Put the stand-in in the place of `google.colab`, with the environment of its runtime."""
+    import google
+
+    colab, message, auth, errors = (
+        ModuleType(name)
+        for name in (
+            "google.colab",
+            "google.colab._message",
+            "google.colab.auth",
+            "google.colab.errors",
+        )
+    )
+    # Source: colabtools `google/colab/errors.py`.
+    errors.Error = type("Error", (Exception,), {})
+    errors.AuthorizationError = type("AuthorizationError", (errors.Error,), {})
+    # Source: colabtools `google/colab/_message.py`.
+    message.MessageError = type("MessageError", (errors.Error,), {})
+    message.blocking_request = page.blocking_request
+    auth.authenticate_user = page.authenticate_user
+    colab._message, colab.auth, colab.errors = message, auth, errors
+    colab.__path__ = []
+    for module in (colab, message, auth, errors):
+        monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
+    monkeypatch.setattr(google, "colab", colab, raising=False)
+    # Source: FACTS.md, "Google Colab": the tag says Colab, the other two the consumer service.
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819-060000_RC00")
+    monkeypatch.setenv("USE_AUTH_EPHEM", "1")
+    monkeypatch.setenv("TBE_RUNTIME_ADDR", "172.28.0.1:8011")
+    return page

@@ -1,0 +1,180 @@
+import sys
+import threading
+import time
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from colab_drive_tuner import runtime
+from colab_drive_tuner.runtime import ask, detect
+from tests.standins import google_colab
+from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("bare_machine")
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Limits short enough for a test; that they hold is what matters, not how long they are."""
+    for limit in ("_BROWSER_SECONDS", "_GPU_SECONDS", "_GRACE_SECONDS"):
+        monkeypatch.setattr(runtime, limit, 0.3)
+
+
+def in_shell(monkeypatch, *, kernel=None, **variables):
+    """Pretend that IPython runs this code, in a kernel or in a terminal."""
+    shell = SimpleNamespace(kernel=kernel, user_ns=variables)
+    module = ModuleType("IPython")
+    module.get_ipython = lambda: shell
+    monkeypatch.setitem(sys.modules, "IPython", module)
+
+
+def nvidia_smi(monkeypatch, folder, script):
+    """Put a `nvidia-smi` on the path that does what the shell script says."""
+    tools = folder / "bin"
+    tools.mkdir()
+    tool = tools / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+
+
+def test_plain_python_without_a_terminal_never_prompts():
+    """A script, or pytest: no shell, no terminal, so nobody would answer."""
+    found = detect()
+    assert (found.kind, found.label, found.is_colab) == ("python", "Python", False)
+    assert not found.can_prompt
+    assert not found.browser_attached
+
+
+def test_continuous_integration_never_prompts_even_in_a_kernel(monkeypatch):
+    """CI=true says that nobody is there, whatever the kernel's client claims."""
+    monkeypatch.setenv("CI", "true")
+    assert detect().kind == "ci"
+    in_shell(monkeypatch, kernel=SimpleNamespace(_allow_stdin=True))
+    assert not detect().can_prompt
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_kernel_prompts_only_where_its_client_can_show_the_question(monkeypatch, allowed):
+    """Jupyter's page allows input, papermill and nbclient do not."""
+    in_shell(monkeypatch, kernel=SimpleNamespace(_allow_stdin=allowed))
+    found = detect()
+    assert found.kind == "jupyter"
+    assert found.can_prompt is allowed
+
+
+def test_vs_code_is_known_by_its_variable_in_the_notebook(monkeypatch):
+    """VS Code's Jupyter extension sets `__vsc_ipynb_file__` in the kernel (vscode-jupyter)."""
+    kernel = SimpleNamespace(_allow_stdin=True)
+    in_shell(monkeypatch, kernel=kernel, __vsc_ipynb_file__="/home/me/x.ipynb")
+    assert detect().kind == "vscode"
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819-060000_RC00")
+    found = detect()
+    assert (found.kind, found.is_colab) == ("colab-vscode", True)
+    assert found.can_prompt
+    assert not found.browser_attached
+
+
+def test_an_ipython_terminal_is_no_notebook(monkeypatch):
+    """IPython without a kernel is a terminal; piped input is nobody."""
+    in_shell(monkeypatch)
+    found = detect()
+    assert found.kind == "ipython"
+    assert not found.can_prompt
+
+
+def test_kaggle_is_not_taken_for_colab(monkeypatch):
+    """Kaggle's image is built on Colab's and may carry its variables; a batch run has no person."""
+    google_colab.install(monkeypatch, google_colab.Page({"cells": []}))
+    in_shell(monkeypatch, kernel=SimpleNamespace(_allow_stdin=True))
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    found = detect()
+    assert (found.kind, found.is_colab, found.can_prompt) == ("kaggle", False, False)
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    assert detect().can_prompt
+
+
+def test_colab_in_the_browser_can_prompt(monkeypatch):
+    """The page answers `get_ipynb`: somebody has the notebook open."""
+    page = google_colab.install(monkeypatch, google_colab.Page({"cells": []}))
+    found = detect()
+    assert (found.kind, found.label) == ("colab", "Google Colab")
+    assert found.browser_attached
+    assert found.can_prompt
+    assert page.calls == ["get_ipynb"]
+
+
+def test_colab_driven_by_its_command_line_never_prompts(monkeypatch):
+    """No page answers: a prompt would wait for ever, so there must be none, not even a sign-in."""
+    page = google_colab.install(monkeypatch, google_colab.Page(attached=False))
+    in_shell(monkeypatch, kernel=SimpleNamespace(_allow_stdin=True))
+    found = detect()
+    assert (found.kind, found.is_colab) == ("colab-cli", True)
+    assert not found.browser_attached
+    assert not found.can_prompt
+    assert "authenticate_user" not in page.calls
+
+
+def test_a_page_that_blocks_for_ever_is_no_page(monkeypatch, hasty):
+    """The question is given up after its limit, and what gave no answer is named."""
+    google_colab.install(monkeypatch, google_colab.Page(blocks=True))
+    started = time.monotonic()
+    found = detect()
+    assert time.monotonic() - started < 3
+    assert (found.kind, found.browser_attached, found.can_prompt) == ("colab-cli", False, False)
+    assert found.unanswered == ("the browser page",)
+
+
+def test_colab_without_its_package_is_still_colab(monkeypatch):
+    """A script on a Colab VM, in an environment of its own: the variables say where it is."""
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819-060000_RC00")
+    monkeypatch.setitem(sys.modules, "google.colab", None)
+    found = detect()
+    assert (found.kind, found.can_prompt) == ("colab-cli", False)
+    assert found.unanswered == ("Colab's link to the browser",)
+
+
+def test_colab_enterprise_keeps_its_name_with_and_without_a_browser(monkeypatch):
+    """VERTEX_PRODUCT=COLAB_ENTERPRISE; scheduled runs there have no browser."""
+    monkeypatch.setenv("VERTEX_PRODUCT", "COLAB_ENTERPRISE")
+    google_colab.install(monkeypatch, google_colab.Page(attached=False))
+    found = detect()
+    assert (found.kind, found.is_colab, found.can_prompt) == ("colab-enterprise", True, False)
+    google_colab.install(monkeypatch, google_colab.Page({"cells": []}))
+    assert detect().can_prompt
+
+
+def test_the_gpu_is_named_by_the_driver_tool(monkeypatch, tmp_path):
+    """TensorFlow is not needed to know what is attached, and is not imported."""
+    nvidia_smi(monkeypatch, tmp_path, "echo 'Tesla T4'; echo 'Tesla T4'")
+    before = "tensorflow" in sys.modules
+    assert detect().gpu == "Tesla T4"
+    assert ("tensorflow" in sys.modules) == before
+
+
+def test_a_driver_tool_that_fails_means_no_gpu(monkeypatch, tmp_path):
+    """Colab's CPU runtimes ship `nvidia-smi`, which says that it has no driver."""
+    nvidia_smi(monkeypatch, tmp_path, "echo 'NVIDIA-SMI has failed'; exit 9")
+    monkeypatch.setattr(runtime, "_PROC_GPUS", tmp_path / "none")
+    assert detect().gpu is None
+
+
+def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_path, hasty):
+    """`nvidia-smi` can hang with a wedged GPU, its children holding the pipe: both are ended."""
+    nvidia_smi(monkeypatch, tmp_path, "sleep 600 & sleep 600")
+    card = tmp_path / "gpus" / "0000:00:04.0"
+    card.mkdir(parents=True)
+    (card / "information").write_text("Model: \t\t NVIDIA L4\nIRQ: 33\n")
+    monkeypatch.setattr(runtime, "_PROC_GPUS", tmp_path / "gpus")
+    started = time.monotonic()
+    assert detect().gpu == "NVIDIA L4"
+    assert time.monotonic() - started < 3
+
+
+def test_ask_hands_on_answers_and_errors_and_gives_up_in_time():
+    """A probe never outlasts its limit, and a failure in it is the asker's to judge."""
+    assert ask(lambda: 42)(1) == 42
+    with pytest.raises(ZeroDivisionError):
+        ask(lambda: 1 // 0)(1)
+    with pytest.raises(TimeoutError, match="no answer within"):
+        ask(threading.Event().wait)(0.01)
