@@ -1,0 +1,53 @@
+"""What happens inside a Keras trial: seeds, backups of half-finished trials, the best models, memory.
+
+Nothing here imports Keras until a trial has: the modules are named where they are used, and
+`TrialBackup` is made when it is first asked for, because its base class is Keras's.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner.training.interrupted import TrialInterrupted
+from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_settings
+from colab_drive_tuner.training.result import is_keras_model, split_result
+from colab_drive_tuner.training.seeds import seed_trial, training_seed
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.training.artifacts import StoreArtifacts, sweep_backups
+    from colab_drive_tuner.training.backup import TrialBackup
+    from colab_drive_tuner.training.best_models import BestModels
+    from colab_drive_tuner.training.writer import drop_backups, flush_backups
+
+__all__ = [
+    "BestModels",
+    "KerasSettings",
+    "StoreArtifacts",
+    "TrialBackup",
+    "TrialInterrupted",
+    "drop_backups",
+    "flush_backups",
+    "free_memory",
+    "is_keras_model",
+    "keras_settings",
+    "seed_trial",
+    "split_result",
+    "sweep_backups",
+    "training_seed",
+]
+
+_LAZY = {
+    "BestModels": "best_models",
+    "StoreArtifacts": "artifacts",
+    "TrialBackup": "backup",
+    "drop_backups": "writer",
+    "flush_backups": "writer",
+    "sweep_backups": "artifacts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs more than the standard library only once it is asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,1 @@
+"""Tests of what happens inside a Keras trial."""

@@ -1,0 +1,88 @@
+"""Memory between trials, and results taken apart, with real Keras models."""
+
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from colab_drive_tuner.training import (
+    free_memory,
+    is_keras_model,
+    keras_settings,
+    seed_trial,
+    split_result,
+)
+
+
+def small_model():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+
+
+def test_names_start_again_after_memory_was_freed():
+    """A layer made after `free_memory` is named as in a fresh process."""
+    free_memory()
+    first = keras.layers.Dense(1).name
+    assert keras.layers.Dense(1).name != first
+    free_memory()
+    assert keras.layers.Dense(1).name == first
+
+
+def test_the_settings_of_a_cell_survive_and_those_of_a_trial_do_not():
+    """Mixed precision set before the search holds in every trial; set by a trial, only in it."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    before = keras_settings()
+    try:
+        free_memory()
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        keras.config.set_dtype_policy("float16")
+        keras.config.disable_interactive_logging()
+        free_memory(before)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert keras.config.is_interactive_logging_enabled()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_model_is_taken_out_of_a_result():
+    """Under `model` or any other key; the result that was returned is left as it was."""
+    model = small_model()
+    result = {"loss": 1.0, "status": "ok", "model": model}
+    assert split_result(result) == ({"loss": 1.0, "status": "ok"}, model)
+    assert result["model"] is model
+    assert split_result({"loss": 1.0, "net": model}) == ({"loss": 1.0}, model)
+
+
+def test_what_is_no_model_stays_in_the_result():
+    """A plain loss, and an object that only the codec can name in its error."""
+    assert split_result(0.5) == (0.5, None)
+    other = {"loss": 1.0, "model": object()}
+    assert split_result(other) == (other, None)
+    two = {"loss": 1.0, "model": small_model(), "second": small_model()}
+    plain, taken = split_result(two)
+    assert taken is two["model"]
+    assert plain == {"loss": 1.0, "second": two["second"]}
+
+
+def test_seeding_a_trial_repeats_initial_weights():
+    """Weights drawn after `seed_trial` are those of the trial, in any order of trials."""
+
+    def weights(tid):
+        seed_trial(1, tid)
+        return small_model().get_weights()[0].tolist()
+
+    first = weights(0)
+    assert weights(1) != first
+    assert weights(0) == first
+
+
+@pytest.mark.parametrize("call", ["free_memory()", "is_keras_model(3)", "seed_trial(1, 2)"])
+def test_keras_is_not_loaded_for_those_who_do_without(call):
+    """A search without Keras never pays for loading it."""
+    code = (
+        f"import sys; "
+        f"from colab_drive_tuner.training import free_memory, is_keras_model, seed_trial; {call}; "
+        "sys.exit('keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert not is_keras_model(3)
