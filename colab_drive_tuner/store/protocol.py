@@ -85,4 +85,4 @@ class Store(Protocol):
         """Replace a file's content. Only for convenience copies: records are never replaced."""
 
     def trash(self, entry_id: str) -> None:
-        """Put a file or folder where the user can still get it back; later `stat`s do not find it."""
+        """Put a file or folder where the user can get it back; later `stat`s do not find it."""
