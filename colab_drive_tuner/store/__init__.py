@@ -6,7 +6,6 @@ state in here.
 
 import os
 from pathlib import Path
-from typing import TypeGuard
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -25,32 +24,23 @@ def set_default_store(store: Store | None) -> None:
 
 
 def open_store(spec: Store | Path | str | None = None) -> Store:
-    """The store to use: `spec`, else the one that the environment names, else the default, else Drive.
+    """The store to use: `spec`, else what the environment names, else the default, else Drive.
 
     A path is a local folder, made where it does not exist. Raises `UsageError` for a folder that
     cannot be a store, and `CredentialsError` where it would be Drive and nobody is signed in.
     """
     if spec is None:
-        named = os.environ.get(VARIABLE)
-        if named is None:
-            return _default or _drive()
-        spec = named
-    if _is_path(spec):
+        spec = os.environ.get(VARIABLE) or _default
+    if spec is None:
+        from colab_drive_tuner.store.drive import DriveStore
+
+        return DriveStore.connect()
+    if isinstance(spec, str | Path):
         if not str(spec).strip():
             raise UsageError(f"The store is an empty text; name a folder, or unset {VARIABLE}.")
         from colab_drive_tuner.store.folder import FolderStore
 
         return FolderStore(spec)
-    if hasattr(spec, "create") and hasattr(spec, "reserve"):
-        return spec
-    raise UsageError(f"store={spec!r} is neither a store nor the path of a folder.")
-
-
-def _is_path(spec: object) -> TypeGuard[Path | str]:
-    return isinstance(spec, str | os.PathLike)
-
-
-def _drive() -> Store:
-    from colab_drive_tuner.store.drive import DriveStore
-
-    return DriveStore.connect()
+    if not hasattr(spec, "reserve"):
+        raise UsageError(f"store={spec!r} is neither a store nor the path of a folder.")
+    return spec
