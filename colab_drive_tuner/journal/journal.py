@@ -56,7 +56,7 @@ class _Owned:
 
 
 class Journal:
-    """One search's chain: `open` reads it, `claim` makes this process its owner, `close` lets it go.
+    """One search's chain: `open` reads it, `claim` makes this process its owner, `close` ends that.
 
     An owner releases at `close`, which also runs when the interpreter exits.
     """

@@ -198,8 +198,11 @@ class Writer:
         """Spool what no thread will send any more; return every file that holds such items."""
         with self._changed:
             taken, self._appended = self._appended, []
-        if taken:
-            self._spool(taken)
+        self._spool(taken)
+        with self._handover:
+            if self._ready.segment is not None:
+                self._ready.segment.close()
+            self._ready = Batch()
         return sorted(self.spool.folder.glob("*.spool"))
 
     # -- the sender

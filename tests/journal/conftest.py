@@ -1,0 +1,45 @@
+"""Machines to open a journal from, and journals that are closed at a test's end."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.store.folder import FolderStore
+from tests.journal.listing import RULES
+from tests.journal.weather import WeatheredStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> WeatheredStore:
+    """An empty store in which the sun shines."""
+    return WeatheredStore(tmp_path / "store")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Call it with a name to go on as another machine: its own state folder and machine id."""
+
+    def go_to(name: str) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "machines" / name))
+
+    go_to("first")
+    return go_to
+
+
+@pytest.fixture
+def open_journal(machine: Callable[[str], None]) -> Iterator[Callable[..., Journal]]:
+    """Open (and, unless told otherwise, claim) a journal; all of them are closed at the end."""
+    opened: list[Journal] = []
+
+    def open_one(store: FolderStore, *, claim: bool = True, **options: str) -> Journal:
+        journal = Journal.open(store, "a search", RULES, sleep=lambda seconds: None)
+        if claim:
+            journal.claim(lambda state: b"", notify=lambda text: None, **options)
+            opened.append(journal)
+        return journal
+
+    yield open_one
+    for journal in opened:
+        journal.close(timeout=5)

@@ -1,0 +1,38 @@
+"""The smallest state a journal can fold: the items of its records, in order."""
+
+import json
+from typing import Any
+
+import msgpack
+
+from colab_drive_tuner.journal import Record, Rules
+from colab_drive_tuner.journal.recovery import split_items
+
+
+class Listing:
+    """All items of a chain since its last reset, and its claims' owners."""
+
+    def __init__(self, items: list[Any] | None = None) -> None:
+        self.items = items or []
+
+    def apply(self, record: Record) -> None:
+        if record.kind == "reset":
+            self.items = []
+        elif record.kind == "trials":
+            self.items += [msgpack.unpackb(item) for item in split_items(record.payload)]
+
+    def dump(self) -> bytes:
+        return json.dumps(self.items).encode()
+
+
+def item(value: object) -> bytes:
+    """An item as the layer above would make one."""
+    return msgpack.packb(value)
+
+
+RULES = Rules(
+    empty=Listing,
+    load=lambda content: Listing(json.loads(content)),
+    wanted=lambda state, content: msgpack.unpackb(content) not in state.items,
+    export=lambda state: json.dumps(state.items).encode(),
+)

@@ -1,0 +1,50 @@
+"""A folder store whose answers can be lost, refused or late, or that tells another time."""
+
+from colab_drive_tuner.errors import UnavailableError
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.protocol import Entry
+from tests.journal.listing import item
+
+
+class WeatheredStore(FolderStore):
+    """A real folder store that can be away, lose the answers of creates, or tell another time."""
+
+    away = False
+    lose_answers = 0
+    later = 0.0
+    owner = "local"
+
+    @property
+    def account(self) -> str:
+        return self.owner
+
+    def now(self) -> float:
+        return super().now() + self.later
+
+    def create(self, *args, **options) -> Entry:
+        self._weather()
+        entry = super().create(*args, **options)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise UnavailableError("The answer was lost.")
+        return entry
+
+    def reserve(self, count: int) -> list[str]:
+        self._weather()
+        return super().reserve(count)
+
+    def mark(self, *args) -> float:
+        self._weather()
+        return super().mark(*args)
+
+    def _weather(self) -> None:
+        if self.away:
+            raise UnavailableError("The store is away.")
+
+
+def append(journal: Journal, *values: object) -> None:
+    """Append values as ends and wait for their acknowledgement."""
+    for value in values:
+        journal.append(item(value), end=True)
+    assert journal.flush(timeout=20)
