@@ -8,6 +8,7 @@ ColabDriveTunerError
 │   ├── TemplateError                    a {{...}} template cannot be compiled; names the line
 │   └── ObjectiveError                   model or data function: wrong parameters, result without loss or status
 ├── NotPlainDataError (TypeError)        a result holds something that is not plain data; names it
+├── ModelError (ValueError)              a kept model cannot be loaded; names the class that is missing
 ├── MissingExtraError (ImportError)      an optional package is needed; names the extra
 ├── CredentialsError (PermissionError)   nobody could be found to act as, or the one found was refused
 ├── StoreError (OSError)                 what lasts (Drive, or a folder) did not do what was asked
@@ -59,6 +60,10 @@ class ObjectiveError(UsageError):
 
 class NotPlainDataError(ColabDriveTunerError, TypeError):
     """A trial's result holds an object that is not plain data; the message says where."""
+
+
+class ModelError(ColabDriveTunerError, ValueError):
+    """A kept model cannot be loaded as asked: the message says what it needs, or that it is damaged."""
 
 
 class MissingExtraError(ColabDriveTunerError, ImportError):
