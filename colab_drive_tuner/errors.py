@@ -63,7 +63,7 @@ class NotPlainDataError(ColabDriveTunerError, TypeError):
 
 
 class ModelError(ColabDriveTunerError, ValueError):
-    """A kept model cannot be loaded as asked: the message says what it needs, or that it is damaged."""
+    """A kept model cannot be loaded as asked: it is damaged, or needs what the message names."""
 
 
 class MissingExtraError(ColabDriveTunerError, ImportError):
