@@ -1,0 +1,95 @@
+"""Which notebook is running, and a local copy of it where hyperas looks for one."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner.notebook.find import Notebook, find_notebook
+from colab_drive_tuner.notebook.local_copy import sha256_of, touch_mark, write_copy
+from colab_drive_tuner.notebook.running import content_in_browser
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.drive import DriveClient
+
+__all__ = [
+    "Notebook",
+    "NotebookWarning",
+    "download_notebook",
+    "find_notebook",
+    "save_copy",
+    "warn_if_stale",
+]
+
+
+class NotebookWarning(UserWarning):
+    """Something about the notebook that the user should know: none found, stale, kept aside."""
+
+
+def download_notebook(name: str | None = None, *, client: "DriveClient | None" = None) -> Path:
+    """Return the path of the notebook on this disk, after a copy into the working directory.
+
+    Found as `find_notebook` does. Served from this very disk, it is not copied. A copy replaces
+    only one that we wrote and nobody changed; another file of its name is kept under a new name,
+    and a `NotebookWarning` says which. Raises `NotebookError` where the content is no notebook or
+    the directory cannot be written to; nothing is replaced then.
+    """
+    notebook = find_notebook(name, client=client)
+    path = save_copy(notebook, client)
+    warn_if_stale(notebook, path)
+    return path
+
+
+def save_copy(notebook: Notebook, client: "DriveClient | None" = None) -> Path:
+    """`download_notebook` for a notebook that has been found."""
+    if notebook.path is not None:
+        return notebook.path
+    path = Path.cwd() / notebook.local_name
+    if notebook.content is not None:
+        content, source = notebook.content, ""
+    else:
+        file = notebook.file
+        if file is None:
+            raise ValueError("a Notebook has a path, a file or content")
+        if file.sha256 and path.is_file() and sha256_of(path) == file.sha256:
+            touch_mark(path)
+            content, source = path.read_bytes(), file.id
+        else:
+            from colab_drive_tuner.drive import DriveClient
+
+            content = (client or DriveClient.connect()).download(file.id)
+            source = file.id
+    aside = write_copy(path, content, source)
+    if aside is not None:
+        warnings.warn(
+            f"{path.name} was not a copy that we made, or somebody changed it: it is kept as "
+            f"{aside.name}, and {path.name} is now the notebook from Drive.",
+            NotebookWarning,
+            stacklevel=3,
+        )
+    return path
+
+
+def warn_if_stale(notebook: Notebook, path: Path) -> None:
+    """Warn where the page shows other code than the copy of the running notebook has."""
+    if not notebook.running or notebook.file is None:
+        return
+    opened = content_in_browser()
+    if opened is not None and _code(opened) != _code(json.loads(path.read_bytes())):
+        warnings.warn(
+            f"{notebook.name!r} has changes that are not saved in Drive yet, so the hyperas "
+            "package would read old cells. Save it (Ctrl+S) and run the setup cell again.",
+            NotebookWarning,
+            stacklevel=3,
+        )
+
+
+def _code(notebook: dict[str, Any]) -> list[str]:
+    """The sources of the code cells; saved as a list of lines, or as one string."""
+    cells = notebook.get("cells")
+    sources = [
+        cell.get("source", "")
+        for cell in (cells if isinstance(cells, list) else [])
+        if isinstance(cell, dict) and cell.get("cell_type") == "code"
+    ]
+    return ["".join(source) if isinstance(source, list) else str(source) for source in sources]

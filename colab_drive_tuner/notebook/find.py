@@ -1,0 +1,232 @@
+"""Which notebook is meant: the one named, else the one that runs, else the only one in Drive.
+
+Guessing between notebooks would let hyperas read the wrong one without a word, so whatever is not
+certain is an error that lists the candidates and says how to choose.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner.drive.query import query
+from colab_drive_tuner.errors import (
+    AmbiguousNotebookError,
+    NotebookError,
+    NotebookNotFoundError,
+    NotFoundError,
+    StoreError,
+)
+from colab_drive_tuner.notebook.running import Running, content_in_browser, running_notebook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from colab_drive_tuner.drive import DriveClient, DriveFile
+
+COLAB_TYPES = ("application/vnd.google.colaboratory", "application/vnd.google.colab")
+UPLOADED_TYPES = ("application/x-ipynb+json", "application/json", "application/octet-stream")
+_SUFFIX = ".ipynb"
+_UNSEEN = "a folder not shared with you"
+_ID = re.compile(r"[A-Za-z0-9_-]{19,}")
+_ID_IN_LINK = re.compile(
+    r"https?://(?:colab\.research|drive|colab\.cloud)\.google\.com/\S*?"
+    r"(?:/drive/|/d/|[?&]id=|fileId=)([A-Za-z0-9_-]{19,})"
+)
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook, and where its content is to be had: on this disk, in Drive, or in the browser."""
+
+    name: str
+    """As people see it, without `.ipynb`."""
+    path: "Path | None" = None
+    """Where it is served from on this very disk; then nothing needs to be downloaded."""
+    file: "DriveFile | None" = None
+    """What Drive says about it."""
+    content: bytes | None = None
+    """Its content as open in the browser, where Drive has none that we can read."""
+    running: bool = False
+    """It is the notebook that runs this code."""
+
+    @property
+    def local_name(self) -> str:
+        """Its file name in a working directory: what no file system takes is replaced by `_`."""
+        stem = re.sub(r"[/\x00-\x1f\x7f]", "_", self.name) or "_"
+        while len((stem + _SUFFIX).encode(errors="surrogatepass")) > 255:
+            stem = stem[:-1]
+        return stem + _SUFFIX
+
+
+def find_notebook(name: str | None = None, *, client: "DriveClient | None" = None) -> Notebook:
+    """Return the notebook of this name (or Drive id, or link); without one, the one that runs.
+
+    Where the runtime cannot say which one runs, the only notebook in Drive is taken. Raises
+    `AmbiguousNotebookError` where several fit, `NotebookNotFoundError` where none does. `client`
+    is connected only if Drive has to be asked.
+    """
+    return locate(name, _lazily(client), content_in_browser)
+
+
+def locate(
+    name: str | None,
+    connect: Callable[[], "DriveClient"],
+    page: Callable[[], dict[str, Any] | None],
+) -> Notebook:
+    """`find_notebook` for one who knows whom to ask: Drive by `connect()`, the browser by `page()`.
+
+    Both are called only if need be; `connect` may raise what it likes.
+    """
+    running = running_notebook(page)
+    if name is not None:
+        if not name.strip():
+            raise NotebookNotFoundError(
+                "notebook='' names no notebook; leave it out to use the one that runs."
+            )
+        if running is not None and stem(running.name) == stem(name) and _is_known(running):
+            return _the_running(running, connect, page)
+        return _the_named(name, connect())
+    if running is not None:
+        return _the_running(running, connect, page)
+    return _the_only_one(connect())
+
+
+def stem(name: str) -> str:
+    """A notebook's name without `.ipynb`."""
+    return name.removesuffix(_SUFFIX)
+
+
+def is_notebook(file: "DriveFile") -> bool:
+    """Whether Drive's type and name say that this is a notebook, Colab's own or an uploaded one."""
+    uploaded = file.mime_type in UPLOADED_TYPES and file.name.endswith(_SUFFIX)
+    return file.mime_type in COLAB_TYPES or uploaded
+
+
+def _is_known(running: Running) -> bool:
+    return running.path is not None or running.drive_id is not None
+
+
+def _the_running(
+    running: Running,
+    connect: Callable[[], "DriveClient"],
+    page: Callable[[], dict[str, Any] | None],
+) -> Notebook:
+    if running.path is not None:
+        return Notebook(stem(running.name), path=running.path, running=True)
+    shown = stem(running.name)
+    if running.drive_id is None:
+        why = (
+            f"The running notebook {shown!r} was not opened from Drive (from GitHub, perhaps, or "
+            "in an editor on another computer)"
+        )
+    else:
+        client = connect()
+        try:
+            file = client.get(running.drive_id)
+            return Notebook(stem(file.name), file=file, running=True)
+        except NotFoundError:
+            why = (
+                f"The running notebook {shown!r} (Drive id {running.drive_id}) cannot be seen by "
+                f"{client.account()}: another account may have opened it"
+            )
+    content = page()
+    if content is not None:
+        data = json.dumps(content, ensure_ascii=False, indent=1).encode()
+        return Notebook(shown, content=data, running=True)
+    raise NotebookNotFoundError(
+        f"{why}. Searches work without it; only the hyperas package needs it: save a copy in "
+        "Drive and name it with setup(notebook=...)."
+    )
+
+
+def _the_named(name: str, client: "DriveClient") -> Notebook:
+    link = _ID_IN_LINK.match(name.strip())
+    if link is not None or _ID.fullmatch(name):
+        try:
+            file = client.get(link[1] if link else name)
+        except NotFoundError:
+            if link is not None:
+                raise NotebookNotFoundError(
+                    f"{client.account()} sees no file in Drive behind {name!r}; check the link, "
+                    "or ask its owner to share it."
+                ) from None
+        else:
+            if file.mime_type not in (*COLAB_TYPES, *UPLOADED_TYPES):
+                raise NotebookError(
+                    f"{file.name!r} (Drive id {file.id}) is not a notebook but "
+                    f"{file.mime_type}; name a notebook."
+                )
+            return Notebook(stem(file.name), file=file)
+    found = [file for file in client.find(name) if is_notebook(file)]
+    if not found or not name.endswith(_SUFFIX):
+        other = stem(name) if name.endswith(_SUFFIX) else name + _SUFFIX
+        found += [file for file in client.find(other) if is_notebook(file)]
+    if not found:
+        raise NotebookNotFoundError(
+            f"{client.account()} has no notebook named {name!r} in Drive. Check the name (upper "
+            "and lower case count), or give its Drive id or link."
+        )
+    if len(found) > 1:
+        raise AmbiguousNotebookError(_choice(f"are named {name!r}", found, client))
+    return Notebook(stem(found[0].name), file=found[0])
+
+
+def _the_only_one(client: "DriveClient") -> Notebook:
+    # Uploaded notebooks have the types of everything else, too: a long list, so only if need be.
+    found = _of_type(client, (*COLAB_TYPES, UPLOADED_TYPES[0]))
+    found = found or _of_type(client, UPLOADED_TYPES)
+    if not found:
+        raise NotebookNotFoundError(
+            "This runtime does not say which notebook it runs, and there is none in the Drive of "
+            f"{client.account()}; name one with setup(notebook=...)."
+        )
+    if len(found) > 1:
+        raise AmbiguousNotebookError(_choice("could be the running one", found, client))
+    return Notebook(stem(found[0].name), file=found[0])
+
+
+def _of_type(client: "DriveClient", mime_types: tuple[str, ...]) -> list["DriveFile"]:
+
+    return [file for file in client._calls.list(query(mime_types=mime_types)) if is_notebook(file)]
+
+
+def _choice(what: str, files: list["DriveFile"], client: "DriveClient") -> str:
+    """The message that lists notebooks to choose from, the last modified first."""
+    folders: dict[str, str] = {}
+    files = sorted(files, key=lambda file: -file.modified)
+    lines = []
+    for file in files[:10]:
+        when = datetime.fromtimestamp(file.modified, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        owner = ", ".join(file.owners) or "a shared drive"
+        where = " and ".join(_folder(parent, client, folders) for parent in file.parents)
+        where = where or _UNSEEN
+        lines.append(f"  {file.id}  {file.name!r}, owner {owner}, in {where}, modified {when}")
+    if len(files) > 10:
+        lines.append(f"  and {len(files) - 10} more")
+    return (
+        f"{len(files)} notebooks in Drive {what}:\n" + "\n".join(lines) + "\n"
+        f"Choose one by its id: setup(notebook={files[0].id!r})."
+    )
+
+
+def _folder(folder_id: str, client: "DriveClient", known: dict[str, str]) -> str:
+    if folder_id not in known:
+        try:
+            known[folder_id] = repr(client.get(folder_id).name)
+        except StoreError:
+            known[folder_id] = _UNSEEN
+    return known[folder_id]
+
+
+def _lazily(client: "DriveClient | None") -> Callable[[], "DriveClient"]:
+    """The client that was given; else one that is connected when first called for."""
+
+    def connect() -> Any:
+        from colab_drive_tuner.drive import DriveClient
+
+        return client if client is not None else DriveClient.connect()
+
+    return connect

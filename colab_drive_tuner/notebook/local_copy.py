@@ -1,0 +1,210 @@
+"""The notebook's copy in the working directory, where hyperas reads it; never at a file's expense.
+
+A copy is replaced only where we wrote it and nobody changed it since: of every copy we keep a mark
+(its sha256, and which process uses it) in the platform's state folder, outside of the user's
+folders. Another file of that name is moved aside. Without marks (a new machine with an old working
+directory) a copy of ours counts as the user's, which costs a file too many and never one too few.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from colab_drive_tuner.errors import NotebookError
+from colab_drive_tuner.journal.spool import state_folder
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What we know of a copy that we wrote."""
+
+    path: str
+    sha256: str
+    source: str
+    """The notebook's id in Drive, or "" for one that only the browser had."""
+    pid: int
+    started: str
+    """When the process `pid` began, in the system's own words; ids of processes come round."""
+    at: float
+
+    @property
+    def in_use(self) -> bool:
+        """Whether the process for which the copy was made still lives on this machine."""
+        return process_started(self.pid) == self.started
+
+    @property
+    def intact(self) -> bool:
+        """Whether the copy is there and is still what we wrote."""
+        path = Path(self.path)
+        return path.is_file() and not path.is_symlink() and sha256_of(path) == self.sha256
+
+
+def write_copy(path: Path, content: bytes, source: str) -> Path | None:
+    """Make `path` hold `content`, and mark it; return where a file in its place was moved, if any.
+
+    A file that holds the content already is left as it is, and only marked if we wrote it.
+    """
+    check_notebook(content, path.name)
+    aside = None
+    try:
+        if path.is_dir():
+            raise NotebookError(f"{path} is a folder; the notebook's copy belongs there: move it.")
+        if path.is_symlink() or path.exists():
+            ours = is_ours(path)
+            if not path.is_symlink() and path.read_bytes() == content:
+                if ours:
+                    _set_mark(path, content, source)
+                return None
+            if not ours:
+                aside = _move_aside(path)
+        _replace(path, content)
+    except OSError as error:
+        raise NotebookError(
+            f"The notebook's copy cannot be written to {path} ({error.strerror or error}); change "
+            "to a directory that can be written to and run the cell again."
+        ) from error
+    _set_mark(path, content, source)
+    return aside
+
+
+def check_notebook(content: bytes, name: str) -> None:
+    """Raise `NotebookError` unless the content is a notebook: JSON that holds cells."""
+    try:
+        notebook = json.loads(content)
+    except (ValueError, RecursionError):
+        raise NotebookError(
+            f"{name!r} is not a notebook: its content is not JSON. Open it in Colab and save it, "
+            "or name another one."
+        ) from None
+    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+        raise NotebookError(
+            f"{name!r} is not a notebook: it holds no list of cells. Open it in Colab and save it, "
+            "or name another one."
+        )
+
+
+def is_ours(path: Path) -> bool:
+    """Whether we wrote the file at `path` and nobody changed it since."""
+    mark = _mark_of(path)
+    return mark is not None and mark.intact
+
+
+def touch_mark(path: Path) -> None:
+    """Note that this process uses the copy now; nothing happens if it is not ours."""
+    mark = _mark_of(path)
+    if mark is not None and mark.intact:
+        _write_mark(path, mark.sha256, mark.source)
+
+
+def marks() -> Iterator[Mark]:
+    """The marks of all copies that this machine knows of; the copies may be gone or changed."""
+    for path in sorted(_marks_folder().glob("*.json")):
+        mark = _read_mark(path)
+        if mark is not None:
+            yield mark
+
+
+def forget(path: Path) -> None:
+    """Remove the mark of a copy that is gone."""
+    _mark_path(path).unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def process_started(pid: int) -> str | None:
+    """When a process of this machine began; None if there is none, "" if the system won't say."""
+    if Path("/proc/self/stat").exists():
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        return status.rpartition(")")[2].split()[19]  # field 22, counted behind the name
+    if os.name == "posix":  # elsewhere signal 0 would end the process
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return ""
+    return ""
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f".colab-drive-tuner-{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename the file to a name that nobody has: `X (kept).ipynb`, `X (kept 2).ipynb`, ..."""
+    number = 1
+    while True:
+        note = " (kept)" if number == 1 else f" (kept {number})"
+        room = 255 - len((note + path.suffix).encode())
+        stem = path.stem.encode(errors="surrogateescape")[:room].decode(errors="ignore")
+        aside = path.with_name(stem + note + path.suffix)
+        try:
+            aside.touch(exist_ok=False)  # claims the name, so that two cannot take the same one
+        except FileExistsError:
+            number += 1
+            continue
+        return path.replace(aside)
+
+
+def _set_mark(path: Path, content: bytes, source: str) -> None:
+    _write_mark(path, hashlib.sha256(content).hexdigest(), source)
+
+
+def _write_mark(path: Path, sha256: str, source: str) -> None:
+    pid = os.getpid()
+    started = process_started(pid) or ""
+    mark = Mark(str(_absolute(path)), sha256, source, pid, started, time.time())
+    # Where the state folder cannot be written to there are no marks: copies count as the user's.
+    with contextlib.suppress(OSError):
+        _replace(_mark_path(path), json.dumps(asdict(mark)).encode())
+
+
+def _mark_of(path: Path) -> Mark | None:
+    try:
+        return _read_mark(_mark_path(path))
+    except OSError:  # no state folder, so no marks
+        return None
+
+
+def _read_mark(path: Path) -> Mark | None:
+    try:
+        return Mark(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _mark_path(path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(_absolute(path))).hexdigest()[:32]
+    return _marks_folder() / f"{name}.json"
+
+
+def _marks_folder() -> Path:
+    folder = state_folder() / "notebook-copies"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _absolute(path: Path) -> Path:
+    """The path with its folder's links resolved, the file's own not: it may be the user's link."""
+    return path.parent.resolve() / path.name

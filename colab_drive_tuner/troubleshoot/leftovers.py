@@ -1,0 +1,108 @@
+"""What a leftover is, and how one is put away: never deleted, and never what changed meanwhile."""
+
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_drive_tuner.errors import StoreError, UsageError
+from colab_drive_tuner.journal.spool import state_folder
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.drive import DriveClient
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something stale that `clean` found, and what may be done about it."""
+
+    kind: str
+    """What it is, in two or three words for a table."""
+    id: str
+    """How to name it: its path, or its id in Drive."""
+    name: str
+    reason: str
+    """Why it is thought to be stale, in one sentence."""
+    ours: bool
+    """It bears our mark, or hyperas's hand: `--yes` removes it. Otherwise it must be named."""
+    in_drive: bool = False
+    link: str | None = None
+    still: Callable[[], bool] = field(default=lambda: True, repr=False, compare=False)
+    """Whether it still is what it was when it was found."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A leftover that was put away, and where it can be got back."""
+
+    leftover: Leftover
+    kept_at: str
+
+
+def remove(
+    leftovers: Iterable[Leftover],
+    *,
+    yes: bool = False,
+    named: Collection[str] = (),
+    client: "DriveClient | None" = None,
+) -> list[Removed]:
+    """Put away, with `yes`, what is ours, and what is named by its path or Drive id.
+
+    Files in Drive go to its trash, local ones to a `trash` in our state folder. What has changed
+    since it was found is left alone. Raises `UsageError` for a name that is not in the list,
+    before anything is moved.
+    """
+    leftovers = list(leftovers)
+    unknown = sorted(set(named) - {leftover.id for leftover in leftovers})
+    if unknown:
+        raise UsageError(
+            f"{unknown[0]!r} is none of the leftovers listed; run clean without it to see them."
+        )
+    if not yes:
+        return []
+    return [
+        Removed(leftover, _put_away(leftover, client))
+        for leftover in leftovers
+        if (leftover.ours or leftover.id in named) and leftover.still()
+    ]
+
+
+def _put_away(leftover: Leftover, client: "DriveClient | None") -> str:
+    if leftover.in_drive:
+        if client is None:
+            raise UsageError(f"{leftover.name!r} lies in Drive, and nobody is signed in to it.")
+        client.trash(leftover.id)
+        return "the trash of Drive, for 30 days"
+    folder = state_folder() / "trash" / time.strftime("%Y%m%d-%H%M%S")
+    kept = folder / Path(leftover.id).name
+    number = 1
+    while kept.exists():
+        number += 1
+        kept = folder / f"{number} {Path(leftover.id).name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(leftover.id, kept)
+    except OSError as error:
+        raise StoreError(
+            f"{leftover.id} cannot be moved away ({error.strerror or error}); "
+            "remove it by hand if it is in the way."
+        ) from error
+    return str(kept)
+
+
+def describe(leftovers: Iterable[Leftover], removed: Iterable[Removed] = ()) -> str:
+    """A table for people: what was found, why, and what happened or can be done with it."""
+    kept_at = {entry.leftover.id: entry.kept_at for entry in removed}
+    lines = []
+    for leftover in leftovers:
+        lines.append(f"{leftover.kind}: {leftover.name}")
+        lines.append(f"    {leftover.reason}")
+        if leftover.id in kept_at:
+            lines.append(f"    moved to {kept_at[leftover.id]}")
+        elif leftover.ours:
+            lines.append("    removed with --yes")
+        else:
+            lines.append(f"    removed only by name: {leftover.id}")
+    return "\n".join(lines) or "Nothing stale was found."
