@@ -1,0 +1,286 @@
+"""Who am I: one ordered list of ways to find out, and the tokens of whoever was found.
+
+The order goes from the most to the least explicit. A way that was chosen by name (an argument, the
+environment variable) and does not work ends the search at once: going on would act as somebody
+whom the user did not mean. Nothing secret is kept in a message, a repr or a log.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.errors import ColabDriveTunerError, CredentialsError, UnavailableError
+
+FILE_VARIABLE = "COLAB_DRIVE_TUNER_CREDENTIALS"
+"""Names a file: a service account's key, an authorized user, or workload identity federation."""
+SUBJECT_VARIABLE = "COLAB_DRIVE_TUNER_ACT_AS"
+"""The user for whom a service account with domain-wide delegation acts."""
+
+SCOPE_FILE = "https://www.googleapis.com/auth/drive.file"
+SCOPE_READ = "https://www.googleapis.com/auth/drive.readonly"
+SCOPE_ALL = "https://www.googleapis.com/auth/drive"
+
+COLAB_SENTENCE = (
+    "Google will now ask whether this notebook may use your Google account: the search is kept in "
+    "a folder of your Drive, and nothing else is changed there."
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Credentials of google-auth, and how they were found."""
+
+    credentials: Any = field(repr=False)
+    how: str
+
+
+class NotThisWayError(Exception):
+    """A way to find credentials does not lead anywhere here; the message says why."""
+
+
+def find_credentials(
+    explicit: Any = None,
+    *,
+    allow_prompt: bool,
+    scopes: Iterable[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    browser_attached: Callable[[], bool] | None = None,
+    say: Callable[[str], None] = print,
+) -> Identity:
+    """The first identity that any way leads to.
+
+    `scopes` are asked for where credentials can choose; None means `drive.file`, or `drive` for a
+    machine's own account, which sees nothing but what was shared with it. With `allow_prompt`,
+    a person at Colab's browser may be asked. Raises `CredentialsError`, which lists every way.
+    """
+    wanted = None if scopes is None else list(scopes)
+    if explicit is not None:
+        return Identity(_explicit(explicit, wanted, environ), "credentials=")
+    ways: list[tuple[str, Callable[[], Any]]] = [
+        (FILE_VARIABLE, lambda: _from_variable(environ, wanted)),
+        ("Colab's sign-in", lambda: _from_colab(allow_prompt, browser_attached, wanted, say)),
+        ("application default credentials", lambda: _application_default(wanted)),
+    ]
+    failures = ["credentials=: none were given"]
+    for how, way in ways:
+        try:
+            return Identity(way(), how)
+        except NotThisWayError as reason:
+            failures.append(f"{how}: {reason}")
+    listed = "\n".join(f"  {number}. {failure}" for number, failure in enumerate(failures, 1))
+    raise CredentialsError(
+        "Found nobody to act as in Google Drive. In Colab, run the cell while the notebook is open "
+        f"in a browser; elsewhere set {FILE_VARIABLE} to a credentials file, or run `gcloud auth "
+        f"application-default login --scopes={SCOPE_FILE},openid,"
+        "https://www.googleapis.com/auth/cloud-platform`; or keep searches in a local folder with "
+        f"store=. What was tried:\n{listed}"
+    )
+
+
+def _explicit(given: Any, scopes: list[str] | None, environ: Mapping[str, str]) -> Any:
+    if isinstance(given, Identity):
+        return given.credentials
+    if isinstance(given, str | Path):
+        return _from_file(Path(given), scopes, environ)
+    if not (hasattr(given, "before_request") and hasattr(given, "refresh")):
+        raise CredentialsError(
+            f"credentials= must be credentials of google-auth or the path of a credentials file, "
+            f"not {type(given).__name__}."
+        )
+    return _scoped(given, scopes or [SCOPE_FILE])
+
+
+def _from_variable(environ: Mapping[str, str], scopes: list[str] | None) -> Any:
+    name = environ.get(FILE_VARIABLE, "")
+    if not name:
+        raise NotThisWayError("not set")
+    return _from_file(Path(name).expanduser(), scopes, environ)
+
+
+def _from_file(path: Path, scopes: list[str] | None, environ: Mapping[str, str]) -> Any:
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CredentialsError(
+            f"The credentials file {path} cannot be read ({error.strerror}); correct the path."
+        ) from None
+    except ValueError:
+        info = None
+    kind = info.get("type") if isinstance(info, dict) else None
+    try:
+        if kind == "service_account":
+            return _service_account(info, scopes, environ.get(SUBJECT_VARIABLE) or None)
+        if kind == "authorized_user":
+            return _authorized_user(info)
+        if kind == "external_account":
+            return _external_account(info, scopes or [SCOPE_ALL])
+    except (ValueError, KeyError, TypeError) as error:
+        # Without its text and without a cause: either may quote the file.
+        raise CredentialsError(
+            f"The credentials file {path} says it is of type {kind}, but is incomplete or damaged "
+            f"({type(error).__name__}); create it anew."
+        ) from None
+    raise CredentialsError(
+        f"{path} is not a credentials file: its type must be service_account, authorized_user or "
+        "external_account."
+    )
+
+
+def _authorized_user(info: Any) -> Any:
+    from google.oauth2 import credentials
+
+    # Its scopes were fixed when the user consented; asking for others would fail.
+    user: Any = credentials.Credentials
+    return user.from_authorized_user_info({**info, "scopes": None})
+
+
+def _service_account(info: Any, scopes: list[str] | None, subject: str | None) -> Any:
+    from google.oauth2 import service_account
+
+    # Acting for a user it would see all that the user has; as itself only what was shared with it.
+    default = SCOPE_FILE if subject else SCOPE_ALL
+    robot: Any = service_account.Credentials
+    return robot.from_service_account_info(info, scopes=scopes or [default], subject=subject)
+
+
+def _external_account(info: Any, scopes: list[str]) -> Any:
+    from google.auth import aws, identity_pool, pluggable
+
+    federated: Any = identity_pool.Credentials
+    if str(info.get("subject_token_type", "")).endswith(":aws4_request"):
+        federated = aws.Credentials
+    elif "executable" in info["credential_source"]:
+        federated = pluggable.Credentials
+    return federated.from_info(info, scopes=scopes)
+
+
+def _from_colab(
+    allow_prompt: bool,
+    browser_attached: Callable[[], bool] | None,
+    scopes: list[str] | None,
+    say: Callable[[str], None],
+) -> Any:
+    if browser_attached is None:
+        from colab_drive_tuner import runtime
+
+        here = runtime.detect()
+        if not here.is_colab:
+            raise NotThisWayError("this is not Colab")
+        attached = here.browser_attached
+    else:
+        attached = browser_attached()
+    if not attached:
+        # The sign-in would wait for ever for somebody who is not there.
+        raise NotThisWayError("no browser is attached to this runtime, so nobody can be asked")
+    if not allow_prompt:
+        raise NotThisWayError("asking was not allowed")
+    try:
+        from google.colab import auth
+    except ImportError:
+        raise NotThisWayError("this is not Colab") from None
+    say(COLAB_SENTENCE)
+    try:
+        auth.authenticate_user()
+    except Exception as error:  # noqa: BLE001  # what it raises is nowhere documented
+        raise NotThisWayError(f"the sign-in was not completed ({type(error).__name__})") from None
+    return _application_default(scopes)
+
+
+def _application_default(scopes: list[str] | None) -> Any:
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        # Scopes only afterwards: a user's are fixed, and asking for others would fail.
+        credentials, _ = google.auth.default()
+    except GoogleAuthError as error:
+        first = str(error).split(".")[0]
+        raise NotThisWayError(f"none ({first[:120]})") from None
+    return _scoped(credentials, scopes or [SCOPE_FILE])
+
+
+def _scoped(credentials: Any, scopes: list[str]) -> Any:
+    import google.auth.credentials as base
+
+    narrow: Callable[[Any, list[str]], Any] = base.with_scopes_if_required
+    return narrow(credentials, scopes)
+
+
+class Authorizer:
+    """The current token of an identity, renewed once for all threads that need it."""
+
+    def __init__(self, identity: Identity, request: Any = None) -> None:
+        self._credentials = identity.credentials
+        self._how = identity.how
+        self._lock = threading.Lock()
+        self._request = request
+
+    def __repr__(self) -> str:
+        return f"<Authorizer by {self._how}>"
+
+    def token(self) -> str:
+        """A token, renewed beforehand if it is known to have expired.
+
+        Raises `CredentialsError` where Google refuses, `UnavailableError` where it is silent.
+        """
+        with self._lock:
+            if not self._credentials.valid:
+                self._refresh()
+            return str(self._credentials.token)
+
+    def renew(self, refused: str) -> bool:
+        """Get another token after Drive refused this one, unless another thread just has."""
+        with self._lock:
+            if self._credentials.token == refused:
+                self._refresh()
+            return True
+
+    def _refresh(self) -> None:
+        from google.auth.exceptions import GoogleAuthError, TransportError
+        from google.auth.transport.requests import Request
+
+        if self._request is None:
+            self._request = Request()
+        problem: ColabDriveTunerError
+        try:
+            self._credentials.refresh(self._request)
+            return
+        except TransportError:
+            problem = UnavailableError("Google's sign-in server did not answer; try again later.")
+        except GoogleAuthError as error:
+            if getattr(error, "retryable", False):
+                problem = UnavailableError("Google's sign-in server is busy; try again later.")
+            else:
+                problem = CredentialsError(
+                    f"Google no longer accepts this sign-in ({self._how}; {_oauth_code(error)}): "
+                    "it has expired or was revoked. Sign in again; nothing is lost."
+                )
+        # Outside of the handlers, so that the cause, which may quote an answer, is not attached.
+        raise problem
+
+
+def _oauth_code(error: Exception) -> str:
+    """The word by which OAuth names the problem, such as invalid_grant."""
+    for word in ("invalid_grant", "invalid_scope", "invalid_client", "unauthorized_client"):
+        if word in str(error):
+            return word
+    return type(error).__name__
+
+
+@dataclass(frozen=True)
+class FixedToken:
+    """The token of an emulator; it is never renewed."""
+
+    value: str = field(repr=False)
+
+    def token(self) -> str:
+        """The token."""
+        return self.value
+
+    def renew(self, refused: str) -> bool:  # noqa: ARG002  # the interface of Authorizer
+        """There is no other one."""
+        return False

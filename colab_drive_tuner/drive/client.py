@@ -1,0 +1,326 @@
+"""Drive's files and folders as plain methods: each either does what it says or raises.
+
+No method ever makes a file twice: every creation carries an id that was reserved before, so the
+repetition of one whose answer was lost is refused by the server (409) instead of obeyed.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from colab_drive_tuner.credentials import Authorizer, FixedToken, find_credentials
+from colab_drive_tuner.drive.calls import Calls, checked
+from colab_drive_tuner.drive.download import download, replace_file
+from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
+from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
+from colab_drive_tuner.drive.folders import open_folder
+from colab_drive_tuner.drive.query import query
+from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.drive.transport import Signer, Transport
+from colab_drive_tuner.drive.upload import Progress, Source, Target, upload
+from colab_drive_tuner.errors import (
+    ChecksumError,
+    IdTakenError,
+    QuotaError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+)
+
+BINARY = "application/octet-stream"
+_POOL = 20
+"""Ids reserved at once for files whose id nobody asked about."""
+
+
+class DriveClient:
+    """One account's view of Google Drive; safe to use from many threads at once.
+
+    Every call is repeated through outages for `patience` seconds at most (an upload or download:
+    since its last progress), then raises `UnavailableError`. Other errors are definite.
+    """
+
+    def __init__(
+        self,
+        signer: Signer,
+        *,
+        endpoint: Endpoint | None = None,
+        patience: float = 60.0,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self._endpoint = endpoint or Endpoint()
+        transport = Transport(signer, local=self.is_emulated)
+        self._calls = Calls(self._endpoint, transport, policy or RetryPolicy(patience))
+        self._lock = threading.Lock()
+        self._user: Mapping[str, Any] | None = None
+        self._ids: tuple[int, list[str]] = (os.getpid(), [])
+
+    @classmethod
+    def connect(
+        cls,
+        credentials: Any = None,
+        *,
+        scopes: Iterable[str] | None = None,
+        allow_prompt: bool = True,
+        patience: float = 60.0,
+    ) -> "DriveClient":
+        """A client for whoever `credentials.find_credentials` finds; asks Drive nothing yet.
+
+        Where DRIVE_EMULATOR_HOST is set it talks to that emulator, with DRIVE_EMULATOR_TOKEN; no
+        credentials are looked up then, and given ones are not used.
+        """
+        endpoint = find_endpoint()
+        if endpoint.emulator_token is not None:
+            token = FixedToken(endpoint.emulator_token)
+            return cls(token, endpoint=endpoint, patience=patience)
+        found = find_credentials(credentials, allow_prompt=allow_prompt, scopes=scopes)
+        return cls(Authorizer(found), patience=patience)
+
+    def __repr__(self) -> str:
+        return f"<DriveClient at {self._endpoint.origin}>"
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether this talks to a local emulator."""
+        return self._endpoint.emulator_token is not None
+
+    def close(self) -> None:
+        """Close idle connections; the client can still be used."""
+        self._calls.transport.close()
+
+    # Who and when
+
+    def account(self) -> str:
+        """The e-mail address that this client acts as; asked for once."""
+        if self._user is None:
+            about = self._calls.json("/about", "the question who is signed in", fields="user")
+            self._user = about.get("user", {})
+        user = self._user
+        return str(user.get("emailAddress") or user.get("permissionId") or "unknown")
+
+    def quota(self) -> Quota:
+        """How much storage the account uses now."""
+        about = self._calls.json(
+            "/about", "the question how much is stored", fields="user,storageQuota"
+        )
+        storage = about.get("storageQuota", {})
+        limit = storage.get("limit")
+        return Quota(int(storage.get("usage", 0)), None if limit is None else int(limit))
+
+    def now(self) -> float:
+        """Seconds since 1970 by Drive's clock, exact to about a second; asks it if it never has."""
+        now = self._calls.transport.clock.now()
+        if now is None:
+            self._calls.json("/about", "the question what time it is", fields="user")
+            now = self._calls.transport.clock.now()
+        if now is None:
+            raise UnavailableError("Google Drive did not say what time it is; try again later.")
+        return now
+
+    # Creating
+
+    def generate_ids(self, count: int) -> list[str]:
+        """Reserve `count` ids (at least 1) for this account."""
+        ids: list[str] = []
+        while len(ids) < count:
+            block = str(min(count - len(ids), 1000))
+            data = self._calls.json(
+                "/files/generateIds",
+                "a request for new ids",
+                count=block,
+                space="drive",
+                fields="ids",
+            )
+            if not data.get("ids"):
+                raise StoreError("Google Drive reserved no ids for new files; try again later.")
+            ids += data["ids"]
+        return ids[:count]
+
+    def create_file(
+        self,
+        name: str,
+        content: bytes | Path | BinaryIO,
+        *,
+        parent: str,
+        file_id: str | None = None,
+        mime_type: str = BINARY,
+        properties: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> DriveFile:
+        """Store bytes, a file or the rest of a stream as a new file, verified by its sha256.
+
+        With `file_id`, a reserved id, `IdTakenError` says that something was created under it
+        before, perhaps this very content by an attempt whose answer was lost. Without it such an
+        attempt is recognised, and its file returned.
+        """
+        reserved = file_id or self._take_id()
+        metadata = {
+            "id": reserved,
+            "name": name,
+            "mimeType": mime_type,
+            "parents": [parent],
+            "properties": dict(properties or {}),
+        }
+        url, what = f"{self._endpoint.uploads}/files", f"the upload of {name!r}"
+        target = Target("POST", url, metadata, mime_type, what)
+        with self._explaining_quota(), Source.opened(content) as source:
+            try:
+                created = upload(
+                    self._calls.transport, self._calls.policy, target, source, progress
+                )
+            except IdTakenError:
+                if file_id is not None:
+                    raise
+                created = self.get(reserved)
+            return self._verified(created, source)
+
+    def create_folder(
+        self,
+        name: str,
+        *,
+        parent: str,
+        file_id: str | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> DriveFile:
+        """Make a folder; `file_id` as in `create_file`."""
+        reserved = file_id or self._take_id()
+        metadata = {
+            "id": reserved,
+            "name": name,
+            "mimeType": FOLDER,
+            "parents": [parent],
+            "properties": dict(properties or {}),
+        }
+        try:
+            with self._explaining_quota():
+                return self._calls.file(
+                    "POST", "/files", f"the creation of folder {name!r}", metadata
+                )
+        except IdTakenError:
+            if file_id is not None:
+                raise
+            return self.get(reserved)
+
+    # Finding
+
+    def get(self, file_id: str) -> DriveFile:
+        """Describe a file; one in the trash says so. Raises `NotFoundError`."""
+        return self._calls.file(
+            "GET", f"/files/{checked(file_id)}", f"a question about the file {file_id}"
+        )
+
+    def find(
+        self, name: str, *, parent: str | None = None, mime_types: Iterable[str] | None = None
+    ) -> list[DriveFile]:
+        """Every file of exactly this name that is not in the trash; may lag by minutes."""
+        files = self._calls.list(query(name=name, parent=parent, mime_types=mime_types))
+        # The server's `=` is not documented to mind upper and lower case.
+        return [file for file in files if file.name == name]
+
+    def list_folder(self, parent: str, name: str | None = None) -> list[DriveFile]:
+        """What lies directly in a folder, trash excluded; may lag by minutes."""
+        files = self._calls.list(query(name=name, parent=parent))
+        return [file for file in files if name is None or file.name == name]
+
+    def folder(self, place: str, create: bool = True) -> DriveFile:
+        """The folder at a path in My Drive, by its id, or by the link that the browser shows.
+
+        A path's missing folders are made, unless `create` is false: then `NotFoundError`.
+        Raises `UsageError` where `place` is, or leads through, something that is no folder.
+        """
+        return open_folder(self, place, create=create)
+
+    # Content
+
+    def download(self, file_id: str) -> bytes:
+        """A file's content, verified by its checksum."""
+        sink = BytesIO()
+        self._download(file_id, sink, None)
+        return sink.getvalue()
+
+    def download_file(
+        self, file_id: str, path: str | Path, progress: Progress | None = None
+    ) -> None:
+        """Write a file's content to `path`, verified, in one step; memory does not depend on it."""
+        replace_file(Path(path), lambda sink: self._download(file_id, sink, progress))
+
+    def update_content(self, file_id: str, content: bytes | Path | BinaryIO) -> DriveFile:
+        """Replace a file's content; of two who do so at once, the last one wins."""
+        with self._explaining_quota(), Source.opened(content) as source:
+            return self._verified(self._update(file_id, source), source)
+
+    # Changing
+
+    def update_properties(self, file_id: str, properties: Mapping[str, str | None]) -> DriveFile:
+        """Set properties (None removes one) and leave the others; key and value <= 124 bytes."""
+        for key, value in properties.items():
+            if len(f"{key}{value or ''}".encode()) > 124:
+                raise UsageError(
+                    f"The property {key!r} is too long: Drive takes 124 bytes for key and value."
+                )
+        path = f"/files/{checked(file_id)}"
+        return self._calls.file(
+            "PATCH", path, f"a mark on the file {file_id}", {"properties": dict(properties)}
+        )
+
+    def trash(self, file_id: str) -> None:
+        """Move a file, or a folder with what lies in it, to the trash, where it stays 30 days."""
+        path = f"/files/{checked(file_id)}"
+        self._calls.file("PATCH", path, f"a request to trash the file {file_id}", {"trashed": True})
+
+    # The calls themselves
+
+    def _update(self, file_id: str, source: Source, progress: Progress | None = None) -> DriveFile:
+        url = f"{self._endpoint.uploads}/files/{checked(file_id)}"
+        target = Target("PATCH", url, {}, BINARY, f"new content for the file {file_id}")
+        return upload(self._calls.transport, self._calls.policy, target, source, progress)
+
+    def _verified(self, file: DriveFile, source: Source) -> DriveFile:
+        """The file, once Drive names the sum of what was to be sent; sends it again if need be."""
+        for again in (True, False):
+            if file.size == source.finish() and file.sha256 in {None, source.sha256}:
+                return file
+            if again and source.can_restart:
+                file = self._update(file.id, source)
+        raise ChecksumError(
+            f"What Drive stored as {file.name!r} ({file.id}) is not what was sent: its sum is "
+            f"{file.sha256} instead of {source.sha256}. Upload it again."
+        )
+
+    def _download(self, file_id: str, sink: BinaryIO, progress: Progress | None) -> None:
+        url = f"{self._endpoint.files}/files/{checked(file_id)}"
+        describe = partial(self.get, file_id)
+        download(self._calls.transport, self._calls.policy, url, describe, sink, progress=progress)
+
+    def _take_id(self) -> str:
+        with self._lock:
+            pid, ids = self._ids
+            if pid != os.getpid() or not ids:
+                # A forked child must not use what its parent has reserved.
+                ids = self.generate_ids(_POOL)
+                self._ids = (os.getpid(), ids)
+            return ids.pop()
+
+    @contextmanager
+    def _explaining_quota(self) -> Iterator[None]:
+        try:
+            yield
+        except QuotaError as error:
+            if "storageQuotaExceeded" not in str(error):
+                raise
+            raise QuotaError(f"{error} {self._whose_storage()}") from None
+
+    def _whose_storage(self) -> str:
+        account = self.account()
+        if account.endswith(".gserviceaccount.com"):
+            return (
+                f"The service account {account} owns no storage: choose a folder in a shared drive "
+                "that it is a member of, let it act for a user (delegation), or sign in as a user."
+            )
+        quota = self.quota()
+        limit = "no limit" if quota.limit is None else f"{quota.limit / 1e9:.2f} GB"
+        return f"{account} uses {quota.used / 1e9:.2f} GB of {limit}."

@@ -1,0 +1,63 @@
+"""Where Drive is: Google's servers, or the local emulator that DRIVE_EMULATOR_HOST names."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from colab_drive_tuner.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The origin of every address that we call, and, for an emulator, the token that it knows."""
+
+    origin: str = "https://www.googleapis.com"
+    emulator_token: str | None = None
+
+    @property
+    def files(self) -> str:
+        """The base address of calls about metadata."""
+        return f"{self.origin}/drive/v3"
+
+    @property
+    def uploads(self) -> str:
+        """The base address of calls that carry content."""
+        return f"{self.origin}/upload/drive/v3"
+
+
+def find_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """Google, or the emulator where the environment names one.
+
+    Raises `UsageError` for an emulator on another machine: whoever sets the variable by accident
+    must not send trials to a stranger.
+    """
+    host = environ.get("DRIVE_EMULATOR_HOST", "").strip()
+    if not host:
+        return Endpoint()
+    problem = UsageError(
+        f"DRIVE_EMULATOR_HOST={host!r} is not an address on this machine; set it to something like "
+        "127.0.0.1:8085, or unset it to use Google Drive."
+    )
+    try:
+        address = urlsplit(host if "://" in host else f"http://{host}")
+        name, port = address.hostname or "", address.port
+    except ValueError:
+        raise problem from None
+    plain = not (address.path.strip("/") or address.query or address.fragment or address.username)
+    if address.scheme != "http" or not plain or not _is_loopback(name):
+        raise problem
+    # Put together anew: parsers disagree about odd addresses, and only this one has been checked.
+    literal = f"[{name}]" if ":" in name else name
+    origin = f"http://{literal}" + (f":{port}" if port else "")
+    return Endpoint(origin, environ.get("DRIVE_EMULATOR_TOKEN") or "emulator")
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,88 @@
+"""What Drive says about a file, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+FOLDER = "application/vnd.google-apps.folder"
+SHORTCUT = "application/vnd.google-apps.shortcut"
+
+FIELDS = (
+    "id,name,mimeType,parents,size,md5Checksum,sha256Checksum,createdTime,modifiedTime,properties,"
+    "webViewLink,owners(emailAddress),trashed,driveId,shortcutDetails(targetId),"
+    "capabilities(canAddChildren)"
+)
+"""What is asked for in every call, so that a `DriveFile` is always complete."""
+
+
+@dataclass(frozen=True)
+class DriveFile:
+    """A file, folder or shortcut in Drive, as the server described it when it was asked."""
+
+    id: str
+    name: str
+    mime_type: str = "application/octet-stream"
+    parents: tuple[str, ...] = ()
+    size: int = 0
+    """Bytes of content; 0 for folders and Workspace documents."""
+    md5: str | None = None
+    sha256: str | None = None
+    created: float = 0.0
+    """Seconds since 1970 by the server's clock."""
+    modified: float = 0.0
+    properties: Mapping[str, str] = field(default_factory=dict)
+    web_view_link: str | None = None
+    owners: tuple[str, ...] = ()
+    """E-mail addresses; empty in a shared drive, where nobody owns a file."""
+    trashed: bool = False
+    drive_id: str | None = None
+    """The shared drive that it lies in; None: somebody's My Drive."""
+    target_id: str | None = None
+    """What a shortcut points at."""
+    can_add_children: bool = True
+    """False for a folder that this account may only read."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether other files can lie in it."""
+        return self.mime_type == FOLDER
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "DriveFile":
+        """Read a v3 `File` resource; fields that are absent get their defaults."""
+        return cls(
+            id=data["id"],
+            name=data.get("name", ""),
+            mime_type=data.get("mimeType", "application/octet-stream"),
+            parents=tuple(data.get("parents", ())),
+            size=int(data.get("size", 0)),
+            md5=data.get("md5Checksum"),
+            sha256=data.get("sha256Checksum"),
+            created=seconds(data.get("createdTime")),
+            modified=seconds(data.get("modifiedTime")),
+            properties=dict(data.get("properties", {})),
+            web_view_link=data.get("webViewLink"),
+            owners=tuple(owner.get("emailAddress", "") for owner in data.get("owners", ())),
+            trashed=bool(data.get("trashed", False)),
+            drive_id=data.get("driveId"),
+            target_id=data.get("shortcutDetails", {}).get("targetId"),
+            can_add_children=bool(data.get("capabilities", {}).get("canAddChildren", True)),
+        )
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much of an account's storage is used."""
+
+    used: int
+    limit: int | None
+    """Bytes; None: unlimited. 0 for a service account, which owns no storage."""
+
+
+def seconds(rfc3339: str | None) -> float:
+    """Seconds since 1970 of a time as Drive writes it; 0 for none."""
+    if rfc3339 is None:
+        return 0.0
+    moment = datetime.fromisoformat(rfc3339)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,82 @@
+"""Drive's query language as far as we speak it, and what people paste as a folder."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+from colab_drive_tuner.errors import UsageError
+
+
+def quoted(text: str) -> str:
+    """The string literal for `q`; the backslash goes first, or it would escape our own escapes."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def query(
+    *, name: str | None = None, parent: str | None = None, mime_types: Iterable[str] | None = None
+) -> str:
+    """A `q` that matches what is not in the trash and fits every given condition."""
+    terms = ["trashed = false"]
+    if parent is not None:
+        terms.insert(0, f"{quoted(parent)} in parents")
+    if name is not None:
+        terms.append(f"name = {quoted(name)}")
+    if mime_types is not None:
+        kinds = " or ".join(f"mimeType = {quoted(kind)}" for kind in mime_types)
+        terms.append(f"({kinds})")
+    return " and ".join(terms)
+
+
+@dataclass(frozen=True)
+class FolderId:
+    """A folder named by its id; `certain` is False where the text could be a folder's name too."""
+
+    id: str
+    certain: bool
+
+
+_ID = re.compile(r"[A-Za-z0-9_-]{10,}")
+_FOLDER_PATH = re.compile(r"/folders/([A-Za-z0-9_-]{10,})")
+
+
+def parse_folder(text: str) -> FolderId | tuple[str, ...]:
+    """What `folder=` means: the id in a link, something that looks like an id, or path components.
+
+    Links are those that the browser shows (`…/folders/ID`, `…/open?id=ID`, `…/my-drive`). A path
+    starts in My Drive, with or without saying so. Raises `UsageError` for anything else.
+    """
+    text = text.strip()
+    if "://" in text:
+        return _parse_link(text)
+    if re.fullmatch(r"[A-Za-z0-9_-]{25,}", text) and re.search(r"[0-9]", text):
+        return FolderId(text, certain=False)
+    parts = tuple(part for part in text.split("/") if part)
+    if parts[:1] == ("My Drive",):
+        parts = parts[1:]
+    for part in parts:
+        if part in {".", ".."} or any(ord(letter) < 32 or ord(letter) == 127 for letter in part):
+            raise UsageError(
+                f"folder={text!r} is not a path in My Drive: {part!r} cannot be a folder's name."
+            )
+    return parts
+
+
+def _parse_link(link: str) -> FolderId | tuple[str, ...]:
+    address = urlsplit(link)
+    if address.hostname is None or not address.hostname.endswith(".google.com"):
+        raise UsageError(
+            f"folder={link!r} is not a link to Google Drive; paste the address that the browser "
+            "shows when the folder is open."
+        )
+    found = _FOLDER_PATH.search(address.path)
+    if found:
+        return FolderId(found[1], certain=True)
+    given = parse_qs(address.query).get("id", [""])[0]
+    if _ID.fullmatch(given):
+        return FolderId(given, certain=True)
+    if address.path.rstrip("/").endswith("/my-drive"):
+        return ()
+    raise UsageError(
+        f"folder={link!r} names no folder; open the folder in Drive and paste its address."
+    )

@@ -1,0 +1,265 @@
+"""One HTTP attempt at Drive: signed, timed, its answer sorted into result, retry or error.
+
+Plain requests on a session of ours. Google's own client re-sends a POST whose answer was lost and
+is not safe in threads; here nothing is ever repeated silently, and many threads share the pool.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from typing import Any, Protocol
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from colab_drive_tuner.drive.clock import ServerClock
+from colab_drive_tuner.drive.refusal import Refusal, retry_after
+from colab_drive_tuner.drive.retry import REFUSED_PATIENCE, TryAgainError
+from colab_drive_tuner.errors import StoreError
+
+CONNECT_TIMEOUT = 20.0
+"""Seconds; also how long one block of a request body may take to leave."""
+READ_TIMEOUT = 30.0
+BLOCK = 64 * 1024
+"""Bytes sent or received between two looks at the clock: 3 kB/s must be possible."""
+ANSWER_DEADLINE = 60.0
+"""Seconds in which an answer that is not a download must have arrived completely."""
+
+
+class Signer(Protocol):
+    """Puts the credentials into a request; `credentials.Authorizer` is one."""
+
+    def token(self) -> str:
+        """A bearer token, renewed beforehand if it is known to have expired."""
+
+    def renew(self, refused: str) -> bool:
+        """Get another token after a 401 for this one; False where there is no way to."""
+
+
+class Body(Protocol):
+    """Content that can be sent more than once, without being held in memory."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+
+    def rewind(self) -> None:
+        """Start again from the first byte."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; a torn or foreign one is worth another attempt."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            raise TryAgainError("its answer was cut off or is not JSON") from None
+        if not isinstance(value, dict):
+            raise TryAgainError("its answer is not a JSON object")
+        return value
+
+
+@dataclass
+class Download:
+    """An answer whose body is still arriving."""
+
+    status: int
+    headers: Mapping[str, str]
+    blocks: Iterator[bytes] = field(repr=False)
+
+
+class Transport:
+    """A pool of connections to one origin; safe to use from many threads, and after a fork."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        *,
+        local: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = ServerClock(monotonic)
+        self._monotonic = monotonic
+        self._signer = signer
+        self._local = local
+        self._lock = threading.Lock()
+        self._session: tuple[int, requests.Session] | None = None
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        what: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Body | None = None,
+        accept: tuple[int, ...] = (),
+    ) -> Answer:
+        """Make one attempt and return a 2xx answer, or one whose status is in `accept`.
+
+        Raises `TryAgainError` where a repetition may help, else an error that `what` completes.
+        """
+        with self._open(method, url, what, params=params, headers=headers, body=body) as response:
+            deadline = self._monotonic() + ANSWER_DEADLINE
+            content = b"".join(self._blocks(response, deadline))
+            answer = Answer(response.status_code, response.headers, content)
+        if 200 <= answer.status < 300 or answer.status in accept:
+            return answer
+        raise self._refusal(answer, what, method)
+
+    @contextmanager
+    def download(
+        self, url: str, what: str, *, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Iterator[Download]:
+        """Like `send`, for a GET whose body is read by the caller, block by block."""
+        headers = {"Accept-Encoding": "identity", **headers}
+        with self._open("GET", url, what, params=params, headers=headers, body=None) as response:
+            if response.status_code not in {200, 206}:
+                content = b"".join(self._blocks(response, self._monotonic() + ANSWER_DEADLINE))
+                answer = Answer(response.status_code, response.headers, content)
+                raise self._refusal(answer, what, "GET")
+            blocks = self._blocks(response, float("inf"))
+            yield Download(response.status_code, response.headers, blocks)
+
+    def close(self) -> None:
+        """Close the pooled connections; a later call opens new ones."""
+        with self._lock:
+            if self._session is not None and self._session[0] == os.getpid():
+                self._session[1].close()
+            self._session = None
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        url: str,
+        what: str,
+        *,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: bytes | Body | None,
+    ) -> Iterator[requests.Response]:
+        attempt = partial(self._attempt, method, url, params=params, headers=headers, body=body)
+        token = self._signer.token()
+        response = attempt(token)
+        if response.status_code == 401 and self._signer.renew(token):
+            response.close()
+            response = attempt(self._signer.token())
+        try:
+            if 300 <= response.status_code < 400 and response.status_code != 308:
+                raise StoreError(f"Google Drive sent {what} elsewhere; the address is not trusted.")
+            yield response
+        finally:
+            # Read to its end, a connection is already back in the pool; otherwise it is closed.
+            response.close()
+
+    def _attempt(
+        self,
+        method: str,
+        url: str,
+        token: str,
+        *,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: bytes | Body | None,
+    ) -> requests.Response:
+        data: Any = body
+        if isinstance(body, bytes):
+            # A small body leaves with its headers; a larger one in blocks, each with its timeout.
+            data = body if len(body) <= BLOCK else BytesIO(body)
+        elif body is not None:
+            body.rewind()
+        sent = self._monotonic()
+        try:
+            response = self._pool().request(
+                method,
+                url,
+                params=params,
+                data=data,
+                headers={**(headers or {}), "Authorization": f"Bearer {token}"},
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                allow_redirects=False,
+                stream=True,
+            )
+        except requests.exceptions.RequestException as error:
+            raise _transient(error) from None
+        self.clock.learn(response.headers.get("Date"), sent)
+        return response
+
+    def _blocks(self, response: requests.Response, deadline: float) -> Iterator[bytes]:
+        encoded = "Content-Encoding" in response.headers
+        missing = None if encoded else response.headers.get("Content-Length")
+        left = int(missing) if missing is not None and missing.isdecimal() else None
+        try:
+            while True:
+                # read1, because read would wait for a full block however slowly it trickles in.
+                block: bytes = response.raw.read1(BLOCK, decode_content=True)
+                if not block:
+                    break
+                yield block
+                left = None if left is None else left - len(block)
+                if self._monotonic() > deadline:
+                    raise TryAgainError("its answer came too slowly")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _transient(error) from None
+        if left:
+            raise TryAgainError("its answer was cut off")
+
+    def _pool(self) -> requests.Session:
+        with self._lock:
+            # A forked child must not talk on its parent's connections.
+            if self._session is None or self._session[0] != os.getpid():
+                self._session = (os.getpid(), _new_session(self._local))
+            return self._session[1]
+
+    @staticmethod
+    def _refusal(answer: Answer, what: str, method: str) -> Exception:
+        refusal = Refusal.read(answer.status, answer.body)
+        after = retry_after(answer.headers)
+        return refusal.error(what, after=after, uploading=method in {"POST", "PUT", "PATCH"})
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, blocksize=BLOCK)
+
+
+def _new_session(local: bool) -> requests.Session:
+    session = requests.Session()
+    # Nothing of this machine's proxies and certificates concerns an emulator.
+    session.trust_env = not local
+    # Keeps requests from replacing our header by a password out of ~/.netrc.
+    session.auth = lambda request: request
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(pool_connections=4, pool_maxsize=64, max_retries=0))
+    return session
+
+
+def _transient(error: Exception) -> TryAgainError:
+    """The network's error in plain words, without addresses: some are secrets."""
+    text = repr(error)
+    if "NewConnectionError" in text and "refused" in text:
+        return TryAgainError("nothing listens there", patience=REFUSED_PATIENCE)
+    if "NameResolutionError" in text:
+        return TryAgainError("its name cannot be looked up: is this machine online?")
+    if "Timeout" in text or "timed out" in text:
+        return TryAgainError("it kept silent")
+    if isinstance(error, requests.exceptions.SSLError):
+        return TryAgainError("the secure connection failed: check proxies and certificates")
+    return TryAgainError("the connection broke")

@@ -1,0 +1,132 @@
+"""Searches kept in a folder of Google Drive."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.drive import DriveClient, DriveFile
+from colab_drive_tuner.errors import NotFoundError, RefusedError
+from colab_drive_tuner.store.protocol import Entry
+
+DEFAULT_FOLDER = "Colab Drive Tuner"
+
+
+class DriveStore:
+    """The `Store` protocol over a `DriveClient`, below one folder.
+
+    `folder` is a path in My Drive (made where it is missing), a folder's id, or the link that the
+    browser shows. Opening a store asks Drive three or four questions and changes nothing else.
+    """
+
+    def __init__(self, client: DriveClient, folder: str = DEFAULT_FOLDER) -> None:
+        self.client = client
+        self.folder: DriveFile = client.folder(folder)
+        self._account = client.account()
+        if not self.folder.can_add_children:
+            raise RefusedError(
+                f"{self._account} may only read the folder {self.folder.name!r} of Google Drive: "
+                "ask its owner for edit rights, or choose another folder."
+            )
+
+    @classmethod
+    def connect(
+        cls, folder: str = DEFAULT_FOLDER, *, credentials: Any = None, patience: float = 60.0
+    ) -> "DriveStore":
+        """A store in the Drive of whoever `DriveClient.connect` finds."""
+        return cls(DriveClient.connect(credentials, patience=patience), folder)
+
+    def __repr__(self) -> str:
+        return f"<DriveStore {self.location}>"
+
+    @property
+    def location(self) -> str:
+        """`drive:ACCOUNT:FOLDER ID`."""
+        return f"drive:{self._account}:{self.root}"
+
+    @property
+    def account(self) -> str:
+        """The e-mail address that files are made as."""
+        return self._account
+
+    @property
+    def root(self) -> str:
+        """The id of the folder."""
+        return self.folder.id
+
+    def url(self, entry_id: str) -> str:
+        """The page that Drive shows for a file or folder."""
+        if entry_id == self.root and self.folder.web_view_link:
+            return self.folder.web_view_link
+        return f"https://drive.google.com/open?id={entry_id}"
+
+    def now(self) -> float:
+        """Drive's clock."""
+        return self.client.now()
+
+    def reserve(self, count: int) -> list[str]:
+        """Ids from Drive itself; they work for this account only."""
+        return self.client.generate_ids(count)
+
+    def create(
+        self,
+        entry_id: str,
+        content: bytes | Path | None,
+        *,
+        name: str,
+        parent: str,
+        properties: Mapping[str, str] | None = None,
+    ) -> Entry:
+        """See `Store.create`."""
+        if content is None:
+            made = self.client.create_folder(
+                name, parent=parent, file_id=entry_id, properties=properties
+            )
+        else:
+            made = self.client.create_file(
+                name, content, parent=parent, file_id=entry_id, properties=properties
+            )
+        return _entry(made)
+
+    def read(self, entry_id: str) -> bytes:
+        """See `Store.read`; what arrives has the checksum that Drive names."""
+        return self.client.download(entry_id)
+
+    def fetch(self, entry_id: str, path: Path) -> None:
+        """See `Store.fetch`."""
+        self.client.download_file(entry_id, path)
+
+    def stat(self, entry_id: str) -> Entry:
+        """See `Store.stat`."""
+        file = self.client.get(entry_id)
+        if file.trashed:
+            raise NotFoundError(f"{file.name!r} ({entry_id}) lies in the trash of Google Drive.")
+        return _entry(file)
+
+    def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
+        """See `Store.list`."""
+        return [_entry(file) for file in self.client.list_folder(parent, name)]
+
+    def mark(self, entry_id: str, properties: Mapping[str, str]) -> float:
+        """See `Store.mark`."""
+        self.client.update_properties(entry_id, properties)
+        return self.client.now()
+
+    def replace(self, entry_id: str, content: bytes) -> None:
+        """See `Store.replace`."""
+        self.client.update_content(entry_id, content)
+
+    def trash(self, entry_id: str) -> None:
+        """See `Store.trash`."""
+        self.client.trash(entry_id)
+
+
+def _entry(file: DriveFile) -> Entry:
+    return Entry(
+        id=file.id,
+        name=file.name,
+        parent=file.parents[0] if file.parents else "",
+        created=file.created,
+        size=file.size,
+        is_folder=file.is_folder,
+        properties=file.properties,
+    )
