@@ -1,0 +1,136 @@
+"""What a trial's result may hold, and the words for what it may not: where it is and what to do."""
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from colab_drive_tuner.errors import NotPlainDataError
+
+MAX_DEPTH = 200
+"""How deeply containers may be nested."""
+
+NUMPY_SCALARS: tuple[type[np.generic], ...] = (
+    np.bool_,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+    np.float16,
+    np.float32,
+    np.float64,
+    np.complex64,
+    np.complex128,
+)
+"""numpy's scalars of one fixed size. Their order is part of the format: only ever append."""
+
+_ATOMS = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, datetime, date, timedelta, *NUMPY_SCALARS}
+)
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
+_TENSOR_PACKAGES = frozenset({"tensorflow", "keras", "torch", "jax", "jaxlib"})
+
+Reason = Callable[[Any], str | None]
+"""Why a value that is no container cannot be recorded, or None if it can."""
+
+
+def is_exact(value: Any, impostors: frozenset[type]) -> bool:
+    """Whether no object in `value` is of an impostor's type, and none nested above MAX_DEPTH.
+
+    Walks level by level; where all members of a container are atoms, at the speed of C.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is dict:
+                if not _ATOMS.issuperset(map(type, item)):
+                    below.extend(item)
+                if not _ATOMS.issuperset(map(type, item.values())):
+                    below.extend(item.values())
+            elif kind in _CONTAINERS:
+                if not _ATOMS.issuperset(map(type, item)):
+                    below.extend(item)
+            elif kind in impostors:
+                return False
+        if not below:
+            return True
+        level = below
+    return False
+
+
+def explain(value: Any, where: str, reason: Reason) -> NotPlainDataError:
+    """The error that names the first thing in `value` that cannot be recorded."""
+    for path, item, depth, in_itself in _walk(value, where, 0, set()):
+        if in_itself:
+            text = f"{path} contains itself; return data without cycles."
+        elif depth >= MAX_DEPTH:
+            text = f"{where} is nested more than {MAX_DEPTH} levels deep; return flatter data."
+        elif type(item) in _CONTAINERS or (why := reason(item)) is None:
+            continue
+        else:
+            text = f"{path} is {_name(item)}, which cannot be recorded: {why}. {_hint(item)}"
+        return NotPlainDataError(text)
+    return NotPlainDataError(f"{where} cannot be recorded; return plain data.")
+
+
+def _walk(
+    value: Any, path: str, depth: int, above: set[int]
+) -> Iterator[tuple[str, Any, int, bool]]:
+    """Yield (path, item, depth, whether it contains itself), depth first, keys before values."""
+    kind = type(value)
+    in_itself = id(value) in above
+    yield path, value, depth, in_itself
+    if kind not in _CONTAINERS or in_itself or depth >= MAX_DEPTH:
+        return
+    above.add(id(value))
+    if kind is dict:
+        for key in value:
+            yield from _walk(key, f"a key of {path}", depth + 1, above)
+        for key, item in value.items():
+            yield from _walk(item, f"{path}[{_short(key)}]", depth + 1, above)
+    elif kind is list or kind is tuple:
+        for index, item in enumerate(value):
+            yield from _walk(item, f"{path}[{index}]", depth + 1, above)
+    else:
+        for item in value:
+            yield from _walk(item, f"an element of {path}", depth + 1, above)
+    above.discard(id(value))
+
+
+def _short(key: Any) -> str:
+    text = repr(key)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _name(value: Any) -> str:
+    kind = type(value)
+    module = kind.__module__
+    name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _hint(value: Any) -> str:
+    """What to return instead."""
+    kind = type(value)
+    if kind.__module__.partition(".")[0] in _TENSOR_PACKAGES:
+        if isinstance(getattr(value, "history", None), dict):  # what `fit` returns
+            return "Return its dict, `x.history`."
+        if hasattr(kind, "__float__"):
+            return "Return `float(x)` of a scalar, or `numpy.asarray(x)`."
+    if isinstance(value, np.ndarray | np.generic):
+        return "Return `x.tolist()`, or an ordinary numpy array of numbers, times or text."
+    if isinstance(value, bytearray | memoryview):
+        return "Return `bytes(x)`."
+    for base in (bool, int, float, complex, str, bytes, dict, list, tuple, set, frozenset):
+        if isinstance(value, base):
+            return f"Return `{base.__name__}(x)`."
+    return (
+        "Return plain data (numbers, text, lists, dicts, arrays), or put bytes under `attachments`."
+    )
