@@ -1,0 +1,104 @@
+"""Jupyter's shape of the session list, from a real Jupyter server with a real kernel."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+TOKEN = "a-token-of-the-test"
+ROOT = Path(__file__).parents[2]
+NAME = "Bob's 100% 🧪.ipynb"
+ASK = """
+from colab_drive_tuner.notebook import download_notebook
+from colab_drive_tuner.notebook.running import open_paths, running_notebook
+from colab_drive_tuner.runtime import detect
+from pathlib import Path
+here = detect()
+Path({answer!r}).write_text("\\n".join(map(str, [
+    here.kind, here.can_prompt, running_notebook().path, download_notebook(),
+    *open_paths()])), encoding="utf-8")
+"""
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A Jupyter server of this user with a notebook in a folder, and a function that calls it."""
+    runtime, root = tmp_path / "runtime", tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub" / NAME).write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
+    environment = {
+        **os.environ,
+        "JUPYTER_RUNTIME_DIR": str(runtime),
+        "PYTHONPATH": str(ROOT),
+        "http_proxy": "http://127.0.0.1:9",  # one that is dead: local addresses must not go there
+        "CI": "",
+    }
+    options = [f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}", "--no-browser"]
+    command = [sys.executable, "-m", "jupyter_server", *options, "--ServerApp.port=0"]
+    if os.geteuid() == 0:
+        command.append("--allow-root")
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while not (infos := list(runtime.glob("jpserver-*.json"))):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        url = json.loads(infos[0].read_text())["url"]
+
+        def call(method, path, body=None):
+            request = urllib.request.Request(
+                url + path,
+                method=method,
+                data=json.dumps(body).encode() if body is not None else None,
+                headers={"Authorization": f"token {TOKEN}"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.loads(response.read() or b"null")
+
+        yield call, runtime, root
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_the_notebook_that_a_real_server_runs_is_found_and_not_copied(server, tmp_path):
+    """Found by the kernel's id, in a folder, also after it was renamed; served from this disk."""
+    from jupyter_client import BlockingKernelClient
+
+    call, runtime, root = server
+    session = call(
+        "POST",
+        "api/sessions",
+        {"path": f"sub/{NAME}", "name": NAME, "type": "notebook", "kernel": {"name": "python3"}},
+    )
+    kernel = session["kernel"]["id"]
+    client = BlockingKernelClient(connection_file=str(runtime / f"kernel-{kernel}.json"))
+    client.load_connection_file()
+    client.start_channels()
+    answer = tmp_path / "answer"
+
+    def ask():
+        reply = client.execute_interactive(
+            ASK.format(answer=str(answer)), allow_stdin=False, timeout=60
+        )
+        assert reply["content"]["status"] == "ok", reply["content"]
+        return answer.read_text(encoding="utf-8").splitlines()
+
+    try:
+        client.wait_for_ready(timeout=60)
+        path = str(root / "sub" / NAME)
+        assert ask() == ["jupyter", "False", path, path, path]
+        (root / "sub" / NAME).rename(root / "renamed.ipynb")
+        call("PATCH", f"api/sessions/{session['id']}", {"path": "renamed.ipynb"})
+        path = str(root / "renamed.ipynb")
+        assert ask() == ["jupyter", "False", path, path, path]
+    finally:
+        client.stop_channels()
+        call("DELETE", f"api/sessions/{session['id']}")
