@@ -89,11 +89,9 @@ def prepare(root: Path, hidden: Path) -> None:
         )
         os.link(probe, linked)
     except OSError as error:
-        for path in (linked, probe):
-            path.unlink(missing_ok=True)
-        for path in made:
+        for path in (linked, probe, *made):
             with contextlib.suppress(OSError):  # never made, or in use by somebody else
-                path.rmdir()
+                discard(path)
         raise UsageError(f"The folder {root} {problem}: {error.strerror}.") from error
     linked.unlink()
     probe.unlink()

@@ -1,0 +1,103 @@
+"""Every test runs as a fresh user on a machine whose only network is itself."""
+
+import importlib.util
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+OURS = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
+"""Variables that change what this package does."""
+
+THEIRS = ("COLAB_", "GOOGLE_", "CLOUDSDK_", "VERTEX_", "TBE_", "KMP_", "USE_AUTH_EPHEM")
+"""Variables by which this package, or google-auth, recognizes a machine or a person."""
+
+if importlib.util.find_spec("colab_drive_tuner.emulator.pytest_plugin"):
+    pytest_plugins = ["colab_drive_tuner.emulator.pytest_plugin"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--long`."""
+    parser.addoption("--long", action="store_true", help="run the tests marked as long, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker that goes with `--long`."""
+    config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """List long tests as skipped, unless they are asked for."""
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: runs with --long"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty home, and none of the variables that would tell this package something."""
+    if os.environ.get("LIVE_DRIVE"):
+        return  # the person who asked for a real Drive is the one to sign in
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("STATE", "CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    for variable in list(os.environ):
+        if variable.startswith((*OURS, *THEIRS)):
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Whatever leaves this machine finds no network, and fails the test at its end."""
+    attempts: list[str] = []
+    if os.environ.get("LIVE_DRIVE"):
+        yield attempts
+        return
+    connect, connect_ex, getaddrinfo = (
+        socket.socket.connect,
+        socket.socket.connect_ex,
+        socket.getaddrinfo,
+    )
+
+    def check(address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else None  # a Unix socket has a path
+        if not _is_here(host):
+            attempts.append(str(host))
+            raise OSError(f"Tests reach this machine only, not {host}.")
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        check(address)
+        connect(self, address)
+
+    def guarded_ex(self: socket.socket, address: Any) -> int:
+        check(address)
+        return connect_ex(self, address)
+
+    def guarded_lookup(host: Any, *args: Any, **options: Any) -> Any:
+        check((host,))
+        return getaddrinfo(host, *args, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_lookup)
+    yield attempts
+    if attempts:
+        pytest.fail(f"This test wanted to reach {', '.join(sorted(set(attempts)))}.")
+
+
+def _is_here(host: Any) -> bool:
+    if isinstance(host, bytes):
+        host = host.decode()
+    if not host or host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified

@@ -1,0 +1,216 @@
+"""What every store promises: a test class that each store's tests inherit.
+
+A subclass provides the fixture `reopen`: called, it returns a new object for the same store, as
+another process would make it.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.errors import ColabDriveTunerError, IdTakenError, NotFoundError
+from colab_drive_tuner.store import Store
+
+Reopen = Callable[[], Store]
+
+
+class StoreContract:
+    """The promises of `store/protocol.py`, one a test."""
+
+    @pytest.fixture
+    def reopen(self) -> Reopen:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, reopen: Reopen) -> Store:
+        return reopen()
+
+    def test_what_is_created_can_be_read_at_once_by_others(
+        self, store: Store, reopen: Reopen
+    ) -> None:
+        """A finished create is seen by every other client, with all that was said of it."""
+        (entry_id,) = store.reserve(1)
+        made = store.create(
+            entry_id,
+            b"content",
+            name="000007",
+            parent=store.root,
+            properties={"cdt_kind": "record"},
+        )
+        other = reopen()
+        assert other.read(entry_id) == b"content"
+        assert other.stat(entry_id) == made
+        assert (made.id, made.name, made.parent, made.size, made.is_folder) == (
+            entry_id,
+            "000007",
+            store.root,
+            7,
+            False,
+        )
+        assert made.properties["cdt_kind"] == "record"
+
+    def test_an_id_works_once(self, store: Store, reopen: Reopen) -> None:
+        """The second create of an id is refused, whoever asks, and changes nothing."""
+        (entry_id,) = store.reserve(1)
+        store.create(entry_id, b"first", name="a", parent=store.root)
+        for other in (store, reopen()):
+            with pytest.raises(IdTakenError):
+                other.create(entry_id, b"second", name="b", parent=store.root)
+            with pytest.raises(IdTakenError):
+                other.create(entry_id, None, name="c", parent=store.root)
+        assert store.read(entry_id) == b"first"
+        assert store.stat(entry_id).name == "a"
+
+    def test_folders_are_created_once_too(self, store: Store, reopen: Reopen) -> None:
+        """A folder has an id like a file, and its properties from its create on."""
+        folder, inner = store.reserve(2)
+        made = store.create(folder, None, name="s", parent=store.root, properties={"cdt_id0": "x"})
+        assert made.is_folder
+        assert reopen().stat(folder).properties["cdt_id0"] == "x"
+        with pytest.raises(IdTakenError):
+            store.create(folder, b"", name="s", parent=store.root)
+        assert store.create(inner, b"1", name="f", parent=folder).parent == folder
+        assert reopen().read(inner) == b"1"
+
+    def test_reserved_ids_differ(self, store: Store, reopen: Reopen) -> None:
+        """Nobody else gets the same id."""
+        ids = [*store.reserve(50), *reopen().reserve(50)]
+        assert len(set(ids)) == 100
+
+    def test_an_unused_id_is_not_found(self, store: Store) -> None:
+        """Reading, describing or marking what was never created raises `NotFoundError`."""
+        (entry_id,) = store.reserve(1)
+        for ask in (store.read, store.stat):
+            with pytest.raises(NotFoundError):
+                ask(entry_id)
+        with pytest.raises(NotFoundError):
+            store.mark(entry_id, {"cdt_a": "1"})
+
+    def test_two_files_may_bear_one_name(self, store: Store) -> None:
+        """Uniqueness is by id alone."""
+        one, two = store.reserve(2)
+        store.create(one, b"1", name="same", parent=store.root)
+        store.create(two, b"2", name="same", parent=store.root)
+        assert (store.read(one), store.read(two)) == (b"1", b"2")
+        assert store.stat(one).name == store.stat(two).name == "same"
+
+    @pytest.mark.parametrize("name", ["it's", "a\\b", "ü, 日本", ".hidden", "a/b", " ", "x" * 300])
+    def test_names_are_kept_exactly(self, store: Store, name: str) -> None:
+        """A name comes back as it was given, whatever a disk or a query would make of it."""
+        folder, entry_id = store.reserve(2)
+        store.create(folder, None, name=name, parent=store.root)
+        store.create(entry_id, b"1", name=name, parent=folder)
+        assert store.stat(entry_id).name == store.stat(folder).name == name
+        assert [entry.id for entry in store.list(folder, name=name)] == [entry_id]
+
+    def test_a_list_shows_what_lies_directly_in_a_folder(self, store: Store) -> None:
+        """Neither what lies deeper, nor what lies elsewhere, nor what is in the trash."""
+        folder, inner, deep, one, two, gone = store.reserve(6)
+        store.create(folder, None, name="f", parent=store.root)
+        store.create(inner, None, name="inner", parent=folder)
+        store.create(deep, b"", name="one", parent=inner)
+        for entry_id, name in ((one, "one"), (two, "two"), (gone, "one")):
+            store.create(entry_id, b"", name=name, parent=folder)
+        store.trash(gone)
+        assert {entry.id for entry in store.list(folder)} == {inner, one, two}
+        assert [entry.id for entry in store.list(folder, name="one")] == [one]
+        assert store.list(folder, name="on") == []
+        assert [entry.id for entry in store.list(store.root, name="f")] == [folder]
+
+    def test_marks_are_seen_by_others(self, store: Store, reopen: Reopen) -> None:
+        """A mark adds to the properties and replaces those of the same key; content stays."""
+        (entry_id,) = store.reserve(1)
+        store.create(entry_id, b"1", name="a", parent=store.root, properties={"cdt_a": "1"})
+        store.mark(entry_id, {"cdt_a": "2", "cdt_b": "3"})
+        store.mark(entry_id, {"cdt_c": "4"})
+        found = reopen().stat(entry_id)
+        assert {"cdt_a": "2", "cdt_b": "3", "cdt_c": "4"}.items() <= found.properties.items()
+        assert reopen().read(entry_id) == b"1"
+
+    def test_a_mark_returns_the_time_of_the_store(self, store: Store) -> None:
+        """The times of creates, marks and `now()` are those of one clock, in seconds."""
+        (entry_id,) = store.reserve(1)
+        created = store.create(entry_id, b"", name="a", parent=store.root).created
+        marked = store.mark(entry_id, {"cdt_a": "1"})
+        assert created - 2 <= marked <= store.now() + 2
+        assert abs(created - marked) < 60
+
+    def test_properties_too_long_are_refused(self, store: Store) -> None:
+        """Key and value have 124 bytes together, in UTF-8."""
+        (entry_id,) = store.reserve(1)
+        store.create(entry_id, b"", name="a", parent=store.root, properties={"k": "ü" * 61 + "x"})
+        with pytest.raises(ColabDriveTunerError):
+            store.mark(entry_id, {"k": "ü" * 62})
+
+    def test_replaced_content_is_seen(self, store: Store, reopen: Reopen) -> None:
+        """`replace` leaves id, name and properties, and changes content and size."""
+        (entry_id,) = store.reserve(1)
+        store.create(entry_id, b"1", name="a", parent=store.root, properties={"cdt_a": "1"})
+        store.replace(entry_id, b"longer")
+        found = reopen().stat(entry_id)
+        assert reopen().read(entry_id) == b"longer"
+        assert (found.name, found.size, found.properties["cdt_a"]) == ("a", 6, "1")
+
+    def test_what_is_trashed_is_gone_and_its_id_stays_taken(
+        self, store: Store, reopen: Reopen
+    ) -> None:
+        """After `trash`, `stat` finds nothing, and nothing can be created under the id again."""
+        (entry_id,) = store.reserve(1)
+        store.create(entry_id, b"1", name="a", parent=store.root)
+        store.trash(entry_id)
+        with pytest.raises(NotFoundError):
+            reopen().stat(entry_id)
+        with pytest.raises(IdTakenError):
+            reopen().create(entry_id, b"1", name="a", parent=store.root)
+
+    def test_files_go_in_and_out_by_path(self, store: Store, tmp_path: Path) -> None:
+        """Content may come from a file, and go into one, replacing what was there."""
+        (entry_id,) = store.reserve(1)
+        content = bytes(range(256)) * 5000
+        source, target = tmp_path / "in.keras", tmp_path / "out.keras"
+        source.write_bytes(content)
+        target.write_bytes(b"old")
+        assert store.create(entry_id, source, name="m", parent=store.root).size == len(content)
+        store.fetch(entry_id, target)
+        assert target.read_bytes() == content
+        assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.keras"]
+
+    def test_an_empty_file_is_a_file(self, store: Store) -> None:
+        """No bytes are content too."""
+        (entry_id,) = store.reserve(1)
+        assert not store.create(entry_id, b"", name="empty", parent=store.root).is_folder
+        assert store.read(entry_id) == b""
+
+    def test_only_one_of_many_threads_creates(self, store: Store, reopen: Reopen) -> None:
+        """Of rivals at the same instant exactly one wins each id, and its content is what lasts."""
+        ids = store.reserve(5)
+        wins: dict[str, list[bytes]] = {entry_id: [] for entry_id in ids}
+        gate = threading.Barrier(3)
+
+        def compete(rival: Store, content: bytes) -> None:
+            gate.wait()
+            for entry_id in ids:
+                try:
+                    rival.create(entry_id, content, name="r", parent=rival.root)
+                except IdTakenError:
+                    continue
+                wins[entry_id].append(content)
+
+        threads = [
+            threading.Thread(target=compete, args=(reopen(), str(number).encode()))
+            for number in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [[store.read(entry_id)] for entry_id in ids] == list(wins.values())
+
+    def test_the_location_names_the_store(self, store: Store, reopen: Reopen) -> None:
+        """Two objects for one store have one location; a person can look at each entry."""
+        assert reopen().location == store.location
+        assert reopen().account == store.account
+        assert reopen().root == store.root
+        assert store.url(store.root)

@@ -1,0 +1,63 @@
+"""A process for the kill tests: it creates what it is told to, and says when it is acknowledged.
+
+    python -m tests.store.creating ROOT WORD [DEADLY]
+
+Each line of its input is an id (or `folder ID`). WORD is the content; the answer is `made ID` or
+`taken ID`. With DEADLY the process kills itself at its DEADLY-th call that changes the disk: an odd
+number dies before call number DEADLY // 2, an even one after it.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.errors import IdTakenError
+from colab_drive_tuner.store.folder import FolderStore
+
+CHANGES = ("open", "fsync", "link", "rename", "replace", "unlink", "mkdir", "rmdir")
+
+
+def die_at(deadly: int) -> None:
+    """Kill this process at a call that is counted from here on."""
+    calls = 0
+
+    def wrap(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if deadly == 2 * calls - 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = call(*args, **options)
+            if deadly == 2 * calls:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return counted
+
+    for name in CHANGES:
+        setattr(os, name, wrap(getattr(os, name)))
+
+
+def main(root: str, word: str, deadly: int = 0) -> None:
+    """Create until the input ends."""
+    store = FolderStore(Path(root))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        folder, _, entry_id = line.strip().rpartition(" ")
+        if deadly:
+            die_at(deadly)
+        try:
+            store.create(
+                entry_id, None if folder else word.encode(), name=entry_id[:4], parent=store.root
+            )
+        except IdTakenError:
+            print("taken", entry_id, flush=True)
+        else:
+            print("made", entry_id, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -1,0 +1,325 @@
+"""A local folder as a store: the contract, and what people and file systems do to it."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.errors import (
+    IdTakenError,
+    NotFoundError,
+    QuotaError,
+    RefusedError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+)
+from colab_drive_tuner.store.folder import FolderStore
+from tests.store.contract import Reopen, StoreContract
+
+
+def visible(root: Path) -> list[str]:
+    """What a person sees who opens the folder."""
+    return sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    """An empty store."""
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture
+def record(store: FolderStore) -> str:
+    """A record, `s/000000`, with the content `1`."""
+    folder, record = store.reserve(2)
+    store.create(folder, None, name="s", parent=store.root)
+    store.create(record, b"1", name="000000", parent=folder)
+    return record
+
+
+class TestContract(StoreContract):
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Reopen:
+        return lambda: FolderStore(tmp_path / "store")
+
+
+def test_people_see_their_files_under_their_names(store: FolderStore, record: str) -> None:
+    """The visible folder holds the files and nothing else."""
+    root = Path(store.url(store.root))
+    assert visible(root) == ["s", "s/000000"]
+    assert (root / "s/000000").read_bytes() == b"1"
+    assert Path(store.url(record)) == root / "s/000000"
+
+
+def test_a_name_that_is_in_use_gets_an_ending(store: FolderStore) -> None:
+    """Neither another entry nor a file of the user's is touched."""
+    root = Path(store.url(store.root))
+    (root / "a.txt").write_text("mine")
+    one, two = store.reserve(2)
+    store.create(one, b"1", name="a.txt", parent=store.root)
+    store.create(two, b"2", name="a.txt", parent=store.root)
+    assert (root / "a.txt").read_text() == "mine"
+    assert [store.read(one), store.read(two)] == [b"1", b"2"]
+    assert len(visible(root)) == 3
+    assert all(name.startswith("a") and name.endswith(".txt") for name in visible(root))
+
+
+def test_files_of_people_are_not_listed(store: FolderStore, record: str) -> None:
+    """What a person puts into the folder is no entry."""
+    root = Path(store.url(store.root))
+    (root / "notes.txt").write_text("mine")
+    assert [entry.name for entry in store.list(store.root)] == ["s"]
+
+
+def test_what_a_person_deletes_is_gone(store: FolderStore, record: str) -> None:
+    """No hidden copy is served instead, and the id stays taken."""
+    Path(store.url(record)).unlink()
+    for ask in (store.read, store.stat, store.url):
+        with pytest.raises(NotFoundError, match="by hand"):
+            ask(record)
+    with pytest.raises(IdTakenError):
+        store.create(record, b"1", name="000000", parent=store.root)
+
+
+def test_what_a_person_alters_is_altered(store: FolderStore, record: str) -> None:
+    """The content that is served is the content that is seen, however an editor wrote it."""
+    path = Path(store.url(record))
+    path.write_bytes(b"edited in place")
+    assert store.read(record) == b"edited in place"
+    other = path.with_name("other")
+    other.write_bytes(b"edited aside")
+    other.replace(path)
+    assert store.read(record) == b"edited aside"
+
+
+def test_a_freed_name_does_not_confuse_ids(store: FolderStore, record: str) -> None:
+    """Whoever gets a deleted or trashed file's name is not taken for it."""
+    folder = store.stat(record).parent
+    again, third = store.reserve(2)
+    store.trash(record)
+    store.create(again, b"2", name="000000", parent=folder)
+    assert Path(store.url(again)).name == "000000"
+    Path(store.url(again)).unlink()
+    store.create(third, b"3", name="000000", parent=folder)
+    for gone in (record, again):
+        with pytest.raises(NotFoundError):
+            store.read(gone)
+    assert store.read(third) == b"3"
+
+
+def test_trash_can_be_got_back_by_hand(store: FolderStore, record: str) -> None:
+    """A trashed folder lies in `.trash` with all that was in it."""
+    folder = store.stat(record).parent
+    store.trash(folder)
+    with pytest.raises(NotFoundError):
+        store.read(record)
+    root = Path(store.url(store.root))
+    assert visible(root) == []
+    (kept,) = (root / ".trash").rglob("000000")
+    assert kept.read_bytes() == b"1"
+
+
+def test_a_copy_of_the_folder_is_a_store(store: FolderStore, record: str, tmp_path: Path) -> None:
+    """Nothing rests on inode numbers or hard links once a create is over."""
+    copy = tmp_path / "copy"
+    for path in Path(store.url(store.root)).rglob("*"):
+        target = copy / path.relative_to(Path(store.url(store.root)))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir(exist_ok=True) if path.is_dir() else target.write_bytes(path.read_bytes())
+    other = FolderStore(copy)
+    assert other.read(record) == b"1"
+    assert other.location != store.location
+    with pytest.raises(IdTakenError):
+        other.create(record, b"2", name="x", parent=other.root)
+
+
+@pytest.mark.parametrize("entry_id", ["../../etc/passwd", "", "a/b", ".", "a" * 300, "ä", "a\0"])
+def test_an_id_cannot_point_outside(store: FolderStore, entry_id: str) -> None:
+    """Ids come out of records that others may have written."""
+    with pytest.raises(NotFoundError):
+        store.read(entry_id)
+    with pytest.raises(UsageError):
+        store.create(entry_id, b"", name="a", parent=store.root)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [{"file": "../../x"}, {"file": "a/b"}, {"file": ".."}, {"file": ""}, {"name": 1}, {"x": 1}],
+)
+def test_a_description_cannot_point_outside(
+    store: FolderStore, record: str, harm: dict[str, Any]
+) -> None:
+    """A description that somebody forged is damage, not a way out of the folder."""
+    path = Path(store.url(store.root)) / ".store" / "ids" / record
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | harm))
+    with pytest.raises(StoreError, match="damaged"):
+        store.read(record)
+
+
+def test_folders_have_no_content_and_files_no_entries(store: FolderStore, record: str) -> None:
+    """The wrong kind is refused by name."""
+    folder = store.stat(record).parent
+    with pytest.raises(RefusedError, match="is a folder"):
+        store.read(folder)
+    with pytest.raises(RefusedError, match="is a file"):
+        store.create(store.reserve(1)[0], b"", name="a", parent=record)
+    with pytest.raises(RefusedError, match="store itself"):
+        store.trash(store.root)
+
+
+def test_relative_paths_and_links_name_one_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The location is the resolved path."""
+    store = FolderStore(tmp_path / "a" / "b")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert FolderStore("a/b").location == FolderStore("link/b").location == store.location
+    assert store.location == f"folder:{(tmp_path / 'a' / 'b').resolve()}"
+
+
+def test_a_file_cannot_be_a_store(tmp_path: Path) -> None:
+    """Refused by name, and left alone."""
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match="file"):
+            FolderStore(path)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
+    """Refused by name."""
+    with pytest.raises(UsageError, match="/proc/no/store"):
+        FolderStore("/proc/no/store")
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+)
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
+    """Refused by name."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match=str(tmp_path)):
+        FolderStore(tmp_path)
+    tmp_path.chmod(0o700)
+
+
+def test_a_file_system_without_links_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason, and before anything is kept there."""
+
+    def no_links(*args: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(UsageError, match="without hard links"):
+        FolderStore(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lost_answer_of_link_is_no_loss(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS may say `exists` of the link that it has just made itself."""
+    link = os.link
+
+    def link_and_forget(source: Path, target: Path) -> None:
+        link(source, target)
+        raise FileExistsError(errno.EEXIST, "File exists", str(source), None, str(target))
+
+    (entry_id,) = store.reserve(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link_and_forget)
+        store.create(entry_id, b"1", name="a", parent=store.root)
+    assert store.read(entry_id) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ENOSPC, QuotaError),
+        (errno.EROFS, RefusedError),
+        (errno.EIO, UnavailableError),
+        (errno.EINVAL, StoreError),
+    ],
+)
+def test_a_failing_disk_is_told_apart(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StoreError]
+) -> None:
+    """No room, a definite no, and what may pass have errors of their own; nothing is left."""
+    (entry_id,) = store.reserve(1)
+
+    def fail(handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(StoreError) as caught:
+            store.create(entry_id, b"1", name="a", parent=store.root)
+    assert type(caught.value) is kind
+    with pytest.raises(NotFoundError):
+        store.read(entry_id)
+    store.create(entry_id, b"1", name="a", parent=store.root)
+    assert visible(Path(store.url(store.root))) == ["a"]
+
+
+def test_a_folder_that_vanished_is_unavailable_and_not_empty(
+    store: FolderStore, record: str
+) -> None:
+    """An unplugged disk is no damage: it may come back."""
+    root = Path(store.url(store.root))
+    away = root.rename(root.with_name("away"))
+    for ask in (store.read, store.stat, store.list):
+        with pytest.raises(UnavailableError):
+            ask(record)
+    with pytest.raises(UnavailableError):
+        store.create(store.reserve(1)[0], b"", name="a", parent=store.root)
+    away.rename(root)
+    assert store.read(record) == b"1"
+
+
+def test_everything_is_on_the_disk_before_the_create_returns(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content and description before the id is linked; the id and the visible name at the end."""
+    seen: list[str] = []
+    link, fsync = os.link, os.fsync
+    root = Path(store.url(store.root))
+
+    def spy_link(source: Path, target: Path) -> None:
+        link(source, target)
+        seen.append(f"link {Path(target).parent.relative_to(root)}")
+
+    def spy_fsync(handle: int) -> None:
+        fsync(handle)
+        path = Path(f"/proc/self/fd/{handle}").readlink().relative_to(root)
+        seen.append(f"fsync {path.suffix or path}")
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("this system does not say which file a handle is of")
+    monkeypatch.setattr(os, "link", spy_link)
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    (entry_id,) = store.reserve(1)
+    store.create(entry_id, b"1", name="a", parent=store.root)
+    assert seen == [
+        "fsync .new",
+        "fsync .json",
+        "fsync .store/in/root",
+        "link .store/ids",
+        "link .",
+        "fsync .store/ids",
+        "fsync .",
+    ]
+    seen.clear()
+    with pytest.raises(IdTakenError):
+        store.create(entry_id, b"1", name="a", parent=store.root)
+    assert "fsync .store/ids" in seen

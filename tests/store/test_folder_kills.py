@@ -1,0 +1,125 @@
+"""Processes that are killed at any instant, or race, harm nothing in a folder store."""
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.errors import IdTakenError, NotFoundError
+from colab_drive_tuner.store.folder import FolderStore
+
+HERE = Path(__file__).parents[2]
+
+
+def start(root: Path, word: str, *more: str) -> subprocess.Popen[str]:
+    """A `tests.store.creating` that is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.store.creating", str(root), word, *more],
+        cwd=HERE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def visible(root: Path) -> list[Path]:
+    """What a person sees."""
+    return [path for path in root.iterdir() if not path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("kind", ["", "folder "])
+def test_killed_at_any_step_a_create_has_happened_or_not(tmp_path: Path, kind: str) -> None:
+    """Whatever the instant: it is there in full or not at all, and creating it again is right."""
+    deadly, deaths, halves = 0, 0, 0
+    while deadly >= 0:
+        deadly += 1
+        root = tmp_path / str(deadly)
+        store = FolderStore(root)
+        (entry_id,) = store.reserve(1)
+        said, _ = start(root, "first", str(deadly)).communicate(f"{kind}{entry_id}\n")
+        try:
+            found = store.stat(entry_id)
+        except NotFoundError:
+            assert said == ""
+            assert visible(root) == []
+            assert store.list(store.root) == []
+            store.create(entry_id, None if kind else b"second", name="x", parent=store.root)
+            if not kind:
+                assert store.read(entry_id) == b"second"
+        else:
+            halves += said == ""
+            assert found.is_folder == bool(kind)
+            if not kind:
+                assert store.read(entry_id) == b"first"
+            with pytest.raises(IdTakenError):
+                store.create(entry_id, b"second", name="x", parent=store.root)
+        assert [entry.id for entry in store.list(store.root)] == [entry_id]
+        assert len(visible(root)) == 1
+        store.trash(entry_id)
+        assert visible(root) == []
+        deaths += said == ""
+        if said:
+            break
+    assert deaths > 10
+    assert halves > 2  # some died when it had happened, and could not say so
+
+
+def test_no_acknowledged_create_is_lost_by_kills(tmp_path: Path) -> None:
+    """A process that creates in a loop, killed at random instants, again and again."""
+    dice = random.Random(7)
+    store = FolderStore(tmp_path)
+    asked: list[str] = []
+    made: dict[str, bytes] = {}
+    for life in range(8):
+        process = start(tmp_path, f"life {life}")
+        end = threading.Timer(dice.uniform(0.01, 0.15), process.send_signal, [signal.SIGKILL])
+        end.start()
+        asked += store.reserve(1000)
+        said, _ = process.communicate("\n".join(asked[-1000:]) + "\n")
+        end.join()
+        for line in said.splitlines():
+            made[line.removeprefix("made ")] = f"life {life}".encode()
+    assert len(made) > 50
+    assert {entry_id: store.read(entry_id) for entry_id in made} == made
+    listed = [entry.id for entry in store.list(store.root)]
+    assert len(set(listed)) == len(listed) == len(visible(tmp_path))
+    assert set(made) <= set(listed) <= set(asked)
+    assert len(listed) <= len(made) + 8  # one unacknowledged create a life at most
+    for entry_id in made:
+        with pytest.raises(IdTakenError):
+            store.create(entry_id, b"again", name="x", parent=store.root)
+
+
+def test_of_racing_processes_exactly_one_wins_each_id(tmp_path: Path) -> None:
+    """Three processes create the same ids: one `made` for each, and its content is what lasts."""
+    store = FolderStore(tmp_path)
+    ids = store.reserve(150)
+    rivals = [start(tmp_path, word) for word in ("a", "b", "c")]
+    threads = []
+    said: dict[int, str] = {}
+
+    def run(number: int) -> None:
+        said[number] = rivals[number].communicate("\n".join(ids) + "\n")[0]
+
+    for number in range(3):
+        threads.append(threading.Thread(target=run, args=[number]))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    winners = {
+        line.removeprefix("made "): "abc"[number]
+        for number, text in said.items()
+        for line in text.splitlines()
+        if line.startswith("made ")
+    }
+    assert sum(text.count("made ") for text in said.values()) == len(ids)
+    assert {entry_id: store.read(entry_id).decode() for entry_id in ids} == winners
+    assert len(visible(tmp_path)) == len(ids)
+    assert len(set(winners.values())) > 1  # they did race
