@@ -1,1 +1,81 @@
-"""Hyperparameter searches that outlive Google Colab runtimes."""
+"""Hyperparameter searches that outlive Google Colab runtimes.
+
+    import colab_drive_tuner as cdt; session = cdt.setup()
+    result = cdt.resume_search(model, data, name="mnist-cnn", max_evals=50)
+
+Public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner import errors
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.drive.client import DriveClient
+    from colab_drive_tuner.notebook import Notebook, download_notebook, find_notebook
+    from colab_drive_tuner.search.export import export_trials, import_trials
+    from colab_drive_tuner.search.result import SearchResult
+    from colab_drive_tuner.search.resume import resume_search
+    from colab_drive_tuner.search.status import SearchStatus, list_searches, read_status
+    from colab_drive_tuner.search.trials import DriveTrials
+    from colab_drive_tuner.session import Session, setup
+    from colab_drive_tuner.store import open_store
+    from colab_drive_tuner.training.backup import TrialBackup
+    from colab_drive_tuner.trial import RunningTrial, running_trial
+
+__version__ = "0.1.0"
+__all__ = [
+    "DriveClient",
+    "DriveTrials",
+    "Notebook",
+    "RunningTrial",
+    "SearchResult",
+    "SearchStatus",
+    "Session",
+    "TrialBackup",
+    "download_notebook",
+    "errors",
+    "export_trials",
+    "find_notebook",
+    "import_trials",
+    "list_searches",
+    "open_store",
+    "read_status",
+    "resume_search",
+    "running_trial",
+    "setup",
+]
+
+_ROOMS = {
+    "DriveClient": "drive.client",
+    "DriveTrials": "search.trials",
+    "Notebook": "notebook",
+    "RunningTrial": "trial",
+    "SearchResult": "search.result",
+    "SearchStatus": "search.status",
+    "Session": "session",
+    "TrialBackup": "training.backup",
+    "download_notebook": "notebook",
+    "export_trials": "search.export",
+    "find_notebook": "notebook",
+    "import_trials": "search.export",
+    "list_searches": "search.status",
+    "open_store": "store",
+    "read_status": "search.status",
+    "resume_search": "search.resume",
+    "running_trial": "trial",
+    "setup": "session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,22 @@
+"""The command line `colab-drive-tuner`: each command is one call of what lies below."""
+
+import sys
+
+from colab_drive_tuner.cli.app import app
+from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; exit 0 on success, 2 on wrong usage, 1 on any other error.
+
+    An error is told in its own sentences; `--debug` shows the traceback.
+    """
+    try:
+        app()
+    except ColabDriveTunerError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"colab-drive-tuner: {error}", file=sys.stderr)  # noqa: T201 (a command's output)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

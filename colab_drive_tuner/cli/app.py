@@ -1,0 +1,145 @@
+"""The commands; what a command needs is imported when it runs, so that `--help` is quick."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colab_drive_tuner import __version__
+from colab_drive_tuner.store.protocol import Store
+
+app = typer.Typer(
+    help="Hyperparameter searches that outlive Google Colab runtimes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Name = Annotated[str, typer.Argument(help="The search's name.")]
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001 (typer hands a flag over like this)
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    store: Annotated[
+        str | None,
+        typer.Option(help="A local folder, instead of Drive.", envvar="COLAB_DRIVE_TUNER_STORE"),
+    ] = None,
+    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,  # noqa: FBT002
+    version: Annotated[  # noqa: FBT002
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    del debug, version  # read in main(), and done with already
+    context.obj = store
+
+
+def _store(context: typer.Context) -> Store:
+    from colab_drive_tuner.store import open_store
+
+    return open_store(context.obj)
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="One search; all of them without it.")] = None,
+    exit_code: Annotated[  # noqa: FBT002
+        bool, typer.Option("--exit-code", help="Exit 0 finished, 75 unfinished, 69 held.")
+    ] = False,
+) -> None:
+    """Show how far searches are, who holds them, and what was best."""
+    from colab_drive_tuner.cli.tables import show_searches
+    from colab_drive_tuner.errors import UsageError
+    from colab_drive_tuner.search.status import list_searches, read_status
+
+    if exit_code and name is None:
+        raise UsageError("--exit-code needs the NAME of one search.")
+    store = _store(context)
+    show_searches([read_status(store, name)] if name else list_searches(store))
+    if exit_code and name:
+        from colab_drive_tuner.rerun import look
+
+        raise typer.Exit(look(store, name).outcome)
+
+
+@app.command()
+def export(context: typer.Context, name: Name, file: Path) -> None:
+    """Write a search to FILE as a plain pickle of hyperopt Trials."""
+    from colab_drive_tuner.search.export import export_trials
+
+    count = export_trials(_store(context), name, file)
+    typer.echo(f"{count} trials of {name!r} are in {file}.")
+
+
+@app.command("import")
+def import_(context: typer.Context, name: Name, file: Path) -> None:
+    """Make a new search from FILE, a plain pickle of hyperopt Trials; no code in it is run."""
+    from colab_drive_tuner.search.export import import_trials
+
+    count = import_trials(_store(context), name, file)
+    typer.echo(f"{count} trials are now in the new search {name!r}.")
+
+
+@app.command()
+def rerun(
+    context: typer.Context,
+    notebook: Annotated[Path, typer.Argument(help="The notebook that runs the search.")],
+    search: Annotated[str, typer.Option(help="The search that it works on.")],
+) -> None:
+    """Run NOTEBOOK once more if its search is unfinished.
+
+    Exits 0 (finished), 75 (more to do), 69 (another runtime holds it), 1 (a cell raised).
+    """
+    from colab_drive_tuner.errors import NotebookNotFoundError
+    from colab_drive_tuner.rerun import Outcome, look, run_locally
+
+    if not notebook.is_file():
+        raise NotebookNotFoundError(f"There is no notebook {str(notebook)!r} here.")
+    store = _store(context)
+    verdict = look(store, search)
+    if verdict.outcome is Outcome.UNFINISHED:
+        typer.echo(f"{verdict.words} Running {notebook}.")
+        run_locally(notebook, store, search)
+        verdict = look(store, search)
+    typer.echo(verdict.words)
+    raise typer.Exit(verdict.outcome)
+
+
+@app.command()
+def clean(
+    context: typer.Context,
+    named: Annotated[
+        list[str] | None, typer.Argument(help="Ids or paths of listed items to remove too.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,  # noqa: FBT002
+) -> None:
+    """List stale copies and leftovers; with --yes remove those that are ours, into the trash."""
+    from colab_drive_tuner.cli.tables import show_leftovers
+    from colab_drive_tuner.troubleshoot.clean import find_leftovers, remove
+
+    leftovers = find_leftovers()
+    show_leftovers(leftovers)
+    if yes or named:
+        for removed in remove(leftovers, named=named or [], yes=yes):
+            typer.echo(f"Removed {removed.where}.")
+
+
+@app.command()
+def emulator(
+    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8085,
+    data: Annotated[Path, typer.Option(help="Where its files live.")] = Path("drive-emulator"),
+    token: Annotated[
+        list[str] | None, typer.Option(help="TOKEN=ACCOUNT; may be given again.")
+    ] = None,
+    latency: Annotated[float, typer.Option(help="Seconds before each answer.")] = 0.0,
+) -> None:
+    """Serve a local Drive for tests, on loopback, until interrupted."""
+    from colab_drive_tuner.emulator import serve
+
+    serve(port=port, data=data, tokens=token or [], latency=latency)

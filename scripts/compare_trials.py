@@ -1,0 +1,35 @@
+"""Compare two trials.pkl, trial by trial, with nothing but pickle and hyperopt.
+
+usage: python scripts/compare_trials.py FIRST SECOND
+
+Exits 1 at any difference in number, parameters, status or loss.
+"""
+
+import pickle
+import sys
+
+
+def outcome(trial):
+    """What must agree: the parameters, the status, and every bit of the loss."""
+    result = trial["result"]
+    loss = result.get("loss")
+    return trial["misc"]["vals"], result["status"], loss if loss is None else float(loss).hex()
+
+
+def main():
+    first, second = (pickle.load(open(path, "rb")) for path in sys.argv[1:3])  # noqa: SIM115
+    differences = [] if len(first) == len(second) else ["the number of trials"]
+    for one, other in zip(first.trials, second.trials):
+        same = one["tid"] == other["tid"] and outcome(one) == outcome(other)
+        loss = one["result"].get("loss")
+        print(f"  trial {one['tid']:3d}  loss {loss:<22}  {'equal' if same else 'DIFFERS'}")
+        if not same:
+            print(f"    first:  {outcome(one)}\n    second: {outcome(other)}")
+            differences.append(f"trial {one['tid']}")
+    if differences:
+        sys.exit(f"The searches differ in {', '.join(differences)}.")
+    print(f"All {len(first)} trials are equal, in every parameter and every bit of every loss.")
+
+
+if __name__ == "__main__":
+    main()
