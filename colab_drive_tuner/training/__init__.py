@@ -1,4 +1,4 @@
-"""What happens inside a Keras trial: seeds, backups of half-finished trials, the best models, memory.
+"""What happens inside a Keras trial: seeds, backups of half-done trials, best models, memory.
 
 Nothing here imports Keras until a trial has: the modules are named where they are used, and
 `TrialBackup` is made when it is first asked for, because its base class is Keras's.

@@ -36,5 +36,5 @@ def seed_trial(seed: int, tid: int, *, keras_wanted: bool = False) -> int:
         import numpy as np
 
         random.seed(value)
-        np.random.seed(value)  # noqa: NPY002 - the global generator is what training code uses
+        np.random.seed(value)
     return value

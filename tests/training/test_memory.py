@@ -13,9 +13,13 @@ from colab_drive_tuner.training import (
     seed_trial,
     split_result,
 )
+from tests.training.keeping import NUMPY_2
+
+pytestmark = NUMPY_2
 
 
 def small_model():
+    """As small as a model can be."""
     return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
 
 

@@ -1,0 +1,29 @@
+"""Folders inside a search's folder, found again although listings lag.
+
+A listing may show a new folder only minutes later, so its id is also marked on its parent, which is
+read by id and therefore up to date.
+"""
+
+import contextlib
+
+from colab_drive_tuner.errors import NotFoundError
+from colab_drive_tuner.store.protocol import Entry, Store
+
+
+def find_folders(store: Store, parent: str, name: str) -> list[str]:
+    """The ids of the folders of that name, best known first; more than one after a lost race."""
+    found = []
+    marked = store.stat(parent).properties.get(f"cdt_{name}")
+    if marked:
+        # Not found: a person put it into the trash, so what lies in it is not wanted any more.
+        with contextlib.suppress(NotFoundError):
+            found.append(store.stat(marked).id)
+    listed = [e.id for e in store.list(parent, name=name) if e.is_folder and e.id != marked]
+    return found + listed
+
+
+def make_folder(store: Store, parent: str, name: str) -> Entry:
+    """Create a folder and mark its id on its parent."""
+    made = store.create(store.reserve(1)[0], None, name=name, parent=parent)
+    store.mark(parent, {f"cdt_{name}": made.id})
+    return made

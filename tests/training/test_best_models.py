@@ -1,0 +1,274 @@
+"""The best models of a search: kept, thinned out, loaded back, refused where unsafe."""
+
+import io
+import json
+import math
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from colab_drive_tuner.errors import ModelError, UsageError
+from colab_drive_tuner.training import best_models
+from colab_drive_tuner.training.best_models import BestModels
+from colab_drive_tuner.training.notices import TrainingWarning
+from tests.training.keeping import NUMPY_2, TroubledStore, search_folder, shown
+
+pytestmark = NUMPY_2
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store that a test can give troubles; retries come quickly."""
+    monkeypatch.setattr(best_models, "_PAUSES", (0.01, 0.02))
+    return TroubledStore(tmp_path / "store")
+
+
+@pytest.fixture
+def folder(store):
+    """The folder of a search."""
+    return search_folder(store)
+
+
+def model(value=1.0):
+    """A tiny model that can be told from others by its weights."""
+    made = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    made.set_weights([np.full((2, 1), value), np.zeros(1)])
+    return made
+
+
+def weight(loaded):
+    """The value that `model` was made with."""
+    return float(loaded.get_weights()[0][0, 0])
+
+
+def keep(store, folder, offers, keep=1):
+    """Offer models in order, each after the one before has arrived; what `best/` then holds."""
+    kept = BestModels(store, folder, keep=keep)
+    for tid, loss in offers:
+        kept.offer(model(float(tid)), tid=tid, loss=loss)
+        with kept._state:
+            assert kept._state.wait_for(lambda: kept._worker is None, 20)
+    assert kept.close(20) == []
+    (home,) = [e.id for e in store.list(folder, name="best")] or [None]
+    return shown(store, home) if home else []
+
+
+def test_only_the_best_stays_in_the_folder(store, folder):
+    """A better model replaces the one before, a worse one never arrives."""
+    left = keep(store, folder, [(0, 0.5), (1, -0.25), (2, 0.75)])
+    assert left == ["trial-00001-loss--0.25.keras"]
+    assert store.calls.count("create") == 1 + 1 + 2  # the search's folder, best/, two models
+
+
+def test_the_best_few_stay_over_several_runs(store, folder):
+    """A later run knows what an earlier one has left there, ties go to the earlier trial."""
+    keep(store, folder, [(0, 0.5), (1, 0.4)], keep=2)
+    left = keep(store, folder, [(2, 0.5), (3, 0.45)], keep=2)
+    assert left == ["trial-00001-loss-0.4.keras", "trial-00003-loss-0.45.keras"]
+
+
+def test_the_best_model_comes_back_in_a_later_run(store, folder):
+    """The best one without a tid, any kept one by its tid, None for one that was not kept."""
+    keep(store, folder, [(4, 0.5), (7, 0.4)], keep=2)
+    later = BestModels(store, folder)
+    assert weight(later.load()) == 7.0
+    assert weight(later.load(4)) == 4.0
+    assert later.load(5) is None
+    assert BestModels(store, search_folder(store, "empty")).load() is None
+
+
+def test_a_model_can_be_loaded_before_it_has_arrived(store, folder):
+    """While the store is away, what this process offered is still at hand."""
+    kept = BestModels(store, folder)
+    assert kept.load() is None
+    store.away = True
+    assert kept.offer(model(3.0), tid=3, loss=0.1)
+    assert weight(kept.load(3)) == 3.0
+    assert kept.close(0.05) == ["best/trial-00003-loss-0.1.keras (0.0 MB)"]
+
+
+def test_an_outage_is_waited_out(store, folder):
+    """What was offered while the store was away arrives when it is back."""
+    kept = BestModels(store, folder)
+    store.away = True
+    kept.offer(model(), tid=0, loss=0.5)
+    kept.offer(model(), tid=1, loss=0.4)
+    store.away = False
+    assert kept.close(20) == []
+    assert [(m.tid, m.loss) for m in kept.stored] == [(1, 0.4)]
+
+
+def test_a_lost_answer_makes_no_second_file(store, folder):
+    """The same reserved id is asked for again, and taken means stored."""
+    store.lose_answers = 2
+    assert keep(store, folder, [(0, 0.5)]) == ["trial-00000-loss-0.5.keras"]
+
+
+def test_what_a_lagging_listing_hides_is_never_trashed_for_something_worse(store, folder):
+    """A worse model may stay too long; the better one stays in any case."""
+    keep(store, folder, [(0, 0.1)])
+    (home,) = [e.id for e in store.list(folder, name="best")]
+    store.unlisted = {home, *(e.id for e in store.list(home))}
+    keep_late = BestModels(store, folder)
+    keep_late.offer(model(), tid=1, loss=0.5)
+    keep_late.close(20)
+    assert shown(store, home) == ["trial-00000-loss-0.1.keras", "trial-00001-loss-0.5.keras"]
+    store.unlisted = set()
+    assert keep(store, folder, [(2, 0.3)]) == [
+        "trial-00000-loss-0.1.keras",
+        "trial-00001-loss-0.5.keras",
+    ]
+    assert keep(store, folder, [(3, 0.01)]) == ["trial-00003-loss-0.01.keras"]
+
+
+def test_nothing_is_trashed_for_a_better_one_that_is_gone(store, folder):
+    """A model that a stale listing shows, but that is in the trash, replaces nothing."""
+    kept = BestModels(store, folder, keep=1)
+    keep(store, folder, [(0, 0.1)])
+    kept._look()
+    (first,) = kept.stored
+    store.trash(first.id)
+    kept._stored["worse"] = best_models.KeptModel(0.2, 9, "worse", 1)
+    kept._thin("worse")
+    assert [m.id for m in kept.stored] == ["worse"]
+
+
+def test_files_of_the_user_in_the_folder_are_left_alone(store, folder):
+    """Only what bears our marks is counted, loaded or trashed."""
+    keep(store, folder, [(0, 0.5)])
+    (home,) = [e.id for e in store.list(folder, name="best")]
+    store.create(store.reserve(1)[0], b"mine", name="mine.keras", parent=home)
+    marks = {"cdt_kind": "model", "cdt_tid": "x", "cdt_loss": "nan"}
+    store.create(store.reserve(1)[0], b"odd", name="odd.keras", parent=home, properties=marks)
+    assert keep(store, folder, [(1, 0.4)]) == [
+        "mine.keras",
+        "odd.keras",
+        "trial-00001-loss-0.4.keras",
+    ]
+
+
+@pytest.mark.parametrize("loss", [None, math.nan, math.inf, -math.inf])
+def test_a_loss_that_cannot_be_compared_keeps_no_model(store, folder, loss):
+    """Such a trial is never the best one."""
+    assert not BestModels(store, folder).offer(model(), tid=0, loss=loss)
+
+
+def test_keeping_none_stores_none(store, folder):
+    """`keep=0` is a choice, a negative number a mistake."""
+    assert keep(store, folder, [(0, 0.5)], keep=0) == []
+    with pytest.raises(UsageError, match="keep_models=-1"):
+        BestModels(store, folder, keep=-1)
+
+
+def test_a_model_too_large_for_the_store_is_told_with_sizes(store, folder):
+    """The search goes on; the user reads how large it is and how much is left."""
+    kept = BestModels(store, folder, room=lambda: 1000)
+    kept.offer(model(), tid=0, loss=0.5)
+    with pytest.warns(TrainingWarning, match=r"best/trial-00000-loss-0.5.keras \(0.0 MB\).*left"):
+        assert kept.close(20) == []
+
+
+def test_a_model_that_keras_cannot_save_ends_no_search(store, folder):
+    """The user is told which trial's model it is."""
+
+    class Unsavable(keras.Model):
+        def save(self, path):
+            raise NotImplementedError("no get_config")
+
+    with pytest.warns(TrainingWarning, match="trial 3"):
+        assert not BestModels(store, folder).offer(Unsavable(), tid=3, loss=0.1)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Known(keras.layers.Layer):
+    def call(self, x):
+        return x + 1
+
+
+class Unknown(keras.layers.Layer):
+    def call(self, x):
+        return x + 1
+
+
+def own_loss(truth, guess):
+    """A loss that Keras does not have."""
+    return keras.ops.mean(truth - guess)
+
+
+def stored(store, folder, layer=None, **compiled):
+    """A later run's view of a search whose best model has this layer."""
+    made = keras.Sequential([keras.Input((2,)), *([layer] if layer else [])])
+    if compiled:
+        made.compile(**compiled)
+        made.optimizer.build(made.trainable_variables)
+    kept = BestModels(store, folder)
+    kept.offer(made, tid=0, loss=0.5)
+    assert kept.close(20) == []
+    return BestModels(store, folder)
+
+
+def test_a_lambda_needs_the_users_word(store, folder):
+    """Loading would run code that lies in the file; `safe_mode=False` allows it."""
+    kept = stored(store, folder, keras.layers.Lambda(lambda x: x * 2))
+    with pytest.raises(ModelError, match=r"Lambda layer.*safe_mode=False"):
+        kept.load()
+    assert kept.load(safe_mode=False) is not None
+
+
+def test_an_unknown_class_is_named_with_the_decorator(store, folder):
+    """Registered or passed in it loads; else the error says what to write."""
+    assert stored(store, folder, Known()).load() is not None
+    kept = stored(store, search_folder(store, "other"), Unknown())
+    with pytest.raises(ModelError, match=r"class 'Unknown'.*register_keras_serializable"):
+        kept.load()
+    assert kept.load(custom_objects={"Unknown": Unknown}) is not None
+
+
+def test_an_unknown_loss_function_is_named(store, folder):
+    """Keras's own losses are known by name, an own one has to be registered."""
+    kept = stored(store, folder, keras.layers.Dense(1), loss=own_loss)
+    with pytest.raises(ModelError, match="function 'own_loss'"):
+        kept.load()
+    assert kept.load(custom_objects={"own_loss": own_loss}) is not None
+
+
+def archive(**members):
+    """A zip file; `__` in a name stands for a dot."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in members.items():
+            made.writestr(name.replace("__", "."), content)
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "no archive": (b"not a zip", "no readable"),
+    "no configuration": (archive(x__txt="1"), "no readable"),
+    "no JSON": (archive(config__json="{"), "no readable"),
+    "deep JSON": (archive(config__json="[" * 100_000), "no readable"),
+    "a bomb": (archive(config__json="{}", big=b"\0" * (80 << 20)), "far more than it holds"),
+    "outside": (archive(config__json="{}", **{"../../evil": "x"}), "outside"),
+    "a system call": (
+        archive(
+            config__json=json.dumps(
+                {"module": "os", "class_name": "system", "config": "id", "registered_name": None}
+            ),
+            metadata__json="{}",
+        ),
+        "class 'system'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_is_refused(store, folder, case):
+    """Each one by an error that names the file; nothing is run and nothing unpacked."""
+    content, message = HOSTILE[case]
+    keep(store, folder, [(0, 0.5)])
+    (home,) = [e.id for e in store.list(folder, name="best")]
+    marks = {"cdt_kind": "model", "cdt_tid": "1", "cdt_loss": "0.1"}
+    store.create(store.reserve(1)[0], content, name="x.keras", parent=home, properties=marks)
+    with pytest.raises(ModelError, match=f"model of trial 1 .*{message}"):
+        BestModels(store, folder).load()
