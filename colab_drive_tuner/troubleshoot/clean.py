@@ -23,11 +23,13 @@ __all__ = ["Leftover", "Removed", "describe", "find_leftovers", "remove"]
 # As hyperas 0.4.1 puts temp_model.py together (`utils.temp_string`): its head, each import in a
 # `try` of its own, this line, the functions, the model and, as the last thing, the space.
 _HEAD = "#coding=utf-8\n\n"
-_IMPORT = re.compile(r"try:\n    (?:import|from) [^\n]+\nexcept:\n    pass\n\n?")
+_IMPORT = re.compile(
+    r"(?:try:\n    (?:import|from) [^\n]+\nexcept:\n    pass|from __future__ [^\n]+)\n\n?"
+)
 _HYPEROPT = "from hyperopt import fmin, tpe, hp, STATUS_OK, Trials\n"
 _MODEL = "\ndef keras_fmin_fnct(space):\n"
 _SPACE = re.compile(
-    r"\ndef get_space\(\):\n    return \{\n(?:        '\w+': hp\.[^\n]*\n)*    \}\n"
+    r"\ndef get_space\(\):\n    return \{(?:\n        '\w+': hp\..*)?\n    \}\n", re.DOTALL
 )
 _LARGEST = 2**20
 _COPY_OF = re.compile(r"(?:Copy of|Kopie von|Copie de|Copia de|Cópia de|Kopia|Копия) (?P<name>.+)")

@@ -1,0 +1,143 @@
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.errors import NotebookError
+from colab_drive_tuner.notebook.local_copy import (
+    Mark,
+    is_ours,
+    marks,
+    process_started,
+    write_copy,
+)
+from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("bare_machine")
+
+
+def notebook(*sources):
+    """Bytes of a notebook with these code cells."""
+    cells = [{"cell_type": "code", "source": source} for source in sources]
+    return json.dumps({"cells": cells, "nbformat": 4}).encode()
+
+
+def test_a_copy_of_ours_is_replaced_and_nothing_else_appears():
+    """The second download of a notebook leaves one file, with the new content."""
+    path = Path("x.ipynb").absolute()
+    assert write_copy(path, notebook("1"), "id") is None
+    assert is_ours(path)
+    assert write_copy(path, notebook("2"), "id") is None
+    assert path.read_bytes() == notebook("2")
+    assert list(Path().iterdir()) == [Path("x.ipynb")]
+
+
+@pytest.mark.parametrize("ours_before", [False, True])
+def test_a_users_file_is_kept_aside_byte_for_byte(ours_before):
+    """Their own, or our copy that they edited: moved to a name that nobody has."""
+    path = Path("x.ipynb").absolute()
+    if ours_before:
+        write_copy(path, notebook("1"), "id")
+    path.write_bytes(b"my edits")
+    Path("x (kept).ipynb").write_bytes(b"another file of theirs")
+    aside = write_copy(path, notebook("2"), "id")
+    assert aside == path.with_name("x (kept 2).ipynb")
+    assert aside.read_bytes() == b"my edits"
+    assert Path("x (kept).ipynb").read_bytes() == b"another file of theirs"
+    assert path.read_bytes() == notebook("2")
+
+
+def test_a_users_file_with_the_same_content_stays_theirs():
+    """It is not touched, and later it is not taken for a copy of ours."""
+    path = Path("x.ipynb").absolute()
+    path.write_bytes(notebook("1"))
+    before = path.stat()
+    assert write_copy(path, notebook("1"), "id") is None
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert not is_ours(path)
+    assert write_copy(path, notebook("2"), "id") == path.with_name("x (kept).ipynb")
+
+
+def test_a_link_is_moved_and_never_written_through(tmp_path):
+    """The file that a user's link leads to keeps its content."""
+    target = tmp_path / "elsewhere.ipynb"
+    target.write_bytes(b"theirs")
+    path = Path("x.ipynb").absolute()
+    path.symlink_to(target)
+    aside = write_copy(path, notebook("1"), "id")
+    assert target.read_bytes() == b"theirs"
+    assert aside.readlink() == target
+    assert not path.is_symlink()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>", b"\xff\xfe", b"[1]", b'{"worksheets": []}', b'{"cells": {}}', b"[" * 10**5],
+)
+def test_what_is_no_notebook_replaces_nothing(content):
+    """JSON with a list of cells, or `NotebookError`; the file that was there stays."""
+    path = Path("x.ipynb").absolute()
+    path.write_bytes(b"theirs")
+    with pytest.raises(NotebookError, match=r"'x.ipynb' is not a notebook"):
+        write_copy(path, content, "id")
+    assert path.read_bytes() == b"theirs"
+    assert list(Path().iterdir()) == [Path("x.ipynb")]
+
+
+def test_a_folder_in_the_place_of_the_copy_is_an_error_that_names_it():
+    """A folder `x.ipynb` is not moved about."""
+    Path("x.ipynb").mkdir()
+    with pytest.raises(NotebookError, match=r"x.ipynb is a folder"):
+        write_copy(Path("x.ipynb").absolute(), notebook("1"), "id")
+
+
+def test_a_directory_that_cannot_be_written_to_is_an_error_that_names_it():
+    """/proc takes no files, not even from root; nothing is left behind."""
+    with pytest.raises(NotebookError, match=r"cannot be written to /proc/x.ipynb"):
+        write_copy(Path("/proc/x.ipynb"), notebook("1"), "id")
+
+
+def test_without_a_state_folder_copies_count_as_the_users(monkeypatch):
+    """A home that cannot be written to: the download works, and the next keeps a file too many."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    path = Path("x.ipynb").absolute()
+    assert write_copy(path, notebook("1"), "id") is None
+    assert not is_ours(path)
+    assert write_copy(path, notebook("2"), "id") == path.with_name("x (kept).ipynb")
+
+
+def test_the_mark_says_whose_copy_it_is_and_whether_that_process_lives():
+    """`clean` needs to know whether a run still uses the copy; process ids come round."""
+    path = Path("x.ipynb").absolute()
+    write_copy(path, notebook("1"), "id")
+    (mark,) = marks()
+    assert (mark.path, mark.source) == (str(path), "id")
+    assert mark.sha256 == sha256(notebook("1")).hexdigest()
+    assert mark.intact
+    assert mark.in_use
+    assert not Mark(mark.path, mark.sha256, "id", os.getpid(), "another start", 0.0).in_use
+    assert process_started(2**22 + 1) is None
+    path.write_bytes(b"changed")
+    assert not mark.intact
+
+
+def test_two_directories_have_marks_of_their_own(monkeypatch, tmp_path):
+    """The same name elsewhere is another file."""
+    write_copy(Path("x.ipynb").absolute(), notebook("1"), "id")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "x.ipynb").write_bytes(notebook("1"))
+    assert not is_ours(other / "x.ipynb")
+    monkeypatch.chdir(other)
+    assert write_copy(other / "x.ipynb", notebook("2"), "id") == other / "x (kept).ipynb"
+
+
+def test_names_as_long_as_a_file_system_takes_are_kept_aside_too():
+    """255 bytes, emoji among them: the new name is cut, not refused."""
+    path = Path("🧪" * 62 + ".ipynb").absolute()
+    path.write_bytes(b"theirs")
+    aside = write_copy(path, notebook("1"), "id")
+    assert aside.read_bytes() == b"theirs"
+    assert len(os.fsencode(aside.name)) <= 255

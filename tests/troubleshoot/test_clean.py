@@ -1,0 +1,172 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.journal.spool import state_folder
+from colab_drive_tuner.notebook import Notebook
+from colab_drive_tuner.notebook.local_copy import write_copy
+from colab_drive_tuner.troubleshoot import clean
+from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove, wrote_hyperas
+from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("bare_machine")
+
+MODEL = '''def model(x_train, y_train):
+    """Train with {{uniform(0, 1)}}."""
+    import json
+    layers = {{choice([
+        1, 2])}}
+    return {'loss': layers * {{uniform(0, 1)}}, 'status': STATUS_OK}
+'''
+DATA = "def data():\n    x, y = [1], [2]\n    return x, y\n"
+
+
+def written_by_hyperas(imports="import json\nfrom os import path as p\n", model=MODEL):
+    """What hyperas's own functions put together for these sources."""
+    from hyperas import utils
+
+    source = utils.remove_imports(model)
+    # The rest of hyperas cannot be imported with Keras 3; this is `optim.get_hyperopt_space` and
+    # `optim.hyperopt_keras_model` for MODEL, in the shape that they give.
+    space = (
+        "def get_space():\n    return {\n"
+        "        'layers': hp.choice('layers', [\n        1, 2]),\n"
+        "        'layers_1': hp.uniform('layers_1', 0, 1),\n    }\n"
+    )
+    body = source.partition("\n")[2]
+    function = "def keras_fmin_fnct(space):\n\n" + body
+    return utils.temp_string(
+        utils.extract_imports(imports, verbose=False), function, "x, y = [1], [2]\n\n", "", space
+    )
+
+
+def ended_process():
+    """The id of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def copy_of_an_older_run(name="quickstart.ipynb"):
+    """A copy that we downloaded for a process that has ended."""
+    path = Path(name).absolute()
+    write_copy(path, b'{"cells": []}', "id")
+    (mark_file,) = (
+        file
+        for file in (state_folder() / "notebook-copies").iterdir()
+        if json.loads(file.read_text())["path"] == str(path)
+    )
+    mark = json.loads(mark_file.read_text())
+    mark_file.write_text(json.dumps({**mark, "pid": ended_process(), "started": "1"}))
+    return path
+
+
+def names(leftovers):
+    """What was found, by name."""
+    return [leftover.name for leftover in leftovers]
+
+
+def test_the_copy_of_an_older_run_is_listed_and_goes_only_with_yes():
+    """It is moved to where it can be got back, not deleted."""
+    path = copy_of_an_older_run()
+    found = find_leftovers()
+    assert names(found) == ["quickstart.ipynb"]
+    assert remove(found) == []
+    assert path.exists()
+    (removed,) = remove(found, yes=True)
+    assert not path.exists()
+    assert Path(removed.kept_at).read_bytes() == b'{"cells": []}'
+    assert "removed with --yes" in describe(found)
+    assert removed.kept_at in describe(found, [removed])
+    assert find_leftovers() == []
+
+
+def test_a_copy_that_a_live_process_uses_is_not_listed():
+    """It was downloaded by the process that runs this test: hyperas may read it at any moment."""
+    write_copy(Path("quickstart.ipynb").absolute(), b'{"cells": []}', "id")
+    assert find_leftovers() == []
+
+
+def test_the_copy_of_the_running_notebook_is_never_listed(monkeypatch):
+    """Neither by its name, nor where a Jupyter server has it open."""
+    path = copy_of_an_older_run()
+    assert find_leftovers(notebook=Notebook("quickstart")) == []
+    monkeypatch.setattr(clean, "open_paths", lambda: {path})
+    assert find_leftovers() == []
+
+
+def test_a_copy_that_somebody_edited_is_theirs():
+    """Before it was looked for, or between looking and removing."""
+    path = copy_of_an_older_run()
+    found = find_leftovers()
+    path.write_bytes(b'{"cells": [1]}')
+    assert remove(found, yes=True) == []
+    assert find_leftovers() == []
+    assert path.read_bytes() == b'{"cells": [1]}'
+
+
+def test_a_users_own_files_are_never_listed_whatever_their_names():
+    """A directory full of lookalikes: nothing is found, and every byte stays."""
+    theirs = {
+        "quickstart.ipynb": b'{"cells": []}',
+        "Copy of quickstart.ipynb": b'{"cells": []}',
+        "quickstart (1).ipynb": b"{}",
+        "temp_model.py": b"#coding=utf-8\n\nfrom hyperopt import fmin\n\ndef get_space():\n    ..",
+        "temp_model.pyc": b"keras_fmin_fnct",
+    }
+    for name, content in theirs.items():
+        Path(name).write_bytes(content)
+    assert remove(find_leftovers(), yes=True) == []
+    assert {file.name: file.read_bytes() for file in Path().iterdir()} == theirs
+
+
+def test_what_hyperas_left_is_known_by_its_content_and_put_away_with_its_cache():
+    """temp_model.py as hyperas 0.4.1 composes it, and what Python compiled of it."""
+    Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "compileall", "-q", "temp_model.py"], check=True)
+    found = find_leftovers()
+    assert [leftover.kind for leftover in found] == ["hyperas module", "hyperas cache"]
+    assert len(remove(found, yes=True)) == 2
+    assert not Path("temp_model.py").exists()
+    assert list(Path("__pycache__").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text + "\nprint(get_space())\n",
+        lambda text: "# mine\n" + text,
+        lambda text: text.replace("from hyperopt import fmin, tpe", "from hyperopt import tpe"),
+        lambda text: text.replace("except:\n    pass", "except ImportError:\n    pass", 1),
+        lambda text: text.replace("def keras_fmin_fnct(space)", "def keras_fmin_fnct(space, x)"),
+        lambda text: text.replace("    return {\n        'layers'", "    x = {\n        'layers'"),
+        lambda text: "",
+    ],
+)
+def test_a_temp_model_that_hyperas_did_not_write_is_the_users_and_so_is_its_cache(edit):
+    """Their own module of that name, also one that began as hyperas's."""
+    path = Path("temp_model.py")
+    path.write_text(written_by_hyperas(), encoding="utf-8")
+    assert wrote_hyperas(path)
+    path.write_text(edit(written_by_hyperas()), encoding="utf-8")
+    Path("__pycache__").mkdir()
+    Path("__pycache__/temp_model.cpython-311.pyc").write_bytes(b"keras_fmin_fnct get_space")
+    assert not wrote_hyperas(path)
+    assert find_leftovers() == []
+
+
+def test_a_name_that_is_not_in_the_list_is_refused_before_anything_is_moved():
+    """A slip of the finger must not remove half of what was meant."""
+    path = copy_of_an_older_run()
+    with pytest.raises(UsageError, match="'/nowhere' is none of the leftovers"):
+        remove(find_leftovers(), yes=True, named=["/nowhere"])
+    assert path.exists()
+
+
+def test_a_clean_directory_says_so():
+    """An empty table would look like a failure."""
+    assert describe(find_leftovers()) == "Nothing stale was found."
