@@ -20,10 +20,6 @@ class StoreContract:
     """The promises of `store/protocol.py`, one a test."""
 
     @pytest.fixture
-    def reopen(self) -> Reopen:
-        raise NotImplementedError
-
-    @pytest.fixture
     def store(self, reopen: Reopen) -> Store:
         return reopen()
 

@@ -107,6 +107,8 @@ def test_a_freed_name_does_not_confuse_ids(store: FolderStore, record: str) -> N
     store.trash(record)
     store.create(again, b"2", name="000000", parent=folder)
     assert Path(store.url(again)).name == "000000"
+    with pytest.raises(NotFoundError):
+        store.read(record)
     Path(store.url(again)).unlink()
     store.create(third, b"3", name="000000", parent=folder)
     for gone in (record, again):
