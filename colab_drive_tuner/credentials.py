@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,29 +223,34 @@ class Authorizer:
     def __repr__(self) -> str:
         return f"<Authorizer by {self._how}>"
 
-    def token(self) -> str:
-        """A token, renewed beforehand if it is known to have expired.
+    def headers(self) -> dict[str, str]:
+        """The headers that sign a request: the token, and who pays where that is not the caller.
 
         Raises `CredentialsError` where Google refuses, `UnavailableError` where it is silent.
         """
+        signature: dict[str, str] = {}
         with self._lock:
             if not self._credentials.valid:
                 self._refresh()
-            return str(self._credentials.token)
+            self._credentials.apply(signature)
+        return signature
 
-    def renew(self, refused: str) -> bool:
+    def renew(self, refused: dict[str, str]) -> bool:
         """Get another token after Drive refused this one, unless another thread just has."""
+        current: dict[str, str] = {}
         with self._lock:
-            if self._credentials.token == refused:
+            self._credentials.apply(current)
+            if current == refused:
                 self._refresh()
-            return True
+        return True
 
     def _refresh(self) -> None:
         from google.auth.exceptions import GoogleAuthError, TransportError
         from google.auth.transport.requests import Request
 
         if self._request is None:
-            self._request = Request()
+            # Its own default is two minutes.
+            self._request = partial(Request(), timeout=20)
         problem: ColabDriveTunerError
         try:
             self._credentials.refresh(self._request)
@@ -277,10 +283,10 @@ class FixedToken:
 
     value: str = field(repr=False)
 
-    def token(self) -> str:
-        """The token."""
-        return self.value
+    def headers(self) -> dict[str, str]:
+        """The header that carries the token."""
+        return {"Authorization": f"Bearer {self.value}"}
 
-    def renew(self, refused: str) -> bool:  # noqa: ARG002  # the interface of Authorizer
+    def renew(self, refused: dict[str, str]) -> bool:  # noqa: ARG002  # as Authorizer has it
         """There is no other one."""
         return False

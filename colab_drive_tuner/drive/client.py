@@ -214,17 +214,20 @@ class DriveClient:
         )
 
     def find(
-        self, name: str, *, parent: str | None = None, mime_types: Iterable[str] | None = None
+        self,
+        name: str | None = None,
+        *,
+        parent: str | None = None,
+        mime_types: Iterable[str] | None = None,
     ) -> list[DriveFile]:
-        """Every file of exactly this name that is not in the trash; may lag by minutes."""
+        """Every file with exactly this name, folder and kind that is not in the trash; may lag."""
         files = self._calls.list(query(name=name, parent=parent, mime_types=mime_types))
         # The server's `=` is not documented to mind upper and lower case.
-        return [file for file in files if file.name == name]
+        return [file for file in files if name is None or file.name == name]
 
     def list_folder(self, parent: str, name: str | None = None) -> list[DriveFile]:
         """What lies directly in a folder, trash excluded; may lag by minutes."""
-        files = self._calls.list(query(name=name, parent=parent))
-        return [file for file in files if name is None or file.name == name]
+        return self.find(name, parent=parent)
 
     def folder(self, place: str, create: bool = True) -> DriveFile:
         """The folder at a path in My Drive, by its id, or by the link that the browser shows.

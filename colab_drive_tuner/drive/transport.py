@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from colab_drive_tuner.drive.clock import ServerClock
 from colab_drive_tuner.drive.refusal import Refusal, retry_after
 from colab_drive_tuner.drive.retry import REFUSED_PATIENCE, TryAgainError
-from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.errors import StoreError, UnavailableError
 
 CONNECT_TIMEOUT = 20.0
 """Seconds; also how long one block of a request body may take to leave."""
@@ -34,13 +34,13 @@ ANSWER_DEADLINE = 60.0
 
 
 class Signer(Protocol):
-    """Puts the credentials into a request; `credentials.Authorizer` is one."""
+    """Signs requests with somebody's credentials; `credentials.Authorizer` is one."""
 
-    def token(self) -> str:
-        """A bearer token, renewed beforehand if it is known to have expired."""
+    def headers(self) -> dict[str, str]:
+        """The headers that sign a request, with a token that is not known to have expired."""
 
-    def renew(self, refused: str) -> bool:
-        """Get another token after a 401 for this one; False where there is no way to."""
+    def renew(self, refused: dict[str, str]) -> bool:
+        """Get another token after a 401 for these headers; False where there is no way to."""
 
 
 class Body(Protocol):
@@ -156,11 +156,14 @@ class Transport:
         body: bytes | Body | None,
     ) -> Iterator[requests.Response]:
         attempt = partial(self._attempt, method, url, params=params, headers=headers, body=body)
-        token = self._signer.token()
-        response = attempt(token)
-        if response.status_code == 401 and self._signer.renew(token):
-            response.close()
-            response = attempt(self._signer.token())
+        try:
+            signature = self._signer.headers()
+            response = attempt(signature)
+            if response.status_code == 401 and self._signer.renew(signature):
+                response.close()
+                response = attempt(self._signer.headers())
+        except UnavailableError:
+            raise TryAgainError("Google's sign-in server was silent or busy") from None
         try:
             if 300 <= response.status_code < 400 and response.status_code != 308:
                 raise StoreError(f"Google Drive sent {what} elsewhere; the address is not trusted.")
@@ -173,7 +176,7 @@ class Transport:
         self,
         method: str,
         url: str,
-        token: str,
+        signature: dict[str, str],
         *,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
@@ -192,7 +195,7 @@ class Transport:
                 url,
                 params=params,
                 data=data,
-                headers={**(headers or {}), "Authorization": f"Bearer {token}"},
+                headers={**(headers or {}), **signature},
                 timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                 allow_redirects=False,
                 stream=True,

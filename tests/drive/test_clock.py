@@ -1,0 +1,53 @@
+"""The server's clock as learned from Date headers."""
+
+from colab_drive_tuner.drive.clock import ServerClock
+
+NOON = "Mon, 23 Nov 2026 12:00:00 GMT"
+NOON_SECONDS = 1795435200.0
+LATER = "Mon, 23 Nov 2026 12:00:10 GMT"
+AN_HOUR_BEFORE = "Mon, 23 Nov 2026 11:00:00 GMT"
+
+
+class Monotonic:
+    time = 500.0
+
+    def __call__(self):
+        return self.time
+
+
+def test_goes_on_by_the_monotonic_clock():
+    """Between answers time passes; before the first one nothing is known."""
+    mono = Monotonic()
+    clock = ServerClock(mono)
+    assert clock.now() is None
+    clock.learn(NOON, sent=500.0)
+    mono.time += 42.5
+    assert clock.now() == NOON_SECONDS + 42.5
+
+
+def test_never_runs_backwards_by_an_answer_that_travelled_long():
+    """An old Date says when the answer left, not what time it is."""
+    mono = Monotonic()
+    clock = ServerClock(mono)
+    clock.learn(NOON, sent=500.0)
+    mono.time += 20
+    before = clock.now()
+    clock.learn(LATER, sent=500.0)
+    assert clock.now() == before
+
+
+def test_follows_when_the_server_really_differs():
+    """A quick answer that is far off is believed, in either direction."""
+    mono = Monotonic()
+    clock = ServerClock(mono)
+    clock.learn(NOON, sent=500.0)
+    clock.learn(AN_HOUR_BEFORE, sent=499.9)
+    assert clock.now() == NOON_SECONDS - 3600
+
+
+def test_nonsense_is_ignored():
+    """Neither a missing nor an unreadable header changes anything."""
+    clock = ServerClock(Monotonic())
+    clock.learn(None, sent=500.0)
+    clock.learn("yesterday", sent=500.0)
+    assert clock.now() is None

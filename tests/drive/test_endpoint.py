@@ -1,0 +1,62 @@
+"""DRIVE_EMULATOR_HOST points at this machine or at nothing."""
+
+import pytest
+
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.drive.endpoint import find_endpoint
+from colab_drive_tuner.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("127.0.0.1:8085", "http://127.0.0.1:8085"),
+        ("http://127.0.0.1:8085", "http://127.0.0.1:8085"),
+        ("http://127.0.0.1:8085/", "http://127.0.0.1:8085"),
+        ("localhost:8085", "http://localhost:8085"),
+        ("http://[::1]:8085", "http://[::1]:8085"),
+        ("127.8.9.1:1", "http://127.8.9.1:1"),
+    ],
+)
+def test_loopback_hosts(host, origin):
+    """With and without http://; the token is `emulator` unless the environment names another."""
+    endpoint = find_endpoint({"DRIVE_EMULATOR_HOST": host})
+    assert (endpoint.origin, endpoint.emulator_token) == (origin, "emulator")
+    named = find_endpoint({"DRIVE_EMULATOR_HOST": host, "DRIVE_EMULATOR_TOKEN": "t2"})
+    assert named.emulator_token == "t2"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.com:8085",
+        "192.168.1.4:8085",
+        "0.0.0.0:8085",
+        "127.0.0.1.evil.com",
+        "http://127.0.0.1@evil.com",
+        "http://evil.com\\@127.0.0.1",
+        "https://127.0.0.1:8085",
+        "127.0.0.1:port",
+        "http://127.0.0.1:8085/elsewhere",
+        "localhost.evil.com:80",
+    ],
+)
+def test_other_hosts_are_refused(host):
+    """Nothing is ever sent to another machine because of this variable."""
+    with pytest.raises(UsageError, match="not an address on this machine"):
+        find_endpoint({"DRIVE_EMULATOR_HOST": host})
+
+
+def test_without_it_there_is_google():
+    """Unset or empty, calls go to Google by https, and no token is made up."""
+    for environ in ({}, {"DRIVE_EMULATOR_HOST": ""}):
+        endpoint = find_endpoint(environ)
+        assert endpoint.origin == "https://www.googleapis.com"
+        assert endpoint.emulator_token is None
+
+
+def test_a_wrong_host_is_refused_before_credentials_are_touched(monkeypatch):
+    """`connect` fails at the door, even with credentials given."""
+    monkeypatch.setenv("DRIVE_EMULATOR_HOST", "example.com")
+    with pytest.raises(UsageError):
+        DriveClient.connect(object())

@@ -1,0 +1,80 @@
+"""What is asked of Drive's query language, and what people may paste as a folder."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colab_drive_tuner.drive.query import FolderId, parse_folder, query, quoted
+from colab_drive_tuner.errors import UsageError
+
+
+@given(st.text())
+def test_quoting_can_be_undone(text):
+    """Any name survives: the literal ends where it should, and unescaped it is the name again."""
+    literal = quoted(text)
+    body = literal[1:-1]
+    assert re.fullmatch(r"(?s)(?:[^'\\]|\\.)*", body)
+    assert re.sub(r"(?s)\\(.)", r"\1", body) == text
+
+
+def test_query_excludes_the_trash_and_joins_conditions():
+    """Every condition is there, the alternatives in parentheses."""
+    q = query(name="it's", parent="abc", mime_types=["a/b", "c/d"])
+    assert q == (
+        "'abc' in parents and trashed = false and name = 'it\\'s' "
+        "and (mimeType = 'a/b' or mimeType = 'c/d')"
+    )
+    assert query() == "trashed = false"
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("Colab Drive Tuner", ("Colab Drive Tuner",)),
+        ("a/b/c", ("a", "b", "c")),
+        ("/a//b/", ("a", "b")),
+        ("My Drive/a", ("a",)),
+        ("", ()),
+        ("/", ()),
+        ("it's 🙂\\", ("it's 🙂\\",)),
+        (
+            "https://drive.google.com/drive/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz?usp=sharing",
+            FolderId("1AbC_d-EfGhIjKlMnOpQrStUvWxYz", certain=True),
+        ),
+        (
+            "https://drive.google.com/drive/u/1/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
+            FolderId("1AbC_d-EfGhIjKlMnOpQrStUvWxYz", certain=True),
+        ),
+        (
+            "https://drive.google.com/open?id=1AbC_d-EfGhIjKlMnOpQrStUvWxYz&x=1",
+            FolderId("1AbC_d-EfGhIjKlMnOpQrStUvWxYz", certain=True),
+        ),
+        ("https://drive.google.com/drive/u/0/my-drive", ()),
+        (
+            "1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
+            FolderId("1AbC_d-EfGhIjKlMnOpQrStUvWxYz", certain=False),
+        ),
+        ("averylongfoldernamewithoutanydigit", ("averylongfoldernamewithoutanydigit",)),
+    ],
+)
+def test_folder_in_every_form(text, meaning):
+    """Paths, links and ids mean what a person expects."""
+    assert parse_folder(text) == meaning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://example.com/drive/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
+        "https://drive.google.com.evil.org/drive/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
+        "https://drive.google.com/drive/recent",
+        "a/../b",
+        "a/\x00b",
+    ],
+)
+def test_what_is_no_folder_is_refused(text):
+    """A link to elsewhere, and names that no folder should bear."""
+    with pytest.raises(UsageError, match="folder="):
+        parse_folder(text)

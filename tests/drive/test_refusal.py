@@ -1,0 +1,113 @@
+"""What each of Drive's refusals becomes, as the table of documented reasons says."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from colab_drive_tuner.drive.refusal import Refusal, retry_after
+from colab_drive_tuner.drive.retry import TryAgainError
+from colab_drive_tuner.errors import (
+    CredentialsError,
+    IdTakenError,
+    NotFoundError,
+    QuotaError,
+    RefusedError,
+    StoreError,
+)
+
+
+def refusal(status, reason, message="Google's own words"):
+    body = {"error": {"code": status, "message": message, "errors": [{"reason": reason}]}}
+    return Refusal.read(status, json.dumps(body).encode())
+
+
+def error(status, reason, uploading=False):
+    return refusal(status, reason).error("the call", after=3.0, uploading=uploading)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (429, "rateLimitExceeded"),
+        (403, "rateLimitExceeded"),
+        (403, "userRateLimitExceeded"),
+        (408, ""),
+        (500, "internalError"),
+        (500, "backendError"),
+        (502, ""),
+        (503, "backendError"),
+        (504, ""),
+    ],
+)
+def test_transient(status, reason):
+    """These are tried again, with the server's Retry-After."""
+    raised = error(status, reason)
+    assert isinstance(raised, TryAgainError)
+    assert raised.after == 3.0
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind", "advice"),
+    [
+        (401, "authError", CredentialsError, "sign in again"),
+        (403, "storageQuotaExceeded", QuotaError, "Free some space"),
+        (403, "dailyLimitExceeded", QuotaError, "another project"),
+        (403, "accessNotConfigured", RefusedError, "Enable the Google Drive API"),
+        (403, "insufficientPermissions", CredentialsError, "drive.readonly"),
+        (403, "insufficientFilePermissions", RefusedError, "edit rights"),
+        (403, "appNotAuthorizedToFile", RefusedError, "drive.file"),
+        (403, "numChildrenInNonRootLimitExceeded", QuotaError, "another one"),
+        (403, "cannotDownloadAbusiveFile", RefusedError, "malware"),
+        (403, "fileNotDownloadable", RefusedError, "export"),
+        (403, "somethingNew", RefusedError, "may use"),
+        (404, "notFound", NotFoundError, "may not see it"),
+        (409, "fileIdInUse", IdTakenError, "created under this id"),
+        (409, "duplicate", IdTakenError, "created under this id"),
+        (400, "invalid", StoreError, "report"),
+    ],
+)
+def test_fatal(status, reason, kind, advice):
+    """These raise at once: the service's own words, and what to do."""
+    raised = error(status, reason)
+    assert type(raised) is kind
+    assert "Google's own words" in str(raised)
+    assert advice in str(raised)
+
+
+def test_the_upload_cap_is_named():
+    """A rate limit on uploads that lasts is perhaps the 750 GB a day."""
+    assert "750 GB" in error(403, "userRateLimitExceeded", uploading=True).hint
+    assert error(403, "userRateLimitExceeded").hint == ""
+
+
+def test_newer_bodies_tell_the_reason_in_details():
+    """A missing scope is recognised in either form of Google's error body."""
+    body = {
+        "error": {
+            "message": "scopes",
+            "errors": [{"reason": "forbidden"}],
+            "details": [{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}],
+        }
+    }
+    read = Refusal.read(403, json.dumps(body).encode())
+    assert isinstance(read.error("x", after=0, uploading=False), CredentialsError)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"3", b'{"error": "invalid_grant"}', b'{"error": null}', b"\xff"]
+)
+def test_foreign_bodies_do_no_harm(body):
+    """A proxy's error page is judged by its status alone."""
+    assert Refusal.read(502, body).is_transient
+    assert isinstance(Refusal.read(403, body).error("x", after=0, uploading=False), RefusedError)
+
+
+def test_retry_after_in_both_forms():
+    """Seconds, or a date; nonsense and the past are no wish."""
+    now = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+    assert retry_after({"Retry-After": "7"}) == 7
+    assert retry_after({"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT"}, now) == 30
+    assert retry_after({"Retry-After": "Mon, 23 Nov 2026 11:00:00 GMT"}, now) == 0
+    assert retry_after({"Retry-After": "soon"}, now) == 0
+    assert retry_after({}) == 0

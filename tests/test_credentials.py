@@ -1,0 +1,340 @@
+"""Who acts: the ways in their order, one error for all of them, and nothing secret in sight."""
+
+import json
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import google.auth
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.oauth2.credentials import Credentials
+
+from colab_drive_tuner import credentials as ours
+from colab_drive_tuner.credentials import Authorizer, Identity, find_credentials
+from colab_drive_tuner.errors import CredentialsError, UnavailableError
+from tests.standins import google_colab
+
+SECRET = "1//a-refresh-token-that-nobody-may-see"
+USER = {
+    "type": "authorized_user",
+    "client_id": "an-id.apps.googleusercontent.com",
+    "client_secret": SECRET,
+    "refresh_token": SECRET,
+}
+
+
+@pytest.fixture(scope="module")
+def pem():
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+class TokenServer:
+    """A token endpoint: answers `answers` in turn, the last one for ever, and counts."""
+
+    def __init__(self):
+        self.answers = [(200, {"access_token": "fresh", "expires_in": 3600})]
+        self.calls = 0
+        rig = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                status, body = rig.answers[min(rig.calls, len(rig.answers) - 1)]
+                rig.calls += 1
+                raw = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/token"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def token_server():
+    server = TokenServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def robot(pem, token_server):
+    return {
+        "type": "service_account",
+        "client_email": "robot@project.iam.gserviceaccount.com",
+        "private_key": pem,
+        "private_key_id": "k",
+        "token_uri": token_server.url,
+    }
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch, tmp_path):
+    """A machine on which nobody is signed in, whoever runs the tests."""
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "COLAB_RELEASE_TAG", ours.FILE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "no-gcloud"))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+
+
+def write(tmp_path, info):
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps(info))
+    return path
+
+
+def find(explicit=None, **options):
+    options.setdefault("allow_prompt", True)
+    options.setdefault("browser_attached", lambda: False)
+    return find_credentials(explicit, **options)
+
+
+def test_explicit_credentials_come_first(tmp_path):
+    """What is given is taken, whatever the environment says."""
+    given = Credentials("token")
+    path = write(tmp_path, USER)
+    assert find(given, environ={ours.FILE_VARIABLE: str(path)}).credentials is given
+
+
+def test_explicit_path_and_identity(tmp_path):
+    """A credentials file may be given directly, and an identity found before."""
+    identity = find(write(tmp_path, USER))
+    assert identity.credentials.refresh_token == SECRET
+    assert find(identity).credentials is identity.credentials
+
+
+def test_explicit_nonsense_is_refused():
+    """The error says what was given, by its type only."""
+    with pytest.raises(CredentialsError, match="not dict") as caught:
+        find({"refresh_token": SECRET})
+    assert SECRET not in str(caught.value)
+
+
+def test_authorized_user_file(tmp_path):
+    """Its scopes are what the user consented to: a refresh asks for no others."""
+    path = write(tmp_path, {**USER, "scopes": ["https://www.googleapis.com/auth/drive"]})
+    found = find(environ={ours.FILE_VARIABLE: str(path)})
+    assert found.how == ours.FILE_VARIABLE
+    assert found.credentials.scopes is None
+
+
+def test_service_account_file(tmp_path, robot):
+    """As itself it may use what was shared with it; for a user only what the app made."""
+    environ = {ours.FILE_VARIABLE: str(write(tmp_path, robot))}
+    assert find(environ=environ).credentials.scopes == [ours.SCOPE_ALL]
+    chosen = find(environ=environ, scopes=[ours.SCOPE_READ]).credentials
+    assert chosen.scopes == [ours.SCOPE_READ]
+    acting = find(environ={**environ, ours.SUBJECT_VARIABLE: "ann@example.com"}).credentials
+    assert acting.scopes == [ours.SCOPE_FILE]
+    assert acting._subject == "ann@example.com"
+
+
+@pytest.mark.parametrize(
+    ("source", "subject", "module"),
+    [
+        ({"file": "/token"}, "urn:ietf:params:oauth:token-type:jwt", "identity_pool"),
+        ({"executable": {"command": "x"}}, "urn:ietf:params:oauth:token-type:jwt", "pluggable"),
+        (
+            {"environment_id": "aws1", "regional_cred_verification_url": "https://sts.{region}.x"},
+            "urn:ietf:params:aws:token-type:aws4_request",
+            "aws",
+        ),
+    ],
+)
+def test_workload_identity_file(tmp_path, source, subject, module):
+    """Federated identities of every kind that google-auth knows."""
+    info = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p",
+        "subject_token_type": subject,
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": source,
+    }
+    found = find(environ={ours.FILE_VARIABLE: str(write(tmp_path, info))})
+    assert type(found.credentials).__module__ == f"google.auth.{module}"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not a credentials file"),
+        ("[]", "not a credentials file"),
+        ('{"type": "cheese"}', "not a credentials file"),
+        (json.dumps({"type": "authorized_user", "client_secret": SECRET}), "incomplete"),
+        (json.dumps({"type": "external_account", "secret": SECRET}), "incomplete"),
+        (
+            json.dumps(
+                {
+                    "type": "service_account",
+                    "client_email": "a",
+                    "token_uri": "b",
+                    "private_key": SECRET,
+                }
+            ),
+            "incomplete or damaged",
+        ),
+    ],
+)
+def test_a_broken_file_ends_the_search(tmp_path, content, words):
+    """Acting as somebody else instead would surprise; the error names the file, not its content."""
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    with pytest.raises(CredentialsError, match=words) as caught:
+        find(environ={ours.FILE_VARIABLE: str(path)})
+    assert str(path) in str(caught.value)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    """A typing error in the path is told as such."""
+    with pytest.raises(CredentialsError, match="correct the path"):
+        find(environ={ours.FILE_VARIABLE: str(tmp_path / "nowhere.json")})
+
+
+def test_nobody_lists_every_way():
+    """One error: what was tried, in order, why each failed, and what to do."""
+    with pytest.raises(CredentialsError) as caught:
+        find(environ={})
+    text = str(caught.value)
+    places = [
+        text.index(word)
+        for word in (
+            "credentials=: none",
+            f"{ours.FILE_VARIABLE}: not set",
+            "no browser",
+            "application default credentials: none",
+        )
+    ]
+    assert places == sorted(places)
+    assert "gcloud auth application-default login" in text
+
+
+def test_application_default_credentials(tmp_path, monkeypatch):
+    """What the machine offers is the last resort."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write(tmp_path, USER)))
+    found = find(environ={})
+    assert found.how == "application default credentials"
+    assert found.credentials.refresh_token == SECRET
+
+
+class TestColab:
+    """Colab's own sign-in, which needs a person."""
+
+    def test_asks_after_one_sentence(self, monkeypatch):
+        """With a browser attached the user first reads what Google is about to ask."""
+        page = google_colab.install(monkeypatch, google_colab.Page())
+        given = Credentials("colab")
+        monkeypatch.setattr(google.auth, "default", lambda: (given, None))
+        said = []
+
+        def say(text):
+            assert "authenticate_user" not in page.calls
+            said.append(text)
+
+        found = find(environ={}, browser_attached=lambda: True, say=say)
+        assert found.credentials is given
+        assert said == [ours.COLAB_SENTENCE]
+        assert page.calls == ["authenticate_user"]
+
+    def test_never_asks_without_a_browser(self, monkeypatch):
+        """It would wait for ever; the way is skipped, and the error says why."""
+        page = google_colab.install(monkeypatch, google_colab.Page(attached=False))
+        with pytest.raises(CredentialsError, match="no browser is attached"):
+            find(environ={}, browser_attached=lambda: False)
+        assert "authenticate_user" not in page.calls
+
+    def test_never_asks_where_that_was_not_allowed(self, monkeypatch):
+        """A scheduled run must not wait for a person."""
+        page = google_colab.install(monkeypatch, google_colab.Page())
+        with pytest.raises(CredentialsError, match="asking was not allowed"):
+            find(environ={}, allow_prompt=False, browser_attached=lambda: True)
+        assert page.calls == []
+
+    def test_a_refused_sign_in_is_told(self, monkeypatch):
+        """The user closed the dialog: that is a reason, not a crash."""
+        page = google_colab.install(monkeypatch, google_colab.Page())
+
+        def refuse():
+            raise sys_modules_error(monkeypatch)
+
+        monkeypatch.setattr("google.colab.auth.authenticate_user", refuse)
+        with pytest.raises(CredentialsError, match=r"not completed \(AuthorizationError\)"):
+            find(environ={}, browser_attached=lambda: True, say=lambda text: None)
+        assert page.calls == []
+
+
+def sys_modules_error(monkeypatch):
+    from google.colab import errors
+
+    return errors.AuthorizationError(SECRET)
+
+
+class TestAuthorizer:
+    """Tokens: renewed when they expire or are refused, once for all threads."""
+
+    def authorizer(self, tmp_path, robot):
+        return Authorizer(find(write(tmp_path, robot)))
+
+    def test_fetches_a_token_when_first_needed(self, tmp_path, robot, token_server):
+        """Finding credentials asks nobody; the first request does, the second does not."""
+        authorizer = self.authorizer(tmp_path, robot)
+        assert token_server.calls == 0
+        assert authorizer.headers() == {"authorization": "Bearer fresh"}
+        authorizer.headers()
+        assert token_server.calls == 1
+
+    def test_many_threads_renew_once(self, tmp_path, robot, token_server):
+        """Sixteen requests that met the same 401 cause one refresh."""
+        token_server.answers = [
+            (200, {"access_token": f"t{number}", "expires_in": 3600}) for number in range(9)
+        ]
+        authorizer = self.authorizer(tmp_path, robot)
+        refused = authorizer.headers()
+        with ThreadPoolExecutor(16) as pool:
+            assert all(pool.map(authorizer.renew, [refused] * 16))
+        assert token_server.calls == 2
+        assert authorizer.headers() == {"authorization": "Bearer t1"}
+
+    def test_a_revoked_sign_in_says_so(self, tmp_path, robot, token_server):
+        """The error names how the credentials were found and what to do, and no secret."""
+        token_server.answers = [(400, {"error": "invalid_grant", "error_description": SECRET})]
+        with pytest.raises(CredentialsError, match=r"credentials=; invalid_grant.*Sign in") as caught:
+            self.authorizer(tmp_path, robot).headers()
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+    def test_a_silent_sign_in_server_is_no_revocation(self, tmp_path, robot):
+        """Nobody there: trying later may help."""
+        robot["token_uri"] = "http://127.0.0.1:1/token"
+        with pytest.raises(UnavailableError, match="did not answer"):
+            self.authorizer(tmp_path, robot).headers()
+
+    def test_the_project_that_pays_is_named(self):
+        """Users of gcloud's sign-in need a quota project in every request."""
+        given = Credentials("token", quota_project_id="my-project")
+        headers = Authorizer(Identity(given, "x")).headers()
+        assert headers["x-goog-user-project"] == "my-project"
+
+    def test_nothing_secret_in_reprs(self):
+        """Objects that end up in a cell's output show no token."""
+        identity = Identity(Credentials(SECRET), "a test")
+        for thing in (identity, Authorizer(identity), ours.FixedToken(SECRET)):
+            assert SECRET not in repr(thing)
