@@ -1,0 +1,41 @@
+"""`python -m colab_drive_tuner.emulator`: the emulator as a process of its own."""
+
+import argparse
+
+from .faults import KINDS
+from .server import serve
+
+
+def main() -> None:
+    """Parse the arguments and serve until interrupted."""
+    kinds = "; ".join(f"{name}: {what}" for name, what in KINDS.items())
+    parser = argparse.ArgumentParser(prog="drive-emulator", description="A local Google Drive.")
+    parser.add_argument("--port", type=int, default=0, help="0, the default, picks a free one")
+    parser.add_argument("--data", help="a folder that keeps everything; default: nothing is kept")
+    parser.add_argument(
+        "--token",
+        action="append",
+        default=[],
+        metavar="TOKEN=ACCOUNT",
+        help="also TOKEN=ACCOUNT,client=ID,scopes=drive.file+drive.readonly",
+    )
+    parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="do=KIND,NAME=VALUE",
+        help=f"for example do=error,status=503,probability=0.1. Kinds: {kinds}",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the faults' random choices")
+    given = parser.parse_args()
+    try:
+        serve(
+            given.port, given.data, given.token, given.latency, faults=given.fault, seed=given.seed
+        )
+    except ValueError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What tests ask of the emulator itself, under /_emulator/: log, faults, clock, tokens, accounts."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from .calls import Answer, parse_json
+from .errors import ApiError, bad_request
+from .faults import KINDS
+from .service import Request, Service
+from .tokens import Grant, short_scopes
+
+
+async def answer(service: Service, request: Request) -> Answer:
+    """The answer of an admin endpoint; errors come as Google's do."""
+    try:
+        raw = b"".join([chunk async for chunk in request.body])
+        body = parse_json(raw)
+        if not isinstance(body, dict):
+            raise bad_request("The body must be an object.")
+        return Answer.json(_act(service, request, body))
+    except ApiError as error:
+        return Answer.refusal(error)
+    except (TypeError, ValueError) as error:
+        return Answer.refusal(bad_request(str(error)))
+
+
+def _act(service: Service, request: Request, body: dict[str, Any]) -> Any:
+    parts = request.path.strip("/").split("/")[1:]
+    what = parts[0] if parts else ""
+    verb = request.verb
+    if what == "log":
+        return _log(service, verb, dict(request.query))
+    if what == "faults":
+        return _faults(service, verb, parts[1:], body)
+    if what == "clock":
+        return _clock(service, verb, body)
+    if what == "tokens":
+        return _tokens(service, verb, parts[1:], body)
+    if what == "accounts":
+        return _accounts(service, verb, body)
+    if what == "":
+        return {"emulator": "drive", "accounts": sorted(service.database.accounts)}
+    raise ApiError(404, "notFound", "Known are log, faults, clock, tokens and accounts.")
+
+
+def _log(service: Service, verb: str, query: dict[str, str]) -> Any:
+    if verb == "DELETE":
+        service.log.clear()
+    start = int(query.get("since", 0))
+    return {"count": service.log.count, "entries": service.log.since(start)}
+
+
+def _faults(service: Service, verb: str, parts: list[str], body: dict[str, Any]) -> Any:
+    faults = service.faults
+    if verb == "DELETE":
+        faults.remove(int(parts[0]) if parts else None)
+    elif verb == "POST":
+        if "seed" in body:
+            faults.reseed(int(body.pop("seed")))
+        if body:
+            rule = faults.add(service.database.clock.now(), **body)
+            return {"id": rule.id}
+    return {"seed": faults.seed, "rules": faults.described(), "kinds": KINDS}
+
+
+def _clock(service: Service, verb: str, body: dict[str, Any]) -> Any:
+    clock = service.database.clock
+    if verb == "POST":
+        clock.offset = float(body.get("offset", clock.offset)) + float(body.get("advance", 0))
+    return {"now": clock.now(), "offset": clock.offset}
+
+
+def _tokens(service: Service, verb: str, parts: list[str], body: dict[str, Any]) -> Any:
+    tokens = service.tokens
+    token = str(body.get("token", ""))
+    if verb == "POST" and parts == ["expire"]:
+        tokens.expire(token or None)
+    elif verb == "POST":
+        grant = Grant(str(body["account"]))
+        grant = replace(
+            grant,
+            client=str(body.get("client", grant.client)),
+            scopes=short_scopes(body.get("scopes", grant.scopes)),
+        )
+        if body.get("expires_in") is not None:
+            now = service.database.clock.now()
+            grant = replace(grant, expires=now + float(body["expires_in"]))
+        if body.get("refresh_token"):
+            tokens.allow_refresh(str(body["refresh_token"]), grant)
+        if token:
+            tokens.allow(token, grant)
+    elif verb == "DELETE":
+        tokens.revoke(token)
+    return {}
+
+
+def _accounts(service: Service, verb: str, body: dict[str, Any]) -> Any:
+    database = service.database
+    if verb == "POST":
+        account = database.account(str(body["email"]))
+        if "limit" in body:
+            limit = None if body["limit"] is None else int(body["limit"])
+            database.set_account(replace(account, limit=limit))
+    return {
+        "accounts": [
+            {**asdict(one), "usage": database.usage.get(one.email, 0)}
+            for one in database.accounts.values()
+        ]
+    }

@@ -1,0 +1,137 @@
+"""One call and its answer, as the methods see them: no sockets, so batches and late deliveries too."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .database import Database
+from .errors import ApiError, bad_request
+from .fields import Selection, select
+from .model import Caller, Node
+from .resources import View
+from .surface import Match, Method, Parameters
+
+JSON_LIMIT = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Part of a file on disk, to be sent."""
+
+    path: Path
+    start: int
+    length: int
+
+
+@dataclass
+class Answer:
+    """Status, headers and body of an HTTP answer."""
+
+    status: int = 200
+    body: bytes | Slice = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def json(cls, value: Any, status: int = 200, **headers: str) -> "Answer":
+        """An answer with a JSON body."""
+        # Drive prints its JSON indented; clients parse it, and this is ten times as fast.
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        found = {"Content-Type": "application/json; charset=UTF-8", **headers}
+        return cls(status, text.encode("utf-8", "surrogatepass"), found)
+
+    @classmethod
+    def refusal(cls, error: ApiError) -> "Answer":
+        """The answer for an error."""
+        return cls.json(error.body(), error.status, **error.headers)
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    """An empty request body."""
+    return
+    yield b""
+
+
+@dataclass
+class Call:
+    """One request, with who asks and which method of the API it means."""
+
+    verb: str
+    path: str
+    query: list[tuple[str, str]]
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: AsyncIterator[bytes]
+    base: str
+    """Address under which the client reached the server, as `http://host:port`."""
+    database: Database
+    caller: Caller
+    match: Match
+    parameters: Parameters
+    lagging: Callable[[Iterable[Node]], list[Node]] = list
+    """What a list shows of these files now: with list lag, some are as they were before."""
+
+    @property
+    def method(self) -> Method:
+        return self.match.method
+
+    @property
+    def view(self) -> View:
+        return View(self.database, self.caller, self.base)
+
+    @property
+    def all_drives(self) -> bool:
+        """Whether the client says that it knows shared drives."""
+        return self.parameters.flag("supportsAllDrives", "supportsTeamDrives")
+
+    def path_value(self, name: str) -> str:
+        """A value from the path, such as the file's id."""
+        return self.match.path_values[name]
+
+    def selection(self, default: Selection) -> Selection:
+        """What the client wants to see of the answer; 400 where `fields` names nothing known."""
+        wanted = self.parameters.text("fields")
+        if not wanted:
+            return default
+        if self.method.response is None:
+            return {}
+        return select(self.method.version, self.method.response, wanted)
+
+    async def read(self, limit: int = JSON_LIMIT) -> bytes:
+        """The whole body; 413 above the limit."""
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.body:
+            size += len(chunk)
+            if size > limit:
+                raise ApiError(413, "requestTooLarge", "Request Entity Too Large")
+            parts.append(chunk)
+        return b"".join(parts)
+
+    async def json(self) -> Any:
+        """The body as JSON, an empty one as an empty object; 400 `parseError` if it is not."""
+        return parse_json(await self.read())
+
+
+def parse_json(raw: bytes) -> Any:
+    """The value of a JSON text, `{}` for an empty one."""
+    if not raw.strip():
+        return {}
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "parseError", "Parse Error") from None
+
+
+def etag_of(version: int, file_id: str) -> str:
+    """An etag in the shape of v2's, changing with every version."""
+    return f'"{file_id[-8:]}/{version}"'
+
+
+def require_text(body: Mapping[str, Any], name: str) -> str:
+    """A field of the body that must be a non-empty string."""
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise bad_request(f"The {name} field is required.")
+    return value

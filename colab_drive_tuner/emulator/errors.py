@@ -1,0 +1,150 @@
+"""Google's error bodies: one exception type, and a constructor for each refusal that Drive knows.
+
+Statuses, reasons and bodies follow "Resolve errors" of the Drive documentation
+(developers.google.com/workspace/drive/api/guides/handle-errors); messages that the guide does not
+show are those reported by users of the live service.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+STATUS_NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
+
+
+class ApiError(Exception):
+    """An answer other than success: HTTP status, Google's reason, and the words for people."""
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        *,
+        location: str | None = None,
+        location_type: str = "parameter",
+        domain: str = "global",
+        headers: Mapping[str, str] | None = None,
+        rpc: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.location = location
+        self.location_type = location_type
+        self.domain = domain
+        self.headers = dict(headers or {})
+        self.rpc = rpc
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body: `error.code`, `error.message` and `error.errors[].reason`."""
+        entry = {"message": self.message, "domain": self.domain, "reason": self.reason}
+        if self.location is not None:
+            entry |= {"location": self.location, "locationType": self.location_type}
+        error: dict[str, Any] = {"code": self.status, "message": self.message, "errors": [entry]}
+        if self.rpc:
+            # The front end in front of Drive (credentials, scopes, parameters) adds a `status`.
+            error["status"] = STATUS_NAMES.get(self.status, "UNKNOWN")
+        return {"error": error}
+
+
+def file_not_found(file_id: str) -> ApiError:
+    """404: no such file, or none that this caller may see."""
+    return ApiError(404, "notFound", f"File not found: {file_id}.", location="fileId")
+
+
+def invalid(location: str, message: str = "Invalid Value") -> ApiError:
+    """400 `invalid`: the value of a parameter cannot be used."""
+    return ApiError(400, "invalid", message, location=location)
+
+
+def invalid_parameter(location: str, message: str) -> ApiError:
+    """400 `invalidParameter`: a parameter is out of range, of another type, or malformed."""
+    return ApiError(400, "invalidParameter", message, location=location)
+
+
+def bad_request(message: str = "Bad Request") -> ApiError:
+    """400 `badRequest`: the request makes no sense as a whole."""
+    return ApiError(400, "badRequest", message)
+
+
+def forbidden(reason: str, message: str) -> ApiError:
+    """403 with one of Drive's reasons."""
+    return ApiError(403, reason, message)
+
+
+def no_permission() -> ApiError:
+    """403: the caller sees the file but may not do this to it."""
+    return forbidden(
+        "insufficientFilePermissions",
+        "The user does not have sufficient permissions for this file.",
+    )
+
+
+def not_writable() -> ApiError:
+    """403: the body sets a field that only the server sets."""
+    return forbidden(
+        "fieldNotWritable",
+        "The resource body includes fields which are not directly writable.",
+    )
+
+
+def id_in_use() -> ApiError:
+    """409: something was created under this id before ("Create and manage files")."""
+    return ApiError(
+        409,
+        "fileIdInUse",
+        "A file already exists with the provided ID.",
+        location="file.id",
+        location_type="other",
+    )
+
+
+def id_not_usable() -> ApiError:
+    """400: the id was not generated for this user, or not for this kind of file."""
+    return ApiError(
+        400,
+        "invalid",
+        "The provided file ID is not usable.",
+        location="file.id",
+        location_type="other",
+    )
+
+
+def unauthenticated(reason: str = "authError", message: str = "Invalid Credentials") -> ApiError:
+    """401: the token is missing, unknown, revoked or expired."""
+    return ApiError(
+        401,
+        reason,
+        message,
+        location="Authorization",
+        location_type="header",
+        headers={"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/"'},
+        rpc=True,
+    )
+
+
+def insufficient_scopes() -> ApiError:
+    """403: the token was not granted a scope that this method needs."""
+    return ApiError(
+        403,
+        "insufficientPermissions",
+        "Request had insufficient authentication scopes.",
+        headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
+        rpc=True,
+    )
+
+
+def quota_exceeded() -> ApiError:
+    """403: no room is left for the bytes."""
+    return forbidden("storageQuotaExceeded", "The user's Drive storage quota has been exceeded.")
+
+
+def no_storage() -> ApiError:
+    """403: service accounts own no storage; the words are the live service's since 2025."""
+    return forbidden(
+        "storageQuotaExceeded",
+        "Service Accounts do not have storage quota. Leverage shared drives "
+        "(https://developers.google.com/workspace/drive/api/guides/about-shareddrives), "
+        "or use OAuth delegation (http://support.google.com/a/answer/7281227) instead.",
+    )

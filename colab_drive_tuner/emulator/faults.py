@@ -1,0 +1,234 @@
+"""Faults by rule and by seed: what the emulator does wrong on purpose, and on which calls.
+
+A rule says which calls it means (`verb`, `path`, `api`, `account`), which of those it strikes
+(`nth`, `every`, `probability`, `after`, `times`, `until`), and what happens (`do`). Each rule draws
+from its own random stream, made from the seed and the rule's number, so that a run can be repeated.
+"""
+
+import random
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .errors import ApiError, no_storage, quota_exceeded
+
+KINDS = {
+    "latency": "wait `seconds` (and up to `jitter` more) before processing",
+    "error": "answer `status` and `reason`, and do nothing",
+    "reset": "reset the connection `when` the call is unread (before), half read (during), "
+    "processed (after), or half answered (answer)",
+    "late": "reset the connection once the request has arrived; process it `seconds` later",
+    "hang": "take the request and give no answer for `seconds`, then reset",
+    "truncate": "send the whole length in the headers but only `fraction` of the body, then close",
+    "corrupt": "change a byte of the body in every 64 kB; the length stays",
+    "rate_limit": "answer 403 userRateLimitExceeded (or `status`) above `per_second` a user",
+    "quota": "answer 403 storageQuotaExceeded to every upload and create",
+    "expire": "let the caller's token expire with this call: 401 until it is refreshed",
+    "outage": "reset every connection, or answer `status`, while the rule stands",
+    "list_lag": "show changes in lists up to `seconds` late, each by its own delay",
+}
+
+REASONS = {
+    400: "badRequest", 401: "authError", 403: "rateLimitExceeded", 404: "notFound",
+    408: "requestTimeout", 409: "fileIdInUse", 410: "gone", 429: "rateLimitExceeded",
+    500: "internalError", 502: "badGateway", 503: "backendError", 504: "gatewayTimeout",
+}  # fmt: skip
+MESSAGES = {
+    "rateLimitExceeded": "Rate Limit Exceeded",
+    "userRateLimitExceeded": "User Rate Limit Exceeded",
+    "dailyLimitExceeded": "Daily Limit Exceeded",
+    "internalError": "Internal Error",
+    "backendError": "Backend Error",
+    "authError": "Invalid Credentials",
+}
+USAGE_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded"}
+
+
+@dataclass
+class Rule:
+    """One fault; see the module and KINDS for what the values mean."""
+
+    do: str
+    verb: str | None = None
+    """HTTP method or methods, separated by `|`."""
+    path: str | None = None
+    """A regular expression searched for in the path."""
+    api: str | None = None
+    """A pattern for the method's id, such as `drive.files.create` or `drive.files.*`."""
+    account: str | None = None
+    query: str | None = None
+    """A regular expression searched for in the query string."""
+    nth: list[int] | None = None
+    """Which matching calls, counted from 1."""
+    every: int | None = None
+    probability: float | None = None
+    after: int = 0
+    """How many matching calls to leave alone first."""
+    times: int | None = None
+    """How often at most."""
+    until: float | None = None
+    """Seconds from now after which the rule is over."""
+    status: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    retry_after: float | None = None
+    when: str = "after"
+    seconds: float = 0.0
+    jitter: float = 0.0
+    fraction: float = 0.5
+    per_second: float = 10.0
+    id: int = 0
+    seen: int = 0
+    struck: int = 0
+    started: float = 0.0
+    buckets: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.do not in KINDS:
+            raise ValueError(f"a fault must do one of {', '.join(KINDS)}, not {self.do!r}")
+        if self.when not in {"before", "during", "after", "answer"}:
+            raise ValueError("`when` must be before, during, after or answer")
+        if isinstance(self.nth, int):
+            self.nth = [self.nth]
+
+    def means(self, verb: str, path: str, query: str, api: str, account: str) -> bool:
+        """Whether the call is one that the rule is about."""
+        return (
+            (self.verb is None or verb in self.verb.upper().split("|"))
+            and (self.path is None or re.search(self.path, path) is not None)
+            and (self.query is None or re.search(self.query, query) is not None)
+            and (self.api is None or fnmatchcase(api, self.api))
+            and (self.account is None or account == self.account.lower())
+        )
+
+    def refusal(self) -> ApiError:
+        """The error that the rule answers with."""
+        status = self.status or 503
+        reason = self.reason or REASONS.get(status, "backendError")
+        message = self.message or MESSAGES.get(reason, reason)
+        headers = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
+        domain = "usageLimits" if reason in USAGE_REASONS else "global"
+        return ApiError(status, reason, message, domain=domain, headers=headers)
+
+
+def parse_rule(text: str) -> dict[str, Any]:
+    """`do=error,status=503,probability=0.1` as values for a rule, as the command line takes it."""
+    kinds = {f.name: str(f.type) for f in fields(Rule)}
+    found: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals or name not in kinds:
+            raise ValueError(f"{part!r} in the fault {text!r} is not a known NAME=VALUE")
+        if name == "nth":
+            found[name] = [int(one) for one in value.split("+")]
+        elif kinds[name].startswith("int"):
+            found[name] = int(value)
+        elif kinds[name].startswith("float"):
+            found[name] = float(value)
+        else:
+            found[name] = value
+    return found
+
+
+class Faults:
+    """The rules that stand, and the decisions that they make."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.rules: list[Rule] = []
+        self._random: dict[int, random.Random] = {}
+        self._count = 0
+
+    def add(self, now: float, **values: Any) -> Rule:
+        """Let a rule stand from now on; ValueError or TypeError where it makes no sense."""
+        rule = Rule(**values)
+        self._count += 1
+        rule.id = self._count
+        rule.started = now
+        self._random[rule.id] = random.Random(f"{self.seed}/{rule.id}")  # noqa: S311 repeatable
+        self.rules.append(rule)
+        return rule
+
+    def remove(self, rule_id: int | None = None) -> None:
+        """Take one rule away, or all."""
+        self.rules = [one for one in self.rules if rule_id is not None and one.id != rule_id]
+
+    def reseed(self, seed: int) -> None:
+        """Start the random streams again, from another seed."""
+        self.seed = seed
+        for rule in self.rules:
+            self._random[rule.id] = random.Random(f"{seed}/{rule.id}")  # noqa: S311 repeatable
+
+    def random(self, rule: Rule) -> random.Random:
+        """The rule's own stream."""
+        return self._random[rule.id]
+
+    def striking(
+        self, now: float, verb: str, path: str, query: str, api: str, account: str
+    ) -> list[Rule]:
+        """The rules that strike this call, in the order in which they were added."""
+        found: list[Rule] = []
+        for rule in self.rules:
+            if rule.do == "list_lag" or not rule.means(verb, path, query, api, account):
+                continue
+            if self._strikes(rule, now, account):
+                rule.struck += 1
+                found.append(rule)
+        return found
+
+    def _strikes(self, rule: Rule, now: float, account: str) -> bool:
+        if rule.until is not None and now > rule.started + rule.until:
+            return False
+        rule.seen += 1
+        number = rule.seen - rule.after
+        if number <= 0 or (rule.times is not None and rule.struck >= rule.times):
+            return False
+        if rule.nth is not None and number not in rule.nth:
+            return False
+        if rule.every is not None and number % rule.every:
+            return False
+        if rule.probability is not None and self.random(rule).random() >= rule.probability:
+            return False
+        return rule.do != "rate_limit" or self._above_limit(rule, now, account)
+
+    @staticmethod
+    def _above_limit(rule: Rule, now: float, account: str) -> bool:
+        # A bucket of one second's worth, refilled evenly.
+        level, last = rule.buckets.get(account, (rule.per_second, now))
+        level = min(max(1.0, rule.per_second), level + (now - last) * rule.per_second)
+        if level < 1:
+            rule.buckets[account] = (level, now)
+            return True
+        rule.buckets[account] = (level - 1, now)
+        return False
+
+    def lag(self, now: float) -> tuple[Rule, float] | None:
+        """The list lag that stands now, as its rule and a delay drawn for one change."""
+        for rule in self.rules:
+            if rule.do == "list_lag" and not (
+                rule.until is not None and now > rule.started + rule.until
+            ):
+                return rule, self.random(rule).uniform(0, rule.seconds)
+        return None
+
+    def described(self) -> list[dict[str, Any]]:
+        """The rules with their counts."""
+        shown = (asdict(rule) for rule in self.rules)
+        return [{k: v for k, v in one.items() if k != "buckets" and v is not None} for one in shown]
+
+
+def refusal(rules: Iterable[Rule], *, service: bool) -> ApiError | None:
+    """The error with which these rules answer a call, if any does."""
+    for rule in rules:
+        if rule.do == "error" or (rule.do == "outage" and rule.status is not None):
+            return rule.refusal()
+        if rule.do == "rate_limit":
+            rule.status = rule.status or 403
+            usual = "rateLimitExceeded" if rule.status == 429 else "userRateLimitExceeded"
+            rule.reason = rule.reason or usual
+            return rule.refusal()
+        if rule.do == "quota":
+            return no_storage() if service else quota_exceeded()
+    return None

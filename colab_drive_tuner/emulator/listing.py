@@ -1,0 +1,285 @@
+"""files.list: which files a query finds, in which order, page by page."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import access, query
+from .calls import Answer, Call
+from .database import stored_bytes
+from .errors import ApiError, file_not_found, forbidden, invalid
+from .fields import prune
+from .model import FOLDER, Caller, Node, person_id
+from .query import Condition, Term
+from .resources import DEFAULT, file
+
+DEFAULT_LIST = {"kind": {}, "incompleteSearch": {}, "nextPageToken": {}, "files": DEFAULT}
+TEXT_LIMIT = 2**20
+
+SORT_KEYS: dict[str, Callable[[Caller, Node], Any]] = {
+    "createdTime": lambda caller, node: node.created,
+    "folder": lambda caller, node: node.mime_type != FOLDER,
+    "modifiedByMeTime": lambda caller, node: node.modified_by_users.get(caller.email, 0),
+    "modifiedTime": lambda caller, node: node.modified,
+    "name": lambda caller, node: node.name.lower(),
+    "name_natural": lambda caller, node: _natural(node.name),
+    "quotaBytesUsed": lambda caller, node: stored_bytes(node),
+    "recency": lambda caller, node: max(node.modified, node.viewed.get(caller.email, 0)),
+    "sharedWithMeTime": lambda caller, node: node.shared_with.get(caller.email, 0),
+    "starred": lambda caller, node: caller.email not in node.starred,
+    "viewedByMeTime": lambda caller, node: node.viewed.get(caller.email, 0),
+}
+V2_SORT_KEYS = {
+    "createdDate": "createdTime",
+    "modifiedByMeDate": "modifiedByMeTime",
+    "modifiedDate": "modifiedTime",
+    "title": "name",
+    "title_natural": "name_natural",
+    "sharedWithMeDate": "sharedWithMeTime",
+    "lastViewedByMeDate": "viewedByMeTime",
+}
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", name.lower())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+class Search:
+    """One query of one caller: candidates, test, order."""
+
+    def __init__(self, call: Call, text: str, grammar: str) -> None:
+        self.database = call.database
+        self.caller = call.caller
+        self.condition: Condition | None = query.parse(text, grammar)
+        self.test = query.matcher(self.condition, self.term)
+        for parent in query.mentioned(self.condition, "parents"):
+            if parent not in {"root", "appDataFolder"}:
+                folder = self.database.nodes.get(parent)
+                # A folder that is not there for the account is a 404 even in a query.
+                if folder is None or not access.rank(self.database, self.caller.email, folder):
+                    raise file_not_found(".")
+
+    def real_id(self, parent: str) -> str:
+        """The id behind an alias."""
+        if parent == "root":
+            return self.caller.account.root
+        if parent == "appDataFolder":
+            return access.app_data_folder(self.database, self.caller).id
+        return parent
+
+    def candidates(self) -> Iterable[Node]:
+        """Files that may match, found by folder or name where the query fixes one."""
+        nodes = self.database.nodes
+        for parent in query.required(self.condition, "parents"):
+            return [nodes[one] for one in self.database.children.get(self.real_id(parent), ())]
+        for name in query.required(self.condition, "name"):
+            return [nodes[one] for one in self.database.names.get(name.lower(), ())]
+        return list(nodes.values())
+
+    def term(self, node: Node, term: Term) -> bool:
+        """Whether a file meets a single term."""
+        field, operator, value = term.field, term.operator, term.value
+        if field == "parents":
+            return node.parent == self.real_id(value)
+        if field == "name":
+            if operator == "contains":
+                return query.has_prefixes(node.name, value)
+            # The service compares names without regard to case (as rclone found).
+            return query.compare(operator, node.name.lower(), value.lower())
+        if field == "mimeType":
+            if operator == "contains":
+                return value.lower() in node.mime_type.lower()
+            return query.compare(operator, node.mime_type, value)
+        if field in {"owners", "writers", "readers"}:
+            return self._has_role(node, field, value)
+        if field == "properties" or field == "appProperties":
+            return self._has_property(node, field, value)
+        if field == "fullText":
+            return self._full_text(node, value)
+        return query.compare(operator, self._value(node, field), value)
+
+    def _value(self, node: Node, field: str) -> Any:
+        if field == "trashed":
+            return access.is_trashed(self.database, node)
+        if field == "starred":
+            return self.caller.email in node.starred
+        if field == "sharedWithMe":
+            return person_id(self.caller.email) in node.permissions
+        if field == "visibility":
+            return self._visibility(node)
+        if field == "shortcutDetails.targetId":
+            return (node.extra.get("shortcutDetails") or {}).get("targetId")
+        if field == "viewedByMeTime":
+            return node.viewed.get(self.caller.email, 0)
+        return node.modified if field == "modifiedTime" else node.created
+
+    def _visibility(self, node: Node) -> str:
+        found = access.effective_permissions(self.database, node).values()
+        for kind in ("anyone", "domain"):
+            for one in found:
+                if one["type"] == kind:
+                    return f"{kind}CanFind" if one.get("allowFileDiscovery") else f"{kind}WithLink"
+        return "limited"
+
+    def _has_role(self, node: Node, field: str, who: str) -> bool:
+        email = self.caller.email if who == "me" else who.lower()
+        if field == "owners":
+            return node.owner == email
+        needed = access.WRITER if field == "writers" else access.READER
+        return access.rank(self.database, email, node, listed=True) >= needed
+
+    def _has_property(self, node: Node, field: str, wanted: dict[str, str]) -> bool:
+        private = node.app_properties.get(self.caller.client, {})
+        if field == "appProperties" or wanted.get("visibility") == "PRIVATE":
+            return private.get(wanted["key"]) == wanted["value"]
+        return node.properties.get(wanted["key"]) == wanted["value"]
+
+    def _full_text(self, node: Node, wanted: str) -> bool:
+        text = " ".join([node.name, node.description, node.extra.get("indexableText", "")])
+        head = node.head
+        if head is not None and head["size"] <= TEXT_LIMIT:
+            if node.mime_type.startswith("text/") or "json" in node.mime_type:
+                raw = (self.database.blobs / head["blob"]).read_bytes()
+                text += " " + raw.decode("utf-8", "replace")
+        known = query.words(text)
+        if wanted.startswith('"') and wanted.endswith('"') and len(wanted) > 1:
+            return f" {' '.join(query.words(wanted))} " in f" {' '.join(known)} "
+        return set(query.words(wanted)) <= set(known)
+
+
+def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
+    """The sort keys as (key, descending); 400 for an unknown one."""
+    found: list[tuple[str, bool]] = []
+    for part in (text or "").split(","):
+        words = part.split()
+        if not words and not (text or "").strip():
+            continue
+        key = words[0] if words else ""
+        if grammar == "v2":
+            key = V2_SORT_KEYS.get(key, key if key not in V2_SORT_KEYS.values() else "")
+        if key not in SORT_KEYS or words[1:] not in ([], ["desc"]):
+            raise invalid("orderBy")
+        found.append((key, bool(words[1:])))
+    return found
+
+
+def find_all(call: Call, text: str, order: str | None, grammar: str = "v3") -> list[Node]:
+    """Every file that the call's query, corpora and order find."""
+    search = Search(call, text, grammar)
+    keys = parse_order(order, grammar)
+    if keys and query.mentioned(search.condition, "fullText"):
+        message = (
+            "Sorting is not supported for queries with fullText terms. "
+            "Results are always in descending relevance order."
+        )
+        raise ApiError(403, "badRequest", message, location="orderBy")
+    in_corpora = corpora(call)
+    caller, database = call.caller, call.database
+    found = [
+        node
+        for node in call.lagging(search.candidates())
+        if node.parent and search.test(node) and in_corpora(node) and access.in_reach(caller, node)
+    ]
+    found = [n for n in found if access.rank(database, caller.email, n, listed=True)]
+    # Newest first where nothing is asked for; the sort is stable, so the last key goes first.
+    found.sort(key=lambda node: node.modified, reverse=True)
+    for key, descending in reversed(keys):
+        value = SORT_KEYS[key]
+        found.sort(key=lambda node: value(caller, node), reverse=descending)
+    return found
+
+
+def corpora(call: Call) -> Callable[[Node], bool]:
+    """Which files a list goes over: corpora, driveId and spaces ("Search for files")."""
+    parameters = call.parameters
+    wanted = parameters.text("corpora") or "user"
+    drive = parameters.text("driveId") or parameters.text("teamDriveId")
+    with_drives = parameters.flag("includeItemsFromAllDrives", "includeTeamDriveItems")
+    spaces = {one.strip() for one in (parameters.text("spaces") or "drive").split(",")}
+    if spaces - {"drive", "appDataFolder", "photos"}:
+        raise invalid("spaces")
+    if "appDataFolder" in spaces and "drive.appdata" not in call.caller.scopes:
+        raise forbidden(
+            "insufficientScopes",
+            "The granted scopes do not give access to all of the requested spaces.",
+        )
+    if wanted not in {
+        "user",
+        "domain",
+        "drive",
+        "allDrives",
+        "default",
+        "teamDrive",
+        "allTeamDrives",
+    }:
+        raise invalid("corpora")
+    if wanted in {"drive", "teamDrive"} and not drive:
+        raise invalid("driveId", "The driveId parameter must be specified with corpora=drive.")
+    if drive and wanted not in {"drive", "teamDrive"}:
+        raise invalid("corpora", "The driveId parameter must be specified with corpora=drive.")
+    if with_drives and not call.all_drives:
+        raise ApiError(
+            403,
+            "teamDrivesNotSupported",
+            "The supportsAllDrives parameter must be true with includeItemsFromAllDrives.",
+        )
+    if wanted in {"drive", "allDrives", "teamDrive", "allTeamDrives"} and not with_drives:
+        raise ApiError(
+            403,
+            "teamDriveCorporaRequiresInclude",
+            "The includeItemsFromAllDrives parameter must be true for this corpora.",
+        )
+    if drive:
+        access.find(call.database, call.caller, drive)
+        return lambda node: node.drive == drive and node.space in spaces
+    if with_drives:
+        return lambda node: node.space in spaces
+    return lambda node: not node.drive and node.space in spaces
+
+
+def page(
+    call: Call, found: list[Node], size: int, token: str | None
+) -> tuple[list[Node], str | None]:
+    """One page of a list, and the token of the next.
+
+    The token names the last file shown, so that files made in between move nothing twice.
+    """
+    parts = [call.parameters.text(name) or "" for name in ("q", "orderBy", "corpora", "driveId")]
+    mark = hashlib.sha256("\0".join([call.caller.email, *parts]).encode()).hexdigest()[:12]
+    start = 0
+    if token:
+        try:
+            last, at, seen = json.loads(base64.urlsafe_b64decode(token[3:]))
+        except (ValueError, TypeError):
+            raise invalid("pageToken") from None
+        if seen != mark or not token.startswith("~!!"):
+            raise invalid("pageToken")
+        places = {node.id: place for place, node in enumerate(found)}
+        start = places.get(last, at - 1) + 1
+    shown = found[start : start + size]
+    if start + size >= len(found):
+        return shown, None
+    raw = json.dumps([shown[-1].id, start + size, mark]).encode()
+    return shown, "~!!" + base64.urlsafe_b64encode(raw).decode()
+
+
+async def list_files(call: Call) -> Answer:
+    """files.list."""
+    selection = call.selection(DEFAULT_LIST)
+    found = find_all(call, call.parameters.text("q") or "", call.parameters.text("orderBy"))
+    size = call.parameters.number("pageSize")
+    shown, following = page(call, found, size, call.parameters.text("pageToken"))
+    answer: dict[str, Any] = {"kind": "drive#fileList", "incompleteSearch": False}
+    if following:
+        answer["nextPageToken"] = following
+    whole = not selection or "*" in selection
+    if whole or "files" in selection:
+        below = {} if whole else selection["files"]
+        answer["files"] = [file(call.view, node, below) for node in shown]
+        below_shown = {**selection, "files": {}} if not whole else {}
+        return Answer.json(prune(answer, below_shown))
+    return Answer.json(prune(answer, selection))

@@ -1,0 +1,173 @@
+"""Sharing: v3's `permissions` of a file or shared drive."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import access, resources
+from .calls import Answer, Call
+from .errors import ApiError, bad_request, forbidden, invalid
+from .fields import Selection, prune
+from .files import the_file
+from .model import Node, person_id
+
+DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
+ROLES = frozenset(access.RANKS)
+
+
+def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
+    whole = resources.permission(call.view, node, found)
+    return Answer.json(prune(whole, call.selection(DEFAULT)))
+
+
+def _sharable(call: Call, node: Node) -> None:
+    needed = access.WRITER
+    if node.drive:
+        needed = access.ORGANIZER if node.id == node.drive else access.FILE_ORGANIZER
+    elif node.extra.get("writersCanShare") is False:
+        needed = access.OWNER
+    access.require(call.database, call.caller, node, needed)
+
+
+async def create(call: Call) -> Answer:
+    """permissions.create: give an account, a domain or everybody a role."""
+    node = the_file(call)
+    body = await call.json()
+    kind, role = body.get("type"), body.get("role")
+    if kind not in {"user", "group", "domain", "anyone"}:
+        raise bad_request("The permission type field is required.")
+    if role not in ROLES:
+        raise bad_request("The permission role field is required.")
+    _sharable(call, node)
+    given: dict[str, Any] = {"type": kind, "role": role}
+    if kind in {"user", "group"}:
+        email = body.get("emailAddress")
+        if not isinstance(email, str) or "@" not in email:
+            raise invalid(
+                "permission.emailAddress",
+                "The specified emailAddress is invalid or not applicable for the given "
+                "permission type.",
+            )
+        given |= {"emailAddress": email.lower(), "id": person_id(email)}
+    elif kind == "domain":
+        if not body.get("domain"):
+            raise invalid("permission.domain", "The specified domain is invalid.")
+        given |= {"domain": body["domain"], "id": person_id(body["domain"]) + "k"}
+    else:
+        given["id"] = "anyoneCanFind" if body.get("allowFileDiscovery") else "anyoneWithLink"
+    if kind in {"domain", "anyone"}:
+        given["allowFileDiscovery"] = bool(body.get("allowFileDiscovery"))
+        if access.RANKS[role] > access.WRITER:
+            raise forbidden("invalidSharingRequest", "This role cannot be given to everybody.")
+    if role in {"organizer", "fileOrganizer"} and not node.drive:
+        raise forbidden("cannotShareRole", "This role exists in shared drives only.")
+    for name in ("expirationTime", "view"):
+        if name in body:
+            given[name] = body[name]
+    if role == "owner":
+        return _transfer(call, node, given)
+    now = call.database.clock.ms()
+    shared = node.shared_with
+    if given.get("emailAddress") == node.owner and node.owner:
+        # The owner keeps that role.
+        owned = access.effective_permissions(call.database, node)[given["id"]]
+        return _shown(call, node, owned)
+    if "emailAddress" in given:
+        shared = {given["emailAddress"]: now, **shared}
+    changed = node.with_(permissions={**node.permissions, given["id"]: given}, shared_with=shared)
+    with call.database.transaction():
+        call.database.put(changed)
+    return _shown(call, changed, given)
+
+
+def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
+    if node.drive:
+        raise forbidden("ownershipChangeAcrossDomainNotPermitted", "Shared drives have no owners.")
+    if not call.parameters.flag("transferOwnership"):
+        raise forbidden(
+            "forbidden",
+            "The transferOwnership parameter must be enabled when the permission role is 'owner'.",
+        )
+    access.require(call.database, call.caller, node, access.OWNER)
+    new = call.database.account(given["emailAddress"])
+    old = {
+        "id": person_id(node.owner),
+        "type": "user",
+        "role": "writer",
+        "emailAddress": node.owner,
+    }
+    kept = {key: value for key, value in node.permissions.items() if key != given["id"]}
+    changed = node.with_(
+        owner=new.email,
+        permissions={**kept, old["id"]: old},
+        parent=new.root if call.parameters.flag("moveToNewOwnersRoot") else node.parent,
+    )
+    with call.database.transaction():
+        call.database.put(changed)
+    return _shown(call, changed, access.effective_permissions(call.database, changed)[given["id"]])
+
+
+def _find(call: Call, node: Node) -> dict[str, Any]:
+    identity = call.path_value("permissionId")
+    found = access.effective_permissions(call.database, node).get(identity)
+    if found is None:
+        raise ApiError(
+            404, "notFound", f"Permission not found: {identity}.", location="permissionId"
+        )
+    return found
+
+
+async def list_permissions(call: Call) -> Answer:
+    """permissions.list."""
+    node = the_file(call)
+    if access.rank(call.database, call.caller.email, node) < access.WRITER:
+        raise forbidden(
+            "insufficientFilePermissions",
+            "The user does not have sufficient permissions for this file.",
+        )
+    found = access.effective_permissions(call.database, node).values()
+    everything = [resources.permission(call.view, node, one) for one in found]
+    answer = {"kind": "drive#permissionList", "permissions": everything}
+    default = {"kind": {}, "nextPageToken": {}, "permissions": DEFAULT}
+    return Answer.json(prune(answer, call.selection(default)))
+
+
+async def get(call: Call) -> Answer:
+    """permissions.get."""
+    node = the_file(call)
+    return _shown(call, node, _find(call, node))
+
+
+async def update(call: Call) -> Answer:
+    """permissions.update: another role, or the transfer of ownership."""
+    node = the_file(call)
+    found = _find(call, node)
+    body = await call.json()
+    _sharable(call, node)
+    role = body.get("role", found["role"])
+    if role not in ROLES:
+        raise bad_request("The permission role field is invalid.")
+    if role == "owner" and found["role"] != "owner":
+        return _transfer(call, node, found)
+    changed = {**node.permissions, found["id"]: {**found, "role": role}}
+    if found["id"] not in node.permissions:
+        raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
+    node = node.with_(permissions=changed)
+    with call.database.transaction():
+        call.database.put(node)
+    return _shown(call, node, changed[found["id"]])
+
+
+async def delete(call: Call) -> Answer:
+    """permissions.delete; anybody may give up their own."""
+    node = the_file(call)
+    found = _find(call, node)
+    if found["id"] != person_id(call.caller.email):
+        _sharable(call, node)
+    if found["role"] == "owner":
+        raise forbidden("insufficientFilePermissions", "The owner cannot be removed.")
+    if found["id"] not in node.permissions:
+        raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
+    kept = {key: value for key, value in node.permissions.items() if key != found["id"]}
+    with call.database.transaction():
+        call.database.put(node.with_(permissions=kept))
+    return Answer(204)

@@ -1,0 +1,319 @@
+"""The search language of files.list and drives.list: a parser, and the test of a file.
+
+After "Search query terms and operators" of the Drive documentation. A query that does not parse,
+names an unknown term, or uses an operator that the term does not have is a 400, never an empty and
+never a full list.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from .errors import ApiError, invalid
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+    (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") |
+    (?P<op><=|>=|!=|=|<|>|\(|\)|\{|\}) |
+    (?P<word>[A-Za-z_][A-Za-z0-9_.]*) |
+    (?P<number>-?\d+)
+    )\s*""",
+    re.VERBOSE | re.DOTALL,
+)
+
+EQUALITY = frozenset({"=", "!="})
+ORDER = EQUALITY | {"<", "<=", ">", ">="}
+
+TERMS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
+    "v3": {
+        "name": ("text", EQUALITY | {"contains"}),
+        "fullText": ("text", frozenset({"contains"})),
+        "mimeType": ("text", EQUALITY | {"contains"}),
+        "modifiedTime": ("date", ORDER),
+        "viewedByMeTime": ("date", ORDER),
+        "createdTime": ("date", ORDER),
+        "trashed": ("boolean", EQUALITY),
+        "starred": ("boolean", EQUALITY),
+        "sharedWithMe": ("boolean", EQUALITY),
+        "parents": ("collection", frozenset({"in"})),
+        "owners": ("collection", frozenset({"in"})),
+        "writers": ("collection", frozenset({"in"})),
+        "readers": ("collection", frozenset({"in"})),
+        "properties": ("pairs", frozenset({"has"})),
+        "appProperties": ("pairs", frozenset({"has"})),
+        "visibility": ("visibility", EQUALITY),
+        "shortcutDetails.targetId": ("text", EQUALITY),
+    },
+    "drives": {
+        "name": ("text", EQUALITY | {"contains"}),
+        "createdTime": ("date", ORDER),
+        "hidden": ("boolean", EQUALITY),
+        "memberCount": ("number", ORDER),
+        "organizerCount": ("number", ORDER),
+        "orgUnitId": ("text", EQUALITY),
+    },
+}
+# v2 has the same language under older names ("Drive API v2 and v3 comparison").
+V2_NAMES = {
+    "title": "name",
+    "modifiedDate": "modifiedTime",
+    "lastViewedByMeDate": "viewedByMeTime",
+    "createdDate": "createdTime",
+}
+VISIBILITIES = {
+    "anyoneCanFind", "anyoneWithLink", "domainCanFind", "domainWithLink", "limited"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Term:
+    """One comparison: `name = 'x'`, `'id' in parents`, `properties has {...}`."""
+
+    field: str
+    operator: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two conditions joined by `and` (every=True) or `or`."""
+
+    left: "Condition"
+    right: "Condition"
+    every: bool
+
+
+@dataclass(frozen=True)
+class Not:
+    """A negated condition."""
+
+    inner: "Condition"
+
+
+Condition = Term | Both | Not
+
+
+class _Malformed(Exception):
+    pass
+
+
+class _Parser:
+    def __init__(self, text: str, grammar: str) -> None:
+        self.grammar = grammar
+        self.tokens: list[tuple[str, str]] = []
+        at = 0
+        while at < len(text):
+            found = _TOKEN.match(text, at)
+            if found is None:
+                raise _Malformed
+            self.tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
+            at = found.end()
+        self.at = 0
+
+    def peek(self) -> tuple[str, str]:
+        return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
+
+    def take(self, kind: str, value: str | None = None) -> str:
+        found, text = self.peek()
+        if found != kind or (value is not None and text.lower() != value):
+            raise _Malformed
+        self.at += 1
+        return text
+
+    def word(self, *expected: str) -> str | None:
+        kind, text = self.peek()
+        if kind == "word" and text.lower() in expected:
+            self.at += 1
+            return text.lower()
+        return None
+
+    def whole(self) -> Condition:
+        found = self.either()
+        if self.peek()[0] != "end":
+            raise _Malformed
+        return found
+
+    def either(self) -> Condition:
+        left = self.both()
+        while self.word("or"):
+            left = Both(left, self.both(), every=False)
+        return left
+
+    def both(self) -> Condition:
+        left = self.single()
+        while self.word("and"):
+            left = Both(left, self.single(), every=True)
+        return left
+
+    def single(self) -> Condition:
+        if self.word("not"):
+            return Not(self.single())
+        kind, text = self.peek()
+        if (kind, text) == ("op", "("):
+            self.take("op", "(")
+            inner = self.either()
+            self.take("op", ")")
+            return inner
+        if kind == "text":
+            value = self.text()
+            self.take("word", "in")
+            field, sort, _ = self.term(self.take("word"), "in")
+            if sort != "collection":
+                raise _Malformed
+            return Term(field, "in", value)
+        return self.comparison()
+
+    def term(self, name: str, operator: str) -> tuple[str, str, frozenset[str]]:
+        known = TERMS["drives" if self.grammar == "drives" else "v3"]
+        if self.grammar == "v2":
+            if name in V2_NAMES.values() or name == "appProperties":
+                raise _Malformed
+            name = V2_NAMES.get(name, name)
+        if name not in known:
+            raise _Malformed
+        sort, operators = known[name]
+        if operator not in operators:
+            raise _Malformed
+        return name, sort, operators
+
+    def comparison(self) -> Condition:
+        name = self.take("word")
+        kind, text = self.peek()
+        operator = text.lower() if kind == "word" else text
+        if operator in {"and", "or", ")", ""} and kind != "text":
+            # The documentation writes `sharedWithMe and name contains 'hello'`.
+            field, sort, _ = self.term(name, "=")
+            if sort != "boolean":
+                raise _Malformed
+            return Term(field, "=", value=True)
+        self.at += 1
+        field, sort, _ = self.term(name, operator)
+        return Term(field, operator, self.value(sort))
+
+    def value(self, sort: str) -> Any:
+        if sort == "boolean":
+            return self.take("word").lower() == "true" if self.boolean_ahead() else self.fail()
+        if sort == "number":
+            return int(self.take("number"))
+        if sort == "pairs":
+            return self.pairs()
+        text = self.text()
+        if sort == "date":
+            from .writing import parse_time
+
+            try:
+                return parse_time(text, "q")
+            except ApiError:
+                raise _Malformed from None
+        if sort == "visibility" and text not in VISIBILITIES:
+            raise _Malformed
+        return text
+
+    def boolean_ahead(self) -> bool:
+        kind, text = self.peek()
+        return kind == "word" and text.lower() in {"true", "false"}
+
+    def fail(self) -> None:
+        raise _Malformed
+
+    def text(self) -> str:
+        raw = self.take("text")
+        return re.sub(r"\\(.)", r"\1", raw[1:-1], flags=re.DOTALL)
+
+    def pairs(self) -> dict[str, str]:
+        self.take("op", "{")
+        found: dict[str, str] = {}
+        while True:
+            name = self.take("word")
+            if name not in {"key", "value", "visibility"} or name in found:
+                raise _Malformed
+            self.take("op", "=")
+            found[name] = self.text()
+            if not self.word("and"):
+                break
+        self.take("op", "}")
+        if "key" not in found or "value" not in found:
+            raise _Malformed
+        if "visibility" in found and self.grammar != "v2":
+            raise _Malformed
+        return found
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str, grammar: str = "v3") -> Condition | None:
+    """The condition that a query states (grammar "v2", "v3" or "drives"); None for an empty one.
+
+    Raises a 400 `invalid` at `q` for anything that is not in the language.
+    """
+    if not text.strip():
+        return None
+    try:
+        return _Parser(text, grammar).whole()
+    except (_Malformed, RecursionError):
+        message = "Invalid Value" if grammar != "v2" else "Invalid query"
+        raise invalid("q", message) from None
+
+
+def required(condition: Condition | None, field: str) -> list[Any]:
+    """Values that the field must have in every match, from terms joined by `and` alone."""
+    if isinstance(condition, Both) and condition.every:
+        return required(condition.left, field) + required(condition.right, field)
+    if isinstance(condition, Term) and condition.field == field:
+        return [condition.value] if condition.operator in {"=", "in"} else []
+    return []
+
+
+def mentioned(condition: Condition | None, field: str) -> list[Any]:
+    """Every value that a term compares the field with."""
+    if isinstance(condition, Both):
+        return mentioned(condition.left, field) + mentioned(condition.right, field)
+    if isinstance(condition, Not):
+        return mentioned(condition.inner, field)
+    return [condition.value] if condition is not None and condition.field == field else []
+
+
+def matcher(
+    condition: Condition | None, terms: Callable[[Any, Term], bool]
+) -> Callable[[Any], bool]:
+    """A function that says whether a thing meets the condition; `terms` judges a single term."""
+    if condition is None:
+        return lambda thing: True
+    if isinstance(condition, Not):
+        inner = matcher(condition.inner, terms)
+        return lambda thing: not inner(thing)
+    if isinstance(condition, Both):
+        left, right = matcher(condition.left, terms), matcher(condition.right, terms)
+        if condition.every:
+            return lambda thing: left(thing) and right(thing)
+        return lambda thing: left(thing) or right(thing)
+    term = condition
+    return lambda thing: terms(thing, term)
+
+
+_WORDS = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in lower case, as the index sees them."""
+    return _WORDS.findall(text.replace("_", " ").lower())
+
+
+def has_prefixes(text: str, wanted: str) -> bool:
+    """Whether each wanted word begins a word of the text: how `name contains` matches."""
+    known = words(text)
+    return all(any(word.startswith(one) for word in known) for one in words(wanted))
+
+
+def compare(operator: str, actual: Any, wanted: Any) -> bool:
+    """The result of `=`, `!=`, `<`, `<=`, `>` or `>=`."""
+    if operator == "=":
+        return bool(actual == wanted)
+    if operator == "!=":
+        return bool(actual != wanted)
+    if operator == "<":
+        return bool(actual < wanted)
+    if operator == "<=":
+        return bool(actual <= wanted)
+    return bool(actual > wanted if operator == ">" else actual >= wanted)

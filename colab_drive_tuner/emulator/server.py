@@ -1,0 +1,306 @@
+"""Running the emulator: in this process until it is stopped, in a thread, or as its own process."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .tokens import Grant, parse_grant
+
+DEFAULT_ACCOUNT = "owner@example.com"
+READY = "Drive emulator on "
+
+
+def default_tokens() -> dict[str, Grant]:
+    """The token known where none is given: `emulator`, of owner@example.com."""
+    return {"emulator": Grant(DEFAULT_ACCOUNT)}
+
+
+def _server(service: Any, latency: float) -> Any:
+    """A uvicorn server whose requests know their connection, so that faults can break it."""
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    from .app import App
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.app_state = {**self.app_state, "transport": transport}
+            super().connection_made(transport)
+
+    config = uvicorn.Config(
+        App(service, latency),
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        date_header=False,
+        server_header=False,
+        h11_max_incomplete_event_size=4 * 2**20,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on the loopback interface; port 0 takes a free one."""
+    # asyncio turns Nagle's delay off only where the protocol is named.
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", port))
+    found.listen(512)
+    return found
+
+
+def address(listening: socket.socket) -> str:
+    """The URL of a listening socket."""
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def serve(
+    port: int = 0,
+    data_dir: str | Path | None = None,
+    tokens: Sequence[str] | Mapping[str, Grant] = (),
+    latency: float = 0.0,
+    *,
+    faults: Sequence[str] = (),
+    seed: int = 0,
+) -> None:
+    """Serve until interrupted; prints one line with the URL when ready.
+
+    `tokens` are `TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`; without any, the token `emulator`
+    stands for owner@example.com. Without `data_dir` everything is gone at the end. `faults` are
+    `do=KIND,NAME=VALUE,...`; raises ValueError for a token or fault that cannot be understood.
+    """
+    from .faults import parse_rule
+    from .service import Service
+
+    known = dict(tokens) if isinstance(tokens, Mapping) else dict(map(parse_grant, tokens))
+    rules = [parse_rule(text) for text in faults]
+    with contextlib.ExitStack() as stack:
+        if data_dir is None:
+            data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="drive-emulator-"))
+        service = Service(Path(data_dir), known or default_tokens(), seed)
+        stack.callback(service.close)
+        for rule in rules:
+            service.faults.add(service.database.clock.now(), **rule)
+        listening = stack.enter_context(listen(port))
+        sys.stdout.write(f"{READY}{address(listening)}\n")
+        sys.stdout.flush()
+        server = _server(service, latency)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+
+class DriveEmulator:
+    """A running emulator, as a context manager: in a thread, or (`process=True`) on its own.
+
+    The one in a process can be killed with `kill()` and started again with `start()`, on the same
+    data and the same port. `data_dir` defaults to a folder that is deleted at the end.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path | None = None,
+        *,
+        tokens: Sequence[str] = (),
+        latency: float = 0.0,
+        port: int = 0,
+        process: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self._own = None if data_dir else tempfile.TemporaryDirectory(prefix="drive-emulator-")
+        self.data_dir = Path(data_dir or (self._own.name if self._own else ""))
+        self._tokens = list(tokens)
+        self._latency = latency
+        self._seed = seed
+        self._in_process = process
+        self.port = port
+        self.token = tokens[0].partition("=")[0] if tokens else "emulator"
+        """A token that the emulator knows: the first one given."""
+        self.process: subprocess.Popen[str] | None = None
+        self._stop: Any = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, as `http://127.0.0.1:PORT`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What to set so that clients that know the emulator go to it."""
+        return {"DRIVE_EMULATOR_HOST": self.url, "DRIVE_EMULATOR_TOKEN": self.token}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        if self._own is not None:
+            self._own.cleanup()
+
+    def start(self) -> None:
+        """Start it; when this returns it answers."""
+        if self._in_process:
+            self._start_process()
+        else:
+            self._start_thread()
+
+    def _start_process(self) -> None:
+        command = [sys.executable, "-m", __package__, "--port", str(self.port)]
+        command += ["--data", str(self.data_dir), "--latency", str(self._latency)]
+        command += ["--seed", str(self._seed)]
+        for token in self._tokens:
+            command += ["--token", token]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        root = str(Path(__file__).parents[2])
+        paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if not line.startswith(READY):
+            raise RuntimeError(f"the emulator did not start; it said {line!r}")
+        self.port = int(line.strip().rpartition(":")[2])
+
+    def _start_thread(self) -> None:
+        from .service import Service
+
+        known = dict(map(parse_grant, self._tokens)) or default_tokens()
+        service = Service(self.data_dir, known, self._seed)
+        listening = listen(self.port)
+        self.port = listening.getsockname()[1]
+        server = _server(service, self._latency)
+
+        def run() -> None:
+            try:
+                server.run(sockets=[listening])
+            finally:
+                listening.close()
+                service.close()
+
+        self._thread = threading.Thread(target=run, name="drive-emulator", daemon=True)
+        self._thread.start()
+
+        def stop() -> None:
+            server.should_exit = True
+
+        self._stop = stop
+        # The socket listens already: connections made before the loop runs wait in its queue.
+        self.call("GET", "")
+
+    def stop(self) -> None:
+        """Stop it and wait until it has let go of its data."""
+        if self.process is not None:
+            self.process.terminate()
+            self._reap()
+        if self._thread is not None:
+            self._stop()
+            self._thread.join(timeout=10)
+            self._thread = None
+
+    def kill(self) -> None:
+        """SIGKILL the process; `start()` brings it back with the same data and port."""
+        if self.process is None:
+            raise RuntimeError("only an emulator with process=True can be killed")
+        self.process.kill()
+        self._reap()
+
+    def _reap(self) -> None:
+        if self.process is not None:
+            self.process.wait(timeout=10)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            self.process = None
+
+    def call(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Ask the admin endpoint `path` and return its JSON; ValueError for what it refuses."""
+        data = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(  # noqa: S310 our own server on the loopback interface
+            f"{self.url}/_emulator/{path}", data=data, method=verb
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(asked, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ValueError(json.load(error)["error"]["message"]) from None
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The requests so far, oldest first: method, path, query, status, bytes_in, account, ..."""
+        entries: list[dict[str, Any]] = self.call("GET", "log")["entries"]
+        return entries
+
+    def clear_log(self) -> None:
+        """Forget the requests so far."""
+        self.call("DELETE", "log")
+
+    @property
+    def faults(self) -> "RemoteFaults":
+        """What it does wrong on purpose."""
+        return RemoteFaults(self)
+
+    def allow(self, token: str, account: str, **more: Any) -> None:
+        """Accept a token: `client`, `scopes`, `expires_in` and `refresh_token` may be given."""
+        self.call("POST", "tokens", {"token": token, "account": account, **more})
+
+    def expire(self, token: str | None = None) -> None:
+        """Let a token, or every token, expire now."""
+        self.call("POST", "tokens/expire", {"token": token or ""})
+
+    def set_quota(self, account: str, limit: int | None) -> None:
+        """How many bytes an account may store; None is unlimited."""
+        self.call("POST", "accounts", {"email": account, "limit": limit})
+
+    def advance_clock(self, seconds: float) -> float:
+        """Move the service's clock; returns its new time in seconds since 1970."""
+        return float(self.call("POST", "clock", {"advance": seconds})["now"])
+
+
+class RemoteFaults:
+    """The fault rules of a running emulator."""
+
+    def __init__(self, emulator: DriveEmulator) -> None:
+        self._emulator = emulator
+
+    def add(self, do: str, **values: Any) -> int:
+        """Let a fault stand (see `faults.KINDS` and `faults.Rule`); returns its number."""
+        return int(self._emulator.call("POST", "faults", {"do": do, **values})["id"])
+
+    def remove(self, rule: int) -> None:
+        """Take one fault away."""
+        self._emulator.call("DELETE", f"faults/{rule}")
+
+    def clear(self) -> None:
+        """Take all faults away."""
+        self._emulator.call("DELETE", "faults")
+
+    def seed(self, seed: int) -> None:
+        """Start the random streams of all faults from this seed."""
+        self._emulator.call("POST", "faults", {"seed": seed})
+
+    @property
+    def rules(self) -> list[dict[str, Any]]:
+        """The faults that stand, with how many calls each has seen and struck."""
+        found: list[dict[str, Any]] = self._emulator.call("GET", "faults")["rules"]
+        return found

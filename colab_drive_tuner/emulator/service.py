@@ -1,0 +1,190 @@
+"""The service behind the sockets: from a request to an answer, through the methods of the API."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from . import about, files, listing, permissions, surface, uploads
+from .calls import Answer, Call
+from .database import Database
+from .errors import ApiError, insufficient_scopes
+from .faults import Faults
+from .log import RequestLog
+from .model import Caller, Node
+from .tokens import Grant, Tokens
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+HANDLERS: dict[str, Handler] = {
+    "v3 drive.about.get": about.get,
+    "v3 drive.files.create": files.create,
+    "v3 drive.files.get": files.get,
+    "v3 drive.files.list": listing.list_files,
+    "v3 drive.files.update": files.update,
+    "v3 drive.files.copy": files.copy,
+    "v3 drive.files.delete": files.delete,
+    "v3 drive.files.emptyTrash": files.empty_trash,
+    "v3 drive.files.generateIds": files.generate_ids,
+    "v3 drive.permissions.create": permissions.create,
+    "v3 drive.permissions.list": permissions.list_permissions,
+    "v3 drive.permissions.get": permissions.get,
+    "v3 drive.permissions.update": permissions.update,
+    "v3 drive.permissions.delete": permissions.delete,
+}
+
+
+@dataclass
+class Request:
+    """A request as it came in, and what was found out about it on the way, for the log."""
+
+    verb: str
+    path: str
+    query: list[tuple[str, str]]
+    headers: dict[str, str]
+    body: AsyncIterator[bytes]
+    base: str
+    account: str = ""
+    api: str = ""
+    caller: Caller | None = field(default=None, repr=False)
+
+    def token(self) -> str | None:
+        """The bearer token: from the header, or from the query as Google also takes it."""
+        kind, _, value = self.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return value.strip()
+        named = dict(self.query)
+        return named.get("access_token") or named.get("oauth_token")
+
+    def is_upload(self) -> bool:
+        """Whether the request brings bytes, or makes a file."""
+        return self.verb in {"POST", "PUT"} and (
+            "/upload/" in self.path or self.path.endswith(("/files", "/copy"))
+        )
+
+
+class Service:
+    """Everything that one emulator is, without its sockets."""
+
+    def __init__(self, folder: Path, tokens: dict[str, Grant], seed: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.database = Database(folder)
+        self.tokens = Tokens(self.database)
+        for token, grant in tokens.items():
+            self.tokens.allow(token, grant)
+        self.log = RequestLog(folder / "requests.jsonl")
+        self.faults = Faults(seed)
+        self.sessions = uploads.Sessions(self.database)
+        self._lagging: dict[str, tuple[float, Node | None]] = {}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.database.close()
+        self.log.close()
+
+    def identify(self, request: Request) -> None:
+        """Find out who asks and for what, as far as that is possible; refuses nothing."""
+        try:
+            request.caller = self.tokens.caller(request.token())
+            request.account = request.caller.email
+        except ApiError:
+            request.caller = None
+        try:
+            request.api = surface.match(request.verb, request.path).method.id
+        except ApiError:
+            request.api = ""
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to a request, errors included."""
+        try:
+            return await self._answer(request)
+        except ApiError as error:
+            return Answer.refusal(error)
+        finally:
+            self._note_changes()
+
+    async def _answer(self, request: Request) -> Answer:
+        await self._override(request)
+        named = dict(request.query)
+        if "upload_id" in named and "/upload/" in request.path:
+            return await self._session(request, named["upload_id"])
+        match = surface.match(request.verb, request.path)
+        # Unknown tokens are refused before anything else is looked at.
+        caller = self.tokens.caller(request.token())
+        if not caller.scopes & match.method.scopes:
+            raise insufficient_scopes()
+        call = self._call(request, match, caller, request.query)
+        handler = HANDLERS.get(f"{match.method.version} {match.method.id}")
+        if match.upload and match.method.uploads:
+            handler = HANDLERS.get(f"{match.method.version} upload", uploads.upload)
+        if handler is None:
+            raise ApiError(501, "notImplemented", f"The emulator does not know {match.method.id}.")
+        return await handler(call)
+
+    def _call(
+        self,
+        request: Request,
+        match: surface.Match,
+        caller: Caller,
+        query: list[tuple[str, str]],
+    ) -> Call:
+        return Call(
+            verb=request.verb,
+            path=request.path,
+            query=query,
+            headers=request.headers,
+            body=request.body,
+            base=request.base,
+            database=self.database,
+            caller=caller,
+            match=match,
+            parameters=surface.Parameters(match.method, query),
+            lagging=self.lagging,
+        )
+
+    async def _override(self, request: Request) -> None:
+        """Clients send a long GET as a POST whose body is the query (X-HTTP-Method-Override)."""
+        verb = request.headers.get("x-http-method-override", "").upper()
+        if request.verb != "POST" or not verb:
+            return
+        request.verb = verb
+        kind = request.headers.get("content-type", "")
+        if kind.startswith("application/x-www-form-urlencoded"):
+            raw = b"".join([chunk async for chunk in request.body])
+            request.query = request.query + parse_qsl(raw.decode(), keep_blank_values=True)
+        self.identify(request)
+
+    async def _session(self, request: Request, upload_id: str) -> Answer:
+        session = self.sessions.find(upload_id)
+        if request.token() is not None:
+            self.tokens.caller(request.token())
+        account = self.database.account(session.email)
+        caller = Caller(account, session.client, frozenset(session.scopes))
+        request.account = account.email
+        match = surface.match(session.verb, session.path)
+        request.api = match.method.id
+        call = self._call(request, match, caller, [(k, v) for k, v in session.query])
+        return await self.sessions.receive(call, session)
+
+    # Lists that lag
+
+    def _note_changes(self) -> None:
+        changes, self.database.changed = self.database.changed, []
+        now = self.database.clock.now()
+        for before, after in changes:
+            node = after or before
+            lag = self.faults.lag(now)
+            if lag is None or node is None:
+                continue
+            known = self._lagging.get(node.id)
+            if known is None or known[0] <= now:
+                self._lagging[node.id] = (now + lag[1], before)
+
+    def lagging(self, nodes: Iterable[Node]) -> list[Node]:
+        """These files as a list shows them now."""
+        if not self._lagging:
+            return list(nodes)
+        now = self.database.clock.now()
+        self._lagging = {k: v for k, v in self._lagging.items() if v[0] > now}
+        shown = [node for node in nodes if node.id not in self._lagging]
+        return shown + [old for _, old in self._lagging.values() if old is not None]

@@ -1,0 +1,179 @@
+"""The surface of Drive's API, read from Google's own discovery documents.
+
+Methods, paths, parameters, scopes and the shape of every answer come from the documents that
+google-api-python-client ships, so that what the emulator accepts is what Google says it accepts.
+"""
+
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .errors import ApiError, invalid_parameter
+
+# Upload parameters and "X-GUploader" ones are part of the upload protocol, not of a method.
+PROTOCOL_PARAMETERS = frozenset({"uploadType", "upload_id", "upload_protocol", "resumable", "name"})
+
+
+@cache
+def discovery_document(version: str) -> Mapping[str, Any]:
+    """The discovery document of Drive `version` ("v2" or "v3")."""
+    # Found without importing: the client library itself takes a second to load.
+    spec = importlib.util.find_spec("googleapiclient")
+    if spec is None or spec.origin is None:
+        raise ImportError("the emulator needs google-api-python-client for its discovery documents")
+    documents = Path(spec.origin).parent / "discovery_cache" / "documents"
+    document: dict[str, Any] = json.loads((documents / f"drive.{version}.json").read_bytes())
+    return document
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of the API, such as `drive.files.create`."""
+
+    id: str
+    version: str
+    verb: str
+    segments: tuple[str, ...]
+    parameters: Mapping[str, Mapping[str, Any]]
+    scopes: frozenset[str]
+    response: str | None
+    uploads: bool
+
+
+@dataclass(frozen=True)
+class Match:
+    """A method found for a path, the values in the path, and whether bytes come along."""
+
+    method: Method
+    path_values: Mapping[str, str]
+    upload: bool
+
+
+def _methods(document: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Method]:
+    for found in resource.get("methods", {}).values():
+        scopes = frozenset(s.rsplit("/auth/", 1)[1] for s in found.get("scopes", ()))
+        if found["id"].startswith("drive.drives.create"):
+            scopes |= {"drive"}
+        yield Method(
+            id=found["id"],
+            version=document["version"],
+            verb=found["httpMethod"],
+            segments=tuple(found["path"].split("/")),
+            parameters=found.get("parameters", {}),
+            scopes=scopes,
+            response=found.get("response", {}).get("$ref"),
+            uploads="mediaUpload" in found,
+        )
+    for child in resource.get("resources", {}).values():
+        yield from _methods(document, child)
+
+
+@cache
+def _by_length(version: str) -> dict[int, list[Method]]:
+    found: dict[int, list[Method]] = {}
+    for method in _methods(discovery_document(version), discovery_document(version)):
+        found.setdefault(len(method.segments), []).append(method)
+    for methods in found.values():
+        # Literal segments win over placeholders: files/generateIds is not a file's id.
+        methods.sort(key=lambda m: [segment.startswith("{") for segment in m.segments])
+    return found
+
+
+def match(verb: str, path: str) -> Match:
+    """The method behind an HTTP verb and path; raises 404 or 405 as Google's front end does."""
+    parts = [part for part in path.split("/") if part]
+    upload = False
+    if parts[:2] == ["resumable", "upload"]:
+        parts, upload = parts[2:], True
+    elif parts[:1] == ["upload"]:
+        parts, upload = parts[1:], True
+    if len(parts) < 3 or parts[0] != "drive" or parts[1] not in {"v2", "v3"}:
+        raise ApiError(404, "notFound", "Not Found")
+    segments = parts[2:]
+    known = False
+    for method in _by_length(parts[1]).get(len(segments), ()):
+        values: dict[str, str] = {}
+        for template, segment in zip(method.segments, segments, strict=True):
+            if template.startswith("{"):
+                values[template[1 : template.index("}")]] = segment
+            elif template != segment:
+                break
+        else:
+            if upload and not method.uploads:
+                continue
+            if method.verb == verb:
+                return Match(method, values, upload)
+            known = True
+    if known:
+        raise ApiError(405, "httpMethodNotAllowed", "Method Not Allowed")
+    raise ApiError(404, "notFound", "Not Found")
+
+
+class Parameters:
+    """The query parameters of one call, checked against the method's description."""
+
+    def __init__(self, method: Method, query: list[tuple[str, str]]) -> None:
+        self._method = method
+        known = discovery_document(method.version)["parameters"]
+        self._values: dict[str, str] = {}
+        for name, value in query:
+            described = method.parameters.get(name)
+            if described is None or described.get("location") == "path":
+                if name not in known and name not in PROTOCOL_PARAMETERS:
+                    raise _unknown(name)
+            else:
+                _check(name, value, described)
+            self._values[name] = value
+
+    def text(self, name: str) -> str | None:
+        """The value as it came, or None."""
+        return self._values.get(name)
+
+    def flag(self, *names: str) -> bool:
+        """Whether any of these boolean parameters is true."""
+        return any(self._values.get(name, "").lower() == "true" for name in names)
+
+    def number(self, name: str) -> int:
+        """An integer parameter, by default the documented default; too large is cut to the top."""
+        described = self._method.parameters[name]
+        raw = self._values.get(name)
+        value = int(described.get("default", 0) if raw is None else raw)
+        return min(value, int(described.get("maximum", value)))
+
+
+def _unknown(name: str) -> ApiError:
+    return ApiError(
+        400,
+        "invalid",
+        f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
+        f"Field '{name}' could not be found in request message.",
+        rpc=True,
+    )
+
+
+def _check(name: str, value: str, described: Mapping[str, Any]) -> None:
+    kind = described.get("type")
+    if kind == "boolean" and value.lower() not in {"true", "false"}:
+        raise invalid_parameter(name, f"Invalid boolean value: '{value}'.")
+    if kind == "integer":
+        try:
+            number = int(value)
+        except ValueError:
+            raise invalid_parameter(name, f"Invalid integer value: '{value}'.") from None
+        low = described.get("minimum")
+        high = described.get("maximum")
+        # files.list says that values above its maximum are coerced; others are refused.
+        coerced = "coerced" in described.get("description", "")
+        if (low is not None and number < int(low)) or (
+            high is not None and number > int(high) and not coerced
+        ):
+            span = f"[{low}, {high}]"
+            raise invalid_parameter(
+                name, f"Invalid value '{value}'. Values must be within the range: {span}"
+            )
+    if "enum" in described and value not in described["enum"]:
+        raise invalid_parameter(name, f"Invalid string value: '{value}'.")

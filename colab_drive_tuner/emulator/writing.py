@@ -1,0 +1,162 @@
+"""What a request body may set on a file, and the limits that Drive puts on it.
+
+The limits of properties are those of "Add custom file properties": key and value together at most
+124 bytes of UTF-8, at most 100 properties a file, 30 public ones and 30 private ones per app.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from .errors import ApiError, bad_request, forbidden, invalid, not_writable
+from .model import FOLDER, GOOGLE, Node
+from .surface import discovery_document
+
+CREATE_ONLY = {"id", "parents", "createdTime", "shortcutDetails"}
+STORED = {
+    "folderColorRgb",
+    "writersCanShare",
+    "copyRequiresWriterPermission",
+    "contentRestrictions",
+    "inheritedPermissionsDisabled",
+    "downloadRestrictions",
+    "linkShareMetadata",
+}
+WRITABLE = STORED | CREATE_ONLY | {
+    "name", "mimeType", "description", "starred", "trashed", "properties", "appProperties",
+    "modifiedTime", "viewedByMeTime", "originalFilename", "contentHints", "kind",
+    "viewersCanCopyContent",
+}  # fmt: skip
+
+
+def check_body(body: Any, *, creating: bool) -> dict[str, Any]:
+    """The body as a dict; 403 `fieldNotWritable` where it sets what only the server sets.
+
+    Names that v3 does not know at all are ignored, as the service does: v2's `title` sent to v3
+    makes a file called "Untitled".
+    """
+    if not isinstance(body, dict):
+        raise bad_request("Invalid JSON payload received. The request body must be an object.")
+    known = discovery_document("v3")["schemas"]["File"]["properties"]
+    refused = [name for name in body if name in known and name not in WRITABLE]
+    if not creating:
+        refused += [name for name in ("id",) if name in body]
+        if "parents" in body:
+            raise forbidden(
+                "fieldNotWritable",
+                "The parents field is not directly writable in update requests. "
+                "Use the addParents and removeParents parameters instead.",
+            )
+    if refused:
+        raise not_writable()
+    for name, value in body.items():
+        _check_type(name, value, known.get(name, {}))
+    return body
+
+
+def _check_type(name: str, value: Any, described: Mapping[str, Any]) -> None:
+    kind = described.get("type")
+    expected = {"string": str, "boolean": bool, "object": dict, "array": list}.get(str(kind))
+    if expected is not None and value is not None and not isinstance(value, expected):
+        raise ApiError(
+            400,
+            "invalid",
+            f"Invalid JSON payload received. Invalid value at 'file.{name}' (TYPE_{kind}).",
+            rpc=True,
+        )
+
+
+def parse_time(text: str, location: str) -> int:
+    """Milliseconds of an RFC 3339 time; without an offset it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise invalid(location) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)
+
+
+def merged_properties(
+    old: Mapping[str, str], new: Mapping[str, Any] | None, *, private: bool
+) -> dict[str, str]:
+    """The properties after setting `new`: null clears one; 403 beyond the limits."""
+    result = dict(old)
+    for key, value in (new or {}).items():
+        if value is None:
+            result.pop(key, None)
+            continue
+        if not isinstance(value, str):
+            raise invalid("file.properties")
+        if len(key.encode()) + len(value.encode()) > 124:
+            raise forbidden(
+                "propertyLengthLimitExceeded" if not private else "appPropertyLengthLimitExceeded",
+                "The combined length of key and value of a property must not exceed 124 bytes.",
+            )
+        result[key] = value
+    if len(result) > 30:
+        raise forbidden(
+            "publicPropertyLimitExceeded" if not private else "privatePropertyLimitExceeded",
+            "A file may have at most 30 properties of this visibility.",
+        )
+    return result
+
+
+def changes(
+    node: Node, body: Mapping[str, Any], email: str, client: str, now: int
+) -> dict[str, Any]:
+    """The new values of the file's attributes for what the body sets."""
+    found: dict[str, Any] = {}
+    if body.get("name") is not None:
+        found["name"] = body["name"]
+    if body.get("mimeType"):
+        found["mime_type"] = _new_type(node, body["mimeType"])
+    if "description" in body:
+        found["description"] = body["description"] or ""
+    if "starred" in body:
+        others = tuple(one for one in node.starred if one != email)
+        found["starred"] = (*others, email) if body["starred"] else others
+    if "trashed" in body:
+        trashed = bool(body["trashed"])
+        found |= {"trashed": trashed, "trashed_at": now if trashed else 0}
+        found["trashed_by"] = email if trashed else ""
+    if "properties" in body:
+        found["properties"] = merged_properties(node.properties, body["properties"], private=False)
+    if "appProperties" in body:
+        mine = merged_properties(
+            node.app_properties.get(client, {}), body["appProperties"], private=True
+        )
+        found["app_properties"] = {**node.app_properties, client: mine}
+    if (
+        sum(map(len, found.get("app_properties", node.app_properties).values()))
+        + len(found.get("properties", node.properties))
+        > 100
+    ):
+        raise forbidden("propertyLimitExceeded", "A file may have at most 100 properties.")
+    if body.get("viewedByMeTime"):
+        seen = parse_time(body["viewedByMeTime"], "file.viewedByMeTime")
+        found["viewed"] = {**node.viewed, email: seen}
+    if body.get("originalFilename"):
+        found["original_name"] = body["originalFilename"]
+    stored = {name: body[name] for name in STORED if name in body}
+    if "viewersCanCopyContent" in body:
+        stored["copyRequiresWriterPermission"] = not body["viewersCanCopyContent"]
+    if stored:
+        found["extra"] = {**node.extra, **stored}
+    if body.get("modifiedTime"):
+        found["modified"] = parse_time(body["modifiedTime"], "file.modifiedTime")
+    elif set(body) - {"starred", "viewedByMeTime", "trashed", "kind"}:
+        found["modified"] = now
+    if "modified" in found:
+        found["modified_by"] = email
+        found["modified_by_users"] = {**node.modified_by_users, email: found["modified"]}
+    return found
+
+
+def _new_type(node: Node, wanted: str) -> str:
+    """A type that this file may take; a folder stays a folder and nothing becomes one."""
+    if wanted != node.mime_type and FOLDER in {wanted, node.mime_type}:
+        raise invalid("file.mimeType", "The MIME type of a folder cannot be changed.")
+    if wanted != node.mime_type and wanted.startswith(GOOGLE) and node.head is not None:
+        raise bad_request("The requested conversion is not supported.")
+    return wanted
