@@ -1,0 +1,19 @@
+"""`{{...}}` templates in a model function become a hyperopt space, by syntax tree.
+
+hyperas rewrites the text of notebooks; here the function's own syntax tree is changed and compiled
+again under its own file name and line numbers, so that tracebacks, pdb and warnings show the user's
+own lines, and helpers, globals and closures are simply the user's.
+"""
+
+from colab_drive_tuner.templates.compiled import CompiledModel, compile_model
+from colab_drive_tuner.templates.data import bind_data, local_names, returned_names
+from colab_drive_tuner.templates.find import DISTRIBUTIONS
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "CompiledModel",
+    "bind_data",
+    "compile_model",
+    "local_names",
+    "returned_names",
+]

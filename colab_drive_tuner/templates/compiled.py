@@ -1,0 +1,112 @@
+"""A model function with templates, compiled: its space, and calls of it with sampled values."""
+
+import ast
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from colab_drive_tuner.errors import ObjectiveError, TemplateError
+from colab_drive_tuner.templates.find import DISTRIBUTIONS, find_templates
+from colab_drive_tuner.templates.fresh import renewed
+from colab_drive_tuner.templates.recompile import (
+    space_function,
+    unknown_names,
+    value_function,
+)
+from colab_drive_tuner.templates.source import FunctionSource
+from colab_drive_tuner.templates.wrapped import templated_function
+
+# hyperas's generated module imports these by itself: models written for it rely on that.
+_OFFERED = (*DISTRIBUTIONS, "hp", "fmin", "tpe", "Trials", "STATUS_OK")
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """A model function whose templates are known."""
+
+    name: str
+    space: Mapping[str, Any]
+    """Label to hyperopt expression, in the order of the source: what hyperas would search."""
+    source: str
+    """The function's own text, without its common indentation."""
+    fingerprint_source: str
+    """Its text without comments and layout: changes only where what it does may change."""
+    signature: inspect.Signature
+    _run: Callable[[Mapping[str, Any]], Callable[..., Any]] = field(repr=False)
+    _expressions: Mapping[str, Callable[[], Any]] = field(repr=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the hyperparameters, in the order of the source."""
+        return tuple(self.space)
+
+    def call(self, values: Mapping[str, Any], data: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+        """Run the function with `values` in place of its templates; `data` as `bind_data` gives it.
+
+        Objects among the options of a choice, such as layers, are made anew for each call, so that
+        one trial's weights and random state never reach the next.
+        """
+        model = self._run(renewed(values, self.space, self._expressions))
+        return model(**data) if isinstance(data, Mapping) else model(*data)
+
+
+def compile_model(
+    model: Callable[..., Any], *, data_names: Iterable[str] | None = None
+) -> CompiledModel:
+    """Compile the templates of a model function; nothing of the function's body runs.
+
+    `model` may be decorated, a method, a closure or a `functools.partial`. `data_names` are the
+    names local to the data function (`local_names`): hyperas lets a model see them, here a model
+    that uses one is refused with `ObjectiveError`. Raises `TemplateError` where a template cannot
+    be compiled, there is none, or the source cannot be read.
+    """
+    import numpy as np
+    from hyperopt.pyll.stochastic import sample
+
+    source, wrap = templated_function(model)
+    templates = find_templates(source)
+    unknown = unknown_names(source.function)
+    offered = {name: _offer(name) for name in _OFFERED if name in unknown}
+    _refuse_data_names(source, unknown, frozenset(data_names or ()) - offered.keys())
+    run = value_function(source, offered)
+    expressions = space_function(source, offered)()
+    space = {}
+    for template in templates:
+        try:
+            space[template.label] = expressions[template.label]()
+            # hyperopt checks most arguments only when it draws, which a search does much later.
+            sample(space[template.label], np.random.default_rng(0))
+        except Exception as error:
+            raise TemplateError(
+                f"The template {template.text}, {source.where(template.line)}, cannot be "
+                f"evaluated: {type(error).__name__}: {error}"
+            ) from error
+    return CompiledModel(
+        name=source.function.__name__,
+        space=space,
+        source=source.own_text,
+        fingerprint_source=ast.unparse(source.node),
+        signature=inspect.signature(model),
+        _run=lambda values: wrap(run(values)),
+        _expressions=expressions,
+    )
+
+
+def _offer(name: str) -> Any:
+    import hyperopt
+    from hyperopt import hp
+
+    return getattr(hp, name, None) or getattr(hyperopt, name)
+
+
+def _refuse_data_names(
+    source: FunctionSource, unknown: Mapping[str, int], data_names: frozenset[str]
+) -> None:
+    name = source.function.__name__
+    for used, line in unknown.items():
+        if used in data_names:
+            raise ObjectiveError(
+                f"{name}() uses {used!r} in {source.where(line)}, which exists only inside the "
+                f"data function: return it from there and take it as a parameter of {name}()."
+            )

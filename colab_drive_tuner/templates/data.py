@@ -1,0 +1,106 @@
+"""From what a data function returns to what a model function takes."""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any
+
+from colab_drive_tuner.errors import ObjectiveError, TemplateError
+from colab_drive_tuner.templates.compiled import CompiledModel
+from colab_drive_tuner.templates.source import read_source
+
+
+def local_names(data: Callable[..., Any] | None) -> frozenset[str]:
+    """The names that exist only inside a data function; none where that cannot be known."""
+    function = inspect.unwrap(data) if data else None
+    if not isinstance(function, FunctionType):
+        return frozenset()
+    code = function.__code__
+    return frozenset((*code.co_varnames, *code.co_cellvars))
+
+
+def returned_names(data: Callable[..., Any] | None) -> tuple[str, ...] | None:
+    """The names in `return x, y`, where every return of the function is that one; else None."""
+    function = inspect.unwrap(data) if data else None
+    if not isinstance(function, FunctionType):
+        return None
+    try:
+        node = read_source(function).node
+    except TemplateError:  # no source: then the order of the values is all there is
+        return None
+    names = {_names(part) for part in ast.walk(node) if isinstance(part, ast.Return)}
+    return names.pop() if len(names) == 1 else None
+
+
+def _names(statement: ast.Return) -> tuple[str, ...] | None:
+    if not isinstance(statement.value, ast.Tuple):
+        return None
+    parts = statement.value.elts
+    names = tuple(part.id for part in parts if isinstance(part, ast.Name))
+    return names if len(names) == len(parts) else None
+
+
+def bind_data(
+    compiled: CompiledModel, result: Any, *, returned: tuple[str, ...] | None = None
+) -> tuple[Any, ...] | dict[str, Any]:
+    """Return the model's arguments for what the data function returned, for `CompiledModel.call`.
+
+    A tuple gives one argument each, None none, a dict one for each name, anything else one. Where
+    `returned` (`returned_names(data)`) are the model's parameters in another order, names decide,
+    as they do in hyperas. Raises `ObjectiveError` that says what does not fit.
+    """
+    values = () if result is None else result
+    wanted = [
+        parameter.name
+        for parameter in compiled.signature.parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if isinstance(values, Mapping):
+        if _fits(compiled, (), values):
+            return dict(values)
+        if len(wanted) == 1 and wanted[0] not in values:
+            return (values,)
+        raise ObjectiveError(
+            f"The data function returned {_listed(list(values))}, but {compiled.name}() takes "
+            f"{_listed(wanted)}: {_difference(wanted, list(values), compiled)}."
+        )
+    if not isinstance(values, tuple):
+        values = tuple(values) if isinstance(values, list) and len(wanted) != 1 else (values,)
+    if not _fits(compiled, values, {}):
+        raise ObjectiveError(
+            f"The data function returned {_count(len(values))}, but {compiled.name}() takes "
+            f"{_count(len(wanted))} ({_listed(wanted)}): return as many, or a dict by name."
+        )
+    if returned and len(returned) == len(values) and set(returned) == set(wanted):
+        return dict(zip(returned, values, strict=True))
+    return values
+
+
+def _fits(compiled: CompiledModel, values: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+    try:
+        compiled.signature.bind(*values, **named)
+    except TypeError:
+        return False
+    return True
+
+
+def _difference(wanted: list[str], given: list[str], compiled: CompiledModel) -> str:
+    parameters = compiled.signature.parameters
+    needed = [name for name in wanted if parameters[name].default is inspect.Parameter.empty]
+    missing = [name for name in needed if name not in given]
+    extra = [name for name in given if name not in wanted]
+    parts = []
+    if missing:
+        parts.append(f"{_listed(missing)} missing")
+    if extra:
+        parts.append(f"{_listed(extra)} not wanted")
+    return ", ".join(parts) or "some can only be given by position"
+
+
+def _listed(names: list[Any]) -> str:
+    return ", ".join(str(name) for name in names) or "nothing"
+
+
+def _count(number: int) -> str:
+    return "no value" if number == 0 else "1 value" if number == 1 else f"{number} values"

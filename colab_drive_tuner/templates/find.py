@@ -1,0 +1,259 @@
+"""The templates of a function: where they stand, what they say, and what they are called.
+
+`{{choice([1, 2])}}` is Python: a set in a set. It could never run as such (a set cannot be a set's
+element), so every set in a set is taken for a template, also with blanks between the braces; one
+that holds anything but one expression is refused. Names follow hyperas's rule, so that a space here
+has the labels that hyperas gives: the word before `=` or `(` in front of the template; without one,
+the previous template's; equal text takes the name of its first named occurrence; a name met again
+gets `_1`, `_2`, ...
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.templates.source import FunctionSource, parameters
+
+DISTRIBUTIONS = (
+    "choice",
+    "randint",
+    "uniformint",
+    "pchoice",
+    "uniform",
+    "quniform",
+    "loguniform",
+    "qloguniform",
+    "normal",
+    "qnormal",
+    "lognormal",
+    "qlognormal",
+)
+"""Every distribution of hyperas, and `uniformint`, which its development version adds."""
+
+# An even number of braces in an f-string is text; before a distribution it was meant as a template.
+_IN_F_STRING = re.compile(
+    r"(?<!\{)(?:\{\{)+\s*(?:hp\s*\.\s*)?(?:" + "|".join(DISTRIBUTIONS) + r")\s*\("
+)
+_SCOPES = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+)
+
+
+@dataclass(frozen=True)
+class Template:
+    """One template of a function."""
+
+    label: str
+    text: str
+    line: int
+    node: ast.Set
+    """The outer braces."""
+    call: ast.Call
+    """The call of the distribution in it, which wants the label as its first argument."""
+
+    @property
+    def expression(self) -> ast.expr:
+        """What stands between the braces."""
+        inner = self.node.elts[0]
+        assert isinstance(inner, ast.Set)  # noqa: S101 - for the type checker
+        return inner.elts[0]
+
+
+def find_templates(source: FunctionSource) -> list[Template]:
+    """The templates of a function in the order of its text; an error names the line."""
+    body = source.node.body if isinstance(source.node.body, list) else [source.node.body]
+    found = sorted(
+        (found for part in body for found in _search(part, source, bound_names(source.node))),
+        key=lambda found: (found[0].lineno, found[0].col_offset),
+    )
+    start = source.offset(source.node.lineno, source.node.col_offset)
+    texts, names = [], []
+    for node, _ in found:
+        begin = source.offset(node.lineno, node.col_offset)
+        end = source.offset(node.end_lineno or 0, node.end_col_offset or 0)
+        texts.append(source.text[begin:end])
+        names.append(_word_before(source.text[start:begin]))
+    calls = [_distribution_call(node, source) for node, _ in found]
+    for node, local in found:
+        _refuse_local_names(node, local, source)
+    labels = _labels(texts, names, [node for node, _ in found], source)
+    return [
+        Template(label, text, node.lineno, node, call)
+        for label, text, (node, _), call in zip(labels, texts, found, calls, strict=True)
+    ]
+
+
+def _search(
+    node: ast.AST, source: FunctionSource, local: frozenset[str]
+) -> Iterator[tuple[ast.Set, frozenset[str]]]:
+    """Yield each template with the names that are local where it stands."""
+    if _is_template(node):
+        assert isinstance(node, ast.Set)  # noqa: S101 - for the type checker
+        _refuse_misshapen(node, source)
+        yield node, local
+        return
+    if isinstance(node, ast.JoinedStr):
+        meant = _IN_F_STRING.search(ast.get_source_segment(source.text, node) or "")
+        if meant or any(_is_template(part) for part in ast.walk(node)):
+            raise TemplateError(
+                f"A template in an f-string, {source.where(node.lineno)}: there Python reads "
+                "{{ as one brace. Assign the template to a variable first and use that."
+            )
+    if isinstance(node, _SCOPES):
+        local |= bound_names(node)
+    for child in ast.iter_child_nodes(node):
+        yield from _search(child, source, local)
+
+
+def _is_template(node: ast.AST) -> bool:
+    return isinstance(node, ast.Set) and any(isinstance(part, ast.Set) for part in node.elts)
+
+
+def _refuse_misshapen(node: ast.Set, source: FunctionSource) -> None:
+    inner = node.elts[0]
+    if len(node.elts) != 1 or not isinstance(inner, ast.Set) or len(inner.elts) != 1:
+        raise TemplateError(
+            f"The template {ast.unparse(node)}, {source.where(node.lineno)}, must hold one "
+            "distribution and nothing else, such as {{uniform(0, 1)}}."
+        )
+    if any(_is_template(part) for part in ast.walk(inner.elts[0])):
+        raise TemplateError(
+            f"A template within a template, {source.where(node.lineno)}: inside write hyperopt's "
+            "own call with a name of its own, such as {{choice([0, hp.uniform('rate', 0, 1)])}}."
+        )
+
+
+def _distribution_call(node: ast.Set, source: FunctionSource) -> ast.Call:
+    inner = node.elts[0]
+    assert isinstance(inner, ast.Set)  # noqa: S101 - for the type checker
+    calls = list(_outermost_calls(inner.elts[0]))
+    if len(calls) == 1:
+        return calls[0]
+    where = f"{ast.unparse(node)}, {source.where(node.lineno)},"
+    if calls:
+        raise TemplateError(f"The template {where} holds {len(calls)} distributions: split it.")
+    other = next((part for part in ast.walk(inner) if isinstance(part, ast.Call)), None)
+    known = ", ".join(DISTRIBUTIONS)
+    if other is None:
+        raise TemplateError(f"The template {where} calls no distribution; there are {known}.")
+    raise TemplateError(
+        f"The template {where} uses the unknown distribution {ast.unparse(other.func)!r}; "
+        f"there are {known}."
+    )
+
+
+def _outermost_calls(node: ast.AST) -> Iterator[ast.Call]:
+    if isinstance(node, ast.Call) and distribution(node.func):
+        yield node
+    elif not isinstance(node, ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _outermost_calls(child)
+
+
+def distribution(head: ast.expr) -> str | None:
+    """The distribution that a call's head names: `choice`, `hp.choice`, `distributions.choice`."""
+    match head:
+        case (
+            ast.Name(id=name)
+            | ast.Attribute(ast.Name(id="hp" | "distributions"), name)
+            | ast.Attribute(ast.Attribute(attr="hp" | "distributions"), name)
+        ) if name in DISTRIBUTIONS:
+            return name
+    return None
+
+
+def _refuse_local_names(node: ast.Set, local: frozenset[str], source: FunctionSource) -> None:
+    inner = node.elts[0]
+    own = frozenset().union(*(bound_names(n) for n in ast.walk(inner) if isinstance(n, _SCOPES)))
+    imported = {name for statement in imports(source.node) for name in _imported_names(statement)}
+    calls = {id(call.func) for call in _outermost_calls(inner)}
+    for part in ast.walk(inner):
+        if (
+            isinstance(part, ast.Name)
+            and id(part) not in calls
+            and part.id in local - own - imported
+        ):
+            raise TemplateError(
+                f"The template {ast.unparse(node)}, {source.where(node.lineno)}, uses "
+                f"{part.id!r}, which exists only while {source.function.__name__}() runs; the "
+                "space must be known before: use constants and names from outside the function."
+            )
+
+
+def bound_names(scope: ast.AST) -> frozenset[str]:
+    """The names that are local to a function, class or comprehension; nested ones apart."""
+    bound: set[str] = set()
+    outside: set[str] = set()
+    if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        bound.update(argument.arg for argument in parameters(scope.args))
+    waiting = list(ast.iter_child_nodes(scope))
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                bound.add(name)
+            case ast.Import() | ast.ImportFrom():
+                bound.update(_imported_names(node))
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                bound.add(name)
+            case ast.ClassDef(name=name):
+                bound.add(name)
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+                bound.add(name)
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                outside.update(names)
+        if not isinstance(node, _SCOPES):
+            waiting.extend(ast.iter_child_nodes(node))
+    return frozenset(bound - outside)
+
+
+def imports(node: ast.AST) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements anywhere in a function."""
+    return [part for part in ast.walk(node) if isinstance(part, ast.Import | ast.ImportFrom)]
+
+
+def _imported_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
+    return [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
+
+
+def _word_before(text: str) -> str | None:
+    text = text.rstrip()
+    if not text.endswith(("=", "(")):
+        return None
+    word = re.search(r"\w+\Z", text[:-1].rstrip())
+    return word.group() if word else None
+
+
+def _labels(
+    texts: list[str], names: list[str | None], nodes: list[ast.Set], source: FunctionSource
+) -> list[str]:
+    first_names: dict[str, str] = {}
+    for text, name in zip(texts, names, strict=True):
+        if name:
+            first_names.setdefault(text, name)
+    labels: list[str] = []
+    met: dict[str, int] = {}
+    previous: str | None = None
+    for text, node in zip(texts, nodes, strict=True):
+        name = first_names.get(text, previous)
+        if name is None:
+            raise TemplateError(
+                f"The template {text}, {source.where(node.lineno)}, has no name: the first one "
+                "must follow a name and `=` or `(`, such as units = {{choice([32, 64])}}."
+            )
+        previous = label = name
+        met.setdefault(name, 0)
+        while label in labels:  # hyperas would let `x_1` of one origin hide `x_1` of another
+            met[name] += 1
+            label = f"{name}_{met[name]}"
+        labels.append(label)
+    return labels

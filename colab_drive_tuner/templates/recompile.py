@@ -1,0 +1,152 @@
+"""The model function compiled again, with its templates replaced.
+
+The tree of the whole file is compiled, and only the model function's code is taken from it: once
+with a lookup of the sampled value where a template stood, once with nothing but its imports and its
+templates. Both run as the user's function would: in its live globals and closure cells, under its
+file name and line numbers. Nothing else of the file is run again.
+"""
+
+import __future__
+
+import ast
+import builtins
+import copy
+import dis
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, FunctionType
+from typing import Any
+
+from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.templates.find import distribution, find_templates, imports
+from colab_drive_tuner.templates.quiet import quietly
+from colab_drive_tuner.templates.source import FunctionSource
+
+# The names under which values and hyperopt's `hp` reach the compiled code: keyword-only parameters,
+# so that nested functions and comprehensions see them and nobody's globals are touched.
+_VALUES = "__cdt_values__"
+_HYPEROPT = "__cdt_hp__"
+
+
+def value_function(
+    source: FunctionSource, offered: Mapping[str, Any]
+) -> Callable[[Mapping[str, Any]], FunctionType]:
+    """Return what makes of sampled values the user's function with these in place of templates."""
+    copied = copy.deepcopy(source)
+    lookups: dict[int, ast.expr] = {}
+    for template in find_templates(copied):
+        values = ast.Name(_VALUES, ast.Load())
+        lookup = ast.Subscript(values, ast.Constant(template.label), ast.Load())
+        lookups[id(template.node)] = _placed(lookup, template.node)
+    _Replace(lookups).visit(copied.node)
+    extra = _keywords(_VALUES, *offered)
+    copied.node.args.kwonlyargs += extra.kwonlyargs
+    copied.node.args.kw_defaults += extra.kw_defaults
+    code = _compile(copied, _VALUES)
+    return lambda values: _function(source.function, code, {_VALUES: values, **offered})
+
+
+def space_function(
+    source: FunctionSource, offered: Mapping[str, Any]
+) -> Callable[[], dict[str, Callable[[], Any]]]:
+    """Return a function whose result maps each label to what makes its hyperopt expression."""
+    from hyperopt import hp
+
+    copied = copy.deepcopy(source)
+    thunks = ast.Dict([], [])
+    for template in find_templates(copied):
+        call = template.call
+        head = ast.Attribute(
+            ast.Name(_HYPEROPT, ast.Load()), distribution(call.func) or "", ast.Load()
+        )
+        call.func = _placed(head, call.func)
+        call.args.insert(0, _placed(ast.Constant(template.label), call))
+        thunks.keys.append(_placed(ast.Constant(template.label), template.node))
+        thunks.values.append(_placed(ast.Lambda(_keywords(), template.expression), template.node))
+    node = copied.node
+    _placed(thunks, node)
+    node.args = _keywords(_HYPEROPT, *offered)
+    if isinstance(node, ast.Lambda):
+        node.body = thunks
+    else:
+        node.body = [*imports(node), _placed(ast.Return(thunks), node)]
+        node.decorator_list = []
+        node.returns = None
+    code = _compile(copied, _HYPEROPT)
+    return _function(source.function, code, {_HYPEROPT: hp, **offered})
+
+
+def unknown_names(function: FunctionType) -> dict[str, int]:
+    """Global names that a function reads and nobody has defined (yet), with the line of each."""
+    known = {*function.__globals__, *vars(builtins)}
+    unknown: dict[str, int] = {}
+    for code in _codes(function.__code__):
+        instructions = list(dis.get_instructions(code))
+        known_here = known | {i.argval for i in instructions if i.opname.startswith("STORE_")}
+        for instruction in instructions:
+            if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}:
+                line = instruction.positions.lineno if instruction.positions else None
+                if instruction.argval not in known_here:
+                    unknown.setdefault(instruction.argval, line or code.co_firstlineno)
+    return unknown
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, replacements: Mapping[int, ast.expr]) -> None:
+        self.replacements = replacements
+
+    def visit(self, node: ast.AST) -> Any:
+        return self.replacements.get(id(node)) or self.generic_visit(node)
+
+
+def _placed(node: Any, place: ast.AST) -> Any:
+    """The node at the position of another, so that a traceback shows that."""
+    return ast.fix_missing_locations(ast.copy_location(node, place))
+
+
+def _keywords(*names: str) -> ast.arguments:
+    return ast.arguments([], [], None, [ast.arg(n) for n in names], [None for _ in names], None, [])
+
+
+def _compile(source: FunctionSource, marker: str) -> CodeType:
+    flags = source.function.__code__.co_flags & __future__.annotations.compiler_flag
+    tree = ast.fix_missing_locations(source.tree)
+    with quietly():
+        code = compile(
+            tree,
+            source.filename,
+            "exec",
+            flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            dont_inherit=True,
+        )
+    return next(nested for nested in _codes(code) if marker in nested.co_varnames)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _function(original: FunctionType, code: CodeType, bound: Mapping[str, Any]) -> FunctionType:
+    """A function like the original, with other code and some keyword-only parameters given."""
+    cells = dict(zip(original.__code__.co_freevars, original.__closure__ or (), strict=True))
+    missing = [name for name in code.co_freevars if name not in cells]
+    if missing:
+        raise TemplateError(
+            f"{code.co_filename} no longer holds {original.__name__}() as it was when Python read "
+            "it: run the cell that defines it again, or restart."
+        )
+    function = FunctionType(
+        code,
+        original.__globals__,
+        original.__name__,
+        original.__defaults__,
+        tuple(cells[name] for name in code.co_freevars),
+    )
+    function.__kwdefaults__ = {**(original.__kwdefaults__ or {}), **bound}
+    function.__qualname__ = original.__qualname__
+    function.__module__ = original.__module__
+    function.__doc__ = original.__doc__
+    function.__dict__.update(original.__dict__)
+    return function

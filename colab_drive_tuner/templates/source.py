@@ -1,0 +1,112 @@
+"""The source of a function: the whole file or cell as text and tree, and the function's node in it.
+
+The whole file is parsed, not the function's lines alone: then positions, name mangling in classes
+and closures come out exactly as the user's own Python made them.
+"""
+
+import ast
+import inspect
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
+
+from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.templates.quiet import quietly
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+@dataclass(frozen=True)
+class FunctionSource:
+    """A function, the text and tree that it was compiled from, and its node in the tree."""
+
+    function: FunctionType
+    text: str
+    tree: ast.Module
+    node: FunctionNode
+
+    @property
+    def filename(self) -> str:
+        """The file's name as tracebacks show it; a notebook cell has one, too."""
+        return self.function.__code__.co_filename
+
+    @property
+    def own_text(self) -> str:
+        """The function's own lines, decorators included, without their common indentation."""
+        end = self.node.end_lineno or self.node.lineno
+        return textwrap.dedent("\n".join(self.text.split("\n")[first_line(self.node) - 1 : end]))
+
+    def where(self, line: int) -> str:
+        """Words that lead a person to a line."""
+        if Path(self.filename).is_file():
+            return f"line {line} of {Path(self.filename).name}"
+        return f"line {line} of the cell that defines {self.function.__name__}()"
+
+    def offset(self, line: int, column: int) -> int:
+        """The index in `text` of a node's position (lines from 1, columns in bytes of UTF-8)."""
+        lines = self.text.split("\n")
+        inside = len(lines[line - 1].encode()[:column].decode())
+        return sum(len(earlier) + 1 for earlier in lines[: line - 1]) + inside
+
+
+def first_line(node: FunctionNode) -> int:
+    """The line that Python takes as a function's first: its first decorator's, if it has any."""
+    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def read_source(function: FunctionType) -> FunctionSource:
+    """Read what `function` was compiled from; raises `TemplateError` where that does not exist."""
+    name = function.__name__
+    try:
+        lines, _ = inspect.findsource(function)
+    except (OSError, TypeError) as error:
+        raise TemplateError(
+            f"The source of {name}() cannot be read (Python knows it as "
+            f"{function.__code__.co_filename!r}), so its templates cannot be compiled: define it "
+            "in a file, or in a notebook cell of its own without %%time."
+        ) from error
+    text = "".join(lines)
+    try:
+        with quietly():
+            tree = ast.parse(text)
+    except SyntaxError as error:
+        raise _changed(function) from error
+    found = [node for node in ast.walk(tree) if _is_node_of(node, function)]
+    if len(found) > 1:
+        raise TemplateError(
+            f"Line {function.__code__.co_firstlineno} holds several functions that look like "
+            f"{name}: give the model function a line of its own."
+        )
+    if not found:
+        raise _changed(function)
+    node = found[0]
+    assert isinstance(node, FunctionNode)  # noqa: S101 - for the type checker
+    return FunctionSource(function, text, tree, node)
+
+
+def _is_node_of(node: ast.AST, function: FunctionType) -> bool:
+    code = function.__code__
+    if not isinstance(node, FunctionNode) or first_line(node) != code.co_firstlineno:
+        return False
+    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+    names = [argument.arg for argument in parameters(node.args)]
+    taken = code.co_varnames[: len(names)]
+    # Inside a class Python mangles `__x`; such names are taken on trust.
+    return name == code.co_name and all(
+        a == b or a.startswith("__") for a, b in zip(names, taken, strict=False)
+    )
+
+
+def parameters(arguments: ast.arguments) -> list[ast.arg]:
+    """All parameters, in the order in which a code object names them."""
+    extra = [argument for argument in (arguments.vararg, arguments.kwarg) if argument]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
+
+
+def _changed(function: FunctionType) -> TemplateError:
+    return TemplateError(
+        f"{function.__code__.co_filename} no longer holds {function.__name__}() as it was when "
+        "Python read it: run the cell that defines it again, or restart."
+    )

@@ -1,0 +1,288 @@
+"""Calling a compiled model: the user's own function, with values where templates stood."""
+# ruff: noqa: D103, F821, RET504, C408, E731, PT012, PT017 - model functions as people type them
+
+import functools
+import linecache
+import sys
+import traceback
+import warnings
+
+import pytest
+from hyperopt import fmin, rand, space_eval
+from hyperopt.pyll import as_apply
+from hyperopt.pyll.stochastic import sample
+
+from colab_drive_tuner.errors import ObjectiveError, TemplateError
+from colab_drive_tuner.templates import bind_data, compile_model, local_names, returned_names
+from tests.templates import models
+
+
+def test_values_stand_where_templates_stood():
+    """Loops, comprehensions, lambdas, conditions and defaults see the sampled values."""
+    compiled = compile_model(models.expressions)
+    assert len(compiled.labels) == 7
+    values = dict(zip(compiled.labels, [1, 1, 1, 1, 10, 1, 1], strict=True))
+    result = compiled.call(values, (5,))
+    assert result["nested"] == [10, 11, 12]
+    assert result["units"] == 3
+    assert compiled.call(sample(dict(compiled.space)), {"x": 5})["status"] == "ok"
+
+
+def test_signature_with_defaults_and_keywords():
+    """Several lines, defaults and keyword-only parameters stay as they are."""
+    compiled = compile_model(models.several_lines)
+    assert compiled.call({"Dense": 20}, (0, 0)) == {"loss": 1, "units": 20, "status": "ok"}
+    assert list(compiled.signature.parameters) == ["x_train", "y_train", "x_test", "verbose"]
+
+
+def test_decorators_stay_around():
+    """Wrappers with and without functools.wraps, and objects, wrap each call; originals stay."""
+    result = compile_model(models.decorated).call({"rate": 0.5}, (1,))
+    assert result == {"loss": 15, "status": "ok", "seconds": 3}
+    assert compile_model(models.counted).call({"rate": 0.5}, (1,))["loss"] == 1.5
+    assert models.counted.calls == 0
+    with pytest.raises(TypeError):
+        models.decorated(1)
+
+
+def test_partial_and_methods():
+    """A method keeps self, super() and private names; a partial keeps its arguments."""
+    assert compile_model(models.Study().model).call({"units": 100}, (1,))["loss"] == 113
+    partial = functools.partial(models.assigned, x=1)
+    values = dict.fromkeys(compile_model(partial).labels, 2)
+    assert compile_model(partial).call(values)["loss"] == 6
+
+
+def test_closures_stay_live():
+    """Cells are the user's own: read by the space, changed by the call."""
+    model, bonus = models.closure_model(3)
+    compiled = compile_model(model)
+    assert "Literal{30}" in str(as_apply(compiled.space["n"]))
+    assert compiled.call({"n": 3}, (0,))["loss"] == 5
+    assert bonus() == 2
+
+
+def test_globals_stay_live(monkeypatch):
+    """A helper that is defined again later is the one that runs."""
+    compiled = compile_model(calls_helper)
+    monkeypatch.setitem(globals(), "helper", lambda n: -n)
+    assert compiled.call({"n": 4}) == -4
+
+
+def helper(n):
+    return n
+
+
+def calls_helper():
+    n = {{choice([3, 4])}}
+    return helper(n)
+
+
+def test_lambda_model():
+    """A model may be a lambda on a line of its own."""
+    model = lambda x, *, lr=0: {"loss": dict(lr={{uniform(0, 1)}})["lr"] + x}
+    assert compile_model(model).call({"lr": 1}, (2,)) == {"loss": 3}
+
+
+def test_objects_in_choices_are_new_in_every_call():
+    """A layer among the options never carries anything from one trial to the next."""
+    compiled = compile_model(models.stacked)
+    values = space_eval(
+        dict(compiled.space),
+        {**dict.fromkeys(compiled.labels, 0), "Dropout_2": 1, "add": 0},
+    )
+    first, second = (compiled.call(values, (1, 2))["model"].layers[5] for _ in range(2))
+    assert isinstance(first, models.Dropout)
+    assert first.args == (0.5,)
+    assert first is not second
+    assert first is not values["add"]
+
+
+def test_fmin_runs_it():
+    """Hyperopt itself searches the space through `call`."""
+    compiled = compile_model(models.assigned)
+    best = fmin(
+        lambda values: compiled.call(values, (1,)),
+        dict(compiled.space),
+        algo=rand.suggest,
+        max_evals=5,
+        show_progressbar=False,
+        verbose=False,
+    )
+    assert set(best) == {"size", "rate", "rate_1", "float"}
+
+
+HERE = [1]
+
+
+def failing(x):
+    rate = {{uniform(0, 1)}}
+    if x:
+        warnings.warn("too high", UserWarning, stacklevel=1)
+    return HERE[{{choice([5, 6])}}] + rate  # here it fails
+
+
+def test_tracebacks_show_the_line():
+    """File, line, text and the carets under the template are the user's own."""
+    compiled = compile_model(failing)
+    try:
+        compiled.call({"rate": 0, "rate_1": 5}, (0,))
+    except IndexError as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        shown = "".join(traceback.format_exception(error))
+    assert (last.filename, last.name) == (__file__, "failing")
+    assert "return HERE[{{choice([5, 6])}}] + rate  # here it fails" in shown
+    assert shown.splitlines()[-2].strip() == "~~~~" + "^" * len("[{{choice([5, 6])}}]")
+
+
+def test_warnings_show_the_line():
+    """A warning is given for the user's own line."""
+    compiled = compile_model(failing)
+    with warnings.catch_warnings(record=True) as caught, pytest.raises(IndexError):
+        warnings.simplefilter("always")
+        compiled.call({"rate": 0, "rate_1": 5}, (1,))
+    assert [warning.filename for warning in caught] == [__file__]
+    assert "warnings.warn" in linecache.getline(__file__, caught[0].lineno)
+
+
+def test_names_that_hyperas_brings_along():
+    """STATUS_OK works without an import, as in hyperas's generated module."""
+    assert "STATUS_OK" not in globals()
+    assert compile_model(relies_on_hyperas).call({"n": 1})["status"] == "ok"
+
+
+def relies_on_hyperas():
+    n = {{choice([1, 2])}}
+    return {"loss": n, "status": STATUS_OK}
+
+
+def test_templates_in_a_notebook_cell(tmp_path):
+    """Cells with magics, in IPython; an error shows the cell's own line."""
+    interactive = pytest.importorskip("IPython.core.interactiveshell")
+    shell = interactive.InteractiveShell.instance()
+    try:
+        shell.run_cell("%config Application.log_level='ERROR'\nN = 3\n", store_history=True)
+        shell.run_cell(
+            "import math\n!true\n\ndef model(x):\n"
+            "    n = {{choice([N, 2*N])}}\n    return [math.floor(n)][x]\n",
+            store_history=True,
+        )
+        compiled = compile_model(shell.user_ns["model"])
+        assert compiled.call({"n": 6}, (0,)) == 6
+        try:
+            compiled.call({"n": 6}, (3,))
+        except IndexError as error:
+            assert "return [math.floor(n)][x]" in "".join(traceback.format_exception(error))
+        shell.run_cell("%%time\ndef timed():\n    n = {{choice([1])}}\n    return n\n")
+        with pytest.raises(TemplateError, match="%%time"):
+            compile_model(shell.user_ns["timed"])
+    finally:
+        interactive.InteractiveShell.clear_instance()
+
+
+def two():
+    a, b = 1, 2
+    return a, b
+
+
+def swapped():
+    b, a = 2, 1
+    return b, a
+
+
+def takes_two(a, b=5):
+    n = {{choice([1, 2])}}
+    return a, b, n
+
+
+@pytest.mark.parametrize(
+    ("result", "arguments"),
+    [((1, 2), (1, 2)), ([1, 2], (1, 2)), ((1,), (1,)), ({"a": 1}, {"a": 1}), (7, (7,))],
+)
+def test_data_fits(result, arguments):
+    """Tuples and lists go by position, a dict by name, another value is one argument."""
+    assert bind_data(compile_model(takes_two), result) == arguments
+
+
+def test_names_decide_where_the_order_differs():
+    """`return b, a` for `model(a, b)` is put right, as hyperas's names did."""
+    compiled = compile_model(takes_two)
+    arguments = bind_data(compiled, swapped(), returned=returned_names(swapped))
+    assert compiled.call({"n": 0}, arguments) == (1, 2, 0)
+    assert returned_names(two) == ("a", "b")
+    assert returned_names(helper) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ((1, 2, 3), r"3 values, but takes_two\(\) takes 2 values \(a, b\)"),
+        (None, "no value"),
+        ({"b": 1}, "a missing"),
+        ({"a": 1, "c": 2}, "c not wanted"),
+    ],
+)
+def test_data_that_does_not_fit(result, message):
+    """The error says what came and what is wanted."""
+    with pytest.raises(ObjectiveError, match=message):
+        bind_data(compile_model(takes_two), result)
+
+
+def test_data_of_one_dict():
+    """A model with one parameter takes a dict that has not its name as a whole."""
+    compiled = compile_model(calls_with_one)
+    assert bind_data(compiled, {"x": 1, "y": 2}) == ({"x": 1, "y": 2},)
+    assert bind_data(compiled, {"data": 1}) == {"data": 1}
+    assert bind_data(compiled, [1, 2]) == ([1, 2],)
+
+
+def calls_with_one(data):
+    n = {{choice([1, 2])}}
+    return data, n
+
+
+def data_with_locals():
+    nb_classes = 10
+    x = list(range(nb_classes))
+    return x
+
+
+def uses_data_locals(x):
+    n = {{choice([1, 2])}}
+    return [nb_classes for _ in x], n
+
+
+def test_names_of_data_are_refused_before_anything_runs():
+    """A model that reads data()'s locals is told to take them as parameters."""
+    line = uses_data_locals.__code__.co_firstlineno + 2
+    with pytest.raises(ObjectiveError, match=f"'nb_classes' in line {line} of test_call.py"):
+        compile_model(uses_data_locals, data_names=local_names(data_with_locals))
+    assert compile_model(uses_data_locals).labels == ("n",)
+
+
+def test_fingerprint_ignores_comments_and_layout():
+    """Comments and blanks do not change the fingerprint; the text is the function's own."""
+    compiled = compile_model(models.expressions)
+    assert compiled.source.startswith("def expressions(x):\n    units = {{choice(")
+    assert "{ choice" not in compiled.fingerprint_source
+    assert "rate = lambda" in compiled.fingerprint_source
+
+
+def test_it_traces_for_debuggers():
+    """A debugger that stops in the function sees the user's file and line."""
+    seen = []
+
+    def tracer(frame, event, arg):
+        if frame.f_code.co_name == "calls_helper":
+            seen.append((frame.f_code.co_filename, frame.f_lineno))
+        return tracer
+
+    compiled = compile_model(calls_helper)
+    old = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        compiled.call({"n": 3})
+    finally:
+        sys.settrace(old)
+    first = calls_helper.__code__.co_firstlineno
+    assert [(__file__, first + line) for line in (1, 2)] == seen[1:3]

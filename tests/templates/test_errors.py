@@ -1,0 +1,154 @@
+"""Templates that cannot work are refused before anything runs, with the line."""
+# ruff: noqa: D103, F541, F821, RET504, C408 - model functions as people type them
+
+import functools
+
+import pytest
+
+from colab_drive_tuner.errors import TemplateError, UsageError
+from colab_drive_tuner.templates import compile_model
+
+
+def unknown():
+    n = {{gaussian(0, 1)}}
+    return n
+
+
+def unknown_attribute():
+    n = {{np.random.uniform(0, 1)}}
+    return n
+
+
+def no_call():
+    n = {{uniform}}
+    return n
+
+
+def two_in_one():
+    n = {{uniform(0, 1) + uniform(0, 1)}}
+    return n
+
+
+def two_elements():
+    n = {{choice([1, 2]), 3}}
+    return n
+
+
+def nested():
+    n = {{choice([{{uniform(0, 1)}}, 2])}}
+    return n
+
+
+def in_f_string():
+    return f"{{choice([1, 2])}} layers"
+
+
+def in_f_string_expression():
+    return f"{ {{choice([1, 2])}} } layers"
+
+
+def without_name():
+    return [{{choice([1, 2])}}]
+
+
+def local_variable():
+    sizes = [1, 2]
+    n = {{choice(sizes)}}
+    return n
+
+
+def parameter(x):
+    n = {{choice([len(x), 2])}}
+    return n
+
+
+def loop_variable():
+    return [dict(n={{choice([i, 2])}}) for i in range(3)]
+
+
+def undefined():
+    n = {{choice([nowhere, 2])}}
+    return n
+
+
+def bad_arguments():
+    n = {{uniform(3)}}
+    return n
+
+
+def no_options():
+    n = {{choice([])}}
+    return n
+
+
+def converted():
+    n = {{int(quniform(1, 10, 1))}}
+    return n
+
+
+@pytest.mark.parametrize(
+    ("model", "line", "message"),
+    [
+        (unknown, 1, "unknown distribution 'gaussian'; there are choice, randint, uniformint"),
+        (unknown_attribute, 1, "unknown distribution 'np.random.uniform'"),
+        (no_call, 1, "calls no distribution"),
+        (two_in_one, 1, "2 distributions"),
+        (two_elements, 1, "must hold one"),
+        (nested, 1, "template within a template"),
+        (in_f_string, 1, "f-string"),
+        (in_f_string_expression, 1, "f-string"),
+        (without_name, 1, "has no name"),
+        (local_variable, 2, "'sizes', which exists only while"),
+        (parameter, 1, "'x', which exists only while"),
+        (loop_variable, 1, "'i', which exists only while"),
+        (undefined, 1, "NameError: name 'nowhere'"),
+        (bad_arguments, 1, "cannot be evaluated: "),
+        (no_options, 1, "cannot be evaluated: "),
+        (converted, 1, "cannot be evaluated: TypeError"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_bad_templates(model, line, message):
+    """Each error is a usage error that names the line and what is wrong."""
+    with pytest.raises(TemplateError) as caught:
+        compile_model(model)
+    assert message in str(caught.value)
+    assert f"line {model.__code__.co_firstlineno + line} of test_errors.py" in str(caught.value)
+    assert isinstance(caught.value, UsageError)
+
+
+def without_templates(x):
+    return {"loss": x}
+
+
+@functools.lru_cache
+def cached():
+    n = {{choice([1, 2])}}
+    return n
+
+
+def test_models_without_templates_or_source():
+    """No template, no source, no function, an unknown wrapper: each has its own words."""
+    with pytest.raises(TemplateError, match="holds no template"):
+        compile_model(without_templates)
+    namespace = {}
+    exec("def made(): return {{uniform(0, 1)}}", namespace)
+    with pytest.raises(TemplateError, match=r"source of made\(\) cannot be read"):
+        compile_model(namespace["made"])
+    with pytest.raises(TemplateError, match="must be a function, not int"):
+        compile_model(3)
+    with pytest.raises(TemplateError, match="wrapped in a _lru_cache_wrapper"):
+        compile_model(cached)
+
+
+def test_a_file_that_changed_since(tmp_path, monkeypatch):
+    """Source that is no longer what runs is refused, never guessed at."""
+    path = tmp_path / "changing_model.py"
+    path.write_text("def model(x):\n    n = {{choice([1, 2])}}\n    return n\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import changing_model
+
+    assert compile_model(changing_model.model).labels == ("n",)
+    path.write_text("import math\n\ndef model(y):\n    n = {{choice([1])}}\n    return n\n")
+    with pytest.raises(TemplateError, match="no longer holds model"):
+        compile_model(changing_model.model)

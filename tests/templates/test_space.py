@@ -1,0 +1,144 @@
+"""The spaces that templates give: hyperas's own, label by label."""
+# ruff: noqa: D103, F821, RET504 - model functions as people type them
+
+import inspect
+import sys
+from types import ModuleType
+
+import pytest
+from hyperopt import hp
+from hyperopt.pyll import as_apply
+
+from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.templates import DISTRIBUTIONS, compile_model
+from tests.templates import models
+
+
+@pytest.fixture(scope="module")
+def hyperas():
+    """The package's own functions, loaded without its ensemble (which Keras 3 cannot import)."""
+    pytest.importorskip("hyperas")
+    before, path = set(sys.modules), list(sys.path)
+    ensemble = ModuleType("hyperas.ensemble")
+    ensemble.VotingModel = object
+    sys.modules["hyperas.ensemble"] = ensemble
+    from hyperas import optim
+
+    yield optim
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if name.startswith("hyperas"):
+            del sys.modules[name]
+
+
+def space_by_hyperas(optim, model):
+    text = optim.remove_imports(inspect.getsource(model))
+    parts = optim.hyperparameter_names(text)
+    code = optim.get_hyperopt_space(parts, optim.get_hyperparameters(text), verbose=False)
+    namespace = {**vars(models), "hp": hp}
+    exec(code, namespace)
+    return namespace["get_space"]()
+
+
+@pytest.mark.parametrize("model", models.SAME_AS_HYPERAS, ids=lambda model: model.__name__)
+def test_space_equals_hyperas(hyperas, model):
+    """Labels, their order and every expression are what hyperas makes of the same function."""
+    ours, theirs = compile_model(model).space, space_by_hyperas(hyperas, model)
+    assert list(ours) == list(theirs)
+    assert str(as_apply(dict(ours))) == str(as_apply(theirs))
+
+
+def test_names_follow_the_rule():
+    """Word before `=` or `(`, else the previous name; equal text shares the first name."""
+    assert compile_model(models.stacked).labels == (
+        "Dropout",
+        "Dense",
+        "Activation",
+        "Dropout_1",
+        "Dropout_2",
+        "add",
+        "optimizer",
+        "batch_size",
+    )
+    assert compile_model(models.assigned).labels == ("size", "rate", "rate_1", "float")
+
+
+def test_the_distribution_of_hyperas_master():
+    """`uniformint` works, and a head may be written `hp.choice`."""
+
+    def model():
+        return {"loss": {{uniformint(1, 3)}}, "n": {{hp.choice([1, 2])}}}
+
+    with pytest.raises(TemplateError, match="has no name"):
+        compile_model(model)
+
+    def named():
+        n = {{uniformint(1, 3)}}
+        m = {{hp.choice([1, 2])}}
+        return n, m
+
+    space = compile_model(named).space
+    assert str(as_apply(space)) == str(
+        as_apply({"n": hp.uniformint("n", 1, 3), "m": hp.choice("m", [1, 2])})
+    )
+    assert all(callable(getattr(hp, name)) for name in DISTRIBUTIONS)
+
+
+def test_comments_docstrings_and_strings_hold_no_templates():
+    """Text that only looks like a template is left alone, and lends no name either."""
+
+    def model():
+        """Set rate = {{uniform(0, 1)}} here."""
+        # lr = {{uniform(0, 1)}}
+        text = "units = {{choice([1, 2])}}"
+        rate = {{uniform(0, 1)}}
+        return text, rate, f"{{rate}} {rate}"
+
+    compiled = compile_model(model)
+    assert compiled.labels == ("rate",)
+    assert compiled.call({"rate": 2}) == ("units = {{choice([1, 2])}}", 2, "{rate} 2")
+
+
+def test_a_made_name_never_hides_a_written_one():
+    """`x_1` made of a second `x` and a written `x_1` stay two hyperparameters."""
+
+    def model():
+        x = {{uniform(0, 1)}}
+        x = {{uniform(0, 2)}}
+        x_1 = {{uniform(0, 3)}}
+        return x, x_1
+
+    assert compile_model(model).labels == ("x", "x_1", "x_1_1")
+
+
+def test_dicts_lambdas_and_nested_calls_as_options():
+    """Options may be anything that Python can write, hyperopt's own nested expressions included."""
+
+    def model(x):
+        settings = {{choice([{"units": 1, "act": {"f": lambda v: v + OFFSET}}, {"units": 2}])}}
+        maybe = {{choice([0, hp.uniform("inner", 5, 6)])}}
+        return settings, maybe
+
+    from hyperopt import space_eval
+
+    compiled = compile_model(model)
+    values = space_eval(dict(compiled.space), {"settings": 0, "maybe": 1, "inner": 5.5})
+    settings, maybe = compiled.call(values, (1,))
+    assert (settings["units"], maybe) == (1, 5.5)
+    assert settings["act"]["f"](1) == 1 + OFFSET
+
+
+OFFSET = 41
+
+
+def test_imports_inside_the_function_serve_its_templates():
+    """A module imported in the function may be used in a template, as with hyperas."""
+
+    def model():
+        import math as m
+        from fractions import Fraction
+
+        a = {{choice([m.pi, Fraction(1, 2)])}}
+        return a
+
+    assert "3.14159" in str(as_apply(compile_model(model).space))
