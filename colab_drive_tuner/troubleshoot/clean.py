@@ -5,15 +5,24 @@ A file is known by our mark or by its content, never by its name alone: people h
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colab_drive_tuner.errors import CredentialsError, NotFoundError, StoreError
+from colab_drive_tuner.notebook import NotebookWarning
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
 from colab_drive_tuner.notebook.local_copy import Mark, forget, is_ours, marks, sha256_of
-from colab_drive_tuner.notebook.running import open_paths
-from colab_drive_tuner.troubleshoot.leftovers import Leftover, Removed, describe, remove
+from colab_drive_tuner.notebook.running import open_paths, running_notebook
+from colab_drive_tuner.troubleshoot.leftovers import (
+    Leftover,
+    Removed,
+    describe,
+    move_to_trash,
+    remove,
+)
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient, DriveFile
@@ -32,6 +41,8 @@ _SPACE = re.compile(
     r"\ndef get_space\(\):\n    return \{(?:\n        '\w+': hp\..*)?\n    \}\n", re.DOTALL
 )
 _LARGEST = 2**20
+_PATIENCE = 15.0
+"""How long a list is waited for, in seconds; local leftovers are worth listing without it."""
 _COPY_OF = re.compile(r"(?:Copy of|Kopie von|Copie de|Copia de|Cópia de|Kopia|Копия) (?P<name>.+)")
 _NUMBERED = re.compile(r"(?P<name>.+?)(?P<suffix>\.ipynb)? \(\d+\)(?P<late>\.ipynb)?")
 
@@ -42,16 +53,50 @@ def find_leftovers(
     notebook: Notebook | None = None,
     client: "DriveClient | None" = None,
 ) -> list[Leftover]:
-    """List what is stale in a directory (the working directory) and, with a client, in Drive.
+    """List what is stale in a directory (the working directory) and in Drive; changes nothing.
 
-    `notebook` is the running one: neither it nor its copy is ever listed, but its duplicates in
-    Drive are. Nothing is changed.
+    `notebook` is the running one, else it is found out, or taken to be the one whose copy lies
+    here: neither it nor a copy in use is ever listed, but its duplicates in Drive are. Without
+    `client` Drive is asked where nobody needs to be prompted for it.
     """
     folder = (directory or Path.cwd()).resolve()
     found = [*_notebook_copies(folder, notebook), *_temp_models(folder)]
-    if client is not None and notebook is not None and notebook.file is not None:
-        found += _duplicates(notebook.file, client)
+    try:
+        client = client or _connect_quietly()
+        running = _in_drive(folder, notebook, client) if client is not None else None
+        if client is not None and running is not None:
+            found += _duplicates(running, client)
+    except StoreError as error:
+        warnings.warn(
+            f"Duplicates in Drive are not listed, because it did not answer: {error}",
+            NotebookWarning,
+            stacklevel=2,
+        )
     return found
+
+
+def _connect_quietly() -> "DriveClient | None":
+    from colab_drive_tuner.drive import DriveClient
+
+    try:
+        return DriveClient.connect(allow_prompt=False, patience=_PATIENCE)
+    except CredentialsError:
+        return None  # then there is nobody whose Drive could be looked at
+
+
+def _in_drive(folder: Path, notebook: Notebook | None, client: "DriveClient") -> "DriveFile | None":
+    """What Drive says about the running notebook, or about the one whose copy lies here."""
+    if notebook is not None:
+        return notebook.file
+    running = running_notebook(lambda: None)
+    copies = [mark.source for mark in marks() if Path(mark.path).parent == folder]
+    wanted = running.drive_id if running is not None else None
+    if wanted is None and len(set(copies)) == 1:
+        wanted = copies[0]
+    try:
+        return client.get(wanted) if wanted else None
+    except NotFoundError:
+        return None
 
 
 def _notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftover]:
@@ -66,10 +111,11 @@ def _notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftov
             yield Leftover(
                 kind="notebook copy",
                 id=mark.path,
-                name=path.name,
+                where=mark.path,
                 reason="We downloaded it for a run that has ended, and nobody changed it since.",
                 ours=True,
                 still=partial(_still_stale, mark),
+                put_away=partial(move_to_trash, path),
             )
 
 
@@ -96,10 +142,11 @@ def _left_by_hyperas(path: Path, kind: str) -> Leftover:
     return Leftover(
         kind=kind,
         id=str(path),
-        name=path.name,
+        where=str(path),
         reason="hyperas writes it for each search and left it when one failed to start.",
         ours=True,
         still=lambda: path.is_file() and sha256_of(path) == was,
+        put_away=partial(move_to_trash, path),
     )
 
 
@@ -137,16 +184,20 @@ def _duplicates(running: "DriveFile", client: "DriveClient") -> Iterator[Leftove
             yield Leftover(
                 kind="possible duplicate",
                 id=file.id,
-                name=file.name,
+                where=f"{file.name!r} in Drive, {file.web_view_link or file.id}",
                 reason=(
                     f"It is named like a copy of the running notebook {running.name!r}; people "
                     "name notebooks so themselves, so look at it first."
                 ),
                 ours=False,
-                in_drive=True,
-                link=file.web_view_link,
                 still=partial(_is_unchanged, client, file),
+                put_away=partial(_trash, client, file),
             )
+
+
+def _trash(client: "DriveClient", file: "DriveFile") -> str:
+    client.trash(file.id)
+    return "the trash of Drive, for 30 days"
 
 
 def _is_unchanged(client: "DriveClient", file: "DriveFile") -> bool:

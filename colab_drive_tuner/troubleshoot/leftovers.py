@@ -5,13 +5,9 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import StoreError, UsageError
 from colab_drive_tuner.journal.spool import state_folder
-
-if TYPE_CHECKING:
-    from colab_drive_tuner.drive import DriveClient
 
 
 @dataclass(frozen=True)
@@ -22,15 +18,16 @@ class Leftover:
     """What it is, in two or three words for a table."""
     id: str
     """How to name it: its path, or its id in Drive."""
-    name: str
+    where: str
+    """The same for people: its path, or its name and link in Drive."""
     reason: str
     """Why it is thought to be stale, in one sentence."""
     ours: bool
     """It bears our mark, or hyperas's hand: `--yes` removes it. Otherwise it must be named."""
-    in_drive: bool = False
-    link: str | None = None
-    still: Callable[[], bool] = field(default=lambda: True, repr=False, compare=False)
+    still: Callable[[], bool] = field(repr=False, compare=False)
     """Whether it still is what it was when it was found."""
+    put_away: Callable[[], str] = field(repr=False, compare=False)
+    """Moves it to where it can be got back, and says where that is."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +37,14 @@ class Removed:
     leftover: Leftover
     kept_at: str
 
+    @property
+    def where(self) -> str:
+        """What it was, and where it is now."""
+        return f"{self.leftover.where} (now in {self.kept_at})"
+
 
 def remove(
-    leftovers: Iterable[Leftover],
-    *,
-    yes: bool = False,
-    named: Collection[str] = (),
-    client: "DriveClient | None" = None,
+    leftovers: Iterable[Leftover], *, yes: bool = False, named: Collection[str] = ()
 ) -> list[Removed]:
     """Put away, with `yes`, what is ours, and what is named by its path or Drive id.
 
@@ -63,30 +61,26 @@ def remove(
     if not yes:
         return []
     return [
-        Removed(leftover, _put_away(leftover, client))
+        Removed(leftover, leftover.put_away())
         for leftover in leftovers
         if (leftover.ours or leftover.id in named) and leftover.still()
     ]
 
 
-def _put_away(leftover: Leftover, client: "DriveClient | None") -> str:
-    if leftover.in_drive:
-        if client is None:
-            raise UsageError(f"{leftover.name!r} lies in Drive, and nobody is signed in to it.")
-        client.trash(leftover.id)
-        return "the trash of Drive, for 30 days"
+def move_to_trash(path: Path) -> str:
+    """Move a local file to the `trash` in our state folder; return its new path."""
     folder = state_folder() / "trash" / time.strftime("%Y%m%d-%H%M%S")
-    kept = folder / Path(leftover.id).name
+    kept = folder / path.name
     number = 1
     while kept.exists():
         number += 1
-        kept = folder / f"{number} {Path(leftover.id).name}"
+        kept = folder / f"{number} {path.name}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.move(leftover.id, kept)
+        shutil.move(path, kept)
     except OSError as error:
         raise StoreError(
-            f"{leftover.id} cannot be moved away ({error.strerror or error}); "
+            f"{path} cannot be moved away ({error.strerror or error}); "
             "remove it by hand if it is in the way."
         ) from error
     return str(kept)
@@ -97,12 +91,11 @@ def describe(leftovers: Iterable[Leftover], removed: Iterable[Removed] = ()) -> 
     kept_at = {entry.leftover.id: entry.kept_at for entry in removed}
     lines = []
     for leftover in leftovers:
-        lines.append(f"{leftover.kind}: {leftover.name}")
-        lines.append(f"    {leftover.reason}")
+        lines += [f"{leftover.kind}: {leftover.where}", f"    {leftover.reason}"]
         if leftover.id in kept_at:
             lines.append(f"    moved to {kept_at[leftover.id]}")
         elif leftover.ours:
             lines.append("    removed with --yes")
         else:
-            lines.append(f"    removed only by name: {leftover.id}")
+            lines.append(f"    removed only with --yes and its name: {leftover.id}")
     return "\n".join(lines) or "Nothing stale was found."

@@ -67,7 +67,7 @@ def copy_of_an_older_run(name="quickstart.ipynb"):
 
 def names(leftovers):
     """What was found, by name."""
-    return [leftover.name for leftover in leftovers]
+    return [Path(leftover.where).name for leftover in leftovers]
 
 
 def test_the_copy_of_an_older_run_is_listed_and_goes_only_with_yes():
