@@ -1,0 +1,188 @@
+"""The calls that a pickle of trials needs, each done by code of ours with checked arguments.
+
+A recipe stands for what the pickle names (`numpy._core.multiarray.scalar`, `datetime.datetime`) and
+never calls it. All raise ValueError, or TypeError, for arguments that numpy and Python would not
+have written.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from colab_drive_tuner.checkpoint.arrays import Spec, build_array, build_dtype
+from colab_drive_tuner.checkpoint.moments import find_zone
+from colab_drive_tuner.checkpoint.pickle_machine import (
+    Instance,
+    Members,
+    Name,
+    Pairs,
+    Recipe,
+    RefusedPickleError,
+    Unbuilt,
+)
+
+_ALIGNED_STRUCT = 0x80
+"""The bit in the pickled flags of a dtype that says `align=True`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Dtype:
+    spec: Spec
+
+
+def _check(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"where {kind.__name__} belongs there is {type(value).__name__}")
+    return value
+
+
+def _checks(values: Any, *kinds: type) -> list[Any]:
+    if type(values) is not tuple or len(values) != len(kinds):
+        raise TypeError("a call has the wrong number of arguments")
+    return [_check(value, kind) for value, kind in zip(values, kinds, strict=True)]
+
+
+def _spec(dtype: Any) -> Spec:
+    if type(dtype) is not Unbuilt or type(dtype.value) is not _Dtype:
+        raise TypeError("where a dtype belongs there is something else")
+    return dtype.value.spec
+
+
+def _dtype(arguments: tuple[Any, ...]) -> Unbuilt:
+    code, _, _ = arguments
+    return Unbuilt(lambda state: _Dtype(_dtype_state(_check(code, str), _check(state, tuple))))
+
+
+def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
+    """A dtype's description, out of the state that numpy pickles: versions 3 and 4 of it."""
+    version, order, sub, names, fields, itemsize, _, flags = state[:8]
+    if version not in (3, 4):
+        raise RefusedPickleError("it holds a dtype of a version that is not known")
+    if sub is not None:
+        base, shape = _check(sub, tuple)
+        return ["sub", _spec(base), list(shape) if type(shape) is tuple else [shape]]
+    if names is not None:
+        rows = []
+        by_name = {_check(key, str): value for key, value in _check(fields, Pairs).items}
+        for name in _check(names, tuple):
+            dtype, offset, *title = _check(by_name[_check(name, str)], tuple)
+            rows.append([name, title[0] if title else None, offset, _spec(dtype)])
+        return ["struct", itemsize, bool(_check(flags, int) & _ALIGNED_STRUCT), rows]
+    native = "<" if sys.byteorder == "little" else ">"
+    simple = (native if order == "=" else _check(order, str)) + code
+    if code in ("M8", "m8"):
+        _, (unit, count, divisor, _) = _check(state[8], tuple)
+        if divisor != 1:
+            raise RefusedPickleError("it holds a dtype of fractions of a time unit")
+        name = unit if type(unit) is str else _check(unit, bytes).decode("ascii")
+        if name != "generic":
+            simple += f"[{_check(count, int) if count != 1 else ''}{name}]"
+    return simple
+
+
+def _reconstruct(arguments: tuple[Any, ...]) -> Unbuilt:
+    kind, _, _ = arguments
+    if str(kind) != "numpy.ndarray":
+        raise RefusedPickleError(f"it holds an array of {kind}, not an ordinary numpy array")
+    return Unbuilt(_array_state)
+
+
+def _array_state(state: Any) -> np.ndarray[Any, Any]:
+    _, shape, dtype, fortran, data = _check(state, tuple)
+    if type(data) is list:
+        raise RefusedPickleError("it holds an array of Python objects")
+    dtype = build_dtype(_spec(dtype))
+    return build_array(dtype, shape, _check(data, bytes), order="F" if fortran else "C")
+
+
+def _frombuffer(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    data, dtype, shape, order, *axes = arguments
+    if type(data) not in (bytes, bytearray):
+        raise TypeError("where an array's bytes belong there is something else")
+    if order != "K" or not axes or axes[0] is None:
+        return build_array(build_dtype(_spec(dtype)), shape, data, order=_check(order, str))
+    array = build_array(build_dtype(_spec(dtype)), shape, data, order="C")
+    if sorted(_check(axes[0], tuple)) != list(range(array.ndim)):
+        raise ValueError("an array's axes are in no order")
+    return array.transpose(axes[0])
+
+
+def _scalar(arguments: tuple[Any, ...]) -> Any:
+    dtype, data = arguments
+    spec = _spec(dtype)
+    if type(spec) is str and spec[1:2] == "U":  # as text, since arrays cut trailing zeros
+        codec = "utf-32-be" if spec[0] == ">" else "utf-32-le"
+        return np.str_(_check(data, bytes).decode(codec, "surrogatepass"))
+    if type(spec) is str and spec[1:2] == "S":
+        return np.bytes_(_check(data, bytes))
+    return build_array(build_dtype(spec), (), _check(data, bytes), order="C")[()]
+
+
+def _datetime(arguments: tuple[Any, ...]) -> datetime:
+    state, *zones = arguments
+    if len(_check(state, bytes)) != 10 or len(zones) > 1:
+        raise ValueError("a datetime is not pickled as Python does it")
+    zone = zones[0] if zones else None
+    if zone is not None and type(zone) is not timezone and type(zone) is not ZoneInfo:
+        raise TypeError("where a time zone belongs there is something else")
+    year, month = int.from_bytes(state[:2], "big"), state[2] & 0x7F
+    microsecond = int.from_bytes(state[7:], "big")
+    day, hour, minute, second = state[3:7]
+    fold = state[2] >> 7
+    return datetime(year, month, day, hour, minute, second, microsecond, zone, fold=fold)
+
+
+def _date(arguments: tuple[Any, ...]) -> date:
+    (state,) = _checks(arguments, bytes)
+    if len(state) != 4:
+        raise ValueError("a date is not pickled as Python does it")
+    return date(int.from_bytes(state[:2], "big"), state[2], state[3])
+
+
+def _encode(arguments: tuple[Any, ...]) -> bytes:
+    text, codec = _checks(arguments, str, str)
+    if codec not in ("latin1", "latin-1"):
+        raise ValueError("bytes are not pickled as Python does it")
+    return bytes(text, "latin-1")
+
+
+def _zone(arguments: tuple[Any, ...]) -> Any:
+    key, _ = arguments
+    return find_zone(_check(key, str))
+
+
+def _set(*, frozen: bool) -> Callable[[tuple[Any, ...]], Members]:
+    return lambda arguments: Members(list(_checks(arguments, list)[0]), frozen)
+
+
+def _object(arguments: tuple[Any, ...]) -> Instance:
+    kind, base, state = arguments
+    if type(kind) is not Name or str(base) != "builtins.object" or state is not None:
+        raise RefusedPickleError(f"it makes an object of {kind}")
+    return Instance(kind)
+
+
+RECIPES: dict[str, Recipe] = {
+    "numpy.dtype": _dtype,
+    "numpy._core.multiarray._reconstruct": _reconstruct,
+    "numpy._core.numeric._frombuffer": _frombuffer,
+    "numpy._core.multiarray.scalar": _scalar,
+    "datetime.datetime": _datetime,
+    "datetime.date": _date,
+    "datetime.timedelta": lambda arguments: timedelta(*_checks(arguments, int, int, int)),
+    "datetime.timezone": lambda arguments: timezone(
+        _check(arguments[0], timedelta), *_checks(arguments[1:], *[str] * (len(arguments) - 1))
+    ),
+    "zoneinfo.ZoneInfo._unpickle": _zone,
+    "_codecs.encode": _encode,
+    "builtins.bytes": lambda arguments: bytes(len(_checks(arguments))),
+    "builtins.complex": lambda arguments: complex(*_checks(arguments, float, float)),
+    "builtins.set": _set(frozen=False),
+    "builtins.frozenset": _set(frozen=True),
+    "copyreg._reconstructor": _object,
+}

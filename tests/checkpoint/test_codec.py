@@ -1,0 +1,169 @@
+"""The codec returns every plain value exactly, and refuses everything else by name."""
+
+import copy
+import zoneinfo
+from datetime import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from colab_drive_tuner.checkpoint.codec import CodecError, decode, decode_many, encode
+from colab_drive_tuner.checkpoint.plain_data import NUMPY_SCALARS
+from colab_drive_tuner.errors import NotPlainDataError
+from tests.checkpoint.values import NOT_PLAIN, PLAIN, STRUCTS, assert_same, document, plain_values
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_value_comes_back_exactly(name):
+    """Types, bits and order of every plain value survive."""
+    assert_same(decode(encode(PLAIN[name])), PLAIN[name])
+
+
+@settings(max_examples=150, deadline=None)
+@given(plain_values)
+def test_any_nesting_of_plain_values_comes_back_exactly(value):
+    """Whatever hypothesis composes of plain values survives."""
+    assert_same(decode(encode(value)), value)
+
+
+def test_encoding_changes_nothing():
+    """The value given is as it was, and encoding it twice gives the same bytes."""
+    value = copy.deepcopy(PLAIN)
+    encode(value)
+    assert encode(value["large"]) == encode(value["large"])
+    assert_same(value, PLAIN)
+
+
+def test_a_decoded_array_is_the_callers_own():
+    """It can be written to, and its order in memory is the original's."""
+    array = decode(encode(np.asfortranarray(np.ones((2, 3)))))
+    array[0, 0] = 5
+    assert array.flags.f_contiguous
+
+
+def test_concatenated_values_come_apart():
+    """Encoded values end by themselves."""
+    values = [*PLAIN.values(), document(3), None, ()]
+    assert_same(decode_many(b"".join(map(encode, values))), values)
+    assert decode_many(b"") == []
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN)
+@pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [v], lambda v: (0, v), lambda v: {"a": v}])
+def test_what_is_not_plain_is_refused(name, wrap):
+    """Nothing is silently changed into something similar, wherever it stands."""
+    with pytest.raises(NotPlainDataError):
+        encode(wrap(NOT_PLAIN[name]))
+
+
+def test_a_refusal_names_path_type_and_way_out():
+    """The message says where, what, and what to do."""
+    with pytest.raises(NotPlainDataError) as refusal:
+        encode({"loss": 1.0, "history": {"acc": [0.5, (1, object())]}})
+    assert "result['history']['acc'][1][1] is an object" in str(refusal.value)
+    assert "attachments" in str(refusal.value)
+    with pytest.raises(NotPlainDataError, match=r"a key of trial\['a'\] is a type"):
+        encode({"a": {int: 1}}, where="trial")
+    with pytest.raises(NotPlainDataError, match=r"an element of result is a memoryview"):
+        encode({memoryview(b"")})
+    with pytest.raises(NotPlainDataError, match=r"bytearray.*`bytes\(x\)`"):
+        encode(bytearray(b"x"))
+    with pytest.raises(NotPlainDataError, match=r"Point.*`tuple\(x\)`"):
+        encode(NOT_PLAIN["namedtuple"])
+    with pytest.raises(NotPlainDataError, match="holds Python objects"):
+        encode(NOT_PLAIN["objects"])
+
+
+def test_keras_values_are_refused_with_the_conversion_to_use():
+    """A tensor is not converted behind the user's back; the message says `float(x)`."""
+    keras = pytest.importorskip("keras")
+    with pytest.raises(NotPlainDataError, match=r"result\['loss'\].*`float\(x\)`"):
+        encode({"loss": keras.ops.convert_to_tensor(1.0)})
+    with pytest.raises(NotPlainDataError, match=r"result\['history'\].*`x.history`"):
+        encode({"history": keras.callbacks.History()})
+
+
+def test_deep_and_cyclic_values_are_refused():
+    """Neither ends in a crash or a RecursionError, and the message says which it is."""
+    deep = [1]
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(NotPlainDataError, match="nested more than 200 levels"):
+        encode(deep)
+    deep = ()
+    for _ in range(210):
+        deep = (deep,)
+    with pytest.raises(NotPlainDataError, match="nested more than 200 levels"):
+        encode(deep)
+    for _ in range(15):
+        (deep,) = deep
+    assert_same(decode(encode(deep)), deep)
+    cycle = {"a": []}
+    cycle["a"].append(cycle)
+    with pytest.raises(NotPlainDataError, match=r"result\['a'\]\[0\] contains itself"):
+        encode(cycle)
+
+
+def test_one_object_in_two_places_is_no_cycle():
+    """It is written twice."""
+    shared = [1, (2,)]
+    assert_same(decode(encode([shared, {"a": shared}])), [shared, {"a": shared}])
+
+
+FIRST_FORMAT = bytes.fromhex(
+    "89a8646f63756d656e748aa5737461746502a374696403a473706563c0a6726573756c7482a46c6f7373cb3f"
+    "d8000000000000a6737461747573a26f6ba46d69736385a374696403a3636d6493c70001b1646f6d61696e5f"
+    "6174746163686d656e74af464d696e497465725f446f6d61696ea7776f726b646972c0a46964787382a17891"
+    "03a6756e7573656490a476616c7382a17891d72bdbb66ddbb66ddb3fa6756e7573656490a76578705f6b6579"
+    "c0a56f776e6572c0a776657273696f6e00a9626f6f6b5f74696d65c70c08ea070b1701020340f5060000ac72"
+    "6566726573685f74696d65c70c08ea070b1701020340f5060000a57475706c6593c700010192c70001a161a4"
+    "736574739292c700020592c7000306a76e756d6265727396c70904000000000000000040c709040000000000"
+    "000000ffd805000000000000f03f0000000000000040cb7ff8000000000000a3eda080c40162a76d6f6d656e"
+    "747394c71908e407010100000000000000006f2d3130373939393939393933c70d08e407021d000000000000"
+    "000075d6090100010193c70c0a013665c40000000000000000c70c0affc99a3b7f5101003f420f00c70c0aff"
+    "ffffff0300000005000000a77363616c6172739ed42001d42101d5220100d62301000000d724010000000000"
+    "0000d42501d5260100d62701000000d7280100000000000000d529003cd62a0000803fd72b000000000000f0"
+    "3fd72c0000803f00000000d82d000000000000f03f0000000000000000a5746578747393d41278d41378c715"
+    "11000b93a63c4d385b735d90a1430300000000000000a56172726179c71410000a93a33e6932920202a14600"
+    "01000300020004a6737472756374c7811000479394a67374727563741cc29494a161a57469746c6500a33c69"
+    "3294a173c002a33c553394a16dc00ea73c4d385b6d735d94a3737562c01693a3737562a37c75319202039102"
+    "a143000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000"
+)
+
+
+def test_the_first_format_stays_readable():
+    """Bytes that the first version wrote still mean the same, and are written in the same way."""
+    value = {
+        "document": document(3),
+        "tuple": (1, ("a",)),
+        "sets": [{5}, frozenset({6})],
+        "numbers": [2**70, -(2**64), 1 + 2j, float("nan"), "\ud800", b"b"],
+        "moments": [PLAIN["offset"], PLAIN["utc"], PLAIN["date"], PLAIN["spans"]],
+        "scalars": [kind(1) for kind in NUMPY_SCALARS],
+        "texts": [np.str_("x"), np.bytes_(b"x"), np.datetime64(3, "s")],
+        "array": np.array([[1, 2], [3, 4]], ">i2", order="F"),
+        "struct": np.zeros(2, STRUCTS[2]),
+    }
+    assert encode(value) == FIRST_FORMAT
+    assert_same(decode(FIRST_FORMAT), value)
+
+
+def test_a_named_time_zone_comes_back():
+    """`ZoneInfo` is restored by its key; a zone that this machine lacks is a clear error."""
+    if "Europe/Berlin" not in zoneinfo.available_timezones():
+        pytest.skip("this machine has no time zone database")
+    moment = datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
+    encoded = encode(moment)
+    assert_same(decode(encoded), moment)
+    with pytest.raises(CodecError, match="no time zone 'Europe/Berlix'"):
+        decode(encoded.replace(b"Berlin", b"Berlix"))
+    with pytest.raises(CodecError, match="no proper name"):
+        decode(encoded.replace(b"Europe/Berlin", b"../etc/passwd"))
+
+
+def test_unknown_extensions_are_refused():
+    """What a later version may add is an error here, not a guess."""
+    with pytest.raises(CodecError, match="extension 120 is unknown"):
+        decode(b"\xd4\x78\x00")
