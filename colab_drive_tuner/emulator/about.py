@@ -1,9 +1,8 @@
 """about.get: who asks, and how much room there is."""
 
-from . import access, resources
+from . import access, resources, resources_v2
 from .calls import Answer, Call
 from .errors import ApiError
-from .files import call_json
 
 
 async def get(call: Call) -> Answer:
@@ -27,8 +26,7 @@ async def get(call: Call) -> Answer:
     }
     if account.limit is not None:
         quota["limit"] = str(account.limit)
-    return call_json(
-        call,
+    return call.answer(
         {
             "kind": "drive#about",
             "user": resources.user(call.view, account.email),
@@ -44,4 +42,28 @@ async def get(call: Call) -> Answer:
             "driveThemes": [],
             "teamDriveThemes": [],
         },
+    )
+
+
+async def get_v2(call: Call) -> Answer:
+    """v2's about.get, which needs no `fields`."""
+    database, account = call.database, call.caller.account
+    used = str(database.usage.get(account.email, 0))
+    return call.answer(
+        {
+            "kind": "drive#about",
+            "selfLink": f"{call.base}{call.path}",
+            "name": account.name,
+            "user": resources_v2.user(call.view, account.email),
+            "permissionId": resources.user(call.view, account.email)["permissionId"],
+            "rootFolderId": account.root,
+            "quotaBytesTotal": str(account.limit or 0),
+            "quotaBytesUsed": used,
+            "quotaBytesUsedAggregate": used,
+            "quotaBytesUsedInTrash": "0",
+            "quotaType": "UNLIMITED" if account.limit is None else "LIMITED",
+            "isCurrentAppInstalled": True,
+            "languageCode": "en",
+            "domainSharingPolicy": "allowed",
+        }
     )

@@ -1,4 +1,4 @@
-"""One call and its answer, as the methods see them: no sockets, so batches and late deliveries too."""
+"""One call and its answer as the methods see them: no sockets, so that batches work too."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .database import Database
-from .errors import ApiError, bad_request
-from .fields import Selection, select
+from .errors import ApiError
+from .fields import Selection, prune, select
 from .model import Caller, Node
 from .resources import View
 from .surface import Match, Method, Parameters
@@ -49,8 +49,8 @@ class Answer:
 
 async def nothing() -> AsyncIterator[bytes]:
     """An empty request body."""
-    return
-    yield b""
+    for chunk in ():
+        yield chunk
 
 
 @dataclass
@@ -69,15 +69,19 @@ class Call:
     caller: Caller
     match: Match
     parameters: Parameters
+    new_parents: list[str] | None = None
+    """Where a v2 body moves the file to."""
     lagging: Callable[[Iterable[Node]], list[Node]] = list
     """What a list shows of these files now: with list lag, some are as they were before."""
 
     @property
     def method(self) -> Method:
+        """The method of the API."""
         return self.match.method
 
     @property
     def view(self) -> View:
+        """What answers to this call depend on."""
         return View(self.database, self.caller, self.base)
 
     @property
@@ -97,6 +101,10 @@ class Call:
         if self.method.response is None:
             return {}
         return select(self.method.version, self.method.response, wanted)
+
+    def answer(self, value: dict[str, Any]) -> "Answer":
+        """A JSON answer with nothing but what `fields` selects."""
+        return Answer.json(prune(value, self.selection({})))
 
     async def read(self, limit: int = JSON_LIMIT) -> bytes:
         """The whole body; 413 above the limit."""
@@ -122,16 +130,3 @@ def parse_json(raw: bytes) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError):
         raise ApiError(400, "parseError", "Parse Error") from None
-
-
-def etag_of(version: int, file_id: str) -> str:
-    """An etag in the shape of v2's, changing with every version."""
-    return f'"{file_id[-8:]}/{version}"'
-
-
-def require_text(body: Mapping[str, Any], name: str) -> str:
-    """A field of the body that must be a non-empty string."""
-    value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise bad_request(f"The {name} field is required.")
-    return value

@@ -6,15 +6,17 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from . import access, query
 from .calls import Answer, Call
 from .database import stored_bytes
+from .dialects import dialect
 from .errors import ApiError, file_not_found, forbidden, invalid
 from .fields import prune
 from .model import FOLDER, Caller, Node, person_id
 from .query import Condition, Term
-from .resources import DEFAULT, file
+from .resources import DEFAULT
 
 DEFAULT_LIST = {"kind": {}, "incompleteSearch": {}, "nextPageToken": {}, "files": DEFAULT}
 TEXT_LIMIT = 2**20
@@ -167,7 +169,7 @@ def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
     return found
 
 
-def find_all(call: Call, text: str, order: str | None, grammar: str = "v3") -> list[Node]:
+def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Node]:
     """Every file that the call's query, corpora and order find."""
     search = Search(call, text, grammar)
     keys = parse_order(order, grammar)
@@ -268,18 +270,30 @@ def page(
 
 
 async def list_files(call: Call) -> Answer:
-    """files.list."""
-    selection = call.selection(DEFAULT_LIST)
-    found = find_all(call, call.parameters.text("q") or "", call.parameters.text("orderBy"))
-    size = call.parameters.number("pageSize")
+    """files.list, of either version."""
+    version = call.method.version
+    v3 = version == "v3"
+    selection = call.selection(DEFAULT_LIST if v3 else {})
+    text = call.parameters.text("q") or ""
+    found = find_all(call, text, call.parameters.text("orderBy"), version)
+    size = call.parameters.number("pageSize" if v3 else "maxResults")
     shown, following = page(call, found, size, call.parameters.text("pageToken"))
     answer: dict[str, Any] = {"kind": "drive#fileList", "incompleteSearch": False}
+    if not v3:
+        answer["selfLink"] = f"{call.base}{call.path}"
+        answer["etag"] = f'"{call.database.clock.ms()}"'
     if following:
         answer["nextPageToken"] = following
+        if not v3:
+            query = [(k, v) for k, v in call.query if k != "pageToken"]
+            link = urlencode([*query, ("pageToken", following)])
+            answer["nextLink"] = f"{call.base}{call.path}?{link}"
+    name = "files" if v3 else "items"
     whole = not selection or "*" in selection
-    if whole or "files" in selection:
-        below = {} if whole else selection["files"]
-        answer["files"] = [file(call.view, node, below) for node in shown]
-        below_shown = {**selection, "files": {}} if not whole else {}
-        return Answer.json(prune(answer, below_shown))
+    if whole or name in selection:
+        below = {} if whole else selection[name]
+        show = dialect(call).show
+        # Shown with nothing but what is selected, so not to be pruned again.
+        answer[name] = [show(call.view, node, below) for node in shown]
+        selection = {} if whole else {**selection, name: {}}
     return Answer.json(prune(answer, selection))

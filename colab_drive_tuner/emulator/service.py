@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from . import about, files, listing, permissions, surface, uploads
+from . import about, copying, files, listing, permissions, removal, sessions, surface, uploads, v2
 from .calls import Answer, Call
 from .database import Database
 from .errors import ApiError, insufficient_scopes
@@ -16,22 +16,39 @@ from .tokens import Grant, Tokens
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
-HANDLERS: dict[str, Handler] = {
-    "v3 drive.about.get": about.get,
-    "v3 drive.files.create": files.create,
-    "v3 drive.files.get": files.get,
-    "v3 drive.files.list": listing.list_files,
-    "v3 drive.files.update": files.update,
-    "v3 drive.files.copy": files.copy,
-    "v3 drive.files.delete": files.delete,
-    "v3 drive.files.emptyTrash": files.empty_trash,
-    "v3 drive.files.generateIds": files.generate_ids,
-    "v3 drive.permissions.create": permissions.create,
-    "v3 drive.permissions.list": permissions.list_permissions,
-    "v3 drive.permissions.get": permissions.get,
-    "v3 drive.permissions.update": permissions.update,
-    "v3 drive.permissions.delete": permissions.delete,
+_V3: dict[str, Handler] = {
+    "about.get": about.get,
+    "files.create": files.create,
+    "files.get": files.get,
+    "files.list": listing.list_files,
+    "files.update": files.update,
+    "files.copy": copying.copy,
+    "files.delete": removal.delete,
+    "files.emptyTrash": removal.empty_trash,
+    "files.generateIds": copying.generate_ids,
+    "permissions.create": permissions.create,
+    "permissions.list": permissions.list_permissions,
+    "permissions.get": permissions.get,
+    "permissions.update": permissions.update,
+    "permissions.delete": permissions.delete,
 }
+_V2: dict[str, Handler] = {
+    "about.get": about.get_v2,
+    "files.insert": files.create,
+    "files.get": files.get,
+    "files.list": listing.list_files,
+    "files.update": files.update,
+    "files.patch": files.update,
+    "files.copy": copying.copy,
+    "files.delete": removal.delete,
+    "files.emptyTrash": removal.empty_trash,
+    "files.generateIds": copying.generate_ids,
+    "files.touch": v2.touch,
+    "files.trash": v2.trash,
+    "files.untrash": v2.untrash,
+}
+HANDLERS: dict[str, Handler] = {f"v3 drive.{name}": handler for name, handler in _V3.items()}
+HANDLERS |= {f"v2 drive.{name}": handler for name, handler in _V2.items()}
 
 
 @dataclass
@@ -74,7 +91,7 @@ class Service:
             self.tokens.allow(token, grant)
         self.log = RequestLog(folder / "requests.jsonl")
         self.faults = Faults(seed)
-        self.sessions = uploads.Sessions(self.database)
+        self.sessions = sessions.Sessions(self.database)
         self._lagging: dict[str, tuple[float, Node | None]] = {}
 
     def close(self) -> None:
@@ -116,7 +133,7 @@ class Service:
         call = self._call(request, match, caller, request.query)
         handler = HANDLERS.get(f"{match.method.version} {match.method.id}")
         if match.upload and match.method.uploads:
-            handler = HANDLERS.get(f"{match.method.version} upload", uploads.upload)
+            handler = uploads.upload
         if handler is None:
             raise ApiError(501, "notImplemented", f"The emulator does not know {match.method.id}.")
         return await handler(call)

@@ -14,8 +14,8 @@ from typing import Any
 
 from .errors import ApiError, invalid_parameter
 
-# Upload parameters and "X-GUploader" ones are part of the upload protocol, not of a method.
-PROTOCOL_PARAMETERS = frozenset({"uploadType", "upload_id", "upload_protocol", "resumable", "name"})
+# Of the upload protocol, and of v2's downloadUrl; of no method.
+PROTOCOL_PARAMETERS = frozenset({"uploadType", "upload_id", "upload_protocol", "source"})
 
 
 @cache

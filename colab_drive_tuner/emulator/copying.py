@@ -1,0 +1,76 @@
+"""files.copy, and files.generateIds, with which copies and creates are made safe to repeat."""
+
+from typing import Any
+
+from . import access, contents
+from .calls import Answer, Call
+from .contents import Received
+from .dialects import answer, read_body, selection
+from .errors import bad_request, forbidden, invalid
+from .files import check_create, create_node, has_content, the_file
+from .model import SHORTCUT, Node
+
+
+async def copy(call: Call) -> Answer:
+    """files.copy."""
+    wanted = selection(call)
+    node = the_file(call)
+    body = read_body(call, await call.json())
+    return answer(call, copy_node(call, node, body), wanted)
+
+
+def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
+    """A new file with the content of another."""
+    database = call.database
+    if node.is_folder:
+        raise forbidden("cannotCopyFile", "This file cannot be copied by the user.")
+    given = {
+        "name": f"Copy of {node.name}",
+        "mimeType": node.mime_type,
+        "description": node.description,
+        "properties": dict(node.properties),
+        **body,
+    }
+    if "properties" in body:
+        given["properties"] = {**node.properties, **(body["properties"] or {})}
+    if node.app_properties.get(call.caller.client):
+        mine = node.app_properties[call.caller.client]
+        given["appProperties"] = {**mine, **(body.get("appProperties") or {})}
+    if node.mime_type == SHORTCUT:
+        given.setdefault("shortcutDetails", dict(node.extra["shortcutDetails"]))
+    if "parents" not in body:
+        parent = database.nodes.get(node.parent)
+        writable = parent is not None and (
+            access.visible(database, call.caller, parent)
+            and access.rank(database, call.caller.email, parent) >= access.WRITER
+        )
+        given["parents"] = [node.parent if writable else "root"]
+    head = node.head
+    if head is None:
+        return create_node(call, given, None, None)
+    if not has_content(given["mimeType"]):
+        raise bad_request("The requested conversion is not supported.")
+    check_create(call, given, None, media=True)
+    # A second name for the same bytes, put where received contents lie.
+    blob = contents.copy_blob(database, head["blob"])
+    path = database.incoming / blob
+    (database.blobs / blob).rename(path)
+    received = Received(path, int(head["size"]), head["md5"], head["sha1"], head["sha256"])
+    try:
+        return create_node(call, given, received, None)
+    finally:
+        received.discard()
+
+
+async def generate_ids(call: Call) -> Answer:
+    """files.generateIds: ids that this user may create files or folders with."""
+    space = call.parameters.text("space") or "drive"
+    kind = call.parameters.text("type") or "files"
+    if space not in {"drive", "appDataFolder"}:
+        raise invalid("space")
+    if kind not in {"files", "shortcuts"}:
+        raise invalid("type")
+    # v2 calls it maxResults.
+    count = call.parameters.number("count" if call.method.version == "v3" else "maxResults")
+    ids = [call.database.new_id(call.caller.email) for _ in range(count)]
+    return call.answer({"kind": "drive#generatedIds", "space": space, "ids": ids})

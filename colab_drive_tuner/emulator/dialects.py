@@ -1,0 +1,86 @@
+"""The two versions of the API over one store: how each reads a body and shows a file.
+
+Version 2 is version 3 under other names, with etags ("Drive API v2 and v3 comparison guide").
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import resources, resources_v2, writing
+from .calls import Answer, Call
+from .errors import ApiError
+from .fields import Selection
+from .model import Node
+from .resources import View
+from .resources_v2 import etag
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one version of the API reads and shows files."""
+
+    default: Selection
+    """What is shown where no `fields` are asked for; empty is everything."""
+    show: Callable[[View, Node, Selection], dict[str, Any]]
+    rename: Callable[[Any, bool], dict[str, Any]]
+    """A body in v3's names; the flag says whether a file is being made."""
+
+
+def _as_it_is(body: Any, creating: bool) -> dict[str, Any]:  # noqa: FBT001
+    return writing.check_body(body, creating=creating)
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "v3": Dialect(resources.DEFAULT, resources.file, _as_it_is),
+    "v2": Dialect({}, resources_v2.file, resources_v2.body_in_v3),
+}
+
+
+def dialect(call: Call) -> Dialect:
+    """The dialect that the call is in."""
+    return DIALECTS[call.method.version]
+
+
+def selection(call: Call) -> Selection:
+    """What of a file the client wants to see; 400 for unknown fields."""
+    return call.selection(dialect(call).default)
+
+
+def creates(call: Call) -> bool:
+    """Whether the call makes a file."""
+    return call.method.id.endswith((".create", ".insert", ".copy"))
+
+
+def read_body(call: Call, body: Any) -> dict[str, Any]:
+    """The body's metadata in v3's names, checked; v2 moves a file by its `parents`."""
+    known = dialect(call).rename(body, creates(call))
+    if call.method.version == "v2":
+        if not creates(call) and "parents" in known:
+            call.new_parents = known.pop("parents")
+        if not call.parameters.flag("setModifiedDate") and not creates(call):
+            known.pop("modifiedTime", None)
+    return known
+
+
+def answer(call: Call, node: Node, wanted: Selection) -> Answer:
+    """The answer that shows a file."""
+    shown = dialect(call).show(call.view, node, wanted)
+    headers = {"ETag": etag(node)} if call.method.version == "v2" else {}
+    return Answer.json(shown, 200, **headers)
+
+
+def check_precondition(call: Call, node: Node) -> None:
+    """412 in v2 where If-Match names another version; v3 has no etags and ignores the header."""
+    wanted = call.headers.get("if-match")
+    if call.method.version != "v2" or not wanted:
+        return
+    given = {one.strip() for one in wanted.split(",")}
+    if "*" not in given and etag(node) not in given:
+        raise ApiError(
+            412,
+            "conditionNotMet",
+            "Precondition Failed",
+            location="If-Match",
+            location_type="header",
+        )
