@@ -198,7 +198,7 @@ def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Nod
 def corpora(call: Call) -> Callable[[Node], bool]:
     """Which files a list goes over: corpora, driveId and spaces ("Search for files")."""
     parameters = call.parameters
-    wanted = parameters.text("corpora") or "user"
+    wanted = parameters.text("corpora") or (parameters.text("corpus") or "user").lower()
     drive = parameters.text("driveId") or parameters.text("teamDriveId")
     with_drives = parameters.flag("includeItemsFromAllDrives", "includeTeamDriveItems")
     spaces = {one.strip() for one in (parameters.text("spaces") or "drive").split(",")}

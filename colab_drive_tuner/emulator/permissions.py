@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from . import access, resources
+from . import access, resources, resources_v2
 from .calls import Answer, Call
 from .errors import ApiError, bad_request, forbidden, invalid
 from .fields import Selection, prune
@@ -15,8 +15,13 @@ ROLES = frozenset(access.RANKS)
 
 
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
-    whole = resources.permission(call.view, node, found)
-    return Answer.json(prune(whole, call.selection(DEFAULT)))
+    v3 = call.method.version == "v3"
+    return Answer.json(prune(_whole(call, node, found), call.selection(DEFAULT if v3 else {})))
+
+
+def _whole(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
+    version = resources if call.method.version == "v3" else resources_v2
+    return version.permission(call.view, node, found)
 
 
 def _sharable(call: Call, node: Node) -> None:
@@ -28,17 +33,27 @@ def _sharable(call: Call, node: Node) -> None:
     access.require(call.database, call.caller, node, needed)
 
 
-async def create(call: Call) -> Answer:
-    """permissions.create: give an account, a domain or everybody a role."""
-    node = the_file(call)
-    body = await call.json()
-    kind, role = body.get("type"), body.get("role")
-    if kind not in {"user", "group", "domain", "anyone"}:
-        raise bad_request("The permission type field is required.")
-    if role not in ROLES:
-        raise bad_request("The permission role field is required.")
-    _sharable(call, node)
-    given: dict[str, Any] = {"type": kind, "role": role}
+def _read_body(call: Call, body: Any) -> dict[str, Any]:
+    """The body in v3's names: v2 says `value`, `withLink` and `additionalRoles`."""
+    if not isinstance(body, dict):
+        raise bad_request("The request body must be an object.")
+    if call.method.version == "v3":
+        return body
+    found = dict(body)
+    named = {"user": "emailAddress", "group": "emailAddress", "domain": "domain"}
+    if "value" in body and body.get("type") in named:
+        found[named[body["type"]]] = body["value"]
+    if "commenter" in (body.get("additionalRoles") or ()):
+        found["role"] = "commenter"
+    if "expirationDate" in body:
+        found["expirationTime"] = body["expirationDate"]
+    # v2's permissions for everybody are found in searches unless they say otherwise.
+    found["allowFileDiscovery"] = not body.get("withLink", body.get("type") == "anyone")
+    return found
+
+
+def _grantee(body: dict[str, Any], kind: str) -> dict[str, Any]:
+    """To whom the permission goes, with its id."""
     if kind in {"user", "group"}:
         email = body.get("emailAddress")
         if not isinstance(email, str) or "@" not in email:
@@ -47,32 +62,48 @@ async def create(call: Call) -> Answer:
                 "The specified emailAddress is invalid or not applicable for the given "
                 "permission type.",
             )
-        given |= {"emailAddress": email.lower(), "id": person_id(email)}
-    elif kind == "domain":
+        return {"emailAddress": email.lower(), "id": person_id(email)}
+    discovery = bool(body.get("allowFileDiscovery"))
+    if kind == "domain":
         if not body.get("domain"):
             raise invalid("permission.domain", "The specified domain is invalid.")
-        given |= {"domain": body["domain"], "id": person_id(body["domain"]) + "k"}
-    else:
-        given["id"] = "anyoneCanFind" if body.get("allowFileDiscovery") else "anyoneWithLink"
-    if kind in {"domain", "anyone"}:
-        given["allowFileDiscovery"] = bool(body.get("allowFileDiscovery"))
-        if access.RANKS[role] > access.WRITER:
-            raise forbidden("invalidSharingRequest", "This role cannot be given to everybody.")
+        identity = person_id(body["domain"]) + "k"
+        return {"domain": body["domain"], "id": identity, "allowFileDiscovery": discovery}
+    return {
+        "id": "anyoneCanFind" if discovery else "anyoneWithLink",
+        "allowFileDiscovery": discovery,
+    }
+
+
+def _check_role(node: Node, kind: str, role: str) -> None:
+    if kind in {"domain", "anyone"} and access.RANKS[role] > access.WRITER:
+        raise forbidden("invalidSharingRequest", "This role cannot be given to everybody.")
     if role in {"organizer", "fileOrganizer"} and not node.drive:
         raise forbidden("cannotShareRole", "This role exists in shared drives only.")
-    for name in ("expirationTime", "view"):
-        if name in body:
-            given[name] = body[name]
+
+
+async def create(call: Call) -> Answer:
+    """permissions.create: give an account, a domain or everybody a role."""
+    node = the_file(call)
+    body = _read_body(call, await call.json())
+    kind, role = body.get("type"), body.get("role")
+    if kind not in {"user", "group", "domain", "anyone"}:
+        raise bad_request("The permission type field is required.")
+    if role not in ROLES:
+        raise bad_request("The permission role field is required.")
+    _sharable(call, node)
+    given = {"type": kind, "role": role, **_grantee(body, kind)}
+    _check_role(node, kind, role)
+    given |= {name: body[name] for name in ("expirationTime", "view") if name in body}
     if role == "owner":
         return _transfer(call, node, given)
-    now = call.database.clock.ms()
     shared = node.shared_with
     if given.get("emailAddress") == node.owner and node.owner:
         # The owner keeps that role.
         owned = access.effective_permissions(call.database, node)[given["id"]]
         return _shown(call, node, owned)
     if "emailAddress" in given:
-        shared = {given["emailAddress"]: now, **shared}
+        shared = {given["emailAddress"]: call.database.clock.ms(), **shared}
     changed = node.with_(permissions={**node.permissions, given["id"]: given}, shared_with=shared)
     with call.database.transaction():
         call.database.put(changed)
@@ -125,9 +156,10 @@ async def list_permissions(call: Call) -> Answer:
             "The user does not have sufficient permissions for this file.",
         )
     found = access.effective_permissions(call.database, node).values()
-    everything = [resources.permission(call.view, node, one) for one in found]
-    answer = {"kind": "drive#permissionList", "permissions": everything}
-    default = {"kind": {}, "nextPageToken": {}, "permissions": DEFAULT}
+    everything = [_whole(call, node, one) for one in found]
+    v3 = call.method.version == "v3"
+    answer = {"kind": "drive#permissionList", "permissions" if v3 else "items": everything}
+    default = {"kind": {}, "nextPageToken": {}, "permissions": DEFAULT} if v3 else {}
     return Answer.json(prune(answer, call.selection(default)))
 
 
@@ -141,7 +173,7 @@ async def update(call: Call) -> Answer:
     """permissions.update: another role, or the transfer of ownership."""
     node = the_file(call)
     found = _find(call, node)
-    body = await call.json()
+    body = _read_body(call, await call.json())
     _sharable(call, node)
     role = body.get("role", found["role"])
     if role not in ROLES:

@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from . import about, copying, files, listing, permissions, removal, sessions, surface, uploads, v2
+from . import (
+    about,
+    copying,
+    drives,
+    files,
+    listing,
+    permissions,
+    removal,
+    revisions,
+    sessions,
+    surface,
+    uploads,
+    v2,
+)
 from .calls import Answer, Call
 from .database import Database
 from .errors import ApiError, insufficient_scopes
@@ -31,6 +44,18 @@ _V3: dict[str, Handler] = {
     "permissions.get": permissions.get,
     "permissions.update": permissions.update,
     "permissions.delete": permissions.delete,
+    "files.export": revisions.export,
+    "revisions.list": revisions.list_revisions,
+    "revisions.get": revisions.get,
+    "revisions.update": revisions.update,
+    "revisions.delete": revisions.delete,
+    "drives.create": drives.create,
+    "drives.get": drives.get,
+    "drives.list": drives.list_drives,
+    "drives.update": drives.update,
+    "drives.delete": drives.delete,
+    "drives.hide": drives.hide,
+    "drives.unhide": drives.unhide,
 }
 _V2: dict[str, Handler] = {
     "about.get": about.get_v2,
@@ -46,6 +71,18 @@ _V2: dict[str, Handler] = {
     "files.touch": v2.touch,
     "files.trash": v2.trash,
     "files.untrash": v2.untrash,
+    "permissions.insert": permissions.create,
+    "permissions.list": permissions.list_permissions,
+    "permissions.get": permissions.get,
+    "permissions.update": permissions.update,
+    "permissions.patch": permissions.update,
+    "permissions.delete": permissions.delete,
+    "drives.insert": drives.create,
+    "drives.get": drives.get,
+    "drives.list": drives.list_drives,
+    "drives.delete": drives.delete,
+    "parents.list": v2.list_parents,
+    "children.list": v2.list_children,
 }
 HANDLERS: dict[str, Handler] = {f"v3 drive.{name}": handler for name, handler in _V3.items()}
 HANDLERS |= {f"v2 drive.{name}": handler for name, handler in _V2.items()}

@@ -1,9 +1,13 @@
-"""The methods that only v2 has: touch, trash, untrash."""
+"""The methods that only v2 has: touch, trash, untrash, and the lists of parents and children."""
 
-from . import access
+from typing import Any
+
+from . import access, resources_v2
 from .calls import Answer, Call
 from .dialects import answer, selection
 from .files import the_file, update_node
+from .listing import find_all, page
+from .resources import FIELDS
 
 
 async def touch(call: Call) -> Answer:
@@ -32,3 +36,34 @@ async def untrash(call: Call) -> Answer:
     return answer(
         call, update_node(call, the_file(call), {"trashed": False}, None, None), selection(call)
     )
+
+
+async def list_parents(call: Call) -> Answer:
+    """parents.list."""
+    node = the_file(call)
+    visible = FIELDS["parents"](call.view, node)
+    items = [resources_v2.parent_reference(call.view, node)] if visible else []
+    return call.answer({"kind": "drive#parentList", "items": items})
+
+
+async def list_children(call: Call) -> Answer:
+    """children.list: the ids of what lies in a folder and meets `q`."""
+    folder = access.find(call.database, call.caller, call.path_value("folderId"))
+    text = call.parameters.text("q") or ""
+    within = f"'{folder.id}' in parents" + (f" and ({text})" if text.strip() else "")
+    found = find_all(call, within, call.parameters.text("orderBy"), "v2")
+    size = call.parameters.number("maxResults")
+    shown, following = page(call, found, size, call.parameters.text("pageToken"))
+    items = [
+        {
+            "kind": "drive#childReference",
+            "id": node.id,
+            "selfLink": resources_v2.self_link(call.view, f"files/{folder.id}/children/{node.id}"),
+            "childLink": resources_v2.self_link(call.view, f"files/{node.id}"),
+        }
+        for node in shown
+    ]
+    answer: dict[str, Any] = {"kind": "drive#childList", "items": items}
+    if following:
+        answer["nextPageToken"] = following
+    return call.answer(answer)

@@ -1,0 +1,110 @@
+"""Revisions: the contents that a file has had ("Manage file revisions")."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import access, resources
+from .calls import Answer, Call
+from .downloads import content_answer
+from .errors import ApiError, bad_request, forbidden
+from .fields import Selection, prune
+from .files import the_file
+from .model import Node
+from .resources import rfc3339
+
+DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedTime")}
+
+
+def _shown(call: Call, found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": "drive#revision",
+        "id": found["id"],
+        "mimeType": found["mime"],
+        "modifiedTime": rfc3339(found["modified"]),
+        "keepForever": bool(found.get("keep")),
+        "published": False,
+        "lastModifyingUser": resources.user(call.view, found["by"]),
+        "originalFilename": found["name"],
+        "md5Checksum": found["md5"],
+        "size": str(found["size"]),
+    }
+
+
+def _readable(call: Call) -> Node:
+    node = the_file(call)
+    if access.rank(call.database, call.caller.email, node) < access.WRITER:
+        raise forbidden(
+            "insufficientFilePermissions",
+            "The user does not have sufficient permissions for this file.",
+        )
+    return node
+
+
+def _find(call: Call, node: Node) -> Mapping[str, Any]:
+    wanted = call.path_value("revisionId")
+    for found in node.revisions:
+        if found["id"] == wanted or (wanted == "head" and found is node.head):
+            return found
+    raise ApiError(404, "notFound", f"Revision not found: {wanted}.", location="revisionId")
+
+
+async def list_revisions(call: Call) -> Answer:
+    """revisions.list, oldest first."""
+    node = _readable(call)
+    answer = {
+        "kind": "drive#revisionList",
+        "revisions": [_shown(call, one) for one in node.revisions],
+    }
+    default = {"kind": {}, "nextPageToken": {}, "revisions": DEFAULT}
+    return Answer.json(prune(answer, call.selection(default)))
+
+
+async def get(call: Call) -> Answer:
+    """revisions.get: metadata, or with `alt=media` the content."""
+    found = _find(call, _readable(call))
+    if call.parameters.text("alt") == "media":
+        return content_answer(call, found)
+    return Answer.json(prune(_shown(call, found), call.selection(DEFAULT)))
+
+
+async def update(call: Call) -> Answer:
+    """revisions.update: keepForever, which counts against the quota and cannot be taken back."""
+    node = _readable(call)
+    found = _find(call, node)
+    body = await call.json()
+    keep = body.get("keepForever", bool(found.get("keep")))
+    if found.get("keep") and not keep:
+        raise ApiError(
+            400,
+            "illegalKeepForeverModification",
+            "Bad Request. Cannot update a revision to false that is marked as keepForever.",
+        )
+    new = {**found, "keep": keep}
+    revisions = tuple(new if one is found else one for one in node.revisions)
+    with call.database.transaction():
+        call.database.put(node.with_(revisions=revisions))
+    return Answer.json(prune(_shown(call, new), call.selection(DEFAULT)))
+
+
+async def delete(call: Call) -> Answer:
+    """revisions.delete: any but the last one."""
+    node = _readable(call)
+    access.require(call.database, call.caller, node, access.WRITER)
+    found = _find(call, node)
+    if len(node.revisions) == 1:
+        raise forbidden("cannotDeleteOnlyRevision", "The only revision cannot be deleted.")
+    if found.get("keep"):
+        raise bad_request("A revision that is kept forever cannot be deleted.")
+    kept = tuple(one for one in node.revisions if one is not found)
+    with call.database.transaction():
+        call.database.put(node.with_(revisions=kept))
+    call.database.drop_blob(found["blob"])
+    return Answer(204)
+
+
+async def export(call: Call) -> Answer:
+    """files.export: for Docs Editors formats, which the emulator cannot convert."""
+    node = the_file(call)
+    if node.head is not None or node.is_folder:
+        raise forbidden("fileNotExportable", "Export only supports Docs Editors files.")
+    raise bad_request("The requested conversion is not supported.")
