@@ -1,0 +1,266 @@
+"""What a chain says of its search, folded record by record without decoding a document.
+
+This is the journal's `State`. It holds the settings, the newest document of each trial (as encoded
+bytes), how each trial ended, and which sessions died in it (PROTOCOL, rule ATTEMPTS).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.items import (
+    ATTACHMENT,
+    CAUGHT,
+    DONE,
+    END,
+    ENDS,
+    GIVEN_UP,
+    RAISED,
+    REAL_ENDS,
+    SETTINGS,
+    START,
+    VERSION,
+    Item,
+    read_claim,
+    read_items,
+    unpack_map,
+)
+from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.journal.record import Record
+
+
+@dataclass(slots=True)
+class TrialEntry:
+    """What the chain says of one trial."""
+
+    tid: int
+    k: int | None
+    """Which call of the algorithm suggested it; None: none did."""
+    document: bytes
+    """The newest document, encoded."""
+    end: str | None = None
+    """How it ended (see `items.ENDS`); None: it has not."""
+    loss: float | None = None
+    """Where it ended with status ok and a loss that is not NaN."""
+    model: bool = False
+    """Whether its result held a model."""
+    attempts: dict[str, int] = field(default_factory=dict)
+    """Sessions that started it, left no end of it and have no excuse, with its progress then."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts towards `max_evals` as done."""
+        return self.end in (DONE, CAUGHT, GIVEN_UP)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a later session must run it: no end, or an error that ended the run."""
+        return self.end in (None, RAISED)
+
+
+class History:
+    """The state of one search after a prefix of its chain."""
+
+    def __init__(self) -> None:
+        self.settings: dict[str, Any] = {}
+        """rstate (encoded), seed, algorithm, max_evals, fingerprints, ... as the claims said."""
+        self.trials: dict[int, TrialEntry] = {}
+        """By tid, in the order in which the trials were first named."""
+        self.attachments: dict[str, bytes] = {}
+        """Encoded values by hyperopt's names."""
+        self.next_tid = 0
+        self.owner = ""
+        self.sessions = 0
+        """How many claims this history has seen."""
+        self.deaths = 0
+        """How many of them found the session before dead."""
+
+    # -- folding
+
+    def apply(self, record: Record) -> None:
+        """Take in the next record; raises `SearchDamagedError` where its content makes no sense."""
+        what = f"Record {record.pos}"
+        if record.kind == "claim":
+            if record.reason == "takeover":
+                self._excuse(self.owner)
+            self.sessions += 1
+            self.deaths += record.reason in ("dead", "stale")
+            self.owner = record.owner
+            self._claim(record.payload, record.owner, what)
+        elif record.kind == "trials":
+            for item in read_items(record.payload, what):
+                self._take(item, record.owner)
+        elif record.kind == "release":
+            self._excuse(record.owner)
+        elif record.kind == "reset":
+            owner = self.owner
+            self.__init__()  # type: ignore[misc]  # a reset is a new beginning, in the same chain
+            self.owner, self.sessions = owner, 1
+            self._claim(record.payload, record.owner, what)
+
+    def _claim(self, payload: bytes, owner: str, what: str) -> None:
+        settings, queued = read_claim(payload, what)
+        self._set(settings)
+        for item in queued:
+            self._take(item, owner)
+
+    def _set(self, settings: dict[str, Any]) -> None:
+        # The first stream of seeds holds until a reset: every suggestion came from it.
+        fixed = ("rstate", "seed") if "rstate" in self.settings else ()
+        kept = {key: self.settings[key] for key in fixed if key in self.settings}
+        settings = {key: value for key, value in settings.items() if key not in fixed}
+        self.settings = self.settings | settings | kept
+
+    def _take(self, item: Item, owner: str) -> None:
+        info = item.info or {}
+        if item.kind == SETTINGS:
+            self._set(dict(info))
+            return
+        if item.kind == ATTACHMENT:
+            self._attach(str(info.get("name", "")), item.document if info.get("set") else None)
+            return
+        entry = self.trials.get(item.tid)
+        if entry is None:
+            entry = self.trials[item.tid] = TrialEntry(item.tid, item.k, item.document)
+        elif item.kind == END and entry.end in REAL_ENDS:
+            return  # the first real end holds
+        entry.document = item.document
+        self.next_tid = max(self.next_tid, item.tid + 1, int(info.get("next", 0)))
+        if item.kind == END:
+            entry.end, entry.loss = str(info["how"]), info.get("loss")
+            entry.model, entry.attempts = bool(info.get("model")), {}
+            return
+        if entry.end == GIVEN_UP:
+            entry.attempts = {}  # it is tried again from the beginning
+        entry.end = entry.loss = None
+        if item.kind == START:
+            self._attempt(entry, owner, int(info.get("progress", 0)))
+
+    def _attempt(self, entry: TrialEntry, owner: str, progress: int) -> None:
+        # A death after which the trial is further than before was not a vain one.
+        vain = {session: at for session, at in entry.attempts.items() if at >= progress}
+        entry.attempts = vain | {owner: progress}
+
+    def _excuse(self, owner: str) -> None:
+        """A session that released, or was taken over alive, did not die of its trial."""
+        for entry in self.trials.values():
+            if entry.attempts:
+                entry.attempts.pop(owner, None)
+
+    def _attach(self, name: str, value: bytes | None) -> None:
+        if value is None:
+            self.attachments.pop(name, None)
+        else:
+            self.attachments[name] = value
+
+    # -- asking
+
+    @property
+    def done(self) -> int:
+        """How many trials count towards `max_evals`."""
+        return sum(entry.counts for entry in self.trials.values())
+
+    @property
+    def best_loss(self) -> float | None:
+        """The lowest loss of a trial with status ok."""
+        losses = [entry.loss for entry in self.trials.values() if entry.loss is not None]
+        return min(losses, default=None)
+
+    @property
+    def unfinished(self) -> list[TrialEntry]:
+        """The trials that a new session inherits, in the order in which they were named."""
+        return [entry for entry in self.trials.values() if entry.unfinished]
+
+    def used_up(self, max_attempts: int) -> list[TrialEntry]:
+        """The unfinished trials in which `max_attempts` sessions died."""
+        return [entry for entry in self.unfinished if len(entry.attempts) >= max_attempts]
+
+    # -- snapshot
+
+    def dump(self) -> bytes:
+        """The whole history as bytes, joined from documents that are encoded already."""
+        packer = msgpack.Packer(use_bin_type=True)
+        head = {
+            "v": VERSION,
+            "settings": self.settings,
+            "next": self.next_tid,
+            "owner": self.owner,
+            "sessions": self.sessions,
+            "deaths": self.deaths,
+            "attachments": self.attachments,
+        }
+        parts = [packer.pack(head)]
+        # In small steps: none of them may hold the interpreter for long (training runs beside).
+        parts += [
+            packer.pack([e.tid, e.k, e.document, e.end, e.loss, e.model, e.attempts])
+            for e in list(self.trials.values())
+        ]
+        return b"".join(parts)
+
+    @classmethod
+    def load(cls, content: bytes) -> "History":
+        """Read what `dump` wrote; raises `SearchDamagedError` for anything else."""
+        what = "The snapshot"
+        unpacker = msgpack.Unpacker(
+            raw=False, strict_map_key=False, max_buffer_size=max(len(content), 1)
+        )
+        unpacker.feed(content)
+        try:
+            unpacker.skip()
+            head = unpack_map(content[: unpacker.tell()], what)
+            history = cls()
+            history.settings = dict(head["settings"])
+            history.attachments = dict(head["attachments"])
+            history.next_tid, history.owner = int(head["next"]), str(head["owner"])
+            history.sessions, history.deaths = int(head["sessions"]), int(head["deaths"])
+            for fields in unpacker:
+                entry = _entry(fields)
+                history.trials[entry.tid] = entry
+        except (KeyError, TypeError, ValueError, RecursionError, msgpack.UnpackException) as error:
+            raise SearchDamagedError(f"{what} cannot be decoded: {error!r:.200}.") from error
+        if unpacker.tell() != len(content):
+            raise SearchDamagedError(f"{what} ends in the middle of a trial.")
+        return history
+
+
+def _entry(fields: Any) -> TrialEntry:
+    tid, k, document, end, loss, model, attempts = fields[:7]
+    right = (
+        type(tid) is int
+        and (k is None or type(k) is int)
+        and isinstance(document, bytes)
+        and (end is None or end in ENDS)
+        and (loss is None or isinstance(loss, float))
+        and isinstance(attempts, dict)
+    )
+    if not right:
+        raise TypeError(f"trial {tid!r:.20} has wrong fields")
+    return TrialEntry(tid, k, document, end, loss, bool(model), attempts)
+
+
+def wanted(history: History, item: bytes) -> bool:
+    """Whether the chain lacks this spooled end (rule SPOOL).
+
+    It does where the trial has no real end and, if it is named there, has the same parameters. A
+    real end supersedes a give-up.
+    """
+    (spooled,) = read_items(item, "A spooled entry")
+    if spooled.kind != END:
+        return False
+    entry = history.trials.get(spooled.tid)
+    if entry is None:
+        return True
+    if entry.end in REAL_ENDS or (entry.end is not None and _how(spooled) not in REAL_ENDS):
+        return False
+    return _parameters(entry.document) == _parameters(spooled.document)
+
+
+def _how(item: Item) -> Any:
+    return (item.info or {}).get("how")
+
+
+def _parameters(document: bytes) -> bytes:
+    # Compared as bytes: equal parameters have equal encodings, whatever their types.
+    return encode(decode(document)["misc"]["vals"])

@@ -1,0 +1,79 @@
+"""Searches as plain pickles of hyperopt Trials, out and (carefully) in."""
+
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.checkpoint.codec import decode
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
+from colab_drive_tuner.errors import SearchNotFoundError, UsageError
+from colab_drive_tuner.store.protocol import Store
+
+
+class TrialsExport:
+    """The convenience copy of one search: pickles what changed since the last time, joins all."""
+
+    def __init__(self) -> None:
+        self._pickle = TrialsPickle()
+        self._taken: dict[int, bytes] = {}
+
+    def __call__(self, history: History) -> bytes:
+        """The pickle of a plain Trials that holds this history."""
+        entries = list(history.trials.values())
+        if not self._taken.keys() <= history.trials.keys():  # a reset came between
+            self.__init__()  # type: ignore[misc]
+        for entry in entries:
+            if self._taken.get(entry.tid) is not entry.document:
+                self._pickle.replace(decode(entry.document))
+                self._taken[entry.tid] = entry.document
+        return self._pickle.join(_attachments(history))
+
+
+def export_trials(store: Store, name: str, path: str | Path) -> int:
+    """Write the search to `path` as a plain pickle of Trials; return how many trials it holds."""
+    from colab_drive_tuner.search.status import read_history
+
+    history = read_history(store, name)
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"{str(path)!r} is a folder: name a file.")
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        partial.write_bytes(TrialsExport()(history))
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
+    return len(history.trials)
+
+
+def import_trials(store: Store, name: str, path: str | Path) -> int:
+    """Make the new search `name` from a pickle of Trials; return how many trials it held.
+
+    No code in the file is run. Trials that had not ended are run when the search goes on.
+    """
+    from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+    from colab_drive_tuner.search.status import read_status
+    from colab_drive_tuner.search.trials import DriveTrials
+
+    try:
+        if read_status(store, name).trials:
+            raise UsageError(f"There is a search {name!r} already: import under another name.")
+    except SearchNotFoundError:
+        pass  # as it should be
+    source = Path(path)
+    if not source.is_file():
+        raise UsageError(f"There is no file {str(path)!r}.")
+    documents, attachments = read_trials(source)
+    trials = DriveTrials(name, store=store)
+    try:
+        trials._insert_trial_docs(documents)
+        for key, value in attachments.items():
+            trials.attachments[key] = value
+    finally:
+        trials.close()
+    return len(documents)
+
+
+def _attachments(history: History) -> dict[str, Any]:
+    return {name: decode(value) for name, value in history.attachments.items()}

@@ -1,0 +1,116 @@
+"""Whether a search that is resumed is still the same search: its space, model, data and algorithm.
+
+Another space makes the stored trials meaningless to the algorithm, so it is refused. A changed
+model or changed data may be meant (a typo in a print, a longer training set) and is warned of; so
+is another algorithm, which goes on from the trials that are there.
+"""
+
+import functools
+import hashlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+from difflib import unified_diff
+from typing import Any
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def describe_space(space: Any) -> str:
+    """The space as text: a line for each hyperparameter, sorted, then how they are put together.
+
+    Equal for two spaces exactly when an algorithm cannot tell them apart; the same in every
+    process.
+    """
+    from hyperopt.pyll import as_apply, dfs
+
+    expression = as_apply(space)
+    parameters = sorted(
+        f"{node.arg['label'].obj}: {_text(node.arg['obj'])}"
+        for node in dfs(expression)
+        if node.name == "hyperopt_param"
+    )
+    return "\n".join([*parameters, f"= {_text(expression)}"])
+
+
+def _text(node: Any) -> str:
+    from hyperopt.pyll.base import Literal
+
+    if isinstance(node, Literal):
+        return _literal(node.obj)
+    if node.name == "hyperopt_param":
+        return f"<{node.arg['label'].obj}>"
+    arguments = [_text(part) for part in node.pos_args]
+    arguments += [f"{name}={_text(part)}" for name, part in sorted(node.named_args)]
+    if node.name == "pos_args":
+        return f"[{', '.join(arguments)}]"
+    return f"{node.name}({', '.join(arguments)})"
+
+
+def _literal(value: Any) -> str:
+    """The repr of a literal, the same in every process."""
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_literal, value)))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_literal(k)}: {_literal(v)}' for k, v in value.items())}}}"
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "tobytes"):
+        digest = hashlib.sha256(value.tobytes()).hexdigest()[:16]
+        return f"{type(value).__name__}({getattr(value, 'shape', '')}, {digest})"
+    return _ADDRESS.sub("", repr(value))
+
+
+def space_difference(stored: str, given: str) -> str:
+    """What differs between two descriptions, line by line: `- ` was, `+ ` is."""
+    lines = unified_diff(_lines(stored), _lines(given), lineterm="", n=0)
+    return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
+def _lines(text: str) -> list[str]:
+    return [textwrap.shorten(line, 300, placeholder=" ...") for line in text.split("\n")]
+
+
+def describe_source(function: Callable[..., Any], source: str | None = None) -> str:
+    """A digest of a function's source; its bytecode's where the source is not at hand."""
+    if source is None:
+        try:
+            source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+        except (OSError, TypeError):
+            code = getattr(function, "__code__", None)
+            # Interpreters differ in bytecode: names and constants say enough for a warning.
+            known = (code.co_names, code.co_varnames) if code else type(function).__qualname__
+            source = repr(known)
+    lines = (line.rstrip() for line in source.splitlines())
+    return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()[:32]
+
+
+def describe_data(names: Iterable[str], values: Iterable[Any]) -> str:
+    """The shapes and types of the data, by parameter."""
+    return ", ".join(f"{name}: {_shape(value)}" for name, value in zip(names, values, strict=False))
+
+
+def _shape(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        # Drawn from one description of the array, whatever library made it.
+        return f"{tuple(shape)} {getattr(value, 'dtype', '')}".rstrip()
+    if isinstance(value, list | tuple | dict | set | str | bytes):
+        return f"{type(value).__name__} of {len(value)}"
+    return type(value).__name__
+
+
+def describe_algorithm(algo: Any) -> str:
+    """A name for a suggest function: `tpe`, `tpe(n_startup_jobs=5)`, `module.function`."""
+    if isinstance(algo, functools.partial):
+        given = [_literal(value) for value in algo.args]
+        given += [f"{name}={_literal(value)}" for name, value in sorted(algo.keywords.items())]
+        return f"{describe_algorithm(algo.func)}({', '.join(given)})"
+    module = getattr(algo, "__module__", None) or type(algo).__module__
+    name = getattr(algo, "__qualname__", None) or type(algo).__qualname__
+    if module.startswith("hyperopt.") and name == "suggest":
+        return module.removeprefix("hyperopt.")
+    return f"{module}.{name}"

@@ -1,0 +1,301 @@
+"""What a search writes in its journal, in terms of trial documents: named, started, ended.
+
+The loop and `DriveTrials` speak to the journal through this only. A suggestion is named by the
+start of the first trial of its batch, all of the batch in one entry, so that a later session finds
+either the whole batch or none of it.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
+from colab_drive_tuner.checkpoint.items import (
+    DONE,
+    GIVEN_UP,
+    attachment_item,
+    claim_payload,
+    end_item,
+    queued_item,
+    settings_item,
+    start_item,
+)
+from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.journal import Claim, Journal, Rules
+from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.store.protocol import Store
+
+NEW, RUNNING, FINISHED, ERROR = 0, 1, 2, 3
+"""hyperopt's job states, named here so that reading a search needs no hyperopt."""
+CARE_PATIENCE = 180.0
+"""How long a careful session waits for a store that does not answer, in all, in seconds."""
+CARE_TRIALS = 64
+
+
+def rules() -> Rules:
+    """How the journal serves this package's records."""
+    from colab_drive_tuner.search.export import TrialsExport
+
+    return Rules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
+
+
+def plain_document(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as it is stored: its result without whatever stands for a model."""
+    plain = getattr(document["result"], "plain", None)
+    return document if plain is None else document | {"result": plain()}
+
+
+def as_new(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of a trial that is to be run (again), with the parameters it has."""
+    misc = {key: val for key, val in document["misc"].items() if key not in ("error", "traceback")}
+    fresh = {"state": NEW, "result": {"status": "new"}, "misc": misc}
+    return document | fresh | {"book_time": None, "refresh_time": None}
+
+
+def countable_loss(document: dict[str, Any]) -> float | None:
+    """The loss where it counts for the best: status ok, a number, not NaN."""
+    result = document["result"]
+    if document["state"] != FINISHED or result.get("status") != "ok":
+        return None
+    try:
+        loss = float(result["loss"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
+
+
+class Care:
+    """After an unclean death: go carefully until past where the dead session can have been."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._unclean = claim.reason in ("dead", "stale")
+        self._running, self._seconds = claim.running, claim.careful
+        self._spent, self._trials, self._patience = 0.0, 0, CARE_PATIENCE
+
+    def needed(self, tid: int) -> bool:
+        """Whether trial `tid` must be acknowledged before it runs."""
+        if not self._unclean or self._patience <= 0:
+            return False
+        if self._running is not None:
+            return tid <= self._running
+        return not self._trials or (self._spent < self._seconds and self._trials < CARE_TRIALS)
+
+    def wait(self, flush: Callable[[float], bool]) -> None:
+        """Wait for the store, as long as there is patience left."""
+        begun = time.monotonic()
+        if not flush(self._patience):
+            self._patience -= time.monotonic() - begun
+
+    def ran(self, seconds: float) -> None:
+        """A trial has run for so long."""
+        self._spent += seconds
+        self._trials += 1
+
+
+class Logbook:
+    """One search's journal, as the process that runs trials uses it."""
+
+    def __init__(self, store: Store, name: str, *, max_attempts: int) -> None:
+        self.name, self._max_attempts = name, max_attempts
+        self.journal = Journal.open(store, name, rules())
+        self.k_of: dict[int, int | None] = {}
+        self.next_tid = 0
+        self.inherited: dict[int, int] = {}
+        """The trials that this session inherited, and in how many runtimes each one died."""
+        self._named: set[int] = set()
+        self._written: dict[int, int] = {}
+        """By tid, the hash of the document as it was last read or written here."""
+        self._claim: Claim | None = None
+        self._care: Care | None = None
+        self._pid = 0
+        self._learn()
+
+    @property
+    def history(self) -> History:
+        """What the acknowledged records say."""
+        state: History = self.journal.state
+        return state
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process holds the search."""
+        return self._claim is not None
+
+    @property
+    def next_k(self) -> int:
+        """The index of the algorithm's next call."""
+        return 1 + max((k for k in self.k_of.values() if k is not None), default=-1)
+
+    def knows(self, entry: TrialEntry) -> bool:
+        """Whether the document is the one last read or written here; from now on it is."""
+        last = self._written.get(entry.tid)
+        self._written[entry.tid] = hash(entry.document)
+        return last == self._written[entry.tid]
+
+    # -- holding
+
+    def refresh(self) -> None:
+        """Read on to the end of the chain, where the search is not held."""
+        if not self.owned:
+            self.journal.refresh()
+            self._learn()
+
+    def claim(
+        self,
+        settings: SearchSettings,
+        *,
+        on_busy: str,
+        notify: Callable[[str], None],
+        restart: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
+        """Become the owner; give up the trials that killed too many runtimes; then `history` holds."""
+
+        def payload(history: History) -> bytes:
+            if restart:
+                return claim_payload({})
+            queued = [
+                queued_item(
+                    encode(as_new(decode(entry.document))),
+                    entry.tid,
+                    k=entry.k,
+                    next_tid=history.next_tid,
+                )
+                for entry in history.trials.values()
+                if entry.unfinished or (retry_failed and entry.end == GIVEN_UP)
+            ]
+            return claim_payload(settings.claim(self.name, history), queued)
+
+        self._claim = self.journal.claim(payload, on_busy=on_busy, notify=notify)
+        self._care, self._pid = Care(self._claim), os.getpid()
+        if restart and self.history.trials:
+            self.journal.reset(claim_payload(settings.claim(self.name, History())))
+        elif restart:
+            self.set(settings.claim(self.name, self.history))
+        self._learn()
+        for entry in self.history.used_up(self._max_attempts):
+            self._give_up(entry)
+
+    def set(self, settings: dict[str, Any]) -> None:
+        """Record settings that changed since the claim."""
+        known = self.history.settings
+        changed = {key: value for key, value in settings.items() if known.get(key) != value}
+        if changed:
+            self.journal.append(settings_item(changed))
+
+    def reset(self, settings: dict[str, Any]) -> None:
+        """Begin a new history; the old one stays in the chain."""
+        self.journal.reset(claim_payload(settings))
+        self._learn()
+
+    def close(self, timeout: float) -> None:
+        """Flush, release; whoever comes next goes on from here."""
+        self._claim = None
+        self.journal.close(timeout)
+
+    def require_owner(self) -> None:
+        """Raise where this process is a fork of the owner, or another runtime took over."""
+        if self.owned and self._pid != os.getpid():
+            raise SearchError(
+                f"Search {self.name!r} is held by process {self._pid}, of which this is a fork: "
+                f"run trials there."
+            )
+        self.journal.raise_if_lost()
+
+    def _learn(self) -> None:
+        history = self.history
+        self.k_of = {tid: entry.k for tid, entry in history.trials.items()}
+        self.next_tid = history.next_tid
+        self._named = set(history.trials)
+        self.inherited = {entry.tid: len(entry.attempts) for entry in history.unfinished}
+
+    def _give_up(self, entry: TrialEntry) -> None:
+        document = as_new(decode(entry.document)) | {"state": FINISHED}
+        document["result"] = {
+            "status": "fail",
+            "reason": f"given up: {len(entry.attempts)} runtimes died while this trial was running",
+        }
+        self.inherited.pop(entry.tid, None)
+        # Not spooled: the next session would come to the same judgement by itself.
+        item = end_item(encode(document), entry.tid, k=entry.k, how=GIVEN_UP)
+        self.journal.append(item)
+        self.journal.flush(CARE_PATIENCE)
+
+    # -- trials
+
+    def queue(self, documents: Iterable[dict[str, Any]]) -> None:
+        """Name trials that have not started; all of them in one entry."""
+        self.journal.append(b"".join(self._queue(documents)))
+
+    def _queue(self, documents: Iterable[dict[str, Any]]) -> list[bytes]:
+        items = []
+        for document in documents:
+            self._named.add(document["tid"])
+            k = self.k_of.setdefault(document["tid"], None)
+            items.append(
+                queued_item(self._encode(document), document["tid"], k=k, next_tid=self.next_tid)
+            )
+        return items
+
+    def _encode(self, document: dict[str, Any]) -> bytes:
+        encoded = encode(plain_document(document))
+        self._written[document["tid"]] = hash(encoded)
+        return encoded
+
+    def start(
+        self, document: dict[str, Any], batch: Iterable[dict[str, Any]], *, progress: int = 0
+    ) -> None:
+        """A trial starts; with the first of a batch the others of it are named."""
+        self.require_owner()
+        tid = document["tid"]
+        unnamed = [
+            other for other in batch if other["tid"] not in self._named and other is not document
+        ]
+        k = self.k_of.setdefault(tid, None)
+        self._named.add(tid)
+        item = start_item(
+            self._encode(document), tid, k=k, next_tid=self.next_tid, progress=progress
+        )
+        self.journal.append(b"".join([*self._queue(unnamed), item]))
+        self.journal.note_running(tid)
+        care = self._care
+        if care is not None and care.needed(tid):
+            care.wait(self.journal.flush)
+            self.journal.raise_if_lost()
+
+    def end(
+        self,
+        document: dict[str, Any],
+        how: str = DONE,
+        *,
+        model: bool = False,
+        seconds: float = 0.0,
+    ) -> None:
+        """A trial ended, after so many seconds of training."""
+        tid, care = document["tid"], self._care
+        careful = care is not None and care.needed(tid)
+        if care is not None:
+            care.ran(seconds)
+        item = end_item(
+            self._encode(document),
+            tid,
+            k=self.k_of.setdefault(tid, None),
+            how=how,
+            loss=countable_loss(document),
+            model=model,
+        )
+        self._named.add(tid)
+        self.journal.append(item, end=True)
+        if care is not None and careful:
+            care.wait(self.journal.flush)
+
+    @staticmethod
+    def done(documents: Iterable[dict[str, Any]]) -> int:
+        """How many of the documents have ended."""
+        return sum(document["state"] in (FINISHED, ERROR) for document in documents)
+
+    def attach(self, name: str, value: bytes | None) -> None:
+        """An attachment was set to an encoded value, or deleted."""
+        self.journal.append(attachment_item(name, value))

@@ -1,0 +1,199 @@
+"""The loop that runs trials: hyperopt's FMinIter, told to write down what it does.
+
+Everything that runs an objective is in this room. FMinIter decides what runs next, as ever; the
+Domain marks the start of each trial, and the end is written after hyperopt has put the result into
+the document. Trials that an earlier session left unfinished come first.
+"""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from timeit import default_timer as timer
+from typing import TYPE_CHECKING, Any
+
+from hyperopt import FMinIter
+from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, Ctrl, Domain
+
+from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
+from colab_drive_tuner.search.seeds import SeedStream
+from colab_drive_tuner.search.view import LoopView
+from colab_drive_tuner.training import KerasSettings, free_memory, keras_settings, seed_trial
+from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.search.trials import DriveTrials
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop gives to each trial."""
+
+    seed: int
+    """The search's training seed."""
+    seeded: bool = True
+    """Whether the global random generators are seeded before each trial."""
+    keras_wanted: bool = False
+    """Whether Keras is seeded although nothing has imported it yet."""
+    deadline: float | None = None
+    """`time.monotonic()` after which nothing is started."""
+    artifacts: Callable[[int], Artifacts | None] = lambda _tid: None
+    """Where the backups of a trial go."""
+    progress: Callable[[Artifacts], int] = lambda artifacts: len(artifacts.names())
+    """How far the backups of a trial let it go on."""
+
+
+class _Stop(BaseException):
+    """Carries an error that is no error of the objective through hyperopt's `except Exception`."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class TrialDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
+    """A Domain that evaluates through `run(document, evaluate)`."""
+
+    run: Callable[[Document, Callable[[], Document]], Document]
+    trials: "DriveTrials"
+
+    def evaluate(self, config: Any, ctrl: Ctrl, attach_attachments: bool = True) -> Document:
+        """As hyperopt's, between the marks of start and end; `ctrl` shows the real Trials."""
+        ctrl.trials = self.trials
+        evaluate = super().evaluate
+        return self.run(ctrl.current_trial, lambda: evaluate(config, ctrl, attach_attachments))
+
+
+class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
+    """FMinIter over a `DriveTrials` that is claimed."""
+
+    def __init__(
+        self,
+        algo: Callable[..., list[Document]],
+        domain: TrialDomain,
+        trials: "DriveTrials",
+        stream: SeedStream,
+        training: Training,
+        *,
+        early_stop_fn: Callable[..., Any] | None = None,
+        catch_eval_exceptions: bool = False,
+        **options: Any,
+    ) -> None:
+        self.public, self._algo, self._training = trials, algo, training
+        self.catch_eval_exceptions = catch_eval_exceptions
+        self._running: Document | None = None
+        self._begun = 0.0
+        self._traceback = ""
+        self._keras: KerasSettings | None = None
+        self.early_stop_args: Any = []
+        domain.run, domain.trials = self._run_trial, trials
+        stop = None
+        if early_stop_fn is not None:
+
+            def stop(_view: LoopView, *args: Any) -> Any:
+                return early_stop_fn(trials, *args)
+
+        super().__init__(
+            self._suggest,
+            domain,
+            LoopView(trials),
+            rstate=stream,
+            early_stop_fn=stop,
+            **options,
+        )
+
+    def exhaust(self) -> "TrialLoop":
+        """Run what was inherited, then as FMinIter does, until `max_evals` trials are there."""
+        if self.trials.open and self._run_inherited():
+            return self
+        super().exhaust()
+        return self
+
+    def serial_evaluate(self, N: int = -1) -> None:  # noqa: N803 (hyperopt's name)
+        """Run the new trials, and write down the end of the last one."""
+        try:
+            super().serial_evaluate(N)
+        except _Stop as stop:
+            raise stop.error from None
+        finally:
+            self._settle()
+
+    def _run_inherited(self) -> bool:
+        """Run the unfinished trials; True if the search is to stop after them."""
+        while any(document["state"] == JOB_STATE_NEW for document in self.trials.open):
+            if self.timeout is not None and timer() - self.start_time >= self.timeout:
+                return True
+            self.serial_evaluate(1)
+        # What FMinIter asks after each trial it runs itself.
+        if self.early_stop_fn is not None:
+            stop, self.early_stop_args = self.early_stop_fn(self.trials, *self.early_stop_args)
+            if stop:
+                return True
+        losses = self.trials.losses()
+        return bool(losses and self.loss_threshold is not None and losses[0] < self.loss_threshold)
+
+    def _suggest(self, new_ids: list[int], domain: Domain, _view: Any, seed: Any) -> list[Document]:
+        """Ask the algorithm, which sees the real Trials; remember which of its calls this was."""
+        k = self.rstate.k - 1
+        suggested = self._algo(new_ids, domain, self.public, seed)
+        for document in suggested:
+            self.public.log.k_of[document["tid"]] = k
+        return suggested
+
+    # -- one trial
+
+    def _run_trial(self, document: Document, evaluate: Callable[[], Document]) -> Document:
+        tid, training = document["tid"], self._training
+        try:
+            self._settle()
+            trial = self._start(document)
+        except Exception as error:
+            raise _Stop(error) from error
+        try:
+            with run_as(trial):
+                if training.seeded:
+                    seed_trial(training.seed, tid, keras_wanted=training.keras_wanted)
+                result = self.public.models.take(evaluate(), tid)
+                # Refused here, it counts as an error of the objective.
+                plain = getattr(result, "plain", None)
+                encode(result if plain is None else plain())
+        except Exception:
+            self._traceback = traceback.format_exc()
+            raise
+        return result
+
+    def _start(self, document: Document) -> RunningTrial:
+        tid, log, training = document["tid"], self.public.log, self._training
+        artifacts = training.artifacts(tid)
+        inherited = tid in log.inherited
+        progress = training.progress(artifacts) if artifacts is not None and inherited else 0
+        log.start(document, self.trials.open, progress=progress)
+        if self._keras is None and "keras" in sys.modules:
+            self._keras = keras_settings()
+        self._running, self._begun = document, time.monotonic()
+        return RunningTrial(
+            search=self.public.name,
+            tid=tid,
+            seed=training.seed,
+            attempt=1 + log.inherited.get(tid, 0),
+            deadline=training.deadline,
+            artifacts=artifacts,
+        )
+
+    def _settle(self) -> None:
+        """Write down the end of the trial that ran last, if it has ended."""
+        document, self._running = self._running, None
+        if document is None or document["state"] not in (JOB_STATE_DONE, JOB_STATE_ERROR):
+            return
+        how = DONE
+        if document["state"] == JOB_STATE_ERROR:
+            how = CAUGHT if self.catch_eval_exceptions else RAISED
+            document["misc"]["traceback"] = self._traceback
+        model = hasattr(document["result"], "plain")
+        seconds = time.monotonic() - self._begun
+        self.public.log.end(document, how, model=model, seconds=seconds)
+        if "keras" in sys.modules:
+            free_memory(self._keras)

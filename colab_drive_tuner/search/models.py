@@ -1,0 +1,137 @@
+"""Models that an objective returns: kept in `best/`, never in a record, and there when asked for.
+
+hyperas reads `trial['result']['model']` of the best trial, and people do too. So the result of a
+trial that had a model is a dict whose `model` is loaded when it is read, from here or from Drive,
+also by a session that did not train it.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner.store.protocol import Store
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.training import BestModels
+
+
+class ModelResult(dict[str, Any]):
+    """A trial's result whose `model` is loaded when it is read; pickles and copies without it."""
+
+    def __init__(self, result: dict[str, Any], load: Callable[[], Any]) -> None:
+        super().__init__(result)
+        super().__setitem__("model", None)  # so that `in`, `keys` and `len` show it
+        self._load = load
+
+    def __getitem__(self, key: str) -> Any:
+        return self._load() if key == "model" else super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As a dict's; the model is loaded."""
+        return self[key] if key in self else default
+
+    def values(self) -> Any:
+        """As a dict's; the model is loaded."""
+        return [self[key] for key in self]
+
+    def items(self) -> Any:
+        """As a dict's; the model is loaded."""
+        return [(key, self[key]) for key in self]
+
+    def plain(self) -> dict[str, Any]:
+        """The result without the model."""
+        return {key: dict.__getitem__(self, key) for key in self if key != "model"}
+
+    def __iter__(self) -> Iterator[str]:
+        return super().__iter__()
+
+    def __reduce__(self) -> Any:
+        return dict, (self.plain(),)
+
+    def __copy__(self) -> dict[str, Any]:
+        return self.plain()
+
+    copy = __copy__
+
+
+class Models:
+    """The models of one search."""
+
+    def __init__(self, store: Store, folder: Callable[[], str | None], keep: int) -> None:
+        self._store, self._folder, self._keep = store, folder, keep
+        self._best: BestModels | None = None
+        self._other: tuple[float, int, Any] | None = None
+        """The best model that is not Keras's: it lives as long as this process."""
+
+    def take(self, result: dict[str, Any], tid: int) -> dict[str, Any]:
+        """Offer the model in `result` to `best/`; return the result, which holds it no more."""
+        from colab_drive_tuner.training import split_result
+
+        plain, model = split_result(result)
+        loss = plain.get("loss") if plain.get("status") == "ok" else None
+        if model is not None:
+            best = self._models()
+            if best is not None:
+                best.offer(model, tid=tid, loss=loss)
+        elif plain.get("model") is not None and not _is_plain(plain["model"]):
+            plain = dict(plain)
+            self._hold(plain.pop("model"), tid, loss)
+        else:
+            return result
+        return self.wrap(plain, tid)
+
+    def wrap(self, result: dict[str, Any], tid: int) -> ModelResult:
+        """The result of a trial that had a model, whose model is loaded when it is read."""
+        return ModelResult(result, lambda: self.load(tid))
+
+    def load(self, tid: int | None = None, **options: Any) -> Any:
+        """The model of a trial, or the best one; None if it was not kept."""
+        if self._other is not None and tid in (None, self._other[1]):
+            return self._other[2]
+        best = self._models()
+        return None if best is None else best.load(tid, **options)
+
+    def close(self, timeout: float) -> None:
+        """Wait until what is on its way is stored; warn of what is not."""
+        if self._best is None:
+            return
+        left = self._best.close(timeout)
+        self._best = None
+        if left:
+            warnings.warn(
+                f"Drive did not take {', '.join(left)} in time: the model is lost with this "
+                f"runtime, the trial's result is not.",
+                stacklevel=2,
+            )
+
+    def _models(self) -> "BestModels | None":
+        folder = self._folder()
+        if self._best is None and folder is not None:
+            from colab_drive_tuner.training import BestModels
+
+            self._best = BestModels(self._store, folder, keep=self._keep)
+        return self._best
+
+    def _hold(self, model: Any, tid: int, loss: float | None) -> None:
+        if self._other is None:
+            warnings.warn(
+                f"result['model'] of trial {tid} is a {type(model).__name__}, no Keras model: the "
+                f"best one is kept in this process only.",
+                stacklevel=2,
+            )
+        if loss is None or loss != loss:  # noqa: PLR0124 - NaN
+            return
+        if self._other is None or loss < self._other[0]:
+            self._other = (loss, tid, model)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `value` may stay in the record: a name or a number that happens to be called model."""
+    from colab_drive_tuner.checkpoint.codec import encode
+    from colab_drive_tuner.errors import NotPlainDataError
+
+    try:
+        encode(value)
+    except NotPlainDataError:
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""The stream of seeds that makes a resumed search the uninterrupted one.
+
+Plain `hyperopt.fmin` hands the k-th call of the algorithm the k-th draw of
+`rstate.integers(2**31 - 1)`, and stores the rstate nowhere. Here the initial state is stored with
+the search, and a session that takes over after k calls passes over the first k draws.
+"""
+
+import hashlib
+import secrets
+from typing import Any
+
+import numpy as np
+
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.errors import SearchDamagedError, UsageError
+
+
+def draw_seed() -> int:
+    """A seed for a search that was given none."""
+    return secrets.randbits(32)
+
+
+def generator_of(rstate: Any) -> np.random.Generator:
+    """The Generator that stands for what a caller passed as `rstate` or `seed`.
+
+    A Generator is itself. A RandomState (hyperas passes one, though hyperopt cannot use it) becomes
+    a Generator over a copy of its bits, so equal ones give equal searches. An integer is a seed.
+    """
+    if isinstance(rstate, np.random.Generator):
+        return rstate
+    if isinstance(rstate, np.random.RandomState):
+        bits = np.random.MT19937()
+        state = rstate.get_state(legacy=False)
+        bits.state = {"bit_generator": "MT19937", "state": state["state"]}
+        return np.random.Generator(bits)
+    if isinstance(rstate, int | np.integer) and not isinstance(rstate, bool) and rstate >= 0:
+        return np.random.default_rng(int(rstate))
+    raise UsageError(
+        f"rstate={rstate!r:.80} is no numpy Generator: pass numpy.random.default_rng(seed)."
+    )
+
+
+def freeze_generator(generator: np.random.Generator) -> bytes:
+    """The generator's present state, as encoded plain data."""
+    return encode(dict(generator.bit_generator.state))
+
+
+def thaw_generator(frozen: bytes) -> np.random.Generator:
+    """The generator of a stored state; raises `SearchDamagedError` if it is none."""
+    state = decode(frozen)
+    kinds = {
+        kind.__name__: kind
+        for kind in (
+            np.random.PCG64,
+            np.random.PCG64DXSM,
+            np.random.MT19937,
+            np.random.Philox,
+            np.random.SFC64,
+        )
+    }
+    try:
+        bits = kinds[state["bit_generator"]]()
+        bits.state = state
+    except (KeyError, TypeError, ValueError) as error:
+        raise SearchDamagedError(
+            f"The stored random state cannot be used: {error!r:.200}"
+        ) from error
+    return np.random.Generator(bits)
+
+
+def training_seed_of(frozen: bytes) -> int:
+    """The search's training seed, 0 <= s < 2**32: a function of the initial state alone."""
+    return int.from_bytes(hashlib.blake2b(frozen, digest_size=4).digest(), "big")
+
+
+class SeedStream:
+    """Stands where FMinIter has its rstate: the k-th `integers` is the k-th draw of the stored one.
+
+    `generator` must be in the initial state; where the caller's own is passed, it moves on as
+    plain fmin would move it.
+    """
+
+    def __init__(self, generator: np.random.Generator, k: int = 0) -> None:
+        self._generator = generator
+        self.k = 0
+        """The index of the next draw."""
+        while self.k < k:
+            self.integers(2**31 - 1)
+
+    def integers(self, high: int) -> Any:
+        """The next draw."""
+        self.k += 1
+        return self._generator.integers(high)

@@ -1,0 +1,108 @@
+"""What a search was created with, and whether a caller who resumes it means the same search."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.errors import (
+    SearchChangedWarning,
+    SearchDamagedError,
+    SeedChangedError,
+    SpaceChangedError,
+)
+from colab_drive_tuner.search.fingerprints import space_difference
+from colab_drive_tuner.search.seeds import draw_seed, freeze_generator, generator_of
+
+_WARNED = {
+    "model": "The source of the model or objective function",
+    "data": "The shape or type of the data",
+    "algo": "The search algorithm",
+}
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What a caller says of the search; None: nothing."""
+
+    seed: int | None = None
+    rstate: Any = None
+    """What `hyperopt.fmin` was given; counts only when a search is created without a seed."""
+    max_evals: int | None = None
+    algo: str | None = None
+    space: str | None = None
+    """As `describe_space` has it."""
+    model: str | None = None
+    data: str | None = None
+    seeded: bool = True
+    """Whether a stream of seeds is needed now: a search may begin with documents alone."""
+
+    def claim(self, name: str, history: History) -> dict[str, Any]:
+        """The settings as a claim says them, given what the chain says.
+
+        Raises `SeedChangedError` and `SpaceChangedError`.
+        """
+        self.check(name, history.settings)
+        told = {
+            "max_evals": self.max_evals,
+            "algo": self.algo,
+            "space": self.space,
+            "model": self.model,
+            "data": self.data,
+        }
+        said = {key: value for key, value in told.items() if value is not None}
+        if self.seeded and "rstate" not in history.settings:
+            said |= self._beginning()
+        return said
+
+    def check(self, name: str, stored: Mapping[str, Any]) -> None:
+        """Raise where the stored search is another one than the caller means."""
+        if self.seed is not None and "rstate" in stored:
+            same = stored.get("seed") == self.seed or (
+                stored["rstate"] == freeze_generator(generator_of(self.seed))
+            )
+            if not same:
+                created = stored.get("seed")
+                raise SeedChangedError(
+                    f"Search {name!r} was created with "
+                    f"{'another random state' if created is None else f'seed={created}'}, not "
+                    f"seed={self.seed}: leave seed= out, or pass restart=True to begin again."
+                )
+        space = stored.get("space")
+        if self.space is not None and space is not None and self.space != space:
+            raise SpaceChangedError(
+                f"The space of search {name!r} has changed (- stored, + given):\n"
+                f"{space_difference(space, self.space)}\n"
+                f"Restore it, choose another name, or pass restart=True to begin again."
+            )
+
+    def warn_of_changes(self, name: str, stored: Mapping[str, Any]) -> None:
+        """Warn where model, data or algorithm differ from when the search last ran."""
+        for key, what in _WARNED.items():
+            was, now = stored.get(key), getattr(self, key)
+            if was is None or now is None or was == now:
+                continue
+            how = f" ({was} before, {now} now)" if key != "model" else ""
+            warnings.warn(
+                f"{what} of search {name!r} has changed{how}: earlier trials may not compare with "
+                f"those to come. Pass restart=True to begin again.",
+                SearchChangedWarning,
+                stacklevel=2,
+            )
+
+    def _beginning(self) -> dict[str, Any]:
+        seed = self.seed
+        if seed is None and self.rstate is not None:
+            return {"rstate": freeze_generator(generator_of(self.rstate))}
+        if seed is None:
+            seed = draw_seed()
+        return {"seed": seed, "rstate": freeze_generator(generator_of(seed))}
+
+
+def stored_state(name: str, history: History) -> bytes:
+    """The stored initial state of the seeds."""
+    frozen = history.settings.get("rstate")
+    if not isinstance(frozen, bytes):
+        raise SearchDamagedError(f"Search {name!r} has no stored random state.")
+    return frozen

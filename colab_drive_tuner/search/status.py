@@ -1,0 +1,126 @@
+"""How far searches are, read from the store: nothing is claimed, no hyperopt is needed."""
+
+import os
+from dataclasses import dataclass
+
+from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchNotFoundError
+from colab_drive_tuner.journal import Journal, Rules
+from colab_drive_tuner.journal.folder import KIND, SEARCH
+from colab_drive_tuner.journal.lease import Holder
+from colab_drive_tuner.journal.spool import Spool, machine_id
+from colab_drive_tuner.store.protocol import Store
+
+
+@dataclass(frozen=True)
+class SearchStatus:
+    """How one search stands, by its acknowledged records."""
+
+    name: str
+    done: int = 0
+    """Trials that count towards `max_evals`: ended, caught errors and given-up ones included."""
+    max_evals: int | None = None
+    """The target of the last run; None where none was set."""
+    best_loss: float | None = None
+    best_tid: int | None = None
+    trials: int = 0
+    """All trials, unfinished ones included."""
+    failed: int = 0
+    """Trials that ended in an error or were given up."""
+    holder: Holder | None = None
+    """Who holds it; None: nobody, it was released."""
+    dead_here: bool = False
+    """Whether the holder was a process of this machine that is certainly gone."""
+    recovered: int = 0
+    """How many deaths of a runtime the search has survived."""
+    sessions: int = 0
+    url: str = ""
+    problem: str = ""
+    """Why it cannot be read, where it cannot."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all `max_evals` trials have ended."""
+        return self.max_evals is not None and self.done >= self.max_evals
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"{self.name}: {self.problem}"
+        of = "" if self.max_evals is None or self.max_evals >= 2**62 else f" of {self.max_evals}"
+        best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
+        held = self.holder is not None and not (self.holder.stale or self.dead_here)
+        return f"{self.name}: {self.done}{of} trials{best}{', running' if held else ''}"
+
+
+def open_journal(store: Store, name: str) -> Journal:
+    """The search's journal, only for reading; raises `SearchNotFoundError` where there is none."""
+    journal = Journal.open(store, name, Rules(History, History.load, wanted))
+    if not journal.exists:
+        raise SearchNotFoundError(
+            f"There is no search {name!r} in {store.url(store.root)}: `colab-drive-tuner status` "
+            f"lists those there are."
+        )
+    return journal
+
+
+def read_history(store: Store, name: str) -> History:
+    """What the acknowledged records of a search say."""
+    history: History = open_journal(store, name).state
+    return history
+
+
+def read_status(store: Store, name: str) -> SearchStatus:
+    """How the search stands; raises `SearchNotFoundError` where there is none."""
+    journal = open_journal(store, name)
+    history: History = journal.state
+    holder = journal.holder()
+    entries = history.trials.values()
+    best = min(
+        (entry for entry in entries if entry.loss is not None),
+        key=lambda entry: (entry.loss, entry.tid),
+        default=None,
+    )
+    max_evals = history.settings.get("max_evals")
+    return SearchStatus(
+        name=name,
+        done=history.done,
+        max_evals=max_evals if isinstance(max_evals, int) else None,
+        best_loss=best.loss if best else None,
+        best_tid=best.tid if best else None,
+        trials=len(history.trials),
+        failed=sum(entry.end not in (None, "done") for entry in entries),
+        holder=holder,
+        dead_here=holder is not None and _dead_here(store, name, holder),
+        recovered=history.deaths,
+        sessions=history.sessions,
+        url=store.url(journal.folder) if journal.folder else "",
+    )
+
+
+def list_searches(store: Store) -> list[SearchStatus]:
+    """All searches in the store, by name; one that cannot be read is listed with its problem."""
+    names = {
+        entry.name
+        for entry in store.list(store.root)
+        if entry.is_folder and entry.properties.get(KIND) == SEARCH
+    }
+    found = []
+    for name in sorted(names):
+        try:
+            found.append(read_status(store, name))
+        except SearchNotFoundError:
+            continue  # made this moment, its first record is still to come
+        except ColabDriveTunerError as error:
+            found.append(SearchStatus(name, problem=str(error)))
+    return found
+
+
+def _dead_here(store: Store, name: str, holder: Holder) -> bool:
+    """Whether a process of this machine held it, and its lock is free."""
+    if holder.claimant.machine != machine_id() or holder.claimant.pid == os.getpid():
+        return False
+    spool = Spool(store.location, name)
+    if not spool.acquire():
+        return False
+    spool.release()
+    return True

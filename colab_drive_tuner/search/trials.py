@@ -1,0 +1,238 @@
+"""`DriveTrials`: hyperopt's Trials, kept in a store while they grow.
+
+Making one only reads. `fmin`, or the first document inserted, claims the search; the end of `fmin`
+releases it. What it holds in memory is an ordinary Trials at all times, and that is what pickling
+or copying one gives.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+from hyperopt.base import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, JOB_VALID_STATES
+
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.items import CAUGHT, DONE
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.logbook import Logbook
+from colab_drive_tuner.search.models import Models
+from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.store import open_store
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.trial import Artifacts
+
+CLOSING_PATIENCE = 60.0
+"""How long a clean end waits for the store, in seconds."""
+
+
+class Attachments(dict[str, Any]):
+    """hyperopt's attachments, each recorded as it is set."""
+
+    def __init__(self, stored: dict[str, Any], record: Callable[[str, bytes | None], None]) -> None:
+        super().__init__(stored)
+        self._record = record
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._record(name, encode(value, where=f"attachments[{name!r}]"))
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self._record(name, None)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
+    """The trials of search `name`, as `hyperopt.fmin(..., trials=...)` wants them.
+
+    `seed` means `rstate=numpy.random.default_rng(seed)`; the one the search was created with holds
+    ever after, and another one is a `SeedChangedError`. `on_busy` says what to do where another
+    runtime holds the search: "wait" until it is certainly dead, "takeover" or "error". A trial in
+    which `max_attempts` runtimes died is given up. `keep_models` of the best Keras models that the
+    objective returns are kept in `best/`. With `seed_training` the global random generators are
+    seeded before each trial, by search and trial.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        store: Store | Path | str | None = None,
+        seed: int | None = None,
+        on_busy: str = "wait",
+        max_attempts: int = 3,
+        keep_models: int = 1,
+        seed_training: bool = True,
+        exp_key: str | None = None,
+        notify: Callable[[str], None] = print,
+    ) -> None:
+        _check_options(seed, on_busy, max_attempts, keep_models)
+        self.name, self.seed_training = name, seed_training
+        self._seed, self._on_busy, self._notify = seed, on_busy, notify
+        self._store = open_store(store)
+        self.log = Logbook(self._store, name, max_attempts=max_attempts)
+        SearchSettings(seed=seed).check(name, self.log.history.settings)
+        self.models = Models(self._store, lambda: self.log.journal.folder, keep_models)
+        self.looping = False
+        """Whether the loop is running: then what the algorithm suggests is named at its start."""
+        self._listed = 0
+        self._dynamic_trials: list[dict[str, Any]] = []
+        self._trials: list[dict[str, Any]] = []
+        super().__init__(exp_key, refresh=False)
+        self.restore()
+
+    # -- reading
+
+    def restore(self) -> None:
+        """Hold what the chain says; documents that are as they were stay the same objects."""
+        history = self.log.history
+        present = {doc["tid"]: doc for doc in self._dynamic_trials}
+        documents = []
+        for tid, entry in history.trials.items():
+            document = present.get(tid)
+            if document is None or not self.log.knows(entry):
+                document = decode(entry.document)
+                if entry.model:
+                    document["result"] = self.models.wrap(document["result"], tid)
+            documents.append(document)
+        self._dynamic_trials[:] = documents
+        stored = {name: decode(value) for name, value in history.attachments.items()}
+        self.attachments = Attachments(stored, self._attach)
+        self._ids = set(range(self.log.next_tid))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """As hyperopt's: list the documents in a valid state."""
+        super().refresh()
+        self._listed = len(self._dynamic_trials)
+
+    def list_inserted(self) -> None:
+        """What `refresh` does, where nothing but insertions and the loop changed anything."""
+        fresh = self._dynamic_trials[self._listed :]
+        if not fresh:
+            return
+        self._listed += len(fresh)
+        # A new list, as refresh makes one: who holds the old one keeps what it was.
+        self._trials = self._trials + [
+            doc
+            for doc in fresh
+            if doc["state"] in JOB_VALID_STATES and self._exp_key in (None, doc["exp_key"])
+        ]
+        self._ids.update(doc["tid"] for doc in fresh)
+
+    def view(self, exp_key: str | None = None, refresh: bool = True) -> hyperopt.Trials:
+        """A plain Trials over the same documents."""
+        plain = hyperopt.Trials(exp_key, refresh=False)
+        plain._ids, plain._dynamic_trials = self._ids, self._dynamic_trials
+        plain.attachments = self.attachments
+        if refresh:
+            plain.refresh()
+        return plain
+
+    def __reduce__(self) -> Any:
+        """Pickled or copied, it is a plain Trials with these documents."""
+        state = {
+            "_ids": set(self._ids),
+            "_dynamic_trials": self._dynamic_trials,
+            "_exp_key": self._exp_key,
+            "attachments": dict(self.attachments),
+            "_trials": self._trials,
+        }
+        return hyperopt.Trials, (), state
+
+    # -- writing
+
+    def new_trial_ids(self, n: int) -> list[int]:
+        """Ids above all that were ever given."""
+        first = self.log.next_tid
+        self.log.next_tid = first + n
+        tids = list(range(first, first + n))
+        self._ids.update(tids)
+        return tids
+
+    def _insert_trial_docs(self, docs: list[dict[str, Any]]) -> list[int]:
+        """Insert documents and record them; outside of `fmin` the first one claims the search."""
+        self._own_for_documents()
+        tids: list[int] = super()._insert_trial_docs(docs)
+        self.log.next_tid = max([self.log.next_tid, *(tid + 1 for tid in tids)])
+        suggested = [doc for doc in docs if doc["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING)]
+        if suggested and not self.looping:
+            self.log.queue(suggested)
+        for doc in docs:
+            if doc["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):
+                self.log.end(doc, DONE if doc["state"] == JOB_STATE_DONE else CAUGHT)
+        return tids
+
+    def delete_all(self) -> None:
+        """Begin a new history; the old one stays in the store's chain."""
+        self.own(SearchSettings(seeded=False))
+        self.log.reset({})
+        self._dynamic_trials, self._trials = [], []
+        self.restore()
+
+    def own(
+        self, settings: SearchSettings, *, restart: bool = False, retry_failed: bool = False
+    ) -> None:
+        """Claim the search, unless this object holds it; then hold what the chain says."""
+        if self.log.owned:
+            self.log.require_owner()
+            self.log.set(settings.claim(self.name, self.log.history))
+            return
+        settings.check(self.name, {} if restart else self.log.history.settings)
+        self.log.claim(
+            settings,
+            on_busy=self._on_busy,
+            notify=self._notify,
+            restart=restart,
+            retry_failed=retry_failed,
+        )
+        self.restore()
+
+    def close(self, timeout: float = CLOSING_PATIENCE) -> None:
+        """Flush and release; reading goes on to work, and `fmin` claims again."""
+        self.models.close(timeout)
+        self.log.close(timeout)
+
+    def fmin(self, fn: Callable[..., Any], space: Any, **options: Any) -> Any:
+        """As `hyperopt.fmin`, going on from what the search has; `max_evals` is the total."""
+        from colab_drive_tuner.search.minimize import minimize
+
+        return minimize(self, fn, space, **options)
+
+    @property
+    def asked_seed(self) -> int | None:
+        """The seed that was passed here."""
+        return self._seed
+
+    def artifacts(self, tid: int) -> Artifacts | None:  # noqa: ARG002
+        """Where the backups of a trial go."""
+        return None
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that was passed here, or that the search was created with."""
+        stored = self.log.history.settings.get("seed")
+        return self._seed if stored is None else stored
+
+    def _attach(self, name: str, value: bytes | None) -> None:
+        self._own_for_documents()
+        self.log.attach(name, value)
+
+    def _own_for_documents(self) -> None:
+        if not self.log.owned:
+            self.own(SearchSettings(seed=self._seed, seeded=self._seed is not None))
+        self.log.require_owner()
+
+
+def _check_options(seed: Any, on_busy: Any, max_attempts: Any, keep_models: Any) -> None:
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise UsageError(f"seed={seed!r} is no integer of 0 or more.")
+    if on_busy not in ("wait", "takeover", "error"):
+        raise UsageError(f"on_busy={on_busy!r} is none of 'wait', 'takeover', 'error'.")
+    if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
+        raise UsageError(f"max_attempts={max_attempts!r} is no integer of 1 or more.")
+    if isinstance(keep_models, bool) or not isinstance(keep_models, int) or keep_models < 0:
+        raise UsageError(f"keep_models={keep_models!r} is no integer of 0 or more.")
