@@ -1,0 +1,72 @@
+"""What users may rely on: the public names, and how little an import costs."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import colab_drive_tuner
+
+PUBLIC = [
+    "DriveClient",
+    "DriveTrials",
+    "Notebook",
+    "RunningTrial",
+    "SearchResult",
+    "SearchStatus",
+    "Session",
+    "TrialBackup",
+    "download_notebook",
+    "errors",
+    "export_trials",
+    "find_notebook",
+    "import_trials",
+    "list_searches",
+    "open_store",
+    "read_status",
+    "resume_search",
+    "running_trial",
+    "setup",
+]
+
+HEAVY = (
+    "google.auth",
+    "googleapiclient",
+    "hyperopt",
+    "keras",
+    "msgpack",
+    "numpy",
+    "requests",
+    "rich",
+    "scipy",
+    "tensorflow",
+    "typer",
+)
+
+
+def test_the_public_names() -> None:
+    """A name is added or removed here and in the changelog, or not at all."""
+    assert sorted(getattr(colab_drive_tuner, "__all__", [])) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there_and_explained(name: str) -> None:
+    """Each has a docstring of its own, as have its public methods."""
+    found = getattr(colab_drive_tuner, name)
+    assert name in dir(colab_drive_tuner)
+    assert inspect.getdoc(found), f"{name} has no docstring"
+    if inspect.isclass(found):
+        for attribute, value in vars(found).items():
+            if not attribute.startswith("_") and (callable(value) or isinstance(value, property)):
+                assert inspect.getdoc(value), f"{name}.{attribute} has no docstring"
+
+
+def test_an_import_loads_nothing_heavy() -> None:
+    """A cell that only imports the package waits for no other package."""
+    program = "import sys, colab_drive_tuner; print('\\n'.join(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "colab_drive_tuner" in loaded
+    assert set(loaded).isdisjoint(HEAVY)
