@@ -32,9 +32,10 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
     if spec is None:
         spec = os.environ.get(VARIABLE) or _default
     if spec is None:
+        from colab_drive_tuner.drive import DriveClient
         from colab_drive_tuner.store.drive import DriveStore
 
-        return DriveStore.connect()
+        return DriveStore(DriveClient.connect())
     if isinstance(spec, str | Path):
         if not str(spec).strip():
             raise UsageError(f"The store is an empty text; name a folder, or unset {VARIABLE}.")

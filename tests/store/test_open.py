@@ -1,0 +1,52 @@
+"""Which store is meant: the argument, else the environment, else setup's, else Drive."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.errors import CredentialsError, UsageError
+from colab_drive_tuner.store import open_store, set_default_store
+from colab_drive_tuner.store.folder import FolderStore
+
+
+@pytest.fixture(autouse=True)
+def no_default() -> Iterator[None]:
+    """Each test begins and ends without a default."""
+    set_default_store(None)
+    yield
+    set_default_store(None)
+
+
+def test_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drive_emulator: object) -> None:
+    """Each of the four counts only where those before it say nothing."""
+    assert open_store().location.startswith("drive:")
+    set_default_store(FolderStore(tmp_path / "default"))
+    assert open_store().location.endswith("/default")
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "environment"))
+    assert open_store().location.endswith("/environment")
+    assert open_store(tmp_path / "argument").location.endswith("/argument")
+    assert open_store(str(tmp_path / "argument")).location.endswith("/argument")
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "")
+    assert open_store().location.endswith("/default")
+
+
+def test_a_store_is_used_as_it_is(tmp_path: Path) -> None:
+    """Neither opened again nor copied."""
+    store = FolderStore(tmp_path)
+    assert open_store(store) is store
+    set_default_store(store)
+    assert open_store() is store
+
+
+def test_no_store_at_all_is_said() -> None:
+    """With nothing named and nobody signed in, the error says how to sign in."""
+    with pytest.raises(CredentialsError):
+        open_store()
+
+
+@pytest.mark.parametrize("spec", ["", "  ", 3, object()])
+def test_what_cannot_be_a_store_is_refused(spec: object) -> None:
+    """By name, before anything is written."""
+    with pytest.raises(UsageError, match="store"):
+        open_store(spec)
