@@ -317,7 +317,9 @@ class TestAuthorizer:
     def test_a_revoked_sign_in_says_so(self, tmp_path, robot, token_server):
         """The error names how the credentials were found and what to do, and no secret."""
         token_server.answers = [(400, {"error": "invalid_grant", "error_description": SECRET})]
-        with pytest.raises(CredentialsError, match=r"credentials=; invalid_grant.*Sign in") as caught:
+        with pytest.raises(
+            CredentialsError, match=r"credentials=; invalid_grant.*Sign in"
+        ) as caught:
             self.authorizer(tmp_path, robot).headers()
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 

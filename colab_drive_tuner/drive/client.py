@@ -251,10 +251,12 @@ class DriveClient:
         """Write a file's content to `path`, verified, in one step; memory does not depend on it."""
         replace_file(Path(path), lambda sink: self._download(file_id, sink, progress))
 
-    def update_content(self, file_id: str, content: bytes | Path | BinaryIO) -> DriveFile:
+    def update_content(
+        self, file_id: str, content: bytes | Path | BinaryIO, *, mime_type: str = BINARY
+    ) -> DriveFile:
         """Replace a file's content; of two who do so at once, the last one wins."""
         with self._explaining_quota(), Source.opened(content) as source:
-            return self._verified(self._update(file_id, source), source)
+            return self._verified(self._update(file_id, source, mime_type), source)
 
     # Changing
 
@@ -277,10 +279,10 @@ class DriveClient:
 
     # The calls themselves
 
-    def _update(self, file_id: str, source: Source, progress: Progress | None = None) -> DriveFile:
+    def _update(self, file_id: str, source: Source, mime_type: str) -> DriveFile:
         url = f"{self._endpoint.uploads}/files/{checked(file_id)}"
-        target = Target("PATCH", url, {}, BINARY, f"new content for the file {file_id}")
-        return upload(self._calls.transport, self._calls.policy, target, source, progress)
+        target = Target("PATCH", url, {}, mime_type, f"new content for the file {file_id}")
+        return upload(self._calls.transport, self._calls.policy, target, source)
 
     def _verified(self, file: DriveFile, source: Source) -> DriveFile:
         """The file, once Drive names the sum of what was to be sent; sends it again if need be."""
@@ -288,7 +290,7 @@ class DriveClient:
             if file.size == source.finish() and file.sha256 in {None, source.sha256}:
                 return file
             if again and source.can_restart:
-                file = self._update(file.id, source)
+                file = self._update(file.id, source, file.mime_type)
         raise ChecksumError(
             f"What Drive stored as {file.name!r} ({file.id}) is not what was sent: its sum is "
             f"{file.sha256} instead of {source.sha256}. Upload it again."

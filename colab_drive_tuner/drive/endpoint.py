@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ class Endpoint:
     """The origin of every address that we call, and, for an emulator, the token that it knows."""
 
     origin: str = "https://www.googleapis.com"
-    emulator_token: str | None = None
+    emulator_token: str | None = field(default=None, repr=False)
 
     @property
     def files(self) -> str:

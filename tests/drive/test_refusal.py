@@ -95,7 +95,8 @@ def test_newer_bodies_tell_the_reason_in_details():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"3", b'{"error": "invalid_grant"}', b'{"error": null}', b"\xff"]
+    "body",
+    [b"", b"<html>", b"[]", b"3", b'{"error": "invalid_grant"}', b'{"error": null}', b"\xff"],
 )
 def test_foreign_bodies_do_no_harm(body):
     """A proxy's error page is judged by its status alone."""

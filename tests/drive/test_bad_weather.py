@@ -1,0 +1,210 @@
+"""Every fault that the emulator knows: nothing lost, nothing twice, nothing hangs."""
+
+import hashlib
+import io
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from colab_drive_tuner.drive import download as downloading
+from colab_drive_tuner.drive import transport, upload
+from colab_drive_tuner.errors import ChecksumError, IdTakenError, UnavailableError
+
+SMALL = os.urandom(1000)
+LARGE = os.urandom(7_000_000)
+
+FAULTS = [
+    {"do": "error", "status": 503},
+    {"do": "error", "status": 500, "reason": "internalError"},
+    {"do": "error", "status": 429},
+    {"do": "error", "status": 403, "reason": "rateLimitExceeded"},
+    {"do": "reset", "when": "before"},
+    {"do": "reset", "when": "during"},
+    {"do": "reset", "when": "after"},
+    {"do": "reset", "when": "answer"},
+    {"do": "truncate"},
+]
+
+
+@pytest.fixture
+def weather(drive_emulator, monkeypatch):
+    """Faults of the emulator, with windows small enough for large files to have several."""
+    monkeypatch.setattr(upload, "WINDOW", 2 * 2**20)
+    monkeypatch.setattr(upload, "BUFFER", 2 * 2**20)
+    return drive_emulator.faults
+
+
+def describe(fault):
+    return "-".join(str(value) for value in fault.values())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=describe)
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_an_upload_survives_and_is_there_once(client, root, weather, fault, content):
+    """Every third request fails, in every way: one file, the right bytes."""
+    weather.add(path="/upload/", every=3, after=-2, **fault)
+    made = client.create_file("x", content, parent=root)
+    weather.clear()
+    assert made.sha256 == hashlib.sha256(content).hexdigest()
+    assert [file.id for file in client.list_folder(root)] == [made.id]
+    assert client.download(made.id) == content
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=describe)
+def test_metadata_calls_survive(client, root, weather, fault):
+    """The first attempt of every call fails: folders are made once, marks are set, lists whole."""
+    weather.add(every=2, after=-1, **fault)
+    folder = client.create_folder("f", parent=root)
+    client.update_properties(folder.id, {"cdt_a": "1"})
+    found = client.find("f", parent=root)
+    assert [(file.id, file.properties) for file in found] == [(folder.id, {"cdt_a": "1"})]
+    client.trash(folder.id)
+    assert client.list_folder(root) == []
+    assert any(rule["struck"] >= 4 for rule in weather.rules)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=describe)
+def test_downloads_survive(client, root, weather, fault, tmp_path):
+    """Bytes, and files that replace an older one in a single step."""
+    made = client.create_file("x", LARGE, parent=root)
+    weather.add(every=2, after=-1, **fault)
+    assert client.download(made.id) == LARGE
+    target = tmp_path / "x"
+    target.write_bytes(b"older")
+    client.download_file(made.id, target)
+    assert target.read_bytes() == LARGE
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_broken_download_goes_on_where_it_was(client, root, weather, drive_emulator):
+    """Only what is missing is asked for again."""
+    made = client.create_file("x", LARGE, parent=root)
+    drive_emulator.clear_log()
+    weather.add("truncate", query="alt=media", times=1, fraction=0.5)
+    seen = []
+    client._download(made.id, io.BytesIO(), lambda done, _: seen.append(done))
+    answers = [entry["status"] for entry in drive_emulator.log if "media" in entry["query"]]
+    assert answers == [200, 206]
+    assert seen == sorted(seen)
+
+
+def test_a_broken_upload_goes_on_where_it_was(client, root, weather, drive_emulator):
+    """After a break the server says how much it has, and only the rest is sent."""
+    drive_emulator.clear_log()
+    weather.add("error", status=503, verb="PUT", nth=[2])
+    client.create_file("x", LARGE, parent=root)
+    sent = sum(entry["bytes_in"] for entry in drive_emulator.log if entry["method"] == "PUT")
+    assert sent < len(LARGE) + upload.WINDOW + 10_000
+
+
+def test_altered_bytes_are_noticed_and_fetched_again(client, root, weather, tmp_path):
+    """Once altered on the way: fetched again. Always altered: an error, and no file."""
+    made = client.create_file("x", LARGE, parent=root)
+    weather.add("corrupt", query="alt=media", times=1)
+    assert client.download(made.id) == LARGE
+    weather.clear()
+    weather.add("corrupt", query="alt=media")
+    with pytest.raises(ChecksumError, match="twice"):
+        client.download_file(made.id, tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lost_answer_to_a_creation_with_a_given_id(client, root, weather):
+    """Whether it was ours is for the one who gave the id to find out."""
+    file_id = client.generate_ids(1)[0]
+    weather.add("reset", when="after", verb="POST", times=1)
+    with pytest.raises(IdTakenError):
+        client.create_file("x", SMALL, parent=root, file_id=file_id)
+    assert client.download(file_id) == SMALL
+
+
+def test_a_request_that_arrives_late(client, root, weather, drive_emulator):
+    """It was given up and repeated; when it takes effect after all, nothing is there twice."""
+    drive_emulator.clear_log()
+    weather.add("late", seconds=0.3, verb="POST", times=1)
+    made = client.create_file("x", SMALL, parent=root)
+    deadline = time.monotonic() + 10
+    while drive_emulator.log[-1]["status"] != 409 and time.monotonic() < deadline:
+        pass  # asking for the log takes a while itself
+    assert [file.id for file in client.list_folder(root)] == [made.id]
+
+
+def test_a_silent_server_is_given_up(client, root, weather, monkeypatch):
+    """Nothing waits for ever: an answer that does not come is a failed attempt."""
+    monkeypatch.setattr(transport, "READ_TIMEOUT", 0.2)
+    weather.add("hang", seconds=60, nth=[1, 3])
+    assert client.get(root).id == root
+    assert client.list_folder(root) == []
+
+
+def test_an_outage_ends_in_one_error(client, root, weather, clock):
+    """When patience is over: what was asked, why, for how long; later the same client works."""
+    weather.add("outage")
+    with pytest.raises(UnavailableError, match="did not answer the upload of 'x'"):
+        client.create_file("x", SMALL, parent=root)
+    assert 30 < clock.time <= 60
+    weather.clear()
+    client.create_file("x", SMALL, parent=root)
+    assert len(client.list_folder(root)) == 1
+
+
+def test_patience_is_counted_from_the_last_progress(client, root, weather, clock):
+    """A transfer that gets on, however often it breaks, may take longer than the patience."""
+    weather.add("error", status=503, verb="PUT", every=3, retry_after=40)
+    content = os.urandom(12_000_000)
+    made = client.create_file("x", content, parent=root)
+    weather.clear()
+    assert clock.time > 60
+    waited = clock.time
+    weather.add("truncate", query="alt=media", nth=[1, 3, 5], fraction=0.3)
+    weather.add("error", status=503, query="alt=media", nth=[2, 4, 6], retry_after=40)
+    assert client.download(made.id) == content
+    assert clock.time - waited > 60
+
+
+def test_a_download_that_only_trickles_is_given_up(client, root, clock, monkeypatch):
+    """Bytes that come too slowly to matter are no progress."""
+    made = client.create_file("x", LARGE, parent=root)
+    real = downloading._Fetch._take
+
+    def slow(fetch, answer):
+        def blocks(inner):
+            for number, block in enumerate(inner):
+                clock.time += 100 if number == 1 else 0
+                yield block[:10]
+
+        answer.blocks = blocks(answer.blocks)
+        real(fetch, answer)
+
+    monkeypatch.setattr(downloading._Fetch, "_take", slow)
+    with pytest.raises(UnavailableError, match="too slowly"):
+        client.download(made.id)
+
+
+def test_an_expired_token_is_told(client, root, drive_emulator):
+    """The emulator's token cannot be renewed: one definite error."""
+    from colab_drive_tuner.errors import CredentialsError
+
+    drive_emulator.expire()
+    with pytest.raises(CredentialsError):
+        client.get(root)
+
+
+def test_many_threads_in_a_storm(client, root, weather):
+    """Sixteen threads, a tenth of all requests failing in each of several ways: all there, once."""
+    weather.seed(7)
+    for fault in FAULTS:
+        weather.add(probability=0.04, **fault)
+
+    def work(number):
+        content = f"{number}".encode() * 1000
+        made = client.create_file(f"{number}", content, parent=root)
+        assert client.download(made.id) == content
+        return made.id
+
+    with ThreadPoolExecutor(16) as pool:
+        made = sorted(pool.map(work, range(80)))
+    weather.clear()
+    assert sorted(file.id for file in client.list_folder(root)) == made

@@ -1,0 +1,376 @@
+"""What the Drive client promises on a good day, against the emulator."""
+
+import hashlib
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from colab_drive_tuner.credentials import FixedToken
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.drive.endpoint import Endpoint
+from colab_drive_tuner.errors import (
+    CredentialsError,
+    IdTakenError,
+    NotFoundError,
+    QuotaError,
+    UnavailableError,
+    UsageError,
+)
+
+AWKWARD = [
+    "it's",
+    "a\\'b",
+    "back\\slash",
+    "🙂",
+    'say "hi"',
+    "name = 'x' or trashed = true",
+    " pad ",
+]
+
+
+class OneWay(io.RawIOBase):
+    """A stream that can neither be measured nor read twice, and comes in odd pieces."""
+
+    def __init__(self, content):
+        self._rest = io.BytesIO(content)
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        return self._rest.read(min(size, 777_777) if size >= 0 else size)
+
+
+def test_who_and_when(client, drive_emulator):
+    """The account, its storage, and the server's own clock, which need not be this machine's."""
+    assert client.account() == "owner@example.com"
+    assert client.quota().limit == 15 * 2**30
+    server = drive_emulator.advance_clock(7200)
+    client.get("root")
+    assert abs(client.now() - server) < 2.5
+
+
+def test_now_asks_if_it_never_has(client):
+    """A fresh client knows the time, too."""
+    assert client.now() > 1.7e9
+
+
+def test_ids_are_reserved_in_any_number(client):
+    """More than Drive gives in one call, all different."""
+    ids = client.generate_ids(1003)
+    assert len(set(ids)) == 1003
+
+
+def test_a_file_comes_back_as_it_was(client, root):
+    """Bytes, description and properties."""
+    before = client.now()
+    made = client.create_file(
+        "a.bin", b"content", parent=root, mime_type="text/x-thing", properties={"cdt_k": "v"}
+    )
+    file = client.get(made.id)
+    assert file == made
+    assert (file.name, file.mime_type, file.parents) == ("a.bin", "text/x-thing", (root,))
+    assert (file.size, file.sha256) == (7, hashlib.sha256(b"content").hexdigest())
+    assert file.properties == {"cdt_k": "v"}
+    assert file.owners == ("owner@example.com",)
+    assert abs(file.created - before) < 3
+    assert client.download(made.id) == b"content"
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000_000, 5_000_001, 9_000_000, 8 * 2**20, 16 * 2**20])
+@pytest.mark.parametrize("kind", ["bytes", "path", "stream", "one-way"])
+def test_content_of_any_size_and_kind(client, root, tmp_path, size, kind):
+    """Small or large, from memory, a file, or a stream that is read once: the same bytes."""
+    content = os.urandom(size)
+    source = content
+    if kind == "path":
+        source = tmp_path / "source"
+        source.write_bytes(content)
+    elif kind == "stream":
+        source = io.BytesIO(b"skipped" + content)
+        source.seek(7)
+    elif kind == "one-way":
+        source = OneWay(content)
+    seen = []
+    made = client.create_file(
+        "x", source, parent=root, progress=lambda done, total: seen.append((done, total))
+    )
+    assert made.size == size
+    assert made.sha256 == hashlib.sha256(content).hexdigest()
+    assert seen[-1] == (size, size)
+    client.download_file(made.id, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == content
+
+
+def test_small_files_take_one_request(client, root, drive_emulator):
+    """A record is one call, with the id that its writer reserved."""
+    file_id = client.generate_ids(1)[0]
+    drive_emulator.clear_log()
+    client.create_file("r", b"record", parent=root, file_id=file_id)
+    assert [entry["method"] for entry in drive_emulator.log] == ["POST"]
+
+
+def test_an_id_works_once(client, root):
+    """The second creation under an id is refused, whatever it holds, and changes nothing."""
+    file_id = client.generate_ids(1)[0]
+    client.create_file("r", b"first", parent=root, file_id=file_id)
+    with pytest.raises(IdTakenError, match="created under this id"):
+        client.create_file("r", b"first", parent=root, file_id=file_id)
+    with pytest.raises(IdTakenError):
+        client.create_file("r", os.urandom(6_000_000), parent=root, file_id=file_id)
+    with pytest.raises(IdTakenError):
+        client.create_folder("r", parent=root, file_id=file_id)
+    assert client.download(file_id) == b"first"
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_finds_by_exact_name(client, root, name):
+    """No name breaks the query, and none but the very same is found."""
+    wanted = client.create_file(name, b"1", parent=root)
+    client.create_file(name.upper() + "x", b"2", parent=root)
+    client.create_file(name + "x", b"3", parent=root)
+    elsewhere = client.create_file(name, b"4", parent="root")
+    trashed = client.create_file(name, b"5", parent=root)
+    client.trash(trashed.id)
+    assert [file.id for file in client.find(name, parent=root)] == [wanted.id]
+    assert {file.id for file in client.find(name)} == {wanted.id, elsewhere.id}
+    assert [file.id for file in client.list_folder(root, name)] == [wanted.id]
+    assert client.find(name, parent=root, mime_types=["text/plain", "a/b"]) == []
+
+
+def test_lists_all_pages(client, root):
+    """A folder of more files than one page holds is listed to its end."""
+    ids = client.generate_ids(1005)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: client.create_folder(i, parent=root, file_id=i), ids))
+    assert sorted(file.id for file in client.list_folder(root)) == sorted(ids)
+
+
+def test_properties_are_merged(client, root):
+    """Setting one leaves the others; None removes; too long is refused before it is sent."""
+    made = client.create_file("x", b"", parent=root, properties={"cdt_a": "1", "cdt_b": "2"})
+    client.update_properties(made.id, {"cdt_b": None, "cdt_c": "3"})
+    assert client.get(made.id).properties == {"cdt_a": "1", "cdt_c": "3"}
+    with pytest.raises(UsageError, match="124 bytes"):
+        client.update_properties(made.id, {"cdt_d": "ü" * 60})
+
+
+@pytest.mark.parametrize("size", [10, 6_000_000])
+def test_content_can_be_replaced(client, root, size):
+    """The same file, other bytes; its kind stays what it was."""
+    made = client.create_file("x", b"old", parent=root, mime_type="text/x-thing")
+    content = os.urandom(size)
+    updated = client.update_content(made.id, content, mime_type="text/x-thing")
+    assert (updated.id, updated.name, updated.mime_type) == (made.id, "x", "text/x-thing")
+    assert client.download(made.id) == content
+
+
+def test_trash(client, root):
+    """A trashed file is listed no longer, and says so when asked for by id."""
+    made = client.create_file("x", b"", parent=root)
+    client.trash(made.id)
+    assert client.list_folder(root) == []
+    assert client.get(made.id).trashed
+
+
+def test_missing_files(client, tmp_path):
+    """One error for what is not there, and no half file."""
+    missing = client.generate_ids(1)[0]
+    for call in (client.get, client.download, client.trash):
+        with pytest.raises(NotFoundError):
+            call(missing)
+    (tmp_path / "x").write_text("before")
+    with pytest.raises(NotFoundError):
+        client.download_file(missing, tmp_path / "x")
+    assert (tmp_path / "x").read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("odd", ["", "../about", "a/b", "x?alt=media", "..", "é"])
+def test_what_cannot_be_an_id_is_never_sent(client, drive_emulator, odd):
+    """An id from a record that somebody altered does not lead to another address."""
+    drive_emulator.clear_log()
+    with pytest.raises(UsageError, match="cannot be the id"):
+        client.download(odd)
+    assert drive_emulator.log == []
+
+
+class TestFolder:
+    """`folder` takes what people have: a path, an id, a link."""
+
+    def test_makes_a_path_once(self, client):
+        """Missing folders are made on the way; the next one finds them."""
+        made = client.folder("one/two/it's three")
+        assert client.folder("My Drive/one/two/it's three").id == made.id
+        assert client.folder("").id == client.get("root").id
+
+    def test_does_not_make_where_not_asked_to(self, client):
+        """Looking leaves no trace."""
+        with pytest.raises(NotFoundError, match="no folder 'two'"):
+            client.folder("two", create=False)
+        assert client.find("two") == []
+
+    def test_by_id_and_link(self, client):
+        """Both lead to the folder itself."""
+        made = client.folder("one")
+        assert client.folder(made.id).id == made.id
+        assert client.folder(made.web_view_link).id == made.id
+        assert client.folder(f"https://drive.google.com/open?id={made.id}").id == made.id
+
+    def test_an_unknown_id_makes_nothing(self, client):
+        """A mistyped id must not become a folder of that name."""
+        unknown = client.generate_ids(1)[0]
+        with pytest.raises(NotFoundError, match="looks like an id"):
+            client.folder(unknown)
+        assert client.find(unknown) == []
+
+    def test_a_file_in_the_way(self, client):
+        """A path that leads through a file is refused before anything is made."""
+        file = client.create_file("thing", b"", parent="root")
+        for place in ("thing", "thing/inside", file.id):
+            with pytest.raises(UsageError, match="not a folder"):
+                client.folder(place)
+        assert [one.id for one in client.find("thing")] == [file.id]
+
+    def test_a_folder_in_the_trash(self, client):
+        """By id it is refused; by path a new one is made."""
+        made = client.folder("one")
+        client.trash(made.id)
+        with pytest.raises(UsageError, match="in the trash"):
+            client.folder(made.id)
+        assert client.folder("one").id != made.id
+
+    def test_of_several_the_oldest(self, client):
+        """Everybody who looks takes the same one."""
+        first = client.create_folder("twice", parent="root")
+        client.create_folder("twice", parent="root")
+        assert client.folder("twice").id == first.id
+
+    def test_two_that_make_it_at_once_share_it(self, client):
+        """Whoever comes later finds the elder's and takes its own empty one back."""
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: client.folder("race").id, range(8)))
+        left = client.find("race", parent="root")
+        assert client.folder("race").id in found
+        assert min(left, key=lambda file: (file.created, file.id)).id == client.folder("race").id
+
+
+def test_sixteen_threads_share_one_client(client, root):
+    """Every thread gets its own answers."""
+
+    def work(number):
+        content = f"{number}".encode() * 100
+        made = client.create_file(f"{number}", content, parent=root)
+        client.update_properties(made.id, {"cdt_n": str(number)})
+        assert client.download(made.id) == content
+        return client.get(made.id).properties["cdt_n"] == str(number)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(work, range(64)))
+    assert len(client.list_folder(root)) == 64
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_uses_neither_connections_nor_ids_of_its_parent(client, root):
+    """Both can go on: no answer is mixed up, no id is used twice."""
+    client.create_file("before", b"", parent=root)
+    child = os.fork()
+    if child == 0:
+        done = 1
+        try:
+            for number in range(5):
+                client.create_file(f"child{number}", b"c", parent=root)
+            done = 0
+        finally:
+            os._exit(done)
+    for number in range(5):
+        client.create_file(f"parent{number}", b"p", parent=root)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(client.list_folder(root)) == 11
+
+
+def test_full_storage_says_how_full(client, root, drive_emulator):
+    """The error tells how much of how much is used."""
+    client.create_file("x", b"x" * 1000, parent=root)
+    drive_emulator.set_quota("owner@example.com", 1000)
+    with pytest.raises(QuotaError, match=r"owner@example.com uses 0.00 GB of 0.00 GB"):
+        client.create_file("y", b"y" * 1000, parent=root)
+
+
+def test_a_service_account_owns_no_storage(drive_emulator):
+    """The error explains it and names the ways out."""
+    account = "robot@project.iam.gserviceaccount.com"
+    drive_emulator.allow("robot", account)
+    robot = DriveClient(FixedToken("robot"), endpoint=Endpoint(drive_emulator.url, "robot"))
+    with pytest.raises(QuotaError, match="owns no storage: choose a folder in a shared drive"):
+        robot.create_file("x", b"x", parent="root")
+
+
+def test_an_unknown_token_is_refused_at_once(drive_emulator):
+    """Nothing is repeated with a token that nobody knows."""
+    stranger = DriveClient(FixedToken("wrong"), endpoint=Endpoint(drive_emulator.url, "wrong"))
+    with pytest.raises(CredentialsError, match="sign in again"):
+        stranger.account()
+    assert len(drive_emulator.log) == 1
+
+
+def test_missing_scope_is_named(drive_emulator):
+    """The error says which permission to ask for."""
+    drive_emulator.allow("reader", "owner@example.com", scopes=["drive.readonly"])
+    reader = DriveClient(FixedToken("reader"), endpoint=Endpoint(drive_emulator.url, "reader"))
+    with pytest.raises(CredentialsError, match=r"auth/drive\.file"):
+        reader.create_folder("x", parent="root")
+
+
+def test_nobody_there(clock):
+    """An address where nothing listens is given up within seconds."""
+    from colab_drive_tuner.drive.retry import RetryPolicy
+
+    policy = RetryPolicy(sleep=clock.sleep, clock=clock)
+    client = DriveClient(
+        FixedToken("x"), endpoint=Endpoint("http://127.0.0.1:1", "x"), policy=policy
+    )
+    with pytest.raises(UnavailableError, match="nothing listens"):
+        client.account()
+    assert clock.time <= 5
+
+
+class TestEmulatorOnly:
+    """With DRIVE_EMULATOR_HOST set nothing real is touched."""
+
+    def test_given_credentials_are_never_sent(self, drive_emulator):
+        """Not even asked for a token."""
+
+        class Real:
+            valid = True
+            token = "a-real-secret"
+
+            def __getattribute__(self, name):
+                raise AssertionError(f"somebody touched .{name}")
+
+        client = DriveClient.connect(Real())
+        assert client.account() == "owner@example.com"
+        assert client.is_emulated
+
+    def test_neither_proxies_nor_netrc_interfere(self, drive_emulator, monkeypatch, tmp_path):
+        """Passwords of this machine stay here, and calls go straight to the emulator."""
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine 127.0.0.1 login me password a-real-secret\n")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        assert DriveClient.connect().account() == "owner@example.com"
+
+
+def test_no_token_in_logs_or_reprs(drive_emulator, caplog):
+    """Neither our objects nor the libraries below write it down, at any level."""
+    drive_emulator.allow("very-secret-token", "owner@example.com")
+    endpoint = Endpoint(drive_emulator.url, "very-secret-token")
+    client = DriveClient(FixedToken("very-secret-token"), endpoint=endpoint)
+    with caplog.at_level(0):
+        made = client.create_file("x", os.urandom(5_100_000), parent="root")
+        client.download(made.id)
+    assert "very-secret-token" not in caplog.text + repr(client) + repr(endpoint)
