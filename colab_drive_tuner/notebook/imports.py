@@ -1,0 +1,81 @@
+"""What a notebook imports, read from its file cell by cell, whatever else its cells hold.
+
+The hyperas package takes a notebook's imports from the saved file and fails as a whole on one magic
+or one broken cell; here such a cell is passed over, and named.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from colab_drive_tuner.errors import NotebookError
+
+_PYTHON_CELLS = ("time", "timeit", "capture", "prun", "memit")
+
+
+def notebook_imports(name: str | Path, announce: Callable[[str], object] = print) -> list[str]:
+    """The import statements of a notebook, one a line; `name` may be a path, and lack `.ipynb`.
+
+    Cells that Python cannot read (never run, or no Python) are left out and named. A notebook that
+    is not there gives none, and a line that says so. Raises `NotebookError` for what is none.
+    """
+    path = Path(name)
+    path = path if path.suffix == ".ipynb" else path.with_name(f"{path.name}.ipynb")
+    if not path.is_file():
+        announce(f"hyperas: there is no {path.resolve()}; imports come from the running session.")
+        return []
+    content = path.read_bytes()
+    try:
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
+    try:
+        notebook = json.loads(text)
+        sheets = [notebook, *notebook.get("worksheets", [])]  # version 3 had worksheets
+        cells = [cell for sheet in sheets for cell in sheet.get("cells", [])]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        sources = ["".join(cell.get("source", cell.get("input", ""))) for cell in code]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotebookError(f"{path.resolve()} is not a notebook: {error!r}.") from error
+    imports: list[str] = []
+    for number, source in enumerate(sources, 1):
+        try:
+            imports += imports_of(_without_magics(source))
+        except SyntaxError as error:
+            announce(
+                f"hyperas: code cell {number} of {path.name} is left out, for Python cannot read "
+                f"its line {error.lineno}: {error.msg}."
+            )
+    return list(dict.fromkeys(imports))
+
+
+def imports_of(source: str) -> list[str]:
+    """Each name that a source imports, as a statement of its own; the future's are left out."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            found += [
+                ast.unparse(ast.ImportFrom(node.module, [alias], node.level))
+                for alias in node.names
+            ]
+        elif isinstance(node, ast.Import):
+            found += [ast.unparse(ast.Import([alias])) for alias in node.names]
+    return found
+
+
+def _without_magics(cell: str) -> str:
+    """A cell as Python: magics and shell commands out, cells in other languages empty."""
+    magic = re.match(r"\s*%%(\S*).*", cell)
+    if magic:
+        if magic[1] not in _PYTHON_CELLS:
+            return ""
+        cell = cell[magic.end() :]
+    try:
+        ast.parse(cell)
+    except SyntaxError:  # then some lines are IPython's; blocks keep their indentation
+        cell = re.sub(r"^([ \t]*)[%!](?:.*\\\n)*.*$", r"\1pass", cell, flags=re.MULTILINE)
+        cell = re.sub(r"^([ \t]*\??[\w.]+\?{1,2}|[ \t]*\?{1,2}.*)$", "", cell, flags=re.MULTILINE)
+        cell = re.sub(r"=[ \t]*[%!].*$", "= None", cell, flags=re.MULTILINE)
+    return cell

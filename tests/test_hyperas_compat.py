@@ -1,0 +1,272 @@
+"""The hyperas package itself, unmodified, on Keras 3 and today's hyperopt."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner import hyperas_compat
+from colab_drive_tuner.errors import NotebookError
+from colab_drive_tuner.notebook.imports import notebook_imports
+
+PROLOGUE = """
+import os, sys, traceback
+from colab_drive_tuner import hyperas_compat
+
+sys.excepthook = traceback.print_exception  # as notebooks do, with the lines that linecache knows
+
+said = []
+hyperas_compat.enable(said.append)
+hyperas_compat.enable(said.append)
+assert "keras" not in sys.modules and "hyperas" not in sys.modules and not said
+from hyperas import optim
+from hyperas.distributions import choice, uniform
+from hyperopt import Trials, rand, fmin, hp, STATUS_OK
+from pathlib import Path
+import numpy
+
+STUDY = "constant of the session"
+
+def helper(n):
+    return n / 2
+
+def data():
+    classes = 10
+    x = [1, 2, 3]
+    return x, classes
+
+def model(x, classes):
+    rate = {{uniform(0, 1)}}
+    layers = {{choice([2, 4])}}
+    return {"loss": rate + sum(x) + classes + helper(layers), "status": STATUS_OK,
+            "study": STUDY, "model": Path(str(layers)).name}
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a script after the prologue in a process of its own, in an empty directory."""
+    for package in ("hyperas", "keras", "nbconvert"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+
+    def run(text, status=0):
+        script = tmp_path / "script.py"
+        script.write_text(PROLOGUE + textwrap.dedent(text), "utf-8")
+        work = tmp_path / "work"
+        work.mkdir(exist_ok=True)
+        # Keras without TensorFlow is enough, and starts much faster.
+        root = str(Path(hyperas_compat.__file__).parents[1])
+        environment = {**os.environ, "KERAS_BACKEND": "numpy", "PYTHONPATH": root}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", str(script)],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        return done.stdout if status == 0 else done.stderr
+
+    return run
+
+
+def write_notebook(path, *cells, encoding="utf-8"):
+    made = [{"cell_type": "code", "source": cell, "metadata": {}, "outputs": []} for cell in cells]
+    text = json.dumps({"cells": made, "metadata": {}, "nbformat": 4}, ensure_ascii=False)
+    path.write_bytes(text.encode(encoding))
+
+
+def test_minimize_runs_seeds_and_undoes(run, tmp_path):
+    """A search gives plain hyperopt's points for `rseed`, leaves no file, and all is put back."""
+    work = tmp_path / "work"
+    work.mkdir()
+    write_notebook(
+        work / "My study.ipynb",
+        "!pip install -q hyperas\n%matplotlib inline\nfrom pathlib import Path",
+        "%%time\nfrom hyperopt import STATUS_OK",
+        "this was never run",
+        encoding="latin-1",
+    )
+    (work / "temp_model.py").write_text("MINE = 1\n")
+    run(
+        """
+        from hyperopt import fmin as plain_fmin
+        import keras, hyperas.optim, hyperopt
+        assert len(said) == 1 and "\\n" not in said[0] and "disable()" in said[0], said
+        assert not hasattr(keras.models, "model_from_yaml")
+
+        def losses(**more):
+            trials = Trials()
+            best, model_, space = optim.minimize(
+                model, data, rand.suggest, 4, trials, rseed=7, verbose=False,
+                return_space=True, **more)
+            assert list(space) == ["rate", "layers"]
+            assert trials.results[0]["study"] == STUDY
+            assert model_ in ("2", "4")
+            return trials.losses()
+
+        expected = Trials()
+        space = {"rate": hp.uniform("rate", 0, 1), "layers": hp.choice("layers", [2, 4])}
+        plain_fmin(lambda s: s["rate"] + 16 + s["layers"] / 2, space, rand.suggest, 4,
+                   trials=expected, rstate=numpy.random.default_rng(7), verbose=False)
+        here = os.getcwd()
+        for name in [None, "My study", "My study.ipynb", f"../work/My study",
+                     f"{here}/My study.ipynb", "absent"]:
+            assert losses(notebook_name=name) == expected.losses(), name
+        assert any("code cell 3 of My study.ipynb" in line for line in said)
+        assert any("no " in line and "absent.ipynb" in line for line in said)
+        assert open("temp_model.py").read() == "MINE = 1\\n"
+        import importlib
+        sys.modules.pop("temp_model")
+        import temp_model
+        assert temp_model.MINE == 1
+        losses()
+        assert sys.modules["temp_model"].MINE == 1
+
+        hyperas_compat.disable()
+        assert optim.fmin is hyperopt.fmin
+        assert optim.base_minimizer.__code__.co_filename == optim.__file__
+        assert not [f for f in sys.meta_path if "colab_drive_tuner" in type(f).__module__]
+        for name in ("hyperas.ensemble", "hyperas.optim"):
+            sys.modules.pop(name)
+        try:
+            import hyperas.optim
+        except ImportError as error:
+            assert "model_from_yaml" in str(error)
+        else:
+            raise AssertionError("hyperas can be imported without us")
+        """
+    )
+    assert sorted(path.name for path in work.iterdir()) == ["My study.ipynb", "temp_model.py"]
+
+
+def test_best_models_and_kept_file(run, tmp_path):
+    """Several models come back from a script; keep_temp keeps the file; ensembles can be made."""
+    out = run(
+        """
+        common = dict(model=model, data=data, algo=rand.suggest, max_evals=3)
+        assert len(optim.best_models(2, trials=Trials(), **common)) == 2
+        assert not os.path.exists("temp_model.py")
+        vote = optim.best_ensemble(2, trials=Trials(), voting="hard", **common)
+        assert len(vote.model_list) == 2
+        optim.minimize(trials=Trials(), keep_temp=True, **common)
+        assert "keras_fmin_fnct" in open("temp_model.py").read()
+        """
+    )
+    assert ">>> Hyperas search space" in out
+
+
+def test_failures_leave_nothing(run, tmp_path):
+    """An unknown name is refused before data() runs; a failing data() shows hyperas's line."""
+    error = run(
+        """
+        def broken_data():
+            open("data_ran", "w").close()
+            x, classes = [], 1 / 0
+            return x, classes
+
+        def lost(x, classes):
+            n = {{choice([1, 2])}}
+            return {"loss": n + nowhere, "status": STATUS_OK}
+
+        try:
+            optim.minimize(lost, broken_data, rand.suggest, 1, Trials(), verbose=False)
+        except ValueError as error:
+            assert "uses nowhere," in str(error) and not os.path.exists("data_ran")
+        else:
+            raise AssertionError("not refused")
+        open("temp_model.py", "w").write("MINE = 1")
+        try:
+            optim.minimize(model, data, rand.suggest, 1, Trials(), verbose=False, keep_temp=True)
+        except ValueError as error:
+            assert "is not hyperas's" in str(error)
+        else:
+            raise AssertionError("not refused")
+        os.remove("temp_model.py")
+        optim.minimize(model, broken_data, rand.suggest, 1, Trials(), verbose=False)
+        """,
+        status=1,
+    )
+    assert "x, classes = [], 1 / 0" in error
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["data_ran"]
+
+
+def test_a_type_error_in_the_model_is_not_hidden(run):
+    """What the model raises reaches the user once, as it was raised."""
+    error = run(
+        """
+        def wrong(x, classes):
+            n = {{choice([1, 2])}}
+            return {"loss": n + "one", "status": STATUS_OK}
+
+        optim.minimize(wrong, data, rand.suggest, 1, Trials(), verbose=False)
+        """,
+        status=1,
+    )
+    assert error.count('return {"loss": n + "one"') == 1
+    assert "TypeError: unsupported operand" in error
+
+
+def test_imports_of_a_notebook(tmp_path):
+    """Every cell that Python can read gives its imports, one a line, whatever stands beside."""
+    path = tmp_path / "wild.ipynb"
+    said = []
+    write_notebook(
+        path,
+        "from __future__ import annotations\nimport os.path as p, sys\n",
+        "if True:\n    !ls \\\n  --all\n    %cd x\n    import json\nfiles = !ls\nprint?\n?print\n",
+        "%%capture out\n# quiet\nfrom a import (b as c,\n d)\n",
+        "%%bash\nimport nothing\n",
+        "def f():\n    from . import sibling\n    text = '''\n% not magic\n'''\n",
+        "import lost\nfor in\n",
+        "%%writefile x.py\nimport nothing\n",
+        "import sys\nfrom keras.layers import *\n",
+    )
+    assert notebook_imports(tmp_path / "wild", said.append) == [
+        "import os.path as p",
+        "import sys",
+        "import json",
+        "from a import b as c",
+        "from a import d",
+        "from . import sibling",
+        "from keras.layers import *",
+    ]
+    assert len(said) == 1
+    assert "code cell 6 of wild.ipynb is left out, for Python cannot read its line 2" in said[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_other_encodings(tmp_path, encoding):
+    """A notebook that is not UTF-8 is read all the same."""
+    write_notebook(tmp_path / "n.ipynb", "import os  # größer", encoding=encoding)
+    assert notebook_imports(tmp_path / "n.ipynb") == ["import os"]
+
+
+def test_version_3_notebooks_and_files_that_are_none(tmp_path):
+    """Worksheets of old notebooks are read; anything else is a named error."""
+    cells = [{"cell_type": "code", "input": ["import os\n", "import sys"], "language": "python"}]
+    (tmp_path / "old.ipynb").write_text(json.dumps({"worksheets": [{"cells": cells}]}))
+    assert notebook_imports(tmp_path / "old") == ["import os", "import sys"]
+    for content in ("no json", "[]", '{"cells": [{}]}'):
+        (tmp_path / "bad.ipynb").write_text(content)
+        with pytest.raises(NotebookError, match="is not a notebook"):
+            notebook_imports(tmp_path / "bad")
+
+
+def test_enable_imports_nothing_and_disable_restores(tmp_path):
+    """Switching on and off in a process without hyperas leaves the import system as it was."""
+    before = list(sys.meta_path)
+    hyperas_compat.enable()
+    try:
+        assert len(sys.meta_path) == len(before) + 1
+    finally:
+        hyperas_compat.disable()
+        hyperas_compat.disable()
+    assert sys.meta_path == before
