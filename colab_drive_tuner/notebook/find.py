@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.drive.query import query
 from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
+    CredentialsError,
     NotebookError,
     NotebookNotFoundError,
     NotFoundError,
     StoreError,
+    UsageError,
 )
 from colab_drive_tuner.notebook.running import Running, content_in_browser, running_notebook
 
@@ -32,7 +34,7 @@ _SUFFIX = ".ipynb"
 _UNSEEN = "a folder not shared with you"
 _ID = re.compile(r"[A-Za-z0-9_-]{19,}")
 _ID_IN_LINK = re.compile(
-    r"https?://(?:colab\.research|drive|colab\.cloud)\.google\.com/\S*?"
+    r"https?://(?:colab\.research|drive|colab\.cloud)\.google\.com(?=/)\S*?"
     r"(?:/drive/|/d/|[?&]id=|fileId=)([A-Za-z0-9_-]{19,})"
 )
 
@@ -83,9 +85,7 @@ def locate(
     running = running_notebook(page)
     if name is not None:
         if not name.strip():
-            raise NotebookNotFoundError(
-                "notebook='' names no notebook; leave it out to use the one that runs."
-            )
+            raise UsageError("The notebook's name is empty; leave it out to use the running one.")
         if running is not None and stem(running.name) == stem(name) and _is_known(running):
             return _the_running(running, connect, page)
         return _the_named(name, connect())
@@ -123,10 +123,12 @@ def _the_running(
             "in an editor on another computer)"
         )
     else:
-        client = connect()
         try:
+            client = connect()
             file = client.get(running.drive_id)
             return Notebook(stem(file.name), file=file, running=True)
+        except CredentialsError:
+            why = f"Nobody is signed in to Drive, where the running notebook {shown!r} is saved"
         except NotFoundError:
             why = (
                 f"The running notebook {shown!r} (Drive id {running.drive_id}) cannot be seen by "

@@ -1,0 +1,260 @@
+"""`setup()`, the one line at the top of a notebook, and the `Session` that it returns.
+
+Everything that can fail comes first; only then is anything handed down to the rest of the process
+(the default store, the hyperas package made to work again). So a setup that fails half-way has
+changed nothing but what is useful the next time: a folder in Drive, a copy of the notebook.
+"""
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner import notebook as notebooks
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    CredentialsError,
+    NotebookNotFoundError,
+    UsageError,
+)
+from colab_drive_tuner.notebook import Notebook, NotebookWarning
+from colab_drive_tuner.notebook.find import locate
+from colab_drive_tuner.notebook.running import content_in_browser
+from colab_drive_tuner.runtime import Runtime, detect
+from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.drive import DriveClient
+    from colab_drive_tuner.search.status import SearchStatus
+    from colab_drive_tuner.search.trials import DriveTrials
+    from colab_drive_tuner.store.protocol import Store
+    from colab_drive_tuner.troubleshoot import Leftover
+
+_ENVIRONMENT = (VARIABLE, "COLAB_DRIVE_TUNER_CREDENTIALS", "DRIVE_EMULATOR_HOST")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a call of `setup` asked for, environment included: the same is not done twice."""
+
+    notebook: str | None
+    folder: str | None
+    credentials: Any = field(repr=False)
+    environment: tuple[str | None, ...]
+    pid: int
+
+
+_last: "tuple[_Request, Session] | None" = None
+
+
+def setup(
+    *, notebook: str | None = None, folder: str | None = None, credentials: Any = None
+) -> "Session":
+    """Sign in, open the store, find the running notebook; return what the rest of it is done with.
+
+    `notebook` is a name, Drive id or link, where the runtime cannot say which notebook it runs;
+    `folder` a folder of Drive (path, id or link) other than "Colab Drive Tuner"; `credentials` are
+    of google-auth, or the path of a credentials file. With COLAB_DRIVE_TUNER_STORE naming a local
+    folder Drive is not needed. A notebook that is not found is a warning. Called again, it signs in
+    and opens nothing twice, and renews what is known of notebook and searches. It never waits for
+    anybody who is not there.
+    """
+    global _last  # noqa: PLW0603 - the session of this process; a cell that is run again reuses it
+    for name, value in (("notebook", notebook), ("folder", folder)):
+        if value is not None and not (isinstance(value, str) and value.strip()):
+            raise UsageError(
+                f"{name}={value!r} is neither a name nor a link; leave it out, or give one."
+            )
+    environment = tuple(os.environ.get(name) for name in _ENVIRONMENT)
+    request = _Request(notebook, folder, credentials, environment, os.getpid())
+    known = _last[1] if _last is not None and _last[0] == request else None
+    runtime = known.runtime if known is not None else detect()
+    session = known
+    try:
+        session = session or _open(request, runtime)
+        session.refresh()
+    except ColabDriveTunerError as error:
+        worked = f"this is {runtime.label}"
+        if session is not None:
+            worked += f", {session.store.account} is signed in, {session.place} is open"
+        error.args = (
+            f"{error}\nsetup() stopped there, and can be run again. What worked: {worked}.",
+        )
+        raise
+    set_default_store(session.store)
+    _enable_hyperas()
+    _last = request, session
+    return session
+
+
+def _open(request: _Request, runtime: Runtime) -> "Session":
+    if os.environ.get(VARIABLE):
+        if request.folder is not None:
+            raise UsageError(
+                f"folder={request.folder!r} is a folder of Drive, but {VARIABLE} says to keep "
+                f"searches in {os.environ[VARIABLE]!r}; unset one of the two."
+            )
+        return Session(request, runtime, open_store(), None)
+    from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
+
+    client = _connect(request, runtime)
+    return Session(request, runtime, DriveStore(client, request.folder or DEFAULT_FOLDER), client)
+
+
+def _connect(request: _Request, runtime: Runtime) -> "DriveClient":
+    from colab_drive_tuner.credentials import (
+        FILE_VARIABLE,
+        SCOPE_ALL,
+        SCOPE_FILE,
+        SCOPE_READ,
+        find_credentials,
+    )
+    from colab_drive_tuner.drive import DriveClient
+    from colab_drive_tuner.drive.endpoint import find_endpoint
+
+    if find_endpoint().emulator_token is not None:
+        return DriveClient.connect()
+    scopes = None
+    if runtime.is_colab and request.credentials is None and FILE_VARIABLE not in os.environ:
+        # The notebook is a file that Colab made: to read it takes more than `drive.file`, and so
+        # does writing into a folder that was not made by us.
+        scopes = [SCOPE_ALL] if request.folder is not None else [SCOPE_FILE, SCOPE_READ]
+    identity = find_credentials(
+        request.credentials,
+        allow_prompt=runtime.can_prompt,
+        scopes=scopes,
+        browser_attached=(lambda: runtime.browser_attached) if runtime.is_colab else None,
+    )
+    return DriveClient.connect(identity)
+
+
+def _enable_hyperas() -> None:
+    from colab_drive_tuner import hyperas_compat
+
+    hyperas_compat.enable()
+
+
+class Session:
+    """Where searches are kept and what runs, as `setup()` found it. Printing it asks nobody."""
+
+    def __init__(
+        self,
+        request: _Request,
+        runtime: Runtime,
+        store: "Store",
+        client: "DriveClient | None",
+    ) -> None:
+        self._request = request
+        self.runtime = runtime
+        self.store = store
+        self.client = client
+        """Drive as this session's account; None where searches are kept in a local folder."""
+        self.notebook: Notebook | None = None
+        self.notebook_path: Path | None = None
+        """The notebook on this disk: its copy, or the file that a local Jupyter serves."""
+        self._account = store.account
+        self.place = store.url(store.root)
+        """Where searches are kept: a link, or a path."""
+        self._searches: list[SearchStatus] = []
+
+    def refresh(self) -> None:
+        """Renew the notebook's copy and what is known of the searches."""
+        self._find_notebook()
+        self._searches = self.searches()
+
+    @property
+    def notebook_name(self) -> str | None:
+        """What `hyperas.optim.minimize` wants as `notebook_name`; None where no notebook is known.
+
+        The file's name without `.ipynb`, after the way to it from the working directory.
+        """
+        if self.notebook_path is None:
+            return None
+        return os.path.relpath(str(self.notebook_path).removesuffix(".ipynb"))
+
+    def trials(self, name: str, **options: Any) -> "DriveTrials":
+        """The trials of a search, for `hyperopt.fmin` or `hyperas.optim.minimize`.
+
+        `options` are those of `DriveTrials`.
+        """
+        from colab_drive_tuner.search.trials import DriveTrials
+
+        return DriveTrials(name, store=self.store, **options)
+
+    def searches(self) -> "list[SearchStatus]":
+        """The searches in the store and how far each is; asks the store."""
+        from colab_drive_tuner.search.status import list_searches
+
+        return list(list_searches(self.store))
+
+    def clean(self, *named: str, yes: bool = False) -> "list[Leftover]":
+        """Print what older runs left behind, and return it.
+
+        With `yes`, what is ours is put away, and what is `named` by its path or Drive id: files in
+        Drive into its trash, local ones into a folder that is printed.
+        """
+        from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
+
+        found = find_leftovers(notebook=self.notebook, client=self.client)
+        print(describe(found, remove(found, yes=yes, named=named)))  # noqa: T201 - for a notebook
+        return found
+
+    def __repr__(self) -> str:
+        runtime = self.runtime
+        lines = [
+            f"Colab Drive Tuner on {runtime.label}, {runtime.gpu or 'no GPU attached'}",
+            f"  account   {self._account}",
+            f"  notebook  {self._about_notebook()}",
+            f"  folder    {self.place}",
+        ]
+        shown = [
+            f"{search}{' (finished)' if search.finished else ''}" for search in self._searches[:8]
+        ]
+        if len(self._searches) > len(shown):
+            shown.append(f"and {len(self._searches) - len(shown)} more")
+        lines.append("  searches  " + "\n            ".join(shown or ["none yet"]))
+        return "\n".join(lines)
+
+    def _about_notebook(self) -> str:
+        if self.notebook is None or self.notebook_path is None:
+            return "not known"
+        how = "served from" if self.notebook.path is not None else "copied to"
+        return f"{self.notebook.name}, {how} {self.notebook_path}"
+
+    def _find_notebook(self) -> None:
+        self.notebook, self.notebook_path = None, None
+        wanted = self._request.notebook
+        page: Callable[[], dict[str, Any] | None] = content_in_browser
+        if not self.runtime.browser_attached:
+            page = _nothing
+        try:
+            found = locate(wanted, self._connect_for_notebook, page)
+            path = notebooks.save_copy(found, self.client)
+        except ColabDriveTunerError as error:
+            if wanted is not None and not isinstance(error, NotebookNotFoundError):
+                raise
+            warnings.warn(
+                f"setup() goes on without the notebook. {error}", NotebookWarning, stacklevel=4
+            )
+            return
+        if self.runtime.browser_attached:
+            notebooks.warn_if_stale(found, path)
+        self.notebook, self.notebook_path = found, path
+
+    def _connect_for_notebook(self) -> "DriveClient":
+        """Drive, also where searches are kept elsewhere, if somebody asked for it by name."""
+        if self.client is None:
+            request = self._request
+            if (request.notebook or request.credentials) is None and not request.environment[2]:
+                raise CredentialsError(
+                    f"Searches are kept in {self.place}, so nobody was signed in to Drive; with "
+                    "setup(notebook=...) it would be asked for the notebook."
+                )
+            self.client = _connect(request, self.runtime)
+        return self.client
+
+
+def _nothing() -> None:
+    """The page of a runtime that has no browser."""

@@ -1,0 +1,279 @@
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import colab_drive_tuner as cdt
+from colab_drive_tuner import hyperas_compat, session, store
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.errors import (
+    AmbiguousNotebookError,
+    CredentialsError,
+    StoreError,
+    UsageError,
+)
+from colab_drive_tuner.notebook import NotebookWarning
+from colab_drive_tuner.session import setup
+from colab_drive_tuner.store import open_store
+from tests.standins import google_colab
+from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.standins.colab_sessions import SessionsServer, entry
+
+COLAB = "application/vnd.google.colaboratory"
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(bare_machine, monkeypatch):  # noqa: F811
+    """As if nothing had been set up yet; and afterwards again."""
+    monkeypatch.setattr(session, "_last", None)
+    monkeypatch.setattr(store, "_default", None)
+    yield
+    hyperas_compat.disable()
+
+
+def notebook(source="1"):
+    """Bytes of a notebook with one code cell."""
+    return json.dumps({"cells": [{"cell_type": "code", "source": [source]}]}).encode()
+
+
+def put(client, name, content=None, folder="Colab Notebooks"):
+    """Put a notebook into Drive as Colab does."""
+    parent = client.folder(folder).id
+    return client.create_file(name, content or notebook(), parent=parent, mime_type=COLAB)
+
+
+@pytest.fixture
+def colab(drive_emulator, monkeypatch):
+    """Colab with a page open on "quickstart.ipynb"; yields the page, the list and Drive."""
+    client = DriveClient.connect()
+    file = put(client, "quickstart.ipynb")
+    page = google_colab.Page(json.loads(notebook()))
+    google_colab.install(monkeypatch, page)
+    with SessionsServer([entry("quickstart.ipynb", f"fileId={file.id}")]) as server:
+        monkeypatch.setenv("COLAB_JUPYTER_IP", "127.0.0.1")
+        monkeypatch.setenv("KMP_TARGET_PORT", str(server.port))
+        yield page, server, client
+
+
+def test_one_line_finds_account_notebook_folder_and_searches(colab, drive_emulator):
+    """The repr says all of it in a few lines, and asks nobody for it."""
+    here = setup()
+    assert Path("quickstart.ipynb").read_bytes() == notebook()
+    assert here.notebook_name == "quickstart"
+    drive_emulator.clear_log()
+    lines = repr(here).splitlines()
+    assert drive_emulator.log == []
+    assert lines[0] == "Colab Drive Tuner on Google Colab, no GPU attached"
+    assert lines[1] == "  account   owner@example.com"
+    assert lines[2] == f"  notebook  quickstart, copied to {Path('quickstart.ipynb').absolute()}"
+    assert re.fullmatch(r"  folder    https?://\S+", lines[3])
+    assert lines[4] == "  searches  none yet"
+
+
+def test_the_store_is_handed_down_to_everything_else(colab):
+    """After setup, resume_search and DriveTrials need no store=."""
+    here = setup()
+    assert open_store() is here.store
+    assert here.trials("mine").name == "mine"
+    assert "hyperas" in str(sys.meta_path[0]).lower()
+
+
+def test_the_repr_says_how_far_each_search_is(colab):
+    """Trials done of all, and the best loss, as of the setup."""
+    from hyperopt import fmin, hp, rand
+
+    trials = setup().trials("by hand", seed=1, notify=lambda line: None)
+    fmin(
+        lambda x: x**2,
+        hp.uniform("x", 1, 2),
+        rand.suggest,
+        max_evals=3,
+        trials=trials,
+        verbose=False,
+    )
+    assert re.search(
+        r"searches  by hand: 3 of 3 trials, best loss \d\.\d+ \(finished\)", repr(setup())
+    )
+
+
+def test_called_twice_it_does_nothing_twice(colab, drive_emulator):
+    """The same session, no second folder, no second sign-in or download; a changed copy is renewed."""
+    page, _, client = colab
+    first = setup()
+    before = {file.id for file in client.list_folder("root")}
+    drive_emulator.clear_log()
+    assert setup() is first
+    assert {call["method"] for call in drive_emulator.log} == {"GET"}
+    assert "media" not in str([call["query"] for call in drive_emulator.log])
+    assert {file.id for file in client.list_folder("root")} == before
+    page.notebook = json.loads(notebook("2"))
+    client.update_content(first.notebook.file.id, notebook("2"))
+    setup()
+    assert Path("quickstart.ipynb").read_bytes() == notebook("2")
+
+
+def test_other_arguments_make_another_session(colab):
+    """Another folder is another store; the last setup is the one that counts."""
+    first, second = setup(), setup(folder="Elsewhere/tuning")
+    assert second.store.location != first.store.location
+    assert open_store() is second.store
+
+
+@pytest.mark.parametrize("arguments", [{"folder": " "}, {"notebook": ""}, {"folder": 3}])
+def test_arguments_that_name_nothing_are_refused(arguments):
+    """Before anybody is asked for anything."""
+    with pytest.raises(UsageError, match="is neither a name nor a link"):
+        setup(**arguments)
+
+
+def test_a_missing_notebook_is_a_warning(drive_emulator):
+    """Searches work without it; hyperas is told nothing, so that it looks at the script."""
+    with pytest.warns(NotebookWarning, match="goes on without the notebook"):
+        here = setup()
+    assert here.notebook_name is None
+    assert "notebook  not known" in repr(here)
+
+
+def test_a_named_notebook_that_is_ambiguous_is_an_error_that_lists_them(drive_emulator):
+    """Somebody asked for it: going on with none would be no answer."""
+    client = DriveClient.connect()
+    first, second = put(client, "x.ipynb"), put(client, "x.ipynb", folder="Other")
+    with pytest.raises(AmbiguousNotebookError, match=first.id) as caught:
+        setup(notebook="x")
+    assert second.id in str(caught.value)
+    assert setup(notebook=second.id).notebook.file.id == second.id
+
+
+def test_a_local_folder_needs_no_drive_at_all(monkeypatch, tmp_path):
+    """COLAB_DRIVE_TUNER_STORE: nobody is signed in, and nothing leaves this machine."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "searches"))
+    with pytest.warns(NotebookWarning, match="goes on without the notebook"):
+        here = setup()
+    assert here.client is None
+    assert str(tmp_path / "searches") in repr(here)
+    with pytest.raises(UsageError, match=r"unset one of the two.*\n.*What worked: this is Python"):
+        setup(folder="Elsewhere")
+
+
+def test_on_a_local_folder_colab_gives_hyperas_what_its_page_shows(colab, monkeypatch, tmp_path):
+    """Without Drive the open page still has the notebook."""
+    monkeypatch.delenv("DRIVE_EMULATOR_HOST")
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "searches"))
+    here = setup()
+    assert here.notebook_name == "quickstart"
+    assert json.loads(Path("quickstart.ipynb").read_bytes()) == json.loads(notebook())
+    assert "authenticate_user" not in colab[0].calls
+
+
+def test_nobody_to_act_as_is_an_error_that_changes_nothing_and_prompts_nobody(monkeypatch):
+    """Colab's command line: no browser, no credentials; it says what worked, and does not hang."""
+    page = google_colab.install(monkeypatch, google_colab.Page(attached=False))
+    started = time.monotonic()
+    with pytest.raises(
+        CredentialsError, match="What worked: this is Google Colab without a browser"
+    ):
+        setup()
+    assert time.monotonic() - started < 10
+    assert "authenticate_user" not in page.calls
+    assert "request_auth" not in page.calls
+    assert store._default is None
+    assert session._last is None
+    assert not any("hyperas" in str(finder).lower() for finder in sys.meta_path)
+
+
+def test_a_setup_that_fails_half_way_can_be_called_again(colab, drive_emulator):
+    """Drive refuses the list of searches: nothing was handed down; then it works."""
+    setup()  # so that the folder is there
+    session._last = None
+    store.set_default_store(None)
+    rule = drive_emulator.faults.add("error", method="GET", status=403, reason="dailyLimitExceeded")
+    with pytest.raises(StoreError, match="What worked: this is Google Colab"):
+        setup()
+    assert store._default is None
+    drive_emulator.faults.remove(rule)
+    assert open_store() is not setup().store or store._default is not None
+
+
+def test_a_notebook_elsewhere_on_this_disk_is_named_by_the_way_to_it(monkeypatch, tmp_path):
+    """hyperas puts `/<name>.ipynb` behind the working directory, which may be another one."""
+    path = tmp_path / "notebooks" / "lab.ipynb"
+    path.parent.mkdir()
+    path.write_bytes(notebook())
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "searches"))
+    here = setup()
+    assert here.notebook_name == "../notebooks/lab"
+    assert Path(os.getcwd() + f"/{here.notebook_name}.ipynb").samefile(path)
+    monkeypatch.chdir(path.parent)
+    assert here.notebook_name == "lab"
+    assert f"served from {path}" in repr(here)
+
+
+def test_clean_shows_duplicates_and_removes_only_what_is_named(colab, capsys):
+    """People call notebooks "Copy of ..." themselves: the trash is for those named by id."""
+    client = colab[2]
+    twins = [put(client, name) for name in ("Copy of quickstart.ipynb", "quickstart (1).ipynb")]
+    put(client, "quickstart 2.ipynb")
+    here = setup()
+    found = here.clean(yes=True)
+    assert {leftover.id for leftover in found} == {twin.id for twin in twins}
+    assert not any(client.get(twin.id).trashed for twin in twins)
+    printed = capsys.readouterr().out
+    assert "possible duplicate: 'Copy of quickstart.ipynb' in Drive" in printed
+    here.clean(twins[0].id)
+    assert not client.get(twins[0].id).trashed
+    here.clean(twins[0].id, yes=True)
+    assert [client.get(twin.id).trashed for twin in twins] == [True, False]
+    assert not client.get(here.notebook.file.id).trashed
+    with pytest.raises(UsageError, match="none of the leftovers"):
+        here.clean(here.notebook.file.id, yes=True)
+
+
+def test_bystanders_survive_setup_download_and_clean(colab):
+    """A directory and a Drive full of lookalikes: every byte of theirs is still somewhere."""
+    client = colab[2]
+    theirs = {
+        "quickstart.ipynb": b'{"cells": [], "metadata": {"mine": true}}',
+        "Copy of quickstart.ipynb": notebook("copy"),
+        "temp_model.py": b"#coding=utf-8\n\nWEIGHTS = 3\n",
+        "notes.txt": b"",
+    }
+    for name, content in theirs.items():
+        Path(name).write_bytes(content)
+    twin = put(client, "Copy of quickstart.ipynb", notebook("twin"))
+    with pytest.warns(NotebookWarning, match=r"kept as quickstart \(kept\).ipynb"):
+        here = setup()
+    cdt.download_notebook(client=client)
+    here.clean(yes=True)
+    theirs["quickstart (kept).ipynb"] = theirs.pop("quickstart.ipynb")
+    present = {path.name: path.read_bytes() for path in Path().iterdir()}
+    assert present == {**theirs, "quickstart.ipynb": notebook()}
+    assert client.download(twin.id) == notebook("twin")
+    assert not client.get(twin.id).trashed
+
+
+def test_a_script_under_ci_neither_prompts_nor_hangs(tmp_path):
+    """A real process with no terminal and no credentials: an error in a few seconds."""
+    environment = {
+        **os.environ,
+        "CI": "true",
+        "PYTHONPATH": str(ROOT),
+        "CLOUDSDK_CONFIG": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "import colab_drive_tuner as cdt; cdt.setup()"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "CredentialsError" in done.stderr
+    assert "What worked: this is continuous integration" in done.stderr
