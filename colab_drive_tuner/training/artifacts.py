@@ -1,0 +1,131 @@
+"""The files of one trial in the search's `backups/` folder, while it runs.
+
+Listings lag, so the ids of the two files written last are also marked on the folder, which is read
+by id and up to date; of two files of one name the newer one counts, and what a listing still shows
+although it is in the trash is found out when it is read.
+"""
+
+import contextlib
+import threading
+from collections.abc import Container
+from pathlib import Path
+
+from colab_drive_tuner.errors import IdTakenError, NotFoundError, UnavailableError
+from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.training.folders import find_folders, make_folder
+
+FOLDER = "backups"
+_NEWEST = ("cdt_newest0", "cdt_newest1")
+_TRIES = 3
+
+
+class StoreArtifacts:
+    """`Artifacts` of trial `tid` in the search's folder; asks the store nothing until used."""
+
+    def __init__(self, store: Store, search_folder: str, tid: int) -> None:
+        self._store, self._search_folder, self._tid = store, search_folder, tid
+        self._lock = threading.RLock()
+        self._home: str | None = None
+        self._ids: dict[str, list[str]] | None = None
+        self._puts = 0
+
+    def put(self, name: str, path: Path) -> None:
+        """See `Artifacts.put`: what was kept before goes only once the new file is stored."""
+        with self._lock:
+            before = list(self._known().get(name, []))
+            if self._home is None:
+                self._home = make_folder(self._store, self._search_folder, FOLDER).id
+            entry_id = self._store.reserve(1)[0]
+            self._create(entry_id, name, path, self._home)
+            self._known()[name] = [entry_id]
+            with contextlib.suppress(UnavailableError):  # a listing will show it before long
+                self._store.mark(self._home, {_NEWEST[self._puts % 2]: entry_id})
+            self._puts += 1
+            for old in before:
+                self._trash(old)
+
+    def get(self, name: str, path: Path) -> bool:
+        """See `Artifacts.get`."""
+        with self._lock:
+            for entry_id in list(self._known().get(name, [])):
+                with contextlib.suppress(NotFoundError):
+                    self._store.stat(entry_id)  # what is in the trash can still be fetched
+                    self._store.fetch(entry_id, path)
+                    return True
+            return False
+
+    def names(self) -> list[str]:
+        """See `Artifacts.names`."""
+        with self._lock:
+            return sorted(self._known())
+
+    def drop(self, name: str) -> None:
+        """See `Artifacts.drop`: the file goes into the trash."""
+        with self._lock:
+            for entry_id in self._known().get(name, []):
+                self._trash(entry_id)
+            self._known().pop(name, None)
+
+    def _create(self, entry_id: str, name: str, path: Path, home: str) -> None:
+        """Create under one id until an answer arrives, or `UnavailableError` the third time."""
+        for attempt in range(_TRIES):
+            try:
+                self._store.create(
+                    entry_id,
+                    path,
+                    name=f"trial-{self._tid:05d}-{name}",
+                    parent=home,
+                    properties={"cdt_tid": str(self._tid), "cdt_name": name},
+                )
+            except IdTakenError:
+                return  # our own id: an earlier attempt arrived
+            except UnavailableError:
+                if attempt == _TRIES - 1:
+                    raise
+            else:
+                return
+
+    def _known(self) -> dict[str, list[str]]:
+        """Ids by name, the newest first; asked for once, then kept up to date by what is done."""
+        if self._ids is None:
+            found: dict[str, Entry] = {}
+            for home in find_folders(self._store, self._search_folder, FOLDER):
+                self._home = self._home or home
+                found |= {entry.id: entry for entry in _entries(self._store, home)}
+            self._ids = {}
+            for entry in sorted(found.values(), key=lambda e: e.created, reverse=True):
+                if entry.properties.get("cdt_tid") == str(self._tid):
+                    name = entry.properties.get("cdt_name", entry.name)
+                    self._ids.setdefault(name, []).append(entry.id)
+        return self._ids
+
+    def _trash(self, entry_id: str) -> None:
+        with contextlib.suppress(NotFoundError):
+            self._store.trash(entry_id)
+
+
+def sweep_backups(store: Store, search_folder: str, unfinished: Container[int]) -> int:
+    """Trash the backups of all trials but those in `unfinished`; return how many files went.
+
+    For when a search is opened: a process may have died between a result and dropping its backups.
+    """
+    swept = 0
+    for home in find_folders(store, search_folder, FOLDER):
+        for entry in _entries(store, home):
+            tid = entry.properties.get("cdt_tid", "")
+            if tid.isdecimal() and int(tid) not in unfinished:
+                with contextlib.suppress(NotFoundError):
+                    store.trash(entry.id)
+                    swept += 1
+    return swept
+
+
+def _entries(store: Store, home: str) -> list[Entry]:
+    """What a folder of backups shows, and the two newest even where it does not show them yet."""
+    entries = {entry.id: entry for entry in store.list(home)}
+    marks = store.stat(home).properties
+    for entry_id in (marks.get(key) for key in _NEWEST):
+        if entry_id and entry_id not in entries:
+            with contextlib.suppress(NotFoundError):
+                entries[entry_id] = store.stat(entry_id)
+    return list(entries.values())

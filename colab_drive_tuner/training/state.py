@@ -1,0 +1,168 @@
+"""What a training is made of between two epochs: variables, and what its callbacks remember.
+
+Of a callback every plain attribute counts that has changed since `fit` began: EarlyStopping's
+patience used up, ReduceLROnPlateau's cooldown, ModelCheckpoint's best, History's history, and those
+of the user's own callbacks. What has not changed is configuration and stays as the code says it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+_NOT_STATE = {"params", "_params", "model", "_model"}
+_LARGEST_INT = 2**63
+
+
+class DoesNotFitError(Exception):
+    """The backup is of a model that is built differently."""
+
+
+class _NotPlainError(Exception):
+    pass
+
+
+def capture_model(model: Any) -> dict[str, Any]:
+    """Copies of all variables of the model and its optimizers, and how it was built."""
+    return {
+        "variables": [_copied(variable) for variable in model.variables],
+        "optimizers": {
+            name: [_copied(variable) for variable in optimizer.variables]
+            for name, optimizer in _optimizers(model).items()
+        },
+        "build": _plain_or_none(model.get_build_config()),
+    }
+
+
+def restore_model(model: Any, state: Mapping[str, Any]) -> None:
+    """Set all variables, building what is not built; or `DoesNotFitError`, with nothing set."""
+    if not model.built and state["build"]:
+        model.build_from_config(state["build"])
+    optimizers = _optimizers(model)
+    if optimizers.keys() != state["optimizers"].keys():
+        raise DoesNotFitError("it has other optimizers")
+    if model.built and model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    pairs = _paired(model.variables, state["variables"])
+    for name, optimizer in optimizers.items():
+        pairs += _paired(optimizer.variables, state["optimizers"][name])
+    for variable, array in pairs:
+        variable.assign(array)
+
+
+def remembered(callbacks: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """Copies of the plain attributes of each callback, by its class and number among its like."""
+    states: dict[str, dict[str, Any]] = {}
+    for key, callback in _keyed(callbacks):
+        states[key] = {}
+        for name, value in vars(callback).items():
+            # A monitor flips the sign of min_delta when it first looks, and would flip it again.
+            if name in _NOT_STATE or (name == "min_delta" and hasattr(callback, "monitor_op")):
+                continue
+            try:
+                states[key][name] = _plain(value)
+            except (_NotPlainError, RecursionError):
+                continue
+    return states
+
+
+def changed(
+    now: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Of what is remembered now, what was not so before."""
+    return {
+        key: {
+            name: value
+            for name, value in attributes.items()
+            if name not in before.get(key, {}) or not _same(value, before[key][name])
+        }
+        for key, attributes in now.items()
+    }
+
+
+def remind(callbacks: Iterable[Any], states: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Give callbacks back what they had remembered; return the keys that fit none of them."""
+    found = dict(_keyed(callbacks))
+    for key in states.keys() & found.keys():
+        vars(found[key]).update(states[key])
+    return sorted(key for key in states.keys() - found.keys() if states[key])
+
+
+def _keyed(callbacks: Iterable[Any]) -> list[tuple[str, Any]]:
+    seen: dict[str, int] = {}
+    keyed = []
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.ProgbarLogger):
+            continue  # what is on the screen is no state
+        name = f"{type(callback).__module__}.{type(callback).__qualname__}"
+        seen[name] = seen.get(name, 0) + 1
+        keyed.append((f"{name}#{seen[name]}", callback))
+    return keyed
+
+
+def _optimizers(model: Any) -> dict[str, Any]:
+    """The compiled optimizer as `""`, and those that the model holds as attributes."""
+    compiled = model.optimizer
+    others = {
+        name: value
+        for name, value in sorted(vars(model).items())
+        if isinstance(value, keras.optimizers.Optimizer) and value is not compiled
+    }
+    return others if compiled is None else {"": compiled} | others
+
+
+def _copied(variable: Any) -> np.ndarray[Any, Any]:
+    """The variable's value, in memory that training will not change."""
+    if keras.backend.backend() == "tensorflow":
+        array = variable.value.numpy()  # one copy; convert_to_numpy makes two
+    else:
+        array = keras.ops.convert_to_numpy(variable)
+    return array if array.flags.owndata else array.copy()  # type: ignore[no-any-return]
+
+
+def _paired(variables: list[Any], arrays: list[Any]) -> list[tuple[Any, Any]]:
+    if len(variables) != len(arrays):
+        raise DoesNotFitError(f"it has {len(arrays)} variables, and the model {len(variables)}")
+    for variable, array in zip(variables, arrays, strict=True):
+        here = (tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype))
+        there = (array.shape, array.dtype.name)
+        if here != there:
+            raise DoesNotFitError(f"{variable.path} was {there} and is {here}")
+    return list(zip(variables, arrays, strict=True))
+
+
+def _plain_or_none(value: Any) -> Any:
+    try:
+        return _plain(value)
+    except _NotPlainError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """A deep copy of plain data, or `_NotPlainError`."""
+    kind = type(value)
+    if value is None or kind in (bool, float, str, bytes):
+        return value
+    if kind is int and -_LARGEST_INT <= value < _LARGEST_INT:
+        return value
+    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+        return value.copy()
+    if kind in (list, tuple):
+        return kind(_plain(item) for item in value)
+    if kind is dict and all(type(key) in (str, int) for key in value):
+        return {key: _plain(item) for key, item in value.items()}
+    raise _NotPlainError
+
+
+def _same(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray | np.generic):
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        return bool(alike and one.tobytes() == other.tobytes())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return bool(one == other)

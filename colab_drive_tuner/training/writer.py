@@ -1,0 +1,184 @@
+"""The background writer of one trial's backups: the training thread only hands copies over.
+
+A newer backup of a `fit` replaces one that still waits, so slow or absent storage costs backups,
+never training time, and at most two copies of a model are held.
+"""
+
+import re
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.errors import StoreError, UnavailableError
+from colab_drive_tuner.training.container import write_container
+from colab_drive_tuner.training.notices import TrainingWarning
+from colab_drive_tuner.trial import Artifacts, RunningTrial
+
+GENERATIONS = 2
+_PAUSES = (1.0, 60.0)
+_NAME = re.compile(r"fit-(\d+)-epoch-(\d+)\.backup")
+
+
+def backup_name(fit: int, epoch: int) -> str:
+    """The name under which the state after `epoch` epochs of the trial's n-th `fit` is kept."""
+    return f"fit-{fit:03d}-epoch-{epoch:05d}.backup"
+
+
+class BackupWriter:
+    """Everything about the backups of one trial that outlives a single `fit` call."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self.artifacts = artifacts
+        self.longest_epoch = 0.0
+        self.longest_upload = 0.0
+        self._trial: RunningTrial | None = None
+        self._fits = 0
+        self._names: set[str] | None = None
+        self._state = threading.Condition()
+        self._waiting: dict[int, tuple[int, Mapping[str, Any]]] = {}
+        self._thread: threading.Thread | None = None
+        self._dropped = False
+        self._troubles: list[str] = []
+
+    def next_fit(self, trial: RunningTrial) -> int:
+        """Which `fit` call of the trial this is, from 0; an attempt in this process starts anew."""
+        if trial is not self._trial:
+            self._trial, self._fits, self._dropped = trial, 0, False
+        self._fits += 1
+        return self._fits - 1
+
+    def epochs(self, fit: int) -> list[int]:
+        """Epochs of `fit` of which a backup is kept, newest first. Asks the store once a trial."""
+        if self._names is None:
+            self._names = set(self.artifacts.names())
+        return sorted((epoch for f, epoch in map(_parsed, self._names) if f == fit), reverse=True)
+
+    def submit(self, fit: int, epoch: int, tree: Mapping[str, Any]) -> None:
+        """Keep `tree` as the state after `epoch` epochs; returns at once."""
+        with self._state:
+            self._waiting[fit] = (epoch, tree)
+            self._wake()
+        self.warn()
+
+    def is_stored(self, fit: int, epoch: int) -> bool:
+        """Whether the state after `epoch` epochs lies in the store."""
+        with self._state:
+            return fit not in self._waiting and backup_name(fit, epoch) in (self._names or ())
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until nothing is left to do; False if that takes longer than `timeout` seconds."""
+        with self._state:
+            return self._state.wait_for(lambda: self._thread is None, timeout)
+
+    def drop(self) -> None:
+        """Forget all backups, in the background: the trial's result is safe."""
+        with self._state:
+            self._dropped = True
+            self._waiting.clear()
+            self._wake()
+
+    def warn(self) -> None:
+        """Say in the user's thread what went wrong in the background."""
+        with self._state:
+            troubles, self._troubles = self._troubles, []
+        for trouble in dict.fromkeys(troubles):
+            warnings.warn(trouble, TrainingWarning, stacklevel=2)
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="trial-backup", daemon=True)
+            self._thread.start()
+        self._state.notify_all()
+
+    def _work(self) -> None:
+        pause = _PAUSES[0]
+        while True:
+            with self._state:
+                if not self._waiting and not (self._dropped and self._names):
+                    self._thread = None
+                    self._state.notify_all()
+                    return
+                fit, job = next(iter(self._waiting.items()), (-1, None))
+            try:
+                if job is None:
+                    self._forget()
+                else:
+                    self._keep(fit, *job)
+            except UnavailableError:
+                with self._state:
+                    if self._dropped:
+                        self._names = None  # what is left is swept when the search is next opened
+                    self._state.wait(pause)
+                pause = min(2 * pause, _PAUSES[1])
+                continue
+            except (StoreError, OSError) as error:
+                with self._state:
+                    self._troubles.append(f"A backup of the trial could not be kept: {error}")
+                    if self._dropped:
+                        self._names = None
+            pause = _PAUSES[0]
+            with self._state:
+                if job is not None and self._waiting.get(fit) is job:
+                    del self._waiting[fit]
+
+    def _keep(self, fit: int, epoch: int, tree: Mapping[str, Any]) -> None:
+        began = time.monotonic()
+        name = backup_name(fit, epoch)
+        with tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as scratch:
+            path = Path(scratch) / name
+            write_container(path, tree)
+            self.artifacts.put(name, path)
+        with self._state:
+            self._names = (self._names or set()) | {name}
+            self.longest_upload = max(self.longest_upload, time.monotonic() - began)
+            of_fit = sorted(n for n in self._names if _parsed(n)[0] == fit)
+        for old in of_fit[:-GENERATIONS]:
+            self.artifacts.drop(old)
+            with self._state:
+                self._names.discard(old)
+
+    def _forget(self) -> None:
+        for name in sorted(self._names or ()):
+            self.artifacts.drop(name)
+            with self._state:
+                if self._names:
+                    self._names.discard(name)
+
+
+_writers: dict[int, BackupWriter] = {}
+"""The writers of this process by the identity of their artifacts, which they hold on to."""
+_dropping: list[BackupWriter] = []
+"""Those that may still be busy with dropping."""
+
+
+def writer_of(artifacts: Artifacts) -> BackupWriter:
+    """The writer of one trial's backups, made where there is none yet."""
+    return _writers.setdefault(id(artifacts), BackupWriter(artifacts))
+
+
+def drop_backups(artifacts: Artifacts) -> None:
+    """Drop the backups of a trial whose result is acknowledged; returns at once.
+
+    Costs nothing for a trial that made none in this process.
+    """
+    writer = _writers.pop(id(artifacts), None)
+    if writer is not None:
+        writer.drop()
+        _dropping[:] = [*(w for w in _dropping if not w.wait(0)), writer]
+
+
+def flush_backups(timeout: float) -> bool:
+    """Wait until every backup, and every drop, has reached the store; False if time runs out."""
+    until = time.monotonic() + timeout
+    writers = [*_writers.values(), *_dropping]
+    return all(writer.wait(max(0.0, until - time.monotonic())) for writer in writers)
+
+
+def _parsed(name: str) -> tuple[int, int]:
+    """Fit and epoch of a backup's name; (-1, -1) for another name."""
+    match = _NAME.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else (-1, -1)

@@ -1,0 +1,419 @@
+"""Half-finished trials: resumed equals uninterrupted, bit for bit, or the user is told."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.training import TrialBackup, TrialInterrupted, drop_backups, flush_backups
+from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.notices import TrainingWarning
+from colab_drive_tuner.training.seeds import training_seed
+from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
+from tests.training.keeping import NUMPY_2, TroubledStore, search_folder, shown
+from tests.training.trials import (
+    SEED,
+    Killed,
+    KillAt,
+    Notebook,
+    X,
+    Y,
+    convolutional,
+    fit,
+    outcome,
+    run,
+    simple,
+)
+
+pytestmark = NUMPY_2
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store that a test can give troubles."""
+    return TroubledStore(tmp_path / "store")
+
+
+def backups(store, folder):
+    """The names of the backups that lie in the store."""
+    assert flush_backups(20)
+    homes = [e.id for e in FolderStore.list(store, folder, name="backups")]
+    return [name for home in homes for name in shown(store, home)]
+
+
+def compare(store, training, *kills, resumed=None):
+    """Run a training uninterrupted, and killed as often as there are `kills`; both must agree."""
+    whole = run(store, search_folder(store, "whole"), lambda: training(None))
+    folder = search_folder(store, "killed")
+    for kill in kills:
+        with pytest.raises(Killed):
+            run(store, folder, lambda kill=kill: training(kill))
+    again = run(store, folder, lambda: training(resumed))
+    assert again == whole
+    return whole
+
+
+def test_a_killed_trial_ends_as_if_it_had_not_been(store):
+    """Killed twice in the middle of epochs, with Dropout, augmentation, shuffling, validation."""
+    whole = compare(store, simple, KillAt(1), KillAt(3))
+    ((epochs, history),) = whole["histories"]
+    assert epochs == [0, 1, 2, 3]
+    assert len(history["val_mae"]) == 4
+
+
+def test_only_the_epochs_left_are_trained(store):
+    """Resuming skips what is done; nothing is repeated from the first epoch."""
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: simple(KillAt(2)))
+    seen = Notebook()
+    run(store, folder, lambda: fit(convolutional(), 4, before=[seen]))
+    assert len(seen.drawn) == 2
+
+
+def test_a_trial_that_is_done_but_not_recorded_trains_nothing_again(store):
+    """Killed between the end of `fit` and the result's record: all epochs are skipped."""
+    folder = search_folder(store)
+    first = run(store, folder, simple)
+    assert flush_backups(20)
+    assert run(store, folder, lambda: simple(KillAt(0))) == first
+
+
+def test_killed_by_the_kernel_for_real(tmp_path):
+    """SIGKILL in the middle of an epoch, then another process goes on."""
+    store = FolderStore(tmp_path / "store")
+    folder = search_folder(store)
+
+    def process(kill_in):
+        command = [sys.executable, "-m", "tests.training.trials", tmp_path / "store", folder]
+        ended = subprocess.run([*command, tmp_path / "out", str(kill_in)], check=False)
+        return ended.returncode
+
+    assert process(2) == -9
+    assert not (tmp_path / "out").exists()
+    assert process(-1) == 0
+    whole = run(store, search_folder(store, "whole"), simple)
+    assert (tmp_path / "out").read_text() == repr(whole)
+
+
+def test_two_fits_in_one_model_function(store):
+    """The first is skipped and the second resumed, also where the code between them draws."""
+
+    def training(kill):
+        model = convolutional()
+        first = fit(model, 2, *([kill] if kill and kill.epoch < 2 else []))
+        model.layers[1].trainable = False
+        model.compile(keras.optimizers.SGD(float(np.random.rand()) / 100), "mse")
+        second = fit(model, 5, *([kill] if kill and kill.epoch >= 2 else []))
+        return outcome(model, first, second)
+
+    whole = compare(store, training, KillAt(1), KillAt(2), KillAt(4))
+    assert whole["histories"][1][0] == [0, 1, 2, 3, 4]
+
+
+def test_callbacks_remember(store):
+    """Patience, cooldown, best weights, the learning rate, and what a user's callback collects."""
+
+    def training(kill):
+        model = convolutional()
+        own = Notebook()
+        early = keras.callbacks.EarlyStopping(
+            "loss", patience=3, min_delta=5.0, restore_best_weights=True
+        )
+        history = fit(
+            model,
+            12,
+            keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=2.0, cooldown=1),
+            keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9),
+            *([kill] if kill else []),
+            before=[own, early],
+        )
+        state = (early.best, early.wait, early.best_epoch, early.stopped_epoch)
+        return outcome(model, history), state, own.best, own.lines, own.drawn[-1:]
+
+    whole = compare(store, training, KillAt(1), KillAt(2), KillAt(3))
+    ((epochs, history),) = whole[0]["histories"]
+    assert 3 < len(epochs) < 12, "EarlyStopping must have stopped it"
+    assert "learning_rate" in history
+
+
+def test_a_stop_is_remembered(store):
+    """Killed after EarlyStopping had ended `fit`: not one epoch more is trained."""
+
+    def training():
+        model = convolutional()
+        return outcome(
+            model, fit(model, 9, keras.callbacks.EarlyStopping("loss", patience=0, min_delta=99))
+        )
+
+    folder = search_folder(store)
+    first = run(store, folder, training)
+    assert first["histories"][0][0] == [0, 1]
+    assert flush_backups(20)
+    assert run(store, folder, training) == first
+
+
+def test_a_model_that_fit_builds(store):
+    """A Sequential without an input shape, and an own class, have no variables before `fit`."""
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flat, self.drop = keras.layers.Flatten(), keras.layers.Dropout(0.3)
+            self.dense = keras.layers.Dense(1)
+
+        def call(self, x, training=False):
+            return self.dense(self.drop(self.flat(x), training=training))
+
+    def sequential():
+        return keras.Sequential(
+            [keras.layers.Flatten(), keras.layers.Dropout(0.3), keras.layers.Dense(1)]
+        )
+
+    for number, make in enumerate((sequential, Own)):
+
+        def training(kill, make=make):
+            model = make()
+            model.compile("adam", "mse")
+            return outcome(model, fit(model, 3, *([kill] if kill else [])))
+
+        inner = TroubledStore(store._root / str(number))
+        seen = Notebook()
+        compare(inner, training, KillAt(2), resumed=Counting(seen))
+        assert len(seen.drawn) == 1
+
+
+class Counting(keras.callbacks.Callback):
+    """Counts the epochs that are really trained."""
+
+    epoch = -1
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.drawn.append(epoch)
+
+
+def test_tf_data_with_a_fixed_order(store):
+    """A pipeline that brings the same batches in each epoch resumes exactly."""
+    import tensorflow as tf
+
+    def training(kill):
+        data = tf.data.Dataset.from_tensor_slices((X, Y))
+        data = data.shuffle(48, seed=5, reshuffle_each_iteration=False).batch(16)
+        model = convolutional()
+        callbacks = [TrialBackup(), *([kill] if kill else [])]
+        return outcome(model, model.fit(data, epochs=4, verbose=0, callbacks=callbacks))
+
+    compare(store, training, KillAt(2))
+
+
+def damage(store, folder, name):
+    """Alter one byte of a backup."""
+    assert any(name in kept for kept in backups(store, folder))
+    (home,) = [e.id for e in store.list(folder, name="backups")]
+    (entry,) = [e for e in store.list(home) if name in e.name]
+    content = store.read(entry.id)
+    store.replace(entry.id, content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
+
+
+def test_a_damaged_backup_falls_back_to_the_one_before(store):
+    """Two generations are kept; the result is the same, and the user is told."""
+    whole = run(store, search_folder(store, "whole"), simple)
+    folder = search_folder(store, "killed")
+    with pytest.raises(Killed):
+        run(store, folder, lambda: simple(KillAt(3)))
+    assert [n[-23:] for n in backups(store, folder)] == [
+        "fit-000-epoch-00002.backup"[-23:],
+        "fit-000-epoch-00003.backup"[-23:],
+    ]
+    damage(store, folder, "00003")
+    seen = Notebook()
+    with pytest.warns(TrainingWarning, match="after epoch 3 cannot be used"):
+        assert run(store, folder, lambda: simple(Counting(seen))) == whole
+    assert seen.drawn == [2, 3]
+
+
+def test_two_damaged_backups_fall_back_to_the_first_epoch(store):
+    """Nothing usable is left, so the trial begins anew, with the same result."""
+    whole = run(store, search_folder(store, "whole"), simple)
+    folder = search_folder(store, "killed")
+    with pytest.raises(Killed):
+        run(store, folder, lambda: simple(KillAt(3)))
+    damage(store, folder, "00002")
+    damage(store, folder, "00003")
+    with pytest.warns(TrainingWarning, match="after epoch 2 cannot be used"):
+        assert run(store, folder, simple) == whole
+    assert len(backups(store, folder)) == 2
+
+
+def test_a_backup_of_another_model_is_not_used(store):
+    """The code was changed between two runs: said, and begun anew."""
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: simple(KillAt(1)))
+
+    def other():
+        model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
+        model.add(keras.layers.Dense(1))
+        model.compile("sgd", "mse")
+        return fit(model, 2).epoch
+
+    with pytest.warns(TrainingWarning, match="variables"):
+        assert run(store, folder, other) == [0, 1]
+
+
+def test_an_outage_costs_backups_never_the_training(store):
+    """With the store away the trial starts, trains and ends; the user is told."""
+    folder = search_folder(store)
+    whole = run(store, search_folder(store, "whole"), simple)
+    store.away = True
+    with pytest.warns(TrainingWarning, match="could not be looked up"):
+        assert run(store, folder, simple) == whole
+    assert not flush_backups(0)
+    store.away = False
+    assert backups(store, folder) == ["trial-00003-fit-000-epoch-00004.backup"]
+
+
+def test_seldom_backups(store):
+    """`every_seconds`: at the first epoch's end after so much time, and at the last one's."""
+    clock = iter(range(0, 1000, 10))
+    folder = search_folder(store)
+    run(store, folder, lambda: fit(convolutional(), 5, every_seconds=1e6, clock=clock.__next__))
+    assert [name[-12:] for name in backups(store, folder)] == ["00005.backup"]
+    with pytest.raises(UsageError, match="every_seconds=-1"):
+        TrialBackup(-1)
+
+
+class Clock:
+    """A clock that a callback moves: an epoch takes ten seconds."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Ticking(keras.callbacks.Callback):
+    """Moves the clock by ten seconds an epoch."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.clock.now += 10
+
+
+def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
+    """Stopped by what one epoch takes, resumed by the next run, with an equal result."""
+    whole = run(store, search_folder(store, "whole"), lambda: simple(epochs=6))
+    folder = search_folder(store, "stopped")
+
+    def training(start):
+        clock = Clock()
+        clock.now = start
+        model = convolutional()
+        return outcome(model, fit(model, 6, Ticking(clock), clock=clock, every_seconds=1000))
+
+    with pytest.raises(TrialInterrupted) as stopped:
+        run(store, folder, lambda: training(0), deadline=35)
+    assert (stopped.value.tid, stopped.value.epoch, stopped.value.stored) == (3, 2, True)
+    assert not isinstance(stopped.value, Exception)
+    with pytest.raises(TrialInterrupted) as stopped:
+        run(store, folder, lambda: training(30), deadline=35)
+    assert (stopped.value.epoch, stopped.value.stored) == (2, True)
+    assert run(store, folder, lambda: training(0), deadline=1000) == whole
+
+
+def test_a_stop_without_a_backup_says_so(store):
+    """The store was away: the deadline is kept and the error tells."""
+    folder = search_folder(store)
+    clock = Clock()
+
+    class Away(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            store.away, clock.now = True, clock.now + 10
+
+    with pytest.raises(TrialInterrupted, match="did not take") as stopped:
+        run(store, folder, lambda: fit(convolutional(), 6, Away(), clock=clock), deadline=10.5)
+    assert not stopped.value.stored
+    store.away = False
+    assert flush_backups(20)
+
+
+def test_backups_go_when_the_result_is_acknowledged(store):
+    """All of the trial's, none of another's; a trial without backups costs no question."""
+    folder = search_folder(store)
+    kept = []
+
+    def training():
+        kept.append(running_trial().artifacts)
+        return simple()
+
+    run(store, folder, simple, tid=4)
+    run(store, folder, training)
+    drop_backups(kept[0])
+    left = backups(store, folder)
+    assert len(left) == 2
+    assert all(name.startswith("trial-00004") for name in left)
+    store.calls.clear()
+    drop_backups(StoreArtifacts(store, folder, 9))
+    assert store.calls == []
+
+
+def test_outside_of_a_search_it_does_nothing_and_says_so():
+    """A model function can be tried out by hand; so can a search that keeps no backups."""
+    keras.utils.set_random_seed(1)
+    plain = convolutional()
+    plain.fit(X, Y, epochs=2, verbose=0)
+    keras.utils.set_random_seed(1)
+    tried = convolutional()
+    with pytest.warns(TrainingWarning, match="no search runs"):
+        tried.fit(X, Y, epochs=2, verbose=0, callbacks=[TrialBackup()])
+    for one, other in zip(plain.get_weights(), tried.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+    with run_as(RunningTrial("search", 0, 0)), pytest.warns(TrainingWarning):
+        tried.fit(X, Y, verbose=0, callbacks=[TrialBackup()])
+
+
+def test_given_twice_it_works_once(store):
+    """Two in one list are one; one instance can serve several fits."""
+
+    def training():
+        backup = TrialBackup()
+        model = convolutional()
+        options = {"batch_size": 16, "verbose": 0, "validation_split": 0.25}
+        first = model.fit(X, Y, epochs=4, callbacks=[backup, TrialBackup()], **options)
+        ended = outcome(model, first)
+        model.fit(X, Y, epochs=1, callbacks=[backup], **options)
+        return ended
+
+    assert run(store, search_folder(store), training) == run(
+        store, search_folder(store, "b"), simple
+    )
+
+
+def test_seeds_do_not_depend_on_the_search_or_the_attempt(store):
+    """The next number after a fit is the one that the seed, the tid and the fit give."""
+    ended = run(store, search_folder(store), simple, tid=5)
+    np.random.seed(training_seed(SEED, 5, fit=1))
+    assert ended["drawn"] == np.random.rand()
+    assert run(store, search_folder(store, "b"), simple, tid=6) != ended
+
+
+def test_it_tells_where_it_goes_on(store, capsys):
+    """With progress shown, one line; silent with `verbose=0`."""
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: simple(KillAt(1)))
+    assert "goes on" not in capsys.readouterr().out
+    run(store, folder, lambda: fit(convolutional(), 2, KillAt(9), verbose=2))
+    assert "Trial 3 goes on after epoch 1 of 2." in capsys.readouterr().out

@@ -1,0 +1,127 @@
+"""Small trainings with everything random in them, and ways to interrupt them: for tests."""
+
+import os
+import signal
+import sys
+
+import keras
+import numpy as np
+
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.training import (
+    StoreArtifacts,
+    TrialBackup,
+    flush_backups,
+    free_memory,
+    seed_trial,
+)
+from colab_drive_tuner.trial import RunningTrial, run_as
+
+SEED = 11
+X = np.random.default_rng(0).normal(size=(48, 4, 4, 1)).astype("float32")
+Y = X.sum(axis=(1, 2, 3))[:, None]
+
+
+class Killed(BaseException):
+    """The end of a process, but for the process."""
+
+
+class KillAt(keras.callbacks.Callback):
+    """Ends everything in the middle of an epoch of the n-th `fit`."""
+
+    def __init__(self, epoch, *, really=False):
+        super().__init__()
+        self.epoch, self.really, self.now = epoch, really, -1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now == self.epoch and batch == 1:
+            flush_backups(20)
+            if self.really:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise Killed
+
+
+class Notebook(keras.callbacks.Callback):
+    """A user's own callback that remembers things."""
+
+    def __init__(self):
+        super().__init__()
+        self.best, self.lines, self.drawn = np.inf, [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.drawn.append(np.random.rand())
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.best = min(self.best, logs["loss"])
+        self.lines.append({"epoch": epoch, "loss": logs["loss"]})
+
+
+def convolutional():
+    """Augmentation, convolution, batch statistics and Dropout."""
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            keras.layers.RandomFlip(),
+            keras.layers.Conv2D(2, 2),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.4),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
+    return model
+
+
+def fit(model, epochs, *others, before=(), verbose=0, **options):
+    """One `fit` of the model with a TrialBackup among its callbacks."""
+    backup = TrialBackup(**options)
+    return model.fit(
+        X,
+        Y,
+        epochs=epochs,
+        batch_size=16,
+        verbose=verbose,
+        validation_split=0.25,
+        callbacks=[*before, backup, *others],
+    )
+
+
+def outcome(model, *histories):
+    """All that must not differ: histories, weights, optimizer, and what is drawn next."""
+    return {
+        "histories": [(h.epoch, h.history) for h in histories],
+        "weights": [w.tobytes() for w in model.get_weights()],
+        "optimizer": [np.asarray(v.value).tobytes() for v in model.optimizer.variables],
+        "drawn": float(np.random.rand()),
+    }
+
+
+def run(store, folder, training, *, tid=3, deadline=None):
+    """Run `training()` as the trial of a search, as in a process of its own."""
+    free_memory()
+    seed_trial(SEED, tid)
+    artifacts = StoreArtifacts(store, folder, tid)
+    trial = RunningTrial("search", tid, SEED, deadline=deadline, artifacts=artifacts)
+    with run_as(trial):
+        return training()
+
+
+def simple(kill=None, epochs=4):
+    """One fit of `epochs` epochs, killed in one of them if so wished."""
+    model = convolutional()
+    return outcome(model, fit(model, epochs, *([kill] if kill else [])))
+
+
+if __name__ == "__main__":  # a process that is really killed, or finishes what one had begun
+    root, search, result, kill_in = sys.argv[1:]
+    ended = run(
+        FolderStore(root),
+        search,
+        lambda: simple(KillAt(int(kill_in), really=True) if int(kill_in) >= 0 else None),
+    )
+    with open(result, "w") as file:  # noqa: PTH123
+        file.write(repr(ended))
