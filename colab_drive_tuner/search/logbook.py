@@ -102,6 +102,8 @@ class Logbook:
         self.journal = Journal.open(store, name, rules())
         self.k_of: dict[int, int | None] = {}
         self.next_tid = 0
+        self.settings: dict[str, Any] = {}
+        """Those of the chain, and what was set here since."""
         self.inherited: dict[int, int] = {}
         """The trials that this session inherited, and in how many runtimes each one died."""
         self._named: set[int] = set()
@@ -134,6 +136,11 @@ class Logbook:
         self._written[entry.tid] = hash(entry.document)
         return last == self._written[entry.tid]
 
+    @property
+    def unclean(self) -> bool:
+        """Whether the session before this one died."""
+        return self._claim is not None and self._claim.reason in ("dead", "stale")
+
     # -- holding
 
     def refresh(self) -> None:
@@ -151,7 +158,7 @@ class Logbook:
         restart: bool = False,
         retry_failed: bool = False,
     ) -> None:
-        """Become the owner; give up the trials that killed too many runtimes; then `history` holds."""
+        """Become the owner, and give up the trials that killed too many runtimes."""
 
         def payload(history: History) -> bytes:
             if restart:
@@ -166,23 +173,23 @@ class Logbook:
                 for entry in history.trials.values()
                 if entry.unfinished or (retry_failed and entry.end == GIVEN_UP)
             ]
-            return claim_payload(settings.claim(self.name, history), queued)
+            return claim_payload(settings.claim(self.name, history.settings), queued)
 
         self._claim = self.journal.claim(payload, on_busy=on_busy, notify=notify)
         self._care, self._pid = Care(self._claim), os.getpid()
         if restart and self.history.trials:
-            self.journal.reset(claim_payload(settings.claim(self.name, History())))
+            self.journal.reset(claim_payload(settings.claim(self.name, {})))
         elif restart:
-            self.set(settings.claim(self.name, self.history))
+            self.set(settings.claim(self.name, self.settings))
         self._learn()
         for entry in self.history.used_up(self._max_attempts):
             self._give_up(entry)
 
     def set(self, settings: dict[str, Any]) -> None:
         """Record settings that changed since the claim."""
-        known = self.history.settings
-        changed = {key: value for key, value in settings.items() if known.get(key) != value}
+        changed = {key: val for key, val in settings.items() if self.settings.get(key) != val}
         if changed:
+            self.settings |= changed
             self.journal.append(settings_item(changed))
 
     def reset(self, settings: dict[str, Any]) -> None:
@@ -208,6 +215,7 @@ class Logbook:
         history = self.history
         self.k_of = {tid: entry.k for tid, entry in history.trials.items()}
         self.next_tid = history.next_tid
+        self.settings = dict(history.settings)
         self._named = set(history.trials)
         self.inherited = {entry.tid: len(entry.attempts) for entry in history.unfinished}
 

@@ -21,10 +21,11 @@ from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
 from colab_drive_tuner.search.seeds import SeedStream
 from colab_drive_tuner.search.view import LoopView
 from colab_drive_tuner.training import KerasSettings, free_memory, keras_settings, seed_trial
-from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
+from colab_drive_tuner.trial import RunningTrial, run_as
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.trials import DriveTrials
+    from colab_drive_tuner.training import StoreArtifacts
 
 Document = dict[str, Any]
 
@@ -41,10 +42,6 @@ class Training:
     """Whether Keras is seeded although nothing has imported it yet."""
     deadline: float | None = None
     """`time.monotonic()` after which nothing is started."""
-    artifacts: Callable[[int], Artifacts | None] = lambda _tid: None
-    """Where the backups of a trial go."""
-    progress: Callable[[Artifacts], int] = lambda artifacts: len(artifacts.names())
-    """How far the backups of a trial let it go on."""
 
 
 class _Stop(BaseException):
@@ -87,6 +84,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
         self._running: Document | None = None
         self._begun = 0.0
         self._traceback = ""
+        self._artifacts: StoreArtifacts | None = None
         self._keras: KerasSettings | None = None
         self.early_stop_args: Any = []
         domain.run, domain.trials = self._run_trial, trials
@@ -107,7 +105,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
 
     def exhaust(self) -> "TrialLoop":
         """Run what was inherited, then as FMinIter does, until `max_evals` trials are there."""
-        if self.trials.open and self._run_inherited():
+        if self.trials.unfinished and self._run_inherited():
             return self
         super().exhaust()
         return self
@@ -123,7 +121,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
 
     def _run_inherited(self) -> bool:
         """Run the unfinished trials; True if the search is to stop after them."""
-        while any(document["state"] == JOB_STATE_NEW for document in self.trials.open):
+        while any(document["state"] == JOB_STATE_NEW for document in self.trials.unfinished):
             if self.timeout is not None and timer() - self.start_time >= self.timeout:
                 return True
             self.serial_evaluate(1)
@@ -167,10 +165,11 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
 
     def _start(self, document: Document) -> RunningTrial:
         tid, log, training = document["tid"], self.public.log, self._training
-        artifacts = training.artifacts(tid)
-        inherited = tid in log.inherited
-        progress = training.progress(artifacts) if artifacts is not None and inherited else 0
-        log.start(document, self.trials.open, progress=progress)
+        artifacts = self._artifacts = self.public.backups.of(tid)
+        progress = 0
+        if artifacts is not None and tid in log.inherited:
+            progress = self.public.backups.progress(artifacts)
+        log.start(document, self.trials.unfinished, progress=progress)
         if self._keras is None and "keras" in sys.modules:
             self._keras = keras_settings()
         self._running, self._begun = document, time.monotonic()
@@ -195,5 +194,6 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
         model = hasattr(document["result"], "plain")
         seconds = time.monotonic() - self._begun
         self.public.log.end(document, how, model=model, seconds=seconds)
+        self.public.backups.ended(document["tid"], self._artifacts, self.public.log.history)
         if "keras" in sys.modules:
             free_memory(self._keras)

@@ -28,7 +28,7 @@ class ModelResult(dict[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """As a dict's; the model is loaded."""
-        return self[key] if key in self else default
+        return self[key] if dict.__contains__(self, key) else default
 
     def values(self) -> Any:
         """As a dict's; the model is loaded."""
@@ -126,7 +126,7 @@ class Models:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `value` may stay in the record: a name or a number that happens to be called model."""
+    """Whether `value` may stay in the record: a name, say, that happens to be called model."""
     from colab_drive_tuner.checkpoint.codec import encode
     from colab_drive_tuner.errors import NotPlainDataError
 

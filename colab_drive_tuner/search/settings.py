@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import (
     SearchChangedWarning,
     SearchDamagedError,
@@ -38,12 +37,12 @@ class SearchSettings:
     seeded: bool = True
     """Whether a stream of seeds is needed now: a search may begin with documents alone."""
 
-    def claim(self, name: str, history: History) -> dict[str, Any]:
-        """The settings as a claim says them, given what the chain says.
+    def claim(self, name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as a claim says them, given those that are stored.
 
         Raises `SeedChangedError` and `SpaceChangedError`.
         """
-        self.check(name, history.settings)
+        self.check(name, stored)
         told = {
             "max_evals": self.max_evals,
             "algo": self.algo,
@@ -52,7 +51,7 @@ class SearchSettings:
             "data": self.data,
         }
         said = {key: value for key, value in told.items() if value is not None}
-        if self.seeded and "rstate" not in history.settings:
+        if self.seeded and "rstate" not in stored:
             said |= self._beginning()
         return said
 
@@ -100,9 +99,9 @@ class SearchSettings:
         return {"seed": seed, "rstate": freeze_generator(generator_of(seed))}
 
 
-def stored_state(name: str, history: History) -> bytes:
+def stored_state(name: str, stored: Mapping[str, Any]) -> bytes:
     """The stored initial state of the seeds."""
-    frozen = history.settings.get("rstate")
+    frozen = stored.get("rstate")
     if not isinstance(frozen, bytes):
         raise SearchDamagedError(f"Search {name!r} has no stored random state.")
     return frozen

@@ -15,12 +15,12 @@ from hyperopt.base import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, JOB_
 from colab_drive_tuner.checkpoint.codec import decode, encode
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.backups import Backups
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.models import Models
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.trial import Artifacts
 
 CLOSING_PATIENCE = 60.0
 """How long a clean end waits for the store, in seconds."""
@@ -74,8 +74,9 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         self._seed, self._on_busy, self._notify = seed, on_busy, notify
         self._store = open_store(store)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
-        SearchSettings(seed=seed).check(name, self.log.history.settings)
+        SearchSettings(seed=seed).check(name, self.log.settings)
         self.models = Models(self._store, lambda: self.log.journal.folder, keep_models)
+        self.backups = Backups(self._store, lambda: self.log.journal.folder)
         self.looping = False
         """Whether the loop is running: then what the algorithm suggests is named at its start."""
         self._listed = 0
@@ -179,9 +180,9 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         """Claim the search, unless this object holds it; then hold what the chain says."""
         if self.log.owned:
             self.log.require_owner()
-            self.log.set(settings.claim(self.name, self.log.history))
+            self.log.set(settings.claim(self.name, self.log.settings))
             return
-        settings.check(self.name, {} if restart else self.log.history.settings)
+        settings.check(self.name, {} if restart else self.log.settings)
         self.log.claim(
             settings,
             on_busy=self._on_busy,
@@ -190,31 +191,37 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
             retry_failed=retry_failed,
         )
         self.restore()
+        if self.log.unclean:
+            self.backups.sweep(self.log.history)
 
     def close(self, timeout: float = CLOSING_PATIENCE) -> None:
         """Flush and release; reading goes on to work, and `fmin` claims again."""
-        self.models.close(timeout)
+        if self.log.owned:
+            self.models.close(timeout)
+            self.log.journal.flush(timeout)
+            self.backups.close(timeout, self.log.history)
         self.log.close(timeout)
 
-    def fmin(self, fn: Callable[..., Any], space: Any, **options: Any) -> Any:
+    def fmin(self, fn: Callable[..., Any], space: Any, *args: Any, **options: Any) -> Any:
         """As `hyperopt.fmin`, going on from what the search has; `max_evals` is the total."""
         from colab_drive_tuner.search.minimize import minimize
 
-        return minimize(self, fn, space, **options)
+        return minimize(self, fn, space, *args, **options)
 
     @property
     def asked_seed(self) -> int | None:
         """The seed that was passed here."""
         return self._seed
 
-    def artifacts(self, tid: int) -> Artifacts | None:  # noqa: ARG002
-        """Where the backups of a trial go."""
-        return None
+    def ask_seed(self, seed: int | None) -> None:
+        """Ask for this seed in the history that a restart begins."""
+        _check_seed(seed)
+        self._seed = seed
 
     @property
     def seed(self) -> int | None:
         """The seed that was passed here, or that the search was created with."""
-        stored = self.log.history.settings.get("seed")
+        stored = self.log.settings.get("seed")
         return self._seed if stored is None else stored
 
     def _attach(self, name: str, value: bytes | None) -> None:
@@ -227,9 +234,13 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         self.log.require_owner()
 
 
-def _check_options(seed: Any, on_busy: Any, max_attempts: Any, keep_models: Any) -> None:
+def _check_seed(seed: Any) -> None:
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise UsageError(f"seed={seed!r} is no integer of 0 or more.")
+
+
+def _check_options(seed: Any, on_busy: Any, max_attempts: Any, keep_models: Any) -> None:
+    _check_seed(seed)
     if on_busy not in ("wait", "takeover", "error"):
         raise UsageError(f"on_busy={on_busy!r} is none of 'wait', 'takeover', 'error'.")
     if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:

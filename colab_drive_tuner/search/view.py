@@ -50,16 +50,16 @@ class LoopView:
         return attachments
 
     @property
-    def open(self) -> list[dict[str, Any]]:
+    def unfinished(self) -> list[dict[str, Any]]:
         """The documents that are new or running, in the order of their insertion."""
         self._notice()
         return self._open
 
-    _dynamic_trials = open  # what `serial_evaluate` goes through, looking for new ones
+    _dynamic_trials = unfinished  # what `serial_evaluate` goes through, looking for new ones
 
     def refresh(self) -> None:
         """Settle what finished, and let the Trials list what was inserted."""
-        closed = [doc for doc in self.open if doc["state"] not in _OPEN]
+        closed = [doc for doc in self.unfinished if doc["state"] not in _OPEN]
         for doc in closed:
             self._count(doc)
         if closed:
@@ -75,7 +75,7 @@ class LoopView:
     def count_by_state_unsynced(self, states: int | Iterable[int]) -> int:
         """How many documents are in one of the states; of finished ones only DONE is known."""
         wanted = {states} if isinstance(states, int) else set(states)
-        count = sum(doc["state"] in wanted for doc in self.open)
+        count = sum(doc["state"] in wanted for doc in self.unfinished)
         return count + (self._finished if JOB_STATE_DONE in wanted else 0)
 
     def new_trial_ids(self, n: int) -> list[int]:

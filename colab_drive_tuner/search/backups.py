@@ -1,0 +1,66 @@
+"""Backups of half-finished trials: where a trial finds its own, and when they may go.
+
+They go only once the trial's end is in the chain: until then a later session may have to go on
+from them.
+"""
+
+from collections.abc import Callable
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.training import StoreArtifacts, drop_backups, flush_backups, sweep_backups
+
+
+class Backups:
+    """The backups of one search's trials, in this session."""
+
+    def __init__(self, store: Store, folder: Callable[[], str | None]) -> None:
+        self._store, self._folder = store, folder
+        self._ended: dict[int, StoreArtifacts] = {}
+
+    def of(self, tid: int) -> StoreArtifacts | None:
+        """Where the backups of a trial are; the store is asked nothing until they are used."""
+        folder = self._folder()
+        return None if folder is None else StoreArtifacts(self._store, folder, tid)
+
+    @staticmethod
+    def progress(artifacts: StoreArtifacts) -> int:
+        """How far the trial got by what is kept; more is further, 0 is nothing, or not known."""
+        try:
+            return max((_progress(name) for name in artifacts.names()), default=0)
+        except StoreError:
+            return 0  # then a death counts as one more attempt: no more harm than that
+
+    def ended(self, tid: int, artifacts: StoreArtifacts | None, history: History) -> None:
+        """A trial ended; drop what belongs to trials whose end is acknowledged by now."""
+        if artifacts is not None:
+            self._ended[tid] = artifacts
+        for done in [tid for tid in self._ended if _is_recorded(history, tid)]:
+            drop_backups(self._ended.pop(done))
+
+    def sweep(self, history: History) -> None:
+        """After a death: drop what the dead session could not."""
+        folder = self._folder()
+        if folder is None:
+            return
+        try:
+            sweep_backups(self._store, folder, {entry.tid for entry in history.unfinished})
+        except StoreError:
+            return  # they only take room; the next session tries again
+
+    def close(self, timeout: float, history: History) -> None:
+        """Wait until what is on its way has reached the store."""
+        self.ended(-1, None, history)
+        flush_backups(timeout)
+
+
+def _is_recorded(history: History, tid: int) -> bool:
+    entry = history.trials.get(tid)
+    return entry is not None and entry.end is not None
+
+
+def _progress(name: str) -> int:
+    """A number that grows with the backup's `fit` and epoch, as its name gives them."""
+    digits = [int(part) for part in name.replace(".", "-").split("-") if part.isdecimal()]
+    return sum(number * 10 ** (6 * place) for place, number in enumerate(reversed(digits)))

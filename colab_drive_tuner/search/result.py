@@ -1,0 +1,160 @@
+"""What comes out of a search: the best parameters, loss and model, and every trial."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner.errors import MissingExtraError, SearchError, UnfinishedSearchWarning
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.search.trials import DriveTrials
+
+EXIT_FINISHED, EXIT_UNFINISHED = 0, 75
+
+
+class SearchResult:
+    """The result of `resume_search`; unpacks into `best_run, best_model`, as hyperas's does.
+
+    Asked for its best while trials are left to run, it warns (`UnfinishedSearchWarning`), with
+    counts.
+    """
+
+    def __init__(
+        self,
+        trials: "DriveTrials",
+        *,
+        done: int,
+        max_evals: int,
+        values: Callable[[dict[str, Any]], Any],
+    ) -> None:
+        self.trials = trials
+        """The trials as hyperopt has them."""
+        self.done, self.max_evals = done, max_evals
+        """How many trials have ended (errors that were caught included), and how many shall."""
+        self._values = values
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return self.trials.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether all `max_evals` trials have ended."""
+        return self.done >= self.max_evals
+
+    @property
+    def exit_code(self) -> int:
+        """For a script that a scheduler runs: 0 finished, 75 more to do."""
+        return EXIT_FINISHED if self.finished else EXIT_UNFINISHED
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that the search was created with; None where it was given a random state."""
+        return self.trials.seed
+
+    @property
+    def best_trial(self) -> dict[str, Any]:
+        """The trial with the lowest loss; raises `SearchError` where none has one."""
+        self._warn()
+        return self._best()
+
+    @property
+    def best_loss(self) -> float:
+        """The lowest loss."""
+        self._warn()
+        return float(self._best()["result"]["loss"])
+
+    @property
+    def best_run(self) -> dict[str, Any]:
+        """The best parameters as hyperopt and hyperas give them: a choice as its index."""
+        self._warn()
+        return _parameters(self._best())
+
+    @property
+    def best_params(self) -> Any:
+        """The best parameters as the objective got them: a choice as what was chosen."""
+        self._warn()
+        return self._values(_parameters(self._best()))
+
+    @property
+    def best_model(self) -> Any:
+        """The Keras model of the best trial, from here or from the store; None if none was kept."""
+        self._warn()
+        return self.load_model(self._best()["tid"])
+
+    def load_model(self, tid: int | None = None, **options: Any) -> Any:
+        """The kept model of a trial, or the best kept one; None where there is none.
+
+        `options` are `custom_objects` and `safe_mode`, as Keras has them.
+        """
+        return self.trials.models.load(tid, **options)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A row for each trial: tid, state, status, loss, seconds, and the parameters' values."""
+        return [self._row(document) for document in self.trials._dynamic_trials]
+
+    def to_dataframe(self) -> Any:
+        """The history as a pandas DataFrame."""
+        try:
+            pandas = import_module("pandas")
+        except ImportError as error:
+            raise MissingExtraError(
+                "to_dataframe() needs pandas: pip install pandas, or use .history."
+            ) from error
+        return pandas.DataFrame(self.history)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._warn()
+        best = self._best()
+        yield _parameters(best)
+        yield self.load_model(best["tid"])
+
+    def __repr__(self) -> str:
+        best = ""
+        if any(loss is not None for loss in self.trials.losses()):
+            best = f", best loss {float(self._best()['result']['loss']):.6g}"
+        left = "" if self.finished else ", unfinished: run it again to go on"
+        return f"Search {self.name!r}: {self.done} of {self.max_evals} trials{best}{left}"
+
+    def _best(self) -> dict[str, Any]:
+        from hyperopt.exceptions import AllTrialsFailed
+
+        try:
+            best: dict[str, Any] | None = self.trials.best_trial
+        except (AllTrialsFailed, KeyError):
+            best = None
+        if best is None:
+            raise SearchError(
+                f"No trial of search {self.name!r} has a loss yet ({self.done} of "
+                f"{self.max_evals} have ended)."
+            )
+        return best
+
+    def _row(self, document: dict[str, Any]) -> dict[str, Any]:
+        began, ended = document["book_time"], document["refresh_time"]
+        row = {
+            "tid": document["tid"],
+            "state": ("new", "running", "done", "error", "cancelled")[document["state"]],
+            "status": document["result"].get("status"),
+            "loss": document["result"].get("loss"),
+            "seconds": (ended - began).total_seconds() if began and ended else None,
+        }
+        values = self._values(_parameters(document))
+        return row | (values if isinstance(values, dict) else {"value": values})
+
+    def _warn(self) -> None:
+        if not self.finished:
+            warnings.warn(
+                f"Search {self.name!r} is unfinished: {self.done} of {self.max_evals} trials have "
+                f"ended. Run it again to go on.",
+                UnfinishedSearchWarning,
+                stacklevel=3,
+            )
+
+
+def _parameters(document: dict[str, Any]) -> dict[str, Any]:
+    """The sampled values by label, without those that the trial does not have."""
+    return {label: vals[0] for label, vals in document["misc"]["vals"].items() if vals}

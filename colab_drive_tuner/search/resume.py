@@ -1,0 +1,246 @@
+"""`resume_search`: start a search, or go on with it; the call is the same, today and tomorrow."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from numbers import Number
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.checkpoint.items import GIVEN_UP
+from colab_drive_tuner.errors import ObjectiveError, UsageError
+from colab_drive_tuner.journal.folder import check_name
+from colab_drive_tuner.search.result import SearchResult
+from colab_drive_tuner.store.protocol import Store
+
+ALGORITHMS = ("rand", "tpe", "anneal", "atpe")
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be searched, in hyperopt's terms."""
+
+    space: Any
+    prepare: Callable[[], tuple[Callable[[Any], Any], str | None]]
+    """Loads the data; returns the objective and what describes the data."""
+    source: str
+    """A fingerprint of the model or objective function."""
+    templated: bool
+
+
+def resume_search(
+    objective: Callable[..., Any],
+    data: Any = None,
+    *,
+    name: str,
+    max_evals: int,
+    space: Any = None,
+    algo: str | Callable[..., Any] = "tpe",
+    seed: int | None = None,
+    store: Store | Path | str | None = None,
+    max_time: float | str | timedelta | None = None,
+    on_busy: str = "wait",
+    restart: bool = False,
+    retry_failed: bool = False,
+    max_attempts: int = 3,
+    keep_models: int = 1,
+    seed_training: bool = True,
+    points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+    progress: bool = True,
+    catch_eval_exceptions: bool = False,
+    loss_threshold: float | None = None,
+    early_stop_fn: Callable[..., Any] | None = None,
+) -> SearchResult:
+    """Run the search `name` until it has `max_evals` trials, going on from what the store has.
+
+    `objective` is a model function with `{{...}}` templates, with a data function as hyperas has
+    it; or, with `space`, any objective that `hyperopt.fmin` takes. `algo` is "tpe", "rand",
+    "anneal", "atpe" or a suggest function. `max_time` ("11h30m", seconds, a timedelta) starts
+    nothing after it. `restart` begins again and keeps the old history in the store;
+    `retry_failed` tries trials again that were given up. The other arguments are those of
+    `DriveTrials` and `hyperopt.fmin`. A finished search returns at once.
+
+    Raises a `UsageError` before anything is written where an argument cannot be used, and a
+    `SearchBusyError` where another runtime holds the search.
+    """
+    began = time.monotonic()
+    check_name(name)
+    if isinstance(max_evals, bool) or not isinstance(max_evals, int) or max_evals < 1:
+        raise UsageError(f"max_evals={max_evals!r} is no integer of 1 or more.")
+    seconds = parse_duration(max_time)
+    suggest = find_algorithm(algo)
+    task = _task(objective, data, space)
+    points = _points(points_to_evaluate, task.space)
+
+    from colab_drive_tuner.search.fingerprints import describe_space
+    from colab_drive_tuner.search.run import RunOptions, run_trials
+    from colab_drive_tuner.search.settings import SearchSettings
+    from colab_drive_tuner.search.trials import DriveTrials
+
+    trials = DriveTrials(
+        name,
+        store=store,
+        # With `restart` the stored seed is not the one that counts.
+        seed=None if restart else seed,
+        on_busy=on_busy,
+        max_attempts=max_attempts,
+        keep_models=keep_models,
+        seed_training=seed_training,
+    )
+    history = trials.log.history
+    again = retry_failed and any(entry.end == GIVEN_UP for entry in history.trials.values())
+    done = history.done
+    if restart:
+        trials.ask_seed(seed)
+    else:
+        SearchSettings(seed=seed, space=describe_space(task.space)).check(name, history.settings)
+    if restart or again or done < max_evals:
+        function, described = task.prepare()
+        run_trials(
+            trials,
+            function,
+            task.space,
+            suggest,
+            max_evals=max_evals,
+            verbose=progress,
+            loss_threshold=loss_threshold,
+            early_stop_fn=early_stop_fn,
+            catch_eval_exceptions=catch_eval_exceptions,
+            run=RunOptions(
+                restart=restart,
+                retry_failed=retry_failed,
+                points=points,
+                model=task.source,
+                data=described,
+                keras_wanted=task.templated,
+                deadline=None if seconds is None else began + seconds,
+            ),
+        )
+        done = trials.log.done(trials._dynamic_trials)
+    return SearchResult(trials, done=done, max_evals=max_evals, values=_values(task.space))
+
+
+def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
+    """The suggest function that `algo` names or is."""
+    if callable(algo):
+        return algo
+    if algo not in ALGORITHMS:
+        raise UsageError(
+            f"algo={algo!r} is none of {', '.join(map(repr, ALGORITHMS))}, and no suggest function."
+        )
+    from importlib import import_module
+
+    suggest: Callable[..., Any] = import_module(f"hyperopt.{algo}").suggest
+    return suggest
+
+
+def parse_duration(duration: float | str | timedelta | None) -> float | None:
+    """Seconds in "11h30m", "90s", 3600 or a timedelta; None stays None."""
+    if duration is None:
+        return None
+    seconds = 0.0
+    if isinstance(duration, timedelta):
+        seconds = duration.total_seconds()
+    elif isinstance(duration, int | float) and not isinstance(duration, bool):
+        seconds = float(duration)
+    elif isinstance(duration, str) and (match := _DURATION.fullmatch(duration.replace(" ", ""))):
+        parts = [int(part or 0) for part in match.groups()]
+        seconds = float(sum(n * unit for n, unit in zip(parts, (86400, 3600, 60, 1), strict=True)))
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"max_time={duration!r} is no time: write '11h30m', or seconds.")
+    return seconds
+
+
+def _task(objective: Callable[..., Any], data: Any, space: Any) -> Task:
+    from colab_drive_tuner.search.fingerprints import describe_source
+
+    if not callable(objective):
+        raise ObjectiveError(f"{objective!r:.60} is no function: pass the model or objective.")
+    if space is None:
+        return _templated(objective, data)
+    if data is not None:
+        raise UsageError(
+            "data= goes with a model function that has {{...}} templates; an objective with space= "
+            "takes its data from where it is defined."
+        )
+
+    def prepare() -> tuple[Callable[[Any], Any], None]:
+        if getattr(objective, "fmin_pass_expr_memo_ctrl", False):
+            return objective, None
+        return _checked(objective, _name(objective)), None
+
+    return Task(space, prepare, describe_source(objective), templated=False)
+
+
+def _templated(model: Callable[..., Any], data: Any) -> Task:
+    from colab_drive_tuner.search.fingerprints import describe_data, describe_source
+    from colab_drive_tuner.templates import bind_data, compile_model, local_names, returned_names
+
+    function = data if callable(data) else None
+    compiled = compile_model(model, data_names=local_names(function))
+
+    def prepare() -> tuple[Callable[[Any], Any], str]:
+        values = data() if callable(data) else data
+        bound = bind_data(compiled, values, returned=returned_names(function))
+        names = list(compiled.signature.parameters)
+        pairs = bound if isinstance(bound, Mapping) else dict(zip(names, bound, strict=False))
+        described = describe_data(pairs.keys(), pairs.values())
+        call = _checked(lambda sampled: compiled.call(sampled, bound), compiled.name)
+        return call, described
+
+    source = describe_source(model, compiled.fingerprint_source)
+    return Task(dict(compiled.space), prepare, source, templated=True)
+
+
+def _checked(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+    """The objective, with plain words where it returns what hyperopt cannot use."""
+
+    def call(sampled: Any) -> Any:
+        result = function(sampled)
+        if isinstance(result, Number):
+            return result
+        hint = "return {'loss': ..., 'status': STATUS_OK}"
+        if not isinstance(result, Mapping):
+            raise ObjectiveError(f"{name}() returned {type(result).__name__}: {hint}.")
+        if "status" not in result:
+            raise ObjectiveError(f"{name}() returned a result without 'status': {hint}.")
+        if result["status"] == "ok" and result.get("loss") is None:
+            raise ObjectiveError(f"{name}() returned a result without 'loss': {hint}.")
+        return result
+
+    return call
+
+
+def _points(points: Sequence[Mapping[str, Any]] | None, space: Any) -> list[dict[str, Any]]:
+    """Check points to evaluate: a value for labels of the space (a choice by its index)."""
+    if points is None:
+        return []
+    from hyperopt.pyll import as_apply, dfs
+
+    labels = {
+        node.arg["label"].obj for node in dfs(as_apply(space)) if node.name == "hyperopt_param"
+    }
+    for point in points:
+        unknown = set(point) - labels if isinstance(point, Mapping) else {repr(point)}
+        if unknown:
+            raise UsageError(
+                f"points_to_evaluate names {', '.join(map(str, sorted(unknown)))}, which the space "
+                f"does not have; it has {', '.join(sorted(labels))}."
+            )
+    return [dict(point) for point in points]
+
+
+def _values(space: Any) -> Callable[[dict[str, Any]], Any]:
+    def values(run: dict[str, Any]) -> Any:
+        from hyperopt import space_eval
+
+        return space_eval(space, run)
+
+    return values
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)

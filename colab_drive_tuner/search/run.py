@@ -1,0 +1,202 @@
+"""One run of a search: claim it, run trials until enough are there, release it in any case."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hyperopt.fmin import generate_trial
+
+from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
+from colab_drive_tuner.search.logbook import as_new
+from colab_drive_tuner.search.loop import Training, TrialDomain, TrialLoop
+from colab_drive_tuner.search.progress import progress_line
+from colab_drive_tuner.search.seeds import (
+    SeedStream,
+    freeze_generator,
+    generator_of,
+    thaw_generator,
+    training_seed_of,
+)
+from colab_drive_tuner.search.settings import SearchSettings, stored_state
+from colab_drive_tuner.training import TrialInterrupted
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.search.trials import DriveTrials
+
+STOP_PATIENCE = 10.0
+"""How long a stop by the user waits for the store, in seconds."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `resume_search` knows beyond hyperopt's own arguments."""
+
+    restart: bool = False
+    retry_failed: bool = False
+    points: Sequence[dict[str, Any]] = ()
+    """Points to evaluate before the algorithm is asked, in a search that has no trials yet."""
+    model: str | None = None
+    data: str | None = None
+    """Fingerprints of the model function and the data."""
+    keras_wanted: bool = False
+    deadline: float | None = None
+    """`time.monotonic()` after which no trial is started."""
+
+
+class SearchStopped(KeyboardInterrupt):
+    """The user stopped the search: it is flushed, and the message says how to go on."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback."""
+        return [str(self)]
+
+
+def run_trials(
+    trials: "DriveTrials",
+    fn: Callable[..., Any],
+    space: Any,
+    algo: Callable[..., Any],
+    *,
+    max_evals: int = sys.maxsize,
+    timeout: float | None = None,
+    rstate: Any = None,
+    pass_expr_memo_ctrl: bool | None = None,
+    show_progressbar: Any = True,
+    run: RunOptions = RunOptions(),
+    **options: Any,
+) -> None:
+    """Run trials until `max_evals` are there, or another argument of hyperopt's ends the run.
+
+    Whatever ends it, what is pending is flushed and the search is released.
+    """
+    domain = TrialDomain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl)
+    settings = SearchSettings(
+        seed=trials.asked_seed,
+        rstate=_initial(rstate) if trials.asked_seed is None else None,
+        max_evals=max_evals,
+        algo=describe_algorithm(algo),
+        space=describe_space(space),
+        model=run.model,
+        data=run.data,
+    )
+    if not run.restart:
+        settings.warn_of_changes(trials.name, trials.log.settings)
+    with _sigterm(), _closing(trials, max_evals):
+        trials.own(settings, restart=run.restart, retry_failed=run.retry_failed)
+        _inherit(trials, run.points)
+        stored = stored_state(trials.name, trials.log.settings)
+        loop = TrialLoop(
+            algo,
+            domain,
+            trials,
+            _stream(stored, settings.rstate, trials.log.next_k),
+            Training(
+                seed=training_seed_of(stored),
+                seeded=trials.seed_training,
+                keras_wanted=run.keras_wanted,
+                deadline=run.deadline,
+            ),
+            max_evals=max_evals,
+            timeout=_time_left(timeout, run.deadline),
+            show_progressbar=progress_line(trials)
+            if show_progressbar is True
+            else show_progressbar,
+            **options,
+        )
+        # A trial that stopped before the deadline is unfinished; the next run goes on with it.
+        with _looping(trials), suppress(TrialInterrupted):
+            loop.exhaust()
+
+
+def _inherit(trials: "DriveTrials", points: Sequence[dict[str, Any]]) -> None:
+    """Make ready to run what was left unfinished; a new search begins with its given points."""
+    if points and not trials._dynamic_trials:
+        trials.insert_trial_docs(
+            [
+                generate_trial(tid, point)
+                for tid, point in zip(trials.new_trial_ids(len(points)), points, strict=True)
+            ]
+        )
+    for document in trials._dynamic_trials:
+        if document["tid"] in trials.log.inherited:
+            document.update(as_new(document))
+    trials.refresh()
+
+
+def _stream(stored: bytes, given: np.random.Generator | None, k: int) -> SeedStream:
+    """The stream of seeds from its k-th draw; of a new search it is the caller's own generator."""
+    if k == 0 and given is not None and freeze_generator(given) == stored:
+        return SeedStream(given)
+    return SeedStream(thaw_generator(stored), k)
+
+
+def _initial(rstate: Any) -> np.random.Generator | None:
+    """What hyperopt makes of `rstate`; None where it would draw one: then we draw a seed."""
+    if rstate is not None:
+        return generator_of(rstate)
+    seed = os.environ.get("HYPEROPT_FMIN_SEED", "")
+    return np.random.default_rng(int(seed)) if seed else None
+
+
+def _time_left(timeout: float | None, deadline: float | None) -> float | None:
+    if deadline is None:
+        return timeout
+    left = deadline - time.monotonic()
+    return left if timeout is None else min(timeout, left)
+
+
+@contextmanager
+def _looping(trials: "DriveTrials") -> Iterator[None]:
+    trials.looping = True
+    try:
+        yield
+    finally:
+        trials.looping = False
+
+
+@contextmanager
+def _closing(trials: "DriveTrials", max_evals: int) -> Iterator[None]:
+    """However the run ends: flush and release; a stop by the user ends in one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = trials.log.done(trials._dynamic_trials)
+        trials.close(STOP_PATIENCE)
+        total = "" if max_evals == sys.maxsize else f" of {max_evals}"
+        raise SearchStopped(
+            f"Search {trials.name!r} stopped after {done}{total} trials. Run it again to go on."
+        ) from None
+    except SystemExit:
+        trials.close(STOP_PATIENCE)
+        raise
+    except BaseException:
+        trials.close()
+        raise
+    else:
+        trials.close()
+
+
+@contextmanager
+def _sigterm() -> Iterator[None]:
+    """Within the block SIGTERM ends the process by SystemExit: what is pending is flushed."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
