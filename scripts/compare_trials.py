@@ -7,6 +7,7 @@ Exits 1 at any difference in number, parameters, status or loss.
 
 import pickle
 import sys
+from pathlib import Path
 
 
 def outcome(trial):
@@ -17,9 +18,9 @@ def outcome(trial):
 
 
 def main():
-    first, second = (pickle.load(open(path, "rb")) for path in sys.argv[1:3])  # noqa: SIM115
+    first, second = (pickle.loads(Path(path).read_bytes()) for path in sys.argv[1:3])
     differences = [] if len(first) == len(second) else ["the number of trials"]
-    for one, other in zip(first.trials, second.trials):
+    for one, other in zip(first.trials, second.trials, strict=False):
         same = one["tid"] == other["tid"] and outcome(one) == outcome(other)
         loss = one["result"].get("loss")
         print(f"  trial {one['tid']:3d}  loss {loss:<22}  {'equal' if same else 'DIFFERS'}")

@@ -57,11 +57,12 @@ class Stage:
 
     def fetch_trials(self, search):
         """Download a search's trials.pkl from the emulated Drive."""
-        from colab_drive_tuner import open_store
+        from colab_drive_tuner import DriveClient
 
-        store, path = open_store(), self.folder / f"{search}.pkl"
-        (entry,) = store.list(self.status(search).folder, name="trials.pkl")
-        store.fetch(entry.id, path)
+        client, path = DriveClient.connect(), self.folder / f"{search}.pkl"
+        folder = client.folder(f"Colab Drive Tuner/{search}", create=False)
+        (file,) = client.list_folder(folder.id, "trials.pkl")
+        client.download_file(file.id, path)
         return path
 
 
@@ -196,7 +197,9 @@ def compare(stage, *searches):
     """Let a fresh process compare the two trials.pkl; exits non-zero at any difference."""
     say("A fresh process compares both trials.pkl, with nothing but pickle and hyperopt")
     paths = [stage.fetch_trials(search) for search in searches]
-    verdict = subprocess.run([sys.executable, ROOT / "scripts" / "compare_trials.py", *paths])
+    verdict = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "compare_trials.py", *paths], check=False
+    )
     if verdict.returncode:
         sys.exit("The resumed search is NOT the uninterrupted one.")
 
@@ -220,7 +223,7 @@ def main():
             play(stage, quickstart, search, (5, 22), numbers)
             compare(stage, search, play_uninterrupted(stage, quickstart, search, numbers))
             status = stage.status(search)
-            print(f"Killed twice; {status.done} of {status.max_evals} trials, none lost, none twice.")
+            print(f"Killed twice: {status.done} of {status.max_evals} trials, none lost or twice.")
         if arguments.act != 1:
             hyperas, search = ROOT / "notebooks" / "hyperas.ipynb", "digits-hyperas"
             play(stage, hyperas, search, (3,), numbers)

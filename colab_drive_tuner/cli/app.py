@@ -17,7 +17,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="The search's name.")]
 
 
-def _say_version(wanted: bool) -> None:  # noqa: FBT001 (typer hands a flag over like this)
+def _say_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
@@ -30,8 +30,8 @@ def _options(
         str | None,
         typer.Option(help="A local folder, instead of Drive.", envvar="COLAB_DRIVE_TUNER_STORE"),
     ] = None,
-    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,  # noqa: FBT002
-    version: Annotated[  # noqa: FBT002
+    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
+    version: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which.")
     ] = False,
 ) -> None:
@@ -49,7 +49,7 @@ def _store(context: typer.Context) -> Store:
 def status(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="One search; all of them without it.")] = None,
-    exit_code: Annotated[  # noqa: FBT002
+    exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit 0 finished, 75 unfinished, 69 held.")
     ] = False,
 ) -> None:
@@ -113,21 +113,16 @@ def rerun(
 
 @app.command()
 def clean(
-    context: typer.Context,
     named: Annotated[
         list[str] | None, typer.Argument(help="Ids or paths of listed items to remove too.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,  # noqa: FBT002
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
 ) -> None:
     """List stale copies and leftovers; with --yes remove those that are ours, into the trash."""
-    from colab_drive_tuner.cli.tables import show_leftovers
-    from colab_drive_tuner.troubleshoot.clean import find_leftovers, remove
+    from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
 
-    leftovers = find_leftovers()
-    show_leftovers(leftovers)
-    if yes or named:
-        for removed in remove(leftovers, named=named or [], yes=yes):
-            typer.echo(f"Removed {removed.where}.")
+    found = find_leftovers()
+    typer.echo(describe(found, remove(found, yes=yes, named=named or ())))
 
 
 @app.command()
@@ -138,8 +133,16 @@ def emulator(
         list[str] | None, typer.Option(help="TOKEN=ACCOUNT; may be given again.")
     ] = None,
     latency: Annotated[float, typer.Option(help="Seconds before each answer.")] = 0.0,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="do=KIND,NAME=VALUE; may be given again.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the faults' random choices.")] = 0,
 ) -> None:
     """Serve a local Drive for tests, on loopback, until interrupted."""
     from colab_drive_tuner.emulator import serve
+    from colab_drive_tuner.errors import UsageError
 
-    serve(port=port, data=data, tokens=token or [], latency=latency)
+    try:
+        serve(port, data, token or [], latency, faults=fault or [], seed=seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

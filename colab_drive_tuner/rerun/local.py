@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.errors import ColabDriveTunerError, IdTakenError, MissingExtraError
-from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError
+from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.store.protocol import Store
 
 RUNS = "runs"
@@ -49,12 +49,14 @@ def run_locally(
 
 def keep_run(store: Store, search: str, executed: Path) -> None:
     """Keep an executed notebook in the search's `runs/`, named by the time it ended."""
-    folder = read_status(store, search).folder
-    found = [entry for entry in store.list(folder, name=RUNS) if entry.is_folder]
+    folder = find_folder(store, search)
+    if folder is None:
+        return  # the notebook raised before its search began: there is nothing to keep it with
+    found = [entry for entry in store.list(folder.id, name=RUNS) if entry.is_folder]
     runs, entry_id = store.reserve(2)
     if found:
         runs = found[0].id
     else:
-        store.create(runs, None, name=RUNS, parent=folder)
+        store.create(runs, None, name=RUNS, parent=folder.id)
     name = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.ipynb"
     store.create(entry_id, executed, name=name, parent=runs)

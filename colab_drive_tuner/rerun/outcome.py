@@ -34,6 +34,6 @@ def look(store: Store, name: str) -> Verdict:
     progress = f"{status.done} of {status.max_evals} trials done"
     if status.finished:
         return Verdict(Outcome.FINISHED, f"Search {name!r} is finished: {progress}.")
-    if status.holder is not None and not status.holder.stale and not status.dead_here:
+    if status.held:
         return Verdict(Outcome.BUSY, f"Search {name!r} is running ({progress}): {status.holder}.")
     return Verdict(Outcome.UNFINISHED, f"Search {name!r} is unfinished: {progress}.")
