@@ -190,10 +190,12 @@ def test_failures_leave_nothing(run, tmp_path):
         else:
             raise AssertionError("not refused")
         os.remove("temp_model.py")
+        print("both were refused", file=sys.stderr)
         optim.minimize(model, broken_data, rand.suggest, 1, Trials(), verbose=False)
         """,
         status=1,
     )
+    assert "both were refused" in error
     assert "x, classes = [], 1 / 0" in error
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["data_ran"]
 

@@ -62,6 +62,7 @@ def compile_model(
     be compiled, there is none, or the source cannot be read.
     """
     import numpy as np
+    from hyperopt.base import Domain, DuplicateLabel
     from hyperopt.pyll.stochastic import sample
 
     source, wrap = templated_function(model)
@@ -82,6 +83,13 @@ def compile_model(
                 f"The template {template.text}, {source.where(template.line)}, cannot be "
                 f"evaluated: {type(error).__name__}: {error}"
             ) from error
+    try:
+        Domain(None, space)
+    except DuplicateLabel as error:
+        raise TemplateError(
+            f"{source.function.__name__}() has two hyperparameters named {str(error)!r}: give the "
+            "nested one another name."
+        ) from error
     return CompiledModel(
         name=source.function.__name__,
         space=space,

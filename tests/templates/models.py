@@ -1,5 +1,5 @@
 """Model functions of the shapes that people wrote for hyperas, with stand-ins for Keras."""
-# ruff: noqa: D103, E731 - model functions as people type them
+# ruff: noqa: E731 - model functions as people type them
 
 # fmt: off  (how people typed them)
 from functools import wraps

@@ -1,5 +1,5 @@
 """Calling a compiled model: the user's own function, with values where templates stood."""
-# ruff: noqa: D103, F821, RET504, C408, E731, PT012, PT017 - model functions as people type them
+# ruff: noqa: F821, RET504, C408, E731, PLW0603, PT012, PT017 - model functions as people type them
 
 import functools
 import linecache
@@ -66,14 +66,22 @@ def test_globals_stay_live(monkeypatch):
     """A helper that is defined again later is the one that runs."""
     compiled = compile_model(calls_helper)
     monkeypatch.setitem(globals(), "helper", lambda n: -n)
+    monkeypatch.setitem(globals(), "calls", 0)
     assert compiled.call({"n": 4}) == -4
+    assert compiled.call({"n": 4}) == -4
+    assert calls == 2
 
 
 def helper(n):
     return n
 
 
+calls = 0
+
+
 def calls_helper():
+    global calls
+    calls += 1
     n = {{choice([3, 4])}}
     return helper(n)
 
@@ -285,4 +293,4 @@ def test_it_traces_for_debuggers():
     finally:
         sys.settrace(old)
     first = calls_helper.__code__.co_firstlineno
-    assert [(__file__, first + line) for line in (1, 2)] == seen[1:3]
+    assert [(__file__, first + line) for line in (2, 3)] == seen[1:3]

@@ -1,5 +1,5 @@
 """Templates that cannot work are refused before anything runs, with the line."""
-# ruff: noqa: D103, F541, F821, RET504, C408 - model functions as people type them
+# ruff: noqa: F541, F821, RET504, C408 - model functions as people type them
 
 import functools
 

@@ -1,5 +1,5 @@
 """The spaces that templates give: hyperas's own, label by label."""
-# ruff: noqa: D103, F821, RET504 - model functions as people type them
+# ruff: noqa: C408, D, E702, PLC2401, F821, RET504 - model functions as people type them
 
 import inspect
 import sys
@@ -108,7 +108,50 @@ def test_a_made_name_never_hides_a_written_one():
         x_1 = {{uniform(0, 3)}}
         return x, x_1
 
+    def other_way():
+        x = {{uniform(0, 1)}}
+        x_1 = {{uniform(0, 3)}}
+        x = {{uniform(0, 2)}}
+        return x, x_1
+
     assert compile_model(model).labels == ("x", "x_1", "x_1_1")
+    assert compile_model(other_way).labels == ("x", "x_1", "x_2")
+
+
+def test_order_is_that_of_the_text():
+    """Python keeps an `if` expression's condition and a dict's keys apart; the text decides."""
+
+    def model():
+        return dict(
+            first={{uniform(0, 1)}} if dict(second={{choice([0, 1])}})["second"] else 0,
+            third={{"a": dict(fourth={{uniform(0, 2)}})}["a"]["fourth"]: dict(k={{normal(0, 1)}})},
+        )
+
+    labels = compile_model(model).labels
+    assert labels == ("first", "second", "fourth", "k")
+
+
+def test_bytes_are_not_characters():
+    """Umlauts and emoji in front of a template do not move its name."""
+
+    def model():
+        """äöü 🎉"""
+        größe = dict(ñ={{uniform(0, 1)}}, é={{choice([1, 2])}})
+        return größe
+
+    assert compile_model(model).labels == ("ñ", "é")
+
+
+def test_two_hyperparameters_of_one_name_are_refused():
+    """A nested expression may not take the name of another hyperparameter."""
+
+    def model():
+        rate = {{uniform(0, 1)}}
+        more = {{choice([0, hp.uniform("rate", 0, 1)])}}
+        return rate, more
+
+    with pytest.raises(TemplateError, match="'rate'"):
+        compile_model(model)
 
 
 def test_dicts_lambdas_and_nested_calls_as_options():
