@@ -8,6 +8,7 @@ whom the user did not mean. Nothing secret is kept in a message, a repr or a log
 import json
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -196,8 +197,11 @@ def _application_default(scopes: list[str] | None) -> Any:
     from google.auth.exceptions import GoogleAuthError
 
     try:
-        # Scopes only afterwards: a user's are fixed, and asking for others would fail.
-        credentials, _ = google.auth.default()
+        with warnings.catch_warnings():
+            # It warns of what gcloud's users of Drive have in common: no project that pays.
+            warnings.simplefilter("ignore", UserWarning)
+            # Scopes only afterwards: a user's are fixed, and asking for others would fail.
+            credentials, _ = google.auth.default()
     except GoogleAuthError as error:
         first = str(error).split(".")[0]
         raise NotThisWayError(f"none ({first[:120]})") from None

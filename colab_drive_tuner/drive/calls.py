@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from colab_drive_tuner.drive.endpoint import Endpoint
 from colab_drive_tuner.drive.file import FIELDS, DriveFile
-from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.transport import Transport
-from colab_drive_tuner.errors import UnavailableError, UsageError
+from colab_drive_tuner.errors import UsageError
+
+T = TypeVar("T")
 
 _EVERYWHERE = {"supportsAllDrives": "true"}
 
@@ -25,14 +27,14 @@ class Calls:
 
     def json(self, path: str, what: str, **params: str) -> dict[str, Any]:
         """What a GET of `path` answers; `what` completes "Google Drive did not answer ..."."""
-        return self._call("GET", path, what, None, params=params)
+        return self._call("GET", path, what, None, params=params, read=dict)
 
     def file(
         self, method: str, path: str, what: str, body: Mapping[str, Any] | None = None
     ) -> DriveFile:
         """The file that a call describes in its answer."""
         params = {**_EVERYWHERE, "fields": FIELDS}
-        return DriveFile.from_json(self._call(method, path, what, body, params=params))
+        return self._call(method, path, what, body, params=params, read=DriveFile.from_json)
 
     def list(self, q: str) -> list[DriveFile]:
         """Every file that matches `q`, from all pages."""
@@ -45,13 +47,12 @@ class Calls:
             "fields": f"nextPageToken,incompleteSearch,files({FIELDS})",
         }
         while True:
-            page = self.json("/files", "a request for a list of files", **params)
-            if page.get("incompleteSearch"):
-                raise UnavailableError("Google Drive searched only a part of itself; try again.")
-            files += map(DriveFile.from_json, page.get("files", ()))
-            if not page.get("nextPageToken"):
+            what = "a request for a list of files"
+            page, token = self._call("GET", "/files", what, None, params=params, read=_page)
+            files += page
+            if not token:
                 return files
-            params["pageToken"] = page["nextPageToken"]
+            params["pageToken"] = token
 
     def _call(
         self,
@@ -61,17 +62,25 @@ class Calls:
         body: Mapping[str, Any] | None,
         *,
         params: Mapping[str, str],
-    ) -> dict[str, Any]:
+        read: Callable[[dict[str, Any]], T],
+    ) -> T:
         url = f"{self.endpoint.files}{path}"
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json; charset=UTF-8"}
 
-        def attempt() -> dict[str, Any]:
-            return self.transport.send(
+        def attempt() -> T:
+            answer = self.transport.send(
                 method, url, what, params=params, headers=headers, body=content
-            ).json()
+            )
+            return answer.read(read)
 
         return self.policy.run(attempt, what)
+
+
+def _page(data: dict[str, Any]) -> tuple[list[DriveFile], str]:
+    if data.get("incompleteSearch"):
+        raise TryAgainError("it searched only a part of itself")
+    return [DriveFile.from_json(file) for file in data["files"]], data.get("nextPageToken") or ""
 
 
 def checked(file_id: str) -> str:

@@ -21,8 +21,9 @@ from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
 from colab_drive_tuner.drive.folders import open_folder
 from colab_drive_tuner.drive.query import query
 from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.transport import Signer, Transport
-from colab_drive_tuner.drive.upload import Progress, Source, Target, upload
+from colab_drive_tuner.drive.upload import Progress, Target, upload
 from colab_drive_tuner.errors import (
     ChecksumError,
     IdTakenError,
@@ -53,8 +54,9 @@ class DriveClient:
         policy: RetryPolicy | None = None,
     ) -> None:
         self._endpoint = endpoint or Endpoint()
-        transport = Transport(signer, local=self.is_emulated)
-        self._calls = Calls(self._endpoint, transport, policy or RetryPolicy(patience))
+        policy = policy or RetryPolicy(patience)
+        transport = Transport(signer, local=self.is_emulated, patience=policy.patience)
+        self._calls = Calls(self._endpoint, transport, policy)
         self._lock = threading.Lock()
         self._user: Mapping[str, Any] | None = None
         self._ids: tuple[int, list[str]] = (os.getpid(), [])
@@ -286,11 +288,14 @@ class DriveClient:
 
     def _verified(self, file: DriveFile, source: Source) -> DriveFile:
         """The file, once Drive names the sum of what was to be sent; sends it again if need be."""
-        for again in (True, False):
-            if file.size == source.finish() and file.sha256 in {None, source.sha256}:
-                return file
-            if again and source.can_restart:
-                file = self._update(file.id, source, file.mime_type)
+        source.finish()
+        if not source.is_held_by(file):
+            # Perhaps the description was altered on its way, and not the content.
+            file = self.get(file.id)
+        if not source.is_held_by(file) and source.can_restart:
+            file = self._update(file.id, source, file.mime_type)
+        if source.is_held_by(file):
+            return file
         raise ChecksumError(
             f"What Drive stored as {file.name!r} ({file.id}) is not what was sent: its sum is "
             f"{file.sha256} instead of {source.sha256}. Upload it again."

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import requests
 import urllib3
@@ -24,11 +24,15 @@ from colab_drive_tuner.drive.refusal import Refusal, retry_after
 from colab_drive_tuner.drive.retry import REFUSED_PATIENCE, TryAgainError
 from colab_drive_tuner.errors import StoreError, UnavailableError
 
+T = TypeVar("T")
+
 CONNECT_TIMEOUT = 20.0
 """Seconds; also how long one block of a request body may take to leave."""
 READ_TIMEOUT = 30.0
 BLOCK = 64 * 1024
-"""Bytes sent or received between two looks at the clock: 3 kB/s must be possible."""
+"""Bytes of a request body that leave together: 3 kB/s must be possible."""
+READ_BLOCK = 256 * 1024
+"""Bytes of an answer that are read together, if that many have arrived."""
 ANSWER_DEADLINE = 60.0
 """Seconds in which an answer that is not a download must have arrived completely."""
 
@@ -63,15 +67,12 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self) -> dict[str, Any]:
-        """The body as a JSON object; a torn or foreign one is worth another attempt."""
+    def read(self, parse: Callable[[dict[str, Any]], T]) -> T:
+        """What `parse` makes of the JSON body; one that makes no sense is worth another attempt."""
         try:
-            value = json.loads(self.body)
-        except ValueError:
-            raise TryAgainError("its answer was cut off or is not JSON") from None
-        if not isinstance(value, dict):
-            raise TryAgainError("its answer is not a JSON object")
-        return value
+            return parse(json.loads(self.body))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise TryAgainError("its answer was cut off or makes no sense") from None
 
 
 @dataclass
@@ -91,12 +92,14 @@ class Transport:
         signer: Signer,
         *,
         local: bool = False,
+        patience: float = float("inf"),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock = ServerClock(monotonic)
         self._monotonic = monotonic
         self._signer = signer
         self._local = local
+        self._patience = patience
         self._lock = threading.Lock()
         self._session: tuple[int, requests.Session] | None = None
 
@@ -196,7 +199,7 @@ class Transport:
                 params=params,
                 data=data,
                 headers={**(headers or {}), **signature},
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                timeout=(CONNECT_TIMEOUT, min(READ_TIMEOUT, self._patience)),
                 allow_redirects=False,
                 stream=True,
             )
@@ -212,7 +215,7 @@ class Transport:
         try:
             while True:
                 # read1, because read would wait for a full block however slowly it trickles in.
-                block: bytes = response.raw.read1(BLOCK, decode_content=True)
+                block: bytes = response.raw.read1(READ_BLOCK, decode_content=True)
                 if not block:
                     break
                 yield block

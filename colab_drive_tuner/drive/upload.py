@@ -4,31 +4,21 @@ Constant memory whatever the size. The loop over the resumable protocol is ours 
 classes of Google's client neither rewind a stream after a 503 nor can be given a deadline.
 """
 
-import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlsplit
 
 from colab_drive_tuner.drive.file import FIELDS, DriveFile
 from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
-from colab_drive_tuner.drive.transport import BLOCK, Answer, Transport
-from colab_drive_tuner.errors import StoreError, UsageError
+from colab_drive_tuner.drive.source import Source, Window
+from colab_drive_tuner.drive.transport import Answer, Transport
+from colab_drive_tuner.errors import StoreError
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that have been transferred, and those there are in all where known."""
-
-SMALL = 5_000_000
-"""Bytes up to which Drive takes content in one request."""
-WINDOW = 32 * 1024 * 1024
-"""Bytes of one request of a session, read from the source as they leave."""
-BUFFER = 8 * 1024 * 1024
-"""The same for a source that cannot be read twice: it is held until it has been acknowledged."""
 
 
 @dataclass(frozen=True)
@@ -45,132 +35,6 @@ class Target:
     def params(self) -> dict[str, str]:
         """The parameters of either way of uploading."""
         return {"supportsAllDrives": "true", "fields": FIELDS}
-
-
-class Source:
-    """What is to be uploaded: read once from front to back, or again from a known offset."""
-
-    def __init__(self, content: bytes | BinaryIO) -> None:
-        self._stream: BinaryIO = BytesIO(content) if isinstance(content, bytes) else content
-        self.seekable = self._stream.seekable()
-        self._base = self._stream.tell() if self.seekable else 0
-        self.size: int | None = None
-        if self.seekable:
-            self.size = self._stream.seek(0, 2) - self._base
-            self._stream.seek(self._base)
-        self._hash = hashlib.sha256()
-        self._hashed = 0
-        self._held = b""
-        self._held_at = 0
-
-    @classmethod
-    @contextmanager
-    def opened(cls, content: bytes | Path | BinaryIO) -> Iterator["Source"]:
-        """A source of bytes, of a file, or of what is left of a stream."""
-        if isinstance(content, Path):
-            with content.open("rb") as stream:
-                yield cls(stream)
-        else:
-            yield cls(content)
-
-    def finish(self) -> int:
-        """Read what nobody has read yet, so that `sha256` is the whole's, and return the size."""
-        while self.size is None:
-            self._fill(self._held_at + len(self._held))
-        while self.seekable and self._hashed < self.size:
-            self.read_at(self._hashed, BUFFER)
-        return self.size
-
-    @property
-    def can_restart(self) -> bool:
-        """Whether the first byte can still be read."""
-        return self.seekable or self._held_at == 0
-
-    @property
-    def sha256(self) -> str:
-        """The sum of everything that has been read so far."""
-        return self._hash.hexdigest()
-
-    def window(self, offset: int, tick: Callable[[int], None]) -> "Window":
-        """The next bytes from `offset` on; where the source ends in it, `size` is known after."""
-        if self.size is not None and self.seekable:
-            return Window(self, offset, min(WINDOW, self.size - offset), tick)
-        self._fill(offset)
-        return Window(self, offset, len(self._held), tick)
-
-    def read_at(self, offset: int, count: int) -> bytes:
-        """Read `count` bytes that lie at `offset`, adding to the sum what is new."""
-        if self.seekable:
-            self._stream.seek(self._base + offset)
-            data = self._stream.read(count)
-            if not data and count:
-                raise UsageError("The file became shorter while it was uploaded; upload it again.")
-            self._learn(offset, data)
-            return data
-        start = offset - self._held_at
-        return self._held[start : start + count]
-
-    def all(self) -> bytes | None:
-        """The whole content where it is small enough for one request, else None."""
-        if self.seekable:
-            small = self.size is not None and self.size <= SMALL
-            return self.read_at(0, self.size) if small and self.size else b"" if small else None
-        self._fill(0)
-        return self._held if self.size is not None and self.size <= SMALL else None
-
-    def _fill(self, offset: int) -> None:
-        """Hold the bytes from `offset` on, and read on until the buffer is full."""
-        if not self._held_at <= offset <= self._held_at + len(self._held):
-            raise StoreError(
-                "Google Drive lost a part of the upload that it had acknowledged; upload it again."
-            )
-        self._held = self._held[offset - self._held_at :]
-        self._held_at = offset
-        parts, count = [self._held], len(self._held)
-        while count < BUFFER and self.size is None:
-            data = self._stream.read(BUFFER - count)
-            if data:
-                self._learn(offset + count, data)
-                parts.append(data)
-                count += len(data)
-            else:
-                self.size = offset + count
-        self._held = b"".join(parts)
-
-    def _learn(self, offset: int, data: bytes) -> None:
-        fresh = offset + len(data) - self._hashed
-        if fresh > 0:
-            self._hash.update(memoryview(data)[len(data) - fresh :])
-            self._hashed += fresh
-
-
-class Window:
-    """A stretch of a source as the body of one request."""
-
-    def __init__(
-        self, source: Source, start: int, length: int, tick: Callable[[int], None]
-    ) -> None:
-        self.start, self.end = start, start + length
-        self._source, self._tick, self._position = source, tick, start
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-    def __iter__(self) -> Iterator[bytes]:
-        while block := self.read(BLOCK):
-            yield block
-
-    def rewind(self) -> None:
-        """Start again from the first byte."""
-        self._position = self.start
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, at most `size`."""
-        left = self.end - self._position
-        data = self._source.read_at(self._position, left if size < 0 else min(size, left))
-        self._position += len(data)
-        self._tick(self._position)
-        return data
 
 
 def upload(
@@ -213,7 +77,7 @@ def _send_whole(transport: Transport, target: Target, content: bytes) -> DriveFi
         headers={"Content-Type": f"multipart/related; boundary={boundary}"},
         body=body,
     )
-    return DriveFile.from_json(answer.json())
+    return answer.read(DriveFile.from_json)
 
 
 class _Session:
@@ -315,7 +179,7 @@ class _Session:
                 )
             raise TryAgainError(f"it ended the upload session with {answer.status}")
         self._offset = self._source.size or 0
-        return DriveFile.from_json(answer.json())
+        return answer.read(DriveFile.from_json)
 
     def _acknowledged(self, answer: Answer) -> int:
         said = answer.headers.get("Range", "")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from colab_drive_tuner.drive import download as downloading
-from colab_drive_tuner.drive import transport, upload
+from colab_drive_tuner.drive import source, transport
 from colab_drive_tuner.errors import ChecksumError, IdTakenError, UnavailableError
 
 SMALL = os.urandom(1000)
@@ -31,8 +31,8 @@ FAULTS = [
 @pytest.fixture
 def weather(drive_emulator, monkeypatch):
     """Faults of the emulator, with windows small enough for large files to have several."""
-    monkeypatch.setattr(upload, "WINDOW", 2 * 2**20)
-    monkeypatch.setattr(upload, "BUFFER", 2 * 2**20)
+    monkeypatch.setattr(source, "WINDOW", 2 * 2**20)
+    monkeypatch.setattr(source, "BUFFER", 2 * 2**20)
     return drive_emulator.faults
 
 
@@ -96,7 +96,7 @@ def test_a_broken_upload_goes_on_where_it_was(client, root, weather, drive_emula
     weather.add("error", status=503, verb="PUT", nth=[2])
     client.create_file("x", LARGE, parent=root)
     sent = sum(entry["bytes_in"] for entry in drive_emulator.log if entry["method"] == "PUT")
-    assert sent < len(LARGE) + upload.WINDOW + 10_000
+    assert sent < len(LARGE) + source.WINDOW + 10_000
 
 
 def test_altered_bytes_are_noticed_and_fetched_again(client, root, weather, tmp_path):
