@@ -95,7 +95,7 @@ class Not:
 Condition = Term | Both | Not
 
 
-class _Malformed(Exception):
+class _MalformedError(Exception):
     pass
 
 
@@ -107,7 +107,7 @@ class _Parser:
         while at < len(text):
             found = _TOKEN.match(text, at)
             if found is None:
-                raise _Malformed
+                raise _MalformedError
             self.tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
             at = found.end()
         self.at = 0
@@ -118,7 +118,7 @@ class _Parser:
     def take(self, kind: str, value: str | None = None) -> str:
         found, text = self.peek()
         if found != kind or (value is not None and text.lower() != value):
-            raise _Malformed
+            raise _MalformedError
         self.at += 1
         return text
 
@@ -132,7 +132,7 @@ class _Parser:
     def whole(self) -> Condition:
         found = self.either()
         if self.peek()[0] != "end":
-            raise _Malformed
+            raise _MalformedError
         return found
 
     def either(self) -> Condition:
@@ -161,7 +161,7 @@ class _Parser:
             self.take("word", "in")
             field, sort, _ = self.term(self.take("word"), "in")
             if sort != "collection":
-                raise _Malformed
+                raise _MalformedError
             return Term(field, "in", value)
         return self.comparison()
 
@@ -169,13 +169,13 @@ class _Parser:
         known = TERMS["drives" if self.grammar == "drives" else "v3"]
         if self.grammar == "v2":
             if name in V2_NAMES.values() or name == "appProperties":
-                raise _Malformed
+                raise _MalformedError
             name = V2_NAMES.get(name, name)
         if name not in known:
-            raise _Malformed
+            raise _MalformedError
         sort, operators = known[name]
         if operator not in operators:
-            raise _Malformed
+            raise _MalformedError
         return name, sort, operators
 
     def comparison(self) -> Condition:
@@ -186,10 +186,12 @@ class _Parser:
             # The documentation writes `sharedWithMe and name contains 'hello'`.
             field, sort, _ = self.term(name, "=")
             if sort != "boolean":
-                raise _Malformed
+                raise _MalformedError
             return Term(field, "=", value=True)
         self.at += 1
         field, sort, _ = self.term(name, operator)
+        if sort == "collection":
+            raise _MalformedError  # `in` has its value on the left
         return Term(field, operator, self.value(sort))
 
     def value(self, sort: str) -> Any:
@@ -206,9 +208,9 @@ class _Parser:
             try:
                 return parse_time(text, "q")
             except ApiError:
-                raise _Malformed from None
+                raise _MalformedError from None
         if sort == "visibility" and text not in VISIBILITIES:
-            raise _Malformed
+            raise _MalformedError
         return text
 
     def boolean_ahead(self) -> bool:
@@ -216,7 +218,7 @@ class _Parser:
         return kind == "word" and text.lower() in {"true", "false"}
 
     def fail(self) -> None:
-        raise _Malformed
+        raise _MalformedError
 
     def text(self) -> str:
         raw = self.take("text")
@@ -228,16 +230,16 @@ class _Parser:
         while True:
             name = self.take("word")
             if name not in {"key", "value", "visibility"} or name in found:
-                raise _Malformed
+                raise _MalformedError
             self.take("op", "=")
             found[name] = self.text()
             if not self.word("and"):
                 break
         self.take("op", "}")
         if "key" not in found or "value" not in found:
-            raise _Malformed
+            raise _MalformedError
         if "visibility" in found and self.grammar != "v2":
-            raise _Malformed
+            raise _MalformedError
         return found
 
 
@@ -251,7 +253,7 @@ def parse(text: str, grammar: str = "v3") -> Condition | None:
         return None
     try:
         return _Parser(text, grammar).whole()
-    except (_Malformed, RecursionError):
+    except (_MalformedError, RecursionError):
         message = "Invalid Value" if grammar != "v2" else "Invalid query"
         raise invalid("q", message) from None
 

@@ -71,7 +71,7 @@ def address(listening: socket.socket) -> str:
 
 def serve(
     port: int = 0,
-    data_dir: str | Path | None = None,
+    data: str | Path | None = None,
     tokens: Sequence[str] | Mapping[str, Grant] = (),
     latency: float = 0.0,
     *,
@@ -81,7 +81,7 @@ def serve(
     """Serve until interrupted; prints one line with the URL when ready.
 
     `tokens` are `TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`; without any, the token `emulator`
-    stands for owner@example.com. Without `data_dir` everything is gone at the end. `faults` are
+    stands for owner@example.com. Without `data` everything is gone at the end. `faults` are
     `do=KIND,NAME=VALUE,...`; raises ValueError for a token or fault that cannot be understood.
     """
     from .faults import parse_rule
@@ -90,9 +90,9 @@ def serve(
     known = dict(tokens) if isinstance(tokens, Mapping) else dict(map(parse_grant, tokens))
     rules = [parse_rule(text) for text in faults]
     with contextlib.ExitStack() as stack:
-        if data_dir is None:
-            data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="drive-emulator-"))
-        service = Service(Path(data_dir), known or default_tokens(), seed)
+        if data is None:
+            data = stack.enter_context(tempfile.TemporaryDirectory(prefix="drive-emulator-"))
+        service = Service(Path(data), known or default_tokens(), seed)
         stack.callback(service.close)
         for rule in rules:
             service.faults.add(service.database.clock.now(), **rule)

@@ -1,0 +1,44 @@
+"""One emulator for all tests of a module, and a fresh account in it for each test."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.emulator.wire import Wire, fresh_account
+
+from colab_drive_tuner.emulator import DriveEmulator
+
+
+@pytest.fixture(scope="module")
+def shared_emulator() -> Iterator[DriveEmulator]:
+    with DriveEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(shared_emulator) -> Iterator[DriveEmulator]:
+    """The module's emulator, without faults at the beginning and the end of each test."""
+    yield shared_emulator
+    shared_emulator.faults.clear()
+
+
+@pytest.fixture
+def person(emulator):
+    """A maker of accounts: each call opens a new one and returns a session of it."""
+    opened: list[Wire] = []
+
+    def make(account: str = "", **grant) -> Wire:
+        account = account or fresh_account()
+        token = f"token-{account}-{len(opened)}-{grant.get('client', '')}"
+        emulator.allow(token, account, **grant)
+        wire = Wire(emulator.url, token, account)
+        opened.append(wire)
+        return wire
+
+    yield make
+    for wire in opened:
+        wire.session.close()
+
+
+@pytest.fixture
+def me(person) -> Wire:
+    return person()

@@ -1,0 +1,280 @@
+"""files.create, get, update, copy, delete over raw HTTP, as the v3 reference describes them."""
+
+import hashlib
+
+import pytest
+from tests.emulator.wire import FOLDER
+
+EMPTY_MD5 = hashlib.md5(b"").hexdigest()
+
+
+def test_a_created_file_is_answered_with_the_default_fields(me):
+    """files.create answers with kind, id, name and mimeType when no fields are asked for."""
+    answer = me.create("notes.txt", mimeType="text/plain")
+    assert answer == {
+        "kind": "drive#file",
+        "id": answer["id"],
+        "name": "notes.txt",
+        "mimeType": "text/plain",
+    }
+    assert len(answer["id"]) == 33
+
+
+def test_a_file_without_content_is_an_empty_blob_and_a_folder_has_none(me):
+    """Metadata alone makes a file of zero bytes, with checksums; folders have neither."""
+    file = me.get(f"files/{me.create()['id']}", fields="size,md5Checksum,mimeType")
+    assert file == {"size": "0", "md5Checksum": EMPTY_MD5, "mimeType": "application/octet-stream"}
+    folder = me.get(f"files/{me.folder('f')}", fields="size,md5Checksum,mimeType")
+    assert folder == {"mimeType": FOLDER}
+
+
+def test_a_file_lies_in_the_root_unless_told_otherwise(me):
+    """`root` is an alias of the My Drive folder, which has no parent itself."""
+    root = me.get("files/root", fields="id,name,parents")
+    assert root == {"id": root["id"], "name": "My Drive"}
+    file = me.get(f"files/{me.create()['id']}", fields="parents")
+    assert file["parents"] == [root["id"]]
+    folder = me.folder("here")
+    inside = me.create(parents=[folder])
+    assert me.get(f"files/{inside['id']}", fields="parents")["parents"] == [folder]
+
+
+def test_names_need_not_be_unique_and_nameless_is_untitled(me):
+    """Drive allows two files of one name in a folder; v2's `title` sent to v3 is not a name."""
+    first, second = me.create("same"), me.create("same")
+    assert first["id"] != second["id"]
+    untitled = me("POST", "/drive/v3/files", json={"title": "v2 style"}).json()
+    assert untitled["name"] == "Untitled"
+
+
+def test_a_generated_id_creates_once_and_then_conflicts(me):
+    """A second create under one id is a 409 fileIdInUse and makes nothing ("generateIds")."""
+    ids = me.get("files/generateIds", count=3)["ids"]
+    assert len(set(ids)) == 3
+    assert me.create("once", id=ids[0])["id"] == ids[0]
+    again = {"json": {"name": "twice", "id": ids[0]}}
+    assert me.refusal("POST", "/drive/v3/files", **again) == (409, "fileIdInUse")
+    assert me.names("name = 'twice'") == []
+    assert me.folder("folders too", id=ids[1]) == ids[1]
+
+
+def test_an_id_stays_used_in_the_trash_and_after_deletion(me):
+    """Nothing is created twice under one id, whatever became of the first file."""
+    first, second = me.get("files/generateIds", count=2)["ids"]
+    me.create(id=first)
+    me("PATCH", f"/drive/v3/files/{first}", json={"trashed": True})
+    assert me.refusal("POST", "/drive/v3/files", json={"id": first}) == (409, "fileIdInUse")
+    me.create(id=second)
+    assert me("DELETE", f"/drive/v3/files/{second}").status_code == 204
+    assert me.refusal("POST", "/drive/v3/files", json={"id": second}) == (409, "fileIdInUse")
+
+
+def test_an_id_that_was_not_generated_for_the_user_is_refused(me, person):
+    """Ids are reserved for who asked; others, and invented ones, are a 400."""
+    theirs = person().get("files/generateIds", count=1)["ids"][0]
+    for unusable in (theirs, "x" * 33, "short", ""):
+        refused = me.refusal("POST", "/drive/v3/files", json={"id": unusable})
+        assert refused == (400, "invalid")
+
+
+def test_generated_ids_are_not_for_docs_and_shortcuts(me):
+    """Docs Editors formats and shortcuts refuse a generated id, as seen on the live service."""
+    ids = me.get("files/generateIds", count=2)["ids"]
+    doc = {"id": ids[0], "mimeType": "application/vnd.google-apps.document"}
+    refused = me.refusal("POST", "/drive/v3/files", json=doc)
+    assert refused == (403, "insufficientFilePermissions")
+    target = me.create()["id"]
+    shortcut = {
+        "id": ids[1],
+        "mimeType": "application/vnd.google-apps.shortcut",
+        "shortcutDetails": {"targetId": target},
+    }
+    assert me.refusal("POST", "/drive/v3/files", json=shortcut) == (400, "invalid")
+
+
+@pytest.mark.parametrize("count", ["0", "1001", "x"])
+def test_generate_ids_gives_one_to_a_thousand(me, count):
+    """`count` is 1 to 1000, 10 by default."""
+    assert len(me.get("files/generateIds")["ids"]) == 10
+    refused = me.refusal("GET", "/drive/v3/files/generateIds", params={"count": count})
+    assert refused == (400, "invalidParameter")
+
+
+def test_an_update_changes_what_it_names_and_nothing_else(me):
+    """files.update has patch semantics; version and modifiedTime move on."""
+    file = me.upload(b"data", name="old", description="kept")
+    changed = me(
+        "PATCH", f"/drive/v3/files/{file['id']}", json={"name": "new"}, params={"fields": "*"}
+    ).json()
+    assert (changed["name"], changed["description"]) == ("new", "kept")
+    assert int(changed["version"]) > int(file["version"])
+    assert changed["modifiedTime"] >= file["modifiedTime"]
+    assert changed["md5Checksum"] == file["md5Checksum"]
+
+
+@pytest.mark.parametrize(
+    "body", [{"size": "5"}, {"md5Checksum": "x"}, {"id": "x"}, {"parents": ["root"]}]
+)
+def test_what_only_the_server_sets_is_refused(me, body):
+    """403 fieldNotWritable; parents are changed through addParents and removeParents."""
+    file = me.create()
+    refused = me.refusal("PATCH", f"/drive/v3/files/{file['id']}", json=body)
+    assert refused == (403, "fieldNotWritable")
+
+
+def test_if_match_means_nothing_in_v3(me):
+    """v3 has no etags: the header is ignored and the last writer wins."""
+    file = me.create()
+    answer = me(
+        "PATCH",
+        f"/drive/v3/files/{file['id']}",
+        json={"name": "changed"},
+        headers={"If-Match": '"something else"'},
+    )
+    assert answer.status_code == 200
+    assert "etag" not in answer.headers
+
+
+def test_properties_are_merged_cleared_by_null_and_limited(me, person):
+    """Key and value have 124 bytes of UTF-8 together, and there are 30 of each kind."""
+    file = me.create(properties={"a": "1", "b": "2"}, appProperties={"mine": "x"})
+    path = f"/drive/v3/files/{file['id']}"
+    me("PATCH", path, json={"properties": {"a": None, "c": "3"}})
+    shown = me.get(f"files/{file['id']}", fields="properties,appProperties")
+    assert shown == {"properties": {"b": "2", "c": "3"}, "appProperties": {"mine": "x"}}
+    assert me("PATCH", path, json={"properties": {"k": "é" * 61}}).status_code == 200
+    for name in ("properties", "appProperties"):
+        too_long = me("PATCH", path, json={name: {"k": "é" * 62}})
+        assert too_long.status_code == 403
+        many = {f"k{n}": "v" for n in range(31)}
+        assert me("PATCH", path, json={name: many}).status_code == 403
+    other_app = person(me.account, client="another-client")
+    seen = other_app.get(f"files/{file['id']}", fields="properties,appProperties")
+    assert seen == {"properties": {"b": "2", "c": "3", "k": "é" * 61}}
+
+
+def test_trash_covers_what_lies_below_and_can_be_undone(me):
+    """A file in a trashed folder is trashed, but not explicitly."""
+    folder = me.folder("bin")
+    file = me.create("inside", parents=[folder])["id"]
+    me("PATCH", f"/drive/v3/files/{folder}", json={"trashed": True})
+    inside = me.get(f"files/{file}", fields="trashed,explicitlyTrashed")
+    assert inside == {"trashed": True, "explicitlyTrashed": False}
+    assert me.names("name = 'inside' and trashed = true") == ["inside"]
+    me("PATCH", f"/drive/v3/files/{folder}", json={"trashed": False})
+    assert me.names("name = 'inside' and trashed = false") == ["inside"]
+
+
+def test_delete_skips_the_trash_and_takes_the_folder_s_content_along(me):
+    """files.delete is for good, descendants included."""
+    folder = me.folder("gone")
+    file = me.create(parents=[folder])["id"]
+    assert me("DELETE", f"/drive/v3/files/{folder}").status_code == 204
+    for gone in (folder, file):
+        assert me.refusal("GET", f"/drive/v3/files/{gone}") == (404, "notFound")
+    assert me.refusal("DELETE", f"/drive/v3/files/{folder}") == (404, "notFound")
+
+
+def test_empty_trash_deletes_what_is_trashed(me):
+    """files.emptyTrash leaves everything else."""
+    keep, gone = me.create()["id"], me.create()["id"]
+    me("PATCH", f"/drive/v3/files/{gone}", json={"trashed": True})
+    assert me("DELETE", "/drive/v3/files/trash").status_code == 204
+    assert me("GET", f"/drive/v3/files/{gone}").status_code == 404
+    assert me("GET", f"/drive/v3/files/{keep}").status_code == 200
+
+
+def test_a_copy_is_a_file_of_its_own(me):
+    """Content and properties are copied; the name and the folder may be others."""
+    file = me.upload(b"content", name="original", properties={"p": "1"})
+    copied = me(
+        "POST", f"/drive/v3/files/{file['id']}/copy", json={}, params={"fields": "*"}
+    ).json()
+    assert copied["id"] != file["id"]
+    assert copied["name"] == "Copy of original"
+    assert copied["md5Checksum"] == file["md5Checksum"]
+    assert copied["properties"] == {"p": "1"}
+    me("DELETE", f"/drive/v3/files/{file['id']}")
+    assert me("GET", f"/drive/v3/files/{copied['id']}?alt=media").content == b"content"
+    folder = me.folder("f")
+    refused = me.refusal("POST", f"/drive/v3/files/{folder}/copy", json={})
+    assert refused == (403, "cannotCopyFile")
+
+
+def test_a_move_changes_the_only_parent(me):
+    """addParents moves; there is one parent, and no cycle."""
+    one, two = me.folder("one"), me.folder("two")
+    file = me.create(parents=[one])["id"]
+    moved = me(
+        "PATCH",
+        f"/drive/v3/files/{file}",
+        params={"addParents": two, "removeParents": one, "fields": "parents"},
+    ).json()
+    assert moved["parents"] == [two]
+    assert me.names(f"'{one}' in parents") == []
+    below = me.folder("below", parents=[one])
+    cycle = me.refusal("PATCH", f"/drive/v3/files/{one}", params={"addParents": below})
+    assert cycle == (400, "badRequest")
+    elsewhere = {"addParents": one, "removeParents": below}
+    wrong = me.refusal("PATCH", f"/drive/v3/files/{file}", params=elsewhere)
+    assert wrong == (400, "invalid")
+
+
+def test_a_file_has_one_parent_and_it_is_a_folder(me):
+    """Several parents, or a file as parent, are refused."""
+    folders = [me.folder("a"), me.folder("b")]
+    assert me("POST", "/drive/v3/files", json={"parents": folders}).status_code == 400
+    file = me.create()["id"]
+    assert me("POST", "/drive/v3/files", json={"parents": [file]}).status_code == 403
+    missing = me.refusal("POST", "/drive/v3/files", json={"parents": ["nowhere"]})
+    assert missing == (404, "notFound")
+
+
+def test_the_link_opens_the_file_in_a_browser(me):
+    """webViewLink depends on the type; only blobs have webContentLink."""
+    folder = me.get(f"files/{me.folder('f')}", fields="id,webViewLink,webContentLink")
+    assert folder["webViewLink"] == f"https://drive.google.com/drive/folders/{folder['id']}"
+    assert "webContentLink" not in folder
+    notebook = me.upload(b"{}", name="n.ipynb", mimeType="application/vnd.google.colaboratory")
+    assert notebook["webViewLink"].startswith("https://colab.research.google.com/drive/")
+
+
+def test_times_and_users_are_those_of_the_account(me):
+    """createdTime can be set at creation, modifiedTime by an update."""
+    file = me.create(createdTime="2020-01-02T03:04:05.678Z")
+    moment = "2021-01-01T00:00:00+01:00"
+    changed = me(
+        "PATCH",
+        f"/drive/v3/files/{file['id']}",
+        json={"modifiedTime": moment},
+        params={"fields": "createdTime,modifiedTime,owners,ownedByMe,lastModifyingUser"},
+    ).json()
+    assert changed["createdTime"] == "2020-01-02T03:04:05.678Z"
+    assert changed["modifiedTime"] == "2020-12-31T23:00:00.000Z"
+    assert changed["owners"][0]["emailAddress"] == me.account
+    assert changed["owners"][0]["me"] is True
+    assert changed["lastModifyingUser"]["emailAddress"] == me.account
+
+
+def test_revisions_keep_older_contents(me):
+    """Every content is a revision until it is deleted; the head cannot be the only one deleted."""
+    file = me.upload(b"one")
+    path = f"/upload/drive/v3/files/{file['id']}?uploadType=media"
+    me("PATCH", path, data=b"two", headers={"Content-Type": "text/plain"})
+    listed = me.get(f"files/{file['id']}/revisions", fields="revisions(id,size,md5Checksum)")
+    first, second = listed["revisions"]
+    base = f"/drive/v3/files/{file['id']}/revisions"
+    assert me("GET", f"{base}/{first['id']}?alt=media").content == b"one"
+    assert me("DELETE", f"{base}/{first['id']}").status_code == 204
+    refused = me.refusal("DELETE", f"{base}/{second['id']}")
+    assert refused == (403, "cannotDeleteOnlyRevision")
+
+
+def test_about_names_the_account_and_needs_fields(me):
+    """about.get requires `fields`, and tells user and quota."""
+    assert me.refusal("GET", "/drive/v3/about") == (400, "required")
+    before = me.get("about", fields="user(emailAddress),storageQuota")
+    assert before["user"] == {"emailAddress": me.account}
+    assert before["storageQuota"]["limit"] == str(15 * 2**30)
+    me.upload(b"x" * 1000)
+    assert me.get("about", fields="storageQuota/usage") == {"storageQuota": {"usage": "1000"}}

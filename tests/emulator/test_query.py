@@ -1,0 +1,210 @@
+"""The query language of files.list: "Search query terms and operators"."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.emulator.wire import FOLDER
+
+from colab_drive_tuner.emulator.errors import ApiError
+from colab_drive_tuner.emulator.query import Both, Not, Term, parse
+
+MALFORMED = [
+    "name",
+    "name =",
+    "name = 'a",
+    "name = a",
+    "name == 'a'",
+    "name = 'a' and",
+    "name = 'a' name = 'b'",
+    "(name = 'a'",
+    "name = 'a')",
+    "()",
+    "and",
+    "not",
+    "name in 'a'",
+    "title = 'a'",
+    "nonsense = 'a'",
+    "fullText = 'a'",
+    "parents in 'a'",
+    "'a' in name",
+    "'a' in",
+    "trashed = 'true'",
+    "trashed > true",
+    "trashed = maybe",
+    "mimeType < 'a'",
+    "modifiedTime > 'yesterday'",
+    "modifiedTime > '2020-13-01T00:00:00'",
+    "modifiedTime contains '2020'",
+    "properties has 'a'",
+    "properties has { key='a' }",
+    "properties has { key='a' and value='b' and colour='c' }",
+    "properties = 'a'",
+    "visibility = 'somebody'",
+    "name = 'it's'",
+    "name & 'a'",
+    "drop table files",
+]
+
+
+@pytest.mark.parametrize("q", MALFORMED)
+def test_a_malformed_query_is_a_400_at_q(me, q):
+    """Never an empty list and never a full one: 400 `invalid`, location `q`."""
+    answer = me("GET", "/drive/v3/files", params={"q": q})
+    assert answer.status_code == 400, q
+    error = answer.json()["error"]["errors"][0]
+    assert (error["reason"], error["location"]) == ("invalid", "q")
+
+
+def test_names_equal_without_regard_to_case(me):
+    """`=` finds HELLO for hello, as rclone found on the live service; clients must compare."""
+    me.create("Hello")
+    me.create("hello")
+    me.create("Hello there")
+    assert sorted(me.names("name = 'HELLO'")) == ["Hello", "hello"]
+    assert me.names("name != 'hello'") == ["Hello there"]
+
+
+def test_contains_matches_prefixes_of_words(me):
+    """`name contains` finds the beginning of a word, never its middle."""
+    me.create("HelloWorld.ipynb")
+    me.create("My notes_final")
+    assert me.names("name contains 'hello'") == ["HelloWorld.ipynb"]
+    assert me.names("name contains 'World'") == []
+    assert me.names("name contains '.ipynb'") == ["HelloWorld.ipynb"]
+    assert me.names("name contains 'fin'") == ["My notes_final"]
+    assert me.names("name contains 'my no'") == ["My notes_final"]
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped"),
+    [
+        ("it's", r"it\'s"),
+        ("back\\slash", r"back\\slash"),
+        (r"both\'", r"both\\\'"),
+        ('double "quotes"', 'double "quotes"'),
+        ("emoji 🦆", "emoji 🦆"),
+        ("per%cent & plus+", "per%cent & plus+"),
+    ],
+)
+def test_names_are_escaped_with_backslashes(me, name, escaped):
+    r"""`\` is written `\\` and `'` is written `\'`."""
+    me.create(name)
+    me.create("another")
+    assert me.names(f"name = '{escaped}'") == [name]
+
+
+def test_spacing_and_quotes_are_free(me):
+    """Any spacing is fine, and strings may stand in double quotes."""
+    me.create("a")
+    for q in ("name='a'", "  name  =  'a'  ", "name='a'and trashed=false", 'name = "a"',
+              "(name='a')", "((name='a')and(trashed=false))", "name\n=\t'a'"):  # fmt: skip
+        assert me.names(q) == ["a"], q
+
+
+def test_and_binds_tighter_than_or_and_not_negates(me):
+    """Parentheses group; `not` negates what follows it."""
+    for name in ("a", "b", "c"):
+        me.create(name, starred=name == "c")
+    assert me.names("name = 'a' or name = 'b' and starred = true") == ["a"]
+    assert me.names("(name = 'a' or name = 'c') and starred = true") == ["c"]
+    assert me.names("not name = 'a'") == ["b", "c"]
+    assert me.names("not (name = 'a' or name = 'b')") == ["c"]
+    assert me.names("not not name = 'a'") == ["a"]
+
+
+def test_parents_select_a_folder(me):
+    """`'id' in parents`, with `root` as an alias; an unknown folder is a 404."""
+    folder = me.folder("folder")
+    me.create("inside", parents=[folder])
+    assert me.names(f"'{folder}' in parents") == ["inside"]
+    assert me.names("'root' in parents") == ["folder"]
+    refused = me.refusal("GET", "/drive/v3/files", params={"q": "'nowhere' in parents"})
+    assert refused == (404, "notFound")
+
+
+def test_types_and_dates_select(me):
+    """mimeType takes =, != and contains; times take all comparisons, in UTC by default."""
+    me.folder("f")
+    me.upload(b"", name="picture", type="image/png")
+    me.create("old", modifiedTime="2012-06-04T12:00:00Z")
+    assert me.names(f"mimeType = '{FOLDER}'") == ["f"]
+    assert me.names("mimeType contains 'image/'") == ["picture"]
+    assert me.names(f"mimeType != '{FOLDER}' and not mimeType contains 'image/'") == ["old"]
+    assert me.names("modifiedTime < '2012-06-05'") == ["old"]
+    assert me.names("modifiedTime = '2012-06-04T12:00:00'") == ["old"]
+    assert me.names("modifiedTime >= '2012-06-04T14:00:01+02:00'") == ["f", "picture"]
+    assert me.names("createdTime > '2030-01-01T00:00:00'") == []
+
+
+def test_properties_are_found_by_key_and_value(me, person):
+    """`properties has {...}`; appProperties only for the client that set them."""
+    me.create("public", properties={"k": "it's"})
+    me.create("private", appProperties={"k": "v"})
+    assert me.names(r"properties has { key='k' and value='it\'s' }") == ["public"]
+    assert me.names("properties has {key='k' and value='v'}") == []
+    private = "appProperties has { key='k' and value='v' }"
+    assert me.names(private) == ["private"]
+    assert person(me.account, client="another").names(private) == []
+
+
+def test_owners_writers_readers_and_shared_with_me(me, person):
+    """Roles are found by address or `me`; sharedWithMe may stand without a comparison."""
+    other = person()
+    me.create("mine")
+    shared = other.create("theirs")["id"]
+    give = {"type": "user", "role": "reader", "emailAddress": me.account}
+    other("POST", f"/drive/v3/files/{shared}/permissions", json=give)
+    assert me.names("'me' in owners") == ["mine"]
+    assert me.names(f"'{other.account}' in owners") == ["theirs"]
+    assert me.names(f"'{me.account}' in readers") == ["mine", "theirs"]
+    assert me.names("'me' in writers") == ["mine"]
+    assert me.names("sharedWithMe") == ["theirs"]
+    assert me.names("sharedWithMe and name contains 'their'") == ["theirs"]
+    assert me.names("sharedWithMe = false") == ["mine"]
+
+
+def test_visibility_and_shortcuts_are_found(me):
+    """visibility is the widest permission; shortcuts are found by their target."""
+    public = me.create("public")["id"]
+    give = {"type": "anyone", "role": "reader"}
+    me("POST", f"/drive/v3/files/{public}/permissions", json=give)
+    details = {"targetId": public}
+    me.create("cut", mimeType="application/vnd.google-apps.shortcut", shortcutDetails=details)
+    assert me.names("visibility = 'anyoneWithLink'") == ["public"]
+    assert me.names("visibility = 'limited'") == ["cut"]
+    assert me.names(f"shortcutDetails.targetId = '{public}'") == ["cut"]
+
+
+def test_full_text_searches_names_descriptions_and_text(me):
+    """Whole words anywhere, phrases in double quotes; sorting is refused."""
+    me.upload(b"the quick brown fox", name="story", type="text/plain")
+    me.create("plain", description="a brown bear")
+
+    def found(text):
+        q = f"fullText contains '{text}'"
+        return sorted(one["name"] for one in me.get("files", q=q)["files"])
+
+    assert found("brown") == ["plain", "story"]
+    assert found("quick fox") == ["story"]
+    assert found('"quick brown"') == ["story"]
+    assert found('"quick fox"') == []
+    sorted_ = {"q": "fullText contains 'x'", "orderBy": "name"}
+    assert me("GET", "/drive/v3/files", params=sorted_).status_code == 403
+
+
+@given(st.text())
+def test_every_string_survives_escaping(text):
+    """Whatever a name is, its escaped form parses to a term with that very name."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    assert parse(f"name='{escaped}'") == Term("name", "=", text)
+
+
+@given(st.text(alphabet="name='\\ ()andortis{}<>!", max_size=40))
+def test_a_query_parses_or_is_refused(text):
+    """No input makes the parser do anything else."""
+    try:
+        found = parse(text)
+    except ApiError as error:
+        assert error.status == 400
+    else:
+        assert found is None or isinstance(found, Term | Both | Not)

@@ -1,0 +1,88 @@
+"""Raw HTTP against an emulator, with nothing of ours in between."""
+
+import itertools
+import json
+from typing import Any
+
+import requests
+
+FOLDER = "application/vnd.google-apps.folder"
+_numbers = itertools.count(1)
+
+
+class Wire:
+    """A session of one account, with the paths of the API for short."""
+
+    def __init__(self, url: str, token: str, account: str = "owner@example.com") -> None:
+        self.url = url
+        self.token = token
+        self.account = account
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.headers["Authorization"] = f"Bearer {token}"
+
+    def __call__(self, verb: str, path: str, **more: Any) -> requests.Response:
+        address = path if path.startswith("http") else self.url + path
+        return self.session.request(verb, address, timeout=30, **more)
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = self("GET", f"/drive/v3/{path}", params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def create(self, name: str = "a file", *, params: Any = None, **body: Any) -> Any:
+        answer = self("POST", "/drive/v3/files", json={"name": name, **body}, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def folder(self, name: str, **body: Any) -> str:
+        return self.create(name, mimeType=FOLDER, **body)["id"]
+
+    def upload(
+        self, content: bytes, fields: str = "*", params: Any = None, **metadata: Any
+    ) -> Any:
+        kind = metadata.pop("type", "application/octet-stream")
+        body = multipart(metadata, content, kind)
+        answer = self(
+            "POST",
+            "/upload/drive/v3/files",
+            params={"uploadType": "multipart", "fields": fields, **(params or {})},
+            data=body,
+            headers={"Content-Type": "multipart/related; boundary=xyz"},
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def names(self, q: str, **params: Any) -> list[str]:
+        found = self.get("files", q=q, orderBy="name", **params)
+        return [one["name"] for one in found["files"]]
+
+    def refusal(self, verb: str, path: str, **more: Any) -> tuple[int, str]:
+        """The status and the reason of an answer that is an error."""
+        answer = self(verb, path, **more)
+        assert answer.status_code >= 400, answer.text
+        error = answer.json()["error"]
+        assert error["code"] == answer.status_code
+        assert error["message"]
+        return answer.status_code, error["errors"][0]["reason"]
+
+
+def multipart(
+    metadata: Any, content: bytes, kind: str, newline: bytes = b"\r\n", boundary: bytes = b"xyz"
+) -> bytes:
+    """A multipart/related body with the given line ends."""
+    return newline.join([
+        b"--" + boundary,
+        b"Content-Type: application/json; charset=UTF-8",
+        b"",
+        json.dumps(metadata).encode(),
+        b"--" + boundary,
+        b"Content-Type: " + kind.encode(),
+        b"",
+        content,
+        b"--" + boundary + b"--",
+    ])
+
+
+def fresh_account(domain: str = "example.com") -> str:
+    return f"user{next(_numbers)}@{domain}"
