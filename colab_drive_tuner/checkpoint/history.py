@@ -23,6 +23,7 @@ from colab_drive_tuner.checkpoint.items import (
     START,
     VERSION,
     Item,
+    Tid,
     read_claim,
     read_items,
     unpack_map,
@@ -35,7 +36,7 @@ from colab_drive_tuner.journal.record import Record
 class TrialEntry:
     """What the chain says of one trial."""
 
-    tid: int
+    tid: Tid
     k: int | None
     """Which call of the algorithm suggested it; None: none did."""
     document: bytes
@@ -66,7 +67,7 @@ class History:
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
         """rstate (encoded), seed, algorithm, max_evals, fingerprints, ... as the claims said."""
-        self.trials: dict[int, TrialEntry] = {}
+        self.trials: dict[Tid, TrialEntry] = {}
         """By tid, in the order in which the trials were first named."""
         self.attachments: dict[str, bytes] = {}
         """Encoded values by hyperopt's names."""
@@ -127,7 +128,8 @@ class History:
         elif item.kind == END and entry.end in REAL_ENDS:
             return  # the first real end holds
         entry.document = item.document
-        self.next_tid = max(self.next_tid, item.tid + 1, int(info.get("next", 0)))
+        after = item.tid + 1 if isinstance(item.tid, int) else 0
+        self.next_tid = max(self.next_tid, after, int(info.get("next", 0)))
         if item.kind == END:
             entry.end, entry.loss = str(info["how"]), info.get("loss")
             entry.model, entry.attempts = bool(info.get("model")), {}
@@ -228,7 +230,7 @@ class History:
 def _entry(fields: Any) -> TrialEntry:
     tid, k, document, end, loss, model, attempts = fields[:7]
     right = (
-        type(tid) is int
+        type(tid) in (int, str, float)
         and (k is None or type(k) is int)
         and isinstance(document, bytes)
         and (end is None or end in ENDS)

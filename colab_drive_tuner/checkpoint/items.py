@@ -1,7 +1,7 @@
 """What one trial adds to a chain, as bytes: a self-delimiting msgpack array around its document.
 
-`[kind, tid, k, info, document]`: the document is encoded by the codec and stays opaque here, so that
-a chain can be folded, and a snapshot joined, without decoding a single document.
+`[kind, tid, k, info, document]`: the document is encoded by the codec and stays opaque here, so
+that a chain can be folded, and a snapshot joined, without decoding a single document.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +16,9 @@ VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""
 
 QUEUED, START, END, SETTINGS, ATTACHMENT = "queued", "start", "end", "settings", "attachment"
+Tid = int | str | float
+"""hyperopt numbers trials; documents that people insert may bear other ids."""
+
 KINDS = (QUEUED, START, END, SETTINGS, ATTACHMENT)
 
 DONE, CAUGHT, RAISED, GIVEN_UP = "done", "caught", "raised", "given up"
@@ -30,7 +33,7 @@ class Item:
     """One entry of a record."""
 
     kind: str
-    tid: int = -1
+    tid: Tid = -1
     k: int | None = None
     """Which call of the algorithm suggested the trial; None: none did."""
     info: Mapping[str, Any] | None = None
@@ -40,7 +43,8 @@ class Item:
 
     def pack(self) -> bytes:
         """The item's bytes."""
-        fields = [self.kind, self.tid, self.k, self.info or {}, self.document]
+        tid = self.tid if type(self.tid) in (int, str, float) else int(self.tid)  # numpy's integers
+        fields = [self.kind, tid, self.k, self.info or {}, self.document]
         packed: bytes = msgpack.packb(fields, use_bin_type=True)
         return packed
 
@@ -67,7 +71,7 @@ def item_from(fields: Any, what: str) -> Item:
     kind, tid, k, info, document = fields[:5]
     right = (
         kind in KINDS
-        and type(tid) is int
+        and type(tid) in (int, str, float)
         and (k is None or type(k) is int)
         and isinstance(info, dict)
         and isinstance(document, bytes)
@@ -78,13 +82,13 @@ def item_from(fields: Any, what: str) -> Item:
     return Item(kind, tid, k, info, document)
 
 
-def queued_item(document: bytes, tid: int, *, k: int | None, next_tid: int) -> bytes:
+def queued_item(document: bytes, tid: Tid, *, k: int | None, next_tid: int) -> bytes:
     """A trial is named: its parameters are settled, it has not started."""
     return Item(QUEUED, tid, k, {"next": next_tid}, document).pack()
 
 
 def start_item(
-    document: bytes, tid: int, *, k: int | None, next_tid: int, progress: int = 0
+    document: bytes, tid: Tid, *, k: int | None, next_tid: int, progress: int = 0
 ) -> bytes:
     """A trial starts; `progress` is how far a backup lets it go on."""
     info = {"next": next_tid} | ({"progress": progress} if progress else {})
@@ -93,7 +97,7 @@ def start_item(
 
 def end_item(
     document: bytes,
-    tid: int,
+    tid: Tid,
     *,
     k: int | None,
     how: str,
@@ -122,7 +126,7 @@ def attachment_item(name: str, value: bytes | None) -> bytes:
 
 
 def claim_payload(settings: Mapping[str, Any], queued: Iterable[bytes] = ()) -> bytes:
-    """What a claim, or a reset, says: the search's settings, and the unfinished trials it inherits."""
+    """What a claim or a reset says: the settings, and the unfinished trials that it inherits."""
     body = {"v": VERSION, "settings": dict(settings), "trials": b"".join(queued)}
     packed: bytes = msgpack.packb(body, use_bin_type=True)
     return packed

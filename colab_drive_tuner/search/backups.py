@@ -44,8 +44,9 @@ class Backups:
         folder = self._folder()
         if folder is None:
             return
+        unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
         try:
-            sweep_backups(self._store, folder, {entry.tid for entry in history.unfinished})
+            sweep_backups(self._store, folder, unfinished)
         except StoreError:
             return  # they only take room; the next session tries again
 

@@ -15,7 +15,7 @@ class TrialsExport:
 
     def __init__(self) -> None:
         self._pickle = TrialsPickle()
-        self._taken: dict[int, bytes] = {}
+        self._taken: dict[Any, bytes] = {}
 
     def __call__(self, history: History) -> bytes:
         """The pickle of a plain Trials that holds this history."""

@@ -6,7 +6,6 @@ either the whole batch or none of it.
 """
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
     DONE,
     GIVEN_UP,
+    Tid,
     attachment_item,
     claim_payload,
     end_item,
@@ -24,14 +24,16 @@ from colab_drive_tuner.checkpoint.items import (
 )
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.journal import Claim, Journal, Rules
+from colab_drive_tuner.search.care import CARE_PATIENCE, Care
+from colab_drive_tuner.search.documents import (
+    ERROR,
+    FINISHED,
+    as_new,
+    countable_loss,
+    plain_document,
+)
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Store
-
-NEW, RUNNING, FINISHED, ERROR = 0, 1, 2, 3
-"""hyperopt's job states, named here so that reading a search needs no hyperopt."""
-CARE_PATIENCE = 180.0
-"""How long a careful session waits for a store that does not answer, in all, in seconds."""
-CARE_TRIALS = 64
 
 
 def rules() -> Rules:
@@ -41,73 +43,20 @@ def rules() -> Rules:
     return Rules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
 
 
-def plain_document(document: dict[str, Any]) -> dict[str, Any]:
-    """The document as it is stored: its result without whatever stands for a model."""
-    plain = getattr(document["result"], "plain", None)
-    return document if plain is None else document | {"result": plain()}
-
-
-def as_new(document: dict[str, Any]) -> dict[str, Any]:
-    """The document of a trial that is to be run (again), with the parameters it has."""
-    misc = {key: val for key, val in document["misc"].items() if key not in ("error", "traceback")}
-    fresh = {"state": NEW, "result": {"status": "new"}, "misc": misc}
-    return document | fresh | {"book_time": None, "refresh_time": None}
-
-
-def countable_loss(document: dict[str, Any]) -> float | None:
-    """The loss where it counts for the best: status ok, a number, not NaN."""
-    result = document["result"]
-    if document["state"] != FINISHED or result.get("status") != "ok":
-        return None
-    try:
-        loss = float(result["loss"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
-
-
-class Care:
-    """After an unclean death: go carefully until past where the dead session can have been."""
-
-    def __init__(self, claim: Claim) -> None:
-        self._unclean = claim.reason in ("dead", "stale")
-        self._running, self._seconds = claim.running, claim.careful
-        self._spent, self._trials, self._patience = 0.0, 0, CARE_PATIENCE
-
-    def needed(self, tid: int) -> bool:
-        """Whether trial `tid` must be acknowledged before it runs."""
-        if not self._unclean or self._patience <= 0:
-            return False
-        if self._running is not None:
-            return tid <= self._running
-        return not self._trials or (self._spent < self._seconds and self._trials < CARE_TRIALS)
-
-    def wait(self, flush: Callable[[float], bool]) -> None:
-        """Wait for the store, as long as there is patience left."""
-        begun = time.monotonic()
-        if not flush(self._patience):
-            self._patience -= time.monotonic() - begun
-
-    def ran(self, seconds: float) -> None:
-        """A trial has run for so long."""
-        self._spent += seconds
-        self._trials += 1
-
-
 class Logbook:
     """One search's journal, as the process that runs trials uses it."""
 
     def __init__(self, store: Store, name: str, *, max_attempts: int) -> None:
         self.name, self._max_attempts = name, max_attempts
         self.journal = Journal.open(store, name, rules())
-        self.k_of: dict[int, int | None] = {}
+        self.k_of: dict[Tid, int | None] = {}
         self.next_tid = 0
         self.settings: dict[str, Any] = {}
         """Those of the chain, and what was set here since."""
-        self.inherited: dict[int, int] = {}
+        self.inherited: dict[Tid, int] = {}
         """The trials that this session inherited, and in how many runtimes each one died."""
-        self._named: set[int] = set()
-        self._written: dict[int, int] = {}
+        self._named: set[Tid] = set()
+        self._written: dict[Tid, int] = {}
         """By tid, the hash of the document as it was last read or written here."""
         self._claim: Claim | None = None
         self._care: Care | None = None
@@ -267,7 +216,8 @@ class Logbook:
             self._encode(document), tid, k=k, next_tid=self.next_tid, progress=progress
         )
         self.journal.append(b"".join([*self._queue(unnamed), item]))
-        self.journal.note_running(tid)
+        if isinstance(tid, int):
+            self.journal.note_running(tid)
         care = self._care
         if care is not None and care.needed(tid):
             care.wait(self.journal.flush)

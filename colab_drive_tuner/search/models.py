@@ -80,11 +80,11 @@ class Models:
             return result
         return self.wrap(plain, tid)
 
-    def wrap(self, result: dict[str, Any], tid: int) -> ModelResult:
+    def wrap(self, result: dict[str, Any], tid: Any) -> ModelResult:
         """The result of a trial that had a model, whose model is loaded when it is read."""
         return ModelResult(result, lambda: self.load(tid))
 
-    def load(self, tid: int | None = None, **options: Any) -> Any:
+    def load(self, tid: Any = None, **options: Any) -> Any:
         """The model of a trial, or the best one; None if it was not kept."""
         if self._other is not None and tid in (None, self._other[1]):
             return self._other[2]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hyperopt.fmin import generate_trial
 
+from colab_drive_tuner.search.documents import as_new
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
-from colab_drive_tuner.search.logbook import as_new
 from colab_drive_tuner.search.loop import Training, TrialDomain, TrialLoop
 from colab_drive_tuner.search.progress import progress_line
 from colab_drive_tuner.search.seeds import (

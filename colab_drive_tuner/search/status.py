@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchNotFoundError
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.journal.folder import KIND, SEARCH
@@ -22,7 +23,7 @@ class SearchStatus:
     max_evals: int | None = None
     """The target of the last run; None where none was set."""
     best_loss: float | None = None
-    best_tid: int | None = None
+    best_tid: Tid | None = None
     trials: int = 0
     """All trials, unfinished ones included."""
     failed: int = 0
@@ -43,13 +44,17 @@ class SearchStatus:
         """Whether all `max_evals` trials have ended."""
         return self.max_evals is not None and self.done >= self.max_evals
 
+    @property
+    def held(self) -> bool:
+        """Whether a runtime that may well be alive holds it."""
+        return self.holder is not None and not (self.holder.stale or self.dead_here)
+
     def __str__(self) -> str:
         if self.problem:
             return f"{self.name}: {self.problem}"
         of = "" if self.max_evals is None or self.max_evals >= 2**62 else f" of {self.max_evals}"
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
-        held = self.holder is not None and not (self.holder.stale or self.dead_here)
-        return f"{self.name}: {self.done}{of} trials{best}{', running' if held else ''}"
+        return f"{self.name}: {self.done}{of} trials{best}{', running' if self.held else ''}"
 
 
 def open_journal(store: Store, name: str) -> Journal:
@@ -77,7 +82,7 @@ def read_status(store: Store, name: str) -> SearchStatus:
     entries = history.trials.values()
     best = min(
         (entry for entry in entries if entry.loss is not None),
-        key=lambda entry: (entry.loss, entry.tid),
+        key=lambda entry: (entry.loss, str(entry.tid)),
         default=None,
     )
     max_evals = history.settings.get("max_evals")

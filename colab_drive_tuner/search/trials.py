@@ -158,7 +158,8 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         """Insert documents and record them; outside of `fmin` the first one claims the search."""
         self._own_for_documents()
         tids: list[int] = super()._insert_trial_docs(docs)
-        self.log.next_tid = max([self.log.next_tid, *(tid + 1 for tid in tids)])
+        above = [tid + 1 for tid in tids if isinstance(tid, int)]
+        self.log.next_tid = max([self.log.next_tid, *above])
         suggested = [doc for doc in docs if doc["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING)]
         if suggested and not self.looping:
             self.log.queue(suggested)

@@ -1,0 +1,44 @@
+"""Going carefully after a runtime died, so that a trial that kills runtimes is found out.
+
+Training does not wait for the store, so a runtime may die in a trial that the chain has not heard
+of. The session after it makes up for that (PROTOCOL, rule ATTEMPTS): each start is acknowledged
+before its trial runs, and each end before the next start, until it is past where the dead one was.
+"""
+
+import time
+from collections.abc import Callable
+
+from colab_drive_tuner.checkpoint.items import Tid
+from colab_drive_tuner.journal import Claim
+
+CARE_PATIENCE = 180.0
+"""How long a careful session waits for a store that does not answer, in all, in seconds."""
+CARE_TRIALS = 64
+
+
+class Care:
+    """After an unclean death: go carefully until past where the dead session can have been."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._unclean = claim.reason in ("dead", "stale")
+        self._running, self._seconds = claim.running, claim.careful
+        self._spent, self._trials, self._patience = 0.0, 0, CARE_PATIENCE
+
+    def needed(self, tid: Tid) -> bool:
+        """Whether trial `tid` must be acknowledged before it runs."""
+        if not self._unclean or self._patience <= 0:
+            return False
+        if self._running is not None and isinstance(tid, int):
+            return tid <= self._running
+        return not self._trials or (self._spent < self._seconds and self._trials < CARE_TRIALS)
+
+    def wait(self, flush: Callable[[float], bool]) -> None:
+        """Wait for the store, as long as there is patience left."""
+        begun = time.monotonic()
+        if not flush(self._patience):
+            self._patience -= time.monotonic() - begun
+
+    def ran(self, seconds: float) -> None:
+        """A trial has run for so long."""
+        self._spent += seconds
+        self._trials += 1

@@ -1,0 +1,31 @@
+"""Trial documents as hyperopt makes them, without hyperopt: states, losses, and what is stored."""
+
+from typing import Any
+
+NEW, RUNNING, FINISHED, ERROR = 0, 1, 2, 3
+"""hyperopt's job states, named here so that reading a search needs no hyperopt."""
+
+
+def plain_document(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as it is stored: its result without whatever stands for a model."""
+    plain = getattr(document["result"], "plain", None)
+    return document if plain is None else document | {"result": plain()}
+
+
+def as_new(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of a trial that is to be run (again), with the parameters it has."""
+    misc = {key: val for key, val in document["misc"].items() if key not in ("error", "traceback")}
+    fresh = {"state": NEW, "result": {"status": "new"}, "misc": misc}
+    return document | fresh | {"book_time": None, "refresh_time": None}
+
+
+def countable_loss(document: dict[str, Any]) -> float | None:
+    """The loss where it counts for the best: status ok, a number, not NaN."""
+    result = document["result"]
+    if document["state"] != FINISHED or result.get("status") != "ok":
+        return None
+    try:
+        loss = float(result["loss"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself

@@ -1,0 +1,107 @@
+"""Searches to run in tests, plainly and through the store, and ways to die in the middle of one."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+from hyperopt import hp
+
+from colab_drive_tuner.search.trials import DriveTrials
+
+SPACE = {
+    "x": hp.uniform("x", -2, 2),
+    "kind": hp.choice("kind", [0.0, {"y": hp.normal("y", 0, 1), "n": hp.randint("n", 5)}]),
+    "q": hp.quniform("q", 1, 9, 2),
+}
+ALGORITHMS = {
+    "rand": hyperopt.rand.suggest,
+    "tpe": hyperopt.tpe.suggest,
+    "anneal": hyperopt.anneal.suggest,
+}
+
+
+def bowl(point: dict[str, Any]) -> float:
+    """A loss for a point of SPACE."""
+    kind = point["kind"]
+    extra = kind if isinstance(kind, float) else kind["y"] ** 2 + kind["n"]
+    return float(point["x"] ** 2 + extra + point["q"] / 10)
+
+
+def plain(algo: str, max_evals: int, objective: Any = bowl, **options: Any) -> hyperopt.Trials:
+    """The trials of plain hyperopt.fmin with seed 3."""
+    trials = hyperopt.Trials()
+    hyperopt.fmin(
+        objective,
+        SPACE,
+        algo=ALGORITHMS[algo],
+        max_evals=max_evals,
+        trials=trials,
+        rstate=np.random.default_rng(3),
+        verbose=False,
+        return_argmin=False,
+        **options,
+    )
+    return trials
+
+
+def stored(
+    store: Path, algo: str, max_evals: int, objective: Any = bowl, **options: Any
+) -> DriveTrials:
+    """One session: run the search in the folder `store` up to `max_evals` trials, with seed 3."""
+    trials = DriveTrials("search", store=store, max_attempts=100, notify=lambda _: None)
+    hyperopt.fmin(
+        objective,
+        SPACE,
+        algo=ALGORITHMS[algo],
+        max_evals=max_evals,
+        trials=trials,
+        rstate=np.random.default_rng(3),
+        verbose=False,
+        return_argmin=False,
+        **options,
+    )
+    return trials
+
+
+def reopened(store: Path) -> DriveTrials:
+    """The search as a reader sees it."""
+    return DriveTrials("search", store=store)
+
+
+def points(trials: hyperopt.Trials) -> list[tuple[Any, Any, Any]]:
+    """What must be equal, bit for bit, in equal searches."""
+    return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
+
+
+def killing(objective: Callable[[Any], Any], calls: int, *, early: bool = False) -> Any:
+    """The objective, which kills its process at the end (`early`: start) of its n-th call."""
+    count = 0
+
+    def deadly(point: Any) -> Any:
+        nonlocal count
+        count += 1
+        if early and count == calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = objective(point)
+        if count == calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return deadly
+
+
+def in_child(work: Callable[[], Any]) -> int:
+    """Run `work` in a forked process; return its exit status, negative for a signal."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

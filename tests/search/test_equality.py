@@ -1,0 +1,128 @@
+"""A resumed search is the uninterrupted search, and both are plain hyperopt's, bit for bit."""
+
+import signal
+from pathlib import Path
+
+import hyperopt
+import numpy as np
+import pytest
+
+from colab_drive_tuner.search.trials import DriveTrials
+from tests.search.searching import (
+    ALGORITHMS,
+    SPACE,
+    bowl,
+    in_child,
+    killing,
+    plain,
+    points,
+    reopened,
+    stored,
+)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_sessions_one_after_the_other_equal_one_plain_run(algo: str, tmp_path: Path) -> None:
+    """Five sessions, past TPE's 20 random trials, draw what one run of plain fmin draws."""
+    for max_evals in (1, 9, 21, 22, 28):
+        trials = stored(tmp_path, algo, max_evals)
+    assert points(trials) == points(plain(algo, 28))
+    assert points(reopened(tmp_path)) == points(trials)
+
+
+@pytest.mark.parametrize("cut", range(1, 13))
+def test_a_kill_in_any_trial_changes_nothing(cut: int, tmp_path: Path) -> None:
+    """Killed in the first instant of each of the first trials, or at the end of it, then resumed."""
+    early = cut % 2 == 0
+    deadly = killing(bowl, cut, early=early)
+    assert in_child(lambda: stored(tmp_path, "rand", 12, deadly)) == -signal.SIGKILL
+    assert points(stored(tmp_path, "rand", 12)) == points(plain("rand", 12))
+
+
+@pytest.mark.parametrize("algo", ["tpe", "anneal"])
+def test_killed_again_and_again_it_still_ends_the_same(algo: str, tmp_path: Path) -> None:
+    """A session that dies in its 7th trial, and so on, until all are done."""
+    deaths = 0
+    while in_child(lambda: stored(tmp_path, algo, 26, killing(bowl, 7))) == -signal.SIGKILL:
+        deaths += 1
+    assert deaths >= 3
+    assert points(reopened(tmp_path)) == points(plain(algo, 26))
+
+
+def test_losses_that_are_nan_or_failed_resume_too(tmp_path: Path) -> None:
+    """NaN losses and trials with status fail reach the algorithm as they would have."""
+
+    def objective(point: dict) -> dict:
+        loss = bowl(point)
+        if loss > 6:
+            return {"status": "fail", "why": "too high"}
+        return {"status": "ok", "loss": float("nan") if loss > 4 else loss}
+
+    for max_evals in (3, 11, 24, 27):
+        trials = stored(tmp_path, "tpe", max_evals, objective)
+    assert points(trials) == points(plain("tpe", 27, objective))
+
+
+@pytest.mark.parametrize(("algo", "queue"), [("rand", 3), ("tpe", 2)])
+@pytest.mark.parametrize("cut", [1, 2, 3, 5, 8])
+def test_a_queued_batch_survives_whole(algo: str, queue: int, cut: int, tmp_path: Path) -> None:
+    """With `max_queue_len` a batch shares one draw (or leaves gaps in the ids); no kill splits it."""
+
+    def search(objective: object) -> DriveTrials:
+        return stored(tmp_path, algo, 12, objective, max_queue_len=queue)
+
+    assert in_child(lambda: search(killing(bowl, cut))) == -signal.SIGKILL
+    assert points(search(bowl)) == points(plain(algo, 12, max_queue_len=queue))
+
+
+def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> None:
+    """After a new search, the caller's own rstate is where plain fmin would have left it."""
+    mine, theirs = np.random.default_rng(5), np.random.default_rng(5)
+    for rstate, trials in (
+        (mine, DriveTrials("a", store=tmp_path)),
+        (theirs, hyperopt.Trials()),
+    ):
+        hyperopt.fmin(
+            bowl,
+            SPACE,
+            algo=hyperopt.rand.suggest,
+            max_evals=4,
+            trials=trials,
+            rstate=rstate,
+            verbose=False,
+        )
+    assert mine.bit_generator.state == theirs.bit_generator.state
+
+
+def test_the_stored_seed_wins(tmp_path: Path) -> None:
+    """The rstate passed on a later session is ignored: the stored one goes on."""
+    stored(tmp_path, "rand", 4)
+    trials = DriveTrials("search", store=tmp_path)
+    hyperopt.fmin(
+        bowl,
+        SPACE,
+        algo=hyperopt.rand.suggest,
+        max_evals=9,
+        trials=trials,
+        rstate=np.random.default_rng(99),
+        verbose=False,
+    )
+    assert points(trials) == points(plain("rand", 9))
+
+
+def test_a_randomstate_is_taken_as_hyperas_passes_it(tmp_path: Path) -> None:
+    """Hyperas passes a RandomState; equal ones give equal searches."""
+    found = []
+    for name in ("a", "b"):
+        trials = DriveTrials(name, store=tmp_path)
+        hyperopt.fmin(
+            bowl,
+            SPACE,
+            algo=hyperopt.rand.suggest,
+            max_evals=3,
+            trials=trials,
+            rstate=np.random.RandomState(1337),
+            verbose=False,
+        )
+        found.append(points(trials))
+    assert found[0] == found[1]
