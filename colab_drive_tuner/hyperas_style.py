@@ -1,0 +1,163 @@
+"""hyperas's own call, as a drop-in: `from colab_drive_tuner.hyperas_style import minimize`.
+
+The arguments are those of `hyperas.optim`; the work is hyperopt's, over any Trials. With
+`trials=session.trials("name")` the search lives in Drive and goes on where it was. What hyperas
+needs to rewrite notebooks (`functions`, `notebook_name`, `keep_temp`) is accepted, and not needed.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from colab_drive_tuner.errors import SearchError, UsageError
+
+
+def minimize(
+    model: Callable[..., Any],
+    data: Callable[..., Any],
+    algo: Callable[..., Any],
+    max_evals: int,
+    trials: Any,
+    functions: Sequence[Any] | None = None,  # noqa: ARG001 - helpers are visible anyway
+    rseed: int | None = 1337,
+    notebook_name: str | None = None,  # noqa: ARG001 - no notebook is read
+    verbose: bool = True,
+    eval_space: bool = False,
+    return_space: bool = False,
+    keep_temp: bool = False,  # noqa: ARG001 - no file is written
+    data_args: Sequence[Any] | None = None,
+) -> tuple[Any, ...]:
+    """Search the templates of `model`; return `best_run, best_model`, as hyperas does.
+
+    In `best_run` a choice is its index, or with `eval_space` what was chosen; with `return_space`
+    the space comes third. `data` is called once, with `data_args`, unless nothing is left to run.
+    Raises `TemplateError` and `ObjectiveError` before the first trial.
+    """
+    from hyperopt import space_eval
+
+    best_run, space = _search(
+        model, data, algo, max_evals, trials, rseed=rseed, verbose=verbose, data_args=data_args
+    )
+    best_model = trials.best_trial["result"].get("model")
+    if eval_space:
+        best_run = space_eval(space, best_run)
+    return (best_run, best_model, space) if return_space else (best_run, best_model)
+
+
+def best_models(
+    nb_models: int,
+    model: Callable[..., Any],
+    data: Callable[..., Any],
+    algo: Callable[..., Any],
+    max_evals: int,
+    trials: Any,
+    functions: Sequence[Any] | None = None,  # noqa: ARG001
+    keep_temp: bool = False,  # noqa: ARG001
+) -> list[Any]:
+    """Search, and return the models with the lowest losses, best first (hyperas: the highest).
+
+    Raises `SearchError` where one of them was not kept.
+    """
+    if nb_models < 1:
+        raise UsageError(f"nb_models={nb_models!r} is no number of models: ask for 1 or more.")
+    _search(model, data, algo, max_evals, trials)
+    ended = [trial for trial in trials.trials if trial["result"].get("loss") is not None]
+    ended.sort(key=lambda trial: float(trial["result"]["loss"]))
+    models = [trial["result"].get("model") for trial in ended[:nb_models]]
+    lost = [trial["tid"] for trial, kept in zip(ended, models, strict=False) if kept is None]
+    if lost:
+        raise SearchError(
+            f"The models of trials {', '.join(map(str, lost))} were not kept: return them as "
+            f"'model', and keep enough with trials=session.trials(name, keep_models={nb_models})."
+        )
+    return models
+
+
+def best_ensemble(
+    nb_ensemble_models: int,
+    model: Callable[..., Any],
+    data: Callable[..., Any],
+    algo: Callable[..., Any],
+    max_evals: int,
+    trials: Any,
+    voting: str = "hard",
+    weights: Sequence[float] | None = None,
+    nb_classes: int | None = None,  # noqa: ARG001 - the predictions' width says it
+    functions: Sequence[Any] | None = None,  # noqa: ARG001
+) -> "VotingModel":
+    """Search, and let the best models vote."""
+    VotingModel([], voting)  # refused before the search, not after it
+    models = best_models(nb_ensemble_models, model, data, algo, max_evals, trials)
+    return VotingModel(models, voting, weights)
+
+
+class VotingModel:
+    """Classifiers that decide together; `predict` as each of them has it, but for classes.
+
+    `voting="hard"`: each model has one vote (or its weight) for its likeliest class;
+    `"soft"`: their probabilities are added up, each times its weight. The lower class wins a tie.
+    """
+
+    def __init__(
+        self,
+        model_list: Sequence[Any],
+        voting: str = "hard",
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        if voting not in ("hard", "soft"):
+            raise UsageError(f"voting={voting!r} is neither 'hard' nor 'soft'.")
+        if weights is not None and len(weights) != len(model_list):
+            raise UsageError(f"{len(weights)} weights do not fit {len(model_list)} models.")
+        self.model_list, self.voting, self.weights = list(model_list), voting, weights
+
+    def predict(self, x: Any, batch_size: int = 128, verbose: int = 0) -> Any:
+        """The class of each sample, an array of integers of shape (samples,)."""
+        import numpy as np
+
+        predictions = np.stack(
+            [
+                np.asarray(model.predict(x, batch_size=batch_size, verbose=verbose))
+                for model in self.model_list
+            ]
+        )  # models, samples, classes
+        if self.voting == "hard":
+            predictions = np.eye(predictions.shape[-1])[predictions.argmax(axis=-1)]
+        weights = np.ones(len(predictions)) if self.weights is None else np.asarray(self.weights)
+        return np.tensordot(weights, predictions, axes=1).argmax(axis=-1)
+
+
+def _search(
+    model: Callable[..., Any],
+    data: Callable[..., Any],
+    algo: Callable[..., Any],
+    max_evals: int,
+    trials: Any,
+    *,
+    rseed: int | None = 1337,
+    verbose: bool = True,
+    data_args: Sequence[Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    import numpy as np
+    from hyperopt import fmin
+
+    from colab_drive_tuner.search.fingerprints import describe_space
+    from colab_drive_tuner.templates import bind_data, compile_model, local_names, returned_names
+
+    compiled = compile_model(model, data_names=local_names(data))
+    space = dict(compiled.space)
+    if verbose:
+        print(f"Search space of {compiled.name}():\n{describe_space(space)}")  # noqa: T201
+    arguments: Any = ()
+    if len(trials.trials) < max_evals:
+        arguments = bind_data(compiled, data(*data_args or ()), returned=returned_names(data))
+    best_run = fmin(
+        lambda values: compiled.call(values, arguments),
+        space,
+        algo=algo,
+        max_evals=max_evals,
+        trials=trials,
+        rstate=np.random.default_rng(rseed),
+        show_progressbar=verbose,
+        verbose=verbose,
+        return_argmin=True,
+    )
+    return best_run, space

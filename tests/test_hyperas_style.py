@@ -1,0 +1,142 @@
+"""hyperas's call without hyperas."""
+
+import numpy as np
+import pytest
+from hyperopt import STATUS_OK, Trials, fmin, hp, rand, space_eval
+from hyperopt.pyll import as_apply
+
+from colab_drive_tuner.errors import ObjectiveError, SearchError, UsageError
+from colab_drive_tuner.hyperas_style import VotingModel, best_ensemble, best_models, minimize
+
+# ruff: noqa: F821 - distributions are known without an import
+
+
+class Constant:
+    """A classifier that always gives the same probabilities."""
+
+    def __init__(self, *probabilities):
+        self.probabilities = probabilities
+
+    def predict(self, x, batch_size=None, verbose="auto"):
+        return np.tile(self.probabilities, (len(x), 1))
+
+
+def data(count=3):
+    y = count
+    x = 1
+    return y, x
+
+
+def model(x, y):
+    rate = {{uniform(0, 1)}}
+    units = {{choice([20, 30])}}
+    return {
+        "loss": rate + units + x + 100 * y,
+        "status": STATUS_OK,
+        "model": Constant(rate, 1 - rate, 0.4),
+    }
+
+
+def test_minimize_gives_what_hyperas_gives(capsys):
+    """Best run with indices, best model, space; points are those of fmin with `rseed`."""
+    trials = Trials()
+    best_run, best_model, space = minimize(
+        model,
+        data,
+        rand.suggest,
+        5,
+        trials,
+        functions=[data],
+        rseed=3,
+        notebook_name="any",
+        return_space=True,
+        keep_temp=True,
+        data_args=(7,),
+    )
+    assert "units" in capsys.readouterr().out
+    expected = Trials()
+    written = {"rate": hp.uniform("rate", 0, 1), "units": hp.choice("units", [20, 30])}
+    fmin(
+        lambda values: values["rate"] + values["units"] + 701,
+        written,
+        algo=rand.suggest,
+        max_evals=5,
+        trials=expected,
+        rstate=np.random.default_rng(3),
+        verbose=False,
+    )
+    assert trials.losses() == expected.losses()
+    assert str(as_apply(space)) == str(as_apply(written))
+    assert best_run == expected.argmin
+    assert best_model.probabilities[0] == best_run["rate"]
+    values, _ = minimize(
+        model, data, rand.suggest, 5, trials, rseed=3, verbose=False, eval_space=True
+    )
+    assert values == space_eval(written, expected.argmin)
+
+
+def test_a_finished_search_loads_no_data():
+    """Nothing left to run: data() is not called again."""
+    trials = Trials()
+    minimize(model, data, rand.suggest, 2, trials, verbose=False)
+    again = minimize(model, lambda: 1 / 0, rand.suggest, 2, trials, verbose=False)
+    assert again[0] == trials.argmin
+
+
+def test_data_that_does_not_fit_is_refused_before_a_trial():
+    """The error comes before anything is recorded."""
+    trials = Trials()
+    with pytest.raises(ObjectiveError, match="1 value"):
+        minimize(model, lambda: 1, rand.suggest, 2, trials, verbose=False)
+    assert len(trials) == 0
+
+
+def test_best_models_are_the_best(capsys):
+    """Lowest losses first; a model that was not kept is an error that says what to do."""
+    trials = Trials()
+    models = best_models(2, model, data, rand.suggest, 4, trials)
+    losses = sorted(trials.losses())
+    by_loss = {t["result"]["loss"]: t["result"]["model"] for t in trials.trials}
+    assert models == [by_loss[loss] for loss in losses[:2]]
+    del trials.best_trial["result"]["model"]
+    with pytest.raises(SearchError, match="keep_models=2"):
+        best_models(2, model, data, rand.suggest, 4, trials)
+    with pytest.raises(UsageError, match="nb_models=0"):
+        best_models(0, model, data, rand.suggest, 4, trials)
+
+
+def test_ensembles_vote(capsys):
+    """Hard voting counts, soft voting adds; weights count in both; bad arguments come first."""
+    models = [Constant(0.9, 0.1), Constant(0.4, 0.6), Constant(0.4, 0.6)]
+    assert list(VotingModel(models).predict([0, 0])) == [1, 1]
+    assert list(VotingModel(models, "soft").predict([0])) == [0]
+    assert list(VotingModel(models, "hard", [5, 1, 1]).predict([0])) == [0]
+    assert list(VotingModel(models, "soft", [0, 1, 1]).predict([0])) == [1]
+    trials = Trials()
+    with pytest.raises(UsageError, match="neither"):
+        best_ensemble(2, model, data, rand.suggest, 3, trials, voting="loud")
+    assert len(trials) == 0
+    with pytest.raises(UsageError, match="weights"):
+        VotingModel(models, weights=[1])
+    vote = best_ensemble(2, model, data, rand.suggest, 3, trials, voting="soft")
+    assert vote.predict([0, 0]).shape == (2,)
+
+
+def plain_model(x, y):
+    rate = {{uniform(0, 1)}}
+    return {"loss": rate + x + y, "status": STATUS_OK}
+
+
+def test_it_resumes_in_a_store(tmp_path):
+    """Over a DriveTrials the search lasts: another Trials object goes on from it."""
+    from colab_drive_tuner.search.trials import DriveTrials
+
+    first = DriveTrials("style", store=tmp_path)
+    minimize(plain_model, data, rand.suggest, 2, first, verbose=False)
+    first.close()
+    second = DriveTrials("style", store=tmp_path)
+    minimize(plain_model, data, rand.suggest, 4, second, verbose=False)
+    plain = Trials()
+    minimize(plain_model, data, rand.suggest, 4, plain, verbose=False)
+    assert second.losses() == plain.losses()
+    second.close()
