@@ -1,11 +1,11 @@
 """`TrialBackup`: a Keras callback by which a half-finished trial goes on in its middle.
 
 How it works. `fit` gives a callback no say in where it begins, but for `model._initial_epoch`: the
-trainers of TensorFlow, JAX and PyTorch read it right after `on_train_begin`, for the sake of Keras's
-own BackupAndRestore. This callback sets it too, and checks that `fit` heeded it. State is taken and
-given back after all other callbacks have had their turn: the callback list that calls us gets a
-last member for one `fit`. Every epoch begins with a seed of its own, interrupted or not, so that
-what an epoch draws depends on nothing before it.
+trainers of TensorFlow, JAX and PyTorch read it right after `on_train_begin`, for the sake of
+Keras's own BackupAndRestore. This callback sets it too, and checks that `fit` heeded it. State is
+taken and given back after all other callbacks have had their turn: the callback list that calls us
+gets a last member for one `fit`. Every epoch begins with a seed of its own, interrupted or not, so
+that what an epoch draws depends on nothing before it.
 
 Exact on CPU for arrays, Dropout, augmentation layers and shuffling by `fit`. Where the data keeps
 its own place, resuming cannot know it: `tf.data` with a `shuffle` that reshuffles each iteration, a
@@ -182,8 +182,8 @@ class _Last(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
                 state.restore_model(self.model, tree["model"])
             except (ChecksumError, state.DoesNotFitError) as error:
                 self._say(
-                    f"the backup after epoch {epoch} cannot be used: {error}. Trying the one "
-                    "before it, else the first epoch."
+                    f"the backup after epoch {epoch} cannot be used: {str(error).rstrip('.')}. "
+                    "It goes on from the one before, or begins at its first epoch."
                 )
                 continue
             except StoreError as error:

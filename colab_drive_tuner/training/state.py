@@ -42,9 +42,9 @@ def restore_model(model: Any, state: Mapping[str, Any]) -> None:
     optimizers = _optimizers(model)
     if optimizers.keys() != state["optimizers"].keys():
         raise DoesNotFitError("it has other optimizers")
-    if model.built and model.optimizer is not None and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
     pairs = _paired(model.variables, state["variables"])
+    if model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     for name, optimizer in optimizers.items():
         pairs += _paired(optimizer.variables, state["optimizers"][name])
     for variable, array in pairs:

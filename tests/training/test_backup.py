@@ -17,8 +17,8 @@ from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
 from tests.training.keeping import NUMPY_2, TroubledStore, search_folder, shown
 from tests.training.trials import (
     SEED,
-    Killed,
     KillAt,
+    Killed,
     Notebook,
     X,
     Y,
@@ -36,6 +36,13 @@ pytestmark = NUMPY_2
 def store(tmp_path):
     """A store that a test can give troubles."""
     return TroubledStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """What `simple` gives when nothing stops it."""
+    store = FolderStore(tmp_path_factory.mktemp("whole"))
+    return run(store, search_folder(store), simple)
 
 
 def backups(store, folder):
@@ -57,10 +64,14 @@ def compare(store, training, *kills, resumed=None):
     return whole
 
 
-def test_a_killed_trial_ends_as_if_it_had_not_been(store):
+def test_a_killed_trial_ends_as_if_it_had_not_been(store, uninterrupted):
     """Killed twice in the middle of epochs, with Dropout, augmentation, shuffling, validation."""
-    whole = compare(store, simple, KillAt(1), KillAt(3))
-    ((epochs, history),) = whole["histories"]
+    folder = search_folder(store)
+    for kill in KillAt(1), KillAt(3):
+        with pytest.raises(Killed):
+            run(store, folder, lambda kill=kill: simple(kill))
+    assert run(store, folder, simple) == uninterrupted
+    ((epochs, history),) = uninterrupted["histories"]
     assert epochs == [0, 1, 2, 3]
     assert len(history["val_mae"]) == 4
 
@@ -83,7 +94,7 @@ def test_a_trial_that_is_done_but_not_recorded_trains_nothing_again(store):
     assert run(store, folder, lambda: simple(KillAt(0))) == first
 
 
-def test_killed_by_the_kernel_for_real(tmp_path):
+def test_killed_by_the_kernel_for_real(tmp_path, uninterrupted):
     """SIGKILL in the middle of an epoch, then another process goes on."""
     store = FolderStore(tmp_path / "store")
     folder = search_folder(store)
@@ -96,8 +107,7 @@ def test_killed_by_the_kernel_for_real(tmp_path):
     assert process(2) == -9
     assert not (tmp_path / "out").exists()
     assert process(-1) == 0
-    whole = run(store, search_folder(store, "whole"), simple)
-    assert (tmp_path / "out").read_text() == repr(whole)
+    assert (tmp_path / "out").read_text() == repr(uninterrupted)
 
 
 def test_two_fits_in_one_model_function(store):
@@ -214,8 +224,9 @@ def test_tf_data_with_a_fixed_order(store):
     compare(store, training, KillAt(2))
 
 
-def damage(store, folder, name):
+def damage(store, folder, epoch):
     """Alter one byte of a backup."""
+    name = f"epoch-{epoch:05d}"
     assert any(name in kept for kept in backups(store, folder))
     (home,) = [e.id for e in store.list(folder, name="backups")]
     (entry,) = [e for e in store.list(home) if name in e.name]
@@ -223,9 +234,8 @@ def damage(store, folder, name):
     store.replace(entry.id, content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
 
 
-def test_a_damaged_backup_falls_back_to_the_one_before(store):
+def test_a_damaged_backup_falls_back_to_the_one_before(store, uninterrupted):
     """Two generations are kept; the result is the same, and the user is told."""
-    whole = run(store, search_folder(store, "whole"), simple)
     folder = search_folder(store, "killed")
     with pytest.raises(Killed):
         run(store, folder, lambda: simple(KillAt(3)))
@@ -233,23 +243,23 @@ def test_a_damaged_backup_falls_back_to_the_one_before(store):
         "fit-000-epoch-00002.backup"[-23:],
         "fit-000-epoch-00003.backup"[-23:],
     ]
-    damage(store, folder, "00003")
+    damage(store, folder, 3)
     seen = Notebook()
     with pytest.warns(TrainingWarning, match="after epoch 3 cannot be used"):
-        assert run(store, folder, lambda: simple(Counting(seen))) == whole
+        assert run(store, folder, lambda: simple(Counting(seen))) == uninterrupted
     assert seen.drawn == [2, 3]
 
 
-def test_two_damaged_backups_fall_back_to_the_first_epoch(store):
+def test_two_damaged_backups_fall_back_to_the_first_epoch(store, uninterrupted):
     """Nothing usable is left, so the trial begins anew, with the same result."""
-    whole = run(store, search_folder(store, "whole"), simple)
     folder = search_folder(store, "killed")
     with pytest.raises(Killed):
         run(store, folder, lambda: simple(KillAt(3)))
-    damage(store, folder, "00002")
-    damage(store, folder, "00003")
-    with pytest.warns(TrainingWarning, match="after epoch 2 cannot be used"):
-        assert run(store, folder, simple) == whole
+    damage(store, folder, 2)
+    damage(store, folder, 3)
+    told = pytest.warns(TrainingWarning, match="after epoch 3 cannot be used")
+    with told, pytest.warns(TrainingWarning, match="after epoch 2 cannot be used"):
+        assert run(store, folder, simple) == uninterrupted
     assert len(backups(store, folder)) == 2
 
 
@@ -269,13 +279,12 @@ def test_a_backup_of_another_model_is_not_used(store):
         assert run(store, folder, other) == [0, 1]
 
 
-def test_an_outage_costs_backups_never_the_training(store):
+def test_an_outage_costs_backups_never_the_training(store, uninterrupted):
     """With the store away the trial starts, trains and ends; the user is told."""
     folder = search_folder(store)
-    whole = run(store, search_folder(store, "whole"), simple)
     store.away = True
     with pytest.warns(TrainingWarning, match="could not be looked up"):
-        assert run(store, folder, simple) == whole
+        assert run(store, folder, simple) == uninterrupted
     assert not flush_backups(0)
     store.away = False
     assert backups(store, folder) == ["trial-00003-fit-000-epoch-00004.backup"]
@@ -325,11 +334,11 @@ def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
 
     with pytest.raises(TrialInterrupted) as stopped:
         run(store, folder, lambda: training(0), deadline=35)
-    assert (stopped.value.tid, stopped.value.epoch, stopped.value.stored) == (3, 2, True)
+    assert (stopped.value.tid, stopped.value.epoch, stopped.value.stored) == (3, 3, True)
     assert not isinstance(stopped.value, Exception)
     with pytest.raises(TrialInterrupted) as stopped:
         run(store, folder, lambda: training(30), deadline=35)
-    assert (stopped.value.epoch, stopped.value.stored) == (2, True)
+    assert (stopped.value.epoch, stopped.value.stored) == (3, True)
     assert run(store, folder, lambda: training(0), deadline=1000) == whole
 
 
@@ -384,7 +393,7 @@ def test_outside_of_a_search_it_does_nothing_and_says_so():
         tried.fit(X, Y, verbose=0, callbacks=[TrialBackup()])
 
 
-def test_given_twice_it_works_once(store):
+def test_given_twice_it_works_once(store, uninterrupted):
     """Two in one list are one; one instance can serve several fits."""
 
     def training():
@@ -396,17 +405,14 @@ def test_given_twice_it_works_once(store):
         model.fit(X, Y, epochs=1, callbacks=[backup], **options)
         return ended
 
-    assert run(store, search_folder(store), training) == run(
-        store, search_folder(store, "b"), simple
-    )
+    assert run(store, search_folder(store), training) == uninterrupted
 
 
-def test_seeds_do_not_depend_on_the_search_or_the_attempt(store):
+def test_seeds_do_not_depend_on_the_search_or_the_attempt(store, uninterrupted):
     """The next number after a fit is the one that the seed, the tid and the fit give."""
-    ended = run(store, search_folder(store), simple, tid=5)
-    np.random.seed(training_seed(SEED, 5, fit=1))
-    assert ended["drawn"] == np.random.rand()
-    assert run(store, search_folder(store, "b"), simple, tid=6) != ended
+    np.random.seed(training_seed(SEED, 3, fit=1))
+    assert uninterrupted["drawn"] == np.random.rand()
+    assert run(store, search_folder(store), simple, tid=6) != uninterrupted
 
 
 def test_it_tells_where_it_goes_on(store, capsys):
