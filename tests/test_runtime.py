@@ -1,6 +1,7 @@
 import sys
 import threading
 import time
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -161,7 +162,7 @@ def test_a_driver_tool_that_fails_means_no_gpu(monkeypatch, tmp_path):
 
 def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_path, hasty):
     """`nvidia-smi` can hang with a wedged GPU, its children holding the pipe: both are ended."""
-    nvidia_smi(monkeypatch, tmp_path, "sleep 600 & sleep 600")
+    nvidia_smi(monkeypatch, tmp_path, f"sleep 600 & echo $! > {tmp_path}/child; sleep 600")
     card = tmp_path / "gpus" / "0000:00:04.0"
     card.mkdir(parents=True)
     (card / "information").write_text("Model: \t\t NVIDIA L4\nIRQ: 33\n")
@@ -169,6 +170,9 @@ def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_p
     started = time.monotonic()
     assert detect().gpu == "NVIDIA L4"
     assert time.monotonic() - started < 3
+    child = Path("/proc", (tmp_path / "child").read_text().strip(), "cmdline")
+    while child.exists() and child.read_bytes():  # a zombie has none
+        assert time.monotonic() - started < 10
 
 
 def test_ask_hands_on_answers_and_errors_and_gives_up_in_time():

@@ -7,7 +7,7 @@ certain is an error that lists the candidates and says how to choose.
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +117,11 @@ def _the_running(
     if running.path is not None:
         return Notebook(stem(running.name), path=running.path, running=True)
     shown = stem(running.name)
-    if running.drive_id is None:
-        why = (
-            f"The running notebook {shown!r} was not opened from Drive (from GitHub, perhaps, or "
-            "in an editor on another computer)"
-        )
-    else:
+    why = (
+        f"The running notebook {shown!r} was not opened from Drive (from GitHub, perhaps, or in an "
+        "editor on another computer)"
+    )
+    if running.drive_id is not None:
         try:
             client = connect()
             file = client.get(running.drive_id)
@@ -138,6 +137,8 @@ def _the_running(
     if content is not None:
         data = json.dumps(content, ensure_ascii=False, indent=1).encode()
         return Notebook(shown, content=data, running=True)
+    if running.drive_id is None and not running.elsewhere:
+        return replace(_the_named(running.name, connect()), running=True)
     raise NotebookNotFoundError(
         f"{why}. Searches work without it; only the hyperas package needs it: save a copy in "
         "Drive and name it with setup(notebook=...)."

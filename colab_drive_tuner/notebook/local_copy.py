@@ -89,6 +89,14 @@ def check_notebook(content: bytes, name: str) -> None:
         )
 
 
+def abandoned_parts(folder: Path) -> Iterator[Path]:
+    """Half-written copies in a folder, of processes that have ended."""
+    for part in sorted(folder.glob(".colab-drive-tuner-*-*.part")):
+        pid = part.name.split("-")[3]
+        if pid.isdecimal() and process_started(int(pid)) is None:
+            yield part
+
+
 def is_ours(path: Path) -> bool:
     """Whether we wrote the file at `path` and nobody changed it since."""
     mark = _mark_of(path)
@@ -140,7 +148,7 @@ def process_started(pid: int) -> str | None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".colab-drive-tuner-{secrets.token_hex(8)}.part")
+    part = path.with_name(f".colab-drive-tuner-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:
             file.write(content)

@@ -26,6 +26,9 @@ _ANSWER_BYTES = 8 * 2**20
 _DRIVE_ID = re.compile(r"(?:.*[?&#])?fileId=([A-Za-z0-9_-]+)(?:[&#].*)?")
 
 
+_FROM_THE_WEB = re.compile(r"://|^/?(?:github|gist)/", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Running:
     """The running notebook as its runtime describes it; what the runtime does not say is None."""
@@ -35,6 +38,9 @@ class Running:
     drive_id: str | None = None
     path: Path | None = None
     """Where it lies on this very disk."""
+    elsewhere: bool = False
+    """It was opened from some other place (GitHub, the web, another computer): a file of its name
+    in Drive is not the same notebook."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def running_notebook(
             return Running(path.name, path=path)
         # The kernel is remote: this is a path on the user's own computer, perhaps a Windows one.
         remote = PureWindowsPath(in_editor)
-        return Running(remote.name if remote.drive else path.name)
+        return Running(remote.name if remote.drive else path.name, elsewhere=True)
     return _listed() or _from_environment() or _in_the_page(page)
 
 
@@ -124,7 +130,10 @@ def _read_item(item: dict[str, Any], root: Path | None, *, quoted: bool = False)
     drive = _DRIVE_ID.fullmatch(urllib.parse.unquote(path))
     if drive is not None or quoted:
         name = urllib.parse.unquote(name or path.rpartition("/")[2])
-        return Running(name, drive_id=drive[1] if drive else None) if name else None
+        if drive is not None:
+            return Running(name, drive_id=drive[1]) if name else None
+        elsewhere = _FROM_THE_WEB.search(urllib.parse.unquote(path)) is not None
+        return Running(name, elsewhere=elsewhere) if name else None
     path = path.removeprefix("RTC:")  # so JupyterLab calls a document that several people edit
     if root is None or not path:
         return None

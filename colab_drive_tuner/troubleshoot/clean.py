@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from colab_drive_tuner.errors import CredentialsError, NotFoundError, StoreError
 from colab_drive_tuner.notebook import NotebookWarning
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
-from colab_drive_tuner.notebook.local_copy import Mark, forget, is_ours, marks, sha256_of
+from colab_drive_tuner.notebook.local_copy import (
+    Mark,
+    abandoned_parts,
+    forget,
+    is_ours,
+    marks,
+    sha256_of,
+)
 from colab_drive_tuner.notebook.running import open_paths, running_notebook
 from colab_drive_tuner.troubleshoot.leftovers import (
     Leftover,
@@ -60,7 +67,7 @@ def find_leftovers(
     `client` Drive is asked where nobody needs to be prompted for it.
     """
     folder = (directory or Path.cwd()).resolve()
-    found = [*_notebook_copies(folder, notebook), *_temp_models(folder)]
+    found = [*_notebook_copies(folder, notebook), *_parts(folder), *_temp_models(folder)]
     try:
         client = client or _connect_quietly()
         running = _in_drive(folder, notebook, client) if client is not None else None
@@ -121,6 +128,19 @@ def _notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftov
 
 def _still_stale(mark: Mark) -> bool:
     return is_ours(Path(mark.path)) and not mark.in_use
+
+
+def _parts(folder: Path) -> Iterator[Leftover]:
+    for part in abandoned_parts(folder):
+        yield Leftover(
+            kind="half-written copy",
+            id=str(part),
+            where=str(part),
+            reason="The process that was writing it was ended before it had finished.",
+            ours=True,
+            still=part.is_file,
+            put_away=partial(move_to_trash, part),
+        )
 
 
 def _temp_models(folder: Path) -> Iterator[Leftover]:

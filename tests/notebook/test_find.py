@@ -181,6 +181,19 @@ def test_a_notebook_from_github_is_not_mixed_up_with_a_namesake_in_drive(client,
     assert json.loads(copy.read_bytes()) == json.loads(notebook("the open cell"))
 
 
+def test_a_list_that_gives_the_name_alone_leads_to_the_only_one_of_that_name(client, colab):
+    """The quoted name without an id: one notebook of it is taken, of two none."""
+    file = put(client, "100% 🧪.ipynb")
+    put(client, "other.ipynb")
+    with SessionsServer([entry("100% 🧪.ipynb", "100% 🧪.ipynb")]) as server:
+        colab(server)
+        found = find_notebook(client=client)
+        assert (found.file.id, found.running) == (file.id, True)
+        put(client, "100% 🧪.ipynb", folder="Other")
+        with pytest.raises(AmbiguousNotebookError):
+            find_notebook(client=client)
+
+
 def test_a_notebook_of_another_account_says_so(client, colab):
     """Opened by somebody else, or shared with them only: Drive answers 404 for it."""
     with SessionsServer([entry("x.ipynb", "fileId=" + "1" * 33)]) as server:

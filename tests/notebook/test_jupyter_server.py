@@ -84,9 +84,9 @@ def test_the_notebook_that_a_real_server_runs_is_found_and_not_copied(server, tm
     client.start_channels()
     answer = tmp_path / "answer"
 
-    def ask():
+    def ask(*, allow_stdin=False):
         reply = client.execute_interactive(
-            ASK.format(answer=str(answer)), allow_stdin=False, timeout=60
+            ASK.format(answer=str(answer)), allow_stdin=allow_stdin, timeout=60
         )
         assert reply["content"]["status"] == "ok", reply["content"]
         return answer.read_text(encoding="utf-8").splitlines()
@@ -98,7 +98,7 @@ def test_the_notebook_that_a_real_server_runs_is_found_and_not_copied(server, tm
         (root / "sub" / NAME).rename(root / "renamed.ipynb")
         call("PATCH", f"api/sessions/{session['id']}", {"path": "renamed.ipynb"})
         path = str(root / "renamed.ipynb")
-        assert ask() == ["jupyter", "False", path, path, path]
+        assert ask(allow_stdin=True) == ["jupyter", "True", path, path, path]
     finally:
         client.stop_channels()
         call("DELETE", f"api/sessions/{session['id']}")

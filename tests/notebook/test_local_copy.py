@@ -60,14 +60,17 @@ def test_a_users_file_with_the_same_content_stays_theirs():
     assert write_copy(path, notebook("2"), "id") == path.with_name("x (kept).ipynb")
 
 
-def test_a_link_is_moved_and_never_written_through(tmp_path):
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_is_moved_and_never_written_through(tmp_path, exists):
     """The file that a user's link leads to keeps its content."""
     target = tmp_path / "elsewhere.ipynb"
-    target.write_bytes(b"theirs")
+    if exists:
+        target.write_bytes(b"theirs")
     path = Path("x.ipynb").absolute()
     path.symlink_to(target)
     aside = write_copy(path, notebook("1"), "id")
-    assert target.read_bytes() == b"theirs"
+    assert target.exists() == exists
+    assert not exists or target.read_bytes() == b"theirs"
     assert aside.readlink() == target
     assert not path.is_symlink()
 

@@ -45,13 +45,15 @@ def test_colab_lists_the_notebook_by_its_quoted_name_and_its_id(monkeypatch, nam
     [
         "https://github.com/me/it/blob/main/quick.ipynb",
         "fileId=https%3A//github.com/me/it/blob/main/quick.ipynb",
-        "/content/quick.ipynb",
+        "/github/me/it/blob/main/quick.ipynb",
     ],
 )
 def test_a_notebook_opened_from_elsewhere_has_no_drive_id(monkeypatch, path):
     """From GitHub: the name is known, and nothing in Drive is taken for it."""
     with SessionsServer([entry("quick.ipynb", path)]) as server:
         on_colab(monkeypatch, server)
+        assert running_notebook() == Running("quick.ipynb", elsewhere=True)
+        server.entries = [entry("quick.ipynb", "quick.ipynb")]
         assert running_notebook() == Running("quick.ipynb")
 
 
@@ -73,11 +75,12 @@ def test_several_notebooks_on_one_runtime_are_told_apart_by_the_kernel(monkeypat
         assert running_notebook() == Running("two", drive_id=ID)
 
 
-def test_an_endpoint_that_never_answers_is_given_up(monkeypatch):
+@pytest.mark.parametrize("way", ["blocks", "drips"])
+def test_an_endpoint_that_never_answers_is_given_up(monkeypatch, way):
     """The list is asked for with a limit; then the page's own name for the notebook serves."""
     monkeypatch.setattr(running, "SECONDS", 0.2)
     page = google_colab.Page({"cells": [], "metadata": {"colab": {"name": "mine.ipynb"}}})
-    with SessionsServer(blocks=True) as server:
+    with SessionsServer(**{way: True}) as server:
         on_colab(monkeypatch, server, page)
         started = time.monotonic()
         assert running_notebook() == Running("mine.ipynb")
@@ -120,7 +123,7 @@ def test_vs_code_names_the_file_where_the_kernel_sees_it(monkeypatch, tmp_path):
 def test_vs_code_on_a_remote_kernel_gives_the_name_only(monkeypatch, path):
     """Colab in VS Code: the path is one of the user's own computer."""
     vscode(monkeypatch, path)
-    assert running_notebook() == Running("x y.ipynb")
+    assert running_notebook() == Running("x y.ipynb", elsewhere=True)
 
 
 def test_the_servers_variable_serves_where_its_list_cannot_be_read(monkeypatch, bare_machine):  # noqa: F811

@@ -11,6 +11,7 @@ KMP_TARGET_PORT at it.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import threading
@@ -32,13 +33,17 @@ def entry(name, path, *, kernel="6fd9c8b4-6573-4ffa-a7d6-f56803a0092c"):
 
 
 class SessionsServer(ThreadingHTTPServer):
-    """Answers `GET /api/sessions` with `entries`; with `blocks`, takes it and never answers."""
+    """Answers `GET /api/sessions` with `entries`.
+
+    With `blocks` it takes the request and never answers, with `drips` it never ends its answer.
+    """
 
     daemon_threads = True
 
-    def __init__(self, entries=(), *, blocks=False, port=0, token=None):
+    def __init__(self, entries=(), *, blocks=False, drips=False, port=0, token=None):
         super().__init__(("127.0.0.1", port), _Handler)
-        self.entries, self.blocks, self.token = list(entries), blocks, token
+        self.entries, self.token = list(entries), token
+        self.blocks, self.drips = blocks, drips
         self.closing = threading.Event()
 
     @property
@@ -64,6 +69,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.server.blocks:
             self.server.closing.wait()
+            return
+        if self.server.drips:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # until the other side has enough of it
+                while not self.server.closing.wait(0.02):
+                    self.wfile.write(b" ")
             return
         refused = (
             self.server.token and self.headers["Authorization"] != f"token {self.server.token}"

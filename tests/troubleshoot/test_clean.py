@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,17 @@ def test_a_copy_that_somebody_edited_is_theirs():
     assert remove(found, yes=True) == []
     assert find_leftovers() == []
     assert path.read_bytes() == b'{"cells": [1]}'
+
+
+def test_half_written_copies_of_dead_processes_are_listed():
+    """Those of a process that lives are being written."""
+    dead = Path(f".colab-drive-tuner-{ended_process()}-00ff.part")
+    alive = Path(f".colab-drive-tuner-{os.getpid()}-00ff.part")
+    for part in (dead, alive):
+        part.write_bytes(b"{")
+    assert names(find_leftovers()) == [dead.name]
+    remove(find_leftovers(), yes=True)
+    assert (dead.exists(), alive.exists()) == (False, True)
 
 
 def test_a_users_own_files_are_never_listed_whatever_their_names():
