@@ -7,6 +7,7 @@ made only where `pickle_values` has a recipe of ours for that name; dicts and se
 their keys have been checked.
 """
 
+import io
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ _PUSHES = (
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
     *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+_UNMADE = "it is damaged, or is no pickle: it uses what it never made"
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # protocols 0 to 2
 
 
@@ -80,17 +83,21 @@ class Machine:
 
     def run(self, data: bytes) -> Any:
         """Return what the pickle leaves on the stack; RefusedPickleError for anything strange."""
-        steps = self._steps()
+        steps, stream = self._steps(), io.BytesIO(data)
         try:
-            for opcode, argument, _ in pickletools.genops(data):
+            while code := stream.read(1):
+                opcode = _OPCODES[code]
                 if opcode.name == "STOP":
                     return self._stack.pop()
                 step = steps.get(opcode.name)
                 if step is None:
                     raise RefusedPickleError(f"trials need no opcode {opcode.name}")
-                step(argument)
+                if opcode.name == "GLOBAL":  # pickletools would look for escapes in it, and warn
+                    step((stream.readline(), stream.readline()))
+                else:
+                    step(opcode.arg.reader(stream) if opcode.arg else None)
         except (IndexError, KeyError) as error:
-            raise RefusedPickleError("it is damaged: it uses what it never made") from error
+            raise RefusedPickleError(_UNMADE) from error
         except RefusedPickleError:
             raise
         except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
@@ -141,8 +148,8 @@ class Machine:
     def _get(self, index: int) -> None:
         self._stack.append(self._memo[index])
 
-    def _global(self, pair: str) -> None:
-        module, _, name = pair.partition(" ")  # so pickletools reports the two lines of GLOBAL
+    def _global(self, lines: tuple[bytes, bytes]) -> None:
+        module, name = (line.removesuffix(b"\n").decode() for line in lines)
         self._stack.append(Name(_RENAMED.get(module, module), name))
 
     def _stack_global(self, _: Any) -> None:

@@ -146,7 +146,10 @@ def _kind(node: Any) -> str:
         return f"the class or function {node}"
     if type(node) is Instance:
         return f"an object of {node.kind}"
-    return f"a {type(node).__name__.lower()}"
+    if type(node) is Unbuilt:
+        return "an unfinished array"
+    name = {Pairs: "dict", Members: "set"}.get(type(node), type(node).__name__)
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _check_documents(documents: list[Any]) -> None:

@@ -60,9 +60,14 @@ def _dtype(arguments: tuple[Any, ...]) -> Unbuilt:
 
 def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
     """A dtype's description, out of the state that numpy pickles: versions 3 and 4 of it."""
-    version, order, sub, names, fields, itemsize, _, flags = state[:8]
+    version, order, sub, names, fields, itemsize, _, flags, *more = state
     if version not in (3, 4):
         raise RefusedPickleError("it holds a dtype of a version that is not known")
+    metadata, unit_of_time = (
+        _check(more[0], tuple) if code in ("M8", "m8") else (*more, None, None)[:2]
+    )
+    if metadata is not None and (type(metadata) is not Pairs or metadata.items):
+        raise RefusedPickleError("it holds a dtype with metadata")
     if sub is not None:
         base, shape = _check(sub, tuple)
         return ["sub", _spec(base), list(shape) if type(shape) is tuple else [shape]]
@@ -76,7 +81,7 @@ def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
     native = "<" if sys.byteorder == "little" else ">"
     simple = (native if order == "=" else _check(order, str)) + code
     if code in ("M8", "m8"):
-        _, (unit, count, divisor, _) = _check(state[8], tuple)
+        (unit, count, divisor, _) = _check(unit_of_time, tuple)
         if divisor != 1:
             raise RefusedPickleError("it holds a dtype of fractions of a time unit")
         name = unit if type(unit) is str else _check(unit, bytes).decode("ascii")

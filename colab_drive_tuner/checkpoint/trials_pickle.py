@@ -12,6 +12,7 @@ import io
 import pickle
 import pickletools
 import struct
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 _PROTOCOL = 5
-"""2 and 4 turn big-endian arrays into native ones."""
+"""Arrays pickled in earlier ones are native when they are loaded, big-endian or not."""
 _SHOWN = frozenset({0, 1, 2})
 """States (new, running, done) of the documents in `Trials.trials`; errors and cancelled are not."""
 _KEYS = (
@@ -42,7 +43,7 @@ class TrialsPickle:
         for kind in (np.float64, np.int64, np.float32):
             reduced: Any = kind(0).__reduce__()  # (constructor, (dtype, bytes))
             shared += [reduced[0], reduced[1][0]]
-        shared += _KEYS.split()
+        shared += map(sys.intern, _KEYS.split())  # a pickler knows objects, not values
         self._exp_key = exp_key
         self._file = io.BytesIO()
         self._pickler = pickle.Pickler(self._file, _PROTOCOL)

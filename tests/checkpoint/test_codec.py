@@ -84,6 +84,14 @@ def test_keras_values_are_refused_with_the_conversion_to_use():
         encode({"history": keras.callbacks.History()})
 
 
+def test_dtypes_of_other_packages_are_refused():
+    """bfloat16 gives its bytes out as plain void; they would come back as that."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for value in (np.zeros(2, ml_dtypes.bfloat16), ml_dtypes.bfloat16(1)):
+        with pytest.raises(NotPlainDataError, match="bfloat16"):
+            encode(value)
+
+
 def test_deep_and_cyclic_values_are_refused():
     """Neither ends in a crash or a RecursionError, and the message says which it is."""
     deep = [1]

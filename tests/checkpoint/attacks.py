@@ -1,0 +1,233 @@
+"""Pickles made to run code, patch classes, corrupt memory or eat the machine."""
+
+import os
+import pickle
+import struct
+import threading
+from collections import OrderedDict
+
+import hyperopt
+import numpy as np
+
+MARKER = "attacked"
+"""The folder that an attack which runs makes in the working directory."""
+
+
+class Calls:
+    """Pickles as a call of `function` when it is loaded."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = (function, arguments)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def text(value):
+    """Opcodes that push a str."""
+    data = value.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def name(module, attribute):
+    """Opcodes that push a class or function."""
+    return f"c{module}\n{attribute}\n".encode()
+
+
+def trials_with(opcodes):
+    """A Trials whose first document is what these opcodes push."""
+    state = b"}" + text("_dynamic_trials") + b"](" + opcodes + b"es"
+    return name("hyperopt.base", "Trials") + b")\x81" + state + b"b."
+
+
+def dtype(code, state):
+    """Opcodes that push a dtype with that pickled state."""
+    start = name("numpy", "dtype") + text(code) + b"\x89\x88\x87R"
+    return start + pickle.dumps(state, 2)[2:-1] + b"b"
+
+
+def array(dtype_opcodes, shape, data, opcode=b"C"):
+    """Opcodes that push an array by `_frombuffer`."""
+    return (
+        name("numpy._core.numeric", "_frombuffer")
+        + b"("
+        + (b"C" + bytes([len(data)]) + data)
+        + dtype_opcodes
+        + pickle.dumps(shape, 2)[2:-1]
+        + text("C")
+        + b"tR"
+    )
+
+
+def array_by_state(dtype_opcodes, shape, data):
+    """Opcodes that push an array by `_reconstruct` and BUILD."""
+    start = name("numpy._core.multiarray", "_reconstruct") + name("numpy", "ndarray")
+    start += b"K\x00\x85C\x01b\x87R"
+    state = b"(K\x01" + pickle.dumps(shape, 2)[2:-1] + dtype_opcodes + b"\x89" + data + b"t"
+    return start + state + b"b"
+
+
+def scalar(dtype_opcodes, data):
+    """Opcodes that push a scalar of numpy."""
+    data = b"C" + bytes([len(data)]) + data
+    return name("numpy._core.multiarray", "scalar") + dtype_opcodes + data + b"\x86R"
+
+
+FLOAT = dtype("f8", (3, "<", None, None, None, -1, -1, 0))
+OBJECT = dtype("O8", (3, "|", None, None, None, -1, -1, 63))
+_FIELDS = b"}" + text("a") + OBJECT + b"K\x00\x86s"
+HIDDEN = (
+    (name("numpy", "dtype") + text("V8") + b"\x89\x88\x87R")
+    + (b"(K\x03" + text("|") + b"N" + text("a") + b"\x85" + _FIELDS)
+    + b"K\x08K\x01K\x00tb"
+)
+MKDIR = name("posix", "mkdir") + text(MARKER) + b"\x85R"
+DATETIME = name("datetime", "datetime")
+DEEP = 200_000
+
+ATTACKS = {
+    "call": (pickle.dumps(Calls(os.mkdir, MARKER)), r"call (posix|nt).mkdir"),
+    "system": (pickle.dumps(Calls(os.system, "mkdir " + MARKER), 0), r"call (posix|nt).system"),
+    "exec": (pickle.dumps([Calls(exec, f"import os; os.mkdir('{MARKER}')")]), "call builtins.exec"),
+    "call by opcodes": (MKDIR + b".", "call posix.mkdir"),
+    "import": (name("antigravity", "x") + b".", "class or function antigravity.x"),
+    "call in a document": (trials_with(MKDIR), "call posix.mkdir"),
+    "call that is thrown away": (MKDIR + b"0" + trials_with(b""), "call posix.mkdir"),
+    "call of a method": (name("builtins", "getattr") + b"(tR.", "call builtins.getattr"),
+    "call of text": (text("os.system") + b")R.", "it calls a str"),
+    "object in a call": (name("a", "B") + b")\x81)R.", "it calls an object of a.B"),
+    "old-style object": (b"(" + text(MARKER) + b"iposix\nmkdir\n.", "opcode INST"),
+    "old-style object 2": (b"(" + name("posix", "mkdir") + text(MARKER) + b"o.", "opcode OBJ"),
+    "new with arguments": (
+        name("posix", "mkdir") + text(MARKER) + b"\x85\x81.",
+        "an object of posix.mkdir",
+    ),
+    "new with keywords": (name("posix", "mkdir") + b")}\x92.", "opcode NEWOBJ_EX"),
+    "object of a class": (trials_with(name("posix", "mkdir") + b")\x81"), "object of posix.mkdir"),
+    "class in a document": (trials_with(name("os", "system")), "class or function os.system"),
+    "patched class": (
+        name("hyperopt.base", "Trials") + b"}" + text("refresh") + b"Nsb.",
+        "change hyperopt.base.Trials",
+    ),
+    "patched twice": (
+        name("hyperopt.base", "Trials") + b")\x81}b}b.",
+        "change an object of hyperopt.base.Trials",
+    ),
+    "patched list": (b"]}b.", "change a list"),
+    "patched array": (trials_with(array(FLOAT, (1,), b"8" * 8) + b"}b"), "change a ndarray"),
+    "items of an object": (name("a", "B") + b")\x81K\x01K\x02s.", "sets items of an object of a.B"),
+    "appended to bytes": (b"C\x01aK\x01a.", "appends to a bytes"),
+    "added to a list": (b"](K\x01\x90.", "adds elements to a list"),
+    "extension": (b"\x82\x01.", "opcode EXT1"),
+    "persistent": (b"Pid\n.", "opcode PERSID"),
+    "persistent 2": (b"K\x01Q.", "opcode BINPERSID"),
+    "buffer": (b"\x97.", "opcode NEXT_BUFFER"),
+    "python 2": (b"S'text'\n.", "opcode STRING"),
+    "array of 2**60": (trials_with(array(FLOAT, (2**60,), b"")), "does not agree"),
+    "array of 2**60 by state": (
+        trials_with(array_by_state(FLOAT, (2**60,), b"C\x00")),
+        "does not agree",
+    ),
+    "array of 2**70": (trials_with(array(FLOAT, (2**70,), b"")), "no proper shape"),
+    "array of 2**61 times 8": (trials_with(array(FLOAT, (2**61, 8), b"")), "too many elements"),
+    "array of -1": (trials_with(array(FLOAT, (-1,), b"8" * 8)), "no proper shape"),
+    "too short": (trials_with(array(FLOAT, (2,), b"8" * 8)), "does not agree"),
+    "too short by state": (trials_with(array_by_state(FLOAT, (2,), b"C\x01a")), "does not agree"),
+    "objects": (trials_with(array(OBJECT, (1,), b"A" * 8)), "plain dtypes"),
+    "objects by state": (trials_with(array_by_state(OBJECT, (1,), b"]")), "Python objects"),
+    "objects by size": (trials_with(array_by_state(OBJECT, (1,), b"C\x08AAAAAAAA")), "plain dtype"),
+    "hidden objects": (trials_with(array(HIDDEN, (1,), b"A" * 8)), "plain dtypes"),
+    "scalar object": (trials_with(scalar(OBJECT, b"A" * 8)), "plain dtypes"),
+    "scalar of hidden objects": (trials_with(scalar(HIDDEN, b"A" * 8)), "plain dtypes"),
+    "short scalar": (trials_with(scalar(FLOAT, b"A")), "does not agree"),
+    "array before its state": (
+        trials_with(
+            name("numpy._core.multiarray", "_reconstruct")
+            + name("numpy", "ndarray")
+            + b"K\x00\x85C\x01b\x87R"
+        ),
+        "an unfinished array",
+    ),
+    "array of another class": (
+        name("numpy._core.multiarray", "_reconstruct") + name("os", "system") + b"))\x87R.",
+        "array of os.system",
+    ),
+    "dtype of another kind": (
+        trials_with(array(dtype("f8,O", (3, "<", None, None, None, -1, -1, 0)), (1,), b"8" * 8)),
+        "plain dtypes",
+    ),
+    "dtype of version 9": (
+        trials_with(array(dtype("f8", (9, "<", None, None, None, -1, -1, 0)), (1,), b"8" * 8)),
+        "version",
+    ),
+    "dtype of few words": (trials_with(array(dtype("f8", (3,)), (1,), b"8" * 8)), "not enough"),
+    "dtype that is none": (trials_with(array(b"K\x01", (1,), b"8" * 8)), "dtype belongs"),
+    "text beyond Unicode": (
+        trials_with(
+            array(dtype("U1", (3, "<", None, None, None, 4, 4, 8)), (1,), b"\xff\xff\xff\x7f")
+        ),
+        "beyond Unicode",
+    ),
+    "datetime of month 99": (
+        DATETIME + b"C\x0a\x07\xe4\x63\x01\x00\x00\x00\x00\x00\x00\x85R.",
+        "month",
+    ),
+    "datetime of nothing": (DATETIME + b"C\x00\x85R.", "datetime"),
+    "datetime in an odd zone": (
+        DATETIME + b"C\x0a\x07\xe4\x01\x01\x00\x00\x00\x00\x00\x00K\x01\x86R.",
+        "time zone",
+    ),
+    "zone elsewhere": (
+        name("zoneinfo", "ZoneInfo._unpickle") + text("../../etc/passwd") + b"\x88\x86R.",
+        "no proper name",
+    ),
+    "endless timedelta": (
+        name("datetime", "timedelta") + b"J\xff\xff\xff\x7fK\x00K\x00\x87R.",
+        "damaged or crafted",
+    ),
+    "terabytes of zeros": (
+        name("builtins", "bytes") + b"\x8a\x06" + b"\x01" * 6 + b"\x85R.",
+        "number",
+    ),
+    "memo of 2**31": (b"Nr\xff\xff\xff\x7f" + trials_with(b"h\x05"), "never made"),
+    "memo of 10**18": (b"Np999999999999999999\n" + trials_with(b"h\x05"), "never made"),
+    "bytes of 2**60": (b"\x8e" + struct.pack("<Q", 2**60) + b"abc.", "expected"),
+    "bytearray of 2**40": (b"\x96" + struct.pack("<Q", 2**40) + b"abc.", "expected"),
+    "text of 2**31": (b"X\xff\xff\xff\x7fabc.", "expected"),
+    "frame of 2**60": (b"\x80\x04\x95" + struct.pack("<Q", 2**60), "no end|damaged"),
+    "number of 10 million digits": (b"L" + b"9" * 10**7 + b"L\n.", "damaged"),
+    "deep lists": (b"]" * DEEP + b"a" * (DEEP - 1) + b".", "nested more than|not a trial"),
+    "deep tuples": (trials_with(b")" + b"\x85" * DEEP), "nested more than"),
+    "deep key": (trials_with(b"})" + b"\x85" * DEEP + b"K\x01s"), "nested more than"),
+    "deep set": (trials_with(b"\x8f()" + b"\x85" * DEEP + b"\x90"), "nested more than"),
+    "marks": (b"(" * DEEP + b".", "never made"),
+    "list in itself": (trials_with(b"]q\x00h\x00a"), "contains itself"),
+    "dict in itself": (trials_with(b"}q\x00K\x01h\x00s"), "contains itself"),
+    "billion laughs": (trials_with(b"K\x01\x85" + b"2\x86" * 100), "absurdly large"),
+    "list as a key": (trials_with(b"}]K\x01s"), "cannot be one"),
+    "array as a key": (trials_with(b"}" + array(FLOAT, (0,), b"") + b"K\x01s"), "cannot be one"),
+    "odd escapes": (b"c\\w\n\\w\n.", "class or function .*w"),
+    "odd dict": (b"(K\x01d.", "damaged"),
+    "nothing below": (b"0.", "never made"),
+    "empty stack": (b".", "never made"),
+    "not in the memo": (b"h\x07.", "never made"),
+    "no end": (b"K\x01", "it has no end"),
+    "no pickle": (b"\x00\x01\x02", "no pickle"),
+    "json": (b'{"state": 2}', "damaged|opcode"),
+    "number": (b"K\x01.", "holds an int"),
+    "dict": (pickle.dumps({"_dynamic_trials": []}), "holds a dict"),
+    "another class": (pickle.dumps(hyperopt.base.Ctrl(None)), "hyperopt.base.Ctrl"),
+    "ordered dict": (pickle.dumps([OrderedDict(a=1)]), "call collections.OrderedDict"),
+    "documents that are none": (
+        name("hyperopt.base", "Trials") + b")\x81}" + text("_dynamic_trials") + b"}sb.",
+        "not a hyperopt.Trials",
+    ),
+    "attachments that are none": (
+        name("hyperopt.base", "Trials")
+        + (b")\x81}" + text("_dynamic_trials") + b"]s" + text("attachments") + b"]sb."),
+        "attachments are not a dict",
+    ),
+    "random generator": (pickle.dumps([np.random.default_rng(1)]), "call numpy.random"),
+    "function": (pickle.dumps([threading.Thread]), "class or function threading.Thread"),
+}
+"""By name: the pickle, and what the refusal says."""

@@ -1,0 +1,189 @@
+"""Pickles that hyperopt's users have are read exactly; documents that do not fit are named."""
+
+import pickle
+from datetime import datetime
+from pathlib import Path
+
+import cloudpickle
+import hyperopt
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.checkpoint.trials_pickle import dump_trials
+from colab_drive_tuner.errors import UsageError
+from tests.checkpoint.values import NOT_PLAIN, PLAIN, assert_same, document, plain_values
+
+FIXTURES = Path(__file__).parent / "fixtures"
+PROTOCOLS = range(6)
+
+
+class OwnTrials(hyperopt.Trials):
+    """A subclass with state of its own that is no plain data."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = hyperopt.exceptions.AllTrialsFailed
+        self.nested = hyperopt.Trials()
+
+
+class SlottedTrials(hyperopt.Trials):
+    __slots__ = ("extra",)
+
+
+def trials_of(documents, kind=hyperopt.Trials):
+    """A Trials, or an object of a subclass, that holds these documents."""
+    trials = kind()
+    trials._insert_trial_docs(documents)
+    trials.refresh()
+    trials.attachments["FMinIter_Domain"] = b"\x80\x04whatever"
+    return trials
+
+
+PICKLE_LOSES = {"odd_nan": 0, "naive": 3}
+"""Up to this protocol pickle itself loses something: a NaN's payload, a datetime's fold."""
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", PLAIN)
+def test_every_plain_value_is_read_exactly(name, protocol):
+    """In every protocol; big-endian arrays too, which `pickle.load` itself would make native."""
+    documents = [document(0, value=PLAIN[name])]
+    data = pickle.dumps(documents, protocol)
+    if protocol <= PICKLE_LOSES.get(name, -1):
+        documents = pickle.loads(data)
+    assert_same(read_trials(data), (documents, {}))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("kind", [hyperopt.Trials, OwnTrials, SlottedTrials])
+@pytest.mark.parametrize("package", [pickle, cloudpickle])
+def test_trials_and_subclasses_are_read(package, kind, protocol):
+    """Documents that ended in an error are among them, and so are the attachments."""
+    documents = [document(0), document(1, state=3), document(2, state=0)]
+    trials = trials_of(documents, kind)
+    if kind is SlottedTrials:
+        trials.extra = 5
+        protocol = max(protocol, 2)  # earlier ones cannot write __slots__
+    read, attachments = read_trials(package.dumps(trials, protocol=protocol))
+    assert_same(read, documents)
+    assert attachments == trials.attachments
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(plain_values, max_size=3), st.sampled_from([4, 5]))
+def test_whatever_plain_values_are_nested_is_read_exactly(values, protocol):
+    """What pickle wrote of plain documents comes back, and the codec takes it."""
+    documents = [document(tid, value=value) for tid, value in enumerate(values)]
+    read, _ = read_trials(pickle.dumps(documents, protocol))
+    assert_same(read, documents)
+    assert_same(decode(encode(read)), documents)
+
+
+def test_our_own_pickle_is_read():
+    """What `dump_trials` writes, `read_trials` reads."""
+    documents = [document(tid, **{name: value}) for tid, (name, value) in enumerate(PLAIN.items())]
+    attachments = {"a": b"b" * 100_000, "ä": b""}
+    assert_same(read_trials(dump_trials(documents, attachments)), (documents, attachments))
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.pkl")), ids=lambda path: path.stem)
+def test_pickles_of_older_numpy_are_read(path):
+    """Files written with numpy 1.26, whose constructors have other names."""
+    documents, attachments = read_trials(path)
+    assert [doc["misc"]["vals"]["x"] for doc in documents] == [[0.0], [1 / 7]]
+    result = documents[1]["result"]
+    assert_same(result["loss"], np.float64(0.125))
+    assert_same(result["big"], np.arange(3, dtype=">i4"))
+    assert_same(result["when"], np.array(["2020-01-01", "NaT"], "M8[D]"))
+    assert_same(result["rec"], np.array([(1, "a")], [("i", "i1"), ("u", "U3")]))
+    assert_same(result["f"], np.arange(6.0).reshape(2, 3))
+    assert_same([result["s"], result["b"]], [np.str_("x"), b"\xff\x00"])
+    assert documents[0]["book_time"] == datetime(2020, 1, 1, 2, 3, 4, 5000)
+    assert attachments == {"A": b"bytes"}
+
+
+def test_objects_in_two_places_stay_one():
+    """As `pickle.load` has it."""
+    shared = [1]
+    ((read,), _) = read_trials(pickle.dumps([document(0, a=shared, b=shared)]))
+    assert read["result"]["a"] is read["result"]["b"]
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN.keys() - {"module", "memoryview"})
+def test_what_is_not_plain_is_named(name):
+    """A document that holds anything else is refused: nothing is dropped or changed."""
+    with pytest.raises(UsageError, match="cannot be read as trials"):
+        read_trials(cloudpickle.dumps([document(0, value=NOT_PLAIN[name])]))
+
+
+def broken(**changes):
+    """A document with other values of these keys."""
+    return {**document(4), **changes}
+
+
+def broken_misc(**changes):
+    """A document with other values of these keys of its misc."""
+    return broken(misc={**document(4)["misc"], **changes})
+
+
+BROKEN = {
+    "another tid in misc": broken_misc(tid=5),
+    "under another tid": broken_misc(idxs={"x": [5], "unused": []}),
+    "no proper value of 'x'": broken_misc(idxs={"x": [], "unused": []}),
+    "differ in their labels": broken_misc(vals={"x": [1]}),
+    "no parameters": broken_misc(idxs=None),
+    "no proper value of 'unused'": broken_misc(
+        idxs={"x": [4], "unused": {}}, vals={"x": [1], "unused": {}}
+    ),
+    "unknown state, 7": broken(state=7),
+    "unknown state, True": broken(state=True),
+    "not a dict": broken(result=None),
+    "another tid in misc, or none": broken(misc=[]),
+}
+
+
+@pytest.mark.parametrize("words", BROKEN)
+def test_a_document_that_hyperopt_would_not_write_is_named(words):
+    """The error names the tid and what is wrong."""
+    with pytest.raises(UsageError, match=f"trial 4 .*{words}"):
+        read_trials(pickle.dumps([document(0), BROKEN[words]]))
+
+
+def test_incomplete_double_and_odd_documents_are_named():
+    """Missing keys, a tid that comes twice, entries that are no documents."""
+    for key in document(0):
+        if key not in ("tid", "version"):
+            incomplete = document(0)
+            del incomplete[key]
+            with pytest.raises(UsageError, match=f"trial 0 has no '{key}'"):
+                read_trials(pickle.dumps([incomplete]))
+    with pytest.raises(UsageError, match="trial 1 is in it twice"):
+        read_trials(pickle.dumps([document(1), document(1)]))
+    with pytest.raises(UsageError, match="trial -1 has a negative tid"):
+        read_trials(pickle.dumps([document(-1)]))
+    for entry in (5, {}, {"tid": True}, {"tid": "a"}):
+        with pytest.raises(UsageError, match="entry 1 is not a trial document"):
+            read_trials(pickle.dumps([document(0), entry]))
+
+
+def test_a_file_is_read_or_named(tmp_path):
+    """From a path; what cannot be read is an error with the path in it."""
+    path = tmp_path / "trials.pkl"
+    path.write_bytes(dump_trials([document(0)]))
+    assert_same(read_trials(path), ([document(0)], {}))
+    assert_same(read_trials(str(path)), ([document(0)], {}))
+    with pytest.raises(UsageError, match=r"missing.pkl cannot be read: No such file"):
+        read_trials(tmp_path / "missing.pkl")
+    with pytest.raises(UsageError, match="it is not a file"):
+        read_trials(tmp_path)
+    with path.open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    with pytest.raises(UsageError, match="larger than 1024 MiB"):
+        read_trials(path)
+    path.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"trials.pkl cannot be read as trials: it is damaged"):
+        read_trials(path)
