@@ -47,11 +47,18 @@ class Database:
         self.incoming.mkdir(exist_ok=True)
         self.clock = Clock()
         self._sql = sqlite3.connect(
-            folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=5
+            folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=2
         )
         # Exclusive: a second emulator on the same folder would overwrite what this one holds.
         self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._sql.execute("PRAGMA journal_mode = WAL")
+        try:
+            self._sql.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            self._sql.close()
+            raise ValueError(
+                f"{folder} cannot be used ({error}): stop another emulator that holds it, "
+                "or choose another folder."
+            ) from None
         self._sql.execute("PRAGMA synchronous = NORMAL")
         self._sql.execute(
             "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, "

@@ -14,10 +14,10 @@ def move(call: Call, node: Node) -> dict[str, Any]:
     database, caller = call.database, call.caller
     add = [one for one in (call.parameters.text("addParents") or "").split(",") if one]
     remove = [one for one in (call.parameters.text("removeParents") or "").split(",") if one]
-    if not add and not remove:
-        return {}
     if call.new_parents is not None:
         add, remove = call.new_parents, [node.parent]
+    if not add and not remove:
+        return {}
     current = {node.parent} | ({"root"} if node.parent == caller.account.root else set())
     if any(one not in current for one in remove):
         raise invalid(

@@ -121,6 +121,7 @@ class DriveEmulator:
         process: bool = False,
         seed: int = 0,
     ) -> None:
+        self._grants = dict(map(parse_grant, tokens)) or default_tokens()
         self._own = None if data_dir else tempfile.TemporaryDirectory(prefix="drive-emulator-")
         self.data_dir = Path(data_dir or (self._own.name if self._own else ""))
         self._tokens = list(tokens)
@@ -184,8 +185,7 @@ class DriveEmulator:
     def _start_thread(self) -> None:
         from .service import Service
 
-        known = dict(map(parse_grant, self._tokens)) or default_tokens()
-        service = Service(self.data_dir, known, self._seed)
+        service = Service(self.data_dir, self._grants, self._seed)
         listening = listen(self.port)
         self.port = listening.getsockname()[1]
         server = _server(service, self._latency)

@@ -133,6 +133,7 @@ class Service:
 
     def close(self) -> None:
         """Let go of the files."""
+        self.sessions.close()
         self.database.close()
         self.log.close()
 

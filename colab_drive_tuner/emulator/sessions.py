@@ -231,6 +231,12 @@ class Sessions:
             raise ApiError(410, "gone", "The uploaded file is gone.")
         return answer(call, node, selection(call))
 
+    def close(self) -> None:
+        """Let go of the files; what has arrived stays."""
+        for sink in self._sinks.values():
+            sink.close()
+        self._sinks.clear()
+
     def forget(self, session: Session, *, delete: bool) -> None:
         """Drop a session and what it received."""
         sink = self._sinks.pop(session.id, None)

@@ -4,7 +4,7 @@ from typing import Any
 
 from . import access, resources_v2
 from .calls import Answer, Call
-from .dialects import answer, selection
+from .dialects import answer, check_precondition, selection
 from .files import the_file, update_node
 from .listing import find_all, page
 from .resources import FIELDS
@@ -13,6 +13,7 @@ from .resources import FIELDS
 async def touch(call: Call) -> Answer:
     """files.touch: the file was modified now."""
     node = the_file(call)
+    check_precondition(call, node)
     access.require(call.database, call.caller, node, access.WRITER)
     now = call.database.clock.ms()
     email = call.caller.email

@@ -1,0 +1,275 @@
+"""Accounts, sharing, scopes, tokens, shared drives: who sees and may do what."""
+
+import base64
+import json
+
+import pytest
+from tests.emulator.wire import FOLDER
+
+ALL = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
+
+
+def share(wire, file_id, account, role="reader", **body):
+    give = {"type": "user", "role": role, "emailAddress": account, **body}
+    answer = wire("POST", f"/drive/v3/files/{file_id}/permissions", json=give)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("token", ["unknown", "", "ya29.expired"])
+def test_an_unknown_token_is_a_401(emulator, me, token):
+    """401 with WWW-Authenticate, for reading and for uploads of any size."""
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = me("GET", "/drive/v3/files", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    reason = answer.json()["error"]["errors"][0]["reason"]
+    assert reason == ("authError" if token else "required")
+    upload = "/upload/drive/v3/files?uploadType=media"
+    assert me("POST", upload, data=b"x" * 3_000_000, headers=headers).status_code == 401
+
+
+def test_a_token_expires(emulator, person):
+    """After its time, and at once when it is told to."""
+    short = person(expires_in=100)
+    assert short("GET", "/drive/v3/files").status_code == 200
+    emulator.advance_clock(101)
+    assert short.refusal("GET", "/drive/v3/files") == (401, "authError")
+    emulator.advance_clock(-101)
+    assert short("GET", "/drive/v3/files").status_code == 200
+    emulator.expire(short.token)
+    assert short.refusal("GET", "/drive/v3/files") == (401, "authError")
+
+
+def test_a_refresh_token_becomes_an_access_token(emulator, person):
+    """POST /token, form-encoded; a revoked token is invalid_grant."""
+    wire = person(refresh_token="refresh-me")
+    wire.create("mine")
+    form = {"grant_type": "refresh_token", "refresh_token": "refresh-me", "client_id": "c"}
+    answer = wire("POST", "/token", data=form).json()
+    assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3599)
+    wire.session.headers["Authorization"] = f"Bearer {answer['access_token']}"
+    assert wire.names("") == ["mine"]
+    emulator.advance_clock(3600)
+    assert wire("GET", "/drive/v3/files").status_code == 401
+    emulator.advance_clock(-3600)
+    wire("POST", "/revoke", data={"token": "refresh-me"})
+    again = wire("POST", "/token", data=form)
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+
+
+def test_a_service_account_s_assertion_becomes_an_access_token(me):
+    """The JWT grant: the issuer is the account, or with delegation the subject."""
+    claims = {"iss": "robot@p.iam.gserviceaccount.com", "scope": "https://www.googleapis.com/auth/drive"}
+    middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "assertion": f"e30.{middle}.c2ln",
+    }
+    token = me("POST", "/token", data=form).json()["access_token"]
+    answer = me(
+        "GET",
+        "/drive/v3/about?fields=user/emailAddress",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.json()["user"]["emailAddress"] == claims["iss"]
+
+
+def test_accounts_do_not_see_each_other_s_files(me, person):
+    """A file of somebody else is a 404, in every method."""
+    file = me.create("secret")["id"]
+    other = person()
+    assert other.names("") == []
+    for verb, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/copy")):
+        assert other.refusal(verb, f"/drive/v3/files/{file}{path}") == (404, "notFound")
+
+
+def test_a_reader_reads_and_a_writer_writes(me, person):
+    """Roles decide; only the owner deletes and trashes."""
+    file = me.upload(b"content", name="shared")["id"]
+    other = person()
+    path = f"/drive/v3/files/{file}"
+    share(me, file, other.account)
+    assert other("GET", f"{path}?alt=media").content == b"content"
+    assert other.names("") == ["shared"]
+    refused = (403, "insufficientFilePermissions")
+    assert other.refusal("PATCH", path, json={"name": "x"}) == refused
+    share(me, file, other.account, "writer")
+    assert other("PATCH", path, json={"name": "x"}).status_code == 200
+    assert other.refusal("PATCH", path, json={"trashed": True}) == refused
+    assert other.refusal("DELETE", path) == refused
+
+
+def test_a_shared_folder_shares_what_lies_in_it(me, person):
+    """Permissions are inherited; who creates in it owns it, and the folder's owner may edit it."""
+    folder = me.folder("team")
+    inside = me.create("inside", parents=[folder])["id"]
+    other = person()
+    share(me, folder, other.account, "writer")
+    assert other.names(f"'{folder}' in parents") == ["inside"]
+    theirs = other.create("theirs", parents=[folder])["id"]
+    assert me.get(f"files/{theirs}", fields="ownedByMe,capabilities/canEdit") == {
+        "ownedByMe": False,
+        "capabilities": {"canEdit": True},
+    }
+    assert other("GET", f"/drive/v3/files/{inside}").status_code == 200
+    alone = me.create("alone")["id"]
+    share(me, alone, other.account)
+    assert "parents" not in other.get(f"files/{alone}", fields="parents")
+
+
+def test_a_link_opens_a_file_without_listing_it(me, person):
+    """`anyone` reads by id; lists show it only with allowFileDiscovery."""
+    file = me.create("public")["id"]
+    given = me(
+        "POST", f"/drive/v3/files/{file}/permissions", json={"type": "anyone", "role": "reader"}
+    ).json()
+    assert given["id"] == "anyoneWithLink"
+    other = person()
+    assert other("GET", f"/drive/v3/files/{file}").status_code == 200
+    assert other.names("") == []
+
+
+def test_permissions_are_listed_changed_and_taken_back(me, person):
+    """The default fields are kind, id, type, role; the owner's permission cannot be removed."""
+    file = me.create()["id"]
+    other = person()
+    given = share(me, file, other.account)
+    assert set(given) == {"kind", "id", "type", "role"}
+    base = f"/drive/v3/files/{file}/permissions"
+    listed = me.get(f"files/{file}/permissions")["permissions"]
+    assert {one["role"] for one in listed} == {"owner", "reader"}
+    me("PATCH", f"{base}/{given['id']}", json={"role": "writer"})
+    assert me.get(f"files/{file}/permissions/{given['id']}")["role"] == "writer"
+    assert me("DELETE", f"{base}/{given['id']}").status_code == 204
+    assert other("GET", f"/drive/v3/files/{file}").status_code == 404
+    owner = next(one["id"] for one in listed if one["role"] == "owner")
+    assert me("DELETE", f"{base}/{owner}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"type": "user"}, {"type": "user", "role": "reader"}, {"type": "x", "role": "reader"},
+     {"type": "user", "role": "x", "emailAddress": "a@b.c"}],
+)  # fmt: skip
+def test_a_permission_needs_type_role_and_grantee(me, body):
+    """400 for an incomplete permission."""
+    file = me.create()["id"]
+    assert me("POST", f"/drive/v3/files/{file}/permissions", json=body).status_code == 400
+
+
+def test_ownership_is_transferred_on_request_only(me, person):
+    """transferOwnership must be set; the old owner stays as a writer."""
+    file = me.create()["id"]
+    other = person()
+    path = f"/drive/v3/files/{file}/permissions"
+    give = {"type": "user", "role": "owner", "emailAddress": other.account}
+    assert me("POST", path, json=give).status_code == 403
+    assert me("POST", path, json=give, params={"transferOwnership": "true"}).status_code == 200
+    assert other.get(f"files/{file}", fields="ownedByMe")["ownedByMe"] is True
+    assert me("PATCH", f"/drive/v3/files/{file}", json={"name": "x"}).status_code == 200
+
+
+def test_drive_file_sees_what_its_client_made(me, person):
+    """The scope drive.file: other files of the account are not there, not even the root."""
+    mine = me.create("by hand")["id"]
+    app = person(me.account, client="app", scopes=["https://www.googleapis.com/auth/drive.file"])
+    made = app.create("by app")["id"]
+    assert app.names("") == ["by app"]
+    assert app.names("'root' in parents") == ["by app"]
+    assert app.refusal("GET", f"/drive/v3/files/{mine}") == (404, "notFound")
+    assert app.refusal("GET", "/drive/v3/files/root") == (404, "notFound")
+    assert me("GET", f"/drive/v3/files/{made}").status_code == 200
+    other_app = person(me.account, client="other app", scopes=["drive.file"])
+    assert other_app.names("") == []
+
+
+def test_drive_file_with_readonly_reads_all_and_writes_its_own(me, person):
+    """403 appNotAuthorizedToFile for writing what the app did not make."""
+    mine = me.create("by hand")["id"]
+    app = person(me.account, client="app", scopes=["drive.file", "drive.readonly"])
+    assert app("GET", f"/drive/v3/files/{mine}").status_code == 200
+    refused = app.refusal("PATCH", f"/drive/v3/files/{mine}", json={"name": "x"})
+    assert refused == (403, "appNotAuthorizedToFile")
+
+
+@pytest.mark.parametrize("scope", ["drive.readonly", "drive.metadata.readonly"])
+def test_readonly_scopes_do_not_write(me, person, scope):
+    """403 insufficientPermissions; metadata.readonly does not read contents either."""
+    file = me.upload(b"x")["id"]
+    reader = person(me.account, scopes=[scope])
+    assert reader("GET", f"/drive/v3/files/{file}").status_code == 200
+    refused = (403, "insufficientPermissions")
+    assert reader.refusal("POST", "/drive/v3/files", json={}) == refused
+    content = reader("GET", f"/drive/v3/files/{file}?alt=media")
+    assert content.status_code == (200 if scope == "drive.readonly" else 403)
+
+
+def test_the_application_data_folder_is_the_client_s_own(person):
+    """Files in appDataFolder show in that space only, to that client only."""
+    app = person(client="app", scopes=["drive.appdata", "drive.file"])
+    app.create("settings", parents=["appDataFolder"])
+    assert app.names("", spaces="appDataFolder") == ["settings"]
+    assert app.names("") == []
+    other = person(app.account)
+    assert other.names("") == []
+    assert other("GET", "/drive/v3/files?spaces=appDataFolder").status_code == 403
+
+
+def test_a_service_account_owns_no_bytes(person):
+    """403 storageQuotaExceeded in My Drive, with Google's words; shared drives are fine."""
+    robot = person("robot@project.iam.gserviceaccount.com")
+    answer = robot("POST", "/upload/drive/v3/files?uploadType=media", data=b"x")
+    assert answer.status_code == 403
+    assert "Service Accounts do not have storage quota" in answer.text
+    human = person()
+    drive = human("POST", "/drive/v3/drives?requestId=r1", json={"name": "team"}).json()["id"]
+    give = {"type": "user", "role": "writer", "emailAddress": robot.account}
+    human("POST", f"/drive/v3/files/{drive}/permissions", json=give, params=ALL_FILES)
+    file = robot.upload(b"x", name="in the drive", parents=[drive], params=ALL_FILES)
+    assert file["driveId"] == drive
+    assert "owners" not in file
+
+
+ALL_FILES = {"supportsAllDrives": "true"}
+
+
+def test_shared_drives_are_made_once_listed_and_deleted(me):
+    """requestId makes creation idempotent: the repetition is a 409."""
+    made = me("POST", "/drive/v3/drives?requestId=once", json={"name": "Team"}).json()
+    assert set(made) == {"kind", "id", "name"}
+    again = me("POST", "/drive/v3/drives?requestId=once", json={"name": "Team"})
+    assert again.status_code == 409
+    assert [one["id"] for one in me.get("drives")["drives"]] == [made["id"]]
+    assert me.get("drives", q="name contains 'te'")["drives"] != []
+    assert me.get("drives", q="hidden = true")["drives"] == []
+    file = me.create(parents=[made["id"]], params=ALL_FILES)["id"]
+    assert me("DELETE", f"/drive/v3/drives/{made['id']}").status_code == 403
+    me("DELETE", f"/drive/v3/files/{file}", params=ALL_FILES)
+    assert me("DELETE", f"/drive/v3/drives/{made['id']}").status_code == 204
+    assert me.refusal("GET", f"/drive/v3/drives/{made['id']}") == (404, "notFound")
+
+
+def test_files_in_shared_drives_need_a_client_that_knows_them(me):
+    """Without supportsAllDrives they are not found, and without include... not listed."""
+    drive = me("POST", "/drive/v3/drives?requestId=x", json={"name": "Team"}).json()["id"]
+    file = me.create("within", parents=[drive], params=ALL_FILES)["id"]
+    assert me.refusal("GET", f"/drive/v3/files/{file}") == (404, "notFound")
+    assert me("GET", f"/drive/v3/files/{file}", params=ALL_FILES).status_code == 200
+    assert me.names("name = 'within'") == []
+    assert me.names("name = 'within'", **ALL) == ["within"]
+    within = {"corpora": "drive", "driveId": drive, **ALL}
+    assert me.names("", **within) == ["within"]
+    assert me.names("", corpora="allDrives", **ALL) == ["within"]
+    for wrong in ({"corpora": "drive"}, {"driveId": drive}, {"corpora": "allDrives"},
+                  {"includeItemsFromAllDrives": "true"}):  # fmt: skip
+        assert me("GET", "/drive/v3/files", params=wrong).status_code in {400, 403}
+
+
+def test_a_folder_in_a_shared_drive_belongs_to_it(me):
+    """driveId is inherited, and nothing there counts against anybody's quota."""
+    drive = me("POST", "/drive/v3/drives?requestId=q", json={"name": "Team"}).json()["id"]
+    folder = me.create("f", mimeType=FOLDER, parents=[drive], params=ALL_FILES)["id"]
+    file = me.upload(b"x" * 500, parents=[folder], params=ALL_FILES)
+    assert file["driveId"] == drive
+    assert me.get("about", fields="storageQuota/usage")["storageQuota"]["usage"] == "0"

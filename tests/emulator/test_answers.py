@@ -1,0 +1,151 @@
+"""Fields, pages, parameters, and refusals: what every method has in common."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ("id", {"id"}),
+        ("id,name", {"id", "name"}),
+        (" id , name ", {"id", "name"}),
+        ("owners(emailAddress),id", {"owners", "id"}),
+        ("owners/emailAddress", {"owners"}),
+        ("capabilities(canEdit,canCopy)", {"capabilities"}),
+        ("properties/anything", set()),
+    ],
+)
+def test_fields_select_what_is_shown(me, fields, shown):
+    """Paths with /, sub-selectors in parentheses, free spacing ("Return specific fields")."""
+    answer = me.get(f"files/{me.create()['id']}", fields=fields)
+    assert set(answer) == shown
+    if "owners" in answer:
+        assert answer["owners"] == [{"emailAddress": me.account}]
+    if "capabilities" in answer:
+        assert answer["capabilities"] == {"canEdit": True, "canCopy": True}
+
+
+def test_a_star_selects_everything_at_its_level(me):
+    """`*` alone is everything, `files/*` every field of every file."""
+    me.create()
+    assert {"kind", "incompleteSearch", "files"} <= set(me.get("files", fields="*"))
+    listed = me.get("files", fields="files/*")
+    assert set(listed) == {"files"}
+    assert {"md5Checksum", "owners", "capabilities"} <= set(listed["files"][0])
+
+
+@pytest.mark.parametrize(
+    "fields", ["bogus", "files(bogus)", "files/bogus", "files(id", "files)", "files(", ",", "id",
+               "files(id,,name)", "files(owners(bogus))", "files(id(x))", "items(id)"],
+)  # fmt: skip
+def test_fields_that_do_not_exist_are_refused(me, fields):
+    """400 invalidParameter at `fields`, for a list that has no such field at that place."""
+    refused = me.refusal("GET", "/drive/v3/files", params={"fields": fields})
+    assert refused == (400, "invalidParameter")
+
+
+def test_a_list_goes_page_by_page(me):
+    """nextPageToken leads through everything once, though files are made in between."""
+    for number in range(5):
+        me.create(f"f{number}")
+    seen, token = [], None
+    while True:
+        more = {"pageToken": token} if token else {}
+        page = me.get("files", pageSize=2, orderBy="name", **more)
+        seen += [one["name"] for one in page["files"]]
+        token = page.get("nextPageToken")
+        if token is None:
+            break
+        me.create("a" + "a" * len(seen))  # sorts before everything seen
+    assert seen == ["f0", "f1", "f2", "f3", "f4"]
+
+
+def test_a_page_token_belongs_to_its_query(me):
+    """400 at pageToken for an invented one, and for one of another query."""
+    for _ in range(3):
+        me.create()
+    token = me.get("files", pageSize=1)["nextPageToken"]
+    for wrong in ({"pageToken": "x"}, {"pageToken": token, "q": "trashed = false"}):
+        assert me.refusal("GET", "/drive/v3/files", params=wrong) == (400, "invalid")
+
+
+def test_lists_are_sorted_by_several_keys(me):
+    """orderBy takes keys with `desc`, folders first with `folder`, numbers with name_natural."""
+    me.folder("z")
+    for name in ("f10", "f2", "F1"):
+        me.create(name)
+
+    def order(by):
+        return [one["name"] for one in me.get("files", orderBy=by)["files"]]
+
+    assert order("folder,name") == ["z", "F1", "f10", "f2"]
+    assert order("folder,name_natural desc") == ["z", "f10", "f2", "F1"]
+    assert order("createdTime") == ["z", "f10", "f2", "F1"]
+    for wrong in ("nonsense", "name up", "name desc desc", "name,,folder", "title"):
+        refused = me.refusal("GET", "/drive/v3/files", params={"orderBy": wrong})
+        assert refused == (400, "invalid")
+
+
+@pytest.mark.parametrize(
+    ("path", "refusal"),
+    [
+        ("files?pageSize=0", (400, "invalidParameter")),
+        ("files?pageSize=x", (400, "invalidParameter")),
+        ("files?supportsAllDrives=maybe", (400, "invalidParameter")),
+        ("files?corpora=nonsense", (400, "invalid")),
+        ("files?spaces=nonsense", (400, "invalid")),
+        ("files?maxResults=3", (400, "invalid")),
+        ("files?bogus=1", (400, "invalid")),
+        ("files/nowhere", (404, "notFound")),
+        ("files/x/nonsense", (404, "notFound")),
+        ("nonsense", (404, "notFound")),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(me, path, refusal):
+    """Unknown parameters, values out of range, unknown paths and ids: Google's status and reason."""
+    assert me.refusal("GET", f"/drive/v3/{path}") == refusal
+
+
+def test_page_sizes_above_the_maximum_are_cut(me):
+    """"values above 1000 will be coerced to 1000" (files.list)."""
+    assert me("GET", "/drive/v3/files?pageSize=5000").status_code == 200
+
+
+@pytest.mark.parametrize(("verb", "path"), [("PUT", "files/x"), ("DELETE", "files"),
+                                            ("POST", "files/x"), ("PATCH", "about")])  # fmt: skip
+def test_another_verb_is_a_405(me, verb, path):
+    """405 httpMethodNotAllowed where the path exists with other verbs."""
+    assert me.refusal(verb, f"/drive/v3/{path}") == (405, "httpMethodNotAllowed")
+
+
+def test_global_parameters_are_accepted(me):
+    """alt, key, prettyPrint, quotaUser and the like belong to every method."""
+    more = {"alt": "json", "key": "k", "prettyPrint": "false", "quotaUser": "u", "$.xgafv": "1"}
+    assert me("GET", "/drive/v3/files", params=more).status_code == 200
+
+
+def test_a_long_query_may_come_as_a_post(me):
+    """X-HTTP-Method-Override: GET with the query as the body, as client libraries send it."""
+    me.create("here")
+    long = "name = 'here' or " + " or ".join(["name = 'x'"] * 500)
+    answer = me(
+        "POST",
+        "/drive/v3/files",
+        data={"q": long, "fields": "files(name)"},
+        headers={"X-HTTP-Method-Override": "GET"},
+    )
+    assert answer.json() == {"files": [{"name": "here"}]}
+
+
+def test_every_answer_has_a_date(me):
+    """The service's time comes with every answer, refusals too."""
+    for path in ("files", "files/nowhere"):
+        assert me("GET", f"/drive/v3/{path}").headers["Date"].endswith("GMT")
+
+
+def test_a_surrogate_in_a_name_is_a_refusal_or_a_name(me):
+    """Half an emoji in JSON is answered, not a crash."""
+    raw = b'{"name": "half \\ud83e"}'
+    answer = me("POST", "/drive/v3/files", data=raw, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {200, 400}
+    assert me("GET", "/drive/v3/files").status_code == 200

@@ -1,0 +1,268 @@
+"""Faults by rule and seed, the request log, and the admin endpoint."""
+
+import json
+import time
+
+import pytest
+import requests
+from tests.emulator.wire import Wire
+
+from colab_drive_tuner.emulator import DriveEmulator
+from colab_drive_tuner.emulator.faults import Faults, parse_rule
+
+BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+
+
+def statuses(wire, count, path="/drive/v3/files"):
+    return [wire("GET", path).status_code for _ in range(count)]
+
+
+def test_an_error_strikes_the_calls_that_it_names(me, emulator):
+    """The n-th matching call, counted from 1, gets the status and reason; others do not."""
+    emulator.faults.add("error", status=503, nth=[2, 4], api="drive.files.list")
+    assert statuses(me, 5) == [200, 503, 200, 503, 200]
+    assert me("GET", "/drive/v3/about?fields=user").status_code == 200
+    assert emulator.faults.rules[0]["struck"] == 2
+
+
+def test_an_error_looks_like_google_s(me, emulator):
+    """Reason, domain and Retry-After are the rule's, or the usual ones of the status."""
+    emulator.faults.add("error", status=429, retry_after=7, times=1)
+    answer = me("GET", "/drive/v3/files")
+    assert answer.headers["Retry-After"] == "7"
+    error = answer.json()["error"]["errors"][0]
+    assert (error["reason"], error["domain"]) == ("rateLimitExceeded", "usageLimits")
+    emulator.faults.add("error", status=403, reason="dailyLimitExceeded", times=1)
+    assert me.refusal("GET", "/drive/v3/files") == (403, "dailyLimitExceeded")
+
+
+def test_rules_match_verb_path_query_and_account(me, person, emulator):
+    """Every condition of a rule must hold."""
+    emulator.faults.add(
+        "error", status=500, verb="POST|PATCH", path="/files$", account=me.account, query="x=1|^$"
+    )
+    assert me("POST", "/drive/v3/files", json={}).status_code == 500
+    assert me("GET", "/drive/v3/files").status_code == 200
+    assert me("POST", "/drive/v3/files?fields=id", json={}).status_code == 200
+    assert person()("POST", "/drive/v3/files", json={}).status_code == 200
+
+
+def test_probability_is_repeatable_from_a_seed():
+    """The same seed and rule strike the same calls; another seed strikes others."""
+
+    def struck(seed):
+        faults = Faults(seed)
+        faults.add(0.0, do="error", probability=0.3)
+        calls = range(200)
+        return [n for n in calls if faults.striking(0.0, "GET", "/", "", "", "")]
+
+    assert struck(1) == struck(1) != struck(2)
+    assert 30 < len(struck(1)) < 90
+
+
+def test_rules_can_skip_repeat_and_end():
+    """`after`, `every`, `times` and `until` bound what a rule strikes."""
+
+    def struck(now=0.0, **values):
+        faults = Faults()
+        faults.add(0.0, do="error", **values)
+        return [n for n in range(1, 9) if faults.striking(now, "GET", "/", "", "", "")]
+
+    assert struck(after=5) == [6, 7, 8]
+    assert struck(every=3) == [3, 6]
+    assert struck(times=2) == [1, 2]
+    assert struck(until=10.0, now=9.0) == list(range(1, 9))
+    assert struck(until=10.0, now=11.0) == []
+
+
+def test_a_reset_before_processing_has_no_effect(me, emulator):
+    """The connection breaks, and nothing was created."""
+    emulator.faults.add("reset", when="before", verb="POST", times=1)
+    with pytest.raises(BROKEN):
+        me.create("lost")
+    assert me.names("") == []
+
+
+def test_a_reset_after_processing_took_effect(me, emulator):
+    """The answer is lost; a repeated create under the same id finds the first one."""
+    file_id = me.get("files/generateIds", count=1)["ids"][0]
+    emulator.faults.add("reset", when="after", verb="POST", times=1)
+    with pytest.raises(BROKEN):
+        me.create("done", id=file_id)
+    assert me.names("") == ["done"]
+    again = {"json": {"name": "done", "id": file_id}}
+    assert me.refusal("POST", "/drive/v3/files", **again) == (409, "fileIdInUse")
+
+
+def test_a_reset_during_the_body_keeps_a_part_of_a_session(me, emulator):
+    """What arrived before the break counts, as the next status query says."""
+    content = b"x" * (4 * 256 * 1024)
+    start = me("POST", "/upload/drive/v3/files?uploadType=resumable", json={"name": "part"})
+    uri = start.headers["Location"]
+    emulator.faults.add("reset", when="during", verb="PUT", fraction=0.6, times=1)
+    with pytest.raises(BROKEN):
+        me("PUT", uri, data=content)
+    answer = me("PUT", uri, headers={"Content-Range": f"bytes */{len(content)}"})
+    assert (answer.status_code, answer.headers["Range"]) == (308, "bytes=0-524287")
+
+
+def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
+    """The connection breaks at once; the file appears when the delay is over."""
+    emulator.faults.add("late", seconds=0.3, verb="POST", times=1)
+    with pytest.raises(BROKEN):
+        me.create("ghost")
+    assert me.names("") == []
+    end = time.monotonic() + 5
+    while me.names("") != ["ghost"]:
+        assert time.monotonic() < end
+
+
+def test_a_hanging_call_gives_no_answer(me, emulator):
+    """The client's own timeout is what ends it."""
+    emulator.faults.add("hang", seconds=1, times=1)
+    with pytest.raises(requests.Timeout):
+        me.session.get(f"{me.url}/drive/v3/files", timeout=0.1)
+
+
+def test_truncated_and_corrupted_bodies(me, emulator):
+    """Content-Length tells of more than comes; a corrupted body is as long as the true one."""
+    content = bytes(range(256)) * 1000
+    file = me.upload(content)
+    path = f"/drive/v3/files/{file['id']}?alt=media"
+    emulator.faults.add("truncate", fraction=0.5, query="alt=media", times=1)
+    with pytest.raises(BROKEN):
+        me("GET", path)
+    emulator.faults.add("corrupt", query="alt=media", times=1)
+    spoiled = me("GET", path).content
+    assert len(spoiled) == len(content)
+    assert 1 <= sum(a != b for a, b in zip(spoiled, content, strict=True)) <= 4
+    assert me("GET", path).content == content
+
+
+def test_lists_lag_and_gets_do_not(me, emulator):
+    """With list lag a change shows up late in lists, within the bound, by the service's clock."""
+    before = me.create("before")["id"]
+    emulator.faults.add("list_lag", seconds=60)
+    file = me.create("new")["id"]
+    me("PATCH", f"/drive/v3/files/{before}", json={"name": "after"})
+    assert me.get(f"files/{file}")["name"] == "new"
+    assert me.names("name = 'before'") == ["before"]
+    assert "new" not in me.names("")
+    emulator.advance_clock(61)
+    assert me.names("") == ["after", "new"]
+    emulator.advance_clock(-61)
+
+
+def test_rate_limits_quota_expiry_and_outage(me, emulator):
+    """Each is the error that Drive gives, for as long as the rule stands."""
+    emulator.faults.add("rate_limit", per_second=5)
+    found = statuses(me, 12)
+    assert found[:5] == [200] * 5
+    assert 403 in found
+    emulator.faults.clear()
+    emulator.faults.add("quota")
+    refused = me.refusal("POST", "/upload/drive/v3/files?uploadType=media", data=b"x")
+    assert refused == (403, "storageQuotaExceeded")
+    assert me("GET", "/drive/v3/files").status_code == 200
+    emulator.faults.clear()
+    emulator.faults.add("outage", status=503)
+    assert statuses(me, 3) == [503] * 3
+    emulator.faults.clear()
+    emulator.faults.add("outage")
+    with pytest.raises(BROKEN):
+        me("GET", "/drive/v3/files")
+    emulator.faults.clear()
+    emulator.faults.add("expire", nth=[2])
+    assert statuses(me, 3) == [200, 401, 401]
+
+
+def test_latency_delays_and_leaves_others_alone(me, emulator):
+    """A slow call does not hold up another one."""
+    emulator.faults.add("latency", seconds=0.15, jitter=0.05, times=1)
+    begun = time.monotonic()
+    me("GET", "/drive/v3/files")
+    assert time.monotonic() - begun >= 0.15
+
+
+def test_a_rule_that_makes_no_sense_is_refused(emulator):
+    """Unknown kinds, values and texts are errors, not rules that never strike."""
+    for wrong in ({"do": "explode"}, {"do": "reset", "when": "never"}, {"do": "error", "x": 1}):
+        with pytest.raises(ValueError, match="must|keyword"):
+            emulator.faults.add(**wrong)
+    with pytest.raises(ValueError, match="NAME=VALUE"):
+        parse_rule("do=error,nonsense")
+    assert parse_rule("do=error,status=503,nth=1+3,probability=0.5") == {
+        "do": "error",
+        "status": 503,
+        "nth": [1, 3],
+        "probability": 0.5,
+    }
+
+
+def test_the_log_says_what_happened_and_keeps_secrets(me, emulator):
+    """Time, method, path, query, status, bytes and account of each request; never a token."""
+    emulator.clear_log()
+    me.upload(b"x" * 1000, fields="id")
+    me("GET", "/drive/v3/files", params={"access_token": me.token, "q": "trashed=false"})
+    uri = me("POST", "/upload/drive/v3/files?uploadType=resumable", json={}).headers["Location"]
+    me("PUT", uri, data=b"secret address")
+    entries = emulator.log
+    assert len(entries) == 4
+    upload = entries[0]
+    assert (upload["method"], upload["status"]) == ("POST", 200)
+    assert upload["path"] == "/upload/drive/v3/files"
+    assert upload["bytes_in"] > 1000
+    assert upload["bytes_out"] > 0
+    assert upload["account"] == me.account
+    assert upload["api"] == "drive.files.create"
+    text = json.dumps(entries) + (emulator.data_dir / "requests.jsonl").read_text()
+    assert me.token not in text
+    assert uri.rpartition("upload_id=")[2] not in text
+    for line in (emulator.data_dir / "requests.jsonl").read_text().splitlines():
+        assert json.loads(line)["time"] > 0
+
+
+def test_nothing_survives_as_a_token_in_the_log_of_a_broken_call(me, emulator):
+    """A reset is logged too, with status 0 and the fault that caused it."""
+    emulator.clear_log()
+    emulator.faults.add("outage", times=1)
+    with pytest.raises(BROKEN):
+        me("GET", "/drive/v3/files")
+    (entry,) = emulator.log
+    assert (entry["status"], entry["faults"]) == (0, ["outage"])
+
+
+def test_sixteen_threads_share_one_emulator(emulator, person):
+    """Calls at once are all answered, and each takes effect once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    wires = [person("crowd@example.com") for _ in range(16)]
+
+    def work(wire: Wire) -> None:
+        for number in range(10):
+            wire.create(f"file {number}")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(work, wires))
+    assert len(wires[0].names("", pageSize=1000)) == 160
+
+
+def test_the_fixture_is_public(pytester_free_environment, drive_emulator):
+    """`drive_emulator` is a running emulator, and the environment points at it."""
+    environment = drive_emulator.environment
+    assert environment["DRIVE_EMULATOR_HOST"] == drive_emulator.url
+    wire = Wire(drive_emulator.url, environment["DRIVE_EMULATOR_TOKEN"])
+    assert wire.get("about", fields="user")["user"]["emailAddress"] == "owner@example.com"
+    wire.session.close()
+
+
+@pytest.fixture
+def pytester_free_environment(monkeypatch):
+    """Nothing of an emulator in the environment before the fixture sets it."""
+    monkeypatch.delenv("DRIVE_EMULATOR_HOST", raising=False)
+
+
+def test_a_constructor_refuses_tokens_that_make_no_sense(tmp_path):
+    """A token needs an account's address."""
+    with pytest.raises(ValueError, match="TOKEN=ACCOUNT"), DriveEmulator(tokens=["nonsense"]):
+        pass

@@ -1,0 +1,182 @@
+"""Plain google-api-python-client over httplib2, as any program uses it: v3, media classes, batch."""
+
+import io
+import json
+import os
+from importlib import resources
+
+import pytest
+
+pytest.importorskip("googleapiclient", reason="google-api-python-client is not installed")
+
+
+@pytest.fixture
+def build(emulator, me):
+    """Clients of both versions, redirected by the discovery document's rootUrl."""
+    import google_auth_httplib2
+    from google.oauth2.credentials import Credentials
+    from googleapiclient.discovery import build_from_document
+    from googleapiclient.http import build_http
+
+    opened = []
+
+    def make(version="v3", credentials=None):
+        folder = resources.files("googleapiclient.discovery_cache.documents")
+        document = json.loads((folder / f"drive.{version}.json").read_text())
+        document["rootUrl"] = emulator.url + "/"
+        signed = google_auth_httplib2.AuthorizedHttp(
+            credentials or Credentials(me.token), http=build_http()
+        )
+        opened.append(signed)
+        return build_from_document(document, http=signed)
+
+    yield make
+    for signed in opened:
+        signed.http.close()
+
+
+@pytest.fixture
+def service(build):
+    return build()
+
+
+def media(content, **more):
+    from googleapiclient.http import MediaIoBaseUpload
+
+    return MediaIoBaseUpload(io.BytesIO(content), "application/octet-stream", **more)
+
+
+def download(request, chunksize=100_000):
+    from googleapiclient.http import MediaIoBaseDownload
+
+    target = io.BytesIO()
+    loader = MediaIoBaseDownload(target, request, chunksize=chunksize)
+    done = False
+    while not done:
+        _, done = loader.next_chunk()
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("size", [0, 10, 700_001])
+def test_media_go_up_and_down(service, resumable, size):
+    """Multipart and resumable uploads, and chunked downloads of what was uploaded."""
+    content = os.urandom(size)
+    upload = media(content, resumable=resumable, chunksize=256 * 1024)
+    file = service.files().create(body={"name": "m"}, media_body=upload, fields="id,size").execute()
+    assert file["size"] == str(size)
+    assert download(service.files().get_media(fileId=file["id"])) == content
+    changed = media(content + b"!", resumable=resumable)
+    service.files().update(fileId=file["id"], media_body=changed).execute()
+    assert download(service.files().get_media(fileId=file["id"])) == content + b"!"
+
+
+def test_pages_follow_each_other(service):
+    """`list_next` goes on until there is no token."""
+    for number in range(7):
+        service.files().create(body={"name": f"f{number}"}).execute()
+    names, request = [], service.files().list(pageSize=3, orderBy="name")
+    while request is not None:
+        answer = request.execute()
+        names += [one["name"] for one in answer["files"]]
+        request = service.files().list_next(request, answer)
+    assert names == [f"f{number}" for number in range(7)]
+
+
+def test_an_http_error_has_google_s_reason(service):
+    """HttpError shows message and reason of the body."""
+    from googleapiclient.errors import HttpError
+
+    with pytest.raises(HttpError, match="File not found: nowhere") as caught:
+        service.files().get(fileId="nowhere").execute()
+    assert caught.value.error_details[0]["reason"] == "notFound"
+
+
+def test_a_batch_answers_each_call(service):
+    """multipart/mixed at /batch/drive/v3: each part has its own status."""
+    answers = {}
+
+    def keep(request_id, answer, error):
+        answers[request_id] = error.status_code if error else answer["name"]
+
+    batch = service.new_batch_http_request(callback=keep)
+    for number in range(3):
+        batch.add(service.files().create(body={"name": f"naïve {number}"}), request_id=str(number))
+    batch.add(service.files().get(fileId="nowhere"), request_id="missing")
+    batch.execute()
+    assert answers == {"0": "naïve 0", "1": "naïve 1", "2": "naïve 2", "missing": 404}
+
+
+def test_a_batch_has_at_most_a_hundred_calls(me):
+    """More are a 400, and something else than multipart/mixed is one too."""
+    part = "--b\r\nContent-Type: application/http\r\n\r\nGET /drive/v3/files HTTP/1.1\r\n\r\n\r\n"
+    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    body = part * 101 + "--b--"
+    assert me("POST", "/batch/drive/v3", data=body, headers=headers).status_code == 400
+    assert me("POST", "/batch/drive/v3", data=b"x").status_code == 400
+
+
+def test_an_expired_token_is_refreshed(build, emulator, me):
+    """google-auth refreshes at the emulator's token endpoint when it meets a 401."""
+    from google.oauth2.credentials import Credentials
+
+    emulator.allow("", me.account, refresh_token="renew")
+    expired = Credentials(
+        "stale", refresh_token="renew", token_uri=f"{emulator.url}/token",
+        client_id="c", client_secret="s",
+    )  # fmt: skip
+    service = build(credentials=expired)
+    about = service.about().get(fields="user").execute()
+    assert about["user"]["emailAddress"] == me.account
+    assert expired.token.startswith("ya29.")
+
+
+def test_a_service_account_signs_in(build, emulator, me):
+    """A key file whose token_uri is the emulator's: the JWT grant, with a real signature."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from google.oauth2.service_account import Credentials
+
+    class Offline(Credentials):
+        def _is_regional_access_boundary_lookup_required(self):
+            return False  # google-auth would ask iamcredentials.googleapis.com in a thread
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    email = "robot@project.iam.gserviceaccount.com"
+    info = {"client_email": email, "token_uri": f"{emulator.url}/token", "private_key": pem.decode()}
+    scope = "https://www.googleapis.com/auth/drive"
+    robot = build(credentials=Offline.from_service_account_info(info, scopes=[scope]))
+    assert robot.about().get(fields="user").execute()["user"]["emailAddress"] == email
+    human = Offline.from_service_account_info(info, scopes=[scope], subject=me.account)
+    about = build(credentials=human).about().get(fields="user").execute()
+    assert about["user"]["emailAddress"] == me.account
+
+
+def test_the_discovery_document_leads_to_the_emulator(emulator):
+    """Clients that fetch their discovery document here need nothing else redirected."""
+    import httplib2
+    from googleapiclient.discovery import build
+
+    http = httplib2.Http(timeout=30)
+    url = emulator.url + "/discovery/v1/apis/{api}/{apiVersion}/rest"
+    service = build("drive", "v3", http=http, discoveryServiceUrl=url, static_discovery=False)
+    assert service._baseUrl == f"{emulator.url}/drive/v3/"
+    http.close()
+
+
+def test_v2_of_the_client_works_too(build):
+    """insert, list, patch, get_media and trash through the v2 document."""
+    service = build("v2")
+    upload = media(b"content", resumable=True)
+    file = service.files().insert(body={"title": "t"}, media_body=upload).execute()
+    assert file["title"] == "t"
+    service.files().patch(fileId=file["id"], body={"title": "u"}).execute()
+    assert download(service.files().get_media(fileId=file["id"])) == b"content"
+    service.files().trash(fileId=file["id"]).execute()
+    assert service.files().list(q="title = 'u' and trashed = false").execute()["items"] == []
+    assert len(service.files().generateIds(maxResults=2).execute()["ids"]) == 2

@@ -1,0 +1,176 @@
+"""The emulator as a process of its own: killed, started again, asked by command line and curl."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+import requests
+from tests.emulator.wire import Wire
+
+from colab_drive_tuner.emulator import DriveEmulator
+
+
+@pytest.fixture
+def process(tmp_path):
+    with DriveEmulator(tmp_path / "drive", process=True) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def wire(process):
+    wire = Wire(process.url, "emulator")
+    yield wire
+    wire.session.close()
+
+
+def test_everything_answered_survives_sigkill(process, wire):
+    """Files, contents, permissions, tokens, used ids: all there after a kill, on the same port."""
+    content = os.urandom(300_000)
+    file = wire.upload(content, name="kept", properties={"k": "v"})
+    give = {"type": "user", "role": "reader", "emailAddress": "other@example.com"}
+    wire("POST", f"/drive/v3/files/{file['id']}/permissions", json=give)
+    unused, used = wire.get("files/generateIds", count=2)["ids"]
+    wire.create(id=used)
+    wire("DELETE", f"/drive/v3/files/{used}")
+    process.allow("theirs", "other@example.com")
+    url = process.url
+    process.kill()
+    process.start()
+    assert process.url == url
+    assert wire.get(f"files/{file['id']}", fields="*") == file | {
+        "shared": True,
+        "version": "2",
+        "permissions": [*file["permissions"], *wire_permissions(wire, file)[1:]],
+        "permissionIds": [one["id"] for one in wire_permissions(wire, file)],
+    }
+    assert wire("GET", f"/drive/v3/files/{file['id']}?alt=media").content == content
+    theirs = Wire(process.url, "theirs")
+    assert theirs.names("") == ["kept"]
+    theirs.session.close()
+    assert wire.refusal("POST", "/drive/v3/files", json={"id": used})[0] == 409
+    assert wire.create(id=unused)["id"] == unused
+
+
+def wire_permissions(wire, file):
+    return wire.get(f"files/{file['id']}/permissions", fields="*")["permissions"]
+
+
+def test_a_resumable_upload_goes_on_after_sigkill(process, wire):
+    """The session and the bytes that had arrived are on disk."""
+    content = os.urandom(1024 * 1024)
+    started = wire("POST", "/upload/drive/v3/files?uploadType=resumable", json={"name": "big"})
+    uri = started.headers["Location"]
+    half = len(content) // 2
+    put = {"Content-Range": f"bytes 0-{half - 1}/{len(content)}"}
+    assert wire("PUT", uri, data=content[:half], headers=put).status_code == 308
+    process.kill()
+    process.start()
+    asked = wire("PUT", uri, headers={"Content-Range": f"bytes */{len(content)}"})
+    assert asked.headers["Range"] == f"bytes=0-{half - 1}"
+    put = {"Content-Range": f"bytes {half}-{len(content) - 1}/{len(content)}"}
+    file = wire("PUT", uri, data=content[half:], headers=put).json()
+    assert wire("GET", f"/drive/v3/files/{file['id']}?alt=media").content == content
+
+
+def test_what_was_answered_before_a_kill_in_mid_traffic_is_there(process):
+    """Kill while several clients write: every acknowledged file exists, none twice."""
+    answered: list[str] = []
+
+    def write() -> None:
+        wire = Wire(process.url, "emulator")
+        try:
+            while True:
+                answered.append(wire.upload(b"content", fields="id")["id"])
+        except requests.RequestException:
+            wire.session.close()
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(answered) < 60:
+        pass
+    process.kill()
+    for thread in threads:
+        thread.join()
+    process.start()
+    wire = Wire(process.url, "emulator")
+    for file_id in answered:
+        assert wire("GET", f"/drive/v3/files/{file_id}?alt=media").content == b"content"
+    listed = [one["id"] for one in wire.get("files", pageSize=1000)["files"]]
+    assert len(set(listed)) == len(listed) >= len(answered)
+    wire.session.close()
+
+
+def test_a_folder_is_held_by_one_emulator(process):
+    """A second emulator on the same data would overwrite what the first one holds."""
+    command = [sys.executable, "-m", "colab_drive_tuner.emulator", "--data"]
+    refused = subprocess.run(
+        [*command, str(process.data_dir)], capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode != 0
+    assert "another emulator" in refused.stderr
+
+
+def test_the_command_line_takes_tokens_and_faults():
+    """`--token TOKEN=ACCOUNT` replaces the default token; a bad one is a usage error."""
+    command = [sys.executable, "-m", "colab_drive_tuner.emulator"]
+    more = ["--token", "abc=a@example.com,client=x,scopes=drive.file", "--fault",
+            "do=error,status=500,api=drive.about.get"]  # fmt: skip
+    with subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        wire = Wire(line.strip().rpartition(" ")[2], "abc")
+        assert wire.names("") == []
+        assert wire("GET", "/drive/v3/about?fields=user").status_code == 500
+        assert wire.refusal("GET", "/drive/v3/files/root") == (404, "notFound")
+        known = wire("GET", "/drive/v3/files", headers={"Authorization": "Bearer emulator"})
+        assert known.status_code == 401
+        wire.session.close()
+        process.terminate()
+    wrong = subprocess.run([*command, "--token", "x"], capture_output=True, text=True, timeout=60)
+    assert wrong.returncode == 2
+    assert "TOKEN=ACCOUNT" in wrong.stderr
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_uploads_and_downloads(process, tmp_path):
+    """The commands of the documentation, with curl (which sends Expect: 100-continue)."""
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(3_000_000))
+
+    def curl(*arguments: str) -> str:
+        header = "Authorization: Bearer emulator"
+        command = ["curl", "-sS", "--noproxy", "*", "-H", header, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    upload = f"{process.url}/upload/drive/v3/files?uploadType=media&fields=id"
+    answer = curl("-X", "POST", "-T", str(source), upload)
+    file_id = answer.split('"')[3]
+    target = tmp_path / "target"
+    curl("-o", str(target), f"{process.url}/drive/v3/files/{file_id}?alt=media")
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_memory_stays_flat_for_large_bodies(process, wire):
+    """64 MB in and out again grow the emulator by less than 16 MB."""
+    status = f"/proc/{process.process.pid}/status"
+    if not os.path.exists(status):
+        pytest.skip("needs /proc to see another process's memory")
+
+    def peak() -> int:
+        with open(status) as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+    wire.upload(b"warm")
+    before = peak()
+    piece = os.urandom(1024 * 1024)
+    body = (piece for _ in range(64))
+    answer = wire("POST", "/upload/drive/v3/files?uploadType=media&fields=id,size", data=body)
+    assert answer.json()["size"] == str(64 * 2**20)
+    with wire.session.get(
+        f"{process.url}/drive/v3/files/{answer.json()['id']}?alt=media", stream=True
+    ) as download:
+        assert sum(map(len, download.iter_content(2**20))) == 64 * 2**20
+    assert peak() - before < 16 * 1024

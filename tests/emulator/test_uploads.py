@@ -1,0 +1,266 @@
+"""Simple, multipart and resumable uploads ("Upload file data"), and downloads with ranges."""
+
+import base64
+import hashlib
+import http.client
+import os
+
+import pytest
+from tests.emulator.wire import multipart
+
+UPLOAD = "/upload/drive/v3/files"
+PIECE = 256 * 1024
+
+
+def start(wire, body=None, path=UPLOAD, verb="POST", **headers):
+    answer = wire(verb, path, params={"uploadType": "resumable"}, json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["Location"]
+
+
+def put(wire, uri, content, content_range=None):
+    headers = {"Content-Range": content_range} if content_range else {}
+    return wire("PUT", uri, data=content, headers=headers)
+
+
+def content_of(wire, file):
+    return wire("GET", f"/drive/v3/files/{file['id']}?alt=media").content
+
+
+def test_a_simple_upload_has_all_three_checksums(me):
+    """uploadType=media takes the body as it is; the type comes from its Content-Type."""
+    content = os.urandom(100_000)
+    answer = me(
+        "POST",
+        f"{UPLOAD}?uploadType=media&fields=*",
+        data=content,
+        headers={"Content-Type": "image/png"},
+    ).json()
+    assert answer["mimeType"] == "image/png"
+    assert answer["size"] == "100000"
+    for name in ("md5", "sha1", "sha256"):
+        assert answer[f"{name}Checksum"] == hashlib.new(name, content).hexdigest()
+    assert content_of(me, answer) == content
+
+
+@pytest.mark.parametrize("newline", [b"\r\n", b"\n"], ids=["crlf", "lf"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"plain", b"ends in cr\r", b"ends in crlf\r\n", b"\n\n", b"--xyz inside", b"\n--xy",
+     bytes(range(256)) * 2000],
+    ids=["empty", "plain", "cr", "crlf", "newlines", "dashes", "almost", "binary"],
+)  # fmt: skip
+def test_multipart_takes_both_line_ends(me, newline, content):
+    """Metadata and content in one body, with CRLF or with LF as Python's email writes it."""
+    answer = me(
+        "POST",
+        f"{UPLOAD}?uploadType=multipart&fields=id,name,md5Checksum",
+        data=multipart({"name": "both"}, content, "text/plain", newline),
+        headers={"Content-Type": "multipart/related; boundary=xyz"},
+    ).json()
+    assert answer["name"] == "both"
+    assert answer["md5Checksum"] == hashlib.md5(content).hexdigest()
+
+
+def test_multipart_decodes_base64(me):
+    """A part that says Content-Transfer-Encoding: base64 is stored decoded."""
+    content = os.urandom(10_000)
+    text = base64.encodebytes(content)
+    kind = "application/x\r\nContent-Transfer-Encoding: base64"
+    answer = me(
+        "POST",
+        f"{UPLOAD}?uploadType=multipart&fields=*",
+        data=multipart({}, text, kind),
+        headers={"Content-Type": 'multipart/related; boundary="xyz"'},
+    ).json()
+    assert answer["md5Checksum"] == hashlib.md5(content).hexdigest()
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"--xyz\r\n\r\n{}\r\n--xyz--", b"--xyz\r\n"])
+def test_a_broken_multipart_body_is_a_400(me, body):
+    """Without two parts there is nothing to store."""
+    headers = {"Content-Type": "multipart/related; boundary=xyz"}
+    answer = me("POST", f"{UPLOAD}?uploadType=multipart", data=body, headers=headers)
+    assert answer.status_code == 400
+
+
+def test_metadata_that_is_not_json_is_a_parse_error(me):
+    """400 parseError, in plain and in multipart bodies."""
+    assert me.refusal("POST", "/drive/v3/files", data=b"{broken") == (400, "parseError")
+    assert me("POST", "/drive/v3/files", data=b"[1]").status_code == 400
+
+
+def test_an_update_with_media_replaces_the_content(me):
+    """PATCH on the upload path changes content and metadata together."""
+    file = me.upload(b"old", name="f")
+    answer = me(
+        "PATCH",
+        f"{UPLOAD}/{file['id']}?uploadType=multipart&fields=*",
+        data=multipart({"name": "g"}, b"new", "text/plain"),
+        headers={"Content-Type": "multipart/related; boundary=xyz"},
+    ).json()
+    assert (answer["name"], answer["size"], answer["mimeType"]) == ("g", "3", "text/plain")
+    assert answer["headRevisionId"] != file["headRevisionId"]
+    assert content_of(me, file) == b"new"
+
+
+@pytest.mark.parametrize("prefix", ["", "/resumable"])
+def test_a_resumable_upload_goes_chunk_by_chunk(me, prefix):
+    """308 with the Range so far, then 200 with the file; on both documented paths."""
+    content = os.urandom(2 * PIECE + 10)
+    uri = start(me, {"name": "big"}, prefix + UPLOAD, **{"X-Upload-Content-Type": "image/png"})
+    first = put(me, uri, content[:PIECE], f"bytes 0-{PIECE - 1}/{len(content)}")
+    assert (first.status_code, first.headers["Range"]) == (308, f"bytes=0-{PIECE - 1}")
+    last = put(me, uri, content[PIECE:], f"bytes {PIECE}-{len(content) - 1}/{len(content)}")
+    assert last.status_code == 200
+    assert (last.json()["name"], last.json()["mimeType"]) == ("big", "image/png")
+    assert content_of(me, last.json()) == content
+
+
+def test_a_status_query_tells_how_far_it_is(me):
+    """`bytes */N`: 308 without Range for nothing, with it for some, 200 at the end, for ever."""
+    content = os.urandom(PIECE + 1)
+    uri = start(me, {"name": "asked"})
+    size = len(content)
+    nothing = put(me, uri, b"", f"bytes */{size}")
+    assert nothing.status_code == 308
+    assert "Range" not in nothing.headers
+    put(me, uri, content[:PIECE], f"bytes 0-{PIECE - 1}/*")
+    assert put(me, uri, b"", "bytes */*").headers["Range"] == f"bytes=0-{PIECE - 1}"
+    done = put(me, uri, content[PIECE:], f"bytes {PIECE}-{size - 1}/{size}")
+    again = put(me, uri, b"", f"bytes */{size}")
+    assert again.status_code == 200
+    assert again.json()["id"] == done.json()["id"]
+    assert me.names("name = 'asked'") == ["asked"]
+
+
+def test_only_whole_multiples_of_256_kib_are_kept_before_the_end(me):
+    """A chunk of another size is kept as far as it is whole."""
+    uri = start(me)
+    answer = put(me, uri, b"x" * (PIECE + 1000), f"bytes 0-{PIECE + 999}/*")
+    assert answer.headers["Range"] == f"bytes=0-{PIECE - 1}"
+
+
+def test_bytes_sent_twice_count_once_and_gaps_are_refused(me):
+    """A chunk may overlap what has arrived, but not leave a hole."""
+    content = os.urandom(3 * PIECE)
+    uri = start(me)
+    put(me, uri, content[: 2 * PIECE], f"bytes 0-{2 * PIECE - 1}/{len(content)}")
+    gap = put(me, uri, b"x", f"bytes {len(content) - 1}-{len(content) - 1}/{len(content)}")
+    assert gap.status_code == 400
+    done = put(me, uri, content[PIECE:], f"bytes {PIECE}-{len(content) - 1}/{len(content)}")
+    assert content_of(me, done.json()) == content
+
+
+def test_the_whole_content_may_come_in_one_request(me):
+    """Without Content-Range the body is everything, empty or not."""
+    for content in (b"", b"all at once"):
+        done = put(me, start(me, {"name": "one"}), content)
+        assert done.status_code == 200
+        assert content_of(me, done.json()) == content
+
+
+def test_a_content_range_that_makes_no_sense_is_a_400(me):
+    """Unreadable, backwards, or of another length than announced."""
+    uri = start(me, **{"X-Upload-Content-Length": "10"})
+    for wrong in ("nonsense", "bytes 5-1/10", "bytes 0-9/5", "bytes 0-9/11"):
+        assert put(me, uri, b"0123456789", wrong).status_code == 400
+    assert put(me, uri, b"01234", "bytes 0-9/10").status_code == 400
+
+
+def test_a_session_ends_and_an_unknown_one_is_a_404(me, emulator):
+    """A session lives a week; its URI is a secret that cannot be guessed."""
+    uri = start(me)
+    assert put(me, uri[:-3] + "xyz", b"x").status_code == 404
+    emulator.advance_clock(8 * 24 * 3600)
+    assert put(me, uri, b"x").status_code == 404
+    emulator.advance_clock(-8 * 24 * 3600)
+
+
+def test_a_used_id_conflicts_before_the_bytes_and_at_the_end(me):
+    """409 when the session starts; and at its last byte, if the id was used in between."""
+    first, second = me.get("files/generateIds", count=2)["ids"]
+    me.create(id=first)
+    answer = me("POST", UPLOAD, params={"uploadType": "resumable"}, json={"id": first})
+    assert answer.status_code == 409
+    uri = start(me, {"id": second, "name": "late"})
+    me.create("early", id=second)
+    assert put(me, uri, b"x").status_code == 409
+    assert me.names("name = 'late'") == []
+
+
+def test_a_broken_connection_leaves_what_had_arrived(me, emulator):
+    """The next status query says how much, and the upload goes on from there."""
+    content = os.urandom(3 * PIECE)
+    uri = start(me, {"name": "broken"})
+    connection = http.client.HTTPConnection("127.0.0.1", emulator.port)
+    connection.putrequest("PUT", uri[len(emulator.url) :])
+    connection.putheader("Content-Length", str(len(content)))
+    connection.putheader("Content-Range", f"bytes 0-{len(content) - 1}/{len(content)}")
+    connection.endheaders()
+    connection.send(content[: 2 * PIECE + 100])
+    connection.close()
+    while not any(one["method"] == "PUT" and one["status"] == 0 for one in emulator.log):
+        pass  # until the emulator has noticed
+    answer = put(me, uri, b"", f"bytes */{len(content)}")
+    arrived = int(answer.headers["Range"].rpartition("-")[2]) + 1
+    assert arrived == 2 * PIECE
+    rest = put(me, uri, content[arrived:], f"bytes {arrived}-{len(content) - 1}/{len(content)}")
+    assert content_of(me, rest.json()) == content
+
+
+def test_a_refused_upload_leaves_nothing_behind(me, emulator):
+    """Bytes that belong to no file are not kept."""
+    me("PATCH", f"{UPLOAD}/nowhere?uploadType=media", data=b"x" * 1000)
+    assert list((emulator.data_dir / "incoming").glob("[!s]*")) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "described"),
+    [
+        ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+        ("bytes=5-100", 206, b"56789", "bytes 5-9/10"),
+        ("bytes=0-1,4-5", 200, b"0123456789", None),
+        ("items=0-1", 200, b"0123456789", None),
+    ],
+)
+def test_downloads_take_ranges(me, asked, status, body, described):
+    """RFC 9110: one range is a 206; what is not understood is ignored."""
+    file = me.upload(b"0123456789", type="text/plain")
+    answer = me("GET", f"/drive/v3/files/{file['id']}?alt=media", headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (status, body)
+    assert answer.headers.get("Content-Range") == described
+    assert answer.headers["Content-Type"] == "text/plain"
+
+
+def test_a_range_past_the_end_is_a_416(me):
+    """With the size in Content-Range, also for an empty file."""
+    for content in (b"0123456789", b""):
+        file = me.upload(content)
+        answer = me(
+            "GET", f"/drive/v3/files/{file['id']}?alt=media", headers={"Range": "bytes=10-"}
+        )
+        assert answer.status_code == 416
+        assert answer.headers["Content-Range"] == f"bytes */{len(content)}"
+
+
+def test_only_blobs_can_be_downloaded(me):
+    """403 fileNotDownloadable for folders."""
+    refused = me.refusal("GET", f"/drive/v3/files/{me.folder('f')}?alt=media")
+    assert refused == (403, "fileNotDownloadable")
+
+
+def test_content_beyond_the_quota_is_refused_before_and_after(me, emulator):
+    """403 storageQuotaExceeded at the session's start, or when a body of unknown size ends."""
+    emulator.set_quota(me.account, 1000)
+    me.upload(b"x" * 900)
+    announced = {"X-Upload-Content-Length": "200"}
+    refused = me.refusal(
+        "POST", f"{UPLOAD}?uploadType=resumable", json={}, headers=announced
+    )
+    assert refused == (403, "storageQuotaExceeded")
+    refused = me.refusal("POST", f"{UPLOAD}?uploadType=media", data=b"x" * 200)
+    assert refused == (403, "storageQuotaExceeded")
+    me.upload(b"x" * 100)

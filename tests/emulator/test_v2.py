@@ -1,0 +1,164 @@
+"""Drive v2 over raw HTTP: its names, etags, links and its own methods."""
+
+import pytest
+from tests.emulator.wire import FOLDER, multipart
+
+
+@pytest.fixture
+def file(me):
+    """A v2 file with content."""
+    answer = me(
+        "POST",
+        "/upload/drive/v2/files?uploadType=multipart",
+        data=multipart({"title": "f.txt"}, b"content", "text/plain"),
+        headers={"Content-Type": "multipart/related; boundary=xyz"},
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def titles(wire, q, **params):
+    answer = wire("GET", "/drive/v2/files", params={"q": q, "orderBy": "title", **params})
+    assert answer.status_code == 200, answer.text
+    return [one["title"] for one in answer.json()["items"]]
+
+
+def test_a_file_is_shown_whole_under_its_old_names(me, file):
+    """v2 answers with the whole resource: title, fileSize, labels, downloadUrl, etag, ..."""
+    shown = me("GET", f"/drive/v2/files/{file['id']}").json()
+    assert shown["title"] == "f.txt"
+    assert shown["fileSize"] == "7"
+    assert shown["labels"]["trashed"] is False
+    assert shown["parents"][0]["isRoot"] is True
+    assert shown["selfLink"].endswith(f"/drive/v2/files/{file['id']}")
+    assert shown["ownerNames"] == [shown["owners"][0]["displayName"]]
+    assert shown["userPermission"]["role"] == "owner"
+    assert shown["md5Checksum"] == "9a0364b9e99bb480dd25e1f0284c8555"
+    assert me("GET", shown["downloadUrl"]).content == b"content"
+
+
+def test_both_versions_show_one_store(me, file):
+    """What v2 made, v3 finds, and the other way round."""
+    assert me.get(f"files/{file['id']}")["name"] == "f.txt"
+    me.create("from v3")
+    assert titles(me, "title = 'from v3'") == ["from v3"]
+
+
+@pytest.mark.parametrize("q", ["name = 'x'", "title = ", "modifiedTime > '2020-01-01'"])
+def test_v2_has_its_own_query_names(me, q):
+    """`title` and `modifiedDate`, not v3's; malformed is a 400."""
+    assert me("GET", "/drive/v2/files", params={"q": q}).status_code == 400
+
+
+def test_v2_queries_find(me, file):
+    """The 2019 recipe's query, dates, folders, and properties with a visibility."""
+    folder = me("POST", "/drive/v2/files", json={"title": "d", "mimeType": FOLDER}).json()["id"]
+    prop = {"key": "k", "value": "v", "visibility": "PUBLIC"}
+    body = {"title": "inside", "parents": [{"id": folder}], "properties": [prop]}
+    inside = me("POST", "/drive/v2/files", json=body).json()
+    assert inside["properties"][0]["value"] == "v"
+    assert titles(me, "title='f.txt'") == ["f.txt"]
+    assert titles(me, f"'{folder}' in parents") == ["inside"]
+    assert titles(me, "modifiedDate > '2020-01-01T00:00:00'") == ["d", "f.txt", "inside"]
+    has = "properties has { key='k' and value='v' and visibility='PUBLIC' }"
+    assert titles(me, has) == ["inside"]
+    children = me("GET", f"/drive/v2/files/{folder}/children").json()["items"]
+    assert [one["id"] for one in children] == [inside["id"]]
+    parents = me("GET", f"/drive/v2/files/{inside['id']}/parents").json()["items"]
+    assert [one["id"] for one in parents] == [folder]
+
+
+def test_pages_have_a_link_to_the_next(me):
+    """maxResults, nextPageToken and nextLink."""
+    for number in range(3):
+        me.create(f"f{number}")
+    page = me("GET", "/drive/v2/files?maxResults=2&orderBy=title").json()
+    assert len(page["items"]) == 2
+    last = me("GET", page["nextLink"]).json()
+    assert [one["title"] for one in last["items"]] == ["f2"]
+    assert "nextLink" not in last
+
+
+@pytest.mark.parametrize("verb", ["PUT", "PATCH"])
+def test_if_match_guards_changes(me, file, verb):
+    """Another etag is a 412 and changes nothing; the current one, or `*`, is fine."""
+    path = f"/drive/v2/files/{file['id']}"
+    wrong = {"headers": {"If-Match": '"other"'}, "json": {"title": "x"}}
+    assert me.refusal(verb, path, **wrong) == (412, "conditionNotMet")
+    right = {"headers": {"If-Match": file["etag"]}, "json": {"title": "y"}}
+    changed = me(verb, path, **right)
+    assert changed.status_code == 200
+    assert changed.json()["etag"] != file["etag"]
+    assert changed.headers["ETag"] == changed.json()["etag"]
+    assert me.refusal(verb, path, **right) == (412, "conditionNotMet")
+    anything = {"headers": {"If-Match": "*"}, "json": {"title": "z"}}
+    assert me(verb, path, **anything).status_code == 200
+
+
+def test_if_match_guards_uploads_trash_and_delete(me, file):
+    """Every method that changes a file takes the header."""
+    wrong = {"If-Match": '"other"'}
+    path = f"files/{file['id']}"
+    for verb, address in (
+        ("PUT", f"/upload/drive/v2/{path}?uploadType=media"),
+        ("PUT", f"/upload/drive/v2/{path}?uploadType=resumable"),
+        ("POST", f"/drive/v2/{path}/trash"),
+        ("POST", f"/drive/v2/{path}/touch"),
+        ("DELETE", f"/drive/v2/{path}"),
+    ):
+        assert me(verb, address, headers=wrong, json={}).status_code == 412, address
+    assert me("GET", file["downloadUrl"]).content == b"content"
+
+
+def test_trash_untrash_touch_copy_and_delete(me, file):
+    """The methods that v3 has no more, and the two that it kept."""
+    path = f"/drive/v2/files/{file['id']}"
+    assert me("POST", f"{path}/trash").json()["labels"]["trashed"] is True
+    assert me("POST", f"{path}/untrash").json()["labels"]["trashed"] is False
+    touched = me("POST", f"{path}/touch").json()
+    assert touched["modifiedDate"] >= file["modifiedDate"]
+    copied = me("POST", f"{path}/copy", json={"title": "c"}).json()
+    assert (copied["title"], copied["fileSize"]) == ("c", "7")
+    assert me("DELETE", path).status_code == 204
+    assert me.refusal("GET", path) == (404, "notFound")
+
+
+def test_parents_in_an_update_move_the_file(me, file):
+    """v2 moves a file by its `parents`, and ignores what only the server sets."""
+    folder = me.folder("there")
+    body = {"parents": [{"id": folder}], "fileSize": "5", "etag": "x", "id": file["id"]}
+    moved = me("PUT", f"/drive/v2/files/{file['id']}", json=body).json()
+    assert [one["id"] for one in moved["parents"]] == [folder]
+    assert moved["fileSize"] == "7"
+
+
+def test_permissions_in_v2_s_words(me, file, person):
+    """`value` names the grantee, withLink and additionalRoles the rest."""
+    other = person()
+    path = f"/drive/v2/files/{file['id']}/permissions"
+    body = {"type": "user", "value": other.account, "role": "reader",
+            "additionalRoles": ["commenter"]}  # fmt: skip
+    given = me("POST", path, json=body).json()
+    assert (given["role"], given["additionalRoles"]) == ("reader", ["commenter"])
+    assert titles(other, "sharedWithMe") == ["f.txt"]
+    link = {"type": "anyone", "role": "reader", "withLink": True}
+    assert me("POST", path, json=link).json()["id"] == "anyoneWithLink"
+    assert len(me("GET", path).json()["items"]) == 3
+    assert me("DELETE", f"{path}/{given['id']}").status_code == 204
+
+
+def test_about_tells_quota_and_root(me):
+    """about.get of v2 needs no fields."""
+    about = me("GET", "/drive/v2/about").json()
+    assert about["rootFolderId"] == me.get("files/root", fields="id")["id"]
+    assert about["user"]["emailAddress"] == me.account
+    assert about["quotaBytesTotal"] == str(15 * 2**30)
+
+
+def test_a_resumable_upload_in_v2(me):
+    """The same protocol on v2's upload path."""
+    uri = me(
+        "POST", "/upload/drive/v2/files?uploadType=resumable", json={"title": "r"}
+    ).headers["Location"]
+    assert "/upload/drive/v2/files" in uri
+    assert me("PUT", uri, data=b"bytes").json()["fileSize"] == "5"
