@@ -67,6 +67,8 @@ def test_a_refusal_names_path_type_and_way_out():
         encode({"a": {int: 1}}, where="trial")
     with pytest.raises(NotPlainDataError, match=r"an element of result is a memoryview"):
         encode({memoryview(b"")})
+    with pytest.raises(NotPlainDataError, match=r"a key of result\[3\]\[0\]\[0\] is a memoryview"):
+        encode([0, 1, 2, [{(memoryview(b""),): 1}]])
     with pytest.raises(NotPlainDataError, match=r"bytearray.*`bytes\(x\)`"):
         encode(bytearray(b"x"))
     with pytest.raises(NotPlainDataError, match=r"Point.*`tuple\(x\)`"):
