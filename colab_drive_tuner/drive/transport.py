@@ -209,9 +209,7 @@ class Transport:
         return response
 
     def _blocks(self, response: requests.Response, deadline: float) -> Iterator[bytes]:
-        encoded = "Content-Encoding" in response.headers
-        missing = None if encoded else response.headers.get("Content-Length")
-        left = int(missing) if missing is not None and missing.isdecimal() else None
+        # Whether all has come is for the reader to judge, by the JSON's end or the file's size.
         try:
             while True:
                 # read1, because read would wait for a full block however slowly it trickles in.
@@ -219,13 +217,10 @@ class Transport:
                 if not block:
                     break
                 yield block
-                left = None if left is None else left - len(block)
                 if self._monotonic() > deadline:
                     raise TryAgainError("its answer came too slowly")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _transient(error) from None
-        if left:
-            raise TryAgainError("its answer was cut off")
 
     def _pool(self) -> requests.Session:
         with self._lock:

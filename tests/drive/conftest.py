@@ -1,4 +1,6 @@
-"""Clients against the emulator, whose pauses between attempts take no time."""
+"""Clients against one emulator, each test as a new account, with pauses that take no time."""
+
+import itertools
 
 import pytest
 
@@ -6,6 +8,9 @@ from colab_drive_tuner.credentials import FixedToken
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import find_endpoint
 from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.emulator import DriveEmulator
+
+_numbers = itertools.count(1)
 
 
 class Clock:
@@ -23,6 +28,30 @@ class Clock:
         self.time += seconds
 
 
+@pytest.fixture(scope="session")
+def running_emulator():
+    with DriveEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def account():
+    """The account of this test alone: its Drive is empty."""
+    return f"user{next(_numbers)}@example.com"
+
+
+@pytest.fixture
+def drive_emulator(running_emulator, account, monkeypatch):
+    token = f"token-of-{account}"
+    running_emulator.faults.clear()
+    running_emulator.allow(token, account)
+    running_emulator.clear_log()
+    monkeypatch.setenv("DRIVE_EMULATOR_HOST", running_emulator.url)
+    monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", token)
+    yield running_emulator
+    running_emulator.faults.clear()
+
+
 @pytest.fixture
 def clock():
     return Clock()
@@ -30,8 +59,9 @@ def clock():
 
 @pytest.fixture
 def client(drive_emulator, clock):
+    endpoint = find_endpoint()
     policy = RetryPolicy(60.0, sleep=clock.sleep, clock=clock)
-    client = DriveClient(FixedToken(drive_emulator.token), endpoint=find_endpoint(), policy=policy)
+    client = DriveClient(FixedToken(endpoint.emulator_token), endpoint=endpoint, policy=policy)
     yield client
     client.close()
 

@@ -43,13 +43,14 @@ class OneWay(io.RawIOBase):
         return self._rest.read(min(size, 777_777) if size >= 0 else size)
 
 
-def test_who_and_when(client, drive_emulator):
+def test_who_and_when(client, drive_emulator, account):
     """The account, its storage, and the server's own clock, which need not be this machine's."""
-    assert client.account() == "owner@example.com"
+    assert client.account() == account
     assert client.quota().limit == 15 * 2**30
     server = drive_emulator.advance_clock(7200)
     client.get("root")
     assert abs(client.now() - server) < 2.5
+    drive_emulator.advance_clock(-7200)
 
 
 def test_now_asks_if_it_never_has(client):
@@ -63,7 +64,7 @@ def test_ids_are_reserved_in_any_number(client):
     assert len(set(ids)) == 1003
 
 
-def test_a_file_comes_back_as_it_was(client, root):
+def test_a_file_comes_back_as_it_was(client, root, account):
     """Bytes, description and properties."""
     before = client.now()
     made = client.create_file(
@@ -74,7 +75,7 @@ def test_a_file_comes_back_as_it_was(client, root):
     assert (file.name, file.mime_type, file.parents) == ("a.bin", "text/x-thing", (root,))
     assert (file.size, file.sha256) == (7, hashlib.sha256(b"content").hexdigest())
     assert file.properties == {"cdt_k": "v"}
-    assert file.owners == ("owner@example.com",)
+    assert file.owners == (account,)
     assert abs(file.created - before) < 3
     assert client.download(made.id) == b"content"
 
@@ -276,10 +277,12 @@ def test_sixteen_threads_share_one_client(client, root):
 def test_a_forked_child_uses_neither_connections_nor_ids_of_its_parent(client, root):
     """Both can go on: no answer is mixed up, no id is used twice."""
     client.create_file("before", b"", parent=root)
+    connections = client._calls.transport._pool()
     child = os.fork()
     if child == 0:
         done = 1
         try:
+            assert client._calls.transport._pool() is not connections
             for number in range(5):
                 client.create_file(f"child{number}", b"c", parent=root)
             done = 0
@@ -291,11 +294,11 @@ def test_a_forked_child_uses_neither_connections_nor_ids_of_its_parent(client, r
     assert len(client.list_folder(root)) == 11
 
 
-def test_full_storage_says_how_full(client, root, drive_emulator):
+def test_full_storage_says_how_full(client, root, drive_emulator, account):
     """The error tells how much of how much is used."""
     client.create_file("x", b"x" * 1000, parent=root)
-    drive_emulator.set_quota("owner@example.com", 1000)
-    with pytest.raises(QuotaError, match=r"owner@example.com uses 0.00 GB of 0.00 GB"):
+    drive_emulator.set_quota(account, 1000)
+    with pytest.raises(QuotaError, match=rf"{account} uses 0.00 GB of 0.00 GB"):
         client.create_file("y", b"y" * 1000, parent=root)
 
 
@@ -310,6 +313,7 @@ def test_a_service_account_owns_no_storage(drive_emulator):
 
 def test_an_unknown_token_is_refused_at_once(drive_emulator):
     """Nothing is repeated with a token that nobody knows."""
+    drive_emulator.clear_log()
     stranger = DriveClient(FixedToken("wrong"), endpoint=Endpoint(drive_emulator.url, "wrong"))
     with pytest.raises(CredentialsError, match="sign in again"):
         stranger.account()
@@ -340,7 +344,7 @@ def test_nobody_there(clock):
 class TestEmulatorOnly:
     """With DRIVE_EMULATOR_HOST set nothing real is touched."""
 
-    def test_given_credentials_are_never_sent(self, drive_emulator):
+    def test_given_credentials_are_never_sent(self, drive_emulator, account):
         """Not even asked for a token."""
 
         class Real:
@@ -351,10 +355,12 @@ class TestEmulatorOnly:
                 raise AssertionError(f"somebody touched .{name}")
 
         client = DriveClient.connect(Real())
-        assert client.account() == "owner@example.com"
+        assert client.account() == account
         assert client.is_emulated
 
-    def test_neither_proxies_nor_netrc_interfere(self, drive_emulator, monkeypatch, tmp_path):
+    def test_neither_proxies_nor_netrc_interfere(
+        self, drive_emulator, monkeypatch, tmp_path, account
+    ):
         """Passwords of this machine stay here, and calls go straight to the emulator."""
         netrc = tmp_path / "netrc"
         netrc.write_text("machine 127.0.0.1 login me password a-real-secret\n")
@@ -362,7 +368,7 @@ class TestEmulatorOnly:
         monkeypatch.setenv("NETRC", str(netrc))
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-        assert DriveClient.connect().account() == "owner@example.com"
+        assert DriveClient.connect().account() == account
 
 
 def test_no_token_in_logs_or_reprs(drive_emulator, caplog):

@@ -1,0 +1,191 @@
+"""Servers that do what the emulator never would: proxies, liars, and a Drive that folds case."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from colab_drive_tuner.credentials import Authorizer, FixedToken, Identity
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.drive.endpoint import Endpoint
+from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
+
+
+@pytest.fixture
+def server():
+    """`server.answers` maps (method, path) to a function of the handler; `server.seen` logs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            path = self.path.partition("?")[0]
+            rig.seen.append((self.command, path, dict(self.headers)))
+            rig.answers[self.command, path](self)
+
+        do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815  # their names
+
+        def log_message(self, *args):
+            pass
+
+    rig = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    rig.daemon_threads = True
+    rig.seen = []
+    rig.answers = {("GET", "/drive/v3/files/generateIds"): say(200, {"ids": ["a-reserved-id"]})}
+    thread = threading.Thread(target=rig.serve_forever, args=(0.01,))
+    thread.start()
+    yield rig
+    rig.shutdown()
+    thread.join()
+    rig.server_close()
+
+
+def say(status, value=None, *, raw=None, **headers):
+    body = json.dumps(value).encode() if raw is None else raw
+
+    def answer(handler):
+        handler.send_response(status)
+        for name, text in headers.items():
+            handler.send_header(name.replace("_", "-"), text)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def in_turn(*answers):
+    left = list(answers)
+
+    def answer(handler):
+        left.pop(0)(handler)
+
+    return answer
+
+
+@pytest.fixture
+def connect(server, clock):
+    clients = []
+
+    def make(signer=FixedToken("secret-token")):  # noqa: B008  # frozen
+        endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}", "")
+        policy = RetryPolicy(10.0, sleep=clock.sleep, clock=clock)
+        clients.append(DriveClient(signer, endpoint=endpoint, policy=policy))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def test_names_are_compared_exactly_here(server, connect):
+    """Even where the server's `=` should fold case."""
+    files = [{"id": "1", "name": "Search"}, {"id": "2", "name": "search"}]
+    server.answers["GET", "/drive/v3/files"] = say(200, {"files": files})
+    assert [file.id for file in connect().find("search")] == ["2"]
+
+
+def test_short_and_empty_pages_are_followed(server, connect):
+    """The token decides whether there is more, not the number of files."""
+    pages = [
+        {"files": [], "nextPageToken": "p2"},
+        {"files": [{"id": "1", "name": "x"}], "nextPageToken": "p3"},
+        {"files": [{"id": "2", "name": "x"}]},
+    ]
+    server.answers["GET", "/drive/v3/files"] = in_turn(*(say(200, page) for page in pages))
+    assert [file.id for file in connect().find("x")] == ["1", "2"]
+
+
+def test_an_incomplete_search_is_no_answer(server, connect):
+    """What was not searched must not count as absent."""
+    server.answers["GET", "/drive/v3/files"] = say(200, {"files": [], "incompleteSearch": True})
+    with pytest.raises(UnavailableError, match="only a part"):
+        connect().find("x")
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"null", b'{"name": "x"}', b'{"id": 3, "size": "x"}']
+)
+def test_answers_that_make_no_sense_are_asked_for_again(server, connect, raw):
+    """A description that is torn, or no description, is never taken for one."""
+    server.answers["GET", "/drive/v3/files/x"] = say(200, raw=raw)
+    with pytest.raises(UnavailableError, match="makes no sense"):
+        connect().get("x")
+
+
+def test_a_redirect_is_not_followed(server, connect):
+    """Wherever it leads, our token does not go there."""
+    server.answers["GET", "/drive/v3/files/x"] = say(
+        302, raw=b"", Location=f"http://127.0.0.1:{server.server_port}/elsewhere"
+    )
+    with pytest.raises(StoreError, match="elsewhere"):
+        connect().get("x")
+    assert len(server.seen) == 1
+
+
+def test_an_upload_session_elsewhere_is_not_trusted(server, connect):
+    """The address of a session must be on the server that we asked."""
+    server.answers["POST", "/upload/drive/v3/files"] = say(
+        200, raw=b"", Location="http://localhost:9/upload?upload_id=1"
+    )
+    with pytest.raises(UnavailableError, match="no upload session"):
+        connect().create_file("x", bytes(6_000_000), parent="root")
+
+
+def test_a_session_that_never_ends_does_not_go_on_for_ever(server, connect):
+    """All bytes acknowledged, or none, again and again: given up by the policy."""
+    here = f"http://127.0.0.1:{server.server_port}/session?upload_id=secret-session"
+    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here)
+    for headers in ({}, {"Range": "bytes=0-5999999"}):
+        server.answers["PUT", "/session"] = say(308, raw=b"", **headers)
+        with pytest.raises(UnavailableError, match="none of the bytes") as caught:
+            connect().create_file("x", bytes(6_000_000), parent="root")
+        assert "secret" not in str(caught.value)
+
+
+def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect):
+    """A session that has ended is replaced; the file's id stays the one that was reserved."""
+    here = f"http://127.0.0.1:{server.server_port}/session"
+    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here)
+    answers = [say(404, {}), say(410, {}), say(200, {"id": "a-reserved-id", "size": "6000000"})]
+    server.answers["PUT", "/session"] = in_turn(*answers)
+    assert connect().create_file("x", bytes(6_000_000), parent="root").id == "a-reserved-id"
+    assert [path for method, path, _ in server.seen if method == "POST"] == [
+        "/upload/drive/v3/files"
+    ] * 3
+
+
+class Renewable:
+    """Credentials of google-auth's shape that count how often they were renewed."""
+
+    valid = True
+    token = "old"
+    renewals = 0
+
+    def apply(self, headers):
+        headers["authorization"] = f"Bearer {self.token}"
+
+    def refresh(self, request):
+        self.token, self.renewals = "new", self.renewals + 1
+
+
+def test_a_refused_token_is_renewed_once_and_the_call_repeated(server, connect):
+    """A token that expired in mid-search costs nothing; one that stays refused is told."""
+
+    def judge(handler):
+        fresh = handler.headers["Authorization"] == "Bearer new"
+        say(200 if fresh else 401, {"id": "x"} if fresh else {})(handler)
+
+    server.answers["GET", "/drive/v3/files/x"] = judge
+    credentials = Renewable()
+    client = connect(Authorizer(Identity(credentials, "a test")))
+    assert client.get("x").id == "x"
+    assert credentials.renewals == 1
+    server.answers["GET", "/drive/v3/files/x"] = say(401, {})
+    with pytest.raises(CredentialsError, match="sign in again"):
+        client.get("x")
+    assert credentials.renewals == 2
