@@ -9,6 +9,7 @@ from typing import Any
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
 from colab_drive_tuner.templates.find import DISTRIBUTIONS, find_templates
 from colab_drive_tuner.templates.fresh import renewed
+from colab_drive_tuner.templates.quiet import quietly
 from colab_drive_tuner.templates.recompile import (
     space_function,
     unknown_names,
@@ -77,7 +78,8 @@ def compile_model(
         try:
             space[template.label] = expressions[template.label]()
             # hyperopt checks most arguments only when it draws, which a search does much later.
-            sample(space[template.label], np.random.default_rng(0))
+            with quietly():
+                sample(space[template.label], np.random.default_rng(0))
         except Exception as error:
             raise TemplateError(
                 f"The template {template.text}, {source.where(template.line)}, cannot be "

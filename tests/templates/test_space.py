@@ -11,6 +11,7 @@ from hyperopt.pyll import as_apply
 
 from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates import DISTRIBUTIONS, compile_model
+from colab_drive_tuner.templates.quiet import quietly
 from tests.templates import models
 
 
@@ -31,6 +32,7 @@ def hyperas():
             del sys.modules[name]
 
 
+@quietly()  # hyperas's code is of its time
 def space_by_hyperas(optim, model):
     text = optim.remove_imports(inspect.getsource(model))
     parts = optim.hyperparameter_names(text)
