@@ -172,6 +172,11 @@ def _object(arguments: tuple[Any, ...]) -> Instance:
     return Instance(kind)
 
 
+def _trials(arguments: tuple[Any, ...]) -> Instance:
+    _checks(arguments)
+    return Instance(Name("hyperopt.base", "Trials"))
+
+
 RECIPES: dict[str, Recipe] = {
     "numpy.dtype": _dtype,
     "numpy._core.multiarray._reconstruct": _reconstruct,
@@ -190,4 +195,5 @@ RECIPES: dict[str, Recipe] = {
     "builtins.set": _set(frozen=False),
     "builtins.frozenset": _set(frozen=True),
     "copyreg._reconstructor": _object,
+    "hyperopt.base.Trials": _trials,
 }

@@ -109,6 +109,10 @@ ATTACKS = {
         name("hyperopt.base", "Trials") + b"}" + text("refresh") + b"Nsb.",
         "change hyperopt.base.Trials",
     ),
+    "trials with arguments": (
+        name("hyperopt.base", "Trials") + b"K\x01\x85R.",
+        "wrong number of arguments",
+    ),
     "patched twice": (
         name("hyperopt.base", "Trials") + b")\x81}b}b.",
         "change an object of hyperopt.base.Trials",

@@ -30,6 +30,13 @@ class OwnTrials(hyperopt.Trials):
         self.nested = hyperopt.Trials()
 
 
+class PlainlyPickledTrials(hyperopt.Trials):
+    """A subclass that pickles itself as a plain Trials, as DriveTrials does."""
+
+    def __reduce__(self):
+        return hyperopt.Trials, (), vars(self)
+
+
 class SlottedTrials(hyperopt.Trials):
     __slots__ = ("extra",)
 
@@ -59,7 +66,7 @@ def test_every_plain_value_is_read_exactly(name, protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("kind", [hyperopt.Trials, OwnTrials, SlottedTrials])
+@pytest.mark.parametrize("kind", [hyperopt.Trials, OwnTrials, PlainlyPickledTrials, SlottedTrials])
 @pytest.mark.parametrize("package", [pickle, cloudpickle])
 def test_trials_and_subclasses_are_read(package, kind, protocol):
     """Documents that ended in an error are among them, and so are the attachments."""
