@@ -90,7 +90,9 @@ class Kernel:
             "KMP_TARGET_PORT": sessions_port,
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
-        self.manager, self.client = start_new_kernel(cwd=str(folder), env=environment)
+        self.manager, self.client = start_new_kernel(
+            cwd=str(folder), env=environment, extra_arguments=["--log-level=ERROR"]
+        )
 
     def run(self, notebook, *, replace=("", ""), kill_when=lambda: False):
         """Run all cells; True if the kernel was killed because `kill_when` said so."""
