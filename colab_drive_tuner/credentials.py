@@ -1,4 +1,4 @@
-"""Who am I: one ordered list of ways to find out, and the tokens of whoever was found.
+"""Who am I: one ordered list of ways to find out.
 
 The order goes from the most to the least explicit. A way that was chosen by name (an argument, the
 environment variable) and does not work ends the search at once: going on would act as somebody
@@ -7,15 +7,14 @@ whom the user did not mean. Nothing secret is kept in a message, a repr or a log
 
 import json
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.errors import ColabDriveTunerError, CredentialsError, UnavailableError
+from colab_drive_tuner.errors import CredentialsError
 
 FILE_VARIABLE = "COLAB_DRIVE_TUNER_CREDENTIALS"
 """Names a file: a service account's key, an authorized user, or workload identity federation."""
@@ -60,11 +59,13 @@ def find_credentials(
     a person at Colab's browser may be asked. Raises `CredentialsError`, which lists every way.
     """
     wanted = None if scopes is None else list(scopes)
+    page = partial(_require_page, environ, browser_attached)
     if explicit is not None:
         return Identity(_explicit(explicit, wanted, environ), "credentials=")
     ways: list[tuple[str, Callable[[], Any]]] = [
         (FILE_VARIABLE, lambda: _from_variable(environ, wanted)),
-        ("Colab's sign-in", lambda: _from_colab(allow_prompt, browser_attached, wanted, say)),
+        ("Colab's secrets", lambda: _from_secret(page, wanted, environ)),
+        ("Colab's sign-in", lambda: _from_colab(page, allow_prompt, wanted, say)),
         ("application default credentials", lambda: _application_default(wanted)),
     ]
     failures = ["credentials=: none were given"]
@@ -112,6 +113,10 @@ def _from_file(path: Path, scopes: list[str] | None, environ: Mapping[str, str])
         ) from None
     except ValueError:
         info = None
+    return _from_info(info, f"The file {path}", scopes, environ)
+
+
+def _from_info(info: Any, where: str, scopes: list[str] | None, environ: Mapping[str, str]) -> Any:
     kind = info.get("type") if isinstance(info, dict) else None
     try:
         if kind == "service_account":
@@ -121,13 +126,13 @@ def _from_file(path: Path, scopes: list[str] | None, environ: Mapping[str, str])
         if kind == "external_account":
             return _external_account(info, scopes or [SCOPE_ALL])
     except (ValueError, KeyError, TypeError) as error:
-        # Without its text and without a cause: either may quote the file.
+        # Without its text and without a cause: either may quote the content.
         raise CredentialsError(
-            f"The credentials file {path} says it is of type {kind}, but is incomplete or damaged "
-            f"({type(error).__name__}); create it anew."
+            f"{where} says it holds credentials of type {kind}, but they are incomplete or damaged "
+            f"({type(error).__name__}); create them anew."
         ) from None
     raise CredentialsError(
-        f"{path} is not a credentials file: its type must be service_account, authorized_user or "
+        f"{where} holds no credentials: its type must be service_account, authorized_user or "
         "external_account."
     )
 
@@ -160,24 +165,63 @@ def _external_account(info: Any, scopes: list[str]) -> Any:
     return federated.from_info(info, scopes=scopes)
 
 
-def _from_colab(
-    allow_prompt: bool,
-    browser_attached: Callable[[], bool] | None,
-    scopes: list[str] | None,
-    say: Callable[[str], None],
-) -> Any:
+def _require_page(environ: Mapping[str, str], browser_attached: Callable[[], bool] | None) -> None:
+    """Raise `NotThisWayError` unless this is Colab, with a browser that can be asked."""
     if browser_attached is None:
         from colab_drive_tuner import runtime
 
-        here = runtime.detect()
-        if not here.is_colab:
+        # The first look is cheap, and spares everybody else the second.
+        here = runtime.detect() if "COLAB_RELEASE_TAG" in environ else None
+        if here is None or not here.is_colab:
             raise NotThisWayError("this is not Colab")
         attached = here.browser_attached
     else:
         attached = browser_attached()
     if not attached:
-        # The sign-in would wait for ever for somebody who is not there.
+        # Colab would wait for ever for somebody who is not there.
         raise NotThisWayError("no browser is attached to this runtime, so nobody can be asked")
+
+
+def _from_secret(
+    page: Callable[[], None], scopes: list[str] | None, environ: Mapping[str, str]
+) -> Any:
+    page()
+    text = _secret(FILE_VARIABLE)
+    try:
+        info = json.loads(text)
+    except ValueError:
+        info = None
+    return _from_info(info, f"The secret {FILE_VARIABLE}", scopes, environ)
+
+
+@lru_cache
+def _secret(name: str) -> str:
+    """The secret's text, asked for once in a process: every question goes to the browser."""
+    try:
+        from google.colab import userdata
+    except ImportError:
+        raise NotThisWayError("this is not Colab") from None
+    try:
+        return str(userdata.get(name))
+    except Exception as error:  # noqa: BLE001  # its three have no root in common
+        reasons = {
+            "SecretNotFoundError": f"there is no secret named {name}",
+            "NotebookAccessError": (
+                f"this notebook may not read the secret {name}: allow it under the key symbol"
+            ),
+            "TimeoutException": "the browser did not answer in time",
+        }
+        kind = type(error).__name__
+        raise NotThisWayError(reasons.get(kind, f"Colab failed ({kind})")) from None
+
+
+def _from_colab(
+    page: Callable[[], None],
+    allow_prompt: bool,
+    scopes: list[str] | None,
+    say: Callable[[str], None],
+) -> Any:
+    page()
     if not allow_prompt:
         raise NotThisWayError("asking was not allowed")
     try:
@@ -213,84 +257,3 @@ def _scoped(credentials: Any, scopes: list[str]) -> Any:
 
     narrow: Callable[[Any, list[str]], Any] = base.with_scopes_if_required
     return narrow(credentials, scopes)
-
-
-class Authorizer:
-    """The current token of an identity, renewed once for all threads that need it."""
-
-    def __init__(self, identity: Identity, request: Any = None) -> None:
-        self._credentials = identity.credentials
-        self._how = identity.how
-        self._lock = threading.Lock()
-        self._request = request
-
-    def __repr__(self) -> str:
-        return f"<Authorizer by {self._how}>"
-
-    def headers(self) -> dict[str, str]:
-        """The headers that sign a request: the token, and who pays where that is not the caller.
-
-        Raises `CredentialsError` where Google refuses, `UnavailableError` where it is silent.
-        """
-        signature: dict[str, str] = {}
-        with self._lock:
-            if not self._credentials.valid:
-                self._refresh()
-            self._credentials.apply(signature)
-        return signature
-
-    def renew(self, refused: dict[str, str]) -> bool:
-        """Get another token after Drive refused this one, unless another thread just has."""
-        current: dict[str, str] = {}
-        with self._lock:
-            self._credentials.apply(current)
-            if current == refused:
-                self._refresh()
-        return True
-
-    def _refresh(self) -> None:
-        from google.auth.exceptions import GoogleAuthError, TransportError
-        from google.auth.transport.requests import Request
-
-        if self._request is None:
-            # Its own default is two minutes.
-            self._request = partial(Request(), timeout=20)
-        problem: ColabDriveTunerError
-        try:
-            self._credentials.refresh(self._request)
-            return
-        except TransportError:
-            problem = UnavailableError("Google's sign-in server did not answer; try again later.")
-        except GoogleAuthError as error:
-            if getattr(error, "retryable", False):
-                problem = UnavailableError("Google's sign-in server is busy; try again later.")
-            else:
-                problem = CredentialsError(
-                    f"Google no longer accepts this sign-in ({self._how}; {_oauth_code(error)}): "
-                    "it has expired or was revoked. Sign in again; nothing is lost."
-                )
-        # Outside of the handlers, so that the cause, which may quote an answer, is not attached.
-        raise problem
-
-
-def _oauth_code(error: Exception) -> str:
-    """The word by which OAuth names the problem, such as invalid_grant."""
-    for word in ("invalid_grant", "invalid_scope", "invalid_client", "unauthorized_client"):
-        if word in str(error):
-            return word
-    return type(error).__name__
-
-
-@dataclass(frozen=True)
-class FixedToken:
-    """The token of an emulator; it is never renewed."""
-
-    value: str = field(repr=False)
-
-    def headers(self) -> dict[str, str]:
-        """The header that carries the token."""
-        return {"Authorization": f"Bearer {self.value}"}
-
-    def renew(self, refused: dict[str, str]) -> bool:  # noqa: ARG002  # as Authorizer has it
-        """There is no other one."""
-        return False

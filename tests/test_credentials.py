@@ -1,10 +1,12 @@
 """Who acts: the ways in their order, one error for all of them, and nothing secret in sight."""
 
 import json
+import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType
 
 import google.auth
 import pytest
@@ -13,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner import credentials as ours
-from colab_drive_tuner.credentials import Authorizer, Identity, find_credentials
+from colab_drive_tuner.credentials import Identity, find_credentials
+from colab_drive_tuner.drive.signing import Authorizer, FixedToken
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 from tests.standins import google_colab
 
@@ -94,6 +97,7 @@ def nobody(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "no-gcloud"))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
+    ours._secret.cache_clear()
 
 
 def write(tmp_path, info):
@@ -176,9 +180,9 @@ def test_workload_identity_file(tmp_path, source, subject, module):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "not a credentials file"),
-        ("[]", "not a credentials file"),
-        ('{"type": "cheese"}', "not a credentials file"),
+        ("{", "holds no credentials"),
+        ("[]", "holds no credentials"),
+        ('{"type": "cheese"}', "holds no credentials"),
         (json.dumps({"type": "authorized_user", "client_secret": SECRET}), "incomplete"),
         (json.dumps({"type": "external_account", "secret": SECRET}), "incomplete"),
         (
@@ -255,6 +259,34 @@ class TestColab:
         assert said == [ours.COLAB_SENTENCE]
         assert page.calls == ["authenticate_user"]
 
+    def test_a_secret_comes_before_the_sign_in(self, monkeypatch):
+        """A credentials file kept as Colab's secret serves without any question, asked for once."""
+        page = google_colab.install(monkeypatch, google_colab.Page())
+        asked = install_userdata(monkeypatch, json.dumps(USER))
+        for _ in range(2):
+            found = find(environ={}, browser_attached=lambda: True)
+            assert found.how == "Colab's secrets"
+            assert found.credentials.refresh_token == SECRET
+        assert asked == [ours.FILE_VARIABLE]
+        assert page.calls == []
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            ("SecretNotFoundError", "there is no secret named"),
+            ("NotebookAccessError", "under the key symbol"),
+            ("TimeoutException", "did not answer in time"),
+            ("SomethingElse", r"Colab failed \(SomethingElse\)"),
+        ],
+    )
+    def test_why_a_secret_cannot_be_had(self, monkeypatch, error, words):
+        """Each of Colab's ways to say no becomes a line of the one error."""
+        google_colab.install(monkeypatch, google_colab.Page())
+        install_userdata(monkeypatch, type(error, (Exception,), {})(SECRET))
+        with pytest.raises(CredentialsError, match=words) as caught:
+            find(environ={}, allow_prompt=False, browser_attached=lambda: True)
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+
     def test_never_asks_without_a_browser(self, monkeypatch):
         """It would wait for ever; the way is skipped, and the error says why."""
         page = google_colab.install(monkeypatch, google_colab.Page(attached=False))
@@ -280,6 +312,23 @@ class TestColab:
         with pytest.raises(CredentialsError, match=r"not completed \(AuthorizationError\)"):
             find(environ={}, browser_attached=lambda: True, say=lambda text: None)
         assert page.calls == []
+
+
+def install_userdata(monkeypatch, answer):
+    """Source: colabtools `google/colab/userdata.py`: `get(key)` returns text or raises."""
+    asked = []
+
+    def get(key):
+        asked.append(key)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    module = ModuleType("google.colab.userdata")
+    module.get = get
+    monkeypatch.setitem(sys.modules, "google.colab.userdata", module)
+    monkeypatch.setattr("google.colab.userdata", module, raising=False)
+    return asked
 
 
 def sys_modules_error(monkeypatch):
@@ -338,5 +387,5 @@ class TestAuthorizer:
     def test_nothing_secret_in_reprs(self):
         """Objects that end up in a cell's output show no token."""
         identity = Identity(Credentials(SECRET), "a test")
-        for thing in (identity, Authorizer(identity), ours.FixedToken(SECRET)):
+        for thing in (identity, Authorizer(identity), FixedToken(SECRET)):
             assert SECRET not in repr(thing)

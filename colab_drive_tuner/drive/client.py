@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from colab_drive_tuner.credentials import Authorizer, FixedToken, find_credentials
+from colab_drive_tuner.credentials import find_credentials
 from colab_drive_tuner.drive.calls import Calls, checked
 from colab_drive_tuner.drive.download import download, replace_file
 from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
@@ -21,6 +21,7 @@ from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
 from colab_drive_tuner.drive.folders import open_folder
 from colab_drive_tuner.drive.query import query
 from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.drive.signing import Authorizer, FixedToken
 from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.transport import Signer, Transport
 from colab_drive_tuner.drive.upload import Progress, Target, upload

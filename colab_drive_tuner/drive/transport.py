@@ -38,7 +38,7 @@ ANSWER_DEADLINE = 60.0
 
 
 class Signer(Protocol):
-    """Signs requests with somebody's credentials; `credentials.Authorizer` is one."""
+    """Signs requests with somebody's credentials; `signing.Authorizer` is one."""
 
     def headers(self) -> dict[str, str]:
         """The headers that sign a request, with a token that is not known to have expired."""

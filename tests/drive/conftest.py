@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from colab_drive_tuner.credentials import FixedToken
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import find_endpoint
 from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.drive.signing import FixedToken
 from colab_drive_tuner.emulator import DriveEmulator
 
 _numbers = itertools.count(1)

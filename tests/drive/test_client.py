@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from colab_drive_tuner.credentials import FixedToken
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import Endpoint
+from colab_drive_tuner.drive.signing import FixedToken
 from colab_drive_tuner.errors import (
     CredentialsError,
     IdTakenError,

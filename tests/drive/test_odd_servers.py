@@ -6,10 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from colab_drive_tuner.credentials import Authorizer, FixedToken, Identity
+from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import Endpoint
 from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.drive.signing import Authorizer, FixedToken
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 
 
