@@ -67,7 +67,8 @@ def _literal(value: Any) -> str:
 def space_difference(stored: str, given: str) -> str:
     """What differs between two descriptions, line by line: `- ` was, `+ ` is."""
     lines = unified_diff(_lines(stored), _lines(given), lineterm="", n=0)
-    return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+    changed = (line for line in lines if not line.startswith(("---", "+++", "@@")))
+    return "\n".join(f"{line[0]} {line[1:]}" for line in changed)
 
 
 def _lines(text: str) -> list[str]:

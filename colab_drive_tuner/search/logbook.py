@@ -148,8 +148,9 @@ class Logbook:
 
     def close(self, timeout: float) -> None:
         """Flush, release; whoever comes next goes on from here."""
-        self._claim = None
-        self.journal.close(timeout)
+        owned, self._claim = self.owned, None
+        if owned and self._pid == os.getpid():  # a fork has nothing of its own to close
+            self.journal.close(timeout)
 
     def require_owner(self) -> None:
         """Raise where this process is a fork of the owner, or another runtime took over."""

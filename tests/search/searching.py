@@ -1,5 +1,6 @@
 """Searches to run in tests, plainly and through the store, and ways to die in the middle of one."""
 
+import functools
 import os
 import signal
 from collections.abc import Callable
@@ -81,6 +82,7 @@ def killing(objective: Callable[[Any], Any], calls: int, *, early: bool = False)
     """The objective, which kills its process at the end (`early`: start) of its n-th call."""
     count = 0
 
+    @functools.wraps(objective)  # so that it counts as the same objective
     def deadly(point: Any) -> Any:
         nonlocal count
         count += 1

@@ -32,7 +32,7 @@ def test_sessions_one_after_the_other_equal_one_plain_run(algo: str, tmp_path: P
 
 @pytest.mark.parametrize("cut", range(1, 13))
 def test_a_kill_in_any_trial_changes_nothing(cut: int, tmp_path: Path) -> None:
-    """Killed in the first instant of each of the first trials, or at the end of it, then resumed."""
+    """Killed in the first instant of a trial, or at the end of it, then resumed."""
     early = cut % 2 == 0
     deadly = killing(bowl, cut, early=early)
     assert in_child(lambda: stored(tmp_path, "rand", 12, deadly)) == -signal.SIGKILL
@@ -66,7 +66,7 @@ def test_losses_that_are_nan_or_failed_resume_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("algo", "queue"), [("rand", 3), ("tpe", 2)])
 @pytest.mark.parametrize("cut", [1, 2, 3, 5, 8])
 def test_a_queued_batch_survives_whole(algo: str, queue: int, cut: int, tmp_path: Path) -> None:
-    """With `max_queue_len` a batch shares one draw (or leaves gaps in the ids); no kill splits it."""
+    """With `max_queue_len` a batch shares a draw, or leaves gaps in the ids; no kill splits it."""
 
     def search(objective: object) -> DriveTrials:
         return stored(tmp_path, algo, 12, objective, max_queue_len=queue)

@@ -1,0 +1,218 @@
+"""A chain's records, folded into what a search is: trials, ends, attempts, settings."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.items import (
+    CAUGHT,
+    DONE,
+    GIVEN_UP,
+    RAISED,
+    VERSION,
+    attachment_item,
+    claim_payload,
+    end_item,
+    queued_item,
+    settings_item,
+    start_item,
+)
+from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.journal.record import Claimant, Record
+
+SOMEBODY = Claimant("machine", 1, "host", "me@example.com", "a test")
+
+
+def record(kind: str, payload: bytes = b"", owner: str = "A", reason: str = "") -> Record:
+    claimant = SOMEBODY if kind == "claim" else None
+    return Record(0, kind, owner, "", (), payload, 0.0, "", reason, claimant)
+
+
+def folded(*records: Record) -> History:
+    history = History()
+    for one in records:
+        history.apply(one)
+    return history
+
+
+def document(tid: int, x: float = 0.5, state: int = 0) -> bytes:
+    return encode({"tid": tid, "state": state, "misc": {"vals": {"x": [x]}}})
+
+
+def start(tid: int, owner: str = "A", progress: int = 0) -> Record:
+    item = start_item(document(tid), tid, k=tid, next_tid=tid + 1, progress=progress)
+    return record("trials", item, owner)
+
+
+def end(tid: int, how: str = DONE, owner: str = "A", loss: float | None = None) -> Record:
+    return record("trials", end_item(document(tid, state=2), tid, k=tid, how=how, loss=loss), owner)
+
+
+def claim(owner: str, reason: str = "dead", queued: Iterable[bytes] = (), **said: Any) -> Record:
+    return record("claim", claim_payload(said, queued), owner, reason)
+
+
+def test_starts_and_ends_are_folded() -> None:
+    """The newest document of each trial, in the order in which they were named."""
+    history = folded(claim("A", "new", max_evals=5), start(0), end(0, loss=2.5), start(1))
+    assert [entry.tid for entry in history.trials.values()] == [0, 1]
+    assert decode(history.trials[0].document)["state"] == 2
+    assert (history.done, history.best_loss, history.next_tid) == (1, 2.5, 2)
+    assert [entry.tid for entry in history.unfinished] == [1]
+
+
+def test_the_first_random_state_and_the_last_target_hold() -> None:
+    """Whatever later claims say of seeds; a reset begins anew."""
+    chain = [
+        claim("A", "new", rstate=b"one", seed=1, max_evals=5),
+        claim("B", rstate=b"two", seed=2, max_evals=9),
+        record("trials", settings_item({"max_evals": 12, "rstate": b"three"}), "B"),
+    ]
+    assert folded(*chain).settings == {"rstate": b"one", "seed": 1, "max_evals": 12}
+    reset = record("reset", claim_payload({"rstate": b"new", "seed": 7}), "B")
+    again = folded(*chain, start(0), reset)
+    assert again.settings == {"rstate": b"new", "seed": 7}
+    assert not again.trials
+    assert again.next_tid == 0
+
+
+def test_each_death_in_a_trial_is_one_attempt() -> None:
+    """However often a session names it; at the limit the trial is used up."""
+    history = folded(claim("A", "new"), start(0), claim("B"), start(0, "B"), start(0, "B"))
+    assert set(history.trials[0].attempts) == {"A", "B"}
+    assert history.deaths == 1
+    assert [entry.tid for entry in history.used_up(2)] == [0]
+    assert history.used_up(3) == []
+
+
+def test_a_trial_that_was_only_named_has_no_attempt() -> None:
+    """A claim names what it inherits; only running can kill."""
+    queued = [queued_item(document(4), 4, k=4, next_tid=5)]
+    history = folded(claim("A", "new"), claim("B", "dead", queued), claim("C", "dead", queued))
+    assert history.trials[4].attempts == {}
+
+
+@pytest.mark.parametrize(
+    "excuse",
+    [
+        [record("release"), claim("B", "released")],
+        [claim("B", "takeover")],
+        [claim("B"), start(0, "B", progress=3)],
+    ],
+    ids=["released", "taken over alive", "got further"],
+)
+def test_what_is_no_vain_death_is_not_counted(excuse: list[Record]) -> None:
+    """A clean release, a takeover of a living session, progress of the backup."""
+    assert "A" not in folded(claim("A", "new"), start(0), *excuse).trials[0].attempts
+
+
+def test_equal_progress_is_a_vain_death() -> None:
+    """Only greater progress excuses."""
+    history = folded(claim("A", "new"), start(0, progress=3), claim("B"), start(0, "B", progress=3))
+    assert set(history.trials[0].attempts) == {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("how", "counts", "unfinished"),
+    [(DONE, True, False), (CAUGHT, True, False), (GIVEN_UP, True, False), (RAISED, False, True)],
+)
+def test_ends(how: str, counts: bool, unfinished: bool) -> None:
+    """All ends count but the error that ended the run, which is tried again."""
+    history = folded(claim("A", "new"), start(0), end(0, how))
+    assert history.trials[0].counts is counts
+    assert history.trials[0].unfinished is unfinished
+
+
+def test_the_first_real_end_holds() -> None:
+    """A second one is the same trial's echo; a give-up is superseded."""
+    history = folded(start(0), end(0, loss=1.0), end(0, CAUGHT))
+    assert (history.trials[0].end, history.best_loss) == (DONE, 1.0)
+    assert folded(start(0), end(0, GIVEN_UP), end(0)).trials[0].end == DONE
+
+
+def test_attachments_are_kept_until_deleted() -> None:
+    """By hyperopt's names."""
+    names = [("a", b"1"), ("b", b"2"), ("a", b"3"), ("b", None)]
+    payload = b"".join(attachment_item(name, value) for name, value in names)
+    assert folded(record("trials", payload)).attachments == {"a": b"3"}
+
+
+@pytest.mark.parametrize(
+    ("chain", "item", "expected"),
+    [
+        ([], end_item(document(0), 0, k=0, how=DONE), True),
+        ([start(0)], end_item(document(0), 0, k=0, how=DONE), True),
+        ([start(0)], end_item(document(0, x=0.7), 0, k=0, how=DONE), False),
+        ([start(0), end(0)], end_item(document(0), 0, k=0, how=DONE), False),
+        ([start(0), end(0, CAUGHT)], end_item(document(0), 0, k=0, how=DONE), False),
+        ([start(0), end(0, GIVEN_UP)], end_item(document(0), 0, k=0, how=DONE), True),
+        ([start(0), end(0, GIVEN_UP)], end_item(document(0), 0, k=0, how=RAISED), False),
+        ([start(0), end(0, RAISED)], end_item(document(0), 0, k=0, how=DONE), True),
+        ([start(0)], start_item(document(0), 0, k=0, next_tid=1), False),
+    ],
+)
+def test_which_spooled_items_are_wanted(chain: list[Record], item: bytes, expected: bool) -> None:
+    """Ends of trials that have no real end and the same parameters, if named at all."""
+    assert wanted(folded(*chain), item) is expected
+
+
+def chains() -> st.SearchStrategy[list[Record]]:
+    """Chains of any shape over a few trials and sessions."""
+    tids, owners = st.integers(0, 4), st.sampled_from("ABC")
+    return st.lists(
+        st.one_of(
+            st.builds(start, tids, owners, st.integers(0, 3)),
+            st.builds(end, tids, st.sampled_from([DONE, CAUGHT, RAISED, GIVEN_UP]), owners),
+            st.builds(claim, owners, st.sampled_from(["dead", "released", "takeover"])),
+            st.builds(lambda owner: record("release", owner=owner), owners),
+            st.just(record("reset", claim_payload({"max_evals": 3}))),
+        ),
+        max_size=30,
+    )
+
+
+@given(chains(), st.integers(0, 30))
+def test_a_snapshot_stands_for_the_records_before_it(chain: list[Record], cut: int) -> None:
+    """Loaded from a snapshot at any point and folded on, a history is the same."""
+    whole = folded(*chain)
+    resumed = History.load(folded(*chain[:cut]).dump())
+    for one in chain[cut:]:
+        resumed.apply(one)
+    assert vars(resumed) == vars(whole)
+    assert resumed.dump() == whole.dump()
+
+
+def test_a_damaged_record_is_named() -> None:
+    """Wherever it is cut, or whatever it holds instead."""
+    payload = start(0).payload
+    for bad in (payload[:-3], b"\xc1", msgpack.packb(5), msgpack.packb(["end", 0, 0, {}, b""])):
+        with pytest.raises(SearchDamagedError, match="Record 7"):
+            folded(dataclasses.replace(record("trials", bad), pos=7))
+    for bad in (b"\x80", msgpack.packb({"v": VERSION}), b"garbage"):
+        with pytest.raises(SearchDamagedError, match="Record 0"):
+            folded(record("claim", bad))
+
+
+@given(st.data())
+def test_a_damaged_snapshot_is_an_error_or_loads(data: st.DataObject) -> None:
+    """Never another exception, wherever a byte is changed or the rest is cut."""
+    content = folded(claim("A", "new", max_evals=3), start(0), end(0, loss=1.0), start(1)).dump()
+    place = data.draw(st.integers(0, len(content) - 1))
+    changed = content[:place] + data.draw(st.binary(max_size=2)) + content[place + 1 :]
+    with contextlib.suppress(SearchDamagedError):
+        History.load(changed)
+
+
+def test_a_newer_format_is_said_to_be_newer() -> None:
+    """Not damaged: the user is to upgrade."""
+    newer = msgpack.packb({"v": VERSION + 1, "settings": {}, "trials": b""})
+    with pytest.raises(SearchDamagedError, match="newer version"):
+        folded(record("claim", newer))

@@ -1,0 +1,222 @@
+"""Whatever plain Trials do, DriveTrials do: hyperopt's contract."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+from hyperopt import hp
+from hyperopt.early_stop import no_progress_loss
+
+from colab_drive_tuner.errors import SeedChangedError, UsageError
+from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.search.view import LoopView
+from tests.search.searching import SPACE, bowl, in_child, killing, plain, points, reopened, stored
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss_threshold": 1.2},
+        {"early_stop_fn": no_progress_loss(4)},
+        {"max_queue_len": 4},
+        {"early_stop_fn": lambda trials, *args: (len(trials.trials) > 5, args)},
+    ],
+    ids=["threshold", "no-progress", "queue", "own-stop"],
+)
+def test_ways_to_stop(options: dict[str, Any], tmp_path: Path) -> None:
+    """A run stops where plain hyperopt stops."""
+    expected = points(plain("rand", 25, **options))
+    assert points(stored(tmp_path, "rand", 25, **options)) == expected
+
+
+def test_a_threshold_reached_by_an_inherited_trial_stops(tmp_path: Path) -> None:
+    """What a session inherits is judged as what it starts: no trial too many is run."""
+    expected = plain("rand", 25, loss_threshold=1.2)
+    deadly = killing(bowl, len(expected))
+    in_child(lambda: stored(tmp_path, "rand", 25, deadly, loss_threshold=1.2))
+    assert points(stored(tmp_path, "rand", 25, loss_threshold=1.2)) == points(expected)
+
+
+def test_timeout_is_of_one_call(tmp_path: Path) -> None:
+    """A tiny timeout starts at most one trial, in each call."""
+    for most in (1, 2):
+        trials = DriveTrials("search", store=tmp_path)
+        hyperopt.fmin(
+            bowl,
+            SPACE,
+            algo=hyperopt.rand.suggest,
+            max_evals=5,
+            timeout=1e-9,
+            trials=trials,
+            verbose=False,
+            return_argmin=False,
+        )
+        assert len(trials) <= most
+
+
+def test_argmin_and_space_eval_are_returned(tmp_path: Path) -> None:
+    """`return_argmin` decides, as ever."""
+    for name, argmin in (("a", True), ("b", False)):
+        results = []
+        for trials in (DriveTrials(name, store=tmp_path), hyperopt.Trials()):
+            results.append(  # noqa: PERF401
+                hyperopt.fmin(
+                    bowl,
+                    SPACE,
+                    algo=hyperopt.rand.suggest,
+                    max_evals=4,
+                    trials=trials,
+                    rstate=np.random.default_rng(1),
+                    verbose=False,
+                    return_argmin=argmin,
+                )
+            )
+        assert results[0] == results[1]
+
+
+def test_annotated_objectives(tmp_path: Path) -> None:
+    """`space="annotated"` reads the space from the objective."""
+
+    def objective(x: hp.uniform("x", -1, 1)) -> float:
+        return x**2
+
+    trials = DriveTrials("a", store=tmp_path)
+    objective.__annotations__.pop("return")
+    trials.fmin(objective, "annotated", algo=hyperopt.rand.suggest, max_evals=3)
+    assert len(trials) == 3
+
+
+def test_attachments_come_back(tmp_path: Path) -> None:
+    """Attachments of trials, set by result or by Ctrl, are there in the next session."""
+
+    def objective(point: Any) -> dict[str, Any]:
+        return {"status": "ok", "loss": 1.0, "attachments": {"notes": b"abc", "plain": [1, (2,)]}}
+
+    trials = stored(tmp_path, "rand", 2, objective)
+    again = reopened(tmp_path)
+    for found in (trials, again, pickle.loads(pickle.dumps(again))):
+        attached = found.trial_attachments(found.trials[1])
+        assert attached["notes"] == b"abc"
+        assert attached["plain"] == [1, (2,)]
+    assert again.attachments == trials.attachments
+
+
+def test_the_objective_sees_the_real_trials(tmp_path: Path) -> None:
+    """Through Ctrl, `early_stop_fn` and the algorithm: never the loop's own view of them."""
+    seen: list[Any] = []
+
+    @hyperopt.fmin_pass_expr_memo_ctrl
+    def objective(expr: Any, memo: Any, ctrl: Any) -> dict[str, Any]:
+        seen.append(ctrl.trials)
+        if len(ctrl.trials.trials) == 2:
+            ctrl.inject_results([None], [{"status": "ok", "loss": 0.5}], [_misc(ctrl, 77)], [77])
+        return {"status": "ok", "loss": 1.0}
+
+    def algo(ids: Any, domain: Any, trials: Any, seed: Any) -> Any:
+        seen.append(trials)
+        return hyperopt.rand.suggest(ids, domain, trials, seed)
+
+    def stop(trials: Any, *args: Any) -> Any:
+        seen.append(trials)
+        return False, args
+
+    trials = DriveTrials("a", store=tmp_path)
+    trials.fmin(objective, SPACE, algo=algo, max_evals=4, early_stop_fn=stop)
+    assert all(one is trials for one in seen)
+    assert not any(isinstance(one, LoopView) for one in seen)
+    assert sorted(DriveTrials("a", store=tmp_path).tids) == sorted(trials.tids)
+    assert 77 in trials.tids
+
+
+def _misc(ctrl: Any, tid: int) -> dict[str, Any]:
+    misc = copy.deepcopy(ctrl.current_trial["misc"])
+    misc |= {"tid": tid, "cmd": None}
+    misc["idxs"] = {label: [tid] if vals else [] for label, vals in misc["vals"].items()}
+    return misc
+
+
+def test_edited_documents_count(tmp_path: Path) -> None:
+    """Who edits a loss in memory sees it in losses, best_trial and argmin, also after more runs."""
+    trials = stored(tmp_path, "rand", 5)
+    trials.trials[2]["result"]["loss"] = -9.0
+    assert trials.losses()[2] == -9.0
+    assert trials.best_trial["tid"] == 2
+    hyperopt.fmin(
+        bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=7, trials=trials, verbose=False
+    )
+    assert len(trials) == 7
+    assert trials.best_trial["tid"] == 2
+
+
+def test_copies_are_plain_trials(tmp_path: Path) -> None:
+    """Pickled, copied or viewed, it is an ordinary Trials, which writes nowhere."""
+    trials = stored(tmp_path, "rand", 3)
+    for plain_ones in (pickle.loads(pickle.dumps(trials)), copy.deepcopy(trials), trials.view()):
+        assert type(plain_ones) is hyperopt.Trials
+        assert points(plain_ones) == points(trials)
+        assert plain_ones.argmin == trials.argmin
+
+
+def test_inserted_documents_are_kept_and_run(tmp_path: Path) -> None:
+    """The first insertion claims; documents that are new are run by the next fmin."""
+    domain = hyperopt.base.Domain(bowl, SPACE)
+    trials = DriveTrials("a", store=tmp_path)
+    docs = hyperopt.rand.suggest(trials.new_trial_ids(2), domain, trials, 5)
+    trials.insert_trial_docs(docs)
+    trials.refresh()
+    trials.close()
+    again = DriveTrials("a", store=tmp_path)
+    assert [doc["state"] for doc in again.trials] == [0, 0]
+    again.fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=3)
+    assert [doc["state"] for doc in again.trials] == [2, 2, 2]
+    assert again.vals["x"][:2] == [doc["misc"]["vals"]["x"][0] for doc in docs]
+
+
+def test_delete_all_begins_a_new_history(tmp_path: Path) -> None:
+    """Afterwards the search is empty, for other sessions too, and can be run again."""
+    trials = stored(tmp_path, "rand", 3)
+    trials.delete_all()
+    assert len(trials) == 0
+    trials.close()
+    assert len(reopened(tmp_path)) == 0
+    assert points(stored(tmp_path, "rand", 4)) == points(plain("rand", 4))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # hyperopt's file
+def test_the_save_file_holds_plain_trials(tmp_path: Path) -> None:
+    """`trials_save_file` still works, for who wants it."""
+    path = tmp_path / "saved.pkl"
+    stored(tmp_path, "rand", 3, trials_save_file=str(path))
+    with path.open("rb") as file:
+        assert type(pickle.load(file)) is hyperopt.Trials
+
+
+def test_another_seed_is_refused(tmp_path: Path) -> None:
+    """The seed a search was created with holds; asking for it again is fine."""
+    trials = DriveTrials("a", store=tmp_path, seed=3)
+    trials.fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=2)
+    assert points(trials) == points(plain("rand", 2))
+    assert DriveTrials("a", store=tmp_path, seed=3).seed == 3
+    with pytest.raises(SeedChangedError, match="seed=3, not seed=4"):
+        DriveTrials("a", store=tmp_path, seed=4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"seed": -1}, {"seed": "x"}, {"on_busy": "go"}, {"max_attempts": 0}, {"keep_models": -1}],
+)
+def test_bad_options_are_refused_by_name(options: dict[str, Any], tmp_path: Path) -> None:
+    """Before anything is written."""
+    with pytest.raises(UsageError, match=next(iter(options))):
+        DriveTrials("a", store=tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_making_one_only_reads(tmp_path: Path) -> None:
+    """No folder, no file."""
+    DriveTrials("a", store=tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.name == "a"]
