@@ -1,4 +1,4 @@
-"""What tests ask of the emulator itself, under /_emulator/: log, faults, clock, tokens, accounts."""
+"""What tests ask of the emulator itself, at /_emulator/: log, faults, clock, tokens, accounts."""
 
 from dataclasses import asdict, replace
 from typing import Any

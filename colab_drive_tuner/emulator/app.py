@@ -28,7 +28,7 @@ DRAINED = 64 * 2**20
 """Bytes of an unread body that are still taken after a refusal, so that the client can read it."""
 
 
-class Reset(Exception):
+class ResetError(Exception):
     """Break the connection instead of answering."""
 
 
@@ -116,7 +116,7 @@ class App:
             answer = await self._answer(request, body, struck)
             status = answer.status
             sent = await self._send(send, answer, struck)
-        except (Reset, ClientDisconnect):
+        except (ResetError, ClientDisconnect):
             abort(scope)
         finally:
             service.log.add(
@@ -145,7 +145,7 @@ class App:
             answer = await self.process(request)
         await body.drain()
         if any(rule.do == "reset" and rule.when == "after" for rule in struck):
-            raise Reset
+            raise ResetError
         return answer
 
     async def process(self, request: Request) -> Answer:
@@ -181,15 +181,15 @@ class App:
         """The faults that strike before the service sees the request."""
         for rule in struck:
             if rule.do == "outage" and rule.status is None:
-                raise Reset
+                raise ResetError
             if rule.do == "expire":
                 self.service.tokens.expire(request.token())
             if rule.do == "hang":
                 await body.drain()
                 await asyncio.sleep(rule.seconds or 3600)
-                raise Reset
+                raise ResetError
             if rule.do == "reset" and rule.when == "before":
-                raise Reset
+                raise ResetError
             if rule.do == "reset" and rule.when == "during":
                 await self._interrupt(request, body, rule)
             if rule.do == "late":
@@ -213,7 +213,7 @@ class App:
         if "upload_id" in dict(request.query):
             with contextlib.suppress(ClientDisconnect):
                 await self.process(request)
-        raise Reset
+        raise ResetError
 
     async def _deliver_late(self, request: Request, rule: Rule) -> None:
         """Take the whole request, break the connection, and process it some time later."""
@@ -236,7 +236,7 @@ class App:
         task = asyncio.ensure_future(later())
         self._late.add(task)
         task.add_done_callback(self._late.discard)
-        raise Reset
+        raise ResetError
 
     async def _send(self, send: Send, answer: Answer, struck: list[Rule] | None = None) -> int:
         """Send an answer, spoiled where a rule says so; returns the bytes of its body."""
@@ -250,7 +250,8 @@ class App:
         if answer.status != 204:
             headers["Content-Length"] = str(length)
         pairs = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
-        end, spoil, reset = length, _keep, False
+        spoil: Callable[[bytes], bytes] = _keep
+        end, reset = length, False
         for rule in struck or ():
             if rule.do == "truncate" or (rule.do == "reset" and rule.when == "answer"):
                 end, reset = int(length * rule.fraction), True
@@ -272,7 +273,7 @@ class App:
         if reset and sent < length:
             # What was sent should arrive: a reset would throw it away.
             await asyncio.sleep(0.05)
-            raise Reset
+            raise ResetError
         if not sent:
             await send({"type": "http.response.body", "body": b""})
         return sent

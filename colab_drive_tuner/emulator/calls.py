@@ -49,7 +49,7 @@ class Answer:
 
 async def nothing() -> AsyncIterator[bytes]:
     """An empty request body."""
-    for chunk in ():
+    for chunk in list[bytes]():
         yield chunk
 
 

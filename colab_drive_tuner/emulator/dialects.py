@@ -27,7 +27,7 @@ class Dialect:
     """A body in v3's names; the flag says whether a file is being made."""
 
 
-def _as_it_is(body: Any, creating: bool) -> dict[str, Any]:  # noqa: FBT001
+def _as_it_is(body: Any, creating: bool) -> dict[str, Any]:
     return writing.check_body(body, creating=creating)
 
 

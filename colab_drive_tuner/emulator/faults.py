@@ -90,8 +90,6 @@ class Rule:
             raise ValueError(f"a fault must do one of {', '.join(KINDS)}, not {self.do!r}")
         if self.when not in {"before", "during", "after", "answer"}:
             raise ValueError("`when` must be before, during, after or answer")
-        if isinstance(self.nth, int):
-            self.nth = [self.nth]
 
     def means(self, verb: str, path: str, query: str, api: str, account: str) -> bool:
         """Whether the call is one that the rule is about."""

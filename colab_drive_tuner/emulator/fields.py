@@ -40,7 +40,8 @@ class _Parser:
 
     def take(self, wanted: str = "") -> str:
         token = self.peek()
-        if not token or (wanted and token != wanted) or (not wanted and token in "(),/"):
+        expected = token == wanted if wanted else token not in {"", *"(),/"}
+        if not expected:
             raise _bad(self.text)
         self.at += 1
         return token

@@ -98,7 +98,7 @@ class Search:
             return query.compare(operator, node.mime_type, value)
         if field in {"owners", "writers", "readers"}:
             return self._has_role(node, field, value)
-        if field == "properties" or field == "appProperties":
+        if field in {"properties", "appProperties"}:
             return self._has_property(node, field, value)
         if field == "fullText":
             return self._full_text(node, value)

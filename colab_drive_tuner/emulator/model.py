@@ -76,6 +76,7 @@ class Node:
 
     @property
     def is_folder(self) -> bool:
+        """Whether it is a folder."""
         return self.mime_type == FOLDER
 
     @property
@@ -85,13 +86,16 @@ class Node:
 
     @property
     def size(self) -> int:
+        """Bytes of the current content."""
         return int(self.revisions[-1]["size"]) if self.revisions else 0
 
     def to_json(self) -> str:
+        """The file as text, for the database."""
         return json.dumps({f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """The file that `to_json` wrote."""
         found = json.loads(text)
         for name in ("starred", "revisions", "clients"):
             found[name] = tuple(found[name])
@@ -113,6 +117,7 @@ class Account:
 
     @property
     def is_service(self) -> bool:
+        """Whether it is a service account."""
         return self.email.endswith(".gserviceaccount.com")
 
     @property
@@ -131,6 +136,7 @@ class Caller:
 
     @property
     def email(self) -> str:
+        """The account's address."""
         return self.account.email
 
     @property
@@ -140,6 +146,7 @@ class Caller:
 
     @property
     def writes_all(self) -> bool:
+        """Whether the scopes allow changing files that the client did not make."""
         return bool(self.scopes & {"drive", "drive.metadata", "drive.scripts"})
 
 

@@ -21,7 +21,8 @@ def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
 
 def _whole(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
     version = resources if call.method.version == "v3" else resources_v2
-    return version.permission(call.view, node, found)
+    shown: dict[str, Any] = version.permission(call.view, node, found)
+    return shown
 
 
 def _sharable(call: Call, node: Node) -> None:

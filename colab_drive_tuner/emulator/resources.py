@@ -32,7 +32,7 @@ def rfc3339(ms: int) -> str:
 
 def user(view: View, email: str) -> dict[str, Any]:
     """A User resource."""
-    name = email.split("@")[0].replace(".", " ").title()
+    name = email.partition("@")[0].replace(".", " ").title()
     return {
         "kind": "drive#user",
         "displayName": name,
@@ -63,9 +63,7 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
     if node.drive:
         inherited = found.get("inherited", "")
         detail = {
-            "permissionType": "member"
-            if inherited == node.drive or node.id == node.drive
-            else "file",
+            "permissionType": "member" if node.drive in {inherited, node.id} else "file",
             "role": found["role"],
             "inherited": bool(inherited),
         }
@@ -164,7 +162,7 @@ def _shared(view: View, node: Node) -> bool:
     return len(access.effective_permissions(view.database, node)) > 1
 
 
-def _export_links(view: View, node: Node) -> dict[str, str] | None:
+def _export_links(_: View, node: Node) -> dict[str, str] | None:
     # Docs Editors formats cannot be downloaded; the emulator has no converter either.
     return (
         {} if node.mime_type.startswith(GOOGLE) and node.mime_type == GOOGLE + "document" else None

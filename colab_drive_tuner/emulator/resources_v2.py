@@ -185,7 +185,7 @@ def file(view: View, node: Node, selection: Selection) -> dict[str, Any]:
     return pruned
 
 
-def body_in_v3(body: Any, creating: bool) -> dict[str, Any]:  # noqa: FBT001 as the dialects share it
+def body_in_v3(body: Any, creating: bool) -> dict[str, Any]:
     """A v2 body in v3's names; what only the server sets is ignored, as v2 does."""
     if not isinstance(body, dict):
         raise bad_request("The request body must be an object.")

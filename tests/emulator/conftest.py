@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.emulator.wire import Wire, fresh_account
 
 from colab_drive_tuner.emulator import DriveEmulator
+from tests.emulator.wire import Wire, fresh_account
 
 
 @pytest.fixture(scope="module")

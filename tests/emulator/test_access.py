@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+
 from tests.emulator.wire import FOLDER
 
 ALL = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
@@ -60,7 +61,10 @@ def test_a_refresh_token_becomes_an_access_token(emulator, person):
 
 def test_a_service_account_s_assertion_becomes_an_access_token(me):
     """The JWT grant: the issuer is the account, or with delegation the subject."""
-    claims = {"iss": "robot@p.iam.gserviceaccount.com", "scope": "https://www.googleapis.com/auth/drive"}
+    claims = {
+        "iss": "robot@p.iam.gserviceaccount.com",
+        "scope": "https://www.googleapis.com/auth/drive",
+    }
     middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
     form = {
         "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
@@ -159,7 +163,7 @@ def test_a_permission_needs_type_role_and_grantee(me, body):
 
 
 def test_ownership_is_transferred_on_request_only(me, person):
-    """transferOwnership must be set; the old owner stays as a writer."""
+    """Without transferOwnership it is a 403; the old owner stays as a writer."""
     file = me.create()["id"]
     other = person()
     path = f"/drive/v3/files/{file}/permissions"
@@ -235,7 +239,7 @@ ALL_FILES = {"supportsAllDrives": "true"}
 
 
 def test_shared_drives_are_made_once_listed_and_deleted(me):
-    """requestId makes creation idempotent: the repetition is a 409."""
+    """A requestId makes creation idempotent: the repetition is a 409."""
     made = me("POST", "/drive/v3/drives?requestId=once", json={"name": "Team"}).json()
     assert set(made) == {"kind", "id", "name"}
     again = me("POST", "/drive/v3/drives?requestId=once", json={"name": "Team"})
@@ -267,7 +271,7 @@ def test_files_in_shared_drives_need_a_client_that_knows_them(me):
 
 
 def test_a_folder_in_a_shared_drive_belongs_to_it(me):
-    """driveId is inherited, and nothing there counts against anybody's quota."""
+    """Its driveId is inherited, and nothing there counts against anybody's quota."""
     drive = me("POST", "/drive/v3/drives?requestId=q", json={"name": "Team"}).json()["id"]
     folder = me.create("f", mimeType=FOLDER, parents=[drive], params=ALL_FILES)["id"]
     file = me.upload(b"x" * 500, parents=[folder], params=ALL_FILES)

@@ -45,7 +45,7 @@ def test_fields_that_do_not_exist_are_refused(me, fields):
 
 
 def test_a_list_goes_page_by_page(me):
-    """nextPageToken leads through everything once, though files are made in between."""
+    """NextPageToken leads through everything once, though files are made in between."""
     for number in range(5):
         me.create(f"f{number}")
     seen, token = [], None
@@ -70,7 +70,7 @@ def test_a_page_token_belongs_to_its_query(me):
 
 
 def test_lists_are_sorted_by_several_keys(me):
-    """orderBy takes keys with `desc`, folders first with `folder`, numbers with name_natural."""
+    """OrderBy takes keys with `desc`, folders first with `folder`, numbers with name_natural."""
     me.folder("z")
     for name in ("f10", "f2", "F1"):
         me.create(name)
@@ -107,7 +107,7 @@ def test_what_cannot_be_meant_is_refused(me, path, refusal):
 
 
 def test_page_sizes_above_the_maximum_are_cut(me):
-    """"values above 1000 will be coerced to 1000" (files.list)."""
+    """ "values above 1000 will be coerced to 1000" (files.list)."""
     assert me("GET", "/drive/v3/files?pageSize=5000").status_code == 200
 
 

@@ -5,10 +5,10 @@ import time
 
 import pytest
 import requests
-from tests.emulator.wire import Wire
 
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.faults import Faults, parse_rule
+from tests.emulator.wire import Wire
 
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 

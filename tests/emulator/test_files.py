@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+
 from tests.emulator.wire import FOLDER
 
 EMPTY_MD5 = hashlib.md5(b"").hexdigest()
@@ -202,7 +203,7 @@ def test_a_copy_is_a_file_of_its_own(me):
 
 
 def test_a_move_changes_the_only_parent(me):
-    """addParents moves; there is one parent, and no cycle."""
+    """AddParents moves; there is one parent, and no cycle."""
     one, two = me.folder("one"), me.folder("two")
     file = me.create(parents=[one])["id"]
     moved = me(
@@ -231,7 +232,7 @@ def test_a_file_has_one_parent_and_it_is_a_folder(me):
 
 
 def test_the_link_opens_the_file_in_a_browser(me):
-    """webViewLink depends on the type; only blobs have webContentLink."""
+    """WebViewLink depends on the type; only blobs have webContentLink."""
     folder = me.get(f"files/{me.folder('f')}", fields="id,webViewLink,webContentLink")
     assert folder["webViewLink"] == f"https://drive.google.com/drive/folders/{folder['id']}"
     assert "webContentLink" not in folder
@@ -240,7 +241,7 @@ def test_the_link_opens_the_file_in_a_browser(me):
 
 
 def test_times_and_users_are_those_of_the_account(me):
-    """createdTime can be set at creation, modifiedTime by an update."""
+    """CreatedTime can be set at creation, modifiedTime by an update."""
     file = me.create(createdTime="2020-01-02T03:04:05.678Z")
     moment = "2021-01-01T00:00:00+01:00"
     changed = me(

@@ -148,7 +148,11 @@ def test_a_service_account_signs_in(build, emulator, me):
         serialization.NoEncryption(),
     )
     email = "robot@project.iam.gserviceaccount.com"
-    info = {"client_email": email, "token_uri": f"{emulator.url}/token", "private_key": pem.decode()}
+    info = {
+        "client_email": email,
+        "token_uri": f"{emulator.url}/token",
+        "private_key": pem.decode(),
+    }
     scope = "https://www.googleapis.com/auth/drive"
     robot = build(credentials=Offline.from_service_account_info(info, scopes=[scope]))
     assert robot.about().get(fields="user").execute()["user"]["emailAddress"] == email

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 import requests
-from tests.emulator.wire import Wire
 
 from colab_drive_tuner.emulator import DriveEmulator
+from tests.emulator.wire import Wire
 
 
 @pytest.fixture

@@ -1,17 +1,11 @@
 """PyDrive2, as tutorials use it: list by title, download, upload, trash (its own credentials)."""
 
 import datetime
-import gc
 import os
 
 import pytest
 
 pytest.importorskip("pydrive2", reason="PyDrive2 is not installed (extra: pydrive2)")
-
-# PyDrive2 makes a connection for each thread and file, and closes none of them.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 
 
 @pytest.fixture
@@ -22,6 +16,14 @@ def drive(emulator, me, monkeypatch):
     from pydrive2.auth import GoogleAuth
     from pydrive2.drive import GoogleDrive
 
+    # PyDrive2 makes a connection for each thread and file, and closes none of them.
+    opened = []
+    build_http = GoogleAuth._build_http
+
+    def remembered(self):
+        opened.append(build_http(self))
+        return opened[-1]
+
     # As pydrive2's own Authorize does, but with the emulator's discovery document.
     def authorize(self):
         self.http = self._build_http()
@@ -31,6 +33,7 @@ def drive(emulator, me, monkeypatch):
             "drive", "v2", http=self.http, discoveryServiceUrl=url, static_discovery=False
         )
 
+    monkeypatch.setattr(GoogleAuth, "_build_http", remembered)
     monkeypatch.setattr(GoogleAuth, "Authorize", authorize)
     auth = GoogleAuth(settings={"client_config_backend": "file", "save_credentials": False})
     later = datetime.datetime(2099, 1, 1)
@@ -39,8 +42,8 @@ def drive(emulator, me, monkeypatch):
     )
     auth.Authorize()
     yield GoogleDrive(auth)
-    auth.http.close()
-    gc.collect()  # here, where its warnings are expected
+    for http in opened:
+        http.close()
 
 
 def test_the_recipe_of_2019_finds_and_downloads_a_notebook(drive, me, tmp_path):
@@ -61,6 +64,7 @@ def test_files_go_up_change_and_come_down(drive, tmp_path):
     file.SetContentFile(str(source))
     file.Upload()
     assert file["fileSize"] == "300000"
+    file.content.close()
     again = drive.CreateFile({"id": file["id"]})
     again["title"] = "renamed"
     again.Upload()

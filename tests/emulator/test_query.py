@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.emulator.wire import FOLDER
 
 from colab_drive_tuner.emulator.errors import ApiError
 from colab_drive_tuner.emulator.query import Both, Not, Term, parse
+from tests.emulator.wire import FOLDER
 
 MALFORMED = [
     "name",
@@ -123,7 +123,7 @@ def test_parents_select_a_folder(me):
 
 
 def test_types_and_dates_select(me):
-    """mimeType takes =, != and contains; times take all comparisons, in UTC by default."""
+    """MimeType takes =, != and contains; times take all comparisons, in UTC by default."""
     me.folder("f")
     me.upload(b"", name="picture", type="image/png")
     me.create("old", modifiedTime="2012-06-04T12:00:00Z")
@@ -164,7 +164,7 @@ def test_owners_writers_readers_and_shared_with_me(me, person):
 
 
 def test_visibility_and_shortcuts_are_found(me):
-    """visibility is the widest permission; shortcuts are found by their target."""
+    """Visibility is the widest permission; shortcuts are found by their target."""
     public = me.create("public")["id"]
     give = {"type": "anyone", "role": "reader"}
     me("POST", f"/drive/v3/files/{public}/permissions", json=give)

@@ -6,6 +6,7 @@ import http.client
 import os
 
 import pytest
+
 from tests.emulator.wire import multipart
 
 UPLOAD = "/upload/drive/v3/files"
@@ -257,9 +258,7 @@ def test_content_beyond_the_quota_is_refused_before_and_after(me, emulator):
     emulator.set_quota(me.account, 1000)
     me.upload(b"x" * 900)
     announced = {"X-Upload-Content-Length": "200"}
-    refused = me.refusal(
-        "POST", f"{UPLOAD}?uploadType=resumable", json={}, headers=announced
-    )
+    refused = me.refusal("POST", f"{UPLOAD}?uploadType=resumable", json={}, headers=announced)
     assert refused == (403, "storageQuotaExceeded")
     refused = me.refusal("POST", f"{UPLOAD}?uploadType=media", data=b"x" * 200)
     assert refused == (403, "storageQuotaExceeded")

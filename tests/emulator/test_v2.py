@@ -1,6 +1,7 @@
 """Drive v2 over raw HTTP: its names, etags, links and its own methods."""
 
 import pytest
+
 from tests.emulator.wire import FOLDER, multipart
 
 
@@ -157,8 +158,8 @@ def test_about_tells_quota_and_root(me):
 
 def test_a_resumable_upload_in_v2(me):
     """The same protocol on v2's upload path."""
-    uri = me(
-        "POST", "/upload/drive/v2/files?uploadType=resumable", json={"title": "r"}
-    ).headers["Location"]
+    uri = me("POST", "/upload/drive/v2/files?uploadType=resumable", json={"title": "r"}).headers[
+        "Location"
+    ]
     assert "/upload/drive/v2/files" in uri
     assert me("PUT", uri, data=b"bytes").json()["fileSize"] == "5"

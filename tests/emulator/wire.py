@@ -38,9 +38,7 @@ class Wire:
     def folder(self, name: str, **body: Any) -> str:
         return self.create(name, mimeType=FOLDER, **body)["id"]
 
-    def upload(
-        self, content: bytes, fields: str = "*", params: Any = None, **metadata: Any
-    ) -> Any:
+    def upload(self, content: bytes, fields: str = "*", params: Any = None, **metadata: Any) -> Any:
         kind = metadata.pop("type", "application/octet-stream")
         body = multipart(metadata, content, kind)
         answer = self(
@@ -71,17 +69,19 @@ def multipart(
     metadata: Any, content: bytes, kind: str, newline: bytes = b"\r\n", boundary: bytes = b"xyz"
 ) -> bytes:
     """A multipart/related body with the given line ends."""
-    return newline.join([
-        b"--" + boundary,
-        b"Content-Type: application/json; charset=UTF-8",
-        b"",
-        json.dumps(metadata).encode(),
-        b"--" + boundary,
-        b"Content-Type: " + kind.encode(),
-        b"",
-        content,
-        b"--" + boundary + b"--",
-    ])
+    return newline.join(
+        [
+            b"--" + boundary,
+            b"Content-Type: application/json; charset=UTF-8",
+            b"",
+            json.dumps(metadata).encode(),
+            b"--" + boundary,
+            b"Content-Type: " + kind.encode(),
+            b"",
+            content,
+            b"--" + boundary + b"--",
+        ]
+    )
 
 
 def fresh_account(domain: str = "example.com") -> str:
