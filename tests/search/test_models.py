@@ -1,0 +1,105 @@
+"""Models that an objective returns: kept in `best/`, in no record, and there when asked for."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hyperopt import hp
+
+from colab_drive_tuner.search.models import ModelResult
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.search.trials import DriveTrials
+
+# TensorFlow's tensors, under numpy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SPACE = {"units": hp.choice("units", [2, 3, 4]), "bias": hp.uniform("bias", -1, 1)}
+
+
+def keras_objective(point: dict[str, Any]) -> dict[str, Any]:
+    import keras
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(point["units"])])
+    return {"loss": abs(point["bias"]), "status": "ok", "model": model}
+
+
+def run(store: Path, objective: Any = keras_objective, **options: Any) -> Any:
+    options = {"max_evals": 4, "seed": 2, "progress": False, "space": SPACE} | options
+    return resume_search(objective, name="s", store=store, algo="rand", **options)
+
+
+def as_hyperas_does(trials: Any, best_run: dict[str, Any]) -> Any:
+    """The model, found the way `hyperas.optim.minimize` looks for it."""
+    best_model = None
+    for trial in trials:
+        vals = {label: val[0] for label, val in trial.get("misc").get("vals").items() if val}
+        if vals == best_run and "model" in trial.get("result").keys():  # noqa: SIM118
+            best_model = trial.get("result").get("model")
+    return best_model
+
+
+def test_the_best_model_comes_back_here_and_later(tmp_path: Path) -> None:
+    """In the session that trained it, and in one that only opens the search."""
+    result = run(tmp_path)
+    best_run, best_model = result
+    units = result.best_params["units"]
+    later = DriveTrials("s", store=tmp_path)
+    for model in (
+        best_model,
+        result.best_model,
+        as_hyperas_does(result.trials, best_run),
+        as_hyperas_does(later, best_run),
+        run(tmp_path).best_model,
+    ):
+        assert model.predict(np.zeros((1, 3)), verbose=0).shape == (1, units)
+    assert len(list((tmp_path / "s" / "best").glob("*.keras"))) == 1
+
+
+def test_no_record_holds_a_model(tmp_path: Path) -> None:
+    """Neither a record nor trials.pkl, and no copy of the Trials."""
+    trials = run(tmp_path).trials
+    with (tmp_path / "s" / "trials.pkl").open("rb") as file:
+        copies = [pickle.load(file), copy.deepcopy(trials), pickle.loads(pickle.dumps(trials))]
+    for plain in copies:
+        assert all(type(doc["result"]) is dict for doc in plain.trials)
+        assert all("model" not in doc["result"] for doc in plain.trials)
+    assert all(path.stat().st_size < 10_000 for path in tmp_path.rglob("*.cdt"))
+
+
+def test_another_model_lives_in_this_process_only(tmp_path: Path) -> None:
+    """What Keras did not make is said not to be kept; the best one can still be read here."""
+
+    class Forest:
+        def __init__(self, bias: float) -> None:
+            self.bias = bias
+
+    def objective(point: dict[str, Any]) -> dict[str, Any]:
+        return {"loss": abs(point["bias"]), "status": "ok", "model": Forest(point["bias"])}
+
+    with pytest.warns(UserWarning, match="Forest, no Keras model"):
+        result = run(tmp_path, objective)
+    assert result.best_model.bias == result.best_params["bias"]
+    assert DriveTrials("s", store=tmp_path).trials[0]["result"].get("model") is None
+
+
+def test_a_plain_value_called_model_is_kept(tmp_path: Path) -> None:
+    """A name is data like any other."""
+    result = run(tmp_path, lambda point: {"loss": 1.0, "status": "ok", "model": "resnet"})
+    assert result.trials.trials[0]["result"]["model"] == "resnet"
+    assert DriveTrials("s", store=tmp_path).trials[0]["result"]["model"] == "resnet"
+
+
+def test_a_result_loads_its_model_only_when_read() -> None:
+    """Asking for the loss does not fetch a model."""
+    loads: list[str] = []
+    result = ModelResult({"loss": 1.0, "status": "ok"}, lambda: loads.append("") or "model")
+    assert result["loss"] == result.get("loss") == 1.0
+    assert "model" in result
+    assert list(result) == ["loss", "status", "model"]
+    assert loads == []
+    assert result["model"] == result.get("model") == dict(result.items())["model"] == "model"
+    assert result.get("nothing", 5) == 5
+    assert result.copy() == copy.deepcopy(result) == {"loss": 1.0, "status": "ok"}
