@@ -1,6 +1,8 @@
 """Servers that do what the emulator never would: proxies, liars, and a Drive that folds case."""
 
+import gzip
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -25,7 +27,7 @@ def server():
         def answer(self):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = self.path.partition("?")[0]
-            rig.seen.append((self.command, path, dict(self.headers)))
+            rig.seen.append((self.command, path, self.client_address))
             rig.answers[self.command, path](self)
 
         do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815  # their names
@@ -116,6 +118,28 @@ def test_answers_that_make_no_sense_are_asked_for_again(server, connect, raw):
     server.answers["GET", "/drive/v3/files/x"] = say(200, raw=raw)
     with pytest.raises(UnavailableError, match="makes no sense"):
         connect().get("x")
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_answers_may_be_compressed_and_chunked(server, connect, size):
+    """As Google's are, to clients that accept it."""
+    body = gzip.compress(json.dumps({"id": "x", "name": os.urandom(size).hex()}).encode())
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for start in range(0, len(body), 7000):
+            piece = body[start : start + 7000]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    server.answers["GET", "/drive/v3/files/x"] = answer
+    client = connect()
+    for _ in range(2):
+        assert len(client.get("x").name) == 2 * size
+    assert len({peer for *_, peer in server.seen}) == 1, "one connection for both"
 
 
 def test_a_redirect_is_not_followed(server, connect):
