@@ -187,6 +187,15 @@ def test_nobody_to_act_as_is_an_error_that_changes_nothing_and_prompts_nobody(mo
     assert not any("hyperas" in str(finder).lower() for finder in sys.meta_path)
 
 
+def test_a_page_that_nobody_watches_is_not_asked_to_sign_in(monkeypatch):
+    """A scheduled run that says CI=true: the page would answer, and no person would."""
+    page = google_colab.install(monkeypatch, google_colab.Page(json.loads(notebook())))
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(CredentialsError, match="asking was not allowed"):
+        setup()
+    assert "authenticate_user" not in page.calls
+
+
 @pytest.mark.filterwarnings("ignore::colab_drive_tuner.notebook.NotebookWarning")
 def test_a_setup_that_fails_half_way_can_be_called_again(colab, drive_emulator):
     """Whichever call Drive refuses, nothing is handed down and nothing there is made twice."""
