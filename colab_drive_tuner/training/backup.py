@@ -9,9 +9,10 @@ that what an epoch draws depends on nothing before it.
 
 Exact on CPU for arrays, Dropout, augmentation layers and shuffling by `fit`. Where the data keeps
 its own place, resuming cannot know it: `tf.data` with a `shuffle` that reshuffles each iteration, a
-`PyDataset` that shuffles in `on_epoch_end`, a generator. There a resumed trial is a fair one, but
-not the same; `reshuffle_each_iteration=False`, or drawing the order from the global seeds when an
-epoch begins, makes it exact. Files that callbacks write on the runtime's disk are not backed up.
+`PyDataset` that shuffles in `on_epoch_end`, a generator; nor is `tf.random` inside a layer exact.
+There a resumed trial is a fair one, but not the same; `reshuffle_each_iteration=False`, or drawing
+the order from NumPy's global generator when an epoch begins, makes data exact. Files that callbacks
+write on the runtime's disk are not backed up.
 """
 
 import sys
@@ -27,6 +28,7 @@ import keras
 from colab_drive_tuner.errors import ChecksumError, StoreError, UsageError
 from colab_drive_tuner.training import state
 from colab_drive_tuner.training.container import read_container
+from colab_drive_tuner.training.epoch_seed import seed_epoch
 from colab_drive_tuner.training.interrupted import TrialInterrupted
 from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.training.seeds import training_seed
@@ -100,7 +102,7 @@ class _Last(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
         # Never 0, which Keras would not heed; None: where the caller of `fit` wants to begin.
         self.model._initial_epoch = (max(total, done) if over else done) or None
         self._resumed = None if over or done >= total else done or None
-        self._seed(done + 1)
+        keras.utils.set_random_seed(self._seed(done + 1))
         self._taken = self._began = self._clock()
         if not over and done < total and self._is_late(self._began):
             self._stop(done)
@@ -132,7 +134,7 @@ class _Last(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
             self._taken = now
         if late:
             self._stop(done)
-        self._seed(done + 1)
+        seed_epoch(self._seed(done + 1))
         self._began = self._clock()
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
@@ -146,11 +148,9 @@ class _Last(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
     def _others(self) -> list[Any]:
         return [c for c in self._callbacks.callbacks if not isinstance(c, TrialBackup | _Last)]
 
-    def _seed(self, epoch: int) -> None:
-        """Seed what is drawn from here to the end of an epoch, counted from 1."""
-        keras.utils.set_random_seed(
-            training_seed(self._trial.seed, self._trial.tid, epoch, self._fit)
-        )
+    def _seed(self, epoch: int) -> int:
+        """The seed of what is drawn from here to the end of an epoch, counted from 1."""
+        return training_seed(self._trial.seed, self._trial.tid, epoch, self._fit)
 
     def _snapshot(self, done: int, over: bool) -> dict[str, Any]:
         return {

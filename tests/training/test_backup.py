@@ -1,5 +1,6 @@
 """Half-finished trials: resumed equals uninterrupted, bit for bit, or the user is told."""
 
+import os
 import subprocess
 import sys
 
@@ -423,3 +424,12 @@ def test_it_tells_where_it_goes_on(store, capsys):
     assert "goes on" not in capsys.readouterr().out
     run(store, folder, lambda: fit(convolutional(), 2, KillAt(9), verbose=2))
     assert "Trial 3 goes on after epoch 1 of 2." in capsys.readouterr().out
+
+
+def test_jax(tmp_path):
+    """On the JAX backend a killed trial ends as if it had not been."""
+    pytest.importorskip("jax")
+    command = [sys.executable, "-m", "tests.training.trials", tmp_path / "store", "agree", "-", "2"]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    ended = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    assert ended.stdout.endswith("jax True\n")

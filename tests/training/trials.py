@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import SimpleNamespace
 
 import keras
@@ -17,6 +18,7 @@ from colab_drive_tuner.training import (
     seed_trial,
 )
 from colab_drive_tuner.trial import RunningTrial, run_as
+from tests.training.keeping import search_folder
 
 SEED = 11
 X = np.random.default_rng(0).normal(size=(48, 4, 4, 1)).astype("float32")
@@ -118,12 +120,21 @@ def simple(kill=None, epochs=4):
     return outcome(model, fit(model, epochs, *([kill] if kill else [])))
 
 
+def agree(store, kill_in):
+    """Whether a training that is interrupted ends as one that is not."""
+    folder = search_folder(store, "killed")
+    with suppress(Killed):
+        run(store, folder, lambda: simple(KillAt(kill_in)))
+    return run(store, folder, simple) == run(store, search_folder(store, "whole"), simple)
+
+
 if __name__ == "__main__":  # a process that is really killed, or finishes what one had begun
-    root, search, result, kill_in = sys.argv[1:]
-    ended = run(
-        FolderStore(root),
-        search,
-        lambda: simple(KillAt(int(kill_in), really=True) if int(kill_in) >= 0 else None),
-    )
-    with open(result, "w") as file:  # noqa: PTH123
-        file.write(repr(ended))
+    root, search, result, number = sys.argv[1:]
+    kept, kill_in = FolderStore(root), int(number)
+    if search == "agree":
+        sys.stdout.write(f"{keras.backend.backend()} {agree(kept, kill_in)}\n")
+    else:
+        kill = KillAt(kill_in, really=True) if kill_in >= 0 else None
+        ended = run(kept, search, lambda: simple(kill))
+        with open(result, "w") as file:  # noqa: PTH123
+            file.write(repr(ended))
