@@ -20,6 +20,8 @@ async def answer(service: Service, request: Request) -> Answer:
         return Answer.json(_act(service, request, body))
     except ApiError as error:
         return Answer.refusal(error)
+    except KeyError as error:
+        return Answer.refusal(bad_request(f"{error} is missing."))
     except (TypeError, ValueError) as error:
         return Answer.refusal(bad_request(str(error)))
 

@@ -69,6 +69,7 @@ class App:
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event, as ASGI defines it."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
@@ -78,7 +79,7 @@ class App:
         }
         request = Request(
             verb=scope["method"],
-            path=scope["path"],
+            path=scope["raw_path"].decode("latin-1"),
             query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
             headers=headers,
             body=body.chunks(),
@@ -156,10 +157,10 @@ class App:
                 return await batch.answer(self.service, request)
             if path in {"/token", "/o/oauth2/token", "/oauth2/v4/token"}:
                 raw = b"".join([chunk async for chunk in request.body])
-                return self.service.tokens.endpoint(dict(parse_qsl(raw.decode())))
+                return self.service.tokens.endpoint(dict(parse_qsl(raw.decode("utf-8", "replace"))))
             if path in {"/revoke", "/o/oauth2/revoke"}:
                 raw = b"".join([chunk async for chunk in request.body])
-                form = dict(request.query) | dict(parse_qsl(raw.decode()))
+                form = dict(request.query) | dict(parse_qsl(raw.decode("utf-8", "replace")))
                 self.service.tokens.revoke(form.get("token", ""))
                 return Answer.json({})
             if "discovery" in path and path.endswith("/rest"):

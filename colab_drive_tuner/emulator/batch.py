@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from email.message import Message
 from email.parser import BytesParser
 from http import HTTPStatus
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from .calls import JSON_LIMIT, Answer, Slice
 from .errors import ApiError, bad_request
@@ -59,7 +59,7 @@ def _request(outer: Request, part: Message) -> Request:
 
     inner = Request(
         verb=verb.upper(),
-        path=unquote(target.path),
+        path=target.path,
         query=parse_qsl(target.query, keep_blank_values=True),
         headers={**shared, **headers},
         body=chunks(),

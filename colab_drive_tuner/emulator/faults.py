@@ -88,6 +88,11 @@ class Rule:
     def __post_init__(self) -> None:
         if self.do not in KINDS:
             raise ValueError(f"a fault must do one of {', '.join(KINDS)}, not {self.do!r}")
+        for pattern in (self.path, self.query):
+            try:
+                re.compile(pattern or "")
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
         if self.when not in {"before", "during", "after", "answer"}:
             raise ValueError("`when` must be before, during, after or answer")
 

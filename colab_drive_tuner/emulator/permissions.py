@@ -9,6 +9,7 @@ from .errors import ApiError, bad_request, forbidden, invalid
 from .fields import Selection, prune
 from .files import the_file
 from .model import Node, person_id
+from .surface import discovery_document
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
 ROLES = frozenset(access.RANKS)
@@ -38,10 +39,15 @@ def _read_body(call: Call, body: Any) -> dict[str, Any]:
     """The body in v3's names: v2 says `value`, `withLink` and `additionalRoles`."""
     if not isinstance(body, dict):
         raise bad_request("The request body must be an object.")
+    known = discovery_document("v3")["schemas"]["Permission"]["properties"]
+    for name, value in body.items():
+        wanted = {"string": str, "boolean": bool}.get(known.get(name, {}).get("type"))
+        if wanted is not None and not isinstance(value, wanted):
+            raise invalid(f"permission.{name}")
     if call.method.version == "v3":
         return body
     found = dict(body)
-    named = {"user": "emailAddress", "group": "emailAddress", "domain": "domain"}
+    named: dict[Any, str] = {"user": "emailAddress", "group": "emailAddress", "domain": "domain"}
     if "value" in body and body.get("type") in named:
         found[named[body["type"]]] = body["value"]
     if "commenter" in (body.get("additionalRoles") or ()):

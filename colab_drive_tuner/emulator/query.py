@@ -77,11 +77,10 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Both:
-    """Two conditions joined by `and` (every=True) or `or`."""
+class Group:
+    """Conditions joined by `and` (every=True) or by `or`."""
 
-    left: "Condition"
-    right: "Condition"
+    parts: tuple["Condition", ...]
     every: bool
 
 
@@ -92,7 +91,7 @@ class Not:
     inner: "Condition"
 
 
-Condition = Term | Both | Not
+Condition = Term | Group | Not
 
 
 class _MalformedError(Exception):
@@ -136,16 +135,16 @@ class _Parser:
         return found
 
     def either(self) -> Condition:
-        left = self.both()
+        parts = [self.both()]
         while self.word("or"):
-            left = Both(left, self.both(), every=False)
-        return left
+            parts.append(self.both())
+        return parts[0] if len(parts) == 1 else Group(tuple(parts), every=False)
 
     def both(self) -> Condition:
-        left = self.single()
+        parts = [self.single()]
         while self.word("and"):
-            left = Both(left, self.single(), every=True)
-        return left
+            parts.append(self.single())
+        return parts[0] if len(parts) == 1 else Group(tuple(parts), every=True)
 
     def single(self) -> Condition:
         if self.word("not"):
@@ -260,8 +259,8 @@ def parse(text: str, grammar: str = "v3") -> Condition | None:
 
 def required(condition: Condition | None, field: str) -> list[Any]:
     """Values that the field must have in every match, from terms joined by `and` alone."""
-    if isinstance(condition, Both) and condition.every:
-        return required(condition.left, field) + required(condition.right, field)
+    if isinstance(condition, Group) and condition.every:
+        return [one for part in condition.parts for one in required(part, field)]
     if isinstance(condition, Term) and condition.field == field:
         return [condition.value] if condition.operator in {"=", "in"} else []
     return []
@@ -269,8 +268,8 @@ def required(condition: Condition | None, field: str) -> list[Any]:
 
 def mentioned(condition: Condition | None, field: str) -> list[Any]:
     """Every value that a term compares the field with."""
-    if isinstance(condition, Both):
-        return mentioned(condition.left, field) + mentioned(condition.right, field)
+    if isinstance(condition, Group):
+        return [one for part in condition.parts for one in mentioned(part, field)]
     if isinstance(condition, Not):
         return mentioned(condition.inner, field)
     return [condition.value] if condition is not None and condition.field == field else []
@@ -285,11 +284,11 @@ def matcher(
     if isinstance(condition, Not):
         inner = matcher(condition.inner, terms)
         return lambda thing: not inner(thing)
-    if isinstance(condition, Both):
-        left, right = matcher(condition.left, terms), matcher(condition.right, terms)
+    if isinstance(condition, Group):
+        parts = [matcher(part, terms) for part in condition.parts]
         if condition.every:
-            return lambda thing: left(thing) and right(thing)
-        return lambda thing: left(thing) or right(thing)
+            return lambda thing: all(part(thing) for part in parts)
+        return lambda thing: any(part(thing) for part in parts)
     term = condition
     return lambda thing: terms(thing, term)
 

@@ -1,9 +1,12 @@
 """The service behind the sockets: from a request to an answer, through the methods of the API."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect
 
 from . import (
     about,
@@ -94,6 +97,7 @@ class Request:
 
     verb: str
     path: str
+    """As it was sent, with its percent signs."""
     query: list[tuple[str, str]]
     headers: dict[str, str]
     body: AsyncIterator[bytes]
@@ -155,6 +159,11 @@ class Service:
             return await self._answer(request)
         except ApiError as error:
             return Answer.refusal(error)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            logging.getLogger(__name__).exception("%s %s", request.verb, request.path)
+            return Answer.refusal(ApiError(500, "internalError", "Internal Error"))
         finally:
             self._note_changes()
 

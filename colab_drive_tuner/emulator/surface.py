@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from .errors import ApiError, invalid_parameter
 
@@ -85,7 +86,7 @@ def _by_length(version: str) -> dict[int, list[Method]]:
 
 def match(verb: str, path: str) -> Match:
     """The method behind an HTTP verb and path; raises 404 or 405 as Google's front end does."""
-    parts = [part for part in path.split("/") if part]
+    parts = [unquote(part) for part in path.split("/") if part]
     upload = False
     if parts[:2] == ["resumable", "upload"]:
         parts, upload = parts[2:], True
@@ -142,6 +143,8 @@ class Parameters:
         described = self._method.parameters[name]
         raw = self._values.get(name)
         value = int(described.get("default", 0) if raw is None else raw)
+        if value < 1:
+            raise invalid_parameter(name, f"Invalid value '{value}'. It must be at least 1.")
         return min(value, int(described.get("maximum", value)))
 
 

@@ -106,43 +106,13 @@ def changes(
     node: Node, body: Mapping[str, Any], email: str, client: str, now: int
 ) -> dict[str, Any]:
     """The new values of the file's attributes for what the body sets."""
-    found: dict[str, Any] = {}
-    if body.get("name") is not None:
-        found["name"] = body["name"]
-    if body.get("mimeType"):
-        found["mime_type"] = _new_type(node, body["mimeType"])
-    if "description" in body:
-        found["description"] = body["description"] or ""
-    if "starred" in body:
-        others = tuple(one for one in node.starred if one != email)
-        found["starred"] = (*others, email) if body["starred"] else others
+    found = _plain(node, body)
+    found |= _properties(node, body, client)
+    found |= _personal(node, body, email)
     if "trashed" in body:
         trashed = bool(body["trashed"])
         found |= {"trashed": trashed, "trashed_at": now if trashed else 0}
         found["trashed_by"] = email if trashed else ""
-    if "properties" in body:
-        found["properties"] = merged_properties(node.properties, body["properties"], private=False)
-    if "appProperties" in body:
-        mine = merged_properties(
-            node.app_properties.get(client, {}), body["appProperties"], private=True
-        )
-        found["app_properties"] = {**node.app_properties, client: mine}
-    if (
-        sum(map(len, found.get("app_properties", node.app_properties).values()))
-        + len(found.get("properties", node.properties))
-        > 100
-    ):
-        raise forbidden("propertyLimitExceeded", "A file may have at most 100 properties.")
-    if body.get("viewedByMeTime"):
-        seen = parse_time(body["viewedByMeTime"], "file.viewedByMeTime")
-        found["viewed"] = {**node.viewed, email: seen}
-    if body.get("originalFilename"):
-        found["original_name"] = body["originalFilename"]
-    stored = {name: body[name] for name in STORED if name in body}
-    if "viewersCanCopyContent" in body:
-        stored["copyRequiresWriterPermission"] = not body["viewersCanCopyContent"]
-    if stored:
-        found["extra"] = {**node.extra, **stored}
     if body.get("modifiedTime"):
         found["modified"] = parse_time(body["modifiedTime"], "file.modifiedTime")
     elif set(body) - {"starred", "viewedByMeTime", "trashed", "kind"}:
@@ -150,6 +120,57 @@ def changes(
     if "modified" in found:
         found["modified_by"] = email
         found["modified_by_users"] = {**node.modified_by_users, email: found["modified"]}
+    return found
+
+
+def _plain(node: Node, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, type, description, and what is stored as it came."""
+    found: dict[str, Any] = {}
+    if body.get("name") is not None:
+        found["name"] = body["name"]
+    if body.get("mimeType"):
+        found["mime_type"] = _new_type(node, body["mimeType"])
+    if "description" in body:
+        found["description"] = body["description"] or ""
+    if body.get("originalFilename"):
+        found["original_name"] = body["originalFilename"]
+    stored = {name: body[name] for name in STORED if name in body}
+    if "viewersCanCopyContent" in body:
+        stored["copyRequiresWriterPermission"] = not body["viewersCanCopyContent"]
+    indexable = (body.get("contentHints") or {}).get("indexableText")
+    if indexable:
+        stored["indexableText"] = str(indexable)
+    if stored:
+        found["extra"] = {**node.extra, **stored}
+    return found
+
+
+def _personal(node: Node, body: Mapping[str, Any], email: str) -> dict[str, Any]:
+    """What each account has for itself: star and time of viewing."""
+    found: dict[str, Any] = {}
+    if "starred" in body:
+        others = tuple(one for one in node.starred if one != email)
+        found["starred"] = (*others, email) if body["starred"] else others
+    if body.get("viewedByMeTime"):
+        seen = parse_time(body["viewedByMeTime"], "file.viewedByMeTime")
+        found["viewed"] = {**node.viewed, email: seen}
+    return found
+
+
+def _properties(node: Node, body: Mapping[str, Any], client: str) -> dict[str, Any]:
+    """Public properties, and the client's private ones; at most 100 in all."""
+    found: dict[str, Any] = {}
+    if "properties" in body:
+        found["properties"] = merged_properties(node.properties, body["properties"], private=False)
+    if "appProperties" in body:
+        mine = merged_properties(
+            node.app_properties.get(client, {}), body["appProperties"], private=True
+        )
+        found["app_properties"] = {**node.app_properties, client: mine}
+    private = found.get("app_properties", node.app_properties)
+    public = found.get("properties", node.properties)
+    if sum(map(len, private.values())) + len(public) > 100:
+        raise forbidden("propertyLimitExceeded", "A file may have at most 100 properties.")
     return found
 
 

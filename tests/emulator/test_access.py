@@ -154,7 +154,8 @@ def test_permissions_are_listed_changed_and_taken_back(me, person):
 @pytest.mark.parametrize(
     "body",
     [{}, {"type": "user"}, {"type": "user", "role": "reader"}, {"type": "x", "role": "reader"},
-     {"type": "user", "role": "x", "emailAddress": "a@b.c"}],
+     {"type": "user", "role": "x", "emailAddress": "a@b.c"}, {"type": [], "role": {}}, [1],
+     {"type": "domain", "role": "reader", "domain": 5}],
 )  # fmt: skip
 def test_a_permission_needs_type_role_and_grantee(me, body):
     """400 for an incomplete permission."""

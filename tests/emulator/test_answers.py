@@ -102,12 +102,12 @@ def test_lists_are_sorted_by_several_keys(me):
     ],
 )
 def test_what_cannot_be_meant_is_refused(me, path, refusal):
-    """Unknown parameters, values out of range, unknown paths and ids: Google's status and reason."""
+    """Unknown parameters, paths and ids, values out of range: Google's status and reason."""
     assert me.refusal("GET", f"/drive/v3/{path}") == refusal
 
 
 def test_page_sizes_above_the_maximum_are_cut(me):
-    """ "values above 1000 will be coerced to 1000" (files.list)."""
+    """The reference of files.list: values above 1000 are coerced to 1000."""
     assert me("GET", "/drive/v3/files?pageSize=5000").status_code == 200
 
 
@@ -144,8 +144,30 @@ def test_every_answer_has_a_date(me):
 
 
 def test_a_surrogate_in_a_name_is_a_refusal_or_a_name(me):
-    """Half an emoji in JSON is answered, not a crash."""
-    raw = b'{"name": "half \\ud83e"}'
+    """Half an emoji in JSON becomes a question mark; a whole one is kept."""
+    raw = b'{"name": "half \\ud83e, whole \\ud83e\\udd86"}'
     answer = me("POST", "/drive/v3/files", data=raw, headers={"Content-Type": "application/json"})
-    assert answer.status_code in {200, 400}
-    assert me("GET", "/drive/v3/files").status_code == 200
+    assert answer.json()["name"] == "half ?, whole 🦆"
+
+
+@pytest.mark.parametrize(
+    "body", [b"null", b"[]", b'{"name": NaN}', b'{"name": 5}', b'{"parents": "x"}', b"\xff",
+             b'{"properties": {"a": 1}}', b'{"modifiedTime": "x"}', b'{"id": 5}', b"{" * 5000],
+)  # fmt: skip
+def test_a_body_of_another_shape_is_a_400(me, body):
+    """Neither a crash nor a file."""
+    assert me("POST", "/drive/v3/files", data=body).status_code == 400
+    assert me.names("") == []
+
+
+def test_a_method_that_is_not_emulated_says_so(me):
+    """501, naming the method: better than a wrong answer."""
+    answer = me("GET", "/drive/v3/changes/startPageToken")
+    assert answer.status_code == 501
+    assert "drive.changes.getStartPageToken" in answer.text
+
+
+def test_an_id_may_have_percent_signs(me):
+    """An encoded slash belongs to the id, and does not make another path."""
+    answer = me("GET", "/drive/v3/files/a%2Fb")
+    assert answer.json()["error"]["message"] == "File not found: a/b."

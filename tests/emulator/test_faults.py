@@ -186,8 +186,13 @@ def test_latency_delays_and_leaves_others_alone(me, emulator):
 
 def test_a_rule_that_makes_no_sense_is_refused(emulator):
     """Unknown kinds, values and texts are errors, not rules that never strike."""
-    for wrong in ({"do": "explode"}, {"do": "reset", "when": "never"}, {"do": "error", "x": 1}):
-        with pytest.raises(ValueError, match="must|keyword"):
+    for wrong in (
+        {"do": "explode"},
+        {"do": "reset", "when": "never"},
+        {"do": "error", "x": 1},
+        {"do": "error", "path": "("},
+    ):
+        with pytest.raises(ValueError, match=r"must|keyword|expression"):
             emulator.faults.add(**wrong)
     with pytest.raises(ValueError, match="NAME=VALUE"):
         parse_rule("do=error,nonsense")

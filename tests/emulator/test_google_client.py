@@ -1,4 +1,4 @@
-"""Plain google-api-python-client over httplib2, as any program uses it: v3, media classes, batch."""
+"""Plain google-api-python-client over httplib2, as programs use it: v3, media classes, batch."""
 
 import io
 import json

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import requests
@@ -108,7 +109,11 @@ def test_a_folder_is_held_by_one_emulator(process):
     """A second emulator on the same data would overwrite what the first one holds."""
     command = [sys.executable, "-m", "colab_drive_tuner.emulator", "--data"]
     refused = subprocess.run(
-        [*command, str(process.data_dir)], capture_output=True, text=True, timeout=60
+        [*command, str(process.data_dir)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert refused.returncode != 0
     assert "another emulator" in refused.stderr
@@ -129,7 +134,9 @@ def test_the_command_line_takes_tokens_and_faults():
         assert known.status_code == 401
         wire.session.close()
         process.terminate()
-    wrong = subprocess.run([*command, "--token", "x"], capture_output=True, text=True, timeout=60)
+    wrong = subprocess.run(
+        [*command, "--token", "x"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert wrong.returncode == 2
     assert "TOKEN=ACCOUNT" in wrong.stderr
 
@@ -155,12 +162,12 @@ def test_curl_uploads_and_downloads(process, tmp_path):
 
 def test_memory_stays_flat_for_large_bodies(process, wire):
     """64 MB in and out again grow the emulator by less than 16 MB."""
-    status = f"/proc/{process.process.pid}/status"
-    if not os.path.exists(status):
+    status = Path(f"/proc/{process.process.pid}/status")
+    if not status.exists():
         pytest.skip("needs /proc to see another process's memory")
 
     def peak() -> int:
-        with open(status) as lines:
+        with status.open() as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
     wire.upload(b"warm")

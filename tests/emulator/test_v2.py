@@ -78,6 +78,7 @@ def test_pages_have_a_link_to_the_next(me):
     last = me("GET", page["nextLink"]).json()
     assert [one["title"] for one in last["items"]] == ["f2"]
     assert "nextLink" not in last
+    assert me("GET", "/drive/v2/files?maxResults=0").status_code == 400
 
 
 @pytest.mark.parametrize("verb", ["PUT", "PATCH"])
