@@ -34,7 +34,6 @@ class Stage:
     """What stands around the kernels: the emulated Drive, and Colab's sessions endpoint."""
 
     folder: Path
-    drive_host: str
 
     def upload(self, notebook):
         """Put a notebook into the emulated Drive as Colab does; return its id."""
@@ -94,15 +93,14 @@ class Kernel:
             cwd=str(folder), env=environment, extra_arguments=["--log-level=ERROR"]
         )
 
-    def run(self, notebook, *, replace=("", ""), kill_when=lambda: False):
+    def run(self, notebook, kill_when=lambda: False):
         """Run all cells; True if the kernel was killed because `kill_when` said so."""
         cells = json.loads(notebook.read_text())["cells"]
-        for cell in cells:
-            if cell["cell_type"] == "code":
-                source = "".join(cell["source"]).replace(*replace)
-                if self._run_cell(source, kill_when):
-                    return True
-        return False
+        return any(
+            self._run_cell("".join(cell["source"]), kill_when)
+            for cell in cells
+            if cell["cell_type"] == "code"
+        )
 
     def _run_cell(self, source, kill_when):
         request = self.client.execute(source)
@@ -132,32 +130,34 @@ class Kernel:
 
 
 class MiddleOfTrial:
-    """Says when so many trials are done and the next one is half-way through."""
+    """Says when so many trials are done and the next one is about half-way through."""
 
     def __init__(self, stage, search, done):
-        self.stage, self.search, self.done = stage, search, done
-        self.looked_at = 0.0
-        self.seen = {}
+        self.stage, self.search, self.wanted = stage, search, done
+        self.done = self.looked_at = self.ended_at = None
+        self.trial_seconds = 1.0
 
     def __call__(self):
         now = time.monotonic()
-        if now - self.looked_at < 0.2:
+        if self.looked_at and now - self.looked_at < 0.2:
             return False
         self.looked_at = now
         status = self.stage.status(self.search)
         done = status.done if status else 0
-        self.seen.setdefault(done, now)
-        if done < self.done:
-            return False
-        first, last = min(self.seen.values()), self.seen[done]
-        trial_seconds = (last - first) / max(1, len(self.seen) - 1)
-        return now - last > trial_seconds / 2
+        if done != self.done:
+            if self.ended_at is not None:
+                self.trial_seconds = now - self.ended_at
+            self.ended_at = None if self.done is None else now
+            self.done = done
+        return bool(
+            done >= self.wanted and self.ended_at and now - self.ended_at > self.trial_seconds / 2
+        )
 
 
 def play(stage, notebook, search, kills, numbers):
     """Run the notebook, killing its kernel after each of `kills` trials, until it is through."""
-    notebook_id = stage.upload(notebook)
     endpoint = ROOT / "tests" / "standins" / "colab_sessions.py"
+    notebook_id = stage.upload(notebook)
     with server(endpoint, "--name", notebook.name, "--id", notebook_id) as port:
         for done in (*kills, None):
             number = next(numbers)
@@ -165,7 +165,7 @@ def play(stage, notebook, search, kills, numbers):
             kernel = Kernel(stage, number, port)
             try:
                 middle = MiddleOfTrial(stage, search, done) if done else lambda: False
-                killed = kernel.run(notebook, kill_when=middle)
+                killed = kernel.run(notebook, middle)
             finally:
                 kernel.close()
             if not killed:
@@ -180,19 +180,15 @@ def play(stage, notebook, search, kills, numbers):
             time.sleep(2)
 
 
-def play_uninterrupted(stage, notebook, search, numbers):
-    """Run the same notebook, under another search name, in one go."""
-    name = f"{search}-uninterrupted"
-    say(f"The same search, never interrupted, as {name!r}")
-    notebook_id = stage.upload(notebook)
-    endpoint = ROOT / "tests" / "standins" / "colab_sessions.py"
-    with server(endpoint, "--name", notebook.name, "--id", notebook_id) as port:
-        kernel = Kernel(stage, next(numbers), port)
-        try:
-            kernel.run(notebook, replace=(f'"{search}"', f'"{name}"'))
-        finally:
-            kernel.close()
-    return name
+def edited(stage, notebook, *changes):
+    """A copy of the notebook in which each (old, new) text is replaced."""
+    text = notebook.read_text()
+    for old, new in changes:
+        text = text.replace(old, new)
+    folder = stage.folder / f"edited-{len(list(stage.folder.glob('edited-*')))}"
+    folder.mkdir()
+    (folder / notebook.name).write_text(text)
+    return folder / notebook.name
 
 
 def compare(stage, *searches):
@@ -206,34 +202,56 @@ def compare(stage, *searches):
         sys.exit("The resumed search is NOT the uninterrupted one.")
 
 
+def resume_and_compare(stage, quickstart, kills, numbers):
+    """Act one: killed and resumed, then uninterrupted under another name; the same to the bit."""
+    search, twin = "digits-cnn", "digits-cnn-uninterrupted"
+    play(stage, quickstart, search, kills, numbers)
+    say(f"The same search, never interrupted, as {twin!r}")
+    play(stage, edited(stage, quickstart, (search, twin)), twin, (), numbers)
+    compare(stage, search, twin)
+    status = stage.status(search)
+    print(
+        f"Killed {len(kills)} times: {status.done} of {status.max_evals} trials, none lost, none "
+        f"run twice. They lie in {status.url} of the emulated Drive."
+    )
+
+
+def resume_hyperas(stage, notebook, numbers):
+    """Act two: the unmodified hyperas package, killed once."""
+    search = "digits-hyperas"
+    play(stage, notebook, search, (3,), numbers)
+    status = stage.status(search)
+    if not status.finished:
+        sys.exit(f"hyperas: {status.done} trials of {status.max_evals} are in Drive.")
+    say(f"The unmodified hyperas package finished all {status.done} trials on Keras 3")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--act", type=int, choices=(1, 2), help="play only one of the two acts")
+    parser.add_argument("--quick", action="store_true", help="six trials instead of 24")
     parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="where things lie")
     arguments = parser.parse_args()
-    begun = time.monotonic()
-    shutil.rmtree(arguments.folder, ignore_errors=True)
-    arguments.folder.mkdir(parents=True)
-    data = arguments.folder / "drive"
-    with server("-m", "colab_drive_tuner", "emulator", "--port", "0", "--data", data) as port:
+    begun, folder, numbers = time.monotonic(), arguments.folder.resolve(), iter(range(1, 100))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    emulator = ("-m", "colab_drive_tuner", "emulator", "--port", "0", "--data", folder / "drive")
+    with server(*emulator) as port:
         os.environ["DRIVE_EMULATOR_HOST"] = f"127.0.0.1:{port}"
-        os.environ["XDG_STATE_HOME"] = str(arguments.folder / "state")
+        os.environ["XDG_STATE_HOME"] = str(folder / "state")
         say(f"A local Drive answers on 127.0.0.1:{port}")
-        stage, numbers = Stage(arguments.folder, port), iter(range(1, 100))
+        stage = Stage(folder)
         if arguments.act != 2:
-            quickstart, search = ROOT / "notebooks" / "quickstart.ipynb", "digits-cnn"
-            play(stage, quickstart, search, (5, 22), numbers)
-            compare(stage, search, play_uninterrupted(stage, quickstart, search, numbers))
-            status = stage.status(search)
-            print(f"Killed twice: {status.done} of {status.max_evals} trials, none lost or twice.")
+            quickstart, kills = ROOT / "notebooks" / "quickstart.ipynb", (5, 22)
+            if arguments.quick:
+                quickstart, kills = (
+                    edited(stage, quickstart, ("max_evals=24", "max_evals=6")),
+                    (2, 4),
+                )
+            resume_and_compare(stage, quickstart, kills, numbers)
         if arguments.act != 1:
-            hyperas, search = ROOT / "notebooks" / "hyperas.ipynb", "digits-hyperas"
-            play(stage, hyperas, search, (3,), numbers)
-            status = stage.status(search)
-            if status.done != status.max_evals:
-                sys.exit(f"hyperas: {status.done} trials of {status.max_evals} are in Drive.")
-            say(f"The unmodified hyperas package finished all {status.done} trials on Keras 3")
-    say(f"Done in {time.monotonic() - begun:.0f} s. The emulated Drive lies in {data}.")
+            resume_hyperas(stage, ROOT / "notebooks" / "hyperas.ipynb", numbers)
+    say(f"Done in {time.monotonic() - begun:.0f} s. The emulated Drive is {folder / 'drive'}.")
 
 
 if __name__ == "__main__":
