@@ -2,7 +2,14 @@
 
 from . import access, resources, resources_v2
 from .calls import Answer, Call
+from .database import Database
 from .errors import ApiError
+
+
+def _in_trash(database: Database, email: str) -> int:
+    """Bytes of the account's files that are trashed, alone or with their folder."""
+    nodes = [node for node in database.nodes.values() if node.owner == email and node.size]
+    return sum(node.size for node in nodes if access.is_trashed(database, node))
 
 
 async def get(call: Call) -> Answer:
@@ -15,14 +22,11 @@ async def get(call: Call) -> Answer:
             location="fields",
         )
     database, account = call.database, call.caller.account
-    mine = [node for node in database.nodes.values() if node.owner == account.email]
     used = database.usage.get(account.email, 0)
     quota = {
         "usage": str(used),
         "usageInDrive": str(used),
-        "usageInDriveTrash": str(
-            sum(node.size for node in mine if access.is_trashed(database, node))
-        ),
+        "usageInDriveTrash": str(_in_trash(database, account.email)),
     }
     if account.limit is not None:
         quota["limit"] = str(account.limit)
@@ -60,7 +64,7 @@ async def get_v2(call: Call) -> Answer:
             "quotaBytesTotal": str(account.limit or 0),
             "quotaBytesUsed": used,
             "quotaBytesUsedAggregate": used,
-            "quotaBytesUsedInTrash": "0",
+            "quotaBytesUsedInTrash": str(_in_trash(database, account.email)),
             "quotaType": "UNLIMITED" if account.limit is None else "LIMITED",
             "isCurrentAppInstalled": True,
             "languageCode": "en",

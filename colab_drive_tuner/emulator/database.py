@@ -45,6 +45,10 @@ class Database:
         self.incoming = folder / "incoming"
         self.blobs.mkdir(parents=True, exist_ok=True)
         self.incoming.mkdir(exist_ok=True)
+        for left in self.incoming.iterdir():
+            # Bytes whose request was cut off by a kill; those of sessions are still wanted.
+            if not left.name.startswith("session-"):
+                left.unlink()
         self.clock = Clock()
         self._sql = sqlite3.connect(
             folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=2

@@ -277,5 +277,9 @@ def test_about_names_the_account_and_needs_fields(me):
     before = me.get("about", fields="user(emailAddress),storageQuota")
     assert before["user"] == {"emailAddress": me.account}
     assert before["storageQuota"]["limit"] == str(15 * 2**30)
-    me.upload(b"x" * 1000)
+    file = me.upload(b"x" * 1000)["id"]
+    me("PATCH", f"/drive/v3/files/{file}", json={"trashed": True})
+    trash = me.get("about", fields="storageQuota/usageInDriveTrash")
+    assert trash == {"storageQuota": {"usageInDriveTrash": "1000"}}
+    assert me("GET", "/drive/v2/about").json()["quotaBytesUsedInTrash"] == "1000"
     assert me.get("about", fields="storageQuota/usage") == {"storageQuota": {"usage": "1000"}}

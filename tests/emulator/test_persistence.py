@@ -105,6 +105,15 @@ def test_what_was_answered_before_a_kill_in_mid_traffic_is_there(process):
     wire.session.close()
 
 
+def test_bytes_of_a_request_that_a_kill_cut_off_are_cleared_away(process):
+    """What belongs to no file and no session is gone after the next start."""
+    left = process.data_dir / "incoming" / "0123"
+    left.write_bytes(b"half of something")
+    process.kill()
+    process.start()
+    assert not left.exists()
+
+
 def test_a_folder_is_held_by_one_emulator(process):
     """A second emulator on the same data would overwrite what the first one holds."""
     command = [sys.executable, "-m", "colab_drive_tuner.emulator", "--data"]
