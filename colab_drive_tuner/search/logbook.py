@@ -185,17 +185,13 @@ class Logbook:
 
     def queue(self, documents: Iterable[dict[str, Any]]) -> None:
         """Name trials that have not started; all of them in one entry."""
-        self.journal.append(b"".join(self._queue(documents)))
+        self.journal.append(b"".join(map(self._queued, documents)))
 
-    def _queue(self, documents: Iterable[dict[str, Any]]) -> list[bytes]:
-        items = []
-        for document in documents:
-            self._named.add(document["tid"])
-            k = self.k_of.setdefault(document["tid"], None)
-            items.append(
-                queued_item(self._encode(document), document["tid"], k=k, next_tid=self.next_tid)
-            )
-        return items
+    def _queued(self, document: dict[str, Any]) -> bytes:
+        tid = document["tid"]
+        self._named.add(tid)
+        k = self.k_of.setdefault(tid, None)
+        return queued_item(self._encode(document), tid, k=k, next_tid=self.next_tid)
 
     def _encode(self, document: dict[str, Any]) -> bytes:
         encoded = encode(plain_document(document))
@@ -205,18 +201,21 @@ class Logbook:
     def start(
         self, document: dict[str, Any], batch: Iterable[dict[str, Any]], *, progress: int = 0
     ) -> None:
-        """A trial starts; with the first of a batch the others of it are named."""
+        """A trial of the batch starts; with its first the others of it are named."""
         self.require_owner()
         tid = document["tid"]
-        unnamed = [
-            other for other in batch if other["tid"] not in self._named and other is not document
-        ]
         k = self.k_of.setdefault(tid, None)
+        items = []
+        for other in batch:  # in the order of the batch, which the algorithm may depend on
+            if other is document:
+                encoded = self._encode(document)
+                items.append(
+                    start_item(encoded, tid, k=k, next_tid=self.next_tid, progress=progress)
+                )
+            elif other["tid"] not in self._named:
+                items.append(self._queued(other))
         self._named.add(tid)
-        item = start_item(
-            self._encode(document), tid, k=k, next_tid=self.next_tid, progress=progress
-        )
-        self.journal.append(b"".join([*self._queue(unnamed), item]))
+        self.journal.append(b"".join(items))
         if isinstance(tid, int):
             self.journal.note_running(tid)
         care = self._care

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hyperopt.fmin import generate_trial
 
-from colab_drive_tuner.search.documents import as_new
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.loop import Training, TrialDomain, TrialLoop
 from colab_drive_tuner.search.progress import progress_line
@@ -117,7 +116,7 @@ def run_trials(
 
 
 def _inherit(trials: "DriveTrials", points: Sequence[dict[str, Any]]) -> None:
-    """Make ready to run what was left unfinished; a new search begins with its given points."""
+    """A new search begins with its given points; the claim has made ready what was unfinished."""
     if points and not trials._dynamic_trials:
         trials.insert_trial_docs(
             [
@@ -125,9 +124,6 @@ def _inherit(trials: "DriveTrials", points: Sequence[dict[str, Any]]) -> None:
                 for tid, point in zip(trials.new_trial_ids(len(points)), points, strict=True)
             ]
         )
-    for document in trials._dynamic_trials:
-        if document["tid"] in trials.log.inherited:
-            document.update(as_new(document))
     trials.refresh()
 
 

@@ -11,6 +11,7 @@ import hyperopt
 import numpy as np
 from hyperopt import hp
 
+from colab_drive_tuner.journal.journal import _owned
 from colab_drive_tuner.search.trials import DriveTrials
 
 SPACE = {
@@ -78,17 +79,22 @@ def points(trials: hyperopt.Trials) -> list[tuple[Any, Any, Any]]:
     return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
 
 
-def killing(objective: Callable[[Any], Any], calls: int, *, early: bool = False) -> Any:
-    """The objective, which kills its process at the end (`early`: start) of its n-th call."""
+def killing(objective: Callable[[Any], Any], calls: int, when: str = "end") -> Any:
+    """The objective, which kills its process in its n-th call.
+
+    That is at its "end", when everything before it is acknowledged; or at "once", when what came
+    before in the same moment was not even sent.
+    """
     count = 0
 
     @functools.wraps(objective)  # so that it counts as the same objective
     def deadly(point: Any) -> Any:
         nonlocal count
         count += 1
-        if early and count == calls:
-            os.kill(os.getpid(), signal.SIGKILL)
         result = objective(point)
+        if count == calls and when == "end":
+            (journal,) = _owned.values()
+            assert journal.flush(30)
         if count == calls:
             os.kill(os.getpid(), signal.SIGKILL)
         return result

@@ -32,9 +32,8 @@ def test_sessions_one_after_the_other_equal_one_plain_run(algo: str, tmp_path: P
 
 @pytest.mark.parametrize("cut", range(1, 13))
 def test_a_kill_in_any_trial_changes_nothing(cut: int, tmp_path: Path) -> None:
-    """Killed in the first instant of a trial, or at the end of it, then resumed."""
-    early = cut % 2 == 0
-    deadly = killing(bowl, cut, early=early)
+    """With all before it acknowledged, or nothing of it, and then resumed."""
+    deadly = killing(bowl, cut, "end" if cut % 3 else "once")
     assert in_child(lambda: stored(tmp_path, "rand", 12, deadly)) == -signal.SIGKILL
     assert points(stored(tmp_path, "rand", 12)) == points(plain("rand", 12))
 
