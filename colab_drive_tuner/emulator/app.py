@@ -128,6 +128,7 @@ class App:
                     "bytes_out": sent,
                     "account": request.account,
                     "api": request.api,
+                    "calls": request.calls,
                     "seconds": round(time.perf_counter() - begun, 6),
                     "faults": [rule.do for rule in struck],
                 }

@@ -30,6 +30,7 @@ async def answer(service: Service, request: Request) -> Answer:
     parts = [part for part in message.get_payload() if isinstance(part, Message)]
     if len(parts) > LARGEST:
         raise bad_request(f"The batch request exceeds the limit of {LARGEST} calls.")
+    request.calls = len(parts)
     answers: list[bytes] = []
     boundary = "batch_emulator_answer"
     for part in parts:

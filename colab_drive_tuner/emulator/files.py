@@ -16,6 +16,7 @@ from .errors import (
     forbidden,
     id_in_use,
     id_not_usable,
+    insufficient_scopes,
     no_permission,
     no_storage,
     quota_exceeded,
@@ -197,7 +198,7 @@ async def get(call: Call) -> Answer:
     node = the_file(call)
     if call.parameters.text("alt") == "media":
         if not call.caller.scopes & {"drive", "drive.readonly", "drive.file", "drive.appdata"}:
-            raise no_permission()
+            raise insufficient_scopes()
         return content_answer(call, node.head)
     return answer(call, node, selection(call))
 

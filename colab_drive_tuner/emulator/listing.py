@@ -178,7 +178,7 @@ def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Nod
             "Sorting is not supported for queries with fullText terms. "
             "Results are always in descending relevance order."
         )
-        raise ApiError(403, "badRequest", message, location="orderBy")
+        raise ApiError(400, "badRequest", message, location="orderBy")
     in_corpora = corpora(call)
     caller, database = call.caller, call.database
     found = [

@@ -102,6 +102,8 @@ class Request:
     headers: dict[str, str]
     body: AsyncIterator[bytes]
     base: str
+    calls: int = 1
+    """How many calls of the API it makes: a batch makes several."""
     account: str = ""
     api: str = ""
     caller: Caller | None = field(default=None, repr=False)

@@ -92,7 +92,7 @@ def test_an_http_error_has_google_s_reason(service):
     assert caught.value.error_details[0]["reason"] == "notFound"
 
 
-def test_a_batch_answers_each_call(service):
+def test_a_batch_answers_each_call(service, emulator):
     """multipart/mixed at /batch/drive/v3: each part has its own status."""
     answers = {}
 
@@ -105,6 +105,7 @@ def test_a_batch_answers_each_call(service):
     batch.add(service.files().get(fileId="nowhere"), request_id="missing")
     batch.execute()
     assert answers == {"0": "naïve 0", "1": "naïve 1", "2": "naïve 2", "missing": 404}
+    assert emulator.log[-1]["calls"] == 4
 
 
 def test_a_batch_has_at_most_a_hundred_calls(me):

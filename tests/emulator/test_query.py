@@ -189,7 +189,7 @@ def test_full_text_searches_names_descriptions_and_text(me):
     assert found('"quick brown"') == ["story"]
     assert found('"quick fox"') == []
     sorted_ = {"q": "fullText contains 'x'", "orderBy": "name"}
-    assert me("GET", "/drive/v3/files", params=sorted_).status_code == 403
+    assert me("GET", "/drive/v3/files", params=sorted_).status_code == 400
 
 
 def test_long_and_deep_queries_are_answered(me):
