@@ -93,6 +93,11 @@ def detect() -> Runtime:
     )
 
 
+def place() -> str:
+    """Where this process runs, for people, by what is known without asking anybody."""
+    return _LABELS[_kind()]
+
+
 def ask(question: Callable[[], T]) -> Callable[[float], T]:
     """Start `question()` in a thread; the function returned waits for its answer, so many seconds.
 

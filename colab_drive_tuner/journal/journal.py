@@ -1,6 +1,7 @@
 """The journal of one search: open it (which only reads), claim it, append to it, close it."""
 
 import atexit
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ class Journal:
         self._notify = notify
         spool = Spool(self.store.location, self.name)
         if spool.folder in _owned:
-            _owned[spool.folder].close()
+            _owned.pop(spool.folder).close()
         if not spool.acquire():
             raise SearchBusyError(
                 f"Search {self.name!r} is being run by another live process of this machine: stop "
@@ -175,8 +176,8 @@ class Journal:
 
     def close(self, timeout: float = 60.0) -> None:
         """CLOSE: flush, snapshot, trials.pkl, release; says what is pending if that fails."""
-        if self._own is None:
-            return
+        if self._own is None or self._own.writer.pid != os.getpid():
+            return  # of a forked process: what it inherited is its parent's
         own, released = self._own, False
         try:
             if own.writer.flush(timeout) and own.writer.lost is None:

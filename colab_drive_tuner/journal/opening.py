@@ -21,6 +21,7 @@ from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Claimant, Frozen, freeze
 from colab_drive_tuner.journal.spool import machine_id
 from colab_drive_tuner.journal.writer import ID_BLOCK
+from colab_drive_tuner.runtime import place
 
 OPENING_PATIENCE = 180.0
 """How long claiming a search may wait for a store that does not answer, in seconds."""
@@ -160,6 +161,4 @@ def _create_patiently(reader: Reader, frozen: Frozen, sleep: Callable[[float], N
 
 
 def _claimant(account: str) -> Claimant:
-    from colab_drive_tuner.runtime import detect
-
-    return Claimant(machine_id(), os.getpid(), socket.gethostname(), account, detect().label)
+    return Claimant(machine_id(), os.getpid(), socket.gethostname(), account, place())

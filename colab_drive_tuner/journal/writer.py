@@ -69,7 +69,7 @@ class Writer:
         self.advance = threading.Lock()
         """Held while the reader's head and state change: whoever holds it sees the same prefix."""
         self.lost: SearchTakenOverError | None = None
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._appended: list[tuple[bytes, bool]] = []
@@ -106,7 +106,7 @@ class Writer:
 
     def require_owner(self) -> None:
         """Raise unless this very process claimed the search: a fork may not write."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self.pid:
             raise SearchError(
                 f"Search {self.reader.name!r} was claimed by another process, of which this is a "
                 f"fork: run trials in the process that called fmin or resume_search."

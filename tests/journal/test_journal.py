@@ -284,20 +284,47 @@ def test_results_of_another_history_are_kept_and_named(store, open_journal):
     last.close()
 
 
+def in_a_fork(action) -> int:
+    """Run `action` in a forked process; return its exit code."""
+    child = os.fork()
+    if not child:
+        code = 3
+        try:
+            code = action()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def test_a_fork_may_not_write(store, open_journal):
     """A child process that inherited the journal is refused, and the chain is untouched."""
     journal = open_journal(store)
     append(journal, 1)
-    child = os.fork()
-    if not child:
-        try:
+
+    def write() -> int:
+        with pytest.raises(SearchError, match="fork"):
             journal.append(item("from the fork"))
-        except SearchError:
-            os._exit(0)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return 0
+
+    assert in_a_fork(write) == 0
     append(journal, 2)
     assert open_journal(store, claim=False).state.items == [1, 2]
+
+
+def test_a_fork_takes_nothing_from_its_parent(store, open_journal):
+    """Closing what it inherited does nothing, and claiming is refused: the parent is alive."""
+    journal = open_journal(store)
+
+    def claim() -> int:
+        journal.close()
+        with pytest.raises(SearchBusyError, match="live process of this machine"):
+            Journal.open(store, "a search", RULES).claim(lambda state: b"")
+        return 0
+
+    assert in_a_fork(claim) == 0
+    append(journal, 1)
+    journal.close()
+    assert open_journal(store, claim=False).holder() is None
 
 
 CHILD = textwrap.dedent("""

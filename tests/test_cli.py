@@ -1,0 +1,203 @@
+"""The command line: what each command prints, writes, and exits with."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from hyperopt import hp
+
+import colab_drive_tuner as cdt
+from colab_drive_tuner.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder store with the search "parabola", which has 5 of 8 trials."""
+    with pytest.warns(cdt.errors.UnfinishedSearchWarning):
+        search(tmp_path / "store", stop_at=5).best_loss  # noqa: B018 - reading it warns
+    return tmp_path / "store"
+
+
+def search(store: Path, *, stop_at: int | None = None) -> cdt.SearchResult:
+    """Run the search, in the way of a notebook; stop after so many trials."""
+
+    def stop(trials, *counts):
+        return stop_at is not None and len(trials.trials) >= stop_at, counts
+
+    return cdt.resume_search(
+        parabola,
+        space=hp.uniform("x", -1, 1),
+        name="parabola",
+        max_evals=8,
+        seed=1,
+        store=store,
+        algo="rand",
+        progress=False,
+        early_stop_fn=stop,
+    )
+
+
+def parabola(x: float) -> float:
+    """An objective."""
+    return x**2
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line; return its exit code and what it printed."""
+
+    def run_one(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, captured.err
+
+    return run_one
+
+
+def test_version(run):
+    """`--version` prints the version and nothing else."""
+    assert run("--version") == (0, f"{cdt.__version__}\n", "")
+
+
+def test_status_shows_every_search(run, folder):
+    """A line a search: how far it is, and its best loss."""
+    code, out, _ = run("--store", folder, "status")
+    assert code == 0
+    assert "parabola" in out
+    assert "5 of 8" in out
+    assert "unfinished" in out
+
+
+def test_status_of_an_empty_store(run, tmp_path):
+    """No searches is said, not an empty table."""
+    assert run("--store", tmp_path, "status") == (0, "No searches yet.\n", "")
+
+
+@pytest.mark.parametrize(("state", "expected"), [("unfinished", 75), ("finished", 0)])
+def test_exit_code_of_status(run, folder, state, expected):
+    """75 while trials are left, 0 when all are done."""
+    if state == "finished":
+        search(folder)
+    assert run("--store", folder, "status", "--exit-code", "parabola")[0] == expected
+
+
+def test_exit_code_of_a_search_that_another_holds(run, folder, tmp_path, monkeypatch):
+    """69 while a runtime that may be alive holds the search."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials = cdt.DriveTrials("parabola", store=folder)
+    trials.delete_all()  # claims
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
+    code, out, _ = run("--store", folder, "status", "--exit-code", "parabola")
+    assert code == 69
+    assert "running" in out
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials.close()
+
+
+def test_a_search_that_does_not_exist(run, folder):
+    """An error in a sentence, without a traceback, exits 1."""
+    code, out, err = run("--store", folder, "status", "nothing")
+    assert (code, out) == (1, "")
+    assert err.startswith("colab-drive-tuner: There is no search 'nothing'")
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(monkeypatch, folder):
+    """With `--debug` the error itself is raised."""
+    arguments = ["colab-drive-tuner", "--debug", "--store", str(folder), "status", "nothing"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(cdt.errors.SearchNotFoundError):
+        main()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("status", "a/b"), ("status", "--exit-code"), ("nonsense",), ("export", "parabola")],
+    ids=["bad name", "no name", "no such command", "missing argument"],
+)
+def test_wrong_usage_exits_with_2(run, folder, arguments):
+    """Wrong usage is told from failure by its exit code."""
+    assert run("--store", folder, *arguments)[0] == 2
+
+
+def test_export_and_import_are_a_round_trip(run, folder, tmp_path):
+    """The file is a plain Trials pickle, and makes an equal search."""
+    file = tmp_path / "trials.pkl"
+    assert run("--store", folder, "export", "parabola", file)[0] == 0
+    exported = pickle.loads(file.read_bytes())
+    assert type(exported).__name__ == "Trials"
+    assert len(exported) == 5
+    code, out, _ = run("--store", folder, "import", "again", file)
+    assert (code, out) == (0, "5 trials are now in the new search 'again'.\n")
+    again = tmp_path / "again.pkl"
+    run("--store", folder, "export", "again", again)
+    assert pickle.loads(again.read_bytes()).losses() == exported.losses()
+
+
+def test_import_runs_no_code_and_overwrites_no_search(run, folder, tmp_path):
+    """A pickle that would run something, and a name that is taken, are refused."""
+    file, proof = tmp_path / "hostile.pkl", tmp_path / "proof"
+
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {proof}",)
+
+    file.write_bytes(pickle.dumps(Hostile()))
+    code, _, err = run("--store", folder, "import", "hostile", file)
+    assert code == 2
+    assert "system" in err
+    assert not proof.exists()
+    assert run("--store", folder, "status", "hostile")[0] == 1
+    run("--store", folder, "export", "parabola", file)
+    assert run("--store", folder, "import", "parabola", file)[0] == 2
+
+
+def test_export_names_a_file_that_cannot_be_written(run, folder, tmp_path):
+    """A folder in the way is named, and nothing is left behind."""
+    code, _, err = run("--store", folder, "export", "parabola", tmp_path)
+    assert code == 2
+    assert str(tmp_path) in err
+
+
+def notebook_of(path: Path, store: Path, *lines: str) -> Path:
+    """A notebook that runs the search with these lines in its last cell."""
+    cells = [
+        nbformat.v4.new_code_cell(
+            "import colab_drive_tuner as cdt\nfrom hyperopt import hp\n"
+            "def parabola(x):\n    return x ** 2"
+        ),
+        nbformat.v4.new_code_cell(
+            "cdt.resume_search(parabola, space=hp.uniform('x', -1, 1), name='parabola', seed=1,\n"
+            f"    max_evals=8, algo='rand', progress=False, store={str(store)!r})"
+        ),
+        nbformat.v4.new_code_cell("\n".join(lines)),
+    ]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+def test_the_emulator_serves_until_it_is_stopped(tmp_path):
+    """One line tells its address; its files are there again after a restart."""
+    import requests
+
+    command = [sys.executable, "-m", "colab_drive_tuner", "emulator", "--port", "0"]
+    headers = {"Authorization": "Bearer emulator"}
+    for expected in (0, 1):
+        with subprocess.Popen(
+            [*command, "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True
+        ) as server:
+            url = "http://127.0.0.1:" + server.stdout.readline().split("127.0.0.1:")[1].split()[0]
+            files = requests.get(f"{url}/drive/v3/files", headers=headers, timeout=10).json()
+            assert len(files["files"]) == expected, json.dumps(files)
+            requests.post(
+                f"{url}/drive/v3/files", headers=headers, json={"name": "kept"}, timeout=10
+            )
+            server.terminate()
