@@ -1,0 +1,298 @@
+"""Starting sessions as processes, killing them, and judging what they leave behind."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.torture.phases import PHASES, acknowledged_in, phases_under_way
+from tests.torture.places import Place
+from tests.torture.session import Session, changed, check, plain, run
+
+LEASE = {"STALE_SECONDS": 0.8, "BEAT_SECONDS": 0.2}
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["tests.torture.session"])
+_PATIENCE = 120.0
+"""Seconds after which a session that should have ended is taken for hanging."""
+
+
+class Running:
+    """A session in a process of its own."""
+
+    def __init__(self, work: Callable[[Session], None], session: Session) -> None:
+        self.session = session
+        # As a process that this one may be a test's: its standard streams go to the log at once.
+        self._process = _SERVER.Process(target=work, args=(session,), daemon=True)
+        self._process.start()
+        self.begun = time.monotonic()
+
+    @property
+    def log(self) -> Path:
+        """The folder of the session's files."""
+        return Path(self.session.log)
+
+    @property
+    def said(self) -> str:
+        """What it printed."""
+        path = self.log / "said"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """How it ended, by its own word: {"error": class name or None, "says": message}."""
+        outcome: dict[str, Any] = json.loads((self.log / "outcome.json").read_text())
+        return outcome
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or is stopped by a signal."""
+        return self._process.is_alive()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        pid = self._process.pid
+        assert pid is not None
+        if self.alive:
+            os.kill(pid, number)
+
+    def wait(self, seconds: float = _PATIENCE) -> int | None:
+        """Its exit status, negative for a signal; None if it has not ended by then."""
+        self._process.join(max(0.0, seconds))
+        return self._process.exitcode
+
+    def end(self) -> int:
+        """Wait for the exit status; one that hangs is killed and fails the test."""
+        status = self.wait()
+        if status is None:
+            self.kill()
+            raise AssertionError(f"the session hangs; it said: {self.said}")
+        return status
+
+    def kill(self) -> int:
+        """SIGKILL it; its exit status."""
+        self.signal(signal.SIGKILL)
+        self._process.join()
+        status = self._process.exitcode
+        assert status is not None
+        return status
+
+    def wait_for(self, done: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+        """Wait until `done`; the session must not end before."""
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert self.alive, f"it ended before {what}; it said: {self.said}"
+            assert time.monotonic() < deadline, f"no {what} in {seconds:.0f} s: {self.said}"
+            time.sleep(0.005)
+
+    def acknowledged(self) -> dict[int, str]:
+        """The records acknowledged to it so far, by position."""
+        return acknowledged_in(self.log / "acknowledged")
+
+
+class Lab:
+    """A place, machines, and the sessions that run there."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.place, self.folder = place, folder
+        self._numbers = itertools.count()
+        self._sessions: list[Running] = []
+
+    def session(self, name: str, machine: str = "first", **values: Any) -> Session:
+        """A session on one of the machines; unless told otherwise, with short leases."""
+        values.setdefault("constants", dict(LEASE))
+        home = self.folder / "machines" / machine
+        home.mkdir(parents=True, exist_ok=True)
+        return Session(name, self.place.variables, str(home), "", **values)
+
+    def start(self, session: Session, work: Callable[[Session], None] = run) -> Running:
+        """Start a session."""
+        log = self.folder / "sessions" / f"{next(self._numbers):04d}"
+        log.mkdir(parents=True)
+        running = Running(work, changed(session, log=str(log)))
+        if work is run:
+            self._sessions.append(running)
+        return running
+
+    def finish(self, session: Session) -> Running:
+        """Run a session to its good end."""
+        running = self.start(session)
+        status = running.end()
+        assert status == 0, f"exit status {status}: {_complaint(running)}"
+        return running
+
+    def found(self, session: Session) -> dict[str, Any]:
+        """What a stranger reads, when the store behaves again."""
+        self.place.behave()
+        stranger = changed(session, machine=str(self.folder / "stranger"))
+        reader = self.start(stranger, check)
+        assert reader.end() == 0, reader.said
+        found: dict[str, Any] = pickle.loads((reader.log / "found.pkl").read_bytes())
+        return found
+
+    def judge(self, session: Session, *, taken_over: bool = False) -> dict[str, Any]:
+        """Demand of a finished search what the promises say; return what was found."""
+        found = self.found(session)
+        expected = plain(session.algo, session.max_evals, session.seed)
+        assert found["tids"] == list(range(session.max_evals)), "each trial once, in order"
+        assert found["points"] == expected, "equal to plain hyperopt"
+        for running in self.sessions_of(session.name):
+            for pos, sha in running.acknowledged().items():
+                assert found["records"].get(pos) == sha, (
+                    f"record {pos} was acknowledged to {running.log.name} and is not in the chain"
+                )
+        assert not found["in the way"], f"files in the way: {found['in the way']}"
+        if self.sessions_of(session.name)[-1].acknowledged():
+            # Where the last kill fell behind the last trial, nobody had anything left to do.
+            assert not found["holder"], "it was released"
+            assert found["copy"] == expected, "trials.pkl holds it, too"
+        # The sessions' working directory is their log.
+        known = {"phases", "acknowledged", "said", "outcome.json"}
+        for running in self.sessions_of(session.name):
+            assert {path.name for path in running.log.iterdir()} <= known
+        assert taken_over or not self.complaints(session.name)
+        return found
+
+    def sessions_of(self, name: str) -> list[Running]:
+        """All sessions of a search so far."""
+        return [running for running in self._sessions if running.session.name == name]
+
+    def complaints(self, name: str) -> list[str]:
+        """Tracebacks that sessions printed."""
+        said = [_complaint(running) for running in self.sessions_of(name)]
+        return [text for text in said if "Traceback" in text]
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for running in self._sessions:
+            if running.alive:
+                running.kill()
+
+
+def _complaint(running: Running) -> str:
+    outcome = running.log / "outcome.json"
+    return running.said + (outcome.read_text() if outcome.exists() else "")
+
+
+@dataclass
+class Report:
+    """What the kills hit."""
+
+    kills: int = 0
+    searches: int = 0
+    sessions: int = 0
+    hits: Counter[str] = field(default_factory=Counter)
+    """By phase: kills while it was under way."""
+    between: int = 0
+    """Kills outside of all phases."""
+    seconds: float = 0.0
+
+    @property
+    def missed(self) -> list[str]:
+        """The phases in which no kill fell."""
+        return [phase for phase in PHASES if not self.hits[phase]]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.kills} kills in {self.searches} searches, {self.sessions} sessions, "
+            f"{self.seconds:.0f} s; kills by the phases under way:"
+        ]
+        lines += [f"  {phase:12} {self.hits[phase]:5}" for phase in PHASES]
+        return "\n".join([*lines, f"  {'(none)':12} {self.between:5}"])
+
+
+def kill_anywhere(
+    lab: Lab,
+    algo: str,
+    *,
+    kills: int,
+    max_evals: int,
+    rng: random.Random,
+    machines: int = 2,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Run searches under kills until there were `kills`, and one in every phase; judge each one.
+
+    Two of three kills come at instants drawn over the time that a whole run takes; the others are
+    aimed at a phase, the ones missed so far first.
+    """
+    report, begun = Report(), time.monotonic()
+    calm = lab.session(f"{algo}-calm", algo=algo, max_evals=max_evals, nap=0.002)
+    lab.found(calm)  # the first process of all takes longer to start
+    started = time.monotonic()
+    lab.finish(calm)
+    whole = time.monotonic() - started
+    uninterrupted = lab.judge(calm)
+    while report.kills < kills or report.missed:
+        assert report.kills < 2 * kills + 60, f"no kill fell in {report.missed}"
+        report.searches += 1
+        lab.place.misbehave()
+        search = changed(calm, name=f"{algo}-{report.searches}")
+        enough = max(6, kills // 3)
+        for number in itertools.count():
+            session = _drawn(search, rng, lab, machines)
+            plan = _plan(report, rng) if rng.random() < 0.4 or report.kills >= kills else None
+            session = changed(session, plan=plan if number < enough else None)
+            running = lab.start(session)
+            report.sessions += 1
+            if plan is None and number < enough:
+                running.wait(rng.uniform(0.0, whole * 0.8))
+                running.signal(signal.SIGKILL)
+            status = running.end()
+            if status == -signal.SIGKILL:
+                _count(report, phases_under_way(running.log / "phases"))
+                if lab.place.faulty and rng.random() < 0.05:
+                    lab.place.outage(rng.uniform(0.1, 0.8))
+            elif status == 0:
+                break
+            else:
+                raise AssertionError(f"exit status {status}: {_complaint(running)}")
+        found = lab.judge(search)
+        assert found["points"] == uninterrupted["points"]
+        tell(f"{search.name}: {report.kills} kills, missed so far: {report.missed}")
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+def _count(report: Report, under_way: list[str]) -> None:
+    report.kills += 1
+    report.hits.update(under_way)
+    report.between += not under_way
+
+
+def _drawn(search: Session, rng: random.Random, lab: Lab, machines: int) -> Session:
+    """One session of the search: where, by which call, with which block sizes."""
+    machine = rng.choice(["m0", "m0", "m0", *(f"m{n}" for n in range(machines))])
+    home = lab.folder / "machines" / machine
+    home.mkdir(parents=True, exist_ok=True)
+    return changed(
+        search,
+        machine=str(home),
+        by=rng.choice(["resume_search", "fmin"]),
+        options={"max_attempts": sys.maxsize},
+        constants=LEASE
+        | {
+            "SNAPSHOT_RECORDS": rng.choice([2, 5, 96]),
+            "EXPORT_SECONDS": rng.choice([0.2, 300.0]),
+            "ID_BLOCK": rng.choice([2, 3, 128]),
+            "ID_RESERVE": rng.choice([1, 40]),
+        },
+    )
+
+
+def _plan(report: Report, rng: random.Random) -> tuple[str, str, int, float]:
+    phase = rng.choice(report.missed or PHASES)
+    when = rng.choice(["enter", "leave", "inside"])
+    entry = 1 if phase in ("open", "claim", "close") else rng.choice([1, 1, 2, 5])
+    if phase in report.missed and report.kills > 20:
+        when, entry = rng.choice(["enter", "leave"]), 1
+    return phase, when, entry, rng.uniform(0.0, 0.004)

@@ -1,0 +1,176 @@
+"""Which phases a session is in, written down so that they are known after a SIGKILL.
+
+The package has no hooks for tests: its functions are wrapped here, in the process under torture.
+Each phase has a slot in a file, written with `os.pwrite` as it is entered and left; what reached
+the kernel survives the process. Acknowledged records are written down likewise.
+"""
+
+import functools
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PHASES = (
+    "open",
+    "claim",
+    "suggest",
+    "train",
+    "send",
+    "acknowledge",
+    "snapshot",
+    "hint",
+    "export",
+    "close",
+)
+_SLOT = struct.Struct("<II")
+
+
+def phases_under_way(path: Path) -> list[str]:
+    """The phases in which the process was that wrote `path` and is no more."""
+    content = path.read_bytes() if path.exists() else b""
+    depths = [depth for depth, _entered in _SLOT.iter_unpack(content)]
+    return [phase for phase, depth in zip(PHASES, depths, strict=False) if depth]
+
+
+def acknowledged_in(path: Path) -> dict[int, str]:
+    """Position and sha256 of the records that were acknowledged to the process; torn lines aside."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = (line.split() for line in lines if line.endswith("\n"))
+    return {int(pos): sha for pos, sha in whole}
+
+
+class PhaseLog:
+    """The file of one session; kills the session itself where `plan` says so.
+
+    A plan is (phase, "enter" | "leave" | "inside", which entry of it, seconds of delay inside).
+    """
+
+    def __init__(self, folder: Path, plan: tuple[str, str, int, float] | None) -> None:
+        self._file = os.open(folder / "phases", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        os.pwrite(self._file, bytes(_SLOT.size * len(PHASES)), 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._acknowledged = os.open(folder / "acknowledged", flags)
+        self._slots = {phase: [0, 0] for phase in PHASES}
+        self._lock = threading.Lock()
+        self._plan = plan
+
+    def enter(self, phase: str) -> None:
+        """The phase begins."""
+        self._write(phase, 1)
+        self._strike(phase, "enter")
+
+    def leave(self, phase: str) -> None:
+        """The phase ends."""
+        self._strike(phase, "leave")
+        self._write(phase, -1)
+
+    @contextmanager
+    def within(self, phase: str) -> Iterator[None]:
+        """The block is the phase."""
+        self.enter(phase)
+        try:
+            yield
+        finally:
+            self.leave(phase)
+
+    def wrap(self, owner: Any, name: str, phase: str) -> None:
+        """Let `phase` be what happens within `owner.name`."""
+        inner = getattr(owner, name)
+
+        @functools.wraps(inner)
+        def within(*args: Any, **options: Any) -> Any:
+            with self.within(phase):
+                return inner(*args, **options)
+
+        setattr(owner, name, within)
+
+    def acknowledge(self, pos: int, sha: str) -> None:
+        """A record was acknowledged."""
+        os.write(self._acknowledged, f"{pos} {sha}\n".encode())
+
+    def _write(self, phase: str, step: int) -> None:
+        with self._lock:
+            slot = self._slots[phase]
+            slot[0] += step
+            slot[1] += step > 0
+            os.pwrite(self._file, _SLOT.pack(*slot), _SLOT.size * PHASES.index(phase))
+
+    def _strike(self, phase: str, when: str) -> None:
+        if self._plan is None or self._plan[0] != phase or self._slots[phase][1] != self._plan[2]:
+            return
+        if self._plan[1] == when:
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self._plan[1] == "inside" and when == "enter":
+            threading.Thread(target=_kill_after, args=(self._plan[3],), daemon=True).start()
+
+
+def _kill_after(seconds: float) -> None:
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def instrument(log: PhaseLog) -> None:
+    """Wrap the package's functions in this process."""
+    from colab_drive_tuner.journal import journal, opening, reader, spool, upkeep, writer
+    from colab_drive_tuner.search.loop import TrialLoop
+    from colab_drive_tuner.store.drive import DriveStore
+    from colab_drive_tuner.store.folder import FolderStore
+
+    log.wrap(reader.Reader, "refresh", "open")
+    log.wrap(journal.Journal, "claim", "claim")
+    log.wrap(TrialLoop, "_suggest", "suggest")
+    log.wrap(spool.Segment, "remove", "acknowledge")
+    log.wrap(upkeep, "save_snapshot", "snapshot")
+    log.wrap(upkeep.Upkeep, "_copy_out", "export")
+    log.wrap(journal.Journal, "close", "close")
+    _wrap_sending(log, opening, writer)
+    for store in (FolderStore, DriveStore):
+        store.mark = _hinting(log, store.mark)  # type: ignore[attr-defined]
+
+
+def _wrap_sending(log: PhaseLog, opening: Any, writer: Any) -> None:
+    """Sending ends with the answer; acknowledging is what the answer leads to."""
+    create, advance, claim = writer.create, writer.Writer._create, opening._create_patiently
+    acknowledging = threading.local()
+
+    def sending(*args: Any) -> bool:
+        with log.within("send"):
+            done: bool = create(*args)
+        if done:
+            log.enter("acknowledge")
+            acknowledging.entered = True
+        return done
+
+    def advancing(self: Any, frozen: Any, deadline: float | None) -> bool:
+        acknowledging.entered = False
+        done: bool = advance(self, frozen, deadline)
+        if done:
+            log.acknowledge(frozen.record.pos, frozen.record.sha)
+        if acknowledging.entered:
+            log.leave("acknowledge")
+        return done
+
+    def claiming(reader: Any, frozen: Any, *more: Any) -> bool:
+        done: bool = claim(reader, frozen, *more)
+        if done:
+            log.acknowledge(frozen.record.pos, frozen.record.sha)
+        return done
+
+    writer.create, writer.Writer._create = sending, advancing
+    opening._create_patiently = claiming
+
+
+def _hinting(log: PhaseLog, mark: Callable[..., float]) -> Callable[..., float]:
+    def hinting(self: Any, entry_id: str, properties: dict[str, str]) -> float:
+        if "cdt_hint" not in properties:
+            return mark(self, entry_id, properties)
+        with log.within("hint"):
+            return mark(self, entry_id, properties)
+
+    return hinting

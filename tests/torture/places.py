@@ -1,0 +1,60 @@
+"""Where the searches under torture are kept: a local folder, or a Drive that behaves badly."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from colab_drive_tuner.emulator import DriveEmulator
+
+LIST_LAG = 0.6
+"""Seconds by which listings may lag; a search's creation waits for longer than that."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store for sessions in other processes."""
+
+    variables: dict[str, str]
+    """What names it in the environment."""
+    emulator: DriveEmulator | None = None
+    faulty: bool = False
+
+    def misbehave(self) -> None:
+        """Let the faults stand again that `behave` took away."""
+        if self.emulator is None or not self.faulty:
+            return
+        fault = self.emulator.faults.add
+        fault("list_lag", seconds=LIST_LAG)
+        fault("latency", seconds=0.004, jitter=0.012)
+        # Lost answers: the call was processed. Those of creates decide whether 409 is understood.
+        fault("reset", api="drive.files.create", when="after", probability=0.05)
+        fault("reset", when="after", probability=0.02)
+        fault("reset", when="before", probability=0.02)
+        fault("error", status=503, probability=0.02)
+        # A create that arrives after its sender may be dead, and another one may own the search.
+        fault("late", api="drive.files.create", seconds=0.4, probability=0.03)
+
+    def behave(self) -> None:
+        """Take all faults away."""
+        if self.emulator is not None:
+            self.emulator.faults.clear()
+
+    def outage(self, seconds: float | None = None) -> None:
+        """From now on no call is answered, for some seconds or until `behave`."""
+        assert self.emulator is not None
+        self.emulator.faults.add("outage", **({} if seconds is None else {"until": seconds}))
+
+
+def folder_place(path: Path) -> Place:
+    """A folder on this machine."""
+    return Place({"COLAB_DRIVE_TUNER_STORE": str(path)})
+
+
+@contextlib.contextmanager
+def drive_place(*, faults: bool, seed: int = 0) -> Iterator[Place]:
+    """A Drive in a process of its own."""
+    with DriveEmulator(process=True, seed=seed) as emulator:
+        place = Place(emulator.environment, emulator, faults)
+        place.misbehave()
+        yield place

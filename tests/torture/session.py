@@ -1,0 +1,229 @@
+"""The program under torture: one session of a search, through the public API, as a process.
+
+A session is started from a server that has imported everything already (`multiprocessing`'s fork
+server), so that hundreds of them take no more time than they need.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pickle
+import re
+import signal
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchChangedWarning
+from colab_drive_tuner.journal import chain, lease, opening, upkeep, writer
+from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.search import resume, trials
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.store import open_store
+from colab_drive_tuner.trial import running_trial
+from tests.search.searching import ALGORITHMS, SPACE, bowl, points
+from tests.torture.phases import PhaseLog, instrument
+
+CONSTANTS = {
+    "STALE_SECONDS": (lease, opening),
+    "BEAT_SECONDS": (lease, upkeep),
+    "SNAPSHOT_RECORDS": (upkeep,),
+    "EXPORT_SECONDS": (upkeep,),
+    "ID_BLOCK": (writer, opening),
+    "ID_RESERVE": (writer,),
+    "OPENING_PATIENCE": (opening,),
+    "CLOSING_PATIENCE": (trials,),
+}
+"""Which of the package's constants a session may set lower, and where they are known."""
+VISIBLE = re.compile(
+    r"records|best|runs|trials\.pkl|(record|snapshot)-\d{6}\.cdt|Colab Drive Tuner"
+)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one process is to do, and where it leaves word of it."""
+
+    name: str
+    place: dict[str, str]
+    """Environment variables that name the store."""
+    machine: str
+    """The state folder: processes that share one are on one machine."""
+    log: str
+    """An existing folder for the session's files."""
+    algo: str = "rand"
+    max_evals: int = 8
+    seed: int = 3
+    by: str = "resume_search"
+    """Or "fmin": which public function runs it."""
+    nap: float = 0.0
+    """Seconds that a trial takes."""
+    constants: dict[str, float] = field(default_factory=dict)
+    plan: tuple[str, str, int, float] | None = None
+    """Where the session kills itself; see PhaseLog."""
+    poison: tuple[int, ...] = ()
+    """Trials that kill their runtime at once."""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def run(session: Session) -> None:
+    """Run the session in this process; leave `outcome.json`, and what it said in `said`."""
+    _settle_in(session)
+    log = PhaseLog(Path(session.log), session.plan)
+    instrument(log)
+    outcome: dict[str, Any] = {"error": None}
+    status = 0
+    try:
+        _search(session, _objective(session, log))
+    except ColabDriveTunerError as error:
+        outcome, status = {"error": type(error).__name__, "says": str(error)}, 3
+    except KeyboardInterrupt as error:
+        outcome, status = {"error": type(error).__name__, "says": str(error)}, 130
+    Path(session.log, "outcome.json").write_text(json.dumps(outcome))
+    sys.exit(status)
+
+
+def check(session: Session) -> None:
+    """Read the search as a stranger does; leave what was found in `found.pkl`."""
+    _settle_in(session)
+    store = open_store()
+    records: dict[int, str] = {}
+    folder = find_folder(store, session.name)
+    if folder is not None:
+        chain.read_on(
+            store,
+            chain.Head(0, "", (folder.first,)),
+            lambda record: records.update({record.pos: record.sha}),
+            session.name,
+        )
+    searches = {entry.name for entry in store.list(store.root) if "cdt_kind" in entry.properties}
+    read = DriveTrials(session.name)
+    entries = read.log.history.trials
+    found = {
+        "points": points(read),
+        "tids": [doc["tid"] for doc in read._dynamic_trials],
+        "results": [doc["result"] for doc in read._dynamic_trials],
+        "ends": {tid: entry.end for tid, entry in entries.items()},
+        "records": records,
+        "holder": read.log.journal.holder() is not None,
+        "in the way": [
+            name
+            # A folder store gives a name away once: killed in between, the next has a suffix.
+            for name in (re.sub(r"~[0-9a-f]{8}", "", name) for name in _visible(store, store.root))
+            if not VISIBLE.fullmatch(name) and name not in searches
+        ],
+        "copy": _copy(store, folder),
+    }
+    Path(session.log, "found.pkl").write_bytes(pickle.dumps(found))
+
+
+def plain(algo: str, max_evals: int, seed: int) -> list[Any]:
+    """The points of plain `hyperopt.fmin`."""
+    found = hyperopt.Trials()
+    hyperopt.fmin(
+        bowl,
+        SPACE,
+        algo=ALGORITHMS[algo],
+        max_evals=max_evals,
+        trials=found,
+        rstate=np.random.default_rng(seed),
+        verbose=False,
+        return_argmin=False,
+    )
+    return points(found)
+
+
+def _settle_in(session: Session) -> None:
+    said = os.open(Path(session.log, "said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: PTH123, SIM115
+    os.chdir(session.log)
+    for variable in ("COLAB_DRIVE_TUNER_STORE", "DRIVE_EMULATOR_HOST"):
+        os.environ.pop(variable, None)
+    os.environ |= session.place | {"XDG_STATE_HOME": session.machine, "NO_GCE_CHECK": "true"}
+    for name, value in session.constants.items():
+        for module in CONSTANTS[name]:
+            assert hasattr(module, name), f"{module.__name__} has no {name} any more"
+            setattr(module, name, value)
+    warnings.simplefilter("error", SearchChangedWarning)
+
+
+def _objective(session: Session, log: PhaseLog) -> Any:
+    @functools.wraps(bowl)  # so that it counts as the same objective everywhere
+    def objective(point: Any) -> float:
+        with log.within("train"):
+            trial = running_trial()
+            assert trial is not None
+            if trial.tid in session.poison:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(session.nap)
+            return bowl(point)
+
+    return objective
+
+
+def _search(session: Session, objective: Any) -> None:
+    if session.by == "resume_search":
+        resume_search(
+            objective,
+            name=session.name,
+            max_evals=session.max_evals,
+            space=SPACE,
+            algo=session.algo,
+            seed=session.seed,
+            progress=False,
+            **session.options,
+        )
+        return
+    hyperopt.fmin(
+        objective,
+        SPACE,
+        algo=ALGORITHMS[session.algo],
+        max_evals=session.max_evals,
+        trials=DriveTrials(session.name, **session.options),
+        rstate=np.random.default_rng(session.seed),
+        show_progressbar=False,
+        return_argmin=False,
+    )
+
+
+def _visible(store: Any, folder: str) -> list[str]:
+    names = []
+    for entry in store.list(folder):
+        names.append(entry.name)
+        if entry.is_folder:
+            names += _visible(store, entry.id)
+    if folder == store.root and "COLAB_DRIVE_TUNER_STORE" in os.environ:
+        root = Path(os.environ["COLAB_DRIVE_TUNER_STORE"])
+        hidden = {".store", ".trash"}
+        names += [
+            path.name
+            for path in root.rglob("*")
+            if not hidden & set(path.relative_to(root).parts)
+        ]
+    return names
+
+
+def _copy(store: Any, folder: Any) -> Any:
+    """What plain pickle makes of `trials.pkl`; the search is our own."""
+    with contextlib.suppress(ColabDriveTunerError, AttributeError):
+        return points(pickle.loads(store.read(folder.export)))
+    return None
+
+
+def changed(session: Session, **values: Any) -> Session:
+    """The session with some of its values changed."""
+    return dataclasses.replace(session, **values)
+
+
+assert resume  # imported here, once for all sessions

@@ -1,0 +1,44 @@
+"""SIGKILL anywhere: nothing acknowledged is lost, and the search ends as if nothing had happened."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.torture.harness import Lab, kill_anywhere
+from tests.torture.places import drive_place, folder_place
+
+
+@pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
+def test_kills_on_a_folder(algo: str, tmp_path: Path) -> None:
+    """In every phase, on two machines; all trials are there, each once, as plain hyperopt's."""
+    lab = Lab(folder_place(tmp_path / "store"), tmp_path)
+    print(kill_anywhere(lab, algo, kills=12, max_evals=24, rng=random.Random(f"{algo} 1")))
+
+
+def test_kills_on_a_faulty_drive(tmp_path: Path) -> None:
+    """The same with listings that lag, answers that are lost or late, refusals and outages."""
+    with drive_place(faults=True, seed=5) as place:
+        kill_anywhere(
+            Lab(place, tmp_path), "rand", kills=8, max_evals=10, rng=random.Random(2), machines=1
+        )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
+@pytest.mark.parametrize("faults", [False, True], ids=["calm", "faulty"])
+@pytest.mark.timeout(1800)
+def test_hundreds_of_kills_on_drive(algo: str, faults: bool, tmp_path: Path) -> None:
+    """Past TPE's 20 random trials, with and without faults."""
+    with drive_place(faults=faults, seed=7) as place:
+        lab = Lab(place, tmp_path)
+        kill_anywhere(lab, algo, kills=100, max_evals=26, rng=random.Random(f"{algo} {faults}"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
+@pytest.mark.timeout(1800)
+def test_hundreds_of_kills_on_a_folder(algo: str, tmp_path: Path) -> None:
+    """Past TPE's 20 random trials."""
+    lab = Lab(folder_place(tmp_path / "store"), tmp_path)
+    kill_anywhere(lab, algo, kills=150, max_evals=26, rng=random.Random(algo), machines=3)
