@@ -35,6 +35,8 @@ class Ownership:
     owner: str
     """The session's id, which every record of it bears."""
     claim_id: str
+    pos: int
+    """The position of the claim."""
     reason: str
     """How the owner before ended: "new", "released", "dead", "stale", "takeover"."""
     careful: float
@@ -78,7 +80,7 @@ def become_owner(
         if _create_patiently(reader, frozen, sleep):
             reader.state.apply(frozen.record)
             reader.head = head.after(frozen.record)
-            return Ownership(owner, head.ids[0], reason, careful)
+            return Ownership(owner, head.ids[0], head.pos, reason, careful)
         reader.refresh()  # FOREIGN: it is part of the chain; read on, build a new claim
 
 

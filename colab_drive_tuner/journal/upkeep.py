@@ -38,7 +38,8 @@ class Upkeep:
         created, folder, pos = ownership.reason == "new", self._reader.folder, self._reader.head.pos
         self._snapshots: list[str] = [folder.hint] if folder.hint else []
         self._snapshot_pos = pos
-        self._exported_pos = 0 if created else pos
+        # Only a release says that the copy holds everything before it.
+        self._exported_pos = ownership.pos + 1 if ownership.reason == "released" else 0
         self._export_id = folder.export
         self._begun = self._exported_at = self._beat_at = time.monotonic()
         self._looks = list(RIVAL_LOOKS) if created else []
