@@ -23,7 +23,7 @@ import hyperopt
 import numpy as np
 
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchChangedWarning
-from colab_drive_tuner.journal import chain, lease, opening, upkeep, writer
+from colab_drive_tuner.journal import chain, journal, lease, opening, upkeep, writer
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.search import resume, trials
 from colab_drive_tuner.search.resume import resume_search
@@ -40,7 +40,8 @@ CONSTANTS = {
     "EXPORT_SECONDS": (upkeep,),
     "ID_BLOCK": (writer, opening),
     "ID_RESERVE": (writer,),
-    "OPENING_PATIENCE": (opening,),
+    "RIVAL_LOOKS": (upkeep,),
+    "OPENING_PATIENCE": (opening, journal),
     "CLOSING_PATIENCE": (trials,),
 }
 """Which of the package's constants a session may set lower, and where they are known."""
@@ -67,7 +68,7 @@ class Session:
     """Or "fmin": which public function runs it."""
     nap: float = 0.0
     """Seconds that a trial takes."""
-    constants: dict[str, float] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
     plan: tuple[str, str, int, float] | None = None
     """Where the session kills itself; see PhaseLog."""
     poison: tuple[int, ...] = ()
@@ -96,13 +97,14 @@ def check(session: Session) -> None:
     """Read the search as a stranger does; leave what was found in `found.pkl`."""
     _settle_in(session)
     store = open_store()
-    records: dict[int, str] = {}
+    records: set[tuple[int, str]] = set()
     folder = find_folder(store, session.name)
-    if folder is not None:
+    # What a loser of the first creation did lies in a folder of its own.
+    for one in (folder, *folder.rivals) if folder else ():
         chain.read_on(
             store,
-            chain.Head(0, "", (folder.first,)),
-            lambda record: records.update({record.pos: record.sha}),
+            chain.Head(0, "", (one.first,)),
+            lambda record: records.add((record.pos, record.sha)),
             session.name,
         )
     searches = {entry.name for entry in store.list(store.root) if "cdt_kind" in entry.properties}

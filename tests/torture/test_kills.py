@@ -9,18 +9,18 @@ from tests.torture.harness import Lab, kill_anywhere
 from tests.torture.places import drive_place, folder_place
 
 
-@pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
+@pytest.mark.parametrize("algo", ["tpe", "anneal"])
 def test_kills_on_a_folder(algo: str, tmp_path: Path) -> None:
     """In every phase, on two machines; all trials are there, each once, as plain hyperopt's."""
     lab = Lab(folder_place(tmp_path / "store"), tmp_path)
-    print(kill_anywhere(lab, algo, kills=12, max_evals=24, rng=random.Random(f"{algo} 1")))
+    kill_anywhere(lab, algo, kills=12, max_evals=24, rng=random.Random(f"{algo} 1"))
 
 
 def test_kills_on_a_faulty_drive(tmp_path: Path) -> None:
     """The same with listings that lag, answers that are lost or late, refusals and outages."""
     with drive_place(faults=True, seed=5) as place:
         kill_anywhere(
-            Lab(place, tmp_path), "rand", kills=8, max_evals=10, rng=random.Random(2), machines=1
+            Lab(place, tmp_path), "rand", kills=6, max_evals=8, rng=random.Random(2), machines=1
         )
 
 

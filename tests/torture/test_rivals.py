@@ -1,0 +1,181 @@
+"""Several runtimes and one search: exactly one goes on, and what the others did is not lost."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.checkpoint.items import END, read_items
+from colab_drive_tuner.journal.spool import _entries
+from tests.torture.harness import LEASE, Lab, Running
+from tests.torture.places import LIST_LAG
+from tests.torture.session import Session, changed
+
+
+LONG = pytest.mark.long
+CASES = [
+    pytest.param("folder", 5),
+    pytest.param("drive", 2),
+    pytest.param("folder", 2, marks=LONG),
+    pytest.param("drive", 5, marks=LONG),
+]
+
+
+def endings(rivals: list[Running]) -> list[str]:
+    """How each of them ended: "" for a good end, else the error's name."""
+    for rival in rivals:
+        assert rival.end() in (0, 3), rival.said
+    return [rival.outcome["error"] or "" for rival in rivals]
+
+
+def kept_trials(loser: Running) -> list[int]:
+    """The trials whose ends lie in the local files that the loser's error names."""
+    says = loser.outcome["says"]
+    named = re.search(r"kept in (.+?);", says)
+    assert named is not None, says
+    folder = Path(named[1])
+    assert folder.is_dir(), says
+    kept = []
+    for path in folder.glob("*.spool"):
+        for entry in _entries(path.read_bytes())[1:]:
+            kept += [item.tid for item in read_items(entry, "a kept item") if item.kind == END]
+    return kept
+
+
+def go_home(lab: Lab, losers: list[Running]) -> None:
+    """Run the search once more on each loser's machine, which still keeps things."""
+    for loser in losers:
+        lab.finish(changed(loser.session, options={"on_busy": "wait"}))
+
+
+def judge(lab: Lab, search: Session) -> None:
+    lab.judge(search, taken_over=True)
+
+
+@pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
+def test_rivals_that_start_at_once(lab: Lab, many: int) -> None:
+    """A search that is there: one claims it, the others are told who holds it."""
+    search = lab.session("s", max_evals=2)
+    lab.finish(search)
+    search = changed(search, max_evals=24, nap=0.12)
+    rivals = [
+        lab.start(changed(search, machine=lab.session("s", f"rival {n}").machine))
+        for n in range(many)
+    ]
+    ends = endings(rivals)
+    assert sorted(ends) == [""] + ["SearchBusyError"] * (many - 1)
+    assert all("held by" in rival.outcome["says"] for rival in rivals if rival.outcome["error"])
+    judge(lab, search)
+
+
+@pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
+def test_rivals_that_take_over(lab: Lab, many: int) -> None:
+    """The last to claim goes on; each loser stops at its next write and keeps its last trial."""
+    search = lab.session("s", max_evals=4)
+    lab.finish(search)
+    search = changed(search, max_evals=10 + 6 * many, nap=0.08, options={"on_busy": "takeover"})
+    rivals: list[Running] = []
+    for number in range(many):
+        rivals.append(
+            lab.start(changed(search, machine=lab.session("s", f"rival {number}").machine))
+        )
+        # The next one comes in the middle of a trial, of sending, of anything.
+        rivals[-1].wait_for(lambda: len(rivals[-1].acknowledged()) > 2, "a few records")
+    *losers, winner = rivals
+    assert endings(rivals) == ["SearchTakenOverError"] * len(losers) + [""]
+    for loser in losers:
+        assert kept_trials(loser), "the trial that it could not record"
+    go_home(lab, losers)
+    judge(lab, search)
+    assert winner.outcome["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("lab", "phase", "resume"),
+    [
+        pytest.param("folder", "train", "when it has ended"),
+        pytest.param("drive", "send", "while the other runs"),
+        pytest.param("folder", "send", "while the other runs", marks=LONG),
+        pytest.param("folder", "train", "while the other runs", marks=LONG),
+        pytest.param("drive", "send", "when it has ended", marks=LONG),
+        pytest.param("drive", "train", "when it has ended", marks=LONG),
+    ],
+    indirect=["lab"],
+)
+def test_one_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: str) -> None:
+    """Stopped in mid-write or mid-trial, overtaken, and continued: it loses, nothing is lost."""
+    search = lab.session("s", max_evals=16, nap=0.06)
+    paused = lab.start(search)
+    paused.wait_for(
+        lambda: len(paused.acknowledged()) > 3 and phase in paused.under_way, f"a {phase}"
+    )
+    paused.signal(signal.SIGSTOP)
+    other = lab.start(changed(search, machine=lab.session("s", "second").machine))
+    if resume == "when it has ended":
+        assert other.end() == 0, other.said
+    else:
+        other.wait_for(lambda: "train" in other.under_way, "the takeover")
+    paused.signal(signal.SIGCONT)
+    assert endings([paused, other]) == ["SearchTakenOverError", ""]
+    assert kept_trials(paused)
+    go_home(lab, [paused])
+    judge(lab, search)
+
+
+def test_a_write_that_arrives_after_the_takeover(drive_lab: Lab) -> None:
+    """A delayed create of the dead owner is either in the chain before the claim, or a loser's."""
+    for number in range(2):
+        search = drive_lab.session(f"s{number}", max_evals=10, nap=0.05)
+        dead = drive_lab.start(search)
+        dead.wait_for(lambda: len(dead.acknowledged()) > 3, "a few records")  # noqa: B023 - waits here
+        drive_lab.place.emulator.faults.add(
+            "late", api="drive.files.create", seconds=0.2 + 0.6 * number, times=1
+        )
+        dead.wait_for(
+            lambda: any(rule["struck"] for rule in drive_lab.place.emulator.faults.rules), "a send"
+        )
+        dead.kill()
+        options = {"on_busy": "takeover", "max_attempts": 9}
+        second = drive_lab.session(search.name, "second").machine
+        drive_lab.finish(changed(search, machine=second, options=options))
+        judge(drive_lab, search)
+
+
+@pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
+def test_first_creation_converges(lab: Lab, many: int) -> None:
+    """Created by several at once, with listings that lag: one folder, all of it plain hyperopt's."""
+    warm = lab.session("warm", max_evals=1)
+    lab.finish(warm)  # the folder of all searches is there
+    for number in range(1 if many == 2 else 3):
+        if lab.place.emulator is not None:
+            lab.place.emulator.faults.add("list_lag", seconds=LIST_LAG)
+        constants = LEASE | {"RIVAL_LOOKS": (0.2, LIST_LAG, 2 * LIST_LAG)}
+        search = lab.session(f"s{number}", max_evals=24, nap=0.1, constants=constants)
+        rivals = [
+            lab.start(changed(search, machine=lab.session("s", f"rival {n}").machine))
+            for n in range(many)
+        ]
+        ends = endings(rivals)
+        assert ends.count("") == 1, ends
+        assert set(ends) <= {"", "SearchBusyError", "SearchTakenOverError"}
+        losers = [
+            rival for rival, end in zip(rivals, ends, strict=True) if end == "SearchTakenOverError"
+        ]
+        lab.place.behave()
+        go_home(lab, losers)
+        judge(lab, search)
+
+
+@pytest.mark.xfail(reason="the folder of all searches has no `moved`; see docs/protocol.md")
+def test_the_folder_of_all_searches_is_made_once(drive_lab: Lab) -> None:
+    """Two that start at once in an empty Drive find each other's searches afterwards."""
+    emulator = drive_lab.place.emulator
+    emulator.faults.add("list_lag", seconds=LIST_LAG)
+    rivals = [
+        drive_lab.start(drive_lab.session(name, name, max_evals=4)) for name in ("one", "two")
+    ]
+    assert endings(rivals) == ["", ""]
+    drive_lab.place.behave()
+    for rival in rivals:
+        judge(drive_lab, rival.session)
