@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from colab_drive_tuner import __version__
+from colab_drive_tuner.cli import rerunning
 from colab_drive_tuner.store.protocol import Store
 
 app = typer.Typer(
@@ -14,6 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+rerunning.register(app)
 Name = Annotated[str, typer.Argument(help="The search's name.")]
 
 
@@ -62,6 +64,10 @@ def status(
         raise UsageError("--exit-code needs the NAME of one search.")
     store = _store(context)
     show_searches([read_status(store, name)] if name else list_searches(store))
+    if name:
+        from colab_drive_tuner.rerun import read_runs
+
+        rerunning.show_runs(read_runs(store, name))
     if exit_code and name:
         from colab_drive_tuner.rerun import look
 
@@ -84,31 +90,6 @@ def import_(context: typer.Context, name: Name, file: Path) -> None:
 
     count = import_trials(_store(context), name, file)
     typer.echo(f"{count} trials are now in the new search {name!r}.")
-
-
-@app.command()
-def rerun(
-    context: typer.Context,
-    notebook: Annotated[Path, typer.Argument(help="The notebook that runs the search.")],
-    search: Annotated[str, typer.Option(help="The search that it works on.")],
-) -> None:
-    """Run NOTEBOOK once more if its search is unfinished.
-
-    Exits 0 (finished), 75 (more to do), 69 (another runtime holds it), 1 (a cell raised).
-    """
-    from colab_drive_tuner.errors import NotebookNotFoundError
-    from colab_drive_tuner.rerun import Outcome, look, run_locally
-
-    if not notebook.is_file():
-        raise NotebookNotFoundError(f"There is no notebook {str(notebook)!r} here.")
-    store = _store(context)
-    verdict = look(store, search)
-    if verdict.outcome is Outcome.UNFINISHED:
-        typer.echo(f"{verdict.words} Running {notebook}.")
-        run_locally(notebook, store, search)
-        verdict = look(store, search)
-    typer.echo(verdict.words)
-    raise typer.Exit(verdict.outcome)
 
 
 @app.command()

@@ -1,6 +1,21 @@
-"""Scheduled reruns: look whether anything is left to do, and if so run the notebook once more."""
+"""Scheduled reruns: look whether anything is left to do, and if so run the notebook once more.
 
-from colab_drive_tuner.rerun.local import run_locally
-from colab_drive_tuner.rerun.outcome import Outcome, Verdict, look
+`outcome` says how a search stands, `rerunner` runs its notebook once or until it is finished; `local`,
+`colab` and `enterprise` are the places where it can run; `cron`, `systemd` and `github` have it done
+every so often.
+"""
 
-__all__ = ["Outcome", "Verdict", "look", "run_locally"]
+from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, Verdict, look
+from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
+from colab_drive_tuner.rerun.runs import Run, read_runs
+
+__all__ = [
+    "NotebookRunError",
+    "Outcome",
+    "Rerunner",
+    "Run",
+    "Verdict",
+    "look",
+    "read_runs",
+    "rerun_until_finished",
+]

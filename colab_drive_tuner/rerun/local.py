@@ -1,62 +1,98 @@
-"""Running a notebook once, top to bottom, in a real kernel of this machine."""
+"""Running here: a notebook with papermill in a real kernel, a script with this very Python."""
 
-import tempfile
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import IO, Any
 
-from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError
-from colab_drive_tuner.journal.folder import find_folder
-from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.errors import MissingExtraError, UsageError
+from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome
+from colab_drive_tuner.rerun.place import DEADLINE_VARIABLE, RunTask
+from colab_drive_tuner.rerun.program import CellError, find_error
+from colab_drive_tuner.rerun.stopping import run_command
 
-RUNS = "runs"
-
-
-class NotebookRunError(ColabDriveTunerError, RuntimeError):
-    """A cell of the notebook raised; the message holds its traceback."""
+_GRACE_SECONDS = 600.0
+"""How long after its deadline a run may still put away what it has."""
 
 
-def run_locally(
-    notebook: Path, store: Store, search: str, parameters: Mapping[str, Any] | None = None
-) -> None:
-    """Run `notebook` with papermill; the executed copy goes to the search's `runs/`.
+@dataclass(frozen=True)
+class LocalPlace:
+    """The machine that runs this code."""
 
-    Raises `NotebookRunError` where a cell raised, after the copy with its traceback was kept.
-    """
-    try:
-        import papermill
-        from papermill.exceptions import PapermillExecutionError
-    except ImportError as error:
-        raise MissingExtraError(
-            "Running a notebook needs papermill: pip install 'colab-drive-tuner[rerun]'."
-        ) from error
-    with tempfile.TemporaryDirectory() as folder:
-        executed = Path(folder) / "executed.ipynb"
-        try:
-            papermill.execute_notebook(
-                str(notebook), str(executed), dict(parameters or {}), progress_bar=False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Set in a notebook's cell tagged `parameters`, or before its first cell."""
+    name: str = "local"
+
+    def check(self, task: RunTask) -> None:
+        """Raise where this place cannot run the program at all; nothing is started."""
+        if task.program.is_script:
+            if self.parameters:
+                raise UsageError("Parameters are for notebooks; a script takes none.")
+        elif importlib.util.find_spec("papermill") is None:
+            raise MissingExtraError(
+                "Running a notebook needs papermill: pip install 'colab-drive-tuner[rerun]'."
             )
-        except PapermillExecutionError as error:
-            raise NotebookRunError(
-                f"Cell {error.exec_count} of {notebook} raised {error.ename}: {error.evalue}\n"
-                + "\n".join(error.traceback)
-            ) from error
-        finally:
-            if executed.exists():
-                keep_run(store, search, executed)
+
+    def run(self, task: RunTask) -> CellError | None:
+        """See `Place.run`."""
+        environ = dict(os.environ)
+        if task.deadline is not None:
+            environ[DEADLINE_VARIABLE] = f"{task.deadline:.0f}"
+        run = self._run_script if task.program.is_script else self._run_notebook
+        with task.said.open("wb") as said:
+            try:
+                return run(task, environ, said)
+            except subprocess.TimeoutExpired:
+                raise NotebookRunError(
+                    f"{task.program.name} was ended: it was still running "
+                    f"{_GRACE_SECONDS / 60:.0f} minutes after its time was up."
+                ) from None
+
+    def _run_notebook(
+        self, task: RunTask, environ: Mapping[str, str], said: IO[bytes]
+    ) -> CellError | None:
+        given = task.folder / "given.ipynb"
+        given.write_bytes(task.program.content)
+        parameters = task.folder / "parameters.json"  # JSON is YAML, which papermill reads
+        parameters.write_text(json.dumps(dict(self.parameters)))
+        kernel = task.program.notebook().get("metadata", {}).get("kernelspec", {}).get("name")
+        command = [
+            sys.executable, "-m", "papermill", str(given), str(task.executed),
+            "--parameters_file", str(parameters), "--no-progress-bar", "--no-log-output",
+            "--cwd", str(task.program.folder), "--log-level", "ERROR",
+            *([] if kernel else ["--kernel", "python3"]),
+        ]  # fmt: skip
+        code = run_command(command, said, environ=environ, timeout=_seconds_left(task))
+        error = find_error(task.executed) if task.executed.exists() else None
+        if code and error is None:
+            raise NotebookRunError(f"papermill failed ({code}):\n{task.last_words()}")
+        return error
+
+    def _run_script(
+        self, task: RunTask, environ: Mapping[str, str], said: IO[bytes]
+    ) -> CellError | None:
+        script = task.folder / task.program.name
+        script.write_bytes(task.program.content)
+        paths = [str(task.program.folder), environ.get("PYTHONPATH", "")]
+        code = run_command(
+            [sys.executable, str(script)],
+            said,
+            cwd=task.program.folder,
+            environ={**environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+            timeout=_seconds_left(task),
+        )
+        if code in (Outcome.FINISHED, Outcome.UNFINISHED):
+            return None
+        words = f"{task.program.name} ended with exit code {code}:\n{task.last_words()}"
+        return CellError(words, Outcome.BUSY if code == Outcome.BUSY else Outcome.FAILED)
 
 
-def keep_run(store: Store, search: str, executed: Path) -> None:
-    """Keep an executed notebook in the search's `runs/`, named by the time it ended."""
-    folder = find_folder(store, search)
-    if folder is None:
-        return  # the notebook raised before its search began: there is nothing to keep it with
-    found = [entry for entry in store.list(folder.id, name=RUNS) if entry.is_folder]
-    runs, entry_id = store.reserve(2)
-    if found:
-        runs = found[0].id
-    else:
-        store.create(runs, None, name=RUNS, parent=folder.id)
-    name = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.ipynb"
-    store.create(entry_id, executed, name=name, parent=runs)
+def _seconds_left(task: RunTask) -> float | None:
+    if task.deadline is None:
+        return None
+    return max(1.0, task.deadline - time.time() + _GRACE_SECONDS)

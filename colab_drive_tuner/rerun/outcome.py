@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from colab_drive_tuner.errors import SearchNotFoundError
-from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchNotFoundError
+from colab_drive_tuner.search.status import SearchStatus, read_status
 from colab_drive_tuner.store.protocol import Store
 
 
@@ -17,23 +17,43 @@ class Outcome(IntEnum):
     UNFINISHED = 75
 
 
+class NotebookRunError(ColabDriveTunerError, RuntimeError):
+    """A run broke off: its place could not run it, or vanished; the message says what was seen."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a search stands, and the same in words."""
 
     outcome: Outcome
     words: str
+    done: int = 0
+    """Trials that have ended."""
 
 
-def look(store: Store, name: str) -> Verdict:
-    """Look at a search without touching it; one that does not exist yet is unfinished."""
+def look(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
+    """Look at a search without touching it; one that does not exist yet is unfinished.
+
+    After a run of ours has ended, its kernel's lease may still look alive: with `own_run_ended` the
+    holder is not taken for somebody else.
+    """
     try:
         status = read_status(store, name)
     except SearchNotFoundError:
         return Verdict(Outcome.UNFINISHED, f"Search {name!r} has not begun.")
-    progress = f"{status.done} of {status.max_evals} trials done"
+    progress = _progress(status)
     if status.finished:
-        return Verdict(Outcome.FINISHED, f"Search {name!r} is finished: {progress}.")
-    if status.held:
-        return Verdict(Outcome.BUSY, f"Search {name!r} is running ({progress}): {status.holder}.")
-    return Verdict(Outcome.UNFINISHED, f"Search {name!r} is unfinished: {progress}.")
+        return Verdict(
+            Outcome.FINISHED, f"Search {name!r} is finished: {progress}.", done=status.done
+        )
+    if status.held and not own_run_ended:
+        words = f"Search {name!r} is running ({progress}): {status.holder}."
+        return Verdict(Outcome.BUSY, words, done=status.done)
+    return Verdict(
+        Outcome.UNFINISHED, f"Search {name!r} is unfinished: {progress}.", done=status.done
+    )
+
+
+def _progress(status: SearchStatus) -> str:
+    of = "" if status.max_evals is None else f" of {status.max_evals}"
+    return f"{status.done}{of} trials done"

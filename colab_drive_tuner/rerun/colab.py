@@ -1,0 +1,214 @@
+"""Running on a Colab runtime of one's own, through the official command line (google-colab-cli).
+
+Allocate, prepare (install, make room), upload the credentials, run, collect, release. What is taken
+is released however the run ends: at a stop or a crash of ours by the `finally` here, after a sudden
+death by the next run or the scheduler's stop hook (see `allocated`), and by the runtime itself when
+nothing happens in it any more (see `inside`).
+"""
+
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from colab_drive_tuner import __version__
+from colab_drive_tuner.errors import MissingExtraError, UsageError
+from colab_drive_tuner.rerun.allocated import left_behind, noted
+from colab_drive_tuner.rerun.identity_file import portable_credentials
+from colab_drive_tuner.rerun.inside import GRACE_SECONDS, IDLE_SECONDS
+from colab_drive_tuner.rerun.outcome import NotebookRunError
+from colab_drive_tuner.rerun.place import RunTask
+from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
+from colab_drive_tuner.rerun.stopping import run_command
+
+COMMAND_VARIABLE = "COLAB_DRIVE_TUNER_COLAB"
+"""The command line to use, with its own options: `colab --auth adc`."""
+GPUS = ("T4", "L4", "G4", "A100", "H100")
+_ALLOCATE_SECONDS, _PREPARE_SECONDS, _UPLOAD_SECONDS, _RELEASE_SECONDS = 900.0, 900.0, 300.0, 120.0
+_DAY = 86400.0
+_READY = "colab-drive-tuner is ready"
+_PREPARE = """\
+import os, pathlib, subprocess, sys
+from importlib.metadata import PackageNotFoundError, version
+
+folder = pathlib.Path({folder!r})
+folder.mkdir(mode=0o700)
+os.close(os.open(folder / "credentials.json", os.O_CREAT | os.O_WRONLY, 0o600))
+try:
+    installed = version("colab-drive-tuner") == {version!r}
+except PackageNotFoundError:
+    installed = False
+if not installed:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", {install!r}]
+    done = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError("pip install failed: " + done.stderr[-1500:])
+from colab_drive_tuner.rerun import inside
+
+inside.watch({deadline!r}, idle_seconds={idle!r})
+print("colab-drive-tuner", "is", "ready")
+"""
+_BEGIN = """\
+from colab_drive_tuner.rerun import inside
+
+{credentials}inside.begin_run({deadline!r})
+del inside
+"""
+
+
+def colab_command() -> list[str]:
+    """Colab's command line: the one named, `colab` on the PATH, or run by uvx."""
+    named = shlex.split(os.environ.get(COMMAND_VARIABLE, ""))
+    if named:
+        return named
+    if shutil.which("colab"):
+        return ["colab"]
+    if shutil.which("uvx"):
+        return ["uvx", "--from", "google-colab-cli", "colab"]
+    raise MissingExtraError(
+        "Running on Colab needs its command line: `pip install google-colab-cli` with Python 3.12 or "
+        "newer, and sign in once with `colab new` and `colab stop`; where it has another name, set "
+        f"{COMMAND_VARIABLE}."
+    )
+
+
+@dataclass(frozen=True)
+class ColabPlace:
+    """A runtime that is taken for one run."""
+
+    gpu: str | None = None
+    install: str = f"colab-drive-tuner=={__version__}"
+    """What pip installs there, where this very version is not installed yet."""
+    idle_seconds: float = IDLE_SECONDS
+    pause: float = 10.0
+    """Seconds between attempts to release."""
+
+    @property
+    def name(self) -> str:
+        """As the log of runs has it."""
+        return f"colab {self.gpu}" if self.gpu else "colab"
+
+    def check(self, task: RunTask) -> None:
+        """Raise where Colab cannot run the program; nothing is allocated."""
+        if self.gpu is not None and self.gpu not in GPUS:
+            raise UsageError(f"--gpu {self.gpu} is none of {', '.join(GPUS)}.")
+        colab_command()
+        portable_credentials()
+        task.program.notebook()
+
+    def run(self, task: RunTask) -> CellError | None:
+        """See `Place.run`."""
+        release_left_behind(task.search, pause=self.pause)
+        session = f"cdt-{secrets.token_hex(4)}"
+        with noted(session, task.search) as note:
+            try:
+                with task.stops.held_back():  # what is half allocated could not be released
+                    gpu = ["--gpu", self.gpu] if self.gpu else []
+                    self._step(task, "allocate", ["new", "-s", session, *gpu], _ALLOCATE_SECONDS)
+                return self._use(task, session)
+            finally:
+                with task.stops.ignored():
+                    _release(note, self.pause)
+
+    def _use(self, task: RunTask, session: str) -> CellError | None:
+        remote = f"/tmp/{session}-{secrets.token_hex(8)}"  # noqa: S108 - made there, with mode 0700
+        prepare = task.folder / "prepare.py"
+        prepare.write_text(
+            _PREPARE.format(
+                folder=remote,
+                version=__version__,
+                install=self.install,
+                deadline=task.deadline,
+                idle=self.idle_seconds,
+            )
+        )
+        timeout = ["--timeout", f"{_PREPARE_SECONDS:.0f}"]
+        words = self._step(
+            task, "prepare", ["exec", "-s", session, "-f", str(prepare), *timeout], _PREPARE_SECONDS
+        )
+        if _READY not in words:  # it exits 0 even where the code raised
+            raise NotebookRunError(f"The Colab runtime could not be prepared:\n{words}")
+        identity = portable_credentials()
+        load = ""
+        if identity is not None:
+            file = f"{remote}/credentials.json"
+            upload = ["upload", "-s", session, str(identity), file.lstrip("/")]
+            self._step(task, "upload", upload, _UPLOAD_SECONDS)
+            load = f"inside.load_credentials({file!r})\n"
+        return self._execute(task, session, _BEGIN.format(credentials=load, deadline=task.deadline))
+
+    def _execute(self, task: RunTask, session: str, begin: str) -> CellError | None:
+        import json
+
+        given = task.folder / "given.ipynb"
+        given.write_text(json.dumps(with_first_cells(task.program.notebook(), begin)))
+        seconds = _DAY
+        if task.deadline is not None:
+            seconds = max(60.0, task.deadline - time.time() + GRACE_SECONDS)
+        command = ["exec", "-s", session, "-f", str(given), "--timeout", f"{seconds:.0f}"]
+        collected = task.folder / "given_output.ipynb"
+        try:
+            words = self._step(task, "run", command, seconds + 60)
+        finally:
+            if collected.exists():  # also what a broken run got to
+                collected.replace(task.executed)
+        if not task.executed.exists():
+            raise NotebookRunError(f"No executed notebook came back from Colab:\n{words}")
+        return find_error(task.executed)
+
+    def _step(self, task: RunTask, step: str, arguments: Sequence[str], seconds: float) -> str:
+        """Run one command; returns what it said, raises `NotebookRunError` where it failed."""
+        said = task.folder / f"{step}.txt"
+        try:
+            with said.open("wb") as output:
+                code = run_command([*colab_command(), *arguments], output, timeout=seconds)
+            words = said.read_text(errors="replace").strip()
+        except subprocess.TimeoutExpired:
+            raise NotebookRunError(
+                f"Colab's command line took more than {seconds:.0f} s to {step}."
+            ) from None
+        finally:
+            with task.said.open("ab") as log:
+                log.write(f"\n[{step}]\n".encode() + said.read_bytes())
+        if code:
+            raise NotebookRunError(
+                f"Colab's command line failed to {step} ({code}):\n{words[-4000:]}"
+            )
+        return words
+
+
+def release_left_behind(search: str | None = None, *, pause: float = 10.0) -> list[str]:
+    """Release the runtimes of runs that died here (of one search, or all); returns their names."""
+    with left_behind(search) as notes:
+        for note in notes:
+            _release(note, pause)
+        return [note.stem for note in notes]
+
+
+def _release(note: Path, pause: float) -> None:
+    """Stop the session and remove its note; what cannot be stopped now keeps its note."""
+    said = note.with_suffix(".txt")
+    code = -1
+    for attempt in range(3):
+        if attempt:
+            time.sleep(pause)
+        try:
+            with said.open("wb") as output:
+                command = [*colab_command(), "stop", "-s", note.stem]
+                code = run_command(command, output, timeout=_RELEASE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+        if code == 0:
+            said.unlink()
+            note.unlink()
+            return
+    words = said.read_text(errors="replace")[-1500:].strip()
+    raise NotebookRunError(
+        f"The Colab runtime {note.stem} could not be released ({code}); the next run tries again, "
+        f"and it releases itself when idle. To do it now: `colab stop -s {note.stem}`.\n{words}"
+    )

@@ -1,0 +1,101 @@
+"""Schedules in the user's crontab: two lines each, the first a comment that names the search."""
+
+import json
+import subprocess
+from itertools import pairwise
+
+from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError
+from colab_drive_tuner.journal.spool import state_folder
+from colab_drive_tuner.rerun.plan import Plan, check_line
+
+_MARK = "# colab-drive-tuner schedule "
+
+
+def text(plan: Plan) -> str:
+    """What is added to the crontab."""
+    log = state_folder() / "rerun" / f"{plan.slug}.log"
+    log.parent.mkdir(exist_ok=True)
+    line = check_line(f"{plan.shell_line} >> '{log}' 2>&1", "The command")
+    return f"{_MARK}{json.dumps(plan.search)}\n{plan.cron} {_escaped(line)}\n"
+
+
+def install(plan: Plan) -> str:
+    """Add the schedule, in place of an earlier one of the search; returns what was done."""
+    others = _without(_read(), plan.search)
+    _write("".join(f"{line}\n" for line in others) + text(plan))
+    return f"The crontab reruns search {plan.search!r} at {plan.cron}; `crontab -l` shows it."
+
+
+def installed() -> list[tuple[str, str]]:
+    """The searches that have a schedule here, and when they are looked at."""
+    lines = _read()
+    found = []
+    for mark, line in pairwise(lines):
+        if mark.startswith(_MARK):
+            found.append((_search(mark), " ".join(line.split()[:5])))
+    return found
+
+
+def remove(search: str) -> bool:
+    """Remove the schedule of a search; False where there is none."""
+    before = _read()
+    after = _without(before, search)
+    if len(after) == len(before):
+        return False
+    _write("".join(f"{line}\n" for line in after))
+    return True
+
+
+def _escaped(line: str) -> str:
+    """For cron, which reads a bare % as a line break: escaped."""
+    return line.replace("%", r"\%")
+
+
+def _search(mark: str) -> str:
+    try:
+        return str(json.loads(mark.removeprefix(_MARK)))
+    except ValueError:
+        return ""
+
+
+def _without(lines: list[str], search: str) -> list[str]:
+    kept, skip = [], False
+    for line in lines:
+        if line.startswith(_MARK) and _search(line) == search:
+            skip = True  # and the line after it
+        elif skip:
+            skip = False
+        else:
+            kept.append(line)
+    return kept
+
+
+def _read() -> list[str]:
+    done = _crontab("-l")
+    if done.returncode == 0:
+        return done.stdout.splitlines()
+    if "no crontab" in done.stderr:
+        return []
+    raise ColabDriveTunerError(f"crontab -l failed: {done.stderr.strip()}")
+
+
+def _write(content: str) -> None:
+    done = _crontab("-", content)  # it refuses what it cannot read, and then changes nothing
+    if done.returncode:
+        raise ColabDriveTunerError(f"crontab refused the schedule: {done.stderr.strip()}")
+
+
+def _crontab(argument: str, content: str = "") -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            ["crontab", argument],  # noqa: S607 - the user's own, wherever it is
+            input=content,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise MissingExtraError(
+            "There is no cron here (on Debian and Ubuntu: apt install cron). The other ways are "
+            "--with systemd, github and enterprise."
+        ) from None

@@ -1,0 +1,131 @@
+"""Schedules as a GitHub Actions workflow: the credentials come from a secret, by way of a file."""
+
+import re
+import shlex
+from pathlib import Path, PurePosixPath
+
+from colab_drive_tuner import __version__
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.rerun.plan import Plan, check_line
+
+SECRET = "COLAB_DRIVE_TUNER_CREDENTIALS"  # noqa: S105 - its name in GitHub, not its value
+_FOLDER = Path(".github") / "workflows"
+_PREFIX = "colab-drive-tuner-"
+_SEARCH = re.compile(r"^# search: (.*)$", re.MULTILINE)
+
+
+def path(plan: Plan) -> Path:
+    """Where the workflow lies, from the root of the repository."""
+    return _FOLDER / f"{_PREFIX}{plan.slug}.yml"
+
+
+def text(plan: Plan) -> str:
+    """The workflow."""
+    if plan.store is not None:
+        raise UsageError("A local folder is gone after a workflow: its searches are kept in Drive.")
+    program = plan.program
+    if not program.startswith("drive://"):
+        program = _in_repository(program)
+    on_colab = "colab" in plan.options
+    extras = "" if on_colab else "[rerun]"
+    packages = [f"colab-drive-tuner{extras}=={__version__}"]
+    if on_colab:
+        packages.append("google-colab-cli")
+    search = check_line(plan.search, "The search's name")
+    rerun = shlex.join(["colab-drive-tuner", *plan.arguments(program)])
+    if "${{" in rerun:
+        raise UsageError("GitHub would read '${{' in the command: choose other names.")
+    colab = "          COLAB_DRIVE_TUNER_COLAB: colab --auth adc\n" if on_colab else ""
+    return f"""\
+# search: {search}
+name: {_yaml(f"Rerun {search}")}
+
+on:
+  schedule:
+    - cron: {_yaml(plan.cron)}
+  workflow_dispatch:
+
+permissions:
+  contents: read
+
+concurrency:
+  group: {_PREFIX}{plan.slug}
+  cancel-in-progress: false
+
+jobs:
+  rerun:
+    runs-on: ubuntu-latest
+    timeout-minutes: 355
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - run: python -m pip install {shlex.join(packages)}
+      - name: Put the credentials into a file that only this job can read
+        env:
+          CREDENTIALS: ${{{{ secrets.{SECRET} }}}}
+        run: |
+          umask 077
+          printf '%s' "$CREDENTIALS" > "$RUNNER_TEMP/credentials.json"
+      - name: Rerun the search once (75 says that there is more to do, 69 that it is running)
+        env:
+          COLAB_DRIVE_TUNER_CREDENTIALS: ${{{{ runner.temp }}}}/credentials.json
+          GOOGLE_APPLICATION_CREDENTIALS: ${{{{ runner.temp }}}}/credentials.json
+{colab}        run: |
+          code=0
+          {rerun} || code=$?
+          case $code in 0|69|75) exit 0 ;; *) exit "$code" ;; esac
+      - name: Release what a broken run has left
+        if: always()
+        run: |
+          colab-drive-tuner schedule release
+          rm -f "$RUNNER_TEMP/credentials.json"
+"""
+
+
+def install(plan: Plan) -> str:
+    """Write the workflow into the repository here; returns what is left to do."""
+    content = text(plan)
+    file = path(plan)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+    return (
+        f"{file} is written: commit and push it to the default branch, and put the content of your "
+        f"credentials file into the repository's secret {SECRET} (`gh secret set {SECRET} < FILE`)."
+    )
+
+
+def installed() -> list[tuple[str, str]]:
+    """The searches that have a workflow in the repository here, and their cron fields."""
+    found = []
+    for file in sorted(_FOLDER.glob(f"{_PREFIX}*.yml")):
+        content = file.read_text()
+        when = re.search(r"- cron: '(.*)'", content)
+        named = _SEARCH.search(content)
+        if named:
+            found.append((named[1], when[1] if when else "?"))
+    return found
+
+
+def remove(search: str) -> bool:
+    """Delete the workflow of a search from the repository here; False where there is none."""
+    file = path(Plan(search, "", ""))
+    if not file.exists():
+        return False
+    file.unlink()
+    return True
+
+
+def _in_repository(program: str) -> str:
+    relative = Path(program)
+    if relative.is_absolute():
+        if not relative.is_relative_to(Path.cwd()):
+            raise UsageError(f"{program} is not in the repository here: run this at its root.")
+        relative = relative.relative_to(Path.cwd())
+    return str(PurePosixPath(relative))
+
+
+def _yaml(value: str) -> str:
+    """The text as a single-quoted scalar, in which nothing but the quote itself is special."""
+    return "'" + value.replace("'", "''") + "'"

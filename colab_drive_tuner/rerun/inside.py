@@ -1,0 +1,111 @@
+"""What runs inside a Colab runtime that a rerun has taken: it acts as its owner, and ends itself.
+
+The credentials arrive as a file and are moved into memory that only this process' files can name
+(`memfd`): nothing secret stays on the disk, and no environment variable holds more than a path.
+A watch releases the runtime when nothing happens in it any more: the second line of defence, for
+when the machine that took it has died.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.credentials import FILE_VARIABLE
+from colab_drive_tuner.rerun.place import DEADLINE_VARIABLE
+from colab_drive_tuner.runtime import ipython
+
+IDLE_SECONDS = 300.0
+"""Between the cells of a run lie milliseconds."""
+GRACE_SECONDS = 900.0
+_memory: list[int] = []
+"""Open for the life of the kernel: the credentials are gone with it."""
+
+
+def load_credentials(path: str) -> None:
+    """Take the credentials file into memory, remove it, and let `setup()` find them there."""
+    file = Path(path)
+    try:
+        secret = file.read_bytes()
+    finally:
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty: then it is not only ours
+        file.parent.rmdir()
+    descriptor = os.memfd_create("credentials")
+    os.write(descriptor, secret)
+    _memory.append(descriptor)
+    os.environ[FILE_VARIABLE] = f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def begin_run(deadline: float | None) -> None:
+    """Before the first cell: say when the run must be over; after an error, pass over the rest.
+
+    Colab's command line would run every cell, whatever became of the ones before.
+    """
+    if deadline is not None:
+        os.environ[DEADLINE_VARIABLE] = f"{deadline:.0f}"
+    shell = ipython()
+    if shell is None:
+        return
+    failed: list[bool] = []
+
+    def after(result: Any) -> None:
+        if not result.success:
+            failed.append(True)
+
+    shell.events.register("post_run_cell", after)
+    shell.input_transformers_cleanup.append(lambda lines: [] if failed else lines)
+
+
+def watch(
+    deadline: float | None,
+    *,
+    idle_seconds: float = IDLE_SECONDS,
+    release: Callable[[], None] | None = None,
+) -> None:
+    """Release this runtime once no cell has run for `idle_seconds`, or long after the deadline."""
+    watching = _Watch(idle_seconds, deadline, release or _unassign)
+    shell = ipython()
+    if shell is not None:
+        shell.events.register("pre_run_cell", watching.began)
+        shell.events.register("post_run_cell", watching.ended)
+    threading.Thread(target=watching.run, name="colab-drive-tuner-watch", daemon=True).start()
+
+
+class _Watch:
+    def __init__(
+        self, idle_seconds: float, deadline: float | None, release: Callable[[], None]
+    ) -> None:
+        self._idle_seconds, self._release = idle_seconds, release
+        self._last = None if deadline is None else deadline + GRACE_SECONDS
+        self._busy = True
+        self._since = time.monotonic()
+
+    def began(self, info: Any = None) -> None:
+        del info
+        self._busy = True
+
+    def ended(self, result: Any = None) -> None:
+        del result
+        self._busy, self._since = False, time.monotonic()
+
+    def run(self) -> None:
+        while not self._over():
+            time.sleep(min(15.0, self._idle_seconds / 4))
+        self._release()
+
+    def _over(self) -> bool:
+        if self._last is not None and time.time() > self._last:
+            return True
+        return not self._busy and time.monotonic() - self._since > self._idle_seconds
+
+
+def _unassign() -> None:
+    """Give the runtime back; on a machine that is not Colab's there is nothing to give back."""
+    with contextlib.suppress(ImportError):
+        from google.colab import runtime
+
+        runtime.unassign()

@@ -1,0 +1,104 @@
+"""What a schedule shall do, whichever scheduler does it: the command, how often, with which files.
+
+No secret is ever part of a plan: credentials are named by the path of their file.
+"""
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.rerun.colab import COMMAND_VARIABLE
+
+_EVERY = re.compile(r"(\d+)(m|h|d)")
+_PASSED_ON = (
+    "COLAB_DRIVE_TUNER_CREDENTIALS",
+    "COLAB_DRIVE_TUNER_ACT_AS",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    COMMAND_VARIABLE,
+    "DRIVE_EMULATOR_HOST",
+)
+"""Variables that say where things are. None of them holds a secret, and no others are passed on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that is to be rerun every so often."""
+
+    search: str
+    program: str
+    """A path, or `drive://...`."""
+    cron: str
+    """When, as five fields."""
+    options: tuple[str, ...] = ()
+    """Further options of `rerun`."""
+    store: str | None = None
+    """A local folder instead of Drive."""
+
+    @property
+    def slug(self) -> str:
+        """A name for files and units, the same for the same search."""
+        plain = re.sub(r"[^a-z0-9]+", "-", self.search.lower()).strip("-")[:40]
+        return f"{plain or 'search'}-{hashlib.sha256(self.search.encode()).hexdigest()[:6]}"
+
+    def arguments(self, program: str | None = None) -> list[str]:
+        """The command line after `colab-drive-tuner`."""
+        store = ["--store", self.store] if self.store else []
+        wanted = self.program if program is None else program
+        return [*store, "rerun", wanted, "--search", self.search, "--scheduled", *self.options]
+
+    def command(self) -> list[str]:
+        """The whole command, on this machine, wherever it is started."""
+        program = self.program
+        if not program.startswith("drive://"):
+            program = str(Path(program).resolve())
+        return [sys.executable, "-m", "colab_drive_tuner", *self.arguments(program)]
+
+    def environment(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """What the command needs of the present environment: paths, never a secret."""
+        passed = {name: environ[name] for name in _PASSED_ON if environ.get(name)}
+        folders = [str(Path(sys.executable).parent)]
+        folders += [str(Path(tool).parent) for tool in map(shutil.which, ("colab", "uvx")) if tool]
+        folders += ["/usr/local/bin", "/usr/bin", "/bin"]
+        return {"PATH": os.pathsep.join(dict.fromkeys(folders)), **passed}
+
+    @property
+    def shell_line(self) -> str:
+        """The command with its environment, as one line of sh."""
+        variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment().items()]
+        return " ".join([*variables, shlex.join(self.command())])
+
+
+def parse_every(every: str) -> str:
+    """The five fields of cron for "30m", "2h" or "1d", or for five fields themselves.
+
+    Raises `UsageError` for what cron cannot say evenly.
+    """
+    fields = every.split()
+    if len(fields) == 5 and all(re.fullmatch(r"[\d*/,\-]+", field) for field in fields):
+        return " ".join(fields)
+    match = _EVERY.fullmatch(every)
+    count, unit = (int(match[1]), match[2]) if match else (0, "")
+    if unit == "m" and count and 60 % count == 0:
+        return "0 * * * *" if count == 60 else f"*/{count} * * * *"
+    if unit == "h" and count and 24 % count == 0:
+        return "0 0 * * *" if count == 24 else f"0 */{count} * * *"
+    if unit == "d" and count == 1:
+        return "0 0 * * *"
+    raise UsageError(
+        f"--every {every!r}: write minutes that divide an hour (15m), hours that divide a day "
+        "(2h), 1d, or the five fields of cron."
+    )
+
+
+def check_line(text: str, what: str) -> str:
+    """The text, where it can stand in a line of a scheduler's file; else `UsageError`."""
+    if any(not char.isprintable() for char in text):
+        raise UsageError(f"{what} contains a line break or control character: {text!r}.")
+    return text

@@ -1,0 +1,118 @@
+"""What is rerun: a notebook (a file, or one in Drive as `drive://...`) or a Python script.
+
+Where a kernel has to run a script, the script becomes a notebook of one cell. What a kernel ran is
+read from the executed notebook, never from an exit code: Colab's command line exits 0 whatever the
+cells raised.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.errors import NotebookError, NotebookNotFoundError, UsageError
+from colab_drive_tuner.rerun.outcome import Outcome
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_BUSY = {"SearchBusyError", "SearchTakenOverError"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A notebook or script, as it was when it was loaded."""
+
+    name: str
+    """What the user called it."""
+    content: bytes
+    folder: Path
+    """Where it runs on this machine."""
+
+    @property
+    def is_script(self) -> bool:
+        """Whether it is Python source, and no notebook."""
+        return self.name.endswith(".py")
+
+    def notebook(self) -> dict[str, Any]:
+        """It as a notebook of version 4."""
+        if self.is_script:
+            return _notebook([code_cell(self.content.decode())])
+        try:
+            found = json.loads(self.content)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("cells"), list):
+            raise NotebookError(
+                f"{self.name} is no notebook of version 4: save it anew in Jupyter."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class CellError:
+    """How a run ended that did not get to its end."""
+
+    words: str
+    """The cell and its traceback."""
+    outcome: Outcome
+
+
+def load_program(name: str) -> Program:
+    """Read what is to be rerun; raises `NotebookNotFoundError`, `UsageError`."""
+    if name.startswith("drive://"):
+        from colab_drive_tuner.rerun.drive_notebooks import handler
+
+        return Program(name, handler.read(name).encode(), Path.cwd())
+    path = Path(name)
+    if path.suffix not in (".ipynb", ".py"):
+        raise UsageError(f"{name!r} is neither a notebook (.ipynb) nor a script (.py).")
+    try:
+        return Program(path.name, path.read_bytes(), path.resolve().parent)
+    except FileNotFoundError:
+        raise NotebookNotFoundError(f"There is no notebook or script {name!r} here.") from None
+    except OSError as error:
+        raise NotebookError(f"{name} cannot be read ({error.strerror}).") from None
+
+
+def code_cell(source: str, identity: str = "colab-drive-tuner") -> dict[str, Any]:
+    """A code cell with nothing run in it."""
+    return {
+        "cell_type": "code", "id": identity, "metadata": {}, "source": source,
+        "outputs": [], "execution_count": None,
+    }  # fmt: skip
+
+
+def with_first_cells(notebook: dict[str, Any], *sources: str) -> dict[str, Any]:
+    """The notebook with cells of ours in front; its own cells are left as they are."""
+    cells = [code_cell(source, f"colab-drive-tuner-{n}") for n, source in enumerate(sources)]
+    return {**notebook, "cells": [*cells, *notebook["cells"]]}
+
+
+def find_error(executed: Path) -> CellError | None:
+    """The first cell that raised; a script's `sys.exit` with one of our codes is its good end."""
+    notebook = json.loads(executed.read_bytes())
+    number = 0
+    for cell in notebook["cells"]:
+        if cell.get("cell_type") != "code":
+            continue
+        number += 1
+        for output in cell.get("outputs", []):
+            if output.get("output_type") != "error":
+                continue
+            name, value = output.get("ename", "Error"), str(output.get("evalue", ""))
+            if name == "SystemExit" and value in ("0", "75", "None", ""):
+                return None
+            words = f"Cell {number} raised {name}: {value}\n" + plain_text(output)
+            busy = name in _BUSY or (name == "SystemExit" and value == "69")
+            return CellError(words, Outcome.BUSY if busy else Outcome.FAILED)
+    return None
+
+
+def plain_text(output: dict[str, Any]) -> str:
+    """A traceback without its colours."""
+    return _COLOURS.sub("", "\n".join(output.get("traceback", [])))
+
+
+def _notebook(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}

@@ -1,0 +1,138 @@
+"""The log of runs: one small file in `runs/` for each, an executed notebook wherever there is one.
+
+What `status` shows of a run (when, where, how long, how many trials, how it ended) are properties
+of that file, so that one listing shows them all and no file is downloaded.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from colab_drive_tuner.errors import IdTakenError, StoreError
+from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.store.protocol import Entry, Store
+
+FOLDER = "runs"
+_BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (
+    "cdt_began", "cdt_where", "cdt_seconds", "cdt_trials", "cdt_done", "cdt_ended", "cdt_search",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a notebook or script."""
+
+    search: str
+    began: float
+    """Seconds since 1970, by the clock of the machine that started it."""
+    where: str
+    seconds: float
+    trials: int
+    """How many trials ended in it."""
+    done: int
+    """How many had ended when it was over."""
+    ended: str
+    """"finished", "unfinished", "failed", "stopped" or "busy"."""
+    url: str = ""
+    """The executed notebook."""
+
+
+def keep_run(store: Store, run: Run, executed: Path | None, words: str = "") -> None:
+    """Note a run in the search's `runs/`; without an executed notebook, the words take its place.
+
+    A search that does not exist yet has no folder: its runs are noted in the store's own `runs/`.
+    """
+    folder = find_folder(store, run.search)
+    runs = _folder(store, folder.id if folder is not None else store.root)
+    (entry_id,) = store.reserve(1)
+    name = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%dT%H-%M-%SZ} {run.ended}"
+    content: Path | bytes = executed if executed is not None else words.encode()
+    with contextlib.suppress(IdTakenError):  # ours: an earlier send of the same bytes got through
+        store.create(
+            entry_id,
+            content,
+            name=name + (executed.suffix if executed is not None else ".txt"),
+            parent=runs,
+            properties={
+                _SEARCH: _short(run.search),
+                _BEGAN: f"{run.began:.0f}",
+                _WHERE: run.where[:80],
+                _SECONDS: f"{run.seconds:.0f}",
+                _TRIALS: str(run.trials),
+                _DONE: str(run.done),
+                _ENDED: run.ended,
+            },
+        )
+
+
+def read_runs(store: Store, search: str) -> list[Run]:
+    """The runs of a search, the oldest first; those of others and other files are passed over."""
+    folder = find_folder(store, search)
+    parents = [store.root] if folder is None else [store.root, folder.id]
+    found = [
+        run
+        for parent in parents
+        for runs in _folders(store, parent)
+        for entry in store.list(runs.id)
+        if (run := _run(store, entry, search)) is not None
+    ]
+    return sorted(found, key=lambda run: run.began)
+
+
+def fruitless(runs: list[Run], done: int) -> int:
+    """How many of the last runs ended no trial; somebody else's progress ends the row, too."""
+    count = 0
+    for run in reversed(runs):
+        if run.ended in ("busy", "stopped"):
+            continue  # these say nothing about whether it works
+        if run.trials > 0 or run.done != done:
+            break
+        count += 1
+    return count
+
+
+def _run(store: Store, entry: Entry, search: str) -> Run | None:
+    noted = entry.properties
+    if noted.get(_SEARCH) != _short(search):
+        return None
+    try:
+        return Run(
+            search=search,
+            began=float(noted[_BEGAN]),
+            where=noted[_WHERE],
+            seconds=float(noted[_SECONDS]),
+            trials=int(noted[_TRIALS]),
+            done=int(noted[_DONE]),
+            ended=noted[_ENDED],
+            url=store.url(entry.id),
+        )
+    except (KeyError, ValueError):
+        return None  # not noted by us
+
+
+def _short(search: str) -> str:
+    """As much of a name as a property can bear."""
+    return search.encode()[:100].decode(errors="ignore")
+
+
+def _folders(store: Store, parent: str) -> list[Entry]:
+    return [entry for entry in store.list(parent, name=FOLDER) if entry.is_folder]
+
+
+def _folder(store: Store, parent: str) -> str:
+    """The folder `runs/`; two runtimes may each make one, and both are read."""
+    found = _folders(store, parent)
+    if found:
+        return min(found, key=lambda entry: (entry.created, entry.id)).id
+    (made,) = store.reserve(1)
+    try:
+        store.create(made, None, name=FOLDER, parent=parent)
+    except IdTakenError:
+        return made
+    except StoreError:
+        again = _folders(store, parent)  # a rival was first, where a name can be used only once
+        if not again:
+            raise
+        return again[0].id
+    return made

@@ -1,0 +1,114 @@
+"""Being stopped: SIGTERM, SIGINT and SIGHUP become an exception, and only where one can be borne.
+
+Whatever was started must be ended on the way out, so a stop is never lost and never interrupts a
+step that has to be carried through (allocating a runtime, releasing it): there it waits.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_GRACE_SECONDS = 20.0
+
+
+class StoppedError(BaseException):
+    """Somebody wants this process to end; no error, hence no `Exception`."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class Stops:
+    """What was asked of this process while it was inside `heeded`, and whether it may be told."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._held = 0
+
+    @contextlib.contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Within the block the signals raise `StoppedError`; afterwards they do as before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are the main thread's affair
+            return
+        before = {signum: signal.signal(signum, self._take) for signum in SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Within the block a signal waits; it raises at the end, unless an error goes first."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+        self.check()
+
+    @contextlib.contextmanager
+    def ignored(self) -> Iterator[None]:
+        """Within the block a signal is noted and nothing else; for the way out."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    def check(self) -> None:
+        """Raise what was held back."""
+        if self.received is not None and not self._held:
+            raise StoppedError(self.received)
+
+    def _take(self, signum: int, frame: FrameType | None) -> None:
+        del frame
+        self.received = signum
+        self.check()
+
+
+def run_command(
+    command: Sequence[str],
+    output: IO[bytes],
+    *,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> int:
+    """Run a command without a terminal, all that it says going to `output`; return its exit code.
+
+    It gets a process group of its own, so that no signal meant for us reaches it. Where we are
+    stopped, or its time is up (`subprocess.TimeoutExpired`), it is asked to end, then ended.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env=None if environ is None else dict(environ),
+        start_new_session=True,
+    )
+    try:
+        return process.wait(timeout)
+    except BaseException:
+        _end(process)
+        raise
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+            return

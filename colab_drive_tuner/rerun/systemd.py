@@ -1,0 +1,161 @@
+"""Schedules as a systemd user timer, with a stop hook that releases what a killed run leaves."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from colab_drive_tuner.errors import ColabDriveTunerError
+from colab_drive_tuner.rerun.plan import Plan, check_line
+
+_PREFIX = "colab-drive-tuner-"
+_SEARCH = "X-ColabDriveTunerSearch="
+
+
+def files(plan: Plan) -> dict[Path, str]:
+    """The two units, by path."""
+    folder = _folder()
+    name = f"{_PREFIX}{plan.slug}"
+    return {
+        folder / f"{name}.service": _service(plan),
+        folder / f"{name}.timer": _timer(plan),
+    }
+
+
+def text(plan: Plan) -> str:
+    """The two units one after the other."""
+    return "\n".join(f"# {path}\n{content}" for path, content in files(plan).items())
+
+
+def install(plan: Plan) -> str:
+    """Write and start the timer; returns what was done."""
+    for path, content in files(plan).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    timer = f"{_PREFIX}{plan.slug}.timer"
+    _systemctl("daemon-reload")
+    _systemctl("enable", "--now", timer)
+    return (
+        f"{timer} reruns search {plan.search!r}; `systemctl --user list-timers` shows when. With "
+        "`loginctl enable-linger` it also runs while you are logged out."
+    )
+
+
+def installed() -> list[tuple[str, str]]:
+    """The searches that have a timer here, and when it fires."""
+    found = []
+    for path in sorted(_folder().glob(f"{_PREFIX}*.timer")):
+        lines = path.read_text().splitlines()
+        named = [_unescaped(line.removeprefix(_SEARCH)) for line in lines if _SEARCH in line]
+        when = [line.partition("=")[2] for line in lines if line.startswith("OnCalendar=")]
+        found += [(search, "; ".join(when)) for search in named]
+    return found
+
+
+def remove(search: str) -> bool:
+    """Stop and remove the timer of a search; False where there is none."""
+    plan = Plan(search, "", "* * * * *")
+    timer = _folder() / f"{_PREFIX}{plan.slug}.timer"
+    if not timer.exists():
+        return False
+    _systemctl("disable", "--now", timer.name)
+    timer.unlink()
+    timer.with_suffix(".service").unlink(missing_ok=True)
+    _systemctl("daemon-reload")
+    return True
+
+
+def on_calendar(cron: str) -> str:
+    """The calendar expression of systemd for five fields of cron."""
+    minute, hour, day, month, weekday = cron.split()
+    days = "" if weekday == "*" else f"{_weekdays(weekday)} "
+    return f"{days}*-{_field(month, 1)}-{_field(day, 1)} {_field(hour)}:{_field(minute)}:00"
+
+
+def _field(field: str, first: int = 0) -> str:
+    def part(text: str) -> str:
+        base, _, step = text.partition("/")
+        base = base.replace("-", "..")
+        if not step:
+            return base
+        return f"{first if base == '*' else base}/{step}"
+
+    return ",".join(part(text) for text in field.split(","))
+
+
+def _weekdays(field: str) -> str:
+    names = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    return re.sub(r"\d", lambda found: names[int(found[0]) % 8], field).replace("-", "..")
+
+
+def _service(plan: Plan) -> str:
+    variables = "".join(
+        f"Environment={_quoted(f'{name}={value}')}\n" for name, value in plan.environment().items()
+    )
+    start = " ".join(map(_quoted, plan.command()))
+    release = [sys.executable, "-m", "colab_drive_tuner", "schedule", "release"]
+    return f"""\
+[Unit]
+Description=Rerun of search {_percent(plan.search)}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+{variables}ExecStart={start}
+ExecStopPost={" ".join(map(_quoted, release))}
+SuccessExitStatus=69 75 143
+KillMode=mixed
+TimeoutStartSec=infinity
+TimeoutStopSec=20min
+"""
+
+
+def _timer(plan: Plan) -> str:
+    return f"""\
+[Unit]
+Description=Rerun of search {_percent(plan.search)}
+{_SEARCH}{_percent(check_line(plan.search, "The search's name"))}
+
+[Timer]
+OnCalendar={on_calendar(plan.cron)}
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def _percent(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("%%", "%")
+
+
+def _quoted(text: str) -> str:
+    """One word of a unit's line: systemd would expand %, $ and backslashes."""
+    check_line(text, "The command")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if re.search(r"[^\w@./:=,%+-]", escaped) else escaped
+
+
+def _folder() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
+    return Path(base) / "systemd" / "user"
+
+
+def _systemctl(*arguments: str) -> None:
+    command = ["systemctl", "--user", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        said, code = done.stderr.strip(), done.returncode
+    except FileNotFoundError:
+        said, code = "there is no systemctl here", 1
+    if code:
+        raise ColabDriveTunerError(
+            f"`{' '.join(command)}` failed: {said}. The units are in {_folder()}; on a machine "
+            "without a systemd user session use --with cron."
+        )

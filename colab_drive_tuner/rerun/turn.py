@@ -1,0 +1,96 @@
+"""Whose turn it is to start a run: two schedulers must not allocate two runtimes for one search.
+
+On one machine a lock decides, for certain. Across machines it is advice, a mark on the search's
+folder: written, left alone for a moment, and read again; the last writer has it. It is renewed
+while the run goes on, and runs out by itself where its machine dies. Were it ever wrong, a runtime
+would be started for nothing; the search itself is kept safe by its chain.
+"""
+
+import contextlib
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from filelock import FileLock, Timeout
+
+from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.journal.spool import machine_id, state_folder
+from colab_drive_tuner.store.protocol import Store
+
+RENEWED_EVERY = 60.0
+RUNS_OUT_AFTER = 200.0
+SETTLES_IN = 3.0
+_MARK = "cdt_rerun"
+
+
+class NotOurTurnError(Exception):
+    """Another rerunner is at it; the message says where."""
+
+
+@contextlib.contextmanager
+def our_turn(
+    store: Store, search: str, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
+    """Within the block no other rerunner starts this search; raises `NotOurTurnError`."""
+    digest = hashlib.sha256(f"{store.location}\0{search}".encode()).hexdigest()[:16]
+    folder = state_folder() / "rerun"
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / f"{digest}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise NotOurTurnError(f"Search {search!r} is being rerun by this machine.") from None
+    try:
+        with _marked(store, search, digest, sleep):
+            yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _marked(
+    store: Store, search: str, digest: str, sleep: Callable[[float], None]
+) -> Iterator[None]:
+    found = find_folder(store, search)
+    place = found.id if found is not None else store.root
+    key = _MARK if found is not None else f"{_MARK}_{digest}"
+    machine = machine_id()[:12]
+    ours = f"{machine}-{secrets.token_hex(8)}"
+    there = _holder(store, place, key)
+    # A mark of this machine was left by a process that is dead, or we would not have its lock.
+    if there is not None and not there.startswith(machine):
+        raise NotOurTurnError(f"Search {search!r} is being rerun by another machine.")
+    store.mark(place, {key: f"{ours} {store.now():.0f}"})
+    if store.location.startswith("drive:"):  # a folder of this disk is guarded by the lock alone
+        sleep(SETTLES_IN)
+    if _holder(store, place, key) != ours:
+        raise NotOurTurnError(f"Search {search!r} is being rerun by another machine.")
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(RENEWED_EVERY):
+            with contextlib.suppress(StoreError):  # advice only; the next one may get through
+                store.mark(place, {key: f"{ours} {store.now():.0f}"})
+
+    renewing = threading.Thread(target=renew, name="colab-drive-tuner-turn", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewing.join(5)
+        with contextlib.suppress(StoreError):  # it runs out by itself
+            store.mark(place, {key: ""})
+
+
+def _holder(store: Store, place: str, key: str) -> str | None:
+    """Who has marked the place, not too long ago."""
+    who, _, when = store.stat(place).properties.get(key, "").partition(" ")
+    try:
+        fresh = store.now() - float(when) < RUNS_OUT_AFTER
+    except ValueError:
+        return None
+    return who if fresh else None
