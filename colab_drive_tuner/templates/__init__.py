@@ -8,12 +8,15 @@ own lines, and helpers, globals and closures are simply the user's.
 from colab_drive_tuner.templates.compiled import CompiledModel, compile_model
 from colab_drive_tuner.templates.data import bind_data, local_names, returned_names
 from colab_drive_tuner.templates.find import DISTRIBUTIONS
+from colab_drive_tuner.templates.loading import DataArguments, load_data
 
 __all__ = [
     "DISTRIBUTIONS",
     "CompiledModel",
+    "DataArguments",
     "bind_data",
     "compile_model",
+    "load_data",
     "local_names",
     "returned_names",
 ]

@@ -3,19 +3,22 @@
 import ast
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.find import DISTRIBUTIONS, find_templates
+from colab_drive_tuner.templates.find import DISTRIBUTIONS, find_templates, has_template
 from colab_drive_tuner.templates.fresh import renewed
+from colab_drive_tuner.templates.loading import global_names
 from colab_drive_tuner.templates.quiet import quietly
 from colab_drive_tuner.templates.recompile import (
     space_function,
     unknown_names,
     value_function,
 )
-from colab_drive_tuner.templates.source import FunctionSource
+from colab_drive_tuner.templates.source import FunctionSource, read_source
 from colab_drive_tuner.templates.wrapped import templated_function
 
 # hyperas's generated module imports these by itself: models written for it rely on that.
@@ -68,6 +71,8 @@ def compile_model(
 
     source, wrap = templated_function(model)
     templates = find_templates(source)
+    _refuse_kinds(source)
+    _refuse_helpers(source)
     unknown = unknown_names(source.function)
     offered = {name: _offer(name) for name in _OFFERED if name in unknown}
     _refuse_data_names(source, unknown, frozenset(data_names or ()) - offered.keys())
@@ -108,6 +113,34 @@ def _offer(name: str) -> Any:
     from hyperopt import hp
 
     return getattr(hp, name, None) or getattr(hyperopt, name)
+
+
+def _refuse_kinds(source: FunctionSource) -> None:
+    """A coroutine or generator function gives no result when it is called."""
+    function, node = source.function, source.node
+    kind = "async" if isinstance(node, ast.AsyncFunctionDef) else ""
+    kind = kind or ("a generator" if inspect.isgeneratorfunction(function) else "")
+    if kind:
+        raise ObjectiveError(
+            f"{function.__name__}(), {source.where(node.lineno)}, is {kind}: a model function must "
+            "run when it is called, and return its result."
+        )
+
+
+def _refuse_helpers(source: FunctionSource) -> None:
+    """A template in a helper would fail in mid-search: there it stays a set in a set."""
+    model = source.function
+    for name in sorted(global_names(model.__code__) - {model.__name__}):
+        helper = model.__globals__.get(name)
+        if isinstance(helper, FunctionType) and helper.__globals__ is model.__globals__:
+            read = None
+            with suppress(TemplateError):  # what cannot be read was not written for templates
+                read = read_source(helper)
+            if read is not None and has_template(read.node):
+                raise TemplateError(
+                    f"{name}(), {read.where(read.node.lineno)}, holds a template, but only "
+                    f"{model.__name__}() may: choose there, and pass the value on."
+                )
 
 
 def _refuse_data_names(

@@ -46,7 +46,8 @@ def bind_data(
 ) -> tuple[Any, ...] | dict[str, Any]:
     """Return the model's arguments for what the data function returned, for `CompiledModel.call`.
 
-    A tuple gives one argument each, None none, a dict one for each name, anything else one. Where
+    A tuple gives one argument each, None none, a dict one for each name, anything else one; a model
+    with a single parameter takes a tuple or dict that does not fit otherwise as a whole. Where
     `returned` (`returned_names(data)`) are the model's parameters in another order, names decide,
     as they do in hyperas. Raises `ObjectiveError` that says what does not fit.
     """
@@ -59,7 +60,7 @@ def bind_data(
     if isinstance(values, Mapping):
         if _fits(compiled, (), values):
             return dict(values)
-        if len(wanted) == 1 and wanted[0] not in values:
+        if _whole(compiled, wanted) and not values.keys() & wanted:
             return (values,)
         raise ObjectiveError(
             f"The data function returned {_listed(list(values))}, but {compiled.name}() takes "
@@ -68,12 +69,15 @@ def bind_data(
     if not isinstance(values, tuple):
         values = tuple(values) if isinstance(values, list) and len(wanted) != 1 else (values,)
     if not _fits(compiled, values, {}):
+        if isinstance(result, tuple) and _whole(compiled, wanted):
+            return (result,)
         raise ObjectiveError(
             f"The data function returned {_count(len(values))}, but {compiled.name}() takes "
             f"{_count(len(wanted))} ({_listed(wanted)}): return as many, or a dict by name."
         )
     if returned and len(returned) == len(values) and set(returned) == set(wanted):
-        return dict(zip(returned, values, strict=True))
+        named = dict(zip(returned, values, strict=True))
+        return named if _fits(compiled, (), named) else values
     return values
 
 
@@ -83,6 +87,11 @@ def _fits(compiled: CompiledModel, values: tuple[Any, ...], named: Mapping[str, 
     except TypeError:
         return False
     return True
+
+
+def _whole(compiled: CompiledModel, wanted: list[str]) -> bool:
+    """Whether the model can take one value only, or any number by position alone."""
+    return len(wanted) <= 1 and _fits(compiled, (None,), {})
 
 
 def _difference(wanted: list[str], given: list[str], compiled: CompiledModel) -> str:

@@ -103,7 +103,7 @@ def _search(
         return
     if isinstance(node, ast.JoinedStr):
         meant = _IN_F_STRING.search(ast.get_source_segment(source.text, node) or "")
-        if meant or any(_is_template(part) for part in ast.walk(node)):
+        if meant or has_template(node):
             raise TemplateError(
                 f"A template in an f-string, {source.where(node.lineno)}: there Python reads "
                 "{{ as one brace. Assign the template to a variable first and use that."
@@ -118,6 +118,11 @@ def _is_template(node: ast.AST) -> bool:
     return isinstance(node, ast.Set) and any(isinstance(part, ast.Set) for part in node.elts)
 
 
+def has_template(node: ast.AST) -> bool:
+    """Whether there is a template, well-formed or not, anywhere under `node`."""
+    return any(_is_template(part) for part in ast.walk(node))
+
+
 def _refuse_misshapen(node: ast.Set, source: FunctionSource) -> None:
     inner = node.elts[0]
     if len(node.elts) != 1 or not isinstance(inner, ast.Set) or len(inner.elts) != 1:
@@ -125,7 +130,7 @@ def _refuse_misshapen(node: ast.Set, source: FunctionSource) -> None:
             f"The template {ast.unparse(node)}, {source.where(node.lineno)}, must hold one "
             "distribution and nothing else, such as {{uniform(0, 1)}}."
         )
-    if any(_is_template(part) for part in ast.walk(inner.elts[0])):
+    if has_template(inner.elts[0]):
         raise TemplateError(
             f"A template within a template, {source.where(node.lineno)}: inside write hyperopt's "
             "own call with a name of its own, such as {{choice([0, hp.uniform('rate', 0, 1)])}}."
@@ -137,6 +142,12 @@ def _distribution_call(node: ast.Set, source: FunctionSource) -> ast.Call:
     assert isinstance(inner, ast.Set)  # noqa: S101 - for the type checker
     calls = list(_outermost_calls(inner.elts[0]))
     if len(calls) == 1:
+        match calls[0].args:
+            case [ast.Constant(value=str(label)), *_]:
+                raise TemplateError(
+                    f"The template {ast.unparse(node)}, {source.where(node.lineno)}, names itself "
+                    f"{label!r}: leave that out, its name comes from what stands before it."
+                )
         return calls[0]
     where = f"{ast.unparse(node)}, {source.where(node.lineno)},"
     if calls:
@@ -208,6 +219,8 @@ def bound_names(scope: ast.AST) -> frozenset[str]:
             case ast.ClassDef(name=name):
                 bound.add(name)
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+                bound.add(name)
+            case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
                 bound.add(name)
             case ast.Global(names=names) | ast.Nonlocal(names=names):
                 outside.update(names)

@@ -1,0 +1,156 @@
+"""What a data function returned, kept while this process lives: a cell run again loads nothing twice.
+
+Loading may take minutes, and people run cells again and again. So `data()` runs once, and again
+when running it could give something else: its source, its arguments, or a helper, constant or
+module that it uses has changed. What it reads from disk or network is not watched.
+"""
+
+import dis
+import functools
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from colab_drive_tuner.errors import ObjectiveError, UsageError
+
+DataArguments = Sequence[Any] | Mapping[str, Any]
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), PurePath)
+_LONGEST = 1000  # items of a collection that are compared one by one
+
+_loaded: dict[tuple[str, str], tuple[Any, Any]] = {}
+"""By module and name of the data function: what it depended on, and what it returned."""
+
+
+def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool = False) -> Any:
+    """Return what `data(*arguments)` returns, or returned earlier in this process.
+
+    `arguments` may be a dict by name. What is no function is the data itself. With `again` the
+    function runs in any case. Iterators are never kept: one that was read has nothing left. Raises
+    `UsageError` and `ObjectiveError` where it cannot be called so.
+    """
+    given, named = _checked(data, arguments)
+    if not callable(data):
+        return data
+    key = (
+        str(getattr(data, "__module__", "")),
+        str(getattr(data, "__qualname__", type(data).__qualname__)),
+    )
+    depends = _depends(data, set()), _depends((given, named), set())
+    if not again and key in _loaded and _loaded[key][0] == depends:
+        return _loaded[key][1]
+    _loaded.pop(key, None)  # so that the old data makes room for the new
+    result = data(*given, **named)
+    parts = list(result.values()) if isinstance(result, dict) else result
+    if not any(isinstance(part, Iterator) for part in (result, *_several(parts))):
+        _loaded[key] = depends, result
+    return result
+
+
+def _several(parts: Any) -> Sequence[Any]:
+    return parts if isinstance(parts, tuple | list) else ()
+
+
+def _checked(
+    data: Any, arguments: DataArguments | None
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if arguments is None:
+        arguments = ()
+    if not isinstance(arguments, tuple | list | Mapping):
+        raise UsageError(
+            f"data_args={arguments!r:.80} is no tuple: write data_args=({arguments!r:.80},)."
+        )
+    if not callable(data):
+        if arguments:
+            raise UsageError("data_args= goes with a data function, and there is none.")
+        return (), {}
+    given = () if isinstance(arguments, Mapping) else tuple(arguments)
+    named = arguments if isinstance(arguments, Mapping) else {}
+    try:
+        inspect.signature(data).bind(*given, **named)
+    except TypeError as error:
+        name = getattr(data, "__name__", "The data function")
+        raise ObjectiveError(
+            f"{name}() cannot be called with data_args={arguments!r:.80}: {error}."
+        ) from error
+    except ValueError:  # a builtin that does not tell its parameters
+        pass
+    return given, named
+
+
+class _Same:
+    """Equal to itself only; holds the object, so that no other one can be taken for it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _depends(value: Any, known: set[int]) -> Any:
+    """Something that is equal where `value` would do the same: by content if that can be seen."""
+    if isinstance(value, _PLAIN):
+        return type(value).__name__, repr(value)
+    if id(value) in known:
+        return "above"
+    known |= {id(value)}
+    if isinstance(value, FunctionType):
+        return _function(value, known)
+    if isinstance(value, MethodType):
+        return _depends(value.__func__, known), _Same(value.__self__)
+    if isinstance(value, functools.partial):
+        return [_depends(part, known) for part in (value.func, value.args, value.keywords)]
+    if isinstance(value, ModuleType):
+        return "module", value.__name__
+    if isinstance(value, tuple | list | dict) and len(value) <= _LONGEST:
+        parts = value.items() if isinstance(value, dict) else value
+        return type(value).__name__, [_depends(part, known) for part in parts]
+    return _Same(value)
+
+
+def _function(function: FunctionType, known: set[int]) -> Any:
+    cells = [_content(cell) for cell in function.__closure__ or ()]
+    parts = [function.__defaults__, function.__kwdefaults__, *cells]
+    used = sorted(global_names(function.__code__) & function.__globals__.keys())
+    values = {name: function.__globals__[name] for name in used}
+    # Helpers of the same notebook or file are looked into; those of libraries stay what they are.
+    foreign = [
+        isinstance(part, FunctionType) and part.__globals__ is not function.__globals__
+        for part in values.values()
+    ]
+    return (
+        _code(function.__code__),
+        [_depends(part, known) for part in parts],
+        [
+            (name, _Same(part) if other else _depends(part, known))
+            for (name, part), other in zip(values.items(), foreign, strict=True)
+        ],
+    )
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # the variable has no value yet
+        return None
+
+
+def _code(code: CodeType) -> Any:
+    """What a function does, without where it stands."""
+    constants = [
+        _code(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts
+    ]
+    return code.co_code, code.co_names, code.co_varnames, constants
+
+
+def global_names(code: CodeType) -> set[str]:
+    """The global names that a function and those inside it read."""
+    loads = ("LOAD_GLOBAL", "LOAD_NAME")
+    names = {part.argval for part in dis.get_instructions(code) if part.opname in loads}
+    nested = (global_names(part) for part in code.co_consts if isinstance(part, CodeType))
+    return names.union(*nested)
