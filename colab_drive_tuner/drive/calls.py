@@ -1,20 +1,23 @@
 """Calls about metadata: one request each, repeated by the policy, of My Drive and shared drives."""
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
+from colab_drive_tuner.drive.api import service
 from colab_drive_tuner.drive.endpoint import Endpoint
 from colab_drive_tuner.drive.file import FIELDS, DriveFile
 from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
-from colab_drive_tuner.drive.transport import Transport
+from colab_drive_tuner.drive.transport import Request, Transport
 from colab_drive_tuner.errors import UsageError
 
 T = TypeVar("T")
 
-_EVERYWHERE = {"supportsAllDrives": "true"}
+EVERYWHERE = {"supportsAllDrives": True}
+DESCRIBED = {**EVERYWHERE, "fields": FIELDS}
+"""Parameters of every call that answers with a file."""
 
 
 @dataclass(frozen=True)
@@ -25,62 +28,46 @@ class Calls:
     transport: Transport
     policy: RetryPolicy
 
-    def json(self, path: str, what: str, **params: str) -> dict[str, Any]:
-        """What a GET of `path` answers; `what` completes "Google Drive did not answer ..."."""
-        return self._call("GET", path, what, None, params=params, read=dict)
+    @cached_property
+    def files(self) -> Any:
+        """The methods of v3's `files`, made at their first use; each builds a request."""
+        return service(self.endpoint.origin).files()
 
-    def file(
-        self, method: str, path: str, what: str, body: Mapping[str, Any] | None = None
-    ) -> DriveFile:
-        """The file that a call describes in its answer."""
-        params = {**_EVERYWHERE, "fields": FIELDS}
-        return self._call(method, path, what, body, params=params, read=DriveFile.from_json)
+    def about(self, what: str, fields: str) -> dict[str, Any]:
+        """What Drive says about the account; `what` completes "Google Drive did not answer ..."."""
+        return self.run(service(self.endpoint.origin).about().get(fields=fields), what, dict)
+
+    def file(self, request: Request, what: str) -> DriveFile:
+        """The file that Drive describes in its answer."""
+        return self.run(request, what, DriveFile.from_json)
 
     def list(self, q: str) -> list[DriveFile]:
         """Every file that matches `q`, from all pages."""
-        files: list[DriveFile] = []
-        params = {
-            **_EVERYWHERE,
-            "includeItemsFromAllDrives": "true",
-            "q": q,
-            "pageSize": "1000",
-            "fields": f"nextPageToken,incompleteSearch,files({FIELDS})",
-        }
+        found: list[DriveFile] = []
+        files, token = self.files, None
         while True:
-            what = "a request for a list of files"
-            page, token = self._call("GET", "/files", what, None, params=params, read=_page)
-            files += page
-            if not token:
-                return files
-            params["pageToken"] = token
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        what: str,
-        body: Mapping[str, Any] | None,
-        *,
-        params: Mapping[str, str],
-        read: Callable[[dict[str, Any]], T],
-    ) -> T:
-        url = f"{self.endpoint.files}{path}"
-        content = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": "application/json; charset=UTF-8"}
-
-        def attempt() -> T:
-            answer = self.transport.send(
-                method, url, what, params=params, headers=headers, body=content
+            request = files.list(
+                **EVERYWHERE,
+                includeItemsFromAllDrives=True,
+                q=q,
+                pageSize=1000,
+                pageToken=token,
+                fields=f"nextPageToken,incompleteSearch,files({FIELDS})",
             )
-            return answer.read(read)
+            page, token = self.run(request, "a request for a list of files", _page)
+            found += page
+            if token is None:
+                return found
 
-        return self.policy.run(attempt, what)
+    def run(self, request: Request, what: str, read: Callable[[dict[str, Any]], T]) -> T:
+        """What `read` makes of the answer."""
+        return self.policy.run(lambda: self.transport.send(request, what).read(read), what)
 
 
-def _page(data: dict[str, Any]) -> tuple[list[DriveFile], str]:
+def _page(data: dict[str, Any]) -> tuple[list[DriveFile], str | None]:
     if data.get("incompleteSearch"):
         raise TryAgainError("it searched only a part of itself")
-    return [DriveFile.from_json(file) for file in data["files"]], data.get("nextPageToken") or ""
+    return [DriveFile.from_json(file) for file in data["files"]], data.get("nextPageToken") or None
 
 
 def checked(file_id: str) -> str:

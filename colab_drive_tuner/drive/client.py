@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
-from colab_drive_tuner.drive.calls import Calls, checked
+from colab_drive_tuner.drive.calls import DESCRIBED, EVERYWHERE, Calls, checked
 from colab_drive_tuner.drive.download import download, replace_file
 from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
@@ -24,7 +24,7 @@ from colab_drive_tuner.drive.retry import RetryPolicy
 from colab_drive_tuner.drive.signing import Authorizer, FixedToken
 from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.transport import Signer, Transport
-from colab_drive_tuner.drive.upload import Progress, Target, upload
+from colab_drive_tuner.drive.upload import Progress, Target, media, upload
 from colab_drive_tuner.errors import (
     ChecksumError,
     IdTakenError,
@@ -100,16 +100,14 @@ class DriveClient:
     def account(self) -> str:
         """The e-mail address that this client acts as; asked for once."""
         if self._user is None:
-            about = self._calls.json("/about", "the question who is signed in", fields="user")
+            about = self._calls.about("the question who is signed in", "user")
             self._user = about.get("user", {})
         user = self._user
         return str(user.get("emailAddress") or user.get("permissionId") or "unknown")
 
     def quota(self) -> Quota:
         """How much storage the account uses now."""
-        about = self._calls.json(
-            "/about", "the question how much is stored", fields="user,storageQuota"
-        )
+        about = self._calls.about("the question how much is stored", "user,storageQuota")
         storage = about.get("storageQuota", {})
         limit = storage.get("limit")
         return Quota(int(storage.get("usage", 0)), None if limit is None else int(limit))
@@ -118,7 +116,7 @@ class DriveClient:
         """Seconds since 1970 by Drive's clock, exact to about a second; asks it if it never has."""
         now = self._calls.transport.clock.now()
         if now is None:
-            self._calls.json("/about", "the question what time it is", fields="user")
+            self._calls.about("the question what time it is", "user")
             now = self._calls.transport.clock.now()
         if now is None:
             raise UnavailableError("Google Drive did not say what time it is; try again later.")
@@ -130,14 +128,9 @@ class DriveClient:
         """Reserve `count` ids (at least 1) for this account."""
         ids: list[str] = []
         while len(ids) < count:
-            block = str(min(count - len(ids), 1000))
-            data = self._calls.json(
-                "/files/generateIds",
-                "a request for new ids",
-                count=block,
-                space="drive",
-                fields="ids",
-            )
+            block = min(count - len(ids), 1000)
+            request = self._calls.files.generateIds(count=block, space="drive", fields="ids")
+            data = self._calls.run(request, "a request for new ids", dict)
             if not data.get("ids"):
                 raise StoreError("Google Drive reserved no ids for new files; try again later.")
             ids += data["ids"]
@@ -161,15 +154,9 @@ class DriveClient:
         attempt is recognised, and its file returned.
         """
         reserved = file_id or self._take_id()
-        metadata = {
-            "id": reserved,
-            "name": name,
-            "mimeType": mime_type,
-            "parents": [parent],
-            "properties": dict(properties or {}),
-        }
-        url, what = f"{self._endpoint.uploads}/files", f"the upload of {name!r}"
-        target = Target("POST", url, metadata, mime_type, what)
+        body = _new(reserved, name, mime_type, parent, properties)
+        request = self._calls.files.create(body=body, media_body=media(mime_type), **DESCRIBED)
+        target = Target(request, mime_type, f"the upload of {name!r}")
         with self._explaining_quota(), Source.opened(content) as source:
             try:
                 created = upload(
@@ -191,18 +178,11 @@ class DriveClient:
     ) -> DriveFile:
         """Make a folder; `file_id` as in `create_file`."""
         reserved = file_id or self._take_id()
-        metadata = {
-            "id": reserved,
-            "name": name,
-            "mimeType": FOLDER,
-            "parents": [parent],
-            "properties": dict(properties or {}),
-        }
+        body = _new(reserved, name, FOLDER, parent, properties)
+        request = self._calls.files.create(body=body, **DESCRIBED)
         try:
             with self._explaining_quota():
-                return self._calls.file(
-                    "POST", "/files", f"the creation of folder {name!r}", metadata
-                )
+                return self._calls.file(request, f"the creation of folder {name!r}")
         except IdTakenError:
             if file_id is not None:
                 raise
@@ -212,9 +192,8 @@ class DriveClient:
 
     def get(self, file_id: str) -> DriveFile:
         """Describe a file; one in the trash says so. Raises `NotFoundError`."""
-        return self._calls.file(
-            "GET", f"/files/{checked(file_id)}", f"a question about the file {file_id}"
-        )
+        request = self._calls.files.get(fileId=checked(file_id), **DESCRIBED)
+        return self._calls.file(request, f"a question about the file {file_id}")
 
     def find(
         self,
@@ -270,21 +249,23 @@ class DriveClient:
                 raise UsageError(
                     f"The property {key!r} is too long: Drive takes 124 bytes for key and value."
                 )
-        path = f"/files/{checked(file_id)}"
-        return self._calls.file(
-            "PATCH", path, f"a mark on the file {file_id}", {"properties": dict(properties)}
-        )
+        return self._change(file_id, {"properties": dict(properties)}, "a mark on")
 
     def trash(self, file_id: str) -> None:
         """Move a file, or a folder with what lies in it, to the trash, where it stays 30 days."""
-        path = f"/files/{checked(file_id)}"
-        self._calls.file("PATCH", path, f"a request to trash the file {file_id}", {"trashed": True})
+        self._change(file_id, {"trashed": True}, "a request to trash")
 
     # The calls themselves
 
+    def _change(self, file_id: str, body: Mapping[str, Any], what: str) -> DriveFile:
+        request = self._calls.files.update(fileId=checked(file_id), body=body, **DESCRIBED)
+        return self._calls.file(request, f"{what} the file {file_id}")
+
     def _update(self, file_id: str, source: Source, mime_type: str) -> DriveFile:
-        url = f"{self._endpoint.uploads}/files/{checked(file_id)}"
-        target = Target("PATCH", url, {}, mime_type, f"new content for the file {file_id}")
+        request = self._calls.files.update(
+            fileId=checked(file_id), body={}, media_body=media(mime_type), **DESCRIBED
+        )
+        target = Target(request, mime_type, f"new content for the file {file_id}")
         return upload(self._calls.transport, self._calls.policy, target, source)
 
     def _verified(self, file: DriveFile, source: Source) -> DriveFile:
@@ -303,9 +284,9 @@ class DriveClient:
         )
 
     def _download(self, file_id: str, sink: BinaryIO, progress: Progress | None) -> None:
-        url = f"{self._endpoint.files}/files/{checked(file_id)}"
-        describe = partial(self.get, file_id)
-        download(self._calls.transport, self._calls.policy, url, describe, sink, progress=progress)
+        calls, describe = self._calls, partial(self.get, file_id)
+        request = calls.files.get_media(fileId=checked(file_id), **EVERYWHERE)
+        download(calls.transport, calls.policy, request, describe, sink, progress=progress)
 
     def _take_id(self) -> str:
         with self._lock:
@@ -335,3 +316,15 @@ class DriveClient:
         quota = self.quota()
         limit = "no limit" if quota.limit is None else f"{quota.limit / 1e9:.2f} GB"
         return f"{account} uses {quota.used / 1e9:.2f} GB of {limit}."
+
+
+def _new(
+    file_id: str, name: str, mime_type: str, parent: str, properties: Mapping[str, str] | None
+) -> dict[str, Any]:
+    return {
+        "id": file_id,
+        "name": name,
+        "mimeType": mime_type,
+        "parents": [parent],
+        "properties": dict(properties or {}),
+    }

@@ -1,4 +1,7 @@
-"""Content from Drive: resumed after a break, verified, and only then given its final name."""
+"""Content from Drive: resumed after a break, verified, and only then given its final name.
+
+The loop is ours: the download class of Google's client holds 100 MiB in memory, and checks no sum.
+"""
 
 import hashlib
 import os
@@ -9,7 +12,7 @@ from typing import BinaryIO
 
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
-from colab_drive_tuner.drive.transport import Download, Transport
+from colab_drive_tuner.drive.transport import Download, Request, Transport
 from colab_drive_tuner.drive.upload import Progress
 from colab_drive_tuner.errors import ChecksumError
 
@@ -20,22 +23,22 @@ ENOUGH = 256 * 1024
 def download(
     transport: Transport,
     policy: RetryPolicy,
-    url: str,
+    request: Request,
     describe: Callable[[], DriveFile],
     sink: BinaryIO,
     *,
     progress: Progress | None = None,
 ) -> None:
-    """Write the content of the file that `describe` describes to `sink`, an empty seekable stream.
+    """Write to `sink`, an empty seekable stream, what `request` gets: a file's whole content.
 
-    After a break it goes on behind what has arrived. Raises `ChecksumError` if, twice, all bytes
-    came and their sum is not the one that Drive names.
+    After a break it goes on behind what has arrived. `describe` asks what the file is; raises
+    `ChecksumError` if, twice, all bytes came and their sum is not the one that Drive names.
     """
     wrong = ""
     # Asked for twice, too: the file may have been replaced while it was fetched.
     for _ in range(2):
         file = describe()
-        fetch = _Fetch(transport, policy, url, file, sink, progress=progress)
+        fetch = _Fetch(transport, policy, request, file, sink, progress=progress)
         fetch.run()
         wrong = fetch.mismatch()
         if not wrong:
@@ -68,13 +71,13 @@ class _Fetch:
         self,
         transport: Transport,
         policy: RetryPolicy,
-        url: str,
+        request: Request,
         file: DriveFile,
         sink: BinaryIO,
         *,
         progress: Progress | None,
     ) -> None:
-        self._transport, self._policy, self._url = transport, policy, url
+        self._transport, self._policy, self._request = transport, policy, request
         self._file, self._sink, self._progress = file, sink, progress
         self._what = f"a download of {file.name!r}"
         self._start_again()
@@ -107,13 +110,12 @@ class _Fetch:
         before = self._have
         if before and before == self._file.size:
             return True
-        headers = {"Range": f"bytes={before}-"} if before else {}
+        headers = {"accept-encoding": "identity"}
+        if before:
+            headers["range"] = f"bytes={before}-"
         try:
             with self._transport.download(
-                self._url,
-                self._what,
-                params={"alt": "media", "supportsAllDrives": "true"},
-                headers=headers,
+                self._request.having(headers=headers), self._what
             ) as answer:
                 if before and not self._continues(answer, before):
                     self._start_again()

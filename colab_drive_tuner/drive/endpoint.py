@@ -16,16 +16,6 @@ class Endpoint:
     origin: str = "https://www.googleapis.com"
     emulator_token: str | None = field(default=None, repr=False)
 
-    @property
-    def files(self) -> str:
-        """The base address of calls about metadata."""
-        return f"{self.origin}/drive/v3"
-
-    @property
-    def uploads(self) -> str:
-        """The base address of calls that carry content."""
-        return f"{self.origin}/upload/drive/v3"
-
 
 def find_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     """Google, or the emulator where the environment names one.

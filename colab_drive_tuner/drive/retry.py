@@ -51,7 +51,8 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     """Replaced in tests, which pass a clock that `sleep` moves."""
-    uniform: Callable[[float, float], float] = random.uniform
+    uniform: Callable[[float, float], float] = random.Random().uniform  # noqa: S311  # no secret
+    """Of its own: a repetition must not change what training draws from the global `random`."""
 
     def run(self, attempt: Callable[[], T], what: str) -> T:
         """Return what `attempt` returns, once it no longer raises `TryAgainError`.

@@ -1,7 +1,8 @@
 """One HTTP attempt at Drive: signed, timed, its answer sorted into result, retry or error.
 
-Plain requests on a session of ours. Google's own client re-sends a POST whose answer was lost and
-is not safe in threads; here nothing is ever repeated silently, and many threads share the pool.
+Plain requests on a session of ours: nothing is ever repeated silently, many threads share the pool,
+and a fork gets its own. google-auth's AuthorizedSession would save only the lines about a 401, and
+renews a token once for each thread that meets one.
 """
 
 import json
@@ -10,8 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, Protocol, TypeVar
 
@@ -60,6 +60,21 @@ class Body(Protocol):
 
 
 @dataclass(frozen=True)
+class Request:
+    """What is to be asked; the signature comes later. `api` builds most of them."""
+
+    method: str
+    url: str = field(repr=False)  # that of an upload session is a secret
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | Body | None = field(default=None, repr=False)
+
+    def having(self, **changes: Any) -> "Request":
+        """The same with other values; `headers` are added to those that there are."""
+        headers = {**self.headers, **changes.pop("headers", {})}
+        return replace(self, headers=headers, **changes)
+
+
+@dataclass(frozen=True)
 class Answer:
     """A complete answer."""
 
@@ -103,36 +118,23 @@ class Transport:
         self._lock = threading.Lock()
         self._session: tuple[int, requests.Session] | None = None
 
-    def send(
-        self,
-        method: str,
-        url: str,
-        what: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | Body | None = None,
-        accept: tuple[int, ...] = (),
-    ) -> Answer:
+    def send(self, request: Request, what: str, *, accept: tuple[int, ...] = ()) -> Answer:
         """Make one attempt and return a 2xx answer, or one whose status is in `accept`.
 
         Raises `TryAgainError` where a repetition may help, else an error that `what` completes.
         """
-        with self._open(method, url, what, params=params, headers=headers, body=body) as response:
+        with self._open(request, what) as response:
             deadline = self._monotonic() + ANSWER_DEADLINE
             content = b"".join(self._blocks(response, deadline))
             answer = Answer(response.status_code, response.headers, content)
         if 200 <= answer.status < 300 or answer.status in accept:
             return answer
-        raise self._refusal(answer, what, method)
+        raise self._refusal(answer, what, request.method)
 
     @contextmanager
-    def download(
-        self, url: str, what: str, *, params: Mapping[str, str], headers: Mapping[str, str]
-    ) -> Iterator[Download]:
+    def download(self, request: Request, what: str) -> Iterator[Download]:
         """Like `send`, for a GET whose body is read by the caller, block by block."""
-        headers = {"Accept-Encoding": "identity", **headers}
-        with self._open("GET", url, what, params=params, headers=headers, body=None) as response:
+        with self._open(request, what) as response:
             if response.status_code not in {200, 206}:
                 content = b"".join(self._blocks(response, self._monotonic() + ANSWER_DEADLINE))
                 answer = Answer(response.status_code, response.headers, content)
@@ -148,23 +150,13 @@ class Transport:
             self._session = None
 
     @contextmanager
-    def _open(
-        self,
-        method: str,
-        url: str,
-        what: str,
-        *,
-        params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        body: bytes | Body | None,
-    ) -> Iterator[requests.Response]:
-        attempt = partial(self._attempt, method, url, params=params, headers=headers, body=body)
+    def _open(self, request: Request, what: str) -> Iterator[requests.Response]:
         try:
             signature = self._signer.headers()
-            response = attempt(signature)
+            response = self._attempt(request, signature)
             if response.status_code == 401 and self._signer.renew(signature):
                 response.close()
-                response = attempt(self._signer.headers())
+                response = self._attempt(request, self._signer.headers())
         except UnavailableError:
             raise TryAgainError("Google's sign-in server was silent or busy") from None
         try:
@@ -175,16 +167,8 @@ class Transport:
             # Read to its end, a connection is already back in the pool; otherwise it is closed.
             response.close()
 
-    def _attempt(
-        self,
-        method: str,
-        url: str,
-        signature: dict[str, str],
-        *,
-        params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        body: bytes | Body | None,
-    ) -> requests.Response:
+    def _attempt(self, request: Request, signature: dict[str, str]) -> requests.Response:
+        body = request.body
         data: Any = body
         if isinstance(body, bytes):
             # A small body leaves with its headers; a larger one in blocks, each with its timeout.
@@ -194,11 +178,10 @@ class Transport:
         sent = self._monotonic()
         try:
             response = self._pool().request(
-                method,
-                url,
-                params=params,
+                request.method,
+                request.url,
                 data=data,
-                headers={**(headers or {}), **signature},
+                headers={**request.headers, **signature},
                 timeout=(CONNECT_TIMEOUT, min(READ_TIMEOUT, self._patience)),
                 allow_redirects=False,
                 stream=True,

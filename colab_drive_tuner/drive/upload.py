@@ -1,20 +1,22 @@
 """Content to Drive: small in one request, large in a resumable session that survives breaks.
 
-Constant memory whatever the size. The loop over the resumable protocol is ours because the media
-classes of Google's client neither rewind a stream after a 503 nor can be given a deadline.
+Constant memory whatever the size. Google's client builds the request that begins either way. The
+loop over the resumable protocol is ours because its media classes neither rewind a stream after a
+503 nor can be given a deadline; the multipart body is ours because its boundaries are drawn from
+the global `random`, where an upload in the background would change what training draws next.
 """
 
-import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
-from colab_drive_tuner.drive.file import FIELDS, DriveFile
+from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.source import Source, Window
-from colab_drive_tuner.drive.transport import Answer, Transport
+from colab_drive_tuner.drive.transport import Answer, Request, Transport
 from colab_drive_tuner.errors import StoreError
 
 Progress = Callable[[int, int | None], None]
@@ -23,18 +25,19 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Target:
-    """Which call takes the content: a creation or an update, and what else it says."""
+    """Which call takes the content: a creation or an update."""
 
-    method: str
-    url: str
-    metadata: Mapping[str, Any]
+    session: Request
+    """As Google's client builds it for `media(mime_type)`: the beginning of an upload session."""
     mime_type: str
     what: str
 
-    @property
-    def params(self) -> dict[str, str]:
-        """The parameters of either way of uploading."""
-        return {"supportsAllDrives": "true", "fields": FIELDS}
+
+def media(mime_type: str) -> Any:
+    """What to hand to Google's client as `media_body`, for the request of a `Target`."""
+    from googleapiclient.http import MediaIoBaseUpload
+
+    return MediaIoBaseUpload(BytesIO(), mime_type, resumable=True)
 
 
 def upload(
@@ -58,25 +61,22 @@ def upload(
 
 
 def _send_whole(transport: Transport, target: Target, content: bytes) -> DriveFile:
-    boundary = secrets.token_hex(16)
-    metadata = json.dumps(target.metadata).encode()
+    boundary, metadata = secrets.token_hex(16), target.session.body
     body = b"".join(
         (
             f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-            metadata,
+            metadata if isinstance(metadata, bytes) else b"{}",
             f"\r\n--{boundary}\r\nContent-Type: {target.mime_type}\r\n\r\n".encode(),
             content,
             f"\r\n--{boundary}--\r\n".encode(),
         )
     )
-    answer = transport.send(
-        target.method,
-        target.url,
-        target.what,
-        params={**target.params, "uploadType": "multipart"},
-        headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+    request = target.session.having(
+        url=target.session.url.replace("uploadType=resumable", "uploadType=multipart"),
+        headers={"content-type": f"multipart/related; boundary={boundary}"},
         body=body,
     )
+    answer = transport.send(request, target.what)
     return answer.read(DriveFile.from_json)
 
 
@@ -136,35 +136,21 @@ class _Session:
         return "*" if self._source.size is None else str(self._source.size)
 
     def _begin(self) -> str:
-        headers = {
-            "Content-Type": "application/json; charset=UTF-8",
-            "X-Upload-Content-Type": self._target.mime_type,
-        }
+        headers = {"X-Upload-Content-Type": self._target.mime_type}
         if self._source.size is not None:
             headers["X-Upload-Content-Length"] = str(self._source.size)
-        answer = self._transport.send(
-            self._target.method,
-            self._target.url,
-            self._target.what,
-            params={**self._target.params, "uploadType": "resumable"},
-            headers=headers,
-            body=json.dumps(self._target.metadata).encode(),
-        )
+        session = self._target.session
+        answer = self._transport.send(session.having(headers=headers), self._target.what)
         link = answer.headers.get("Location", "")
-        if not _may_be_trusted(link, self._target.url):
+        if not _may_be_trusted(link, session.url):
             raise TryAgainError("it opened no upload session")
         return link
 
     def _put(self, body: bytes | Window, span: str) -> DriveFile | None:
         assert self._link is not None  # noqa: S101  # _step opens the session first
-        answer = self._transport.send(
-            "PUT",
-            self._link,
-            self._target.what,
-            headers={"Content-Range": span, "Content-Length": str(len(body))},
-            body=body,
-            accept=(308, 400, 404, 410),
-        )
+        headers = {"Content-Range": span, "Content-Length": str(len(body))}
+        request = Request("PUT", self._link, headers, body)
+        answer = self._transport.send(request, self._target.what, accept=(308, 400, 404, 410))
         if answer.status == 308:
             self._offset = self._acknowledged(answer)
             self._sure = True

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.drive.query import query
 from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
     CredentialsError,
@@ -192,8 +191,7 @@ def _the_only_one(client: "DriveClient") -> Notebook:
 
 
 def _of_type(client: "DriveClient", mime_types: tuple[str, ...]) -> list["DriveFile"]:
-
-    return [file for file in client._calls.list(query(mime_types=mime_types)) if is_notebook(file)]
+    return [file for file in client.find(mime_types=mime_types) if is_notebook(file)]
 
 
 def _choice(what: str, files: list["DriveFile"], client: "DriveClient") -> str:

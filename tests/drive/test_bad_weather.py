@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -190,6 +191,16 @@ def test_an_expired_token_is_told(client, root, drive_emulator):
     drive_emulator.expire(os.environ["DRIVE_EMULATOR_TOKEN"])
     with pytest.raises(CredentialsError):
         client.get(root)
+
+
+def test_weather_does_not_touch_the_global_random(client, root, weather):
+    """A trial's seeds and shuffles do not depend on what is sent meanwhile, and how often."""
+    before = random.getstate()
+    weather.add("error", status=503, every=3, after=-2)
+    for content in (SMALL, LARGE):
+        assert client.download(client.create_file("x", content, parent=root).id) == content
+    assert any(rule["struck"] >= 3 for rule in weather.rules)
+    assert random.getstate() == before
 
 
 def test_many_threads_in_a_storm(client, root, weather):
