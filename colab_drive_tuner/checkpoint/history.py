@@ -4,8 +4,9 @@ This is the journal's `State`. It holds the settings, the newest document of eac
 bytes), how each trial ended, and which sessions died in it (PROTOCOL, rule ATTEMPTS).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -30,6 +31,15 @@ from colab_drive_tuner.checkpoint.items import (
 )
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.record import Record
+
+_NO_FILES: Mapping[str, str] = {}
+
+
+class Beside(NamedTuple):
+    """Where a large attachment lies: in a file beside the chain."""
+
+    id: str
+    sha: str
 
 
 @dataclass(slots=True)
@@ -69,8 +79,8 @@ class History:
         """rstate (encoded), seed, algorithm, max_evals, fingerprints, ... as the claims said."""
         self.trials: dict[Tid, TrialEntry] = {}
         """By tid, in the order in which the trials were first named."""
-        self.attachments: dict[str, bytes] = {}
-        """Encoded values by hyperopt's names."""
+        self.attachments: dict[str, bytes | Beside] = {}
+        """Encoded values, or where they lie, by hyperopt's names."""
         self.next_tid = 0
         self.owner = ""
         self.sessions = 0
@@ -92,7 +102,7 @@ class History:
             self._claim(record.payload, record.owner, what)
         elif record.kind == "trials":
             for item in read_items(record.payload, what):
-                self._take(item, record.owner)
+                self._take(item, record.owner, record.files)
         elif record.kind == "release":
             self._excuse(record.owner)
         elif record.kind == "reset":
@@ -114,13 +124,13 @@ class History:
         settings = {key: value for key, value in settings.items() if key not in fixed}
         self.settings = self.settings | settings | kept
 
-    def _take(self, item: Item, owner: str) -> None:
+    def _take(self, item: Item, owner: str, files: Mapping[str, str] = _NO_FILES) -> None:
         info = item.info or {}
         if item.kind == SETTINGS:
             self._set(dict(info))
             return
         if item.kind == ATTACHMENT:
-            self._attach(str(info.get("name", "")), item.document if info.get("set") else None)
+            self._attach(item, info, files)
             return
         entry = self.trials.get(item.tid)
         if entry is None:
@@ -151,11 +161,16 @@ class History:
             if entry.attempts:
                 entry.attempts.pop(owner, None)
 
-    def _attach(self, name: str, value: bytes | None) -> None:
-        if value is None:
+    def _attach(self, item: Item, info: Mapping[str, Any], files: Mapping[str, str]) -> None:
+        name, sha = str(info.get("name", "")), info.get("sha")
+        if not info.get("set"):
             self.attachments.pop(name, None)
+        elif sha is None:
+            self.attachments[name] = item.document
+        elif sha in files:
+            self.attachments[name] = Beside(files[sha], str(sha))
         else:
-            self.attachments[name] = value
+            raise SearchDamagedError(f"Attachment {name!r} names a file that no record does.")
 
     # -- asking
 
@@ -214,7 +229,10 @@ class History:
             head = unpack_map(content[: unpacker.tell()], what)
             history = cls()
             history.settings = dict(head["settings"])
-            history.attachments = dict(head["attachments"])
+            history.attachments = {
+                name: value if isinstance(value, bytes) else Beside(*map(str, value))
+                for name, value in head["attachments"].items()
+            }
             history.next_tid, history.owner = int(head["next"]), str(head["owner"])
             history.sessions, history.deaths = int(head["sessions"]), int(head["deaths"])
             for fields in unpacker:
@@ -249,6 +267,10 @@ def wanted(history: History, item: bytes) -> bool:
     real end supersedes a give-up.
     """
     (spooled,) = read_items(item, "A spooled entry")
+    if spooled.kind == ATTACHMENT:
+        name = str((spooled.info or {}).get("name"))
+        ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}
+        return name not in history.attachments and name.rpartition("::")[0] not in ended
     if spooled.kind != END:
         return False
     entry = history.trials.get(spooled.tid)

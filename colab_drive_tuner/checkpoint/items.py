@@ -4,6 +4,7 @@
 that a chain can be folded, and a snapshot joined, without decoding a single document.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ ENDS = (DONE, CAUGHT, RAISED, GIVEN_UP)
 """How a trial ended: with a result; with an error that was caught; with an error that ended the run
 (it is tried again); given up, because it killed too many runtimes."""
 REAL_ENDS = (DONE, CAUGHT)
+LARGE = 16 * 1024
+"""Bytes above which an encoded attachment gets a file of its own."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,15 @@ def settings_item(settings: Mapping[str, Any]) -> bytes:
 
 
 def attachment_item(name: str, value: bytes | None) -> bytes:
-    """An attachment was set (`value` encoded), or deleted (None)."""
-    return Item(
-        ATTACHMENT, info={"name": name, "set": value is not None}, document=value or b""
-    ).pack()
+    """An attachment was set (`value` encoded), or deleted (None).
+
+    One that is large is named by its sha256, and lies in a file beside the chain.
+    """
+    info: dict[str, Any] = {"name": name, "set": value is not None}
+    if value is not None and len(value) > LARGE:
+        info["sha"] = hashlib.sha256(value).hexdigest()
+        value = None
+    return Item(ATTACHMENT, info=info, document=value or b"").pack()
 
 
 def claim_payload(settings: Mapping[str, Any], queued: Iterable[bytes] = ()) -> bytes:

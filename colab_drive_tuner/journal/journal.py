@@ -3,7 +3,7 @@
 import atexit
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,12 +142,13 @@ class Journal:
         atexit.register(self.close)
         return self._own.claim
 
-    def append(self, item: bytes, *, end: bool = False) -> None:
+    def append(self, item: bytes, *, end: bool = False, beside: Sequence[bytes] = ()) -> None:
         """Hand over an item to be recorded; never waits. `end`: spooled durably before it is sent.
 
-        Raises `SearchTakenOverError` once another runtime owns the search; the item is spooled.
+        Values `beside` it, which the item names by their sha256, get files of their own, whose ids
+        the record holds (`Record.files`). Raises `SearchTakenOverError` once another runtime owns the search; the item is spooled.
         """
-        self._owner().writer.append(item, end=end)
+        self._owner().writer.append(item, end=end, beside=beside)
 
     def reset(self, payload: bytes) -> None:
         """Begin a new history in the same chain; the old one stays in it."""

@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgpack
@@ -58,6 +58,8 @@ class Record:
     """Claims: for how many seconds of training the owner must go carefully."""
     target: str = ""
     """Moved: the folder in which the search goes on."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Trials: the ids of the files that hold large values of its items, by their sha256."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def freeze(
     claimant: Claimant | None = None,
     careful: float = 0.0,
     target: str = "",
+    files: Mapping[str, str] | None = None,
 ) -> Frozen:
     """Fix a record's bytes, with a fresh nonce so that no two sessions ever write equal ones."""
     body: dict[str, Any] = {
@@ -95,6 +98,8 @@ def freeze(
         body["more"] = list(more)
     if target:
         body["target"] = target
+    if files:
+        body["files"] = dict(files)
     if claimant is not None:
         body |= {"reason": reason, "claimant": vars(claimant), "careful": careful}
     content = frame(body)
@@ -146,6 +151,10 @@ def decode_record(content: bytes, what: str) -> Record:
             claimant=None if claimant is None else decode_claimant(claimant),
             careful=_typed(body.get("careful", 0.0), float),
             target=_typed(body.get("target", ""), str),
+            files={
+                _typed(sha, str): _typed(entry_id, str)
+                for sha, entry_id in _typed(body.get("files", {}), dict).items()
+            },
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SearchDamagedError(f"{what} lacks a field or has a wrong one: {error}") from error

@@ -8,7 +8,7 @@ from colab_drive_tuner.journal.chain import Head, create, read_on
 from colab_drive_tuner.journal.folder import SearchFolder
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Record, freeze
-from colab_drive_tuner.journal.spool import Leftover, Spool
+from colab_drive_tuner.journal.spool import Leftover, Spool, Spooled
 from colab_drive_tuner.journal.writer import Writer
 
 
@@ -24,7 +24,7 @@ def make_good(
 
     Spool files go once their items are in the chain; what another history made is kept and named.
     """
-    epochs, items = {reader.head.epoch}, list[bytes]()
+    epochs, items = {reader.head.epoch}, list[Spooled]()
     for rival in reader.folder.rivals:
         epoch, found = _close_rival(reader, writer.owner, rival)
         epochs.add(epoch)
@@ -32,13 +32,17 @@ def make_good(
     leftovers = spool.leftovers()
     for leftover in leftovers:
         items += leftover.items if leftover.epoch in epochs else ()
-    wanted = [item for item in dict.fromkeys(items) if reader.rules.wanted(reader.state, item)]
-    for item in wanted:
-        writer.append(item, end=True)
+    wanted = [
+        (item, beside)
+        for item, beside in dict.fromkeys(items)
+        if reader.rules.wanted(reader.state, item)
+    ]
+    for item, beside in wanted:
+        writer.append(item, end=True, beside=beside)
     if not writer.flush(patience):
         return 0  # the spool files stay: the next session judges them again
     for leftover in leftovers:
-        _settle(reader, spool, leftover, set(wanted), notify)
+        _settle(reader, spool, leftover, {item for item, _ in wanted}, notify)
     return len(wanted)
 
 
@@ -51,7 +55,7 @@ def _settle(
 ) -> None:
     lacking = [
         item
-        for item in leftover.items
+        for item, _ in leftover.items
         if item not in recorded and reader.rules.wanted(reader.state, item)
     ]
     if lacking:
@@ -63,15 +67,17 @@ def _settle(
         leftover.path.unlink()
 
 
-def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, list[bytes]]:
+def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, list[Spooled]]:
     """FOLDER, two seen later: end the loser's chain with `moved`; return its epoch and items."""
-    items: list[bytes] = []
+    store, items = reader.store, list[Spooled]()
 
     def collect(record: Record) -> None:
         if record.kind == "trials":
-            items.extend(split_items(record.payload))
+            beside = tuple(map(store.read, record.files.values()))
+            for item in split_items(record.payload):
+                items.append((item, beside))
+                beside = ()
 
-    store = reader.store
     head = read_on(store, Head(0, "", (rival.first,)), collect, reader.name)
     while not head.moved_to:
         frozen = freeze(

@@ -7,10 +7,11 @@ when they are seen in the chain. A torn last entry is what a kill leaves; it is 
 """
 
 import hashlib
+import mmap
 import os
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,13 @@ from platformdirs import user_state_path
 
 _DIGEST = 16
 _LENGTH = struct.Struct("<I")
-_RUNNING = struct.Struct("<q")
+_BESIDE = b"\xc1"
+"""Marks a value that belongs to the item after it; no msgpack item begins with this byte."""
+_RUNNING = struct.Struct("=q")
+
+
+Spooled = tuple[bytes, Sequence[bytes]]
+"""An item, and the large values beside it."""
 
 
 def state_folder() -> Path:
@@ -50,7 +57,7 @@ class Leftover:
     path: Path
     epoch: str
     """The epoch of the chain (see `Head.epoch`) in which its items were made."""
-    items: tuple[bytes, ...]
+    items: tuple["Spooled", ...]
 
 
 class Segment:
@@ -62,9 +69,11 @@ class Segment:
         self._file.write(_entry(epoch.encode()))
         _sync_folder(path.parent)
 
-    def add(self, items: Sequence[bytes]) -> None:
-        """Write the items and flush them to the disk."""
-        self._file.write(b"".join(map(_entry, items)))
+    def add(self, items: Iterable[Spooled]) -> None:
+        """Write the items, and the values beside them, and flush them to the disk."""
+        for item, beside in items:
+            entries = [*(_BESIDE + value for value in beside), item]
+            self._file.write(b"".join(map(_entry, entries)))
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -86,7 +95,7 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "about.txt").write_text(f"{name}\n{location}\n", "utf-8", "backslashreplace")
         self._lock = FileLock(self.folder / "lock", thread_local=False)
-        self._running: int | None = None
+        self._running: memoryview | None = None
 
     def acquire(self) -> bool:
         """Take the lock for this process; False while another live process has it."""
@@ -98,9 +107,7 @@ class Spool:
 
     def release(self) -> None:
         """Give the lock back, and forget which trial was running."""
-        if self._running is not None:
-            os.close(self._running)
-            self._running = None
+        self._let_go()
         self._lock.release(force=True)
 
     def segment(self, epoch: str) -> Segment:
@@ -112,8 +119,8 @@ class Spool:
         paths = sorted(self.folder.glob("*.spool"), key=lambda path: path.stat().st_mtime_ns)
         found = []
         for path in paths:
-            epoch, *items = _entries(path.read_bytes()) or [b""]
-            found.append(Leftover(path, epoch.decode("ascii", "replace"), tuple(items)))
+            epoch, *entries = _entries(path.read_bytes()) or [b""]
+            found.append(Leftover(path, epoch.decode("ascii", "replace"), tuple(_paired(entries))))
         return found
 
     def keep(self, leftover: Leftover) -> Path:
@@ -123,8 +130,11 @@ class Spool:
     def note_running(self, tid: int) -> None:
         """Remember which trial runs; survives the death of the process, not of the machine."""
         if self._running is None:
-            self._running = os.open(self.folder / "running", os.O_WRONLY | os.O_CREAT, 0o600)
-        os.pwrite(self._running, _RUNNING.pack(tid), 0)
+            with (self.folder / "running").open("w+b", buffering=0) as file:
+                file.write(_RUNNING.pack(tid))
+                # A write would wait for whatever the disk is busy with; memory does not.
+                self._running = memoryview(mmap.mmap(file.fileno(), _RUNNING.size)).cast("q")
+        self._running[0] = tid
 
     def last_running(self) -> int | None:
         """The trial that the last session here noted; None if it noted none, or ended cleanly."""
@@ -134,10 +144,11 @@ class Spool:
 
     def forget_running(self) -> None:
         """The session ended cleanly: nothing was cut off."""
-        if self._running is not None:
-            os.close(self._running)
-            self._running = None
+        self._let_go()
         (self.folder / "running").unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
+        self._running = None  # the last reference unmaps it
 
 
 def _entry(content: bytes) -> bytes:
@@ -156,6 +167,17 @@ def _entries(data: bytes) -> list[bytes]:
         entries.append(content)
         offset = start + length
     return entries
+
+
+def _paired(entries: list[bytes]) -> Iterator[Spooled]:
+    """Each item with the values that were written before it."""
+    beside: list[bytes] = []
+    for entry in entries:
+        if entry.startswith(_BESIDE):
+            beside.append(entry[len(_BESIDE) :])
+        else:
+            yield entry, tuple(beside)
+            beside = []
 
 
 def _sync_folder(folder: Path) -> None:

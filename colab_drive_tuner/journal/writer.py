@@ -6,17 +6,20 @@ moment, and spools the ends of trials; the sender makes one record of whatever i
 in upkeep.py, does what may take long. Training only ever puts an item into a list.
 """
 
+import contextlib
+import hashlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
+    IdTakenError,
     SearchError,
     SearchTakenOverError,
     UnavailableError,
@@ -30,8 +33,8 @@ LINGER_SECONDS = 0.02
 """How long items gather before they are sent."""
 PAIR_SECONDS = 0.3
 """How long the end of a trial waits for the start of the next, to share a record with it."""
-WRITER_SHARE = 0.03
-"""The part of one core that the writer may use: it pauses in proportion to what it used."""
+COLLECTOR_SHARE, SENDER_SHARE = 0.006, 0.014
+"""The part of one core that each thread may use: it pauses in proportion to what it used."""
 ID_BLOCK, ID_RESERVE = 128, 40
 """Ids reserved at a time, and how many must be known when the next block is reserved."""
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -40,11 +43,23 @@ _REFUSED_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
+class Appended(NamedTuple):
+    """What training handed over."""
+
+    item: bytes
+    end: bool
+    """Whether it is spooled durably before it is sent."""
+    beside: Sequence[bytes]
+    """Large values that the item names by their sha256."""
+
+
 @dataclass
 class Batch:
     """Items that will share a record, and the spool file that holds the ends among them."""
 
     items: list[bytes] = field(default_factory=list)
+    beside: list[bytes] = field(default_factory=list)
+    """Large values of the items: each gets a file of its own before the record is sent."""
     segment: Segment | None = None
 
 
@@ -72,7 +87,7 @@ class Writer:
         self.pid = os.getpid()
         self._changed = threading.Condition()
         self._sending = threading.Lock()
-        self._appended: list[tuple[bytes, bool]] = []
+        self._appended: list[Appended] = []
         self._ready = Batch()
         self._handover = threading.Lock()
         """Held by collector and sender while they touch `_ready`; training never waits for it."""
@@ -92,11 +107,11 @@ class Writer:
 
     # -- what the training thread calls
 
-    def append(self, item: bytes, *, end: bool) -> None:
+    def append(self, item: bytes, *, end: bool, beside: Sequence[bytes] = ()) -> None:
         """Hand over an item; returns at once. Raises once another runtime owns the search."""
         self.require_owner()
         with self._changed:
-            self._appended.append((item, end))
+            self._appended.append(Appended(item, end, beside))
             self._pending += 1
             if len(self._appended) == 1:
                 self._changed.notify_all()
@@ -169,28 +184,32 @@ class Writer:
                     return
                 self._gather()
                 taken, self._appended = self._appended, []
+            used = time.thread_time()
             self._spool(taken)
+            self._pause((time.thread_time() - used) / COLLECTOR_SHARE)
 
     def _gather(self) -> None:
         """Let items come together; the end of a trial waits longer, for the next start."""
         begun = time.monotonic()
         while not (self._urgent or self._closed):
             waited = time.monotonic() - begun
-            limit = PAIR_SECONDS if self._appended[-1][1] else LINGER_SECONDS
+            limit = PAIR_SECONDS if self._appended[-1].end else LINGER_SECONDS
             if waited >= limit:
                 return
             self._changed.wait(min(LINGER_SECONDS, limit - waited))
 
-    def _spool(self, taken: list[tuple[bytes, bool]]) -> None:
+    def _spool(self, taken: list[Appended]) -> None:
         """Make ends durable before they can be sent, then hand everything to the sender."""
         with self._handover:
             batch = self._ready
-            ends = [item for item, end in taken if end]
+            ends = [(entry.item, entry.beside) for entry in taken if entry.end]
             if ends:
                 if batch.segment is None:
                     batch.segment = self.spool.segment(self.reader.head.epoch)
                 batch.segment.add(ends)
-            batch.items += [item for item, _ in taken]
+            for entry in taken:
+                batch.items.append(entry.item)
+                batch.beside += entry.beside
         with self._changed:
             self._changed.notify_all()
 
@@ -219,7 +238,8 @@ class Writer:
                     batch, self._ready = self._ready, Batch()
                 if batch.segment is not None:
                     batch.segment.close()
-                if not self._create(self._freeze("trials", b"".join(batch.items)), None):
+                files = self._put_beside(batch.beside)
+                if not self._create(self._freeze("trials", b"".join(batch.items), files), None):
                     return
                 if batch.segment is not None:
                     batch.segment.remove()
@@ -227,10 +247,34 @@ class Writer:
                 self._pending -= len(batch.items)
                 self._acknowledged += len(batch.items)
                 self._changed.notify_all()
-                pause = (time.thread_time() - used) / WRITER_SHARE
-                self._changed.wait_for(lambda: self._urgent or self._closed, pause)
+            self._pause((time.thread_time() - used) / SENDER_SHARE)
 
-    def _freeze(self, kind: str, payload: bytes) -> Frozen:
+    def _pause(self, seconds: float) -> None:
+        """Leave the interpreter to training for so long, unless somebody waits for this thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._urgent or self._closed, seconds)
+
+    def _put_beside(self, values: Iterable[bytes]) -> dict[str, str]:
+        """Create a file for each value; return their ids by sha256."""
+        store, folder = self.reader.store, self.reader.folder.records
+        files: dict[str, str] = {}
+        for value in values:
+            sha = hashlib.sha256(value).hexdigest()
+            name = f"attachment-{sha[:16]}.cdt"
+            entry_id = self._until_answered(lambda: store.reserve(1)[0], None)
+
+            def create_file(
+                entry_id: str = entry_id, name: str = name, value: bytes = value
+            ) -> None:
+                with contextlib.suppress(IdTakenError):  # ours, by an earlier send
+                    store.create(entry_id, value, name=name, parent=folder)
+
+            if sha not in files and entry_id is not None:
+                self._until_answered(create_file, None)
+                files[sha] = entry_id
+        return files
+
+    def _freeze(self, kind: str, payload: bytes, files: Mapping[str, str] | None = None) -> Frozen:
         head = self.reader.head
         more, self._spare = self._spare, ()
         if not more and len(head.ids) < 2:  # the last known id must name its successors
@@ -238,7 +282,13 @@ class Writer:
                 self._until_answered(lambda: self.reader.store.reserve(ID_BLOCK), None) or ()
             )
         return freeze(
-            pos=head.pos, kind=kind, owner=self.owner, prev=head.sha, more=more, payload=payload
+            pos=head.pos,
+            kind=kind,
+            owner=self.owner,
+            prev=head.sha,
+            more=more,
+            payload=payload,
+            files=files,
         )
 
     def reserve_ids(self) -> None:

@@ -1,5 +1,6 @@
 """Searches as plain pickles of hyperopt Trials, out and (carefully) in."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
+from colab_drive_tuner.search.attachments import load_attachment
 from colab_drive_tuner.store.protocol import Store
 
 
@@ -17,8 +19,11 @@ class TrialsExport:
         self._pickle = TrialsPickle()
         self._taken: dict[Any, bytes] = {}
 
-    def __call__(self, history: History) -> bytes:
-        """The pickle of a plain Trials that holds this history."""
+    def __call__(self, history: History, loaded: Mapping[str, Any] | None = None) -> bytes:
+        """The pickle of a plain Trials that holds this history.
+
+        Of large attachments it holds those that were `loaded`.
+        """
         entries = list(history.trials.values())
         if not self._taken.keys() <= history.trials.keys():  # a reset came between
             self.__init__()  # type: ignore[misc]
@@ -26,7 +31,12 @@ class TrialsExport:
             if self._taken.get(entry.tid) is not entry.document:
                 self._pickle.replace(decode(entry.document))
                 self._taken[entry.tid] = entry.document
-        return self._pickle.join(_attachments(history))
+        inline = {
+            name: decode(value)
+            for name, value in history.attachments.items()
+            if isinstance(value, bytes)
+        }
+        return self._pickle.join(inline | dict(loaded or {}))
 
 
 def export_trials(store: Store, name: str, path: str | Path) -> int:
@@ -34,12 +44,13 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
     from colab_drive_tuner.search.status import read_history
 
     history = read_history(store, name)
+    loaded = {key: load_attachment(store, key, value) for key, value in history.attachments.items()}
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"{str(path)!r} is a folder: name a file.")
     partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_bytes(TrialsExport()(history))
+        partial.write_bytes(TrialsExport()(history, loaded))
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -73,7 +84,3 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
     finally:
         trials.close()
     return len(documents)
-
-
-def _attachments(history: History) -> dict[str, Any]:
-    return {name: decode(value) for name, value in history.attachments.items()}

@@ -9,11 +9,12 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec import decode, encode, encode_around
 from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
     DONE,
     GIVEN_UP,
+    LARGE,
     Tid,
     attachment_item,
     claim_payload,
@@ -193,8 +194,12 @@ class Logbook:
         k = self.k_of.setdefault(tid, None)
         return queued_item(self._encode(document), tid, k=k, next_tid=self.next_tid)
 
-    def _encode(self, document: dict[str, Any]) -> bytes:
-        encoded = encode(plain_document(document))
+    def _encode(self, document: dict[str, Any], result: bytes | None = None) -> bytes:
+        encoded = (
+            encode(plain_document(document))
+            if result is None
+            else encode_around(document, "result", result)
+        )
         self._written[document["tid"]] = hash(encoded)
         return encoded
 
@@ -230,14 +235,15 @@ class Logbook:
         *,
         model: bool = False,
         seconds: float = 0.0,
+        result: bytes | None = None,
     ) -> None:
-        """A trial ended, after so many seconds of training."""
+        """A trial ended, after so many seconds of training; `result`: encoded already."""
         tid, care = document["tid"], self._care
         careful = care is not None and care.needed(tid)
         if care is not None:
             care.ran(seconds)
         item = end_item(
-            self._encode(document),
+            self._encode(document, result),
             tid,
             k=self.k_of.setdefault(tid, None),
             how=how,
@@ -256,4 +262,5 @@ class Logbook:
 
     def attach(self, name: str, value: bytes | None) -> None:
         """An attachment was set to an encoded value, or deleted."""
-        self.journal.append(attachment_item(name, value))
+        beside = [value] if value is not None and len(value) > LARGE else []
+        self.journal.append(attachment_item(name, value), end=True, beside=beside)

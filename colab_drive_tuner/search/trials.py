@@ -12,9 +12,10 @@ from typing import Any
 import hyperopt
 from hyperopt.base import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, JOB_VALID_STATES
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.attachments import Attachments
 from colab_drive_tuner.search.backups import Backups
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.models import Models
@@ -24,25 +25,6 @@ from colab_drive_tuner.store.protocol import Store
 
 CLOSING_PATIENCE = 60.0
 """How long a clean end waits for the store, in seconds."""
-
-
-class Attachments(dict[str, Any]):
-    """hyperopt's attachments, each recorded as it is set."""
-
-    def __init__(self, stored: dict[str, Any], record: Callable[[str, bytes | None], None]) -> None:
-        super().__init__(stored)
-        self._record = record
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._record(name, encode(value, where=f"attachments[{name!r}]"))
-        super().__setitem__(name, value)
-
-    def __delitem__(self, name: str) -> None:
-        super().__delitem__(name)
-        self._record(name, None)
-
-    def __reduce__(self) -> Any:
-        return dict, (dict(self),)
 
 
 class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
@@ -100,8 +82,7 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
                     document["result"] = self.models.wrap(document["result"], tid)
             documents.append(document)
         self._dynamic_trials[:] = documents
-        stored = {name: decode(value) for name, value in history.attachments.items()}
-        self.attachments = Attachments(stored, self._attach)
+        self.attachments = Attachments(history.attachments, self._attach, self._store)
         self._ids = set(range(self.log.next_tid))
         self.refresh()
 

@@ -5,7 +5,7 @@ documents. Only the loop changes states, so here the open documents are kept apa
 counted once. The algorithm, the objective and `early_stop_fn` get the real Trials, never this.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from hyperopt.base import (
@@ -44,9 +44,9 @@ class LoopView:
         return self._trials.__reduce__()
 
     @property
-    def attachments(self) -> dict[str, Any]:
+    def attachments(self) -> MutableMapping[str, Any]:
         """The attachments of the Trials."""
-        attachments: dict[str, Any] = self._trials.attachments
+        attachments: MutableMapping[str, Any] = self._trials.attachments
         return attachments
 
     @property

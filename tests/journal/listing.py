@@ -12,13 +12,15 @@ from colab_drive_tuner.journal.recovery import split_items
 class Listing:
     """All items of a chain since its last reset, and its claims' owners."""
 
-    def __init__(self, items: list[Any] | None = None) -> None:
+    def __init__(self, items: list[Any] | None = None, files: dict[str, str] | None = None) -> None:
         self.items = items or []
+        self.files = {} if files is None else files
 
     def apply(self, record: Record) -> None:
         if record.kind == "reset":
             self.items = []
         elif record.kind == "trials":
+            self.files.update(record.files)
             self.items += [msgpack.unpackb(item) for item in split_items(record.payload)]
 
     def dump(self) -> bytes:

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.spool import Spool
-from tests.journal.listing import RULES, item
+from tests.journal.listing import RULES, Listing, item
 from tests.journal.weather import WeatheredStore, append
 
 
@@ -198,6 +200,23 @@ def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
     again = open_journal(store, claim=False)
     assert again.claim(lambda state: b"").recovered == 1
     assert again.state.items == ["kept"]
+    again.close()
+
+
+def test_values_beside_an_item_get_files_of_their_own(store, open_journal):
+    """Their ids stand in the record by sha256, also where an outage came between."""
+    journal = open_journal(store)
+    store.away = True
+    values = [b"a" * 1000, b"b" * 1000]
+    journal.append(item("with values"), end=True, beside=values)
+    journal.close(timeout=0.5)
+    store.away = False
+    seen = {}
+    rules = replace(RULES, empty=lambda: Listing(files=seen))
+    again = Journal.open(store, "a search", rules)
+    assert again.claim(lambda state: b"").recovered == 1
+    assert again.state.items == ["with values"]
+    assert [store.read(seen[sha256(value).hexdigest()]) for value in values] == values
     again.close()
 
 
