@@ -71,6 +71,24 @@ def encode(value: Any, *, where: str = "result") -> bytes:
     return packed
 
 
+def encode_around(fields: dict[str, Any], key: str, encoded: bytes) -> bytes:
+    """What `encode(fields)` returns, given what it returns for `fields[key]`."""
+    names = list(fields)
+    at = names.index(key)
+    before = encode({name: fields[name] for name in names[:at]} | {key: None})
+    after = encode({name: fields[name] for name in names[at + 1 :]})
+    head = msgpack.Packer().pack_map_header(len(fields))
+    # Of the parts without their own headers; nothing is one byte.
+    return b"".join(
+        (head, before[_header(at + 1) : -1], encoded, after[_header(len(fields) - at - 1) :])
+    )
+
+
+def _header(count: int) -> int:
+    """How many bytes msgpack takes to say that a dict has so many keys."""
+    return 1 if count < 16 else 3 if count < 1 << 16 else 5
+
+
 def _pack(value: Any, unicode_errors: str) -> bytes:
     large: list[tuple[bytes, memoryview]] = []
     token = b""

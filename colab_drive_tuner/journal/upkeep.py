@@ -22,6 +22,8 @@ from colab_drive_tuner.journal.writer import Writer
 
 SNAPSHOT_RECORDS = 96
 """Records between two snapshots: a reader needs at most four round trips behind one."""
+SNAPSHOT_SHARE = 0.01
+"""The part of one core that snapshots may use; past it they come half as often."""
 EXPORT_SECONDS = 300.0
 EXPORT_NAME = "trials.pkl"
 RIVAL_LOOKS = (30.0, 60.0, 120.0)
@@ -42,6 +44,7 @@ class Upkeep:
         self._exported_pos = ownership.pos + 1 if ownership.reason == "released" else 0
         self._export_id = folder.export
         self._begun = self._exported_at = self._beat_at = time.monotonic()
+        self._rested_at = self._begun
         self._looks = list(RIVAL_LOOKS) if created else []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cdt-upkeep", daemon=True)
@@ -80,7 +83,8 @@ class Upkeep:
         if now - max(self._beat_at, writer.acknowledged_at) >= BEAT_SECONDS:
             self._beat_at = now
             beat(self._reader.store, self._claim_id)
-        if self._reader.head.pos - self._snapshot_pos >= SNAPSHOT_RECORDS:
+        rested = now >= self._rested_at
+        if self._reader.head.pos - self._snapshot_pos >= SNAPSHOT_RECORDS * (1 if rested else 2):
             self._snapshot()
         changed = self._exported_pos < self._reader.head.pos
         if changed and now - self._exported_at >= EXPORT_SECONDS:
@@ -90,10 +94,12 @@ class Upkeep:
             self._look_for_winner()
 
     def _snapshot(self) -> None:
+        used = time.thread_time()
         with self._writer.advance:
             head, state = self._reader.head, self._reader.state.dump()
         self._snapshots.append(save_snapshot(self._reader.store, self._reader.folder, head, state))
         self._snapshot_pos = head.pos
+        self._rested_at = time.monotonic() + (time.thread_time() - used) / SNAPSHOT_SHARE
         while len(self._snapshots) > 2:
             try:
                 self._reader.store.trash(self._snapshots[0])

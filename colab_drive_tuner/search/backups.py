@@ -9,7 +9,13 @@ from collections.abc import Callable
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training import StoreArtifacts, drop_backups, flush_backups, sweep_backups
+from colab_drive_tuner.training import (
+    StoreArtifacts,
+    drop_backups,
+    flush_backups,
+    has_backups,
+    sweep_backups,
+)
 
 
 class Backups:
@@ -34,7 +40,7 @@ class Backups:
 
     def ended(self, tid: int, artifacts: StoreArtifacts | None, history: History) -> None:
         """A trial ended; drop what belongs to trials whose end is acknowledged by now."""
-        if artifacts is not None:
+        if artifacts is not None and has_backups(artifacts):
             self._ended[tid] = artifacts
         for done in [tid for tid in self._ended if _is_recorded(history, tid)]:
             drop_backups(self._ended.pop(done))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.training.artifacts import StoreArtifacts, sweep_backups
     from colab_drive_tuner.training.backup import TrialBackup
     from colab_drive_tuner.training.best_models import BestModels
-    from colab_drive_tuner.training.writer import drop_backups, flush_backups
+    from colab_drive_tuner.training.writer import drop_backups, flush_backups, has_backups
 
 __all__ = [
     "BestModels",
@@ -26,6 +26,7 @@ __all__ = [
     "drop_backups",
     "flush_backups",
     "free_memory",
+    "has_backups",
     "is_keras_model",
     "keras_settings",
     "seed_trial",
@@ -40,6 +41,7 @@ _LAZY = {
     "TrialBackup": "backup",
     "drop_backups": "writer",
     "flush_backups": "writer",
+    "has_backups": "writer",
     "sweep_backups": "artifacts",
 }
 

@@ -160,6 +160,11 @@ def writer_of(artifacts: Artifacts) -> BackupWriter:
     return _writers.setdefault(id(artifacts), BackupWriter(artifacts))
 
 
+def has_backups(artifacts: Artifacts) -> bool:
+    """Whether the trial made backups in this process."""
+    return id(artifacts) in _writers
+
+
 def drop_backups(artifacts: Artifacts) -> None:
     """Drop the backups of a trial whose result is acknowledged; returns at once.
 
