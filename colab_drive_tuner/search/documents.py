@@ -14,8 +14,9 @@ def plain_document(document: dict[str, Any]) -> dict[str, Any]:
 
 def as_new(document: dict[str, Any]) -> dict[str, Any]:
     """The document of a trial that is to be run (again), with the parameters it has."""
-    misc = {key: val for key, val in document["misc"].items() if key not in ("error", "traceback")}
-    fresh = {"state": NEW, "result": {"status": "new"}, "misc": misc}
+    ran = ("error", "traceback", "history")
+    misc = {key: val for key, val in document["misc"].items() if key not in ran}
+    fresh = {"state": NEW, "result": {"status": "new"}, "misc": misc, "owner": None}
     return document | fresh | {"book_time": None, "refresh_time": None}
 
 

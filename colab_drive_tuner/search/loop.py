@@ -5,6 +5,8 @@ Domain marks the start of each trial, and the end is written after hyperopt has 
 the document. Trials that an earlier session left unfinished come first.
 """
 
+import os
+import socket
 import sys
 import time
 import traceback
@@ -18,6 +20,8 @@ from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, Ctrl, 
 
 from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
+from colab_drive_tuner.runtime import place
+from colab_drive_tuner.search.models import fit_history
 from colab_drive_tuner.search.seeds import SeedStream
 from colab_drive_tuner.search.view import LoopView
 from colab_drive_tuner.training import KerasSettings, free_memory, keras_settings, seed_trial
@@ -154,7 +158,11 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
             with run_as(trial):
                 if training.seeded:
                     seed_trial(training.seed, tid, keras_wanted=training.keras_wanted)
-                result = self.public.models.take(evaluate(), tid)
+                returned = evaluate()
+                history = fit_history(returned)
+                if history:
+                    document["misc"]["history"] = history
+                result = self.public.models.take(returned, tid)
                 # Refused here, it counts as an error of the objective.
                 plain = getattr(result, "plain", None)
                 encode(result if plain is None else plain())
@@ -165,6 +173,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
 
     def _start(self, document: Document) -> RunningTrial:
         tid, log, training = document["tid"], self.public.log, self._training
+        document["owner"] = f"{place()}, process {os.getpid()} on {socket.gethostname()}"
         artifacts = self._artifacts = self.public.backups.of(tid)
         progress = 0
         if artifacts is not None and tid in log.inherited:

@@ -7,6 +7,7 @@ also by a session that did not train it.
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.store.protocol import Store
@@ -123,6 +124,19 @@ class Models:
             return
         if self._other is None or loss < self._other[0]:
             self._other = (loss, tid, model)
+
+
+def fit_history(result: Any) -> dict[str, list[float]]:
+    """What the model in a result was told by its last `fit`, epoch by epoch; mostly its metrics."""
+    from colab_drive_tuner.training import split_result
+
+    _, model = split_result(result)
+    metrics = getattr(getattr(model, "history", None), "history", None)
+    history = {}
+    for name, values in metrics.items() if isinstance(metrics, dict) else ():
+        with suppress(TypeError, ValueError):  # a metric that gives a vector has no curve
+            history[str(name)] = [float(value) for value in values]
+    return history
 
 
 def _is_plain(value: Any) -> bool:

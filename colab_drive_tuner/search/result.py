@@ -92,19 +92,37 @@ class SearchResult:
         return self.trials.models.load(tid, **options)
 
     @property
-    def history(self) -> list[dict[str, Any]]:
-        """A row for each trial: tid, state, status, loss, seconds, and the parameters' values."""
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each trial: tid, state, status, loss, duration in seconds, runtime, values.
+
+        The runtime is where the trial ran; the values are the parameters as the objective got them,
+        one column each. A parameter that bears the name of another column is `params.<name>`.
+        """
         return [self._row(document) for document in self.trials._dynamic_trials]
 
     def to_dataframe(self) -> Any:
-        """The history as a pandas DataFrame."""
+        """The rows as a pandas DataFrame."""
         try:
             pandas = import_module("pandas")
         except ImportError as error:
             raise MissingExtraError(
-                "to_dataframe() needs pandas: pip install pandas, or use .history."
+                "to_dataframe() needs pandas: pip install pandas, or use .rows."
             ) from error
-        return pandas.DataFrame(self.history)
+        return pandas.DataFrame(self.rows)
+
+    def history(self, tid: int | None = None) -> dict[str, list[float]]:
+        """What `fit` reported epoch by epoch, by metric, in a trial (None: the best one).
+
+        That is the result's own `history` if the objective returned one, else that of the model it
+        returned; empty where it returned neither. Raises `SearchError` for an unknown tid.
+        """
+        if tid is None:
+            self._warn()
+            return _history(self._best())
+        for document in self.trials._dynamic_trials:
+            if document["tid"] == tid:
+                return _history(document)
+        raise SearchError(f"Search {self.name!r} has no trial {tid!r}.")
 
     def __iter__(self) -> Iterator[Any]:
         self._warn()
@@ -140,10 +158,13 @@ class SearchResult:
             "state": ("new", "running", "done", "error", "cancelled")[document["state"]],
             "status": document["result"].get("status"),
             "loss": document["result"].get("loss"),
-            "seconds": (ended - began).total_seconds() if began and ended else None,
+            "duration": (ended - began).total_seconds() if began and ended else None,
+            "runtime": document["owner"],
         }
         values = self._values(_parameters(document))
-        return row | (values if isinstance(values, dict) else {"value": values})
+        if not isinstance(values, dict):
+            values = {"value": values}
+        return row | {f"params.{key}" if key in row else key: val for key, val in values.items()}
 
     def _warn(self) -> None:
         if not self.finished:
@@ -158,3 +179,9 @@ class SearchResult:
 def _parameters(document: dict[str, Any]) -> dict[str, Any]:
     """The sampled values by label, without those that the trial does not have."""
     return {label: vals[0] for label, vals in document["misc"]["vals"].items() if vals}
+
+
+def _history(document: dict[str, Any]) -> dict[str, list[float]]:
+    given = document["result"].get("history")
+    found = given if isinstance(given, dict) else document["misc"].get("history")
+    return dict(found or {})

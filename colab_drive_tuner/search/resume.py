@@ -5,15 +5,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from numbers import Number
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.items import GIVEN_UP
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.search.result import SearchResult
 from colab_drive_tuner.store.protocol import Store
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.templates import DataArguments
 
 ALGORITHMS = ("rand", "tpe", "anneal", "atpe")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -35,6 +39,7 @@ def resume_search(
     objective: Callable[..., Any],
     data: Any = None,
     *,
+    data_args: "DataArguments | None" = None,
     name: str,
     max_evals: int,
     space: Any = None,
@@ -57,10 +62,13 @@ def resume_search(
     """Run the search `name` until it has `max_evals` trials, going on from what the store has.
 
     `objective` is a model function with `{{...}}` templates, with a data function as hyperas has
-    it; or, with `space`, any objective that `hyperopt.fmin` takes. `algo` is "tpe", "rand",
-    "anneal", "atpe" or a suggest function. `max_time` ("11h30m", seconds, a timedelta) starts
-    nothing after it. `restart` begins again and keeps the old history in the store;
-    `retry_failed` tries trials again that were given up. The other arguments are those of
+    it; or, with `space`, any objective that `hyperopt.fmin` takes. `data(*data_args)` runs once per
+    process, however often this is called; a changed function or argument, and `restart`, run it
+    again. It may return anything: a tuple is the model's arguments, a dict those by name.
+
+    `algo` is "tpe", "rand", "anneal", "atpe" or a suggest function. `max_time` ("11h30m", seconds,
+    a timedelta) starts nothing after it. `restart` begins again and keeps the old history in the
+    store; `retry_failed` tries trials again that were given up. The other arguments are those of
     `DriveTrials` and `hyperopt.fmin`. A finished search returns at once.
 
     Raises a `UsageError` before anything is written where an argument cannot be used, and a
@@ -72,7 +80,7 @@ def resume_search(
         raise UsageError(f"max_evals={max_evals!r} is no integer of 1 or more.")
     seconds = parse_duration(max_time)
     suggest = find_algorithm(algo)
-    task = _task(objective, data, space)
+    task = _task(objective, data, space, data_args, again=restart)
     points = _points(points_to_evaluate, task.space)
 
     from colab_drive_tuner.search.fingerprints import describe_space
@@ -115,7 +123,7 @@ def resume_search(
                 points=points,
                 model=task.source,
                 data=described,
-                keras_wanted=task.templated,
+                keras_wanted=task.templated and keras_loads(),
                 deadline=None if seconds is None else began + seconds,
             ),
         )
@@ -131,10 +139,17 @@ def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
         raise UsageError(
             f"algo={algo!r} is none of {', '.join(map(repr, ALGORITHMS))}, and no suggest function."
         )
-    from importlib import import_module
-
     suggest: Callable[..., Any] = import_module(f"hyperopt.{algo}").suggest
     return suggest
+
+
+def keras_loads() -> bool:
+    """Whether Keras can be imported; then it is, so that it is seeded from the first trial on."""
+    try:
+        import_module("keras")
+    except ImportError:  # a model function that needs no Keras needs no TensorFlow either
+        return False
+    return True
 
 
 def parse_duration(duration: float | str | timedelta | None) -> float | None:
@@ -154,17 +169,25 @@ def parse_duration(duration: float | str | timedelta | None) -> float | None:
     return seconds
 
 
-def _task(objective: Callable[..., Any], data: Any, space: Any) -> Task:
+def _task(
+    objective: Callable[..., Any],
+    data: Any,
+    space: Any,
+    data_args: "DataArguments | None",
+    *,
+    again: bool,
+) -> Task:
     from colab_drive_tuner.search.fingerprints import describe_source
 
     if not callable(objective):
         raise ObjectiveError(f"{objective!r:.60} is no function: pass the model or objective.")
     if space is None:
-        return _templated(objective, data)
-    if data is not None:
+        return _templated(objective, data, data_args, again=again)
+    if data is not None or data_args is not None:
+        name = "data_args" if data is None else "data"
         raise UsageError(
-            "data= goes with a model function that has {{...}} templates; an objective with space= "
-            "takes its data from where it is defined."
+            f"{name}= goes with a model function that has {{{{...}}}} templates; an objective with "
+            "space= takes its data from where it is defined."
         )
 
     def prepare() -> tuple[Callable[[Any], Any], None]:
@@ -175,15 +198,23 @@ def _task(objective: Callable[..., Any], data: Any, space: Any) -> Task:
     return Task(space, prepare, describe_source(objective), templated=False)
 
 
-def _templated(model: Callable[..., Any], data: Any) -> Task:
+def _templated(
+    model: Callable[..., Any], data: Any, data_args: "DataArguments | None", *, again: bool
+) -> Task:
     from colab_drive_tuner.search.fingerprints import describe_data, describe_source
-    from colab_drive_tuner.templates import bind_data, compile_model, local_names, returned_names
+    from colab_drive_tuner.templates import (
+        bind_data,
+        compile_model,
+        load_data,
+        local_names,
+        returned_names,
+    )
 
     function = data if callable(data) else None
     compiled = compile_model(model, data_names=local_names(function))
 
     def prepare() -> tuple[Callable[[Any], Any], str]:
-        values = data() if callable(data) else data
+        values = load_data(data, data_args, again=again)
         bound = bind_data(compiled, values, returned=returned_names(function))
         names = list(compiled.signature.parameters)
         pairs = bound if isinstance(bound, Mapping) else dict(zip(names, bound, strict=False))

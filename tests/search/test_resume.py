@@ -94,11 +94,11 @@ def test_templates_with_a_data_function(tmp_path: Path) -> None:
     best_run, best_model = result
     assert best_run == result.best_run
     assert best_model is None
-    rows = result.history
+    rows = result.rows
     assert [row["tid"] for row in rows] == [0, 1, 2, 3, 4]
     assert {row["kind"] for row in rows} <= {"plain", "squared"}
     assert rows[0]["state"] == "done"
-    assert rows[0]["seconds"] >= 0
+    assert rows[0]["duration"] >= 0
 
 
 def test_an_unfinished_result_warns_with_counts(tmp_path: Path) -> None:
