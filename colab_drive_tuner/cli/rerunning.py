@@ -75,7 +75,7 @@ def rerun(
 ) -> None:
     """Run a notebook or script once more if its search is unfinished; safe to run twice.
 
-    Exits 0 (finished, or it was already), 75 (more to do), 69 (held by another runtime), 1 (failed).
+    Exits 0 (finished, now or before), 75 (more to do), 69 (another runtime is at it), 1 (failed).
     """
     from colab_drive_tuner.rerun import Outcome, Rerunner, rerun_until_finished
     from colab_drive_tuner.rerun.stopping import StoppedError

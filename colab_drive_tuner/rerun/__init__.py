@@ -1,8 +1,8 @@
 """Scheduled reruns: look whether anything is left to do, and if so run the notebook once more.
 
-`outcome` says how a search stands, `rerunner` runs its notebook once or until it is finished; `local`,
-`colab` and `enterprise` are the places where it can run; `cron`, `systemd` and `github` have it done
-every so often.
+`outcome` says how a search stands, `rerunner` runs its notebook once or until it is finished;
+`local`, `colab` and `enterprise` are the places where it can run; `cron`, `systemd` and `github`
+have it done every so often.
 """
 
 from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, Verdict, look

@@ -21,7 +21,7 @@ from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.rerun.allocated import left_behind, noted
 from colab_drive_tuner.rerun.identity_file import portable_credentials
 from colab_drive_tuner.rerun.inside import GRACE_SECONDS, IDLE_SECONDS
-from colab_drive_tuner.rerun.outcome import NotebookRunError
+from colab_drive_tuner.rerun.outcome import NotebookRunError, RuntimeLostError
 from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
 from colab_drive_tuner.rerun.stopping import run_command
@@ -71,9 +71,9 @@ def colab_command() -> list[str]:
     if shutil.which("uvx"):
         return ["uvx", "--from", "google-colab-cli", "colab"]
     raise MissingExtraError(
-        "Running on Colab needs its command line: `pip install google-colab-cli` with Python 3.12 or "
-        "newer, and sign in once with `colab new` and `colab stop`; where it has another name, set "
-        f"{COMMAND_VARIABLE}."
+        "Running on Colab needs its command line: `pip install google-colab-cli` with Python 3.12 "
+        "or newer, and sign in once with `colab new` and `colab stop`; where it has another name, "
+        f"set {COMMAND_VARIABLE}."
     )
 
 
@@ -154,6 +154,8 @@ class ColabPlace:
         collected = task.folder / "given_output.ipynb"
         try:
             words = self._step(task, "run", command, seconds + 60)
+        except NotebookRunError as error:
+            raise RuntimeLostError(f"The Colab runtime was lost. {error}") from None
         finally:
             if collected.exists():  # also what a broken run got to
                 collected.replace(task.executed)

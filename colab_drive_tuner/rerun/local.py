@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome
+from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, RuntimeLostError
 from colab_drive_tuner.rerun.place import DEADLINE_VARIABLE, RunTask
 from colab_drive_tuner.rerun.program import CellError, find_error
 from colab_drive_tuner.rerun.stopping import run_command
+from colab_drive_tuner.store import VARIABLE
 
 _GRACE_SECONDS = 600.0
 """How long after its deadline a run may still put away what it has."""
@@ -41,6 +42,8 @@ class LocalPlace:
     def run(self, task: RunTask) -> CellError | None:
         """See `Place.run`."""
         environ = dict(os.environ)
+        if task.local_store is not None:
+            environ[VARIABLE] = task.local_store
         if task.deadline is not None:
             environ[DEADLINE_VARIABLE] = f"{task.deadline:.0f}"
         run = self._run_script if task.program.is_script else self._run_notebook
@@ -60,17 +63,22 @@ class LocalPlace:
         given.write_bytes(task.program.content)
         parameters = task.folder / "parameters.json"  # JSON is YAML, which papermill reads
         parameters.write_text(json.dumps(dict(self.parameters)))
-        kernel = task.program.notebook().get("metadata", {}).get("kernelspec", {}).get("name")
+        metadata = task.program.notebook().get("metadata", {})
+        spec, language = metadata.get("kernelspec", {}), metadata.get("language_info", {})
         command = [
             sys.executable, "-m", "papermill", str(given), str(task.executed),
             "--parameters_file", str(parameters), "--no-progress-bar", "--no-log-output",
             "--cwd", str(task.program.folder), "--log-level", "ERROR",
-            *([] if kernel else ["--kernel", "python3"]),
+            *([] if "name" in spec else ["--kernel", "python3"]),
+            *([] if "language" in spec or "name" in language else ["--language", "python"]),
         ]  # fmt: skip
         code = run_command(command, said, environ=environ, timeout=_seconds_left(task))
         error = find_error(task.executed) if task.executed.exists() else None
         if code and error is None:
-            raise NotebookRunError(f"papermill failed ({code}):\n{task.last_words()}")
+            words = task.last_words()
+            if "DeadKernelError" in words:
+                raise RuntimeLostError(f"The kernel died while it ran {task.program.name}.")
+            raise NotebookRunError(f"papermill failed ({code}):\n{words}")
         return error
 
     def _run_script(

@@ -18,7 +18,11 @@ class Outcome(IntEnum):
 
 
 class NotebookRunError(ColabDriveTunerError, RuntimeError):
-    """A run broke off: its place could not run it, or vanished; the message says what was seen."""
+    """A run broke off: its place could not run it; the message says why."""
+
+
+class RuntimeLostError(NotebookRunError):
+    """The runtime vanished in the middle of a run: what reruns are for, and no failure."""
 
 
 @dataclass(frozen=True)

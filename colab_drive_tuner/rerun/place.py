@@ -23,6 +23,8 @@ class RunTask:
     stops: Stops
     deadline: float | None = None
     """Seconds since 1970."""
+    local_store: str | None = None
+    """The folder in which searches are kept, where that is not Drive."""
 
     @property
     def executed(self) -> Path:

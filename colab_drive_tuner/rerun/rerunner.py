@@ -1,4 +1,4 @@
-"""One run of a search's notebook, if anything is left to do; or one after the other till it is done.
+"""One run of a search's notebook, if anything is left to do; or one after another until done.
 
 The order is what makes it safe to run twice and cheap when there is nothing to do: look at the
 search first (one look at the store), then take the turn, look at what earlier runs came to, and
@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colab_drive_tuner.errors import AccountMismatchError, ColabDriveTunerError, SearchNotFoundError
-from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, Verdict, look
+from colab_drive_tuner.rerun.outcome import (
+    NotebookRunError,
+    Outcome,
+    RuntimeLostError,
+    Verdict,
+    look,
+)
 from colab_drive_tuner.rerun.place import Place, RunTask
 from colab_drive_tuner.rerun.program import CellError, load_program
 from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
@@ -67,7 +73,9 @@ class Rerunner:
                         return given_up
                     began = time.time()
                     deadline = None if self.max_seconds is None else began + self.max_seconds
-                    task = RunTask(program, self.search, folder, self.stops, deadline)
+                    kind, _, path = self.store.location.partition(":")
+                    local = path if kind == "folder" else None
+                    task = RunTask(program, self.search, folder, self.stops, deadline, local)
                     self.place.check(task)
                     self.say(f"{verdict.words} Running {self.program} on {self.place.name}.")
                     return self._run(task, verdict, began)
@@ -91,9 +99,10 @@ class Rerunner:
     def _run(self, task: RunTask, before: Verdict, began: float) -> Verdict:
         try:
             error = self.place.run(task)
+        except RuntimeLostError as lost:
+            error = CellError(str(lost), Outcome.UNFINISHED)
         except NotebookRunError as failure:
-            # A runtime that vanished is what this is for: no failure, if it ended a trial before.
-            error = CellError(str(failure), Outcome.UNFINISHED)
+            error = CellError(str(failure), Outcome.FAILED)
         except StoppedError as stopped:
             with self.stops.ignored():
                 self._note(task, before, look_or(before, self.store, self.search), began, "stopped")
@@ -102,10 +111,8 @@ class Rerunner:
             after = look(self.store, self.search, own_run_ended=True)
             if error is not None:
                 words = f"{error.words.strip()}\n{after.words}"
-                outcome = error.outcome
-                if outcome is Outcome.UNFINISHED:
-                    outcome = after.outcome if after.done > before.done else Outcome.FAILED
-                after = Verdict(outcome, words, done=after.done)
+                lost = error.outcome is Outcome.UNFINISHED
+                after = Verdict(after.outcome if lost else error.outcome, words, done=after.done)
             self._note(task, before, after, began, _ENDED[after.outcome])
         return after
 

@@ -1,0 +1,64 @@
+"""Notebooks and scripts that search something small, and the command line that reruns them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import v4
+
+SEARCH = """
+import os, signal, time
+from hyperopt import hp
+import colab_drive_tuner as cdt
+
+{before}
+def objective(x):
+    {in_trial}
+    return x**2
+
+result = cdt.resume_search(
+    objective, space=hp.uniform("x", -1, 1), name={name!r}, max_evals={max_evals}, seed=1,
+    algo="rand", progress=False, max_attempts=100)
+"""
+
+
+def source(name: str = "parabola", max_evals: int = 4, before: str = "", in_trial: str = "") -> str:
+    """Python that runs the search."""
+    return SEARCH.format(name=name, max_evals=max_evals, before=before, in_trial=in_trial or "pass")
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    """Write a notebook."""
+    made = v4.new_notebook(
+        cells=[v4.new_code_cell(cell) for cell in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(made, path)
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line, as a process of its own."""
+    return [sys.executable, "-m", "colab_drive_tuner", *map(str, arguments)]
+
+
+def run(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command line to its end."""
+    return subprocess.run(
+        command(*arguments),
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+
+def printed(path: Path, cell: int) -> str:
+    """What a cell of an executed notebook printed."""
+    outputs: list[dict[str, Any]] = json.loads(path.read_bytes())["cells"][cell]["outputs"]
+    return "".join("".join(output.get("text", "")) for output in outputs)

@@ -1,0 +1,249 @@
+"""Reruns on Colab: its official command line, unmodified, with real kernels behind it."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.rerun import Outcome, look, read_runs
+from colab_drive_tuner.store import open_store
+from tests.rerun import programs
+from tests.rerun.colab_backend import SECRET, Backend, jupyter_server
+
+COLAB = shutil.which("colab")
+pytestmark = [
+    pytest.mark.skipif(COLAB is None, reason="needs google-colab-cli (`colab`) on the PATH"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a runtime of Colab writes /content"),
+]
+DIGEST = """
+import glob, hashlib, json, os
+path = os.environ["COLAB_DRIVE_TUNER_CREDENTIALS"]
+print("digest", hashlib.sha256(open(path, "rb").read()).hexdigest())
+print("left", glob.glob("/tmp/cdt-*"))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Where credentials lie, planted ones, of a person who has signed in."""
+    identity = {
+        "type": "authorized_user", "client_id": "id", "client_secret": "planted-client-5f2b61",
+        "refresh_token": SECRET,
+    }  # fmt: skip
+    folder = tmp_path / "person"
+    folder.mkdir()
+    (folder / "credentials.json").write_text(json.dumps(identity))
+    return folder
+
+
+@pytest.fixture
+def colab(
+    tmp_path: Path, home: Path, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Backend]:
+    """Colab, as far as its command line sees it, with one real Jupyter server behind it."""
+    folder = tmp_path / "colab"
+    folder.mkdir()
+    with jupyter_server(folder, {}) as url:
+        backend = Backend(folder, url)
+        for name, value in backend.environment.items():
+            monkeypatch.setenv(name, value)
+        credentials = str(home / "credentials.json")
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", credentials)
+        monkeypatch.setenv("COLAB_DRIVE_TUNER_COLAB", f"{COLAB} --auth adc")
+        try:
+            yield backend
+        finally:
+            backend.close()
+
+
+@pytest.fixture
+def rerun() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """One rerun of the search "parabola" on Colab."""
+
+    def run(program: Path, *options: object) -> "subprocess.CompletedProcess[str]":
+        where = ("--search", "parabola", "--on", "colab")
+        return programs.run("rerun", program, *where, *options)
+
+    return run
+
+
+def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
+    tmp_path: Path, home: Path, colab: Backend, rerun: Any
+) -> None:
+    """The credentials arrive whole, leave no file, and are in no log, note or notebook."""
+    nb = programs.notebook(tmp_path / "nb.ipynb", DIGEST, programs.source())
+    done = rerun(nb, "--gpu", "T4")
+    assert done.returncode == Outcome.FINISHED, done.stderr + done.stdout
+    assert (colab.allocated, colab.taken) == (1, {})
+    store = open_store()
+    (run,) = read_runs(store, "parabola")
+    assert (run.where, run.trials, run.ended) == ("colab T4", 4, "finished")
+    content = store.read(run.url.partition("id=")[2])
+    kept = tmp_path / "kept.ipynb"
+    kept.write_bytes(content)
+    identity = (home / "credentials.json").read_bytes()
+    assert f"digest {hashlib.sha256(identity).hexdigest()}" in programs.printed(kept, 1)
+    assert "left []" in programs.printed(kept, 1)
+    found = [
+        path
+        for root in (tmp_path, Path(os.environ["HOME"]), Path("/content"))
+        for path in root.rglob("*")
+        if path.is_file() and b"5f2b61" in path.read_bytes()
+    ]
+    assert found == [home / "credentials.json"]
+    assert "5f2b61" not in done.stdout + done.stderr
+    assert b"5f2b61" not in content
+    assert rerun(nb).returncode == Outcome.FINISHED
+    assert colab.allocated == 1  # a look, and no runtime
+
+
+def test_a_cell_that_raises_ends_the_run(tmp_path: Path, colab: Backend, rerun: Any) -> None:
+    """Colab's command line exits 0 and goes on to the next cell; the rerun does neither."""
+    after = tmp_path / "after"
+    nb = programs.notebook(tmp_path / "nb.ipynb", "1 / 0", f"open({str(after)!r}, 'w').close()")
+    failed = rerun(nb)
+    assert failed.returncode == Outcome.FAILED
+    assert "raised ZeroDivisionError: division by zero" in failed.stderr
+    assert not after.exists()
+    assert (colab.allocated, colab.taken) == (1, {})
+
+
+def test_a_script_runs_on_colab_too(tmp_path: Path, colab: Backend, rerun: Any) -> None:
+    """Its `sys.exit(result.exit_code)` is no error."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source() + "\nimport sys; sys.exit(result.exit_code)")
+    assert rerun(script).returncode == Outcome.FINISHED
+    assert colab.taken == {}
+
+
+STAGES = {
+    "allocate": "new",
+    "prepare": "exec",
+    "upload": "upload",
+    "run": "exec",
+    "release": "stop",
+}
+
+
+def stage_script(folder: Path, step: str) -> str:
+    """A command in place of `colab` that says where it is, then becomes it.
+
+    It pauses before the step, so that a signal surely arrives in it.
+    """
+    shim = folder / "shim"
+    shim.write_text(
+        f"""#!/bin/sh
+case "$* " in
+  *"prepare.py"*) step=prepare ;;
+  *"given.ipynb"*) step=run ;;
+  "new "*) step=allocate ;; "upload "*) step=upload ;; "stop "*) step=release ;;
+esac
+if [ $step = {step} ]; then touch {folder}/reached; sleep 1; fi
+exec {COLAB} --auth adc "$@"
+"""
+    )
+    shim.chmod(0o755)
+    return str(shim)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "allocate",
+        "run",
+        *(pytest.param(step, marks=pytest.mark.long) for step in ("prepare", "upload", "release")),
+    ],
+)
+def test_a_run_that_is_killed_gives_its_runtime_back(
+    tmp_path: Path, colab: Backend, monkeypatch: pytest.MonkeyPatch, step: str, signum: int
+) -> None:
+    """At every step: a stop is carried out at once, and what SIGKILL leaves by the stop hook."""
+    begun = tmp_path / "reached-trial"
+    in_trial = f"open({str(begun)!r}, 'w').close(); time.sleep(600)"
+    body = programs.source(in_trial=in_trial if step == "run" else "")
+    nb = programs.notebook(tmp_path / "nb.ipynb", body)
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_COLAB", stage_script(tmp_path, step))
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    arguments = ("rerun", nb, "--search", "parabola", "--on", "colab")
+    process = subprocess.Popen(
+        programs.command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(begun if step == "run" else tmp_path / "reached")
+    process.send_signal(signum)
+    code = process.wait(120)
+    if signum == signal.SIGKILL:
+        deadline = time.monotonic() + 30
+        while step == "allocate" and not colab.allocated and time.monotonic() < deadline:
+            time.sleep(0.05)  # the command that allocates lives on for a moment
+        time.sleep(1)
+        programs.run("schedule", "release")
+    elif step != "release":
+        assert code == 128 + signum
+    assert colab.allocated == 1
+    assert colab.taken == {}
+    assert "Released" not in programs.run("schedule", "release").stdout
+
+
+def wait_for(path: Path, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never appeared"
+        time.sleep(0.02)
+
+
+def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
+    tmp_path: Path, colab: Backend, rerun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words name the session; the next run, which has something to do, gives it back first."""
+    from colab_drive_tuner.errors import ColabDriveTunerError
+    from colab_drive_tuner.rerun import Rerunner
+    from colab_drive_tuner.rerun.colab import ColabPlace
+
+    script = tmp_path / "nothing.py"
+    script.write_text("raise SystemExit(75)")
+    colab.refuse_release = 3
+    rerunner = Rerunner(
+        open_store(), str(script), "parabola", ColabPlace(pause=0.0), say=lambda _: None,
+        sleep=lambda _: None,
+    )  # fmt: skip
+    verdict = rerunner.once()
+    assert verdict.outcome is Outcome.FAILED
+    assert "could not be released" in verdict.words
+    assert "colab stop -s cdt-" in verdict.words
+    assert len(colab.taken) == 1
+    rerunner.once()
+    assert colab.taken == {}
+    assert colab.allocated == 2
+    with pytest.raises(ColabDriveTunerError, match="T3 is none of"):
+        Rerunner(open_store(), str(script), "parabola", ColabPlace("T3")).once()
+
+
+def test_two_schedulers_at_once_take_one_runtime(
+    tmp_path: Path, colab: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines (each with its own state folder) fire in the same second: one goes on."""
+    colab.slow = 4.0
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source())
+    arguments = ("rerun", nb, "--search", "parabola", "--on", "colab")
+    machines = [
+        subprocess.Popen(
+            programs.command(*arguments),
+            env=os.environ | {"XDG_STATE_HOME": str(tmp_path / f"machine-{number}")},
+            stdout=subprocess.DEVNULL,
+        )
+        for number in range(2)
+    ]
+    codes = sorted(machine.wait(120) for machine in machines)
+    assert codes == [Outcome.FINISHED, Outcome.BUSY]
+    assert (colab.allocated, colab.taken) == (1, {})
+    assert look(open_store(), "parabola").outcome is Outcome.FINISHED

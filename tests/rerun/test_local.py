@@ -1,0 +1,183 @@
+"""Reruns on this machine: real kernels through papermill, real scripts, real deaths."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.rerun import Outcome, Rerunner, look, read_runs, rerun_until_finished
+from colab_drive_tuner.rerun.local import LocalPlace
+from colab_drive_tuner.store import open_store
+from tests.rerun import programs
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A folder for searches."""
+    return tmp_path / "store"
+
+
+def rerun(store: Path, program: Path, *options: object) -> "subprocess.CompletedProcess[str]":
+    """One rerun of the search "parabola" by the command line."""
+    return programs.run("--store", store, "rerun", program, "--search", "parabola", *options)
+
+
+def test_a_run_finishes_a_search_is_kept_and_shown_and_a_second_one_starts_nothing(
+    tmp_path: Path, store: Path
+) -> None:
+    """0; the executed notebook lies in runs/; `status` shows it; the next tick only looks."""
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(), "print(answer)")
+    first = rerun(store, nb, "-p", "answer=42")
+    assert first.returncode == Outcome.FINISHED, first.stderr
+    assert "4 of 4 trials done" in first.stdout
+    (kept,) = (store / "parabola" / "runs").glob("*finished.ipynb")
+    assert "42" in programs.printed(kept, -1)
+    shown = programs.run("--store", store, "status", "parabola").stdout
+    assert re.search(r"local +0\.\d +\+4 +finished", shown)
+    second = rerun(store, tmp_path / "gone.ipynb", "--scheduled")
+    assert second.returncode == Outcome.FINISHED
+    assert "schedule remove 'parabola'" in second.stdout
+    assert len(read_runs(open_store(store), "parabola")) == 1
+
+
+def test_a_cell_that_raises_is_told_with_its_traceback(tmp_path: Path, store: Path) -> None:
+    """1, the cell's number and traceback; after three such runs nothing is started any more."""
+    nb = programs.notebook(tmp_path / "nb.ipynb", "fine = 1", "def f():\n    1 / 0\nf()")
+    for _ in range(2):
+        failed = rerun(store, nb, "--give-up-after", 2)
+        assert failed.returncode == Outcome.FAILED
+        assert "raised ZeroDivisionError: division by zero" in failed.stderr
+        assert "1 / 0" in failed.stderr
+        assert "\x1b" not in failed.stderr
+    given_up = rerun(store, nb, "--give-up-after", 2)
+    assert given_up.returncode == Outcome.FAILED
+    assert "nothing was started" in given_up.stderr
+    assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["failed"] * 2
+
+
+def test_a_script_says_by_its_exit_code_what_became_of_it(tmp_path: Path, store: Path) -> None:
+    """A script that ends with `sys.exit(result.exit_code)` needs no kernel; a traceback is 1."""
+    script = tmp_path / "search.py"
+    end = "\nimport sys; assert sys.stdin.read() == ''; sys.exit(result.exit_code)"
+    script.write_text(programs.source() + end)
+    assert rerun(store, script).returncode == Outcome.FINISHED
+    script.write_text("1 / 0")
+    other = programs.run("--store", store, "rerun", script, "--search", "other")
+    assert other.returncode == Outcome.FAILED
+    assert "ZeroDivisionError" in other.stderr
+
+
+def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path) -> None:
+    """69 for a live holder, and for a second rerunner before the search is claimed."""
+    begun = tmp_path / "begun"
+    waiting = f"open({str(begun)!r}, 'w').close()\nwhile not os.path.exists({str(begun)!r} + '2'):"
+    waiting += " time.sleep(0.02)"
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(before=waiting))
+    arguments = ("--store", store, "rerun", nb, "--search", "parabola")
+    with subprocess.Popen(programs.command(*arguments), stdout=subprocess.PIPE) as first:
+        wait_for(begun)
+        second = programs.run(*arguments)
+        assert second.returncode == Outcome.BUSY
+        assert "being rerun by this machine" in second.stdout
+        begun.with_name("begun2").touch()
+        assert first.wait(120) == Outcome.FINISHED
+    held = tmp_path / "held"
+    in_trial = f"open({str(held)!r}, 'w').close(); time.sleep(600)"
+    person = programs.source("other", in_trial=in_trial)
+    with subprocess.Popen(
+        [sys.executable, "-c", person], env=os.environ | {"COLAB_DRIVE_TUNER_STORE": str(store)}
+    ) as holder:
+        wait_for(held)
+        busy = programs.run("--store", store, "rerun", nb, "--search", "other")
+        assert busy.returncode == Outcome.BUSY
+        assert "is running" in busy.stdout
+        holder.kill()
+
+
+def wait_for(path: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never appeared"
+        time.sleep(0.02)
+
+
+def test_a_search_is_finished_through_five_deaths_with_nobody_touching_it(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kernel is killed in its second trial; `--loop`, as a call, goes on until it is done."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(store))
+    in_trial = (
+        "count.append(1)\n"
+        "    if len(count) == 2 and len(deaths()) < 5:\n"
+        "        open(f'{died}/{os.getpid()}', 'w').close(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    died = tmp_path / "died"
+    died.mkdir()
+    before = f"count = []; died = {str(died)!r}\ndef deaths(): return os.listdir(died)"
+    nb = programs.notebook(
+        tmp_path / "nb.ipynb", programs.source(max_evals=12, before=before, in_trial=in_trial)
+    )
+    pauses: list[float] = []
+    said: list[str] = []
+    rerunner = Rerunner(
+        open_store(), str(nb), "parabola", LocalPlace(), say=said.append, sleep=pauses.append
+    )
+    verdict = rerun_until_finished(rerunner)
+    assert verdict.outcome is Outcome.FINISHED, (verdict, said)
+    assert len(list(died.iterdir())) == 5
+    runs = read_runs(open_store(), "parabola")
+    assert [run.ended for run in runs] == ["unfinished"] * 5 + ["finished"]
+    assert sum(run.trials for run in runs) == 12
+
+
+def test_the_loop_pauses_longer_and_longer_and_gives_up(tmp_path: Path, store: Path) -> None:
+    """Runs in which nothing comes of it are 30, 60, ... seconds apart, and end after the third."""
+    pauses: list[float] = []
+    script = tmp_path / "nothing.py"
+    script.write_text("raise SystemExit(75)")
+    rerunner = Rerunner(
+        open_store(store), str(script), "parabola", LocalPlace(), say=lambda _: None,
+        sleep=pauses.append,
+    )  # fmt: skip
+    verdict = rerun_until_finished(rerunner)
+    assert verdict.outcome is Outcome.FAILED
+    assert "last 3 runs ended no trial" in verdict.words
+    assert pauses == [30, 60, 120]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_rerun_that_is_stopped_takes_its_kernel_along(
+    tmp_path: Path, store: Path, signum: int
+) -> None:
+    """128 + the signal; the kernel is gone; the run is noted as stopped; the search goes on."""
+    held = tmp_path / "pid"
+    in_trial = f"open({str(held)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(in_trial=in_trial))
+    arguments = ("--store", store, "rerun", nb, "--search", "parabola")
+    with subprocess.Popen(programs.command(*arguments), stderr=subprocess.PIPE) as rerunning:
+        wait_for(held)
+        rerunning.send_signal(signum)
+        assert rerunning.wait(60) == 128 + signum
+    kernel = Path("/proc", held.read_text() or "self")
+    deadline = time.monotonic() + 20
+    while kernel.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not kernel.exists()
+    assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["stopped"]
+    assert look(open_store(store), "parabola").outcome is Outcome.UNFINISHED
+
+
+def test_a_run_knows_its_deadline(tmp_path: Path, store: Path) -> None:
+    """`--max-time` reaches the kernel as a point in time."""
+    shown = "import os; print('until', os.environ['COLAB_DRIVE_TUNER_DEADLINE'])"
+    nb = programs.notebook(tmp_path / "nb.ipynb", shown, programs.source())
+    before = time.time()
+    assert rerun(store, nb, "--max-time", "2h").returncode == Outcome.FINISHED
+    (kept,) = (store / "parabola" / "runs").glob("*.ipynb")
+    until = float(programs.printed(kept, 0).split()[1])
+    assert before + 7190 < until < time.time() + 7200
