@@ -28,6 +28,12 @@ class Description:
     properties: dict[str, str]
     trashed: bool = False
 
+    @property
+    def trash_name(self) -> str:
+        """The file name under which it lies in the trash, where names meet again."""
+        stem, dot, ending = self.file.partition(".")
+        return f"{stem}~{self.id}{dot}{ending}"
+
 
 def encode(described: Description) -> bytes:
     """The content of a description's file."""

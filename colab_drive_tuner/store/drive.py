@@ -1,10 +1,12 @@
 """Searches kept in a folder of Google Drive."""
 
+import builtins
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
+from colab_drive_tuner.drive.query import quoted
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.store.protocol import Entry
 
@@ -118,6 +120,15 @@ class DriveStore:
     def trash(self, entry_id: str) -> None:
         """See `Store.trash`."""
         self.client.trash(entry_id)
+
+    def trashed(self, parent: str) -> "builtins.list[Entry]":
+        """See `Store.trashed`."""
+        found = self.client._calls.list(f"{quoted(parent)} in parents and trashed = true")
+        return [_entry(file) for file in found]
+
+    def rescue(self, entry_id: str) -> bytes:
+        """See `Store.rescue`; Drive reads what lies in its trash like anything else."""
+        return self.client.download(entry_id)
 
 
 def _entry(file: DriveFile) -> Entry:

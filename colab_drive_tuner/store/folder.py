@@ -190,12 +190,41 @@ class FolderStore:
                 raise RefusedError(f"{self._root} is the store itself and is not put into a trash.")
             bin_ = self._root / ".trash"
             bin_.mkdir(exist_ok=True)
-            stem, dot, ending = described.file.partition(".")
-            visible.rename(bin_ / f"{stem}~{entry_id}{dot}{ending}")
+            visible.rename(bin_ / described.trash_name)
             disk.sync(visible.parent)
             # The name may be given away only when nothing can mistake the next owner for this one.
             self._overwrite(self._ids / entry_id, encode(replace(described, trashed=True)))
             (self._hidden / "in" / described.parent / f"{described.file}.json").unlink()
+
+    def trashed(self, parent: str) -> builtins.list[Entry]:
+        """What lies in `.trash/` and came out of the folder, or lay in it when it was trashed."""
+        found = []
+        with self._honest(f"look for what was in folder {parent}"):
+            for path in self._ids.iterdir():
+                described = decode(path.read_bytes())
+                if described is not None and described.parent == parent:
+                    if (where := self._in_trash(described)) is not None:
+                        found.append(self._entry(described, where))
+        return sorted(found, key=lambda entry: (entry.created, entry.id))
+
+    def rescue(self, entry_id: str) -> bytes:
+        """As `read`, also out of `.trash/`."""
+        with self._honest(f"read file {entry_id}"):
+            described = self._describe(entry_id)
+            where = None if described is None else self._in_trash(described)
+            return self.read(entry_id) if where is None else where.read_bytes()
+
+    def _in_trash(self, described: Description) -> Path | None:
+        """Where it lies in the trash, by itself or in a folder; None: it does not."""
+        if described.trashed:
+            path = self._root / ".trash" / described.trash_name
+        else:
+            above = self._describe(described.parent) if described.parent != _ROOT else None
+            folder = None if above is None else self._in_trash(above)
+            if folder is None:
+                return None
+            path = folder / described.file
+        return path if path.exists() else None
 
     def _taken(self, entry_id: str, name: str) -> IdTakenError:
         """The error to raise; the winner's create is on disk by now, even if the winner is not."""

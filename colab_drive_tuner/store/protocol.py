@@ -1,5 +1,6 @@
 """What a search needs of the place where it is kept: the one interface of Drive and folder."""
 
+import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,3 +87,9 @@ class Store(Protocol):
 
     def trash(self, entry_id: str) -> None:
         """Put a file or folder where the user can get it back; later `stat`s do not find it."""
+
+    def trashed(self, parent: str) -> builtins.list[Entry]:
+        """What was put into the trash out of a folder, or with it, and is still there."""
+
+    def rescue(self, entry_id: str) -> bytes:
+        """A file's content as `read` returns it, also out of the trash."""

@@ -1,0 +1,237 @@
+"""A search's history put together from whatever is readable of it, and an account of what is not.
+
+The newest snapshot bridges every gap before it. Over later gaps the records are folded on: a trial
+whose end is missing has its parameters still, and is run again. What the chain lacks is then taken
+from folders that lost, the spool and trials.pkl, each entry only where it fits.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.items import (
+    CAUGHT,
+    DONE,
+    END,
+    QUEUED,
+    RAISED,
+    START,
+    Item,
+    claim_payload,
+    end_item,
+    queued_item,
+    read_items,
+)
+from colab_drive_tuner.errors import (
+    ChecksumError,
+    NotFoundError,
+    NotPlainDataError,
+    RefusedError,
+    SearchDamagedError,
+)
+from colab_drive_tuner.journal.record import Record
+from colab_drive_tuner.journal.recovery import split_items
+from colab_drive_tuner.journal.spool import Spooled
+from colab_drive_tuner.search.documents import ERROR, FINISHED, countable_loss
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.troubleshoot.evidence import Evidence
+
+
+@dataclass
+class Rebuilt:
+    """A history that was put together, and where its parts came from."""
+
+    history: History = field(default_factory=History)
+    epochs: set[str] = field(default_factory=set)
+    """The epochs (see `Head.epoch`) whose spooled entries belong to it."""
+    lost_records: list[int] = field(default_factory=list)
+    """Positions of which no record is readable and that no snapshot covers."""
+    records: int = 0
+    through: int = 0
+    """Records that the snapshot in use stands for; 0: none was needed."""
+    added: dict[str, int] = field(default_factory=dict)
+    """How many trials came from elsewhere, by where."""
+    notes: list[str] = field(default_factory=list)
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    """Large attachments of the spool by their sha256: they lie nowhere else."""
+
+    def offer(self, items: Iterable[bytes], source: str, files: Mapping[str, str] = {}) -> None:
+        """Add the entries that the history lacks, and count them under their source."""
+        for item in items:
+            try:
+                if wanted(self.history, item):
+                    self.history.apply(_loose(item, files))
+                    self.added[source] = self.added.get(source, 0) + 1
+            except (SearchDamagedError, KeyError, TypeError, ValueError) as error:
+                self.notes.append(f"An entry of {source} cannot be used: {error}")
+
+    def payload(self, settings: Mapping[str, Any]) -> bytes:
+        """The whole history as the claim with which a chain begins."""
+        history = self.history
+        items = []
+        for entry in history.trials.values():
+            info: dict[str, Any] = {"next": history.next_tid}
+            if entry.end is not None:
+                info |= {"how": entry.end} | ({"model": True} if entry.model else {})
+                info |= {} if entry.loss is None else {"loss": entry.loss}
+            kind = QUEUED if entry.end is None else END
+            items.append(Item(kind, entry.tid, entry.k, info, entry.document).pack())
+        return claim_payload(history.settings | dict(settings), items)
+
+
+def rebuild(evidence: Evidence) -> Rebuilt:
+    """Fold what was found in a search's folder."""
+    built = Rebuilt()
+    accepted = {pos: found.record for pos, found in evidence.records.items()}
+    missing = sorted(set(range(evidence.top)) - set(accepted))
+    if missing:
+        for head, state in reversed(evidence.snapshots):
+            before = accepted.get(head.pos - 1)
+            if before is None or before.sha == head.sha:
+                built.history, built.through = state, head.pos
+                built.epochs = {head.epoch}
+                break
+    built.lost_records = [pos for pos in missing if pos >= built.through]
+    for pos in sorted(accepted):
+        if pos >= built.through:
+            _fold(built, accepted[pos], doubtful=any(gap < pos for gap in built.lost_records))
+    return built
+
+
+def _fold(built: Rebuilt, record: Record, *, doubtful: bool) -> None:
+    try:
+        if doubtful and _begins_anew(built.history, record):
+            built.history, built.epochs = History(), set()
+            built.notes.append(
+                f"Before record {record.pos} the search was restarted in a record that is lost: "
+                f"its trials are those since then."
+            )
+        built.history.apply(record)
+        built.records += 1
+    except (SearchDamagedError, KeyError, TypeError, ValueError) as error:
+        built.lost_records.append(record.pos)
+        built.notes.append(str(error))
+    if record.pos == 0 or record.kind == "reset":
+        built.epochs = {record.sha}
+
+
+def _begins_anew(history: History, record: Record) -> bool:
+    """Whether a trial is named with other parameters than it had: a reset lies in a gap before."""
+    if record.kind != "trials":
+        return False
+    for item in read_items(record.payload, f"Record {record.pos}"):
+        entry = history.trials.get(item.tid)
+        if item.kind in (START, QUEUED) and entry is not None:
+            if parameters(entry.document) != parameters(item.document):
+                return True
+    return False
+
+
+def offer_records(built: Rebuilt, evidence: Evidence, source: str) -> None:
+    """Add what another folder's records say that the history lacks."""
+    for pos in sorted(evidence.records):
+        record = evidence.records[pos].record
+        if record.kind == "trials":
+            built.offer(split_items(record.payload), source, record.files)
+
+
+def offer_spooled(built: Rebuilt, spooled: Iterable[Spooled], source: str) -> None:
+    """Add what a spool holds that the history lacks."""
+    for item, beside in spooled:
+        values = {hashlib.sha256(value).hexdigest(): value for value in beside}
+        built.values |= values
+        built.offer([item], source, dict.fromkeys(values, ""))
+
+
+def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
+    """The encoded values of all attachments that can be read; the others are noted as lost."""
+    loaded: dict[str, bytes] = {}
+    for name, stored in built.history.attachments.items():
+        if isinstance(stored, bytes):
+            loaded[name] = stored
+            continue
+        try:
+            value = built.values.get(stored.sha) or store.rescue(stored.id)
+        except (NotFoundError, ChecksumError, RefusedError):
+            value = b""
+        if hashlib.sha256(value).hexdigest() == stored.sha:
+            loaded[name] = value
+        else:
+            built.notes.append(f"The file of attachment {name!r} is not readable: it is lost.")
+    return loaded
+
+
+def offer_documents(
+    built: Rebuilt, documents: list[dict[str, Any]], attachments: Mapping[str, Any], source: str
+) -> None:
+    """Add what a pickle of trials has and the chain lacks, if it is of the same search."""
+    history = built.history
+    try:
+        encoded = {document["tid"]: encode(document) for document in documents}
+        values = {name: encode(value) for name, value in attachments.items()}
+    except NotPlainDataError as error:
+        built.notes.append(f"{source} cannot be used: {error}")
+        return
+    known = [tid for tid in encoded if tid in history.trials]
+    strange = [t for t in known if parameters(encoded[t]) != parameters(history.trials[t].document)]
+    if strange:
+        built.notes.append(
+            f"{source} is of another history of the search (its trial {strange[0]} has other "
+            f"parameters), so nothing is taken from it."
+        )
+        return
+    errors = CAUGHT if any(e.end == CAUGHT for e in history.trials.values()) else RAISED
+    guess = _guesser(history)
+    before = set(history.trials)
+    for document in documents:
+        tid, content = document["tid"], encoded[document["tid"]]
+        k = history.trials[tid].k if tid in before else guess(tid)
+        if document["state"] in (FINISHED, ERROR):
+            how = DONE if document["state"] == FINISHED else errors
+            item = end_item(content, tid, k=k, how=how, loss=countable_loss(document))
+            built.offer([item], source)
+        elif tid not in before:
+            item = queued_item(content, tid, k=k, next_tid=history.next_tid)
+            history.apply(_loose(item))
+            built.added[source] = built.added.get(source, 0) + 1
+    for name in values.keys() - history.attachments.keys():
+        history.attachments[name] = values[name]
+    tids = list(history.trials)
+    if before != set(tids) and all(isinstance(tid, int) for tid in tids):
+        history.trials = dict(sorted(history.trials.items(), key=lambda item: int(item[0])))
+
+
+def _guesser(history: History) -> Any:
+    """Which call suggested a trial of which only the document is left, by its neighbours.
+
+    One at a time, as searches run unless told otherwise, calls and trials are numbered alike.
+    """
+    offsets = {
+        tid: tid - entry.k
+        for tid, entry in history.trials.items()
+        if isinstance(tid, int) and entry.k is not None
+    }
+    given = [t for t, e in history.trials.items() if isinstance(t, int) and e.k is None]
+
+    def guess(tid: Any) -> int | None:
+        if not isinstance(tid, int) or (not offsets and given):
+            return None
+        nearest = min(offsets, key=lambda other: abs(other - tid), default=None)
+        k = tid - (0 if nearest is None else offsets[nearest])
+        return k if k >= 0 else None
+
+    return guess
+
+
+def parameters(document: bytes) -> bytes:
+    """The parameters of an encoded document, as bytes: equal ones are equal."""
+    return encode(decode(document)["misc"]["vals"])
+
+
+def _loose(item: bytes, files: Mapping[str, str] = {}) -> Record:
+    """An entry in the form that a history takes in."""
+    return Record(-1, "trials", "", "", (), item, 0.0, "", files=files)

@@ -1,0 +1,283 @@
+"""Rebuilds a search that cannot go on: from what is readable, in a new chain that takes its name.
+
+For a chain with a missing or altered record, one that belongs to another account, and one whose
+next record is refused. The old folder keeps every file as it is; only when the new chain has been
+written and read back are the folders' marks changed, last of all, so that a repair that is cut off
+has changed nothing.
+"""
+
+import contextlib
+from dataclasses import dataclass, field
+
+from colab_drive_tuner.errors import (
+    AccountMismatchError,
+    NotFoundError,
+    RefusedError,
+    SearchBusyError,
+    SearchDamagedError,
+    SearchError,
+    SearchNotFoundError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+)
+from colab_drive_tuner.journal.folder import (
+    FIRST,
+    KIND,
+    SEARCH,
+    SearchFolder,
+    check_name,
+    find_folder,
+)
+from colab_drive_tuner.journal.lease import Holder
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.search.logbook import Logbook
+from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.troubleshoot.chain_writer import copy_files, fence, switch, write_chain
+from colab_drive_tuner.troubleshoot.evidence import Evidence, collect
+from colab_drive_tuner.troubleshoot.rebuild import (
+    Rebuilt,
+    offer_documents,
+    offer_records,
+    offer_spooled,
+    rebuild,
+)
+
+LIFE_OF_A_RUNTIME = 24 * 3600.0
+"""No Colab runtime lives longer: a claim older than that cannot be woken up again."""
+_NEVER = 2**31
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What `repair` did and found."""
+
+    name: str
+    reason: str
+    """Why the search could not go on; empty: it could, and nothing was changed."""
+    trials: int = 0
+    done: int = 0
+    again: tuple[str, ...] = ()
+    """Trials that are run (again) when the search goes on."""
+    lost: tuple[str, ...] = ()
+    """What is known to be lost, in sentences."""
+    sources: tuple[str, ...] = ()
+    """Where what is there came from."""
+    notes: tuple[str, ...] = ()
+    old: str = ""
+    """The old folder's link or path."""
+    new: str = ""
+
+    def __str__(self) -> str:
+        if not self.reason:
+            return f"Search {self.name!r} is whole and can be written: nothing was changed."
+        lines = [
+            f"Search {self.name!r} goes on in a new folder: {self.new}",
+            f"  because     {self.reason}",
+            f"  recovered   {self.trials} trials, {self.done} of them with a result",
+            *(f"  from        {source}" for source in self.sources),
+            *([f"  runs again  {', '.join(self.again)}"] if self.again else []),
+            *(f"  lost        {loss}" for loss in self.lost or ("nothing that is known of",)),
+            *(f"  note        {note}" for note in self.notes),
+            f"  old folder  {self.old} (as it was)" if self.old else "",
+        ]
+        return "\n".join(filter(None, lines))
+
+
+@dataclass
+class _Found:
+    """The folders that bear, or bore, the search's name."""
+
+    folder: SearchFolder
+    rivals: list[SearchFolder] = field(default_factory=list)
+    in_trash: bool = False
+
+
+def repair(store: Store, name: str) -> Repair:
+    """Rebuild the search in a new chain if it cannot go on as it is; say what was recovered.
+
+    Raises `SearchNotFoundError` where nothing of it is left, `SearchBusyError` while a runtime
+    holds it, `AccountMismatchError` while it is another account's and was not released.
+    """
+    check_name(name)
+    found = _find(store, name)
+    reason = _reason(store, name, found)
+    if not reason:
+        return Repair(name, "")
+    spool = Spool(store.location, name)
+    if not spool.acquire():
+        raise SearchBusyError(
+            f"Search {name!r} is being run by a live process of this machine: stop it there first."
+        )
+    try:
+        return _rebuild(store, name, found, reason, spool)
+    finally:
+        spool.release()
+
+
+def _find(store: Store, name: str) -> _Found:
+    folder = find_folder(store, name)
+    if folder is not None:
+        return _Found(folder, list(folder.rivals))
+    trashed = [
+        entry
+        for entry in store.trashed(store.root)
+        if entry.name == name and entry.is_folder and entry.properties.get(KIND) == SEARCH
+    ]
+    if not trashed:
+        raise SearchNotFoundError(
+            f"There is no search {name!r} in {store.url(store.root)}, nor in its trash: "
+            f"`colab-drive-tuner status` lists those there are."
+        )
+    return _Found(_described(max(trashed, key=lambda entry: entry.created)), in_trash=True)
+
+
+def _described(entry: Entry) -> SearchFolder:
+    fixed = entry.properties.get
+    return SearchFolder(
+        entry.id,
+        entry.created,
+        fixed(FIRST, ""),
+        fixed("cdt_records", ""),
+        fixed("cdt_export", ""),
+        fixed("cdt_hint", ""),
+    )
+
+
+def _reason(store: Store, name: str, found: _Found) -> str:
+    """Why the search cannot go on, found out by doing what any session does: claim and release."""
+    if found.in_trash:
+        return "its folder lies in the trash"
+    try:
+        book = Logbook(store, name, max_attempts=_NEVER)
+        if not book.journal.exists:
+            return "its first record is missing"
+        book.claim(SearchSettings(seeded=False), on_busy="error", notify=lambda text: None)
+        book.close(timeout=60.0)
+    except (SearchBusyError, UnavailableError):
+        raise
+    except (SearchDamagedError, AccountMismatchError, StoreError) as error:
+        return str(error)
+    except SearchError as error:
+        return str(error)
+    return ""
+
+
+def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) -> Repair:
+    evidence = collect(store, found.folder)
+    _require_free(store, name, evidence)
+    built = rebuild(evidence)
+    if not (built.records or built.through) and not found.folder.export:
+        raise SearchNotFoundError(f"Nothing of search {name!r} is readable any more.")
+    for rival in found.rivals:
+        offer_records(built, collect(store, rival), f"the folder {store.url(rival.id)}")
+    for leftover in spool.leftovers():
+        if not built.epochs or leftover.epoch in built.epochs:
+            offer_spooled(built, leftover.items, "this machine's spool")
+    for source, content in _pickles(store, found.folder):
+        _offer_pickle(built, content, source)
+    if not built.history.settings and not built.history.trials:
+        raise SearchNotFoundError(
+            f"Nothing of search {name!r} is readable any more: begin it again under another name."
+        )
+    settings = {
+        "generation": int(built.history.settings.get("generation", 1)) + 1,
+        "from": found.folder.id,
+    }
+    chain = write_chain(store, name, built, settings, found.folder.id)
+    unfinished = {e.tid for e in built.history.unfinished if isinstance(e.tid, int)}
+    notes = [
+        *evidence.unreadable,
+        *built.notes,
+        *copy_files(store, found.folder.id, chain.id, unfinished),
+    ]
+    if not found.in_trash:
+        notes += fence(store, name, evidence, chain.id)
+    switch(store, chain.id, [] if found.in_trash else [found.folder, *found.rivals])
+    return Repair(
+        name=name,
+        reason=reason,
+        trials=len(built.history.trials),
+        done=built.history.done,
+        again=tuple(str(entry.tid) for entry in built.history.unfinished),
+        lost=tuple(_losses(built)),
+        sources=tuple(_sources(built)),
+        notes=tuple(dict.fromkeys(notes)),
+        old="" if found.in_trash else store.url(found.folder.id),
+        new=store.url(chain.id),
+    )
+
+
+def _require_free(store: Store, name: str, evidence: Evidence) -> None:
+    """Raise while somebody may be writing, or may wake up and write as another account."""
+    holder = evidence.holder(store)
+    if holder is None:
+        return
+    if not holder.stale and not _is_dead_here(holder):
+        raise SearchBusyError(
+            f"Search {name!r} is held by {holder}. Stop it there, or wait until it has not been "
+            f"seen for 90 s, and repair it then."
+        )
+    if holder.claimant.account != store.account and holder.age < LIFE_OF_A_RUNTIME:
+        raise AccountMismatchError(
+            f"Search {name!r} was not released by {holder}. Let its owner run it once more and "
+            f"stop it, or repair it a day after it was last seen."
+        )
+
+
+def _is_dead_here(holder: Holder) -> bool:
+    """Whether it was a process of this machine: we have the lock that it would hold."""
+    from colab_drive_tuner.journal.spool import machine_id
+
+    return holder.claimant.machine == machine_id()
+
+
+def _pickles(store: Store, folder: SearchFolder) -> list[tuple[str, bytes]]:
+    """Each trials.pkl of the folder that can be read, trash included, newest first."""
+    entries: list[Entry] = []
+    with contextlib.suppress(NotFoundError):
+        entries += store.list(folder.id, name="trials.pkl")
+    entries += [entry for entry in store.trashed(folder.id) if entry.name == "trials.pkl"]
+    ids = [entry.id for entry in sorted(entries, key=lambda entry: -entry.created)]
+    found = []
+    for entry_id in dict.fromkeys([*ids, *filter(None, [folder.export])]):
+        with contextlib.suppress(NotFoundError, RefusedError):
+            found.append(("trials.pkl", store.rescue(entry_id)))
+    return found
+
+
+def _offer_pickle(built: Rebuilt, content: bytes, source: str) -> None:
+    from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+
+    try:
+        documents, attachments = read_trials(content)
+    except UsageError as error:
+        built.notes.append(f"{source} is not used: {error}")
+        return
+    offer_documents(built, documents, attachments, source)
+
+
+def _sources(built: Rebuilt) -> list[str]:
+    sources = [f"{built.records} records"] if built.records else []
+    if built.through:
+        sources.append(f"a snapshot that stands for the first {built.through} records")
+    return sources + [f"{source}: {count} trials" for source, count in built.added.items()]
+
+
+def _losses(built: Rebuilt) -> list[str]:
+    history, losses = built.history, []
+    if built.lost_records:
+        shown = ", ".join(map(str, built.lost_records[:12]))
+        more = len(built.lost_records) - 12
+        losses.append(f"the records {shown}" + (f" and {more} more" if more > 0 else ""))
+    tids = {tid for tid in history.trials if isinstance(tid, int)}
+    gone = sorted(set(range(min(history.next_tid, 10**6))) - tids)
+    if gone and built.lost_records:
+        losses.append(f"every trace of the trials {', '.join(map(str, gone[:12]))}")
+    if "rstate" not in history.settings:
+        losses.append(
+            "the random state: pass the seed= that the search was created with, or a new one is "
+            "drawn when it goes on"
+        )
+    return losses
