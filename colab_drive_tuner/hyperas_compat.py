@@ -9,17 +9,16 @@ different then:
 - Its `temp_model` is imported from memory: no temp_model.py is written, left behind or removed.
 - Imports are read from notebooks cell by cell, so that magics, broken cells and other encodings do
   no harm, and `notebook_name` may be a path or end in `.ipynb`.
+- `best_models` gives the models with the lowest losses, best first; hyperas gives the highest.
 - Names that the model uses and hyperas did not find (helpers, constants, imports of a cell that the
   saved notebook has not) come from the running session; one that nobody has is an error at once.
 """
 
-import builtins
 import inspect
 import json
 import linecache
 import os
 import re
-import symtable
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +33,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from colab_drive_tuner.errors import ObjectiveError, UsageError
-from colab_drive_tuner.notebook.imports import imports_of, notebook_imports
+from colab_drive_tuner.errors import ObjectiveError, SearchError, UsageError
+from colab_drive_tuner.notebook.imports import global_names, imports_of, notebook_imports
 
 Announce = Callable[[str], object]
 
@@ -154,6 +153,7 @@ def _wrap(optim: ModuleType, shim: _Shim) -> None:
         "get_hyperopt_model_string": partial(_model_string, shim.announce),
         "write_temp_files": _write_temp_files,
         "fmin": _fmin,
+        "best_models": partial(_best_models, optim),
     }
     for name, wrapper in wrappers.items():
         original = shim.originals[name] = getattr(optim, name)
@@ -198,6 +198,49 @@ def _base_minimizer(original: Any) -> Any:
     return base_minimizer
 
 
+def _best_models(optim: ModuleType, original: Any) -> Any:
+    signature = inspect.signature(original)
+
+    def best_models(*args: Any, **kwargs: Any) -> list[Any]:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        number = bound.arguments.pop("nb_models")
+        check_kept(bound.arguments["trials"], number)
+        optim.base_minimizer(**bound.arguments, stack=4)
+        return best_kept(bound.arguments["trials"], number)
+
+    return best_models
+
+
+def check_kept(trials: Any, number: int) -> None:
+    """Raise `UsageError` where `trials` would not keep so many models; nothing has run then."""
+    if number < 1:
+        raise UsageError(f"nb_models={number!r} is no number of models: ask for 1 or more.")
+    keep = getattr(trials, "keep_models", number)
+    if keep < number:
+        raise UsageError(
+            f"These trials keep {keep} of the best models, not {number}: make them by "
+            f"session.trials(name, keep_models={number})."
+        )
+
+
+def best_kept(trials: Any, number: int) -> list[Any]:
+    """The models of the trials with the lowest losses, best first.
+
+    Raises `SearchError` where one of them was not kept.
+    """
+    ended = [trial for trial in trials.trials if trial["result"].get("status") == "ok"]
+    ended.sort(key=lambda trial: float(trial["result"]["loss"]))
+    models = [trial["result"].get("model") for trial in ended[:number]]
+    lost = [trial["tid"] for trial, kept in zip(ended, models, strict=False) if kept is None]
+    if lost:
+        raise SearchError(
+            f"The models of trials {', '.join(map(str, lost))} were not kept: return them as "
+            f"'model', and keep enough with trials=session.trials(name, keep_models={number})."
+        )
+    return models
+
+
 def _fmin(original: Any) -> Any:
     def fmin(*args: Any, **kwargs: Any) -> Any:
         import numpy as np
@@ -212,7 +255,7 @@ def _fmin(original: Any) -> Any:
 def _write_temp_files(original: Any) -> Any:
     def write_temp_files(tmp_str: str, path: str = "./temp_model.py") -> None:
         run = _run.get()
-        used, missing = _names(tmp_str)
+        used, missing = _global_names(tmp_str)
         absent = sorted(missing - run.names.keys())
         if absent:
             raise ObjectiveError(
@@ -252,39 +295,14 @@ class _TempModel(MetaPathFinder, Loader):
         exec(compile(self.text, _TEMP_FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102
 
 
-def _names(text: str) -> tuple[set[str], set[str]]:
-    """The global names that a module reads, and those of them that it does not define."""
-    try:
-        top = symtable.symtable(text, _TEMP_FILE, "exec")
-    except SyntaxError as error:
-        raise ObjectiveError(
-            f"hyperas cannot rewrite the model or data function: of {(error.text or '').strip()!r} "
-            f"it makes something that Python does not read ({error.msg})."
-        ) from error
-    used: set[str] = set()
-    defined = {*dir(builtins), "__name__", "__doc__", "__spec__", "__loader__", "__package__"}
-    waiting = [top]
-    while waiting:
-        table = waiting.pop()
-        waiting.extend(table.get_children())
-        for symbol in table.get_symbols():
-            if table is top or symbol.is_global():
-                if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace():
-                    defined.add(symbol.get_name())
-                elif symbol.is_referenced():
-                    used.add(symbol.get_name())
-                if symbol.is_imported():
-                    used.add(symbol.get_name())  # hyperas's imports may fail, and say nothing
-    anything = re.search(r"^\s*from .* import \*$", text, re.MULTILINE)
-    return used, set() if anything else used - defined
-
-
 def _model_string(announce: Announce, original: Any) -> Any:
     signature = inspect.signature(original)
 
     def get_hyperopt_model_string(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
-        name = bound.arguments["notebook_name"]
+        given = bound.arguments
+        _refuse_unreadable(given["model"], given["data"], *(given.get("functions") or ()))
+        name = given["notebook_name"]
         if name:
             imports = notebook_imports(name, announce)
         else:
@@ -305,6 +323,28 @@ def _model_string(announce: Announce, original: Any) -> Any:
             return original(*bound.args, **bound.kwargs)
 
     return get_hyperopt_model_string
+
+
+def _global_names(text: str) -> tuple[set[str], set[str]]:
+    try:
+        return global_names(text, _TEMP_FILE)
+    except SyntaxError as error:
+        raise ObjectiveError(
+            f"hyperas cannot rewrite the model or data function: of {(error.text or '').strip()!r} "
+            f"it makes something that Python does not read ({error.msg})."
+        ) from error
+
+
+def _refuse_unreadable(*functions: Any) -> None:
+    for function in functions:
+        try:
+            inspect.getsource(function)
+        except (OSError, TypeError) as error:
+            name = getattr(function, "__name__", repr(function))
+            raise ObjectiveError(
+                f"hyperas cannot read the source of {name}(): define it in a file, or in a "
+                "notebook cell without %%time."
+            ) from error
 
 
 def _calling_lines(hyperas: Path) -> list[str]:

@@ -6,9 +6,13 @@ needs to rewrite notebooks (`functions`, `notebook_name`, `keep_temp`) is accept
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.errors import SearchError, UsageError
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.hyperas_compat import best_kept, check_kept
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.templates import DataArguments
 
 
 def minimize(
@@ -24,12 +28,12 @@ def minimize(
     eval_space: bool = False,
     return_space: bool = False,
     keep_temp: bool = False,  # noqa: ARG001 - no file is written
-    data_args: Sequence[Any] | None = None,
+    data_args: "DataArguments | None" = None,
 ) -> tuple[Any, ...]:
     """Search the templates of `model`; return `best_run, best_model`, as hyperas does.
 
     In `best_run` a choice is its index, or with `eval_space` what was chosen; with `return_space`
-    the space comes third. `data` is called once, with `data_args`, unless nothing is left to run.
+    the space comes third. `data(*data_args)` runs once per process, unless nothing is left to run.
     Raises `TemplateError` and `ObjectiveError` before the first trial.
     """
     from hyperopt import space_eval
@@ -55,21 +59,12 @@ def best_models(
 ) -> list[Any]:
     """Search, and return the models with the lowest losses, best first (hyperas: the highest).
 
-    Raises `SearchError` where one of them was not kept.
+    Raises `UsageError` where `trials` would not keep so many, and `SearchError` where one of them
+    was not kept.
     """
-    if nb_models < 1:
-        raise UsageError(f"nb_models={nb_models!r} is no number of models: ask for 1 or more.")
+    check_kept(trials, nb_models)
     _search(model, data, algo, max_evals, trials)
-    ended = [trial for trial in trials.trials if trial["result"].get("loss") is not None]
-    ended.sort(key=lambda trial: float(trial["result"]["loss"]))
-    models = [trial["result"].get("model") for trial in ended[:nb_models]]
-    lost = [trial["tid"] for trial, kept in zip(ended, models, strict=False) if kept is None]
-    if lost:
-        raise SearchError(
-            f"The models of trials {', '.join(map(str, lost))} were not kept: return them as "
-            f"'model', and keep enough with trials=session.trials(name, keep_models={nb_models})."
-        )
-    return models
+    return best_kept(trials, nb_models)
 
 
 def best_ensemble(
@@ -134,13 +129,20 @@ def _search(
     *,
     rseed: int | None = 1337,
     verbose: bool = True,
-    data_args: Sequence[Any] | None = None,
+    data_args: "DataArguments | None" = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     import numpy as np
     from hyperopt import fmin
 
     from colab_drive_tuner.search.fingerprints import describe_space
-    from colab_drive_tuner.templates import bind_data, compile_model, local_names, returned_names
+    from colab_drive_tuner.search.resume import keras_loads
+    from colab_drive_tuner.templates import (
+        bind_data,
+        compile_model,
+        load_data,
+        local_names,
+        returned_names,
+    )
 
     compiled = compile_model(model, data_names=local_names(data))
     space = dict(compiled.space)
@@ -148,7 +150,9 @@ def _search(
         print(f"Search space of {compiled.name}():\n{describe_space(space)}")  # noqa: T201
     arguments: Any = ()
     if len(trials.trials) < max_evals:
-        arguments = bind_data(compiled, data(*data_args or ()), returned=returned_names(data))
+        loaded = load_data(data, data_args)
+        arguments = bind_data(compiled, loaded, returned=returned_names(data))
+        keras_loads()  # it is seeded for a trial only where it is there before the trial
     best_run = fmin(
         lambda values: compiled.call(values, arguments),
         space,

@@ -5,8 +5,10 @@ or one broken cell; here such a cell is passed over, and named.
 """
 
 import ast
+import builtins
 import json
 import re
+import symtable
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +65,30 @@ def imports_of(source: str) -> list[str]:
         elif isinstance(node, ast.Import):
             found += [ast.unparse(ast.Import([alias])) for alias in node.names]
     return found
+
+
+def global_names(text: str, filename: str) -> tuple[set[str], set[str]]:
+    """The global names that a module reads, and those of them that it does not define itself.
+
+    What it imports counts as read, and, with `from x import *`, everything as defined.
+    """
+    top = symtable.symtable(text, filename, "exec")
+    used: set[str] = set()
+    defined = {*dir(builtins), "__name__", "__doc__", "__spec__", "__loader__", "__package__"}
+    waiting = [top]
+    while waiting:
+        table = waiting.pop()
+        waiting.extend(table.get_children())
+        for symbol in table.get_symbols():
+            if table is top or symbol.is_global():
+                if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace():
+                    defined.add(symbol.get_name())
+                elif symbol.is_referenced():
+                    used.add(symbol.get_name())
+                if symbol.is_imported():
+                    used.add(symbol.get_name())  # hyperas's imports may fail, and say nothing
+    anything = re.search(r"^\s*from .* import \*$", text, re.MULTILINE)
+    return used, set() if anything else used - defined
 
 
 def _without_magics(cell: str) -> str:

@@ -52,7 +52,7 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         notify: Callable[[str], None] = print,
     ) -> None:
         _check_options(seed, on_busy, max_attempts, keep_models)
-        self.name, self.seed_training = name, seed_training
+        self.name, self.seed_training, self.keep_models = name, seed_training, keep_models
         self._seed, self._on_busy, self._notify = seed, on_busy, notify
         self._store = open_store(store)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
