@@ -2,8 +2,8 @@
 
 The command line talks to https://colab.research.google.com through the proxy that HTTPS_PROXY
 names. This is that proxy; it has a certificate that REQUESTS_CA_BUNDLE makes known, and answers
-what google-colab-cli 0.7.5 asks (`colab_cli/client.py`: assign, unassign, assignments), and Google's
-token endpoint. A runtime that it hands out is a real Jupyter server with real kernels.
+what google-colab-cli 0.7.5 asks (`colab_cli/client.py`: assign, unassign, assignments), as well as
+Google's token endpoint. A runtime that it hands out is a real Jupyter server with real kernels.
 """
 
 import contextlib

@@ -1,0 +1,76 @@
+"""papermill with `drive://`: real papermill, a real kernel, the emulator's Drive."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.errors import AmbiguousNotebookError, NotebookNotFoundError
+from colab_drive_tuner.rerun.drive_notebooks import DriveHandler
+from tests.rerun import programs
+
+
+def test_papermill_reads_a_notebook_from_drive_and_writes_it_there(
+    tmp_path: Path, drive_emulator: DriveEmulator
+) -> None:
+    """By the entry point alone; of papermill's many writes the last one is sure to arrive."""
+    drive = DriveClient.connect()
+    nb = programs.notebook(tmp_path / "nb.ipynb", *[f"print({n})" for n in range(6)])
+    lab = drive.folder("Lab", create=True)
+    drive.create_file("nb.ipynb", nb, parent=lab.id)
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", "drive://Lab/nb.ipynb", "drive://Out/done.ipynb",
+         "--language", "python", "--kernel", "python3"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (made,) = drive.find("done.ipynb")
+    cells = json.loads(drive.download(made.id))["cells"]
+    assert [cell["outputs"][0]["text"] for cell in cells] == [[f"{n}\n"] for n in range(6)]
+    assert made.mime_type == "application/vnd.google.colaboratory"
+
+
+def test_writes_close_together_are_one(drive_emulator: DriveEmulator) -> None:
+    """What is written within the pause goes up once; reading sees it at once."""
+    handler = DriveHandler(pause=3600)
+    handler.write("first", "drive://a/nb.ipynb")
+    handler.flush()
+    drive = DriveClient.connect()
+    (file,) = drive.find("nb.ipynb")
+    for n in range(20):
+        handler.write(f"later {n}", "drive://a/nb.ipynb")
+    assert drive.download(file.id) == b"first"
+    assert handler.read("drive://a/nb.ipynb") == "later 19"
+    assert drive.download(file.id) == b"later 19"
+    assert handler.listdir("drive://a") == ["drive://a/nb.ipynb"]
+    assert handler.read(f"drive://id/{file.id}") == "later 19"
+
+
+def test_a_notebook_that_is_not_there_or_twice_is_named(drive_emulator: DriveEmulator) -> None:
+    """No such file, no such folder, two files of that name."""
+    drive, handler = DriveClient.connect(), DriveHandler()
+    for missing in ("drive://nb.ipynb", "drive://No/such/nb.ipynb"):
+        with pytest.raises(NotebookNotFoundError, match="There is no notebook drive://"):
+            handler.read(missing)
+    root = drive.folder("My Drive").id
+    ids = [drive.create_file("nb.ipynb", b"{}", parent=root).id for _ in range(2)]
+    with pytest.raises(AmbiguousNotebookError, match=f"drive://id/{ids[0]}"):
+        handler.read("drive://nb.ipynb")
+
+
+def test_a_write_that_drive_refuses_is_told_by_the_next(
+    drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in the background is not lost."""
+    handler = DriveHandler(pause=0)
+    monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", "nobody")
+    handler.write("one", "drive://nb.ipynb")
+    for thread in __import__("threading").enumerate():
+        if type(thread).__name__ == "Timer":
+            thread.join(30)
+    with pytest.raises(PermissionError):
+        handler.write("two", "drive://nb.ipynb")

@@ -1,0 +1,220 @@
+"""Schedules: what is generated passes the schedulers' own checks, works, and holds no secret."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml  # papermill brings it
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.rerun import cron, github, systemd
+from colab_drive_tuner.rerun.plan import Plan, parse_every
+from tests.rerun import programs
+
+NASTY = 'my "search" 100% $HOME'
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """Awkward names for search, folder and credentials file, and a planted secret."""
+    secret = tmp_path / "key of 50%.json"
+    secret.write_text('{"type": "authorized_user", "refresh_token": "planted-7c1d"}')
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", str(secret))
+    monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", "planted-7c1d")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "a folder's 100%"
+    folder.mkdir()
+    nb = programs.notebook(folder / "nb.ipynb", programs.source())
+    return Plan(NASTY, str(nb.relative_to(tmp_path)), "*/15 * * * *", ("--on", "colab"))
+
+
+def test_no_secret_is_in_anything_that_is_generated(plan: Plan) -> None:
+    """Neither a credential nor a token: only the path of a file, or the name of a secret."""
+    for way in (cron, systemd, github):
+        content = way.text(plan)
+        assert "planted" not in content
+    assert "secrets.COLAB_DRIVE_TUNER_CREDENTIALS" in github.text(plan)
+
+
+@pytest.mark.skipif(not shutil.which("crontab"), reason="needs Debian's cron")
+def test_crontab_accepts_the_schedule_and_other_lines_are_left_alone(
+    plan: Plan, crontab: None
+) -> None:
+    """Added, replaced, listed, removed; crontab itself checks the lines."""
+    subprocess.run(["crontab", "-"], input="# mine\n5 5 * * * true\n", text=True, check=True)
+    cron.install(plan)
+    cron.install(Plan(plan.search, plan.program, "0 */2 * * *"))
+    cron.install(Plan("other", plan.program, "0 0 * * *"))
+    assert cron.installed() == [(NASTY, "0 */2 * * *"), ("other", "0 0 * * *")]
+    assert cron.remove(NASTY)
+    assert not cron.remove(NASTY)
+    cron.remove("other")
+    left = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=True).stdout
+    assert left == "# mine\n5 5 * * * true\n"
+
+
+@pytest.fixture
+def crontab() -> Iterator[None]:
+    """The user's crontab as it was, afterwards."""
+    before = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
+    yield
+    if before.returncode:
+        subprocess.run(["crontab", "-r"], capture_output=True, check=False)
+    else:
+        subprocess.run(["crontab", "-"], input=before.stdout, text=True, check=True)
+
+
+def test_the_line_of_cron_is_what_a_shell_runs(tmp_path: Path) -> None:
+    """Awkward names arrive as they are, through cron's reading of % and the shell's of the rest."""
+    plan = Plan(NASTY, "it's 5%.ipynb", "* * * * *")
+    command = cron.text(plan).splitlines()[1].split(" ", 5)[5].replace(r"\%", "%")
+    shown = command.replace(
+        f"{sys.executable} -m colab_drive_tuner",
+        f"{sys.executable} -c 'import sys; print(sys.argv[1:])'",
+    ).partition(" >> ")[0]
+    done = subprocess.run(["/bin/sh", "-c", shown], capture_output=True, text=True, check=True)
+    arguments = ["rerun", str(Path("it's 5%.ipynb").resolve()), "--search", NASTY, "--scheduled"]
+    assert done.stdout.strip() == str(arguments)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    not shutil.which("cron") or os.geteuid() != 0, reason="needs Debian's cron, and root to run it"
+)
+def test_a_real_cron_daemon_finishes_a_search(tmp_path: Path, crontab: None) -> None:
+    """A schedule of every minute kills two kernels, finishes the search and says how to end it."""
+    in_trial = (
+        f"died = {str(tmp_path)!r} + '/died'; open(died, 'a').close()\n"
+        "    if len(open(died).read()) < 2 and result_of_two():\n"
+        "        open(died, 'a').write('x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    before = "calls = []\ndef result_of_two(): calls.append(1); return len(calls) == 2"
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(before=before, in_trial=in_trial))
+    added = programs.run(
+        "--store", tmp_path / "store", "schedule", "add", nb, "--search", "parabola",
+        "--every", "* * * * *",
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    state = Path(os.environ["XDG_STATE_HOME"])
+    content = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=True).stdout
+    # cron gives its jobs the home of the password file; the test's user has another one.
+    content = f"XDG_STATE_HOME={state}\nHOME={os.environ['HOME']}\n{content}"
+    subprocess.run(["crontab", "-"], input=content, text=True, check=True)
+    daemon = subprocess.Popen(["cron", "-f"])
+    try:
+        deadline = time.monotonic() + 285
+        logs: list[Path] = []
+        while time.monotonic() < deadline:
+            logs = list((state / "colab-drive-tuner" / "rerun").glob("*.log"))
+            if logs and "To remove its schedule" in logs[0].read_text():
+                break
+            time.sleep(1)
+        said = logs[0].read_text() if logs else "no log"
+        assert "is finished: 4 of 4 trials done" in said
+    finally:
+        daemon.terminate()
+        daemon.wait(20)
+    assert (tmp_path / "died").read_text() == "xx"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_accepts_the_units(plan: Plan, tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say against them, and reads the command as meant."""
+    for path, content in systemd.files(plan).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (service, timer) = sorted((tmp_path / "config" / "systemd" / "user").iterdir())
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(service), str(timer)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert service.name not in done.stderr
+    assert timer.name not in done.stderr
+    assert systemd.installed() == [(NASTY, "*-*-* *:0/15:00")]
+    lines = service.read_text()
+    assert "SuccessExitStatus=69 75 143" in lines
+    assert "ExecStopPost=" in lines
+    assert "schedule release" in lines
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+@pytest.mark.parametrize(
+    "fields", ["*/15 * * * *", "0 */2 * * *", "0 0 * * *", "5,35 8-18/2 1 */3 1-5", "7 4 * * 0,6"]
+)
+def test_systemd_reads_our_calendar_expressions(fields: str) -> None:
+    """Whatever cron can be told is something that systemd-analyze calendar understands."""
+    done = subprocess.run(
+        ["systemd-analyze", "calendar", systemd.on_calendar(fields)],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_workflow_says_what_github_needs(plan: Plan) -> None:
+    """75 and 69 are no failures, one run at a time, the secret goes through a file of mode 0600."""
+    workflow = yaml.safe_load(github.text(plan))
+    assert workflow[True]["schedule"] == [{"cron": "*/15 * * * *"}]
+    assert workflow["concurrency"]["cancel-in-progress"] is False
+    steps = workflow["jobs"]["rerun"]["steps"]
+    holders = [step for step in steps if "secrets." in json.dumps(step)]
+    assert len(holders) == 1
+    assert "umask 077" in holders[0]["run"]
+    rerun = next(
+        step["run"] for step in steps if "case $code" in step["run" if "run" in step else "uses"]
+    )
+    for code, expected in ((0, 0), (69, 0), (75, 0), (1, 1), (143, 143)):
+        script = rerun.replace("colab-drive-tuner rerun", f"sh -c 'exit {code}'")
+        assert subprocess.run(["bash", "-e", "-c", script], check=False).returncode == expected
+
+
+@pytest.mark.skipif(not shutil.which("actionlint"), reason="needs actionlint")
+def test_actionlint_accepts_the_workflow(plan: Plan, tmp_path: Path) -> None:
+    """Not one remark, also for an awkward name."""
+    github.install(plan)
+    (file,) = (tmp_path / ".github" / "workflows").iterdir()
+    done = subprocess.run(["actionlint", str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert github.installed() == [(NASTY, "*/15 * * * *")]
+    assert github.remove(NASTY)
+    assert github.installed() == []
+
+
+def test_what_cannot_be_scheduled_is_refused() -> None:
+    """Intervals that cron cannot say evenly, and line breaks that would be lines of their own."""
+    assert parse_every("15m") == "*/15 * * * *"
+    assert parse_every("60m") == "0 * * * *"
+    assert parse_every("2h") == "0 */2 * * *"
+    assert parse_every("24h") == parse_every("1d") == "0 0 * * *"
+    for wrong in ("7m", "0m", "5h", "often", "* * * *", "* * * * $(x)", "1d\n* * * * * evil"):
+        with pytest.raises(UsageError, match="--every"):
+            parse_every(wrong)
+    with pytest.raises(UsageError, match="line break"):
+        systemd.text(Plan("a\n[Service]", "nb.ipynb", "* * * * *"))
+    with pytest.raises(UsageError, match="line break"):
+        cron.text(Plan("a\nb", "nb.ipynb", "* * * * *"))
+    with pytest.raises(UsageError, match="line break"):
+        github.text(Plan("a\nb", "nb.ipynb", "* * * * *"))
+
+
+def test_print_shows_and_installs_nothing(tmp_path: Path, plan: Plan) -> None:
+    """`--print` for each way; the folder here and the configuration stay as they are."""
+    for way in ("cron", "systemd", "github"):
+        done = programs.run(
+            "schedule", "add", plan.program, "--search", "s", "--with", way, "--print"
+        )
+        assert done.returncode == 0, done.stderr
+        assert "rerun" in done.stdout
+    assert not (tmp_path / ".github").exists()
+    assert not (tmp_path / "config").exists()
+    unknown = programs.run("schedule", "remove", "s")
+    assert unknown.returncode == 2
+    assert "has no schedule" in unknown.stderr
