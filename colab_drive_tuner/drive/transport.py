@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, Protocol, TypeVar
@@ -151,21 +151,19 @@ class Transport:
 
     @contextmanager
     def _open(self, request: Request, what: str) -> Iterator[requests.Response]:
-        try:
-            signature = self._signer.headers()
-            response = self._attempt(request, signature)
-            if response.status_code == 401 and self._signer.renew(signature):
-                response.close()
-                response = self._attempt(request, self._signer.headers())
-        except UnavailableError:
-            raise TryAgainError("Google's sign-in server was silent or busy") from None
-        try:
+        # Read to its end, a connection is already back in the pool; otherwise it is closed.
+        with ExitStack() as stack:
+            try:
+                signature = self._signer.headers()
+                response = stack.enter_context(self._attempt(request, signature))
+                if response.status_code == 401 and self._signer.renew(signature):
+                    signature = self._signer.headers()
+                    response = stack.enter_context(self._attempt(request, signature))
+            except UnavailableError:
+                raise TryAgainError("Google's sign-in server was silent or busy") from None
             if 300 <= response.status_code < 400 and response.status_code != 308:
                 raise StoreError(f"Google Drive sent {what} elsewhere; the address is not trusted.")
             yield response
-        finally:
-            # Read to its end, a connection is already back in the pool; otherwise it is closed.
-            response.close()
 
     def _attempt(self, request: Request, signature: dict[str, str]) -> requests.Response:
         body = request.body

@@ -1,0 +1,121 @@
+"""A search's journal on Drive when answers are lost, tokens expire, and a sign-in is revoked."""
+
+from collections import Counter
+
+import pytest
+from google.oauth2.credentials import Credentials
+
+from colab_drive_tuner.credentials import Identity
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.drive.endpoint import Endpoint
+from colab_drive_tuner.drive.signing import Authorizer
+from colab_drive_tuner.journal import Journal, writer
+from colab_drive_tuner.store.drive import DriveStore
+from tests.journal.listing import RULES, item
+from tests.journal.weather import append
+
+
+@pytest.fixture
+def sign_in(drive_emulator):
+    """Sign the owner in with a refresh token, at the emulator's token endpoint."""
+    clients = []
+
+    def sign_one_in(name):
+        drive_emulator.allow("", "owner@example.com", refresh_token=name)
+        credentials = Credentials(
+            None,
+            refresh_token=name,
+            token_uri=f"{drive_emulator.url}/token",
+            client_id="an-id",
+            client_secret="a-secret",
+        )
+        endpoint = Endpoint(drive_emulator.url, "")
+        signer = Authorizer(Identity(credentials, "a test"))
+        clients.append(DriveClient(signer, endpoint=endpoint))
+        return DriveStore(clients[-1])
+
+    yield sign_one_in
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def begin(monkeypatch, sign_in):
+    """Open and claim the journal of the search "s"; what it says is in `.said`."""
+    monkeypatch.setattr(writer, "_REFUSED_SECONDS", 0.1)
+    opened = []
+
+    def begin_one(store, said=None):
+        journal = Journal.open(store, "s", RULES, sleep=lambda seconds: None)
+        journal.claim(lambda state: b"", notify=(said if said is not None else []).append)
+        opened.append(journal)
+        return journal
+
+    yield begin_one
+    for journal in opened:
+        journal.close(timeout=5)
+
+
+@pytest.fixture
+def names(drive_emulator, begin):
+    """The names of all that lies in a search's folders, written while every answer was lost."""
+    client = DriveClient.connect()
+    store = DriveStore(client)
+    drive_emulator.faults.add("reset", when="after", verb="POST", every=2, after=-1)
+    journal = begin(store)
+    for value in range(8):
+        append(journal, value)
+    journal.close()
+    lost = drive_emulator.faults.rules[0]["struck"]
+    drive_emulator.faults.clear()
+    assert lost >= 10, "the folders, the claim, eight records"
+    assert Journal.open(store, "s", RULES).state.items == list(range(8))
+    [folder] = store.list(store.root)
+    inside = store.list(folder.id)
+    [records] = [one for one in inside if one.name == "records"]
+    found = Counter(one.name for one in inside + store.list(records.id))
+    client.close()
+    return found
+
+
+def test_every_creation_loses_its_answer(names):
+    """Folders and records are made once each, and what was appended is there in its order."""
+    records = {name: count for name, count in names.items() if name != "trials.pkl"}
+    assert len(records) >= 10
+    assert set(records.values()) == {1}
+
+
+@pytest.mark.xfail(
+    strict=True, reason="journal/upkeep.py takes a lost answer for a file that the user removed"
+)
+def test_the_convenience_copy_is_made_once(names):
+    """The same of `trials.pkl`."""
+    assert names["trials.pkl"] == 1
+
+
+def test_an_expired_token_is_renewed_unseen(drive_emulator, sign_in, begin):
+    """A search that lasts longer than a token goes on, and nothing is said."""
+    said = []
+    journal = begin(sign_in("refresh"), said)
+    append(journal, 1)
+    drive_emulator.expire()
+    append(journal, 2)
+    assert journal.state.items == [1, 2]
+    assert said == []
+
+
+def test_a_revoked_sign_in_loses_nothing(drive_emulator, begin, sign_in):
+    """Training goes on, it is said once, and the next sign-in records what had been kept."""
+    said = []
+    journal = begin(sign_in("first"), said)
+    append(journal, 1)
+    drive_emulator.call("DELETE", "tokens", {"token": "first"})
+    drive_emulator.expire()
+    for value in (2, 3):
+        journal.append(item(value), end=True)
+    assert not journal.flush(timeout=1)
+    assert journal.counts().pending == 2
+    assert len(said) == 1
+    assert "revoked. Sign in again" in said[0]
+    journal.close(timeout=0.2)
+    assert begin(sign_in("second")).state.items == [1, 2, 3]
