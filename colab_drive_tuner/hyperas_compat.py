@@ -18,7 +18,6 @@ import inspect
 import json
 import linecache
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -225,10 +224,7 @@ def check_kept(trials: Any, number: int) -> None:
 
 
 def best_kept(trials: Any, number: int) -> list[Any]:
-    """The models of the trials with the lowest losses, best first.
-
-    Raises `SearchError` where one of them was not kept.
-    """
+    """The models of the lowest losses, best first; `SearchError` where one was not kept."""
     ended = [trial for trial in trials.trials if trial["result"].get("status") == "ok"]
     ended.sort(key=lambda trial: float(trial["result"]["loss"]))
     models = [trial["result"].get("model") for trial in ended[:number]]
@@ -255,7 +251,13 @@ def _fmin(original: Any) -> Any:
 def _write_temp_files(original: Any) -> Any:
     def write_temp_files(tmp_str: str, path: str = "./temp_model.py") -> None:
         run = _run.get()
-        used, missing = _global_names(tmp_str)
+        try:
+            used, missing = global_names(tmp_str, _TEMP_FILE)
+        except SyntaxError as error:
+            raise ObjectiveError(
+                f"hyperas cannot rewrite the model or data function: of "
+                f"{(error.text or '').strip()!r} it makes what Python does not read ({error.msg})."
+            ) from error
         absent = sorted(missing - run.names.keys())
         if absent:
             raise ObjectiveError(
@@ -323,16 +325,6 @@ def _model_string(announce: Announce, original: Any) -> Any:
             return original(*bound.args, **bound.kwargs)
 
     return get_hyperopt_model_string
-
-
-def _global_names(text: str) -> tuple[set[str], set[str]]:
-    try:
-        return global_names(text, _TEMP_FILE)
-    except SyntaxError as error:
-        raise ObjectiveError(
-            f"hyperas cannot rewrite the model or data function: of {(error.text or '').strip()!r} "
-            f"it makes something that Python does not read ({error.msg})."
-        ) from error
 
 
 def _refuse_unreadable(*functions: Any) -> None:
