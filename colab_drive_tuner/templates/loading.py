@@ -38,14 +38,14 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
         str(getattr(data, "__module__", "")),
         str(getattr(data, "__qualname__", type(data).__qualname__)),
     )
-    depends = _depends(data, set()), _depends((given, named), set())
-    if not again and key in _loaded and _loaded[key][0] == depends:
+    if not again and key in _loaded and _loaded[key][0] == _depends((data, given, named), set()):
         return _loaded[key][1]
     _loaded.pop(key, None)  # so that the old data makes room for the new
     result = data(*given, **named)
     parts = list(result.values()) if isinstance(result, dict) else result
     if not any(isinstance(part, Iterator) for part in (result, *_several(parts))):
-        _loaded[key] = depends, result
+        # Afterwards: what the function itself did to a counter or a list is no change.
+        _loaded[key] = _depends((data, given, named), set()), result
     return result
 
 
@@ -108,7 +108,7 @@ def _depends(value: Any, known: set[int]) -> Any:
     if isinstance(value, ModuleType):
         return "module", value.__name__
     if isinstance(value, tuple | list | dict) and len(value) <= _LONGEST:
-        parts = value.items() if isinstance(value, dict) else value
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
         return type(value).__name__, [_depends(part, known) for part in parts]
     return _Same(value)
 

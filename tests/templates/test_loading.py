@@ -1,0 +1,133 @@
+"""`load_data`: data() runs once per process, and again where it could give something else."""
+
+import functools
+import itertools
+
+import pytest
+
+from colab_drive_tuner.errors import ObjectiveError, UsageError
+from colab_drive_tuner.templates import load_data
+
+CELL = """
+def load():
+    runs.append(1)
+    rows = [n * FACTOR + CONFIG["add"] for n in helper(3)]
+    return rows, len(rows)
+"""
+HELPER = "def helper(n):\n    return range(n)\n"
+
+
+@pytest.fixture
+def notebook():
+    """A namespace in which cells are run, as a kernel has it."""
+    namespace = {
+        "runs": [],
+        "FACTOR": 2,
+        "CONFIG": {"sub": 1, "add": 0},
+        "__name__": f"notebook_{next(_numbers)}",
+    }
+    exec(HELPER + CELL, namespace)
+    return namespace
+
+
+_numbers = itertools.count()
+
+
+def test_running_the_cells_again_loads_nothing(notebook):
+    """The function is another object then; what it does is the same. The data is the very same."""
+    first = load_data(notebook["load"])
+    assert first == ([0, 2, 4], 3)
+    exec(HELPER + "\n\n# moved down, and commented\n" + CELL, notebook)
+    assert load_data(notebook["load"]) is first
+    assert notebook["runs"] == [1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        CELL.replace("* FACTOR", "+ FACTOR"),
+        HELPER.replace("range(n)", "range(n + 1)"),
+        "FACTOR = 3",
+        "CONFIG['add'] = 7",
+        "CONFIG = {'sub': 1, 'add': 2}",
+        "import math\nFACTOR = math",
+        HELPER + "    # the same\nhelper = lambda n: [n]",
+    ],
+)
+def test_a_change_of_what_it_uses_loads_again(notebook, change):
+    """Its own source, a helper's, or a constant's value."""
+    load_data(notebook["load"])
+    exec(change, notebook)
+    try:
+        load_data(notebook["load"])
+    except TypeError:
+        assert "math" in change  # a number times a module
+    assert len(notebook["runs"]) == 2
+
+
+def test_arguments_count(notebook):
+    """The same arguments give the same data, others run it again; names are fine, too."""
+
+    def load(path, size=1):
+        notebook["runs"].append(path)
+        return [path] * size
+
+    assert load_data(load, ("a",)) == load_data(load, ["a"]) == ["a"]
+    assert load_data(load, {"path": "a", "size": 2}) == ["a", "a"]
+    assert load_data(load, ("b",)) == ["b"]
+    assert notebook["runs"] in (["a", "a", "b"], ["a", "a", "a", "b"])
+    assert load_data(functools.partial(load, "c")) == ["c"]
+    with pytest.raises(ObjectiveError, match=r"load\(\) cannot be called with data_args=.*'path'"):
+        load_data(load)
+    with pytest.raises(UsageError, match=r"is no tuple: write data_args=\('a',\)"):
+        load_data(load, "a")
+    with pytest.raises(UsageError, match="there is none"):
+        load_data([1], ("a",))
+    assert load_data([1]) == [1]
+
+
+def test_it_can_be_told_to_run_again(notebook):
+    """As `restart=True` tells it."""
+    load_data(notebook["load"])
+    load_data(notebook["load"], again=True)
+    assert len(notebook["runs"]) == 2
+
+
+def test_what_can_be_read_once_is_not_kept():
+    """A generator that a first search has used up would leave the second one nothing."""
+
+    def load():
+        return "x", (n for n in range(3))
+
+    for _ in range(2):
+        _, numbers = load_data(load)
+        assert list(numbers) == [0, 1, 2]
+
+
+def test_an_error_is_not_kept(notebook):
+    """A data function that failed runs again."""
+    notebook["FACTOR"] = None
+    with pytest.raises(TypeError):
+        load_data(notebook["load"])
+    notebook["FACTOR"] = 1
+    assert load_data(notebook["load"]) == ([0, 1, 2], 3)
+
+
+def test_closures_methods_and_recursion():
+    """What a function holds counts; one that calls itself, or needs itself, does no harm."""
+
+    class Source:
+        def __init__(self, n):
+            self.n = n
+
+        def load(self):
+            return [self.n] if self.n < 3 else Source.load(Source(self.n - 1))
+
+    def made(n):
+        def load():
+            return [n] if n < 3 else load()
+
+        return load
+
+    assert [load_data(Source(n).load) for n in (1, 2, 4)] == [[1], [2], [2]]
+    assert [load_data(made(n)) for n in (1, 2, 1)] == [[1], [2], [1]]

@@ -1,0 +1,224 @@
+"""Model functions that a rewriting of text would trip over; the syntax tree does not."""
+# ruff: noqa: B006, B008, C408, C416, E701, E702, F821, F841, PIE800, RET504, RUF012, RUF021
+
+import contextlib
+
+import pytest
+from hyperopt import hp, space_eval
+
+from colab_drive_tuner.errors import ObjectiveError, TemplateError
+from colab_drive_tuner.templates import bind_data, compile_model
+
+# fmt: off
+
+
+def star_arguments(*data, scale=2, **options):
+    n = {{choice([1, 2])}}
+    return n * scale * len(data), options
+
+
+def by_position(a, /, b, *, c=3):
+    n = {{choice([1, 2])}}
+    return a + b + c + n
+
+
+def walrus(x):
+    k = {{choice([1, 2])}}
+    if (n := {{choice([3, 4])}}) > 3:
+        return k + n
+    return [m := {{choice([5, 6])}}, m]
+
+
+def matching(x):
+    kind = {{choice(["a", ["b", 1, 2], {"k": 3, "z": 4}])}}
+    match kind:
+        case "a": found = 1
+        case ["b", *rest]: found = rest
+        case {"k": v, **more} if v == {{choice([3, 5])}}: found = more
+        case _: found = None
+    return found
+
+
+def nested_functions(x):
+    def block(units={{choice([8, 16])}}, *, rate={{choice([0.1, 0.2])}}):
+        def inner():
+            return {{choice(["relu", "tanh"])}}
+        return units, rate, inner()
+    return block()
+
+
+def class_body(x):
+    class Config:
+        units = {{choice([8, 16])}}
+        rates = [{{choice([1, 2])}} for _ in range(2)]
+
+        def activation(self):
+            return {{choice(["relu", "tanh"])}}
+    return Config.units, Config.rates, Config().activation()
+
+
+def conditional_expressions(x):
+    a = {{choice([1, 2])}} if x else {{choice([3, 4])}}
+    b = x and {{choice([5, 6])}} or 0
+    return a, b
+
+
+def comprehension_scopes(x):
+    a = dict(n={{choice([1, 2])}})
+    b = [{{choice([3, 4])}} for i in range(2) if i < {{choice([1, 2])}}]
+    c = {k: {{choice([7, 8])}} for k in "ab"}
+    return a, b, c, sum({{choice([9, 10])}} for _ in range(2))
+
+
+def lambdas_as_options(x):
+    act = {{choice([lambda v, k=2: v * k, lambda v: [w for w in range(v)], {"f": lambda v: -v}])}}
+    return act(3)
+
+
+def nested_choices(x):
+    arch = {{choice([
+        {"kind": "cnn", "filters": hp.choice("filters", [8, {"deep": hp.choice("deep", [1, 2])}])},
+        {"kind": "mlp", "layers": [hp.choice("first", [3, 4]), 5]},
+    ])}}
+    return arch
+
+
+def blocks(x):
+    try:
+        a = {{choice([1, 2])}}
+        raise ValueError
+    except ValueError as error:
+        b = {{choice([3, 4])}}
+    finally:
+        c = {{choice([5, 6])}}
+    with contextlib.suppress(Exception):
+        d = {{choice([7, 8])}}
+    return a, b, c, d
+
+
+def one_line(x): n = {{choice([1, 2])}}; m = {{choice([1, 2])}}; del x; return n, m
+
+
+def blanks_and_comments(x):
+    n = { {choice([1, 2])} }
+    m = {{  choice(
+        [3,
+         4]   # not the end: }}
+    )  }}
+    return n, m
+
+
+def arithmetic(x):
+    n = {{choice([1, 2])}} ** 2
+    n += {{choice([3, 4])}}
+    return n, str({{choice([5, 6])}}) + f"{n}", {**{"u": {{choice([7, 8])}}}}
+# fmt: on
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "indices", "result"),
+    [
+        (star_arguments, "n", [1], (4, {})),
+        (walrus, "k k_1 k_2", [0, 0, 1], [6, 6]),
+        (walrus, "k k_1 k_2", [0, 1, 1], 5),
+        (matching, "kind kind_1", [1, 0], [1, 2]),
+        (matching, "kind kind_1", [2, 0], {"z": 4}),
+        (matching, "kind kind_1", [2, 1], None),
+        (nested_functions, "units rate rate_1", [1, 0, 1], (16, 0.1, "tanh")),
+        (class_body, "units units_1 units_2", [1, 1, 0], (16, [2, 2], "relu")),
+        (conditional_expressions, "a a_1 a_2", [0, 1, 1], (1, 6)),
+        (comprehension_scopes, "n n_1 n_2 n_3 sum", [0, 1, 1, 0, 1],
+         ({"n": 1}, [4, 4], {"a": 7, "b": 7}, 20)),
+        (lambdas_as_options, "act", [0], 6),
+        (lambdas_as_options, "act", [1], [0, 1, 2]),
+        (blocks, "a b c d", [0, 1, 0, 1], (1, 4, 5, 8)),
+        (one_line, "n n_1", [0, 1], (1, 2)),
+        (blanks_and_comments, "n m", [1, 0], (2, 3)),
+        (arithmetic, "n n_1 str str_1", [1, 0, 1, 0], (8, "68", {"u": 7})),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_values_reach_every_place(model, labels, indices, result):
+    """Each template has the label of hyperas's rule, and its value where it stands."""
+    compiled = compile_model(model)
+    assert " ".join(compiled.labels) == labels
+    values = space_eval(dict(compiled.space), dict(zip(compiled.labels, indices, strict=True)))
+    assert compiled.call(values, (7,)) == result
+
+
+def test_choices_within_choices():
+    """Dicts and lists of hyperopt's own expressions are searched, and come as chosen."""
+    compiled = compile_model(nested_choices)
+    point = {"arch": 0, "filters": 1, "deep": 0}
+    values = space_eval(dict(compiled.space), point)
+    assert compiled.call(values, (0,)) == {"kind": "cnn", "filters": {"deep": 1}}
+    values = space_eval(dict(compiled.space), {"arch": 1, "first": 1})
+    assert list(compiled.call(values, (0,))["layers"]) == [4, 5]
+
+
+def test_data_reaches_every_signature():
+    """Star arguments take any number; names never go to parameters that have only a place."""
+    compiled = compile_model(star_arguments)
+    assert compiled.call({"n": 1}, bind_data(compiled, (1, 2, 3))) == (6, {})
+    assert compiled.call({"n": 1}, bind_data(compiled, {"extra": 5})) == (0, {"extra": 5})
+    assert compiled.call({"n": 1}, bind_data(compiled, None)) == (0, {})
+    assert compiled.call({"n": 1}, bind_data(compiled, "text")) == (2, {})
+    compiled = compile_model(by_position)
+    arguments = bind_data(compiled, (1, 2), returned=("b", "a", "c"))
+    assert compiled.call({"n": 1}, arguments) == 7
+    one = compile_model(walrus)
+    pairs = ((1, 2), (3, 4))
+    assert bind_data(one, pairs) == (pairs,)
+    assert bind_data(one, {1: 2}) == ({1: 2},)
+
+
+async def asynchronous(x):
+    n = {{choice([1, 2])}}
+    return n
+
+
+def generator(x):
+    n = {{choice([1, 2])}}
+    yield n
+
+
+def named_itself(x):
+    n = {{hp.choice("n", [1, 2])}}
+    return n
+
+
+def templated_helper(n):
+    k = {{choice([1, 2])}}
+    return n + k
+
+
+def calls_templated_helper(x):
+    n = {{choice([1, 2])}}
+    return templated_helper(n)
+
+
+def unnamed_match(x):
+    match {{choice([1, 2])}}:
+        case n:
+            return n
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (asynchronous, ObjectiveError, r"asynchronous\(\), line \d+ of test_tricky.py, is async"),
+        (generator, ObjectiveError, "is a generator"),
+        (named_itself, TemplateError, "names itself 'n': leave that out"),
+        (
+            calls_templated_helper,
+            TemplateError,
+            r"templated_helper\(\), line \d+ of test_tri.*only",
+        ),
+        (unnamed_match, TemplateError, "has no name"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_cannot_work_is_refused_before_anything_runs(model, error, message):
+    """In words, with the line: it would fail in the middle of the search, or never tell."""
+    with pytest.raises(error, match=message):
+        compile_model(model)
