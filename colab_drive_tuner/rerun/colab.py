@@ -11,6 +11,7 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,12 +63,14 @@ del inside
 
 
 def colab_command() -> list[str]:
-    """Colab's command line: the one named, `colab` on the PATH, or run by uvx."""
+    """Colab's command line: the one named, `colab` here or on the PATH, or run by uvx."""
     named = shlex.split(os.environ.get(COMMAND_VARIABLE, ""))
     if named:
         return named
-    if shutil.which("colab"):
-        return ["colab"]
+    beside = Path(sys.executable).parent  # in this environment, which need not be activated
+    found = shutil.which("colab", path=os.pathsep.join([str(beside), os.environ.get("PATH", "")]))
+    if found:
+        return [found]
     if shutil.which("uvx"):
         return ["uvx", "--from", "google-colab-cli", "colab"]
     raise MissingExtraError(

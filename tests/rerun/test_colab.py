@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 from tests.rerun.colab_backend import SECRET, Backend, jupyter_server
 
-COLAB = shutil.which("colab")
+COLAB = shutil.which("colab", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 pytestmark = [
     pytest.mark.skipif(COLAB is None, reason="needs google-colab-cli (`colab`) on the PATH"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a runtime of Colab writes /content"),

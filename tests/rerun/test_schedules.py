@@ -168,9 +168,7 @@ def test_the_workflow_says_what_github_needs(plan: Plan) -> None:
     holders = [step for step in steps if "secrets." in json.dumps(step)]
     assert len(holders) == 1
     assert "umask 077" in holders[0]["run"]
-    rerun = next(
-        step["run"] for step in steps if "case $code" in step["run" if "run" in step else "uses"]
-    )
+    rerun = next(step["run"] for step in steps if "case $code" in step.get("run", ""))
     for code, expected in ((0, 0), (69, 0), (75, 0), (1, 1), (143, 143)):
         script = rerun.replace("colab-drive-tuner rerun", f"sh -c 'exit {code}'")
         assert subprocess.run(["bash", "-e", "-c", script], check=False).returncode == expected

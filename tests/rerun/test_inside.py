@@ -1,0 +1,111 @@
+"""Inside a runtime that a rerun has taken: credentials in memory, and a watch that ends it."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from nbclient import NotebookClient
+from nbformat import v4
+
+from colab_drive_tuner.rerun import inside
+
+LOAD = """
+import os
+from colab_drive_tuner.rerun import inside
+inside.load_credentials({path!r})
+named = os.environ["COLAB_DRIVE_TUNER_CREDENTIALS"]
+print(open(named).read(), open(named).read() == "secret", os.path.exists({path!r}))
+import subprocess
+print(subprocess.run(["cat", named], capture_output=True, text=True).stdout)
+"""
+WATCH = """
+from colab_drive_tuner.rerun import inside
+inside.watch({deadline}, idle_seconds={idle}, release=lambda: open({released!r}, "w").close())
+"""
+
+
+def run_cells(*cells: str) -> NotebookClient:
+    """A real kernel that has run the cells, and is still there."""
+    client = NotebookClient(v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells]))
+    client.create_kernel_manager()
+    client.start_new_kernel(env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
+    client.start_new_kernel_client()
+    for number, cell in enumerate(client.nb.cells):
+        client.execute_cell(cell, number)
+    return client
+
+
+def end(client: NotebookClient) -> None:
+    client._cleanup_kernel()
+
+
+def test_credentials_are_read_again_and_again_and_lie_nowhere(tmp_path: Path) -> None:
+    """By this process and its children, from memory; the file and its folder are gone."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "credentials.json").write_text("secret")
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD.format(path=str(folder / "credentials.json"))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["secret", "True", "False", "secret"]
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("stop", ["idle", "deadline"])
+def test_a_runtime_in_which_nothing_happens_is_released(tmp_path: Path, stop: str) -> None:
+    """Not while a cell runs, however long; soon after the last one; or after the deadline."""
+    released = tmp_path / "released"
+    deadline = None if stop == "idle" else time.time() - inside.GRACE_SECONDS + 2
+    watching = WATCH.format(
+        deadline=deadline, idle=1.0 if stop == "idle" else 8, released=str(released)
+    )
+    busy = f"import os, time; time.sleep(2); print(os.path.exists({str(released)!r}))"
+    client = run_cells(watching, *([busy] if stop == "idle" else []))
+    try:
+        if stop == "idle":
+            assert client.nb.cells[1].outputs[0].text == "False\n"
+        deadline = time.monotonic() + 30
+        while not released.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        end(client)
+
+
+def test_the_runtime_is_given_back_to_colab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through `google.colab.runtime.unassign`; where there is no Colab, nothing happens."""
+    from types import ModuleType
+
+    inside._unassign()
+    called = threading.Event()
+    package, runtime = ModuleType("google.colab"), ModuleType("google.colab.runtime")
+    runtime.unassign = called.set  # type: ignore[attr-defined]
+    package.runtime = runtime  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google.colab", package)
+    monkeypatch.setitem(sys.modules, "google.colab.runtime", runtime)
+    inside._unassign()
+    assert called.is_set()
+
+
+def test_what_is_prepared_is_only_for_its_owner(tmp_path: Path) -> None:
+    """The folder is 0700 and the file in it 0600 before anything secret is in it."""
+    from colab_drive_tuner.rerun.colab import _PREPARE, _READY
+
+    folder = tmp_path / "room"
+    code = _PREPARE.format(
+        folder=str(folder), version="0.1.0", install="nothing", deadline=None, idle=60.0
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os; os.umask(0)\n{code}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert _READY in done.stdout
+    assert _READY not in code
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "credentials.json").stat().st_mode) == 0o600

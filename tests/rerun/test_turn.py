@@ -1,0 +1,174 @@
+"""Whose turn it is, the log of runs, who may run a search, and what a tick costs."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.errors import AccountMismatchError, CredentialsError
+from colab_drive_tuner.rerun import Outcome, Rerunner, Run, look
+from colab_drive_tuner.rerun.identity_file import portable_credentials
+from colab_drive_tuner.rerun.local import LocalPlace
+from colab_drive_tuner.rerun.runs import fruitless, keep_run, read_runs
+from colab_drive_tuner.rerun.turn import NotOurTurnError, our_turn
+from colab_drive_tuner.store import open_store
+from colab_drive_tuner.store.drive import DriveStore
+from tests.rerun import programs
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """From now on this process is on another machine: its state folder is another one."""
+    return lambda name: monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / name))
+
+
+def test_of_two_machines_one_has_the_turn(
+    drive_emulator: DriveEmulator, machine: Callable[[str], None]
+) -> None:
+    """Before the search exists, and at any time before the first is through."""
+    store = open_store()
+    machine("a")
+    with our_turn(store, "search", lambda _: None):
+        machine("b")
+        with pytest.raises(NotOurTurnError, match="another machine"):
+            our_turn(store, "search", lambda _: None).__enter__()
+        with our_turn(store, "another search", lambda _: None):
+            pass
+    with our_turn(store, "search", lambda _: None):
+        pass
+
+
+def test_two_that_ask_in_the_same_moment_settle_who_it_is(
+    drive_emulator: DriveEmulator, machine: Callable[[str], None]
+) -> None:
+    """Both have seen nobody and marked it: the last writer has it, and the first sees that."""
+    store = open_store()
+    machine("a")
+
+    def meanwhile(seconds: float) -> None:
+        key = next(key for key in store.stat(store.root).properties if key.startswith("cdt_rerun"))
+        store.mark(store.root, {key: f"rival {store.now():.0f}"})
+
+    with pytest.raises(NotOurTurnError, match="another machine"):
+        our_turn(store, "search", meanwhile).__enter__()
+
+
+def test_a_turn_dies_with_its_machine(
+    drive_emulator: DriveEmulator, machine: Callable[[str], None]
+) -> None:
+    """On the same machine at once; elsewhere when the mark is 200 seconds old."""
+    die = (
+        "import os; from colab_drive_tuner.rerun.turn import our_turn\n"
+        "from colab_drive_tuner.store import open_store\n"
+        "turn = our_turn(open_store(), 'search', lambda _: None); turn.__enter__(); os._exit(0)"
+    )
+    store = open_store()
+    machine("a")
+    subprocess.run([sys.executable, "-c", die], check=True)
+    machine("b")
+    with pytest.raises(NotOurTurnError):
+        our_turn(store, "search", lambda _: None).__enter__()
+    machine("a")
+    with our_turn(store, "search", lambda _: None):
+        pass
+    machine("c")
+    subprocess.run([sys.executable, "-c", die], check=True)
+    machine("b")
+    drive_emulator.advance_clock(201)
+    with our_turn(store, "search", lambda _: None):
+        pass
+
+
+def run(n: int, trials: int, done: int, ended: str = "unfinished") -> Run:
+    """A run of the search "search"."""
+    return Run("search", 1e9 + n, "local", 60.0, trials, done, ended)
+
+
+def test_runs_are_noted_and_read_back(tmp_path: Path) -> None:
+    """Those of other searches, and what people put there by hand, are passed over."""
+    store = open_store(tmp_path)
+    keep_run(store, run(1, 3, 3), None, "words")
+    keep_run(store, Run("other", 1.0, "local", 1.0, 0, 0, "failed"), None, "words")
+    (store_runs,) = store.list(store.root, name="runs")
+    (entry_id,) = store.reserve(1)
+    store.create(entry_id, b"mine", name="mine.txt", parent=store_runs.id)
+    found = read_runs(store, "search")
+    assert [(kept.began, kept.trials, kept.ended) for kept in found] == [(1e9 + 1, 3, "unfinished")]
+    assert Path(found[0].url).read_text() == "words"
+
+
+def test_only_runs_in_a_row_without_a_trial_count_as_fruitless() -> None:
+    """Progress ends the row, also that of a person in between; stops and busy say nothing."""
+    assert fruitless([], 0) == 0
+    row = [run(1, 2, 2), run(2, 0, 2), run(3, 0, 2, "stopped"), run(4, 0, 2, "failed")]
+    assert fruitless(row, 2) == 2
+    assert fruitless(row, 5) == 0
+    assert fruitless([*row, run(5, 1, 3)], 3) == 0
+
+
+def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """The words name both accounts; a person and a schedule have to be the same one."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source(in_trial="os._exit(1)"))
+    accounts = ["one=one@example.com", "two=two@example.com"]
+    with DriveEmulator(tokens=accounts) as emulator, pytest.MonkeyPatch.context() as patch:
+        for name, value in emulator.environment.items():
+            patch.setenv(name, value)
+        assert subprocess.run([sys.executable, str(script)], check=False).returncode == 1
+        folder = open_store().root
+        share(emulator, folder, "two@example.com")
+        patch.setenv("DRIVE_EMULATOR_TOKEN", "two")
+        store = DriveStore.connect(folder)
+        assert look(store, "parabola").outcome is not Outcome.FINISHED
+        said: list[str] = []
+        with pytest.raises(AccountMismatchError, match=r"one@.* this rerun is two@"):
+            Rerunner(store, str(script), "parabola", LocalPlace(), say=said.append).once()
+        assert said == []
+
+
+def share(emulator: DriveEmulator, folder: str, account: str) -> None:
+    request = urllib.request.Request(
+        f"{emulator.url}/drive/v3/files/{folder}/permissions",
+        data=json.dumps({"type": "user", "role": "writer", "emailAddress": account}).encode(),
+        headers={"Authorization": "Bearer one", "Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def test_a_tick_of_a_finished_search_is_one_look(
+    tmp_path: Path, drive_emulator: DriveEmulator
+) -> None:
+    """It reads and writes nothing: the same few questions as `status`, and no program is loaded."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source())
+    subprocess.run([sys.executable, str(script)], check=True)
+    store = open_store()
+    rerunner = Rerunner(store, "gone.ipynb", "parabola", LocalPlace())
+    before = len(drive_emulator.log)
+    assert rerunner.once().outcome is Outcome.FINISHED
+    asked = drive_emulator.log[before:]
+    assert all(entry["method"] == "GET" for entry in asked)
+    seen = len(asked)
+    look(store, "parabola")
+    assert len(drive_emulator.log) - before - seen == seen
+
+
+def test_credentials_that_work_only_here_are_refused(tmp_path: Path) -> None:
+    """Federated ones, and none at all; nothing of the file's content is told."""
+    file = tmp_path / "key.json"
+    named = {"COLAB_DRIVE_TUNER_CREDENTIALS": str(file), "CLOUDSDK_CONFIG": str(tmp_path)}
+    for content in ('{"type": "external_account", "x": "planted"}', "planted", "[]"):
+        file.write_text(content)
+        with pytest.raises(CredentialsError, match="another machine") as refused:
+            portable_credentials(named)
+        assert "planted" not in str(refused.value)
+    with pytest.raises(CredentialsError, match="there is none here"):
+        portable_credentials({"CLOUDSDK_CONFIG": str(tmp_path)})
+    gcloud = tmp_path / "application_default_credentials.json"
+    gcloud.write_text('{"type": "authorized_user"}')
+    assert portable_credentials({"CLOUDSDK_CONFIG": str(tmp_path)}) == gcloud
