@@ -90,7 +90,7 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
                     if content is None:
                         raise SearchDamagedError(
                             f"Record {head.pos} of search {search!r} is missing although later "
-                            f"ones exist: it was deleted. `colab-drive-tuner doctor` says more."
+                            f"ones exist: it was deleted."
                         )
                 if content is None:
                     return head
@@ -143,7 +143,7 @@ def _settled(store: Store, entry_id: str, pos: int) -> bytes:
         time.sleep(pause)
     raise StoreError(
         f"The id of record {pos} is taken, but what lies under it is unreadable: another account "
-        f"wrote it, or it was deleted for good. Run `colab-drive-tuner doctor`."
+        f"wrote it, or it was deleted for good. `colab-drive-tuner repair` goes on in a new folder."
     )
 
 

@@ -127,7 +127,8 @@ def _look(reader: Reader) -> tuple[str, Holder | None]:
     if head.claim.claimant.account != account:
         raise AccountMismatchError(
             f"Search {reader.name!r} belongs to {head.claim.claimant.account}, and you are "
-            f"{account}. Sign in as its owner, or choose another name."
+            f"{account}. Sign in as its owner, choose another name, or, once its owner has stopped "
+            f"it, let `colab-drive-tuner repair` go on in a folder of your own."
         )
     holder = reader.holder()
     if holder is None:

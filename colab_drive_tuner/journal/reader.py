@@ -1,8 +1,9 @@
 """A search's chain as far as it has been read: its folder, its head, the state folded from it."""
 
+import shlex
 from typing import Any
 
-from colab_drive_tuner.errors import SearchNotFoundError
+from colab_drive_tuner.errors import SearchDamagedError, SearchNotFoundError
 from colab_drive_tuner.journal.chain import Head, read_on
 from colab_drive_tuner.journal.folder import SearchFolder, find_folder
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
@@ -48,7 +49,15 @@ class Reader:
             snapshot = load_snapshot(self.store, self.found.hint, self.rules.load)
             if snapshot is not None:
                 self._head, self.state = snapshot
-        self._head = read_on(self.store, self.head, self.state.apply, self.name)
+        try:
+            self._head = read_on(self.store, self.head, self.state.apply, self.name)
+        except SearchDamagedError as error:
+            if "upgrade" in str(error):
+                raise  # not damaged, only newer than this version
+            raise SearchDamagedError(
+                f"{error} `colab-drive-tuner doctor` shows what is wrong, and `colab-drive-tuner "
+                f"repair {shlex.quote(self.name)}` rebuilds the search from what is readable."
+            ) from error
 
     def holder(self) -> Holder | None:
         """Who holds the search, by its last claim; None if it was released, or never claimed."""
