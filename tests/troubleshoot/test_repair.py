@@ -1,0 +1,385 @@
+"""`repair`: what is readable goes on in a new folder, as the old search would have gone on."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import hyperopt
+import numpy as np
+import pytest
+
+from colab_drive_tuner.errors import (
+    AccountMismatchError,
+    NotFoundError,
+    RefusedError,
+    SearchBusyError,
+    SearchDamagedError,
+    SearchNotFoundError,
+)
+from colab_drive_tuner.journal import chain
+from colab_drive_tuner.journal.folder import KIND, find_folder
+from colab_drive_tuner.search.status import list_searches, read_history, read_status
+from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.troubleshoot.repair import repair
+from tests.journal.weather import WeatheredStore
+from tests.search.searching import ALGORITHMS, SPACE, bowl, in_child, killing, plain, points, stored
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """What lies under an id that is taken is looked at once."""
+    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
+
+
+_made: list[Path] = []
+"""The store of the first test that wanted one; a copy of it is a store as well."""
+
+
+@pytest.fixture
+def folder(tmp_path, tmp_path_factory) -> Path:
+    """A store with the search "search": 12 of 30 trials, in two sessions, at a record a trial."""
+    if not _made:
+        original = tmp_path_factory.mktemp("made") / "store"
+        run_slowly(original, 7)
+        run_slowly(original, 12)
+        _made.append(original)
+    return Path(shutil.copytree(_made[0], tmp_path / "store"))
+
+
+def run_slowly(folder: Path, max_evals: int, name: str = "search") -> DriveTrials:
+    """Run a search so that each trial gets records of its own."""
+    trials = DriveTrials(name, store=folder, notify=lambda _: None)
+
+    def objective(point):
+        trials.log.journal.flush(20)
+        return bowl(point)
+
+    hyperopt.fmin(
+        objective,
+        SPACE,
+        algo=ALGORITHMS["tpe"],
+        max_evals=max_evals,
+        trials=trials,
+        rstate=np.random.default_rng(3),
+        verbose=False,
+        return_argmin=False,
+    )
+    return trials
+
+
+def records(folder: Path, name: str = "search") -> list[Path]:
+    """The records of a search, in order."""
+    return sorted((folder / name / "records").glob("record-*.cdt"))
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """The sha256 of every visible file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".store" not in path.parts
+    }
+
+
+def goes_on_as_it_would(folder: Path) -> None:
+    """Whether the search, run on to 30 trials, is the uninterrupted one."""
+    assert points(stored(folder, "tpe", 30)) == points(plain("tpe", 30))
+
+
+def test_a_missing_record_is_bridged_by_what_else_there_is(folder):
+    """A record is deleted for good; trials.pkl has what it said, and the search is the same."""
+    records(folder)[8].unlink()
+    with pytest.raises(SearchDamagedError):
+        read_status(FolderStore(folder), "search")
+    report = repair(FolderStore(folder), "search")
+    assert (report.trials, report.done) == (12, 12)
+    assert "the records 8" in report.lost
+    assert any(source.startswith("trials.pkl: ") for source in report.sources)
+    assert read_status(FolderStore(folder), "search").done == 12
+    goes_on_as_it_would(folder)
+
+
+def test_without_trials_pkl_the_lost_result_is_computed_again(folder):
+    """The trial's parameters stand in another record: it runs again with them, no other does."""
+    (folder / "search" / "trials.pkl").unlink()
+    (path,) = [path for path in records(folder) if holds_end_of(path, 4)]
+    path.unlink()
+    report = repair(FolderStore(folder), "search")
+    assert report.again == ("4",)
+    ran = []
+
+    def counted(point):
+        ran.append(point)
+        return bowl(point)
+
+    counted.__name__ = "bowl"
+    trials = stored(folder, "tpe", 12, counted)
+    assert len(ran) == 1
+    assert points(trials) == points(plain("tpe", 12))
+    goes_on_as_it_would(folder)
+
+
+def holds_end_of(path: Path, tid: int) -> bool:
+    """Whether a record says how a trial ended."""
+    from colab_drive_tuner.checkpoint.items import END, read_items
+    from colab_drive_tuner.journal.record import decode_record
+
+    record = decode_record(path.read_bytes(), "a record")
+    items = list(read_items(record.payload, "it")) if record.kind == "trials" else []
+    return (END, tid) in [(item.kind, item.tid) for item in items]
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "swapped", "first", "all", "trashed"])
+def test_any_damage_leaves_what_was_recorded(folder, damage):
+    """Cut, altered or swapped files, no first record, no record at all, records in the trash."""
+    store, paths = FolderStore(folder), records(folder)
+    if damage == "cut":
+        paths[5].write_bytes(paths[5].read_bytes()[:50])
+    elif damage == "altered":
+        content = bytearray(paths[5].read_bytes())
+        content[-3] ^= 1
+        paths[5].write_bytes(content)
+    elif damage == "swapped":
+        one, other = paths[5].read_bytes(), paths[6].read_bytes()
+        paths[5].write_bytes(other)
+        paths[6].write_bytes(one)
+    elif damage == "first":
+        paths[0].unlink()
+    elif damage == "all":
+        for path in paths:
+            path.unlink()
+    else:
+        home = find_folder(store, "search").records
+        for entry in store.list(home)[4:9]:
+            store.trash(entry.id)
+    report = repair(store, "search")
+    assert report.done == 12
+    assert {entry.k for entry in read_history(store, "search").trials.values()} == set(range(12))
+    if damage in ("swapped", "trashed"):
+        assert report.lost == ()
+    if damage in ("first", "all"):
+        assert any("random state" in loss for loss in report.lost)
+        assert "pass the seed=" in str(report)
+    # Where the random state was lost, what the caller passes again is what it was.
+    goes_on_as_it_would(folder)
+
+
+def test_the_old_folder_is_untouched(folder):
+    """Every file of it is there, byte for byte; one is added, which ends its chain."""
+    records(folder)[8].unlink()
+    store = FolderStore(folder)
+    old = find_folder(store, "search")
+    before = sums(folder / "search")
+    report = repair(store, "search")
+    after = sums(folder / "search")
+    assert before.items() <= after.items()
+    assert {Path(name).name for name in after.keys() - before.keys()} <= {
+        f"record-{len(records(folder)):06d}.cdt"
+    }
+    assert report.old == str(folder / "search")
+    assert store.stat(old.id).properties[KIND] == "archived"
+    assert [search.name for search in list_searches(store)] == ["search"]
+    assert find_folder(store, "search").rivals == ()
+
+
+def test_a_whole_search_is_left_alone(folder):
+    """It is claimed and released as by any session, and that is all."""
+    before = find_folder(FolderStore(folder), "search")
+    report = repair(FolderStore(folder), "search")
+    assert str(report) == "Search 'search' is whole and can be written: nothing was changed."
+    assert find_folder(FolderStore(folder), "search").id == before.id
+
+
+def test_what_there_never_was_cannot_be_repaired(tmp_path):
+    """The error says where to look."""
+    with pytest.raises(SearchNotFoundError, match="`colab-drive-tuner status`"):
+        repair(FolderStore(tmp_path), "search")
+
+
+def test_a_search_in_the_trash_comes_back(folder):
+    """Its folder was thrown away: all of it goes on in a new one."""
+    store = FolderStore(folder)
+    store.trash(find_folder(store, "search").id)
+    report = repair(store, "search")
+    assert (report.done, report.lost, report.old) == (12, (), "")
+    goes_on_as_it_would(folder)
+
+
+def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
+    """Its lease is fresh: nobody may take the name from under a live runtime."""
+    store = FolderStore(folder)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials = DriveTrials("search", store=folder)
+    trials.new_trial_ids(1)
+    trials.attachments["held"] = 1
+    trials.log.journal.flush(20)
+    records(folder)[8].unlink()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
+    with pytest.raises(SearchBusyError, match="is held by"):
+        repair(store, "search")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials.close()
+
+
+def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp_path):
+    """It paused for longer than its lease: its next record collides, and it stops."""
+    from colab_drive_tuner.errors import SearchTakenOverError
+
+    store = WeatheredStore(folder)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    sleeper = DriveTrials("search", store=folder)
+    sleeper.attachments["held"] = 1
+    sleeper.log.journal.flush(20)
+    records(folder)[8].unlink()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
+    store.later = 200.0
+    assert repair(store, "search").done == 12
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    sleeper.attachments["late"] = 2
+    sleeper.log.journal.flush(5)
+    with pytest.raises(SearchTakenOverError):
+        sleeper.log.journal.raise_if_lost()
+    sleeper.close()
+
+
+def test_what_this_machine_spooled_is_taken_along(folder):
+    """A process was killed before a result was sent; the search was damaged before it came back."""
+    store = folder
+
+    def run():
+        stored(store, "tpe", 20, killing(bowl, 4, "once"))
+
+    assert in_child(run) < 0
+    spooled = list(Path(os.environ["XDG_STATE_HOME"]).rglob("*.spool"))
+    records(folder)[8].unlink()
+    report = repair(FolderStore(folder), "search")
+    assert report.done >= 12 + (1 if spooled else 0)
+    goes_on_as_it_would(folder)
+
+
+def test_another_account_goes_on_after_a_release(folder):
+    """The ids of the first one are not its own: it gets a chain of its own, which names the old."""
+    store = WeatheredStore(folder)
+    store.owner = "other@example.com"
+    with pytest.raises(AccountMismatchError, match="repair"):
+        DriveTrials("search", store=store).attachments["x"] = 1
+    old = find_folder(store, "search").id
+    report = repair(store, "search")
+    assert (report.done, report.lost) == (12, ())
+    settings = read_history(store, "search").settings
+    assert (settings["generation"], settings["from"]) == (2, old)
+    trials = DriveTrials("search", store=store)
+    trials.attachments["x"] = 1
+    trials.close()
+
+
+def test_another_account_waits_for_the_release(folder, monkeypatch, tmp_path):
+    """For a day after the owner was last seen it may still wake up."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials = DriveTrials("search", store=folder)
+    trials.attachments["held"] = 1
+    trials.log.journal.flush(20)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
+    store = WeatheredStore(folder)
+    store.owner, store.later = "other@example.com", 1000.0
+    with pytest.raises(AccountMismatchError, match="was not released"):
+        repair(store, "search")
+    store.later = 90_000.0
+    assert repair(store, "search").done == 12
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials.close()
+
+
+class RefusingStore(FolderStore):
+    """A store that refuses one id for good."""
+
+    refused = ""
+
+    def create(self, entry_id, *args, **options):
+        if entry_id == self.refused:
+            raise RefusedError("The id is not for you.")
+        return super().create(entry_id, *args, **options)
+
+
+def test_a_refused_id_is_gone_around(folder):
+    """The next record can never be written; the search goes on in a new chain."""
+    store = RefusingStore(folder)
+    store.refused = DriveTrials("search", store=store).log.journal._reader.head.ids[0]
+    report = repair(store, "search")
+    assert report.reason == "The id is not for you."
+    assert (report.done, report.lost) == (12, ())
+    goes_on_as_it_would(folder)
+
+
+def test_attachments_come_along_and_a_lost_file_of_one_is_named(folder):
+    """Small and large ones; of a large one only its file is lost."""
+    store = FolderStore(folder)
+    trials = DriveTrials("search", store=store)
+    trials.attachments["small"] = "s"
+    trials.attachments["large"] = b"L" * 50_000
+    trials.attachments["lost"] = b"l" * 50_000
+    trials.close()
+    (gone,) = [
+        path
+        for path in (folder / "search" / "records").glob("attachment-*")
+        if b"lll" in path.read_bytes()
+    ]
+    gone.unlink()
+    for path in (folder / "search").glob("trials.pkl"):
+        path.unlink()
+    records(folder)[8].unlink()
+    report = repair(store, "search")
+    assert any("'lost'" in note for note in report.notes)
+    kept = DriveTrials("search", store=store).attachments
+    assert (kept["small"], kept["large"]) == ("s", b"L" * 50_000)
+    assert "lost" not in kept
+
+
+def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
+    """Killed before the last step: the old folder still bears the name; a second repair works."""
+    records(folder)[8].unlink()
+    old = find_folder(FolderStore(folder), "search").id
+
+    def cut(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("colab_drive_tuner.troubleshoot.repair.switch", cut)
+        with pytest.raises(KeyboardInterrupt):
+            repair(FolderStore(folder), "search")
+    assert find_folder(FolderStore(folder), "search").id == old
+    assert find_folder(FolderStore(folder), "search").rivals == ()
+    assert repair(FolderStore(folder), "search").done == 12
+    goes_on_as_it_would(folder)
+
+
+def test_records_of_another_search_in_its_folder_are_not_mixed_in(folder):
+    """Somebody copied files together; ids and sums tell which chain is the search's."""
+    run_slowly(folder, 3, name="other")
+    store = FolderStore(folder)
+    home = find_folder(store, "search").records
+    for path in records(folder, "other"):
+        store.create(store.reserve(1)[0], path.read_bytes(), name=path.name, parent=home)
+    records(folder)[8].unlink()
+    report = repair(store, "search")
+    assert report.done == 12
+    assert any("does not fit the records beside it" in note for note in report.notes)
+    goes_on_as_it_would(folder)
+
+
+def test_in_drive_the_trash_is_read_too(drive_emulator):
+    """Trashed records are no loss there, deleted ones are."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    store = DriveStore.connect()
+    run_slowly(store, 6)
+    found = find_folder(store, "search")
+    assert found is not None
+    store.trash(found.id)
+    with pytest.raises(NotFoundError):
+        store.stat(found.id)
+    report = repair(store, "search")
+    assert (report.done, report.lost) == (6, ())
+    assert read_status(store, "search").done == 6
