@@ -121,7 +121,85 @@ def several_lines(x_train, y_train, x_test=(1, 2), *, verbose=0):
     return {"loss": x_test[0], "units": units.args[0], "status": "ok"}
 
 
+def functional(x_train, y_train, x_test, y_test):
+    """The functional API, and a signature of two lines."""
+    inputs = Dense(784)
+    x = Dense({{choice([20, 30, 40])}}, activation="relu")(inputs)
+    x = Dense({{choice([20, 30, 40])}}, activation="relu")(x)
+    outputs = Dense(10, activation="softmax")(x)
+    model = Sequential()
+    model.fit(
+        x_train,
+        y_train,
+        batch_size={{choice([64, 128])}},
+        epochs=1,
+        validation_data=(x_test, y_test),
+    )
+    return {"loss": -1.0, "status": "ok", "model": (inputs, outputs)}
+
+
+def recurrent():
+    """Imports in the function, comments between arguments, equal templates of other names."""
+    import math
+    from fractions import Fraction
+
+    rnn = Sequential()
+    rnn.add(Dropout({{uniform(0, 1)}}))
+    rnn.add(Dense(int({{quniform(16, 64, 16)}})))
+    rate = {{uniform(0, 1)}}
+    stop = Activation("patience=4")
+    rnn.fit(
+        batch_size={{choice([32, 64, 128])}},
+        # batch_size=128,
+        epochs={{choice([1, 2])}},
+        callbacks=[stop],
+    )
+    return {"loss": rate * math.pi, "half": str(Fraction(1, 2)), "status": "ok"}
+
+
+def with_generator(generator, x_train):
+    """What data() returns may be any object; the batch size goes to one of its methods."""
+    model = Sequential()
+    model.add(Dropout({{uniform(0, 1)}}))
+    model.add(Dropout({{uniform(0, 1)}}))
+    model.fit(generator.flow(x_train, batch_size={{choice([16, 32])}}), steps=len(x_train))
+    return {"loss": 0.1, "status": "ok", "model": model}
+
+
+def base_network(shape, width, rate):
+    return Sequential(), Dense(width), Dropout(rate), shape
+
+
+def siamese(pairs, shape):
+    """Values go on to helpers."""
+    rate1 = {{uniform(0, 1)}}
+    rate2 = {{uniform(0, 1)}}
+    width1 = {{choice([64, 128, 256])}}
+    width2 = {{choice([64, 128, 256])}}
+    base = base_network(shape, width1, rate1), base_network(shape, width2, rate2)
+    optimizer = {{choice(["adam", "sgd"])}}
+    if optimizer == "adam":
+        lr = {{choice([10**-3, 10**-2, 10**-1])}}
+    elif optimizer == "sgd":
+        lr = {{loguniform(-5, 0)}}
+    return {"loss": lr, "model": base, "status": "ok"}
+
+
+def numbered(x):
+    """As many of one name as people had, and names with digits."""
+    conv2d_1 = Dense({{choice([16, 32])}}, ({{choice([3, 5])}}, 3))
+    conv2d_2 = Dense({{choice([16, 32])}}, ({{choice([3, 5])}}, 3))
+    pool = Dense(({{choice([2, 3])}}, {{choice([2, 3])}}))
+    loss = Dropout({{normal(0, 1)}}) if {{choice([True, False])}} else Dense({{normal(0, 1)}})
+    return {"loss": 1.0, "layers": [conv2d_1, conv2d_2, pool, loss], "status": "ok"}
+
+
 SAME_AS_HYPERAS = [
+    functional,
+    recurrent,
+    with_generator,
+    siamese,
+    numbered,
     stacked,
     unnamed_arguments,
     assigned,

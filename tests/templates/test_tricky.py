@@ -134,7 +134,7 @@ def arithmetic(x):
         (blocks, "a b c d", [0, 1, 0, 1], (1, 4, 5, 8)),
         (one_line, "n n_1", [0, 1], (1, 2)),
         (blanks_and_comments, "n m", [1, 0], (2, 3)),
-        (arithmetic, "n n_1 str str_1", [1, 0, 1, 0], (8, "68", {"u": 7})),
+        (arithmetic, "n n_1 str str_1", [1, 0, 1, 0], (7, "67", {"u": 7})),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )  # fmt: skip

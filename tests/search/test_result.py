@@ -1,0 +1,142 @@
+"""What comes out of a search: values, rows, curves, and where each trial ran."""
+# ruff: noqa: F821 - distributions are known without an import
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hyperopt import hp
+
+from colab_drive_tuner.errors import MissingExtraError, SearchError
+from colab_drive_tuner.search.models import fit_history
+from colab_drive_tuner.search.resume import resume_search
+
+STATUS_OK = "ok"
+
+RUN = """
+import sys
+
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[3].split(","):
+            raise ImportError(f"no {name} here")
+
+sys.meta_path.insert(0, Nowhere())
+import colab_drive_tuner as cdt
+
+def data(factor, offset=0):
+    return [factor], offset
+
+def model(x, y):
+    loss = {{choice(["mae", "mse"])}}
+    rate = {{uniform(0, 1)}}
+    return {"loss": rate * x[0] + y, "status": STATUS_OK, "history": {"loss": [2.0, rate]}}
+
+result = cdt.resume_search(model, data, data_args=(3,), name="plain", store=sys.argv[1], seed=4,
+                           max_evals=int(sys.argv[2]), progress=False)
+assert result.best_model is None
+"""
+
+
+def run(store: Path, max_evals: int, text: str, blocked: str) -> None:
+    script = store.parent / "script.py"
+    script.write_text(RUN + text)
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), str(store), str(max_evals), blocked],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_results_need_no_tensorflow(tmp_path: Path) -> None:
+    """Nor Keras, nor pandas but for the frame; trials of two processes say which one ran them."""
+    store = tmp_path / "store"
+    run(
+        store,
+        2,
+        """
+try:
+    result.to_dataframe()
+except ImportError as error:
+    assert "pip install pandas" in str(error) and ".rows" in str(error)
+else:
+    raise AssertionError("made a frame of nothing")
+""",
+        "tensorflow,keras,pandas",
+    )
+    run(
+        store,
+        4,
+        """
+assert not {"tensorflow", "keras", "pandas"} & sys.modules.keys()
+assert result.best_params["loss"] in ("mae", "mse") and result.best_run["loss"] in (0, 1)
+assert result.history() == {"loss": [2.0, result.best_params["rate"]]}
+frame = result.to_dataframe()
+assert list(frame.columns) == ["tid", "state", "status", "loss", "duration", "runtime",
+                               "params.loss", "rate"]
+assert list(frame.tid) == [0, 1, 2, 3] and set(frame.status) == {"ok"}
+assert (frame.loss == 3 * frame.rate).all() and frame["params.loss"].isin(["mae", "mse"]).all()
+assert (frame.duration >= 0).all()
+assert frame.runtime[0] == frame.runtime[1] != frame.runtime[2] == frame.runtime[3]
+import os, socket
+assert frame.runtime[2].endswith(f", process {os.getpid()} on {socket.gethostname()}")
+for tid in range(4):
+    assert result.history(tid) == {"loss": [2.0, result.rows[tid]["rate"]]}
+""",
+        "tensorflow,keras",
+    )
+
+
+def test_history_of_a_trial_that_is_not_there(tmp_path: Path) -> None:
+    """Says so; a trial whose objective reported nothing has an empty one."""
+    result = resume_search(
+        lambda x: x, space=hp.uniform("x", 0, 1), name="s", max_evals=1, store=tmp_path, seed=1
+    )
+    assert result.history(0) == {}
+    assert result.rows[0]["value"] == pytest.approx(result.best_params)
+    with pytest.raises(SearchError, match="'s' has no trial 5"):
+        result.history(5)
+
+
+def test_pandas_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the one method that needs it."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    result = resume_search(
+        lambda x: x, space=hp.uniform("x", 0, 1), name="s", max_evals=1, store=tmp_path
+    )
+    with pytest.raises(MissingExtraError, match="pip install pandas"):
+        result.to_dataframe()
+
+
+def keras_model(x: Any) -> dict[str, Any]:
+    import keras
+
+    units = {{choice([2, 3])}}
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units)])
+    network.compile(loss="mse", optimizer="sgd", metrics=["mae"])
+    network.fit(x, x[:, :1] * [1.0] * units, epochs=2, verbose=0)
+    return {"loss": network.history.history["loss"][-1], "status": STATUS_OK, "model": network}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_what_fit_reported_is_kept_with_the_trial(tmp_path: Path) -> None:
+    """Each trial has its curves by metric, with or without its model, also in a later session."""
+    import numpy as np
+
+    options: dict[str, Any] = {"name": "curves", "store": tmp_path, "seed": 1, "progress": False}
+    resume_search(keras_model, np.ones((8, 3)), max_evals=2, **options)
+    result = resume_search(keras_model, np.ones((8, 3)), max_evals=2, **options)
+    for row in result.rows:
+        curves = result.history(row["tid"])
+        assert set(curves) == {"loss", "mae"}
+        assert curves["loss"] == [pytest.approx(curves["loss"][0]), row["loss"]]
+    assert result.history() == result.history(result.best_trial["tid"])
+    assert "history" not in result.best_trial["result"]
+    assert fit_history({"loss": 1.0}) == {}
