@@ -1,12 +1,13 @@
 """Who am I: one ordered list of ways to find out.
 
 The order goes from the most to the least explicit. A way that was chosen by name (an argument, the
-environment variable) and does not work ends the search at once: going on would act as somebody
-whom the user did not mean. Nothing secret is kept in a message, a repr or a log.
+environment variable, a login) and does not work ends the search at once: going on would act as
+somebody whom the user did not mean. Nothing secret is kept in a message, a repr or a log.
 """
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ def find_credentials(
         return Identity(_explicit(explicit, wanted, environ), "credentials=")
     ways: list[tuple[str, Callable[[], Any]]] = [
         (FILE_VARIABLE, lambda: _from_variable(environ, wanted)),
+        ("colab-drive-tuner login", _from_login),
         ("Colab's secrets", lambda: _from_secret(page, wanted, environ)),
         ("Colab's sign-in", lambda: _from_colab(page, allow_prompt, wanted, say)),
         ("application default credentials", lambda: _application_default(wanted)),
@@ -77,10 +79,10 @@ def find_credentials(
     listed = "\n".join(f"  {number}. {failure}" for number, failure in enumerate(failures, 1))
     raise CredentialsError(
         "Found nobody to act as in Google Drive. In Colab, run the cell while the notebook is open "
-        f"in a browser; elsewhere set {FILE_VARIABLE} to a credentials file, or run `gcloud auth "
+        "in a browser; elsewhere run `colab-drive-tuner login`, or `gcloud auth "
         f"application-default login --scopes={SCOPE_FILE},openid,"
-        "https://www.googleapis.com/auth/cloud-platform`; or keep searches in a local folder with "
-        f"store=. What was tried:\n{listed}"
+        f"https://www.googleapis.com/auth/cloud-platform`, or set {FILE_VARIABLE} to a credentials "
+        f"file; or keep searches in a local folder with store=. What was tried:\n{listed}"
     )
 
 
@@ -89,12 +91,71 @@ def _explicit(given: Any, scopes: list[str] | None, environ: Mapping[str, str]) 
         return given.credentials
     if isinstance(given, str | Path):
         return _from_file(Path(given), scopes, environ)
+    given = _from_pydrive(given)
     if not (hasattr(given, "before_request") and hasattr(given, "refresh")):
         raise CredentialsError(
-            f"credentials= must be credentials of google-auth or the path of a credentials file, "
-            f"not {type(given).__name__}."
+            "credentials= must be credentials of google-auth, a GoogleAuth of PyDrive2, or the "
+            f"path of a credentials file, not {type(given).__name__}."
         )
     return _scoped(given, scopes or [SCOPE_FILE])
+
+
+def _from_pydrive(given: Any) -> Any:
+    """Credentials of google-auth for a `GoogleAuth` of PyDrive2; anything else as it is.
+
+    PyDrive2 keeps those of oauth2client, which google-auth does not know.
+    """
+    theirs = sys.modules.get("pydrive2.auth")
+    if theirs is None or not isinstance(given, theirs.GoogleAuth):
+        return given
+    old: Any = given.credentials
+    if old is None:
+        raise CredentialsError(
+            "Nobody is signed in with the GoogleAuth in credentials=: call one of its methods that "
+            "sign in first."
+        )
+    if hasattr(old, "before_request"):
+        return old
+    if hasattr(old, "service_account_email"):
+        settings = {**old.serialization_data, "token_uri": old.token_uri}
+        subject = given.client_config.get("client_user_email") or None
+        return _service_account(settings, list(given.settings["oauth_scope"]), subject)
+    return _user(
+        {name: getattr(old, name) for name in ("client_id", "client_secret", "token_uri")},
+        old.refresh_token,
+        token=old.access_token,
+        expiry=old.token_expiry,
+    )
+
+
+def _user(client: Mapping[str, Any], refresh_token: Any, **more: Any) -> Any:
+    """A person's credentials, for a client with `client_id`, `client_secret` and `token_uri`."""
+    from google.oauth2 import credentials
+
+    user: Any = credentials.Credentials
+    return user(more.pop("token", None), refresh_token=refresh_token, **client, **more)
+
+
+def login_file() -> Path:
+    """Where `colab-drive-tuner login` keeps what it was given, for this user of this machine."""
+    from platformdirs import user_config_path
+
+    return user_config_path("colab-drive-tuner") / "login.json"
+
+
+def _from_login() -> Any:
+    path = login_file()
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        client = {name: info[name] for name in ("client_id", "client_secret", "token_uri")}
+        return _user(client, info["refresh_token"])
+    except FileNotFoundError:
+        raise NotThisWayError("nobody has signed in on this machine") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CredentialsError(
+            f"The sign-in kept in {path} cannot be read ({type(error).__name__}): run "
+            "`colab-drive-tuner logout`, then `colab-drive-tuner login` again."
+        ) from None
 
 
 def _from_variable(environ: Mapping[str, str], scopes: list[str] | None) -> Any:

@@ -189,6 +189,18 @@ class Session:
 
         return list(list_searches(self.store))
 
+    def pydrive(self) -> Any:
+        """A `pydrive2.drive.GoogleDrive` that acts as this session's account, signed in already.
+
+        Needs the extra `pydrive2`. It sees what this session's sign-in may see: with `drive.file`
+        only files that the same client made (docs/permissions.md).
+        """
+        from colab_drive_tuner.drive.pydrive import google_drive
+
+        if self.client is None:
+            self.client = _connect(self._request, self.runtime)
+        return google_drive(self.client)
+
     def clean(self, *named: str, yes: bool = False) -> "list[Leftover]":
         """Print what older runs left behind, and return it.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from colab_drive_tuner import __version__
-from colab_drive_tuner.cli import rerunning
+from colab_drive_tuner.cli import rerunning, signing_in
 from colab_drive_tuner.store.protocol import Store
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 rerunning.register(app)
+signing_in.register(app)
 Name = Annotated[str, typer.Argument(help="The search's name.")]
 
 

@@ -54,10 +54,10 @@ class DriveClient:
         patience: float = 60.0,
         policy: RetryPolicy | None = None,
     ) -> None:
-        self._endpoint = endpoint or Endpoint()
+        self.signer, self.endpoint = signer, endpoint or Endpoint()
         policy = policy or RetryPolicy(patience)
         transport = Transport(signer, local=self.is_emulated, patience=policy.patience)
-        self._calls = Calls(self._endpoint, transport, policy)
+        self._calls = Calls(self.endpoint, transport, policy)
         self._lock = threading.Lock()
         self._user: Mapping[str, Any] | None = None
         self._ids: tuple[int, list[str]] = (os.getpid(), [])
@@ -84,12 +84,12 @@ class DriveClient:
         return cls(Authorizer(found), patience=patience)
 
     def __repr__(self) -> str:
-        return f"<DriveClient at {self._endpoint.origin}>"
+        return f"<DriveClient at {self.endpoint.origin}>"
 
     @property
     def is_emulated(self) -> bool:
         """Whether this talks to a local emulator."""
-        return self._endpoint.emulator_token is not None
+        return self.endpoint.emulator_token is not None
 
     def close(self) -> None:
         """Close idle connections; the client can still be used."""

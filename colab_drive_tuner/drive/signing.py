@@ -21,6 +21,11 @@ class Authorizer:
     def __repr__(self) -> str:
         return f"<Authorizer by {self._how}>"
 
+    @property
+    def credentials(self) -> Any:
+        """The identity's own, of google-auth."""
+        return self._credentials
+
     def headers(self) -> dict[str, str]:
         """The headers that sign a request: the token, and who pays where that is not the caller.
 
@@ -80,6 +85,14 @@ class FixedToken:
     """The token of an emulator; it is never renewed."""
 
     value: str = field(repr=False)
+
+    @property
+    def credentials(self) -> Any:
+        """The same, as credentials of google-auth."""
+        from google.oauth2.credentials import Credentials
+
+        token: Any = Credentials
+        return token(self.value)
 
     def headers(self) -> dict[str, str]:
         """The header that carries the token."""

@@ -40,6 +40,10 @@ ANSWER_DEADLINE = 60.0
 class Signer(Protocol):
     """Signs requests with somebody's credentials; `signing.Authorizer` is one."""
 
+    @property
+    def credentials(self) -> Any:
+        """The same as credentials of google-auth, for other clients."""
+
     def headers(self) -> dict[str, str]:
         """The headers that sign a request, with a token that is not known to have expired."""
 

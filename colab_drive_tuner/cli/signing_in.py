@@ -1,0 +1,155 @@
+"""`login`, `logout`, `whoami`: a sign-in of this machine's own, where no notebook asks for one.
+
+The sign-in is kept in one file that only its owner can read. It holds no access token, only what
+renews one; `logout` has Google forget that, too.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import webbrowser
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from colab_drive_tuner.credentials import find_credentials, login_file
+from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
+
+WAIT_SECONDS = 300
+"""How long `login` waits for the person at the browser."""
+
+
+class Scope(StrEnum):
+    """What a sign-in may do; the values are Google's names."""
+
+    FILE = "drive.file"
+    READONLY = "drive.readonly"
+    ALL = "drive"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (login, logout, whoami):
+        app.command()(command)
+
+
+def login(
+    client_secrets: Annotated[
+        Path, typer.Option(help="The JSON file of an OAuth client of the type 'Desktop app'.")
+    ],
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="drive.file unless given; may be given again. See docs/permissions.md."),
+    ] = None,
+) -> None:
+    """Sign in to Google Drive in a browser on this machine, until `logout`."""
+    _refuse_emulator()
+    wanted = [f"https://www.googleapis.com/auth/{one}" for one in scope or [Scope.FILE]]
+    found = _ask(client_secrets, wanted)
+    if not found.refresh_token:
+        raise CredentialsError("Google gave a sign-in that cannot be renewed; run `login` again.")
+    names = ("client_id", "client_secret", "token_uri", "refresh_token")
+    _keep({name: getattr(found, name) for name in names})
+    typer.echo(f"Signed in; kept in {login_file()} until `colab-drive-tuner logout`.")
+
+
+def logout() -> None:
+    """Have Google forget the sign-in of `login`, and delete it here."""
+    import requests
+
+    _refuse_emulator()
+    path = login_file()
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        url = f"{info['token_uri'].rpartition('/')[0]}/revoke"
+        answer = requests.post(url, data={"token": info["refresh_token"]}, timeout=20)
+        revoked = answer.status_code in {200, 400}  # 400: it had been revoked before
+    except FileNotFoundError:
+        typer.echo("Nobody has signed in with `colab-drive-tuner login` on this machine.")
+        return
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        revoked = False  # offline (requests' errors are OSErrors), or a file that makes no sense
+    path.unlink()
+    typer.echo(f"Deleted {path}.")
+    if not revoked:
+        typer.echo(
+            "Google could not be told: revoke it at https://myaccount.google.com/connections."
+        )
+
+
+def whoami() -> None:
+    """Show which account acts in Google Drive, and how it was found; asks nobody to sign in."""
+    from colab_drive_tuner.drive import DriveClient
+    from colab_drive_tuner.drive.endpoint import find_endpoint
+
+    endpoint = find_endpoint()
+    if endpoint.emulator_token is not None:
+        client, how = DriveClient.connect(), f"the emulator at {endpoint.origin}"
+    else:
+        identity = find_credentials(allow_prompt=False)
+        client, how = DriveClient.connect(identity), f"found by {identity.how}"
+    quota = client.quota()
+    limit = "" if quota.limit is None else f" of {quota.limit / 1e9:.2f}"
+    typer.echo(f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used")
+    client.close()
+
+
+def _ask(client_secrets: Path, scopes: list[str]) -> Any:
+    """Google's own flow: a page in the browser, which comes back to a server on this machine."""
+    try:
+        from google_auth_oauthlib.flow import InstalledAppFlow
+        from oauthlib.oauth2 import OAuth2Error
+    except ImportError:
+        raise MissingExtraError(
+            "`login` needs google-auth-oauthlib: pip install 'colab-drive-tuner[login]'."
+        ) from None
+    try:
+        flow = InstalledAppFlow.from_client_secrets_file(str(client_secrets), scopes)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no OAuth client's JSON"
+        raise UsageError(
+            f"{client_secrets} cannot be used ({reason}): create an OAuth client of the type "
+            "'Desktop app' in the Google Cloud console, and download its JSON file."
+        ) from None
+    for name in ("requests_oauthlib", "oauthlib"):  # at DEBUG they log the tokens themselves
+        logging.getLogger(name).setLevel(logging.INFO)
+    browser = False
+    with contextlib.suppress(webbrowser.Error):
+        browser = webbrowser.get() is not None
+    try:
+        return flow.run_local_server(
+            port=0, open_browser=browser, timeout_seconds=WAIT_SECONDS, prompt="consent"
+        )
+    except AttributeError:  # what it raises when nobody came
+        reason = f"nobody came back within {WAIT_SECONDS // 60} minutes"
+    except Warning:  # oauthlib raises it where other scopes were allowed than asked for
+        reason = "not everything that was asked for was allowed"
+    except OAuth2Error as error:
+        reason = str(error.error or "refused")
+    raise CredentialsError(f"The sign-in was not completed ({reason}); run `login` again.")
+
+
+def _keep(info: dict[str, Any]) -> None:
+    """Write the file in one step, readable by this user alone from its first moment."""
+    path = login_file()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(info, stream)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _refuse_emulator() -> None:
+    if os.environ.get("DRIVE_EMULATOR_HOST"):
+        raise UsageError(
+            "DRIVE_EMULATOR_HOST is set, and an emulator knows nobody's sign-in: unset it first."
+        )

@@ -1,0 +1,208 @@
+"""`login`, `logout`, `whoami`: Google's flow against a server of this machine that plays Google."""
+
+import json
+import re
+import stat
+import sys
+import threading
+import urllib.request
+import webbrowser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from colab_drive_tuner.cli import main
+from colab_drive_tuner.credentials import find_credentials, login_file
+
+pytest.importorskip("google_auth_oauthlib", reason="not installed (extra: login)")
+SECRET = "1//a-refresh-token-that-nobody-may-see"
+
+
+class Google:
+    """Google's sign-in as far as an app meets it; `asked` is what came to /token and /revoke."""
+
+    def __init__(self):
+        self.asked = []
+        self.consent = {"code": "a-code"}
+        self.granted = None
+        google = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                google.asked.append((self.path, dict(parse_qsl_flat(body))))
+                answer = {"access_token": "a", "refresh_token": SECRET, "expires_in": 3600}
+                answer |= {"token_type": "Bearer", "scope": google.granted or google.scope}
+                raw = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def visit(self, url, **options):
+        """What the person does in the browser: consent, and so come back to the local server."""
+        query = parse_qs(urlsplit(url).query)
+        self.scope = query["scope"][0]
+        back = query["redirect_uri"][0]
+        answer = urlencode({**self.consent, "state": query["state"][0], "scope": self.scope})
+
+        def come_back():
+            urllib.request.urlopen(f"{back}?{answer}").close()
+
+        threading.Thread(target=come_back).start()
+        return True
+
+    def close(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def parse_qsl_flat(body):
+    return ((name, values[0]) for name, values in parse_qs(body).items())
+
+
+@pytest.fixture
+def google(monkeypatch):
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")  # this Google has no certificate
+    google = Google()
+
+    class Browser:
+        open = staticmethod(google.visit)
+
+    monkeypatch.setattr(webbrowser, "get", lambda using=None: Browser())
+    yield google
+    google.close()
+
+
+@pytest.fixture
+def client_file(google, tmp_path):
+    path = tmp_path / "client.json"
+    client = {
+        "client_id": "an-id",
+        "client_secret": "a-client-secret",
+        "auth_uri": f"{google.url}/auth",
+        "token_uri": f"{google.url}/token",
+    }
+    path.write_text(json.dumps({"installed": client}))
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run_one(*arguments):
+        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, captured.err
+
+    return run_one
+
+
+def test_a_login_is_kept_for_this_user_alone_and_found(run, google, client_file, caplog):
+    """Mode 0600, no access token in it, and nothing secret printed or logged."""
+    with caplog.at_level(0):
+        code, out, err = run("login", "--client-secrets", client_file)
+    assert (code, err) == (0, "")
+    assert google.scope == "https://www.googleapis.com/auth/drive.file"
+    path = login_file()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "access" not in path.read_text()
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    found = find_credentials(allow_prompt=False)
+    assert found.how == "colab-drive-tuner login"
+    assert found.credentials.refresh_token == SECRET
+    assert SECRET not in out + repr(found)
+    assert SECRET not in caplog.text
+
+
+def test_scopes_are_asked_for_as_chosen(run, google, client_file):
+    """Each `--scope` is one more."""
+    run("login", "--client-secrets", client_file, "--scope", "drive.file", "--scope", "drive")
+    assert re.findall(r"auth/([a-z.]+)", google.scope) == ["drive.file", "drive"]
+
+
+def test_a_refusal_in_the_browser_is_told(run, google, client_file):
+    """Nothing is kept."""
+    google.consent = {"error": "access_denied"}
+    code, _, err = run("login", "--client-secrets", client_file)
+    assert code == 1
+    assert "not completed (access_denied)" in err
+    assert not login_file().exists()
+
+
+def test_less_than_was_asked_for_is_told(run, google, client_file):
+    """A box that was left empty on Google's page would show only much later."""
+    google.granted = "openid"
+    code, _, err = run("login", "--client-secrets", client_file)
+    assert code == 1
+    assert "not everything" in err
+    assert not login_file().exists()
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"type": "service_account"}'])
+def test_a_file_that_is_no_client_is_refused(run, tmp_path, content):
+    """The message says what to create."""
+    path = tmp_path / "no-client.json"
+    if content is not None:
+        path.write_text(content)
+    code, _, err = run("login", "--client-secrets", path)
+    assert code == 2
+    assert "type 'Desktop app'" in " ".join(err.split())
+
+
+def test_logout_revokes_and_deletes(run, google, client_file):
+    """Google hears of it; a second time there is nothing to do."""
+    run("login", "--client-secrets", client_file)
+    code, out, _ = run("logout")
+    assert code == 0
+    assert google.asked[-1] == ("/revoke", {"token": SECRET})
+    assert "Google could not" not in out
+    assert not login_file().exists()
+    assert "Nobody has signed in" in run("logout")[1]
+
+
+def test_logout_works_offline_and_with_a_damaged_file(run):
+    """The file goes in any case; the person is told how to revoke it by hand."""
+    path = login_file()
+    path.parent.mkdir(parents=True)
+    for content in ("{", json.dumps({"token_uri": "http://127.0.0.1:1/t", "refresh_token": "x"})):
+        path.write_text(content)
+        code, out, _ = run("logout")
+        assert code == 0
+        assert "myaccount.google.com" in out
+        assert not path.exists()
+
+
+def test_whoami(run, drive_emulator):
+    """The account, how it was found, and its storage."""
+    code, out, _ = run("whoami")
+    assert code == 0
+    assert out.startswith(f"owner@example.com (the emulator at {drive_emulator.url}), 0.00 of")
+
+
+def test_nobody_is_told_as_nobody(run):
+    """With every way that was tried, the login among them."""
+    code, _, err = run("whoami")
+    assert code == 1
+    assert "colab-drive-tuner login: nobody has signed in" in err
+
+
+def test_with_an_emulator_nobody_signs_in(run, drive_emulator, client_file, google):
+    """Nothing is asked of Google, and a sign-in that is kept stays untouched and unsent."""
+    for command in (("login", "--client-secrets", client_file), ("logout",)):
+        code, _, err = run(*command)
+        assert code == 2
+        assert "DRIVE_EMULATOR_HOST is set" in err
+    assert google.asked == []
