@@ -11,9 +11,8 @@ from collections.abc import Callable
 from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.journal import Claim
 
-CARE_PATIENCE = 180.0
-"""How long a careful session waits for a store that does not answer, in all, in seconds."""
-CARE_TRIALS = 64
+CARE_PATIENCE = 120.0
+"""How long a careful session waits for the store in all, in seconds, whether it answers or not."""
 
 
 class Care:
@@ -22,7 +21,7 @@ class Care:
     def __init__(self, claim: Claim) -> None:
         self._unclean = claim.reason in ("dead", "stale")
         self._running, self._seconds = claim.running, claim.careful
-        self._spent, self._trials, self._patience = 0.0, 0, CARE_PATIENCE
+        self._spent, self._begun, self._patience = 0.0, False, CARE_PATIENCE
 
     def needed(self, tid: Tid) -> bool:
         """Whether trial `tid` must be acknowledged before it runs."""
@@ -30,15 +29,15 @@ class Care:
             return False
         if self._running is not None and isinstance(tid, int):
             return tid <= self._running
-        return not self._trials or (self._spent < self._seconds and self._trials < CARE_TRIALS)
+        return not self._begun or self._spent < self._seconds
 
     def wait(self, flush: Callable[[float], bool]) -> None:
         """Wait for the store, as long as there is patience left."""
         begun = time.monotonic()
-        if not flush(self._patience):
-            self._patience -= time.monotonic() - begun
+        flush(self._patience)
+        self._patience -= time.monotonic() - begun
 
     def ran(self, seconds: float) -> None:
         """A trial has run for so long."""
         self._spent += seconds
-        self._trials += 1
+        self._begun = True
