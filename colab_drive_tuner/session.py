@@ -209,7 +209,7 @@ class Session:
         """
         from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
 
-        found = find_leftovers(notebook=self.notebook, client=self.client)
+        found = find_leftovers(notebook=self.notebook, client=self.client, store=self.store)
         print(describe(found, remove(found, yes=yes, named=named)))  # noqa: T201 - for a notebook
         return found
 

@@ -182,7 +182,7 @@ class Journal:
         own, released = self._own, False
         try:
             if own.writer.flush(timeout) and own.writer.lost is None:
-                own.upkeep.stop()
+                own.upkeep.stop(timeout)
                 own.upkeep.finish()
                 released = own.writer.write("release", b"", timeout=timeout)
         except ColabDriveTunerError as error:
@@ -216,7 +216,7 @@ class Journal:
         return _Owned(writer, upkeep, spool, claim)
 
     def _let_go(self, own: _Owned, *, released: bool) -> None:
-        own.upkeep.stop()
+        own.upkeep.stop(1.0)  # after a failure it may be waiting for a store that is away
         left = own.writer.stop()
         pending = own.writer.counts().pending
         if released:

@@ -53,10 +53,10 @@ class Upkeep:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread, waiting for an upload in the middle."""
+    def stop(self, timeout: float = 30.0) -> None:
+        """End the thread, waiting so long for an upload in the middle."""
         self._stop.set()
-        self._thread.join(timeout=30.0)
+        self._thread.join(timeout)
 
     def finish(self) -> None:
         """The last snapshot and trials.pkl of a session that ends cleanly."""

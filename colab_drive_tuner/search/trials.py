@@ -5,6 +5,7 @@ releases it. What it holds in memory is an ordinary Trials at all times, and tha
 or copying one gives.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,11 +179,12 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
 
     def close(self, timeout: float = CLOSING_PATIENCE) -> None:
         """Flush and release; reading goes on to work, and `fmin` claims again."""
+        deadline = time.monotonic() + timeout
         if self.log.owned:
             self.models.close(timeout)
-            self.log.journal.flush(timeout)
-            self.backups.close(timeout, self.log.history)
-        self.log.close(timeout)
+            self.log.journal.flush(max(0.0, deadline - time.monotonic()))
+            self.backups.close(max(0.0, deadline - time.monotonic()), self.log.history)
+        self.log.close(max(1.0, deadline - time.monotonic()))
 
     def fmin(self, fn: Callable[..., Any], space: Any, *args: Any, **options: Any) -> Any:
         """As `hyperopt.fmin`, going on from what the search has; `max_evals` is the total."""
