@@ -183,5 +183,5 @@ def _check_account(store: Store, search: str) -> None:
     if owner != store.account:
         raise AccountMismatchError(
             f"Search {search!r} belongs to {owner}, and this rerun is {store.account}: give it "
-            f"credentials of {owner} (see docs/permissions.md), or begin a search of its own."
+            f"credentials of {owner} (see docs/scheduling.md), or begin a search of its own."
         )

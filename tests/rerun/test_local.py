@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.rerun import Outcome, Rerunner, look, read_runs, rerun_until_finished
 from colab_drive_tuner.rerun.local import LocalPlace
 from colab_drive_tuner.store import open_store
@@ -181,3 +183,19 @@ def test_a_run_knows_its_deadline(tmp_path: Path, store: Path) -> None:
     (kept,) = (store / "parabola" / "runs").glob("*.ipynb")
     until = float(programs.printed(kept, 0).split()[1])
     assert before + 7190 < until < time.time() + 7200
+
+
+def test_the_notebook_in_the_repository_is_rerun_to_its_end(
+    tmp_path: Path, drive_emulator: DriveEmulator
+) -> None:
+    """notebooks/scheduled.ipynb, read from Drive, with a parameter; it shows what was best."""
+    shipped = Path(__file__).parents[2] / "notebooks" / "scheduled.ipynb"
+    drive = DriveClient.connect()
+    drive.create_file("scheduled.ipynb", shipped, parent=drive.folder("Lab", create=True).id)
+    arguments = ("rerun", "drive://Lab/scheduled.ipynb", "--search", "scheduled-digits")
+    first = programs.run(*arguments, "-p", "max_evals=3")
+    assert first.returncode == Outcome.FINISHED, first.stderr
+    assert "3 of 3 trials done" in first.stdout
+    (run,) = read_runs(open_store(), "scheduled-digits")
+    (tmp_path / "kept.ipynb").write_bytes(drive.download(run.url.partition("id=")[2]))
+    assert "%" in programs.printed(tmp_path / "kept.ipynb", -1)
