@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from colab_drive_tuner import __version__
-from colab_drive_tuner.cli import rerunning, signing_in
+from colab_drive_tuner.cli import rerunning, signing_in, troubleshooting
 from colab_drive_tuner.store.protocol import Store
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 rerunning.register(app)
 signing_in.register(app)
+troubleshooting.register(app)
 Name = Annotated[str, typer.Argument(help="The search's name.")]
 
 
@@ -91,20 +92,6 @@ def import_(context: typer.Context, name: Name, file: Path) -> None:
 
     count = import_trials(_store(context), name, file)
     typer.echo(f"{count} trials are now in the new search {name!r}.")
-
-
-@app.command()
-def clean(
-    named: Annotated[
-        list[str] | None, typer.Argument(help="Ids or paths of listed items to remove too.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
-) -> None:
-    """List stale copies and leftovers; with --yes remove those that are ours, into the trash."""
-    from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
-
-    found = find_leftovers()
-    typer.echo(describe(found, remove(found, yes=yes, named=named or ())))
 
 
 @app.command()

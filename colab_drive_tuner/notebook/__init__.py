@@ -17,6 +17,7 @@ __all__ = [
     "NotebookWarning",
     "download_notebook",
     "find_notebook",
+    "page_differs",
     "save_copy",
     "warn_if_stale",
 ]
@@ -74,14 +75,19 @@ def warn_if_stale(notebook: Notebook, path: Path) -> None:
     """Warn where the page shows other code than the copy of the running notebook has."""
     if not notebook.running or notebook.file is None:
         return
-    opened = content_in_browser()
-    if opened is not None and _code(opened) != _code(json.loads(path.read_bytes())):
+    if page_differs(path.read_bytes()):
         warnings.warn(
             f"{notebook.name!r} has changes that are not saved in Drive yet, so the hyperas "
             "package would read old cells. Save it (Ctrl+S) and run the setup cell again.",
             NotebookWarning,
             stacklevel=3,
         )
+
+
+def page_differs(saved: bytes) -> bool:
+    """Whether a page is open that shows other code than this content of the notebook has."""
+    opened = content_in_browser()
+    return opened is not None and _code(opened) != _code(json.loads(saved))
 
 
 def _code(notebook: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ the order from NumPy's global generator when an epoch begins, makes data exact. 
 write on the runtime's disk are not backed up.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -202,7 +203,7 @@ class _Last(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
     def _read(self, epoch: int) -> Any:
         """The backup after `epoch` epochs; None if there is none; `ChecksumError` if damaged."""
         name = backup_name(self._fit, epoch)
-        with tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as scratch:
+        with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
             path = Path(scratch) / name
             if not self._writer.artifacts.get(name, path):
                 return None

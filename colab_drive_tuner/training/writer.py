@@ -4,6 +4,7 @@ A newer backup of a `fit` replaces one that still waits, so slow or absent stora
 never training time, and at most two copies of a model are held.
 """
 
+import os
 import re
 import tempfile
 import threading
@@ -128,7 +129,7 @@ class BackupWriter:
     def _keep(self, fit: int, epoch: int, tree: Mapping[str, Any]) -> None:
         began = time.monotonic()
         name = backup_name(fit, epoch)
-        with tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as scratch:
+        with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
             path = Path(scratch) / name
             write_container(path, tree)
             self.artifacts.put(name, path)

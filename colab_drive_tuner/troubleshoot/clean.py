@@ -23,6 +23,7 @@ from colab_drive_tuner.notebook.local_copy import (
     sha256_of,
 )
 from colab_drive_tuner.notebook.running import open_paths, running_notebook
+from colab_drive_tuner.troubleshoot.doctor import Patient
 from colab_drive_tuner.troubleshoot.leftovers import (
     Leftover,
     Removed,
@@ -30,9 +31,12 @@ from colab_drive_tuner.troubleshoot.leftovers import (
     move_to_trash,
     remove,
 )
+from colab_drive_tuner.troubleshoot.local_leftovers import spools, temporary_folders
+from colab_drive_tuner.troubleshoot.search_leftovers import search_leftovers
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient, DriveFile
+    from colab_drive_tuner.store.protocol import Store
 
 __all__ = ["Leftover", "Removed", "describe", "find_leftovers", "remove"]
 
@@ -48,8 +52,6 @@ _SPACE = re.compile(
     r"\ndef get_space\(\):\n    return \{(?:\n        '\w+': hp\..*)?\n    \}\n", re.DOTALL
 )
 _LARGEST = 2**20
-_PATIENCE = 15.0
-"""How long a list is waited for, in seconds; local leftovers are worth listing without it."""
 _COPY_OF = re.compile(r"(?:Copy of|Kopie von|Copie de|Copia de|Cópia de|Kopia|Копия) (?P<name>.+)")
 _NUMBERED = re.compile(r"(?P<name>.+?)(?P<suffix>\.ipynb)? \(\d+\)(?P<late>\.ipynb)?")
 
@@ -59,8 +61,11 @@ def find_leftovers(
     *,
     notebook: Notebook | None = None,
     client: "DriveClient | None" = None,
+    store: "Store | Path | str | None" = None,
 ) -> list[Leftover]:
-    """List what is stale in a directory (the working directory) and in Drive; changes nothing.
+    """List what is stale in a directory (the working directory), in Drive and in the store.
+
+    Changes nothing. `store` is where searches are kept, as `open_store` has it.
 
     `notebook` is the running one, else it is found out, or taken to be the one whose copy lies
     here: neither it nor a copy in use is ever listed, but its duplicates in Drive are. Without
@@ -68,27 +73,31 @@ def find_leftovers(
     """
     folder = (directory or Path.cwd()).resolve()
     found = [*_notebook_copies(folder, notebook), *_parts(folder), *_temp_models(folder)]
+    found += temporary_folders()
+    patient = Patient(store)
+    if client is not None:
+        patient.client = client
     try:
-        client = client or _connect_quietly()
-        running = _in_drive(folder, notebook, client) if client is not None else None
-        if client is not None and running is not None:
-            found += _duplicates(running, client)
+        running = _in_drive(folder, notebook, patient.client)
+        if running is not None:
+            found += _duplicates(running, patient.client)
+    except CredentialsError:
+        pass  # then there is nobody whose Drive could be looked at
     except StoreError as error:
         warnings.warn(
             f"Duplicates in Drive are not listed, because it did not answer: {error}",
             NotebookWarning,
             stacklevel=2,
         )
-    return found
-
-
-def _connect_quietly() -> "DriveClient | None":
-    from colab_drive_tuner.drive import DriveClient
-
     try:
-        return DriveClient.connect(allow_prompt=False, patience=_PATIENCE)
-    except CredentialsError:
-        return None  # then there is nobody whose Drive could be looked at
+        found += [*search_leftovers(patient.store), *spools(patient.store)]
+    except (CredentialsError, NotFoundError):
+        pass  # then there is no store yet, or none that could be looked at
+    except StoreError as error:
+        warnings.warn(
+            f"Leftovers of searches are not listed: {error}", NotebookWarning, stacklevel=2
+        )
+    return found
 
 
 def _in_drive(folder: Path, notebook: Notebook | None, client: "DriveClient") -> "DriveFile | None":

@@ -28,6 +28,8 @@ class Leftover:
     """Whether it still is what it was when it was found."""
     put_away: Callable[[], str] = field(repr=False, compare=False)
     """Moves it to where it can be got back, and says where that is."""
+    refused: str = ""
+    """Why it is never removed, although it is listed; empty: it can be."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,20 @@ def remove(
         raise UsageError(
             f"{unknown[0]!r} is none of the leftovers listed; run clean without it to see them."
         )
+    for leftover in leftovers:
+        if leftover.refused and leftover.id in named:
+            raise UsageError(f"{leftover.where} is not removed: {leftover.refused}")
     if not yes:
         return []
     return [
         Removed(leftover, leftover.put_away())
         for leftover in leftovers
-        if (leftover.ours or leftover.id in named) and leftover.still()
+        if (leftover.ours or leftover.id in named) and not leftover.refused and leftover.still()
     ]
 
 
 def move_to_trash(path: Path) -> str:
-    """Move a local file to the `trash` in our state folder; return its new path."""
+    """Move a local file or folder to the `trash` in our state folder; return its new path."""
     folder = state_folder() / "trash" / time.strftime("%Y%m%d-%H%M%S")
     kept = folder / path.name
     number = 1
@@ -94,6 +99,8 @@ def describe(leftovers: Iterable[Leftover], removed: Iterable[Removed] = ()) -> 
         lines += [f"{leftover.kind}: {leftover.where}", f"    {leftover.reason}"]
         if leftover.id in kept_at:
             lines.append(f"    moved to {kept_at[leftover.id]}")
+        elif leftover.refused:
+            lines.append(f"    not removed: {leftover.refused}")
         elif leftover.ours:
             lines.append("    removed with --yes")
         else:

@@ -1,0 +1,56 @@
+"""For when something is wrong: `doctor` looks, `clean` tidies up, `repair` rebuilds."""
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(doctor)
+    app.command()(clean)
+    app.command()(repair)
+
+
+def doctor(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Look at everything that a search rests on; exit 1 if there is a problem."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from colab_drive_tuner.troubleshoot.doctor import PROBLEM, examine
+
+    findings = []
+    for finding in examine(context.obj):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(str(finding))
+    if as_json:
+        typer.echo(dumps([asdict(finding) for finding in findings], indent=1))
+    raise typer.Exit(any(finding.level == PROBLEM for finding in findings))
+
+
+def clean(
+    context: typer.Context,
+    named: Annotated[
+        list[str] | None, typer.Argument(help="Ids or paths of listed items to remove too.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
+) -> None:
+    """List stale copies and leftovers; with --yes remove those that are ours, into the trash."""
+    from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
+
+    found = find_leftovers(store=context.obj)
+    typer.echo(describe(found, remove(found, yes=yes, named=named or ())))
+
+
+def repair(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="The search's name.")]
+) -> None:
+    """Rebuild a damaged search, in a new folder, from whatever of it can be read."""
+    from colab_drive_tuner.store import open_store
+    from colab_drive_tuner.troubleshoot.repair import repair as rebuild
+
+    typer.echo(str(rebuild(open_store(context.obj), name)))

@@ -1,0 +1,111 @@
+"""What dead processes leave on this machine: spools already made good, and temporary folders."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, REAL_ENDS, read_items
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
+from colab_drive_tuner.journal.spool import Leftover as Segment
+from colab_drive_tuner.journal.spool import Spool, state_folder
+from colab_drive_tuner.notebook.local_copy import process_started
+from colab_drive_tuner.search.status import read_history
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.troubleshoot.leftovers import Leftover, move_to_trash
+from colab_drive_tuner.troubleshoot.rebuild import parameters
+
+_SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d+)-\w+")
+_OURS_IN_SCRATCH = (".keras", ".backup", ".part")
+
+
+def temporary_folders() -> Iterator[Leftover]:
+    """Folders for models and backups on their way, of processes that have ended."""
+    for path in sorted(Path(tempfile.gettempdir()).glob("colab-drive-tuner-*")):
+        if _is_scratch(path):
+            yield Leftover(
+                kind="temporary folder",
+                id=str(path),
+                where=str(path),
+                reason="The process that used it was ended before it could remove it.",
+                ours=True,
+                still=partial(_is_scratch, path),
+                put_away=partial(move_to_trash, path),
+            )
+
+
+def _is_scratch(path: Path) -> bool:
+    """Whether it is a folder that we made, of a dead process, with nothing else in it."""
+    match = _SCRATCH.fullmatch(path.name)
+    if match is None or path.is_symlink() or not path.is_dir():
+        return False
+    if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+        return False
+    if process_started(int(match["pid"])) is not None:
+        return False
+    inside = list(path.iterdir())
+    return all(file.is_file() and file.suffix in _OURS_IN_SCRATCH for file in inside)
+
+
+def spools(store: Store) -> Iterator[Leftover]:
+    """Spool files of this store's searches whose every entry is recorded; kept ones only by name.
+
+    What is not recorded yet is no leftover: the next run records it.
+    """
+    for about in sorted((state_folder() / "spool").glob("*/about.txt")):
+        name, _, location = about.read_text("utf-8").rstrip("\n").partition("\n")
+        if location != store.location:
+            continue
+        spool = Spool(location, name)
+        if spool.folder != about.parent or not spool.acquire():
+            continue  # a live process has it
+        try:
+            segments = spool.leftovers()
+            history = read_history(store, name) if segments else History()
+        except ColabDriveTunerError:
+            continue  # what it holds may be all there is of the search
+        finally:
+            spool.release()
+        for segment in segments:
+            if made_good(segment, history):
+                yield _spool(segment.path, name, ours=True)
+        for kept in sorted(spool.folder.glob("*.kept")):
+            yield _spool(kept, name, ours=False)
+
+
+def made_good(segment: Segment, history: History) -> bool:
+    """Whether everything that a spool file holds stands in the chain."""
+    try:
+        items = [item for packed, _ in segment.items for item in read_items(packed, "An entry")]
+    except SearchDamagedError:
+        return False
+    for item in items:
+        entry = history.trials.get(item.tid)
+        if item.kind == ATTACHMENT:
+            recorded = str((item.info or {}).get("name")) in history.attachments
+        elif item.kind == END and entry is not None and entry.end in REAL_ENDS:
+            recorded = parameters(entry.document) == parameters(item.document)
+        else:
+            recorded = False
+        if not recorded:
+            return False
+    return True
+
+
+def _spool(path: Path, name: str, *, ours: bool) -> Leftover:
+    return Leftover(
+        kind="spool" if ours else "kept results",
+        id=str(path),
+        where=f"{path}, of search {name!r}",
+        reason=(
+            "All that it holds is recorded."
+            if ours
+            else "It holds results that belong to an earlier history of the search."
+        ),
+        ours=ours,
+        still=path.is_file,
+        put_away=partial(move_to_trash, path),
+    )

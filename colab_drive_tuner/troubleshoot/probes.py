@@ -1,0 +1,140 @@
+"""What the doctor looks at on this machine, and the order of all probes; each only looks."""
+
+import contextlib
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from colab_drive_tuner.troubleshoot import store_probes
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient, Probe
+
+_COLAB_HOURS, _COLAB_MOST_HOURS = 12.0, 24.0
+_UPTIME = Path("/proc/uptime")
+_MEGABYTE = 1e6
+
+
+def runtime(patient: Patient) -> Iterator[Finding]:
+    """Where this runs, and what did not answer."""
+    here = patient.runtime
+    if here.unanswered:
+        text = f"{here.label}; no answer from {', '.join(here.unanswered)}."
+        yield Finding("runtime", WARNING, text, "If it stays so, restart the runtime.")
+    else:
+        page = ", its page is open" if here.browser_attached else ""
+        yield Finding("runtime", OK, f"{here.label}{page}.")
+
+
+def gpu(patient: Patient) -> Iterator[Finding]:
+    """Whether there is one; on Colab its absence is usually an oversight."""
+    here = patient.runtime
+    if here.gpu:
+        yield Finding("GPU", OK, f"{here.gpu}.")
+    elif here.is_colab:
+        text = "none is attached, so training is slow."
+        yield Finding("GPU", WARNING, text, "Choose one under Runtime > Change runtime type.")
+    else:
+        yield Finding("GPU", OK, "none found; training uses the CPU.")
+
+
+def versions(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - they are this process's
+    """Versions that are known to clash."""
+    clashes = 0
+    for text, advice in _clashes():
+        clashes += 1
+        yield Finding("versions", WARNING, text, advice)
+    if not clashes:
+        names = ("hyperopt", "numpy", "keras", "hyperas", "pydrive2")
+        there = [f"{name} {found}" for name in names if (found := _version(name))]
+        yield Finding("versions", OK, f"{', '.join(there)}.")
+
+
+def _clashes() -> Iterator[tuple[str, str]]:
+    hyperopt, numpy, keras = _version("hyperopt"), _version("numpy"), _version("keras")
+    hyperas, pydrive2 = _version("hyperas"), _version("pydrive2")
+    if _number(hyperopt) < (0, 3) and _number(numpy) >= (2,):
+        yield f"hyperopt {hyperopt} fails with numpy {numpy}.", "Run: pip install -U hyperopt"
+    if hyperas and _number(keras) >= (3,) and _number(hyperas) != (0, 4, 1):
+        yield (
+            f"hyperas {hyperas} fails with Keras {keras}; setup() makes 0.4.1 work, no other.",
+            "Run: pip install hyperas==0.4.1",
+        )
+    cryptography = _version("cryptography")
+    if pydrive2 and _number(cryptography) >= (44,) and _number(pydrive2) > (1, 21, 1):
+        yield (
+            f"PyDrive2 {pydrive2} wants cryptography below 44, and {cryptography} is installed.",
+            "This package does not need PyDrive2: keep it in an environment of its own.",
+        )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _number(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+def disk(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
+    """Room in the working directory and where results are spooled, and whether that can be."""
+    from colab_drive_tuner.journal.spool import state_folder
+
+    try:
+        spool = state_folder()
+        probe = spool / f"probe-{time.monotonic_ns()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        text = f"results cannot be spooled: {error}."
+        yield Finding("disk", PROBLEM, text, "Set XDG_STATE_HOME to a folder that can be written.")
+        return
+    free = {place: shutil.disk_usage(place).free for place in (Path.cwd(), spool)}
+    place, least = min(free.items(), key=lambda item: item[1])
+    text = f"{least / 1e9:.1f} GB are free in {place}."
+    if least < 100 * _MEGABYTE:
+        yield Finding("disk", PROBLEM, text, "Remove files that you do not need.")
+    elif least < 1000 * _MEGABYTE:
+        yield Finding("disk", WARNING, text, "Remove files that you do not need.")
+    else:
+        yield Finding("disk", OK, text)
+
+
+def time_left(patient: Patient) -> Iterator[Finding]:
+    """How long this runtime may still live, where that is known."""
+    hours = None
+    if patient.runtime.is_colab:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            hours = float(_UPTIME.read_text().split()[0]) / 3600
+    if hours is None or patient.runtime.kind == "colab-enterprise":
+        yield Finding("time left", OK, "no limit is known here.")
+        return
+    most = _COLAB_HOURS if hours < _COLAB_HOURS else _COLAB_MOST_HOURS
+    text = (
+        f"up for {hours:.1f} h; Colab ends a runtime after {_COLAB_HOURS:.0f} h, with Pro+ after "
+    )
+    text += f"{_COLAB_MOST_HOURS:.0f} h, and sooner where nobody uses it."
+    if most - hours < 1:
+        advice = "Pass max_time= to stop in time; on the next runtime the search goes on."
+        yield Finding("time left", WARNING, text, advice)
+    else:
+        yield Finding("time left", OK, text)
+
+
+PROBES: dict[str, Probe] = {
+    "runtime": runtime,
+    "GPU": gpu,
+    "versions": versions,
+    "credentials": store_probes.credentials,
+    "store": store_probes.reachable,
+    "quota": store_probes.quota,
+    "notebook": store_probes.notebook,
+    "searches": store_probes.searches,
+    "disk": disk,
+    "time left": time_left,
+}
+"""In the order in which they are asked."""

@@ -1,0 +1,270 @@
+"""What searches leave in their store: duplicate folders, old snapshots, backups, half a create.
+
+Only folders that bear our marks are looked into, and never those of a search that a runtime holds.
+What holds a result that is nowhere else is shown, and refused.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.items import END, REAL_ENDS, read_items
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    NotFoundError,
+    SearchDamagedError,
+    SearchNotFoundError,
+    StoreError,
+)
+from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, find_folder
+from colab_drive_tuner.journal.record import unframe
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.search.logbook import Logbook
+from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.search.status import read_history, read_status
+from colab_drive_tuner.store.abandoned import abandoned_creates
+from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.training import sweep_backups
+from colab_drive_tuner.training.folders import find_folders
+from colab_drive_tuner.troubleshoot.chain_writer import ARCHIVED, REPAIRING
+from colab_drive_tuner.troubleshoot.evidence import Evidence, collect
+from colab_drive_tuner.troubleshoot.leftovers import Leftover, move_to_trash
+from colab_drive_tuner.troubleshoot.rebuild import parameters
+
+SETTLED_SECONDS = 3600.0
+"""What was made so long ago is not being made at this moment."""
+_KEPT_SNAPSHOTS = 2
+_SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
+_NEVER = 2**31
+
+
+def search_leftovers(store: Store) -> Iterator[Leftover]:
+    """List what is stale in a store; changes nothing."""
+    ours = [e for e in store.list(store.root) if e.is_folder and KIND in e.properties]
+    for folder in ours:
+        if folder.properties[KIND] in (ARCHIVED, REPAIRING):
+            yield from _of_repairs(store, folder)
+    for name in sorted({e.name for e in ours if e.properties[KIND] == SEARCH}):
+        if not is_held(store, name):
+            yield from _of_search(store, name)
+    if store.location.startswith("folder:"):
+        root = Path(store.location.removeprefix("folder:"))
+        for path in abandoned_creates(root, store.now() - SETTLED_SECONDS):
+            yield Leftover(
+                kind="abandoned upload",
+                id=str(path),
+                where=str(path),
+                reason="Its process was ended before anybody could find the file.",
+                ours=True,
+                still=path.is_file,
+                put_away=partial(move_to_trash, path),
+            )
+
+
+def is_held(store: Store, name: str) -> bool:
+    """Whether a runtime that may be alive holds the search, here or elsewhere."""
+    spool = Spool(store.location, name)
+    if not spool.acquire():
+        return True
+    spool.release()
+    try:
+        return read_status(store, name).held
+    except SearchNotFoundError:
+        return False
+    except ColabDriveTunerError:
+        return True  # unreadable: `repair` is for that, nothing here is
+
+
+def _of_repairs(store: Store, folder: Entry) -> Iterator[Leftover]:
+    archived = folder.properties[KIND] == ARCHIVED
+    if not archived and folder.created > store.now() - SETTLED_SECONDS:
+        return
+    yield Leftover(
+        kind="archived search" if archived else "unfinished repair",
+        id=folder.id,
+        where=_where(store, folder.id, folder.name),
+        reason=(
+            "`repair` went on in another folder, and left this one as it was."
+            if archived
+            else "A `repair` was cut off before it had taken the search's name."
+        ),
+        ours=not archived,
+        still=partial(_is_unchanged, store, folder),
+        put_away=partial(_trash, store, [folder.id]),
+    )
+
+
+def _of_search(store: Store, name: str) -> Iterator[Leftover]:
+    winner = find_folder(store, name)
+    if winner is None:
+        return
+    try:
+        history = read_history(store, name)
+    except SearchNotFoundError:
+        yield from _empty(store, name, winner)
+        return
+    for rival in winner.rivals:
+        yield from _duplicate(store, name, rival, history)
+    yield from _snapshots(store, name, winner)
+    yield from _backups(store, name, winner, history)
+
+
+def _empty(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
+    """A folder whose first record never came; not one from which records were deleted."""
+    if folder.rivals or folder.created > store.now() - SETTLED_SECONDS:
+        return
+    evidence = collect(store, folder)
+    files = [entry for entry in store.list(folder.id) if entry.id != folder.records]
+    if not (evidence.records or evidence.snapshots or evidence.unreadable or files):
+        yield Leftover(
+            kind="empty search",
+            id=folder.id,
+            where=_where(store, folder.id, name),
+            reason="The runtime that made it was gone before it had recorded anything.",
+            ours=True,
+            still=lambda: not collect(store, folder).records and not is_held(store, name),
+            put_away=partial(_trash, store, [folder.id]),
+        )
+
+
+def _duplicate(
+    store: Store, name: str, rival: SearchFolder, history: History
+) -> Iterator[Leftover]:
+    evidence = collect(store, rival)
+    holder = evidence.holder(store)
+    young = rival.created > store.now() - SETTLED_SECONDS
+    if (holder is not None and not holder.stale) or (young and not evidence.records):
+        return  # somebody runs it, or is about to
+    lost = results_without_place(evidence, history)
+    refused = ""
+    if lost:
+        refused = (
+            f"{lost} of its results have other parameters than the search's trials of their "
+            f"numbers, so they would be lost: look at its trials.pkl first."
+        )
+    elif evidence.unreadable or set(range(evidence.top)) - set(evidence.records):
+        refused = "Not all of its records are readable, so it stays as it is."
+    yield Leftover(
+        kind="duplicate folder",
+        id=rival.id,
+        where=_where(store, rival.id, name),
+        reason=(
+            "Two runtimes created the search at the same moment; its results are added to the "
+            "other folder, in which the search goes on."
+        ),
+        ours=True,
+        still=lambda: not is_held(store, name),
+        put_away=partial(_merge, store, name, rival),
+        refused=refused,
+    )
+
+
+def results_without_place(evidence: Evidence, history: History, *, merged: bool = False) -> int:
+    """How many results of a folder the history cannot take; once `merged`, has not taken."""
+    count = 0
+    for found in evidence.records.values():
+        if found.record.kind != "trials":
+            continue
+        for item in read_items(found.record.payload, f"Record {found.record.pos}"):
+            if item.kind != END or (item.info or {}).get("how") not in REAL_ENDS:
+                continue
+            entry = history.trials.get(item.tid)
+            if entry is None or (merged and entry.end not in REAL_ENDS):
+                count += merged
+            elif parameters(entry.document) != parameters(item.document):
+                count += 1
+    return count
+
+
+def _merge(store: Store, name: str, rival: SearchFolder) -> str:
+    """Add what a loser's folder holds to the search, and put it away once all of it is there."""
+    book = Logbook(store, name, max_attempts=_NEVER)
+    book.claim(SearchSettings(seeded=False), on_busy="error", notify=lambda text: None)
+    book.close(60.0)
+    if results_without_place(collect(store, rival), read_history(store, name), merged=True):
+        raise StoreError(
+            f"Not all results of {_where(store, rival.id, name)} could be added to the search, so "
+            f"the folder stays where it is."
+        )
+    return _trash(store, [rival.id])
+
+
+def _snapshots(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
+    try:
+        listed = store.list(folder.records)
+    except NotFoundError:
+        return
+    there = sorted(
+        (e for e in listed if _SNAPSHOT.fullmatch(e.name)), key=lambda e: (e.name, e.created)
+    )
+    old = [
+        entry.id
+        for entry in there[:-_KEPT_SNAPSHOTS]
+        if entry.id != folder.hint and _is_snapshot(store, entry.id)
+    ]
+    if old:
+        yield Leftover(
+            kind="old snapshots",
+            id=folder.records,
+            where=f"{len(old)} snapshots of search {name!r}, {store.url(folder.records)}",
+            reason="Readers use the newest one; what these hold stands in the records, too.",
+            ours=True,
+            still=lambda: not is_held(store, name),
+            put_away=partial(_trash, store, old),
+        )
+
+
+def _is_snapshot(store: Store, entry_id: str) -> bool:
+    try:
+        return "head" in unframe(store.read(entry_id), "a file")
+    except (SearchDamagedError, NotFoundError):
+        return False  # somebody's own file, or gone: not ours to remove
+
+
+def _backups(store: Store, name: str, folder: SearchFolder, history: History) -> Iterator[Leftover]:
+    unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
+    stale = 0
+    for home in find_folders(store, folder.id, "backups"):
+        for entry in store.list(home):
+            tid = entry.properties.get("cdt_tid", "")
+            stale += tid.isdecimal() and int(tid) not in unfinished
+    if stale:
+
+        def sweep() -> str:
+            sweep_backups(store, folder.id, unfinished)
+            return _bin(store)
+
+        yield Leftover(
+            kind="old backups",
+            id=f"{folder.id}/backups",
+            where=f"{stale} backups of search {name!r}, {store.url(folder.id)}",
+            reason="The trials that they were made in have ended, and their results are recorded.",
+            ours=True,
+            still=lambda: not is_held(store, name),
+            put_away=sweep,
+        )
+
+
+def _is_unchanged(store: Store, folder: Entry) -> bool:
+    try:
+        return store.stat(folder.id).properties.get(KIND) == folder.properties[KIND]
+    except NotFoundError:
+        return False
+
+
+def _trash(store: Store, entry_ids: list[str]) -> str:
+    for entry_id in entry_ids:
+        store.trash(entry_id)
+    return _bin(store)
+
+
+def _bin(store: Store) -> str:
+    if store.location.startswith("folder:"):
+        return str(Path(store.location.removeprefix("folder:")) / ".trash")
+    return "the trash of Drive, for 30 days"
+
+
+def _where(store: Store, entry_id: str, name: str) -> str:
+    return f"{name!r}, {store.url(entry_id)}"

@@ -1,0 +1,222 @@
+"""What the doctor looks at in the store: each probe only looks, and yields what it found."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    CredentialsError,
+    NotebookError,
+    NotFoundError,
+    SearchDamagedError,
+)
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.store.protocol import Store
+
+_SETUP = "Run cdt.setup() in a notebook, or name a folder with --store."
+_MEGABYTE = 1e6
+
+
+def credentials(patient: Patient) -> Iterator[Finding]:
+    """Whom searches are kept as; nobody is asked."""
+    if patient.folder_spec is not None and not hasattr(patient.folder_spec, "client"):
+        yield Finding("credentials", OK, "not needed: searches are kept in a local folder.")
+        return
+    try:
+        client = patient.client
+        account = client.account()
+    except CredentialsError as error:
+        advice = (
+            "Run cdt.setup() in this notebook, which asks for it."
+            if patient.runtime.can_prompt
+            else ""
+        )
+        yield Finding("credentials", PROBLEM, f"without credentials. {error}", advice)
+        return
+    patient.account = account
+    who = "the emulated Drive" if client.is_emulated else "Google Drive"
+    scopes = patient.scopes
+    known = f", with the scopes {', '.join(sorted(map(_short, scopes)))}" if scopes else ""
+    if scopes and not any(_short(s) in ("drive", "drive.readonly") for s in scopes):
+        text = f"{account} in {who}{known}: searches can be kept; notebooks cannot be read."
+        yield Finding("credentials", OK, text)
+    else:
+        yield Finding("credentials", OK, f"{account} in {who}{known}.")
+
+
+def _short(scope: str) -> str:
+    return scope.rpartition("/")[2]
+
+
+def reachable(patient: Patient) -> Iterator[Finding]:
+    """How fast Drive answers, and how its clock differs."""
+    if patient.folder_spec is not None and not hasattr(patient.folder_spec, "client"):
+        yield Finding("store", OK, f"{patient.store.url(patient.store.root)} can be written to.")
+        return
+    if not patient.account:
+        yield Finding("store", WARNING, "Drive is not asked without credentials.", _SETUP)
+        return
+    began = time.monotonic()
+    patient.client.quota()
+    latency = time.monotonic() - began
+    ahead = time.time() - patient.client.now()
+    clock = f"its clock and this one differ by {abs(ahead):.0f} s"
+    text = f"Drive answers in {latency * 1000:.0f} ms; {clock}."
+    if latency > 5:
+        yield Finding("store", WARNING, text, "Training does not wait for it; results come late.")
+    elif abs(ahead) > 300:
+        yield Finding("store", WARNING, text, "Set this machine's clock: sign-ins may fail.")
+    else:
+        yield Finding("store", OK, text)
+
+
+def quota(patient: Patient) -> Iterator[Finding]:
+    """How much room there is against what the searches will need, by what they took so far."""
+    store = _store(patient)
+    if store is None:
+        yield Finding("quota", WARNING, "not known: there is no store to look at.")
+        return
+    from colab_drive_tuner.search.status import list_searches
+
+    needed = 0.0
+    for search in list_searches(store):
+        left = (search.max_evals or 0) - search.done
+        if search.done and 0 < left < 2**31:
+            needed += _size(store, search.name) / search.done * left
+    client = getattr(store, "client", None)
+    if client is None:
+        free: float | None = shutil.disk_usage(Path(store.url(store.root))).free
+    else:
+        known = client.quota()
+        free = None if known.limit is None else max(0, known.limit - known.used)
+    text = f"about {needed / _MEGABYTE:.1f} MB are needed to finish all searches, "
+    text += "without a limit." if free is None else f"{free / _MEGABYTE:.1f} MB are free."
+    if free is not None and free < max(needed, 10 * _MEGABYTE):
+        advice = "Free some space, or keep searches in another folder or account."
+        yield Finding("quota", PROBLEM, text, advice)
+    else:
+        yield Finding("quota", OK, text)
+
+
+def _size(store: "Store", name: str) -> int:
+    """Bytes in a search's folder, two floors down."""
+    from colab_drive_tuner.journal.folder import find_folder
+
+    folder = find_folder(store, name)
+    if folder is None:
+        return 0
+    entries = store.list(folder.id)
+    below = [inner for entry in entries if entry.is_folder for inner in store.list(entry.id)]
+    return sum(entry.size for entry in [*entries, *below])
+
+
+def _store(patient: Patient) -> "Store | None":
+    """The store, or None where there is none, for a reason that an earlier line has said."""
+    if not patient.account and patient.folder_spec is None:
+        return None
+    try:
+        return patient.store
+    except NotFoundError:
+        return None
+
+
+def notebook(patient: Patient) -> Iterator[Finding]:
+    """Which one runs, and whether the copy in Drive is what the page shows."""
+    from colab_drive_tuner.notebook import page_differs
+    from colab_drive_tuner.notebook.find import locate
+    from colab_drive_tuner.notebook.running import content_in_browser, running_notebook
+
+    page = content_in_browser if patient.runtime.browser_attached else lambda: None
+    if running_notebook(page) is None:
+        if patient.runtime.kind in ("python", "ipython", "ci"):
+            yield Finding("notebook", OK, "none runs here.")
+        else:
+            text = "this runtime does not say which notebook it runs."
+            yield Finding("notebook", WARNING, text, "Name it: cdt.setup(notebook='X').")
+        return
+    try:
+        found = locate(None, lambda: patient.client, page)
+    except (NotebookError, CredentialsError) as error:
+        yield Finding("notebook", WARNING, str(error))
+        return
+    stale = False
+    if found.file is not None and patient.runtime.browser_attached:
+        stale = page_differs(patient.client.download(found.file.id))
+    if stale:
+        text = f"{found.name!r} has changes that are not saved in Drive yet."
+        yield Finding("notebook", WARNING, text, "Save it (Ctrl+S) and run the setup cell again.")
+    else:
+        where = found.path or (found.file and found.file.web_view_link) or "open in the browser"
+        yield Finding("notebook", OK, f"{found.name!r}, {where}.")
+
+
+def searches(patient: Patient) -> Iterator[Finding]:
+    """Each search's chain: whether it is whole, who holds it, what waits on this machine."""
+    store = _store(patient)
+    if store is None:
+        yield Finding("searches", OK, "none yet: there is no store.")
+        return
+    from colab_drive_tuner.journal.folder import KIND, SEARCH
+
+    folders = [
+        entry.name
+        for entry in store.list(store.root)
+        if entry.is_folder and entry.properties.get(KIND) == SEARCH
+    ]
+    if not folders:
+        yield Finding("searches", OK, "none yet.")
+    for name in sorted(set(folders)):
+        yield _search(store, name)
+        if folders.count(name) > 1:
+            text = f"{folders.count(name)} folders bear its name."
+            advice = "`colab-drive-tuner clean` shows them, and merges what can be merged."
+            yield Finding(f"search {name!r}", WARNING, text, advice)
+
+
+def _search(store: "Store", name: str) -> Finding:
+    from colab_drive_tuner.search.status import read_status
+
+    about = f"search {name!r}"
+    try:
+        search = read_status(store, name)
+    except SearchDamagedError as error:
+        return Finding(about, PROBLEM, str(error))
+    except ColabDriveTunerError as error:
+        return Finding(about, PROBLEM, f"its chain cannot be read: {error}")
+    waiting = _waiting(store, name)
+    text = f"{search.done} of {search.max_evals or '?'} trials in {search.sessions} sessions, whole"
+    if search.held:
+        text += f", held by {search.holder}"
+    elif search.holder is not None:
+        text += f", interrupted: last held by {search.holder}"
+    owner = search.holder.claimant.account if search.holder else store.account
+    if waiting:
+        advice = "Run the search again on this machine: it records them."
+        return Finding(about, WARNING, f"{text}; {waiting} results wait in the spool.", advice)
+    if owner != store.account and not search.held:
+        advice = "Sign in as its owner, or run `colab-drive-tuner repair` a day after that."
+        return Finding(about, WARNING, f"{text}.", advice)
+    return Finding(about, OK, f"{text}.")
+
+
+def _waiting(store: "Store", name: str) -> int:
+    """How many entries of earlier sessions on this machine are not recorded."""
+    from colab_drive_tuner.checkpoint.history import wanted
+    from colab_drive_tuner.journal.spool import Spool
+    from colab_drive_tuner.search.status import read_history
+
+    spool = Spool(store.location, name)
+    if not spool.acquire():
+        return 0  # a live process has it, and records what is in it
+    try:
+        leftovers = spool.leftovers()
+        history = read_history(store, name) if leftovers else None
+    finally:
+        spool.release()
+    items = [item for leftover in leftovers for item, _ in leftover.items]
+    return sum(wanted(history, item) for item in items if history is not None)
