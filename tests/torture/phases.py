@@ -118,10 +118,12 @@ def _kill_after(seconds: float) -> None:
 def instrument(log: PhaseLog) -> None:
     """Wrap the package's functions in this process."""
     from colab_drive_tuner.journal import journal, opening, reader, spool, upkeep, writer
+    from colab_drive_tuner.search import trials
     from colab_drive_tuner.search.loop import TrialLoop
     from colab_drive_tuner.store.drive import DriveStore
     from colab_drive_tuner.store.folder import FolderStore
 
+    log.wrap(trials, "open_store", "open")
     log.wrap(reader.Reader, "refresh", "open")
     log.wrap(journal.Journal, "claim", "claim")
     log.wrap(TrialLoop, "_suggest", "suggest")

@@ -25,7 +25,6 @@ import numpy as np
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchChangedWarning
 from colab_drive_tuner.journal import chain, journal, lease, opening, upkeep, writer
 from colab_drive_tuner.journal.folder import find_folder
-from colab_drive_tuner.search import resume, trials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store import open_store
@@ -42,7 +41,6 @@ CONSTANTS = {
     "ID_RESERVE": (writer,),
     "RIVAL_LOOKS": (upkeep,),
     "OPENING_PATIENCE": (opening, journal),
-    "CLOSING_PATIENCE": (trials,),
 }
 """Which of the package's constants a session may set lower, and where they are known."""
 VISIBLE = re.compile(
@@ -69,6 +67,7 @@ class Session:
     nap: float = 0.0
     """Seconds that a trial takes."""
     constants: dict[str, Any] = field(default_factory=dict)
+    closing_patience: float | None = None
     plan: tuple[str, str, int, float] | None = None
     """Where the session kills itself; see PhaseLog."""
     poison: tuple[int, ...] = ()
@@ -153,6 +152,8 @@ def _settle_in(session: Session) -> None:
     for variable in ("COLAB_DRIVE_TUNER_STORE", "DRIVE_EMULATOR_HOST"):
         os.environ.pop(variable, None)
     os.environ |= session.place | {"XDG_STATE_HOME": session.machine, "NO_GCE_CHECK": "true"}
+    if session.closing_patience is not None:
+        DriveTrials.close.__defaults__ = (session.closing_patience,)
     for name, value in session.constants.items():
         for module in CONSTANTS[name]:
             assert hasattr(module, name), f"{module.__name__} has no {name} any more"
@@ -226,6 +227,3 @@ def _copy(store: Any, folder: Any) -> Any:
 def changed(session: Session, **values: Any) -> Session:
     """The session with some of its values changed."""
     return dataclasses.replace(session, **values)
-
-
-assert resume  # imported here, once for all sessions

@@ -1,0 +1,343 @@
+"""Builds with one rule of the protocol removed, patched into a process.
+
+Each of them is an error that an implementation could well make. A check in checks.py must fail for
+it, and pass without it.
+"""
+
+import dataclasses
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from colab_drive_tuner.checkpoint import history, items
+from colab_drive_tuner.errors import IdTakenError
+from colab_drive_tuner.journal import chain, opening, reader, recovery, spool, upkeep, writer
+from colab_drive_tuner.search import care, run, seeds
+
+MUTANTS: dict[str, Callable[[], None]] = {}
+
+
+def mutant(patch: Callable[[], None]) -> Callable[[], None]:
+    """Note a mutant under its function's name."""
+    MUTANTS[patch.__name__] = patch
+    return patch
+
+
+def _everywhere(create: Callable[..., bool]) -> None:
+    chain.create = writer.create = opening.create = recovery.create = create
+
+
+@mutant
+def seed_from_the_clock_on_resume() -> None:
+    """CREATE of suggestions: a session draws from a generator of its own."""
+    stream = run._stream
+
+    def fresh(stored: bytes, given: Any, k: int) -> Any:
+        if k == 0:
+            return stream(stored, given, k)
+        return seeds.SeedStream(np.random.default_rng(time.time_ns()), k)
+
+    run._stream = fresh
+
+
+@mutant
+def seed_restarts_on_resume() -> None:
+    """A session begins the stored stream anew."""
+    stream = run._stream
+    run._stream = lambda stored, given, k: stream(stored, given, 0)
+
+
+@mutant
+def a_409_is_success() -> None:
+    """CREATE: whatever lies under the id is taken for one's own."""
+    create = chain.create
+
+    def believing(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+        create(store, frozen, entry_id, parent)
+        return True
+
+    _everywhere(believing)
+
+
+@mutant
+def a_409_is_a_rival() -> None:
+    """CREATE: one's own lost answer is taken for somebody else's record."""
+
+    def suspicious(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+        try:
+            store.create(entry_id, frozen.content, name="record", parent=parent)
+        except IdTakenError:
+            return False
+        return True
+
+    _everywhere(suspicious)
+
+
+@mutant
+def the_owner_is_compared_instead_of_the_sha() -> None:
+    """CREATE: a cloned machine's record, or a fork's, is taken for one's own."""
+
+    def trusting(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+        try:
+            store.create(entry_id, frozen.content, name="record", parent=parent)
+        except IdTakenError:
+            there = chain._settled(store, entry_id, frozen.record.pos)
+            record = chain.decode_record(there, "a record")
+            return bool(record.owner == frozen.record.owner)
+        return True
+
+    _everywhere(trusting)
+
+
+@mutant
+def a_fresh_nonce_for_each_retry() -> None:
+    """CREATE: the bytes are frozen after the first send."""
+    create = chain.create
+
+    def refreezing(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+        body = chain.decode_record.__globals__["unframe"](frozen.content, "a record")
+        content = chain.decode_record.__globals__["frame"](
+            body | {"nonce": secrets.token_bytes(16)}
+        )
+        again = dataclasses.replace(
+            frozen, content=content, record=chain.decode_record(content, "a record")
+        )
+        return create(store, again, entry_id, parent)
+
+    _everywhere(refreezing)
+
+
+@mutant
+def two_records_in_flight() -> None:
+    """APPEND: record n+1 is sent before n is answered."""
+    advance = writer.Writer._create
+
+    def hasty(self: Any, frozen: Any, deadline: Any) -> bool:
+        if frozen.record.kind != "trials":
+            return bool(advance(self, frozen, deadline))
+        entry_id, store = self.reader.head.ids[0], self.reader.store
+        folder = self.reader.folder.records
+        send = threading.Thread(
+            target=lambda: chain.create(store, frozen, entry_id, folder), daemon=True
+        )
+        send.start()
+        with self.advance:
+            self.reader.state.apply(frozen.record)
+            self.reader.head = self.reader.head.after(frozen.record)
+        return True
+
+    writer.Writer._create = hasty
+
+
+@mutant
+def acknowledged_before_the_answer() -> None:
+    """APPEND: counted as acknowledged when it is handed to the sender."""
+    until = writer.Writer._until_answered
+
+    def impatient(self: Any, ask: Any, deadline: Any) -> Any:
+        if deadline is not None:
+            return until(self, ask, deadline)
+        try:
+            return ask()
+        except Exception:  # noqa: BLE001 - the mutant's fault
+            return True
+
+    writer.Writer._until_answered = impatient
+
+
+@mutant
+def a_gap_is_bridged() -> None:
+    """READ: a missing record is passed over, and prev is not checked."""
+    read_on = chain.read_on
+
+    def bridging(store: Any, head: Any, apply: Any, search: str) -> Any:
+        while True:
+            try:
+                return read_on(store, head, apply, search)
+            except chain.SearchDamagedError:
+                for index, entry_id in enumerate(head.ids):
+                    content = chain._read(store, entry_id)
+                    if content is not None and index:
+                        record = chain.decode_record(content, "a record")
+                        head = dataclasses.replace(
+                            head, pos=record.pos, sha=record.prev, ids=head.ids[index:]
+                        )
+                        break
+                    if content is not None:
+                        try:
+                            record = chain._follow(content, head, search)
+                        except chain.SearchDamagedError:
+                            continue
+                        apply(record)
+                        head = head.after(record)
+                        break
+                else:
+                    return head
+
+    chain.read_on = reader.read_on = recovery.read_on = bridging
+
+
+@mutant
+def checksums_are_not_checked() -> None:
+    """READ: an altered record is believed."""
+    unframe = chain.decode_record.__globals__["unframe"]
+    import hashlib
+
+    def believing(content: bytes, what: str) -> Any:
+        body = content[36:]
+        return unframe(content[:4] + hashlib.sha256(body).digest() + body, what)
+
+    chain.decode_record.__globals__["unframe"] = believing
+    chain._follow = lambda content, head, search: chain.decode_record(content, search)
+
+
+@mutant
+def the_spool_is_dropped() -> None:
+    """SPOOL: what earlier sessions left is not looked at."""
+    spool.Spool.leftovers = lambda self: []
+
+
+@mutant
+def ends_are_not_spooled_before_sending() -> None:
+    """SPOOL: an end is in memory only until it is acknowledged."""
+
+    def forgetful(self: Any, taken: Any) -> None:
+        with self._handover:
+            self._ready.items += [item for item, _end in taken]
+        with self._changed:
+            self._changed.notify_all()
+
+    writer.Writer._spool = forgetful
+
+
+@mutant
+def the_spool_is_removed_before_the_answer() -> None:
+    """SPOOL: removed when it is sent, not when it is seen in the chain."""
+    close = spool.Segment.close
+
+    def careless(self: Any) -> None:
+        close(self)
+        self.path.unlink(missing_ok=True)
+
+    spool.Segment.close = careless
+
+
+@mutant
+def a_give_up_counts_as_an_end_for_the_spool() -> None:
+    """SPOOL: a real end does not supersede a give-up."""
+    wanted = history.wanted
+
+    def hasty(state: Any, item: bytes) -> bool:
+        (spooled,) = items.read_items(item, "an item")
+        entry = state.trials.get(spooled.tid)
+        return bool(wanted(state, item)) and not (entry and entry.end)
+
+    history.wanted = hasty
+    from colab_drive_tuner.search import logbook
+
+    logbook.wanted = hasty
+
+
+@mutant
+def spooled_ends_are_all_appended() -> None:
+    """SPOOL: not judged by the prefix up to the own claim."""
+    from colab_drive_tuner.search import logbook
+
+    logbook.wanted = lambda state, item: True
+    take = history.History._take
+
+    def twice(self: Any, item: Any, owner: str) -> None:
+        entry = self.trials.get(item.tid)
+        if entry is not None and item.kind == items.END:
+            entry.end = None  # the last end holds
+        take(self, item, owner)
+
+    history.History._take = twice
+
+
+@mutant
+def a_snapshot_holds_what_is_not_acknowledged() -> None:
+    """SNAPSHOT: taken of the state with the records that are still on their way."""
+
+    def early(self: Any) -> None:
+        own = self._writer
+        state = self._reader.rules.load(self._reader.state.dump())
+        pending = [item for item, _end in own._appended] + list(own._ready.items)
+        flying = [content for path in own.spool.leftovers() for content in path.items]
+        head = self._reader.head
+        payload = b"".join(dict.fromkeys(pending + flying))
+        frozen = opening.freeze(
+            pos=head.pos, kind="trials", owner=own.owner, prev=head.sha, payload=payload
+        )
+        state.apply(frozen.record)
+        upkeep.save_snapshot(self._reader.store, self._reader.folder, head, state.dump())
+
+    upkeep.Upkeep._snapshot = early
+
+
+@mutant
+def the_lease_is_believed_over_the_chain() -> None:
+    """LEASE: who holds it writes on, whatever lies under the next id."""
+
+    def sure(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+        try:
+            store.create(entry_id, frozen.content, name="record", parent=parent)
+        except IdTakenError:
+            return True
+        return True
+
+    writer.create = sure
+
+
+@mutant
+def no_more_ids_are_named() -> None:
+    """APPEND: the record on the last known id does not carry `more`."""
+    freeze = opening.freeze
+
+    def forgetful(**fields: Any) -> Any:
+        return freeze(**fields | ({"more": ()} if fields["kind"] == "trials" else {}))
+
+    writer.freeze = forgetful
+
+
+@mutant
+def claims_do_not_name_what_they_inherit() -> None:
+    """OPEN: unfinished trials are forgotten, and suggested anew."""
+    take = history.History._take
+
+    def dropping(self: Any, item: Any, owner: str) -> None:
+        if item.kind not in (items.START, items.QUEUED):
+            take(self, item, owner)
+
+    history.History._take = dropping
+
+
+@mutant
+def deaths_are_not_counted() -> None:
+    """ATTEMPTS: a trial that kills its runtime is tried for ever."""
+    history.History.used_up = lambda self, max_attempts: []
+
+
+@mutant
+def a_clean_end_counts_as_a_death() -> None:
+    """ATTEMPTS: a session that released is held against its trial."""
+    history.History._excuse = lambda self, owner: None
+
+
+@mutant
+def no_care_after_a_death() -> None:
+    """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
+    care.Care.needed = lambda self, tid: False
+
+
+@mutant
+def a_fork_may_write() -> None:
+    """APPEND: not only the process that claimed."""
+    from colab_drive_tuner.search.logbook import Logbook
+
+    writer.Writer.require_owner = lambda self: None
+    Logbook.require_owner = lambda self: None

@@ -1,0 +1,158 @@
+"""Files cut, altered, deleted or moved by hand: what is certain opens, the rest is named."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.torture.harness import LEASE, Lab, Running
+from tests.torture.places import folder_place
+from tests.torture.session import Session, changed, plain
+
+
+CONSTANTS = LEASE | {"SNAPSHOT_RECORDS": 4}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a search that ran in three sessions, with two snapshots."""
+    folder = tmp_path_factory.mktemp("finished")
+    lab = Lab(folder_place(folder / "store"), folder)
+    for max_evals in (6, 12, 18):
+        session = lab.session("s", max_evals=max_evals, nap=0.03, constants=CONSTANTS)
+        lab.finish(session)
+    return folder / "store"
+
+
+@pytest.fixture
+def search(folder_lab: Lab, finished: Path) -> Session:
+    """A copy of the search, with room for more trials."""
+    shutil.copytree(finished, folder_lab.place.variables["COLAB_DRIVE_TUNER_STORE"])
+    return folder_lab.session("s", max_evals=20, constants=CONSTANTS)
+
+
+def visible(lab: Lab, pattern: str) -> list[Path]:
+    """The search's files of that name."""
+    return sorted((Path(lab.place.variables["COLAB_DRIVE_TUNER_STORE"]) / "s").glob(pattern))
+
+
+def refused(lab: Lab, search: Session) -> str:
+    """What the session says that finds damage; it writes nothing."""
+    before = {path: path.stat().st_mtime_ns for path in visible(lab, "**/*")}
+    running: Running = lab.start(search)
+    assert running.end() == 3, running.said
+    assert running.outcome["error"] in ("SearchDamagedError", "StoreError")
+    assert {path: path.stat().st_mtime_ns for path in visible(lab, "**/*")} == before
+    return str(running.outcome["says"])
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "altered": lambda content: content[:-5] + bytes([content[-5] ^ 4]) + content[-4:],
+    "replaced by a pickle": lambda content: b"cos\nsystem\n(S'touch /tmp/owned'\ntR.",
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("which", [0, 3, -1], ids=["first", "middle", "last"])
+def test_a_damaged_record_is_named(
+    folder_lab: Lab, search: Session, how: str, which: int
+) -> None:
+    """By its number, with no snapshot to bridge it; nothing is written."""
+    for snapshot in visible(folder_lab, "records/snapshot-*"):
+        snapshot.unlink()
+    record = visible(folder_lab, "records/record-*")[which]
+    record.write_bytes(DAMAGES[how](record.read_bytes()))
+    number = int(re.findall(r"\d+", record.name)[0])
+    assert re.search(rf"Record {number} of search 's'", refused(folder_lab, search))
+
+
+@pytest.mark.parametrize(
+    "which",
+    [pytest.param(0, marks=pytest.mark.long), 3, -2],
+    ids=["first", "middle", "last but one"],
+)
+def test_a_deleted_record_is_never_bridged(
+    folder_lab: Lab, search: Session, which: int
+) -> None:
+    """A gap before later records stops the search."""
+    for snapshot in visible(folder_lab, "records/snapshot-*"):
+        snapshot.unlink()
+    visible(folder_lab, "records/record-*")[which].unlink()
+    says = refused(folder_lab, search)
+    # Nothing but record 0 names the ids of the others.
+    assert ("is unreadable" if which == 0 else "missing although later ones exist") in says
+
+
+def test_what_a_snapshot_holds_survives_its_records(folder_lab: Lab, search: Session) -> None:
+    """A snapshot is of acknowledged records only: it is certain, so the search goes on from it."""
+    visible(folder_lab, "records/record-*")[1].unlink()
+    folder_lab.finish(search)
+    copy = folder_lab.start(search)  # finished: returns at once
+    assert copy.end() == 0
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "deleted"])
+def test_snapshots_are_never_needed(folder_lab: Lab, search: Session, how: str) -> None:
+    """Lost, damaged, or with the trash emptied: the records tell all."""
+    for snapshot in visible(folder_lab, "records/snapshot-*"):
+        if how == "deleted":
+            snapshot.unlink()
+        else:
+            snapshot.write_bytes(DAMAGES[how](snapshot.read_bytes()))
+    trash = Path(folder_lab.place.variables["COLAB_DRIVE_TUNER_STORE"], ".trash")
+    shutil.rmtree(trash, ignore_errors=True)
+    folder_lab.finish(search)
+    folder_lab.judge(search)
+
+
+def test_a_lost_or_wrong_hint_is_no_harm(folder_lab: Lab, search: Session) -> None:
+    """The hint is advice: none, or one that names something else, changes nothing."""
+    store = Path(folder_lab.place.variables["COLAB_DRIVE_TUNER_STORE"])
+    (marks,) = [
+        path for path in (store / ".store" / "marks").iterdir() if "cdt_hint" in path.read_text()
+    ]
+    marks.write_text(json.dumps({"cdt_hint": "no-such-file"}))
+    folder_lab.finish(search)
+    marks.unlink()
+    search = changed(search, max_evals=22)
+    folder_lab.finish(search)
+    folder_lab.judge(search)
+
+
+def test_records_that_were_moved_away_are_missed(folder_lab: Lab, search: Session) -> None:
+    """Nobody begins a second history where `records/` is gone; put back, the search goes on."""
+    (records,) = visible(folder_lab, "records")
+    away = folder_lab.folder / "elsewhere"
+    records.rename(away)
+    running = folder_lab.start(search)
+    assert running.end() != 0
+    assert not list(visible(folder_lab, "records*/record-*"))
+    away.rename(records)
+    folder_lab.finish(search)
+    folder_lab.judge(changed(search), taken_over=True)
+
+
+@pytest.mark.parametrize("how", ["torn", "emptied", "garbage"])
+def test_a_damaged_spool_is_passed_over(folder_lab: Lab, search: Session, how: str) -> None:
+    """What a kill or a full disk leaves of a spool file is no reason to stop."""
+    folder_lab.finish(changed(search, max_evals=19))
+    machine = Path(search.machine)
+    (spool,) = (path.parent for path in machine.rglob("about.txt"))
+    content = {"torn": b"\x40\x00\x00\x00abc", "emptied": b"", "garbage": os.urandom(300)}[how]
+    (spool / "0123.spool").write_bytes(content)
+    folder_lab.finish(search)
+    folder_lab.judge(search)
+
+
+def test_clocks_decide_nothing(folder_lab: Lab, search: Session) -> None:
+    """Records written under clocks hours apart are one search."""
+    for path in visible(folder_lab, "records/*"):
+        os.utime(path, (1, 1))
+    folder_lab.finish(search)
+    assert folder_lab.judge(search)["points"] == plain("rand", 20, 3)

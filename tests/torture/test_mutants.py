@@ -1,0 +1,63 @@
+"""A build without one rule of the protocol is caught; the build as it is passes the same checks."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from tests.torture.checks import CHECKS, run_check
+from tests.torture.mutants import MUTANTS
+
+_SERVER = multiprocessing.get_context("forkserver")
+CAUGHT_BY = {
+    "seed_from_the_clock_on_resume": "resumed_equals_plain",
+    "seed_restarts_on_resume": "resumed_equals_plain",
+    "a_409_is_success": "a_rival_is_noticed",
+    "a_409_is_a_rival": "a_lost_answer_is_no_rival",
+    "the_owner_is_compared_instead_of_the_sha": "a_clone_is_a_rival",
+    "a_fresh_nonce_for_each_retry": "a_lost_answer_is_no_rival",
+    "two_records_in_flight": "one_record_is_in_flight",
+    "acknowledged_before_the_answer": "nothing_is_acknowledged_without_an_answer",
+    "a_gap_is_bridged": "a_gap_is_never_bridged",
+    "checksums_are_not_checked": "an_altered_record_is_never_read",
+    "the_spool_is_dropped": "what_was_pending_survives_a_kill",
+    "ends_are_not_spooled_before_sending": "what_was_pending_survives_a_kill",
+    "the_spool_is_removed_before_the_answer": "what_was_pending_survives_a_kill",
+    "a_give_up_counts_as_an_end_for_the_spool": "a_real_end_supersedes_a_give_up",
+    "spooled_ends_are_all_appended": "a_trial_ends_once",
+    "a_snapshot_holds_what_is_not_acknowledged": "snapshots_hold_acknowledged_records",
+    "the_lease_is_believed_over_the_chain": "a_rival_is_noticed",
+    "no_more_ids_are_named": "ids_never_run_out",
+    "claims_do_not_name_what_they_inherit": "a_batch_is_inherited_whole",
+    "deaths_are_not_counted": "a_poison_trial_is_given_up",
+    "no_care_after_a_death": "a_poison_trial_is_given_up",
+    "a_clean_end_counts_as_a_death": "a_stop_is_no_death",
+    "a_fork_may_write": "a_fork_may_not_write",
+}
+
+
+def passes(mutant: str | None, check: str, folder: Path) -> tuple[bool, str]:
+    """Whether the check passes in a process of its own, and what it said."""
+    process = _SERVER.Process(target=run_check, args=(mutant, check, str(folder)), daemon=True)
+    process.start()
+    process.join(40)
+    hung = process.exitcode is None
+    if hung:
+        process.kill()
+        process.join()
+    return process.exitcode == 0, "it hangs" if hung else (folder / "said").read_text()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_build_as_it_is_passes(check: str, tmp_path: Path) -> None:
+    """Otherwise it would prove nothing that a mutant fails."""
+    passed, said = passes(None, check, tmp_path)
+    assert passed, said
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_is_caught(mutant: str, tmp_path: Path) -> None:
+    """By the check of the rule that it breaks."""
+    passed, said = passes(mutant, CAUGHT_BY[mutant], tmp_path)
+    assert not passed
+    assert "Traceback" in said or said == "it hangs"

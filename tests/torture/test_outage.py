@@ -1,0 +1,97 @@
+"""A store that is away, and stops by the user: training goes on, and nobody is left in the dark."""
+
+import signal
+import time
+
+import pytest
+
+from colab_drive_tuner.checkpoint.items import DONE
+from tests.torture.harness import Lab, Running
+from tests.torture.session import changed
+
+
+def training(lab: Lab, **values: object) -> Running:
+    """A session in the middle of its search."""
+    options = {"max_evals": 30, "nap": 0.05} | values
+    running = lab.start(lab.session("s", **options))
+    running.wait_for(lambda: len(running.acknowledged()) > 3, "a few records")
+    return running
+
+
+def test_an_outage_of_seconds(drive_lab: Lab) -> None:
+    """Training goes on through it; what is pending is recorded when Drive returns."""
+    running = training(drive_lab)
+    drive_lab.place.outage(seconds=0.8)
+    assert running.end() == 0, running.said
+    drive_lab.judge(running.session)
+
+
+@pytest.mark.parametrize("by", ["resume_search", "fmin"])
+def test_an_outage_for_the_rest_of_the_run(drive_lab: Lab, by: str) -> None:
+    """All trials run; the end says what is pending and where; the next run records it."""
+    running = training(drive_lab, by=by, closing_patience=0.5)
+    drive_lab.place.outage()
+    assert running.end() == 0, running.said
+    assert "Training goes on; what is pending is kept in" in running.said
+    assert "entries are not acknowledged yet. They are kept in" in running.said
+    assert "the next run on this machine records them" in running.said
+    drive_lab.place.behave()
+    again = drive_lab.finish(changed(running.session, plan=("train", "enter", 1, 0.0)))
+    assert "train" not in again.under_way, "nothing was left to train"
+    drive_lab.judge(running.session)
+
+
+def test_killed_in_an_outage(drive_lab: Lab) -> None:
+    """What was spooled is recorded by the next session of the machine, and is not run again."""
+    running = training(drive_lab, max_evals=20)
+    drive_lab.place.outage()
+    time.sleep(0.4)
+    running.kill()
+    drive_lab.place.behave()
+    drive_lab.finish(running.session)
+    drive_lab.judge(running.session)
+
+
+def test_killed_in_an_outage_and_resumed_elsewhere(drive_lab: Lab) -> None:
+    """The other machine runs those trials itself; the first one's spool then adds nothing."""
+    running = training(drive_lab, max_evals=20)
+    drive_lab.place.outage()
+    time.sleep(0.4)
+    running.kill()
+    drive_lab.place.behave()
+    elsewhere = drive_lab.session("s", "second", max_evals=20)
+    drive_lab.finish(elsewhere)
+    drive_lab.finish(changed(running.session, max_evals=22))
+    drive_lab.judge(changed(running.session, max_evals=22))
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+@pytest.mark.parametrize("weather", ["calm", "Drive away"])
+def test_a_stop_by_the_user(drive_lab: Lab, number: int, status: int, weather: str) -> None:
+    """Flushed and released within seconds, or, with Drive away, told where what is pending lies."""
+    running = training(drive_lab, max_evals=400)
+    if weather != "calm":
+        drive_lab.place.outage()
+        time.sleep(0.2)
+    begun = time.monotonic()
+    running.signal(number)
+    assert running.wait(30) == status, running.said
+    assert time.monotonic() - begun < (5 if weather == "calm" else 15)
+    if number == signal.SIGINT:
+        says = running.outcome["says"]
+        assert "Run it again to go on." in says
+        assert "\n" not in says
+    if weather != "calm":
+        assert "They are kept in" in running.said
+    found = drive_lab.found(running.session)
+    if weather == "calm":
+        assert not found["holder"]
+        ended = [tid for tid, end in found["ends"].items() if end == DONE]
+        assert ended == list(range(len(ended)))
+        assert len(found["tids"]) - len(ended) in (0, 1), "all but the one that was stopped"
+    drive_lab.place.behave()
+    drive_lab.finish(changed(running.session, max_evals=len(found["tids"]) + 2, nap=0.0))
