@@ -1,9 +1,12 @@
 """Memory between trials, and results taken apart, with real Keras models."""
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import keras
+import numpy as np
 import pytest
 
 from colab_drive_tuner.training import (
@@ -90,3 +93,55 @@ def test_keras_is_not_loaded_for_those_who_do_without(call):
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert not is_keras_model(3)
+
+
+def traced():
+    """What TensorFlow has traced in this process and still holds."""
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    return weakref.WeakSet(graph for graph in gc.get_objects() if isinstance(graph, FuncGraph))
+
+
+def test_what_fit_traced_goes_with_the_trial():
+    """TensorFlow would hold the graphs of every model that was ever fitted; not after this."""
+    free_memory()
+    before, settings = traced(), keras_settings()
+    model = small_model()
+    model.compile("adam", "mse")
+    model.fit(np.zeros((4, 3)), np.zeros((4, 2)), validation_split=0.5, verbose=0)
+    of_trial = traced() - before
+    assert len(of_trial) > 2
+    del model
+    free_memory(settings)
+    assert not list(of_trial)
+
+
+def test_a_model_that_the_user_holds_goes_on_working():
+    """Kept in a global over the end of its trial, it trains, predicts and differentiates."""
+    import tensorflow as tf
+
+    settings = keras_settings()
+    model = small_model()
+    model.compile("adam", "mse")
+    x, y = np.ones((4, 3)), np.ones((4, 2))
+    model.fit(x, y, verbose=0)
+    free_memory(settings)
+    before = model.get_weights()[0]
+    model.fit(x, y, verbose=0)
+    assert not np.array_equal(before, model.get_weights()[0])
+    assert model.predict(x, verbose=0).shape == (4, 2)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.function(model)(x))
+    assert len(tape.gradient(loss, model.trainable_variables)) == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("free", [True, False])
+def test_memory_stays_flat_over_a_hundred_trials(tmp_path, free):
+    """A search of small convolutional models, each fitted twice and returned; and the switch."""
+    command = [sys.executable, "-m", "tests.training.hundred", tmp_path / "store", str(int(free))]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    megabytes = [float(word) for word in ended.stdout.split()]
+    grown = megabytes[-1] - megabytes[0]
+    assert len(megabytes) == 91
+    assert (grown < 30) is free, f"{grown:.1f} MB in 90 trials"
