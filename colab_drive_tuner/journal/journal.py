@@ -96,6 +96,11 @@ class Journal:
         """The id of the search's folder; None: there is none yet."""
         return self._reader.found.id if self._reader.found else None
 
+    @property
+    def epoch(self) -> str:
+        """What tells this history from those before a reset; empty before the first record."""
+        return self._reader.head.epoch
+
     def refresh(self) -> None:
         """READ on to the present end of the chain; an owner knows it already."""
         if self._own is None:

@@ -21,14 +21,21 @@ from colab_drive_tuner.training import (
 class Backups:
     """The backups of one search's trials, in this session."""
 
-    def __init__(self, store: Store, folder: Callable[[], str | None]) -> None:
-        self._store, self._folder = store, folder
+    def __init__(
+        self, store: Store, folder: Callable[[], str | None], epoch: Callable[[], str]
+    ) -> None:
+        self._store, self._folder, self._epoch = store, folder, epoch
         self._ended: dict[int, StoreArtifacts] = {}
 
-    def of(self, tid: int) -> StoreArtifacts | None:
-        """Where the backups of a trial are; the store is asked nothing until they are used."""
+    def of(self, tid: int, *, fresh: bool = False) -> StoreArtifacts | None:
+        """Where the backups of a trial are; the store is asked nothing until they are used.
+
+        For a `fresh` trial, which never ran before, it is not asked what there is.
+        """
         folder = self._folder()
-        return None if folder is None else StoreArtifacts(self._store, folder, tid)
+        if folder is None:
+            return None
+        return StoreArtifacts(self._store, folder, tid, epoch=self._epoch(), fresh=fresh)
 
     @staticmethod
     def progress(artifacts: StoreArtifacts) -> int:
@@ -46,13 +53,13 @@ class Backups:
             drop_backups(self._ended.pop(done))
 
     def sweep(self, history: History) -> None:
-        """After a death: drop what the dead session could not."""
+        """After a death, or a restart: drop what is of no use any more."""
         folder = self._folder()
         if folder is None:
             return
         unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
         try:
-            sweep_backups(self._store, folder, unfinished)
+            sweep_backups(self._store, folder, unfinished, epoch=self._epoch())
         except StoreError:
             return  # they only take room; the next session tries again
 

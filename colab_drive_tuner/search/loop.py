@@ -46,6 +46,8 @@ class Training:
     """Whether Keras is seeded although nothing has imported it yet."""
     deadline: float | None = None
     """`time.monotonic()` after which nothing is started."""
+    free_memory: bool = True
+    """Whether Keras is made to give back, after each trial, what it held."""
 
 
 class _Stop(BaseException):
@@ -88,6 +90,8 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
         self._running: Document | None = None
         self._begun = 0.0
         self._traceback = ""
+        self._encoded: bytes | None = None
+        """The result of the trial that ran last, where it returned one."""
         self._artifacts: StoreArtifacts | None = None
         self._keras: KerasSettings | None = None
         self.early_stop_args: Any = []
@@ -165,7 +169,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
                 result = self.public.models.take(returned, tid)
                 # Refused here, it counts as an error of the objective.
                 plain = getattr(result, "plain", None)
-                encode(result if plain is None else plain())
+                self._encoded = encode(result if plain is None else plain())
         except Exception:
             self._traceback = traceback.format_exc()
             raise
@@ -174,7 +178,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
     def _start(self, document: Document) -> RunningTrial:
         tid, log, training = document["tid"], self.public.log, self._training
         document["owner"] = f"{place()}, process {os.getpid()} on {socket.gethostname()}"
-        artifacts = self._artifacts = self.public.backups.of(tid)
+        artifacts = self._artifacts = self.public.backups.of(tid, fresh=tid not in log.inherited)
         progress = 0
         if artifacts is not None and tid in log.inherited:
             progress = self.public.backups.progress(artifacts)
@@ -194,6 +198,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
     def _settle(self) -> None:
         """Write down the end of the trial that ran last, if it has ended."""
         document, self._running = self._running, None
+        result, self._encoded = self._encoded, None
         if document is None or document["state"] not in (JOB_STATE_DONE, JOB_STATE_ERROR):
             return
         how = DONE
@@ -202,7 +207,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
             document["misc"]["traceback"] = self._traceback
         model = hasattr(document["result"], "plain")
         seconds = time.monotonic() - self._begun
-        self.public.log.end(document, how, model=model, seconds=seconds)
+        self.public.log.end(document, how, model=model, seconds=seconds, result=result)
         self.public.backups.ended(document["tid"], self._artifacts, self.public.log.history)
-        if "keras" in sys.modules:
+        if self._training.free_memory and "keras" in sys.modules:
             free_memory(self._keras)

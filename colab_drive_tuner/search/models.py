@@ -58,9 +58,16 @@ class ModelResult(dict[str, Any]):
 class Models:
     """The models of one search."""
 
-    def __init__(self, store: Store, folder: Callable[[], str | None], keep: int) -> None:
-        self._store, self._folder, self._keep = store, folder, keep
+    def __init__(
+        self,
+        store: Store,
+        folder: Callable[[], str | None],
+        epoch: Callable[[], str],
+        keep: int,
+    ) -> None:
+        self._store, self._folder, self._epoch, self._keep = store, folder, epoch, keep
         self._best: BestModels | None = None
+        self._best_of = ""
         self._other: tuple[float, int, Any] | None = None
         """The best model that is not Keras's: it lives as long as this process."""
 
@@ -106,11 +113,12 @@ class Models:
             )
 
     def _models(self) -> "BestModels | None":
-        folder = self._folder()
-        if self._best is None and folder is not None:
+        folder, epoch = self._folder(), self._epoch()
+        if folder is not None and (self._best is None or self._best_of != epoch):
             from colab_drive_tuner.training import BestModels
 
-            self._best = BestModels(self._store, folder, keep=self._keep)
+            self._best = BestModels(self._store, folder, keep=self._keep, epoch=epoch)
+            self._best_of = epoch
         return self._best
 
     def _hold(self, model: Any, tid: int, loss: float | None) -> None:

@@ -53,6 +53,7 @@ def resume_search(
     max_attempts: int = 3,
     keep_models: int = 1,
     seed_training: bool = True,
+    free_memory: bool = True,
     points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
     progress: bool = True,
     catch_eval_exceptions: bool = False,
@@ -97,6 +98,7 @@ def resume_search(
         max_attempts=max_attempts,
         keep_models=keep_models,
         seed_training=seed_training,
+        free_memory=free_memory,
     )
     history = trials.log.history
     again = retry_failed and any(entry.end == GIVEN_UP for entry in history.trials.values())

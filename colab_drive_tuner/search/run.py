@@ -102,6 +102,7 @@ def run_trials(
                 seeded=trials.seed_training,
                 keras_wanted=run.keras_wanted,
                 deadline=run.deadline,
+                free_memory=trials.free_memory,
             ),
             max_evals=max_evals,
             timeout=_time_left(timeout, run.deadline),

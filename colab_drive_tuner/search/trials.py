@@ -36,7 +36,8 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
     runtime holds the search: "wait" until it is certainly dead, "takeover" or "error". A trial in
     which `max_attempts` runtimes died is given up. `keep_models` of the best Keras models that the
     objective returns are kept in `best/`. With `seed_training` the global random generators are
-    seeded before each trial, by search and trial.
+    seeded before each trial, by search and trial; with `free_memory` Keras gives back after each
+    trial what it held.
     """
 
     def __init__(
@@ -49,17 +50,22 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         max_attempts: int = 3,
         keep_models: int = 1,
         seed_training: bool = True,
+        free_memory: bool = True,
         exp_key: str | None = None,
         notify: Callable[[str], None] = print,
     ) -> None:
         _check_options(seed, on_busy, max_attempts, keep_models)
         self.name, self.seed_training, self.keep_models = name, seed_training, keep_models
+        self.free_memory = free_memory
         self._seed, self._on_busy, self._notify = seed, on_busy, notify
         self._store = open_store(store)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
         SearchSettings(seed=seed).check(name, self.log.settings)
-        self.models = Models(self._store, lambda: self.log.journal.folder, keep_models)
-        self.backups = Backups(self._store, lambda: self.log.journal.folder)
+        journal = self.log.journal
+        self.models = Models(
+            self._store, lambda: journal.folder, lambda: journal.epoch, keep_models
+        )
+        self.backups = Backups(self._store, lambda: journal.folder, lambda: journal.epoch)
         self.looping = False
         """Whether the loop is running: then what the algorithm suggests is named at its start."""
         self._listed = 0
@@ -174,7 +180,7 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
             retry_failed=retry_failed,
         )
         self.restore()
-        if self.log.unclean:
+        if self.log.unclean or restart:
             self.backups.sweep(self.log.history)
 
     def close(self, timeout: float = CLOSING_PATIENCE) -> None:

@@ -20,19 +20,34 @@ _TRIES = 3
 
 
 class StoreArtifacts:
-    """`Artifacts` of trial `tid` in the search's folder; asks the store nothing until used."""
+    """`Artifacts` of trial `tid` in the search's folder; asks the store nothing until used.
 
-    def __init__(self, store: Store, search_folder: str, tid: int) -> None:
+    `epoch` tells a search's history from those before it was restarted, whose trials had the same
+    numbers. A `fresh` trial never ran before: there is nothing of it, and the store is not asked.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        search_folder: str,
+        tid: int,
+        *,
+        epoch: str = "",
+        fresh: bool = False,
+    ) -> None:
         self._store, self._search_folder, self._tid = store, search_folder, tid
+        self._epoch = epoch
         self._lock = threading.RLock()
         self._home: str | None = None
-        self._ids: dict[str, list[str]] | None = None
+        self._ids: dict[str, list[str]] | None = {} if fresh else None
         self._puts = 0
 
     def put(self, name: str, path: Path) -> None:
         """See `Artifacts.put`: what was kept before goes only once the new file is stored."""
         with self._lock:
             before = list(self._known().get(name, []))
+            homes = [] if self._home else find_folders(self._store, self._search_folder, FOLDER)
+            self._home = self._home or next(iter(homes), None)
             if self._home is None:
                 self._home = make_folder(self._store, self._search_folder, FOLDER).id
             entry_id = self._store.reserve(1)[0]
@@ -75,7 +90,11 @@ class StoreArtifacts:
                     path,
                     name=f"trial-{self._tid:05d}-{name}",
                     parent=home,
-                    properties={"cdt_tid": str(self._tid), "cdt_name": name},
+                    properties={
+                        "cdt_tid": str(self._tid),
+                        "cdt_name": name,
+                        "cdt_epoch": self._epoch,
+                    },
                 )
             except IdTakenError:
                 return  # our own id: an earlier attempt arrived
@@ -94,7 +113,8 @@ class StoreArtifacts:
                 found |= {entry.id: entry for entry in _entries(self._store, home)}
             self._ids = {}
             for entry in sorted(found.values(), key=lambda e: e.created, reverse=True):
-                if entry.properties.get("cdt_tid") == str(self._tid):
+                of = entry.properties.get("cdt_tid"), entry.properties.get("cdt_epoch", "")
+                if of == (str(self._tid), self._epoch):
                     name = entry.properties.get("cdt_name", entry.name)
                     self._ids.setdefault(name, []).append(entry.id)
         return self._ids
@@ -104,7 +124,9 @@ class StoreArtifacts:
             self._store.trash(entry_id)
 
 
-def sweep_backups(store: Store, search_folder: str, unfinished: Container[int]) -> int:
+def sweep_backups(
+    store: Store, search_folder: str, unfinished: Container[int], *, epoch: str = ""
+) -> int:
     """Trash the backups of all trials but those in `unfinished`; return how many files went.
 
     For when a search is opened: a process may have died between a result and dropping its backups.
@@ -113,7 +135,8 @@ def sweep_backups(store: Store, search_folder: str, unfinished: Container[int]) 
     for home in find_folders(store, search_folder, FOLDER):
         for entry in _entries(store, home):
             tid = entry.properties.get("cdt_tid", "")
-            if tid.isdecimal() and int(tid) not in unfinished:
+            old = entry.properties.get("cdt_epoch", "") != epoch
+            if tid.isdecimal() and (old or int(tid) not in unfinished):
                 with contextlib.suppress(NotFoundError):
                     store.trash(entry.id)
                     swept += 1

@@ -7,6 +7,7 @@ seen under their own ids; one that a listing does not show yet is kept for longe
 
 import contextlib
 import math
+import os
 import shutil
 import tempfile
 import threading
@@ -58,8 +59,10 @@ class KeptModel:
 class BestModels:
     """The best `keep` models of the search in `folder`, over all of its runs; `keep=0`: none.
 
-    `room` tells how many bytes the store can still take (None: no limit known). Upload trouble is
-    warned about by the next `offer` or by `close`, as `TrainingWarning`; it never ends a training.
+    `epoch` tells the search's history from those before it was restarted, whose trials had the same
+    numbers; their models stay where they are. `room` tells how many bytes the store can still take
+    (None: no limit known). Upload trouble is warned about by the next `offer` or by `close`, as
+    `TrainingWarning`; it never ends a training.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class BestModels:
         folder: str,
         keep: int = 1,
         *,
+        epoch: str = "",
         room: Callable[[], int | None] | None = None,
     ) -> None:
         if keep < 0:
             raise UsageError(f"keep_models={keep} is negative: 0 keeps none, 1 the best one.")
         self._store, self._folder, self._keep, self._room = store, folder, keep, room
+        self._epoch = epoch
         self._state = threading.Condition()
         # All below is guarded by _state, but for what only the worker uses: _home and _reserved.
         self._stored: dict[str, KeptModel] = {}
@@ -109,7 +114,7 @@ class BestModels:
             if self._closing or sum((m.loss, m.tid) < (loss, tid) for m in others) >= self._keep:
                 return False
             if self._local is None:
-                self._local = Path(tempfile.mkdtemp(prefix="colab-drive-tuner-"))
+                self._local = Path(tempfile.mkdtemp(prefix=f"colab-drive-tuner-{os.getpid()}-"))
             path = self._local / f"{tid}-{time.monotonic_ns()}.keras"
         try:
             model.save(path)
@@ -142,7 +147,7 @@ class BestModels:
             known = self._looked and any(tid in (None, m.tid) for m in self._known())
         if not known:
             self._look()
-        with tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as scratch:
+        with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
             copy = Path(scratch) / "model.keras"
             # Twice, because one that was on its way the first time may have arrived meanwhile.
             for _ in range(2):
@@ -200,7 +205,7 @@ class BestModels:
         """Learn what lies in `best/`: a listing is believed only in what it shows."""
         folders = find_folders(self._store, self._folder, FOLDER)
         shown = [entry for folder in folders for entry in self._store.list(folder)]
-        models = {entry.id: kept for entry in shown if (kept := _described(entry)) is not None}
+        models = {entry.id: kept for entry in shown if (kept := self._described(entry))}
         with self._state:
             self._home = self._home or next(iter(folders), None)
             self._stored = models | self._stored
@@ -247,7 +252,12 @@ class BestModels:
         if path not in self._reserved:
             self._reserved[path] = self._store.reserve(1)[0]
         entry_id = self._reserved[path]
-        marks = {"cdt_kind": "model", "cdt_tid": str(kept.tid), "cdt_loss": repr(kept.loss)}
+        marks = {
+            "cdt_kind": "model",
+            "cdt_tid": str(kept.tid),
+            "cdt_loss": repr(kept.loss),
+            "cdt_epoch": self._epoch,
+        }
         # The id is ours alone: taken means that an earlier attempt arrived and its answer was lost.
         with contextlib.suppress(IdTakenError):
             self._store.create(entry_id, path, name=kept.name, parent=self._home, properties=marks)
@@ -281,14 +291,13 @@ class BestModels:
             return False
         return True
 
-
-def _described(entry: Entry) -> KeptModel | None:
-    """What our marks on a file say; None for a file that is not ours."""
-    marks = entry.properties
-    try:
-        if marks.get("cdt_kind") != "model":
+    def _described(self, entry: Entry) -> KeptModel | None:
+        """What our marks on a file say; None for a file that is not ours, or of another history."""
+        marks = entry.properties
+        try:
+            if (marks.get("cdt_kind"), marks.get("cdt_epoch", "")) != ("model", self._epoch):
+                return None
+            loss, tid = float(marks["cdt_loss"]), int(marks["cdt_tid"])
+        except (KeyError, ValueError):
             return None
-        loss, tid = float(marks["cdt_loss"]), int(marks["cdt_tid"])
-    except (KeyError, ValueError):
-        return None
-    return None if math.isnan(loss) else KeptModel(loss, tid, entry.id, entry.size)
+        return None if math.isnan(loss) else KeptModel(loss, tid, entry.id, entry.size)

@@ -6,6 +6,7 @@ takes it for the search, or for a rival that lost. The old folder then becomes a
 
 import contextlib
 import hashlib
+import itertools
 import os
 import secrets
 import socket
@@ -110,30 +111,39 @@ def _told(history: History) -> list[Any]:
     ]
 
 
-def copy_files(store: Store, old: str, new: str, unfinished: set[int]) -> list[str]:
-    """Copy the best models and the backups of unfinished trials; return what went wrong."""
+def copy_files(
+    store: Store, old: str, new: SearchFolder, unfinished: set[int], epochs: set[str]
+) -> list[str]:
+    """Copy the best models and the backups of unfinished trials; return what went wrong.
+
+    Only those of the history that was rebuilt, which `epochs` name; where that is not known, all
+    models.
+    """
     troubles: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as scratch:
-        path = Path(scratch) / "file"
+    epoch = hashlib.sha256(store.read(new.first)).hexdigest()
+    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
+        path = Path(scratch) / "copy.part"
         with contextlib.suppress(NotFoundError):
             home = ""
             for entry in _files(store, old, "best"):
+                if epochs and entry.properties.get("cdt_epoch", "") not in {"", *epochs}:
+                    continue
                 with _noting(entry.name, troubles):
                     store.fetch(entry.id, path)
-                    home = home or make_folder(store, new, "best").id
+                    home = home or make_folder(store, new.id, "best").id
                     store.create(
                         store.reserve(1)[0],
                         path,
                         name=entry.name,
                         parent=home,
-                        properties=entry.properties,
+                        properties={**entry.properties, "cdt_epoch": epoch},
                     )
-            for tid in sorted(unfinished):
-                backups = StoreArtifacts(store, old, tid)
+            for tid, before in itertools.product(sorted(unfinished), sorted(epochs)):
+                backups = StoreArtifacts(store, old, tid, epoch=before)
                 for name in backups.names():
                     with _noting(f"backup {name} of trial {tid}", troubles):
                         if backups.get(name, path):
-                            StoreArtifacts(store, new, tid).put(name, path)
+                            StoreArtifacts(store, new.id, tid, epoch=epoch).put(name, path)
     return troubles
 
 

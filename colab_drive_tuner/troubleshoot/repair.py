@@ -190,7 +190,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     notes = [
         *evidence.unreadable,
         *built.notes,
-        *copy_files(store, found.folder.id, chain.id, unfinished),
+        *copy_files(store, found.folder.id, chain, unfinished, built.epochs),
     ]
     if not found.in_trash:
         notes += fence(store, name, evidence, chain.id)

@@ -103,3 +103,19 @@ def test_a_result_loads_its_model_only_when_read() -> None:
     assert result["model"] == result.get("model") == dict(result.items())["model"] == "model"
     assert result.get("nothing", 5) == 5
     assert result.copy() == copy.deepcopy(result) == {"loss": 1.0, "status": "ok"}
+
+
+def test_a_restart_does_not_mistake_old_models_for_its_own(tmp_path: Path) -> None:
+    """Trials have the same numbers again; models of the history before stay where they are."""
+    assert run(tmp_path).best_loss < 0.9
+
+    def worse(point: dict[str, Any]) -> dict[str, Any]:
+        result = keras_objective(point)
+        return result | {"loss": 1 + result["loss"]}
+
+    again = run(tmp_path, worse, restart=True)
+    assert again.load_model().count_params() == again.best_model.count_params()
+    assert again.best_model.count_params() == 4 * again.best_params["units"]
+    losses = {path.stem.split("-", 3)[-1] for path in (tmp_path / "s" / "best").glob("*.keras")}
+    assert len(losses) == 2
+    assert f"{again.best_loss:.6g}" in losses
