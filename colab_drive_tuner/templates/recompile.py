@@ -13,7 +13,7 @@ import builtins
 import copy
 import dis
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
@@ -21,8 +21,9 @@ from colab_drive_tuner.templates.find import distribution, find_templates, impor
 from colab_drive_tuner.templates.quiet import quietly
 from colab_drive_tuner.templates.source import FunctionSource
 
-# The names under which values and hyperopt's `hp` reach the compiled code: keyword-only parameters,
-# so that nested functions and comprehensions see them and nobody's globals are touched.
+# The names under which values and hyperopt's `hp` reach the compiled code: variables of a function
+# around it, so that nested functions and comprehensions see them, nobody's globals are touched, and
+# a traceback shows the parameters that the user wrote.
 _VALUES = "__cdt_values__"
 _HYPEROPT = "__cdt_hp__"
 
@@ -38,10 +39,21 @@ def value_function(
         lookup = ast.Subscript(values, ast.Constant(template.label), ast.Load())
         lookups[id(template.node)] = _placed(lookup, template.node)
     _Replace(lookups).visit(copied.node)
-    extra = _keywords(_VALUES, *offered)
-    copied.node.args.kwonlyargs += extra.kwonlyargs
-    copied.node.args.kw_defaults += extra.kw_defaults
-    code = _compile(copied, _VALUES)
+    node = copied.node
+    if isinstance(node, ast.Lambda):
+        node.body = copy.copy(node)
+    else:
+        node.body = [copy.copy(node)]
+        node.decorator_list = []
+    node.args = _keywords(_VALUES, *offered)
+    outer = _compile(copied, _VALUES)
+    name, line = source.function.__code__.co_name, source.function.__code__.co_firstlineno
+    code = next(
+        nested
+        for nested in _codes(outer)
+        if nested is not outer and (nested.co_name, nested.co_firstlineno) == (name, line)
+    )
+    code = code.replace(co_qualname=source.function.__code__.co_qualname)  # IPython shows it
     return lambda values: _function(source.function, code, {_VALUES: values, **offered})
 
 
@@ -71,8 +83,9 @@ def space_function(
         node.body = [*imports(node), _placed(ast.Return(thunks), node)]
         node.decorator_list = []
         node.returns = None
-    code = _compile(copied, _HYPEROPT)
-    return _function(source.function, code, {_HYPEROPT: hp, **offered})
+    function = _function(source.function, _compile(copied, _HYPEROPT), {})
+    function.__kwdefaults__ = {_HYPEROPT: hp, **offered}
+    return function
 
 
 def unknown_names(function: FunctionType) -> dict[str, int]:
@@ -129,8 +142,9 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _function(original: FunctionType, code: CodeType, bound: Mapping[str, Any]) -> FunctionType:
-    """A function like the original, with other code and some keyword-only parameters given."""
+    """A function like the original, with other code, in which some more variables are given."""
     cells = dict(zip(original.__code__.co_freevars, original.__closure__ or (), strict=True))
+    cells |= {name: CellType(value) for name, value in bound.items()}
     missing = [name for name in code.co_freevars if name not in cells]
     if missing:
         raise TemplateError(
@@ -144,7 +158,7 @@ def _function(original: FunctionType, code: CodeType, bound: Mapping[str, Any]) 
         original.__defaults__,
         tuple(cells[name] for name in code.co_freevars),
     )
-    function.__kwdefaults__ = {**(original.__kwdefaults__ or {}), **bound}
+    function.__kwdefaults__ = original.__kwdefaults__
     function.__qualname__ = original.__qualname__
     function.__module__ = original.__module__
     function.__doc__ = original.__doc__

@@ -1,0 +1,56 @@
+"""Run cells in a real IPython kernel, as a notebook does, and read what they show."""
+
+import asyncio
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Died(Exception):
+    """The kernel died in a cell, as a runtime does."""
+
+
+def run_cells(
+    cells: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> list[str]:
+    """What each cell showed, one text each, tracebacks included and colours left out.
+
+    The kernel starts in `folder`, finds this checkout and what `environment` adds.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import DeadKernelError
+
+    given = dict(environment or {})
+    paths = [str(ROOT), *filter(None, [given.pop("PYTHONPATH", "")])]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    kernel = os.environ | given | {"PYTHONPATH": os.pathsep.join(paths)}
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        allow_errors=True,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the client's own, about event loops and ports
+        try:
+            asyncio.run(client.async_execute(env=kernel))
+        except DeadKernelError as error:
+            raise Died from error
+    return ["".join(map(_text, cell.outputs)) for cell in notebook.cells]
+
+
+def _text(output: Any) -> str:
+    if output.output_type == "stream":
+        text = output.text
+    elif output.output_type == "error":
+        text = "\n".join(output.traceback)
+    else:
+        text = output.data.get("text/plain", "")
+    return re.sub(r"\x1b\[[0-9;]*m", "", text) + "\n"

@@ -1,0 +1,81 @@
+"""What a person sees in a notebook: their own cell and line, in tracebacks, pdb and warnings."""
+
+import pytest
+
+from tests.kernel import run_cells
+
+CELLS = [
+    "import colab_drive_tuner as cdt, warnings\n"
+    "OFFSETS = [1, 2, 3]\n"
+    "def run(**o):\n"
+    "    cdt.resume_search(name='tb', max_evals=2, store='s', seed=1, progress=False, **o)",
+    "def data():\n    return [1, 2], 3\n",
+    """def model(x, y):
+    # what a comment holds is no template: {{choice([1])}}
+    units = {{choice([5, 6])}}
+    warnings.warn("these units are odd, or even")
+
+    return {"loss": OFFSETS[{{choice([7, 8])}}] + units,  # here it fails
+            "status": STATUS_OK}
+""",
+    "run(objective=model, data=data)",
+    """import io, pdb, sys
+said = io.StringIO()
+debugger = pdb.Pdb(stdin=io.StringIO("p units\\nq\\n"), stdout=said, readrc=False)
+debugger.use_rawinput = False
+debugger.reset()
+debugger.interaction(None, sys.last_traceback)
+print(said.getvalue())""",
+    "def model(x, y):\n    units = {{choice(sizes)}}\nrun(objective=model, data=data)",
+    "%%time\ndef model(x, y):\n    units = {{choice([1, 2])}}\n    return units\n",
+    "run(objective=model, data=data)",
+    "def data():\n    return [1 / 0]\n",
+    "def model(x):\n    units = {{choice([1, 2])}}\n    return {'loss': units, 'status': 'ok'}\n"
+    "run(objective=model, data=data)",
+]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """What each cell showed; keras is missing, which nobody needs here."""
+    folder = tmp_path_factory.mktemp("notebook")
+    (folder / "lib" / "keras").mkdir(parents=True)
+    (folder / "lib" / "keras" / "__init__.py").write_text('raise ImportError("no Keras here")\n')
+    environment = {"PYTHONPATH": str(folder / "lib"), "XDG_STATE_HOME": str(folder / "state")}
+    return run_cells(CELLS, folder, environment)
+
+
+def test_a_traceback_ends_in_the_users_cell(shown):
+    """With its line marked, its text as typed, and the parameters that the user gave it."""
+    text = shown[3]
+    last = text[text.rindex("Cell In[3]") :]
+    assert last.startswith("Cell In[3], line 6, in model(x, y)\n")
+    assert '----> 6     return {"loss": OFFSETS[{{choice([7, 8])}}] + units,  # here it' in last
+    assert last.rstrip().endswith("IndexError: list index out of range")
+    assert "cdt_values" not in text
+
+
+def test_a_warning_shows_the_line(shown):
+    """File of the cell, number and text."""
+    assert ':4: UserWarning: these units are odd, or even\n  warnings.warn("these' in shown[3]
+
+
+def test_pdb_stops_in_the_users_cell(shown):
+    """Post mortem: the line, its surroundings, and the values."""
+    assert "(6)model()" in shown[4]
+    assert "----> 6     return" in shown[4]
+    assert any(f"{units}\n" in shown[4] for units in (5, 6))
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (5, "{{choice(sizes)}}, line 2 of the cell that defines model(), cannot be evaluated"),
+        (7, "source of model() cannot be read (Python knows it as '<timed exec>')"),
+        (7, "in a notebook cell of its own without %%time"),
+        (9, "----> 2     return [1 / 0]"),
+    ],
+)
+def test_errors_before_training_name_cell_and_line(shown, cell, message):
+    """What is wrong, where, and what to change."""
+    assert message in shown[cell]
