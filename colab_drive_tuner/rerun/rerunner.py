@@ -111,8 +111,10 @@ class Rerunner:
             after = look(self.store, self.search, own_run_ended=True)
             if error is not None:
                 words = f"{error.words.strip()}\n{after.words}"
-                lost = error.outcome is Outcome.UNFINISHED
-                after = Verdict(after.outcome if lost else error.outcome, words, done=after.done)
+                vanished = error.outcome is Outcome.UNFINISHED
+                after = Verdict(
+                    after.outcome if vanished else error.outcome, words, done=after.done
+                )
             self._note(task, before, after, began, _ENDED[after.outcome])
         return after
 

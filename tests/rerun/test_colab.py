@@ -107,6 +107,7 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     assert colab.allocated == 1  # a look, and no runtime
 
 
+@pytest.mark.long
 def test_a_cell_that_raises_ends_the_run(tmp_path: Path, colab: Backend, rerun: Any) -> None:
     """Colab's command line exits 0 and goes on to the next cell; the rerun does neither."""
     after = tmp_path / "after"
@@ -118,6 +119,7 @@ def test_a_cell_that_raises_ends_the_run(tmp_path: Path, colab: Backend, rerun: 
     assert (colab.allocated, colab.taken) == (1, {})
 
 
+@pytest.mark.long
 def test_a_script_runs_on_colab_too(tmp_path: Path, colab: Backend, rerun: Any) -> None:
     """Its `sys.exit(result.exit_code)` is no error."""
     script = tmp_path / "search.py"
@@ -156,15 +158,16 @@ exec {COLAB} --auth adc "$@"
     return str(shim)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize(
-    "step",
-    [
-        "allocate",
-        "run",
-        *(pytest.param(step, marks=pytest.mark.long) for step in ("prepare", "upload", "release")),
-    ],
-)
+KILLS = [
+    pytest.param(
+        step, signum, marks=() if (step, signum) == ("run", signal.SIGTERM) else pytest.mark.long
+    )
+    for step in ("allocate", "prepare", "upload", "run", "release")
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+]
+
+
+@pytest.mark.parametrize(("step", "signum"), KILLS)
 def test_a_run_that_is_killed_gives_its_runtime_back(
     tmp_path: Path, colab: Backend, monkeypatch: pytest.MonkeyPatch, step: str, signum: int
 ) -> None:
@@ -202,6 +205,7 @@ def wait_for(path: Path, seconds: float = 90) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
     tmp_path: Path, colab: Backend, rerun: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +233,7 @@ def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
         Rerunner(open_store(), str(script), "parabola", ColabPlace("T3")).once()
 
 
+@pytest.mark.long
 def test_two_schedulers_at_once_take_one_runtime(
     tmp_path: Path, colab: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ def test_credentials_are_read_again_and_again_and_lie_nowhere(tmp_path: Path) ->
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("stop", ["idle", "deadline"])
+@pytest.mark.parametrize("stop", ["idle", pytest.param("deadline", marks=pytest.mark.long)])
 def test_a_runtime_in_which_nothing_happens_is_released(tmp_path: Path, stop: str) -> None:
     """Not while a cell runs, however long; soon after the last one; or after the deadline."""
     released = tmp_path / "released"

@@ -108,6 +108,7 @@ def wait_for(path: Path, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_a_search_is_finished_through_five_deaths_with_nobody_touching_it(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +153,9 @@ def test_the_loop_pauses_longer_and_longer_and_gives_up(tmp_path: Path, store: P
     assert pauses == [30, 60, 120]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_rerun_that_is_stopped_takes_its_kernel_along(
     tmp_path: Path, store: Path, signum: int
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_rerun_that_is_stopped_takes_its_kernel_along(
     assert look(open_store(store), "parabola").outcome is Outcome.UNFINISHED
 
 
+@pytest.mark.long
 def test_a_run_knows_its_deadline(tmp_path: Path, store: Path) -> None:
     """`--max-time` reaches the kernel as a point in time."""
     shown = "import os; print('until', os.environ['COLAB_DRIVE_TUNER_DEADLINE'])"
