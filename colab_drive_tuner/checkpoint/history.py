@@ -231,7 +231,7 @@ class History:
             history.settings = dict(head["settings"])
             history.attachments = {
                 name: value if isinstance(value, bytes) else Beside(*map(str, value))
-                for name, value in head["attachments"].items()
+                for name, value in dict(head["attachments"]).items()
             }
             history.next_tid, history.owner = int(head["next"]), str(head["owner"])
             history.sessions, history.deaths = int(head["sessions"]), int(head["deaths"])
