@@ -220,7 +220,9 @@ def test_tf_data_with_a_fixed_order(store):
         data = data.shuffle(48, seed=5, reshuffle_each_iteration=False).batch(16)
         model = convolutional()
         callbacks = [TrialBackup(), *([kill] if kill else [])]
-        return outcome(model, model.fit(data, epochs=4, verbose=0, callbacks=callbacks))
+        return outcome(
+            model, model.fit(data, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
+        )
 
     compare(store, training, KillAt(2))
 
