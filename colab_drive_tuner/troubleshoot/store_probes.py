@@ -1,5 +1,6 @@
 """What the doctor looks at in the store: each probe only looks, and yields what it found."""
 
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from colab_drive_tuner.errors import (
     NotebookError,
     NotFoundError,
     SearchDamagedError,
+    SearchNotFoundError,
 )
 from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient
 
@@ -186,6 +188,8 @@ def _search(store: "Store", name: str) -> Finding:
         search = read_status(store, name)
     except SearchDamagedError as error:
         return Finding(about, PROBLEM, str(error))
+    except SearchNotFoundError:
+        return _without_first(store, name)
     except ColabDriveTunerError as error:
         return Finding(about, PROBLEM, f"its chain cannot be read: {error}")
     waiting = _waiting(store, name)
@@ -202,6 +206,19 @@ def _search(store: "Store", name: str) -> Finding:
         advice = "Sign in as its owner, or run `colab-drive-tuner repair` a day after that."
         return Finding(about, WARNING, f"{text}.", advice)
     return Finding(about, OK, f"{text}.")
+
+
+def _without_first(store: "Store", name: str) -> Finding:
+    """A folder whose first record is not there: new, or damaged, by what else lies in it."""
+    from colab_drive_tuner.journal.folder import find_folder
+    from colab_drive_tuner.troubleshoot.evidence import collect
+
+    folder = find_folder(store, name)
+    found = folder and collect(store, folder)
+    if found and (found.records or found.snapshots or found.unreadable):
+        advice = f"Run `colab-drive-tuner repair {shlex.quote(name)}`."
+        return Finding(f"search {name!r}", PROBLEM, "its first record is missing.", advice)
+    return Finding(f"search {name!r}", OK, "it has been made, and nothing is recorded yet.")
 
 
 def _waiting(store: "Store", name: str) -> int:
