@@ -1,0 +1,53 @@
+"""docs/troubleshooting.md and the errors keep in step: an entry for each, found by its name."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner import errors
+from colab_drive_tuner.cli.app import app
+from colab_drive_tuner.notebook import NotebookWarning
+from colab_drive_tuner.training.notices import TrainingWarning
+
+HANDBOOK = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+CLASSES = {
+    name
+    for name, value in vars(errors).items()
+    if inspect.isclass(value) and value.__module__ == errors.__name__
+} | {NotebookWarning.__name__, TrainingWarning.__name__}
+
+
+def entries() -> dict[str, str]:
+    """The text below each heading."""
+    parts = re.split(r"^## (.+)$", HANDBOOK.read_text("utf-8"), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_error_and_warning_has_an_entry_and_no_other_has():
+    """A class that is added, renamed or removed is so there, too."""
+    assert set(entries()) == CLASSES
+
+
+def test_the_entries_stand_in_the_order_of_the_module():
+    """Whoever reads one finds its relatives beside it."""
+    defined = [name for name in vars(errors) if name in CLASSES]
+    assert [name for name in entries() if name in vars(errors)] == defined
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_an_entry_says_what_to_do(name):
+    """In a sentence that tells to do something, and with commands that exist."""
+    text = entries()[name]
+    doing = (
+        r"\b(run|choose|pass|leave|restore|return|correct|look up|install|sign in|check|ask|"
+        r"free|save|go on|stop|inside must|name)\b"
+    )
+    assert re.search(doing, text, re.IGNORECASE)
+    commands = {
+        command.name or command.callback.__name__
+        for command in app.registered_commands
+        if command.callback is not None
+    }
+    assert set(re.findall(r"`colab-drive-tuner ([a-z]+)", text)) <= commands
