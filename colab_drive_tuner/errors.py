@@ -3,14 +3,14 @@
 ColabDriveTunerError
 ├── UsageError (ValueError)              an argument, named in the message, cannot be used
 │   ├── SearchNameError                  the name cannot be a search's
-│   ├── SeedChangedError                 `seed=` differs from the one the search was created with
-│   ├── SpaceChangedError                the space differs from the stored one; the message shows how
+│   ├── SeedChangedError                 `seed=` is not the one that the search has
+│   ├── SpaceChangedError                the space is not the stored one; shows how
 │   ├── TemplateError                    a {{...}} template cannot be compiled; names the line
-│   └── ObjectiveError                   model or data function: wrong parameters, result without loss or status
+│   └── ObjectiveError                   model or data function: parameters, or result
 ├── NotPlainDataError (TypeError)        a result holds something that is not plain data; names it
-├── ModelError (ValueError)              a kept model cannot be loaded; names the class that is missing
+├── ModelError (ValueError)              a kept model cannot be loaded; says why
 ├── MissingExtraError (ImportError)      an optional package is needed; names the extra
-├── CredentialsError (PermissionError)   nobody could be found to act as, or the one found was refused
+├── CredentialsError (PermissionError)   nobody to act as, or the one found was refused
 ├── StoreError (OSError)                 what lasts (Drive, or a folder) did not do what was asked
 │   ├── NotFoundError (FileNotFoundError)      no such file, or no access to it
 │   ├── IdTakenError (FileExistsError)         something was created under this id before
@@ -24,8 +24,8 @@ ColabDriveTunerError
 └── SearchError (RuntimeError)           a search cannot go on, or not now
     ├── SearchNotFoundError (LookupError)      no search of that name in this store
     ├── SearchBusyError                        another runtime holds it: who, since when
-    ├── SearchTakenOverError                   another runtime took it over: this one stopped writing
-    ├── SearchDamagedError                     a record is missing or altered; `repair` says what can be saved
+    ├── SearchTakenOverError                   another runtime has it: this one stopped
+    ├── SearchDamagedError                     a record is missing or altered
     └── AccountMismatchError (PermissionError) it belongs to another Drive account
 """
 
@@ -127,7 +127,7 @@ class SearchBusyError(SearchError):
 
 
 class SearchTakenOverError(SearchError):
-    """Another runtime took the search over; what this one had not recorded is kept in a local file."""
+    """Another runtime took the search over; what was not recorded is kept in a local file."""
 
 
 class SearchDamagedError(SearchError):

@@ -151,7 +151,8 @@ class Journal:
         """Hand over an item to be recorded; never waits. `end`: spooled durably before it is sent.
 
         Values `beside` it, which the item names by their sha256, get files of their own, whose ids
-        the record holds (`Record.files`). Raises `SearchTakenOverError` once another runtime owns the search; the item is spooled.
+        the record holds (`Record.files`). Raises `SearchTakenOverError` once another runtime owns
+        the search; the item is spooled then.
         """
         self._owner().writer.append(item, end=end, beside=beside)
 
