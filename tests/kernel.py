@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Died(Exception):
+class KernelDiedError(Exception):
     """The kernel died in a cell, as a runtime does."""
 
 
@@ -42,7 +42,7 @@ def run_cells(
         try:
             asyncio.run(client.async_execute(env=kernel))
         except DeadKernelError as error:
-            raise Died from error
+            raise KernelDiedError from error
     return ["".join(map(_text, cell.outputs)) for cell in notebook.cells]
 
 

@@ -5,10 +5,10 @@ import pytest
 from tests.kernel import run_cells
 
 CELLS = [
-    "import colab_drive_tuner as cdt, warnings\n"
-    "OFFSETS = [1, 2, 3]\n"
-    "def run(**o):\n"
-    "    cdt.resume_search(name='tb', max_evals=2, store='s', seed=1, progress=False, **o)",
+    """import colab_drive_tuner as cdt, warnings
+OFFSETS = [1, 2, 3]
+def run(name='tb', **options):
+    cdt.resume_search(name=name, max_evals=2, store='s', seed=1, progress=False, **options)""",
     "def data():\n    return [1, 2], 3\n",
     """def model(x, y):
     # what a comment holds is no template: {{choice([1])}}
@@ -30,8 +30,10 @@ print(said.getvalue())""",
     "%%time\ndef model(x, y):\n    units = {{choice([1, 2])}}\n    return units\n",
     "run(objective=model, data=data)",
     "def data():\n    return [1 / 0]\n",
-    "def model(x):\n    units = {{choice([1, 2])}}\n    return {'loss': units, 'status': 'ok'}\n"
-    "run(objective=model, data=data)",
+    """def model(x):
+    units = {{choice([1, 2])}}
+    return {'loss': units, 'status': 'ok'}
+run('other', objective=model, data=data)""",
 ]
 
 
