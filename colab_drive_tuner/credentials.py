@@ -114,8 +114,8 @@ def _from_pydrive(given: Any) -> Any:
             "Nobody is signed in with the GoogleAuth in credentials=: call one of its methods that "
             "sign in first."
         )
-    if hasattr(old, "before_request"):
-        return old
+    if hasattr(old, "of_google_auth"):  # `session.pydrive()` made it
+        return old.of_google_auth
     if hasattr(old, "service_account_email"):
         settings = {**old.serialization_data, "token_uri": old.token_uri}
         subject = given.client_config.get("client_user_email") or None

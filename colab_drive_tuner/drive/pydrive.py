@@ -40,7 +40,7 @@ class _Credentials:
     """Each request renews the token when it has to."""
 
     def __init__(self, credentials: Any, *, local: bool) -> None:
-        self._credentials, self._local = credentials, local
+        self.of_google_auth, self._local = credentials, local
 
     def authorize(self, http: Any) -> Any:
         """A way to send that signs; one for each thread."""
@@ -48,13 +48,13 @@ class _Credentials:
 
         if self._local:
             http.proxy_info = None  # no proxy of this machine is asked about an emulator
-        return AuthorizedHttp(self._credentials, http=http)
+        return AuthorizedHttp(self.of_google_auth, http=http)
 
     def refresh(self, http: Any) -> None:
         """Get another token."""
         from google_auth_httplib2 import Request
 
-        self._credentials.refresh(Request(http))
+        self.of_google_auth.refresh(Request(http))
 
     def set_store(self, store: Any) -> None:
         """Nothing is kept on disk by PyDrive2."""
