@@ -90,9 +90,11 @@ def find_leftovers(
             stacklevel=2,
         )
     try:
-        found += [*search_leftovers(patient.store), *spools(patient.store)]
+        where = patient.store
     except (CredentialsError, NotFoundError):
-        pass  # then there is no store yet, or none that could be looked at
+        return found  # there is no store yet, or none that could be looked at
+    try:
+        found += [*search_leftovers(where), *spools(where)]
     except StoreError as error:
         warnings.warn(
             f"Leftovers of searches are not listed: {error}", NotebookWarning, stacklevel=2

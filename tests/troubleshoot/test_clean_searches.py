@@ -1,0 +1,270 @@
+"""`clean` around searches: what is stale goes into a trash, and no bystander is touched."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.items import end_item
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal import folder as folders
+from colab_drive_tuner.journal.folder import FIRST, KIND, RECORDS, SEARCH, find_folder
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.search.logbook import rules
+from colab_drive_tuner.search.status import read_history, read_status
+from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.session import setup
+from colab_drive_tuner.store.drive import DriveStore
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.training import StoreArtifacts
+from colab_drive_tuner.troubleshoot import find_leftovers, remove
+from colab_drive_tuner.troubleshoot import search_leftovers as module
+from tests.journal.weather import WeatheredStore
+from tests.search.searching import stored
+from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.troubleshoot.test_clean import copy_of_an_older_run, ended_process, written_by_hyperas
+
+pytestmark = pytest.mark.usefixtures("bare_machine")
+
+
+@pytest.fixture
+def store(tmp_path) -> WeatheredStore:
+    """A store with a search of 4 trials, a day later."""
+    stored(tmp_path / "store", "rand", 4)
+    made = WeatheredStore(tmp_path / "store")
+    made.later = 86_400.0
+    return made
+
+
+def kinds(store) -> list[str]:
+    """What kinds of leftovers there are."""
+    return [leftover.kind for leftover in find_leftovers(store=store)]
+
+
+def make_rival(store: FolderStore, tid: int, x: float) -> str:
+    """A second folder of the search, with a result of its own, as a lost race leaves it."""
+    own, first, records, export = store.reserve(4)
+    marks = {KIND: SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
+    winner = find_folder(store, "search")
+    store.mark(winner.id, {KIND: "hidden"})
+    store.create(own, None, name="search", parent=store.root, properties=marks)
+    history = Journal.open(store, "search", rules())
+    history.claim(lambda state: b"", notify=lambda text: None)
+    document = {
+        "state": 2,
+        "tid": tid,
+        "spec": None,
+        "result": {"loss": x, "status": "ok"},
+        "misc": {"tid": tid, "cmd": None, "idxs": {"x": [tid]}, "vals": {"x": [x]}},
+        "exp_key": None,
+        "owner": None,
+        "version": 0,
+        "book_time": None,
+        "refresh_time": None,
+    }
+    history.append(end_item(encode(document), tid, k=None, how="done", loss=x), end=True)
+    history.close(10)
+    store.mark(winner.id, {KIND: SEARCH})
+    return own
+
+
+def test_nothing_is_stale_in_a_store_that_was_just_used(store):
+    """A finished search has no leftovers."""
+    assert kinds(store) == []
+
+
+def test_a_duplicate_folder_is_merged_and_then_put_away(store):
+    """Its result is in the search before the folder goes."""
+    rival = make_rival(store, tid=9, x=0.25)
+    (leftover,) = find_leftovers(store=store)
+    assert (leftover.kind, leftover.id) == ("duplicate folder", rival)
+    remove([leftover], yes=True)
+    assert read_history(store, "search").trials[9].loss == 0.25
+    assert kinds(store) == []
+    assert find_folder(store, "search").rivals == ()
+
+
+def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
+    """Its trial 0 is another one than the search's: it stays, also when it is named."""
+    rival = make_rival(store, tid=0, x=0.25)
+    (leftover,) = find_leftovers(store=store)
+    assert "1 of its results" in leftover.refused
+    assert remove([leftover], yes=True) == []
+    with pytest.raises(UsageError, match="is not removed"):
+        remove([leftover], yes=True, named=[rival])
+    assert store.stat(rival).properties[KIND] == SEARCH
+
+
+def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, monkeypatch):
+    """Held from another machine, before the look or between look and act."""
+    make_rival(store, tid=9, x=0.25)
+    before = find_leftovers(store=store)
+    assert len(before) == 1
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials = DriveTrials("search", store=store)
+    make_good = trials.attachments
+    make_good["held"] = 1
+    trials.log.journal.flush(20)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
+    store.later = 0.0
+    assert remove(before, yes=True) == []
+    assert [found.kind for found in find_leftovers(store=store)] == []
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials.close()
+
+
+def test_old_snapshots_and_backups_of_ended_trials_go(store, tmp_path):
+    """The two newest snapshots stay; so does a file of the user's that is only named like one."""
+    folder = find_folder(store, "search")
+    journal = Journal.open(store, "search", rules())
+    from colab_drive_tuner.journal.snapshot import save_snapshot
+
+    reader = journal._reader
+    for _ in range(4):
+        save_snapshot(store, folder, reader.head, reader.state.dump())
+    theirs = store.reserve(1)[0]
+    store.create(theirs, b"my notes", name="snapshot-000000.cdt", parent=folder.records)
+    backup = tmp_path / "x"
+    backup.write_bytes(b"backup")
+    StoreArtifacts(store, folder.id, 2).put("fit-000-epoch-00001.backup", backup)
+    found = find_leftovers(store=store)
+    assert sorted(leftover.kind for leftover in found) == ["old backups", "old snapshots"]
+    remove(found, yes=True)
+    assert store.read(theirs) == b"my notes"
+    assert len(list((tmp_path / "store" / "search" / "records").glob("snapshot-*"))) == 3
+    assert read_status(store, "search").done == 4
+    assert kinds(store) == []
+
+
+def test_an_empty_search_goes_once_it_is_old(store):
+    """Its runtime died before it had recorded anything; a young one may be about to."""
+    own, first, records, export = store.reserve(4)
+    marks = {KIND: SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
+    store.create(own, None, name="never begun", parent=store.root, properties=marks)
+    assert kinds(store) == []
+    store.later += 86_400.0
+    (leftover,) = find_leftovers(store=store)
+    assert (leftover.kind, leftover.id) == ("empty search", own)
+
+
+def test_what_a_killed_create_left_is_put_away(store, tmp_path):
+    """Bytes whose id was never linked: nobody can find them."""
+    (place,) = [p.parent for p in (tmp_path / "store" / ".store" / "in").glob("*/search.json")]
+    (place / "torn.json").write_bytes(b"")
+    (place / "torn.new").write_bytes(b"half a model")
+    found = find_leftovers(store=store)
+    assert [leftover.kind for leftover in found] == ["abandoned upload"] * 2
+    assert len(remove(found, yes=True)) == 2
+    assert kinds(store) == []
+
+
+def test_only_spools_that_are_made_good_go(store):
+    """One holds a recorded result, the other one that is recorded nowhere."""
+    spool = Spool(store.location, "search")
+    epoch = hashlib.sha256(b"").hexdigest()
+    entry = read_history(store, "search").trials[1]
+    recorded = spool.segment(epoch)
+    recorded.add([(end_item(entry.document, 1, k=1, how="done", loss=entry.loss), ())])
+    recorded.close()
+    fresh = spool.segment(epoch)
+    fresh.add([(end_item(entry.document, 50, k=50, how="done", loss=0.5), ())])
+    fresh.close()
+    found = find_leftovers(store=store)
+    assert [leftover.id for leftover in found] == [str(recorded.path)]
+    remove(found, yes=True)
+    assert (recorded.path.exists(), fresh.path.exists()) == (False, True)
+
+
+def test_temporary_folders_of_dead_processes_go(monkeypatch, tmp_path):
+    """Those of live ones stay, and those in which somebody keeps something else."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead, other = ended_process(), ended_process()
+    for name, file in (
+        (f"colab-drive-tuner-{dead}-ab12", "1-2.keras"),
+        (f"colab-drive-tuner-{os.getpid()}-ab12", "1-2.keras"),
+        (f"colab-drive-tuner-{other}-mine", "thesis.txt"),
+        ("colab-drive-tuner-notes", "notes.txt"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("x")
+    found = [f for f in find_leftovers() if f.kind == "temporary folder"]
+    assert [Path(leftover.id).name for leftover in found] == [f"colab-drive-tuner-{dead}-ab12"]
+    remove(found, yes=True)
+    assert not Path(found[0].id).exists()
+
+
+def sums_of_drive(client: DriveClient, folder: str) -> dict[str, str]:
+    """The sha256 of every file below a folder, by id."""
+    found = {}
+    for file in client.list_folder(folder):
+        if file.is_folder:
+            found |= sums_of_drive(client, file.id)
+        else:
+            found[file.id] = file.sha256 or ""
+    return found
+
+
+def test_no_bystander_is_touched_by_setup_and_clean(drive_emulator, monkeypatch):
+    """A Drive full of lookalikes, and a directory of a user's own files: every sha256 stays."""
+    client = DriveClient.connect()
+    colab = "application/vnd.google.colaboratory"
+    for place, name, content in (
+        ("Colab Notebooks", "quickstart.ipynb", b'{"cells": []}'),
+        ("Colab Notebooks", "Copy of quickstart.ipynb", b'{"cells": [1]}'),
+        ("Colab Notebooks", "quickstart (1).ipynb", b'{"cells": [2]}'),
+        ("Colab Drive Tuner", "trials.pkl", b"my own"),
+        ("Colab Drive Tuner/search (1)", "trials.pkl", b"my own, too"),
+        ("Colab Drive Tuner/records", "snapshot-000001.cdt", b"my own notes"),
+        ("Colab Drive Tuner/backups", "trial-00001-fit-000-epoch-00001.backup", b"mine"),
+    ):
+        client.create_file(
+            name,
+            content,
+            parent=client.folder(place).id,
+            mime_type=colab if "ipynb" in name else "application/octet-stream",
+        )
+    stored(DriveStore.connect(), "rand", 3)  # type: ignore[arg-type]
+    theirs = {
+        "quickstart (2).ipynb": b'{"cells": ["edited"]}',
+        "Copy of quickstart.ipynb": b"{}",
+        "temp_model.py": b"def get_space():\n    return {}\n",
+        "colab-drive-tuner-1-ab.part": b"mine",
+        ".colab-drive-tuner-x-y.part": b"mine",
+        "search.spool": b"mine",
+    }
+    for name, content in theirs.items():
+        Path(name).write_bytes(content)
+    Path("__pycache__").mkdir()
+    Path("__pycache__/temp_model.cpython-313.pyc").write_bytes(b"keras_fmin_fnct get_space")
+    root = client.get("root").id
+    before = sums_of_drive(client, root)
+    session = setup(notebook="quickstart.ipynb")
+    edited = Path("quickstart.ipynb")
+    edited.write_bytes(b'{"cells": ["mine now"]}')
+    session.clean(yes=True)
+    assert sums_of_drive(client, root) == before
+    assert {name: Path(name).read_bytes() for name in theirs} == theirs
+    assert edited.read_bytes() == b'{"cells": ["mine now"]}'
+    assert Path("__pycache__/temp_model.cpython-313.pyc").exists()
+
+
+def test_one_of_everything_stale_goes_and_the_rest_stays(store):
+    """Local copies and hyperas's files beside what searches leave, in one call."""
+    copy_of_an_older_run()
+    Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
+    make_rival(store, tid=9, x=0.25)
+    found = find_leftovers(store=store)
+    assert {leftover.kind for leftover in found} == {
+        "notebook copy",
+        "hyperas module",
+        "duplicate folder",
+    }
+    assert len(remove(found, yes=True)) == 3
+    assert json.dumps(kinds(store)) == "[]"
+    assert module.is_held(store, "search") is False
