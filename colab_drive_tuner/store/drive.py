@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
+from colab_drive_tuner.drive.progress import bar
 from colab_drive_tuner.drive.query import quoted
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.store.protocol import Entry
@@ -83,6 +84,16 @@ class DriveStore:
             made = self.client.create_folder(
                 name, parent=parent, file_id=entry_id, properties=properties
             )
+        elif isinstance(content, Path):
+            with bar(name) as progress:
+                made = self.client.create_file(
+                    name,
+                    content,
+                    parent=parent,
+                    file_id=entry_id,
+                    properties=properties,
+                    progress=progress,
+                )
         else:
             made = self.client.create_file(
                 name, content, parent=parent, file_id=entry_id, properties=properties
@@ -95,7 +106,8 @@ class DriveStore:
 
     def fetch(self, entry_id: str, path: Path) -> None:
         """See `Store.fetch`."""
-        self.client.download_file(entry_id, path)
+        with bar(path.name) as progress:
+            self.client.download_file(entry_id, path, progress)
 
     def stat(self, entry_id: str) -> Entry:
         """See `Store.stat`."""
