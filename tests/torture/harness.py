@@ -286,7 +286,7 @@ def _drawn(search: Session, rng: random.Random, lab: Lab, machines: int) -> Sess
         options={"max_attempts": sys.maxsize},
         constants=LEASE
         | {
-            "SNAPSHOT_RECORDS": rng.choice([2, 5, 96]),
+            "SNAPSHOT_RECORDS": rng.choice([2, 5, 64]),
             "EXPORT_SECONDS": rng.choice([0.2, 300.0]),
             "ID_BLOCK": rng.choice([2, 3, 128]),
             "ID_RESERVE": rng.choice([1, 40]),

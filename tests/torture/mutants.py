@@ -205,11 +205,10 @@ def the_spool_is_dropped() -> None:
 def ends_are_not_spooled_before_sending() -> None:
     """SPOOL: an end is in memory only until it is acknowledged."""
 
+    spooling = writer.Writer._spool
+
     def forgetful(self: Any, taken: Any) -> None:
-        with self._handover:
-            self._ready.items += [item for item, _end in taken]
-        with self._changed:
-            self._changed.notify_all()
+        spooling(self, [writer.Appended(entry.item, False, entry.beside) for entry in taken])
 
     writer.Writer._spool = forgetful
 
@@ -250,11 +249,11 @@ def spooled_ends_are_all_appended() -> None:
     logbook.wanted = lambda state, item: True
     take = history.History._take
 
-    def twice(self: Any, item: Any, owner: str) -> None:
+    def twice(self: Any, item: Any, *more: Any) -> None:
         entry = self.trials.get(item.tid)
         if entry is not None and item.kind == items.END:
             entry.end = None  # the last end holds
-        take(self, item, owner)
+        take(self, item, *more)
 
     history.History._take = twice
 
@@ -266,8 +265,8 @@ def a_snapshot_holds_what_is_not_acknowledged() -> None:
     def early(self: Any) -> None:
         own = self._writer
         state = self._reader.rules.load(self._reader.state.dump())
-        pending = [item for item, _end in own._appended] + list(own._ready.items)
-        flying = [content for path in own.spool.leftovers() for content in path.items]
+        pending = [entry.item for entry in own._appended] + list(own._ready.items)
+        flying = [entry[0] for leftover in own.spool.leftovers() for entry in leftover.items]
         head = self._reader.head
         payload = b"".join(dict.fromkeys(pending + flying))
         frozen = opening.freeze(
@@ -309,9 +308,9 @@ def claims_do_not_name_what_they_inherit() -> None:
     """OPEN: unfinished trials are forgotten, and suggested anew."""
     take = history.History._take
 
-    def dropping(self: Any, item: Any, owner: str) -> None:
+    def dropping(self: Any, item: Any, *more: Any) -> None:
         if item.kind not in (items.START, items.QUEUED):
-            take(self, item, owner)
+            take(self, item, *more)
 
     history.History._take = dropping
 

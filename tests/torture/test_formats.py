@@ -1,0 +1,141 @@
+"""Every format that a search was ever written in loads, and the search goes on from it."""
+
+import datetime
+import os
+import pickle
+import shutil
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+
+from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.journal import upkeep
+from colab_drive_tuner.journal.journal import _owned
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.store.folder import FolderStore
+from tests.journal.weather import WeatheredStore
+from tests.search.searching import SPACE, bowl, in_child, plain, points
+
+FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
+VERSIONS = sorted(path.name for path in FORMATS.iterdir() if path.is_dir())
+
+
+def rich(point: dict[str, Any]) -> dict[str, Any]:
+    """A result with one of each kind of plain data; a function of the point alone."""
+    loss = bowl(point)
+    return {
+        "status": "ok",
+        "loss": loss,
+        "history": [loss, loss / 2, float("nan"), float("inf")],
+        "array": np.arange(6, dtype="<i2").reshape(2, 3),
+        "scalar": np.float32(loss),
+        "pair": (1, b"\x00\xff"),
+        "when": datetime.datetime(2026, 11, 23, 12, 30),  # noqa: DTZ001 - hyperopt's have no zone
+        3: 10**99,
+    }
+
+
+def go_on(store: FolderStore, max_evals: int, objective: Any = rich) -> DriveTrials:
+    """One session of the search."""
+    trials = DriveTrials("a search", store=store, notify=lambda text: None)
+    hyperopt.fmin(
+        objective,
+        SPACE,
+        algo=hyperopt.rand.suggest,
+        max_evals=max_evals,
+        trials=trials,
+        rstate=np.random.default_rng(3),
+        show_progressbar=False,
+        return_argmin=False,
+    )
+    return trials
+
+
+def write_fixture(folder: Path) -> None:
+    """Write what the present version writes: run once for each format, see the README there."""
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    upkeep.SNAPSHOT_RECORDS = 1
+    socket.gethostname = lambda: "a-machine"
+    store = WeatheredStore(folder / "store")
+    go_on(store, 3).attachments["notes"] = b"small"
+    trials = DriveTrials("a search", store=store, notify=lambda text: None)
+    trials.attachments["large"] = bytes(range(256)) * 512
+    trials.close()
+
+    def dying(point: dict[str, Any]) -> dict[str, Any]:
+        (journal,) = _owned.values()
+        if journal.counts().acknowledged > 1:
+            store.away = True
+        if len(calls) == 4:
+            journal.flush(1.0)  # spooled by then
+            os.kill(os.getpid(), signal.SIGKILL)
+        calls.append(1)
+        if not store.away:
+            journal.flush(5.0)
+        return rich(point)
+
+    calls: list[int] = []
+    assert in_child(lambda: go_on(store, 12, dying)) == -signal.SIGKILL
+
+
+@pytest.fixture(params=VERSIONS)
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FolderStore:
+    """A copy of the fixture, as if it had been written here."""
+    shutil.copytree(FORMATS / request.param, tmp_path, dirs_exist_ok=True)
+    store = FolderStore(tmp_path / "store")
+    (spool,) = (tmp_path / "state").rglob("about.txt")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    here = Spool(store.location, "a search").folder
+    shutil.copytree(spool.parent, here, dirs_exist_ok=True)
+    return store
+
+
+def test_records_of_every_version_load(store: FolderStore) -> None:
+    """Trials, parameters, results of every type, attachments small and large."""
+    trials = DriveTrials("a search", store=store)
+    ended = [doc for doc in trials.trials if doc["state"] == 2]
+    assert len(ended) >= 3
+    expected = plain("rand", 12, rich)
+    assert points(trials)[: len(ended)] == points(expected)[: len(ended)]
+    assert trials.attachments["notes"] == b"small"
+    assert trials.attachments["large"] == bytes(range(256)) * 512
+
+
+def test_a_search_of_every_version_goes_on(store: FolderStore) -> None:
+    """What was spooled is recorded and not run again; the rest equals plain hyperopt."""
+    ran: list[int] = []
+
+    def counting(point: dict[str, Any]) -> dict[str, Any]:
+        ran.append(1)
+        return rich(point)
+
+    before = len([doc for doc in DriveTrials("a search", store=store).trials if doc["state"] == 2])
+    assert points(go_on(store, 12, counting)) == points(plain("rand", 12, rich))
+    assert len(ran) < 12 - before, "some ends came from the spool"
+
+
+def test_the_copy_of_every_version_loads(store: FolderStore) -> None:
+    """trials.pkl, by hyperopt alone and by our own careful reader."""
+    path = Path(store.url(store.root)) / "a search" / "trials.pkl"
+    copy = pickle.loads(path.read_bytes())
+    assert points(copy) == points(plain("rand", 3, rich))
+    documents, _attachments = read_trials(path)
+    assert [doc["tid"] for doc in documents] == [0, 1, 2]
+
+
+def test_a_snapshot_of_every_version_says_what_the_records_say(store: FolderStore) -> None:
+    """With it, and with its bytes gone, the same search is read."""
+    with_it = points(DriveTrials("a search", store=store))
+    snapshots = list(Path(store.url(store.root)).rglob("snapshot-*"))
+    assert snapshots
+    for path in snapshots:
+        path.unlink()
+    assert points(DriveTrials("a search", store=store)) == with_it
