@@ -110,6 +110,12 @@ class Journal:
         """Who holds the search, by its last claim; None if it was released, or never claimed."""
         return self._reader.holder()
 
+    @property
+    def account(self) -> str | None:
+        """The account of the last owner, released or not: the only one that can go on."""
+        claim = self._reader.head.claim if self._reader.found else None
+        return claim.claimant.account if claim else None
+
     def claim(
         self,
         payload: Callable[[Any], bytes],

@@ -15,8 +15,9 @@ from typing import Any
 from colab_drive_tuner import __version__
 from colab_drive_tuner.errors import CredentialsError, UsageError
 from colab_drive_tuner.rerun.outcome import NotebookRunError
-from colab_drive_tuner.rerun.place import DEADLINE_VARIABLE, RunTask
+from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, Program, with_first_cells
+from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PREFIX = "GoogleCloudAiplatformV1"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials import FILE_VARIABLE
-from colab_drive_tuner.rerun.place import DEADLINE_VARIABLE
 from colab_drive_tuner.runtime import ipython
+from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 
 IDLE_SECONDS = 300.0
 """Between the cells of a run lie milliseconds."""

@@ -12,9 +12,10 @@ from typing import IO, Any
 
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, RuntimeLostError
-from colab_drive_tuner.rerun.place import DEADLINE_VARIABLE, RunTask
+from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, find_error
 from colab_drive_tuner.rerun.stopping import run_command
+from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 from colab_drive_tuner.store import VARIABLE
 
 _GRACE_SECONDS = 600.0

@@ -7,8 +7,6 @@ from typing import Protocol
 from colab_drive_tuner.rerun.program import CellError, Program
 from colab_drive_tuner.rerun.stopping import Stops
 
-DEADLINE_VARIABLE = "COLAB_DRIVE_TUNER_DEADLINE"
-"""When a scheduled run must be over, in seconds since 1970."""
 _LAST_WORDS = 4000
 
 

@@ -180,9 +180,8 @@ def _check_account(store: Store, search: str) -> None:
         journal = open_journal(store, search)
     except SearchNotFoundError:
         return
-    claim = journal._reader.head.claim  # of its last owner, released or not
-    owner = claim.claimant.account if claim is not None else store.account
-    if owner != store.account:
+    owner = journal.account
+    if owner not in (None, store.account):
         raise AccountMismatchError(
             f"Search {search!r} belongs to {owner}, and this rerun is {store.account}: give it "
             f"credentials of {owner} (see docs/scheduling.md), or begin a search of its own."

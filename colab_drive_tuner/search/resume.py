@@ -1,5 +1,6 @@
 """`resume_search`: start a search, or go on with it; the call is the same, today and tomorrow."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from colab_drive_tuner.store.protocol import Store
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
 
+DEADLINE_VARIABLE = "COLAB_DRIVE_TUNER_DEADLINE"
+"""By when a scheduled run must be over, in seconds since 1970; the rerunner sets it."""
 ALGORITHMS = ("rand", "tpe", "anneal", "atpe")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -79,7 +82,7 @@ def resume_search(
     check_name(name)
     if isinstance(max_evals, bool) or not isinstance(max_evals, int) or max_evals < 1:
         raise UsageError(f"max_evals={max_evals!r} is no integer of 1 or more.")
-    seconds = parse_duration(max_time)
+    seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     task = _task(objective, data, space, data_args, again=restart)
     points = _points(points_to_evaluate, task.space)
@@ -169,6 +172,15 @@ def parse_duration(duration: float | str | timedelta | None) -> float | None:
     if not 0 < seconds < float("inf"):
         raise UsageError(f"max_time={duration!r} is no time: write '11h30m', or seconds.")
     return seconds
+
+
+def _time_left(max_time: float | None) -> float | None:
+    """The seconds that a run has: `max_time`, or less where a scheduled run must be over before."""
+    until = os.environ.get(DEADLINE_VARIABLE)
+    if not until:
+        return max_time
+    left = max(1.0, float(until) - time.time())
+    return left if max_time is None else min(max_time, left)
 
 
 def _task(

@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -357,3 +358,23 @@ def test_export_and_import(tmp_path: Path) -> None:
 def test_durations(text: Any, seconds: float | None) -> None:
     """As people write them."""
     assert parse_duration(text) == seconds
+
+
+def test_a_scheduled_run_ends_by_its_deadline(tmp_path: Path, monkeypatch) -> None:
+    """COLAB_DRIVE_TUNER_DEADLINE, which the rerunner sets, limits a run like max_time."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", str(time.time() - 1))
+
+    def slow(x: float) -> float:
+        time.sleep(0.4)
+        return x**2
+
+    result = resume_search(
+        slow,
+        space=hp.uniform("x", -1, 1),
+        name="s",
+        max_evals=50,
+        store=tmp_path,
+        progress=False,
+    )
+    assert not result.finished
+    assert result.done < 10
