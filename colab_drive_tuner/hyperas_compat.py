@@ -20,6 +20,7 @@ import linecache
 import os
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -215,8 +216,7 @@ def check_kept(trials: Any, number: int) -> None:
     """Raise `UsageError` where `trials` would not keep so many models; nothing has run then."""
     if number < 1:
         raise UsageError(f"nb_models={number!r} is no number of models: ask for 1 or more.")
-    keep = getattr(trials, "keep_models", number)
-    if keep < number:
+    if (keep := getattr(trials, "keep_models", number)) < number:
         raise UsageError(
             f"These trials keep {keep} of the best models, not {number}: make them by "
             f"session.trials(name, keep_models={number})."
@@ -304,13 +304,13 @@ def _model_string(announce: Announce, original: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
         given = bound.arguments
         _refuse_unreadable(given["model"], given["data"], *(given.get("functions") or ()))
-        name = given["notebook_name"]
-        if name:
-            imports = notebook_imports(name, announce)
+        if given["notebook_name"]:
+            imports = notebook_imports(given["notebook_name"], announce)
         else:
-            imports = imports_of(
-                "".join(_calling_lines(Path(original.__code__.co_filename).parent))
-            )
+            package = Path(original.__code__.co_filename).parent
+            imports = imports_of("".join(_calling_lines(package)))
+        # hyperas takes them out of the model, and counts on finding them in the file.
+        imports += imports_of(textwrap.dedent(inspect.getsource(given["model"])))
         cell = {"cell_type": "code", "source": "\n".join(imports), "metadata": {}, "outputs": []}
         notebook = {
             "cells": [{**cell, "execution_count": None, "id": "imports"}],
@@ -321,7 +321,7 @@ def _model_string(announce: Announce, original: Any) -> Any:
         # hyperas then reads this instead: it wants a name without .ipynb below the directory.
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "imports.ipynb").write_text(json.dumps(notebook), "utf-8")
-            bound.arguments["notebook_name"] = os.path.relpath(Path(folder, "imports"))
+            given["notebook_name"] = os.path.relpath(Path(folder, "imports"))
             return original(*bound.args, **bound.kwargs)
 
     return get_hyperopt_model_string
@@ -342,7 +342,7 @@ def _refuse_unreadable(*functions: Any) -> None:
 def _calling_lines(hyperas: Path) -> list[str]:
     """The lines of the script or cell that called hyperas."""
     frame = inspect.currentframe()
-    while frame is not None:
+    while frame:
         file = frame.f_code.co_filename
         if file != __file__ and Path(file).parent != hyperas:
             return linecache.getlines(file, frame.f_globals)
