@@ -20,8 +20,8 @@ from colab_drive_tuner.journal.opening import Ownership
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
 
-SNAPSHOT_RECORDS = 96
-"""Records between two snapshots: a reader needs at most four round trips behind one."""
+SNAPSHOT_RECORDS = 64
+"""Records between two snapshots: a reader needs three round trips behind one."""
 SNAPSHOT_SHARE = 0.01
 """The part of one core that snapshots may use; past it they come half as often."""
 EXPORT_SECONDS = 300.0
@@ -114,18 +114,24 @@ class Upkeep:
             return
         with self._writer.advance:
             pos, content = self._reader.head.pos, export(self._reader.state)
-        store, folder = self._reader.store, self._reader.folder
         try:
-            store.replace(self._export_id, content)
+            self._reader.store.replace(self._export_id, content)
         except NotFoundError:
-            # Not written yet, or the user removed it: then it gets a new id.
-            try:
-                store.create(self._export_id, content, name=EXPORT_NAME, parent=folder.id)
-            except IdTakenError:
-                (self._export_id,) = store.reserve(1)
-                store.create(self._export_id, content, name=EXPORT_NAME, parent=folder.id)
-                store.mark(folder.id, {EXPORT: self._export_id})
+            self._create_copy(content)
         self._exported_pos, self._exported_at = pos, time.monotonic()
+
+    def _create_copy(self, content: bytes) -> None:
+        """Create trials.pkl under its fixed id, or another one if the user removed it."""
+        store, folder = self._reader.store, self._reader.folder.id
+        try:
+            store.create(self._export_id, content, name=EXPORT_NAME, parent=folder)
+        except IdTakenError:
+            try:
+                store.stat(self._export_id)  # there: the answer to this very create was lost
+            except NotFoundError:
+                (self._export_id,) = store.reserve(1)
+                store.mark(folder, {EXPORT: self._export_id})
+                self._create_copy(content)
 
     def _look_for_winner(self) -> None:
         """FOLDER: a listing may have lagged when this search was created."""
