@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError, StoreError
-from colab_drive_tuner.journal.record import Claimant, Frozen, Record, decode_record
+from colab_drive_tuner.journal.record import Claimant, Frozen, Record, decode_record, is_whole
 from colab_drive_tuner.store.protocol import Store
 
 PARALLEL_READS = 32
-FIRST_READS = 4
+FIRST_READS = 8
 LOOK_BEYOND = 4
 """Of the ids behind the first missing one, how many must be missing too."""
 _SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)
@@ -79,8 +79,9 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
         while True:
             batch = head.ids[:width]
             contents = list(readers.map(lambda entry_id: _read(store, entry_id), batch))
-            if None in contents[-LOOK_BEYOND:]:
-                beyond = head.ids[width : width + LOOK_BEYOND]
+            if None in contents:
+                far = contents.index(None) + 1 + LOOK_BEYOND
+                beyond = head.ids[width:far]
                 contents += readers.map(lambda entry_id: _read(store, entry_id), beyond)
             for index, entry_id in enumerate(batch):
                 content = contents[index]
@@ -115,7 +116,8 @@ def _follow(content: bytes, head: Head, search: str) -> Record:
 
 def _read(store: Store, entry_id: str) -> bytes | None:
     try:
-        return store.read(entry_id)
+        content = store.glance(entry_id)
+        return content if is_whole(content) else store.read(entry_id)
     except NotFoundError:
         return None
 

@@ -112,6 +112,12 @@ def frame(body: Mapping[str, Any]) -> bytes:
     return MAGIC + hashlib.sha256(packed).digest() + packed
 
 
+def is_whole(content: bytes) -> bool:
+    """Whether these are the bytes of a file that `frame` made."""
+    digest = hashlib.sha256(content[_HEADER:]).digest()
+    return content.startswith(MAGIC) and digest == content[len(MAGIC) : _HEADER]
+
+
 def unframe(content: bytes, what: str) -> dict[str, Any]:
     """The body of a file, or `SearchDamagedError` saying what is wrong with `what`."""
     if not content.startswith(MAGIC[:3]):

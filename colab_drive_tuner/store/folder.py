@@ -135,6 +135,8 @@ class FolderStore:
         with self._honest(f"read file {entry_id}"):
             return self._file(entry_id).read_bytes()
 
+    glance = read
+
     def fetch(self, entry_id: str, path: Path) -> None:
         """Copy a file to `path`, replacing it atomically, in constant memory."""
         with self._honest(f"fetch file {entry_id}"):
@@ -201,10 +203,9 @@ class FolderStore:
         found = []
         with self._honest(f"look for what was in folder {parent}"):
             for path in self._ids.iterdir():
-                described = decode(path.read_bytes())
-                if described is not None and described.parent == parent:
-                    if (where := self._in_trash(described)) is not None:
-                        found.append(self._entry(described, where))
+                known = decode(path.read_bytes())
+                if known and known.parent == parent and (where := self._in_trash(known)):
+                    found.append(self._entry(known, where))
         return sorted(found, key=lambda entry: (entry.created, entry.id))
 
     def rescue(self, entry_id: str) -> bytes:

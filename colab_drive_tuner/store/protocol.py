@@ -70,6 +70,9 @@ class Store(Protocol):
     def read(self, entry_id: str) -> bytes:
         """Return a file's content, or raise `NotFoundError`."""
 
+    def glance(self, entry_id: str) -> bytes:
+        """As `read`, by one request: for content that shows whether it arrived as it was."""
+
     def fetch(self, entry_id: str, path: Path) -> None:
         """Write a file's content to `path`, replacing it atomically, in constant memory."""
 
