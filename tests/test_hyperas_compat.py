@@ -63,14 +63,18 @@ def run(tmp_path):
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text('"""Keras without YAML."""\n')
 
-    def run(text, status=0, real_keras=False):
+    def run(text, status=0, real_keras=False, environment=None):
         script = tmp_path / "script.py"
         script.write_text(PROLOGUE + textwrap.dedent(text), "utf-8")
         work = tmp_path / "work"
         work.mkdir(exist_ok=True)
         path = [str(Path(hyperas_compat.__file__).parents[1])]
         path += [] if real_keras else [str(tmp_path / "lib")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+        environment = {
+            **os.environ,
+            **(environment or {}),
+            "PYTHONPATH": os.pathsep.join(path),
+        }
         done = subprocess.run(
             [sys.executable, "-W", "ignore", str(script)],
             cwd=work,
