@@ -1,0 +1,30 @@
+"""Runs one workload in this process and prints its answer: `child.py WORKLOAD JSON`."""
+
+import importlib
+import json
+import sys
+
+ROOMS = {
+    "search": "searches",
+    "race": "searches",
+    "stall": "searches",
+    "reopen": "searches",
+    "upload_all": "uploads",
+    "optuna_trials": "uploads",
+    "transfer": "uploads",
+    "epochs": "trainings",
+}
+
+
+def main() -> None:
+    workload, arguments = sys.argv[1], json.loads(sys.argv[2])
+    try:
+        answer = getattr(importlib.import_module(ROOMS[workload]), workload)(**arguments)
+    except ModuleNotFoundError as error:
+        answer = {"missing": error.name}
+    sys.stdout.write("\n@" + json.dumps(answer))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

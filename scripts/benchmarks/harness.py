@@ -1,0 +1,117 @@
+"""What every measurement needs: fresh processes, an emulated Drive, medians, rows of a table."""
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.emulator import DriveEmulator
+
+HERE = Path(__file__).parent
+LATENCY = 0.2
+"""Seconds before each answer of the emulated Drive."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    goal: str
+    result: str
+    holds: bool | None = None
+    """Whether the goal is met; None: there is none, or it could not be measured."""
+
+    def __str__(self) -> str:
+        mark = {True: "yes", False: "**no**", None: ""}[self.holds]
+        return f"| {self.what} | {self.goal} | {self.result} | {mark} |"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured: everything, or a short form that shows counts and not times."""
+
+    quick: bool = False
+
+    def trials(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
+
+    def repeats(self, full: int) -> int:
+        return 1 if self.quick else full
+
+    def latency(self) -> float:
+        return 0.02 if self.quick else LATENCY
+
+
+class MissingError(Exception):
+    """A package that is only compared with is not installed."""
+
+
+def child(workload: str, environment: dict[str, str] | None = None, **arguments: Any) -> Any:
+    """Run a workload of `child.py` in a fresh process with an empty home; return its answer."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as home:
+        ours = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_", "XDG_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        done = subprocess.run(
+            [sys.executable, HERE / "child.py", workload, json.dumps(arguments)],
+            env=kept | {"HOME": home} | (environment or {}),
+            cwd=home,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"{workload} {arguments} ended with {done.returncode}")
+    answer = json.loads(done.stdout.rpartition("\n@")[2])
+    if isinstance(answer, dict) and "missing" in answer:
+        raise MissingError(answer["missing"])
+    return answer
+
+
+@contextlib.contextmanager
+def drive(latency: float = LATENCY) -> Iterator[DriveEmulator]:
+    """An emulated Drive in a process of its own."""
+    with DriveEmulator(process=True, latency=latency) as emulator:
+        yield emulator
+
+
+def medians(repeats: int, measure: Callable[[int], dict[str, float]]) -> dict[str, float]:
+    """Each value's median over repeats; `measure` is told which repeat it is."""
+    found = [measure(n) for n in range(repeats)]
+    return {key: statistics.median(one[key] for one in found) for key in found[0]}
+
+
+def depth(log: list[dict[str, Any]]) -> int:
+    """How many requests had to wait for one another: the longest row of them without overlap."""
+    ended, count = 0.0, 0
+    for start, end in sorted(
+        ((e["time"], e["time"] + e["seconds"]) for e in log), key=lambda span: span[1]
+    ):
+        if start >= ended:
+            ended, count = end, count + 1
+    return count
+
+
+def traffic(log: list[dict[str, Any]]) -> int:
+    """Bytes of contents and descriptions, both ways."""
+    return sum(entry["bytes_in"] + entry["bytes_out"] for entry in log)
+
+
+def judged(row: Row, *, quick: bool) -> Row:
+    """The row, without a verdict where only the short form was run."""
+    return replace(row, holds=None) if quick else row
+
+
+def python_seconds(code: str) -> tuple[float, str]:
+    """How long a fresh Python takes for `code`, and what it printed."""
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return time.perf_counter() - begun, done.stdout

@@ -1,0 +1,67 @@
+"""`fit` with TrialBackup, with Keras's own BackupAndRestore, and with neither."""
+
+import itertools
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, float]:
+    """What an epoch of a model of so many MB of weights costs its thread, in ms (medians).
+
+    `cpu`: the thread's own CPU time; `wall`: its time on the clock.
+    """
+    import keras
+    import numpy as np
+
+    from colab_drive_tuner.store.folder import FolderStore
+    from colab_drive_tuner.training import StoreArtifacts, TrialBackup, flush_backups
+    from colab_drive_tuner.trial import RunningTrial, run_as
+
+    width = 256
+    layers = max(1, round(megabytes * 2**20 / 4 / width**2) - 1)
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((width,))]
+        + [keras.layers.Dense(width, use_bias=False) for _ in range(layers)]
+        + [keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "mse")
+    x = np.random.default_rng(1).normal(size=(256, width)).astype("float32")
+    y = x[:, :1]
+    cpu: list[float] = []
+    wall: list[float] = []
+
+    class Stopwatch(keras.callbacks.Callback):  # type: ignore[misc]
+        """From one beginning of an epoch to the next."""
+
+        def on_epoch_begin(self, *_: Any) -> None:
+            cpu.append(time.thread_time())
+            wall.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = FolderStore(Path(folder) / "store")
+        home = store.create(store.reserve(1)[0], None, name="search", parent=store.root)
+        callbacks: list[Any] = [Stopwatch()]
+        if callback == "TrialBackup":
+            callbacks.append(TrialBackup())
+        elif callback == "BackupAndRestore":
+            callbacks.append(
+                keras.callbacks.BackupAndRestore(f"{folder}/backup", delete_checkpoint=False)
+            )
+        artifacts = StoreArtifacts(store, home.id, 0)
+        with run_as(RunningTrial(search="bench", tid=0, seed=1, artifacts=artifacts)):
+            model.fit(x, y, batch_size=64, epochs=count + 3, verbose=0, callbacks=callbacks)
+        flush_backups(30)
+    return {
+        "cpu": _median_step(cpu),
+        "wall": _median_step(wall),
+        "megabytes": model.count_params() * 4 / 2**20,
+    }
+
+
+def _median_step(times: list[float]) -> float:
+    """Milliseconds between two times; the first ones compile."""
+    return 1e3 * statistics.median(b - a for a, b in itertools.pairwise(times[2:]))
