@@ -5,11 +5,14 @@ create-if-absent by name. Both then look again, and the folder with the lowest (
 """
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from colab_drive_tuner.errors import IdTakenError, SearchNameError, StoreError
+from colab_drive_tuner.journal.chain import create
+from colab_drive_tuner.journal.record import freeze
 from colab_drive_tuner.store.protocol import Entry, Store
 
 KIND, FIRST, RECORDS, EXPORT, HINT = (
@@ -101,8 +104,26 @@ def find_or_create_folder(
             f"minute. Nothing is lost."
         )
     if found.id != own:
-        store.trash(own)  # still empty: no record is ever written before this point
+        _withdraw(store, own, first, found.id)
     return found
+
+
+def _withdraw(store: Store, own: str, first: str, winner: str) -> None:
+    """Trash the folder that lost, unless somebody has found it meanwhile and writes there.
+
+    `moved` under the id of its record 0 settles that: whoever comes later collides with it. A
+    chain that has begun stays, and its owner finds the winner.
+    """
+    moved = freeze(
+        pos=0,
+        kind="moved",
+        owner=secrets.token_hex(16),
+        prev="",
+        more=store.reserve(1),
+        target=winner,
+    )
+    if create(store, moved, first, own):
+        store.trash(own)
 
 
 def ensure_records_folder(store: Store, folder: SearchFolder) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import (
     AccountMismatchError,
+    NotFoundError,
     SearchBusyError,
     SearchError,
     UnavailableError,
@@ -26,6 +27,11 @@ from colab_drive_tuner.runtime import place
 OPENING_PATIENCE = 180.0
 """How long claiming a search may wait for a store that does not answer, in seconds."""
 _LOOK_SECONDS = 5.0
+_MOVED_SECONDS = (0.2, 1.0, 3.0)
+
+
+class _MovedError(SearchError):
+    """The folder that was found lost against another one."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,24 @@ def become_owner(
 
     The caller holds the lock of the search's spool on this machine.
     """
+    for pause in _MOVED_SECONDS:
+        try:
+            return _become_owner(reader, payload, on_busy=on_busy, notify=notify, sleep=sleep)
+        except (NotFoundError, _MovedError):
+            # Somebody created the folder at the same moment as another one, and has withdrawn it.
+            sleep(pause)
+            reader.forget()
+    return _become_owner(reader, payload, on_busy=on_busy, notify=notify, sleep=sleep)
+
+
+def _become_owner(
+    reader: Reader,
+    payload: Callable[[Any], bytes],
+    *,
+    on_busy: str,
+    notify: Callable[[str], None],
+    sleep: Callable[[float], None],
+) -> Ownership:
     reader.refresh()
     if reader.found is None:
         reader.found = find_or_create_folder(reader.store, reader.name, sleep)
@@ -118,7 +142,7 @@ def _look(reader: Reader) -> tuple[str, Holder | None]:
     """How the owner before ended and who it was; no reason while its lease is fresh."""
     head, account = reader.head, reader.store.account
     if head.moved_to:
-        raise SearchError(
+        raise _MovedError(
             f"Search {reader.name!r} goes on in another folder, whose listing lags: try again in a "
             f"minute."
         )

@@ -39,6 +39,10 @@ class Reader:
     def head(self, head: Head) -> None:
         self._head = head
 
+    def forget(self) -> None:
+        """Look for the folder anew: the one known is gone, or goes on elsewhere."""
+        self.found, self._head, self.state = None, None, self.rules.empty()
+
     def refresh(self) -> None:
         """READ on to the present end of the chain, from the hint's snapshot at first."""
         if self.found is None:

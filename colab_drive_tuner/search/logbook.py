@@ -238,9 +238,10 @@ class Logbook:
         result: bytes | None = None,
     ) -> None:
         """A trial ended, after so many seconds of training; `result`: encoded already."""
-        tid = document["tid"]
-        if self._care is not None:
-            self._care.ran(seconds)
+        tid, care = document["tid"], self._care
+        careful = care is not None and care.needed(tid)
+        if care is not None:
+            care.ran(seconds)
         item = end_item(
             self._encode(document, result),
             tid,
@@ -251,6 +252,8 @@ class Logbook:
         )
         self._named.add(tid)
         self.journal.append(item, end=True)
+        if care is not None and careful:
+            care.wait(self.journal.flush)  # dying in the next trial must not count against this one
 
     @staticmethod
     def done(documents: Iterable[dict[str, Any]]) -> int:

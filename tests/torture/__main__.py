@@ -1,4 +1,4 @@
-"""Torture a store: `python -m tests.torture --kills 300 --algo tpe --store drive --faults --seed 7`."""
+"""Torture a store: `python -m tests.torture --kills 300 --algo tpe --store drive --faults`."""
 
 import argparse
 import contextlib

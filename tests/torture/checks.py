@@ -46,7 +46,7 @@ def run_check(mutant: str | None, name: str, folder: str) -> None:
     output = os.open(Path(folder, "said"), os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: PTH123, SIM115
+    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
     go_to(Path(folder), "first")
     if mutant is not None:
         MUTANTS[mutant]()

@@ -161,7 +161,7 @@ class Lab:
             assert not found["holder"], "it was released"
             assert found["copy"] == expected, "trials.pkl holds it, too"
         # The sessions' working directory is their log.
-        known = {"phases", "acknowledged", "said", "outcome.json"}
+        known = {"phases", "acknowledged", "said", "outcome.json", "traceback"}
         for running in self.sessions_of(session.name):
             assert {path.name for path in running.log.iterdir()} <= known
         assert taken_over or not self.complaints(session.name)
@@ -208,8 +208,10 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.kills} kills in {self.searches} searches, {self.sessions} sessions, "
-            f"{self.seconds:.0f} s; kills by the phases under way:"
+            (
+                f"{self.kills} kills in {self.searches} searches, {self.sessions} sessions, "
+                f"{self.seconds:.0f} s; kills by the phases under way:"
+            )
         ]
         lines += [f"  {phase:12} {self.hits[phase]:5}" for phase in PHASES]
         return "\n".join([*lines, f"  {'(none)':12} {self.between:5}"])

@@ -204,7 +204,6 @@ def the_spool_is_dropped() -> None:
 @mutant
 def ends_are_not_spooled_before_sending() -> None:
     """SPOOL: an end is in memory only until it is acknowledged."""
-
     spooling = writer.Writer._spool
 
     def forgetful(self: Any, taken: Any) -> None:

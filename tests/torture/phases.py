@@ -39,7 +39,7 @@ def phases_under_way(path: Path) -> list[str]:
 
 
 def acknowledged_in(path: Path) -> list[tuple[int, str]]:
-    """Position and sha256 of the records that were acknowledged to the process; torn lines aside."""
+    """Position and sha256 of the records that were acknowledged; torn lines aside."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     whole = (line.split() for line in lines if line.endswith("\n"))
     return [(int(pos), sha) for pos, sha in whole]

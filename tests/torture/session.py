@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,7 @@ def run(session: Session) -> None:
     try:
         _search(session, _objective(session, log))
     except ColabDriveTunerError as error:
+        Path(session.log, "traceback").write_text(traceback.format_exc())
         outcome, status = {"error": type(error).__name__, "says": str(error)}, 3
     except KeyboardInterrupt as error:
         outcome, status = {"error": type(error).__name__, "says": str(error)}, 130
@@ -147,7 +149,7 @@ def _settle_in(session: Session) -> None:
     said = os.open(Path(session.log, "said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(said, stream)
-    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: PTH123, SIM115
+    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
     os.chdir(session.log)
     for variable in ("COLAB_DRIVE_TUNER_STORE", "DRIVE_EMULATOR_HOST"):
         os.environ.pop(variable, None)
@@ -210,9 +212,7 @@ def _visible(store: Any, folder: str) -> list[str]:
         root = Path(os.environ["COLAB_DRIVE_TUNER_STORE"])
         hidden = {".store", ".trash"}
         names += [
-            path.name
-            for path in root.rglob("*")
-            if not hidden & set(path.relative_to(root).parts)
+            path.name for path in root.rglob("*") if not hidden & set(path.relative_to(root).parts)
         ]
     return names
 

@@ -13,7 +13,6 @@ from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import folder_place
 from tests.torture.session import Session, changed, plain
 
-
 CONSTANTS = LEASE | {"SNAPSHOT_RECORDS": 4}
 
 
@@ -60,9 +59,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("which", [0, 3, -1], ids=["first", "middle", "last"])
-def test_a_damaged_record_is_named(
-    folder_lab: Lab, search: Session, how: str, which: int
-) -> None:
+def test_a_damaged_record_is_named(folder_lab: Lab, search: Session, how: str, which: int) -> None:
     """By its number, with no snapshot to bridge it; nothing is written."""
     for snapshot in visible(folder_lab, "records/snapshot-*"):
         snapshot.unlink()
@@ -77,9 +74,7 @@ def test_a_damaged_record_is_named(
     [pytest.param(0, marks=pytest.mark.long), 3, -2],
     ids=["first", "middle", "last but one"],
 )
-def test_a_deleted_record_is_never_bridged(
-    folder_lab: Lab, search: Session, which: int
-) -> None:
+def test_a_deleted_record_is_never_bridged(folder_lab: Lab, search: Session, which: int) -> None:
     """A gap before later records stops the search."""
     for snapshot in visible(folder_lab, "records/snapshot-*"):
         snapshot.unlink()

@@ -36,7 +36,7 @@ def rich(point: dict[str, Any]) -> dict[str, Any]:
         "array": np.arange(6, dtype="<i2").reshape(2, 3),
         "scalar": np.float32(loss),
         "pair": (1, b"\x00\xff"),
-        "when": datetime.datetime(2026, 11, 23, 12, 30),  # noqa: DTZ001 - hyperopt's have no zone
+        "when": datetime.datetime(2026, 11, 23, 12, 30),
         3: 10**99,
     }
 

@@ -1,4 +1,4 @@
-"""SIGKILL anywhere: nothing acknowledged is lost, and the search ends as if nothing had happened."""
+"""SIGKILL anywhere: nothing acknowledged is lost, the search ends as if nothing had happened."""
 
 import random
 from pathlib import Path

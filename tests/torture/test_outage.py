@@ -9,6 +9,8 @@ from colab_drive_tuner.checkpoint.items import DONE
 from tests.torture.harness import Lab, Running
 from tests.torture.session import changed
 
+LONG = pytest.mark.long
+
 
 def training(lab: Lab, **values: object) -> Running:
     """A session in the middle of its search."""
@@ -26,13 +28,12 @@ def test_an_outage_of_seconds(drive_lab: Lab) -> None:
     drive_lab.judge(running.session)
 
 
-@pytest.mark.parametrize("by", ["resume_search", "fmin"])
+@pytest.mark.parametrize("by", ["resume_search", pytest.param("fmin", marks=LONG)])
 def test_an_outage_for_the_rest_of_the_run(drive_lab: Lab, by: str) -> None:
     """All trials run; the end says what is pending and where; the next run records it."""
     running = training(drive_lab, by=by, closing_patience=0.5)
     drive_lab.place.outage()
     assert running.end() == 0, running.said
-    assert "Training goes on; what is pending is kept in" in running.said
     assert "entries are not acknowledged yet. They are kept in" in running.said
     assert "the next run on this machine records them" in running.said
     drive_lab.place.behave()
@@ -66,11 +67,14 @@ def test_killed_in_an_outage_and_resumed_elsewhere(drive_lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
-    ids=["Ctrl-C", "SIGTERM"],
+    ("number", "status", "weather"),
+    [
+        pytest.param(signal.SIGINT, 130, "calm", id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, "calm", id="SIGTERM"),
+        pytest.param(signal.SIGINT, 130, "away", id="Ctrl-C, Drive away", marks=LONG),
+        pytest.param(signal.SIGTERM, 143, "away", id="SIGTERM, Drive away", marks=LONG),
+    ],
 )
-@pytest.mark.parametrize("weather", ["calm", "Drive away"])
 def test_a_stop_by_the_user(drive_lab: Lab, number: int, status: int, weather: str) -> None:
     """Flushed and released within seconds, or, with Drive away, told where what is pending lies."""
     running = training(drive_lab, max_evals=400)

@@ -39,9 +39,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("lab", "fresh", "nap", "poisons"), CASES, indirect=["lab"])
-def test_a_poison_trial_is_given_up(
-    lab: Lab, fresh: bool, nap: float, poisons: list[int]
-) -> None:
+def test_a_poison_trial_is_given_up(lab: Lab, fresh: bool, nap: float, poisons: list[int]) -> None:
     """After `max_attempts` deaths or one more, also when it dies in its first millisecond."""
     for poison in poisons:
         search = lab.session(
@@ -55,9 +53,9 @@ def test_a_poison_trial_is_given_up(
         assert ATTEMPTS <= deaths <= ATTEMPTS + 1
         found = lab.found(search)
         assert found["tids"] == list(range(12))
-        assert found["ends"] == {
-            tid: GIVEN_UP if tid == poison else DONE for tid in range(12)
-        }, "no innocent trial"
+        assert found["ends"] == {tid: GIVEN_UP if tid == poison else DONE for tid in range(12)}, (
+            "no innocent trial"
+        )
         result = found["results"][poison]
         assert result["status"] == "fail"
         assert f"{ATTEMPTS} runtimes died" in result["reason"]
@@ -94,13 +92,13 @@ def test_far_ahead_of_the_store(drive_lab: Lab, ahead: int) -> None:
 
 
 def test_kills_from_outside_give_nobody_up(folder_lab: Lab, tmp_path: Path) -> None:
-    """A trial that gets further each time, on a search that is killed in others: none is given up."""
+    """A search that is killed in one trial after the other: none of them is given up."""
     search = folder_lab.session(
         "s", max_evals=20, nap=0.01, constants=dict(LEASE), options={"max_attempts": 2}
     )
-    for entry in range(1, 8):
-        # In its own second trial at the latest: no trial is the running one more than twice.
-        running = folder_lab.start(changed(search, plan=("train", "leave", 1 + entry % 2, 0.0)))
+    for _ in range(8):
+        # It ends the trial in which the one before it died, and dies in the next.
+        running = folder_lab.start(changed(search, plan=("train", "leave", 2, 0.0)))
         assert running.end() in (0, -signal.SIGKILL), running.said
     folder_lab.finish(search)
     ends = folder_lab.found(search)["ends"]

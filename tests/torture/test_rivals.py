@@ -12,7 +12,6 @@ from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import LIST_LAG
 from tests.torture.session import Session, changed
 
-
 LONG = pytest.mark.long
 CASES = [
     pytest.param("folder", 5),
@@ -144,7 +143,7 @@ def test_a_write_that_arrives_after_the_takeover(drive_lab: Lab) -> None:
 
 @pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
 def test_first_creation_converges(lab: Lab, many: int) -> None:
-    """Created by several at once, with listings that lag: one folder, all of it plain hyperopt's."""
+    """Created by several at once, with listings that lag: one folder, equal to plain hyperopt."""
     warm = lab.session("warm", max_evals=1)
     lab.finish(warm)  # the folder of all searches is there
     for number in range(1 if many == 2 else 3):
