@@ -83,6 +83,15 @@ def drive(latency: float = LATENCY) -> Iterator[DriveEmulator]:
         yield emulator
 
 
+def search(effort: Effort, where: str, **arguments: Any) -> tuple[dict[str, float], list[Any]]:
+    """One search in Drive or in a folder: where its time went, and what the emulator logged."""
+    if where == "folder":
+        with tempfile.TemporaryDirectory() as folder:
+            return child("search", store=folder, **arguments), []
+    with drive(effort.latency()) as emulator:
+        return child("search", emulator.environment, **arguments), emulator.log
+
+
 def medians(repeats: int, measure: Callable[[int], dict[str, float]]) -> dict[str, float]:
     """Each value's median over repeats; `measure` is told which repeat it is."""
     found = [measure(n) for n in range(repeats)]

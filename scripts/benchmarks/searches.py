@@ -44,8 +44,11 @@ def busy(seconds: float, history: int) -> Callable[[dict[str, float]], Any]:
 class Clock:
     """When the loop began and ended, and how long the training thread was held in each trial."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, awake: bool = False) -> None:
         self.held: list[float] = []
+        self.held_awake: list[float] = []
+        """The same without waits for a core, where `awake` asks for it."""
+        self.awake = awake
         self.writer_seconds = 0.0
 
     @contextlib.contextmanager
@@ -80,6 +83,7 @@ class Clock:
                 finally:
                     trained = time.perf_counter() - start
 
+            waited = _waited_for_core() if self.awake else 0.0
             start = time.perf_counter()
             self.inside = True
             try:
@@ -87,6 +91,8 @@ class Clock:
             finally:
                 self.inside = False
                 self.held.append(time.perf_counter() - start - trained)
+                if self.awake:
+                    self.held_awake.append(self.held[-1] - (_waited_for_core() - waited))
 
         def timed_settle(self_: Any) -> None:
             if self.inside:
@@ -238,31 +244,42 @@ def race(
 
 
 def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dict[str, float]:
-    """The longest time for which a training that only computes was held, anywhere in the loop.
+    """The longest time for which a training that only computes was held, in or between trials.
 
-    The search has trials already; snapshots and trials.pkl are made every few seconds.
+    The search has trials already; snapshots and trials.pkl are made every few seconds. `longest`
+    leaves out what the thread waited for a core that the system had given to somebody else.
     """
     upkeep.EXPORT_SECONDS, upkeep.SNAPSHOT_RECORDS = export, 16
-    gaps: list[float] = []
+    gaps, all_gaps = [0.0], [0.0]
 
     def computing(point: dict[str, float]) -> float:
+        waited = _waited_for_core()
         last = begun = time.perf_counter()
-        longest = 0.0
         while last - begun < seconds:
             now = time.perf_counter()
-            longest = max(longest, now - last)
+            if now - last > max(gaps):
+                all_gaps.append(now - last)
+                gaps.append(now - last - (_waited_for_core() - waited))
+                now = time.perf_counter()
             last = now
-        gaps.append(longest)
         return bowl(point)
 
     trials: Any = DriveTrials("bench", notify=_say) if ours else hyperopt.Trials()
     if not ours:
         _fmin(trials, bowl, "rand", count)
     more = round(15 / seconds) if count > 1000 else 20
-    with Clock().watching() as clock:
+    with Clock(awake=True).watching() as clock:
         _fmin(trials, computing, "rand", count + more)
-    held = clock.held or [0.0]
-    return {"longest": max(gaps), "held": max(held), "p999": float(np.percentile(gaps, 99.9))}
+    held = clock.held_awake or [0.0]
+    return {"longest": max(*gaps, *held), "with_waits": max(*all_gaps, *clock.held, 0.0)}
+
+
+def _waited_for_core() -> float:
+    """Seconds for which this thread was ready to run and had no core; 0 where Linux is not."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def reopen(*, name: str = "bench", log: str) -> dict[str, float]:
