@@ -24,7 +24,13 @@ from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.models import fit_history
 from colab_drive_tuner.search.seeds import SeedStream
 from colab_drive_tuner.search.view import LoopView
-from colab_drive_tuner.training import KerasSettings, free_memory, keras_settings, seed_trial
+from colab_drive_tuner.training import (
+    KerasSettings,
+    free_memory,
+    has_backups,
+    keras_settings,
+    seed_trial,
+)
 from colab_drive_tuner.trial import RunningTrial, run_as
 
 if TYPE_CHECKING:
@@ -73,6 +79,8 @@ class TrialDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
 class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
     """FMinIter over a `DriveTrials` that is claimed."""
 
+    timeout: float | None
+
     def __init__(
         self,
         algo: Callable[..., list[Document]],
@@ -87,8 +95,9 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
     ) -> None:
         self.public, self._algo, self._training = trials, algo, training
         self.catch_eval_exceptions = catch_eval_exceptions
+        self._here = f"{place()}, process {os.getpid()} on {socket.gethostname()}"
         self._running: Document | None = None
-        self._begun = 0.0
+        self._begun = self._longest = 0.0
         self._traceback = ""
         self._encoded: bytes | None = None
         """The result of the trial that ran last, where it returned one."""
@@ -177,7 +186,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
 
     def _start(self, document: Document) -> RunningTrial:
         tid, log, training = document["tid"], self.public.log, self._training
-        document["owner"] = f"{place()}, process {os.getpid()} on {socket.gethostname()}"
+        document["owner"] = self._here
         artifacts = self._artifacts = self.public.backups.of(tid, fresh=tid not in log.inherited)
         progress = 0
         if artifacts is not None and tid in log.inherited:
@@ -195,6 +204,19 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
             artifacts=artifacts,
         )
 
+    def _reserve(self, seconds: float) -> None:
+        """Before the deadline, leave as long as the longest trial took that cannot be resumed.
+
+        One that is backed up stops itself at an epoch's end.
+        """
+        deadline = self._training.deadline
+        if deadline is None or (self._artifacts is not None and has_backups(self._artifacts)):
+            return
+        self._longest = max(self._longest, seconds)
+        left = deadline - time.monotonic() - self._longest
+        limit: float = timer() - self.start_time + left
+        self.timeout = limit if self.timeout is None else min(self.timeout, limit)
+
     def _settle(self) -> None:
         """Write down the end of the trial that ran last, if it has ended."""
         document, self._running = self._running, None
@@ -207,6 +229,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
             document["misc"]["traceback"] = self._traceback
         model = hasattr(document["result"], "plain")
         seconds = time.monotonic() - self._begun
+        self._reserve(seconds)
         self.public.log.end(document, how, model=model, seconds=seconds, result=result)
         self.public.backups.ended(document["tid"], self._artifacts, self.public.log.history)
         if self._training.free_memory and "keras" in sys.modules:
