@@ -1,0 +1,141 @@
+"""Rows that stand beside what else one could use: clients, storages, callbacks."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from harness import Effort, MissingError, Row, child, drive, medians, python_seconds, search
+
+
+def others(effort: Effort) -> Iterator[Row]:
+    """What a trial costs with other ways to keep it, side by side."""
+    count = effort.trials(200, 10)
+
+    def ours(_: int) -> dict[str, float]:
+        return search(effort, "Drive", count=count)[0]
+
+    found = medians(effort.repeats(3), ours)
+    whole = found["opening"] + found["loop"] + found["closing"]
+    journal, sqlite = (
+        _beside(f"Optuna {storage} on local disk", partial(_optuna, effort, storage, count))
+        for storage in ("JournalStorage", "SQLite")
+    )
+    google, pydrive = (
+        _beside(client, partial(_uploading, effort, client, count))
+        for client in ("google-api-python-client", "PyDrive2")
+    )
+    loop_alone, with_ends = 1e3 * found["loop"] / count, 1e3 * whole / count
+    yield Row(
+        f"a trial, random search, {count:,} trials: ours on Drive; all Trials uploaded after each "
+        "trial; Optuna",
+        "side by side",
+        f"colab_drive_tuner {loop_alone:.1f} ms ({with_ends:.0f} ms with opening and closing); "
+        f"{google}; {pydrive}; {journal}; {sqlite}",
+    )
+
+
+def imports(effort: Effort) -> Iterator[Row]:
+    """What `import colab_drive_tuner` costs."""
+    heavy = ("hyperopt", "scipy", "googleapiclient", "tensorflow", "keras", "numpy", "requests")
+    code = f"import colab_drive_tuner, sys; print([m for m in {heavy!r} if m in sys.modules])"
+
+    def measure(_: int) -> dict[str, float]:
+        bare, _out = python_seconds("pass")
+        taken, _out = python_seconds("import colab_drive_tuner")
+        return {"more": taken - bare}
+
+    more = medians(effort.repeats(15), measure)["more"]
+    loaded = python_seconds(code)[1].strip("[]\n") or "none"
+    yield Row(
+        f"import colab_drive_tuner, above bare Python; loaded of {', '.join(heavy)}: {loaded}",
+        "< 0.15 s",
+        f"{more:.3f} s",
+        more < 0.15 and loaded == "none",
+    )
+
+
+def transfer(effort: Effort) -> Iterator[Row]:
+    """A large file up and down, three clients in turn."""
+    size = effort.trials(256, 8)
+    clients = ("colab_drive_tuner", "google-api-python-client", "PyDrive2")
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder, drive(effort.latency()) as emulator:
+        path = Path(folder) / "big"
+        with path.open("wb") as file:
+            file.writelines(os.urandom(1 << 20) for _ in range(size))
+        for client in clients:
+
+            def measure(_: int, client: str = client) -> dict[str, float]:
+                environment = emulator.environment
+                return child(
+                    "transfer", environment, client=client, url=emulator.url, path=str(path)
+                )
+
+            try:
+                found[client] = medians(effort.repeats(3), measure)
+            except MissingError:
+                continue
+    ours = found["colab_drive_tuner"]
+    for way, word in (("up", "upload"), ("down", "download")):
+        rest = "; ".join(
+            f"{client} {speed[way]:.0f} MB/s, {speed[f'memory_{way}']:.0f} MB"
+            for client, speed in found.items()
+            if client != "colab_drive_tuner"
+        )
+        fastest = max(speed[way] for speed in found.values())
+        yield Row(
+            f"{word} of {size} MB: throughput and memory above the baseline ({rest})",
+            "at least as fast, < 32 MB",
+            f"{ours[way]:.0f} MB/s, {ours[f'memory_{way}']:.0f} MB",
+            ours[way] >= 0.97 * fastest and ours[f"memory_{way}"] < 32,
+        )
+
+
+def backup(effort: Effort) -> Iterator[Row]:
+    """TrialBackup's price per epoch."""
+    count = effort.trials(40, 3)
+
+    def measure(_: int) -> dict[str, float]:
+        answer: dict[str, float] = {}
+        for callback in ("none", "TrialBackup", "BackupAndRestore"):
+            found = child("epochs", callback=callback, count=count)
+            answer |= {f"{callback} {key}": value for key, value in found.items()}
+        return answer
+
+    found = medians(effort.repeats(3), measure)
+    ours, theirs, none = (
+        (found[f"{name} wall"], found[f"{name} cpu"])
+        for name in ("TrialBackup", "BackupAndRestore", "none")
+    )
+    yield Row(
+        f"an epoch of a {found['none megabytes']:.0f} MB model with TrialBackup: time of its thread"
+        f" (of it CPU); BackupAndRestore on local disk {theirs[0]:.0f} ({theirs[1]:.0f}) ms; "
+        f"neither {none[0]:.0f} ({none[1]:.0f}) ms",
+        "less than BackupAndRestore",
+        f"{ours[0]:.0f} ({ours[1]:.0f}) ms",
+        ours[0] < theirs[0] and ours[1] < theirs[1],
+    )
+
+
+def _uploading(effort: Effort, client: str, count: int) -> float:
+    with drive(effort.latency()) as emulator:
+        seconds: float = child("upload_all", client=client, url=emulator.url, count=count)[
+            "seconds"
+        ]
+    return seconds / count
+
+
+def _optuna(effort: Effort, storage: str, count: int) -> float:
+    found = medians(
+        effort.repeats(3), lambda _: child("optuna_trials", storage=storage, count=count)
+    )
+    return found["seconds"] / count
+
+
+def _beside(name: str, measure: Callable[[], float]) -> str:
+    try:
+        return f"{name} {1e3 * measure():.1f} ms"
+    except MissingError as error:
+        return f"{name} not measured ({error} is not installed)"
