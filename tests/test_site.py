@@ -1,0 +1,59 @@
+"""The documentation as a site: every link leads somewhere, and it builds without a warning."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import colab_drive_tuner
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+ENTRY = re.compile(r"^::: colab_drive_tuner\.([\w.]+)", re.MULTILINE)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_relative_link_leads_somewhere(page):
+    """No page links to a file of the repository that is not there."""
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_reference_lists_every_public_name():
+    """docs/api.md documents each name of `__all__`, and no other."""
+    listed = [name.rpartition(".")[2] for name in ENTRY.findall((ROOT / "docs/api.md").read_text())]
+    assert sorted(listed) == sorted(colab_drive_tuner.__all__)
+
+
+def test_every_page_is_in_the_navigation():
+    """A page that nobody can find might as well not be there."""
+    listed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """`mkdocs build --strict`: every link, anchor and docstring resolves."""
+    pytest.importorskip("mkdocs", reason="the dependency group docs is not installed")
+    site = tmp_path / "site"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", site],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},  # about a version that we do not take
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    page = (site / "api" / "index.html").read_text()
+    for name in ENTRY.findall((ROOT / "docs/api.md").read_text()):
+        assert f'id="colab_drive_tuner.{name}"' in page, f"{name} is missing"
+    elsewhere = r'<(?:link|script|img)[^>]+(?:href|src)="https?://'
+    assert not re.search(elsewhere, page), "the page asks another host for something"
