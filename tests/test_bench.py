@@ -35,7 +35,7 @@ def test_a_trial_of_a_second_is_about_one_call(drive_rows):
 
 
 def test_bytes_grow_with_what_is_new(drive_rows):
-    """Uploading all Trials each time is several times as much by 100 trials, and ever more after."""
+    """Uploading all Trials each time is some times as much by 100 trials, and ever more later."""
     found = re.fullmatch(r"1/(\d+)", drive_rows[1][2])
     assert int(found[1]) >= 5
 
