@@ -46,7 +46,13 @@ class BackupWriter:
         self._troubles: list[str] = []
 
     def next_fit(self, trial: RunningTrial) -> int:
-        """Which `fit` call of the trial this is, from 0; an attempt in this process starts anew."""
+        """Which `fit` call of the trial this is, from 0; an attempt in this process starts anew.
+
+        How long epochs and uploads take is known from the search's trials before.
+        """
+        before = _longest.setdefault(trial.search, (0.0, 0.0))
+        self.longest_epoch = max(self.longest_epoch, before[0])
+        self.longest_upload = max(self.longest_upload, before[1])
         if trial is not self._trial:
             self._trial, self._fits, self._dropped = trial, 0, False
         self._fits += 1
@@ -74,6 +80,13 @@ class BackupWriter:
         """Wait until nothing is left to do; False if that takes longer than `timeout` seconds."""
         with self._state:
             return self._state.wait_for(lambda: self._thread is None, timeout)
+
+    def note_longest(self) -> None:
+        """Remember for the search's later trials how long epochs and uploads took."""
+        if self._trial is not None:
+            before = _longest[self._trial.search]
+            longest = max(before[0], self.longest_epoch), max(before[1], self.longest_upload)
+            _longest[self._trial.search] = longest
 
     def drop(self) -> None:
         """Forget all backups, in the background: the trial's result is safe."""
@@ -150,6 +163,8 @@ class BackupWriter:
                     self._names.discard(name)
 
 
+_longest: dict[str, tuple[float, float]] = {}
+"""By search, the seconds of its longest epoch and its longest upload in this process."""
 _writers: dict[int, BackupWriter] = {}
 """The writers of this process by the identity of their artifacts, which they hold on to."""
 _dropping: list[BackupWriter] = []
@@ -173,6 +188,7 @@ def drop_backups(artifacts: Artifacts) -> None:
     """
     writer = _writers.pop(id(artifacts), None)
     if writer is not None:
+        writer.note_longest()
         writer.drop()
         _dropping[:] = [*(w for w in _dropping if not w.wait(0)), writer]
 

@@ -10,7 +10,13 @@ import pytest
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.training import TrialBackup, TrialInterrupted, drop_backups, flush_backups
+from colab_drive_tuner.training import (
+    TrialBackup,
+    TrialInterrupted,
+    drop_backups,
+    flush_backups,
+    writer,
+)
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.training.seeds import training_seed
@@ -34,8 +40,10 @@ pytestmark = NUMPY_2
 
 
 @pytest.fixture
-def store(tmp_path):
-    """A store that a test can give troubles."""
+def store(tmp_path, monkeypatch):
+    """A store that a test can give troubles; retries come quickly, and no epoch is known yet."""
+    monkeypatch.setattr(writer, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(writer, "_longest", {})
     return TroubledStore(tmp_path / "store")
 
 
@@ -111,6 +119,19 @@ def test_killed_by_the_kernel_for_real(tmp_path, uninterrupted):
     assert (tmp_path / "out").read_text() == repr(uninterrupted)
 
 
+@pytest.mark.long
+def test_killed_many_times_at_any_moment(tmp_path, uninterrupted):
+    """SIGKILL in every epoch, twice each, whatever the background was doing just then."""
+    store = FolderStore(tmp_path / "store")
+    folder = search_folder(store)
+    command = [sys.executable, "-m", "tests.training.trials", tmp_path / "store", folder]
+    for kill_in in (0, 0, 1, 1, 2, 2, 3, 3):
+        ended = subprocess.run([*command, tmp_path / "out", f"{kill_in}!"], check=False)
+        assert ended.returncode in (-9, 0)
+    subprocess.run([*command, tmp_path / "out", "-1"], check=True)
+    assert (tmp_path / "out").read_text() == repr(uninterrupted)
+
+
 def test_two_fits_in_one_model_function(store):
     """The first is skipped and the second resumed, also where the code between them draws."""
 
@@ -168,6 +189,7 @@ def test_a_stop_is_remembered(store):
     assert run(store, folder, training) == first
 
 
+@pytest.mark.long
 def test_a_model_that_fit_builds(store):
     """A Sequential without an input shape, and an own class, have no variables before `fit`."""
 
@@ -253,6 +275,7 @@ def test_a_damaged_backup_falls_back_to_the_one_before(store, uninterrupted):
     assert seen.drawn == [2, 3]
 
 
+@pytest.mark.long
 def test_two_damaged_backups_fall_back_to_the_first_epoch(store, uninterrupted):
     """Nothing usable is left, so the trial begins anew, with the same result."""
     folder = search_folder(store, "killed")
@@ -345,6 +368,23 @@ def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
     assert run(store, folder, lambda: training(0), deadline=1000) == whole
 
 
+def test_a_trial_knows_how_long_epochs_of_the_trial_before_took(store):
+    """Its first epoch is not begun where one of them would end after the deadline."""
+    folder = search_folder(store)
+    clock = Clock()
+    artifacts = []
+
+    def training():
+        artifacts.append(running_trial().artifacts)
+        return fit(convolutional(), 2, Ticking(clock), clock=clock)
+
+    run(store, folder, training, deadline=35)
+    drop_backups(artifacts[0])
+    with pytest.raises(TrialInterrupted) as stopped:
+        run(store, folder, training, tid=4, deadline=28)
+    assert (clock.now, stopped.value.epoch, stopped.value.stored) == (20, 0, True)
+
+
 def test_a_stop_without_a_backup_says_so(store):
     """The store was away: the deadline is kept and the error tells."""
     folder = search_folder(store)
@@ -428,6 +468,7 @@ def test_it_tells_where_it_goes_on(store, capsys):
     assert "Trial 3 goes on after epoch 1 of 2." in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_jax(tmp_path):
     """On the JAX backend a killed trial ends as if it had not been."""
     pytest.importorskip("jax")

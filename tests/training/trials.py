@@ -32,17 +32,18 @@ class Killed(BaseException):
 class KillAt(keras.callbacks.Callback):
     """Ends everything in the middle of an epoch of the n-th `fit`."""
 
-    def __init__(self, epoch, *, really=False):
+    def __init__(self, epoch, *, really=False, flush=True):
         super().__init__()
         # Not plain data, so that no backup asks for it where nobody kills any more.
-        self.epoch, self.really, self.here = epoch, really, SimpleNamespace()
+        self.epoch, self.really, self.here = epoch, really, SimpleNamespace(flush=flush)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.here.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
         if self.here.epoch == self.epoch and batch == 1:
-            flush_backups(20)
+            if self.here.flush:
+                flush_backups(20)
             if self.really:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise Killed
@@ -130,11 +131,12 @@ def agree(store, kill_in):
 
 if __name__ == "__main__":  # a process that is really killed, or finishes what one had begun
     root, search, result, number = sys.argv[1:]
-    kept, kill_in = FolderStore(root), int(number)
+    kept, kill_in = FolderStore(root), int(number.rstrip("!"))
     if search == "agree":
         sys.stdout.write(f"{keras.backend.backend()} {agree(kept, kill_in)}\n")
     else:
-        kill = KillAt(kill_in, really=True) if kill_in >= 0 else None
+        at_once = number.endswith("!")
+        kill = KillAt(kill_in, really=True, flush=not at_once) if kill_in >= 0 else None
         ended = run(kept, search, lambda: simple(kill))
         with open(result, "w") as file:  # noqa: PTH123
             file.write(repr(ended))
