@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot import Leftover
 
+_UPTIME = Path("/proc/uptime")
 _ENVIRONMENT = (VARIABLE, "COLAB_DRIVE_TUNER_CREDENTIALS", "DRIVE_EMULATOR_HOST")
 
 
@@ -220,6 +221,7 @@ class Session:
             f"  account   {self._account}",
             f"  notebook  {self._about_notebook()}",
             f"  folder    {self.place}",
+            *_about_time(runtime),
         ]
         shown = [
             f"{search}{' (finished)' if search.finished else ''}" for search in self._searches[:8]
@@ -266,6 +268,20 @@ class Session:
                 )
             self.client = _connect(request, self.runtime)
         return self.client
+
+
+def _about_time(runtime: Runtime) -> list[str]:
+    """When Colab is likely to end this runtime, by its machine's uptime; nothing elsewhere."""
+    if runtime.kind != "colab":
+        return []
+    try:
+        hours = float(_UPTIME.read_text().split()[0]) / 3600
+    except (OSError, ValueError, IndexError):
+        return []
+    end = f"in about {12 - hours:.1f} h" if hours < 12 else "any time now"
+    return [
+        f"  time      up for {hours:.1f} h; Colab is likely to end it {end} (Pro+: 24 h in all)"
+    ]
 
 
 def _nothing() -> None:

@@ -73,7 +73,8 @@ def test_one_line_finds_account_notebook_folder_and_searches(colab, drive_emulat
     assert lines[1] == "  account   owner@example.com"
     assert lines[2] == f"  notebook  quickstart, copied to {Path('quickstart.ipynb').absolute()}"
     assert re.fullmatch(r"  folder    https?://\S+", lines[3])
-    assert lines[4] == "  searches  none yet"
+    assert re.fullmatch(r"  time      up for \d+\.\d h; Colab is likely to end it .*", lines[4])
+    assert lines[5] == "  searches  none yet"
 
 
 def test_the_store_is_handed_down_to_everything_else(colab):
