@@ -22,7 +22,7 @@ from colab_drive_tuner.journal.writer import Writer
 
 SNAPSHOT_RECORDS = 64
 """Records between two snapshots: a reader needs three round trips behind one."""
-SNAPSHOT_SHARE = 0.01
+SNAPSHOT_SHARE = 0.008
 """The part of one core that snapshots may use; past it they come half as often."""
 EXPORT_SECONDS = 300.0
 EXPORT_NAME = "trials.pkl"
