@@ -12,6 +12,7 @@ from hyperopt import hp
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UnfinishedSearchWarning
+from colab_drive_tuner.search import loop
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training import TrialBackup, writer
@@ -116,28 +117,21 @@ def test_an_unfinished_search_says_so(drive_emulator: DriveEmulator) -> None:
         assert result.best_loss == result.trials.losses()[0]
 
 
-def test_no_trial_is_begun_that_cannot_end_in_time(tmp_path: Path) -> None:
+def test_no_trial_is_begun_that_cannot_end_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without backups the longest trial so far tells how much time the next one may need."""
-    seen = []
+    clock = Hours()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=clock))
 
-    def slow(point: dict[str, Any]) -> float:
-        seen.append(time.monotonic())
-        while time.monotonic() < seen[-1] + 0.4:
-            pass
+    def long(point: dict[str, Any]) -> float:
+        clock.here.epochs += 3
         return float(point["drop"])
 
-    result = resume_search(
-        slow,
-        space=SPACE,
-        name="s",
-        store=tmp_path,
-        algo="rand",
-        max_evals=9,
-        max_time=1.0,
-        progress=False,
-    )
-    assert 1 <= result.done <= 2
-    assert not result.finished
+    options = {"name": "s", "store": tmp_path, "algo": "rand", "max_evals": 9, "progress": False}
+    assert resume_search(long, space=SPACE, max_time="8h", **options).done == 2
+    clock.here.epochs = 0
+    assert resume_search(long, space=SPACE, max_time="10h", **options).done == 2 + 3
 
 
 def test_the_folder_of_a_search_holds_its_best_model_and_no_other(

@@ -143,7 +143,7 @@ def test_two_fits_in_one_model_function(store):
         second = fit(model, 5, *([kill] if kill and kill.epoch >= 2 else []))
         return outcome(model, first, second)
 
-    whole = compare(store, training, KillAt(1), KillAt(2), KillAt(4))
+    whole = compare(store, training, KillAt(1), KillAt(4))
     assert whole["histories"][1][0] == [0, 1, 2, 3, 4]
 
 
@@ -167,7 +167,7 @@ def test_callbacks_remember(store):
         state = (early.best, early.wait, early.best_epoch, early.stopped_epoch)
         return outcome(model, history), state, own.best, own.lines, own.drawn[-1:]
 
-    whole = compare(store, training, KillAt(1), KillAt(2), KillAt(3))
+    whole = compare(store, training, KillAt(1), KillAt(3))
     ((epochs, history),) = whole[0]["histories"]
     assert 3 < len(epochs) < 12, "EarlyStopping must have stopped it"
     assert "learning_rate" in history
