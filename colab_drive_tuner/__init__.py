@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner import errors
+from colab_drive_tuner.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive.client import DriveClient
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from colab_drive_tuner.training.backup import TrialBackup
     from colab_drive_tuner.trial import RunningTrial, running_trial
 
-__version__ = "0.1.0"
 __all__ = [
     "DriveClient",
     "DriveTrials",

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from colab_drive_tuner import __version__
 from colab_drive_tuner.cli import rerunning, signing_in, troubleshooting
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.version import __version__
 
 app = typer.Typer(
     help="Hyperparameter searches that outlive Google Colab runtimes.",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgpack
 
+from colab_drive_tuner.errors import NotFoundError
 from colab_drive_tuner.journal.chain import Head, create, read_on
 from colab_drive_tuner.journal.folder import SearchFolder
 from colab_drive_tuner.journal.reader import Reader
@@ -88,7 +89,10 @@ def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, 
             more=store.reserve(1),
             target=reader.folder.id,
         )
-        create(store, frozen, head.ids[0], rival.id)
+        try:
+            create(store, frozen, head.ids[0], rival.id)
+        except NotFoundError:
+            break  # its creator saw it lose, too, and has trashed it: nobody writes there any more
         head = read_on(store, head, collect, reader.name)
     return head.epoch, items
 

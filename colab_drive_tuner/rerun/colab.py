@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_drive_tuner import __version__
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.rerun.allocated import left_behind, noted
 from colab_drive_tuner.rerun.identity_file import portable_credentials
@@ -26,6 +25,7 @@ from colab_drive_tuner.rerun.outcome import NotebookRunError, RuntimeLostError
 from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
 from colab_drive_tuner.rerun.stopping import run_command
+from colab_drive_tuner.version import __version__
 
 COMMAND_VARIABLE = "COLAB_DRIVE_TUNER_COLAB"
 """The command line to use, with its own options: `colab --auth adc`."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from colab_drive_tuner import __version__
 from colab_drive_tuner.errors import CredentialsError, UsageError
 from colab_drive_tuner.rerun.outcome import NotebookRunError
 from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, Program, with_first_cells
 from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
+from colab_drive_tuner.version import __version__
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PREFIX = "GoogleCloudAiplatformV1"

@@ -4,9 +4,9 @@ import re
 import shlex
 from pathlib import Path, PurePosixPath
 
-from colab_drive_tuner import __version__
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.plan import Plan, check_line
+from colab_drive_tuner.version import __version__
 
 SECRET = "COLAB_DRIVE_TUNER_CREDENTIALS"  # noqa: S105 - its name in GitHub, not its value
 _FOLDER = Path(".github") / "workflows"

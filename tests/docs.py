@@ -1,0 +1,86 @@
+"""Run what a Markdown page shows, by the marks before its fenced blocks.
+
+`<!-- run -->`: Python, in one namespace for the page, or bash. `<!-- prints -->`: what the block
+that ran before must have printed. `<!-- file: NAME -->`: a file beside them. And `not run: WHY`.
+"""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+_BLOCK = re.compile(r"^(?:<!-- (.*?) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    mark: str
+    language: str
+    text: str
+    line: int
+    """Its first line in the page."""
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, marked or not."""
+    text = page.read_text("utf-8")
+    return [
+        Block(m[1] or "", m[2], m[3], text[: m.start(3)].count("\n") + 1)
+        for m in _BLOCK.finditer(text)
+    ]
+
+
+def run_page(page: Path) -> int:
+    """Run a page's blocks in the working directory, in order; return how many ran.
+
+    Each Python block is a file of its own, as a cell is: templates find their source, and an error
+    shows the page's line.
+    """
+    names: dict[str, object] = {"__name__": "__main__"}
+    printed, count = "", 0
+    for block in blocks(page):
+        where = f"{page.name}, line {block.line}"
+        if block.mark == "run":
+            printed = _run(block, page, names)
+            count += 1
+        elif block.mark == "prints":
+            assert printed.split("\n") == block.text.split("\n"), f"{where}: printed {printed!r}"
+        elif block.mark.startswith("file: "):
+            Path(block.mark.removeprefix("file: ")).write_text(block.text, "utf-8")
+        else:
+            assert not block.mark or block.mark.startswith("not run: "), f"{where}: {block.mark}"
+    return count
+
+
+def _run(block: Block, page: Path, names: dict[str, object]) -> str:
+    if block.language == "bash":
+        return _run_in_bash(block, page)
+    assert block.language == "python", f"{page.name}, line {block.line}: {block.language!r} to run"
+    file = Path(f".{page.stem}-line-{block.line}.py").resolve()
+    file.write_text("\n" * (block.line - 1) + block.text, "utf-8")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(file.read_text("utf-8"), str(file), "exec"), names)
+    return printed.getvalue()
+
+
+def _run_in_bash(block: Block, page: Path) -> str:
+    scripts = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        env=os.environ | {"PATH": scripts, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{page.name}, line {block.line}: {done.stdout}{done.stderr}"
+    sys.stderr.write(done.stderr)
+    return done.stdout

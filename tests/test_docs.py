@@ -1,0 +1,67 @@
+"""What the README and the pages of docs/ show as runnable does run, and prints what they say."""
+
+import re
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner import hyperas_compat
+from colab_drive_tuner.store import set_default_store
+from tests.docs import ROOT, blocks, run_page
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUNNING = [page for page in PAGES if any(block.mark == "run" for block in blocks(page))]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", RUNNING, ids=name_of)
+def test_what_a_page_shows_runs(page, tmp_path, monkeypatch, drive_emulator):
+    """In order, in an empty directory, with the emulator for a Drive."""
+    if page.stem == "hyperas" and find_spec("hyperas") is None:
+        pytest.skip("hyperas is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # hyperas appends to it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # a reader sees them, too
+            assert run_page(page)
+    finally:
+        hyperas_compat.disable()
+        set_default_store(None)
+
+
+def page_of(folder: Path, text: str) -> Path:
+    page = folder / "page.md"
+    page.write_text(text)
+    return page
+
+
+def test_a_broken_block_is_noticed(tmp_path, monkeypatch):
+    """An error shows the page's line; so does another print, and a command that fails."""
+    monkeypatch.chdir(tmp_path)
+    skipped = "<!-- not run: it would fail -->\n```python\n1 / 0\n```\n\n"
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_page(page_of(tmp_path, skipped + "<!-- run -->\n```python\nx = 1\nx / 0\n```\n"))
+    assert caught.traceback[-1].lineno + 1 == 9
+    printing = "<!-- run -->\n```python\nprint(1)\n```\n<!-- prints -->\n```text\n{}\n```\n"
+    assert run_page(page_of(tmp_path, printing.format(1))) == 1
+    with pytest.raises(AssertionError, match=r"page\.md, line 7: printed"):
+        run_page(page_of(tmp_path, printing.format(2)))
+    with pytest.raises(AssertionError, match=r"page\.md, line 3"):
+        run_page(page_of(tmp_path, "<!-- run -->\n```bash\nfalse; true\n```\n"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_mark_stands_before_its_block(page):
+    """One that does not would silently run nothing; and each Python block says whether it runs."""
+    text, found = page.read_text("utf-8"), blocks(page)
+    marks = re.findall(r"^\s*<!-- *(?:run|prints|file|not run)\b", text, re.MULTILINE)
+    assert len(marks) == sum(1 for block in found if block.mark)
+    unmarked = [block.line for block in found if block.language == "python" and not block.mark]
+    assert unmarked == []

@@ -1,0 +1,77 @@
+"""The notebooks run from top to bottom in a real kernel, and keep what they showed.
+
+quickstart and hyperas are run, and killed, by tests/test_demo.py; scheduled by tests/rerun.
+"""
+
+import ast
+import json
+import re
+
+import nbformat
+import pytest
+
+from tests.notebooks import FOLDER, execute
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+HERE = ("half_trial", "hyperopt", "troubleshooting")
+VARYING = re.compile(
+    r"'duration': [\d.e-]+|process \d+ on [\w.-]+|/folders/[\w-]+|/tmp/\S+|\d\.\d+|in [\d.]+ s"
+)
+
+
+def cells_of(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
+
+
+def shown(cells):
+    """What the code cells show, without what differs from run to run."""
+    outputs = [
+        "".join(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if output.get("name") != "stderr"
+    ]
+    return VARYING.sub("...", "\n".join(outputs)).split()
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_notebook_shows_what_it_kept(name, tmp_path, drive_emulator):
+    """Run again, every cell succeeds and says what the repository's copy says it said."""
+    again = execute(name, tmp_path, drive_emulator)
+    assert not [
+        o for cell in again.cells for o in cell.get("outputs", []) if o.output_type == "error"
+    ]
+    assert shown(again.cells) == shown(cells_of(name))
+
+
+def test_a_search_was_interrupted_and_went_on_in_its_middle():
+    """half_trial.ipynb kept that the second trial's epochs 4 to 6 alone were trained again."""
+    kept = [" ".join(shown([cell])) for cell in cells_of("half_trial")]
+    assert "[(1, 4), (1, 5), (1, 6)]" in kept
+    assert "(True, 12)" in kept
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_whole(name):
+    """It is valid, has an id for each cell, and compiles but for magics and templates."""
+    text = (FOLDER / f"{name}.ipynb").read_text()
+    nbformat.validate(json.loads(text))
+    for cell in cells_of(name):
+        if cell.cell_type == "code" and "%" not in cell.source[:2]:
+            ast.parse(cell.source)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_begins_with_what_it_is_for(name):
+    """A heading and a paragraph come before the first line of code."""
+    first = cells_of(name)[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert len(first.source.split("\n\n")) >= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_kept_tells_of_the_machine_it_ran_on(name):
+    """Outputs name places as Colab does."""
+    kept = json.dumps([cell.get("outputs", []) for cell in cells_of(name)])
+    assert not re.search(r"/work/|/home/|/tmp/(?!colab)|127\.0\.0\.1|site-packages|\.venv", kept)
