@@ -1,19 +1,20 @@
 """The notebooks run from top to bottom in a real kernel, and keep what they showed.
 
-quickstart and hyperas are run, and killed, by tests/test_demo.py; scheduled by tests/rerun.
+quickstart and hyperas are run, and killed, by tests/test_demo.py.
 """
 
 import ast
 import json
 import re
+import tomllib
 
 import nbformat
 import pytest
 
-from tests.notebooks import FOLDER, execute
+from tests.notebooks import FOLDER, ROOT, execute
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-HERE = ("half_trial", "hyperopt", "troubleshooting")
+HERE = ("half_trial", "hyperopt", "scheduled", "troubleshooting")
 VARYING = re.compile(
     r"'duration': [\d.e-]+|process \d+ on [\w.-]+|/folders/[\w-]+|/tmp/\S+|\d\.\d+|in [\d.]+ s"
 )
@@ -68,6 +69,15 @@ def test_a_notebook_begins_with_what_it_is_for(name):
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
     assert len(first.source.split("\n\n")) >= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_badge_opens_the_notebook_in_colab(name):
+    """It leads to this very file, in the repository that the package names as its own."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    repository = project["urls"]["Repository"].removeprefix("https://github.com/")
+    place = f"github/{repository}/blob/main/notebooks/{name}.ipynb"
+    assert f"](https://colab.research.google.com/{place})" in cells_of(name)[0].source
 
 
 @pytest.mark.parametrize("name", NAMES)
