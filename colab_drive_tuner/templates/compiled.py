@@ -11,13 +11,9 @@ from typing import Any
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
 from colab_drive_tuner.templates.find import DISTRIBUTIONS, find_templates, has_template
 from colab_drive_tuner.templates.fresh import renewed
-from colab_drive_tuner.templates.loading import global_names
 from colab_drive_tuner.templates.quiet import quietly
-from colab_drive_tuner.templates.recompile import (
-    space_function,
-    unknown_names,
-    value_function,
-)
+from colab_drive_tuner.templates.reads import global_names, unknown_names
+from colab_drive_tuner.templates.recompile import space_function, value_function
 from colab_drive_tuner.templates.source import FunctionSource, read_source
 from colab_drive_tuner.templates.wrapped import templated_function
 
@@ -130,9 +126,15 @@ def _refuse_kinds(source: FunctionSource) -> None:
 def _refuse_helpers(source: FunctionSource) -> None:
     """A template in a helper would fail in mid-search: there it stays a set in a set."""
     model = source.function
-    for name in sorted(global_names(model.__code__) - {model.__name__}):
-        helper = model.__globals__.get(name)
-        if isinstance(helper, FunctionType) and helper.__globals__ is model.__globals__:
+    waiting, known = [model], {model.__name__}
+    while waiting:
+        names = global_names(waiting.pop().__code__) - known
+        known |= names
+        for name in sorted(names):
+            helper = model.__globals__.get(name)
+            if not isinstance(helper, FunctionType) or helper.__globals__ is not model.__globals__:
+                continue
+            waiting.append(helper)
             read = None
             with suppress(TemplateError):  # what cannot be read was not written for templates
                 read = read_source(helper)

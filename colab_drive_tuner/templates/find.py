@@ -115,7 +115,10 @@ def _search(
 
 
 def _is_template(node: ast.AST) -> bool:
-    return isinstance(node, ast.Set) and any(isinstance(part, ast.Set) for part in node.elts)
+    """Whether this is a set in a set; a set of templates, `{ {{...}} }`, is an ordinary set."""
+    return isinstance(node, ast.Set) and any(
+        isinstance(part, ast.Set) and not _is_template(part) for part in node.elts
+    )
 
 
 def has_template(node: ast.AST) -> bool:
@@ -185,7 +188,7 @@ def distribution(head: ast.expr) -> str | None:
 def _refuse_local_names(node: ast.Set, local: frozenset[str], source: FunctionSource) -> None:
     inner = node.elts[0]
     own = frozenset().union(*(bound_names(n) for n in ast.walk(inner) if isinstance(n, _SCOPES)))
-    imported = {name for statement in imports(source.node) for name in _imported_names(statement)}
+    imported = {name for statement in imports(source.node) for name in imported_names(statement)}
     calls = {id(call.func) for call in _outermost_calls(inner)}
     for part in ast.walk(inner):
         if (
@@ -213,7 +216,7 @@ def bound_names(scope: ast.AST) -> frozenset[str]:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
                 bound.add(name)
             case ast.Import() | ast.ImportFrom():
-                bound.update(_imported_names(node))
+                bound.update(imported_names(node))
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 bound.add(name)
             case ast.ClassDef(name=name):
@@ -234,7 +237,8 @@ def imports(node: ast.AST) -> list[ast.Import | ast.ImportFrom]:
     return [part for part in ast.walk(node) if isinstance(part, ast.Import | ast.ImportFrom)]
 
 
-def _imported_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
+def imported_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
+    """The names that an import statement binds."""
     return [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
 
 

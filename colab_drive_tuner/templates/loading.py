@@ -5,7 +5,6 @@ when running it could give something else: its source, its arguments, or a helpe
 module that it uses has changed. What it reads from disk or network is not watched.
 """
 
-import dis
 import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, UsageError
+from colab_drive_tuner.templates.reads import cell_content, global_names
 
 DataArguments = Sequence[Any] | Mapping[str, Any]
 
@@ -114,7 +114,7 @@ def _depends(value: Any, known: set[int]) -> Any:
 
 
 def _function(function: FunctionType, known: set[int]) -> Any:
-    cells = [_content(cell) for cell in function.__closure__ or ()]
+    cells = [cell_content(cell) for cell in function.__closure__ or ()]
     parts = [function.__defaults__, function.__kwdefaults__, *cells]
     used = sorted(global_names(function.__code__) & function.__globals__.keys())
     values = {name: function.__globals__[name] for name in used}
@@ -133,24 +133,9 @@ def _function(function: FunctionType, known: set[int]) -> Any:
     )
 
 
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # the variable has no value yet
-        return None
-
-
 def _code(code: CodeType) -> Any:
     """What a function does, without where it stands."""
     constants = [
         _code(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts
     ]
     return code.co_code, code.co_names, code.co_varnames, constants
-
-
-def global_names(code: CodeType) -> set[str]:
-    """The global names that a function and those inside it read."""
-    loads = ("LOAD_GLOBAL", "LOAD_NAME")
-    names = {part.argval for part in dis.get_instructions(code) if part.opname in loads}
-    nested = (global_names(part) for part in code.co_consts if isinstance(part, CodeType))
-    return names.union(*nested)

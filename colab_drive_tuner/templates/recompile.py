@@ -9,16 +9,21 @@ file name and line numbers. Nothing else of the file is run again.
 import __future__
 
 import ast
-import builtins
 import copy
-import dis
 from collections.abc import Callable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.find import distribution, find_templates, imports
+from colab_drive_tuner.templates.find import (
+    Template,
+    distribution,
+    find_templates,
+    imported_names,
+    imports,
+)
 from colab_drive_tuner.templates.quiet import quietly
+from colab_drive_tuner.templates.reads import calls_itself, nested_codes
 from colab_drive_tuner.templates.source import FunctionSource
 
 # The names under which values and hyperopt's `hp` reach the compiled code: variables of a function
@@ -32,6 +37,7 @@ def value_function(
     source: FunctionSource, offered: Mapping[str, Any]
 ) -> Callable[[Mapping[str, Any]], FunctionType]:
     """Return what makes of sampled values the user's function with these in place of templates."""
+    code = source.function.__code__
     copied = copy.deepcopy(source)
     lookups: dict[int, ast.expr] = {}
     for template in find_templates(copied):
@@ -45,16 +51,19 @@ def value_function(
     else:
         node.body = [copy.copy(node)]
         node.decorator_list = []
+        if not (calls_itself(source.function) or node.name in (*offered, *code.co_freevars)):
+            # The name that it has here must not hide a global one from it.
+            node.body.insert(0, ast.Global([node.name]))
     node.args = _keywords(_VALUES, *offered)
     outer = _compile(copied, _VALUES)
-    name, line = source.function.__code__.co_name, source.function.__code__.co_firstlineno
-    code = next(
+    new = next(
         nested
         for nested in _codes(outer)
-        if nested is not outer and (nested.co_name, nested.co_firstlineno) == (name, line)
+        if nested is not outer
+        and (nested.co_name, nested.co_firstlineno) == (code.co_name, code.co_firstlineno)
     )
-    code = code.replace(co_qualname=source.function.__code__.co_qualname)  # IPython shows it
-    return lambda values: _function(source.function, code, {_VALUES: values, **offered})
+    new = new.replace(co_qualname=code.co_qualname)  # IPython shows it
+    return lambda values: _function(source.function, new, {_VALUES: values, **offered})
 
 
 def space_function(
@@ -65,7 +74,8 @@ def space_function(
 
     copied = copy.deepcopy(source)
     thunks = ast.Dict([], [])
-    for template in find_templates(copied):
+    templates = find_templates(copied)
+    for template in templates:
         call = template.call
         head = ast.Attribute(
             ast.Name(_HYPEROPT, ast.Load()), distribution(call.func) or "", ast.Load()
@@ -80,7 +90,7 @@ def space_function(
     if isinstance(node, ast.Lambda):
         node.body = thunks
     else:
-        node.body = [*imports(node), _placed(ast.Return(thunks), node)]
+        node.body = [*_imports_for(templates, node), _placed(ast.Return(thunks), node)]
         node.decorator_list = []
         node.returns = None
     function = _function(source.function, _compile(copied, _HYPEROPT), {})
@@ -88,19 +98,20 @@ def space_function(
     return function
 
 
-def unknown_names(function: FunctionType) -> dict[str, int]:
-    """Global names that a function reads and nobody has defined (yet), with the line of each."""
-    known = {*function.__globals__, *vars(builtins)}
-    unknown: dict[str, int] = {}
-    for code in _codes(function.__code__):
-        instructions = list(dis.get_instructions(code))
-        known_here = known | {i.argval for i in instructions if i.opname.startswith("STORE_")}
-        for instruction in instructions:
-            if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}:
-                line = instruction.positions.lineno if instruction.positions else None
-                if instruction.argval not in known_here:
-                    unknown.setdefault(instruction.argval, line or code.co_firstlineno)
-    return unknown
+def _imports_for(templates: list[Template], function: ast.AST) -> Iterator[ast.stmt]:
+    """The function's imports of names that its templates use; what it tries may fail."""
+    parts = [part for template in templates for part in ast.walk(template.expression)]
+    used = {part.id for part in parts if isinstance(part, ast.Name)}
+    blocks = [part for part in ast.walk(function) if isinstance(part, ast.Try | ast.If)]
+    conditional = {id(statement) for block in blocks for statement in imports(block)}
+    for statement in imports(function):
+        if used.isdisjoint(imported_names(statement)):
+            continue
+        if id(statement) in conditional:
+            failed = ast.ExceptHandler(ast.Name("ImportError", ast.Load()), None, [ast.Pass()])
+            yield _placed(ast.Try([statement], [failed], [], []), statement)
+        else:
+            yield statement
 
 
 class _Replace(ast.NodeTransformer):
@@ -136,15 +147,17 @@ def _compile(source: FunctionSource, marker: str) -> CodeType:
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
     yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
+    for nested in nested_codes(code):
+        yield from _codes(nested)
 
 
 def _function(original: FunctionType, code: CodeType, bound: Mapping[str, Any]) -> FunctionType:
     """A function like the original, with other code, in which some more variables are given."""
     cells = dict(zip(original.__code__.co_freevars, original.__closure__ or (), strict=True))
     cells |= {name: CellType(value) for name, value in bound.items()}
+    itself = CellType()
+    if calls_itself(original):
+        cells[original.__code__.co_name] = itself
     missing = [name for name in code.co_freevars if name not in cells]
     if missing:
         raise TemplateError(
@@ -158,6 +171,7 @@ def _function(original: FunctionType, code: CodeType, bound: Mapping[str, Any]) 
         original.__defaults__,
         tuple(cells[name] for name in code.co_freevars),
     )
+    itself.cell_contents = function
     function.__kwdefaults__ = original.__kwdefaults__
     function.__qualname__ = original.__qualname__
     function.__module__ = original.__module__

@@ -9,6 +9,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates.find import find_templates
+from colab_drive_tuner.templates.reads import cell_content
 from colab_drive_tuner.templates.source import FunctionSource, read_source
 
 Wrap = Callable[[Any], Any]
@@ -68,7 +69,7 @@ def _parts(model: Any) -> Iterator[tuple[Any, Wrap]]:
     """The callables inside a callable, each with how to make the outer one with another inside."""
     if isinstance(model, FunctionType):
         for index, cell in enumerate(model.__closure__ or ()):
-            content = _content(cell)
+            content = cell_content(cell)
             if callable(content) and not isinstance(content, type):
                 yield content, functools.partial(_with_cell, model, index)
     elif isinstance(model, MethodType):
@@ -80,18 +81,11 @@ def _parts(model: Any) -> Iterator[tuple[Any, Wrap]]:
         )
     elif isinstance(call := inspect.getattr_static(type(model), "__call__", None), FunctionType):
         yield call, lambda function: MethodType(function, model)
-        for name, value in list(getattr(model, "__dict__", {}).items()):
+        for value in list(getattr(model, "__dict__", {}).values()):
             if callable(value) and not isinstance(value, type):
-                yield value, functools.partial(_with_attribute, model, name)
-    elif hasattr(model, "__wrapped__"):
+                yield value, functools.partial(_with_attribute, model, value)
+    if hasattr(model, "__wrapped__"):  # and was not found where it can be exchanged
         yield model.__wrapped__, functools.partial(_refuse, model)
-
-
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # the variable has no value yet
-        return None
 
 
 def _with_cell(model: FunctionType, index: int, content: Any) -> FunctionType:
@@ -105,11 +99,15 @@ def _with_cell(model: FunctionType, index: int, content: Any) -> FunctionType:
     return function
 
 
-def _with_attribute(model: Any, name: str, value: Any) -> Any:
+def _with_attribute(model: Any, old: Any, new: Any) -> Any:
+    """A copy of `model` with another value in each attribute that holds `old`.
+
+    `functools.update_wrapper` leaves a second one beside the decorator's own.
+    """
     copied = copy.copy(model)
     if copied is model:
-        _refuse(model, value)
-    vars(copied)[name] = value
+        _refuse(model, new)
+    vars(copied).update((name, new) for name, value in vars(model).items() if value is old)
     return copied
 
 

@@ -2,7 +2,7 @@
 # ruff: noqa: E731 - model functions as people type them
 
 # fmt: off  (how people typed them)
-from functools import wraps
+from functools import update_wrapper, wraps
 
 from hyperas.distributions import (
     choice,
@@ -246,6 +246,23 @@ def decorated(x):
 
 @Counted
 def counted(x):
+    rate = {{uniform(0, 1)}}
+    return {"loss": rate + x, "status": "ok"}
+
+
+class Marked:
+    """Keeps the function twice, as `functools.update_wrapper` does."""
+
+    def __init__(self, function):
+        update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, *args):
+        return {**self.function(*args), "marked": True}
+
+
+@Marked
+def marked(x):
     rate = {{uniform(0, 1)}}
     return {"loss": rate + x, "status": "ok"}
 

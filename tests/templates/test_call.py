@@ -41,6 +41,8 @@ def test_decorators_stay_around():
     assert result == {"loss": 15, "status": "ok", "seconds": 3}
     assert compile_model(models.counted).call({"rate": 0.5}, (1,))["loss"] == 1.5
     assert models.counted.calls == 0
+    result = compile_model(models.marked).call({"rate": 0.5}, (1,))
+    assert result == {"loss": 1.5, "status": "ok", "marked": True}
     with pytest.raises(TypeError):
         models.decorated(1)
 
@@ -141,6 +143,20 @@ def test_tracebacks_show_the_line():
     assert (last.filename, last.name) == (__file__, "failing")
     assert "return HERE[{{choice([5, 6])}}] + rate  # here it fails" in shown
     assert shown.splitlines()[-2].strip() == "~~~~" + "^" * len("[{{choice([5, 6])}}]")
+
+
+def test_functions_inside_keep_their_names():
+    """IPython shows qualified names: they are those that the user's Python gave."""
+    assert compile_model(qualified).call({"n": 1}) == "qualified.<locals>.inner"
+
+
+def qualified():
+    n = {{choice([1, 2])}}
+
+    def inner():
+        return n
+
+    return inner.__qualname__
 
 
 def test_warnings_show_the_line():

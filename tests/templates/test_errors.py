@@ -121,6 +121,12 @@ def without_templates(x):
     return {"loss": x}
 
 
+@functools.singledispatch
+def dispatched(x):
+    n = {{choice([1, 2])}}
+    return n
+
+
 @functools.lru_cache
 def cached():
     n = {{choice([1, 2])}}
@@ -139,6 +145,8 @@ def test_models_without_templates_or_source():
         compile_model(3)
     with pytest.raises(TemplateError, match="wrapped in a _lru_cache_wrapper"):
         compile_model(cached)
+    with pytest.raises(TemplateError, match="wrapped in a function, which cannot be made again"):
+        compile_model(dispatched)
 
 
 def test_a_file_that_changed_since(tmp_path, monkeypatch):

@@ -112,6 +112,37 @@ def arithmetic(x):
     n = {{choice([1, 2])}} ** 2
     n += {{choice([3, 4])}}
     return n, str({{choice([5, 6])}}) + f"{n}", {**{"u": {{choice([7, 8])}}}}
+
+
+def sets_of_templates(x):
+    n = {{choice([1, 2])}}
+    return { {{choice([1, 2])}} } | { {{choice([3, 4])}}, {{choice([5, 6])}} }
+
+
+def calls_itself(x):
+    n = {{choice([1, 2])}}
+    return n + (calls_itself(x - 1) if x > 5 else 0)
+
+
+def conditional_imports(x):
+    if x is None:
+        import nowhere_either  # noqa: F401 - no template needs it, so it is not tried before
+    try:
+        import nowhere_to_be_found as numbers
+    except ImportError:
+        import math as numbers
+    n = {{choice([numbers.floor(1.5), numbers.pi])}}
+    return n
+
+
+def a_helper(x):
+    return 100 + x
+
+
+class Named:
+    def a_helper(self, x):
+        n = {{choice([1, 2])}}
+        return a_helper(n)  # the function, not this method
 # fmt: on
 
 
@@ -134,6 +165,10 @@ def arithmetic(x):
         (blocks, "a b c d", [0, 1, 0, 1], (1, 4, 5, 8)),
         (one_line, "n n_1", [0, 1], (1, 2)),
         (blanks_and_comments, "n m", [1, 0], (2, 3)),
+        (sets_of_templates, "n n_1 n_2 n_3", [0, 1, 1, 0], {2, 4, 5}),
+        (calls_itself, "n", [1], 6),
+        (conditional_imports, "n", [0], 1),
+        (Named().a_helper, "n", [1], 102),
         (arithmetic, "n n_1 str str_1", [1, 0, 1, 0], (7, "67", {"u": 7})),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -192,9 +227,13 @@ def templated_helper(n):
     return n + k
 
 
+def helps_along(n):
+    return templated_helper(n)
+
+
 def calls_templated_helper(x):
     n = {{choice([1, 2])}}
-    return templated_helper(n)
+    return helps_along(n)
 
 
 def unnamed_match(x):
