@@ -14,10 +14,7 @@ async def answer(service: Service, request: Request) -> Answer:
     """The answer of an admin endpoint; errors come as Google's do."""
     try:
         raw = b"".join([chunk async for chunk in request.body])
-        body = parse_json(raw)
-        if not isinstance(body, dict):
-            raise bad_request("The body must be an object.")
-        return Answer.json(_act(service, request, body))
+        return Answer.json(_act(service, request, parse_json(raw)))
     except ApiError as error:
         return Answer.refusal(error)
     except KeyError as error:

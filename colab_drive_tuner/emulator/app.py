@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from . import admin, batch
+from . import admin, batch, oauth
 from .calls import Answer, Slice
 from .errors import ApiError
 from .faults import Rule, refusal
@@ -156,14 +156,9 @@ class App:
         try:
             if path.startswith("/batch"):
                 return await batch.answer(self.service, request)
-            if path in {"/token", "/o/oauth2/token", "/oauth2/v4/token"}:
-                raw = b"".join([chunk async for chunk in request.body])
-                return self.service.tokens.endpoint(dict(parse_qsl(raw.decode("utf-8", "replace"))))
-            if path in {"/revoke", "/o/oauth2/revoke"}:
-                raw = b"".join([chunk async for chunk in request.body])
-                form = dict(request.query) | dict(parse_qsl(raw.decode("utf-8", "replace")))
-                self.service.tokens.revoke(form.get("token", ""))
-                return Answer.json({})
+            now = self.service.database.clock.now()
+            if (found := await oauth.answer(self.service.tokens, request, now)) is not None:
+                return found
             if "discovery" in path and path.endswith("/rest"):
                 return _discovery(request)
         except ApiError as error:

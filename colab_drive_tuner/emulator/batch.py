@@ -1,5 +1,6 @@
 """Batches: several calls in one multipart/mixed request ("Batch requests" of the Drive guide)."""
 
+import secrets
 from collections.abc import AsyncIterator
 from email.message import Message
 from email.parser import BytesParser
@@ -31,11 +32,12 @@ async def answer(service: Service, request: Request) -> Answer:
     if len(parts) > LARGEST:
         raise bad_request(f"The batch request exceeds the limit of {LARGEST} calls.")
     request.calls = len(parts)
+    # All are read before the first one takes effect: a batch that is refused did nothing.
+    calls = [_request(request, part) for part in parts]
     answers: list[bytes] = []
-    boundary = "batch_emulator_answer"
-    for part in parts:
-        inner = await service.answer(_request(request, part))
-        answers.append(_part(boundary, part.get("Content-ID", ""), inner))
+    boundary = "batch_" + secrets.token_hex(16)
+    for part, call in zip(parts, calls, strict=True):
+        answers.append(_part(boundary, part.get("Content-ID"), await service.answer(call)))
     body = b"".join(answers) + f"--{boundary}--\r\n".encode()
     return Answer(200, body, {"Content-Type": f"multipart/mixed; boundary={boundary}"})
 
@@ -71,11 +73,14 @@ def _request(outer: Request, part: Message) -> Request:
     return inner
 
 
-def _part(boundary: str, content_id: str, answer_: Answer) -> bytes:
+def _part(boundary: str, content_id: str | None, answer_: Answer) -> bytes:
     body = b"" if isinstance(answer_.body, Slice) else answer_.body
-    reply = content_id.replace("<", "<response-", 1)
     status = f"HTTP/1.1 {answer_.status} {HTTPStatus(answer_.status).phrase}\r\n"
     headers = {**answer_.headers, "Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = f"--{boundary}\r\nContent-Type: application/http\r\nContent-ID: {reply}\r\n\r\n"
-    return (head + status + lines + "\r\n").encode("latin-1") + body + b"\r\n"
+    head = f"--{boundary}\r\nContent-Type: application/http\r\n"
+    if content_id is not None:
+        bare = content_id.strip().removeprefix("<")
+        bracket = "<" if bare != content_id.strip() else ""
+        head += f"Content-ID: {bracket}response-{bare}\r\n"
+    return (head + "\r\n" + status + lines + "\r\n").encode("latin-1") + body + b"\r\n"

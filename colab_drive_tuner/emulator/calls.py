@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .database import Database
-from .errors import ApiError
+from .errors import ApiError, bad_request
 from .fields import Selection, prune, select
 from .model import Caller, Node
 from .resources import View
@@ -117,13 +117,13 @@ class Call:
             parts.append(chunk)
         return b"".join(parts)
 
-    async def json(self) -> Any:
-        """The body as JSON, an empty one as an empty object; 400 `parseError` if it is not."""
+    async def json(self) -> dict[str, Any]:
+        """The body as JSON, an empty one as an empty object."""
         return parse_json(await self.read())
 
 
-def parse_json(raw: bytes) -> Any:
-    """The value of a JSON text, `{}` for an empty one."""
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """The object of a JSON text, `{}` for an empty one; 400 where it is anything else."""
     if not raw.strip():
         return {}
     try:
@@ -133,6 +133,8 @@ def parse_json(raw: bytes) -> Any:
             found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         raise ApiError(400, "parseError", "Parse Error") from None
+    if not isinstance(found, dict):
+        raise bad_request("Invalid JSON payload received. The request body must be an object.")
     return found
 
 

@@ -23,11 +23,11 @@ class Dialect:
     default: Selection
     """What is shown where no `fields` are asked for; empty is everything."""
     show: Callable[[View, Node, Selection], dict[str, Any]]
-    rename: Callable[[Any, bool], dict[str, Any]]
+    rename: Callable[[dict[str, Any], bool], dict[str, Any]]
     """A body in v3's names; the flag says whether a file is being made."""
 
 
-def _as_it_is(body: Any, creating: bool) -> dict[str, Any]:
+def _as_it_is(body: dict[str, Any], creating: bool) -> dict[str, Any]:
     return writing.check_body(body, creating=creating)
 
 
@@ -52,7 +52,7 @@ def creates(call: Call) -> bool:
     return call.method.id.endswith((".create", ".insert", ".copy"))
 
 
-def read_body(call: Call, body: Any) -> dict[str, Any]:
+def read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """The body's metadata in v3's names, checked; v2 moves a file by its `parents`."""
     known = dialect(call).rename(body, creates(call))
     if call.method.version == "v2":

@@ -66,8 +66,6 @@ def _find(call: Call) -> Node:
 async def create(call: Call) -> Answer:
     """drives.create: a requestId makes it safe to repeat, with 409 for the repetition."""
     request_id = call.parameters.text("requestId")
-    if not request_id:
-        raise ApiError(400, "required", "Required parameter: requestId", location="requestId")
     body = await call.json()
     name = body.get("name")
     if not isinstance(name, str) or not name:

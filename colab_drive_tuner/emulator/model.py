@@ -6,7 +6,6 @@ A file is replaced, never changed, so that a listing that lags can still show wh
 import hashlib
 import json
 import secrets
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
@@ -16,12 +15,10 @@ SHORTCUT = "application/vnd.google-apps.shortcut"
 GOOGLE = "application/vnd.google-apps."
 OCTETS = "application/octet-stream"
 
-_ALPHABET = string.ascii_letters + string.digits + "-_"
-
 
 def random_text(length: int) -> str:
     """Random characters as they appear in Drive's ids."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return secrets.token_urlsafe(length)[:length]
 
 
 def root_id() -> str:

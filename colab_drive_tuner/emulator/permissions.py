@@ -35,10 +35,8 @@ def _sharable(call: Call, node: Node) -> None:
     access.require(call.database, call.caller, node, needed)
 
 
-def _read_body(call: Call, body: Any) -> dict[str, Any]:
+def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """The body in v3's names: v2 says `value`, `withLink` and `additionalRoles`."""
-    if not isinstance(body, dict):
-        raise bad_request("The request body must be an object.")
     known = discovery_document("v3")["schemas"]["Permission"]["properties"]
     for name, value in body.items():
         wanted = {"string": str, "boolean": bool}.get(known.get(name, {}).get("type"))

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from .errors import ApiError, invalid
+from .writing import parse_time
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -62,6 +63,8 @@ V2_NAMES = {
     "lastViewedByMeDate": "viewedByMeTime",
     "createdDate": "createdTime",
 }
+DEEPEST = 100
+"""How many parentheses and `not`s may lie within each other."""
 VISIBILITIES = {
     "anyoneCanFind", "anyoneWithLink", "domainCanFind", "domainWithLink", "limited"
 }  # fmt: skip
@@ -77,11 +80,15 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Conditions joined by `and` (every=True) or by `or`."""
+class Chain:
+    """Conditions joined by `and` and `or`, evaluated from left to right: neither binds tighter.
 
-    parts: tuple["Condition", ...]
-    every: bool
+    So `a or b and c` is `(a or b) and c` ("Search for files and folders").
+    """
+
+    first: "Condition"
+    rest: tuple[tuple[bool, "Condition"], ...]
+    """Each with whether `and` joins it to what stands before."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class Not:
     inner: "Condition"
 
 
-Condition = Term | Group | Not
+Condition = Term | Chain | Not
 
 
 class _MalformedError(Exception):
@@ -110,6 +117,15 @@ class _Parser:
             self.tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
             at = found.end()
         self.at = 0
+        self.depth = 0
+
+    def deeper(self, inner: "Callable[[], Condition]") -> "Condition":
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _MalformedError
+        found = inner()
+        self.depth -= 1
+        return found
 
     def peek(self) -> tuple[str, str]:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
@@ -129,30 +145,25 @@ class _Parser:
         return None
 
     def whole(self) -> Condition:
-        found = self.either()
+        found = self.chain()
         if self.peek()[0] != "end":
             raise _MalformedError
         return found
 
-    def either(self) -> Condition:
-        parts = [self.both()]
-        while self.word("or"):
-            parts.append(self.both())
-        return parts[0] if len(parts) == 1 else Group(tuple(parts), every=False)
-
-    def both(self) -> Condition:
-        parts = [self.single()]
-        while self.word("and"):
-            parts.append(self.single())
-        return parts[0] if len(parts) == 1 else Group(tuple(parts), every=True)
+    def chain(self) -> Condition:
+        first = self.single()
+        rest: list[tuple[bool, Condition]] = []
+        while joint := self.word("and", "or"):
+            rest.append((joint == "and", self.single()))
+        return Chain(first, tuple(rest)) if rest else first
 
     def single(self) -> Condition:
         if self.word("not"):
-            return Not(self.single())
+            return Not(self.deeper(self.single))
         kind, text = self.peek()
         if (kind, text) == ("op", "("):
             self.take("op", "(")
-            inner = self.either()
+            inner = self.deeper(self.chain)
             self.take("op", ")")
             return inner
         if kind == "text":
@@ -202,8 +213,6 @@ class _Parser:
             return self.pairs()
         text = self.text()
         if sort == "date":
-            from .writing import parse_time
-
             try:
                 return parse_time(text, "q")
             except ApiError:
@@ -252,15 +261,20 @@ def parse(text: str, grammar: str = "v3") -> Condition | None:
         return None
     try:
         return _Parser(text, grammar).whole()
-    except (_MalformedError, RecursionError):
+    except _MalformedError:
         message = "Invalid Value" if grammar != "v2" else "Invalid query"
         raise invalid("q", message) from None
 
 
 def required(condition: Condition | None, field: str) -> list[Any]:
-    """Values that the field must have in every match, from terms joined by `and` alone."""
-    if isinstance(condition, Group) and condition.every:
-        return [one for part in condition.parts for one in required(part, field)]
+    """Values that the field must have in every match: of terms with no `or` after them."""
+    if isinstance(condition, Chain):
+        found: list[Any] = []
+        for every, part in reversed(condition.rest):
+            if not every:
+                return found
+            found = required(part, field) + found
+        return required(condition.first, field) + found
     if isinstance(condition, Term) and condition.field == field:
         return [condition.value] if condition.operator in {"=", "in"} else []
     return []
@@ -268,8 +282,9 @@ def required(condition: Condition | None, field: str) -> list[Any]:
 
 def mentioned(condition: Condition | None, field: str) -> list[Any]:
     """Every value that a term compares the field with."""
-    if isinstance(condition, Group):
-        return [one for part in condition.parts for one in mentioned(part, field)]
+    if isinstance(condition, Chain):
+        parts = [condition.first, *(part for _, part in condition.rest)]
+        return [one for part in parts for one in mentioned(part, field)]
     if isinstance(condition, Not):
         return mentioned(condition.inner, field)
     return [condition.value] if condition is not None and condition.field == field else []
@@ -284,11 +299,18 @@ def matcher(
     if isinstance(condition, Not):
         inner = matcher(condition.inner, terms)
         return lambda thing: not inner(thing)
-    if isinstance(condition, Group):
-        parts = [matcher(part, terms) for part in condition.parts]
-        if condition.every:
-            return lambda thing: all(part(thing) for part in parts)
-        return lambda thing: any(part(thing) for part in parts)
+    if isinstance(condition, Chain):
+        first = matcher(condition.first, terms)
+        rest = [(every, matcher(part, terms)) for every, part in condition.rest]
+
+        def holds(thing: Any) -> bool:
+            held = first(thing)
+            for every, part in rest:
+                if held == every:  # else the result is known without this part
+                    held = part(thing)
+            return held
+
+        return holds
     term = condition
     return lambda thing: terms(thing, term)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import access, resources
-from .errors import bad_request, invalid
+from .errors import invalid
 from .fields import Selection, prune
 from .model import FOLDER, Node, person_id
 from .resources import View
@@ -185,17 +185,17 @@ def file(view: View, node: Node, selection: Selection) -> dict[str, Any]:
     return pruned
 
 
-def body_in_v3(body: Any, creating: bool) -> dict[str, Any]:
+def body_in_v3(body: dict[str, Any], creating: bool) -> dict[str, Any]:
     """A v2 body in v3's names; what only the server sets is ignored, as v2 does."""
-    if not isinstance(body, dict):
-        raise bad_request("The request body must be an object.")
     found: dict[str, Any] = {}
     for name, value in body.items():
         known = RENAMED.get(name, name)
         if name in SAME or name in RENAMED:
-            if known in WRITABLE and (creating or known != "id"):
+            if known in WRITABLE and (creating or known not in {"id", "createdTime"}):
                 found[known] = value
     labels = body.get("labels") or {}
+    if not isinstance(labels, dict):
+        raise invalid("file.labels")
     found |= {name: labels[name] for name in ("starred", "trashed") if name in labels}
     if "restricted" in labels:
         found["copyRequiresWriterPermission"] = labels["restricted"]

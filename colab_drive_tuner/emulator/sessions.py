@@ -138,6 +138,8 @@ class Sessions:
         if call.verb == "DELETE":
             self.forget(session, delete=True)
             return Answer(499)
+        if call.verb not in {"PUT", "POST"}:
+            raise ApiError(405, "httpMethodNotAllowed", "Method Not Allowed")
         if session.file_id:
             return self._completed(call, session)
         if session.id in self._busy:
@@ -151,6 +153,12 @@ class Sessions:
     async def _receive(self, call: Call, session: Session) -> Answer:
         start, end, total = self._content_range(call, session)
         sink = self._sink(session)
+        if total is not None:
+            if total < sink.size or session.length not in {None, total}:
+                raise invalid("Content-Range", "The total differs from what was announced before.")
+            if session.length is None and start is not None:
+                session.length = total
+                session.save(self._database)
         if start is None:
             if total is not None and sink.size >= total:
                 return await self._complete(call, session, sink)
@@ -211,8 +219,6 @@ class Sessions:
         start, end = int(found[1]), int(found[2])
         if end < start or (total is not None and end >= total):
             raise invalid("Content-Range", "Failed to parse Content-Range header.")
-        if total is not None and session.length is not None and total != session.length:
-            raise invalid("Content-Range", "The total differs from X-Upload-Content-Length.")
         return start, end, total
 
     async def _complete(self, call: Call, session: Session, sink: Sink) -> Answer:

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 from .errors import ApiError, invalid_parameter
 
-# Of the upload protocol, and of v2's downloadUrl; of no method.
-PROTOCOL_PARAMETERS = frozenset({"uploadType", "upload_id", "upload_protocol", "source"})
+# Of the upload protocol, of v2's downloadUrl, and quotaUser's older name; of no method.
+PROTOCOL_PARAMETERS = frozenset({"uploadType", "upload_id", "upload_protocol", "source", "userIp"})
 
 
 @cache
@@ -122,13 +122,15 @@ class Parameters:
         known = discovery_document(method.version)["parameters"]
         self._values: dict[str, str] = {}
         for name, value in query:
-            described = method.parameters.get(name)
-            if described is None or described.get("location") == "path":
-                if name not in known and name not in PROTOCOL_PARAMETERS:
-                    raise _unknown(name)
-            else:
-                _check(name, value, described)
+            described = method.parameters.get(name) or known.get(name, {})
+            if described.get("location") != "query" and name not in PROTOCOL_PARAMETERS:
+                raise _unknown(name)
+            _check(name, value, described)
             self._values[name] = value
+        for name, described in method.parameters.items():
+            if described.get("required") and described["location"] == "query":
+                if not self._values.get(name):
+                    raise _missing(name)
 
     def text(self, name: str) -> str | None:
         """The value as it came, or None."""
@@ -146,6 +148,10 @@ class Parameters:
         if value < 1:
             raise invalid_parameter(name, f"Invalid value '{value}'. It must be at least 1.")
         return min(value, int(described.get("maximum", value)))
+
+
+def _missing(name: str) -> ApiError:
+    return ApiError(400, "required", f"Required parameter: {name}", location=name)
 
 
 def _unknown(name: str) -> ApiError:

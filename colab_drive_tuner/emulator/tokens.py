@@ -1,23 +1,15 @@
-"""Tokens: which account, client and scopes a bearer token stands for, and until when.
+"""Tokens: which account, client and scopes a bearer token stands for, and until when."""
 
-Also Google's token endpoint: a refresh token or a service account's signed assertion becomes an
-access token that expires ("Using OAuth 2.0 for Web Server Applications", "... Server to Server").
-"""
-
-import base64
-import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .calls import Answer
 from .database import Database
 from .errors import unauthenticated
 from .model import Caller
 
 LIFETIME = 3599
-JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 @dataclass(frozen=True)
@@ -29,6 +21,8 @@ class Grant:
     scopes: tuple[str, ...] = ("drive",)
     expires: float | None = None
     """Seconds since 1970; None never."""
+    refresh: str = ""
+    """The refresh token that it was issued for; both are revoked together."""
 
 
 def parse_grant(text: str) -> tuple[str, Grant]:
@@ -81,69 +75,47 @@ class Tokens:
                 self._grants[key] = _grant(values)
                 self._database.store("token", key, values)
 
-    def revoke(self, token: str) -> None:
-        """Forget an access or refresh token."""
-        self._grants.pop(token, None)
-        self._refresh.pop(token, None)
-        self._database.store("token", token, None)
-        self._database.store("refresh", token, None)
+    def revoke(self, token: str) -> bool:
+        """Forget a token, with all that were issued with it; returns whether it was known."""
+        known = self._grants.get(token)
+        refresh = known.refresh if known is not None else token
+        gone = {token, refresh, *(k for k, v in self._grants.items() if v.refresh == refresh)}
+        gone = {one for one in gone if one in self._grants or one in self._refresh}
+        for one in gone:
+            self._grants.pop(one, None)
+            self._refresh.pop(one, None)
+            self._database.store("token", one, None)
+            self._database.store("refresh", one, None)
+        return bool(gone)
 
     def caller(self, token: str | None) -> Caller:
         """Who a token stands for; 401 without one, and for an unknown or expired one."""
         if not token:
             raise unauthenticated("required", "Login Required.")
-        grant = self._grants.get(token)
-        if grant is None or (
-            grant.expires is not None and grant.expires <= self._database.clock.now()
-        ):
+        grant = self.grant(token)
+        if grant is None:
             raise unauthenticated()
         account = self._database.account(grant.account)
         return Caller(account, grant.client, frozenset(grant.scopes))
 
-    def endpoint(self, form: dict[str, str]) -> Answer:
-        """POST /token."""
-        kind = form.get("grant_type")
-        if kind == "refresh_token":
-            grant = self._refresh.get(form.get("refresh_token", ""))
-            if grant is None:
-                return _oauth_error("invalid_grant", "Token has been expired or revoked.")
-            return self._issue(grant, form.get("scope"))
-        if kind == JWT_GRANT:
-            claims = _claims(form.get("assertion", ""))
-            account = str(claims.get("sub") or claims.get("iss") or "")
-            if "@" not in account:
-                return _oauth_error("invalid_grant", "Invalid JWT Signature.")
-            grant = Grant(account, str(claims.get("iss")))
-            return self._issue(grant, str(claims.get("scope", "drive")))
-        return _oauth_error("unsupported_grant_type", f"Invalid grant_type: {kind}")
-
-    def _issue(self, grant: Grant, scope: str | None) -> Answer:
-        scopes = short_scopes(scope.split()) if scope else grant.scopes
+    def issue(self, grant: Grant, scopes: tuple[str, ...], refresh: str = "") -> str:
+        """A fresh access token that lives for LIFETIME seconds."""
         token = "ya29." + secrets.token_urlsafe(40)
         expires = self._database.clock.now() + LIFETIME
-        self.allow(token, Grant(grant.account, grant.client, scopes, expires))
-        answer = {
-            "access_token": token,
-            "expires_in": LIFETIME,
-            "scope": " ".join(f"https://www.googleapis.com/auth/{one}" for one in scopes),
-            "token_type": "Bearer",
-        }
-        return Answer.json(answer)
+        self.allow(token, Grant(grant.account, grant.client, scopes, expires, refresh))
+        return token
+
+    def grant(self, token: str) -> Grant | None:
+        """What an access token stands for, as long as it lives."""
+        found = self._grants.get(token)
+        if found is None or found.expires is None:
+            return found
+        return found if found.expires > self._database.clock.now() else None
+
+    def refresh_grant(self, token: str) -> Grant | None:
+        """What a refresh token stands for."""
+        return self._refresh.get(token)
 
 
 def _grant(values: dict[str, Any]) -> Grant:
     return Grant(**{**values, "scopes": tuple(values["scopes"])})
-
-
-def _claims(assertion: str) -> dict[str, Any]:
-    """What a JWT says; who signed it is not checked, since the emulator knows no keys."""
-    try:
-        middle = assertion.split(".")[1]
-        found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-    except (IndexError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _oauth_error(error: str, description: str) -> Answer:
-    return Answer.json({"error": error, "error_description": description}, 400)

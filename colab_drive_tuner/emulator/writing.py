@@ -4,6 +4,7 @@ The limits of properties are those of "Add custom file properties": key and valu
 124 bytes of UTF-8, at most 100 properties a file, 30 public ones and 30 private ones per app.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -29,18 +30,16 @@ WRITABLE = STORED | CREATE_ONLY | {
 }  # fmt: skip
 
 
-def check_body(body: Any, *, creating: bool) -> dict[str, Any]:
-    """The body as a dict; 403 `fieldNotWritable` where it sets what only the server sets.
+def check_body(body: dict[str, Any], *, creating: bool) -> dict[str, Any]:
+    """The body; 403 `fieldNotWritable` where it sets what only the server sets.
 
     Names that v3 does not know at all are ignored, as the service does: v2's `title` sent to v3
     makes a file called "Untitled".
     """
-    if not isinstance(body, dict):
-        raise bad_request("Invalid JSON payload received. The request body must be an object.")
     known = discovery_document("v3")["schemas"]["File"]["properties"]
     refused = [name for name in body if name in known and name not in WRITABLE]
     if not creating:
-        refused += [name for name in ("id",) if name in body]
+        refused += [name for name in ("id", "createdTime") if name in body]
         if "parents" in body:
             raise forbidden(
                 "fieldNotWritable",
@@ -66,12 +65,18 @@ def _check_type(name: str, value: Any, described: Mapping[str, Any]) -> None:
         )
 
 
+# A date alone, and a time without an offset, are taken too; ISO 8601's other forms are not.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
+
+
 def parse_time(text: str, location: str) -> int:
     """Milliseconds of an RFC 3339 time; without an offset it is UTC."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())
     except ValueError:
         raise invalid(location) from None
+    if not _TIME.fullmatch(text):
+        raise invalid(location)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return round(moment.timestamp() * 1000)

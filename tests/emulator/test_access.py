@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import pytest
 
@@ -54,9 +55,27 @@ def test_a_refresh_token_becomes_an_access_token(emulator, person):
     emulator.advance_clock(3600)
     assert wire("GET", "/drive/v3/files").status_code == 401
     emulator.advance_clock(-3600)
-    wire("POST", "/revoke", data={"token": "refresh-me"})
+    wider = {**form, "scope": "https://www.googleapis.com/auth/gmail.send"}
+    assert wire("POST", "/token", data=wider).json()["error"] == "invalid_scope"
+
+
+def test_a_revoked_refresh_token_takes_its_access_tokens_along(person):
+    """Afterwards neither is known, and revoking again is a 400."""
+    wire = person(refresh_token="refresh-me-not")
+    form = {"grant_type": "refresh_token", "refresh_token": "refresh-me-not"}
+    wire.token = wire("POST", "/token", data=form).json()["access_token"]
+    wire.session.headers["Authorization"] = f"Bearer {wire.token}"
+    info = wire("GET", "/tokeninfo", params={"access_token": wire.token}).json()
+    assert (info["email"], info["scope"]) == (
+        wire.account,
+        "https://www.googleapis.com/auth/drive",
+    )
+    assert wire("GET", "/oauth2/v3/userinfo").json()["email"] == wire.account
+    assert wire("POST", "/revoke", data={"token": wire.token}).status_code == 200
+    assert wire("GET", "/drive/v3/files").status_code == 401
     again = wire("POST", "/token", data=form)
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+    assert wire("POST", "/revoke", data={"token": wire.token}).json()["error"] == "invalid_token"
 
 
 def test_a_service_account_s_assertion_becomes_an_access_token(me):
@@ -64,13 +83,18 @@ def test_a_service_account_s_assertion_becomes_an_access_token(me):
     claims = {
         "iss": "robot@p.iam.gserviceaccount.com",
         "scope": "https://www.googleapis.com/auth/drive",
+        "exp": time.time() + 600,
     }
-    middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
-    form = {
-        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
-        "assertion": f"e30.{middle}.c2ln",
-    }
-    token = me("POST", "/token", data=form).json()["access_token"]
+
+    def ask(claims):
+        middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+        kind = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+        form = {"grant_type": kind, "assertion": f"e30.{middle}.c2ln"}
+        return me("POST", "/token", data=form).json()
+
+    assert ask({**claims, "exp": time.time() - 600})["error"] == "invalid_grant"
+    assert ask({**claims, "scope": ""})["error"] == "invalid_scope"
+    token = ask(claims)["access_token"]
     answer = me(
         "GET",
         "/drive/v3/about?fields=user/emailAddress",

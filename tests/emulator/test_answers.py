@@ -98,6 +98,10 @@ def test_lists_are_sorted_by_several_keys(me):
         ("files?bogus=1", (400, "invalid")),
         ("files/nowhere", (404, "notFound")),
         ("files/x/nonsense", (404, "notFound")),
+        ("files?alt=xml", (400, "invalidParameter")),
+        ("files?prettyPrint=maybe", (400, "invalidParameter")),
+        ("files?fileId=x", (400, "invalid")),
+        ("files/x/export", (400, "required")),
         ("nonsense", (404, "notFound")),
     ],
 )
@@ -121,6 +125,7 @@ def test_another_verb_is_a_405(me, verb, path):
 def test_global_parameters_are_accepted(me):
     """alt, key, prettyPrint, quotaUser and the like belong to every method."""
     more = {"alt": "json", "key": "k", "prettyPrint": "false", "quotaUser": "u", "$.xgafv": "1"}
+    more["userIp"] = "192.0.2.1"
     assert me("GET", "/drive/v3/files", params=more).status_code == 200
 
 
@@ -158,6 +163,20 @@ def test_a_body_of_another_shape_is_a_400(me, body):
     """Neither a crash nor a file."""
     assert me("POST", "/drive/v3/files", data=body).status_code == 400
     assert me.names("") == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("POST", "v3/drives?requestId=r"),
+        ("PATCH", "v3/files/root"),
+        ("POST", "v3/files/root/permissions"),
+        ("POST", "v2/files"),
+    ],
+)
+def test_every_body_is_an_object(me, verb, path):
+    """An array is a 400 wherever a body is read."""
+    assert me.refusal(verb, f"/drive/{path}", json=[1]) == (400, "badRequest")
 
 
 def test_a_method_that_is_not_emulated_says_so(me):

@@ -114,7 +114,14 @@ def test_an_update_changes_what_it_names_and_nothing_else(me):
 
 
 @pytest.mark.parametrize(
-    "body", [{"size": "5"}, {"md5Checksum": "x"}, {"id": "x"}, {"parents": ["root"]}]
+    "body",
+    [
+        {"size": "5"},
+        {"md5Checksum": "x"},
+        {"id": "x"},
+        {"parents": ["root"]},
+        {"createdTime": "2020-01-01T00:00:00Z"},
+    ],
 )
 def test_what_only_the_server_sets_is_refused(me, body):
     """403 fieldNotWritable; parents are changed through addParents and removeParents."""

@@ -117,6 +117,33 @@ def test_a_batch_has_at_most_a_hundred_calls(me):
     assert me("POST", "/batch/drive/v3", data=b"x").status_code == 400
 
 
+def batch(wire, *parts):
+    """The answer to a batch of (headers of the part, request) pairs."""
+    head = "--b\r\nContent-Type: application/http\r\n"
+    body = "".join(f"{head}{headers}\r\n{request}\r\n\r\n" for headers, request in parts)
+    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    return wire("POST", "/batch/drive/v3", data=body + "--b--", headers=headers)
+
+
+def test_a_batch_names_its_answers_after_its_questions(me):
+    """Content-ID comes back with `response-` before it, and not at all where there was none."""
+    about = "GET /drive/v3/about?fields=user\r\n"
+    answer = batch(
+        me, ("Content-ID: <one+1>\r\n", about), ("Content-ID: two\r\n", about), ("", about)
+    )
+    ids = [line for line in answer.text.splitlines() if line.lower().startswith("content-id")]
+    assert ids == ["Content-ID: <response-one+1>", "Content-ID: response-two"]
+    assert answer.text.count("HTTP/1.1 200 OK") == 3
+
+
+def test_a_batch_that_is_refused_did_nothing(me):
+    """Media cannot go in a batch; what stands before them is not done either."""
+    made = 'POST /drive/v3/files\r\nContent-Type: application/json\r\n\r\n{"name": "a"}'
+    media = "POST /upload/drive/v3/files?uploadType=media\r\n\r\nx"
+    assert batch(me, ("", made), ("", media)).status_code == 400
+    assert me.names("") == []
+
+
 def test_an_expired_token_is_refreshed(build, emulator, me):
     """google-auth refreshes at the emulator's token endpoint when it meets a 401."""
     from google.oauth2.credentials import Credentials

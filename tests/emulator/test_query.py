@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colab_drive_tuner.emulator.errors import ApiError
-from colab_drive_tuner.emulator.query import Group, Not, Term, parse
+from colab_drive_tuner.emulator.query import Chain, Not, Term, parse
 from tests.emulator.wire import FOLDER
 
 MALFORMED = [
+    "modifiedTime > '2012-W23-1'",
+    "modifiedTime > '20120604T120000'",
     "name",
     "name =",
     "name = 'a",
@@ -101,11 +103,13 @@ def test_spacing_and_quotes_are_free(me):
         assert me.names(q) == ["a"], q
 
 
-def test_and_binds_tighter_than_or_and_not_negates(me):
-    """Parentheses group; `not` negates what follows it."""
+def test_and_and_or_hold_from_left_to_right_and_not_negates(me):
+    """Neither binds tighter, as the documentation says; parentheses group; `not` negates."""
     for name in ("a", "b", "c"):
         me.create(name, starred=name == "c")
-    assert me.names("name = 'a' or name = 'b' and starred = true") == ["a"]
+    assert me.names("name = 'a' or name = 'c' and starred = true") == ["c"]
+    assert me.names("name = 'a' and starred = true or name = 'c'") == ["c"]
+    assert me.names("name = 'a' or (name = 'c' and starred = true)") == ["a", "c"]
     assert me.names("(name = 'a' or name = 'c') and starred = true") == ["c"]
     assert me.names("not name = 'a'") == ["b", "c"]
     assert me.names("not (name = 'a' or name = 'b')") == ["c"]
@@ -197,8 +201,10 @@ def test_long_and_deep_queries_are_answered(me):
     me.create("here")
     long = " or ".join(["name = 'x'"] * 3000 + ["name = 'here'"])
     assert me.names(long) == ["here"]
-    deep = "(" * 5000 + "name = 'here'" + ")" * 5000
-    assert me("GET", "/drive/v3/files", params={"q": deep}).status_code == 400
+    mixed = " or ".join(["name = 'here' and trashed = true"] * 1000 + ["name = 'here'"])
+    assert me.names(mixed) == ["here"]
+    for deep in ("(" * 5000 + "name = 'here'" + ")" * 5000, "not " * 500 + "name = 'here'"):
+        assert me("GET", "/drive/v3/files", params={"q": deep}).status_code == 400
 
 
 @given(st.text())
@@ -215,4 +221,4 @@ def test_a_query_parses_or_is_refused(text):
         found = parse(text)
     except ApiError as error:
         found = error.status
-    assert found in {None, 400} or isinstance(found, Term | Group | Not)
+    assert found in {None, 400} or isinstance(found, Term | Chain | Not)

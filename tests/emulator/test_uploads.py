@@ -169,6 +169,28 @@ def test_a_content_range_that_makes_no_sense_is_a_400(me):
     assert put(me, uri, b"01234", "bytes 0-9/10").status_code == 400
 
 
+def test_a_session_keeps_to_the_length_it_was_told(me):
+    """Announced at the start or by a chunk: another total, or a body of another size, is a 400."""
+    announced = start(me, **{"X-Upload-Content-Length": "10"})
+    assert put(me, announced, b"x" * 11).status_code == 400
+    uri = start(me)
+    size = 3 * PIECE
+    put(me, uri, b"x" * 2 * PIECE, f"bytes 0-{2 * PIECE - 1}/{size}")
+    for total in (PIECE, 2 * PIECE, size + 1):
+        assert put(me, uri, b"", f"bytes */{total}").status_code == 400
+    rest = f"bytes {2 * PIECE}-{size - 1}/"
+    assert put(me, uri, b"x" * PIECE, f"{rest}{size + 1}").status_code == 400
+    done = put(me, uri, b"x" * PIECE, f"{rest}{size}")
+    assert content_of(me, done.json()) == b"x" * size
+
+
+def test_looking_at_a_session_does_not_end_it(me):
+    """Only PUT (or POST) sends; another verb is a 405."""
+    uri = start(me)
+    assert me("GET", uri).status_code == 405
+    assert content_of(me, put(me, uri, b"all").json()) == b"all"
+
+
 def test_a_session_ends_and_an_unknown_one_is_a_404(me, emulator):
     """A session lives a week; its URI is a secret that cannot be guessed."""
     uri = start(me)
