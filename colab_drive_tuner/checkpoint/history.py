@@ -177,7 +177,8 @@ class History:
     @property
     def done(self) -> int:
         """How many trials count towards `max_evals`."""
-        return sum(entry.counts for entry in self.trials.values())
+        # A list is made in one step: the writer may be taking in a record meanwhile.
+        return sum(entry.counts for entry in list(self.trials.values()))
 
     @property
     def best_loss(self) -> float | None:

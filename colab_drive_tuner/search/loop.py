@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from timeit import default_timer as timer
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
     """FMinIter over a `DriveTrials` that is claimed."""
 
     timeout: float | None
+    progress_callback: Callable[..., AbstractContextManager[Any]]
 
     def __init__(
         self,
@@ -122,9 +124,13 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
 
     def exhaust(self) -> "TrialLoop":
         """Run what was inherited, then as FMinIter does, until `max_evals` trials are there."""
-        if self.trials.unfinished and self._run_inherited():
-            return self
-        super().exhaust()
+        with self.progress_callback(
+            initial=self.trials.count_by_state_unsynced(JOB_STATE_DONE), total=self.max_evals
+        ) as progress:
+            # FMinIter opens a progress of its own; this one has shown what was inherited, too.
+            self.progress_callback = lambda **_: nullcontext(progress)
+            if not self._run_inherited(progress):
+                super().exhaust()
         return self
 
     def serial_evaluate(self, N: int = -1) -> None:  # noqa: N803 (hyperopt's name)
@@ -136,18 +142,24 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
         finally:
             self._settle()
 
-    def _run_inherited(self) -> bool:
+    def _run_inherited(self, progress: Any) -> bool:
         """Run the unfinished trials; True if the search is to stop after them."""
+        if not self.trials.unfinished:
+            return False
+        losses = self.trials.losses()
         while any(document["state"] == JOB_STATE_NEW for document in self.trials.unfinished):
             if self.timeout is not None and timer() - self.start_time >= self.timeout:
                 return True
             self.serial_evaluate(1)
-        # What FMinIter asks after each trial it runs itself.
+            # What FMinIter does after each trial it runs itself.
+            losses = self.trials.losses()
+            if losses:
+                progress.postfix = f"best loss: {losses[0]}"
+            progress.update(1)
         if self.early_stop_fn is not None:
             stop, self.early_stop_args = self.early_stop_fn(self.trials, *self.early_stop_args)
             if stop:
                 return True
-        losses = self.trials.losses()
         return bool(losses and self.loss_threshold is not None and losses[0] < self.loss_threshold)
 
     def _suggest(self, new_ids: list[int], domain: Domain, _view: Any, seed: Any) -> list[Document]:

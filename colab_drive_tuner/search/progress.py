@@ -1,6 +1,6 @@
 """One line of progress while a search runs, in place of hyperopt's bar.
 
-mnist-cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 | 24 entries acknowledged | 8 min left
+cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 | 11 acknowledged, 1 on its way | 8 min left
 """
 
 import sys
@@ -19,7 +19,7 @@ _LAST_SECONDS = 2.0
 
 
 class ProgressLine:
-    """What FMinIter tells how many trials ended; writes the line to `out` now and then."""
+    """What FMinIter tells that trials ended; counts them, and writes the line now and then."""
 
     postfix = ""
     """FMinIter writes "best loss: 0.25" here."""
@@ -27,23 +27,24 @@ class ProgressLine:
     def __init__(
         self,
         trials: "DriveTrials",
-        initial: int,
         total: int,
         *,
         out: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._trials, self._initial, self._total = trials, initial, total
-        self._done, self._clock = initial, clock
+        self._trials, self._total, self._clock = trials, total, clock
+        self._initial = self._done()
+        best = trials.log.history.best_loss
+        if best is not None:
+            self.postfix = f"best loss: {best}"
         self._out = out or sys.stdout
         self._redraws = self._out.isatty() or "ipykernel" in sys.modules
         self._pause = _TERMINAL_SECONDS if self._redraws else _LOG_SECONDS
         self._begun = self._drawn = clock()
         self._width = 0
 
-    def update(self, n: int) -> None:
-        """`n` more trials are done."""
-        self._done += n
+    def update(self, _n: int) -> None:
+        """More trials are done."""
         if self._clock() - self._drawn >= self._pause:
             self.draw()
 
@@ -59,29 +60,36 @@ class ProgressLine:
         self._out.flush()
 
     def __str__(self) -> str:
+        done = self._done()
         total = "" if self._total >= sys.maxsize else f" of {self._total}"
-        parts = [f"{self._trials.name}: {self._done}{total} trials"]
+        parts = [f"{self._trials.name}: {done}{total} trials"]
         if self._initial:
             parts.append(f"{self._initial} recovered")
         if self.postfix:
             parts.append(f"best loss {float(self.postfix.rpartition(' ')[2]):.6g}")
-        parts.append(self._recorded())
-        if (left := self._time_left()) is not None:
+        parts.append(self._recorded(done))
+        if (left := self._time_left(done)) is not None:
             parts.append(f"{_duration(left)} left")
         return " | ".join(parts)
 
-    def _recorded(self) -> str:
-        counts = self._trials.log.journal.counts()
-        if counts.offline_since is not None:
-            return f"{counts.pending} entries wait for the store, which does not answer"
-        waiting = f", {counts.pending} on their way" if counts.pending else ""
-        return f"{counts.acknowledged} entries acknowledged{waiting}"
+    def _done(self) -> int:
+        """How many trials have ended; errors that were caught, which FMinIter leaves out, too."""
+        return self._trials.log.done(self._trials._dynamic_trials)
 
-    def _time_left(self) -> float | None:
-        ran = self._done - self._initial
-        if ran <= 0 or self._total >= sys.maxsize or self._total <= self._done:
+    def _recorded(self, done: int) -> str:
+        log = self._trials.log
+        acknowledged = min(log.history.done, done)
+        pending = done - acknowledged
+        waiting = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
+        if log.journal.counts().offline_since is not None:
+            waiting = f", {pending} wait for the store, which does not answer"
+        return f"{acknowledged} acknowledged{waiting}"
+
+    def _time_left(self, done: int) -> float | None:
+        ran = done - self._initial
+        if ran <= 0 or self._total >= sys.maxsize or self._total <= done:
             return None
-        return (self._clock() - self._begun) / ran * (self._total - self._done)
+        return (self._clock() - self._begun) / ran * (self._total - done)
 
 
 def progress_line(
@@ -90,8 +98,8 @@ def progress_line(
     """A progress callback for FMinIter."""
 
     @contextmanager
-    def show(initial: int, total: int) -> Iterator[ProgressLine]:
-        line = ProgressLine(trials, initial, total, **options)
+    def show(initial: int, total: int) -> Iterator[ProgressLine]:  # noqa: ARG001 (hyperopt's names)
+        line = ProgressLine(trials, total, **options)
         line.draw()
         try:
             yield line
