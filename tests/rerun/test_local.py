@@ -190,10 +190,11 @@ def test_a_run_knows_its_deadline(tmp_path: Path, store: Path) -> None:
 
 
 def test_the_notebook_in_the_repository_is_rerun_to_its_end(
-    tmp_path: Path, drive_emulator: DriveEmulator
+    tmp_path: Path, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """notebooks/scheduled.ipynb, read from Drive, with a parameter; it shows what was best."""
     shipped = Path(__file__).parents[2] / "notebooks" / "scheduled.ipynb"
+    monkeypatch.chdir(tmp_path)  # where the kernel runs, and setup() copies the notebook to
     drive = DriveClient.connect()
     drive.create_file("scheduled.ipynb", shipped, parent=drive.folder("Lab", create=True).id)
     arguments = ("rerun", "drive://Lab/scheduled.ipynb", "--search", "scheduled-digits")
