@@ -129,9 +129,9 @@ class Logbook:
         self._care, self._pid = Care(self._claim), os.getpid()
         if restart and self.history.trials:
             self.journal.reset(claim_payload(settings.claim(self.name, {})))
-        elif restart:
-            self.set(settings.claim(self.name, self.settings))
         self._learn()
+        if restart:
+            self.set(settings.claim(self.name, self.settings))
         for entry in self.history.used_up(self._max_attempts):
             self._give_up(entry)
 
