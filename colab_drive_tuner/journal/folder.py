@@ -7,6 +7,7 @@ create-if-absent by name. Both then look again, and the folder with the lowest (
 import contextlib
 import secrets
 import time
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ KIND, FIRST, RECORDS, EXPORT, HINT = (
     "cdt_hint",
 )
 SEARCH = "search"
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 _LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
@@ -44,21 +46,32 @@ class SearchFolder:
     """Other folders of the same name, which lost."""
 
 
-def check_name(name: str) -> None:
+def check_name(name: object) -> None:
     """Raise `SearchNameError` unless `name` can be the name of a folder in Drive and on disk."""
     problem = None
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str):
+        problem = "is no text"
+    elif not name.strip():
         problem = "is empty"
-    elif "/" in name or not name.isprintable():
-        problem = "contains a slash or a control character"
-    elif len(name.encode("utf-8", "surrogatepass")) > 120:
-        problem = "is longer than 120 bytes of UTF-8"
-    elif name in {".", ".."} or name.startswith("."):
-        problem = "begins with a dot"
     elif any("\ud800" <= char <= "\udfff" for char in name):
         problem = "contains half of a surrogate pair"
+    elif "/" in name or any(map(_controls, name)):
+        problem = "contains a slash or a control character"
+    elif len(name.encode()) > 120:
+        problem = "is longer than 120 bytes of UTF-8"
+    elif name.startswith("."):
+        problem = "begins with a dot"
     if problem:
         raise SearchNameError(f"The search name {name!r} {problem}: choose another name.")
+
+
+def _controls(char: str) -> bool:
+    """Whether it moves the cursor or turns the direction of writing, instead of being shown.
+
+    What joins emoji is none of these, and a character newer than this Python's tables is not.
+    """
+    kind, direction = unicodedata.category(char), unicodedata.bidirectional(char)
+    return kind in ("Cc", "Zl", "Zp") or direction in _TURNS
 
 
 def find_folder(store: Store, name: str) -> SearchFolder | None:

@@ -7,14 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
-from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.items import GIVEN_UP
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder import check_name
+from colab_drive_tuner.search.arguments import (
+    check_points,
+    check_space,
+    check_stops,
+    find_algorithm,
+    whole_number,
+)
 from colab_drive_tuner.search.result import SearchResult
+from colab_drive_tuner.search.returned import checked, refuse_returns
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -22,7 +29,6 @@ if TYPE_CHECKING:
 
 DEADLINE_VARIABLE = "COLAB_DRIVE_TUNER_DEADLINE"
 """By when a scheduled run must be over, in seconds since 1970; the rerunner sets it."""
-ALGORITHMS = ("rand", "tpe", "anneal", "atpe")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -80,12 +86,12 @@ def resume_search(
     """
     began = time.monotonic()
     check_name(name)
-    if isinstance(max_evals, bool) or not isinstance(max_evals, int) or max_evals < 1:
-        raise UsageError(f"max_evals={max_evals!r} is no integer of 1 or more.")
+    max_evals = whole_number("max_evals", max_evals, least=1)
+    check_stops(loss_threshold, early_stop_fn)
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     task = _task(objective, data, space, data_args, again=restart)
-    points = _points(points_to_evaluate, task.space)
+    points = check_points(points_to_evaluate, task.space)
 
     from colab_drive_tuner.search.fingerprints import describe_space
     from colab_drive_tuner.search.run import RunOptions, run_trials
@@ -136,18 +142,6 @@ def resume_search(
     return SearchResult(trials, done=done, max_evals=max_evals, values=_values(task.space))
 
 
-def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
-    """The suggest function that `algo` names or is."""
-    if callable(algo):
-        return algo
-    if algo not in ALGORITHMS:
-        raise UsageError(
-            f"algo={algo!r} is none of {', '.join(map(repr, ALGORITHMS))}, and no suggest function."
-        )
-    suggest: Callable[..., Any] = import_module(f"hyperopt.{algo}").suggest
-    return suggest
-
-
 def keras_loads() -> bool:
     """Whether Keras can be imported; then it is, so that it is seeded from the first trial on."""
     try:
@@ -195,6 +189,7 @@ def _task(
 
     if not callable(objective):
         raise ObjectiveError(f"{objective!r:.60} is no function: pass the model or objective.")
+    refuse_returns(objective)
     if space is None:
         return _templated(objective, data, data_args, again=again)
     if data is not None or data_args is not None:
@@ -203,11 +198,12 @@ def _task(
             f"{name}= goes with a model function that has {{{{...}}}} templates; an objective with "
             "space= takes its data from where it is defined."
         )
+    check_space(space)
 
     def prepare() -> tuple[Callable[[Any], Any], None]:
         if getattr(objective, "fmin_pass_expr_memo_ctrl", False):
             return objective, None
-        return _checked(objective, _name(objective)), None
+        return checked(objective, _name(objective)), None
 
     return Task(space, prepare, describe_source(objective), templated=False)
 
@@ -233,49 +229,11 @@ def _templated(
         names = list(compiled.signature.parameters)
         pairs = bound if isinstance(bound, Mapping) else dict(zip(names, bound, strict=False))
         described = describe_data(pairs.keys(), pairs.values())
-        call = _checked(lambda sampled: compiled.call(sampled, bound), compiled.name)
+        call = checked(lambda sampled: compiled.call(sampled, bound), compiled.name)
         return call, described
 
     source = describe_source(model, compiled.fingerprint_source)
     return Task(dict(compiled.space), prepare, source, templated=True)
-
-
-def _checked(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-    """The objective, with plain words where it returns what hyperopt cannot use."""
-
-    def call(sampled: Any) -> Any:
-        result = function(sampled)
-        if isinstance(result, Number):
-            return result
-        hint = "return {'loss': ..., 'status': STATUS_OK}"
-        if not isinstance(result, Mapping):
-            raise ObjectiveError(f"{name}() returned {type(result).__name__}: {hint}.")
-        if "status" not in result:
-            raise ObjectiveError(f"{name}() returned a result without 'status': {hint}.")
-        if result["status"] == "ok" and result.get("loss") is None:
-            raise ObjectiveError(f"{name}() returned a result without 'loss': {hint}.")
-        return result
-
-    return call
-
-
-def _points(points: Sequence[Mapping[str, Any]] | None, space: Any) -> list[dict[str, Any]]:
-    """Check points to evaluate: a value for labels of the space (a choice by its index)."""
-    if points is None:
-        return []
-    from hyperopt.pyll import as_apply, dfs
-
-    labels = {
-        node.arg["label"].obj for node in dfs(as_apply(space)) if node.name == "hyperopt_param"
-    }
-    for point in points:
-        unknown = set(point) - labels if isinstance(point, Mapping) else {repr(point)}
-        if unknown:
-            raise UsageError(
-                f"points_to_evaluate names {', '.join(map(str, sorted(unknown)))}, which the space "
-                f"does not have; it has {', '.join(sorted(labels))}."
-            )
-    return [dict(point) for point in points]
 
 
 def _values(space: Any) -> Callable[[dict[str, Any]], Any]:

@@ -16,6 +16,8 @@ from hyperopt.base import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, JOB_
 from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.journal.journal import ON_BUSY
+from colab_drive_tuner.search.arguments import whole_number
 from colab_drive_tuner.search.attachments import Attachments
 from colab_drive_tuner.search.backups import Backups
 from colab_drive_tuner.search.logbook import Logbook
@@ -54,13 +56,15 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         exp_key: str | None = None,
         notify: Callable[[str], None] = print,
     ) -> None:
-        _check_options(seed, on_busy, max_attempts, keep_models)
-        self.name, self.seed_training, self.keep_models = name, seed_training, keep_models
-        self.free_memory = free_memory
-        self._seed, self._on_busy, self._notify = seed, on_busy, notify
+        if on_busy not in ON_BUSY:
+            raise UsageError(f"on_busy={on_busy!r} is none of {', '.join(map(repr, ON_BUSY))}.")
+        self.name, self.seed_training, self.free_memory = name, seed_training, free_memory
+        self.keep_models = keep_models = whole_number("keep_models", keep_models, least=0)
+        max_attempts = whole_number("max_attempts", max_attempts, least=1)
+        self._seed, self._on_busy, self._notify = _checked_seed(seed), on_busy, notify
         self._store = open_store(store)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
-        SearchSettings(seed=seed).check(name, self.log.settings)
+        SearchSettings(seed=self._seed).check(name, self.log.settings)
         journal = self.log.journal
         self.models = Models(
             self._store, lambda: journal.folder, lambda: journal.epoch, keep_models
@@ -205,8 +209,7 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
 
     def ask_seed(self, seed: int | None) -> None:
         """Ask for this seed in the history that a restart begins."""
-        _check_seed(seed)
-        self._seed = seed
+        self._seed = _checked_seed(seed)
 
     @property
     def seed(self) -> int | None:
@@ -224,16 +227,5 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         self.log.require_owner()
 
 
-def _check_seed(seed: Any) -> None:
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-        raise UsageError(f"seed={seed!r} is no integer of 0 or more.")
-
-
-def _check_options(seed: Any, on_busy: Any, max_attempts: Any, keep_models: Any) -> None:
-    _check_seed(seed)
-    if on_busy not in ("wait", "takeover", "error"):
-        raise UsageError(f"on_busy={on_busy!r} is none of 'wait', 'takeover', 'error'.")
-    if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
-        raise UsageError(f"max_attempts={max_attempts!r} is no integer of 1 or more.")
-    if isinstance(keep_models, bool) or not isinstance(keep_models, int) or keep_models < 0:
-        raise UsageError(f"keep_models={keep_models!r} is no integer of 0 or more.")
+def _checked_seed(seed: int | None) -> int | None:
+    return None if seed is None else whole_number("seed", seed, least=0, most=2**64 - 1)

@@ -9,6 +9,8 @@ from colab_drive_tuner.templates.compiled import CompiledModel, compile_model
 from colab_drive_tuner.templates.data import bind_data, local_names, returned_names
 from colab_drive_tuner.templates.find import DISTRIBUTIONS
 from colab_drive_tuner.templates.loading import DataArguments, load_data
+from colab_drive_tuner.templates.quiet import try_drawing
+from colab_drive_tuner.templates.source import read_source
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -18,5 +20,7 @@ __all__ = [
     "compile_model",
     "load_data",
     "local_names",
+    "read_source",
     "returned_names",
+    "try_drawing",
 ]

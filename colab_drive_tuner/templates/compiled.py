@@ -11,7 +11,7 @@ from typing import Any
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
 from colab_drive_tuner.templates.find import DISTRIBUTIONS, find_templates, has_template
 from colab_drive_tuner.templates.fresh import renewed
-from colab_drive_tuner.templates.quiet import quietly
+from colab_drive_tuner.templates.quiet import try_drawing
 from colab_drive_tuner.templates.reads import global_names, unknown_names
 from colab_drive_tuner.templates.recompile import space_function, value_function
 from colab_drive_tuner.templates.source import FunctionSource, read_source
@@ -61,9 +61,7 @@ def compile_model(
     that uses one is refused with `ObjectiveError`. Raises `TemplateError` where a template cannot
     be compiled, there is none, or the source cannot be read.
     """
-    import numpy as np
     from hyperopt.base import Domain, DuplicateLabel
-    from hyperopt.pyll.stochastic import sample
 
     source, wrap = templated_function(model)
     templates = find_templates(source)
@@ -78,9 +76,7 @@ def compile_model(
     for template in templates:
         try:
             space[template.label] = expressions[template.label]()
-            # hyperopt checks most arguments only when it draws, which a search does much later.
-            with quietly():
-                sample(space[template.label], np.random.default_rng(0))
+            try_drawing(space[template.label])
         except Exception as error:
             raise TemplateError(
                 f"The template {template.text}, {source.where(template.line)}, cannot be "

@@ -1,8 +1,10 @@
-"""Reading source, or trying a template, without warnings that are given elsewhere anyway."""
+"""Reading source, or trying a template, without what is told elsewhere anyway."""
 
+import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 
 @contextmanager
@@ -15,3 +17,16 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def try_drawing(expression: Any) -> None:
+    """Draw once from a hyperopt expression, and raise what that raises.
+
+    hyperopt checks most arguments only when it draws, which a search does much later. It also
+    prints what it could not draw; the error says so better.
+    """
+    import numpy as np
+    from hyperopt.pyll.stochastic import sample
+
+    with quietly(), redirect_stdout(io.StringIO()):
+        sample(expression, np.random.default_rng(0))

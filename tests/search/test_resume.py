@@ -155,6 +155,13 @@ def test_restart_begins_again_and_keeps_the_old_history(tmp_path: Path) -> None:
     assert go(tmp_path, lambda p: p["z"], space=space, seed=9, max_evals=4).done == 4
 
 
+def test_restart_of_a_search_that_has_no_trials_yet_is_a_beginning(tmp_path: Path) -> None:
+    """A cell that always says `restart=True` works the first time, too."""
+    result = go(tmp_path, restart=True)
+    assert result.seed == 3
+    assert points(result.trials) == points(plain("rand", 6))
+
+
 def test_retry_failed_tries_given_up_trials_again(tmp_path: Path) -> None:
     """A trial that was given up for killing runtimes gets another chance, on request."""
 
@@ -230,44 +237,151 @@ def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
     [
         ({"max_evals": 0}, UsageError, "max_evals=0"),
         ({"max_evals": 2.5}, UsageError, "max_evals=2.5"),
+        ({"max_evals": True}, UsageError, "max_evals=True"),
+        ({"max_evals": 10**30}, UsageError, "too large"),
         ({"name": "a/b"}, SearchNameError, "slash"),
         ({"name": "a\nb"}, SearchNameError, "control"),
         ({"name": "ü" * 61}, SearchNameError, "120 bytes"),
         ({"name": ""}, SearchNameError, "empty"),
+        ({"name": 5}, SearchNameError, "no text"),
+        ({"name": "\ud800"}, SearchNameError, "surrogate"),
+        ({"name": "\u202egnp.exe"}, SearchNameError, "control"),
         ({"algo": "grid"}, UsageError, "'grid'"),
         ({"seed": -3}, UsageError, "seed=-3"),
+        ({"seed": 2**64}, UsageError, "too large"),
+        ({"restart": True, "seed": "3"}, UsageError, "seed='3'"),
         ({"max_time": "soon"}, UsageError, "'soon'"),
         ({"on_busy": "maybe"}, UsageError, "on_busy"),
         ({"data": data}, UsageError, "data="),
         ({"points_to_evaluate": [{"zz": 1}]}, UsageError, "zz"),
+        ({"points_to_evaluate": {"x": 1}}, UsageError, "no list of points"),
+        ({"points_to_evaluate": 5}, UsageError, "no list of points"),
+        ({"points_to_evaluate": [{"kind": "plain"}]}, UsageError, "choice is given by its index"),
+        ({"loss_threshold": "low"}, UsageError, "loss_threshold='low'"),
+        ({"early_stop_fn": 5}, UsageError, "early_stop_fn=5"),
         ({"space": None}, TemplateError, "bowl"),
+        ({"space": {}}, UsageError, "nothing in it to choose"),
+        ({"space": 5}, UsageError, "nothing in it to choose"),
+        ({"space": hp.uniform("x", 1, 0)}, UsageError, "at 'x'"),
+        ({"space": hp.choice("c", [1, hp.choice("d", [])])}, UsageError, "at 'd'"),
+        ({"space": [hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)]}, UsageError, "two .* 'x'"),
         ({"objective": 5}, ObjectiveError, "5 is no function"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
-    options: dict[str, Any], error: type[Exception], words: str, tmp_path: Path
+    options: dict[str, Any],
+    error: type[Exception],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """By name, and by one kind of error for each."""
+    """By name, by one kind of error for each, and nothing else is printed."""
     with pytest.raises(error, match=words):
         go(tmp_path, **options)
-    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".cdt"]
+    assert list_searches(open_store(tmp_path)) == []
+    assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ['it\'s "quoted"', "back\\slash", "emoji 🎛️", "ü" * 60, "a b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        'it\'s "quoted"',
+        "back\\slash",
+        "emoji 🎛️",
+        "👩\u200d💻",
+        "\U0001fae9",
+        "ü" * 60,
+        "全\u3000角",
+    ],
+)
 def test_unusual_names_are_fine(name: str, tmp_path: Path) -> None:
-    """Quotes, emoji, backslashes."""
+    """Quotes, backslashes, emoji (joined ones, and those newer than this Python), wide spaces."""
     assert go(tmp_path, name=name, max_evals=1).finished
     assert [status.name for status in list_searches(open_store(tmp_path))] == [name]
 
 
+def test_numpy_integers_are_integers(tmp_path: Path) -> None:
+    """`max_evals` and `seed` that were computed with numpy."""
+    result = go(tmp_path, max_evals=np.int64(4), seed=np.uint8(3))
+    assert points(result.trials) == points(plain("rand", 4))
+    assert result.finished
+
+
 @pytest.mark.parametrize(
     ("result", "words"),
-    [(None, "NoneType"), ({"status": "ok"}, "'loss'"), ({"loss": 1.0}, "'status'")],
+    [
+        (None, "NoneType"),
+        (1j, "complex"),
+        ({"status": "ok"}, "'loss'"),
+        ({"status": "ok", "loss": None}, "'loss'"),
+        ({"status": "ok", "loss": "low"}, "'low', which is no number"),
+        ({"status": "ok", "loss": [1.0]}, "no number"),
+        ({"status": "great", "loss": 1.0}, "the status 'great'"),
+        ({"loss": 1.0}, "'status'"),
+    ],
 )
 def test_a_result_without_loss_or_status_says_so(result: Any, words: str, tmp_path: Path) -> None:
     """In the words of the function that returned it."""
     with pytest.raises(ObjectiveError, match=words):
         go(tmp_path, lambda _point: result)
+
+
+def returns_nothing(x: Any, y: Any) -> Any:
+    slope = {{uniform(0, 4)}}
+    if slope > 9:
+        return
+    return None
+
+
+def returns_no_status(x: Any, y: Any) -> Any:
+    slope = {{uniform(0, 4)}}
+    return {"loss": slope}
+
+
+def returns_no_loss(x: Any, y: Any) -> Any:
+    slope = {{uniform(0, 4)}}
+
+    def loss() -> Any:
+        return {"loss": slope, "status": "ok"}
+
+    return {"status": STATUS_OK, "model": loss}
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (returns_nothing, "returns None"),
+        (returns_no_status, "without 'status'"),
+        (returns_no_loss, "without 'loss'"),
+    ],
+)
+def test_a_model_that_can_return_no_result_is_refused(
+    function: Any, words: str, tmp_path: Path
+) -> None:
+    """Where its text alone shows it: by name and line, before anything is written."""
+    with pytest.raises(ObjectiveError, match=rf"{function.__name__}\(\), line \d+ of .*{words}"):
+        resume_search(function, data, name="t", max_evals=2, store=tmp_path)
+    with pytest.raises(ObjectiveError, match="returns a tuple"):
+        go(tmp_path, lambda point: (point, 1))
+    assert list_searches(open_store(tmp_path)) == []
+
+
+def test_a_model_that_may_return_a_result_is_tried(tmp_path: Path) -> None:
+    """A failure needs no loss, a key may be computed, and one right return is enough."""
+
+    def fails(point: Any) -> Any:
+        return {"status": "fail", "why": "too wide"}
+
+    def adds(point: Any) -> Any:
+        more = {"loss": 1.0, "status": "ok"}
+        return {"note": "added to", **more}
+
+    def may(point: Any) -> Any:
+        if point["x"] > 9:
+            return None
+        return bowl(point)
+
+    assert [go(tmp_path, f, name=f.__name__).done for f in (fails, adds, may)] == [6, 6, 6]
 
 
 def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:

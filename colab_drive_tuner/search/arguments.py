@@ -1,0 +1,99 @@
+"""What the arguments of a search may be; anything else is refused, by name, before any writing."""
+
+import operator
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from numbers import Real
+from typing import Any
+
+from colab_drive_tuner.errors import UsageError
+
+ALGORITHMS = ("rand", "tpe", "anneal", "atpe")
+
+
+def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) -> int:
+    """The integer that `value` is, numpy's included; raises `UsageError` where it is none."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise UsageError(f"{name}={value!r} is no integer of {least} or more.")
+    if number > most:
+        raise UsageError(f"{name}={value!r} is too large: {most} is the most.")
+    return number
+
+
+def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
+    """The suggest function that `algo` names or is."""
+    if callable(algo):
+        return algo
+    if algo not in ALGORITHMS:
+        raise UsageError(
+            f"algo={algo!r} is none of {', '.join(map(repr, ALGORITHMS))}, and no suggest function."
+        )
+    suggest: Callable[..., Any] = import_module(f"hyperopt.{algo}").suggest
+    return suggest
+
+
+def check_stops(loss_threshold: Any, early_stop_fn: Any) -> None:
+    """Raise `UsageError` for what could not end a search early."""
+    if loss_threshold is not None and not isinstance(loss_threshold, Real):
+        raise UsageError(f"loss_threshold={loss_threshold!r} is no number.")
+    if early_stop_fn is not None and not callable(early_stop_fn):
+        raise UsageError(f"early_stop_fn={early_stop_fn!r} is no function.")
+
+
+def check_space(space: Any) -> None:
+    """Raise `UsageError` where hyperopt could not draw from the space."""
+    from hyperopt.base import Domain, DuplicateLabel
+
+    from colab_drive_tuner.templates import try_drawing
+
+    at = ""
+    try:
+        Domain(None, space)
+        for node in _parameters(space):
+            at = f" (at {node.arg['label'].obj!r})"
+            try_drawing(node)
+    except DuplicateLabel as error:
+        raise UsageError(
+            f"space= has two hyperparameters named {str(error)!r}: give one of them another name."
+        ) from error
+    except Exception as error:
+        why = "there is nothing in it to choose" if isinstance(error, IndexError) else error
+        raise UsageError(
+            f"space={space!r:.60} cannot be searched{at}: {why}. A space is made of hyperopt's "
+            "expressions, such as {'x': hp.uniform('x', 0, 1)}."
+        ) from error
+
+
+def _parameters(space: Any) -> list[Any]:
+    from hyperopt.pyll import as_apply, dfs
+
+    return [node for node in dfs(as_apply(space)) if node.name == "hyperopt_param"]
+
+
+def check_points(points: Sequence[Mapping[str, Any]] | None, space: Any) -> list[dict[str, Any]]:
+    """Points to evaluate: numbers by labels of the space, of a choice its index."""
+    if points is None:
+        return []
+    if not isinstance(points, Sequence) or not all(isinstance(point, Mapping) for point in points):
+        raise UsageError(
+            f"points_to_evaluate={points!r:.80} is no list of points: write [{{'x': 0.5}}, ...]."
+        )
+    labels = {node.arg["label"].obj for node in _parameters(space)}
+    for point in points:
+        if unknown := set(point) - labels:
+            raise UsageError(
+                f"points_to_evaluate names {', '.join(map(str, sorted(unknown)))}, which the space "
+                f"does not have; it has {', '.join(sorted(labels))}."
+            )
+        for label, value in point.items():
+            if not isinstance(value, Real):
+                raise UsageError(
+                    f"points_to_evaluate gives {value!r:.40} for {label}, which is no number: a "
+                    "choice is given by its index."
+                )
+    return [dict(point) for point in points]

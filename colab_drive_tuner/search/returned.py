@@ -1,0 +1,109 @@
+"""What an objective may return: a number, or a dict with status, and a loss where that is ok."""
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
+from types import FunctionType
+from typing import Any
+
+from colab_drive_tuner.errors import ObjectiveError, TemplateError
+
+_HINT = "return {'loss': ..., 'status': STATUS_OK}"
+
+
+def checked(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+    """The objective, with plain words where it returns what hyperopt cannot use."""
+    from hyperopt import STATUS_STRINGS
+
+    def call(sampled: Any) -> Any:
+        result = function(sampled)
+        if isinstance(result, Real):
+            return float(result)
+        if not isinstance(result, Mapping):
+            raise ObjectiveError(f"{name}() returned {type(result).__name__}: {_HINT}.")
+        if "status" not in result:
+            raise ObjectiveError(f"{name}() returned a result without 'status': {_HINT}.")
+        if result["status"] not in STATUS_STRINGS:
+            raise ObjectiveError(
+                f"{name}() returned the status {result['status']!r:.40}, which hyperopt does not "
+                f"know: {_HINT}."
+            )
+        if result["status"] == "ok":
+            _check_loss(result.get("loss"), name)
+        return result
+
+    return call
+
+
+def _check_loss(loss: Any, name: str) -> None:
+    if loss is None:
+        raise ObjectiveError(f"{name}() returned a result without 'loss': {_HINT}.")
+    try:
+        float(loss)
+    except (TypeError, ValueError) as error:
+        raise ObjectiveError(
+            f"{name}() returned the loss {loss!r:.40}, which is no number: {_HINT}."
+        ) from error
+
+
+def refuse_returns(function: Callable[..., Any]) -> None:
+    """Raise `ObjectiveError` where the function's text shows that nothing it returns is a result.
+
+    Only what is certain is refused: where one `return` may be right, or the text is not at hand,
+    the first trial tells.
+    """
+    from colab_drive_tuner.templates import read_source
+
+    if not isinstance(function, FunctionType):
+        return
+    try:
+        source = read_source(function)
+    except TemplateError:
+        return
+    if isinstance(source.node, ast.Lambda):
+        returned: list[ast.expr | None] = [source.node.body]
+    else:
+        returned = [part.value for part in _own(source.node) if isinstance(part, ast.Return)]
+    problems = [_problem(value) for value in returned]
+    if problems and all(problems):
+        raise ObjectiveError(
+            f"{function.__name__}(), {source.where(source.node.lineno)}, returns {problems[0]}: "
+            f"{_HINT}."
+        )
+
+
+def _own(function: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a function, without those of functions and classes inside it."""
+    for part in ast.iter_child_nodes(function):
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            yield part
+            yield from _own(part)
+
+
+def _problem(value: ast.expr | None) -> str | None:
+    """What is certainly wrong with the value of a `return`; None: nothing is."""
+    if value is None or (isinstance(value, ast.Constant) and value.value is None):
+        return "None"
+    if isinstance(value, ast.Tuple | ast.List | ast.JoinedStr):
+        return {ast.Tuple: "a tuple", ast.List: "a list"}.get(type(value), "text")
+    if isinstance(value, ast.Constant) and isinstance(value.value, str | bytes):
+        return "text"
+    if not isinstance(value, ast.Dict):
+        return None
+    items = {
+        key.value if isinstance(key, ast.Constant) else None: part
+        for key, part in zip(value.keys, value.values, strict=True)
+    }
+    if None in items:  # a key that is computed, or **more
+        return None
+    if "status" not in items:
+        return "a result without 'status'"
+    if "loss" not in items and _is_ok(items["status"]):
+        return "a result without 'loss'"
+    return None
+
+
+def _is_ok(status: ast.expr) -> bool:
+    if isinstance(status, ast.Constant):
+        return bool(status.value == "ok")
+    return getattr(status, "id", getattr(status, "attr", None)) == "STATUS_OK"
