@@ -38,7 +38,7 @@ class ProgressLine:
         if best is not None:
             self.postfix = f"best loss: {best}"
         self._out = out or sys.stdout
-        self._redraws = self._out.isatty() or "ipykernel" in sys.modules
+        self._redraws = self._out.isatty() or type(self._out).__module__.startswith("ipykernel")
         self._pause = _TERMINAL_SECONDS if self._redraws else _LOG_SECONDS
         self._begun = self._drawn = clock()
         self._width = 0
