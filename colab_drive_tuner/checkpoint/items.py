@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 
 from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.journal.record import NewerFormatError
 
 VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""
@@ -160,7 +161,5 @@ def unpack_map(payload: bytes, what: str) -> dict[str, Any]:
     if not isinstance(body, dict) or type(body.get("v")) is not int:
         raise SearchDamagedError(f"{what} holds no versioned map.")
     if body["v"] > VERSION:
-        raise SearchDamagedError(
-            f"{what} was written by a newer version: upgrade colab-drive-tuner."
-        )
+        raise NewerFormatError(f"{what} was written by a newer version: upgrade colab-drive-tuner.")
     return body

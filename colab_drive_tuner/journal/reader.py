@@ -7,6 +7,7 @@ from colab_drive_tuner.errors import SearchDamagedError, SearchNotFoundError
 from colab_drive_tuner.journal.chain import Head, read_on
 from colab_drive_tuner.journal.folder import SearchFolder, find_folder
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
+from colab_drive_tuner.journal.record import NewerFormatError
 from colab_drive_tuner.journal.rules import Rules
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Store
@@ -55,9 +56,9 @@ class Reader:
                 self._head, self.state = snapshot
         try:
             self._head = read_on(self.store, self.head, self.state.apply, self.name)
+        except NewerFormatError:
+            raise  # there is nothing to repair
         except SearchDamagedError as error:
-            if "upgrade" in str(error):
-                raise  # not damaged, only newer than this version
             raise SearchDamagedError(
                 f"{error} `colab-drive-tuner doctor` shows what is wrong, and `colab-drive-tuner "
                 f"repair {shlex.quote(self.name)}` rebuilds the search from what is readable."

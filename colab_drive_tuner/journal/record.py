@@ -21,6 +21,10 @@ KINDS = ("claim", "trials", "release", "reset", "moved")
 _HEADER = len(MAGIC) + hashlib.sha256().digest_size
 
 
+class NewerFormatError(SearchDamagedError):
+    """Not damaged: written by a later version of this package."""
+
+
 @dataclass(frozen=True)
 class Claimant:
     """Who claimed a search, so that others can say so and judge whether it still lives."""
@@ -123,7 +127,7 @@ def unframe(content: bytes, what: str) -> dict[str, Any]:
     if not content.startswith(MAGIC[:3]):
         raise SearchDamagedError(f"{what} is not a file of ours, or was cut or overwritten.")
     if content[:4] != MAGIC:
-        raise SearchDamagedError(
+        raise NewerFormatError(
             f"{what} has a format that this version does not know: upgrade colab-drive-tuner."
         )
     body = content[_HEADER:]

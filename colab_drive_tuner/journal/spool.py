@@ -66,15 +66,29 @@ class Segment:
     def __init__(self, path: Path, epoch: str) -> None:
         self.path = path
         self._file = path.open("xb", buffering=0)
-        self._file.write(_entry(epoch.encode()))
+        self._write(_entry(epoch.encode()))
         _sync_folder(path.parent)
 
     def add(self, items: Iterable[Spooled]) -> None:
-        """Write the items, and the values beside them, and flush them to the disk."""
-        for item, beside in items:
-            entries = [*(_BESIDE + value for value in beside), item]
-            self._file.write(b"".join(map(_entry, entries)))
-        os.fsync(self._file.fileno())
+        """Write the items, and the values beside them, and flush them to the disk.
+
+        Where the disk fails (OSError), the file is as it was before.
+        """
+        end = self._file.tell()
+        try:
+            for item, beside in items:
+                entries = [*(_BESIDE + value for value in beside), item]
+                self._write(b"".join(map(_entry, entries)))
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(end)
+            self._file.seek(end)
+            raise
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:  # a disk that is almost full takes a part
+            left = left[self._file.write(left) :]
 
     def close(self) -> None:
         """Close the file and leave it there."""

@@ -14,20 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from colab_drive_tuner.errors import (
-    ColabDriveTunerError,
-    IdTakenError,
-    SearchError,
-    SearchTakenOverError,
-    UnavailableError,
-)
+from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
 from colab_drive_tuner.journal.chain import create
+from colab_drive_tuner.journal.patience import Patience
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Frozen, freeze
-from colab_drive_tuner.journal.spool import Segment, Spool
+from colab_drive_tuner.journal.spool import Segment, Spool, Spooled
 
 LINGER_SECONDS = 0.02
 """How long items gather before they are sent."""
@@ -37,8 +33,6 @@ COLLECTOR_SHARE, SENDER_SHARE = 0.005, 0.012
 """The part of one core that each thread may use: it pauses in proportion to what it used."""
 ID_BLOCK, ID_RESERVE = 128, 40
 """Ids reserved at a time, and how many must be known when the next block is reserved."""
-_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
-_REFUSED_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +86,8 @@ class Writer:
         self._handover = threading.Lock()
         """Held by collector and sender while they touch `_ready`; training never waits for it."""
         self._pending = self._acknowledged = 0
-        self._offline_since: float | None = None
-        self._urgent = self._closed = False
+        self._urgent = self._closed = self._disk_fails = False
+        self._patience = Patience(spool.folder, notify)
         self._spare: tuple[str, ...] = ()
         self._threads = [
             threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
@@ -129,7 +123,7 @@ class Writer:
 
     def counts(self) -> Counts:
         """How far the store has acknowledged what was appended."""
-        return Counts(self._pending, self._acknowledged, self._offline_since)
+        return Counts(self._pending, self._acknowledged, self._patience.offline_since)
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything appended is acknowledged; False if that took too long."""
@@ -153,13 +147,14 @@ class Writer:
         if not self.flush(timeout):
             return False
         with self._sending:
-            return self._create(self._freeze(kind, payload), deadline)
+            return self._append(kind, payload, deadline=deadline)
 
     def stop(self) -> list[Path]:
         """End the threads; return the spool files that hold what was not acknowledged."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._patience.end()
         for thread in self._threads:
             # A sender in the middle of a request cannot be ended: it is a daemon, and what it
             # sends is what the spool holds.
@@ -180,7 +175,7 @@ class Writer:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._appended or self._closed or self.lost)
-                if self._closed or self.lost:
+                if not self._appended:
                     return
                 self._gather()
                 taken, self._appended = self._appended, []
@@ -191,7 +186,7 @@ class Writer:
     def _gather(self) -> None:
         """Let items come together; the end of a trial waits longer, for the next start."""
         begun = time.monotonic()
-        while not (self._urgent or self._closed):
+        while not (self._urgent or self._closed or self.lost):
             waited = time.monotonic() - begun
             limit = PAIR_SECONDS if self._appended[-1].end else LINGER_SECONDS
             if waited >= limit:
@@ -204,14 +199,28 @@ class Writer:
             batch = self._ready
             ends = [(entry.item, entry.beside) for entry in taken if entry.end]
             if ends:
-                if batch.segment is None:
-                    batch.segment = self.spool.segment(self.reader.head.epoch)
-                batch.segment.add(ends)
+                self._make_durable(batch, ends)
             for entry in taken:
                 batch.items.append(entry.item)
                 batch.beside += entry.beside
         with self._changed:
             self._changed.notify_all()
+
+    def _make_durable(self, batch: Batch, ends: list[Spooled]) -> None:
+        """Write the ends to the batch's spool file; where that fails they go to the store alone."""
+        try:
+            if batch.segment is None:
+                batch.segment = self.spool.segment(self.reader.head.epoch)
+            batch.segment.add(ends)
+        except OSError as error:
+            if not self._disk_fails:
+                self.notify(
+                    f"Nothing can be kept in {self.spool.folder} ({error.strerror}): until the "
+                    f"store has acknowledged a result, it would be lost with this process."
+                )
+            self._disk_fails = True
+        else:
+            self._disk_fails = False
 
     def _keep_unsent(self) -> list[Path]:
         """Spool what no thread will send any more; return every file that holds such items."""
@@ -239,7 +248,7 @@ class Writer:
                 if batch.segment is not None:
                     batch.segment.close()
                 files = self._put_beside(batch.beside)
-                if not self._create(self._freeze("trials", b"".join(batch.items), files), None):
+                if not self._append("trials", b"".join(batch.items), files):
                     return
                 if batch.segment is not None:
                     batch.segment.remove()
@@ -256,32 +265,42 @@ class Writer:
 
     def _put_beside(self, values: Iterable[bytes]) -> dict[str, str]:
         """Create a file for each value; return their ids by sha256."""
-        store, folder = self.reader.store, self.reader.folder.records
+        store, ask = self.reader.store, self._patience.until_answered
         files: dict[str, str] = {}
-        for value in values:
-            sha = hashlib.sha256(value).hexdigest()
-            name = f"attachment-{sha[:16]}.cdt"
-            entry_id = self._until_answered(lambda: store.reserve(1)[0], None)
-
-            def create_file(
-                entry_id: str = entry_id, name: str = name, value: bytes = value
-            ) -> None:
-                with contextlib.suppress(IdTakenError):  # ours, by an earlier send
-                    store.create(entry_id, value, name=name, parent=folder)
-
-            if sha not in files and entry_id is not None:
-                self._until_answered(create_file, None)
-                files[sha] = entry_id
+        for sha, value in {hashlib.sha256(value).hexdigest(): value for value in values}.items():
+            reserved = ask(lambda: store.reserve(1))
+            if reserved:
+                ask(partial(self._put_file, reserved[0], f"attachment-{sha[:16]}.cdt", value))
+                files[sha] = reserved[0]
         return files
 
-    def _freeze(self, kind: str, payload: bytes, files: Mapping[str, str] | None = None) -> Frozen:
+    def _put_file(self, entry_id: str, name: str, content: bytes) -> None:
+        with contextlib.suppress(IdTakenError):  # ours, by an earlier send
+            folder = self.reader.folder.records
+            self.reader.store.create(entry_id, content, name=name, parent=folder)
+
+    def reserve_ids(self) -> None:
+        """Have the next block of ids at hand well before the last known one is used."""
+        if not self._spare and len(self.reader.head.ids) < ID_RESERVE:
+            self._spare = tuple(self.reader.store.reserve(ID_BLOCK))
+
+    def _append(
+        self,
+        kind: str,
+        payload: bytes,
+        files: Mapping[str, str] | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> bool:
+        """APPEND the next record; False if the deadline passed, or the search is LOST."""
         head = self.reader.head
         more, self._spare = self._spare, ()
         if not more and len(head.ids) < 2:  # the last known id must name its successors
-            more = tuple(
-                self._until_answered(lambda: self.reader.store.reserve(ID_BLOCK), None) or ()
-            )
-        return freeze(
+            reserve = partial(self.reader.store.reserve, ID_BLOCK)
+            more = tuple(self._patience.until_answered(reserve, deadline) or ())
+            if not more:
+                return False
+        frozen = freeze(
             pos=head.pos,
             kind=kind,
             owner=self.owner,
@@ -290,18 +309,13 @@ class Writer:
             payload=payload,
             files=files,
         )
-
-    def reserve_ids(self) -> None:
-        """Have the next block of ids at hand well before the last known one is used."""
-        if not self._spare and len(self.reader.head.ids) < ID_RESERVE:
-            self._spare = tuple(self.reader.store.reserve(ID_BLOCK))
+        return self._create(frozen, deadline)
 
     def _create(self, frozen: Frozen, deadline: float | None) -> bool:
-        """CREATE until 200 or 409; False if the deadline passed, or the search is LOST."""
-        entry_id = self.reader.head.ids[0]
-        done = self._until_answered(
-            lambda: create(self.reader.store, frozen, entry_id, self.reader.folder.records),
-            deadline,
+        """CREATE until 200 or 409: the same bytes each time, under the same id."""
+        entry_id, folder = self.reader.head.ids[0], self.reader.folder.records
+        done = self._patience.until_answered(
+            lambda: create(self.reader.store, frozen, entry_id, folder), deadline
         )
         if done is None:
             return False
@@ -313,33 +327,6 @@ class Writer:
             self.reader.head = self.reader.head.after(frozen.record)
             self.acknowledged_at = time.monotonic()
         return True
-
-    def _until_answered(self, ask: Callable[[], Any], deadline: float | None) -> Any:
-        """Ask until the store answers; None if that took too long, or the writer was stopped."""
-        attempt = 0
-        while not self._closed:
-            try:
-                answer = ask()
-            except ColabDriveTunerError as error:
-                refused = not isinstance(error, UnavailableError)
-                if self._offline_since is None:
-                    self._offline_since = time.monotonic()
-                    self.notify(
-                        f"{error} Training goes on; what is pending is kept in {self.spool.folder}."
-                    )
-                pause = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
-                pause = _REFUSED_SECONDS if refused else pause
-                if deadline is not None and time.monotonic() + pause > deadline:
-                    return None
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed, pause)
-                attempt += 1
-            else:
-                if self._offline_since is not None:
-                    self._offline_since = None
-                    self.notify("The store answers again; what was pending is being recorded.")
-                return answer
-        return None
 
     def lose(self, why: str) -> None:
         """LOST: write nothing more; what is pending stays in the spool, which the error names."""

@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,7 +20,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.spool import Spool
-from tests.journal.listing import RULES, Listing, item
+from tests.journal.listing import RULES, item
 from tests.journal.weather import WeatheredStore, append
 
 
@@ -160,66 +158,6 @@ def test_an_unknown_on_busy_is_refused(store, open_journal):
         open_journal(store, on_busy="force")
 
 
-def test_a_lost_answer_is_no_rival(store, open_journal):
-    """409 to the same bytes is success: nothing is written twice, nothing is lost."""
-    open_journal(store).close()
-    store.lose_answers = 1
-    journal = open_journal(store)
-    store.lose_answers = 1
-    append(journal, 1, 2)
-    append(journal, 3)
-    assert open_journal(store, claim=False).state.items == [1, 2, 3]
-
-
-def test_an_outage_is_made_good_when_the_store_returns(store, open_journal):
-    """While the store is away items gather, and none is missing afterwards."""
-    journal = open_journal(store)
-    store.away = True
-    for value in range(20):
-        journal.append(item(value), end=True)
-    assert not journal.flush(timeout=0.5)
-    assert journal.counts().offline_since is not None
-    assert journal.counts().pending == 20
-    store.away = False
-    assert journal.flush(timeout=20)
-    assert journal.counts().offline_since is None
-    assert open_journal(store, claim=False).state.items == list(range(20))
-
-
-def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
-    """Closing without a store names the count and the file; the next run records it."""
-    said: list[str] = []
-    journal = Journal.open(store, "a search", RULES)
-    journal.claim(lambda state: b"", notify=said.append)
-    store.away = True
-    journal.append(item("kept"), end=True)
-    journal.close(timeout=0.5)
-    assert "1 entries are not acknowledged" in said[-1]
-    assert ".spool" in said[-1]
-    store.away = False
-    again = open_journal(store, claim=False)
-    assert again.claim(lambda state: b"").recovered == 1
-    assert again.state.items == ["kept"]
-    again.close()
-
-
-def test_values_beside_an_item_get_files_of_their_own(store, open_journal):
-    """Their ids stand in the record by sha256, also where an outage came between."""
-    journal = open_journal(store)
-    store.away = True
-    values = [b"a" * 1000, b"b" * 1000]
-    journal.append(item("with values"), end=True, beside=values)
-    journal.close(timeout=0.5)
-    store.away = False
-    seen = {}
-    rules = replace(RULES, empty=lambda: Listing(files=seen))
-    again = Journal.open(store, "a search", rules)
-    assert again.claim(lambda state: b"").recovered == 1
-    assert again.state.items == ["with values"]
-    assert [store.read(seen[sha256(value).hexdigest()]) for value in values] == values
-    again.close()
-
-
 def test_long_chains_are_read_from_a_snapshot(store, open_journal):
     """A snapshot and the records behind it tell the same as all the records."""
     journal = open_journal(store)
@@ -263,8 +201,31 @@ def test_damage_is_named_and_never_bridged(store, open_journal, damage, says):
         append(journal, value)
     journal.close()
     damage(records_of(store)[3])
-    with pytest.raises(SearchDamagedError, match=f"Record 3 of search 'a search'.*{says}"):
+    with pytest.raises(SearchDamagedError, match=f"Record 3 of search 'a search'.*{says}") as error:
         open_journal(store, claim=False)
+    assert "repair 'a search'" in str(error.value)
+
+
+def test_what_a_later_version_wrote_is_not_called_damaged(store, open_journal):
+    """Nobody is sent to repair it: the error says what to do instead."""
+    append(open_journal(store), 1)
+    path = records_of(store)[1]
+    path.write_bytes(b"CDT9" + path.read_bytes()[4:])
+    with pytest.raises(SearchDamagedError, match="upgrade colab-drive-tuner") as error:
+        open_journal(store, claim=False)
+    assert "repair" not in str(error.value)
+
+
+def test_a_search_may_be_named_after_an_upgrade(store, machine):
+    """What is said of its damage is what is said of any other's."""
+    journal = Journal.open(store, "upgrade", RULES)
+    journal.claim(lambda state: b"", notify=lambda text: None)
+    append(journal, 1)
+    journal.close()
+    (path,) = Path(store.url(store.root)).glob("upgrade/records/record-000001*")
+    path.write_bytes(b"")
+    with pytest.raises(SearchDamagedError, match="repair upgrade"):
+        Journal.open(store, "upgrade", RULES)
 
 
 def test_a_reset_begins_a_new_history(store, open_journal):
@@ -275,32 +236,6 @@ def test_a_reset_begins_a_new_history(store, open_journal):
     assert journal.state.items == []
     append(journal, 2)
     assert open_journal(store, claim=False).state.items == [2]
-
-
-def test_results_of_another_history_are_kept_and_named(store, open_journal):
-    """A spooled item from before a reset is not added to what came after it."""
-    journal = open_journal(store)
-    store.away = True
-    journal.append(item("old"), end=True)
-    journal.close(timeout=0.5)
-    store.away = False
-    # Hide the spool while another session restarts the search.
-    hidden = Path(os.environ["XDG_STATE_HOME"], "hidden")
-    Spool(store.location, "a search").folder.rename(hidden)
-    other = open_journal(store, on_busy="takeover")
-    other.reset(b"")
-    append(other, "new")
-    other.close()
-    folder = Spool(store.location, "a search").folder
-    (left,) = hidden.glob("*.spool")
-    left.rename(folder / left.name)
-    said: list[str] = []
-    last = Journal.open(store, "a search", RULES)
-    last.claim(lambda state: b"", notify=said.append)
-    assert last.state.items == ["new"]
-    assert "another history" in said[0]
-    assert ".kept" in said[0]
-    last.close()
 
 
 def in_a_fork(action) -> int:

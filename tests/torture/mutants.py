@@ -15,7 +15,16 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint import history, items
 from colab_drive_tuner.errors import IdTakenError
-from colab_drive_tuner.journal import chain, opening, reader, recovery, spool, upkeep, writer
+from colab_drive_tuner.journal import (
+    chain,
+    opening,
+    patience,
+    reader,
+    recovery,
+    spool,
+    upkeep,
+    writer,
+)
 from colab_drive_tuner.search import care, run, seeds
 
 MUTANTS: dict[str, Callable[[], None]] = {}
@@ -136,9 +145,9 @@ def two_records_in_flight() -> None:
 @mutant
 def acknowledged_before_the_answer() -> None:
     """APPEND: counted as acknowledged when it is handed to the sender."""
-    until = writer.Writer._until_answered
+    until = patience.Patience.until_answered
 
-    def impatient(self: Any, ask: Any, deadline: Any) -> Any:
+    def impatient(self: Any, ask: Any, deadline: Any = None) -> Any:
         if deadline is not None:
             return until(self, ask, deadline)
         try:
@@ -146,7 +155,7 @@ def acknowledged_before_the_answer() -> None:
         except Exception:  # noqa: BLE001 - the mutant's fault
             return True
 
-    writer.Writer._until_answered = impatient
+    patience.Patience.until_answered = impatient
 
 
 @mutant

@@ -1,0 +1,155 @@
+"""What the store has not acknowledged is kept on this machine, and made good afterwards."""
+
+import errno
+import os
+import resource
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal.spool import Segment, Spool
+from tests.journal.listing import RULES, Listing, item
+from tests.journal.weather import append
+
+
+def test_a_lost_answer_is_no_rival(store, open_journal):
+    """409 to the same bytes is success: nothing is written twice, nothing is lost."""
+    open_journal(store).close()
+    store.lose_answers = 1
+    journal = open_journal(store)
+    store.lose_answers = 1
+    append(journal, 1, 2)
+    append(journal, 3)
+    assert open_journal(store, claim=False).state.items == [1, 2, 3]
+
+
+def test_an_outage_is_made_good_when_the_store_returns(store, open_journal):
+    """While the store is away items gather, and none is missing afterwards."""
+    journal = open_journal(store)
+    store.away = True
+    for value in range(20):
+        journal.append(item(value), end=True)
+    assert not journal.flush(timeout=0.5)
+    assert journal.counts().offline_since is not None
+    assert journal.counts().pending == 20
+    store.away = False
+    assert journal.flush(timeout=20)
+    assert journal.counts().offline_since is None
+    assert open_journal(store, claim=False).state.items == list(range(20))
+
+
+def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
+    """Closing without a store names the count and the file; the next run records it."""
+    said: list[str] = []
+    journal = Journal.open(store, "a search", RULES)
+    journal.claim(lambda state: b"", notify=said.append)
+    store.away = True
+    journal.append(item("kept"), end=True)
+    journal.close(timeout=0.5)
+    assert "1 entries are not acknowledged" in said[-1]
+    assert ".spool" in said[-1]
+    store.away = False
+    again = open_journal(store, claim=False)
+    assert again.claim(lambda state: b"").recovered == 1
+    assert again.state.items == ["kept"]
+    again.close()
+
+
+def test_values_beside_an_item_get_files_of_their_own(store, open_journal):
+    """Their ids stand in the record by sha256, also where an outage came between."""
+    journal = open_journal(store)
+    store.away = True
+    values = [b"a" * 1000, b"b" * 1000]
+    journal.append(item("with values"), end=True, beside=values)
+    journal.close(timeout=0.5)
+    store.away = False
+    seen = {}
+    rules = replace(RULES, empty=lambda: Listing(files=seen))
+    again = Journal.open(store, "a search", rules)
+    assert again.claim(lambda state: b"").recovered == 1
+    assert again.state.items == ["with values"]
+    assert [store.read(seen[sha256(value).hexdigest()]) for value in values] == values
+    again.close()
+
+
+def test_results_of_another_history_are_kept_and_named(store, open_journal):
+    """A spooled item from before a reset is not added to what came after it."""
+    journal = open_journal(store)
+    store.away = True
+    journal.append(item("old"), end=True)
+    journal.close(timeout=0.5)
+    store.away = False
+    # Hide the spool while another session restarts the search.
+    hidden = Path(os.environ["XDG_STATE_HOME"], "hidden")
+    Spool(store.location, "a search").folder.rename(hidden)
+    other = open_journal(store, on_busy="takeover")
+    other.reset(b"")
+    append(other, "new")
+    other.close()
+    folder = Spool(store.location, "a search").folder
+    (left,) = hidden.glob("*.spool")
+    left.rename(folder / left.name)
+    said: list[str] = []
+    last = Journal.open(store, "a search", RULES)
+    last.claim(lambda state: b"", notify=said.append)
+    assert last.state.items == ["new"]
+    assert "another history" in said[0]
+    assert ".kept" in said[0]
+    last.close()
+
+
+def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, monkeypatch):
+    """Results that cannot be spooled are recorded all the same; the user is told once."""
+
+    def full(self, items):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    said: list[str] = []
+    journal = Journal.open(store, "a search", RULES)
+    journal.claim(lambda state: b"", notify=said.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "add", full)
+        append(journal, 1)
+        append(journal, 2)
+    append(journal, 3)
+    journal.close()
+    assert open_journal(store, claim=False).state.items == [1, 2, 3]
+    (told,) = said
+    assert "No space left on device" in told
+    assert "lost with this process" in told
+
+
+def test_what_fits_on_a_full_disk_can_be_read(store, machine):
+    """An entry that does not fit leaves no torn one in front of those that come later."""
+    spool = Spool(store.location, "a search")
+    segment = spool.segment("epoch")
+    segment.add([(b"first", ())])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            segment.add([(b"fits", ()), (b"x" * 1000, ())])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    segment.add([(b"last", (b"beside",))])
+    segment.close()
+    (leftover,) = spool.leftovers()
+    assert leftover.items == ((b"first", ()), (b"last", (b"beside",)))
+
+
+@pytest.mark.timeout(60)
+def test_a_close_without_ids_and_without_a_store_ends(store, machine, monkeypatch):
+    """Where the release itself needs ids that nobody can reserve, its deadline holds."""
+    for module in ("writer", "opening"):
+        monkeypatch.setattr(f"colab_drive_tuner.journal.{module}.ID_BLOCK", 1)
+    monkeypatch.setattr("colab_drive_tuner.journal.writer.ID_RESERVE", 0)
+    journal = Journal.open(store, "a search", replace(RULES, export=None))
+    journal.claim(lambda state: b"")
+    append(journal, 1)
+    store.away = True
+    journal.close(timeout=0.5)
+    store.away = False
+    assert Journal.open(store, "a search", RULES).state.items == [1]
