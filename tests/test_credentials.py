@@ -2,10 +2,7 @@
 
 import json
 import sys
-import threading
 import traceback
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
 
 import google.auth
@@ -15,9 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner import credentials as ours
-from colab_drive_tuner.credentials import Identity, find_credentials
-from colab_drive_tuner.drive.signing import Authorizer, FixedToken
-from colab_drive_tuner.errors import CredentialsError, UnavailableError
+from colab_drive_tuner.credentials import find_credentials
+from colab_drive_tuner.errors import CredentialsError
 from tests.standins import google_colab
 
 SECRET = "1//a-refresh-token-that-nobody-may-see"
@@ -39,54 +35,14 @@ def pem():
     ).decode()
 
 
-class TokenServer:
-    """A token endpoint: answers `answers` in turn, the last one for ever, and counts."""
-
-    def __init__(self):
-        self.answers = [(200, {"access_token": "fresh", "expires_in": 3600})]
-        self.calls = 0
-        rig = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
-                status, body = rig.answers[min(rig.calls, len(rig.answers) - 1)]
-                rig.calls += 1
-                raw = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/token"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def close(self):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
 @pytest.fixture
-def token_server():
-    server = TokenServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def robot(pem, token_server):
+def robot(pem):
     return {
         "type": "service_account",
         "client_email": "robot@project.iam.gserviceaccount.com",
         "private_key": pem,
         "private_key_id": "k",
-        "token_uri": token_server.url,
+        "token_uri": "https://oauth2.googleapis.com/token",
     }
 
 
@@ -335,57 +291,3 @@ def sys_modules_error(monkeypatch):
     from google.colab import errors
 
     return errors.AuthorizationError(SECRET)
-
-
-class TestAuthorizer:
-    """Tokens: renewed when they expire or are refused, once for all threads."""
-
-    def authorizer(self, tmp_path, robot):
-        return Authorizer(find(write(tmp_path, robot)))
-
-    def test_fetches_a_token_when_first_needed(self, tmp_path, robot, token_server):
-        """Finding credentials asks nobody; the first request does, the second does not."""
-        authorizer = self.authorizer(tmp_path, robot)
-        assert token_server.calls == 0
-        assert authorizer.headers() == {"authorization": "Bearer fresh"}
-        authorizer.headers()
-        assert token_server.calls == 1
-
-    def test_many_threads_renew_once(self, tmp_path, robot, token_server):
-        """Sixteen requests that met the same 401 cause one refresh."""
-        token_server.answers = [
-            (200, {"access_token": f"t{number}", "expires_in": 3600}) for number in range(9)
-        ]
-        authorizer = self.authorizer(tmp_path, robot)
-        refused = authorizer.headers()
-        with ThreadPoolExecutor(16) as pool:
-            assert all(pool.map(authorizer.renew, [refused] * 16))
-        assert token_server.calls == 2
-        assert authorizer.headers() == {"authorization": "Bearer t1"}
-
-    def test_a_revoked_sign_in_says_so(self, tmp_path, robot, token_server):
-        """The error names how the credentials were found and what to do, and no secret."""
-        token_server.answers = [(400, {"error": "invalid_grant", "error_description": SECRET})]
-        with pytest.raises(
-            CredentialsError, match=r"credentials=; invalid_grant.*Sign in"
-        ) as caught:
-            self.authorizer(tmp_path, robot).headers()
-        assert SECRET not in "".join(traceback.format_exception(caught.value))
-
-    def test_a_silent_sign_in_server_is_no_revocation(self, tmp_path, robot):
-        """Nobody there: trying later may help."""
-        robot["token_uri"] = "http://127.0.0.1:1/token"
-        with pytest.raises(UnavailableError, match="did not answer"):
-            self.authorizer(tmp_path, robot).headers()
-
-    def test_the_project_that_pays_is_named(self):
-        """Users of gcloud's sign-in need a quota project in every request."""
-        given = Credentials("token", quota_project_id="my-project")
-        headers = Authorizer(Identity(given, "x")).headers()
-        assert headers["x-goog-user-project"] == "my-project"
-
-    def test_nothing_secret_in_reprs(self):
-        """Objects that end up in a cell's output show no token."""
-        identity = Identity(Credentials(SECRET), "a test")
-        for thing in (identity, Authorizer(identity), FixedToken(SECRET)):
-            assert SECRET not in repr(thing)

@@ -297,10 +297,13 @@ class DriveClient:
     def _take_id(self) -> str:
         with self._lock:
             pid, ids = self._ids
-            if pid != os.getpid() or not ids:
-                # A forked child must not use what its parent has reserved.
-                ids = self.generate_ids(_POOL)
-                self._ids = (os.getpid(), ids)
+            # A forked child must not use what its parent has reserved.
+            if pid == os.getpid() and ids:
+                return ids.pop()
+        # Outside of the lock: in an outage each thread is to lose its own patience only.
+        ids = self.generate_ids(_POOL)
+        with self._lock:
+            self._ids = (os.getpid(), ids)
             return ids.pop()
 
     @contextmanager

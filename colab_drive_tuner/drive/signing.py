@@ -1,22 +1,34 @@
 """What signs a request to Drive: the tokens of an identity, or the one that an emulator knows."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from colab_drive_tuner.credentials import Identity
-from colab_drive_tuner.errors import ColabDriveTunerError, CredentialsError, UnavailableError
+from colab_drive_tuner.errors import CredentialsError, UnavailableError
+
+TOKEN_TIMEOUT = 20.0
+"""Seconds of silence after which the sign-in server is given up; google-auth would take 120."""
+
+
+class Signature(dict[str, str]):
+    """Headers that carry a token: not shown, not even where a traceback prints local variables."""
+
+    def __repr__(self) -> str:
+        return "<Signature>"
 
 
 class Authorizer:
     """The current token of an identity, renewed once for all threads that need it."""
 
-    def __init__(self, identity: Identity, request: Any = None) -> None:
+    def __init__(self, identity: Identity) -> None:
         self._credentials = identity.credentials
         self._how = identity.how
         self._lock = threading.Lock()
-        self._request = request
+        self._renewals = 0
+        self._problem: CredentialsError | UnavailableError | None = None
+        """Of the last renewal; None: it worked."""
 
     def __repr__(self) -> str:
         return f"<Authorizer by {self._how}>"
@@ -26,50 +38,79 @@ class Authorizer:
         """The identity's own, of google-auth."""
         return self._credentials
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> Signature:
         """The headers that sign a request: the token, and who pays where that is not the caller.
 
         Raises `CredentialsError` where Google refuses, `UnavailableError` where it is silent.
         """
-        signature: dict[str, str] = {}
+        known, signature = self._renewals, Signature()
         with self._lock:
             if not self._credentials.valid:
-                self._refresh()
+                self._renew(known)
             self._credentials.apply(signature)
         return signature
 
     def renew(self, refused: dict[str, str]) -> bool:
         """Get another token after Drive refused this one, unless another thread just has."""
-        current: dict[str, str] = {}
+        known, current = self._renewals, Signature()
         with self._lock:
             self._credentials.apply(current)
             if current == refused:
-                self._refresh()
+                self._renew(known)
         return True
 
-    def _refresh(self) -> None:
-        from google.auth.exceptions import GoogleAuthError, TransportError
-        from google.auth.transport.requests import Request
+    def _renew(self, known: int) -> None:
+        """Get a token, unless a renewal ended while this thread waited: that one's end is its own.
 
-        if self._request is None:
-            # Its own default is two minutes.
-            self._request = partial(Request(), timeout=20)
-        problem: ColabDriveTunerError
+        So a silent sign-in server holds sixteen threads up as long as one, and not one by one.
+        """
+        if self._renewals == known:
+            self._problem = self._ask()
+            self._renewals += 1
+        if self._problem is not None:
+            raise type(self._problem)(*self._problem.args)
+
+    def _ask(self) -> CredentialsError | UnavailableError | None:
+        """Ask for a token; what went wrong, without its cause, which may quote an answer."""
+        from google.auth.exceptions import GoogleAuthError, TransportError
+
         try:
-            self._credentials.refresh(self._request)
-            return
+            self._credentials.refresh(_sign_in_server())
         except TransportError:
-            problem = UnavailableError("Google's sign-in server did not answer; try again later.")
+            return UnavailableError("Google's sign-in server is silent or busy; try again later.")
         except GoogleAuthError as error:
             if getattr(error, "retryable", False):
-                problem = UnavailableError("Google's sign-in server is busy; try again later.")
-            else:
-                problem = CredentialsError(
-                    f"Google no longer accepts this sign-in ({self._how}; {_oauth_code(error)}): "
-                    "it has expired or was revoked. Sign in again; nothing is lost."
-                )
-        # Outside of the handlers, so that the cause, which may quote an answer, is not attached.
-        raise problem
+                return UnavailableError("Google's sign-in server is busy; try again later.")
+            code = _oauth_code(error)
+            why = ": it has expired or was revoked" if code == "invalid_grant" else ""
+            return CredentialsError(
+                f"Google no longer accepts this sign-in ({self._how}; {code}){why}. Sign in again; "
+                "nothing is lost."
+            )
+        except (ValueError, TypeError, LookupError, AttributeError):
+            # As google-auth meets a proxy's page in place of an answer.
+            return UnavailableError("Google's sign-in server made no sense; try again later.")
+        return None
+
+
+def _sign_in_server() -> Callable[..., Any]:
+    """How google-auth asks; a busy server's answer counts as none, whatever credentials ask.
+
+    Left to itself, google-auth takes some of those answers for a definite no, and repeats others.
+    """
+    from google.auth.exceptions import TransportError
+    from google.auth.transport.requests import Request
+
+    send: Any = Request()
+    busy: Any = TransportError
+
+    def ask(*where: Any, timeout: float = TOKEN_TIMEOUT, **what: Any) -> Any:
+        answer = send(*where, timeout=timeout, **what)
+        if answer.status == 429 or answer.status >= 500:
+            raise busy(f"It answered {answer.status}.")
+        return answer
+
+    return ask
 
 
 def _oauth_code(error: Exception) -> str:
@@ -94,9 +135,9 @@ class FixedToken:
         token: Any = Credentials
         return token(self.value)
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> Signature:
         """The header that carries the token."""
-        return {"Authorization": f"Bearer {self.value}"}
+        return Signature({"Authorization": f"Bearer {self.value}"})
 
     def renew(self, refused: dict[str, str]) -> bool:  # noqa: ARG002  # as Authorizer has it
         """There is no other one."""

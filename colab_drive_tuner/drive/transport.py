@@ -128,9 +128,7 @@ class Transport:
         Raises `TryAgainError` where a repetition may help, else an error that `what` completes.
         """
         with self._open(request, what) as response:
-            deadline = self._monotonic() + ANSWER_DEADLINE
-            content = b"".join(self._blocks(response, deadline))
-            answer = Answer(response.status_code, response.headers, content)
+            answer = self._whole(response)
         if 200 <= answer.status < 300 or answer.status in accept:
             return answer
         raise self._refusal(answer, what, request.method)
@@ -140,9 +138,7 @@ class Transport:
         """Like `send`, for a GET whose body is read by the caller, block by block."""
         with self._open(request, what) as response:
             if response.status_code not in {200, 206}:
-                content = b"".join(self._blocks(response, self._monotonic() + ANSWER_DEADLINE))
-                answer = Answer(response.status_code, response.headers, content)
-                raise self._refusal(answer, what, "GET")
+                raise self._refusal(self._whole(response), what, "GET")
             blocks = self._blocks(response, float("inf"))
             yield Download(response.status_code, response.headers, blocks)
 
@@ -192,6 +188,11 @@ class Transport:
             raise _transient(error) from None
         self.clock.learn(response.headers.get("Date"), sent)
         return response
+
+    def _whole(self, response: requests.Response) -> Answer:
+        deadline = self._monotonic() + min(ANSWER_DEADLINE, self._patience)
+        content = b"".join(self._blocks(response, deadline))
+        return Answer(response.status_code, response.headers, content)
 
     def _blocks(self, response: requests.Response, deadline: float) -> Iterator[bytes]:
         # Whether all has come is for the reader to judge, by the JSON's end or the file's size.
