@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -274,6 +275,20 @@ def test_sixteen_threads_share_one_client(client, root):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_threads_reserve_ids_side_by_side(client, monkeypatch):
+    """Where Drive is silent none of them waits until the others have lost their patience."""
+    both, reserve = threading.Barrier(2), client.generate_ids
+
+    def together(count):
+        both.wait(timeout=20)
+        return reserve(count)
+
+    monkeypatch.setattr(client, "generate_ids", together)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: client._take_id(), range(2))
+    assert one != other
+
+
 def test_a_forked_child_uses_neither_connections_nor_ids_of_its_parent(client, root):
     """Both can go on: no answer is mixed up, no id is used twice."""
     client.create_file("before", b"", parent=root)

@@ -11,8 +11,9 @@ import pytest
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import Endpoint
-from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.signing import Authorizer, FixedToken
+from colab_drive_tuner.drive.transport import Request, Transport
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 
 
@@ -140,6 +141,16 @@ def test_answers_may_be_compressed_and_chunked(server, connect, size):
     for _ in range(2):
         assert len(client.get("x").name) == 2 * size
     assert len({peer for *_, peer in server.seen}) == 1, "one connection for both"
+
+
+def test_a_slow_answer_costs_no_more_than_the_patience(server):
+    """A caller who waits 5 seconds is not held for the minute that an answer may take."""
+    server.answers["GET", "/x"] = say(200, {"id": "x"})
+    ten_seconds_a_look = map(float, range(0, 10_000, 10)).__next__
+    transport = Transport(FixedToken("x"), local=True, patience=5, monotonic=ten_seconds_a_look)
+    with pytest.raises(TryAgainError, match="too slowly"):
+        transport.send(Request("GET", f"http://127.0.0.1:{server.server_port}/x"), "x")
+    transport.close()
 
 
 def test_a_redirect_is_not_followed(server, connect):
