@@ -97,7 +97,7 @@ def _explicit(given: Any, scopes: list[str] | None, environ: Mapping[str, str]) 
             "credentials= must be credentials of google-auth, a GoogleAuth of PyDrive2, or the "
             f"path of a credentials file, not {type(given).__name__}."
         )
-    return _scoped(given, scopes or [SCOPE_FILE])
+    return _scoped(given, scopes)
 
 
 def _from_pydrive(given: Any) -> Any:
@@ -162,12 +162,17 @@ def _from_variable(environ: Mapping[str, str], scopes: list[str] | None) -> Any:
     name = environ.get(FILE_VARIABLE, "")
     if not name:
         raise NotThisWayError("not set")
-    return _from_file(Path(name).expanduser(), scopes, environ)
+    return _from_file(Path(name), scopes, environ)
 
 
 def _from_file(path: Path, scopes: list[str] | None, environ: Mapping[str, str]) -> Any:
+    if "{" in str(path):
+        raise CredentialsError(
+            "What should be the path of a credentials file looks like its content: keep that in a "
+            "file, and give the path."
+        )
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(path.expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise CredentialsError(
             f"The credentials file {path} cannot be read ({error.strerror}); correct the path."
@@ -185,7 +190,7 @@ def _from_info(info: Any, where: str, scopes: list[str] | None, environ: Mapping
         if kind == "authorized_user":
             return _authorized_user(info)
         if kind == "external_account":
-            return _external_account(info, scopes or [SCOPE_ALL])
+            return _external_account(info, scopes or _of_a_machine(None))
     except (ValueError, KeyError, TypeError) as error:
         # Without its text and without a cause: either may quote the content.
         raise CredentialsError(
@@ -209,10 +214,9 @@ def _authorized_user(info: Any) -> Any:
 def _service_account(info: Any, scopes: list[str] | None, subject: str | None) -> Any:
     from google.oauth2 import service_account
 
-    # Acting for a user it would see all that the user has; as itself only what was shared with it.
-    default = SCOPE_FILE if subject else SCOPE_ALL
     robot: Any = service_account.Credentials
-    return robot.from_service_account_info(info, scopes=scopes or [default], subject=subject)
+    wanted = scopes or _of_a_machine(subject)
+    return robot.from_service_account_info(info, scopes=wanted, subject=subject)
 
 
 def _external_account(info: Any, scopes: list[str]) -> Any:
@@ -307,14 +311,27 @@ def _application_default(scopes: list[str] | None) -> Any:
             warnings.simplefilter("ignore", UserWarning)
             # Scopes only afterwards: a user's are fixed, and asking for others would fail.
             credentials, _ = google.auth.default()
-    except GoogleAuthError as error:
-        first = str(error).split(".")[0]
-        raise NotThisWayError(f"none ({first[:120]})") from None
-    return _scoped(credentials, scopes or [SCOPE_FILE])
+    except (GoogleAuthError, OSError) as error:
+        if "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ:
+            raise NotThisWayError("none on this machine") from None
+        kind = type(error).__name__
+        raise NotThisWayError(
+            f"the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be used ({kind})"
+        ) from None
+    return _scoped(credentials, scopes)
 
 
-def _scoped(credentials: Any, scopes: list[str]) -> Any:
+def _scoped(credentials: Any, scopes: list[str] | None) -> Any:
+    """With scopes, where none were chosen and the credentials can choose: a person's cannot."""
     import google.auth.credentials as base
 
     narrow: Callable[[Any, list[str]], Any] = base.with_scopes_if_required
-    return narrow(credentials, scopes)
+    return narrow(credentials, scopes or _of_a_machine(getattr(credentials, "_subject", None)))
+
+
+def _of_a_machine(subject: Any) -> list[str]:
+    """The scope for a machine's own account, or, with `subject`, for the user it acts for.
+
+    The user has more in Drive than concerns us; the account itself only what was shared with it.
+    """
+    return [SCOPE_FILE if subject else SCOPE_ALL]

@@ -9,6 +9,7 @@ import google.auth
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner import credentials as ours
@@ -108,6 +109,16 @@ def test_service_account_file(tmp_path, robot):
     assert acting._subject == "ann@example.com"
 
 
+def test_a_service_account_without_scopes(tmp_path, robot, monkeypatch):
+    """Given as an object, or found as the machine's default, it gets those that its file gets."""
+    make = service_account.Credentials.from_service_account_info
+    assert find(make(robot)).credentials.scopes == [ours.SCOPE_ALL]
+    assert find(make(robot, subject="ann@example.com")).credentials.scopes == [ours.SCOPE_FILE]
+    assert find(make(robot, scopes=["its own"])).credentials.scopes == ["its own"]
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write(tmp_path, robot)))
+    assert find(environ={}).credentials.scopes == [ours.SCOPE_ALL]
+
+
 @pytest.mark.parametrize(
     ("source", "subject", "module"),
     [
@@ -168,6 +179,38 @@ def test_a_missing_file_is_named(tmp_path):
     """A typing error in the path is told as such."""
     with pytest.raises(CredentialsError, match="correct the path"):
         find(environ={ours.FILE_VARIABLE: str(tmp_path / "nowhere.json")})
+
+
+def test_the_home_folder_may_be_written_as_people_do(tmp_path, monkeypatch):
+    """In an argument as in the environment."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, USER)
+    for found in (
+        find("~/credentials.json"),
+        find(environ={ours.FILE_VARIABLE: "~/credentials.json"}),
+    ):
+        assert found.credentials.refresh_token == SECRET
+
+
+def test_content_in_place_of_a_path_is_not_quoted(robot):
+    """As of a secret that was read and handed on: the error must not print a private key."""
+    content = json.dumps(robot)
+    for options in ({"explicit": content}, {"environ": {ours.FILE_VARIABLE: content}}):
+        with pytest.raises(CredentialsError, match="give the path") as caught:
+            find(**options)
+        assert "PRIVATE" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("content", ["{", '{"type": "cheese"}', None])
+def test_unusable_application_default_credentials_are_named(tmp_path, monkeypatch, content):
+    """The variable that names them is what there is to correct."""
+    path = tmp_path
+    if content is not None:
+        path = tmp_path / "broken.json"
+        path.write_text(content)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    with pytest.raises(CredentialsError, match="file that GOOGLE_APPLICATION_CREDENTIALS names"):
+        find(environ={})
 
 
 def test_nobody_lists_every_way():
