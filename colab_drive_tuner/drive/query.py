@@ -44,14 +44,25 @@ def parse_folder(text: str) -> FolderId | tuple[str, ...]:
     """What `folder=` means: the id in a link, something that looks like an id, or path components.
 
     Links are those that the browser shows (`…/folders/ID`, `…/open?id=ID`, `…/my-drive`). A path
-    starts in My Drive, with or without saying so. Raises `UsageError` for anything else.
+    starts in My Drive, with or without saying so, or is one below Colab's mount of it. Raises
+    `UsageError` for anything else.
     """
     text = text.strip()
     if "://" in text:
         return _parse_link(text)
+    if text.startswith("drive.google.com/"):  # as browsers show it
+        return _parse_link(f"https://{text}")
     if re.fullmatch(r"[A-Za-z0-9_-]{25,}", text) and re.search(r"[0-9]", text):
         return FolderId(text, certain=False)
     parts = tuple(part for part in text.split("/") if part)
+    if text.startswith("/content/drive/"):
+        parts = parts[2:]
+        if parts[:1] not in {("MyDrive",), ("My Drive",)}:
+            raise UsageError(
+                f"folder={text!r} lies outside of My Drive: open the folder in the browser, and "
+                "paste its address."
+            )
+        parts = ("My Drive", *parts[1:])
     if parts[:1] == ("My Drive",):
         parts = parts[1:]
     for part in parts:

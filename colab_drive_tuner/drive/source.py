@@ -7,7 +7,7 @@ Drive has acknowledged it. Either way memory does not depend on the size.
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,8 +46,13 @@ class Source:
         if isinstance(content, Path):
             with content.open("rb") as stream:
                 yield cls(stream)
-        else:
+        elif isinstance(content, bytes) or _is_binary_stream(content):
             yield cls(content)
+        else:
+            raise UsageError(
+                "What is uploaded must be bytes, a pathlib.Path or a stream in binary mode, not "
+                f"{type(content).__name__}."
+            )
 
     def finish(self) -> None:
         """Read what nobody has read yet, so that `sha256` and `size` are the whole's."""
@@ -121,6 +126,10 @@ class Source:
         if fresh > 0:
             self._hash.update(memoryview(data)[len(data) - fresh :])
             self._hashed += fresh
+
+
+def _is_binary_stream(content: object) -> bool:
+    return hasattr(content, "seekable") and not isinstance(content, TextIOBase)
 
 
 class Window:

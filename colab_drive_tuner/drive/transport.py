@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -122,7 +122,7 @@ class Transport:
         self._lock = threading.Lock()
         self._session: tuple[int, requests.Session] | None = None
 
-    def send(self, request: Request, what: str, *, accept: tuple[int, ...] = ()) -> Answer:
+    def send(self, request: Request, what: str, *, accept: Collection[int] = ()) -> Answer:
         """Make one attempt and return a 2xx answer, or one whose status is in `accept`.
 
         Raises `TryAgainError` where a repetition may help, else an error that `what` completes.

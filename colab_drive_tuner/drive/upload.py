@@ -19,6 +19,9 @@ from colab_drive_tuner.drive.source import Source, Window
 from colab_drive_tuner.drive.transport import Answer, Request, Transport
 from colab_drive_tuner.errors import StoreError
 
+SESSION_OVER = frozenset(range(400, 500)) - {401, 403, 408, 409, 429}
+"""Answers after which a session is of no use; the rest is about the file, or passes."""
+
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that have been transferred, and those there are in all where known."""
 
@@ -150,12 +153,12 @@ class _Session:
         assert self._link is not None  # noqa: S101  # _step opens the session first
         headers = {"Content-Range": span, "Content-Length": str(len(body))}
         request = Request("PUT", self._link, headers, body)
-        answer = self._transport.send(request, self._target.what, accept=(308, 400, 404, 410))
+        answer = self._transport.send(request, self._target.what, accept={308, *SESSION_OVER})
         if answer.status == 308:
             self._offset = self._acknowledged(answer)
             self._sure = True
             return None
-        if answer.status in {400, 404, 410}:
+        if answer.status in SESSION_OVER:
             # The session is gone. Its file may exist all the same: the reserved id will tell.
             self._link = None
             if not self._source.can_restart:

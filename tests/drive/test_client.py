@@ -106,6 +106,14 @@ def test_content_of_any_size_and_kind(client, root, tmp_path, size, kind):
     assert (tmp_path / "back").read_bytes() == content
 
 
+@pytest.mark.parametrize("content", ["text", io.StringIO("text"), 3, None, ["a"]])
+def test_what_cannot_be_uploaded_is_refused(client, root, content):
+    """By its type, before anything is sent."""
+    with pytest.raises(UsageError, match="must be bytes"):
+        client.create_file("x", content, parent=root)
+    assert client.list_folder(root) == []
+
+
 def test_small_files_take_one_request(client, root, drive_emulator):
     """A record is one call, with the id that its writer reserved."""
     file_id = client.generate_ids(1)[0]

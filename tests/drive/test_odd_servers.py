@@ -183,12 +183,13 @@ def test_a_session_that_never_ends_does_not_go_on_for_ever(server, connect):
         assert "secret" not in str(caught.value)
 
 
-def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect):
+@pytest.mark.parametrize("status", [400, 404, 410, 412, 416, 499])
+def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect, status):
     """A session that has ended is replaced; the file's id stays the one that was reserved."""
     here = f"http://127.0.0.1:{server.server_port}/session"
     server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here)
-    answers = [say(404, {}), say(410, {}), say(200, {"id": "a-reserved-id", "size": "6000000"})]
-    server.answers["PUT", "/session"] = in_turn(*answers)
+    over, done = say(status, {}), say(200, {"id": "a-reserved-id", "size": "6000000"})
+    server.answers["PUT", "/session"] = in_turn(over, over, done)
     assert connect().create_file("x", bytes(6_000_000), parent="root").id == "a-reserved-id"
     assert [path for method, path, _ in server.seen if method == "POST"] == [
         "/upload/drive/v3/files"

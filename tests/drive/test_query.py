@@ -53,6 +53,13 @@ def test_query_excludes_the_trash_and_joins_conditions():
         ),
         ("https://drive.google.com/drive/u/0/my-drive", ()),
         (
+            "drive.google.com/drive/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
+            FolderId("1AbC_d-EfGhIjKlMnOpQrStUvWxYz", certain=True),
+        ),
+        ("/content/drive/MyDrive/a b/c", ("a b", "c")),
+        ("/content/drive/My Drive/a", ("a",)),
+        ("content/drive/a", ("content", "drive", "a")),
+        (
             "1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
             FolderId("1AbC_d-EfGhIjKlMnOpQrStUvWxYz", certain=False),
         ),
@@ -70,6 +77,8 @@ def test_folder_in_every_form(text, meaning):
         "https://example.com/drive/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
         "https://drive.google.com.evil.org/drive/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
         "https://drive.google.com/drive/recent",
+        "drive.google.com/drive/recent",
+        "/content/drive/Shareddrives/team/a",
         "a/../b",
         "a/\x00b",
     ],
