@@ -120,7 +120,7 @@ def _from_pydrive(given: Any) -> Any:
         settings = {**old.serialization_data, "token_uri": old.token_uri}
         subject = given.client_config.get("client_user_email") or None
         return _service_account(settings, list(given.settings["oauth_scope"]), subject)
-    return _user(
+    return user_credentials(
         {name: getattr(old, name) for name in ("client_id", "client_secret", "token_uri")},
         old.refresh_token,
         token=old.access_token,
@@ -128,7 +128,7 @@ def _from_pydrive(given: Any) -> Any:
     )
 
 
-def _user(client: Mapping[str, Any], refresh_token: Any, **more: Any) -> Any:
+def user_credentials(client: Mapping[str, Any], refresh_token: Any, **more: Any) -> Any:
     """A person's credentials, for a client with `client_id`, `client_secret` and `token_uri`."""
     from google.oauth2 import credentials
 
@@ -148,7 +148,7 @@ def _from_login() -> Any:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         client = {name: info[name] for name in ("client_id", "client_secret", "token_uri")}
-        return _user(client, info["refresh_token"])
+        return user_credentials(client, info["refresh_token"])
     except FileNotFoundError:
         raise NotThisWayError("nobody has signed in on this machine") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -21,7 +21,7 @@ from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
 from colab_drive_tuner.drive.folders import open_folder
 from colab_drive_tuner.drive.query import query
 from colab_drive_tuner.drive.retry import RetryPolicy
-from colab_drive_tuner.drive.signing import Authorizer, FixedToken
+from colab_drive_tuner.drive.signing import Authorizer, at_emulator
 from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.transport import Signer, Transport
 from colab_drive_tuner.drive.upload import Progress, Target, media, upload
@@ -78,8 +78,8 @@ class DriveClient:
         """
         endpoint = find_endpoint()
         if endpoint.emulator_token is not None:
-            token = FixedToken(endpoint.emulator_token)
-            return cls(token, endpoint=endpoint, patience=patience)
+            signer = at_emulator(endpoint.emulator_token, endpoint.origin)
+            return cls(signer, endpoint=endpoint, patience=patience)
         found = find_credentials(credentials, allow_prompt=allow_prompt, scopes=scopes)
         return cls(Authorizer(found), patience=patience)
 

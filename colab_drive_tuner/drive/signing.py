@@ -1,11 +1,12 @@
-"""What signs a request to Drive: the tokens of an identity, or the one that an emulator knows."""
+"""What signs a request to Drive: the token of an identity, renewed in time and never shown."""
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from colab_drive_tuner.credentials import Identity
+import requests
+
+from colab_drive_tuner.credentials import Identity, user_credentials
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 
 TOKEN_TIMEOUT = 20.0
@@ -19,12 +20,19 @@ class Signature(dict[str, str]):
         return "<Signature>"
 
 
+def at_emulator(token: str, origin: str) -> "Authorizer":
+    """What signs for an emulator: with the token it was started with, which also renews itself."""
+    client = {"client_id": "emulator", "client_secret": "emulator", "token_uri": f"{origin}/token"}
+    identity = Identity(user_credentials(client, token, token=token), "DRIVE_EMULATOR_TOKEN")
+    return Authorizer(identity, local=True)
+
+
 class Authorizer:
     """The current token of an identity, renewed once for all threads that need it."""
 
-    def __init__(self, identity: Identity) -> None:
-        self._credentials = identity.credentials
-        self._how = identity.how
+    def __init__(self, identity: Identity, *, local: bool = False) -> None:
+        self._credentials, self._how = identity.credentials, identity.how
+        self._local = local
         self._lock = threading.Lock()
         self._renewals = 0
         self._problem: CredentialsError | UnavailableError | None = None
@@ -51,12 +59,16 @@ class Authorizer:
         return signature
 
     def renew(self, refused: dict[str, str]) -> bool:
-        """Get another token after Drive refused this one, unless another thread just has."""
+        """Get another token after Drive refused this one; False where another thread had already.
+
+        A caller whose own new token is refused, too, need not come again.
+        """
         known, current = self._renewals, Signature()
         with self._lock:
             self._credentials.apply(current)
-            if current == refused:
-                self._renew(known)
+            if current != refused:
+                return False
+            self._renew(known)
         return True
 
     def _renew(self, known: int) -> None:
@@ -75,7 +87,7 @@ class Authorizer:
         from google.auth.exceptions import GoogleAuthError, TransportError
 
         try:
-            self._credentials.refresh(_sign_in_server())
+            self._credentials.refresh(_sign_in_server(self._local))
         except TransportError:
             return UnavailableError("Google's sign-in server is silent or busy; try again later.")
         except GoogleAuthError as error:
@@ -93,7 +105,7 @@ class Authorizer:
         return None
 
 
-def _sign_in_server() -> Callable[..., Any]:
+def _sign_in_server(local: bool) -> Callable[..., Any]:
     """How google-auth asks; a busy server's answer counts as none, whatever credentials ask.
 
     Left to itself, google-auth takes some of those answers for a definite no, and repeats others.
@@ -101,7 +113,9 @@ def _sign_in_server() -> Callable[..., Any]:
     from google.auth.exceptions import TransportError
     from google.auth.transport.requests import Request
 
-    send: Any = Request()
+    session = requests.Session()
+    session.trust_env = not local  # an emulator is asked without this machine's proxies, passwords
+    send: Any = Request(session)
     busy: Any = TransportError
 
     def ask(*where: Any, timeout: float = TOKEN_TIMEOUT, **what: Any) -> Any:
@@ -119,26 +133,3 @@ def _oauth_code(error: Exception) -> str:
         if word in str(error):
             return word
     return type(error).__name__
-
-
-@dataclass(frozen=True)
-class FixedToken:
-    """The token of an emulator; it is never renewed."""
-
-    value: str = field(repr=False)
-
-    @property
-    def credentials(self) -> Any:
-        """The same, as credentials of google-auth."""
-        from google.oauth2.credentials import Credentials
-
-        token: Any = Credentials
-        return token(self.value)
-
-    def headers(self) -> Signature:
-        """The header that carries the token."""
-        return Signature({"Authorization": f"Bearer {self.value}"})
-
-    def renew(self, refused: dict[str, str]) -> bool:  # noqa: ARG002  # as Authorizer has it
-        """There is no other one."""
-        return False

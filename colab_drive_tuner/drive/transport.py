@@ -48,7 +48,7 @@ class Signer(Protocol):
         """The headers that sign a request, with a token that is not known to have expired."""
 
     def renew(self, refused: dict[str, str]) -> bool:
-        """Get another token after a 401 for these headers; False where there is no way to."""
+        """Get another token after a 401 for these headers; False: there had been another one."""
 
 
 class Body(Protocol):
@@ -156,7 +156,9 @@ class Transport:
             try:
                 signature = self._signer.headers()
                 response = stack.enter_context(self._attempt(request, signature))
-                if response.status_code == 401 and self._signer.renew(signature):
+                renewed = False
+                while response.status_code == 401 and not renewed:
+                    renewed = self._signer.renew(signature)
                     signature = self._signer.headers()
                     response = stack.enter_context(self._attempt(request, signature))
             except UnavailableError:

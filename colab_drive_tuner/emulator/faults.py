@@ -176,6 +176,8 @@ class Faults:
         for rule in self.rules:
             if rule.do == "list_lag" or not rule.means(verb, path, query, api, account):
                 continue
+            if rule.do == "expire" and not account:
+                continue  # there is no token, such as in a call for one, or it is of no use anyway
             if self._strikes(rule, now, account):
                 rule.struck += 1
                 found.append(rule)

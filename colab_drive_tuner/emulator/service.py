@@ -132,6 +132,7 @@ class Service:
         self.tokens = Tokens(self.database)
         for token, grant in tokens.items():
             self.tokens.allow(token, grant)
+            self.tokens.allow_refresh(token, grant)  # so that a client with this one can renew it
         self.log = RequestLog(folder / "requests.jsonl")
         self.faults = Faults(seed)
         self.sessions = sessions.Sessions(self.database)

@@ -7,7 +7,7 @@ import pytest
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import find_endpoint
 from colab_drive_tuner.drive.retry import RetryPolicy
-from colab_drive_tuner.drive.signing import FixedToken
+from colab_drive_tuner.drive.signing import at_emulator
 from colab_drive_tuner.emulator import DriveEmulator
 
 _numbers = itertools.count(1)
@@ -44,7 +44,7 @@ def account():
 def drive_emulator(running_emulator, account, monkeypatch):
     token = f"token-of-{account}"
     running_emulator.faults.clear()
-    running_emulator.allow(token, account)
+    running_emulator.allow(token, account, refresh_token=token)
     running_emulator.clear_log()
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", running_emulator.url)
     monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", token)
@@ -61,7 +61,8 @@ def clock():
 def client(drive_emulator, clock):
     endpoint = find_endpoint()
     policy = RetryPolicy(60.0, sleep=clock.sleep, clock=clock)
-    client = DriveClient(FixedToken(endpoint.emulator_token), endpoint=endpoint, policy=policy)
+    signer = at_emulator(endpoint.emulator_token, endpoint.origin)
+    client = DriveClient(signer, endpoint=endpoint, policy=policy)
     yield client
     client.close()
 

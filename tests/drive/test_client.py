@@ -10,7 +10,7 @@ import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import Endpoint
-from colab_drive_tuner.drive.signing import FixedToken
+from colab_drive_tuner.drive.signing import at_emulator
 from colab_drive_tuner.errors import (
     CredentialsError,
     IdTakenError,
@@ -329,7 +329,9 @@ def test_a_service_account_owns_no_storage(drive_emulator):
     """The error explains it and names the ways out."""
     account = "robot@project.iam.gserviceaccount.com"
     drive_emulator.allow("robot", account)
-    robot = DriveClient(FixedToken("robot"), endpoint=Endpoint(drive_emulator.url, "robot"))
+    robot = DriveClient(
+        at_emulator("robot", drive_emulator.url), endpoint=Endpoint(drive_emulator.url, "robot")
+    )
     with pytest.raises(QuotaError, match="owns no storage: choose a folder in a shared drive"):
         robot.create_file("x", b"x", parent="root")
 
@@ -337,16 +339,20 @@ def test_a_service_account_owns_no_storage(drive_emulator):
 def test_an_unknown_token_is_refused_at_once(drive_emulator):
     """Nothing is repeated with a token that nobody knows."""
     drive_emulator.clear_log()
-    stranger = DriveClient(FixedToken("wrong"), endpoint=Endpoint(drive_emulator.url, "wrong"))
-    with pytest.raises(CredentialsError, match="sign in again"):
+    stranger = DriveClient(
+        at_emulator("wrong", drive_emulator.url), endpoint=Endpoint(drive_emulator.url, "wrong")
+    )
+    with pytest.raises(CredentialsError, match="Sign in again"):
         stranger.account()
-    assert len(drive_emulator.log) == 1
+    assert [entry["path"] for entry in drive_emulator.log] == ["/drive/v3/about", "/token"]
 
 
 def test_missing_scope_is_named(drive_emulator):
     """The error says which permission to ask for."""
     drive_emulator.allow("reader", "owner@example.com", scopes=["drive.readonly"])
-    reader = DriveClient(FixedToken("reader"), endpoint=Endpoint(drive_emulator.url, "reader"))
+    reader = DriveClient(
+        at_emulator("reader", drive_emulator.url), endpoint=Endpoint(drive_emulator.url, "reader")
+    )
     with pytest.raises(CredentialsError, match=r"auth/drive\.file"):
         reader.create_folder("x", parent="root")
 
@@ -357,7 +363,9 @@ def test_nobody_there(clock):
 
     policy = RetryPolicy(sleep=clock.sleep, clock=clock)
     client = DriveClient(
-        FixedToken("x"), endpoint=Endpoint("http://127.0.0.1:1", "x"), policy=policy
+        at_emulator("x", "http://127.0.0.1:1"),
+        endpoint=Endpoint("http://127.0.0.1:1", "x"),
+        policy=policy,
     )
     with pytest.raises(UnavailableError, match="nothing listens"):
         client.account()
@@ -398,7 +406,7 @@ def test_no_token_in_logs_or_reprs(drive_emulator, caplog):
     """Neither our objects nor the libraries below write it down, at any level."""
     drive_emulator.allow("very-secret-token", "owner@example.com")
     endpoint = Endpoint(drive_emulator.url, "very-secret-token")
-    client = DriveClient(FixedToken("very-secret-token"), endpoint=endpoint)
+    client = DriveClient(at_emulator("very-secret-token", drive_emulator.url), endpoint=endpoint)
     with caplog.at_level(0):
         made = client.create_file("x", os.urandom(5_100_000), parent="root")
         client.download(made.id)

@@ -7,12 +7,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import Endpoint
 from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
-from colab_drive_tuner.drive.signing import Authorizer, FixedToken
+from colab_drive_tuner.drive.signing import Authorizer
 from colab_drive_tuner.drive.transport import Request, Transport
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 
@@ -75,7 +76,8 @@ def in_turn(*answers):
 def connect(server, clock):
     clients = []
 
-    def make(signer=FixedToken("secret-token")):  # noqa: B008  # frozen
+    def make(signer=None):
+        signer = signer or Authorizer(Identity(Credentials("secret-token"), "a test"))
         endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}", "")
         policy = RetryPolicy(10.0, sleep=clock.sleep, clock=clock)
         clients.append(DriveClient(signer, endpoint=endpoint, policy=policy))
@@ -147,7 +149,8 @@ def test_a_slow_answer_costs_no_more_than_the_patience(server):
     """A caller who waits 5 seconds is not held for the minute that an answer may take."""
     server.answers["GET", "/x"] = say(200, {"id": "x"})
     ten_seconds_a_look = map(float, range(0, 10_000, 10)).__next__
-    transport = Transport(FixedToken("x"), local=True, patience=5, monotonic=ten_seconds_a_look)
+    signer = Authorizer(Identity(Credentials("x"), "a test"))
+    transport = Transport(signer, local=True, patience=5, monotonic=ten_seconds_a_look)
     with pytest.raises(TryAgainError, match="too slowly"):
         transport.send(Request("GET", f"http://127.0.0.1:{server.server_port}/x"), "x")
     transport.close()

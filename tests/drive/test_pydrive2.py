@@ -115,7 +115,7 @@ def test_the_emulator_gets_no_real_token_and_no_proxy_is_asked(
     client = DriveClient.connect(Real())
     with caplog.at_level(0):
         assert google_drive(client).GetAbout()["user"]["emailAddress"] == account
-    assert client.signer.value not in caplog.text
+    assert client.signer.credentials.token not in caplog.text
 
 
 def test_a_settings_file_nearby_is_not_read(client, tmp_path, monkeypatch):
@@ -180,4 +180,4 @@ class TestTheirSignInAsOurs:
         given = google_drive(client).auth
         found = find_credentials(given, allow_prompt=False)
         assert found.credentials is given.credentials.of_google_auth
-        assert found.credentials.token == client.signer.value
+        assert found.credentials.token == client.signer.credentials.token

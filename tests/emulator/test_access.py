@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.emulator.wire import FOLDER
+from colab_drive_tuner.emulator import DriveEmulator
+from tests.emulator.wire import FOLDER, Wire
 
 ALL = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
 
@@ -41,6 +42,30 @@ def test_a_token_expires(emulator, person):
     assert short("GET", "/drive/v3/files").status_code == 200
     emulator.expire(short.token)
     assert short.refusal("GET", "/drive/v3/files") == (401, "authError")
+
+
+def test_the_token_it_was_started_with_renews_itself():
+    """Clients that know one text alone can meet an expired token, too."""
+    with DriveEmulator(tokens=["a=ann@example.com"]) as started:
+        wire = Wire(started.url, "a", "ann@example.com")
+        started.faults.add("expire")
+        assert wire("GET", "/drive/v3/files").status_code == 401
+        form = {"grant_type": "refresh_token", "refresh_token": "a"}
+        fresh = wire("POST", "/token", data=form).json()["access_token"]
+        started.faults.clear()
+        assert wire("GET", "/drive/v3/files").status_code == 401
+        wire.session.headers["Authorization"] = f"Bearer {fresh}"
+        assert wire("GET", "/drive/v3/files").status_code == 200
+        wire.session.close()
+
+
+def test_a_call_without_a_token_expires_none(emulator, me, person):
+    """Such as the call for another one: the fault is about the caller's own."""
+    emulator.faults.add("expire")
+    del (nobody := person()).session.headers["Authorization"]
+    assert nobody("GET", "/drive/v3/files").status_code == 401
+    emulator.faults.clear()
+    assert me("GET", "/drive/v3/files").status_code == 200
 
 
 def test_a_refresh_token_becomes_an_access_token(emulator, person):
