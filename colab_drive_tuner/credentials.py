@@ -26,6 +26,9 @@ SCOPE_FILE = "https://www.googleapis.com/auth/drive.file"
 SCOPE_READ = "https://www.googleapis.com/auth/drive.readonly"
 SCOPE_ALL = "https://www.googleapis.com/auth/drive"
 
+_SECRET_SECONDS = 20.0
+"""How long Colab's page may take to hand over a secret; a person may have to allow it first."""
+
 COLAB_SENTENCE = (
     "Google will now ask whether this notebook may use your Google account: the search is kept in "
     "a folder of your Drive, and nothing else is changed there."
@@ -266,10 +269,13 @@ def _secret(name: str) -> str:
         from google.colab import userdata
     except ImportError:
         raise NotThisWayError("this is not Colab") from None
+    from colab_drive_tuner.runtime import ask
+
     try:
-        return str(userdata.get(name))
+        return str(ask(lambda: userdata.get(name))(_SECRET_SECONDS))
     except Exception as error:  # noqa: BLE001  # its three have no root in common
         reasons = {
+            "TimeoutError": "the browser did not answer in time",
             "SecretNotFoundError": f"there is no secret named {name}",
             "NotebookAccessError": (
                 f"this notebook may not read the secret {name}: allow it under the key symbol"

@@ -74,7 +74,8 @@ def detect() -> Runtime:
         except TimeoutError:
             unanswered.append("the browser page")
         except Exception:  # noqa: BLE001 - Colab's own module failed: then it cannot be used to ask
-            unanswered.append("Colab's link to the browser")
+            if getattr(ipython(), "kernel", None) is not None:  # no script can ask, no `!command`
+                unanswered.append("Colab's link to the browser")
     gpu = None
     try:
         gpu = gpu_answer(_GPU_SECONDS + _GRACE_SECONDS)
@@ -101,8 +102,8 @@ def place() -> str:
 def ask(question: Callable[[], T]) -> Callable[[float], T]:
     """Start `question()` in a thread; the function returned waits for its answer, so many seconds.
 
-    It raises what the question raised, or `TimeoutError`; the thread is then left to itself, and
-    does not keep the process alive.
+    It raises what the question raised (an exit as a `RuntimeError`), or `TimeoutError`; the thread
+    is then left to itself, and does not keep the process alive.
     """
     answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
     context = copy_context()  # ipykernel keeps the cell that is running in a context variable
@@ -110,8 +111,10 @@ def ask(question: Callable[[], T]) -> Callable[[float], T]:
     def run() -> None:
         try:
             answers.put((context.run(question), None))
-        except BaseException as error:  # noqa: BLE001 - handed to the one who waits
+        except Exception as error:  # noqa: BLE001 - handed to the one who waits
             answers.put((None, error))
+        except BaseException as error:  # noqa: BLE001 - an exit from there is none of the asker's
+            answers.put((None, RuntimeError(f"the one asked wanted to end the process: {error!r}")))
 
     threading.Thread(target=run, name="colab-drive-tuner-probe", daemon=True).start()
 
@@ -145,7 +148,8 @@ def open_notebook_content() -> dict[str, Any] | None:
     if not isinstance(reply, dict):
         return None
     content = reply.get("ipynb", reply)
-    return content if isinstance(content, dict) else None
+    is_notebook = isinstance(content, dict) and isinstance(content.get("cells"), list)
+    return content if is_notebook else None
 
 
 def vscode_notebook() -> str | None:

@@ -286,6 +286,14 @@ class TestColab:
             find(environ={}, allow_prompt=False, browser_attached=lambda: True)
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 
+    def test_a_secret_that_never_comes_is_given_up(self, monkeypatch):
+        """An older `userdata.get` asks the page with no limit: a run that nobody watches ends."""
+        google_colab.install(monkeypatch, google_colab.Page())
+        install_userdata(monkeypatch, lambda: threading.Event().wait())
+        monkeypatch.setattr(ours, "_SECRET_SECONDS", 0.1)
+        with pytest.raises(CredentialsError, match="did not answer in time"):
+            find(environ={}, allow_prompt=False, browser_attached=lambda: True)
+
     def test_never_asks_without_a_browser(self, monkeypatch):
         """It would wait for ever; the way is skipped, and the error says why."""
         page = google_colab.install(monkeypatch, google_colab.Page(attached=False))
@@ -314,14 +322,14 @@ class TestColab:
 
 
 def install_userdata(monkeypatch, answer):
-    """Source: colabtools `google/colab/userdata.py`: `get(key)` returns text or raises."""
+    """Source: colabtools `google/colab/userdata.py`: `get(key)` returns text, raises, or waits."""
     asked = []
 
     def get(key):
         asked.append(key)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer() if callable(answer) else answer
 
     module = ModuleType("google.colab.userdata")
     module.get = get

@@ -126,13 +126,38 @@ def test_a_page_that_blocks_for_ever_is_no_page(monkeypatch, hasty):
     assert found.unanswered == ("the browser page",)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *({}, [], "yes", {"ipynb": None}, {"ipynb": {"cells": "none"}}),
+        *(RuntimeError("no"), SystemExit(3), KeyboardInterrupt()),
+    ],
+    ids=repr,
+)
+def test_a_page_that_answers_nonsense_is_no_page(monkeypatch, answer):
+    """Neither sign-in nor the end of the process may come of it: nobody is known to be there."""
+    page = google_colab.install(monkeypatch, google_colab.Page())
+
+    def nonsense(*args, **kwargs):
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("google.colab._message.blocking_request", nonsense)
+    found = detect()
+    assert (found.kind, found.browser_attached, found.can_prompt) == ("colab-cli", False, False)
+    assert page.calls == []
+
+
 def test_colab_without_its_package_is_still_colab(monkeypatch):
     """A script on a Colab VM, in an environment of its own: the variables say where it is."""
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819-060000_RC00")
     monkeypatch.setitem(sys.modules, "google.colab", None)
     found = detect()
     assert (found.kind, found.can_prompt) == ("colab-cli", False)
-    assert found.unanswered == ("Colab's link to the browser",)
+    assert found.unanswered == ()
+    in_shell(monkeypatch, kernel=SimpleNamespace())
+    assert detect().unanswered == ("Colab's link to the browser",)
 
 
 def test_colab_enterprise_keeps_its_name_with_and_without_a_browser(monkeypatch):

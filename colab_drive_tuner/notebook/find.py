@@ -56,8 +56,8 @@ class Notebook:
     @property
     def local_name(self) -> str:
         """Its file name in a working directory: what no file system takes is replaced by `_`."""
-        stem = re.sub(r"[/\x00-\x1f\x7f]", "_", self.name) or "_"
-        while len((stem + _SUFFIX).encode(errors="surrogatepass")) > 255:
+        stem = re.sub(r"[/\x00-\x1f\x7f\ud800-\udfff]", "_", self.name) or "_"
+        while len((stem + _SUFFIX).encode()) > 255:
             stem = stem[:-1]
         return stem + _SUFFIX
 
@@ -134,14 +134,24 @@ def _the_running(
             )
     content = page()
     if content is not None:
-        data = json.dumps(content, ensure_ascii=False, indent=1).encode()
-        return Notebook(shown, content=data, running=True)
+        return Notebook(shown, content=_saved(content, shown), running=True)
     if running.drive_id is None and not running.elsewhere:
         return replace(_the_named(running.name, connect()), running=True)
     raise NotebookNotFoundError(
         f"{why}. Searches work without it; only the hyperas package needs it: save a copy in "
         "Drive and name it with setup(notebook=...)."
     )
+
+
+def _saved(content: dict[str, Any], name: str) -> bytes:
+    """What the browser shows, as a file; all is escaped, for half an emoji would be no UTF-8."""
+    try:
+        return json.dumps(content, indent=1).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotebookError(
+            f"The browser shows {name!r} in a form that cannot be saved ({error}); save a copy in "
+            "Drive and name it with setup(notebook=...)."
+        ) from None
 
 
 def _the_named(name: str, client: "DriveClient") -> Notebook:

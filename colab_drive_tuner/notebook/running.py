@@ -13,11 +13,12 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path, PureWindowsPath
 from typing import Any
+from urllib.error import HTTPError
 
 from colab_drive_tuner.runtime import ask, open_notebook_content, vscode_notebook
 
@@ -70,7 +71,7 @@ def running_notebook(
     in_editor = vscode_notebook()
     if in_editor is not None:
         path = Path(in_editor)
-        if path.is_file():
+        if _is_file(path):
             return Running(path.name, path=path)
         # The kernel is remote: this is a path on the user's own computer, perhaps a Windows one.
         remote = PureWindowsPath(in_editor)
@@ -109,7 +110,7 @@ def _listed() -> Running | None:
 def _from_environment() -> Running | None:
     """The path that a Jupyter server gave its kernel at the start; renaming makes it stale."""
     path = Path(os.environ.get("JPY_SESSION_NAME", ""))
-    return Running(path.name, path=path) if path.suffix == ".ipynb" and path.is_file() else None
+    return Running(path.name, path=path) if path.suffix == ".ipynb" and _is_file(path) else None
 
 
 def _in_the_page(page: Callable[[], dict[str, Any] | None]) -> Running | None:
@@ -138,7 +139,14 @@ def _read_item(item: dict[str, Any], root: Path | None, *, quoted: bool = False)
     if root is None or not path:
         return None
     local = root / path.lstrip("/")
-    return Running(local.name, path=local if local.is_file() else None)
+    return Running(local.name, path=local if _is_file(local) else None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file of this disk can have
+        return False
 
 
 def _kernel_of(item: dict[str, Any]) -> str | None:
@@ -210,10 +218,9 @@ def _sessions(servers: list[_Server]) -> list[tuple[_Server, dict[str, Any]]]:
     deadline = time.monotonic() + SECONDS
     found = []
     for server, wait in waiting:
-        try:
+        answer = None
+        with suppress(Exception):  # gone, locked, slow, or not a Jupyter server at all
             answer = wait(max(0.0, deadline - time.monotonic()))
-        except (OSError, ValueError, HTTPException):
-            continue  # gone, locked, slow, or not a Jupyter server at all
         entries = answer if isinstance(answer, list) else []
         found += [(server, entry) for entry in entries if isinstance(entry, dict)]
     return found
@@ -227,5 +234,9 @@ def _get_json(server: _Server) -> Any:
         request.add_header("Authorization", f"token {server.token}")
     # A proxy of the environment is for the world outside; these addresses are this machine's own.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=SECONDS) as response:
-        return json.loads(response.read(_ANSWER_BYTES))
+    try:
+        with opener.open(request, timeout=SECONDS) as response:
+            return json.loads(response.read(_ANSWER_BYTES))
+    except HTTPError as refusal:
+        refusal.close()
+        raise

@@ -35,7 +35,7 @@ def credentials(patient: Patient) -> Iterator[Finding]:
     except CredentialsError as error:
         advice = (
             "Run cdt.setup() in this notebook, which asks for it."
-            if patient.runtime.can_prompt
+            if patient.runtime.browser_attached and patient.runtime.can_prompt
             else ""
         )
         yield Finding("credentials", PROBLEM, f"without credentials. {error}", advice)

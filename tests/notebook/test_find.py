@@ -181,6 +181,18 @@ def test_a_notebook_from_github_is_not_mixed_up_with_a_namesake_in_drive(client,
     assert json.loads(copy.read_bytes()) == json.loads(notebook("the open cell"))
 
 
+def test_half_an_emoji_in_an_open_cell_is_kept_as_it_is(client, colab):
+    """JavaScript cuts strings in the middle of one; UTF-8 has no way to write that."""
+    content = {"cells": [{"cell_type": "code", "source": "'\ud83d'"}], "metadata": {}}
+    path = "https://github.com/me/it/blob/main/x.ipynb"
+    with SessionsServer([entry("x.ipynb", path)]) as server:
+        colab(server, google_colab.Page(content))
+        assert json.loads(download_notebook(client=client).read_bytes()) == content
+        colab(server, google_colab.Page({"cells": [b"no JSON"]}))
+        with pytest.raises(NotebookError, match="cannot be saved"):
+            download_notebook(client=client)
+
+
 def test_a_list_that_gives_the_name_alone_leads_to_the_only_one_of_that_name(client, colab):
     """The quoted name without an id: one notebook of it is taken, of two none."""
     file = put(client, "100% 🧪.ipynb")

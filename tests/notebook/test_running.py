@@ -94,6 +94,14 @@ def test_an_endpoint_that_is_gone_or_talks_nonsense_is_no_error(monkeypatch):
         for entries in ({"message": "x"}, [None, 3, {"path": 7}], [{"kernel": []}]):
             server.entries = entries if isinstance(entries, list) else [entries]
             assert running_notebook() is None
+        for status, body in (
+            (500, b"[]"),
+            (200, b"<html>"),
+            (200, b"\xff\x00"),
+            (200, b"[" * 10**5),
+        ):
+            server.status, server.body = status, body
+            assert running_notebook() is None
     assert running_notebook() is None
 
 
@@ -124,6 +132,15 @@ def test_vs_code_on_a_remote_kernel_gives_the_name_only(monkeypatch, path):
     """Colab in VS Code: the path is one of the user's own computer."""
     vscode(monkeypatch, path)
     assert running_notebook() == Running("x y.ipynb", elsewhere=True)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".ipynb", "\0.ipynb"])
+def test_a_name_that_this_machine_could_not_give_a_file_is_one_from_elsewhere(
+    monkeypatch, tmp_path, name
+):
+    """Other systems allow other names: that is no error here."""
+    vscode(monkeypatch, f"{tmp_path}/{name}")
+    assert running_notebook() == Running(name, elsewhere=True)
 
 
 def test_the_servers_variable_serves_where_its_list_cannot_be_read(monkeypatch, bare_machine):  # noqa: F811

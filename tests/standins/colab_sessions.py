@@ -35,7 +35,8 @@ def entry(name, path, *, kernel="6fd9c8b4-6573-4ffa-a7d6-f56803a0092c"):
 class SessionsServer(ThreadingHTTPServer):
     """Answers `GET /api/sessions` with `entries`.
 
-    With `blocks` it takes the request and never answers, with `drips` it never ends its answer.
+    With `blocks` it takes the request and never answers, with `drips` it never ends its answer;
+    `status` and `body` are what it answers instead, whatever that means.
     """
 
     daemon_threads = True
@@ -44,6 +45,7 @@ class SessionsServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.entries, self.token = list(entries), token
         self.blocks, self.drips = blocks, drips
+        self.status, self.body = 200, None
         self.closing = threading.Event()
 
     @property
@@ -81,8 +83,10 @@ class _Handler(BaseHTTPRequestHandler):
         refused = (
             self.server.token and self.headers["Authorization"] != f"token {self.server.token}"
         )
-        status = 403 if refused else 200 if self.path == "/api/sessions" else 404
-        body = json.dumps(self.server.entries if status == 200 else {"message": "no"}).encode()
+        found = self.server.status if self.path == "/api/sessions" else 404
+        status = 403 if refused else found
+        listed = json.dumps(self.server.entries if status == 200 else {"message": "no"}).encode()
+        body = listed if self.server.body is None else self.server.body
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
