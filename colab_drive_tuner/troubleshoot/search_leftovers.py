@@ -6,6 +6,7 @@ What holds a result that is nowhere else is shown, and refused.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,15 +19,15 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
     StoreError,
 )
+from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, find_folder
 from colab_drive_tuner.journal.record import unframe
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.settings import SearchSettings
-from colab_drive_tuner.search.status import read_history, read_status
+from colab_drive_tuner.search.status import open_journal, read_history, read_status
 from colab_drive_tuner.store.abandoned import abandoned_creates
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training import sweep_backups
 from colab_drive_tuner.training.folders import find_folders
 from colab_drive_tuner.troubleshoot.chain_writer import ARCHIVED, REPAIRING
 from colab_drive_tuner.troubleshoot.evidence import Evidence, collect
@@ -36,6 +37,7 @@ from colab_drive_tuner.troubleshoot.rebuild import parameters
 SETTLED_SECONDS = 3600.0
 """What was made so long ago is not being made at this moment."""
 _KEPT_SNAPSHOTS = 2
+_BACKUP = re.compile(r"trial-\d{5,}-.+")
 _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
 _NEVER = 2**31
 
@@ -101,14 +103,14 @@ def _of_search(store: Store, name: str) -> Iterator[Leftover]:
     if winner is None:
         return
     try:
-        history = read_history(store, name)
+        journal = open_journal(store, name)
     except SearchNotFoundError:
         yield from _empty(store, name, winner)
         return
     for rival in winner.rivals:
-        yield from _duplicate(store, name, rival, history)
+        yield from _duplicate(store, name, rival, journal.state)
     yield from _snapshots(store, name, winner)
-    yield from _backups(store, name, winner, history)
+    yield from _backups(store, name, winner, journal)
 
 
 def _empty(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
@@ -223,27 +225,25 @@ def _is_snapshot(store: Store, entry_id: str) -> bool:
         return False  # somebody's own file, or gone: not ours to remove
 
 
-def _backups(store: Store, name: str, folder: SearchFolder, history: History) -> Iterator[Leftover]:
-    unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
-    stale = 0
+def _backups(store: Store, name: str, folder: SearchFolder, journal: Journal) -> Iterator[Leftover]:
+    """What no trial goes on from: of trials that ended, and of the history before a restart."""
+    unfinished = {str(entry.tid) for entry in journal.state.unfinished}
+    old = []
     for home in find_folders(store, folder.id, "backups"):
         for entry in store.list(home):
             tid = entry.properties.get("cdt_tid", "")
-            stale += tid.isdecimal() and int(tid) not in unfinished
-    if stale:
-
-        def sweep() -> str:
-            sweep_backups(store, folder.id, unfinished)
-            return _bin(store)
-
+            used = tid in unfinished and entry.properties.get("cdt_epoch", "") == journal.epoch
+            if _BACKUP.fullmatch(entry.name) and tid.isdecimal() and not used:
+                old.append(entry.id)
+    if old:
         yield Leftover(
             kind="old backups",
             id=f"{folder.id}/backups",
-            where=f"{stale} backups of search {name!r}, {store.url(folder.id)}",
+            where=f"{len(old)} backups of search {name!r}, {store.url(folder.id)}",
             reason="The trials that they were made in have ended, and their results are recorded.",
             ours=True,
             still=lambda: not is_held(store, name),
-            put_away=sweep,
+            put_away=partial(_trash, store, old),
         )
 
 
@@ -256,7 +256,8 @@ def _is_unchanged(store: Store, folder: Entry) -> bool:
 
 def _trash(store: Store, entry_ids: list[str]) -> str:
     for entry_id in entry_ids:
-        store.trash(entry_id)
+        with suppress(NotFoundError):  # somebody was faster
+            store.trash(entry_id)
     return _bin(store)
 
 

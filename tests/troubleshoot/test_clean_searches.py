@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -17,16 +18,17 @@ from colab_drive_tuner.journal import folder as folders
 from colab_drive_tuner.journal.folder import FIRST, KIND, RECORDS, SEARCH, find_folder
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import rules
-from colab_drive_tuner.search.status import read_history, read_status
+from colab_drive_tuner.search.status import open_journal, read_history, read_status
 from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training import StoreArtifacts
+from colab_drive_tuner.training.folders import find_folders
 from colab_drive_tuner.troubleshoot import find_leftovers, remove
 from colab_drive_tuner.troubleshoot import search_leftovers as module
 from tests.journal.weather import WeatheredStore
-from tests.search.searching import stored
+from tests.search.searching import bowl, in_child, killing, stored
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 from tests.troubleshoot.test_clean import copy_of_an_older_run, ended_process, written_by_hyperas
 
@@ -139,6 +141,33 @@ def test_old_snapshots_and_backups_of_ended_trials_go(store, tmp_path):
     assert store.read(theirs) == b"my notes"
     assert len(list((tmp_path / "store" / "search" / "records").glob("snapshot-*"))) == 3
     assert read_status(store, "search").done == 4
+    assert kinds(store) == []
+
+
+def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
+    """It is what the trial goes on from; so does a copy that somebody made of one that goes."""
+    folder = tmp_path / "store"
+    assert in_child(lambda: stored(folder, "rand", 9, killing(bowl, 4))) == -signal.SIGKILL
+    store = WeatheredStore(folder)
+    store.later = 86_400.0
+    home, epoch = find_folder(store, "search").id, open_journal(store, "search").epoch
+    backup = tmp_path / "x"
+    backup.write_bytes(b"backup")
+    for tid, of in ((3, epoch), (2, epoch), (3, "an older history")):
+        StoreArtifacts(store, home, tid, epoch=of).put("fit-000-epoch-00001.backup", backup)
+    (place,) = find_folders(store, home, "backups")
+    (copied,) = (entry for entry in store.list(place) if entry.name.startswith("trial-00002"))
+    theirs = store.reserve(1)[0]
+    name = f"Copy of {copied.name}"
+    store.create(theirs, b"backup", name=name, parent=place, properties=copied.properties)
+    (leftover,) = find_leftovers(store=store)
+    assert leftover.where.startswith("2 backups of search 'search'")
+    assert len(remove([leftover], yes=True)) == 1
+    assert {entry.name for entry in store.list(place)} == {
+        "trial-00003-fit-000-epoch-00001.backup",
+        name,
+    }
+    assert StoreArtifacts(store, home, 3, epoch=epoch).get("fit-000-epoch-00001.backup", backup)
     assert kinds(store) == []
 
 
