@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
 from colab_drive_tuner.journal.spool import state_folder
+
+_PART = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,11 @@ def check_notebook(content: bytes, name: str) -> None:
 
 def abandoned_parts(folder: Path) -> Iterator[Path]:
     """Half-written copies in a folder, of processes that have ended."""
-    for part in sorted(folder.glob(".colab-drive-tuner-*-*.part")):
-        pid = part.name.split("-")[3]
-        if pid.isdecimal() and process_started(int(pid)) is None:
+    for part in sorted(folder.glob(".colab-drive-tuner-*.part")):
+        match = _PART.fullmatch(part.name)
+        if match is None or part.is_symlink() or not part.is_file():
+            continue  # a file of the user's
+        if process_started(int(match[1])) is None:
             yield part
 
 

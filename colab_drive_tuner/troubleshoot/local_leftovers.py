@@ -18,7 +18,8 @@ from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.leftovers import Leftover, move_to_trash
 from colab_drive_tuner.troubleshoot.rebuild import parameters
 
-_SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d+)-\w+")
+_SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d{1,10})-[a-z0-9_]{8}")
+"""As `tempfile` composes it, which also lets nobody else in."""
 _OURS_IN_SCRATCH = (".keras", ".backup", ".part")
 
 
@@ -42,7 +43,8 @@ def _is_scratch(path: Path) -> bool:
     match = _SCRATCH.fullmatch(path.name)
     if match is None or path.is_symlink() or not path.is_dir():
         return False
-    if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+    about = path.stat()
+    if os.name == "posix" and (about.st_uid, about.st_mode & 0o077) != (os.getuid(), 0):
         return False
     if process_started(int(match["pid"])) is not None:
         return False

@@ -112,13 +112,17 @@ def test_a_copy_that_somebody_edited_is_theirs():
 
 def test_half_written_copies_of_dead_processes_are_listed():
     """Those of a process that lives are being written."""
-    dead = Path(f".colab-drive-tuner-{ended_process()}-00ff.part")
-    alive = Path(f".colab-drive-tuner-{os.getpid()}-00ff.part")
-    for part in (dead, alive):
+    ended, digits = ended_process(), "0123456789abcdef"
+    dead = Path(f".colab-drive-tuner-{ended}-{digits}.part")
+    alive = Path(f".colab-drive-tuner-{os.getpid()}-{digits}.part")
+    theirs = Path(f".colab-drive-tuner-{ended}-notes.part")
+    for part in (dead, alive, theirs):
         part.write_bytes(b"{")
+    linked = Path(f".colab-drive-tuner-{ended}-{digits[::-1]}.part")
+    linked.symlink_to(theirs)
     assert names(find_leftovers()) == [dead.name]
     remove(find_leftovers(), yes=True)
-    assert (dead.exists(), alive.exists()) == (False, True)
+    assert [part.exists() for part in (dead, alive, theirs, linked)] == [False, True, True, True]
 
 
 def test_a_users_own_files_are_never_listed_whatever_their_names():

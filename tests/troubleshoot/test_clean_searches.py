@@ -215,15 +215,17 @@ def test_temporary_folders_of_dead_processes_go(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dead, other = ended_process(), ended_process()
     for name, file in (
-        (f"colab-drive-tuner-{dead}-ab12", "1-2.keras"),
-        (f"colab-drive-tuner-{os.getpid()}-ab12", "1-2.keras"),
-        (f"colab-drive-tuner-{other}-mine", "thesis.txt"),
+        (f"colab-drive-tuner-{dead}-ab12cd3_", "1-2.keras"),
+        (f"colab-drive-tuner-{os.getpid()}-ab12cd3_", "1-2.keras"),
+        (f"colab-drive-tuner-{other}-mine1234", "thesis.txt"),
+        (f"colab-drive-tuner-{other}-models", "best.keras"),
+        (f"colab-drive-tuner-{other}-for_all_", "best.keras"),
         ("colab-drive-tuner-notes", "notes.txt"),
     ):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(0o755 if name.endswith("_all_") else 0o700)
         (tmp_path / name / file).write_text("x")
     found = [f for f in find_leftovers() if f.kind == "temporary folder"]
-    assert [Path(leftover.id).name for leftover in found] == [f"colab-drive-tuner-{dead}-ab12"]
+    assert [Path(leftover.id).name for leftover in found] == [f"colab-drive-tuner-{dead}-ab12cd3_"]
     remove(found, yes=True)
     assert not Path(found[0].id).exists()
 
