@@ -245,7 +245,7 @@ class Session:
             page = _nothing
         try:
             found = locate(wanted, self._connect_for_notebook, page)
-            path = notebooks.save_copy(found, self.client)
+            path = notebooks.save_copy(found, self.client, stacklevel=5)
         except ColabDriveTunerError as error:
             if wanted is not None and not isinstance(error, NotebookNotFoundError):
                 raise
@@ -254,7 +254,7 @@ class Session:
             )
             return
         if self.runtime.browser_attached:
-            notebooks.warn_if_stale(found, path)
+            notebooks.warn_if_stale(found, path, stacklevel=5)
         self.notebook, self.notebook_path = found, path
 
     def _connect_for_notebook(self) -> "DriveClient":

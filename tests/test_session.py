@@ -224,6 +224,19 @@ def test_a_setup_that_fails_half_way_can_be_called_again(colab, drive_emulator):
     assert names == ["Colab Drive Tuner", "Colab Notebooks"]
 
 
+def test_a_working_directory_that_is_gone_is_a_warning(colab, tmp_path, monkeypatch):
+    """Removed or unmounted: the notebook has no place, and searches go on."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.warns(NotebookWarning, match="working directory is gone"):
+        here = setup()
+    monkeypatch.chdir(tmp_path)
+    assert here.notebook_name is None
+    assert setup().notebook_name == "quickstart"
+
+
 def test_a_notebook_elsewhere_on_this_disk_is_named_by_the_way_to_it(monkeypatch, tmp_path):
     """Hyperas puts `/<name>.ipynb` behind the working directory, which may be another one."""
     path = tmp_path / "notebooks" / "lab.ipynb"
@@ -271,8 +284,9 @@ def test_bystanders_survive_setup_download_and_clean(colab):
     for name, content in theirs.items():
         Path(name).write_bytes(content)
     twin = put(client, "Copy of quickstart.ipynb", notebook("twin"))
-    with pytest.warns(NotebookWarning, match=r"kept as quickstart \(kept\).ipynb"):
+    with pytest.warns(NotebookWarning, match=r"kept as quickstart \(kept\).ipynb") as told:
         here = setup()
+    assert told[0].filename == __file__  # it points to the user's line, not into this package
     cdt.download_notebook(client=client)
     here.clean(yes=True)
     theirs["quickstart (kept).ipynb"] = theirs.pop("quickstart.ipynb")

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.notebook.find import Notebook, find_notebook
-from colab_drive_tuner.notebook.local_copy import sha256_of, touch_mark, write_copy
+from colab_drive_tuner.notebook.local_copy import (
+    sha256_of,
+    touch_mark,
+    working_directory,
+    write_copy,
+)
 from colab_drive_tuner.notebook.running import content_in_browser
 
 if TYPE_CHECKING:
@@ -41,11 +46,13 @@ def download_notebook(name: str | None = None, *, client: "DriveClient | None" =
     return path
 
 
-def save_copy(notebook: Notebook, client: "DriveClient | None" = None) -> Path:
-    """`download_notebook` for a notebook that has been found."""
+def save_copy(
+    notebook: Notebook, client: "DriveClient | None" = None, *, stacklevel: int = 3
+) -> Path:
+    """`download_notebook` for a notebook that has been found; `stacklevel` leads to the user."""
     if notebook.path is not None:
         return notebook.path
-    path = Path.cwd() / notebook.local_name
+    path = working_directory() / notebook.local_name
     if notebook.content is not None:
         content, source = notebook.content, ""
     else:
@@ -66,12 +73,12 @@ def save_copy(notebook: Notebook, client: "DriveClient | None" = None) -> Path:
             f"{path.name} was not a copy that we made, or somebody changed it: it is kept as "
             f"{aside.name}, and {path.name} is now the notebook from Drive.",
             NotebookWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return path
 
 
-def warn_if_stale(notebook: Notebook, path: Path) -> None:
+def warn_if_stale(notebook: Notebook, path: Path, *, stacklevel: int = 3) -> None:
     """Warn where the page shows other code than the copy of the running notebook has."""
     if not notebook.running or notebook.file is None:
         return
@@ -80,7 +87,7 @@ def warn_if_stale(notebook: Notebook, path: Path) -> None:
             f"{notebook.name!r} has changes that are not saved in Drive yet, so the hyperas "
             "package would read old cells. Save it (Ctrl+S) and run the setup cell again.",
             NotebookWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

@@ -76,6 +76,17 @@ def write_copy(path: Path, content: bytes, source: str) -> Path | None:
     return aside
 
 
+def working_directory() -> Path:
+    """Where hyperas looks for the copy; raises `NotebookError` where it was removed meanwhile."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise NotebookError(
+            f"The working directory is gone ({error.strerror}): change to another one, in a "
+            "notebook with %cd, and run the cell again."
+        ) from error
+
+
 def check_notebook(content: bytes, name: str) -> None:
     """Raise `NotebookError` unless the content is a notebook: JSON that holds cells."""
     try:
@@ -117,7 +128,11 @@ def touch_mark(path: Path) -> None:
 
 def marks() -> Iterator[Mark]:
     """The marks of all copies that this machine knows of; the copies may be gone or changed."""
-    for path in sorted(_marks_folder().glob("*.json")):
+    try:
+        folder = _marks_folder()
+    except OSError:  # no state folder, so no marks
+        return
+    for path in sorted(folder.glob("*.json")):
         mark = _read_mark(path)
         if mark is not None:
             yield mark

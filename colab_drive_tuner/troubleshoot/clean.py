@@ -21,6 +21,7 @@ from colab_drive_tuner.notebook.local_copy import (
     is_ours,
     marks,
     sha256_of,
+    working_directory,
 )
 from colab_drive_tuner.notebook.running import open_paths, running_notebook
 from colab_drive_tuner.troubleshoot.doctor import Patient
@@ -71,7 +72,7 @@ def find_leftovers(
     here: neither it nor a copy in use is ever listed, but its duplicates in Drive are. Without
     `client` Drive is asked where nobody needs to be prompted for it.
     """
-    folder = (directory or Path.cwd()).resolve()
+    folder = (directory or working_directory()).resolve()
     found = [*_notebook_copies(folder, notebook), *_parts(folder), *_temp_models(folder)]
     found += temporary_folders()
     patient = Patient(store)
@@ -93,9 +94,14 @@ def find_leftovers(
         where = patient.store
     except (CredentialsError, NotFoundError):
         return found  # there is no store yet, or none that could be looked at
+    except StoreError as error:
+        warnings.warn(
+            f"Leftovers of searches are not listed: {error}", NotebookWarning, stacklevel=2
+        )
+        return found
     try:
         found += [*search_leftovers(where), *spools(where)]
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         warnings.warn(
             f"Leftovers of searches are not listed: {error}", NotebookWarning, stacklevel=2
         )

@@ -36,8 +36,8 @@ class Finding:
     advice: str = ""
 
     def __str__(self) -> str:
-        advice = f" {self.advice}" if self.advice else ""
-        return f"{self.level:8} {self.about}: {self.text}{advice}"
+        line = " ".join(f"{self.about}: {self.text} {self.advice}".split())
+        return f"{self.level:8} {line}"
 
 
 @dataclass
@@ -50,6 +50,8 @@ class Patient:
     """What the credentials are known to allow; empty: they do not say."""
     account: str = ""
     """Who is signed in to Drive, once somebody has asked."""
+    away: str = "it is not known who is signed in"
+    """Why Drive cannot be looked at, as long as there is no account."""
 
     @cached_property
     def runtime(self) -> Runtime:

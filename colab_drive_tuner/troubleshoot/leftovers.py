@@ -74,13 +74,13 @@ def remove(
 
 def move_to_trash(path: Path) -> str:
     """Move a local file or folder to the `trash` in our state folder; return its new path."""
-    folder = state_folder() / "trash" / time.strftime("%Y%m%d-%H%M%S")
-    kept = folder / path.name
-    number = 1
-    while kept.exists():
-        number += 1
-        kept = folder / f"{number} {path.name}"
     try:
+        folder = state_folder() / "trash" / time.strftime("%Y%m%d-%H%M%S")
+        kept = folder / path.name
+        number = 1
+        while kept.exists():
+            number += 1
+            kept = folder / f"{number} {path.name}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.move(path, kept)
     except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from colab_drive_tuner.runtime import ipython
 from colab_drive_tuner.troubleshoot import store_probes
 from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient, Probe
 
@@ -22,6 +23,9 @@ def runtime(patient: Patient) -> Iterator[Finding]:
     if here.unanswered:
         text = f"{here.label}; no answer from {', '.join(here.unanswered)}."
         yield Finding("runtime", WARNING, text, "If it stays so, restart the runtime.")
+    elif here.kind == "colab-cli" and ipython() is None:
+        text = "Google Colab; a command cannot ask the notebook's page, a cell can."
+        yield Finding("runtime", OK, text)
     else:
         page = ", its page is open" if here.browser_attached else ""
         yield Finding("runtime", OK, f"{here.label}{page}.")
@@ -93,7 +97,13 @@ def disk(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this ma
         text = f"results cannot be spooled: {error}."
         yield Finding("disk", PROBLEM, text, "Set XDG_STATE_HOME to a folder that can be written.")
         return
-    free = {place: shutil.disk_usage(place).free for place in (Path.cwd(), spool)}
+    try:
+        here = Path.cwd()
+        free = {place: shutil.disk_usage(place).free for place in (here, spool)}
+    except OSError as error:
+        text = f"the working directory is gone ({error.strerror})."
+        yield Finding("disk", PROBLEM, text, "Change to another one, in a notebook with %cd.")
+        return
     place, least = min(free.items(), key=lambda item: item[1])
     text = f"{least / 1e9:.1f} GB are free in {place}."
     if least < 100 * _MEGABYTE:

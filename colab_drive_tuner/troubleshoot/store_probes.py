@@ -1,5 +1,6 @@
 """What the doctor looks at in the store: each probe only looks, and yields what it found."""
 
+import os
 import shlex
 import shutil
 import time
@@ -14,31 +15,35 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchDamagedError,
     SearchNotFoundError,
+    UnavailableError,
 )
+from colab_drive_tuner.store import VARIABLE
 from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient
 
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
 
-_SETUP = "Run cdt.setup() in a notebook, or name a folder with --store."
+_FIRST = "First do what the line of the credentials says."
 _MEGABYTE = 1e6
 
 
 def credentials(patient: Patient) -> Iterator[Finding]:
     """Whom searches are kept as; nobody is asked."""
-    if patient.folder_spec is not None and not hasattr(patient.folder_spec, "client"):
+    if _in_a_folder(patient):
         yield Finding("credentials", OK, "not needed: searches are kept in a local folder.")
         return
     try:
         client = patient.client
         account = client.account()
     except CredentialsError as error:
-        advice = (
-            "Run cdt.setup() in this notebook, which asks for it."
-            if patient.runtime.browser_attached and patient.runtime.can_prompt
-            else ""
-        )
+        patient.away = "nobody is signed in"
+        asks = patient.runtime.browser_attached and patient.runtime.can_prompt
+        advice = "Run cdt.setup() in this notebook, which asks for it." if asks else ""
         yield Finding("credentials", PROBLEM, f"without credentials. {error}", advice)
+        return
+    except UnavailableError as error:
+        patient.away = "it does not answer"
+        yield Finding("credentials", PROBLEM, str(error))
         return
     patient.account = account
     who = "the emulated Drive" if client.is_emulated else "Google Drive"
@@ -51,17 +56,21 @@ def credentials(patient: Patient) -> Iterator[Finding]:
         yield Finding("credentials", OK, f"{account} in {who}{known}.")
 
 
+def _in_a_folder(patient: Patient) -> bool:
+    return patient.folder_spec is not None and not hasattr(patient.folder_spec, "client")
+
+
 def _short(scope: str) -> str:
     return scope.rpartition("/")[2]
 
 
 def reachable(patient: Patient) -> Iterator[Finding]:
-    """How fast Drive answers, and how its clock differs."""
-    if patient.folder_spec is not None and not hasattr(patient.folder_spec, "client"):
-        yield Finding("store", OK, f"{patient.store.url(patient.store.root)} can be written to.")
+    """How fast Drive answers, and how its clock differs; or whether the folder can be used."""
+    if _in_a_folder(patient):
+        yield _folder(patient)
         return
     if not patient.account:
-        yield Finding("store", WARNING, "Drive is not asked without credentials.", _SETUP)
+        yield Finding("store", WARNING, f"Drive is not looked at, for {patient.away}.", _FIRST)
         return
     began = time.monotonic()
     patient.client.quota()
@@ -77,24 +86,42 @@ def reachable(patient: Patient) -> Iterator[Finding]:
         yield Finding("store", OK, text)
 
 
+def _folder(patient: Patient) -> Finding:
+    place, existing = _places(patient)
+    if existing.is_dir() and os.access(existing, os.W_OK):
+        made = _store(patient) is not None
+        how = "can be written to." if made else "holds no search yet; the first one makes it."
+        return Finding("store", OK, f"{place} {how}")
+    why = "is no folder" if not existing.is_dir() else "cannot be written to"
+    text = f"no search can be kept in {place}: {existing} {why}."
+    return Finding("store", PROBLEM, text, f"Name another folder with --store or {VARIABLE}.")
+
+
+def _places(patient: Patient) -> tuple[Path, Path]:
+    """The folder in which searches are (to be) kept, and what of the way to it exists."""
+    store = _store(patient)
+    spec = str(patient.folder_spec) if store is None else store.url(store.root)
+    place = Path(spec).expanduser().absolute()
+    return place, next(folder for folder in (place, *place.parents) if folder.exists())
+
+
 def quota(patient: Patient) -> Iterator[Finding]:
     """How much room there is against what the searches will need, by what they took so far."""
-    store = _store(patient)
-    if store is None:
-        yield Finding("quota", WARNING, "not known: there is no store to look at.")
+    if not _in_a_folder(patient) and not patient.account:
+        yield Finding("quota", WARNING, f"not looked at, for {patient.away}.", _FIRST)
         return
     from colab_drive_tuner.search.status import list_searches
 
     needed = 0.0
-    for search in list_searches(store):
-        left = (search.max_evals or 0) - search.done
-        if search.done and 0 < left < 2**31:
-            needed += _size(store, search.name) / search.done * left
-    client = getattr(store, "client", None)
-    if client is None:
-        free: float | None = shutil.disk_usage(Path(store.url(store.root))).free
+    if (store := _store(patient)) is not None:
+        for search in list_searches(store):
+            left = (search.max_evals or 0) - search.done
+            if search.done and 0 < left < 2**31:
+                needed += _size(store, search.name) / search.done * left
+    if _in_a_folder(patient):
+        free: float | None = shutil.disk_usage(_places(patient)[1]).free
     else:
-        known = client.quota()
+        known = patient.client.quota()
         free = None if known.limit is None else max(0, known.limit - known.used)
     text = f"about {needed / _MEGABYTE:.1f} MB are needed to finish all searches, "
     text += "without a limit." if free is None else f"{free / _MEGABYTE:.1f} MB are free."
@@ -118,9 +145,7 @@ def _size(store: "Store", name: str) -> int:
 
 
 def _store(patient: Patient) -> "Store | None":
-    """The store, or None where there is none, for a reason that an earlier line has said."""
-    if not patient.account and patient.folder_spec is None:
-        return None
+    """The store, or None where there is none yet."""
     try:
         return patient.store
     except NotFoundError:
@@ -159,6 +184,9 @@ def notebook(patient: Patient) -> Iterator[Finding]:
 
 def searches(patient: Patient) -> Iterator[Finding]:
     """Each search's chain: whether it is whole, who holds it, what waits on this machine."""
+    if not _in_a_folder(patient) and not patient.account:
+        yield Finding("searches", WARNING, f"not looked at, for {patient.away}.", _FIRST)
+        return
     store = _store(patient)
     if store is None:
         yield Finding("searches", OK, "none yet: there is no store.")

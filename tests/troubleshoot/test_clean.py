@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import StoreError, UsageError
 from colab_drive_tuner.journal.spool import state_folder
-from colab_drive_tuner.notebook import Notebook
+from colab_drive_tuner.notebook import Notebook, NotebookWarning
 from colab_drive_tuner.notebook.local_copy import write_copy
-from colab_drive_tuner.troubleshoot import clean
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.troubleshoot import clean, doctor
 from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove, wrote_hyperas
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 
@@ -186,3 +187,21 @@ def test_a_name_that_is_not_in_the_list_is_refused_before_anything_is_moved():
 def test_a_clean_directory_says_so():
     """An empty table would look like a failure."""
     assert describe(find_leftovers()) == "Nothing stale was found."
+
+
+def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(monkeypatch, tmp_path):
+    """What cannot be looked at is a warning; the list is of what can be."""
+    Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
+    FolderStore(tmp_path / "store")
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    with pytest.warns(NotebookWarning, match="Leftovers of searches are not listed"):
+        found = find_leftovers(store=tmp_path / "store")
+    assert names(found) == ["temp_model.py"]
+    with pytest.raises(StoreError, match="cannot be moved away"):
+        remove(found, yes=True)
+    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    monkeypatch.setenv("DRIVE_EMULATOR_HOST", "http://127.0.0.1:9")
+    with pytest.warns(NotebookWarning, match="did not answer"):
+        found = find_leftovers()
+    assert names(found) == ["temp_model.py"]
+    assert Path("temp_model.py").exists()

@@ -1,8 +1,10 @@
 """`doctor`: a line for each thing a search rests on, in order, and never a hang."""
 
 import json
+import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot import doctor, probes
 from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, examine
 from tests.search.searching import stored
+from tests.standins import google_colab
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
@@ -89,9 +92,76 @@ def test_without_credentials_it_says_so_and_looks_at_the_rest(run, monkeypatch):
     """Drive cannot be used: a problem; disk and runtime are looked at all the same."""
     code, out = run("doctor")
     assert code == 1
-    assert "problem  credentials: without credentials." in out
-    assert "ok       disk:" in out
-    assert [finding.about for finding in examine()] == ORDER
+    lines = dict(zip(ORDER, out.splitlines(), strict=True))  # one each, however much it tells
+    assert lines["credentials"].startswith("problem  credentials: without credentials.")
+    assert "COLAB_DRIVE_TUNER_CREDENTIALS: not set" in lines["credentials"]
+    for about in ("store", "quota", "searches"):
+        assert lines[about].startswith(f"warning  {about}: ")
+        assert "for nobody is signed in." in lines[about]
+    assert lines["disk"].startswith("ok       disk:")
+
+
+@pytest.mark.parametrize("drive", ["silent", "gone"])
+def test_a_drive_that_does_not_answer_is_said_and_nothing_is_claimed(run, monkeypatch, drive):
+    """It took the question and kept silent, or nothing listens: the other lines say why not."""
+    monkeypatch.setattr(doctor, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setenv("DRIVE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        if drive == "gone":
+            server.close()
+        code, out = run("doctor")
+    lines = dict(zip(ORDER, out.splitlines(), strict=True))
+    assert code == 1
+    assert lines["credentials"].startswith("problem  credentials: Google Drive did not answer")
+    for about in ("store", "quota", "searches"):
+        assert lines[about].startswith(f"warning  {about}: ")
+        assert "for it does not answer." in lines[about]
+
+
+def test_a_clock_that_is_wrong_is_a_warning(drive_emulator, monkeypatch):
+    """Google refuses sign-ins whose time is off by minutes."""
+    monkeypatch.setattr(DriveClient, "now", lambda client: time.time() - 3600)
+    found = {finding.about: finding for finding in examine()}["store"]
+    assert found.level == WARNING
+    assert "differ by 3600 s" in found.text
+    assert "clock" in found.advice
+
+
+def test_a_folder_in_which_no_search_can_be_kept_is_a_problem(tmp_path):
+    """A file in the way, or no right to write; one that is not there yet is none."""
+    file = tmp_path / "file"
+    file.write_text("")
+    assert levels(tmp_path / "new" / "store")["store"] == OK
+    assert not (tmp_path / "new").exists()
+    for place in (file, file / "store"):
+        (found,) = (finding for finding in examine(place) if finding.about == "store")
+        assert (found.level, place.name in found.text) == (PROBLEM, True)
+        assert found.advice.startswith("Name another folder")
+
+
+def test_a_command_on_colab_does_not_call_for_a_restart(run, monkeypatch):
+    """`!colab-drive-tuner doctor` has no way to the page, which says nothing about the page."""
+    google_colab.install(monkeypatch, google_colab.Page({"cells": []}))
+    monkeypatch.setattr("google.colab._message.blocking_request", lambda *a, **k: 1 / 0)
+    out = run("doctor")[1]
+    assert out.startswith("ok       runtime: Google Colab; a command cannot ask")
+    assert "cdt.setup() in this notebook" not in out
+
+
+def test_a_working_directory_that_is_gone_is_named(run, tmp_path, monkeypatch):
+    """Somebody removed it, or unmounted what it lay on: neither doctor nor clean fall over."""
+    stored(tmp_path / "store", "rand", 2)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, out = run("--store", tmp_path / "store", "doctor")
+    assert code == 1
+    assert "problem  disk: the working directory is gone" in out
+    assert "%cd" in out
+    assert run("--store", tmp_path / "store", "clean")[0] == 1
+    monkeypatch.chdir(tmp_path)
 
 
 def test_drive_is_asked_and_nothing_is_made_there(drive_emulator):
@@ -101,7 +171,7 @@ def test_drive_is_asked_and_nothing_is_made_there(drive_emulator):
     assert found["credentials"].level == OK
     assert "owner@example.com" in found["credentials"].text
     assert "Drive answers in" in found["store"].text
-    assert found["quota"].level == WARNING
+    assert found["quota"].level == OK
     assert found["searches"].text == "none yet: there is no store."
     assert len(DriveClient.connect().list_folder("root")) == before
     store = DriveStore.connect()
