@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import traceback
 from types import ModuleType
 
