@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,36 @@ def test_a_search_that_does_not_exist(run, folder):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("place", [("--store", "{}"), ("--store={}",)])
+def test_the_store_may_be_named_after_the_command(run, folder, place):
+    """`status --store DIR` and `--store DIR status` are the same; what follows `--` is a name."""
+    options = [part.format(folder) for part in place]
+    assert run("status", "parabola", *options) == run(*options, "status", "parabola")
+    code, _, err = run("--store", folder, "status", "--", "--store")
+    assert (code, err.partition(" in ")[0]) == (
+        1,
+        "colab-drive-tuner: There is no search '--store'",
+    )
+
+
+def test_what_nobody_expected_is_told_in_a_sentence(run, folder, monkeypatch):
+    """A traceback is for `--debug`, which may stand after the command, too."""
+
+    def fail(store):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("colab_drive_tuner.search.status.list_searches", fail)
+    code, out, err = run("status", "--store", folder)
+    assert (code, out) == (1, "")
+    assert err == (
+        "colab-drive-tuner: ZeroDivisionError: by nothing (not expected here: --debug shows "
+        "where)\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", "status", "--store", folder, "--debug"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
 def test_debug_shows_the_traceback(monkeypatch, folder):
     """With `--debug` the error itself is raised."""
     arguments = ["colab-drive-tuner", "--debug", "--store", str(folder), "status", "nothing"]
@@ -182,6 +213,17 @@ def notebook_of(path: Path, store: Path, *lines: str) -> Path:
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
     return path
+
+
+def test_an_emulator_that_cannot_start_says_why(run, tmp_path):
+    """A port that is taken, or none; a file where its data would be."""
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, _, err = run("emulator", "--port", taken.getsockname()[1], "--data", tmp_path / "a")
+    assert (code, "in use" in err) == (2, True), err
+    code, _, err = run("emulator", "--port", 0, "--data", tmp_path / "file")
+    assert (code, str(tmp_path / "file") in err) == (2, True), err
+    assert run("emulator", "--port", 99999)[0] == 2
 
 
 def test_the_emulator_serves_until_it_is_stopped(tmp_path):

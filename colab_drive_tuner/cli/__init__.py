@@ -15,8 +15,11 @@ def main() -> None:
     """
     try:
         app()
-    except ColabDriveTunerError as error:
+    except Exception as error:
         if "--debug" in sys.argv:
             raise
-        print(f"colab-drive-tuner: {error}", file=sys.stderr)  # noqa: T201 (a command's output)
+        said = str(error)
+        if not isinstance(error, ColabDriveTunerError):
+            said = f"{type(error).__name__}: {error} (not expected here: --debug shows where)"
+        print(f"colab-drive-tuner: {said}", file=sys.stderr)  # noqa: T201 (a command's output)
         sys.exit(2 if isinstance(error, UsageError) else 1)

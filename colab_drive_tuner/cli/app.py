@@ -1,15 +1,37 @@
 """The commands; what a command needs is imported when it runs, so that `--help` is quick."""
 
+import itertools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from colab_drive_tuner.cli import rerunning, signing_in, troubleshooting
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.version import __version__
 
+
+class _SharedOptions(TyperGroup):
+    """The commands; `--store` and `--debug` may stand before a command or after it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As click's, which knows them only before the command."""
+        shared, own, given = [], [], iter(args)
+        for argument in given:
+            if argument == "--":
+                own += [argument, *given]
+            elif argument == "--debug" or argument.startswith("--store="):
+                shared.append(argument)
+            elif argument == "--store":
+                shared += [argument, *itertools.islice(given, 1)]
+            else:
+                own.append(argument)
+        return super().parse_args(ctx, shared + own)
+
+
 app = typer.Typer(
+    cls=_SharedOptions,
     help="Hyperparameter searches that outlive Google Colab runtimes.",
     no_args_is_help=True,
     add_completion=False,
@@ -96,12 +118,12 @@ def import_(context: typer.Context, name: Name, file: Path) -> None:
 
 @app.command()
 def emulator(
-    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8085,
+    port: Annotated[int, typer.Option(help="0 picks a free one.", min=0, max=65535)] = 8085,
     data: Annotated[Path, typer.Option(help="Where its files live.")] = Path("drive-emulator"),
     token: Annotated[
         list[str] | None, typer.Option(help="TOKEN=ACCOUNT; may be given again.")
     ] = None,
-    latency: Annotated[float, typer.Option(help="Seconds before each answer.")] = 0.0,
+    latency: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.0,
     fault: Annotated[
         list[str] | None, typer.Option(help="do=KIND,NAME=VALUE; may be given again.")
     ] = None,
@@ -113,5 +135,5 @@ def emulator(
 
     try:
         serve(port, data, token or [], latency, faults=fault or [], seed=seed)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    except (ValueError, OSError) as error:
+        raise UsageError(f"The emulator cannot start: {error}.") from error

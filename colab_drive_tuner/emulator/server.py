@@ -58,9 +58,13 @@ def listen(port: int) -> socket.socket:
     """A listening socket on the loopback interface; port 0 takes a free one."""
     # asyncio turns Nagle's delay off only where the protocol is named.
     found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.bind(("127.0.0.1", port))
-    found.listen(512)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(("127.0.0.1", port))
+        found.listen(512)
+    except OSError:
+        found.close()
+        raise
     return found
 
 

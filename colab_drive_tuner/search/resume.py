@@ -20,8 +20,8 @@ from colab_drive_tuner.search.arguments import (
     find_algorithm,
     whole_number,
 )
+from colab_drive_tuner.search.objective import checked, refuse_parameters, refuse_returns
 from colab_drive_tuner.search.result import SearchResult
-from colab_drive_tuner.search.returned import checked, refuse_returns
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -199,11 +199,12 @@ def _task(
             "space= takes its data from where it is defined."
         )
     check_space(space)
+    raw = getattr(objective, "fmin_pass_expr_memo_ctrl", False)
+    if not raw:
+        refuse_parameters(objective)
 
     def prepare() -> tuple[Callable[[Any], Any], None]:
-        if getattr(objective, "fmin_pass_expr_memo_ctrl", False):
-            return objective, None
-        return checked(objective, _name(objective)), None
+        return objective if raw else checked(objective, _name(objective)), None
 
     return Task(space, prepare, describe_source(objective), templated=False)
 

@@ -266,6 +266,8 @@ def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
         ({"space": hp.choice("c", [1, hp.choice("d", [])])}, UsageError, "at 'd'"),
         ({"space": [hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)]}, UsageError, "two .* 'x'"),
         ({"objective": 5}, ObjectiveError, "5 is no function"),
+        ({"objective": lambda x, kind: x}, ObjectiveError, r"\(x, kind\) .*'kind'"),
+        ({"objective": Path.cwd}, ObjectiveError, r"cwd\(\) .* only argument"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(

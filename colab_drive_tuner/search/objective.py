@@ -1,6 +1,7 @@
-"""What an objective may return: a number, or a dict with status, and a loss where that is ok."""
+"""What an objective takes, a point, and returns: a number, or a dict with status and loss."""
 
 import ast
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
 from types import FunctionType
@@ -9,6 +10,22 @@ from typing import Any
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
 
 _HINT = "return {'loss': ..., 'status': STATUS_OK}"
+
+
+def refuse_parameters(objective: Callable[..., Any]) -> None:
+    """Raise `ObjectiveError` where the objective cannot be called with a point alone."""
+    try:
+        signature = inspect.signature(objective)
+    except ValueError:  # written in C: the first trial tells
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        name = getattr(objective, "__name__", type(objective).__name__)
+        raise ObjectiveError(
+            f"{name}{signature} does not take what hyperopt passes, a point of the space as its "
+            f"only argument: {error}."
+        ) from error
 
 
 def checked(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
