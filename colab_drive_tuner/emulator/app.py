@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from . import admin, batch, oauth
+from . import admin, batch, front, oauth
 from .calls import Answer, Slice
 from .errors import ApiError
 from .faults import Rule, refusal
@@ -77,18 +77,26 @@ class App:
         headers = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
+        chunks = body.chunks()
+        if headers.get("content-encoding") == "gzip":
+            headers.pop("content-length", None)  # that of the packed body
+            chunks = front.unpacked(chunks)
         request = Request(
-            verb=scope["method"],
+            verb=front.real_verb(scope["method"], headers),
             path=scope["raw_path"].decode("latin-1"),
             query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
             headers=headers,
-            body=body.chunks(),
+            body=chunks,
             base=f"http://{headers.get('host', '127.0.0.1')}",
         )
         if request.path.startswith("/_emulator"):
             answer = await admin.answer(self.service, request)
             await body.drain()
             await self._send(send, answer)
+            return
+        allowed = front.preflight(request.verb, headers)
+        if allowed is not None:
+            await self._send(send, allowed)
             return
         await self._serve(scope, request, body, send)
 
@@ -114,9 +122,9 @@ class App:
                 request.api,
                 request.account,
             )
-            answer = await self._answer(request, body, struck)
+            answer = front.dressed(await self._answer(request, body, struck), request.headers)
             status = answer.status
-            sent = await self._send(send, answer, struck)
+            sent = await self._send(send, answer, struck, head=request.verb == "HEAD")
         except (ResetError, ClientDisconnect):
             abort(scope)
         finally:
@@ -235,7 +243,9 @@ class App:
         task.add_done_callback(self._late.discard)
         raise ResetError
 
-    async def _send(self, send: Send, answer: Answer, struck: list[Rule] | None = None) -> int:
+    async def _send(
+        self, send: Send, answer: Answer, struck: list[Rule] | None = None, *, head: bool = False
+    ) -> int:
         """Send an answer, spoiled where a rule says so; returns the bytes of its body."""
         body = answer.body
         length = body.length if isinstance(body, Slice) else len(body)
@@ -244,11 +254,11 @@ class App:
             **answer.headers,
             "Date": formatdate(self.service.database.clock.now(), usegmt=True),
         }
-        if answer.status != 204:
+        if answer.status not in {204, 304}:
             headers["Content-Length"] = str(length)
         pairs = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
         spoil: Callable[[bytes], bytes] = _keep
-        end, reset = length, False
+        end, reset = (0 if head else length), False
         for rule in struck or ():
             if rule.do == "truncate" or (rule.do == "reset" and rule.when == "answer"):
                 end, reset = int(length * rule.fraction), True

@@ -171,7 +171,7 @@ class Service:
             self._note_changes()
 
     async def _answer(self, request: Request) -> Answer:
-        await self._override(request)
+        await self._read_query(request)
         named = dict(request.query)
         if "upload_id" in named and "/upload/" in request.path:
             return await self._session(request, named["upload_id"])
@@ -209,17 +209,13 @@ class Service:
             lagging=self.lagging,
         )
 
-    async def _override(self, request: Request) -> None:
+    async def _read_query(self, request: Request) -> None:
         """Clients send a long GET as a POST whose body is the query (X-HTTP-Method-Override)."""
-        verb = request.headers.get("x-http-method-override", "").upper()
-        if request.verb != "POST" or not verb:
-            return
-        request.verb = verb
         kind = request.headers.get("content-type", "")
-        if kind.startswith("application/x-www-form-urlencoded"):
+        if request.verb == "GET" and kind.startswith("application/x-www-form-urlencoded"):
             raw = b"".join([chunk async for chunk in request.body])
-            request.query = request.query + parse_qsl(raw.decode(), keep_blank_values=True)
-        self.identify(request)
+            more = parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True)
+            request.query = request.query + more
 
     async def _session(self, request: Request, upload_id: str) -> Answer:
         session = self.sessions.find(upload_id)

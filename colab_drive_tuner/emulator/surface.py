@@ -106,7 +106,7 @@ def match(verb: str, path: str) -> Match:
         else:
             if upload and not method.uploads:
                 continue
-            if method.verb == verb:
+            if method.verb == verb or (method.verb == "GET" and verb == "HEAD"):
                 return Match(method, values, upload)
             known = True
     if known:

@@ -1,5 +1,7 @@
 """Fields, pages, parameters, and refusals: what every method has in common."""
 
+import gzip
+
 import pytest
 
 
@@ -140,6 +142,59 @@ def test_a_long_query_may_come_as_a_post(me):
         headers={"X-HTTP-Method-Override": "GET"},
     )
     assert answer.json() == {"files": [{"name": "here"}]}
+
+
+def test_head_is_a_get_without_the_body(me):
+    """Of metadata and of content, with the length that a GET has."""
+    file = me.upload(b"hello", name="h")
+    for path, length in (("?alt=media", "5"), ("?fields=name", "12")):
+        answer = me("HEAD", f"/drive/v3/files/{file['id']}{path}")
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["Content-Length"] == length
+    assert me("HEAD", "/drive/v3/files/nowhere").status_code == 404
+
+
+def test_answers_are_gzipped_for_who_asks_twice(me):
+    """Accept-Encoding alone does not do: the User-Agent must say gzip, too."""
+    me.create("here")
+    for agent, encoding in (("my program (gzip)", "gzip"), ("my program", None)):
+        headers = {"Accept-Encoding": "gzip", "User-Agent": agent}
+        answer = me("GET", "/drive/v3/files?fields=files/name", headers=headers)
+        assert answer.headers.get("Content-Encoding") == encoding
+        assert answer.json() == {"files": [{"name": "here"}]}
+
+
+def test_bodies_may_be_gzipped(me):
+    """Content-Encoding: gzip, for JSON and for content; what is none is a 400."""
+    packed = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    made = me("POST", "/drive/v3/files", data=gzip.compress(b'{"name": "zip"}'), headers=packed)
+    assert made.json()["name"] == "zip"
+    for wrong in (b"{}", gzip.compress(b'{"name": "zip"}')[:-9]):
+        assert me("POST", "/drive/v3/files", data=wrong, headers=packed).status_code == 400
+    large = b"x" * 5_000_000
+    answer = me(
+        "POST",
+        "/upload/drive/v3/files?uploadType=media&fields=size",
+        data=gzip.compress(large),
+        headers=packed,
+    )
+    assert answer.json() == {"size": "5000000"}
+
+
+def test_a_page_of_another_origin_may_ask(me):
+    """The preflight is answered without a token, and answers are opened to that origin."""
+    asks = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Headers": "authorization,content-type",
+        "Authorization": "",
+    }
+    allowed = me("OPTIONS", "/drive/v3/files/x", headers=asks)
+    assert allowed.status_code == 200
+    assert allowed.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
+    assert "PATCH" in allowed.headers["Access-Control-Allow-Methods"]
+    for answer in (allowed, me("GET", "/drive/v3/files", headers={"Origin": asks["Origin"]})):
+        assert answer.headers["Access-Control-Allow-Origin"] == asks["Origin"]
 
 
 def test_every_answer_has_a_date(me):

@@ -97,6 +97,17 @@ def test_if_match_guards_changes(me, file, verb):
     assert me(verb, path, **anything).status_code == 200
 
 
+def test_if_none_match_spares_the_answer(me, file):
+    """304 without a body as long as the etag holds; v3 has no etags."""
+    path = f"files/{file['id']}"
+    known = {"If-None-Match": file["etag"]}
+    answer = me("GET", f"/drive/v2/{path}", headers=known)
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert me("GET", f"/drive/v3/{path}", headers=known).status_code == 200
+    me("POST", f"/drive/v2/{path}/touch")
+    assert me("GET", f"/drive/v2/{path}", headers=known).status_code == 200
+
+
 def test_if_match_guards_uploads_trash_and_delete(me, file):
     """Every method that changes a file takes the header."""
     wrong = {"If-Match": '"other"'}
