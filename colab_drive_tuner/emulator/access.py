@@ -5,6 +5,7 @@ folder hold for everything below it; the scope drive.file reaches only files tha
 """
 
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 from .database import Database
@@ -43,27 +44,75 @@ def applies(permission: Mapping[str, Any], email: str) -> bool:
     return kind in {"user", "group"} and permission["emailAddress"].lower() == email
 
 
+def standing(database: Database, node: Node) -> Iterator[Mapping[str, Any]]:
+    """The permissions given on this very file that have not expired."""
+    for permission in node.permissions.values():
+        if permission.get("expires", inf) > database.clock.ms():
+            yield permission
+
+
+def _given(database: Database, email: str, node: Node, *, listed: bool) -> int:
+    """The highest role that a permission on this very file gives the account."""
+    best = 0
+    for permission in standing(database, node):
+        kind = permission["type"]
+        if listed and kind in {"anyone", "domain"} and not permission.get("allowFileDiscovery"):
+            continue
+        if kind == "anyone" or applies(permission, email):
+            best = max(best, RANKS[permission["role"]])
+    return best
+
+
 def rank(database: Database, email: str, node: Node, *, listed: bool = False) -> int:
     """The highest role the account has on the file; 0 is none.
 
     With `listed`, a permission for everybody counts only where it allows discovery: a link makes a
     file readable, it does not put it into anybody's list.
     """
-    best = 0
-    for one in lineage(database, node):
-        if one.owner == email:
+    return Inheritance(database, email, listed=listed).rank(node)
+
+
+class Inheritance:
+    """What an account's files have from the folders above them, each folder looked at once.
+
+    For one answer only: it does not notice changes.
+    """
+
+    def __init__(self, database: Database, email: str, *, listed: bool) -> None:
+        self._database = database
+        self._email = email
+        self._listed = listed
+        self._below: dict[str, tuple[int, bool]] = {"": (0, False)}
+
+    def rank(self, node: Node) -> int:
+        """As `rank`."""
+        if node.owner == self._email:
+            return OWNER
+        here = self._here(node)
+        return max(here, self._passed_on(node.parent)[0])
+
+    def is_trashed(self, node: Node) -> bool:
+        """As `is_trashed`."""
+        return node.trashed or self._passed_on(node.parent)[1]
+
+    def _here(self, node: Node) -> int:
+        if not node.permissions:
+            return 0
+        return _given(self._database, self._email, node, listed=self._listed)
+
+    def _passed_on(self, folder_id: str) -> tuple[int, bool]:
+        """The role that a folder gives on what lies in it, and whether that is in the trash."""
+        known = self._below.get(folder_id)
+        if known is None:
+            folder = self._database.nodes.get(folder_id)
+            if folder is None:
+                return (0, False)
+            role, trashed = self._passed_on(folder.parent)
             # Who owns a folder edits what others put into it, but does not own that.
-            best = max(best, OWNER if one is node else WRITER)
-        for permission in one.permissions.values():
-            if permission["type"] in {"anyone", "domain"} and listed:
-                if not permission.get("allowFileDiscovery"):
-                    continue
-            elif permission["type"] == "anyone":
-                best = max(best, RANKS[permission["role"]])
-                continue
-            if permission["type"] == "anyone" or applies(permission, email):
-                best = max(best, RANKS[permission["role"]])
-    return best
+            owned = WRITER if folder.owner == self._email else 0
+            known = (max(role, owned, self._here(folder)), trashed or folder.trashed)
+            self._below[folder_id] = known
+        return known
 
 
 def in_reach(caller: Caller, node: Node) -> bool:
@@ -150,7 +199,7 @@ def effective_permissions(database: Database, node: Node) -> dict[str, dict[str,
             "inherited": "",
         }
     for one in lineage(database, node):
-        given = list(one.permissions.values())
+        given = list(standing(database, one))
         if one is not node and one.owner and one.owner != node.owner:
             identity = person_id(one.owner)
             given.append(

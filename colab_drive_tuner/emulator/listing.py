@@ -56,6 +56,7 @@ class Search:
     def __init__(self, call: Call, text: str, grammar: str) -> None:
         self.database = call.database
         self.caller = call.caller
+        self.above = access.Inheritance(call.database, call.caller.email, listed=True)
         self.condition: Condition | None = query.parse(text, grammar)
         self.test = query.matcher(self.condition, self.term)
         for parent in query.mentioned(self.condition, "parents"):
@@ -74,13 +75,13 @@ class Search:
         return parent
 
     def candidates(self) -> Iterable[Node]:
-        """Files that may match, found by folder or name where the query fixes one."""
+        """Files that may match: the fewest of those in a folder or of a name that is required."""
         nodes = self.database.nodes
-        for parent in query.required(self.condition, "parents"):
-            return [nodes[one] for one in self.database.children.get(self.real_id(parent), ())]
-        for name in query.required(self.condition, "name"):
-            return [nodes[one] for one in self.database.names.get(name.lower(), ())]
-        return list(nodes.values())
+        parents = [self.real_id(one) for one in query.required(self.condition, "parents")]
+        names = [one.lower() for one in query.required(self.condition, "name")]
+        found = [self.database.children.get(one, {}) for one in parents]
+        found += [self.database.names.get(one, {}) for one in names]
+        return [nodes[one] for one in min(found, key=len)] if found else list(nodes.values())
 
     def term(self, node: Node, term: Term) -> bool:
         """Whether a file meets a single term."""
@@ -106,7 +107,7 @@ class Search:
 
     def _value(self, node: Node, field: str) -> Any:
         if field == "trashed":
-            return access.is_trashed(self.database, node)
+            return self.above.is_trashed(node)
         if field == "starred":
             return self.caller.email in node.starred
         if field == "sharedWithMe":
@@ -180,13 +181,13 @@ def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Nod
         )
         raise ApiError(400, "badRequest", message, location="orderBy")
     in_corpora = corpora(call)
-    caller, database = call.caller, call.database
+    caller = call.caller
     found = [
         node
         for node in call.lagging(search.candidates())
         if node.parent and search.test(node) and in_corpora(node) and access.in_reach(caller, node)
     ]
-    found = [n for n in found if access.rank(database, caller.email, n, listed=True)]
+    found = [node for node in found if search.above.rank(node)]
     # Newest first where nothing is asked for; the sort is stable, so the last key goes first.
     found.sort(key=lambda node: node.modified, reverse=True)
     for key, descending in reversed(keys):
@@ -292,8 +293,8 @@ async def list_files(call: Call) -> Answer:
     whole = not selection or "*" in selection
     if whole or name in selection:
         below = {} if whole else selection[name]
-        show = dialect(call).show
+        show, view = dialect(call).show, call.view
         # Shown with nothing but what is selected, so not to be pruned again.
-        answer[name] = [show(call.view, node, below) for node in shown]
+        answer[name] = [show(view, node, below) for node in shown]
         selection = {} if whole else {**selection, name: {}}
     return Answer.json(prune(answer, selection))

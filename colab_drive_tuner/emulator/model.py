@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 FOLDER = "application/vnd.google-apps.folder"
@@ -136,12 +137,12 @@ class Caller:
         """The account's address."""
         return self.account.email
 
-    @property
+    @cached_property
     def sees_all(self) -> bool:
         """Whether the scopes open every file of the account, or just those of the client."""
         return bool(self.scopes & READ_ALL)
 
-    @property
+    @cached_property
     def writes_all(self) -> bool:
         """Whether the scopes allow changing files that the client did not make."""
         return bool(self.scopes & {"drive", "drive.metadata", "drive.scripts"})
