@@ -58,9 +58,24 @@ def read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     if call.method.version == "v2":
         if not creates(call) and "parents" in known:
             call.new_parents = known.pop("parents")
-        if not call.parameters.flag("setModifiedDate") and not creates(call):
-            known.pop("modifiedTime", None)
+        if not creates(call):
+            _set_time(call, known)
     return known
+
+
+def _set_time(call: Call, known: dict[str, Any]) -> None:
+    """Keep, drop or set the time of modification that the body of a v2 update names."""
+    behavior = call.parameters.text("modifiedDateBehavior") or ""
+    if not call.parameters.flag("setModifiedDate") and not behavior.startswith("fromBody"):
+        known.pop("modifiedTime", None)
+    if behavior.lower().endswith("now"):
+        known.setdefault("modifiedTime", resources.rfc3339(call.database.clock.ms()))
+
+
+def keeps_time(call: Call, body: Mapping[str, Any]) -> bool:
+    """Whether a v2 update wants the time of modification to stay what it is."""
+    behavior = call.parameters.text("modifiedDateBehavior")
+    return behavior == "noChange" or (behavior == "fromBody" and "modifiedTime" not in body)
 
 
 def answer(call: Call, node: Node, wanted: Selection) -> Answer:

@@ -10,8 +10,8 @@ from . import access, query
 from .calls import Answer, Call
 from .errors import ApiError, bad_request, forbidden, invalid_parameter
 from .fields import Selection, prune
-from .listing import page
 from .model import FOLDER, Node, person_id, root_id
+from .paging import page
 from .resources import View, capabilities, rfc3339
 
 DEFAULT: Selection = {"kind": {}, "id": {}, "name": {}}
@@ -51,7 +51,8 @@ def _shown(view: View, node: Node) -> dict[str, Any]:
 
 
 def _answer(call: Call, node: Node) -> Answer:
-    return Answer.json(prune(_shown(call.view, node), call.selection(DEFAULT)))
+    default = DEFAULT if call.method.version == "v3" else {}
+    return Answer.json(prune(_shown(call.view, node), call.selection(default)))
 
 
 def _find(call: Call) -> Node:
@@ -126,14 +127,13 @@ async def list_drives(call: Call) -> Answer:
         if node.drive == node.id and access.visible(call.database, call.caller, node) and test(node)
     ]
     v3 = call.method.version == "v3"
-    size = call.parameters.number("pageSize" if v3 else "maxResults")
-    shown, following = page(call, found, size, call.parameters.text("pageToken"))
+    shown, following = page(call, found)
     name = "drives" if v3 else "items"
     answer: dict[str, Any] = {"kind": "drive#driveList"}
     answer[name] = [_shown(call.view, node) for node in shown]
     if following:
         answer["nextPageToken"] = following
-    default = {"kind": {}, "nextPageToken": {}, name: DEFAULT}
+    default = {"kind": {}, "nextPageToken": {}, name: DEFAULT} if v3 else {}
     return Answer.json(prune(answer, call.selection(default)))
 
 

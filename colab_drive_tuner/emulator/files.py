@@ -8,7 +8,7 @@ from . import access, contents, writing
 from .calls import Answer, Call
 from .contents import Received
 from .database import Database
-from .dialects import answer, check_precondition, read_body, selection
+from .dialects import answer, check_precondition, keeps_time, read_body, selection
 from .downloads import content_answer
 from .errors import (
     ApiError,
@@ -22,7 +22,7 @@ from .errors import (
     quota_exceeded,
 )
 from .model import FOLDER, GOOGLE, OCTETS, SHORTCUT, Node
-from .moving import move, move_below
+from .moving import check_depth, move, move_below
 
 
 def has_content(mime_type: str) -> bool:
@@ -68,6 +68,7 @@ def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
         raise forbidden("parentNotAFolder", "The specified parent is not a folder.")
     if access.rank(call.database, call.caller.email, parent) < access.WRITER:
         raise no_permission()
+    check_depth(call.database, parent)
     return parent
 
 
@@ -245,6 +246,8 @@ def update_node(
     check_update(call, node, body, media=received is not None)
     now = database.clock.ms()
     found = writing.changes(node, body, caller.email, caller.client, now)
+    if keeps_time(call, body):
+        found["modified"] = node.modified
     found |= move(call, node)
     gone: list[str] = []
     if received is not None:

@@ -1,8 +1,5 @@
 """files.list: which files a query finds, in which order, page by page."""
 
-import base64
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,6 +12,7 @@ from .dialects import dialect
 from .errors import ApiError, file_not_found, forbidden, invalid
 from .fields import prune
 from .model import FOLDER, Caller, Node, person_id
+from .paging import page
 from .query import Condition, Term
 from .resources import DEFAULT
 
@@ -244,32 +242,6 @@ def corpora(call: Call) -> Callable[[Node], bool]:
     return lambda node: not node.drive and node.space in spaces
 
 
-def page(
-    call: Call, found: list[Node], size: int, token: str | None
-) -> tuple[list[Node], str | None]:
-    """One page of a list, and the token of the next.
-
-    The token names the last file shown, so that files made in between move nothing twice.
-    """
-    parts = [call.parameters.text(name) or "" for name in ("q", "orderBy", "corpora", "driveId")]
-    mark = hashlib.sha256("\0".join([call.caller.email, *parts]).encode()).hexdigest()[:12]
-    start = 0
-    if token:
-        try:
-            last, at, seen = json.loads(base64.urlsafe_b64decode(token[3:]))
-        except (ValueError, TypeError):
-            raise invalid("pageToken") from None
-        if seen != mark or not token.startswith("~!!"):
-            raise invalid("pageToken")
-        places = {node.id: place for place, node in enumerate(found)}
-        start = places.get(last, at - 1) + 1
-    shown = found[start : start + size]
-    if start + size >= len(found):
-        return shown, None
-    raw = json.dumps([shown[-1].id, start + size, mark]).encode()
-    return shown, "~!!" + base64.urlsafe_b64encode(raw).decode()
-
-
 async def list_files(call: Call) -> Answer:
     """files.list, of either version."""
     version = call.method.version
@@ -277,8 +249,7 @@ async def list_files(call: Call) -> Answer:
     selection = call.selection(DEFAULT_LIST if v3 else {})
     text = call.parameters.text("q") or ""
     found = find_all(call, text, call.parameters.text("orderBy"), version)
-    size = call.parameters.number("pageSize" if v3 else "maxResults")
-    shown, following = page(call, found, size, call.parameters.text("pageToken"))
+    shown, following = page(call, found)
     answer: dict[str, Any] = {"kind": "drive#fileList", "incompleteSearch": False}
     if not v3:
         answer["selfLink"] = f"{call.base}{call.path}"

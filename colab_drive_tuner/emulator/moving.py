@@ -5,8 +5,10 @@ from typing import Any
 from . import access
 from .calls import Call
 from .database import Database
-from .errors import bad_request, forbidden, invalid
+from .errors import ApiError, bad_request, forbidden, invalid
 from .model import Node
+
+DEEPEST = 100
 
 
 def move(call: Call, node: Node) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
             "removeParents", "The specified parent to remove is not a parent of the file."
         )
     if not add:
-        raise forbidden("cannotRemoveParent", "A file must have exactly one parent.")
+        raise cannot_remove_parent()
     if len(add) > 1:
         raise forbidden("cannotAddParent", "Increasing the number of parents is not allowed")
     parent = access.find(database, caller, add[0], all_drives=call.all_drives)
@@ -35,12 +37,27 @@ def move(call: Call, node: Node) -> dict[str, Any]:
     access.require(database, caller, parent, access.WRITER)
     if any(one.id == node.id for one in access.lineage(database, parent)):
         raise bad_request("The specified parent would create a cycle.")
+    check_depth(database, parent)
     if not remove and node.drive:
         raise forbidden(
             "teamDrivesParentLimit", "A shared drive item must have exactly one parent."
         )
     owner = "" if parent.drive else (node.owner or caller.email)
     return {"parent": parent.id, "drive": parent.drive, "owner": owner}
+
+
+def cannot_remove_parent() -> ApiError:
+    """403: a file without a folder is none."""
+    return forbidden("cannotRemoveParent", "A file must have exactly one parent.")
+
+
+def check_depth(database: Database, parent: Node) -> None:
+    """403 where a file in this folder would lie below more folders than Drive allows."""
+    if sum(1 for _ in access.lineage(database, parent)) > DEEPEST:
+        raise forbidden(
+            "teamDriveHierarchyTooDeep" if parent.drive else "myDriveHierarchyDepthLimitExceeded",
+            f"A folder may lie below at most {DEEPEST} others.",
+        )
 
 
 def move_below(database: Database, folder: Node) -> None:

@@ -9,7 +9,10 @@ from .errors import ApiError, bad_request, forbidden, invalid
 from .fields import Selection, prune
 from .files import the_file
 from .model import Node, person_id
+from .paging import page
+from .resources import rfc3339
 from .surface import discovery_document
+from .writing import parse_time
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
 ROLES = frozenset(access.RANKS)
@@ -36,24 +39,25 @@ def _sharable(call: Call, node: Node) -> None:
 
 
 def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-    """The body in v3's names: v2 says `value`, `withLink` and `additionalRoles`."""
+    """The body in v3's names, checked: v2 says `value`, `withLink` and `additionalRoles`."""
+    found = dict(body)
+    if call.method.version == "v2":
+        named: dict[Any, str] = {
+            "user": "emailAddress", "group": "emailAddress", "domain": "domain"
+        }  # fmt: skip
+        if "value" in body and body.get("type") in named:
+            found[named[body["type"]]] = body["value"]
+        if "commenter" in (body.get("additionalRoles") or ()):
+            found["role"] = "commenter"
+        if "expirationDate" in body:
+            found["expirationTime"] = body["expirationDate"]
+        # v2's permissions for everybody are found in searches unless they say otherwise.
+        found["allowFileDiscovery"] = not body.get("withLink", body.get("type") == "anyone")
     known = discovery_document("v3")["schemas"]["Permission"]["properties"]
-    for name, value in body.items():
+    for name, value in found.items():
         wanted = {"string": str, "boolean": bool}.get(known.get(name, {}).get("type"))
         if wanted is not None and not isinstance(value, wanted):
             raise invalid(f"permission.{name}")
-    if call.method.version == "v3":
-        return body
-    found = dict(body)
-    named: dict[Any, str] = {"user": "emailAddress", "group": "emailAddress", "domain": "domain"}
-    if "value" in body and body.get("type") in named:
-        found[named[body["type"]]] = body["value"]
-    if "commenter" in (body.get("additionalRoles") or ()):
-        found["role"] = "commenter"
-    if "expirationDate" in body:
-        found["expirationTime"] = body["expirationDate"]
-    # v2's permissions for everybody are found in searches unless they say otherwise.
-    found["allowFileDiscovery"] = not body.get("withLink", body.get("type") == "anyone")
     return found
 
 
@@ -80,6 +84,16 @@ def _grantee(body: dict[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
+def _expiration(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Until when the permission holds: as it is shown, and in milliseconds."""
+    if not body.get("expirationTime"):
+        return {}
+    expires = parse_time(body["expirationTime"], "permission.expirationTime")
+    if expires <= call.database.clock.ms():
+        raise invalid("permission.expirationTime", "The expiration must be in the future.")
+    return {"expirationTime": rfc3339(expires), "expires": expires}
+
+
 def _check_role(node: Node, kind: str, role: str) -> None:
     if kind in {"domain", "anyone"} and access.RANKS[role] > access.WRITER:
         raise forbidden("invalidSharingRequest", "This role cannot be given to everybody.")
@@ -99,7 +113,8 @@ async def create(call: Call) -> Answer:
     _sharable(call, node)
     given = {"type": kind, "role": role, **_grantee(body, kind)}
     _check_role(node, kind, role)
-    given |= {name: body[name] for name in ("expirationTime", "view") if name in body}
+    given |= _expiration(call, body)
+    given |= {"view": body["view"]} if "view" in body else {}
     if role == "owner":
         return _transfer(call, node, given)
     shared = node.shared_with
@@ -160,10 +175,12 @@ async def list_permissions(call: Call) -> Answer:
             "insufficientFilePermissions",
             "The user does not have sufficient permissions for this file.",
         )
-    found = access.effective_permissions(call.database, node).values()
-    everything = [_whole(call, node, one) for one in found]
+    found, following = page(call, list(access.effective_permissions(call.database, node).values()))
     v3 = call.method.version == "v3"
-    answer = {"kind": "drive#permissionList", "permissions" if v3 else "items": everything}
+    answer: dict[str, Any] = {"kind": "drive#permissionList"}
+    answer["permissions" if v3 else "items"] = [_whole(call, node, one) for one in found]
+    if following:
+        answer["nextPageToken"] = following
     default = {"kind": {}, "nextPageToken": {}, "permissions": DEFAULT} if v3 else {}
     return Answer.json(prune(answer, call.selection(default)))
 
@@ -175,7 +192,7 @@ async def get(call: Call) -> Answer:
 
 
 async def update(call: Call) -> Answer:
-    """permissions.update: another role, or the transfer of ownership."""
+    """permissions.update: another role or expiration, or the transfer of ownership."""
     node = the_file(call)
     found = _find(call, node)
     body = _read_body(call, await call.json())
@@ -185,7 +202,10 @@ async def update(call: Call) -> Answer:
         raise bad_request("The permission role field is invalid.")
     if role == "owner" and found["role"] != "owner":
         return _transfer(call, node, found)
-    changed = {**node.permissions, found["id"]: {**found, "role": role}}
+    new = {**found, "role": role, **_expiration(call, body)}
+    if call.parameters.flag("removeExpiration"):
+        new = {key: new[key] for key in new if key not in {"expirationTime", "expires"}}
+    changed = {**node.permissions, found["id"]: new}
     if found["id"] not in node.permissions:
         raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
     node = node.with_(permissions=changed)

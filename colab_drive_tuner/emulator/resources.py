@@ -73,6 +73,22 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
     return shown
 
 
+def revision(view: View, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A Revision resource."""
+    return {
+        "kind": "drive#revision",
+        "id": found["id"],
+        "mimeType": found["mime"],
+        "modifiedTime": rfc3339(found["modified"]),
+        "keepForever": bool(found.get("keep")),
+        "published": False,
+        "lastModifyingUser": user(view, found["by"]),
+        "originalFilename": found["name"],
+        "md5Checksum": found["md5"],
+        "size": str(found["size"]),
+    }
+
+
 def links(node: Node) -> dict[str, str]:
     """Addresses at which a person opens or downloads the file."""
     if node.is_folder:

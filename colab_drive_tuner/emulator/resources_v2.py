@@ -62,6 +62,24 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
     return shown
 
 
+def revision(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A v2 Revision resource."""
+    path = self_link(view, f"files/{node.id}/revisions/{found['id']}")
+    by = user(view, found["by"])
+    shown = resources.revision(view, found)
+    shown |= {
+        "modifiedDate": shown.pop("modifiedTime"),
+        "pinned": shown.pop("keepForever"),
+        "fileSize": shown.pop("size"),
+        "lastModifyingUser": by,
+        "lastModifyingUserName": by["displayName"],
+        "etag": f'"{person_id(found["id"])[:12]}/{int(bool(found.get("keep")))}"',
+        "selfLink": path,
+        "downloadUrl": f"{path}?alt=media&source=downloadUrl",
+    }
+    return shown
+
+
 def parent_reference(view: View, node: Node) -> dict[str, Any]:
     """A v2 ParentReference to the file's folder."""
     return {
@@ -84,10 +102,11 @@ def _download(view: View, node: Node) -> str | None:
     return self_link(view, f"files/{node.id}?alt=media&source=downloadUrl")
 
 
-def _properties(view: View, node: Node) -> list[dict[str, Any]] | None:
+def properties(view: View, node: Node) -> list[dict[str, Any]]:
+    """The v2 Property resources of a file: the public ones, and the client's own."""
     mine = node.app_properties.get(view.caller.client, {})
     pairs = [("PUBLIC", node.properties), ("PRIVATE", mine)]
-    found = [
+    return [
         {
             "kind": "drive#property",
             "etag": etag(node),
@@ -99,7 +118,10 @@ def _properties(view: View, node: Node) -> list[dict[str, Any]] | None:
         for visibility, values in pairs
         for key, value in values.items()
     ]
-    return found or None
+
+
+def _properties(view: View, node: Node) -> list[dict[str, Any]] | None:
+    return properties(view, node) or None
 
 
 def _labels(view: View, node: Node) -> dict[str, bool]:

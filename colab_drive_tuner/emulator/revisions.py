@@ -3,31 +3,27 @@
 from collections.abc import Mapping
 from typing import Any
 
-from . import access, resources
+from . import access, resources, resources_v2
 from .calls import Answer, Call
 from .downloads import content_answer
-from .errors import ApiError, bad_request, forbidden
+from .errors import ApiError, bad_request, forbidden, invalid
 from .fields import Selection, prune
 from .files import the_file
 from .model import Node
-from .resources import rfc3339
+from .paging import page
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedTime")}
 
 
-def _shown(call: Call, found: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "kind": "drive#revision",
-        "id": found["id"],
-        "mimeType": found["mime"],
-        "modifiedTime": rfc3339(found["modified"]),
-        "keepForever": bool(found.get("keep")),
-        "published": False,
-        "lastModifyingUser": resources.user(call.view, found["by"]),
-        "originalFilename": found["name"],
-        "md5Checksum": found["md5"],
-        "size": str(found["size"]),
-    }
+def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
+    if call.method.version == "v3":
+        return resources.revision(call.view, found)
+    return resources_v2.revision(call.view, node, found)
+
+
+def _answer(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
+    default = DEFAULT if call.method.version == "v3" else {}
+    return Answer.json(prune(_shown(call, node, found), call.selection(default)))
 
 
 def _readable(call: Call) -> Node:
@@ -51,28 +47,35 @@ def _find(call: Call, node: Node) -> Mapping[str, Any]:
 async def list_revisions(call: Call) -> Answer:
     """revisions.list, oldest first."""
     node = _readable(call)
-    answer = {
-        "kind": "drive#revisionList",
-        "revisions": [_shown(call, one) for one in node.revisions],
-    }
-    default = {"kind": {}, "nextPageToken": {}, "revisions": DEFAULT}
+    found, following = page(call, list(node.revisions))
+    v3 = call.method.version == "v3"
+    answer: dict[str, Any] = {"kind": "drive#revisionList"}
+    answer["revisions" if v3 else "items"] = [_shown(call, node, one) for one in found]
+    if following:
+        answer["nextPageToken"] = following
+    default = {"kind": {}, "nextPageToken": {}, "revisions": DEFAULT} if v3 else {}
     return Answer.json(prune(answer, call.selection(default)))
 
 
 async def get(call: Call) -> Answer:
     """revisions.get: metadata, or with `alt=media` the content."""
-    found = _find(call, _readable(call))
+    node = _readable(call)
+    found = _find(call, node)
     if call.parameters.text("alt") == "media":
         return content_answer(call, found)
-    return Answer.json(prune(_shown(call, found), call.selection(DEFAULT)))
+    return _answer(call, node, found)
 
 
 async def update(call: Call) -> Answer:
     """revisions.update: keepForever, which counts against the quota and cannot be taken back."""
+    body = await call.json()
     node = _readable(call)
     found = _find(call, node)
-    body = await call.json()
-    keep = body.get("keepForever", bool(found.get("keep")))
+    # v2 says pinned.
+    field = "keepForever" if call.method.version == "v3" else "pinned"
+    keep = body.get(field, bool(found.get("keep")))
+    if not isinstance(keep, bool):
+        raise invalid(f"revision.{field}")
     if found.get("keep") and not keep:
         raise ApiError(
             400,
@@ -83,7 +86,7 @@ async def update(call: Call) -> Answer:
     revisions = tuple(new if one is found else one for one in node.revisions)
     with call.database.transaction():
         call.database.put(node.with_(revisions=revisions))
-    return Answer.json(prune(_shown(call, new), call.selection(DEFAULT)))
+    return _answer(call, node, new)
 
 
 async def delete(call: Call) -> Answer:

@@ -141,11 +141,11 @@ class Parameters:
         return any(self._values.get(name, "").lower() == "true" for name in names)
 
     def number(self, name: str) -> int:
-        """An integer parameter, by default the documented default; too large is cut to the top."""
-        described = self._method.parameters[name]
+        """An integer parameter, cut to the documented maximum; else its default, or 0 for none."""
+        described = self._method.parameters.get(name, {})
         raw = self._values.get(name)
         value = int(described.get("default", 0) if raw is None else raw)
-        if value < 1:
+        if value < 1 and raw is not None:
             raise invalid_parameter(name, f"Invalid value '{value}'. It must be at least 1.")
         return min(value, int(described.get("maximum", value)))
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -198,6 +199,45 @@ def test_permissions_are_listed_changed_and_taken_back(me, person):
     assert other("GET", f"/drive/v3/files/{file}").status_code == 404
     owner = next(one["id"] for one in listed if one["role"] == "owner")
     assert me("DELETE", f"{base}/{owner}").status_code == 403
+
+
+def test_a_permission_can_end(me, person, emulator):
+    """expirationTime: afterwards the file is not there; removeExpiration lifts it."""
+    friend = person()
+    file = me.create("for a while")["id"]
+    share(me, file, friend.account, expirationTime="2999-01-01T00:00:00Z")
+    (given,) = [
+        one
+        for one in me.get(f"files/{file}/permissions", fields="*")["permissions"]
+        if one["role"] == "reader"
+    ]
+    assert given["expirationTime"] == "2999-01-01T00:00:00.000Z"
+    path = f"/drive/v3/files/{file}/permissions/{given['id']}"
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    ends = {"role": "reader", "expirationTime": soon.isoformat()}
+    assert me("PATCH", path, json=ends).status_code == 200
+    assert friend.names("") == ["for a while"]
+    emulator.advance_clock(3601)
+    assert friend("GET", f"/drive/v3/files/{file}").status_code == 404
+    assert friend.names("") == []
+    assert me.refusal("PATCH", path, json=ends) == (404, "notFound")
+    emulator.advance_clock(-3601)
+    lifted = me("PATCH", f"{path}?removeExpiration=true&fields=*", json={"role": "reader"})
+    assert "expirationTime" not in lifted.json()
+    past = {"role": "reader", "expirationTime": "2001-01-01T00:00:00Z"}
+    assert me.refusal("PATCH", path, json=past) == (400, "invalid")
+
+
+def test_permissions_come_in_pages_where_asked(me):
+    """pageSize; without it all of them."""
+    file = me.create("shared")["id"]
+    for number in range(3):
+        share(me, file, f"reader{number}@example.com")
+    assert len(me.get(f"files/{file}/permissions")["permissions"]) == 4
+    first = me.get(f"files/{file}/permissions", pageSize=3)
+    rest = me.get(f"files/{file}/permissions", pageSize=3, pageToken=first["nextPageToken"])
+    ids = {one["id"] for one in first["permissions"] + rest["permissions"]}
+    assert (len(ids), "nextPageToken" in rest) == (4, False)
 
 
 @pytest.mark.parametrize(

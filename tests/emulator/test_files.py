@@ -228,6 +228,18 @@ def test_a_move_changes_the_only_parent(me):
     assert wrong == (400, "invalid")
 
 
+def test_folders_lie_at_most_a_hundred_deep(me):
+    """Deeper is a 403, for a new file and for a moved one."""
+    folder = "root"
+    for number in range(100):
+        folder = me.folder(f"{number}", parents=[folder])
+    refused = (403, "myDriveHierarchyDepthLimitExceeded")
+    assert me.refusal("POST", "/drive/v3/files", json={"parents": [folder]}) == refused
+    file = me.create()["id"]
+    move = {"addParents": folder, "removeParents": "root"}
+    assert me.refusal("PATCH", f"/drive/v3/files/{file}", params=move) == refused
+
+
 def test_a_file_has_one_parent_and_it_is_a_folder(me):
     """Several parents, or a file as parent, are refused."""
     folders = [me.folder("a"), me.folder("b")]

@@ -88,6 +88,18 @@ def test_folders_lists_and_pages(drive):
     assert sorted(found) == ["f0", "f1", "f2", "f3", "f4"]
 
 
+def test_revisions_are_listed_and_deleted(drive):
+    """GetRevisions shows each content that a file had; DeleteRevision takes one away."""
+    file = drive.CreateFile({"title": "r.txt"})
+    for content in ("one", "two"):
+        file.SetContentString(content)
+        file.Upload()
+    first, second = file.GetRevisions()
+    assert (first["fileSize"], second["md5Checksum"]) == ("3", file["md5Checksum"])
+    drive.auth.service.revisions().delete(fileId=file["id"], revisionId=first["id"]).execute()
+    assert [one["id"] for one in file.GetRevisions()] == [second["id"]]
+
+
 def test_trash_untrash_delete_and_permissions(drive):
     """The remaining methods of GoogleDriveFile."""
     file = drive.CreateFile({"title": "f"})

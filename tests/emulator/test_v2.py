@@ -145,6 +145,70 @@ def test_parents_in_an_update_move_the_file(me, file):
     assert moved["fileSize"] == "7"
 
 
+def test_parents_and_children_say_where_a_file_lies(me, file):
+    """Inserting a parent, or a child, moves; taking the only parent away is refused."""
+    folder = me("POST", "/drive/v2/files", json={"title": "f", "mimeType": FOLDER}).json()["id"]
+    path = f"/drive/v2/files/{file['id']}/parents"
+    (root,) = me("GET", path).json()["items"]
+    assert root["isRoot"]
+    assert me("GET", f"{path}/root").json() == root
+    assert me("POST", path, json={"id": folder}).json()["id"] == folder
+    assert me.refusal("GET", f"{path}/root") == (404, "notFound")
+    children = f"/drive/v2/files/{folder}/children"
+    assert [one["id"] for one in me("GET", children).json()["items"]] == [file["id"]]
+    assert me("GET", f"{children}/{file['id']}").json()["id"] == file["id"]
+    assert me.refusal("DELETE", f"{path}/{folder}") == (403, "cannotRemoveParent")
+    assert me.refusal("DELETE", f"{children}/{file['id']}") == (403, "cannotRemoveParent")
+    assert me("POST", "/drive/v2/files/root/children", json={"id": file["id"]}).status_code == 200
+    assert me.refusal("GET", f"{children}/{file['id']}") == (404, "notFound")
+    assert me.refusal("POST", path, json={}) == (400, "invalid")
+
+
+def test_properties_are_set_and_taken_away_one_by_one(me, file):
+    """Private unless `visibility` says PUBLIC; v3 shows both kinds."""
+    path = f"/drive/v2/files/{file['id']}/properties"
+    for visibility in ("PUBLIC", "PRIVATE"):
+        made = me("POST", path, json={"key": "k", "value": visibility, "visibility": visibility})
+        assert (made.json()["key"], made.json()["visibility"]) == ("k", visibility)
+    assert len(me("GET", path).json()["items"]) == 2
+    assert me("GET", f"{path}/k").json()["value"] == "PRIVATE"
+    assert me("PUT", f"{path}/k?visibility=PUBLIC", json={"value": "new"}).json()["value"] == "new"
+    shown = me.get(f"files/{file['id']}", fields="properties,appProperties")
+    assert shown == {"properties": {"k": "new"}, "appProperties": {"k": "PRIVATE"}}
+    assert me("DELETE", f"{path}/k").status_code == 204
+    assert me.refusal("GET", f"{path}/k") == (404, "notFound")
+    assert me.refusal("PATCH", f"{path}/k", json={"value": "x"}) == (404, "notFound")
+    assert me.refusal("POST", path, json={"value": "no key"}) == (400, "invalid")
+
+
+def test_revisions_in_v2_s_words(me, file):
+    """`items` with `pinned`, `fileSize`, and a `downloadUrl` each."""
+    (only,) = me("GET", f"/drive/v2/files/{file['id']}/revisions").json()["items"]
+    assert me("GET", only["downloadUrl"]).content == me("GET", file["downloadUrl"]).content
+    path = f"/drive/v2/files/{file['id']}/revisions/{only['id']}"
+    assert me("PATCH", path, json={"pinned": True}).json()["pinned"] is True
+    assert me.refusal("PATCH", path, json={"pinned": "yes"}) == (400, "invalid")
+
+
+@pytest.mark.parametrize(
+    ("behavior", "body", "year"),
+    [
+        ("fromBody", {"modifiedDate": "2020-01-02T03:04:05Z"}, "2020"),
+        ("fromBodyOrNow", {"modifiedDate": "2020-01-02T03:04:05Z"}, "2020"),
+        ("noChange", {"title": "t"}, "2001"),
+        ("fromBody", {"title": "t"}, "2001"),
+        ("now", {"modifiedDate": "2020-01-02T03:04:05Z"}, ""),
+    ],
+)
+def test_an_update_says_where_its_time_comes_from(me, file, behavior, body, year):
+    """modifiedDateBehavior: from the body, now, or what it was."""
+    path = f"/drive/v2/files/{file['id']}?modifiedDateBehavior="
+    me("PATCH", path + "fromBody", json={"modifiedDate": "2001-01-01T00:00:00Z"})
+    shown = me("PATCH", path + behavior, json=body).json()["modifiedDate"]
+    assert shown.startswith(year)
+    assert year or shown > "2021"
+
+
 def test_permissions_in_v2_s_words(me, file, person):
     """`value` names the grantee, withLink and additionalRoles the rest."""
     other = person()
