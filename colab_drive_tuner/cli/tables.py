@@ -15,7 +15,7 @@ def show_searches(searches: Iterable[SearchStatus]) -> None:
     for search in searches:
         table.add_row(
             search.name,
-            f"{search.done} of {search.max_evals or '?'}",
+            search.progress,
             "" if search.best_loss is None else f"{search.best_loss:.6g}",
             str(search.recovered),
             _state(search),

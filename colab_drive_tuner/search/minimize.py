@@ -10,6 +10,7 @@ from hyperopt.base import validate_loss_threshold, validate_timeout
 from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
+from colab_drive_tuner.search.arguments import find_algorithm, whole_number
 from colab_drive_tuner.search.run import run_trials
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def minimize(
     fn: Callable[..., Any],
     space: Any,
     algo: Callable[..., Any] | None = None,
-    max_evals: int | None = None,
+    max_evals: float | None = None,
     timeout: float | None = None,
     loss_threshold: float | None = None,
     max_queue_len: int = 1,
@@ -35,6 +36,7 @@ def minimize(
     trials_save_file: str = "",
 ) -> Any:
     """Run trials until `max_evals` are there in all; return what `hyperopt.fmin` returns."""
+    target = _target(max_evals)
     validate_timeout(timeout)
     validate_loss_threshold(loss_threshold)
     if isinstance(space, str) and space == "annotated":
@@ -43,8 +45,8 @@ def minimize(
         trials,
         fn,
         space,
-        algo or hyperopt.tpe.suggest,
-        max_evals=sys.maxsize if max_evals is None else max_evals,
+        find_algorithm(algo or hyperopt.tpe.suggest),
+        max_evals=target,
         timeout=timeout,
         loss_threshold=loss_threshold,
         max_queue_len=max_queue_len,
@@ -61,6 +63,15 @@ def minimize(
     if not trials.trials:
         raise Exception("There are no evaluation tasks, cannot return argmin of task losses.")
     return trials.argmin
+
+
+def _target(max_evals: float | None) -> int:
+    """How many trials there shall be in all; hyperopt takes 40.0 and infinity, too."""
+    if max_evals is None or max_evals == float("inf"):
+        return sys.maxsize
+    if isinstance(max_evals, float) and max_evals.is_integer():
+        max_evals = int(max_evals)
+    return whole_number("max_evals", max_evals, least=1)
 
 
 def _annotated(fn: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """How far searches are, read from the store: nothing is claimed, no hyperopt is needed."""
 
 import os
+import sys
 from dataclasses import dataclass
 
 from colab_drive_tuner.checkpoint.history import History, wanted
@@ -21,7 +22,7 @@ class SearchStatus:
     done: int = 0
     """Trials that count towards `max_evals`: ended, caught errors and given-up ones included."""
     max_evals: int | None = None
-    """The target of the last run; None where none was set."""
+    """The target of the last run; None where there was none."""
     best_loss: float | None = None
     best_tid: Tid | None = None
     trials: int = 0
@@ -49,12 +50,16 @@ class SearchStatus:
         """Whether a runtime that may well be alive holds it."""
         return self.holder is not None and not (self.holder.stale or self.dead_here)
 
+    @property
+    def progress(self) -> str:
+        """How many trials are done, of how many: "12 of 50"; "12" where there is no target."""
+        return f"{self.done}" if self.max_evals is None else f"{self.done} of {self.max_evals}"
+
     def __str__(self) -> str:
         if self.problem:
             return f"{self.name}: {self.problem}"
-        of = "" if self.max_evals is None or self.max_evals >= 2**62 else f" of {self.max_evals}"
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
-        return f"{self.name}: {self.done}{of} trials{best}{', running' if self.held else ''}"
+        return f"{self.name}: {self.progress} trials{best}{', running' if self.held else ''}"
 
 
 def open_journal(store: Store, name: str) -> Journal:
@@ -89,7 +94,7 @@ def read_status(store: Store, name: str) -> SearchStatus:
     return SearchStatus(
         name=name,
         done=history.done,
-        max_evals=max_evals if isinstance(max_evals, int) else None,
+        max_evals=max_evals if isinstance(max_evals, int) and max_evals < sys.maxsize else None,
         best_loss=best.loss if best else None,
         best_tid=best.tid if best else None,
         trials=len(history.trials),

@@ -221,7 +221,7 @@ def _search(store: "Store", name: str) -> Finding:
     except ColabDriveTunerError as error:
         return Finding(about, PROBLEM, f"its chain cannot be read: {error}")
     waiting = _waiting(store, name)
-    text = f"{search.done} of {search.max_evals or '?'} trials in {search.sessions} sessions, whole"
+    text = f"{search.progress} trials in {search.sessions} sessions, whole"
     if search.held:
         text += f", held by {search.holder}"
     elif search.holder is not None:

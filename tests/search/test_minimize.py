@@ -1,0 +1,61 @@
+"""hyperopt's own call, `fmin(..., trials=DriveTrials(...))`, with what people pass to it."""
+
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+
+from colab_drive_tuner.cli.tables import show_searches
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.status import list_searches, read_status
+from colab_drive_tuner.store import open_store
+from tests.search.searching import plain, points, stored
+
+
+@pytest.mark.parametrize("max_evals", [np.int64(4), np.uint8(4), 4.0])
+def test_max_evals_may_be_any_whole_number(max_evals: Any, tmp_path: Path) -> None:
+    """As plain hyperopt has it; what is stored is an integer."""
+    assert points(stored(tmp_path, "rand", max_evals)) == points(plain("rand", 4))
+    status = read_status(open_store(tmp_path), "search")
+    assert (status.max_evals, status.finished) == (4, True)
+
+
+@pytest.mark.parametrize("max_evals", [None, float("inf")])
+def test_a_search_without_an_end_has_no_target(
+    max_evals: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is never finished, and shown without the largest number there is."""
+
+    def stop(trials: hyperopt.Trials, *counts: Any) -> Any:
+        return len(trials.trials) >= 3, counts
+
+    stored(tmp_path, "rand", max_evals, early_stop_fn=stop)
+    status = read_status(open_store(tmp_path), "search")
+    assert (status.max_evals, status.finished) == (None, False)
+    assert str(status).startswith("search: 3 trials, best loss ")
+    show_searches([status])
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["search", "3"]
+
+
+@pytest.mark.parametrize("max_evals", [0, -3, 2.5, "3", float("nan"), 10**30])
+def test_no_other_max_evals_is_taken(max_evals: Any, tmp_path: Path) -> None:
+    """By name, before the search is created."""
+    with pytest.raises(UsageError, match="max_evals="):
+        stored(tmp_path, "rand", max_evals)
+    assert list_searches(open_store(tmp_path)) == []
+
+
+def test_an_algorithm_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Before the search is created."""
+    with pytest.raises(UsageError, match="algo=5"):
+        hyperopt.fmin(
+            abs,
+            hyperopt.hp.uniform("x", 0, 1),
+            algo=5,
+            max_evals=1,
+            trials=stored(tmp_path / "other", "rand", 1),
+        )
+    with pytest.raises(UsageError, match="algo='grid'"):
+        stored(tmp_path / "other", "rand", 2).fmin(abs, hyperopt.hp.uniform("x", 0, 1), "grid", 3)
