@@ -54,9 +54,10 @@ def _faults(service: Service, verb: str, parts: list[str], body: dict[str, Any])
     if verb == "DELETE":
         faults.remove(int(parts[0]) if parts else None)
     elif verb == "POST":
-        if "seed" in body:
+        seeded = "seed" in body
+        if seeded:
             faults.reseed(int(body.pop("seed")))
-        if body:
+        if body or not seeded:
             rule = faults.add(service.database.clock.now(), **body)
             return {"id": rule.id}
     return {"seed": faults.seed, "rules": faults.described(), "kinds": KINDS}
@@ -76,10 +77,13 @@ def _tokens(service: Service, verb: str, parts: list[str], body: dict[str, Any])
         tokens.expire(token or None)
     elif verb == "POST":
         grant = Grant(str(body["account"]))
+        if "@" not in grant.account:
+            raise ValueError(f"{grant.account!r} is no email address")
+        scopes = body.get("scopes", grant.scopes)
         grant = replace(
             grant,
             client=str(body.get("client", grant.client)),
-            scopes=short_scopes(body.get("scopes", grant.scopes)),
+            scopes=short_scopes(scopes.split() if isinstance(scopes, str) else scopes),
         )
         if body.get("expires_in") is not None:
             now = service.database.clock.now()

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from . import admin, batch, front, oauth
 from .calls import Answer, Slice
 from .errors import ApiError
-from .faults import Rule, refusal
+from .faults import Rule
 from .log import public_query
 from .service import Request, Service
 from .surface import discovery_document
@@ -127,6 +127,8 @@ class App:
             sent = await self._send(send, answer, struck, head=request.verb == "HEAD")
         except (ResetError, ClientDisconnect):
             abort(scope)
+            # Let the server see that the connection is gone, lest it warn of a missing answer.
+            await asyncio.sleep(0)
         finally:
             service.log.add(
                 entry
@@ -145,10 +147,7 @@ class App:
     async def _answer(self, request: Request, body: Body, struck: list[Rule]) -> Answer:
         await self._wait(struck)
         await self._before(request, body, struck)
-        error = refusal(
-            (rule for rule in struck if rule.do != "quota" or request.is_upload()),
-            service=request.account.endswith(".gserviceaccount.com"),
-        )
+        error = self.service.refusal(request, struck)
         if error is not None:
             answer = Answer.refusal(error)
         else:
@@ -187,8 +186,6 @@ class App:
         for rule in struck:
             if rule.do == "outage" and rule.status is None:
                 raise ResetError
-            if rule.do == "expire":
-                self.service.tokens.expire(request.token())
             if rule.do == "hang":
                 await body.drain()
                 await asyncio.sleep(rule.seconds or 3600)

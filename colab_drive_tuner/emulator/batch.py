@@ -37,7 +37,7 @@ async def answer(service: Service, request: Request) -> Answer:
     answers: list[bytes] = []
     boundary = "batch_" + secrets.token_hex(16)
     for part, call in zip(parts, calls, strict=True):
-        answers.append(_part(boundary, part.get("Content-ID"), await service.answer(call)))
+        answers.append(_part(boundary, part.get("Content-ID"), await service.answer_batched(call)))
     body = b"".join(answers) + f"--{boundary}--\r\n".encode()
     return Answer(200, body, {"Content-Type": f"multipart/mixed; boundary={boundary}"})
 

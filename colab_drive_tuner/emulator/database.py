@@ -61,7 +61,7 @@ class Database:
             self._sql.close()
             raise ValueError(
                 f"{folder} cannot be used ({error}): stop another emulator that holds it, "
-                "or choose another folder."
+                "or choose another folder"
             ) from None
         self._sql.execute("PRAGMA synchronous = NORMAL")
         self._sql.execute(

@@ -8,8 +8,9 @@ from its own random stream, made from the seed and the rule's number, so that a 
 import random
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Any
 
 from .errors import ApiError, no_storage, quota_exceeded
@@ -43,6 +44,15 @@ MESSAGES = {
     "backendError": "Backend Error",
     "authError": "Invalid Credentials",
 }
+REFUSING = frozenset({"error", "rate_limit", "quota", "expire"})
+TEXTS = ("verb", "path", "api", "account", "query", "reason", "message", "when")
+NUMBERS: dict[str, tuple[type, float, float]] = {
+    "nth": (int, 1, inf), "every": (int, 1, inf), "after": (int, 0, inf), "times": (int, 0, inf),
+    "status": (int, 400, 599), "probability": (float, 0, 1), "fraction": (float, 0, 1),
+    "until": (float, 0, inf), "retry_after": (float, 0, inf), "seconds": (float, 0, inf),
+    "jitter": (float, 0, inf), "per_second": (float, 0.001, inf),
+}  # fmt: skip
+"""What a number in a rule may be: its type and range."""
 USAGE_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded"}
 
 
@@ -60,7 +70,7 @@ class Rule:
     account: str | None = None
     query: str | None = None
     """A regular expression searched for in the query string."""
-    nth: list[int] | None = None
+    nth: list[int] | int | None = None
     """Which matching calls, counted from 1."""
     every: int | None = None
     probability: float | None = None
@@ -79,15 +89,22 @@ class Rule:
     jitter: float = 0.0
     fraction: float = 0.5
     per_second: float = 10.0
-    id: int = 0
-    seen: int = 0
-    struck: int = 0
-    started: float = 0.0
-    buckets: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
+    id: int = field(default=0, init=False)
+    seen: int = field(default=0, init=False)
+    struck: int = field(default=0, init=False)
+    started: float = field(default=0.0, init=False)
+    buckets: dict[str, tuple[float, float]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.do not in KINDS:
             raise ValueError(f"a fault must do one of {', '.join(KINDS)}, not {self.do!r}")
+        if isinstance(self.nth, int):
+            self.nth = [self.nth]
+        for name in TEXTS:
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(f"`{name}` must be a text")
+        for name, (kind, low, high) in NUMBERS.items():
+            self._check_number(name, kind, low, high)
         for pattern in (self.path, self.query):
             try:
                 re.compile(pattern or "")
@@ -95,6 +112,17 @@ class Rule:
                 raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
         if self.when not in {"before", "during", "after", "answer"}:
             raise ValueError("`when` must be before, during, after or answer")
+
+    def _check_number(self, name: str, kind: type, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        known = int if kind is int else int | float
+        for one in value if name == "nth" and isinstance(value, list) else [value]:
+            if not isinstance(one, known) or isinstance(one, bool) or not low <= one <= high:
+                what = "a whole number" if kind is int else "a number"
+                span = f"from {low:g}" + (f" to {high:g}" if high < inf else "")
+                raise ValueError(f"`{name}` must be {what} {span}, not {one!r}")
 
     def means(self, verb: str, path: str, query: str, api: str, account: str) -> bool:
         """Whether the call is one that the rule is about."""
@@ -118,20 +146,19 @@ class Rule:
 
 def parse_rule(text: str) -> dict[str, Any]:
     """`do=error,status=503,probability=0.1` as values for a rule, as the command line takes it."""
-    kinds = {f.name: str(f.type) for f in fields(Rule)}
     found: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
-        if not equals or name not in kinds:
+        if not equals or name not in {"do", *TEXTS, *NUMBERS}:
             raise ValueError(f"{part!r} in the fault {text!r} is not a known NAME=VALUE")
-        if name == "nth":
-            found[name] = [int(one) for one in value.split("+")]
-        elif kinds[name].startswith("int"):
-            found[name] = int(value)
-        elif kinds[name].startswith("float"):
-            found[name] = float(value)
-        else:
-            found[name] = value
+        try:
+            if name == "nth":
+                found[name] = [int(one) for one in value.split("+")]
+            else:
+                found[name] = NUMBERS[name][0](value) if name in NUMBERS else value
+        except ValueError:
+            raise ValueError(f"{part!r} in the fault {text!r} is not a number") from None
+    Rule(**found)
     return found
 
 
@@ -169,12 +196,26 @@ class Faults:
         return self._random[rule.id]
 
     def striking(
-        self, now: float, verb: str, path: str, query: str, api: str, account: str
+        self,
+        now: float,
+        verb: str,
+        path: str,
+        query: str,
+        api: str,
+        account: str,
+        *,
+        batched: bool = False,
     ) -> list[Rule]:
-        """The rules that strike this call, in the order in which they were added."""
+        """The rules that strike this call, in the order in which they were added.
+
+        One call of a batch is struck by rules that name methods (`api`) and answer with an error;
+        the others mean the batch as a whole.
+        """
         found: list[Rule] = []
         for rule in self.rules:
             if rule.do == "list_lag" or not rule.means(verb, path, query, api, account):
+                continue
+            if batched and (rule.api is None or rule.do not in REFUSING):
                 continue
             if rule.do == "expire" and not account:
                 continue  # there is no token, such as in a call for one, or it is of no use anyway
@@ -190,7 +231,7 @@ class Faults:
         number = rule.seen - rule.after
         if number <= 0 or (rule.times is not None and rule.struck >= rule.times):
             return False
-        if rule.nth is not None and number not in rule.nth:
+        if isinstance(rule.nth, list) and number not in rule.nth:
             return False
         if rule.every is not None and number % rule.every:
             return False
@@ -201,8 +242,9 @@ class Faults:
     @staticmethod
     def _above_limit(rule: Rule, now: float, account: str) -> bool:
         # A bucket of one second's worth, refilled evenly.
-        level, last = rule.buckets.get(account, (rule.per_second, now))
-        level = min(max(1.0, rule.per_second), level + (now - last) * rule.per_second)
+        full = max(1.0, rule.per_second)
+        level, last = rule.buckets.get(account, (full, now))
+        level = min(full, level + (now - last) * rule.per_second)
         if level < 1:
             rule.buckets[account] = (level, now)
             return True

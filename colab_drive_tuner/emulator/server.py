@@ -91,6 +91,8 @@ def serve(
     from .faults import parse_rule
     from .service import Service
 
+    if latency < 0:
+        raise ValueError(f"the latency must be 0 or more seconds, not {latency:g}")
     known = dict(tokens) if isinstance(tokens, Mapping) else dict(map(parse_grant, tokens))
     rules = [parse_rule(text) for text in faults]
     with contextlib.ExitStack() as stack:

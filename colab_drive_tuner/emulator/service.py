@@ -25,8 +25,8 @@ from . import (
 from .calls import Answer, Call
 from .database import Database
 from .errors import ApiError, insufficient_scopes
-from .faults import Faults
-from .log import RequestLog
+from .faults import Faults, Rule, refusal
+from .log import RequestLog, public_query
 from .model import Caller, Node
 from .tokens import Grant, Tokens
 
@@ -177,6 +177,26 @@ class Service:
             request.api = surface.match(request.verb, request.path).method.id
         except ApiError:
             request.api = ""
+
+    def refusal(self, request: Request, struck: Iterable[Rule]) -> ApiError | None:
+        """The error with which the faults that strike the request answer it, if they do."""
+        for rule in struck:
+            if rule.do == "expire":
+                self.tokens.expire(request.token())
+        return refusal(
+            (rule for rule in struck if rule.do != "quota" or request.is_upload()),
+            service=request.account.endswith(".gserviceaccount.com"),
+        )
+
+    async def answer_batched(self, request: Request) -> Answer:
+        """The answer to one call of a batch, with the faults that strike it."""
+        self.identify(request)
+        now, query = self.database.clock.now(), public_query(request.query)
+        struck = self.faults.striking(
+            now, request.verb, request.path, query, request.api, request.account, batched=True
+        )
+        error = self.refusal(request, struck)
+        return await self.answer(request) if error is None else Answer.refusal(error)
 
     async def answer(self, request: Request) -> Answer:
         """The answer to a request, errors included."""

@@ -1,6 +1,7 @@
 """Faults by rule and seed, the request log, and the admin endpoint."""
 
 import json
+import re
 import time
 
 import pytest
@@ -139,6 +140,19 @@ def test_truncated_and_corrupted_bodies(me, emulator):
     assert me("GET", path).content == content
 
 
+def test_an_error_strikes_single_calls_of_a_batch(me, emulator):
+    """A rule that names a method means it within a batch, too; the others mean the batch."""
+    part = "--b\r\nContent-Type: application/http\r\n\r\nPOST /drive/v3/files\r\n\r\n{}\r\n"
+    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    emulator.faults.add("error", status=403, reason="userRateLimitExceeded", api="*.create", nth=2)
+    answer = me("POST", "/batch/drive/v3", data=part * 3 + "--b--", headers=headers)
+    found = re.findall(r"HTTP/1\.1 (\d+)", answer.text)
+    assert (answer.status_code, found) == (200, ["200", "403", "200"])
+    assert len(me.names("")) == 2
+    emulator.faults.add("error", status=503, times=1)
+    assert me("POST", "/batch/drive/v3", data=part + "--b--", headers=headers).status_code == 503
+
+
 def test_lists_lag_and_gets_do_not(me, emulator):
     """With list lag a change shows up late in lists, within the bound, by the service's clock."""
     before = me.create("before")["id"]
@@ -194,6 +208,57 @@ def test_a_rule_that_makes_no_sense_is_refused(emulator):
     ):
         with pytest.raises(ValueError, match=r"must|keyword|expression"):
             emulator.faults.add(**wrong)
+    assert emulator.faults.rules == []
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("probability", ["x", 2, -1, True]),
+        ("status", ["503", 200, 99, 1000]),
+        ("nth", ["x", 0, [1, "x"]]),
+        ("every", [0, -1, 1.5]),
+        ("times", ["x", -1]),
+        ("seconds", ["x", -1, [1]]),
+        ("fraction", [5]),
+        ("per_second", [0]),
+        ("retry_after", ["soon"]),
+        ("verb", [5]),
+        ("api", [5]),
+        ("account", [["a@example.com"]]),
+        ("struck", [7]),
+    ],
+)
+def test_a_value_of_a_rule_is_of_its_type_and_range(emulator, name, values):
+    """Refused where it is added, so that no call fails of it later."""
+    for value in values:
+        with pytest.raises(ValueError, match=name):
+            emulator.faults.add("error", **{name: value})
+
+
+def test_the_command_line_writes_every_kind_of_value():
+    """Numbers are numbers, whole or not; what is none is named."""
+    text = "do=rate_limit,per_second=0.5,seconds=0.25,jitter=1,fraction=0.1,times=2,until=3,path=/x"
+    assert parse_rule(text) == {
+        "do": "rate_limit",
+        "per_second": 0.5,
+        "seconds": 0.25,
+        "jitter": 1.0,
+        "fraction": 0.1,
+        "times": 2,
+        "until": 3.0,
+        "path": "/x",
+    }
+    for wrong in (
+        "do=error,status=abc",
+        "do=error,nth=1+x",
+        "do=latency,seconds=",
+        "do=error,id=1",
+    ):
+        with pytest.raises(ValueError, match=r"not a"):
+            parse_rule(wrong)
+    with pytest.raises(ValueError, match="probability"):
+        parse_rule("do=error,probability=7")
     with pytest.raises(ValueError, match="NAME=VALUE"):
         parse_rule("do=error,nonsense")
     assert parse_rule("do=error,status=503,nth=1+3,probability=0.5") == {

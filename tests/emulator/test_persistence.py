@@ -132,7 +132,8 @@ def test_the_command_line_takes_tokens_and_faults():
     """`--token TOKEN=ACCOUNT` replaces the default token; a bad one is a usage error."""
     command = [sys.executable, "-m", "colab_drive_tuner.emulator"]
     more = ["--token", "abc=a@example.com,client=x,scopes=drive.file", "--fault",
-            "do=error,status=500,api=drive.about.get"]  # fmt: skip
+            "do=error,status=500,api=drive.about.get", "--fault",
+            "do=latency,seconds=0.001,probability=0.5"]  # fmt: skip
     with subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()
         wire = Wire(line.strip().rpartition(" ")[2], "abc")
