@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,21 @@ class Database:
         self.names: dict[str, dict[str, None]] = {}
         self.usage: dict[str, int] = {}
         self.accounts: dict[str, Account] = {}
+        self._doomed: list[str] = []
         self.changed: list[tuple[Node | None, Node | None]] = []
         """Changes of the current call as (before, after), for listings that lag."""
         for _, value in self.documents("account"):
             self.accounts[value["email"]] = Account(**value)
         for (text,) in self._sql.execute("SELECT value FROM documents WHERE kind = 'node'"):
             self._index(Node.from_json(text))
+        numbers = [node.change for node in self.nodes.values()]
+        numbers += [entry["change"] for _, entry in self.documents("removal")]
+        self.change = max(numbers, default=0)
+        known = {one["blob"] for node in self.nodes.values() for one in node.revisions}
+        for left in self.blobs.iterdir():
+            # Contents whose file was not yet there, or no longer, when the process was killed.
+            if left.name not in known:
+                left.unlink()
         stored = self.document("setting", "secret")
         self._secret = bytes.fromhex(stored) if stored else secrets.token_bytes(16)
         if not stored:
@@ -121,14 +131,21 @@ class Database:
             yield
         except BaseException:
             self._sql.execute("ROLLBACK")
+            self._doomed.clear()
             raise
         self._sql.execute("COMMIT")
+        while self._doomed:
+            self.drop_blob(self._doomed.pop())
 
     # Files
 
     def put(self, node: Node) -> None:
         """Keep a file, new or changed."""
         before = self.nodes.get(node.id)
+        self.change += 1
+        node = replace(node, change=self.change, changed=self.clock.ms())
+        if before is not None:
+            self._note_removal(node, before.people() - node.people())
         self._write("node", node.id, node.to_json())
         if before is not None:
             self._forget(before)
@@ -136,13 +153,39 @@ class Database:
         self.changed.append((before, node))
 
     def remove(self, node: Node) -> None:
-        """Delete a file for good; its id stays used."""
+        """Delete a file for good, within a transaction; its id stays used."""
         self._sql.execute("DELETE FROM documents WHERE kind = 'node' AND key = ?", (node.id,))
         self.store("used", node.id, True)
+        self.change += 1
+        people: set[str] = set()
+        above: Node | None = node
+        while above is not None:
+            people |= above.people()
+            above = self.nodes.get(above.parent)
+        self._note_removal(node, people)
         self._forget(node)
         self.changed.append((node, None))
-        for revision in node.revisions:
-            self.drop_blob(revision["blob"])
+        # A kill before the commit must leave the file whole.
+        self._doomed += [revision["blob"] for revision in node.revisions]
+
+    def _note_removal(self, node: Node, people: set[str]) -> None:
+        """Remember for changes.list that these accounts no longer have the file."""
+        entry = {
+            "id": node.id,
+            "change": self.change,
+            "time": self.clock.ms(),
+            "drive": node.drive,
+            "space": node.space,
+            "owner": node.owner,
+        }
+        for email in people:
+            self.store("removal", f"{email} {node.id}", entry)
+
+    def removals(self, email: str) -> Iterator[dict[str, Any]]:
+        """What this account once had and lost, latest number of each file."""
+        for key, entry in self.documents("removal"):
+            if key.partition(" ")[0] == email:
+                yield entry
 
     def drop_blob(self, blob: str) -> None:
         """Delete a content that no file has any more."""

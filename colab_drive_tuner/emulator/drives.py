@@ -18,7 +18,8 @@ DEFAULT: Selection = {"kind": {}, "id": {}, "name": {}}
 WRITABLE = ("colorRgb", "restrictions", "themeId", "backgroundImageFile")
 
 
-def _shown(view: View, node: Node) -> dict[str, Any]:
+def shown(view: View, node: Node) -> dict[str, Any]:
+    """A Drive resource: a shared drive as the caller sees it."""
     can = capabilities(view, node)
     rank = access.rank(view.database, view.caller.email, node)
     return {
@@ -52,7 +53,7 @@ def _shown(view: View, node: Node) -> dict[str, Any]:
 
 def _answer(call: Call, node: Node) -> Answer:
     default = DEFAULT if call.method.version == "v3" else {}
-    return Answer.json(prune(_shown(call.view, node), call.selection(default)))
+    return Answer.json(prune(shown(call.view, node), call.selection(default)))
 
 
 def _find(call: Call) -> Node:
@@ -127,10 +128,10 @@ async def list_drives(call: Call) -> Answer:
         if node.drive == node.id and access.visible(call.database, call.caller, node) and test(node)
     ]
     v3 = call.method.version == "v3"
-    shown, following = page(call, found)
+    on_page, following = page(call, found)
     name = "drives" if v3 else "items"
     answer: dict[str, Any] = {"kind": "drive#driveList"}
-    answer[name] = [_shown(call.view, node) for node in shown]
+    answer[name] = [shown(call.view, node) for node in on_page]
     if following:
         answer["nextPageToken"] = following
     default = {"kind": {}, "nextPageToken": {}, name: DEFAULT} if v3 else {}

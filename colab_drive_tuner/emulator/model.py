@@ -69,6 +69,9 @@ class Node:
     shared_with: Mapping[str, int] = field(default_factory=dict)
     modified_by: str = ""
     modified_by_users: Mapping[str, int] = field(default_factory=dict)
+    change: int = 0
+    """The number of its latest change, of all that the emulator ever saw; `changed` is when."""
+    changed: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields stored as they came: folderColorRgb, writersCanShare, shortcutDetails, ..."""
 
@@ -98,6 +101,13 @@ class Node:
         for name in ("starred", "revisions", "clients"):
             found[name] = tuple(found[name])
         return cls(**found)
+
+    def people(self) -> set[str]:
+        """The accounts that own this very file, or to which it was shared by name."""
+        named = {
+            str(one["emailAddress"]) for one in self.permissions.values() if "emailAddress" in one
+        }
+        return named | {self.owner} if self.owner else named
 
     def with_(self, **changes: Any) -> "Node":
         """The same file one version later."""

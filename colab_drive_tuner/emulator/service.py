@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from . import (
     about,
+    changes,
     copying,
     drives,
     files,
@@ -52,6 +53,8 @@ _V3: dict[str, Handler] = {
     "revisions.get": revisions.get,
     "revisions.update": revisions.update,
     "revisions.delete": revisions.delete,
+    "changes.getStartPageToken": changes.start_token,
+    "changes.list": changes.list_changes,
     "drives.create": drives.create,
     "drives.get": drives.get,
     "drives.list": drives.list_drives,
@@ -274,9 +277,9 @@ class Service:
     # Lists that lag
 
     def _note_changes(self) -> None:
-        changes, self.database.changed = self.database.changed, []
+        changed, self.database.changed = self.database.changed, []
         now = self.database.clock.now()
-        for before, after in changes:
+        for before, after in changed:
             node = after or before
             lag = self.faults.lag(now)
             if lag is None or node is None:

@@ -236,9 +236,9 @@ def test_every_body_is_an_object(me, verb, path):
 
 def test_a_method_that_is_not_emulated_says_so(me):
     """501, naming the method: better than a wrong answer."""
-    answer = me("GET", "/drive/v3/changes/startPageToken")
+    answer = me("POST", "/drive/v3/files/root/watch", json={})
     assert answer.status_code == 501
-    assert "drive.changes.getStartPageToken" in answer.text
+    assert "drive.files.watch" in answer.text
 
 
 def test_an_id_may_have_percent_signs(me):

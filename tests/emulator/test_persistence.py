@@ -107,11 +107,25 @@ def test_what_was_answered_before_a_kill_in_mid_traffic_is_there(process):
 
 def test_bytes_of_a_request_that_a_kill_cut_off_are_cleared_away(process):
     """What belongs to no file and no session is gone after the next start."""
-    left = process.data_dir / "incoming" / "0123"
-    left.write_bytes(b"half of something")
+    left = [process.data_dir / folder / "0123" for folder in ("incoming", "content")]
+    for one in left:
+        one.write_bytes(b"half of something")
     process.kill()
     process.start()
-    assert not left.exists()
+    assert not any(one.exists() for one in left)
+
+
+def test_changes_go_on_counting_after_a_restart(process, wire):
+    """A token from before lists what was changed and deleted since."""
+    token = wire.get("changes/startPageToken")["startPageToken"]
+    kept, gone = wire.create("kept")["id"], wire.create("gone")["id"]
+    wire("DELETE", f"/drive/v3/files/{gone}")
+    process.kill()
+    process.start()
+    late = wire.create("late")["id"]
+    found = wire.get("changes", pageToken=token)["changes"]
+    assert [one["fileId"] for one in found] == [kept, gone, late]
+    assert [one["removed"] for one in found] == [False, True, False]
 
 
 def test_a_folder_is_held_by_one_emulator(process):
