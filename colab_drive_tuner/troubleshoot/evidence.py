@@ -112,12 +112,22 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
     return found
 
 
+def trashed_records(store: Store, folder: SearchFolder) -> int:
+    """How many of its records lie in the trash: Drive still reads them, for 30 days."""
+    there = set()
+    with suppress(NotFoundError):  # no such folder any more: then nothing lies in its trash
+        there = {entry.id for entry in store.trashed(folder.records) if _NAME.search(entry.name)}
+    if not there:
+        return 0
+    return len(there & {found.id for found in collect(store, folder).records.values()})
+
+
 def _listed(store: Store, folder: SearchFolder) -> Iterator[Entry]:
     """The files in the folder of records, and in the search's own, where a loser's `moved` lies."""
     for place in filter(None, (folder.records, folder.id)):
-        with suppress(NotFoundError):  # it was deleted, or trashed: then `trashed` shows its files
-            yield from (entry for entry in store.list(place) if not entry.is_folder)
-        yield from (entry for entry in store.trashed(place) if not entry.is_folder)
+        for look in (store.list, store.trashed):
+            with suppress(NotFoundError):  # the folder was trashed, or deleted for good
+                yield from (entry for entry in look(place) if not entry.is_folder)
 
 
 def _content(store: Store, entry_id: str) -> tuple[bytes | None, str]:

@@ -35,7 +35,7 @@ from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.troubleshoot.chain_writer import copy_files, fence, switch, write_chain
-from colab_drive_tuner.troubleshoot.evidence import Evidence, collect
+from colab_drive_tuner.troubleshoot.evidence import Evidence, collect, trashed_records
 from colab_drive_tuner.troubleshoot.rebuild import (
     Rebuilt,
     offer_documents,
@@ -149,6 +149,8 @@ def _reason(store: Store, name: str, found: _Found) -> str:
     """Why the search cannot go on, found out by doing what any session does: claim and release."""
     if found.in_trash:
         return "its folder lies in the trash"
+    if trashed := trashed_records(store, found.folder):
+        return f"{trashed} of its records lie in the trash, from which they will vanish"
     try:
         book = Logbook(store, name, max_attempts=_NEVER)
         if not book.journal.exists:
@@ -157,9 +159,9 @@ def _reason(store: Store, name: str, found: _Found) -> str:
         book.close(timeout=60.0)
     except (SearchBusyError, UnavailableError):
         raise
-    except (SearchDamagedError, AccountMismatchError, StoreError) as error:
-        return str(error)
-    except SearchError as error:
+    except SearchDamagedError as error:
+        return str(error.__cause__ or error)  # without the advice to do what is being done
+    except (SearchError, StoreError) as error:
         return str(error)
     return ""
 

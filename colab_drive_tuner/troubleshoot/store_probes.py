@@ -201,7 +201,12 @@ def searches(patient: Patient) -> Iterator[Finding]:
     if not folders:
         yield Finding("searches", OK, "none yet.")
     for name in sorted(set(folders)):
-        yield _search(store, name)
+        try:
+            yield _search(store, name)
+        except UnavailableError:
+            raise
+        except ColabDriveTunerError as error:  # the other searches are looked at all the same
+            yield Finding(f"search {name!r}", PROBLEM, f"it cannot be looked at: {error}")
         if folders.count(name) > 1:
             text = f"{folders.count(name)} folders bear its name."
             advice = "`colab-drive-tuner clean` shows them, and merges what can be merged."
@@ -209,29 +214,36 @@ def searches(patient: Patient) -> Iterator[Finding]:
 
 
 def _search(store: "Store", name: str) -> Finding:
+    from colab_drive_tuner.journal.folder import find_folder
     from colab_drive_tuner.search.status import read_status
+    from colab_drive_tuner.troubleshoot.evidence import trashed_records
 
-    about = f"search {name!r}"
+    about, repair = f"search {name!r}", f"`colab-drive-tuner repair {shlex.quote(name)}`"
     try:
         search = read_status(store, name)
     except SearchDamagedError as error:
-        return Finding(about, PROBLEM, str(error))
+        if error.__cause__ is None:  # then the error itself says what to do
+            return Finding(about, PROBLEM, str(error))
+        return Finding(about, PROBLEM, str(error.__cause__), f"Run {repair}.")
     except SearchNotFoundError:
         return _without_first(store, name)
     except ColabDriveTunerError as error:
         return Finding(about, PROBLEM, f"its chain cannot be read: {error}")
-    waiting = _waiting(store, name)
+    waiting, folder = _waiting(store, name), find_folder(store, name)
     text = f"{search.progress} trials in {search.sessions} sessions, whole"
     if search.held:
         text += f", held by {search.holder}"
     elif search.holder is not None:
         text += f", interrupted: last held by {search.holder}"
     owner = search.holder.claimant.account if search.holder else store.account
+    if folder is not None and (trashed := trashed_records(store, folder)):
+        text += f"; {trashed} of its records lie in the trash, which Drive empties after 30 days."
+        return Finding(about, WARNING, text, f"Restore them there, or run {repair}.")
     if waiting:
         advice = "Run the search again on this machine: it records them."
         return Finding(about, WARNING, f"{text}; {waiting} results wait in the spool.", advice)
     if owner != store.account and not search.held:
-        advice = "Sign in as its owner, or run `colab-drive-tuner repair` a day after that."
+        advice = f"Sign in as its owner, or run {repair} a day after it was last seen."
         return Finding(about, WARNING, f"{text}.", advice)
     return Finding(about, OK, f"{text}.")
 
@@ -241,11 +253,12 @@ def _without_first(store: "Store", name: str) -> Finding:
     from colab_drive_tuner.journal.folder import find_folder
     from colab_drive_tuner.troubleshoot.evidence import collect
 
-    folder = find_folder(store, name)
-    found = folder and collect(store, folder)
-    if found and (found.records or found.snapshots or found.unreadable):
-        advice = f"Run `colab-drive-tuner repair {shlex.quote(name)}`."
-        return Finding(f"search {name!r}", PROBLEM, "its first record is missing.", advice)
+    if (folder := find_folder(store, name)) is not None:
+        found = collect(store, folder)
+        written = folder.hint or found.records or found.snapshots or found.unreadable
+        if written or store.list(folder.id, name="trials.pkl"):
+            advice = f"Run `colab-drive-tuner repair {shlex.quote(name)}`."
+            return Finding(f"search {name!r}", PROBLEM, "its first record is missing.", advice)
     return Finding(f"search {name!r}", OK, "it has been made, and nothing is recorded yet.")
 
 
