@@ -47,7 +47,7 @@ MESSAGES = {
 REFUSING = frozenset({"error", "rate_limit", "quota", "expire"})
 TEXTS = ("verb", "path", "api", "account", "query", "reason", "message", "when")
 NUMBERS: dict[str, tuple[type, float, float]] = {
-    "nth": (int, 1, inf), "every": (int, 1, inf), "after": (int, 0, inf), "times": (int, 0, inf),
+    "nth": (int, 1, inf), "every": (int, 1, inf), "after": (int, -inf, inf), "times": (int, 0, inf),
     "status": (int, 400, 599), "probability": (float, 0, 1), "fraction": (float, 0, 1),
     "until": (float, 0, inf), "retry_after": (float, 0, inf), "seconds": (float, 0, inf),
     "jitter": (float, 0, inf), "per_second": (float, 0.001, inf),
@@ -75,7 +75,7 @@ class Rule:
     every: int | None = None
     probability: float | None = None
     after: int = 0
-    """How many matching calls to leave alone first."""
+    """How many matching calls to leave alone first; below 0, as if as many had been already."""
     times: int | None = None
     """How often at most."""
     until: float | None = None
