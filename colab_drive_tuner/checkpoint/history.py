@@ -18,6 +18,7 @@ from colab_drive_tuner.checkpoint.items import (
     END,
     ENDS,
     GIVEN_UP,
+    QUEUED,
     RAISED,
     REAL_ENDS,
     SETTINGS,
@@ -135,7 +136,7 @@ class History:
         entry = self.trials.get(item.tid)
         if entry is None:
             entry = self.trials[item.tid] = TrialEntry(item.tid, item.k, item.document)
-        elif item.kind == END and entry.end in REAL_ENDS:
+        elif item.kind in (END, QUEUED) and entry.end in REAL_ENDS:
             return  # the first real end holds
         entry.document = item.document
         after = item.tid + 1 if isinstance(item.tid, int) else 0
@@ -262,12 +263,15 @@ def _entry(fields: Any) -> TrialEntry:
 
 
 def wanted(history: History, item: bytes) -> bool:
-    """Whether the chain lacks this spooled end (rule SPOOL).
+    """Whether the chain lacks this spooled entry (rule SPOOL).
 
-    It does where the trial has no real end and, if it is named there, has the same parameters. A
-    real end supersedes a give-up.
+    It lacks an end where the trial has no real end and, if it is named there, has the same
+    parameters; a real end supersedes a give-up. It lacks the names of a batch where none of them
+    is known.
     """
-    (spooled,) = read_items(item, "A spooled entry")
+    spooled, *more = read_items(item, "A spooled entry")
+    if spooled.kind == QUEUED:
+        return not any(one.tid in history.trials for one in (spooled, *more))
     if spooled.kind == ATTACHMENT:
         name = str((spooled.info or {}).get("name"))
         ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}

@@ -153,14 +153,14 @@ class Journal:
         atexit.register(self.close)
         return self._own.claim
 
-    def append(self, item: bytes, *, end: bool = False, beside: Sequence[bytes] = ()) -> None:
-        """Hand over an item to be recorded; never waits. `end`: spooled durably before it is sent.
+    def append(self, item: bytes, *, durable: bool = False, beside: Sequence[bytes] = ()) -> None:
+        """Hand over an item to be recorded; never waits. `durable`: spooled before it is sent.
 
         Values `beside` it, which the item names by their sha256, get files of their own, whose ids
         the record holds (`Record.files`). Raises `SearchTakenOverError` once another runtime owns
         the search; the item is spooled then.
         """
-        self._owner().writer.append(item, end=end, beside=beside)
+        self._owner().writer.append(item, durable=durable, beside=beside)
 
     def reset(self, payload: bytes) -> None:
         """Begin a new history in the same chain; the old one stays in it."""

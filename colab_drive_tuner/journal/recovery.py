@@ -39,7 +39,7 @@ def make_good(
         if reader.rules.wanted(reader.state, item)
     ]
     for item, beside in wanted:
-        writer.append(item, end=True, beside=beside)
+        writer.append(item, durable=True, beside=beside)
     if not writer.flush(patience):
         return 0  # the spool files stay: the next session judges them again
     for leftover in leftovers:

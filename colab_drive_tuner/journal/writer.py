@@ -2,7 +2,7 @@
 
 Rule APPEND: one record is in flight at a time, and its bytes are sent until the store says 200 or
 409. Two threads share the work. The collector takes what training appended, lets it gather for a
-moment, and spools the ends of trials; the sender makes one record of whatever is ready. A third,
+moment, and spools what must survive; the sender makes one record of whatever is ready. A third,
 in upkeep.py, does what may take long. Training only ever puts an item into a list.
 """
 
@@ -41,7 +41,7 @@ class Appended(NamedTuple):
     """What training handed over."""
 
     item: bytes
-    end: bool
+    durable: bool
     """Whether it is spooled durably before it is sent."""
     beside: Sequence[bytes]
     """Large values that the item names by their sha256."""
@@ -49,7 +49,7 @@ class Appended(NamedTuple):
 
 @dataclass
 class Batch:
-    """Items that will share a record, and the spool file that holds the ends among them."""
+    """Items that will share a record, and the spool file that holds the durable ones."""
 
     items: list[bytes] = field(default_factory=list)
     beside: list[bytes] = field(default_factory=list)
@@ -101,11 +101,11 @@ class Writer:
 
     # -- what the training thread calls
 
-    def append(self, item: bytes, *, end: bool, beside: Sequence[bytes] = ()) -> None:
+    def append(self, item: bytes, *, durable: bool, beside: Sequence[bytes] = ()) -> None:
         """Hand over an item; returns at once. Raises once another runtime owns the search."""
         self.require_owner()
         with self._changed:
-            self._appended.append(Appended(item, end, beside))
+            self._appended.append(Appended(item, durable, beside))
             self._pending += 1
             if len(self._appended) == 1:
                 self._changed.notify_all()
@@ -188,30 +188,30 @@ class Writer:
         begun = time.monotonic()
         while not (self._urgent or self._closed or self.lost):
             waited = time.monotonic() - begun
-            limit = PAIR_SECONDS if self._appended[-1].end else LINGER_SECONDS
+            limit = PAIR_SECONDS if self._appended[-1].durable else LINGER_SECONDS
             if waited >= limit:
                 return
             self._changed.wait(min(LINGER_SECONDS, limit - waited))
 
     def _spool(self, taken: list[Appended]) -> None:
-        """Make ends durable before they can be sent, then hand everything to the sender."""
+        """Spool what must survive before it can be sent, then hand everything to the sender."""
         with self._handover:
             batch = self._ready
-            ends = [(entry.item, entry.beside) for entry in taken if entry.end]
-            if ends:
-                self._make_durable(batch, ends)
+            durable = [(entry.item, entry.beside) for entry in taken if entry.durable]
+            if durable:
+                self._make_durable(batch, durable)
             for entry in taken:
                 batch.items.append(entry.item)
                 batch.beside += entry.beside
         with self._changed:
             self._changed.notify_all()
 
-    def _make_durable(self, batch: Batch, ends: list[Spooled]) -> None:
-        """Write the ends to the batch's spool file; where that fails they go to the store alone."""
+    def _make_durable(self, batch: Batch, items: list[Spooled]) -> None:
+        """Write items to the batch's spool file; where that fails they go to the store alone."""
         try:
             if batch.segment is None:
                 batch.segment = self.spool.segment(self.reader.head.epoch)
-            batch.segment.add(ends)
+            batch.segment.add(items)
         except OSError as error:
             if not self._disk_fails:
                 self.notify(

@@ -1,8 +1,9 @@
 """What a search writes in its journal, in terms of trial documents: named, started, ended.
 
 The loop and `DriveTrials` speak to the journal through this only. A suggestion is named by the
-start of the first trial of its batch, all of the batch in one entry, so that a later session finds
-either the whole batch or none of it.
+start of its trial. What is settled together (a batch of suggestions, points to evaluate) is named
+before the first of it starts, in one entry that is spooled: a later session finds either all of it
+or none.
 """
 
 import os
@@ -185,8 +186,8 @@ class Logbook:
     # -- trials
 
     def queue(self, documents: Iterable[dict[str, Any]]) -> None:
-        """Name trials that have not started; all of them in one entry."""
-        self.journal.append(b"".join(map(self._queued, documents)))
+        """Name trials that have not started; all of them in one entry, which is spooled."""
+        self.journal.append(b"".join(map(self._queued, documents)), durable=True)
 
     def _queued(self, document: dict[str, Any]) -> bytes:
         tid = document["tid"]
@@ -206,21 +207,18 @@ class Logbook:
     def start(
         self, document: dict[str, Any], batch: Iterable[dict[str, Any]], *, progress: int = 0
     ) -> None:
-        """A trial of the batch starts; with its first the others of it are named."""
+        """A trial of the batch starts; before its first one all of it is named."""
         self.require_owner()
         tid = document["tid"]
-        k = self.k_of.setdefault(tid, None)
-        items = []
-        for other in batch:  # in the order of the batch, which the algorithm may depend on
-            if other is document:
-                encoded = self._encode(document)
-                items.append(
-                    start_item(encoded, tid, k=k, next_tid=self.next_tid, progress=progress)
-                )
-            elif other["tid"] not in self._named:
-                items.append(self._queued(other))
+        unnamed = [one for one in batch if one["tid"] not in self._named]
+        if len(unnamed) > 1:
+            self.queue(map(as_new, unnamed))
         self._named.add(tid)
-        self.journal.append(b"".join(items))
+        k = self.k_of.setdefault(tid, None)
+        item = start_item(
+            self._encode(document), tid, k=k, next_tid=self.next_tid, progress=progress
+        )
+        self.journal.append(item)
         if isinstance(tid, int):
             self.journal.note_running(tid)
         care = self._care
@@ -251,7 +249,7 @@ class Logbook:
             model=model,
         )
         self._named.add(tid)
-        self.journal.append(item, end=True)
+        self.journal.append(item, durable=True)
         if care is not None and careful:
             care.wait(self.journal.flush)  # dying in the next trial must not count against this one
 
@@ -263,4 +261,4 @@ class Logbook:
     def attach(self, name: str, value: bytes | None) -> None:
         """An attachment was set to an encoded value, or deleted."""
         beside = [value] if value is not None and len(value) > LARGE else []
-        self.journal.append(attachment_item(name, value), end=True, beside=beside)
+        self.journal.append(attachment_item(name, value), durable=True, beside=beside)

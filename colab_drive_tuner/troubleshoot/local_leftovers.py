@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, REAL_ENDS, read_items
+from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_ENDS, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool import Leftover as Segment
 from colab_drive_tuner.journal.spool import Spool, state_folder
@@ -88,6 +88,8 @@ def made_good(segment: Segment, history: History) -> bool:
         entry = history.trials.get(item.tid)
         if item.kind == ATTACHMENT:
             recorded = str((item.info or {}).get("name")) in history.attachments
+        elif item.kind == QUEUED:
+            recorded = entry is not None
         elif item.kind == END and entry is not None and entry.end in REAL_ENDS:
             recorded = parameters(entry.document) == parameters(item.document)
         else:

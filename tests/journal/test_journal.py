@@ -80,13 +80,13 @@ def test_a_rival_that_takes_over_is_noticed_at_the_next_write(store, open_journa
     winner = open_journal(store, on_busy="takeover")
     append(winner, 2)
     machine("first")
-    loser.append(item("unrecorded"), end=True)
+    loser.append(item("unrecorded"), durable=True)
     assert not loser.flush(timeout=20)
     with pytest.raises(SearchTakenOverError, match="kept in") as error:
         loser.raise_if_lost()
     assert str(Spool(store.location, "a search").folder) in str(error.value)
     with pytest.raises(SearchTakenOverError):
-        loser.append(item("too late"), end=True)
+        loser.append(item("too late"), durable=True)
     loser.close()
     winner.close()
     again = open_journal(store)
@@ -293,7 +293,7 @@ CHILD = textwrap.dedent("""
     value = len(journal.state.items)
     while True:
         journal.note_running(value)
-        journal.append(item(value), end=True)
+        journal.append(item(value), durable=True)
         value += 1
         if value % 5 == 0:
             journal.flush()

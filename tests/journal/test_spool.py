@@ -31,7 +31,7 @@ def test_an_outage_is_made_good_when_the_store_returns(store, open_journal):
     journal = open_journal(store)
     store.away = True
     for value in range(20):
-        journal.append(item(value), end=True)
+        journal.append(item(value), durable=True)
     assert not journal.flush(timeout=0.5)
     assert journal.counts().offline_since is not None
     assert journal.counts().pending == 20
@@ -47,7 +47,7 @@ def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
     journal = Journal.open(store, "a search", RULES)
     journal.claim(lambda state: b"", notify=said.append)
     store.away = True
-    journal.append(item("kept"), end=True)
+    journal.append(item("kept"), durable=True)
     journal.close(timeout=0.5)
     assert "1 entries are not acknowledged" in said[-1]
     assert ".spool" in said[-1]
@@ -63,7 +63,7 @@ def test_values_beside_an_item_get_files_of_their_own(store, open_journal):
     journal = open_journal(store)
     store.away = True
     values = [b"a" * 1000, b"b" * 1000]
-    journal.append(item("with values"), end=True, beside=values)
+    journal.append(item("with values"), durable=True, beside=values)
     journal.close(timeout=0.5)
     store.away = False
     seen = {}
@@ -79,7 +79,7 @@ def test_results_of_another_history_are_kept_and_named(store, open_journal):
     """A spooled item from before a reset is not added to what came after it."""
     journal = open_journal(store)
     store.away = True
-    journal.append(item("old"), end=True)
+    journal.append(item("old"), durable=True)
     journal.close(timeout=0.5)
     store.away = False
     # Hide the spool while another session restarts the search.

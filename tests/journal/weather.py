@@ -46,5 +46,5 @@ class WeatheredStore(FolderStore):
 def append(journal: Journal, *values: object) -> None:
     """Append values as ends and wait for their acknowledgement."""
     for value in values:
-        journal.append(item(value), end=True)
+        journal.append(item(value), durable=True)
     assert journal.flush(timeout=20)

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import hyperopt
 import numpy as np
 from hyperopt import hp
 
-from colab_drive_tuner.journal.journal import _owned
+from colab_drive_tuner.journal.journal import Journal, _owned
 from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.store.folder import FolderStore
+from tests.journal.weather import WeatheredStore
 
 SPACE = {
     "x": hp.uniform("x", -2, 2),
@@ -51,9 +54,9 @@ def plain(algo: str, max_evals: int, objective: Any = bowl, **options: Any) -> h
 
 
 def stored(
-    store: Path, algo: str, max_evals: int, objective: Any = bowl, **options: Any
+    store: Path | FolderStore, algo: str, max_evals: int, objective: Any = bowl, **options: Any
 ) -> DriveTrials:
-    """One session: run the search in the folder `store` up to `max_evals` trials, with seed 3."""
+    """One session: run the search in `store` up to `max_evals` trials, with seed 3."""
     trials = DriveTrials("search", store=store, max_attempts=100, notify=lambda _: None)
     hyperopt.fmin(
         objective,
@@ -99,6 +102,36 @@ def killing(objective: Callable[[Any], Any], calls: int, when: str = "end") -> A
         return result
 
     return deadly
+
+
+def killing_in_an_outage(store: WeatheredStore, away: int, calls: int) -> Any:
+    """`bowl`; its n-th call begins an outage, and a later one kills its process.
+
+    By then the store has everything before the outage, and the spool what it takes of the rest.
+    """
+    count = 0
+
+    @functools.wraps(bowl)
+    def deadly(point: Any) -> float:
+        nonlocal count
+        count += 1
+        (journal,) = _owned.values()
+        if count == away:
+            assert journal.flush(30)
+            store.away = True
+        if count == calls:
+            while journal.counts().offline_since is None or not _spooled(journal):
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return bowl(point)
+
+    return deadly
+
+
+def _spooled(journal: Journal) -> bool:
+    """Whether all that was appended lies in the spool, as far as it belongs there."""
+    assert journal._own is not None
+    return not journal._own.writer._appended
 
 
 def in_child(work: Callable[[], Any]) -> int:

@@ -2,18 +2,23 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import hyperopt
 import numpy as np
 import pytest
 
+from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.store.protocol import Entry
+from tests.journal.weather import WeatheredStore
 from tests.search.searching import (
     ALGORITHMS,
     SPACE,
     bowl,
     in_child,
     killing,
+    killing_in_an_outage,
     plain,
     points,
     reopened,
@@ -72,6 +77,49 @@ def test_a_queued_batch_survives_whole(algo: str, queue: int, cut: int, tmp_path
 
     assert in_child(lambda: search(killing(bowl, cut))) == -signal.SIGKILL
     assert points(search(bowl)) == points(plain(algo, 12, max_queue_len=queue))
+
+
+@pytest.mark.parametrize(("away", "calls"), [(4, 5), (4, 6), (4, 8), (6, 9), (1, 2)])
+def test_a_batch_that_the_store_never_heard_of_survives_whole(
+    away: int, calls: int, tmp_path: Path
+) -> None:
+    """Of a batch that began in an outage, the trials that had not run are run with their points."""
+    store = WeatheredStore(tmp_path)
+    deadly = killing_in_an_outage(store, away, calls)
+    options = {"max_queue_len": 4}
+    assert in_child(lambda: stored(store, "rand", 12, deadly, **options)) == -signal.SIGKILL
+    assert points(stored(store, "rand", 12, **options)) == points(plain("rand", 12, **options))
+
+
+class ClaimsOnly(WeatheredStore):
+    """A store that goes away as soon as the search is claimed."""
+
+    def create(self, *args: Any, **options: Any) -> Entry:
+        self.away = self.away or options["name"] == "record-000001.cdt"
+        return super().create(*args, **options)
+
+
+def test_points_that_the_store_never_heard_of_are_all_run(tmp_path: Path) -> None:
+    """The spooled ends of the first of them do not hide that the others are still to run."""
+    given = [{"x": x / 10, "kind": 0, "q": 1.0} for x in range(4)]
+
+    def search(store: Path | WeatheredStore, objective: Any = bowl) -> Any:
+        return resume_search(
+            objective,
+            name="search",
+            max_evals=6,
+            space=SPACE,
+            algo="rand",
+            seed=3,
+            store=store,
+            points_to_evaluate=given,
+            progress=False,
+        ).trials
+
+    store = ClaimsOnly(tmp_path / "killed")
+    deadly = killing_in_an_outage(store, 0, 3)
+    assert in_child(lambda: search(store, deadly)) == -signal.SIGKILL
+    assert points(search(tmp_path / "killed")) == points(search(tmp_path / "whole"))
 
 
 def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def a_rival_is_noticed(folder: Path) -> None:
     go_to(folder, "second")
     append(claimed(store, on_busy="takeover"), 2)
     go_to(folder, "first")
-    loser.append(item(3), end=True)
+    loser.append(item(3), durable=True)
     assert not loser.flush(20)
     with pytest.raises(SearchError):
         loser.raise_if_lost()
@@ -172,7 +172,7 @@ def nothing_is_acknowledged_without_an_answer(folder: Path) -> None:
     store = WeatheredStore(folder / "store")
     journal = claimed(store)
     store.away = True
-    journal.append(item(1), end=True)
+    journal.append(item(1), durable=True)
     assert not journal.flush(0.5)
     assert journal.counts().acknowledged == 0
     store.away = False
@@ -212,7 +212,7 @@ def what_was_pending_survives_a_kill(folder: Path) -> None:
         append(journal, "acknowledged")
         store.away = True
         for value in ("pending", "and more"):
-            journal.append(item(value), end=True)
+            journal.append(item(value), durable=True)
         journal.flush(0.8)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -272,7 +272,7 @@ def snapshots_hold_acknowledged_records(folder: Path) -> None:
     journal = claimed(store)
     append(journal, 1)
     store.refuse = True
-    journal.append(item("on its way"), end=True)
+    journal.append(item("on its way"), durable=True)
     journal.flush(0.3)
     assert journal._own is not None
     journal._own.upkeep._snapshot()

@@ -70,7 +70,7 @@ def make_rival(store: FolderStore, tid: int, x: float) -> str:
         "book_time": None,
         "refresh_time": None,
     }
-    history.append(end_item(encode(document), tid, k=None, how="done", loss=x), end=True)
+    history.append(end_item(encode(document), tid, k=None, how="done", loss=x), durable=True)
     history.close(10)
     store.mark(winner.id, {KIND: SEARCH})
     return own
