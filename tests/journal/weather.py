@@ -1,5 +1,7 @@
 """A folder store whose answers can be lost, refused or late, or that tells another time."""
 
+from pathlib import Path
+
 from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store.folder import FolderStore
@@ -48,3 +50,8 @@ def append(journal: Journal, *values: object) -> None:
     for value in values:
         journal.append(item(value), durable=True)
     assert journal.flush(timeout=20)
+
+
+def records_of(store: WeatheredStore) -> list[Path]:
+    """The files of the chain, in order."""
+    return sorted(Path(store.url(store.root)).glob("a search/records/record-*"))

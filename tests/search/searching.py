@@ -12,7 +12,9 @@ import hyperopt
 import numpy as np
 from hyperopt import hp
 
+from colab_drive_tuner.checkpoint.items import read_items
 from colab_drive_tuner.journal.journal import Journal, _owned
+from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.weather import WeatheredStore
@@ -107,7 +109,7 @@ def killing(objective: Callable[[Any], Any], calls: int, when: str = "end") -> A
 def killing_in_an_outage(store: WeatheredStore, away: int, calls: int) -> Any:
     """`bowl`; its n-th call begins an outage, and a later one kills its process.
 
-    By then the store has everything before the outage, and the spool what it takes of the rest.
+    By then the store has everything before the outage, and the spool the end of the trial before.
     """
     count = 0
 
@@ -115,12 +117,12 @@ def killing_in_an_outage(store: WeatheredStore, away: int, calls: int) -> Any:
     def deadly(point: Any) -> float:
         nonlocal count
         count += 1
-        (journal,) = _owned.values()
+        (journal,) = (one for one in _owned.values() if one.store is store)
         if count == away:
             assert journal.flush(30)
             store.away = True
         if count == calls:
-            while journal.counts().offline_since is None or not _spooled(journal):
+            while journal.counts().offline_since is None or calls - 2 not in _spooled(journal):
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
         return bowl(point)
@@ -128,10 +130,11 @@ def killing_in_an_outage(store: WeatheredStore, away: int, calls: int) -> Any:
     return deadly
 
 
-def _spooled(journal: Journal) -> bool:
-    """Whether all that was appended lies in the spool, as far as it belongs there."""
-    assert journal._own is not None
-    return not journal._own.writer._appended
+def _spooled(journal: Journal) -> set[Any]:
+    """The trials of which the spool has something."""
+    leftovers = Spool(journal.store.location, journal.name).leftovers()
+    items = [item for leftover in leftovers for item, _beside in leftover.items]
+    return {one.tid for item in items for one in read_items(item, "a spooled item")}
 
 
 def in_child(work: Callable[[], Any]) -> int:

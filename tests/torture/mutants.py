@@ -7,25 +7,22 @@ it, and pass without it.
 import dataclasses
 import secrets
 import threading
-import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
-from colab_drive_tuner.checkpoint import history, items
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
     chain,
     opening,
     patience,
     reader,
+    record,
     recovery,
     spool,
     upkeep,
     writer,
 )
-from colab_drive_tuner.search import care, run, seeds
 
 MUTANTS: dict[str, Callable[[], None]] = {}
 
@@ -38,26 +35,6 @@ def mutant(patch: Callable[[], None]) -> Callable[[], None]:
 
 def _everywhere(create: Callable[..., bool]) -> None:
     chain.create = writer.create = opening.create = recovery.create = create
-
-
-@mutant
-def seed_from_the_clock_on_resume() -> None:
-    """CREATE of suggestions: a session draws from a generator of its own."""
-    stream = run._stream
-
-    def fresh(stored: bytes, given: Any, k: int) -> Any:
-        if k == 0:
-            return stream(stored, given, k)
-        return seeds.SeedStream(np.random.default_rng(time.time_ns()), k)
-
-    run._stream = fresh
-
-
-@mutant
-def seed_restarts_on_resume() -> None:
-    """A session begins the stored stream anew."""
-    stream = run._stream
-    run._stream = lambda stored, given, k: stream(stored, given, 0)
 
 
 @mutant
@@ -100,6 +77,12 @@ def the_owner_is_compared_instead_of_the_sha() -> None:
         return True
 
     _everywhere(trusting)
+
+
+@mutant
+def no_nonce() -> None:
+    """CREATE: what two sessions say in the same words is the same to the chain."""
+    record.secrets = SimpleNamespace(token_bytes=bytes)  # type: ignore[assignment]
 
 
 @mutant
@@ -234,39 +217,6 @@ def the_spool_is_removed_before_the_answer() -> None:
 
 
 @mutant
-def a_give_up_counts_as_an_end_for_the_spool() -> None:
-    """SPOOL: a real end does not supersede a give-up."""
-    wanted = history.wanted
-
-    def hasty(state: Any, item: bytes) -> bool:
-        (spooled,) = items.read_items(item, "an item")
-        entry = state.trials.get(spooled.tid)
-        return bool(wanted(state, item)) and not (entry and entry.end)
-
-    history.wanted = hasty
-    from colab_drive_tuner.search import logbook
-
-    logbook.wanted = hasty
-
-
-@mutant
-def spooled_ends_are_all_appended() -> None:
-    """SPOOL: not judged by the prefix up to the own claim."""
-    from colab_drive_tuner.search import logbook
-
-    logbook.wanted = lambda state, item: True
-    take = history.History._take
-
-    def twice(self: Any, item: Any, *more: Any) -> None:
-        entry = self.trials.get(item.tid)
-        if entry is not None and item.kind == items.END:
-            entry.end = None  # the last end holds
-        take(self, item, *more)
-
-    history.History._take = twice
-
-
-@mutant
 def a_snapshot_holds_what_is_not_acknowledged() -> None:
     """SNAPSHOT: taken of the state with the records that are still on their way."""
 
@@ -309,36 +259,6 @@ def no_more_ids_are_named() -> None:
         return freeze(**fields | ({"more": ()} if fields["kind"] == "trials" else {}))
 
     writer.freeze = forgetful
-
-
-@mutant
-def claims_do_not_name_what_they_inherit() -> None:
-    """OPEN: unfinished trials are forgotten, and suggested anew."""
-    take = history.History._take
-
-    def dropping(self: Any, item: Any, *more: Any) -> None:
-        if item.kind not in (items.START, items.QUEUED):
-            take(self, item, *more)
-
-    history.History._take = dropping
-
-
-@mutant
-def deaths_are_not_counted() -> None:
-    """ATTEMPTS: a trial that kills its runtime is tried for ever."""
-    history.History.used_up = lambda self, max_attempts: []
-
-
-@mutant
-def a_clean_end_counts_as_a_death() -> None:
-    """ATTEMPTS: a session that released is held against its trial."""
-    history.History._excuse = lambda self, owner: None
-
-
-@mutant
-def no_care_after_a_death() -> None:
-    """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
-    care.Care.needed = lambda self, tid: False
 
 
 @mutant

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.checks import CAUGHT, CHECKS, run_check
+from tests.torture.checks import CHECKS
 from tests.torture.mutants import MUTANTS
+from tests.torture.run_check import CAUGHT, run_check
 
 _SERVER = multiprocessing.get_context("forkserver")
 CAUGHT_BY = {
@@ -15,6 +16,7 @@ CAUGHT_BY = {
     "a_409_is_success": "a_rival_is_noticed",
     "a_409_is_a_rival": "a_lost_answer_is_no_rival",
     "the_owner_is_compared_instead_of_the_sha": "a_clone_is_a_rival",
+    "no_nonce": "a_clone_that_writes_the_same_is_a_rival",
     "a_fresh_nonce_for_each_retry": "a_lost_answer_is_no_rival",
     "two_records_in_flight": "one_record_is_in_flight",
     "acknowledged_before_the_answer": "nothing_is_acknowledged_without_an_answer",

@@ -1,0 +1,96 @@
+"""What a reader makes of a chain: short cuts where there are some, no guess at what is damaged."""
+
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.journal import Journal
+from tests.journal.listing import RULES
+from tests.journal.weather import append, records_of
+
+
+def test_long_chains_are_read_from_a_snapshot(store, open_journal):
+    """A snapshot and the records behind it tell the same as all the records."""
+    journal = open_journal(store)
+    for value in range(110):
+        append(journal, value)
+    journal.close()
+    reader = open_journal(store, claim=False)
+    assert store.list(store.root)[0].properties["cdt_hint"]
+    assert reader.state.items == list(range(110))
+    store.mark(reader.folder, {"cdt_hint": "gone"})
+    assert open_journal(store, claim=False).state.items == list(range(110))
+
+
+def test_a_damaged_snapshot_is_passed_over(store, open_journal):
+    """The records are the truth: a snapshot that was altered changes nothing."""
+    journal = open_journal(store)
+    for value in range(40):
+        append(journal, value)
+    journal.close()
+    (snapshot,) = Path(store.url(store.root)).glob("a search/records/snapshot-*")
+    content = bytearray(snapshot.read_bytes())
+    content[-10] ^= 1
+    snapshot.write_bytes(content)
+    assert open_journal(store, claim=False).state.items == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.write_bytes(b""), "not a file of ours"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-3]), "checksum"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"three", b"eerht")), "checksum"),
+        (lambda path: path.unlink(), "missing although later ones exist"),
+    ],
+    ids=["emptied", "cut", "altered", "deleted"],
+)
+def test_damage_is_named_and_never_bridged(store, open_journal, damage, says):
+    """A record that is not what was written stops the reader, which says which one it is."""
+    journal = open_journal(store)
+    for value in ("one", "two", "three", "four"):
+        append(journal, value)
+    journal.close()
+    damage(records_of(store)[3])
+    with pytest.raises(SearchDamagedError, match=f"Record 3 of search 'a search'.*{says}") as error:
+        open_journal(store, claim=False)
+    assert "repair 'a search'" in str(error.value)
+
+
+def test_a_record_of_another_search_is_no_part_of_this_one(store, machine):
+    """Whole, of the right number, and put there by hand: it does not follow the one before."""
+    for name in ("one", "other"):
+        journal = Journal.open(store, name, RULES)
+        journal.claim(lambda state: b"")
+        append(journal, 1, 2)
+        journal.close()
+    here, there = (
+        Path(store.url(store.root), name, "records", "record-000001.cdt")
+        for name in ("one", "other")
+    )
+    here.write_bytes(there.read_bytes())
+    with pytest.raises(SearchDamagedError, match="Record 1 of search 'one' does not follow"):
+        Journal.open(store, "one", RULES)
+
+
+def test_what_a_later_version_wrote_is_not_called_damaged(store, open_journal):
+    """Nobody is sent to repair it: the error says what to do instead."""
+    append(open_journal(store), 1)
+    path = records_of(store)[1]
+    path.write_bytes(b"CDT9" + path.read_bytes()[4:])
+    with pytest.raises(SearchDamagedError, match="upgrade colab-drive-tuner") as error:
+        open_journal(store, claim=False)
+    assert "repair" not in str(error.value)
+
+
+def test_a_search_may_be_named_after_an_upgrade(store, machine):
+    """What is said of its damage is what is said of any other's."""
+    journal = Journal.open(store, "upgrade", RULES)
+    journal.claim(lambda state: b"", notify=lambda text: None)
+    append(journal, 1)
+    journal.close()
+    (path,) = Path(store.url(store.root)).glob("upgrade/records/record-000001*")
+    path.write_bytes(b"")
+    with pytest.raises(SearchDamagedError, match="repair upgrade"):
+        Journal.open(store, "upgrade", RULES)

@@ -1,0 +1,35 @@
+"""One check in a process of its own, in which a mutant may have been patched in."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+from tests.torture import search_checks, search_mutants  # noqa: F401 - they add theirs
+from tests.torture.checks import CHECKS, go_to
+from tests.torture.mutants import MUTANTS
+
+CAUGHT = 9
+"""The exit status of a check that found its rule broken."""
+
+
+def run_check(mutant: str | None, name: str, folder: str) -> None:
+    """Run one check, in a build with one rule removed where a mutant is named."""
+    output = os.open(Path(folder, "said"), os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
+    go_to(Path(folder), "first")
+    if mutant is not None:
+        MUTANTS[mutant]()
+    try:
+        CHECKS[name](Path(folder))
+    except (AssertionError, pytest.fail.Exception):
+        traceback.print_exc()
+        os._exit(CAUGHT)
+    except BaseException:  # noqa: BLE001 - a check must fail for the reason it names
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)  # without a clean close: broken builds may not manage one

@@ -1,0 +1,111 @@
+"""The demands of checks.py that need whole searches: equality, attempts, what a trial's end is."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.items import DONE, GIVEN_UP, end_item, start_item
+from colab_drive_tuner.search.logbook import rules
+from colab_drive_tuner.search.trials import DriveTrials
+from tests.search.searching import SPACE, bowl, in_child, killing, plain, points, stored
+from tests.torture.checks import check
+
+
+@check
+def resumed_equals_plain(folder: Path) -> None:
+    """Killed in its fifth trial and resumed: the points of plain fmin."""
+    assert in_child(lambda: stored(folder, "rand", 9, killing(bowl, 5))) == -signal.SIGKILL
+    assert points(stored(folder, "rand", 9)) == points(plain("rand", 9))
+
+
+@check
+def a_batch_is_inherited_whole(folder: Path) -> None:
+    """Killed in the second of three trials of one suggestion."""
+    options = {"max_queue_len": 3}
+    assert in_child(lambda: stored(folder, "rand", 9, killing(bowl, 2), **options)) < 0
+    assert points(stored(folder, "rand", 9, **options)) == points(plain("rand", 9, **options))
+
+
+@check
+def a_real_end_supersedes_a_give_up(folder: Path) -> None:
+    """It is wanted from the spool, and holds from then on."""
+    history, late = _with_end(GIVEN_UP)
+    assert rules().wanted(history, late)
+    history._take(_item(late), "somebody")
+    assert history.trials[0].end == DONE
+
+
+@check
+def a_trial_ends_once(folder: Path) -> None:
+    """A second end from a spool is not wanted, and would not count."""
+    history, late = _with_end(DONE)
+    assert not rules().wanted(history, late)
+    history._take(_item(late), "somebody")
+    assert history.trials[0].loss == 1.0
+
+
+def _with_end(how: str) -> tuple[History, bytes]:
+    document = {"tid": 0, "state": 2, "misc": {"vals": {"x": [0.5]}}, "result": {}}
+    history, encoded = History(), encode(document)
+    history._take(_item(start_item(encoded, 0, k=0, next_tid=1)), "first")
+    loss = 1.0 if how == DONE else None
+    history._take(_item(end_item(encoded, 0, k=0, how=how, loss=loss)), "second")
+    assert history.trials[0].end == how
+    return history, end_item(encoded, 0, k=0, how=DONE, loss=2.0)
+
+
+def _item(content: bytes) -> Any:
+    from colab_drive_tuner.checkpoint.items import read_items
+
+    (found,) = read_items(content, "an item")
+    return found
+
+
+@check
+def a_poison_trial_is_given_up(folder: Path) -> None:
+    """After two deaths, or three."""
+
+    def poison(point: Any) -> float:
+        if len(trials[-1]._dynamic_trials) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return bowl(point)
+
+    trials: list[DriveTrials] = []
+
+    def session() -> None:
+        trials.append(_trials(folder, 2))
+        trials[-1].fmin(poison, SPACE, max_evals=5, **_FMIN)
+
+    deaths = 0
+    while in_child(session) == -signal.SIGKILL:
+        deaths += 1
+        assert deaths <= 3
+    entries = _trials(folder, 2).log.history.trials
+    assert [entry.end for entry in entries.values()] == [DONE, DONE, GIVEN_UP, DONE, DONE]
+
+
+@check
+def a_stop_is_no_death(folder: Path) -> None:
+    """Stopped four times in the same trial, with two attempts: it still gets its turn."""
+
+    def stopped(point: Any) -> float:
+        raise KeyboardInterrupt
+
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            _trials(folder, 2).fmin(stopped, SPACE, max_evals=4, **_FMIN)
+    trials = _trials(folder, 2)
+    trials.fmin(bowl, SPACE, max_evals=4, **_FMIN)
+    assert [entry.end for entry in trials.log.history.trials.values()] == [DONE] * 4
+
+
+_FMIN: dict[str, Any] = {"show_progressbar": False, "return_argmin": False}
+
+
+def _trials(folder: Path, attempts: int) -> DriveTrials:
+    return DriveTrials("s", store=folder, max_attempts=attempts, notify=lambda text: None)

@@ -1,0 +1,93 @@
+"""Builds without a rule that is about trials; those of mutants.py are about records."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from colab_drive_tuner.checkpoint import history, items
+from colab_drive_tuner.search import care, run, seeds
+from tests.torture.mutants import mutant
+
+
+@mutant
+def seed_from_the_clock_on_resume() -> None:
+    """CREATE of suggestions: a session draws from a generator of its own."""
+    stream = run._stream
+
+    def fresh(stored: bytes, given: Any, k: int) -> Any:
+        if k == 0:
+            return stream(stored, given, k)
+        return seeds.SeedStream(np.random.default_rng(time.time_ns()), k)
+
+    run._stream = fresh
+
+
+@mutant
+def seed_restarts_on_resume() -> None:
+    """A session begins the stored stream anew."""
+    stream = run._stream
+    run._stream = lambda stored, given, k: stream(stored, given, 0)
+
+
+@mutant
+def a_give_up_counts_as_an_end_for_the_spool() -> None:
+    """SPOOL: a real end does not supersede a give-up."""
+    wanted = history.wanted
+
+    def hasty(state: Any, item: bytes) -> bool:
+        (spooled,) = items.read_items(item, "an item")
+        entry = state.trials.get(spooled.tid)
+        return bool(wanted(state, item)) and not (entry and entry.end)
+
+    history.wanted = hasty
+    from colab_drive_tuner.search import logbook
+
+    logbook.wanted = hasty
+
+
+@mutant
+def spooled_ends_are_all_appended() -> None:
+    """SPOOL: not judged by the prefix up to the own claim."""
+    from colab_drive_tuner.search import logbook
+
+    logbook.wanted = lambda state, item: True
+    take = history.History._take
+
+    def twice(self: Any, item: Any, *more: Any) -> None:
+        entry = self.trials.get(item.tid)
+        if entry is not None and item.kind == items.END:
+            entry.end = None  # the last end holds
+        take(self, item, *more)
+
+    history.History._take = twice
+
+
+@mutant
+def claims_do_not_name_what_they_inherit() -> None:
+    """OPEN: unfinished trials are forgotten, and suggested anew."""
+    take = history.History._take
+
+    def dropping(self: Any, item: Any, *more: Any) -> None:
+        if item.kind not in (items.START, items.QUEUED):
+            take(self, item, *more)
+
+    history.History._take = dropping
+
+
+@mutant
+def deaths_are_not_counted() -> None:
+    """ATTEMPTS: a trial that kills its runtime is tried for ever."""
+    history.History.used_up = lambda self, max_attempts: []
+
+
+@mutant
+def a_clean_end_counts_as_a_death() -> None:
+    """ATTEMPTS: a session that released is held against its trial."""
+    history.History._excuse = lambda self, owner: None
+
+
+@mutant
+def no_care_after_a_death() -> None:
+    """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
+    care.Care.needed = lambda self, tid: False
