@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from colab_drive_tuner.cli import rerunning, signing_in, troubleshooting
+from colab_drive_tuner.cli import rerunning, scheduling, signing_in, troubleshooting
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.version import __version__
 
@@ -38,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 rerunning.register(app)
+scheduling.register(app)
 signing_in.register(app)
 troubleshooting.register(app)
 Name = Annotated[str, typer.Argument(help="The search's name.")]
@@ -80,7 +81,7 @@ def status(
     ] = False,
 ) -> None:
     """Show how far searches are, who holds them, and what was best."""
-    from colab_drive_tuner.cli.tables import show_searches
+    from colab_drive_tuner.cli.tables import show_runs, show_searches
     from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.status import list_searches, read_status
 
@@ -91,7 +92,7 @@ def status(
     if name:
         from colab_drive_tuner.rerun import read_runs
 
-        rerunning.show_runs(read_runs(store, name))
+        show_runs(read_runs(store, name))
     if exit_code and name:
         from colab_drive_tuner.rerun import look
 

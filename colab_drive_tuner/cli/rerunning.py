@@ -1,17 +1,15 @@
-"""The commands that bring a search to its end by themselves: `rerun` once, `schedule` for ever."""
+"""The command that brings a search further: `rerun`, once or until it is finished."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.version import __version__
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.rerun import Run
     from colab_drive_tuner.rerun.enterprise import EnterprisePlace
     from colab_drive_tuner.rerun.place import Place
-    from colab_drive_tuner.rerun.plan import Plan
     from colab_drive_tuner.store.protocol import Store
 
 Program = Annotated[
@@ -36,17 +34,11 @@ Region = Annotated[str, typer.Option(help="enterprise: the region.")]
 Bucket = Annotated[str | None, typer.Option(help="enterprise: gs://..., for executed notebooks.")]
 Account = Annotated[str | None, typer.Option(help="enterprise: the service account to run as.")]
 User = Annotated[str | None, typer.Option(help="enterprise: the person to run as.")]
-_WAYS = ("cron", "systemd", "github")
-
-schedule_app = typer.Typer(
-    no_args_is_help=True, help="Have a search rerun every so often, until it is finished."
-)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Add the command of this file."""
     app.command()(rerun)
-    app.add_typer(schedule_app, name="schedule")
 
 
 def rerun(
@@ -81,8 +73,8 @@ def rerun(
     from colab_drive_tuner.rerun.stopping import StoppedError
     from colab_drive_tuner.search.resume import parse_duration
 
-    place = _place(
-        on, gpu=gpu, install=install, parameters=parameter or [], project=project, region=region,
+    place = choose_place(
+        on, parameter or [], gpu=gpu, install=install, project=project, region=region,
         bucket=bucket, service_account=service_account, user=user,
     )  # fmt: skip
     rerunner = Rerunner(
@@ -106,119 +98,53 @@ def rerun(
     raise typer.Exit(verdict.outcome)
 
 
-@schedule_app.command("add")
-def schedule_add(
-    context: typer.Context,
-    program: Program,
-    search: Search,
-    with_: Annotated[
-        str, typer.Option("--with", help="cron, systemd, github or enterprise.")
-    ] = "cron",
-    every: Annotated[str, typer.Option(help="15m, 2h, 1d, or five fields of cron.")] = "30m",
-    print_: Annotated[
-        bool, typer.Option("--print", help="Show what would be installed, and do nothing.")
-    ] = False,
-    on: On = "local",
-    gpu: Gpu = None,
-    folder: Folder = None,
-    max_time: MaxTime = None,
-    give_up_after: GiveUp = 3,
-    install: Install = None,
-    project: Project = None,
-    region: Region = "us-central1",
-    bucket: Bucket = None,
-    service_account: Account = None,
-    user: User = None,
-) -> None:
-    """Show a schedule, then install it: `rerun` every so often, with the same options."""
-    from colab_drive_tuner.rerun.plan import Plan, parse_every
-    from colab_drive_tuner.search.resume import parse_duration
+def choose_place(
+    on: str,
+    parameters: list[str],
+    *,
+    gpu: str | None,
+    install: str | None,
+    project: str | None,
+    region: str,
+    bucket: str | None,
+    service_account: str | None,
+    user: str | None,
+) -> "Place":
+    """Where it runs, after the options of that name; raises `UsageError`."""
+    if on == "local":
+        from colab_drive_tuner.rerun.local import LocalPlace
 
-    parse_duration(max_time)
-    place = _place(
-        "enterprise" if with_ == "enterprise" else on, gpu=gpu, install=install, parameters=[],
-        project=project, region=region, bucket=bucket, service_account=service_account, user=user,
-    )  # fmt: skip
-    given = {
-        "--on": on if on != "local" else None, "--gpu": gpu, "--folder": folder,
-        "--install": install,
-        "--max-time": max_time, "--project": project, "--bucket": bucket, "--user": user,
-        "--service-account": service_account, "--region": region if project else None,
-        "--give-up-after": None if give_up_after == 3 else str(give_up_after),
-    }  # fmt: skip
-    options = tuple(word for name, value in given.items() if value for word in (name, value))
-    store = str(Path(context.obj).resolve()) if context.obj else None
-    plan = Plan(search, program, parse_every(every), options, store)
-    if with_ == "enterprise":
-        typer.echo(_enterprise_schedule(plan, place, print_))
-        return
-    from colab_drive_tuner.rerun.program import load_program
+        if gpu:
+            raise UsageError("--gpu goes with --on colab and --on enterprise.")
+        return LocalPlace(dict(map(_parameter, parameters)))
+    if parameters:
+        raise UsageError("-p goes with --on local.")
+    if on == "colab":
+        from colab_drive_tuner.rerun.colab import ColabPlace
 
-    load_program(program)
-    way = _way(with_)
-    typer.echo(way.text(plan))
-    if not print_:
-        typer.echo(way.install(plan))
+        return ColabPlace(gpu, install or f"colab-drive-tuner=={__version__}")
+    if on != "enterprise":
+        raise UsageError(f"--on {on}: it runs on local, colab or enterprise.")
+    return enterprise_place(project, region, bucket, service_account, user, gpu, install)
 
 
-@schedule_app.command("list")
-def schedule_list(project: Project = None, region: Region = "us-central1") -> None:
-    """List the schedules of this machine, of the repository here and (--project) of Enterprise."""
-    found = [(search, name, when) for name in _WAYS for search, when in _installed(name)]
-    if project:
-        found += [
-            (item["displayName"], "enterprise", item.get("cron", ""))
-            for item in _enterprise_list(project, region)
-        ]
-    for search, name, when in found:
-        typer.echo(f"{search}\t{name}\t{when}")
-    if not found:
-        typer.echo("No schedules here.")
+def enterprise_place(
+    project: str | None,
+    region: str,
+    bucket: str | None,
+    service_account: str | None,
+    user: str | None,
+    gpu: str | None,
+    install: str | None,
+) -> "EnterprisePlace":
+    """A project of Google Cloud to run in; raises `UsageError`."""
+    from colab_drive_tuner.rerun.enterprise import EnterprisePlace
+    from colab_drive_tuner.rerun.vertex import Vertex
 
-
-@schedule_app.command("remove")
-def schedule_remove(search: str, project: Project = None, region: Region = "us-central1") -> None:
-    """Remove every schedule of a search from this machine and the repository here."""
-    removed = [
-        name for name in _WAYS if search in dict(_installed(name)) and _way(name).remove(search)
-    ]
-    if project:
-        place = _enterprise(project, region)
-        for item in _enterprise_list(project, region):
-            if item["displayName"] == f"colab-drive-tuner {search}"[:128]:
-                place.call("DELETE", item["name"])
-                removed.append("enterprise")
-    if not removed:
-        raise UsageError(f"Search {search!r} has no schedule here: `schedule list` shows all.")
-    typer.echo(f"Removed the schedule of {search!r} from {', '.join(removed)}.")
-
-
-@schedule_app.command("release")
-def schedule_release() -> None:
-    """Give back every Colab runtime that a killed run of this machine left; for stop hooks."""
-    from colab_drive_tuner.rerun.colab import release_left_behind
-
-    for session in release_left_behind():
-        typer.echo(f"Released {session}.")
-
-
-def show_runs(runs: "list[Run]") -> None:
-    """One line for each run: when, where, how long, how many trials, how it ended."""
-    from datetime import UTC, datetime
-
-    from rich.console import Console
-    from rich.table import Table
-
-    if not runs:
-        return
-    table = Table("run (UTC)", "where", "minutes", "trials", "ended", "notebook", box=None)
-    for run in runs:
-        when = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%d %H:%M}"
-        minutes = f"{run.seconds / 60:.1f}"
-        table.add_row(when, run.where, minutes, f"+{run.trials}", run.ended, run.url)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print()
-    console.print(table)
+    if not project or not bucket:
+        raise UsageError("Colab Enterprise needs --project and --bucket.")
+    package = install or f"colab-drive-tuner=={__version__}"
+    return EnterprisePlace(Vertex(project, region), bucket, service_account, user, gpu, package)
 
 
 def _store(context: typer.Context, folder: str | None, on: str) -> "Store":
@@ -237,33 +163,6 @@ def _store(context: typer.Context, folder: str | None, on: str) -> "Store":
     return DriveStore.connect(folder)
 
 
-def _place(on: str, *, parameters: list[str], **options: Any) -> "Place":
-    gpu, install = options["gpu"], options["install"]
-    if on == "local":
-        from colab_drive_tuner.rerun.local import LocalPlace
-
-        if gpu:
-            raise UsageError("--gpu goes with --on colab and --on enterprise.")
-        return LocalPlace(dict(map(_parameter, parameters)))
-    if parameters:
-        raise UsageError("-p goes with --on local.")
-    chosen = {"install": install} if install else {}
-    if on == "colab":
-        from colab_drive_tuner.rerun.colab import ColabPlace
-
-        return ColabPlace(gpu, **chosen)
-    if on != "enterprise":
-        raise UsageError(f"--on {on}: it runs on local, colab or enterprise.")
-    if not options["project"] or not options["bucket"]:
-        raise UsageError("Colab Enterprise needs --project and --bucket.")
-    from colab_drive_tuner.rerun.enterprise import EnterprisePlace
-
-    return EnterprisePlace(
-        options["project"], options["region"], options["bucket"], options["service_account"],
-        options["user"], gpu, **chosen,
-    )  # fmt: skip
-
-
 def _parameter(text: str) -> tuple[str, Any]:
     import json
 
@@ -274,56 +173,3 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def _way(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _WAYS:
-        raise UsageError(f"--with {name}: it is one of {', '.join(_WAYS)}, enterprise.")
-    return import_module(f"colab_drive_tuner.rerun.{name}")
-
-
-def _installed(name: str) -> list[tuple[str, str]]:
-    from colab_drive_tuner.errors import MissingExtraError
-
-    try:
-        found: list[tuple[str, str]] = _way(name).installed()
-    except MissingExtraError:
-        return []  # a scheduler that is not here has no schedules
-    return found
-
-
-def _enterprise(project: str, region: str) -> "EnterprisePlace":
-    from colab_drive_tuner.rerun.enterprise import EnterprisePlace
-
-    return EnterprisePlace(project, region, "")
-
-
-def _enterprise_schedule(plan: "Plan", place: Any, only_print: bool) -> str:
-    import json
-
-    from colab_drive_tuner.rerun.program import load_program
-
-    body = place.schedule(load_program(plan.program), plan.search, plan.cron)
-    path = f"{place.parent}/schedules"
-    shown = f"POST v1/{path}\n{json.dumps(body, indent=2)}"
-    if only_print:
-        return shown
-    made = place.call("POST", path, body)
-    return f"{shown}\nMade {made.get('name', path)}."
-
-
-def _enterprise_list(project: str, region: str) -> list[dict[str, Any]]:
-    place, found, page = _enterprise(project, region), [], ""
-    while True:
-        token = f"?pageToken={page}" if page else ""
-        answer = place.call("GET", f"{place.parent}/schedules{token}")
-        found += [
-            item
-            for item in answer.get("schedules", [])
-            if str(item.get("displayName", "")).startswith("colab-drive-tuner ")
-        ]
-        page = answer.get("nextPageToken", "")
-        if not page:
-            return found

@@ -1,4 +1,4 @@
-"""What `status` shows, as a table."""
+"""What `status` shows, as tables."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
+from colab_drive_tuner.rerun.runs import Run
 from colab_drive_tuner.search.status import SearchStatus
 
 
@@ -34,3 +35,17 @@ def _state(search: SearchStatus) -> str:
     if search.held:
         return f"running: {search.holder}"
     return f"interrupted {datetime.fromtimestamp(search.holder.last_sign, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def show_runs(runs: list[Run]) -> None:
+    """One line for each run: when, where, how long, how many trials, how it ended."""
+    if not runs:
+        return
+    table = Table("run (UTC)", "where", "minutes", "trials", "ended", "notebook", box=None)
+    for run in runs:
+        when = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%d %H:%M}"
+        minutes = f"{run.seconds / 60:.1f}"
+        table.add_row(when, run.where, minutes, f"+{run.trials}", run.ended, run.url)
+    console = Console(width=1000, soft_wrap=True, highlight=False, markup=False)  # addresses whole
+    console.print()
+    console.print(table)

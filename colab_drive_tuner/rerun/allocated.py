@@ -1,10 +1,13 @@
 """Runtimes that this machine has taken and not given back yet: what a crash leaves is found again.
 
 A note is written before a runtime is asked for and removed after it was released. Its writer holds
-a lock on it, so that a note whose lock is free belongs to a process that died.
+a lock on it, so that a note whose lock is free belongs to a process that died. The command that
+allocates may outlive that process, and what it is still about to take could not be released yet: it
+holds a lock of its own, and is waited for.
 """
 
 import contextlib
+import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +30,18 @@ def noted(session: str, search: str) -> Iterator[Path]:
         yield note
         if not note.exists():
             _lock(note).unlink(missing_ok=True)
+            _pending(note).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def allocating(note: Path) -> Iterator[int]:
+    """Wait until nothing allocates for this note; a descriptor that whoever inherits it holds so.
+
+    It is closed at the end of the block, here.
+    """
+    with _pending(note).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield held.fileno()
 
 
 @contextlib.contextmanager
@@ -44,7 +59,8 @@ def left_behind(search: str | None = None) -> Iterator[list[Path]]:
             except (ValueError, AttributeError):
                 about = search  # torn by a crash: its name is all that is needed
             if search is None or about == search:
-                found.append(note)
+                with allocating(note):
+                    found.append(note)
         yield found
 
 
@@ -56,3 +72,7 @@ def _folder() -> Path:
 
 def _lock(note: Path) -> Path:
     return note.with_suffix(".lock")
+
+
+def _pending(note: Path) -> Path:
+    return note.with_suffix(".pending")

@@ -3,9 +3,11 @@
 Allocate, prepare (install, make room), upload the credentials, run, collect, release. What is taken
 is released however the run ends: at a stop or a crash of ours by the `finally` here, after a sudden
 death by the next run or the scheduler's stop hook (see `allocated`), and by the runtime itself when
-nothing happens in it any more (see `inside`).
+nothing happens in it any more (see `inside`). Colab's command line notices neither a kernel that
+died nor a runtime that vanished while a cell ran: the signs of life of `inside` tell.
 """
 
+import json
 import os
 import secrets
 import shlex
@@ -16,12 +18,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.rerun.allocated import left_behind, noted
+from colab_drive_tuner.rerun.allocated import allocating, left_behind, noted
 from colab_drive_tuner.rerun.identity_file import portable_credentials
 from colab_drive_tuner.rerun.inside import GRACE_SECONDS, IDLE_SECONDS
-from colab_drive_tuner.rerun.outcome import NotebookRunError, RuntimeLostError
+from colab_drive_tuner.rerun.outcome import NoRuntimeError, NotebookRunError, RuntimeLostError
 from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
 from colab_drive_tuner.rerun.stopping import run_command
@@ -51,7 +54,7 @@ if not installed:
         raise RuntimeError("pip install failed: " + done.stderr[-1500:])
 from colab_drive_tuner.rerun import inside
 
-inside.watch({deadline!r}, idle_seconds={idle!r})
+inside.watch({deadline!r}, idle_seconds={idle!r}, alive={folder!r} + "/alive")
 print("colab-drive-tuner", "is", "ready")
 """
 _BEGIN = """\
@@ -88,6 +91,10 @@ class ColabPlace:
     install: str = f"colab-drive-tuner=={__version__}"
     """What pip installs there, where this very version is not installed yet."""
     idle_seconds: float = IDLE_SECONDS
+    silent_seconds: float = 600.0
+    """Without a sign of life from its kernel for so long, the runtime counts as lost."""
+    look_every: float = 60.0
+    """Seconds between looks at the sign of life."""
     pause: float = 10.0
     """Seconds between attempts to release."""
 
@@ -106,17 +113,27 @@ class ColabPlace:
 
     def run(self, task: RunTask) -> CellError | None:
         """See `Place.run`."""
-        release_left_behind(task.search, pause=self.pause)
+        try:
+            release_left_behind(task.search, pause=self.pause)
+        except NotebookRunError as error:
+            raise NoRuntimeError(str(error)) from None
         session = f"cdt-{secrets.token_hex(4)}"
         with noted(session, task.search) as note:
             try:
                 with task.stops.held_back():  # what is half allocated could not be released
-                    gpu = ["--gpu", self.gpu] if self.gpu else []
-                    self._step(task, "allocate", ["new", "-s", session, *gpu], _ALLOCATE_SECONDS)
+                    self._allocate(task, session, note)
                 return self._use(task, session)
             finally:
                 with task.stops.ignored():
                     _release(note, self.pause)
+
+    def _allocate(self, task: RunTask, session: str, note: Path) -> None:
+        arguments = ["new", "-s", session, *(["--gpu", self.gpu] if self.gpu else [])]
+        with allocating(note) as held:
+            try:
+                self._step(task, "allocate", arguments, _ALLOCATE_SECONDS, keep_open=[held])
+            except NotebookRunError as error:
+                raise NoRuntimeError(str(error)) from None
 
     def _use(self, task: RunTask, session: str) -> CellError | None:
         remote = f"/tmp/{session}-{secrets.token_hex(8)}"  # noqa: S108 - made there, with mode 0700
@@ -143,11 +160,10 @@ class ColabPlace:
             upload = ["upload", "-s", session, str(identity), file.lstrip("/")]
             self._step(task, "upload", upload, _UPLOAD_SECONDS)
             load = f"inside.load_credentials({file!r})\n"
-        return self._execute(task, session, _BEGIN.format(credentials=load, deadline=task.deadline))
+        begin = _BEGIN.format(credentials=load, deadline=task.deadline)
+        return self._execute(task, session, begin, f"{remote}/alive")
 
-    def _execute(self, task: RunTask, session: str, begin: str) -> CellError | None:
-        import json
-
+    def _execute(self, task: RunTask, session: str, begin: str, alive: str) -> CellError | None:
         given = task.folder / "given.ipynb"
         given.write_text(json.dumps(with_first_cells(task.program.notebook(), begin)))
         seconds = _DAY
@@ -155,8 +171,11 @@ class ColabPlace:
             seconds = max(60.0, task.deadline - time.time() + GRACE_SECONDS)
         command = ["exec", "-s", session, "-f", str(given), "--timeout", f"{seconds:.0f}"]
         collected = task.folder / "given_output.ipynb"
+        check = _SignOfLife(session, alive, task.folder / "alive", self.silent_seconds).check
         try:
-            words = self._step(task, "run", command, seconds + 60)
+            words = self._step(
+                task, "run", command, seconds + 60, check=check, check_every=self.look_every
+            )
         except NotebookRunError as error:
             raise RuntimeLostError(f"The Colab runtime was lost. {error}") from None
         finally:
@@ -166,12 +185,14 @@ class ColabPlace:
             raise NotebookRunError(f"No executed notebook came back from Colab:\n{words}")
         return find_error(task.executed)
 
-    def _step(self, task: RunTask, step: str, arguments: Sequence[str], seconds: float) -> str:
+    def _step(
+        self, task: RunTask, step: str, arguments: Sequence[str], seconds: float, **how: Any
+    ) -> str:
         """Run one command; returns what it said, raises `NotebookRunError` where it failed."""
         said = task.folder / f"{step}.txt"
         try:
             with said.open("wb") as output:
-                code = run_command([*colab_command(), *arguments], output, timeout=seconds)
+                code = run_command([*colab_command(), *arguments], output, timeout=seconds, **how)
             words = said.read_text(errors="replace").strip()
         except subprocess.TimeoutExpired:
             raise NotebookRunError(
@@ -187,6 +208,31 @@ class ColabPlace:
         return words
 
 
+class _SignOfLife:
+    """What the kernel of a runtime last showed, and when that was new."""
+
+    def __init__(self, session: str, remote: str, copy: Path, patience: float) -> None:
+        self._command = ["download", "-s", session, remote.lstrip("/"), str(copy)]
+        self._copy, self._patience = copy, patience
+        self._seen, self._since = b"", time.monotonic()
+
+    def check(self) -> None:
+        """Raise `RuntimeLostError` where nothing new has been seen for too long."""
+        try:
+            with Path(os.devnull).open("wb") as nowhere:
+                run_command([*colab_command(), *self._command], nowhere, timeout=_UPLOAD_SECONDS)
+            shown = self._copy.read_bytes()
+        except (subprocess.TimeoutExpired, FileNotFoundError):
+            shown = self._seen
+        if shown != self._seen:
+            self._seen, self._since = shown, time.monotonic()
+        elif time.monotonic() - self._since > self._patience:
+            minutes = self._patience / 60
+            raise RuntimeLostError(
+                f"Its kernel has shown no sign of life for {minutes:.0f} minutes."
+            )
+
+
 def release_left_behind(search: str | None = None, *, pause: float = 10.0) -> list[str]:
     """Release the runtimes of runs that died here (of one search, or all); returns their names."""
     with left_behind(search) as notes:
@@ -198,16 +244,20 @@ def release_left_behind(search: str | None = None, *, pause: float = 10.0) -> li
 def _release(note: Path, pause: float) -> None:
     """Stop the session and remove its note; what cannot be stopped now keeps its note."""
     said = note.with_suffix(".txt")
-    code = -1
+
+    def call(step: str) -> int:
+        try:
+            with said.open("wb") as output:
+                command = [*colab_command(), step, "-s", note.stem]
+                return run_command(command, output, timeout=_RELEASE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return -1
+
     for attempt in range(3):
         if attempt:
             time.sleep(pause)
-        try:
-            with said.open("wb") as output:
-                command = [*colab_command(), "stop", "-s", note.stem]
-                code = run_command(command, output, timeout=_RELEASE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
+            call("status")  # it forgets a session whose runtime has vanished
+        code = call("stop")
         if code == 0:
             said.unlink()
             note.unlink()

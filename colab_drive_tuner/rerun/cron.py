@@ -1,22 +1,30 @@
 """Schedules in the user's crontab: two lines each, the first a comment that names the search."""
 
 import json
+import shlex
 import subprocess
 from itertools import pairwise
 
-from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError
+from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError, UsageError
 from colab_drive_tuner.journal.spool import state_folder
 from colab_drive_tuner.rerun.plan import Plan, check_line
 
 _MARK = "# colab-drive-tuner schedule "
+_LONGEST = 998
+"""What is longer is cut off by Debian's cron, without a word."""
 
 
 def text(plan: Plan) -> str:
     """What is added to the crontab."""
     log = state_folder() / "rerun" / f"{plan.slug}.log"
     log.parent.mkdir(exist_ok=True)
-    line = check_line(f"{plan.shell_line} >> '{log}' 2>&1", "The command")
-    return f"{_MARK}{json.dumps(plan.search)}\n{plan.cron} {_escaped(line)}\n"
+    line = _escaped(f"{plan.shell_line} >> {shlex.quote(str(log))} 2>&1")
+    if len(check_line(line, "The command").encode()) >= _LONGEST:
+        raise UsageError(
+            f"The command would be longer than the {_LONGEST} bytes that cron reads: shorten the "
+            "path of the notebook, or use --with systemd."
+        )
+    return f"{_MARK}{json.dumps(plan.search)}\n{plan.cron} {line}\n"
 
 
 def install(plan: Plan) -> str:

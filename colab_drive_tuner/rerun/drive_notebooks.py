@@ -14,6 +14,7 @@ from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
     ColabDriveTunerError,
     NotebookNotFoundError,
+    UnavailableError,
     UsageError,
 )
 
@@ -50,11 +51,13 @@ class DriveHandler:
     def write(self, buf: str, path: str) -> None:
         """Keep the notebook: soon, and what came in between not at all.
 
-        Raises what kept an earlier write from being sent.
+        Raises where Drive has refused an earlier write. One that could not reach Drive is made good
+        by the next, or when the process ends.
         """
         with self._lock:
             if self._failed is not None:
                 failed, self._failed = self._failed, None
+                self._waiting.clear()
                 raise failed
             self._waiting[path] = buf.encode("utf-8")
             if self._timer is None:
@@ -82,14 +85,19 @@ class DriveHandler:
                 if self._timer is not None:
                     self._timer.cancel()
                     self._timer = None
-                waiting, self._waiting = self._waiting, {}
+                waiting = dict(self._waiting)
             for path, content in waiting.items():
                 self._send(path, content)
+                with self._lock:
+                    if self._waiting.get(path) is content:  # else something newer waits by now
+                        del self._waiting[path]
             self._last = time.monotonic()
 
     def _send_later(self) -> None:
         try:
             self.flush()
+        except UnavailableError:
+            return  # it still waits
         except ColabDriveTunerError as error:
             self._failed = error
 

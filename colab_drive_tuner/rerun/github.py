@@ -9,6 +9,8 @@ from colab_drive_tuner.rerun.plan import Plan, check_line
 from colab_drive_tuner.version import __version__
 
 SECRET = "COLAB_DRIVE_TUNER_CREDENTIALS"  # noqa: S105 - its name in GitHub, not its value
+_LONGEST_RUN = "5h30m"
+"""GitHub ends a job after six hours; a run should end before, with everything put away."""
 _FOLDER = Path(".github") / "workflows"
 _PREFIX = "colab-drive-tuner-"
 _SEARCH = re.compile(r"^# search: (.*)$", re.MULTILINE)
@@ -32,7 +34,9 @@ def text(plan: Plan) -> str:
     if on_colab:
         packages.append("google-colab-cli")
     search = check_line(plan.search, "The search's name")
-    rerun = shlex.join(["colab-drive-tuner", *plan.arguments(program)])
+    limit = [] if "--max-time" in plan.options else ["--max-time", _LONGEST_RUN]
+    rerun = shlex.join(["colab-drive-tuner", *plan.arguments(program), *limit])
+    check_line(rerun, "The command")
     if "${{" in rerun:
         raise UsageError("GitHub would read '${{' in the command: choose other names.")
     colab = "          COLAB_DRIVE_TUNER_COLAB: colab --auth adc\n" if on_colab else ""

@@ -3,7 +3,8 @@
 The credentials arrive as a file and are moved into memory that only this process' files can name
 (`memfd`): nothing secret stays on the disk, and no environment variable holds more than a path.
 A watch releases the runtime when nothing happens in it any more: the second line of defence, for
-when the machine that took it has died.
+when the machine that took it has died. It also shows signs of life, in a file: Colab's command line
+waits for ever for the answer of a kernel that has died.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 
 IDLE_SECONDS = 300.0
 """Between the cells of a run lie milliseconds."""
+SIGN_OF_LIFE_EVERY = 15.0
 GRACE_SECONDS = 900.0
 _memory: list[int] = []
 """Open for the life of the kernel: the credentials are gone with it."""
@@ -32,8 +34,6 @@ def load_credentials(path: str) -> None:
         secret = file.read_bytes()
     finally:
         file.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not empty: then it is not only ours
-        file.parent.rmdir()
     descriptor = os.memfd_create("credentials")
     os.write(descriptor, secret)
     _memory.append(descriptor)
@@ -64,10 +64,14 @@ def watch(
     deadline: float | None,
     *,
     idle_seconds: float = IDLE_SECONDS,
+    alive: str | None = None,
     release: Callable[[], None] | None = None,
 ) -> None:
-    """Release this runtime once no cell has run for `idle_seconds`, or long after the deadline."""
-    watching = _Watch(idle_seconds, deadline, release or _unassign)
+    """Release this runtime once no cell has run for `idle_seconds`, or long after the deadline.
+
+    As long as the kernel lives, the file `alive` changes every few seconds.
+    """
+    watching = _Watch(idle_seconds, deadline, alive, release or _unassign)
     shell = ipython()
     if shell is not None:
         shell.events.register("pre_run_cell", watching.began)
@@ -77,9 +81,13 @@ def watch(
 
 class _Watch:
     def __init__(
-        self, idle_seconds: float, deadline: float | None, release: Callable[[], None]
+        self,
+        idle_seconds: float,
+        deadline: float | None,
+        alive: str | None,
+        release: Callable[[], None],
     ) -> None:
-        self._idle_seconds, self._release = idle_seconds, release
+        self._idle_seconds, self._alive, self._release = idle_seconds, alive, release
         self._last = None if deadline is None else deadline + GRACE_SECONDS
         self._busy = True
         self._since = time.monotonic()
@@ -94,7 +102,10 @@ class _Watch:
 
     def run(self) -> None:
         while not self._over():
-            time.sleep(min(15.0, self._idle_seconds / 4))
+            if self._alive is not None:
+                with contextlib.suppress(OSError):  # a full disk is no reason to stop watching
+                    Path(self._alive).write_text(f"{time.monotonic()}")
+            time.sleep(min(SIGN_OF_LIFE_EVERY, self._idle_seconds / 4))
         self._release()
 
     def _over(self) -> bool:

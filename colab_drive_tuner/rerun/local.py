@@ -39,6 +39,7 @@ class LocalPlace:
             raise MissingExtraError(
                 "Running a notebook needs papermill: pip install 'colab-drive-tuner[rerun]'."
             )
+        task.program.notebook()
 
     def run(self, task: RunTask) -> CellError | None:
         """See `Place.run`."""
@@ -75,8 +76,8 @@ class LocalPlace:
         ]  # fmt: skip
         code = run_command(command, said, environ=environ, timeout=_seconds_left(task))
         error = find_error(task.executed) if task.executed.exists() else None
-        if code and error is None:
-            words = task.last_words()
+        words = task.last_words()
+        if code and error is None and "PapermillExecutionError" not in words:
             if "DeadKernelError" in words:
                 raise RuntimeLostError(f"The kernel died while it ran {task.program.name}.")
             raise NotebookRunError(f"papermill failed ({code}):\n{words}")
@@ -85,14 +86,15 @@ class LocalPlace:
     def _run_script(
         self, task: RunTask, environ: Mapping[str, str], said: IO[bytes]
     ) -> CellError | None:
-        script = task.folder / task.program.name
-        script.write_bytes(task.program.content)
-        paths = [str(task.program.folder), environ.get("PYTHONPATH", "")]
+        script = task.program.file  # in place: it may look for what lies beside it
+        if script is None:
+            script = task.folder / "script.py"
+            script.write_bytes(task.program.content)
         code = run_command(
             [sys.executable, str(script)],
             said,
             cwd=task.program.folder,
-            environ={**environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+            environ=environ,
             timeout=_seconds_left(task),
         )
         if code in (Outcome.FINISHED, Outcome.UNFINISHED):

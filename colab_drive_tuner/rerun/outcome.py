@@ -25,6 +25,10 @@ class RuntimeLostError(NotebookRunError):
     """The runtime vanished in the middle of a run: what reruns are for, and no failure."""
 
 
+class NoRuntimeError(NotebookRunError):
+    """No runtime could be had, so the program was not run: that says nothing about it."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a search stands, and the same in words."""

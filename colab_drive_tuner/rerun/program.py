@@ -27,6 +27,8 @@ class Program:
     content: bytes
     folder: Path
     """Where it runs on this machine."""
+    file: Path | None = None
+    """The file that it was read from; None for one in Drive."""
 
     @property
     def is_script(self) -> bool:
@@ -67,7 +69,7 @@ def load_program(name: str) -> Program:
     if path.suffix not in (".ipynb", ".py"):
         raise UsageError(f"{name!r} is neither a notebook (.ipynb) nor a script (.py).")
     try:
-        return Program(path.name, path.read_bytes(), path.resolve().parent)
+        return Program(path.name, path.read_bytes(), path.resolve().parent, path.absolute())
     except FileNotFoundError:
         raise NotebookNotFoundError(f"There is no notebook or script {name!r} here.") from None
     except OSError as error:

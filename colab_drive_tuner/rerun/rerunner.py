@@ -12,8 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_drive_tuner.errors import AccountMismatchError, ColabDriveTunerError, SearchNotFoundError
+from colab_drive_tuner.errors import (
+    AccountMismatchError,
+    ColabDriveTunerError,
+    SearchNotFoundError,
+    UnavailableError,
+)
 from colab_drive_tuner.rerun.outcome import (
+    NoRuntimeError,
     NotebookRunError,
     Outcome,
     RuntimeLostError,
@@ -97,10 +103,13 @@ class Rerunner:
         )
 
     def _run(self, task: RunTask, before: Verdict, began: float) -> Verdict:
+        ended = None
         try:
             error = self.place.run(task)
         except RuntimeLostError as lost:
             error = CellError(str(lost), Outcome.UNFINISHED)
+        except NoRuntimeError as refused:
+            error, ended = CellError(str(refused), Outcome.FAILED), "not started"
         except NotebookRunError as failure:
             error = CellError(str(failure), Outcome.FAILED)
         except StoppedError as stopped:
@@ -115,7 +124,7 @@ class Rerunner:
                 after = Verdict(
                     after.outcome if vanished else error.outcome, words, done=after.done
                 )
-            self._note(task, before, after, began, _ENDED[after.outcome])
+            self._note(task, before, after, began, ended or _ENDED[after.outcome])
         return after
 
     def _note(
@@ -145,13 +154,18 @@ def rerun_until_finished(rerunner: Rerunner) -> Verdict:
     """
     pause = FIRST_PAUSE
     while True:
-        before = look(rerunner.store, rerunner.search).done
-        verdict = rerunner.once()
-        if verdict.outcome is Outcome.FINISHED:
-            return verdict
-        if verdict.outcome is Outcome.FAILED and rerunner._given_up(verdict) is not None:
-            return verdict
-        if verdict.done > before:
+        progress = False
+        try:
+            before = look(rerunner.store, rerunner.search).done
+            verdict = rerunner.once()
+            if verdict.outcome is Outcome.FINISHED:
+                return verdict
+            if verdict.outcome is Outcome.FAILED and rerunner._given_up(verdict) is not None:
+                return verdict
+            progress = verdict.done > before
+        except UnavailableError as away:  # an outage is something to wait for, too
+            verdict = Verdict(Outcome.UNFINISHED, str(away))
+        if progress:
             pause = FIRST_PAUSE
             continue
         rerunner.say(f"{verdict.words} Looking again in {pause:.0f} s.")

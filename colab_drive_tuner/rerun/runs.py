@@ -33,7 +33,7 @@ class Run:
     done: int
     """How many had ended when it was over."""
     ended: str
-    """"finished", "unfinished", "failed", "stopped" or "busy"."""
+    """"finished", "unfinished", "failed", "stopped", "busy" or "not started"."""
     url: str = ""
     """The executed notebook."""
 
@@ -84,7 +84,7 @@ def fruitless(runs: list[Run], done: int) -> int:
     """How many of the last runs ended no trial; somebody else's progress ends the row, too."""
     count = 0
     for run in reversed(runs):
-        if run.ended in ("busy", "stopped"):
+        if run.ended in ("busy", "stopped", "not started"):
             continue  # these say nothing about whether it works
         if run.trials > 0 or run.done != done:
             break

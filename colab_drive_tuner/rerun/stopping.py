@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -83,11 +84,15 @@ def run_command(
     cwd: Path | None = None,
     environ: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    keep_open: Sequence[int] = (),
+    check: Callable[[], None] | None = None,
+    check_every: float = 60.0,
 ) -> int:
     """Run a command without a terminal, all that it says going to `output`; return its exit code.
 
-    It gets a process group of its own, so that no signal meant for us reaches it. Where we are
-    stopped, or its time is up (`subprocess.TimeoutExpired`), it is asked to end, then ended.
+    It gets a process group of its own, so that no signal meant for us reaches it, and inherits the
+    descriptors in `keep_open`. Where we are stopped, its time is up (`subprocess.TimeoutExpired`),
+    or `check`, called every so often, raises, it is asked to end, then ended.
     """
     process = subprocess.Popen(
         command,
@@ -97,9 +102,15 @@ def run_command(
         cwd=cwd,
         env=None if environ is None else dict(environ),
         start_new_session=True,
+        pass_fds=keep_open,
     )
+    until = None if timeout is None else time.monotonic() + timeout
     try:
-        return process.wait(timeout)
+        while check is not None and (until is None or until - time.monotonic() > check_every):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(check_every)
+            check()
+        return process.wait(None if until is None else max(0.0, until - time.monotonic()))
     except BaseException:
         _end(process)
         raise

@@ -1,5 +1,6 @@
 """Schedules as a systemd user timer, with a stop hook that releases what a killed run leaves."""
 
+import json
 import os
 import re
 import subprocess
@@ -47,7 +48,9 @@ def installed() -> list[tuple[str, str]]:
     found = []
     for path in sorted(_folder().glob(f"{_PREFIX}*.timer")):
         lines = path.read_text().splitlines()
-        named = [_unescaped(line.removeprefix(_SEARCH)) for line in lines if _SEARCH in line]
+        named = [
+            json.loads(line.removeprefix(_SEARCH)) for line in lines if line.startswith(_SEARCH)
+        ]
         when = [line.partition("=")[2] for line in lines if line.startswith("OnCalendar=")]
         found += [(search, "; ".join(when)) for search in named]
     return found
@@ -93,18 +96,18 @@ def _service(plan: Plan) -> str:
     variables = "".join(
         f"Environment={_quoted(f'{name}={value}')}\n" for name, value in plan.environment().items()
     )
-    start = " ".join(map(_quoted, plan.command()))
+    start = _command(plan.command())
     release = [sys.executable, "-m", "colab_drive_tuner", "schedule", "release"]
     return f"""\
 [Unit]
-Description=Rerun of search {_percent(plan.search)}
+Description=Rerun of search {_plain(plan.search)}
 Wants=network-online.target
 After=network-online.target
 
 [Service]
 Type=oneshot
 {variables}ExecStart={start}
-ExecStopPost={" ".join(map(_quoted, release))}
+ExecStopPost={_command(release)}
 SuccessExitStatus=69 75 143
 KillMode=mixed
 TimeoutStartSec=infinity
@@ -115,8 +118,8 @@ TimeoutStopSec=20min
 def _timer(plan: Plan) -> str:
     return f"""\
 [Unit]
-Description=Rerun of search {_percent(plan.search)}
-{_SEARCH}{_percent(check_line(plan.search, "The search's name"))}
+Description=Rerun of search {_plain(plan.search)}
+{_SEARCH}{json.dumps(plan.search)}
 
 [Timer]
 OnCalendar={on_calendar(plan.cron)}
@@ -127,18 +130,20 @@ WantedBy=timers.target
 """
 
 
-def _percent(text: str) -> str:
-    return text.replace("%", "%%")
+def _plain(text: str) -> str:
+    """Text to be shown: systemd would expand %, and a backslash at the end would join two lines."""
+    return check_line(text, "The search's name").replace("%", "%%").replace("\\", "/")
 
 
-def _unescaped(text: str) -> str:
-    return text.replace("%%", "%")
+def _command(words: list[str]) -> str:
+    """A command line: in it, and there alone, systemd would expand $."""
+    return " ".join(_quoted(word).replace("$", "$$") for word in words)
 
 
 def _quoted(text: str) -> str:
-    """One word of a unit's line: systemd would expand %, $ and backslashes."""
+    """One word of a unit's line: systemd would expand % and backslashes."""
     check_line(text, "The command")
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if re.search(r"[^\w@./:=,%+-]", escaped) else escaped
 
 

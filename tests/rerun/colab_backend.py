@@ -49,6 +49,8 @@ class Backend:
         """Seconds before a runtime is handed out."""
         self.refuse_release = 0
         """How many requests to release are answered with 503."""
+        self.refuse_assign = 0
+        """How many requests for a runtime are answered with 412: too many, or a limit reached."""
         self._make_certificate()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -80,6 +82,9 @@ class Backend:
         if parts[-1] == "assign" and method == "GET":
             return 200, {"acc": "NONE", "nbh": "x", "token": "xsrf", "variant": "DEFAULT"}
         if parts[-1] == "assign":
+            if self.refuse_assign:
+                self.refuse_assign -= 1
+                return 412, {}
             time.sleep(self.slow)
             name = f"m-{uuid.uuid4().hex[:8]}"
             self.taken[name] = path

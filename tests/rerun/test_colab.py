@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,9 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
-from colab_drive_tuner.rerun import Outcome, look, read_runs
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.rerun import Outcome, Rerunner, look, read_runs
+from colab_drive_tuner.rerun.colab import ColabPlace
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 from tests.rerun.colab_backend import SECRET, Backend, jupyter_server
@@ -29,7 +33,7 @@ DIGEST = """
 import glob, hashlib, json, os
 path = os.environ["COLAB_DRIVE_TUNER_CREDENTIALS"]
 print("digest", hashlib.sha256(open(path, "rb").read()).hexdigest())
-print("left", sorted(glob.glob("/tmp/cdt-*")))
+print("left", glob.glob("/tmp/cdt-*/credentials*"))
 """
 
 
@@ -60,13 +64,23 @@ def colab(
         credentials = str(home / "credentials.json")
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", credentials)
         monkeypatch.setenv("COLAB_DRIVE_TUNER_COLAB", f"{COLAB} --auth adc")
-        before = set(Path("/tmp").glob("cdt-*"))
         try:
             yield backend
         finally:
             backend.close()
-            for room in set(Path("/tmp").glob("cdt-*")) - before:  # a runtime's disk dies with it
-                shutil.rmtree(room)
+            for room in Path("/tmp").glob("cdt-*"):  # a runtime's disk dies with it
+                if any(room.name.startswith(session) for session in sessions()):
+                    shutil.rmtree(room)
+
+
+def sessions() -> set[str]:
+    """The sessions that this test's user has had, after what Colab's command line has logged."""
+    logs = Path(os.environ["HOME"], ".config", "colab-cli").rglob("*.*")
+    return {
+        session
+        for log in logs
+        for session in re.findall("cdt-[0-9a-f]{8}", log.read_text(errors="replace"))
+    }
 
 
 @pytest.fixture
@@ -85,7 +99,6 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
 ) -> None:
     """The credentials arrive whole, leave no file, and are in no log, note or notebook."""
     nb = programs.notebook(tmp_path / "nb.ipynb", DIGEST, programs.source())
-    before = sorted(map(str, Path("/tmp").glob("cdt-*")))
     done = rerun(nb, "--gpu", "T4")
     assert done.returncode == Outcome.FINISHED, done.stderr + done.stdout
     assert (colab.allocated, colab.taken) == (1, {})
@@ -97,7 +110,7 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     kept.write_bytes(content)
     identity = (home / "credentials.json").read_bytes()
     assert f"digest {hashlib.sha256(identity).hexdigest()}" in programs.printed(kept, 1)
-    assert f"left {before}" in programs.printed(kept, 1)
+    assert "left []" in programs.printed(kept, 1)
     found = [
         path
         for root in (tmp_path, Path(os.environ["HOME"]), Path("/content"))
@@ -214,10 +227,6 @@ def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
     tmp_path: Path, colab: Backend, rerun: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The words name the session; the next run, which has something to do, gives it back first."""
-    from colab_drive_tuner.errors import ColabDriveTunerError
-    from colab_drive_tuner.rerun import Rerunner
-    from colab_drive_tuner.rerun.colab import ColabPlace
-
     script = tmp_path / "nothing.py"
     script.write_text("raise SystemExit(75)")
     colab.refuse_release = 3
@@ -233,7 +242,7 @@ def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
     rerunner.once()
     assert colab.taken == {}
     assert colab.allocated == 2
-    with pytest.raises(ColabDriveTunerError, match="T3 is none of"):
+    with pytest.raises(UsageError, match="T3 is none of"):
         Rerunner(open_store(), str(script), "parabola", ColabPlace("T3")).once()
 
 
@@ -257,3 +266,73 @@ def test_two_schedulers_at_once_take_one_runtime(
     assert codes == [Outcome.FINISHED, Outcome.BUSY]
     assert (colab.allocated, colab.taken) == (1, {})
     assert look(open_store(), "parabola").outcome is Outcome.FINISHED
+
+
+@pytest.fixture
+def hasty(colab: Backend) -> Callable[[Path], Rerunner]:
+    """A rerun of "parabola" that believes a runtime lost after ten seconds of silence."""
+    place = ColabPlace(idle_seconds=8.0, silent_seconds=10.0, look_every=1.0, pause=0.0)
+    return lambda nb: Rerunner(open_store(), str(nb), "parabola", place, say=lambda _: None)
+
+
+def test_a_kernel_that_dies_on_colab_is_noticed(
+    tmp_path: Path, colab: Backend, hasty: Callable[[Path], Rerunner]
+) -> None:
+    """As where memory runs out; its runtime has vanished, too, so that nothing can be released.
+
+    Colab's command line would wait for ever. More to do (75), and the next run goes on.
+    """
+    died = tmp_path / "died"
+    dying = (
+        f"if not os.path.exists({str(died)!r}):\n"
+        f"        open({str(died)!r}, 'w').close(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(in_trial=dying))
+
+    def vanish() -> None:
+        wait_for(died)
+        colab.taken.clear()
+
+    vanishing = threading.Thread(target=vanish)
+    vanishing.start()
+    lost = hasty(nb).once()
+    vanishing.join()
+    assert lost.outcome is Outcome.UNFINISHED, lost.words
+    assert "no sign of life" in lost.words
+    assert any(path.endswith("/assignments") for path in colab.asked)
+    assert hasty(nb).once().outcome is Outcome.FINISHED
+    assert (colab.allocated, colab.taken) == (2, {})
+
+
+def test_a_runtime_that_is_refused_does_not_count_against_the_notebook(
+    tmp_path: Path, colab: Backend, hasty: Callable[[Path], Rerunner]
+) -> None:
+    """However often Colab says no (a limit reached, no GPU free): the next tick asks again."""
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source())
+    colab.refuse_assign = 4
+    for _ in range(4):
+        refused = hasty(nb).once()
+        assert refused.outcome is Outcome.FAILED
+        assert "Allocation refused" in refused.words
+    assert {run.ended for run in read_runs(open_store(), "parabola")} == {"not started"}
+    assert hasty(nb).once().outcome is Outcome.FINISHED
+
+
+def test_what_a_dead_rerun_is_still_allocating_is_released(
+    tmp_path: Path, colab: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL in the middle of allocating, and the stop hook at once: it waits for the runtime."""
+    colab.slow = 5.0
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source())
+    process = subprocess.Popen(
+        programs.command("rerun", nb, "--search", "parabola", "--on", "colab"),
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 90
+    while not any(asked.startswith("POST") and "assign" in asked for asked in colab.asked):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait(20)
+    assert "Released cdt-" in programs.run("schedule", "release").stdout
+    assert (colab.allocated, colab.taken) == (1, {})

@@ -12,9 +12,12 @@ import pytest
 import requests
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun import Outcome, Rerunner
-from colab_drive_tuner.rerun.enterprise import EnterprisePlace, check_body
+from colab_drive_tuner.rerun import Outcome, Rerunner, enterprise_schedule
+from colab_drive_tuner.rerun.enterprise import EnterprisePlace
+from colab_drive_tuner.rerun.enterprise_schedule import EnterpriseSchedule
+from colab_drive_tuner.rerun.plan import Plan
 from colab_drive_tuner.rerun.program import load_program
+from colab_drive_tuner.rerun.vertex import Vertex, check_body
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 
@@ -29,29 +32,44 @@ def nb(tmp_path: Path) -> Path:
 
 def place(**options: Any) -> EnterprisePlace:
     """A place that does not say who runs there, unless told."""
-    return EnterprisePlace("p", "us-central1", "gs://bucket", **options)
+    return EnterprisePlace(
+        options.pop("vertex", Vertex("p", "us-central1")), "gs://bucket", **options
+    )
 
 
 def test_a_job_holds_the_notebook_and_every_field_is_known(nb: Path) -> None:
     """The notebook's own cells, after one that installs; GPU and account where they belong."""
     body = place(service_account="robot@p.iam.gserviceaccount.com", gpu="T4").job(
-        load_program(str(nb)), "parabola", None
+        load_program(str(nb)), "parabola", 7200.0
     )
+    assert body["executionTimeout"] == "7800s"
     sent = json.loads(base64.b64decode(body["directNotebookSource"]["content"]))
-    assert "%pip install" in sent["cells"][0]["source"]
+    first = sent["cells"][0]["source"]
+    assert "%pip install" in first
+    assert "os.environ['COLAB_DRIVE_TUNER_DEADLINE'] = str(time.time() + 7200)" in first
     assert "resume_search" in "".join(sent["cells"][1]["source"])
     machine = body["customEnvironmentSpec"]["machineSpec"]
     assert machine["acceleratorType"] == "NVIDIA_TESLA_T4"
     assert machine["acceleratorCount"] == 1
 
 
+def schedule(nb: Path, search: str = "parabola", vertex: Any = None) -> EnterpriseSchedule:
+    """A schedule of every hour."""
+    plan = Plan(search, str(nb), "0 * * * *")
+    where = place(user="me@example.com", **({"vertex": vertex} if vertex else {}))
+    return EnterpriseSchedule(plan, where, load_program(str(nb)))
+
+
 def test_a_schedule_runs_one_at_a_time(nb: Path) -> None:
     """`maxConcurrentRunCount` is "1" (a JSON int64 is text), and nothing queues behind it."""
-    body = place(user="me@example.com").schedule(load_program(str(nb)), "parabola", "0 * * * *")
+    body = schedule(nb).body()
     assert body["maxConcurrentRunCount"] == "1"
     assert body["allowQueueing"] is False
     request = body["createNotebookExecutionJobRequest"]
     assert request["parent"] == "projects/p/locations/us-central1"
+    uri = request["notebookExecutionJob"]["gcsNotebookSource"]["uri"]
+    assert uri.startswith("gs://bucket/colab-drive-tuner/parabola-")
+    assert uri in schedule(nb).text()
 
 
 @pytest.mark.parametrize(
@@ -78,26 +96,47 @@ def test_who_runs_must_be_said(nb: Path) -> None:
         place().job(load_program(str(nb)), "parabola", None)
 
 
-class Vertex(http.server.ThreadingHTTPServer):
+class Service(http.server.ThreadingHTTPServer):
     """Answers as Vertex AI's reference has it; the states of a job come one after the other."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
         self.states: list[str] = []
         self.asked: list[str] = []
+        self.objects: dict[str, bytes] = {}
+        self.schedules: dict[str, Any] = {}
+        """By resource name; they are listed one on a page."""
+
+    def schedule(self, method: str, path: str, content: bytes) -> dict[str, Any]:
+        """What the collection of schedules answers."""
+        where, _, page = path.partition("?pageToken=")
+        if method == "POST":
+            name = f"{where.removeprefix('/v1/')}/{len(self.schedules)}"
+            self.schedules[name] = {**json.loads(content), "name": name}
+            return self.schedules[name]
+        if method == "DELETE":
+            del self.schedules[where.removeprefix("/v1/")]
+            return {}
+        listed, at = list(self.schedules.values()), int(page or 0)
+        more = {"nextPageToken": str(at + 1)} if at + 1 < len(listed) else {}
+        return {"schedules": listed[at : at + 1], **more}
 
 
 class _Answer(http.server.BaseHTTPRequestHandler):
-    server: Vertex
+    server: Service
 
     def _reply(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.asked.append(f"{self.command} {self.path}")
         body: dict[str, Any] = {"name": f"{JOB}/operations/1"}
         status = 200
-        if self.command == "GET":
+        if self.path.startswith("/upload/"):
+            self.server.objects[self.path] = sent
+        elif "/schedules" in self.path:
+            body = self.server.schedule(self.command, self.path, sent)
+        elif self.command == "GET":
             body = {"name": JOB, "jobState": self.server.states.pop(0)}
-        if self.command == "POST" and not self.server.states:
+        elif self.command == "POST" and not self.server.states:
             status, body = 403, {"error": {"message": "Permission denied on p"}}
         content = json.dumps(body).encode()
         self.send_response(status)
@@ -112,30 +151,30 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def vertex() -> Iterator[Vertex]:
+def vertex() -> Iterator[Service]:
     """A stand-in for Vertex AI."""
-    server = Vertex()
+    server = Service()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
 
 
-def rerunner(tmp_path: Path, nb: Path, vertex: Vertex, **options: Any) -> Rerunner:
-    """A rerun on the stand-in; its clock is not waited for."""
+def at(vertex: Service) -> Vertex:
+    """The stand-in as a project."""
     with requests.Session() as session:
         session.trust_env = False
-    where = place(
-        user="me@example.com",
-        session=session,
-        endpoint=f"http://127.0.0.1:{vertex.server_port}",
-        **{"sleep": lambda _: None, **options},
-    )
+    return Vertex("p", "us-central1", session, f"http://127.0.0.1:{vertex.server_port}")
+
+
+def rerunner(tmp_path: Path, nb: Path, vertex: Service, **options: Any) -> Rerunner:
+    """A rerun on the stand-in; its clock is not waited for."""
+    where = place(user="me@example.com", vertex=at(vertex), **{"sleep": lambda _: None, **options})
     store = open_store(tmp_path / "store")
     return Rerunner(store, str(nb), "parabola", where, say=lambda _: None)
 
 
-def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Vertex) -> None:
+def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Service) -> None:
     """What the search says counts; a job that failed, or was refused, is a failure with reasons."""
     vertex.states = ["JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
     assert rerunner(tmp_path, nb, vertex).once().outcome is Outcome.UNFINISHED
@@ -149,7 +188,7 @@ def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Vertex) -
     assert "refused (403): Permission denied on p" in refused.words
 
 
-def test_a_job_that_nobody_waits_for_is_deleted(tmp_path: Path, nb: Path, vertex: Vertex) -> None:
+def test_a_job_that_nobody_waits_for_is_deleted(tmp_path: Path, nb: Path, vertex: Service) -> None:
     """Where the rerun is broken off, so is its job."""
 
     def interrupted(seconds: float) -> None:
@@ -159,3 +198,22 @@ def test_a_job_that_nobody_waits_for_is_deleted(tmp_path: Path, nb: Path, vertex
     with pytest.raises(KeyboardInterrupt):
         rerunner(tmp_path, nb, vertex, sleep=interrupted).once()
     assert vertex.asked[-1] == f"DELETE /v1/{JOB}"
+
+
+def test_a_schedule_is_made_listed_and_removed(nb: Path, vertex: Service) -> None:
+    """Its notebook lies in the bucket first; those of other searches are left alone."""
+    for search in ("parabola", "other", "third"):
+        assert "reruns search" in schedule(nb, search, at(vertex)).install()
+    (path, content), *_ = vertex.objects.items()
+    assert path.startswith(
+        "/upload/storage/v1/b/bucket/o?uploadType=media&name=colab-drive-tuner%2F"
+    )
+    assert "resume_search" in content.decode()
+    assert enterprise_schedule.installed(at(vertex)) == [
+        ("parabola", "0 * * * *"), ("other", "0 * * * *"), ("third", "0 * * * *")
+    ]  # fmt: skip
+    assert enterprise_schedule.remove(at(vertex), "other")
+    assert not enterprise_schedule.remove(at(vertex), "other")
+    assert [search for search, _ in enterprise_schedule.installed(at(vertex))] == [
+        "parabola", "third"
+    ]  # fmt: skip

@@ -7,14 +7,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.rerun import Outcome, Rerunner, look, read_runs, rerun_until_finished
 from colab_drive_tuner.rerun.local import LocalPlace
 from colab_drive_tuner.store import open_store
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.protocol import Entry
 from tests.rerun import programs
 
 
@@ -40,7 +44,7 @@ def test_a_run_finishes_a_search_is_kept_and_shown_and_a_second_one_starts_nothi
     (kept,) = (store / "parabola" / "runs").glob("*finished.ipynb")
     assert "42" in programs.printed(kept, -1)
     shown = programs.run("--store", store, "status", "parabola").stdout
-    assert re.search(r"local +0\.\d +\+4 +finished", shown)
+    assert re.search(rf"local +\d\.\d +\+4 +finished +{re.escape(str(kept))}", shown)
     second = rerun(store, tmp_path / "gone.ipynb", "--scheduled")
     assert second.returncode == Outcome.FINISHED
     assert "schedule remove 'parabola'" in second.stdout
@@ -63,15 +67,39 @@ def test_a_cell_that_raises_is_told_with_its_traceback(tmp_path: Path, store: Pa
 
 
 def test_a_script_says_by_its_exit_code_what_became_of_it(tmp_path: Path, store: Path) -> None:
-    """A script that ends with `sys.exit(result.exit_code)` needs no kernel; a traceback is 1."""
-    script = tmp_path / "search.py"
+    """A script that ends with `sys.exit(result.exit_code)` needs no kernel; a traceback is 1.
+
+    It runs in place, so that it finds what lies beside it.
+    """
+    script = tmp_path / "a folder" / "search.py"
+    script.parent.mkdir()
+    script.with_name("beside.py").write_text("from pathlib import Path")
+    begin = "from beside import Path; assert Path(__file__).with_name('beside.py').exists()\n"
     end = "\nimport sys; assert sys.stdin.read() == ''; sys.exit(result.exit_code)"
-    script.write_text(programs.source() + end)
-    assert rerun(store, script).returncode == Outcome.FINISHED
+    script.write_text(begin + programs.source() + end)
+    done = rerun(store, script)
+    assert done.returncode == Outcome.FINISHED, done.stderr
     script.write_text("1 / 0")
     other = programs.run("--store", store, "rerun", script, "--search", "other")
     assert other.returncode == Outcome.FAILED
     assert "ZeroDivisionError" in other.stderr
+
+
+def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> None:
+    """`sys.exit(75)` in a cell is more to do, and no failure."""
+    nb = programs.notebook(tmp_path / "nb.ipynb", "import sys; sys.exit(75)")
+    done = rerun(store, nb)
+    assert done.returncode == Outcome.UNFINISHED, done.stderr
+
+
+def test_a_notebook_that_is_none_is_not_run(tmp_path: Path, store: Path) -> None:
+    """Nothing is started, and no run is noted."""
+    (tmp_path / "nb.ipynb").write_text("{")
+    done = rerun(store, tmp_path / "nb.ipynb")
+    assert done.returncode == Outcome.FAILED
+    assert "no notebook of version 4" in done.stderr
+    assert done.stdout == ""
+    assert read_runs(open_store(store), "parabola") == []
 
 
 def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path) -> None:
@@ -151,6 +179,32 @@ def test_the_loop_pauses_longer_and_longer_and_gives_up(tmp_path: Path, store: P
     assert verdict.outcome is Outcome.FAILED
     assert "last 3 runs ended no trial" in verdict.words
     assert pauses == [30, 60, 120]
+
+
+def test_the_loop_waits_for_drive_to_come_back(tmp_path: Path, store: Path) -> None:
+    """An outage that outlasts every retry is waited for like a run in which nothing was done."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source())
+
+    class Away(FolderStore):
+        """A store that does not answer twice."""
+
+        times = 2
+
+        def list(self, *arguments: Any, **options: Any) -> list[Entry]:
+            if self.times:
+                self.times -= 1
+                raise UnavailableError("Drive does not answer.")
+            return super().list(*arguments, **options)
+
+    pauses: list[float] = []
+    said: list[str] = []
+    rerunner = Rerunner(
+        Away(store), str(script), "parabola", LocalPlace(), say=said.append, sleep=pauses.append
+    )
+    assert rerun_until_finished(rerunner).outcome is Outcome.FINISHED
+    assert pauses == [30, 60]
+    assert "Drive does not answer." in said[0]
 
 
 @pytest.mark.parametrize(

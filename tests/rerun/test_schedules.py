@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,13 @@ from colab_drive_tuner.rerun import cron, github, systemd
 from colab_drive_tuner.rerun.plan import Plan, parse_every
 from tests.rerun import programs
 
-NASTY = 'my "search" 100% $HOME'
+NASTY = 'my "search" 100% $HOME\\'
 
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Awkward names for search, folder and credentials file, and a planted secret."""
-    secret = tmp_path / "key of 50%.json"
+    secret = tmp_path / "key of 50% for $5.json"
     secret.write_text('{"type": "authorized_user", "refresh_token": "planted-7c1d"}')
     monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", str(secret))
     monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", "planted-7c1d")
@@ -126,7 +127,10 @@ def test_a_real_cron_daemon_finishes_a_search(tmp_path: Path, crontab: None) -> 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_systemd_accepts_the_units(plan: Plan, tmp_path: Path) -> None:
-    """`systemd-analyze verify` has nothing to say against them, and reads the command as meant."""
+    """`systemd-analyze verify` has nothing to say against them.
+
+    $ is doubled in a command only: elsewhere systemd takes it as it is.
+    """
     for path, content in systemd.files(plan).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
@@ -140,6 +144,8 @@ def test_systemd_accepts_the_units(plan: Plan, tmp_path: Path) -> None:
     assert timer.name not in done.stderr
     assert systemd.installed() == [(NASTY, "*-*-* *:0/15:00")]
     lines = service.read_text()
+    assert "CREDENTIALS=" + str(tmp_path / "key of 50%% for $5.json") in lines
+    assert '"my \\"search\\" 100%% $$HOME\\\\"' in lines
     assert "SuccessExitStatus=69 75 143" in lines
     assert "ExecStopPost=" in lines
     assert "schedule release" in lines
@@ -169,6 +175,8 @@ def test_the_workflow_says_what_github_needs(plan: Plan) -> None:
     assert len(holders) == 1
     assert "umask 077" in holders[0]["run"]
     rerun = next(step["run"] for step in steps if "case $code" in step.get("run", ""))
+    assert "--max-time 5h30m" in rerun  # a job ends after six hours
+    assert "5h30m" not in github.text(replace(plan, options=("--max-time", "2h")))
     for code, expected in ((0, 0), (69, 0), (75, 0), (1, 1), (143, 143)):
         script = rerun.replace("colab-drive-tuner rerun", f"sh -c 'exit {code}'")
         assert subprocess.run(["bash", "-e", "-c", script], check=False).returncode == expected
@@ -195,6 +203,8 @@ def test_what_cannot_be_scheduled_is_refused() -> None:
     for wrong in ("7m", "0m", "5h", "often", "* * * *", "* * * * $(x)", "1d\n* * * * * evil"):
         with pytest.raises(UsageError, match="--every"):
             parse_every(wrong)
+    with pytest.raises(UsageError, match="longer than the 998 bytes"):
+        cron.text(Plan("search", "n" * 900 + ".ipynb", "* * * * *"))
     with pytest.raises(UsageError, match="line break"):
         systemd.text(Plan("a\n[Service]", "nb.ipynb", "* * * * *"))
     with pytest.raises(UsageError, match="line break"):

@@ -1,0 +1,133 @@
+"""The commands that have a search rerun every so often: `schedule add, list, remove, release`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colab_drive_tuner.cli.rerunning import (
+    Account,
+    Bucket,
+    Folder,
+    GiveUp,
+    Gpu,
+    Install,
+    MaxTime,
+    On,
+    Program,
+    Project,
+    Region,
+    Search,
+    User,
+    choose_place,
+    enterprise_place,
+)
+from colab_drive_tuner.errors import UsageError
+
+schedule_app = typer.Typer(
+    no_args_is_help=True, help="Have a search rerun every so often, until it is finished."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.add_typer(schedule_app, name="schedule")
+
+
+@schedule_app.command()
+def add(
+    context: typer.Context,
+    program: Program,
+    search: Search,
+    with_: Annotated[
+        str, typer.Option("--with", help="cron, systemd, github or enterprise.")
+    ] = "cron",
+    every: Annotated[str, typer.Option(help="15m, 2h, 1d, or five fields of cron.")] = "30m",
+    print_: Annotated[
+        bool, typer.Option("--print", help="Show what would be installed, and do nothing.")
+    ] = False,
+    on: On = "local",
+    gpu: Gpu = None,
+    folder: Folder = None,
+    max_time: MaxTime = None,
+    give_up_after: GiveUp = 3,
+    install: Install = None,
+    project: Project = None,
+    region: Region = "us-central1",
+    bucket: Bucket = None,
+    service_account: Account = None,
+    user: User = None,
+) -> None:
+    """Show a schedule, then install it: `rerun` every so often, with the same options."""
+    from colab_drive_tuner.rerun.enterprise_schedule import EnterpriseSchedule
+    from colab_drive_tuner.rerun.plan import Plan, parse_every
+    from colab_drive_tuner.rerun.program import load_program
+    from colab_drive_tuner.rerun.schedules import way
+    from colab_drive_tuner.search.resume import parse_duration
+
+    max_seconds = parse_duration(max_time)
+    given = {
+        "--on": on if on != "local" else None, "--gpu": gpu, "--folder": folder,
+        "--install": install, "--max-time": max_time, "--project": project, "--bucket": bucket,
+        "--user": user, "--service-account": service_account,
+        "--region": region if project else None,
+        "--give-up-after": None if give_up_after == 3 else str(give_up_after),
+    }  # fmt: skip
+    options = tuple(word for name, value in given.items() if value for word in (name, value))
+    store = str(Path(context.obj).resolve()) if context.obj else None
+    plan = Plan(search, program, parse_every(every), options, store)
+    if with_ == "enterprise":
+        place = enterprise_place(project, region, bucket, service_account, user, gpu, install)
+        schedule = EnterpriseSchedule(plan, place, load_program(program), max_seconds)
+        typer.echo(schedule.text())
+        if not print_:
+            typer.echo(schedule.install())
+        return
+    choose_place(
+        on, [], gpu=gpu, install=install, project=project, region=region, bucket=bucket,
+        service_account=service_account, user=user,
+    )  # fmt: skip
+    load_program(program)
+    scheduler = way(with_)
+    typer.echo(scheduler.text(plan))
+    if not print_:
+        typer.echo(scheduler.install(plan))
+
+
+@schedule_app.command("list")
+def list_(project: Project = None, region: Region = "us-central1") -> None:
+    """List the schedules of this machine, of the repository here and (--project) of Enterprise."""
+    from colab_drive_tuner.rerun import enterprise_schedule, schedules
+    from colab_drive_tuner.rerun.vertex import Vertex
+
+    found = schedules.installed()
+    if project:
+        there = enterprise_schedule.installed(Vertex(project, region))
+        found += [(search, "enterprise", when) for search, when in there]
+    for schedule in found:
+        typer.echo("\t".join(schedule))
+    if not found:
+        typer.echo("No schedules here.")
+
+
+@schedule_app.command()
+def remove(search: str, project: Project = None, region: Region = "us-central1") -> None:
+    """Remove every schedule of a search from this machine and the repository here."""
+    from colab_drive_tuner.rerun import enterprise_schedule, schedules
+    from colab_drive_tuner.rerun.vertex import Vertex
+
+    removed = schedules.remove(search)
+    if project and enterprise_schedule.remove(Vertex(project, region), search):
+        removed.append("enterprise")
+    if not removed:
+        raise UsageError(f"Search {search!r} has no schedule here: `schedule list` shows all.")
+    typer.echo(f"Removed the schedule of {search!r} from {', '.join(removed)}.")
+
+
+@schedule_app.command()
+def release() -> None:
+    """Give back every Colab runtime that a killed run of this machine left; for stop hooks."""
+    from colab_drive_tuner.rerun.colab import release_left_behind
+
+    for session in release_left_behind():
+        typer.echo(f"Released {session}.")

@@ -1,0 +1,93 @@
+"""Schedules of Colab Enterprise: Vertex AI starts the notebook, which lies in the bucket.
+
+Google's own clients make schedules of notebooks in Cloud Storage only, so ours is put there.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from colab_drive_tuner.rerun.enterprise import EnterprisePlace
+from colab_drive_tuner.rerun.plan import Plan
+from colab_drive_tuner.rerun.program import Program
+from colab_drive_tuner.rerun.vertex import Vertex, check_body
+
+_PREFIX = "colab-drive-tuner "
+
+
+@dataclass(frozen=True)
+class EnterpriseSchedule:
+    """The schedule of one search, and what it runs."""
+
+    plan: Plan
+    place: EnterprisePlace
+    program: Program
+    max_seconds: float | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where the notebook lies."""
+        return f"{self.place.bucket.rstrip('/')}/colab-drive-tuner/{self.plan.slug}.ipynb"
+
+    def body(self) -> dict[str, Any]:
+        """The request that makes it: one run at a time, and none queues behind it."""
+        source = {"gcsNotebookSource": {"uri": self.uri}}
+        job = self.place.job(self.program, self.plan.search, self.max_seconds, source)
+        body = {
+            "displayName": _name(self.plan.search),
+            "cron": self.plan.cron,
+            "maxConcurrentRunCount": "1",
+            "allowQueueing": False,
+            "createNotebookExecutionJobRequest": {
+                "parent": self.place.vertex.parent,
+                "notebookExecutionJob": job,
+            },
+        }
+        check_body(body, "Schedule")
+        return body
+
+    def text(self) -> str:
+        """What is sent, to be read before it is."""
+        path = f"v1/{self.place.vertex.parent}/schedules"
+        return f"# the notebook: {self.uri}\nPOST {path}\n{json.dumps(self.body(), indent=2)}"
+
+    def install(self) -> str:
+        """Put the notebook into the bucket and make the schedule; returns what was done."""
+        body, vertex = self.body(), self.place.vertex
+        vertex.put_object(self.uri, self.place.notebook(self.program, self.max_seconds))
+        made = vertex.call("POST", f"{vertex.parent}/schedules", body)
+        return f"{made.get('name', 'A schedule')} reruns search {self.plan.search!r}."
+
+
+def installed(vertex: Vertex) -> list[tuple[str, str]]:
+    """The searches that have a schedule in this project and region, and when they are run."""
+    return [(item["displayName"].removeprefix(_PREFIX), item.get("cron", "?"))
+            for item in _schedules(vertex)]  # fmt: skip
+
+
+def remove(vertex: Vertex, search: str) -> bool:
+    """Delete every schedule of a search; False where there is none."""
+    found = [item for item in _schedules(vertex) if item["displayName"] == _name(search)]
+    for item in found:
+        vertex.call("DELETE", item["name"])
+    return bool(found)
+
+
+def _name(search: str) -> str:
+    return f"{_PREFIX}{search}"[:128]
+
+
+def _schedules(vertex: Vertex) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    page = ""
+    while True:
+        answer = vertex.call("GET", f"{vertex.parent}/schedules{page}")
+        found += [
+            item
+            for item in answer.get("schedules", [])
+            if str(item.get("displayName", "")).startswith(_PREFIX)
+        ]
+        token = answer.get("nextPageToken")
+        if not token:
+            return found
+        page = f"?pageToken={token}"

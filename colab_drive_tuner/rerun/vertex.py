@@ -1,0 +1,118 @@
+"""Requests to Vertex AI and Cloud Storage, checked before they are sent.
+
+They are made to the discovery document that google-api-python-client ships, and every field of
+theirs is looked up in it. NOT CONFIRMED on the live service: what is tested is that document.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from colab_drive_tuner.errors import CredentialsError, UsageError
+from colab_drive_tuner.rerun.outcome import NotebookRunError
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_PREFIX = "GoogleCloudAiplatformV1"
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """A project of Google Cloud and the region in which it computes."""
+
+    project: str
+    region: str
+    session: Any = None
+    """An authorized session of google-auth; None: application default credentials."""
+    endpoint: str | None = None
+    """Another address than Google's, for both services."""
+
+    @property
+    def parent(self) -> str:
+        """The location in which jobs and schedules are made."""
+        return f"projects/{self.project}/locations/{self.region}"
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """One request; raises `NotebookRunError` with what the service said against it."""
+        endpoint = self.endpoint or f"https://{self.region}-aiplatform.googleapis.com"
+        return self._request(method, f"{endpoint}/v1/{path}", json=body)
+
+    def put_object(self, uri: str, content: bytes) -> None:
+        """Write `gs://bucket/name`; raises `NotebookRunError`."""
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        endpoint = self.endpoint or "https://storage.googleapis.com"
+        path = f"upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, safe='')}"
+        headers = {"Content-Type": "application/x-ipynb+json"}
+        self._request("POST", f"{endpoint}/{path}", data=content, headers=headers)
+
+    def _request(self, method: str, url: str, **what: Any) -> dict[str, Any]:
+        response = self._session().request(method, url, timeout=60, **what)
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = {}
+        if response.status_code >= 400:
+            said = answer.get("error", {}).get("message", response.reason)
+            raise NotebookRunError(
+                f"Google Cloud refused ({response.status_code}): {said} ({method} {url})"
+            )
+        return dict(answer)
+
+    def _session(self) -> Any:
+        if self.session is not None:
+            return self.session
+        import google.auth
+        from google.auth.exceptions import GoogleAuthError
+        from google.auth.transport.requests import AuthorizedSession
+
+        try:
+            credentials, _ = google.auth.default(scopes=[_SCOPE])
+        except GoogleAuthError:
+            raise CredentialsError(
+                "Google Cloud needs application default credentials: run `gcloud auth "
+                "application-default login`."
+            ) from None
+        session: Any = AuthorizedSession
+        return session(credentials)
+
+
+def check_body(body: Mapping[str, Any], schema: str) -> None:
+    """Raise `UsageError` unless the discovery document lets a client set every field."""
+    _check(body, {"$ref": f"{_PREFIX}{schema}"}, schema)
+
+
+def _check(value: Any, schema: Mapping[str, Any], where: str) -> None:
+    if "$ref" in schema:
+        schema = _schemas()[schema["$ref"]]
+    kinds: dict[str, Any] = {
+        "string": str, "integer": int, "boolean": bool, "object": Mapping, "array": list,
+    }  # fmt: skip
+    kind = schema.get("type", "any")
+    if kind in kinds and not isinstance(value, kinds[kind]):
+        raise UsageError(f"{where} must be of type {kind}, not {type(value).__name__}.")
+    if "enum" in schema and value not in schema["enum"]:
+        raise UsageError(f"{where} must be one of {', '.join(schema['enum'])}, not {value!r}.")
+    if kind == "array":
+        for item in value:
+            _check(item, schema["items"], where)
+    if kind != "object":
+        return
+    for key, item in value.items():
+        field = schema.get("properties", {}).get(key) or schema.get("additionalProperties")
+        if field is None:
+            raise UsageError(f"{where} has no field {key!r}.")
+        if field.get("readOnly"):
+            raise UsageError(f"{where}.{key} is set by the service only.")
+        _check(item, field, f"{where}.{key}")
+
+
+@lru_cache
+def _schemas() -> dict[str, Any]:
+    from importlib.resources import files
+
+    documents = files("googleapiclient.discovery_cache") / "documents"
+    document = json.loads((documents / "aiplatform.v1.json").read_text(encoding="utf-8"))
+    schemas: dict[str, Any] = document["schemas"]
+    return schemas
