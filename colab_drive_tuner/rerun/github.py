@@ -11,6 +11,11 @@ from colab_drive_tuner.version import __version__
 SECRET = "COLAB_DRIVE_TUNER_CREDENTIALS"  # noqa: S105 - its name in GitHub, not its value
 _LONGEST_RUN = "5h30m"
 """GitHub ends a job after six hours; a run should end before, with everything put away."""
+_ENVIRONMENT = """\
+          COLAB_DRIVE_TUNER_CREDENTIALS: ${{ runner.temp }}/credentials.json
+          GOOGLE_APPLICATION_CREDENTIALS: ${{ runner.temp }}/credentials.json
+"""
+_COLAB = "          COLAB_DRIVE_TUNER_COLAB: colab --auth adc\n"
 _FOLDER = Path(".github") / "workflows"
 _PREFIX = "colab-drive-tuner-"
 _SEARCH = re.compile(r"^# search: (.*)$", re.MULTILINE)
@@ -28,18 +33,19 @@ def text(plan: Plan) -> str:
     program = plan.program
     if not program.startswith("drive://"):
         program = _in_repository(program)
-    on_colab = "colab" in plan.options
+    given = dict(zip(plan.options[::2], plan.options[1::2], strict=True))
+    on_colab = given.get("--on") == "colab"
     extras = "" if on_colab else "[rerun]"
     packages = [f"colab-drive-tuner{extras}=={__version__}"]
     if on_colab:
         packages.append("google-colab-cli")
     search = check_line(plan.search, "The search's name")
-    limit = [] if "--max-time" in plan.options else ["--max-time", _LONGEST_RUN]
+    limit = [] if "--max-time" in given else ["--max-time", _LONGEST_RUN]
     rerun = shlex.join(["colab-drive-tuner", *plan.arguments(program), *limit])
     check_line(rerun, "The command")
     if "${{" in rerun:
         raise UsageError("GitHub would read '${{' in the command: choose other names.")
-    colab = "          COLAB_DRIVE_TUNER_COLAB: colab --auth adc\n" if on_colab else ""
+    environment = _ENVIRONMENT + (_COLAB if on_colab else "")
     return f"""\
 # search: {search}
 name: {_yaml(f"Rerun {search}")}
@@ -61,8 +67,8 @@ jobs:
     runs-on: ubuntu-latest
     timeout-minutes: 355
     steps:
-      - uses: actions/checkout@v4
-      - uses: actions/setup-python@v5
+      - uses: actions/checkout@v5
+      - uses: actions/setup-python@v6
         with:
           python-version: "3.12"
       - run: python -m pip install {shlex.join(packages)}
@@ -74,17 +80,18 @@ jobs:
           printf '%s' "$CREDENTIALS" > "$RUNNER_TEMP/credentials.json"
       - name: Rerun the search once (75 says that there is more to do, 69 that it is running)
         env:
-          COLAB_DRIVE_TUNER_CREDENTIALS: ${{{{ runner.temp }}}}/credentials.json
-          GOOGLE_APPLICATION_CREDENTIALS: ${{{{ runner.temp }}}}/credentials.json
-{colab}        run: |
+{environment}        run: |
           code=0
           {rerun} || code=$?
           case $code in 0|69|75) exit 0 ;; *) exit "$code" ;; esac
       - name: Release what a broken run has left
         if: always()
-        run: |
-          colab-drive-tuner schedule release
+        env:
+{environment}        run: |
+          code=0
+          colab-drive-tuner schedule release || code=$?
           rm -f "$RUNNER_TEMP/credentials.json"
+          exit "$code"
 """
 
 

@@ -99,6 +99,8 @@ class LocalPlace:
         )
         if code in (Outcome.FINISHED, Outcome.UNFINISHED):
             return None
+        if code < 0:
+            raise RuntimeLostError(f"{task.program.name} was killed by signal {-code}.")
         words = f"{task.program.name} ended with exit code {code}:\n{task.last_words()}"
         return CellError(words, Outcome.BUSY if code == Outcome.BUSY else Outcome.FAILED)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,12 @@ def notebook(path: Path, *cells: str) -> Path:
     )
     nbformat.write(made, path)
     return path
+
+
+def tool(name: str) -> str | None:
+    """Where a program is, here beside Python or on the PATH."""
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=os.pathsep.join([str(beside), os.environ["PATH"]]))
 
 
 def command(*arguments: object) -> list[str]:

@@ -3,13 +3,18 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator.server import DriveEmulator
-from colab_drive_tuner.errors import AmbiguousNotebookError, NotebookNotFoundError
+from colab_drive_tuner.errors import (
+    AmbiguousNotebookError,
+    NotebookNotFoundError,
+    UnavailableError,
+)
 from colab_drive_tuner.rerun.drive_notebooks import DriveHandler
 from tests.rerun import programs
 
@@ -62,6 +67,27 @@ def test_a_notebook_that_is_not_there_or_twice_is_named(drive_emulator: DriveEmu
         handler.read("drive://nb.ipynb")
 
 
+def test_a_write_that_could_not_be_sent_is_made_good(drive_emulator: DriveEmulator) -> None:
+    """In an outage nothing is raised and nothing lost: it waits for the end at the latest."""
+    tried = threading.Event()
+
+    class Away(DriveHandler):
+        """Drive does not answer the first time."""
+
+        def _send(self, path: str, content: bytes) -> None:
+            if not tried.is_set():
+                tried.set()
+                raise UnavailableError("Drive does not answer.")
+            super()._send(path, content)
+
+    handler = Away(pause=0)
+    handler.write("whole", "drive://nb.ipynb")
+    assert tried.wait(30)
+    handler.flush()
+    (file,) = DriveClient.connect().find("nb.ipynb")
+    assert DriveClient.connect().download(file.id) == b"whole"
+
+
 def test_a_write_that_drive_refuses_is_told_by_the_next(
     drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,8 +95,8 @@ def test_a_write_that_drive_refuses_is_told_by_the_next(
     handler = DriveHandler(pause=0)
     monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", "nobody")
     handler.write("one", "drive://nb.ipynb")
-    for thread in __import__("threading").enumerate():
-        if type(thread).__name__ == "Timer":
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
             thread.join(30)
     with pytest.raises(PermissionError):
         handler.write("two", "drive://nb.ipynb")

@@ -79,6 +79,10 @@ def test_a_script_says_by_its_exit_code_what_became_of_it(tmp_path: Path, store:
     script.write_text(begin + programs.source() + end)
     done = rerun(store, script)
     assert done.returncode == Outcome.FINISHED, done.stderr
+    script.write_text("import os; os.kill(os.getpid(), 9)")
+    killed = programs.run("--store", store, "rerun", script, "--search", "other")
+    assert killed.returncode == Outcome.UNFINISHED  # what reruns are for, as where a kernel dies
+    assert "killed by signal 9" in killed.stdout
     script.write_text("1 / 0")
     other = programs.run("--store", store, "rerun", script, "--search", "other")
     assert other.returncode == Outcome.FAILED

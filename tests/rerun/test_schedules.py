@@ -14,11 +14,13 @@ import pytest
 import yaml  # papermill brings it
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun import cron, github, systemd
+from colab_drive_tuner.rerun import cron, github, read_runs, systemd
 from colab_drive_tuner.rerun.plan import Plan, parse_every
+from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 
-NASTY = 'my "search" 100% $HOME\\'
+ACTIONLINT = programs.tool("actionlint")
+NASTY = 'my "search" ü 100% $HOME\\'
 
 
 @pytest.fixture
@@ -89,17 +91,26 @@ def test_the_line_of_cron_is_what_a_shell_runs(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not shutil.which("cron") or os.geteuid() != 0, reason="needs Debian's cron, and root to run it"
 )
+@pytest.mark.timeout(1800)
 def test_a_real_cron_daemon_finishes_a_search(tmp_path: Path, crontab: None) -> None:
-    """A schedule of every minute kills two kernels, finishes the search and says how to end it."""
+    """A tick a minute and five killed kernels later it is done, with nobody touching it.
+
+    The last tick says how to end the schedule, and that ends it; all names are awkward.
+    """
+    died = tmp_path / "died"
+    died.mkdir()
+    before = f"count = []; died = {str(died)!r}\ndef deaths(): return os.listdir(died)"
     in_trial = (
-        f"died = {str(tmp_path)!r} + '/died'; open(died, 'a').close()\n"
-        "    if len(open(died).read()) < 2 and result_of_two():\n"
-        "        open(died, 'a').write('x'); os.kill(os.getpid(), signal.SIGKILL)"
+        "count.append(1)\n"
+        "    if len(count) == 2 and len(deaths()) < 5:\n"
+        "        open(f'{died}/{os.getpid()}', 'w').close(); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    before = "calls = []\ndef result_of_two(): calls.append(1); return len(calls) == 2"
-    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(before=before, in_trial=in_trial))
+    folder = tmp_path / "a folder's 100%"
+    folder.mkdir()
+    body = programs.source(NASTY, max_evals=7, before=before, in_trial=in_trial)
+    nb = programs.notebook(folder / "nb.ipynb", body)
     added = programs.run(
-        "--store", tmp_path / "store", "schedule", "add", nb, "--search", "parabola",
+        "--store", tmp_path / "store", "schedule", "add", nb, "--search", NASTY,
         "--every", "* * * * *",
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
@@ -108,21 +119,22 @@ def test_a_real_cron_daemon_finishes_a_search(tmp_path: Path, crontab: None) -> 
     # cron gives its jobs the home of the password file; the test's user has another one.
     content = f"XDG_STATE_HOME={state}\nHOME={os.environ['HOME']}\n{content}"
     subprocess.run(["crontab", "-"], input=content, text=True, check=True)
+    log = state / "colab-drive-tuner" / "rerun" / f"{Plan(NASTY, '', '').slug}.log"
     daemon = subprocess.Popen(["cron", "-f"])
     try:
-        deadline = time.monotonic() + 285
-        logs: list[Path] = []
-        while time.monotonic() < deadline:
-            logs = list((state / "colab-drive-tuner" / "rerun").glob("*.log"))
-            if logs and "To remove its schedule" in logs[0].read_text():
-                break
+        deadline = time.monotonic() + 1700
+        while not log.exists() or "To remove its schedule" not in log.read_text():
+            assert time.monotonic() < deadline, log.read_text() if log.exists() else "no log"
             time.sleep(1)
-        said = logs[0].read_text() if logs else "no log"
-        assert "is finished: 4 of 4 trials done" in said
     finally:
         daemon.terminate()
         daemon.wait(20)
-    assert (tmp_path / "died").read_text() == "xx"
+    assert "is finished: 7 of 7 trials done" in log.read_text()
+    assert len(list(died.iterdir())) == 5
+    runs = [run.ended for run in read_runs(open_store(tmp_path / "store"), NASTY)]
+    assert runs == ["unfinished"] * 5 + ["finished"]
+    assert programs.run("schedule", "remove", NASTY).returncode == 0
+    assert cron.installed() == []
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
@@ -145,7 +157,7 @@ def test_systemd_accepts_the_units(plan: Plan, tmp_path: Path) -> None:
     assert systemd.installed() == [(NASTY, "*-*-* *:0/15:00")]
     lines = service.read_text()
     assert "CREDENTIALS=" + str(tmp_path / "key of 50%% for $5.json") in lines
-    assert '"my \\"search\\" 100%% $$HOME\\\\"' in lines
+    assert '"my \\"search\\" ü 100%% $$HOME\\\\"' in lines
     assert "SuccessExitStatus=69 75 143" in lines
     assert "ExecStopPost=" in lines
     assert "schedule release" in lines
@@ -165,7 +177,7 @@ def test_systemd_reads_our_calendar_expressions(fields: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_workflow_says_what_github_needs(plan: Plan) -> None:
+def test_the_workflow_says_what_github_needs(plan: Plan, tmp_path: Path) -> None:
     """75 and 69 are no failures, one run at a time, the secret goes through a file of mode 0600."""
     workflow = yaml.safe_load(github.text(plan))
     assert workflow[True]["schedule"] == [{"cron": "*/15 * * * *"}]
@@ -174,20 +186,30 @@ def test_the_workflow_says_what_github_needs(plan: Plan) -> None:
     holders = [step for step in steps if "secrets." in json.dumps(step)]
     assert len(holders) == 1
     assert "umask 077" in holders[0]["run"]
+    users = [step for step in steps if "colab-drive-tuner " in step.get("run", "")]
+    assert len(users) == 2  # the rerun, and what gives back the runtime that it leaves
+    for step in users:
+        assert step["env"]["GOOGLE_APPLICATION_CREDENTIALS"].endswith("/credentials.json")
+        assert step["env"]["COLAB_DRIVE_TUNER_COLAB"] == "colab --auth adc"
     rerun = next(step["run"] for step in steps if "case $code" in step.get("run", ""))
     assert "--max-time 5h30m" in rerun  # a job ends after six hours
     assert "5h30m" not in github.text(replace(plan, options=("--max-time", "2h")))
+    release = steps[-1]["run"].replace("colab-drive-tuner", "false")
+    holder = {"RUNNER_TEMP": str(tmp_path)}
+    (tmp_path / "credentials.json").touch()
+    assert subprocess.run(["bash", "-e", "-c", release], env=holder, check=False).returncode == 1
+    assert not (tmp_path / "credentials.json").exists()
     for code, expected in ((0, 0), (69, 0), (75, 0), (1, 1), (143, 143)):
         script = rerun.replace("colab-drive-tuner rerun", f"sh -c 'exit {code}'")
         assert subprocess.run(["bash", "-e", "-c", script], check=False).returncode == expected
 
 
-@pytest.mark.skipif(not shutil.which("actionlint"), reason="needs actionlint")
+@pytest.mark.skipif(not ACTIONLINT, reason="needs actionlint")
 def test_actionlint_accepts_the_workflow(plan: Plan, tmp_path: Path) -> None:
     """Not one remark, also for an awkward name."""
     github.install(plan)
     (file,) = (tmp_path / ".github" / "workflows").iterdir()
-    done = subprocess.run(["actionlint", str(file)], capture_output=True, text=True, check=False)
+    done = subprocess.run([ACTIONLINT, str(file)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
     assert github.installed() == [(NASTY, "*/15 * * * *")]
     assert github.remove(NASTY)
