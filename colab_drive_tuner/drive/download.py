@@ -18,6 +18,8 @@ from colab_drive_tuner.errors import ChecksumError
 
 ENOUGH = 256 * 1024
 """Bytes that count as progress: a server that sends less in the whole patience is stuck."""
+TRIES = 4
+"""How often a content is fetched whose sum is not the one that Drive names."""
 
 
 def download(
@@ -32,11 +34,11 @@ def download(
     """Write to `sink`, an empty seekable stream, what `request` gets: a file's whole content.
 
     After a break it goes on behind what has arrived. `describe` asks what the file is; raises
-    `ChecksumError` if, twice, all bytes came and their sum is not the one that Drive names.
+    `ChecksumError` if, again and again, all bytes came and their sum is not the one that it names.
     """
     wrong = ""
-    # Asked for twice, too: the file may have been replaced while it was fetched.
-    for _ in range(2):
+    # Described each time, too: the file may have been replaced while it was fetched.
+    for _ in range(TRIES):
         file = describe()
         fetch = _Fetch(transport, policy, request, file, sink, progress=progress)
         fetch.run()
@@ -44,8 +46,8 @@ def download(
         if not wrong:
             return
     raise ChecksumError(
-        f"The bytes of {file.name!r} ({file.id}) arrived altered, twice: {wrong}. Try again; if it "
-        "stays so, the copy in Drive is not what was uploaded."
+        f"The bytes of {file.name!r} ({file.id}) arrived altered, {TRIES} times: {wrong}. Try "
+        "again; if it stays so, the copy in Drive is not what was uploaded."
     )
 
 
