@@ -20,13 +20,10 @@ from colab_drive_tuner.errors import (
 
 SCOPE = "https://www.googleapis.com/auth/"
 
-_TRANSIENT_REASONS = {
-    "rateLimitExceeded",
-    "userRateLimitExceeded",
-    "sharingRateLimitExceeded",
-    "backendError",
-    "internalError",
-}
+_LIMIT_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "sharingRateLimitExceeded"}
+_TRANSIENT_REASONS = {*_LIMIT_REASONS, "backendError", "internalError"}
+_LIMIT_PAUSE = 1.0
+"""Seconds, at least: who comes back at once takes from the same limit as all other threads."""
 _UPLOAD_CAP = (
     "If uploads keep being refused: Google lets one account upload 750 GB a day; wait a day."
 )
@@ -138,6 +135,8 @@ class Refusal:
         said = f"{self.status} {self.reason}".strip()
         if self.is_transient:
             capped = uploading and self.reason == "userRateLimitExceeded"
+            if self.status == 429 or self.reason in _LIMIT_REASONS:
+                after = max(after, _LIMIT_PAUSE)
             return TryAgainError(
                 f"it answered {said}", after=after, hint=_UPLOAD_CAP if capped else ""
             )

@@ -75,6 +75,16 @@ def test_fatal(status, reason, kind, advice):
     assert advice in str(raised)
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"), [(429, ""), (403, "rateLimitExceeded"), (403, "userRateLimitExceeded")]
+)
+def test_a_limit_is_not_tried_again_at_once(status, reason):
+    """That would take from the limit, and nothing is gained; other failures may be over already."""
+    assert refusal(status, reason).error("the call", after=0.0, uploading=False).after == 1.0
+    assert refusal(status, reason).error("the call", after=9.0, uploading=False).after == 9.0
+    assert refusal(503, "backendError").error("the call", after=0.0, uploading=False).after == 0.0
+
+
 def test_the_upload_cap_is_named():
     """A rate limit on uploads that lasts is perhaps the 750 GB a day."""
     assert "750 GB" in error(403, "userRateLimitExceeded", uploading=True).hint
