@@ -59,24 +59,32 @@ def imports(effort: Effort) -> Iterator[Row]:
 def transfer(effort: Effort) -> Iterator[Row]:
     """A large file up and down, three clients in turn."""
     size = effort.trials(256, 8)
-    clients = ("colab_drive_tuner", "google-api-python-client", "PyDrive2")
-    found: dict[str, dict[str, float]] = {}
+    clients = ["colab_drive_tuner", "google-api-python-client", "PyDrive2"]
     with tempfile.TemporaryDirectory() as folder, drive(effort.latency()) as emulator:
         path = Path(folder) / "big"
         with path.open("wb") as file:
             file.writelines(os.urandom(1 << 20) for _ in range(size))
-        for client in clients:
+        where = {"url": emulator.url, "path": str(path)}
 
-            def measure(_: int, client: str = client) -> dict[str, float]:
-                environment = emulator.environment
-                return child(
-                    "transfer", environment, client=client, url=emulator.url, path=str(path)
-                )
+        def measure(_: int) -> dict[str, float]:
+            # All of them each time: what else the machine does then weighs on all alike.
+            answer: dict[str, float] = {}
+            for client in list(clients):
+                try:
+                    found = child("transfer", emulator.environment, client=client, **where)
+                except MissingError:
+                    clients.remove(client)
+                else:
+                    answer |= {f"{client} {key}": value for key, value in found.items()}
+            return answer
 
-            try:
-                found[client] = medians(effort.repeats(3), measure)
-            except MissingError:
-                continue
+        measured = medians(effort.repeats(3), measure)
+    found = {
+        client: {
+            key: measured[f"{client} {key}"] for key in ("up", "down", "memory_up", "memory_down")
+        }
+        for client in clients
+    }
     ours = found["colab_drive_tuner"]
     for way, word in (("up", "upload"), ("down", "download")):
         rest = "; ".join(
