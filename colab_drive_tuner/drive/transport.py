@@ -131,14 +131,14 @@ class Transport:
             answer = self._whole(response)
         if 200 <= answer.status < 300 or answer.status in accept:
             return answer
-        raise self._refusal(answer, what, request.method)
+        raise _refusal(answer, what, request)
 
     @contextmanager
     def download(self, request: Request, what: str) -> Iterator[Download]:
         """Like `send`, for a GET whose body is read by the caller, block by block."""
         with self._open(request, what) as response:
             if response.status_code not in {200, 206}:
-                raise self._refusal(self._whole(response), what, "GET")
+                raise _refusal(self._whole(response), what, request)
             blocks = self._blocks(response, float("inf"))
             yield Download(response.status_code, response.headers, blocks)
 
@@ -217,11 +217,11 @@ class Transport:
                 self._session = (os.getpid(), _new_session(self._local))
             return self._session[1]
 
-    @staticmethod
-    def _refusal(answer: Answer, what: str, method: str) -> Exception:
-        refusal = Refusal.read(answer.status, answer.body)
-        after = retry_after(answer.headers)
-        return refusal.error(what, after=after, uploading=method in {"POST", "PUT", "PATCH"})
+
+def _refusal(answer: Answer, what: str, request: Request) -> Exception:
+    refusal = Refusal.read(answer.status, answer.body)
+    uploading = "/upload/" in request.url
+    return refusal.error(what, after=retry_after(answer.headers), uploading=uploading)
 
 
 class _Adapter(HTTPAdapter):

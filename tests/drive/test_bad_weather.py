@@ -157,6 +157,15 @@ def test_an_outage_ends_in_one_error(client, root, weather, clock):
     assert len(client.list_folder(root)) == 1
 
 
+def test_the_daily_cap_is_named_where_bytes_go_up(client, root, weather):
+    """A mark on a file has nothing to do with it."""
+    weather.add("error", status=403, reason="userRateLimitExceeded")
+    with pytest.raises(UnavailableError, match="750 GB"):
+        client.create_file("x", SMALL, parent=root, file_id="0" * 33)
+    with pytest.raises(UnavailableError, match="when the connection is back"):
+        client.update_properties(root, {"a": "b"})
+
+
 def test_patience_is_counted_from_the_last_progress(client, root, weather, clock):
     """A transfer that gets on, however often it breaks, may take longer than the patience."""
     weather.add("error", status=503, verb="PUT", every=3, retry_after=40)
