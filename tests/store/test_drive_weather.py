@@ -109,7 +109,7 @@ def test_a_revoked_sign_in_loses_nothing(drive_emulator, begin, sign_in):
     drive_emulator.call("DELETE", "tokens", {"token": "first"})
     drive_emulator.expire()
     for value in (2, 3):
-        journal.append(item(value), end=True)
+        journal.append(item(value), durable=True)
     assert not journal.flush(timeout=1)
     assert journal.counts().pending == 2
     assert len(said) == 1
