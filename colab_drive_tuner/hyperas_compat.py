@@ -15,12 +15,10 @@ different then:
 """
 
 import inspect
-import json
 import linecache
 import os
 import sys
 import tempfile
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,12 +31,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from colab_drive_tuner.errors import ObjectiveError, SearchError, UsageError
-from colab_drive_tuner.notebook.imports import global_names, imports_of, notebook_imports
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.hyperas_rewriting import (
+    TEMP_FILE,
+    explained,
+    imports_for,
+    notebook_of,
+    refuse_broken,
+    refuse_unreadable,
+)
+from colab_drive_tuner.notebook.imports import global_names
 
 Announce = Callable[[str], object]
-
-_TEMP_FILE = "temp_model.py (made by hyperas, in memory)"
 
 
 @dataclass
@@ -202,6 +206,8 @@ def _best_models(optim: ModuleType, original: Any) -> Any:
     signature = inspect.signature(original)
 
     def best_models(*args: Any, **kwargs: Any) -> list[Any]:
+        from colab_drive_tuner.search.models import best_kept, check_kept
+
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         number = bound.arguments.pop("nb_models")
@@ -210,31 +216,6 @@ def _best_models(optim: ModuleType, original: Any) -> Any:
         return best_kept(bound.arguments["trials"], number)
 
     return best_models
-
-
-def check_kept(trials: Any, number: int) -> None:
-    """Raise `UsageError` where `trials` would not keep so many models; nothing has run then."""
-    if number < 1:
-        raise UsageError(f"nb_models={number!r} is no number of models: ask for 1 or more.")
-    if (keep := getattr(trials, "keep_models", number)) < number:
-        raise UsageError(
-            f"These trials keep {keep} of the best models, not {number}: make them by "
-            f"session.trials(name, keep_models={number})."
-        )
-
-
-def best_kept(trials: Any, number: int) -> list[Any]:
-    """The models of the lowest losses, best first; `SearchError` where one was not kept."""
-    ended = [trial for trial in trials.trials if trial["result"].get("status") == "ok"]
-    ended.sort(key=lambda trial: float(trial["result"]["loss"]))
-    models = [trial["result"].get("model") for trial in ended[:number]]
-    lost = [trial["tid"] for trial, kept in zip(ended, models, strict=False) if kept is None]
-    if lost:
-        raise SearchError(
-            f"The models of trials {', '.join(map(str, lost))} were not kept: return them as "
-            f"'model', and keep enough with trials=session.trials(name, keep_models={number})."
-        )
-    return models
 
 
 def _fmin(original: Any) -> Any:
@@ -251,24 +232,12 @@ def _fmin(original: Any) -> Any:
 def _write_temp_files(original: Any) -> Any:
     def write_temp_files(tmp_str: str, path: str = "./temp_model.py") -> None:
         run = _run.get()
-        try:
-            used, missing = global_names(tmp_str, _TEMP_FILE)
-        except SyntaxError as error:
-            raise ObjectiveError(
-                f"hyperas cannot rewrite the model or data function: of "
-                f"{(error.text or '').strip()!r} it makes what Python does not read ({error.msg})."
-            ) from error
-        absent = sorted(missing - run.names.keys())
-        if absent:
-            raise ObjectiveError(
-                f"The model or data function uses {', '.join(absent)}, which neither the "
-                "notebook's imports nor this session have: define it (run its cell) first."
-            )
+        used, _ = global_names(tmp_str, TEMP_FILE)
         supplied = {name: run.names[name] for name in used if name in run.names}
         sys.meta_path.insert(0, _TempModel(tmp_str, supplied))
         if run.keep_temp:
             file = Path(path)
-            if file.exists() and "def keras_fmin_fnct(space):" not in file.read_text("utf-8"):
+            if file.exists() and b"def keras_fmin_fnct(space):" not in file.read_bytes():
                 raise UsageError(
                     f"{file.resolve()} is not hyperas's: move it, or leave out keep_temp=True."
                 )
@@ -292,59 +261,26 @@ class _TempModel(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         # Without a time of change the entry stays, and tracebacks show hyperas's text.
         lines = self.text.splitlines(keepends=True)
-        linecache.cache[_TEMP_FILE] = (len(self.text), None, lines, _TEMP_FILE)
+        linecache.cache[TEMP_FILE] = (len(self.text), None, lines, TEMP_FILE)
         vars(module).update(self.supplied)
-        exec(compile(self.text, _TEMP_FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102
+        exec(compile(self.text, TEMP_FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102
 
 
 def _model_string(announce: Announce, original: Any) -> Any:
     signature = inspect.signature(original)
 
-    def get_hyperopt_model_string(*args: Any, **kwargs: Any) -> Any:
+    def get_hyperopt_model_string(*args: Any, **kwargs: Any) -> str:
         bound = signature.bind(*args, **kwargs)
         given = bound.arguments
-        _refuse_unreadable(given["model"], given["data"], *(given.get("functions") or ()))
-        if given["notebook_name"]:
-            imports = notebook_imports(given["notebook_name"], announce)
-        else:
-            package = Path(original.__code__.co_filename).parent
-            imports = imports_of("".join(_calling_lines(package)))
-        # hyperas takes them out of the model, and counts on finding them in the file.
-        imports += imports_of(textwrap.dedent(inspect.getsource(given["model"])))
-        cell = {"cell_type": "code", "source": "\n".join(imports), "metadata": {}, "outputs": []}
-        notebook = {
-            "cells": [{**cell, "execution_count": None, "id": "imports"}],
-            "metadata": {},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-        # hyperas then reads this instead: it wants a name without .ipynb below the directory.
+        refuse_unreadable(given["model"], given["data"], *(given.get("functions") or ()))
+        imports = imports_for(given["model"], given["notebook_name"], announce)
+        # hyperas reads this instead: it wants a name without .ipynb below the directory.
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "imports.ipynb").write_text(json.dumps(notebook), "utf-8")
+            Path(folder, "imports.ipynb").write_text(notebook_of(imports), "utf-8")
             given["notebook_name"] = os.path.relpath(Path(folder, "imports"))
-            return original(*bound.args, **bound.kwargs)
+            with explained(given["model"], given["data"]):
+                text: str = original(*bound.args, **bound.kwargs)
+        refuse_broken(text, given["model"], _run.get().names)
+        return text
 
     return get_hyperopt_model_string
-
-
-def _refuse_unreadable(*functions: Any) -> None:
-    for function in functions:
-        try:
-            inspect.getsource(function)
-        except (OSError, TypeError) as error:
-            name = getattr(function, "__name__", repr(function))
-            raise ObjectiveError(
-                f"hyperas cannot read the source of {name}(): define it in a file, or in a "
-                "notebook cell without %%time."
-            ) from error
-
-
-def _calling_lines(hyperas: Path) -> list[str]:
-    """The lines of the script or cell that called hyperas."""
-    frame = inspect.currentframe()
-    while frame:
-        file = frame.f_code.co_filename
-        if file != __file__ and Path(file).parent != hyperas:
-            return linecache.getlines(file, frame.f_globals)
-        frame = frame.f_back
-    return []

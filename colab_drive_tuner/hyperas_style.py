@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.hyperas_compat import best_kept, check_kept
+from colab_drive_tuner.search.models import best_kept, check_kept
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
@@ -114,6 +114,8 @@ class VotingModel:
                 for model in self.model_list
             ]
         )  # models, samples, classes
+        if predictions.shape[-1] == 1:  # one probability, that of the second of two classes
+            predictions = np.concatenate([1 - predictions, predictions], axis=-1)
         if self.voting == "hard":
             predictions = np.eye(predictions.shape[-1])[predictions.argmax(axis=-1)]
         weights = np.ones(len(predictions)) if self.weights is None else np.asarray(self.weights)

@@ -214,6 +214,65 @@ def test_failures_leave_nothing(run, tmp_path):
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["data_ran"]
 
 
+def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
+    """It fails in words of its own, or in mid-search; here before a trial, with a way out."""
+    run(
+        """
+        def one_line(): return [1], 2
+
+        def several_lines():
+            x, classes = [1], 2
+            return (x,
+                    classes)
+
+        def values():
+            number = 2
+            return [number], number
+
+        def with_dicts(x, classes):
+            n = {{choice([{"a": 1}, {"a": 2}])}}
+            return {"loss": n["a"], "status": STATUS_OK}
+
+        def partly_with_dicts(x, classes):
+            m = {{choice([1, 2])}}
+            n = {{choice([{"a": 1}, {"a": 2}])}}
+            return {"loss": n["a"] + m, "status": STATUS_OK}
+
+        def without(x, classes):
+            return {"loss": 1, "status": STATUS_OK}
+
+        def unnamed(x, classes):
+            return {"loss": [{{choice([1, 2])}}][0], "status": STATUS_OK}
+
+        class Study:
+            def method(self, x, classes):
+                n = {{choice([1, 2])}}
+                return {"loss": n, "status": STATUS_OK}
+
+        for model_, data_, expected in [
+            (model, one_line, "cannot rewrite model() and one_line()"),
+            (model, several_lines, "of 'classes)' it makes what Python does not read"),
+            (model, values, "gives no value to classes, x: assign them there before its return"),
+            (with_dicts, data, "does not see every template of with_dicts()"),
+            (partly_with_dicts, data, "does not see every template of partly_with_dicts()"),
+            (without, data, "or there is none"),
+            (unnamed, data, "a name before the first template"),
+            (Study().method, data, "functions that are not indented"),
+        ]:
+            trials = Trials()
+            try:
+                optim.minimize(model_, data_, rand.suggest, 1, trials, verbose=False)
+            except ValueError as error:
+                assert expected in str(error), (expected, str(error))
+                assert "take minimize from colab_drive_tuner.hyperas_style" in str(error)
+                assert len(trials) == 0
+            else:
+                raise AssertionError(expected)
+        """
+    )
+    assert not list((tmp_path / "work").iterdir())
+
+
 def test_a_type_error_in_the_model_is_not_hidden(run):
     """What the model raises reaches the user once, as it was raised."""
     error = run(

@@ -112,6 +112,9 @@ def test_ensembles_vote(capsys):
     assert list(VotingModel(models, "soft").predict([0])) == [0]
     assert list(VotingModel(models, "hard", [5, 1, 1]).predict([0])) == [0]
     assert list(VotingModel(models, "soft", [0, 1, 1]).predict([0])) == [1]
+    one_output = [Constant(0.9), Constant(0.4), Constant(0.3)]
+    assert list(VotingModel(one_output).predict([0, 0])) == [0, 0]
+    assert list(VotingModel(one_output, "soft").predict([0])) == [1]
     trials = Trials()
     with pytest.raises(UsageError, match="neither"):
         best_ensemble(2, model, data, rand.suggest, 3, trials, voting="loud")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class Models:
         """Offer the model in `result` to `best/`; return the result, which holds it no more."""
         from colab_drive_tuner.training import split_result
 
+        metrics = _metrics(result.get("history"))
+        if metrics is not None:  # Keras's own History, which is no plain data
+            result = result | {"history": metrics}
         plain, model = split_result(result)
         loss = plain.get("loss") if plain.get("status") == "ok" else None
         if model is not None:
@@ -146,12 +150,44 @@ def fit_history(result: Any) -> dict[str, list[float]]:
     from colab_drive_tuner.training import split_result
 
     _, model = split_result(result)
-    metrics = getattr(getattr(model, "history", None), "history", None)
-    history = {}
-    for name, values in metrics.items() if isinstance(metrics, dict) else ():
+    return _metrics(getattr(model, "history", None)) or {}
+
+
+def _metrics(history: Any) -> dict[str, list[float]] | None:
+    """What a `keras.callbacks.History` holds; None for what is none."""
+    metrics = getattr(history, "history", None)
+    if not isinstance(metrics, dict):
+        return None
+    curves = {}
+    for name, values in metrics.items():
         with suppress(TypeError, ValueError):  # a metric that gives a vector has no curve
-            history[str(name)] = [float(value) for value in values]
-    return history
+            curves[str(name)] = [float(value) for value in values]
+    return curves
+
+
+def check_kept(trials: Any, number: int) -> None:
+    """Raise `UsageError` where `trials` would not keep so many models; nothing has run then."""
+    if number < 1:
+        raise UsageError(f"nb_models={number!r} is no number of models: ask for 1 or more.")
+    if (keep := getattr(trials, "keep_models", number)) < number:
+        raise UsageError(
+            f"These trials keep {keep} of the best models, not {number}: make them by "
+            f"session.trials(name, keep_models={number})."
+        )
+
+
+def best_kept(trials: Any, number: int) -> list[Any]:
+    """The models of the lowest losses, best first; `SearchError` where one was not kept."""
+    ended = [trial for trial in trials.trials if trial["result"].get("status") == "ok"]
+    ended.sort(key=lambda trial: float(trial["result"]["loss"]))
+    models = [trial["result"].get("model") for trial in ended[:number]]
+    lost = [trial["tid"] for trial, kept in zip(ended, models, strict=False) if kept is None]
+    if lost:
+        raise SearchError(
+            f"The models of trials {', '.join(map(str, lost))} were not kept: return them as "
+            f"'model', and keep enough with trials=session.trials(name, keep_models={number})."
+        )
+    return models
 
 
 def _is_plain(value: Any) -> bool:

@@ -7,7 +7,8 @@ module that it uses has changed. What it reads from disk or network is not watch
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -42,15 +43,23 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
         return _loaded[key][1]
     _loaded.pop(key, None)  # so that the old data makes room for the new
     result = data(*given, **named)
-    parts = list(result.values()) if isinstance(result, dict) else result
-    if not any(isinstance(part, Iterator) for part in (result, *_several(parts))):
+    parts = _parts(result)
+    if any(isinstance(part, Generator) for part in parts):
+        warnings.warn(
+            f"{key[1]}() returned a generator: what one trial reads of it is gone for the next. "
+            "Return a list, or a function that makes a new one.",
+            stacklevel=2,
+        )
+    if not any(isinstance(part, Iterator) for part in parts):
         # Afterwards: what the function itself did to a counter or a list is no change.
         _loaded[key] = _depends((data, given, named), set()), result
     return result
 
 
-def _several(parts: Any) -> Sequence[Any]:
-    return parts if isinstance(parts, tuple | list) else ()
+def _parts(result: Any) -> list[Any]:
+    if isinstance(result, dict):
+        return list(result.values())
+    return list(result) if isinstance(result, tuple | list) else [result]
 
 
 def _checked(

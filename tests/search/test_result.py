@@ -140,3 +140,22 @@ def test_what_fit_reported_is_kept_with_the_trial(tmp_path: Path) -> None:
     assert result.history() == result.history(result.best_trial["tid"])
     assert "history" not in result.best_trial["result"]
     assert fit_history({"loss": 1.0}) == {}
+
+
+def test_a_history_object_is_kept_as_what_it_holds(tmp_path: Path) -> None:
+    """What `fit` returned may be the result's `history`, as it is."""
+    import numpy as np
+
+    class History:  # as Keras's callback: the curves are its attribute
+        def __init__(self) -> None:
+            self.history = {"loss": [np.float32(0.5), 0.25], "vector": [[1, 2], [3, 4]]}
+
+    result = resume_search(
+        lambda x: {"loss": x, "status": STATUS_OK, "history": History()},
+        space=hp.uniform("x", 0, 1),
+        name="s",
+        max_evals=1,
+        store=tmp_path,
+        progress=False,
+    )
+    assert result.history(0) == {"loss": [0.5, 0.25]}

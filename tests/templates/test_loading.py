@@ -94,14 +94,24 @@ def test_it_can_be_told_to_run_again(notebook):
 
 
 def test_what_can_be_read_once_is_not_kept():
-    """A generator that a first search has used up would leave the second one nothing."""
+    """A generator that a first search has used up would leave the second one nothing.
+
+    Nor would the second trial get anything, which is worth a warning.
+    """
 
     def load():
         return "x", (n for n in range(3))
 
     for _ in range(2):
-        _, numbers = load_data(load)
+        with pytest.warns(UserWarning, match=r"load\(\) returned a generator: what one trial"):
+            _, numbers = load_data(load)
         assert list(numbers) == [0, 1, 2]
+
+    def batches():
+        return {"batches": itertools.count()}
+
+    for _ in range(2):
+        assert next(load_data(batches)["batches"]) == 0
 
 
 def test_an_error_is_not_kept(notebook):

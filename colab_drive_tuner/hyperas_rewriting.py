@@ -1,0 +1,115 @@
+"""What hyperas makes of the user's functions: the imports it needs, and whether the rest would run.
+
+hyperas writes a module out of the text of the model and data functions and the imports of their
+notebook. Where that cannot work it fails late, or in words of its own inside. Nothing here changes
+hyperas: `hyperas_compat` does, and calls this.
+"""
+
+import ast
+import inspect
+import json
+import linecache
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from colab_drive_tuner.errors import ObjectiveError
+from colab_drive_tuner.notebook.imports import global_names, imports_of, notebook_imports
+from colab_drive_tuner.templates.find import has_template
+
+TEMP_FILE = "temp_model.py (made by hyperas, in memory)"
+"""What tracebacks show as the file of hyperas's module."""
+_EMPTY_SPACE = "def get_space():\n    return {\n    }\n"
+_WAY_OUT = (
+    "Or take minimize from colab_drive_tuner.hyperas_style, which has the same arguments: it wants "
+    "none of that."
+)
+
+
+def refuse_unreadable(*functions: Any) -> None:
+    """Raise `ObjectiveError` for a function whose source is nowhere."""
+    for function in functions:
+        try:
+            inspect.getsource(function)
+        except (OSError, TypeError) as error:
+            name = getattr(function, "__name__", repr(function))
+            raise ObjectiveError(
+                f"hyperas cannot read the source of {name}(): define it in a file, or in a "
+                "notebook cell without %%time."
+            ) from error
+
+
+def imports_for(
+    model: Callable[..., Any], notebook: str | None, announce: Callable[[str], object]
+) -> list[str]:
+    """The imports of the notebook, or else of the calling script or cell, and of the model."""
+    if notebook:
+        imports = notebook_imports(notebook, announce)
+    else:
+        imports = imports_of("".join(_calling_lines()))
+    # hyperas takes these out of the model, and counts on finding them in the file.
+    return imports + imports_of(textwrap.dedent(inspect.getsource(model)))
+
+
+def notebook_of(imports: list[str]) -> str:
+    """A notebook, as a file holds it, with nothing but the imports."""
+    cell = {"cell_type": "code", "source": "\n".join(imports), "metadata": {}, "outputs": []}
+    cells = [{**cell, "execution_count": None, "id": "imports"}]
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+@contextmanager
+def explained(model: Callable[..., Any], data: Callable[..., Any]) -> Iterator[None]:
+    """Within the block hyperas rewrites the functions; what it stumbles over is an error in words.
+
+    None of the user's code runs then, so what is raised is about the text.
+    """
+    try:
+        yield
+    except (TypeError, IndexError, SyntaxError) as error:
+        raise ObjectiveError(
+            f"hyperas cannot rewrite {model.__name__}() and {data.__name__}() ({error}): it wants "
+            "functions that are not indented, a data function of several lines that ends in one "
+            f"line such as return x, y, and a name before the first template. {_WAY_OUT}"
+        ) from error
+
+
+def refuse_broken(text: str, model: Callable[..., Any], session: Mapping[str, Any]) -> None:
+    """Raise `ObjectiveError` for what hyperas made of the functions, where it would not work."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise ObjectiveError(
+            f"hyperas cannot rewrite the model or data function: of {(error.text or '').strip()!r} "
+            f"it makes what Python does not read ({error.msg}). {_WAY_OUT}"
+        ) from error
+    if has_template(tree) or text.endswith(_EMPTY_SPACE):
+        raise ObjectiveError(
+            f"hyperas does not see every template of {model.__name__}(), or there is none: one "
+            f"must not hold braces, such as a dict's. {_WAY_OUT}"
+        )
+    _, missing = global_names(text, TEMP_FILE)
+    absent = sorted(missing - session.keys())
+    wanted = [name for name in absent if name in inspect.signature(model).parameters]
+    if wanted:
+        raise ObjectiveError(
+            f"hyperas takes the arguments of {model.__name__}() by name from the body of the data "
+            f"function, which gives no value to {', '.join(wanted)}: assign them there before its "
+            f"return. {_WAY_OUT}"
+        )
+    if absent:
+        raise ObjectiveError(
+            f"The model or data function uses {', '.join(absent)}, which neither the "
+            "notebook's imports nor this session have: define it (run its cell) first."
+        )
+
+
+def _calling_lines() -> list[str]:
+    """The lines of the script or cell that called hyperas."""
+    frame = inspect.currentframe()
+    while frame:
+        if not str(frame.f_globals.get("__name__")).startswith(("hyperas.", "colab_drive_tuner.")):
+            return linecache.getlines(frame.f_code.co_filename, frame.f_globals)
+        frame = frame.f_back
+    return []
