@@ -37,7 +37,7 @@ def value_function(
     source: FunctionSource, offered: Mapping[str, Any]
 ) -> Callable[[Mapping[str, Any]], FunctionType]:
     """Return what makes of sampled values the user's function with these in place of templates."""
-    code = source.function.__code__
+    code, recursive = source.function.__code__, calls_itself(source.function)
     copied = copy.deepcopy(source)
     lookups: dict[int, ast.expr] = {}
     for template in find_templates(copied):
@@ -51,7 +51,7 @@ def value_function(
     else:
         node.body = [copy.copy(node)]
         node.decorator_list = []
-        if not (calls_itself(source.function) or node.name in (*offered, *code.co_freevars)):
+        if not (recursive or node.name in (*offered, *code.co_freevars)):
             # The name that it has here must not hide a global one from it.
             node.body.insert(0, ast.Global([node.name]))
     node.args = _keywords(_VALUES, *offered)
@@ -63,7 +63,8 @@ def value_function(
         and (nested.co_name, nested.co_firstlineno) == (code.co_name, code.co_firstlineno)
     )
     new = new.replace(co_qualname=code.co_qualname)  # IPython shows it
-    return lambda values: _function(source.function, new, {_VALUES: values, **offered})
+    itself = code.co_name if recursive else None
+    return lambda values: _function(source.function, new, {_VALUES: values, **offered}, itself)
 
 
 def space_function(
@@ -151,13 +152,17 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
         yield from _codes(nested)
 
 
-def _function(original: FunctionType, code: CodeType, bound: Mapping[str, Any]) -> FunctionType:
-    """A function like the original, with other code, in which some more variables are given."""
+def _function(
+    original: FunctionType, code: CodeType, bound: Mapping[str, Any], itself: str | None = None
+) -> FunctionType:
+    """A function like the original, with other code, in which some more variables are given.
+
+    Where it calls itself, `itself` is the variable that holds it.
+    """
     cells = dict(zip(original.__code__.co_freevars, original.__closure__ or (), strict=True))
     cells |= {name: CellType(value) for name, value in bound.items()}
-    itself = CellType()
-    if calls_itself(original):
-        cells[original.__code__.co_name] = itself
+    if itself is not None:
+        cells[itself] = CellType()
     missing = [name for name in code.co_freevars if name not in cells]
     if missing:
         raise TemplateError(
@@ -171,7 +176,8 @@ def _function(original: FunctionType, code: CodeType, bound: Mapping[str, Any]) 
         original.__defaults__,
         tuple(cells[name] for name in code.co_freevars),
     )
-    itself.cell_contents = function
+    if itself is not None:
+        cells[itself].cell_contents = function
     function.__kwdefaults__ = original.__kwdefaults__
     function.__qualname__ = original.__qualname__
     function.__module__ = original.__module__
