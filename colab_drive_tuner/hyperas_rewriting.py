@@ -90,14 +90,14 @@ def refuse_broken(text: str, model: Callable[..., Any], session: Mapping[str, An
             f"must not hold braces, such as a dict's. {_WAY_OUT}"
         )
     _, missing = global_names(text, TEMP_FILE)
-    absent = sorted(missing - session.keys())
-    wanted = [name for name in absent if name in inspect.signature(model).parameters]
-    if wanted:
+    wanted = [name for name in inspect.signature(model).parameters if name in missing]
+    if wanted:  # what the session has by that name is not what data() returns
         raise ObjectiveError(
             f"hyperas takes the arguments of {model.__name__}() by name from the body of the data "
             f"function, which gives no value to {', '.join(wanted)}: assign them there before its "
             f"return. {_WAY_OUT}"
         )
+    absent = sorted(missing - session.keys())
     if absent:
         raise ObjectiveError(
             f"The model or data function uses {', '.join(absent)}, which neither the "

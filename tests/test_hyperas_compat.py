@@ -218,6 +218,8 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
     """It fails in words of its own, or in mid-search; here before a trial, with a way out."""
     run(
         """
+        x = "the session's own, which no model shall get in place of its argument"
+
         def one_line(): return [1], 2
 
         def several_lines():
@@ -252,7 +254,7 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
         for model_, data_, expected in [
             (model, one_line, "cannot rewrite model() and one_line()"),
             (model, several_lines, "of 'classes)' it makes what Python does not read"),
-            (model, values, "gives no value to classes, x: assign them there before its return"),
+            (model, values, "gives no value to x, classes: assign them there before its return"),
             (with_dicts, data, "does not see every template of with_dicts()"),
             (partly_with_dicts, data, "does not see every template of partly_with_dicts()"),
             (without, data, "or there is none"),
