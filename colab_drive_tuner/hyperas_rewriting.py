@@ -32,12 +32,12 @@ def refuse_unreadable(*functions: Any) -> None:
     for function in functions:
         try:
             inspect.getsource(function)
-        except (OSError, TypeError) as error:
+        except (OSError, TypeError):
             name = getattr(function, "__name__", repr(function))
             raise ObjectiveError(
                 f"hyperas cannot read the source of {name}(): define it in a file, or in a "
                 "notebook cell without %%time."
-            ) from error
+            ) from None
 
 
 def imports_for(

@@ -61,12 +61,12 @@ def read_source(function: FunctionType) -> FunctionSource:
     name = function.__name__
     try:
         lines, _ = inspect.findsource(function)
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError):
         raise TemplateError(
             f"The source of {name}() cannot be read (Python knows it as "
             f"{function.__code__.co_filename!r}), so its templates cannot be compiled: define it "
             "in a file, or in a notebook cell of its own without %%time."
-        ) from error
+        ) from None
     text = "".join(lines)
     try:
         with quietly():
