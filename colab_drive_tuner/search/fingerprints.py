@@ -5,6 +5,7 @@ model or changed data may be meant (a typo in a print, a longer training set) an
 is another algorithm, which goes on from the trials that are there.
 """
 
+import ast
 import functools
 import hashlib
 import inspect
@@ -12,7 +13,11 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable
 from difflib import unified_diff
+from types import FunctionType, MethodType
 from typing import Any
+
+from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.templates import read_source
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -76,17 +81,26 @@ def _lines(text: str) -> list[str]:
 
 
 def describe_source(function: Callable[..., Any], source: str | None = None) -> str:
-    """A digest of a function's source; its bytecode's where the source is not at hand."""
+    """A digest of what a function's text says, without comments and layout.
+
+    Of a lambda it is the lambda alone, not the call that it stands in. Where the text is not at
+    hand it is of the names that the function uses.
+    """
     if source is None:
-        try:
-            source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-        except (OSError, TypeError):
-            code = getattr(function, "__code__", None)
-            # Interpreters differ in bytecode: names and constants say enough for a warning.
-            known = (code.co_names, code.co_varnames) if code else type(function).__qualname__
-            source = repr(known)
-    lines = (line.rstrip() for line in source.splitlines())
-    return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()[:32]
+        source = _source(inspect.unwrap(function))
+    return hashlib.sha256(source.encode()).hexdigest()[:32]
+
+
+def _source(function: Callable[..., Any]) -> str:
+    while isinstance(function, functools.partial | MethodType):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    if not isinstance(function, FunctionType):
+        return type(function).__qualname__
+    try:
+        return ast.unparse(read_source(function).node)
+    except TemplateError:
+        # Interpreters differ in bytecode: names say enough for a warning.
+        return repr((function.__code__.co_names, function.__code__.co_varnames))
 
 
 def describe_data(names: Iterable[str], values: Iterable[Any]) -> str:

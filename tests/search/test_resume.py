@@ -215,6 +215,37 @@ print(describe_space({"b": hp.choice("b", [{"x", "y", "z"}, len, Layer(), Layer]
     assert one == describe_space({"b": 2, "a": hp.uniform("a", 0, 1)})
 
 
+def test_what_stands_around_the_objective_may_change(tmp_path: Path) -> None:
+    """More trials, a comment, another layout: the objective is the same, and nothing is said."""
+    options: dict[str, Any] = {"name": "s", "store": tmp_path, "progress": False, "algo": "rand"}
+    resume_search(lambda x: x**2, space=hp.uniform("x", 0, 1), max_evals=2, seed=1, **options)
+    resume_search(
+        lambda x: (
+            x**2  # squared
+        ),
+        space=hp.uniform("x", 0, 1),
+        max_evals=3,
+        **options,
+    )
+    with pytest.warns(SearchChangedWarning, match="source of the model"):
+        resume_search(lambda x: x**3, space=hp.uniform("x", 0, 1), max_evals=4, **options)
+
+
+def test_the_function_in_a_partial_counts(tmp_path: Path) -> None:
+    """The usual way to hand data to an objective."""
+
+    def one(shift: float, point: Any) -> float:
+        return bowl(point) + shift
+
+    def two(shift: float, point: Any) -> float:
+        return bowl(point) - shift
+
+    go(tmp_path, functools.partial(one, 1.0), max_evals=2)
+    go(tmp_path, functools.partial(one, 1.0), max_evals=3)
+    with pytest.warns(SearchChangedWarning, match="source of the model"):
+        go(tmp_path, functools.partial(two, 1.0), max_evals=4)
+
+
 def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
     """The search goes on, told that earlier losses may not compare."""
     options: dict[str, Any] = {"name": "t", "seed": 1, "store": tmp_path, "progress": False}
