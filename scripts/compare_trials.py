@@ -23,7 +23,7 @@ def main():
     for one, other in zip(first.trials, second.trials, strict=False):
         same = one["tid"] == other["tid"] and outcome(one) == outcome(other)
         loss = one["result"].get("loss")
-        print(f"  trial {one['tid']:3d}  loss {loss:<22}  {'equal' if same else 'DIFFERS'}")
+        print(f"  trial {one['tid']:3d}  loss {loss!s:<22}  {'equal' if same else 'DIFFERS'}")
         if not same:
             print(f"    first:  {outcome(one)}\n    second: {outcome(other)}")
             differences.append(f"trial {one['tid']}")

@@ -10,13 +10,32 @@ import hyperopt
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.timeout(1200)  # four kernels that load TensorFlow, on whatever machine
+
 ROOT = Path(__file__).resolve().parents[1]
 DEMO, COMPARE = ROOT / "scripts" / "demo.py", ROOT / "scripts" / "compare_trials.py"
-SABOTAGE = """
+SABOTAGES = {
+    "no stored seed": """
 import time, numpy
 import colab_drive_tuner.search.seeds as seeds
 seeds.thaw_generator = lambda frozen: numpy.random.default_rng(time.time_ns())
-"""
+""",
+    "one bit of one loss": """
+import math, pickle
+from pathlib import Path
+from colab_drive_tuner.drive.client import DriveClient
+download = DriveClient.download_file
+def altered(self, file_id, path, *more):
+    download(self, file_id, path, *more)
+    if Path(path).name == "digits-cnn.pkl":
+        trials = pickle.loads(path.read_bytes())
+        result = trials.trials[3]["result"]
+        result["loss"] = math.nextafter(result["loss"], 1)
+        path.write_bytes(pickle.dumps(trials))
+DriveClient.download_file = altered
+""",
+}
+"""What is put into every Python process of a demo that must fail."""
 
 
 def run_script(script: Path, *arguments: object, **environment: str) -> tuple[int, str]:
@@ -42,15 +61,16 @@ def test_a_killed_search_equals_the_uninterrupted_one(tmp_path):
     assert "images are recognised" in said  # the best model came back
 
 
-def test_the_demo_fails_without_the_stored_seed(tmp_path):
-    """With the stored random state ignored, the resumed search is another one, and is told so."""
-    (tmp_path / "sitecustomize.py").write_text(SABOTAGE)
+@pytest.mark.parametrize("sabotage", SABOTAGES)
+def test_the_demo_fails_when_the_main_job_does(tmp_path, sabotage):
+    """With the stored random state ignored, or one loss altered, the searches are told apart."""
+    (tmp_path / "sitecustomize.py").write_text(SABOTAGES[sabotage])
     code, said = run_script(
         DEMO, "--quick", "--act", 1, "--folder", tmp_path / "demo", PYTHONPATH=str(tmp_path)
     )
     assert code != 0
     assert "DIFFERS" in said
-    assert "The resumed search is NOT the uninterrupted one." in said
+    assert said.rstrip().endswith("The resumed search is NOT the uninterrupted one.")
 
 
 def test_the_unmodified_hyperas_package_is_killed_and_resumes(tmp_path):
@@ -62,10 +82,10 @@ def test_the_unmodified_hyperas_package_is_killed_and_resumes(tmp_path):
 
 @pytest.fixture
 def trials() -> hyperopt.Trials:
-    """A finished search."""
+    """A finished search, of which one trial failed and has no loss."""
     found = hyperopt.Trials()
     hyperopt.fmin(
-        lambda x: x**2,
+        lambda x: x**2 if x > 0 else {"status": "fail"},
         hyperopt.hp.uniform("x", -1, 1),
         algo=hyperopt.rand.suggest,
         max_evals=3,

@@ -16,6 +16,7 @@ from hyperopt.base import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, JOB_
 from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.journal.journal import ON_BUSY
 from colab_drive_tuner.search.arguments import whole_number
 from colab_drive_tuner.search.attachments import Attachments
@@ -56,6 +57,7 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         exp_key: str | None = None,
         notify: Callable[[str], None] = print,
     ) -> None:
+        check_name(name)
         if on_busy not in ON_BUSY:
             raise UsageError(f"on_busy={on_busy!r} is none of {', '.join(map(repr, ON_BUSY))}.")
         self.name, self.seed_training, self.free_memory = name, seed_training, free_memory

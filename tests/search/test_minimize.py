@@ -10,6 +10,7 @@ import pytest
 from colab_drive_tuner.cli.tables import show_searches
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.status import list_searches, read_status
+from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store import open_store
 from tests.search.searching import plain, points, stored
 
@@ -59,3 +60,15 @@ def test_an_algorithm_that_is_none_is_refused(tmp_path: Path) -> None:
         )
     with pytest.raises(UsageError, match="algo='grid'"):
         stored(tmp_path / "other", "rand", 2).fmin(abs, hyperopt.hp.uniform("x", 0, 1), "grid", 3)
+
+
+@pytest.mark.parametrize(
+    "options", [{"name": "a/b"}, {"seed": -1}, {"on_busy": "no"}, {"keep_models": 0.5}]
+)
+def test_trials_that_cannot_be_are_refused_before_the_store_is_opened(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A store's folder is made when it is opened."""
+    with pytest.raises(UsageError):
+        DriveTrials(**{"name": "s", "store": tmp_path / "new"} | options)
+    assert not (tmp_path / "new").exists()
