@@ -13,6 +13,7 @@ from .fields import Selection, prune
 from .model import FOLDER, Node, person_id, root_id
 from .paging import page
 from .resources import View, capabilities, rfc3339
+from .writing import check_types
 
 DEFAULT: Selection = {"kind": {}, "id": {}, "name": {}}
 WRITABLE = ("colorRgb", "restrictions", "themeId", "backgroundImageFile")
@@ -69,8 +70,9 @@ async def create(call: Call) -> Answer:
     """drives.create: a requestId makes it safe to repeat, with 409 for the repetition."""
     request_id = call.parameters.text("requestId")
     body = await call.json()
+    check_types("Drive", body)
     name = body.get("name")
-    if not isinstance(name, str) or not name:
+    if not name:
         raise bad_request("The name of a shared drive is required.")
     database, email = call.database, call.caller.email
     key = f"{email} {request_id}"
@@ -143,6 +145,7 @@ async def update(call: Call) -> Answer:
     node = _find(call)
     access.require(call.database, call.caller, node, access.ORGANIZER)
     body = await call.json()
+    check_types("Drive", body)
     extra = {name: body[name] for name in WRITABLE if name in body}
     if "colorRgb" in extra and "themeId" in extra:
         raise invalid_parameter("themeId", "colorRgb and themeId cannot be set together.")

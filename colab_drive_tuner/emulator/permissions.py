@@ -11,8 +11,7 @@ from .files import the_file
 from .model import Node, person_id
 from .paging import page
 from .resources import rfc3339
-from .surface import discovery_document
-from .writing import parse_time
+from .writing import check_types, parse_time
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
 ROLES = frozenset(access.RANKS)
@@ -53,11 +52,7 @@ def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
             found["expirationTime"] = body["expirationDate"]
         # v2's permissions for everybody are found in searches unless they say otherwise.
         found["allowFileDiscovery"] = not body.get("withLink", body.get("type") == "anyone")
-    known = discovery_document("v3")["schemas"]["Permission"]["properties"]
-    for name, value in found.items():
-        wanted = {"string": str, "boolean": bool}.get(known.get(name, {}).get("type"))
-        if wanted is not None and not isinstance(value, wanted):
-            raise invalid(f"permission.{name}")
+    check_types("Permission", found)
     return found
 
 
@@ -114,7 +109,7 @@ async def create(call: Call) -> Answer:
     given = {"type": kind, "role": role, **_grantee(body, kind)}
     _check_role(node, kind, role)
     given |= _expiration(call, body)
-    given |= {"view": body["view"]} if "view" in body else {}
+    given |= {"view": body["view"]} if body.get("view") else {}
     if role == "owner":
         return _transfer(call, node, given)
     shared = node.shared_with

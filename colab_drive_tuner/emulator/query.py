@@ -40,6 +40,7 @@ TERMS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
         "sharedWithMe": ("boolean", EQUALITY),
         "parents": ("collection", frozenset({"in"})),
         "owners": ("collection", frozenset({"in"})),
+        "labels": ("collection", frozenset({"in"})),
         "writers": ("collection", frozenset({"in"})),
         "readers": ("collection", frozenset({"in"})),
         "properties": ("pairs", frozenset({"has"})),

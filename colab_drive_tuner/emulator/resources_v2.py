@@ -229,7 +229,8 @@ def body_in_v3(body: dict[str, Any], creating: bool) -> dict[str, Any]:
             raise invalid("file.parents") from None
         if ids:
             found["parents"] = ids
-    for one in body.get("properties") or ():
+    given = body.get("properties") or []
+    for one in given if isinstance(given, list) else [given]:
         if not isinstance(one, dict) or "key" not in one:
             raise invalid("file.properties")
         kind = "properties" if one.get("visibility") == "PUBLIC" else "appProperties"

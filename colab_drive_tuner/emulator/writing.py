@@ -48,21 +48,27 @@ def check_body(body: dict[str, Any], *, creating: bool) -> dict[str, Any]:
             )
     if refused:
         raise not_writable()
-    for name, value in body.items():
-        _check_type(name, value, known.get(name, {}))
+    check_types("File", body)
     return body
 
 
-def _check_type(name: str, value: Any, described: Mapping[str, Any]) -> None:
-    kind = described.get("type")
-    expected = {"string": str, "boolean": bool, "object": dict, "array": list}.get(str(kind))
-    if expected is not None and value is not None and not isinstance(value, expected):
-        raise ApiError(
-            400,
-            "invalid",
-            f"Invalid JSON payload received. Invalid value at 'file.{name}' (TYPE_{kind}).",
-            rpc=True,
-        )
+_TYPES = {"string": str, "boolean": bool, "object": dict, "array": list}
+
+
+def check_types(resource: str, body: Mapping[str, Any]) -> None:
+    """400 where a member of a v3 resource (File, Permission, ...) has another type than its own."""
+    known = discovery_document("v3")["schemas"][resource]["properties"]
+    for name, value in body.items():
+        kind = known.get(name, {}).get("type")
+        expected = _TYPES.get(kind)
+        if expected is not None and value is not None and not isinstance(value, expected):
+            where = f"{resource.lower()}.{name}"
+            raise ApiError(
+                400,
+                "invalid",
+                f"Invalid JSON payload received. Invalid value at '{where}' (TYPE_{kind}).",
+                rpc=True,
+            )
 
 
 # A date alone, and a time without an offset, are taken too; ISO 8601's other forms are not.

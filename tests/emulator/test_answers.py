@@ -221,6 +221,21 @@ def test_a_body_of_another_shape_is_a_400(me, body):
 
 
 @pytest.mark.parametrize(
+    ("verb", "path", "body"),
+    [
+        ("POST", "v3/drives?requestId=types", {"name": ["x"]}),
+        ("POST", "v3/files/root/permissions", {"type": "user", "role": 5}),
+        ("POST", "v2/files", {"properties": True}),
+        ("POST", "v2/files", {"labels": 5}),
+        ("POST", "v2/files/root/parents", {"id": 5}),
+    ],
+)
+def test_a_member_of_another_type_is_a_400(me, verb, path, body):
+    """Of files and of everything else."""
+    assert me.refusal(verb, f"/drive/{path}", json=body) == (400, "invalid")
+
+
+@pytest.mark.parametrize(
     ("verb", "path"),
     [
         ("POST", "v3/drives?requestId=r"),

@@ -126,6 +126,13 @@ def test_parents_select_a_folder(me):
     assert refused == (404, "notFound")
 
 
+def test_no_file_has_a_label(me):
+    """The term is known, and finds nothing."""
+    me.create("here")
+    assert me.names("'labels/abc' in labels") == []
+    assert me.names("not 'labels/abc' in labels") == ["here"]
+
+
 def test_types_and_dates_select(me):
     """MimeType takes =, != and contains; times take all comparisons, in UTC by default."""
     me.folder("f")
