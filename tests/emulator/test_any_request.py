@@ -57,14 +57,14 @@ def request(source: random.Random, document: Any, method: Any, ids: list[str]) -
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
 def test_no_request_makes_it_fail(me, version):
-    """Every method, ten times, with arbitrary parameters and bodies: never a 500."""
+    """Every method, with arbitrary parameters and bodies: never a 500."""
     document = discovery_document(version)
     source = random.Random(f"any {version}")
     folder = me.folder("folder")
     ids = [folder, me.create("a", parents=[folder])["id"], me.upload(b"x", name="b")["id"]]
     team = me("POST", f"/drive/v3/drives?requestId=any-{version}", json={"name": "team"}).json()
-    for _ in range(10):
-        for method in methods(document, version):
+    for method in methods(document, version):
+        for _ in range(40 if "request" in method else 5):
             asked = request(source, document, method, [*ids, team["id"]])
             answer = me(asked.pop("method"), asked.pop("url"), **asked)
             assert answer.status_code not in {500, 501}, (method["id"], asked, answer.text)
