@@ -1,6 +1,8 @@
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -316,3 +318,28 @@ def test_a_script_under_ci_neither_prompts_nor_hangs(tmp_path):
     assert done.returncode == 1
     assert "CredentialsError" in done.stderr
     assert "What worked: this is continuous integration" in done.stderr
+
+
+def test_an_interrupt_ends_a_setup_whose_drive_keeps_silent(tmp_path):
+    """At once, not when the questions that are on their way have been given up."""
+    with socket.create_server(("127.0.0.1", 0)) as drive:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DRIVE_EMULATOR_HOST": f"http://127.0.0.1:{drive.getsockname()[1]}",
+        }
+        command = [sys.executable, "-c", "import colab_drive_tuner as cdt; cdt.setup()"]
+        # It asks who is signed in, and for the folder.
+        with (
+            subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+            ) as process,
+            drive.accept()[0],
+            drive.accept()[0],
+        ):
+            process.send_signal(signal.SIGINT)
+            try:
+                errors = process.communicate(timeout=30)[1]  # the questions would have a minute
+            finally:
+                process.kill()
+        assert b"KeyboardInterrupt" in errors

@@ -5,8 +5,9 @@ the next record is decided by `create`, which succeeds once, and by the sha256 o
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,13 +69,23 @@ class Head:
         )
 
 
+@contextmanager
+def parallel_readers(name: str) -> Iterator[ThreadPoolExecutor]:
+    """Threads to read with; who interrupts does not wait for those that hang."""
+    readers = ThreadPoolExecutor(PARALLEL_READS, name)
+    try:
+        yield readers
+    finally:
+        readers.shutdown(wait=False, cancel_futures=True)
+
+
 def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: str) -> Head:
     """READ: apply every record from `head` to the first missing one; return the new head.
 
     Raises `SearchDamagedError` where a record is altered, does not follow the one before it, or is
     missing although a later one exists: a gap is never bridged.
     """
-    with ThreadPoolExecutor(PARALLEL_READS, "cdt-read") as readers:
+    with parallel_readers("cdt-read") as readers:
         width = FIRST_READS
         while True:
             batch = head.ids[:width]

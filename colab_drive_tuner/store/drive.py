@@ -2,14 +2,15 @@
 
 import builtins
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.drive.progress import bar
 from colab_drive_tuner.drive.query import quoted
 from colab_drive_tuner.errors import NotFoundError, RefusedError
+from colab_drive_tuner.runtime import ask
 from colab_drive_tuner.store.protocol import Entry
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
@@ -24,10 +25,9 @@ class DriveStore:
 
     def __init__(self, client: DriveClient, folder: str = DEFAULT_FOLDER) -> None:
         self.client = client
-        with ThreadPoolExecutor(1) as asking:  # both questions at once
-            account = asking.submit(client.account)
-            self.folder: DriveFile = client.folder(folder)
-            self._account = account.result()
+        account = ask(client.account)  # both questions at once
+        self.folder: DriveFile = client.folder(folder)
+        self._account = account(TIMEOUT_MAX)  # the client's own patience is the limit
         if not self.folder.can_add_children:
             raise RefusedError(
                 f"{self._account} may only read the folder {self.folder.name!r} of Google Drive: "

@@ -7,7 +7,6 @@ a record says itself which position it has and which record it follows. Nothing 
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal.chain import PARALLEL_READS, Head, LastClaim
+from colab_drive_tuner.journal.chain import Head, LastClaim, parallel_readers
 from colab_drive_tuner.journal.folder import SearchFolder
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
 from colab_drive_tuner.journal.record import Record, decode_record, unframe
@@ -88,7 +87,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
     tried: set[str] = set()
     candidates: dict[int, list[Found]] = {}
     named = {folder.first}
-    with ThreadPoolExecutor(PARALLEL_READS, "cdt-rescue") as readers:
+    with parallel_readers("cdt-rescue") as readers:
         while wanted:
             batch, wanted = sorted(wanted), set()
             tried.update(batch)
