@@ -263,8 +263,8 @@ class Session:
             request = self._request
             if (request.notebook or request.credentials) is None and not request.environment[2]:
                 raise CredentialsError(
-                    f"Searches are kept in {self.place}, so nobody was signed in to Drive; with "
-                    "setup(notebook=...) it would be asked for the notebook."
+                    f"Searches are kept in {self.place}, so nobody was signed in to Drive; pass "
+                    "setup(notebook=...) to look there for the notebook."
                 )
             self.client = _connect(request, self.runtime)
         return self.client

@@ -30,7 +30,9 @@ def open_folder(client: "DriveClient", place: str, *, create: bool) -> DriveFile
         child = _child(client, folder, part)
         if child is None:
             if not create:
-                raise NotFoundError(f"There is no folder {part!r} of {place!r} in Google Drive.")
+                raise NotFoundError(
+                    f"There is no folder {part!r} of {place!r} in Google Drive: check the path."
+                )
             child = _make(client, folder, part)
         folder = child
     return folder

@@ -40,7 +40,10 @@ def notebook_imports(name: str | Path, announce: Callable[[str], object] = print
         code = [cell for cell in cells if cell["cell_type"] == "code"]
         sources = ["".join(cell.get("source", cell.get("input", ""))) for cell in code]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotebookError(f"{path.resolve()} is not a notebook: {error!r}.") from error
+        raise NotebookError(
+            f"{path.resolve()} is not a notebook ({error!r}): save it again in Colab, or name "
+            "another one."
+        ) from error
     imports: list[str] = []
     for number, source in enumerate(sources, 1):
         try:

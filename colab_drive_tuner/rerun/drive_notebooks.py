@@ -45,7 +45,9 @@ class DriveHandler:
         self.flush()
         found = self._find(path)
         if found is None:
-            raise NotebookNotFoundError(f"There is no notebook {path} in Google Drive.")
+            raise NotebookNotFoundError(
+                f"There is no notebook {path} in Google Drive: check the path."
+            )
         return self._drive().download(found).decode("utf-8")
 
     def write(self, buf: str, path: str) -> None:

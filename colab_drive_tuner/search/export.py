@@ -54,7 +54,9 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
+        raise UsageError(
+            f"{str(path)!r} cannot be written: {error.strerror}; name another place."
+        ) from error
     return len(history.trials)
 
 
@@ -74,7 +76,7 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
         pass  # as it should be
     source = Path(path)
     if not source.is_file():
-        raise UsageError(f"There is no file {str(path)!r}.")
+        raise UsageError(f"There is no file {str(path)!r}: check the path.")
     documents, attachments = read_trials(source)
     trials = DriveTrials(name, store=store)
     try:

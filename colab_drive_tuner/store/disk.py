@@ -92,7 +92,9 @@ def prepare(root: Path, hidden: Path) -> None:
         for path in (linked, probe, *made):
             with contextlib.suppress(OSError):  # never made, or in use by somebody else
                 discard(path)
-        raise UsageError(f"The folder {root} {problem}: {error.strerror}.") from error
+        raise UsageError(
+            f"The folder {root} {problem}: {error.strerror}. Choose another one."
+        ) from error
     linked.unlink()
     probe.unlink()
     for name in ("in/root", "marks", "ids"):  # `ids` last: where it stands, all is there

@@ -41,6 +41,7 @@ from colab_drive_tuner.store import disk
 from colab_drive_tuner.store.description import Description, check_properties, decode, encode
 from colab_drive_tuner.store.protocol import Entry
 
+_HELP = "`colab-drive-tuner doctor` says what can be done."
 _ROOT = "root"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -247,7 +248,7 @@ class FolderStore:
         if (self._hidden / "in" / described.parent / f"{described.file}.new").exists():
             self._show(described, visible.parent)
         if not os.path.lexists(visible):
-            raise NotFoundError(f"{visible} is gone: it was deleted or renamed by hand.")
+            raise NotFoundError(f"{visible} was deleted or renamed by hand: put it back. {_HELP}")
         return described, visible
 
     def _describe(self, entry_id: str) -> Description | None:
@@ -260,7 +261,7 @@ class FolderStore:
         except FileNotFoundError:
             return None
         if described is None or described.id != entry_id or described.parent == entry_id:
-            raise StoreError(f"{path} is damaged: it does not describe a file of this store.")
+            raise StoreError(f"{path} is damaged: it describes no file of this store. {_HELP}")
         return described
 
     def _folder(self, entry_id: str) -> Path:
@@ -314,7 +315,7 @@ class FolderStore:
             return {}
         except ValueError as error:
             raise StoreError(
-                f"{path} is damaged; without it the file has no properties."
+                f"{path} is damaged; without it the file has no properties. {_HELP}"
             ) from error
         return {str(key): str(value) for key, value in marks.items()}
 
@@ -336,7 +337,7 @@ class FolderStore:
             if not self._ids.is_dir():
                 raise UnavailableError(
                     f"Cannot {doing}: {self._root} is not there; was a disk unplugged, or the "
-                    "folder deleted?"
+                    "folder deleted? Bring it back and run the cell again."
                 ) from error
             if isinstance(error, StoreError):
                 raise

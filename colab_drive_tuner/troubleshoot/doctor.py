@@ -91,7 +91,7 @@ class Patient:
             if isinstance(self.folder_spec, str | Path):
                 path = Path(self.folder_spec).expanduser()
                 if not (path / ".store").is_dir():
-                    raise NotFoundError(f"There is no store in {path} yet.")
+                    raise NotFoundError(f"There is no store in {path} yet: run a search first.")
             return open_store(self.folder_spec)
         from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 
