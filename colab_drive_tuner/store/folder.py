@@ -314,9 +314,7 @@ class FolderStore:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise StoreError(
-                f"{path} is damaged; without it the file has no properties. {_HELP}"
-            ) from error
+            raise StoreError(f"{path}, with a file's marks, is damaged. {_HELP}") from error
         return {str(key): str(value) for key, value in marks.items()}
 
     def _overwrite(self, path: Path, content: bytes) -> None:
