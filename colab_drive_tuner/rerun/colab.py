@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from colab_drive_tuner.credentials import SUBJECT_VARIABLE
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.rerun.allocated import allocating, left_behind, noted
 from colab_drive_tuner.rerun.identity_file import portable_credentials
@@ -159,7 +160,8 @@ class ColabPlace:
             file = f"{remote}/credentials.json"
             upload = ["upload", "-s", session, str(identity), file.lstrip("/")]
             self._step(task, "upload", upload, _UPLOAD_SECONDS)
-            load = f"inside.load_credentials({file!r})\n"
+            act_as = os.environ.get(SUBJECT_VARIABLE)
+            load = f"inside.load_credentials({file!r}, {act_as!r})\n"
         begin = _BEGIN.format(credentials=load, deadline=task.deadline)
         return self._execute(task, session, begin, f"{remote}/alive")
 

@@ -1,9 +1,11 @@
 """Schedules as a GitHub Actions workflow: the credentials come from a secret, by way of a file."""
 
+import os
 import re
 import shlex
 from pathlib import Path, PurePosixPath
 
+from colab_drive_tuner.credentials import SUBJECT_VARIABLE
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.plan import Plan, check_line
 from colab_drive_tuner.version import __version__
@@ -46,6 +48,9 @@ def text(plan: Plan) -> str:
     if "${{" in rerun:
         raise UsageError("GitHub would read '${{' in the command: choose other names.")
     environment = _ENVIRONMENT + (_COLAB if on_colab else "")
+    if act_as := os.environ.get(SUBJECT_VARIABLE):
+        person = check_line(act_as, SUBJECT_VARIABLE)
+        environment += f"          {SUBJECT_VARIABLE}: {_yaml(person)}\n"
     return f"""\
 # search: {search}
 name: {_yaml(f"Rerun {search}")}

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials import FILE_VARIABLE
+from colab_drive_tuner.credentials import FILE_VARIABLE, SUBJECT_VARIABLE
 from colab_drive_tuner.runtime import ipython
 from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 
@@ -27,8 +27,11 @@ _memory: list[int] = []
 """Open for the life of the kernel: the credentials are gone with it."""
 
 
-def load_credentials(path: str) -> None:
-    """Take the credentials file into memory, remove it, and let `setup()` find them there."""
+def load_credentials(path: str, act_as: str | None = None) -> None:
+    """Take the credentials file into memory, remove it, and let `setup()` find them there.
+
+    `act_as` is the person for whom a service account acts.
+    """
     file = Path(path)
     try:
         secret = file.read_bytes()
@@ -38,6 +41,8 @@ def load_credentials(path: str) -> None:
     os.write(descriptor, secret)
     _memory.append(descriptor)
     os.environ[FILE_VARIABLE] = f"/proc/{os.getpid()}/fd/{descriptor}"
+    if act_as:
+        os.environ[SUBJECT_VARIABLE] = act_as
 
 
 def begin_run(deadline: float | None) -> None:

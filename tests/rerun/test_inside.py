@@ -17,11 +17,12 @@ from colab_drive_tuner.rerun import inside
 LOAD = """
 import os
 from colab_drive_tuner.rerun import inside
-inside.load_credentials({path!r})
+inside.load_credentials({path!r}, "me@example.com")
 named = os.environ["COLAB_DRIVE_TUNER_CREDENTIALS"]
 print(open(named).read(), open(named).read() == "secret", os.path.exists({path!r}))
 import subprocess
 print(subprocess.run(["cat", named], capture_output=True, text=True).stdout)
+print(os.environ["COLAB_DRIVE_TUNER_ACT_AS"])
 """
 WATCH = """
 from colab_drive_tuner.rerun import inside
@@ -53,7 +54,7 @@ def test_credentials_are_read_again_and_again_and_lie_nowhere(tmp_path: Path) ->
         [sys.executable, "-c", LOAD.format(path=str(folder / "credentials.json"))],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.split() == ["secret", "True", "False", "secret"]
+    assert done.stdout.split() == ["secret", "True", "False", "secret", "me@example.com"]
     assert list(folder.iterdir()) == []
 
 

@@ -29,6 +29,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     secret = tmp_path / "key of 50% for $5.json"
     secret.write_text('{"type": "authorized_user", "refresh_token": "planted-7c1d"}')
     monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", str(secret))
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_ACT_AS", "me@example.com")
     monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", "planted-7c1d")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
@@ -43,6 +44,7 @@ def test_no_secret_is_in_anything_that_is_generated(plan: Plan) -> None:
     for way in (cron, systemd, github):
         content = way.text(plan)
         assert "planted" not in content
+        assert "me@example.com" in content  # whom a service account acts for is no secret
     assert "secrets.COLAB_DRIVE_TUNER_CREDENTIALS" in github.text(plan)
 
 
@@ -191,6 +193,7 @@ def test_the_workflow_says_what_github_needs(plan: Plan, tmp_path: Path) -> None
     for step in users:
         assert step["env"]["GOOGLE_APPLICATION_CREDENTIALS"].endswith("/credentials.json")
         assert step["env"]["COLAB_DRIVE_TUNER_COLAB"] == "colab --auth adc"
+        assert step["env"]["COLAB_DRIVE_TUNER_ACT_AS"] == "me@example.com"
     rerun = next(step["run"] for step in steps if "case $code" in step.get("run", ""))
     assert "--max-time 5h30m" in rerun  # a job ends after six hours
     assert "5h30m" not in github.text(replace(plan, options=("--max-time", "2h")))
