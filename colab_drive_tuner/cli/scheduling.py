@@ -59,12 +59,14 @@ def add(
     user: User = None,
 ) -> None:
     """Show a schedule, then install it: `rerun` every so often, with the same options."""
+    from colab_drive_tuner.journal.folder import check_name
     from colab_drive_tuner.rerun.enterprise_schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.plan import Plan, parse_every
     from colab_drive_tuner.rerun.program import load_program
     from colab_drive_tuner.rerun.schedules import way
     from colab_drive_tuner.search.resume import parse_duration
 
+    check_name(search)
     max_seconds = parse_duration(max_time)
     given = {
         "--on": on if on != "local" else None, "--gpu": gpu, "--folder": folder,

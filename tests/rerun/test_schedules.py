@@ -248,6 +248,9 @@ def test_print_shows_and_installs_nothing(tmp_path: Path, plan: Plan) -> None:
         assert "rerun" in done.stdout
     assert not (tmp_path / ".github").exists()
     assert not (tmp_path / "config").exists()
+    misnamed = programs.run("schedule", "add", plan.program, "--search", "a/b")
+    assert misnamed.returncode == 2
+    assert "contains a slash" in misnamed.stderr
     unknown = programs.run("schedule", "remove", "s")
     assert unknown.returncode == 2
     assert "has no schedule" in unknown.stderr
