@@ -1,13 +1,12 @@
 """Batches: several calls in one multipart/mixed request ("Batch requests" of the Drive guide)."""
 
 import secrets
-from collections.abc import AsyncIterator
 from email.message import Message
 from email.parser import BytesParser
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
-from .calls import JSON_LIMIT, Answer, Slice
+from .calls import JSON_LIMIT, Answer, Slice, whole
 from .errors import ApiError, bad_request
 from .service import Request, Service
 
@@ -57,15 +56,12 @@ def _request(outer: Request, part: Message) -> Request:
     # Headers of the batch hold for its calls, but for those that describe its own content.
     shared = {k: v for k, v in outer.headers.items() if not k.startswith("content-")}
 
-    async def chunks() -> AsyncIterator[bytes]:
-        yield body
-
     inner = Request(
         verb=verb.upper(),
         path=target.path,
         query=parse_qsl(target.query, keep_blank_values=True),
         headers={**shared, **headers},
-        body=chunks(),
+        body=whole(body),
         base=outer.base,
     )
     if "/upload/" in inner.path or ("alt", "media") in inner.query:

@@ -23,7 +23,7 @@ from . import (
     uploads,
     v2,
 )
-from .calls import Answer, Call
+from .calls import Answer, Call, whole
 from .database import Database
 from .errors import ApiError, insufficient_scopes
 from .faults import Faults, Rule, refusal
@@ -226,11 +226,15 @@ class Service:
         if not caller.scopes & match.method.scopes:
             raise insufficient_scopes()
         call = self._call(request, match, caller, request.query)
+        call.selection({})  # fields that do not exist are refused before anything is done
         handler = HANDLERS.get(f"{match.method.version} {match.method.id}")
-        if match.upload and match.method.uploads:
-            handler = uploads.upload
         if handler is None:
             raise ApiError(501, "notImplemented", f"The emulator does not know {match.method.id}.")
+        if match.upload:
+            return await uploads.upload(call)
+        # The body is here before anything is looked up: from then on nothing is waited for, and
+        # what the method reads and writes happens at once, whatever other calls do meanwhile.
+        call.body = whole(await call.read())
         return await handler(call)
 
     def _call(

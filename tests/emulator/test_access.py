@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -199,6 +200,26 @@ def test_permissions_are_listed_changed_and_taken_back(me, person):
     assert other("GET", f"/drive/v3/files/{file}").status_code == 404
     owner = next(one["id"] for one in listed if one["role"] == "owner")
     assert me("DELETE", f"{base}/{owner}").status_code == 403
+
+
+def test_two_permissions_given_at_once_both_hold(me):
+    """A body that takes its time does not undo what others did to the file meanwhile."""
+    file = me.create("shared")["id"]
+    path = f"/drive/v3/files/{file}/permissions"
+    body = json.dumps({"type": "anyone", "role": "reader"}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {me.token}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    port = int(me.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as slow:
+        slow.sendall(head.encode())
+        share(me, file, "reader@example.com")
+        slow.sendall(body)
+        while slow.recv(65536):
+            pass
+    kinds = sorted(one["type"] for one in me.get(f"files/{file}/permissions")["permissions"])
+    assert kinds == ["anyone", "user", "user"]
 
 
 def test_a_permission_can_end(me, person, emulator):

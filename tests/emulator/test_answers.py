@@ -46,6 +46,26 @@ def test_fields_that_do_not_exist_are_refused(me, fields):
     assert refused == (400, "invalidParameter")
 
 
+@pytest.mark.parametrize(
+    ("verb", "path", "body"),
+    [
+        ("POST", "v3/files", {"name": "made"}),
+        ("POST", "v3/files/{id}/copy", {"name": "made"}),
+        ("POST", "v3/files/{id}/permissions", {"type": "anyone", "role": "reader"}),
+        ("POST", "v2/files/{id}/trash", {}),
+        ("PATCH", "v3/files/{id}", {"starred": True}),
+    ],
+)
+def test_a_call_with_unknown_fields_does_nothing(me, verb, path, body):
+    """The refusal comes before the effect."""
+    file = me.create("here")["id"]
+    where = f"/drive/{path.format(id=file)}"
+    refused = me.refusal(verb, where, json=body, params={"fields": "nonsense"})
+    assert refused == (400, "invalidParameter")
+    assert me.names("trashed = false and starred = false") == ["here"]
+    assert len(me.get(f"files/{file}/permissions")["permissions"]) == 1
+
+
 def test_a_list_goes_page_by_page(me):
     """NextPageToken leads through everything once, though files are made in between."""
     for number in range(5):
