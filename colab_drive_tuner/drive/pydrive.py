@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from colab_drive_tuner.drive.client import DriveClient
 
 
+HTTP_TIMEOUT = 60.0
+"""Seconds of silence after which PyDrive2's own calls fail; left alone it would wait for ever."""
+
+
 def google_drive(client: "DriveClient") -> Any:
     """A `pydrive2.drive.GoogleDrive` that acts as `client` does, at Google or at its emulator."""
     try:
@@ -25,7 +29,7 @@ def google_drive(client: "DriveClient") -> Any:
     from googleapiclient.discovery import build_from_document
 
     # Without a file it does not read a settings.yaml that happens to lie in the working directory.
-    auth = GoogleAuth(settings_file=None)
+    auth = GoogleAuth(settings_file=None, http_timeout=HTTP_TIMEOUT)
     auth.credentials = _Credentials(client.signer.credentials, local=client.is_emulated)
     auth.http = auth.Get_Http_Object()
     # Made here: its own `Authorize` knows no other address than Google's.

@@ -14,7 +14,7 @@ from pydrive2.auth import GoogleAuth
 
 from colab_drive_tuner import session
 from colab_drive_tuner.credentials import Identity, find_credentials
-from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.drive import DriveClient, pydrive
 from colab_drive_tuner.drive.endpoint import Endpoint
 from colab_drive_tuner.drive.pydrive import google_drive
 from colab_drive_tuner.drive.signing import Authorizer
@@ -81,6 +81,15 @@ def test_threads_get_connections_of_their_own(drive, client, root):
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(read, range(16))) == {"content"}
+
+
+def test_a_silent_server_is_given_up(client, drive_emulator, monkeypatch):
+    """Its calls fail, where PyDrive2 by itself would wait for ever."""
+    monkeypatch.setattr(pydrive, "HTTP_TIMEOUT", 0.2)
+    drive = google_drive(client)
+    drive_emulator.faults.add("hang", seconds=60)
+    with pytest.raises(TimeoutError):
+        drive.GetAbout()
 
 
 def test_an_expired_token_is_renewed(drive_emulator, account):
