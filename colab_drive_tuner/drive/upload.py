@@ -163,8 +163,8 @@ class _Session:
             self._link = None
             if not self._source.can_restart:
                 raise StoreError(
-                    f"The upload session of {self._target.what} ended early, and its source cannot "
-                    "be read again; upload it from a file."
+                    f"Google Drive ended {self._target.what} early ({answer.status}), and its "
+                    "source cannot be read again; upload it from a file."
                 )
             raise TryAgainError(f"it ended the upload session with {answer.status}")
         self._offset = self._source.size or 0

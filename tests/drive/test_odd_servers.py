@@ -1,6 +1,7 @@
 """Servers that do what the emulator never would: proxies, liars, and a Drive that folds case."""
 
 import gzip
+import io
 import json
 import os
 import threading
@@ -197,6 +198,18 @@ def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect, status)
     assert [path for method, path, _ in server.seen if method == "POST"] == [
         "/upload/drive/v3/files"
     ] * 3
+
+
+def test_a_lost_session_of_a_stream_that_is_gone_is_told(server, connect):
+    """What was acknowledged cannot be sent to another session; a file could be."""
+    here = f"http://127.0.0.1:{server.server_port}/session"
+    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here)
+    some = say(308, raw=b"", Range=f"bytes=0-{2**20 - 1}")
+    server.answers["PUT", "/session"] = in_turn(some, say(410, {}))
+    stream = io.BytesIO(bytes(9_000_000))
+    one_way = type("OneWay", (io.RawIOBase,), {"read": lambda _, size=-1: stream.read(size)})
+    with pytest.raises(StoreError, match=r"ended the upload of 'x' early \(410\).*from a file"):
+        connect().create_file("x", one_way(), parent="root")
 
 
 class Renewable:
