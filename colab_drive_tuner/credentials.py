@@ -31,7 +31,8 @@ _SECRET_SECONDS = 20.0
 
 COLAB_SENTENCE = (
     "Google will now ask whether this notebook may use your Google account: the search is kept in "
-    "a folder of your Drive, and nothing else is changed there."
+    "a folder of your Drive, the notebook's own file is read (for hyperas, which needs a copy), "
+    "and nothing else is changed there."
 )
 
 

@@ -257,6 +257,8 @@ class TestColab:
         found = find(environ={}, browser_attached=lambda: True, say=say)
         assert found.credentials is given
         assert said == [ours.COLAB_SENTENCE]
+        assert "kept in a folder of your Drive" in said[0], "what it is for"
+        assert "notebook's own file is read" in said[0], "why more than drive.file"
         assert page.calls == ["authenticate_user"]
 
     def test_a_secret_comes_before_the_sign_in(self, monkeypatch):
