@@ -158,7 +158,8 @@ def test_minimize_runs_seeds_and_undoes(run, tmp_path):
         """,
         real_keras=True,
     )
-    assert sorted(path.name for path in work.iterdir()) == ["My study.ipynb", "temp_model.py"]
+    files = sorted(path.name for path in work.iterdir() if path.name != "__pycache__")
+    assert files == ["My study.ipynb", "temp_model.py"]
 
 
 def test_best_models_and_kept_file(run, tmp_path):
