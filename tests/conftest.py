@@ -26,8 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker that goes with `--long`."""
+    """Name the marker that goes with `--long`, and the one warning that is none of ours."""
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
+    # hyperopt 0.3.0 on NumPy 2.5, each time that it draws from a choice.
+    config.addinivalue_line(
+        "filterwarnings",
+        "ignore:Setting the shape on a NumPy array has been deprecated:DeprecationWarning:hyperopt",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
