@@ -238,6 +238,29 @@ def test_a_shared_notebook_of_somebody_else_is_found(bare_machine, drive_emulato
         assert find_notebook("x.ipynb", client=friend).file.id == file.id
 
 
+def test_a_notebook_in_a_shared_drive_is_found(client, drive_emulator, colab):
+    """By its name, by its id, and as the running one; a shared drive belongs to nobody."""
+    import requests
+
+    made = requests.post(
+        f"{drive_emulator.url}/drive/v3/drives?requestId=team",
+        json={"name": "Team"},
+        headers={"Authorization": "Bearer emulator"},
+        timeout=10,
+    )
+    made.raise_for_status()
+    team = made.json()["id"]
+    file = client.create_file("x.ipynb", notebook("team"), parent=team, mime_type=COLAB)
+    assert find_notebook("x", client=client).file.id == file.id
+    assert find_notebook(file.id, client=client).file.id == file.id
+    with SessionsServer([entry("x.ipynb", f"fileId={file.id}")]) as server:
+        colab(server)
+        assert download_notebook(client=client).read_bytes() == notebook("team")
+    put(client, "x.ipynb")
+    with pytest.raises(AmbiguousNotebookError, match="owner a shared drive"):
+        find_notebook("x", client=client)
+
+
 def test_changes_that_are_not_saved_yet_are_pointed_out(client, colab):
     """Hyperas reads the copy: it would run old cells without a word."""
     file = put(client, "x.ipynb", notebook("old"))
