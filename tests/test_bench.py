@@ -62,4 +62,4 @@ def test_the_loop_gives_the_points_of_plain_hyperopt():
 def test_an_import_loads_nothing_heavy():
     """Neither hyperopt nor anything of its size."""
     ((what, *_),) = bench("--only", "import")
-    assert what.endswith(": none")
+    assert what.endswith(": none)")

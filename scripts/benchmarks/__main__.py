@@ -10,7 +10,9 @@ from pathlib import Path
 from harness import LATENCY, Effort, Row
 from rows import ROWS, measured
 
-PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+ROOT = Path(__file__).parents[2]
+PAGE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
+HEADING = "| what | goal | result | met |\n|---|---|---|---|"
 BEGIN, END = "<!-- measured by scripts/bench --write -->", "<!-- end of what was measured -->"
 
 
@@ -19,16 +21,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=ROWS, metavar="NAME", default=[])
     parser.add_argument("--quick", action="store_true", help="few trials: shows counts, not times")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help="put the table into README and docs")
     given = parser.parse_args()
     effort = Effort(quick=given.quick)
-    heading = "| what | goal | result | met |\n|---|---|---|---|"
-    sys.stdout.write(f"{heading}\n")
+    sys.stdout.write(f"{HEADING}\n")
     rows: list[Row] = []
     for name in given.only or ROWS:
         for row in measured(name, effort):
             rows.append(row)
-            sys.stdout.write(f"{row}\n")
+            sys.stdout.write(f"{row.full}\n")
             sys.stdout.flush()
     if given.write:
         machine = (
@@ -36,10 +37,15 @@ def main() -> None:
             f"Drive is the emulator in a process of its own, {LATENCY * 1e3:.0f} ms before each "
             f"answer; medians."
         )
-        table = "\n".join([machine, "", heading, *map(str, rows)])
-        text = PAGE.read_text(encoding="utf-8")
-        inside = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-        PAGE.write_text(inside.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text), encoding="utf-8")
+        put(README, [HEADING, *map(str, rows)])
+        put(PAGE, [machine, "", HEADING, *(row.full for row in rows)])
+
+
+def put(page: Path, lines: list[str]) -> None:
+    """Replace what stands between the marks of a page."""
+    text, inside = page.read_text(encoding="utf-8"), "\n".join(["", "", *lines, "", ""])
+    between = re.compile(f"(?<={re.escape(BEGIN)}).*(?={re.escape(END)})", re.DOTALL)
+    page.write_text(between.sub(lambda _: inside, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

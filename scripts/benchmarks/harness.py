@@ -29,10 +29,18 @@ class Row:
     result: str
     holds: bool | None = None
     """Whether the goal is met; None: there is none, or it could not be measured."""
+    beside: str = ""
+    """What was measured along with it, and how."""
 
     def __str__(self) -> str:
         mark = {True: "yes", False: "**no**", None: ""}[self.holds]
         return f"| {self.what} | {self.goal} | {self.result} | {mark} |"
+
+    @property
+    def full(self) -> str:
+        """The row with what was measured along with it."""
+        what = f"{self.what} ({self.beside})" if self.beside else self.what
+        return str(replace(self, what=what))
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ def others(effort: Effort) -> Iterator[Row]:
     )
     loop_alone, with_ends = 1e3 * found["loop"] / count, 1e3 * whole / count
     yield Row(
-        f"a trial, random search, {count:,} trials: ours on Drive; all Trials uploaded after each "
-        "trial; Optuna",
+        "a trial of a random search: ours on Drive; all Trials uploaded after each; Optuna",
         "side by side",
         f"colab_drive_tuner {loop_alone:.1f} ms ({with_ends:.0f} ms with opening and closing); "
         f"{google}; {pydrive}; {journal}; {sqlite}",
+        beside=f"{count:,} trials",
     )
 
 
@@ -49,10 +49,11 @@ def imports(effort: Effort) -> Iterator[Row]:
     more = medians(effort.repeats(15), measure)["more"]
     loaded = python_seconds(code)[1].strip("[]\n") or "none"
     yield Row(
-        f"import colab_drive_tuner, above bare Python; loaded of {', '.join(heavy)}: {loaded}",
+        "`import colab_drive_tuner`, above bare Python",
         "< 0.15 s",
         f"{more:.3f} s",
         more < 0.15 and loaded == "none",
+        f"loaded of {', '.join(heavy)}: {loaded}",
     )
 
 
@@ -94,10 +95,11 @@ def transfer(effort: Effort) -> Iterator[Row]:
         )
         fastest = max(speed[way] for speed in found.values())
         yield Row(
-            f"{word} of {size} MB: throughput and memory above the baseline ({rest})",
+            f"{word} of {size} MB: throughput, and memory above the baseline",
             "at least as fast, < 32 MB",
             f"{ours[way]:.0f} MB/s, {ours[f'memory_{way}']:.0f} MB",
             ours[way] >= 0.97 * fastest and ours[f"memory_{way}"] < 32,
+            rest,
         )
 
 
@@ -118,12 +120,12 @@ def backup(effort: Effort) -> Iterator[Row]:
         for name in ("TrialBackup", "BackupAndRestore", "none")
     )
     yield Row(
-        f"an epoch of a {found['none megabytes']:.0f} MB model with TrialBackup: time of its thread"
-        f" (of it CPU); BackupAndRestore on local disk {theirs[0]:.0f} ({theirs[1]:.0f}) ms; "
-        f"neither {none[0]:.0f} ({none[1]:.0f}) ms",
-        "less than BackupAndRestore",
-        f"{ours[0]:.0f} ({ours[1]:.0f}) ms",
+        f"thread time of an epoch with TrialBackup, {found['none megabytes']:.0f} MB model",
+        "less than with Keras's BackupAndRestore",
+        f"{ours[0]:.0f} ms / {theirs[0]:.0f} ms",
         ours[0] < theirs[0] and ours[1] < theirs[1],
+        f"BackupAndRestore on local disk; without either {none[0]:.0f} ms; CPU of it "
+        f"{ours[1]:.0f} / {theirs[1]:.0f} / {none[1]:.0f} ms",
     )
 
 
