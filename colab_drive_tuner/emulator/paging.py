@@ -23,7 +23,7 @@ def page(call: Call, found: list[Item]) -> tuple[list[Item], str | None]:
     """
     parts = [call.caller.email, call.path, *(call.parameters.text(one) or "" for one in SELECTING)]
     mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-    start = _start(call, [_identity(one) for one in found], mark)
+    start = _start(call, found, mark)
     v3 = call.method.version == "v3"
     end = start + (call.parameters.number("pageSize" if v3 else "maxResults") or len(found))
     shown = found[start:end]
@@ -37,7 +37,7 @@ def _identity(item: Node | Mapping[str, Any]) -> str:
     return item.id if isinstance(item, Node) else str(item["id"])
 
 
-def _start(call: Call, identities: list[str], mark: str) -> int:
+def _start(call: Call, found: list[Item], mark: str) -> int:
     token = call.parameters.text("pageToken")
     if not token:
         return 0
@@ -47,7 +47,7 @@ def _start(call: Call, identities: list[str], mark: str) -> int:
         raise invalid("pageToken") from None
     if seen != mark or not token.startswith("~!!"):
         raise invalid("pageToken")
-    try:
-        return identities.index(last) + 1
-    except ValueError:
-        return int(end)
+    for place, item in enumerate(found):
+        if _identity(item) == last:
+            return place + 1
+    return int(end)
