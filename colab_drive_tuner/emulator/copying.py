@@ -63,14 +63,14 @@ def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
 
 
 async def generate_ids(call: Call) -> Answer:
-    """files.generateIds: ids that this user may create files or folders with."""
+    """files.generateIds: ids that this user may create files and folders with, or shortcuts."""
     space = call.parameters.text("space") or "drive"
     kind = call.parameters.text("type") or "files"
     if space not in {"drive", "appDataFolder"}:
         raise invalid("space")
-    if kind not in {"files", "shortcuts"}:
+    if kind not in {"files", "shortcuts"} or (kind == "shortcuts" and space != "drive"):
         raise invalid("type")
     # v2 calls it maxResults.
     count = call.parameters.number("count" if call.method.version == "v3" else "maxResults")
-    ids = [call.database.new_id(call.caller.email) for _ in range(count)]
+    ids = [call.database.new_id(call.caller.email, kind) for _ in range(count)]
     return call.answer({"kind": "drive#generatedIds", "space": space, "ids": ids})

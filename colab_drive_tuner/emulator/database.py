@@ -240,22 +240,23 @@ class Database:
         self.accounts[account.email] = account
         self.store("account", account.email, account.__dict__)
 
-    def new_id(self, email: str) -> str:
+    def new_id(self, email: str, kind: str = "files") -> str:
         """A fresh id, 33 characters as Drive's are, which only this account may use.
 
-        The last characters prove that it was handed out, so nothing need be remembered.
+        It is for `files` (folders, too) or for `shortcuts`. The last characters prove that it was
+        handed out, so nothing need be remembered.
         """
         body = "1" + random_text(24)
-        return body + self._seal(email, body)
+        return body + self._seal(email, kind, body)
 
-    def is_generated(self, email: str, file_id: str) -> bool:
-        """Whether `new_id` made this id for this account."""
+    def is_generated(self, email: str, kind: str, file_id: str) -> bool:
+        """Whether `new_id` made this id for this account and this kind of file."""
         return len(file_id) == 33 and hmac.compare_digest(
-            self._seal(email, file_id[:25]).encode(), file_id[25:].encode()
+            self._seal(email, kind, file_id[:25]).encode(), file_id[25:].encode()
         )
 
-    def _seal(self, email: str, body: str) -> str:
-        message = f"{email.lower()} {body}".encode()
+    def _seal(self, email: str, kind: str, body: str) -> str:
+        message = f"{email.lower()} {kind} {body}".encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:8]
 
 

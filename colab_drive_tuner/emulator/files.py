@@ -37,12 +37,11 @@ def check_new_id(call: Call, body: Mapping[str, Any], mime_type: str) -> None:
         return
     if call.database.is_used(wanted):
         raise id_in_use()
-    if not call.database.is_generated(call.caller.email, wanted):
+    kind = "shortcuts" if mime_type == SHORTCUT else "files"
+    if not call.database.is_generated(call.caller.email, kind, wanted):
         raise id_not_usable()
-    # Both refusals as observed live by others: pre-generated ids are for blobs and folders.
-    if mime_type == SHORTCUT:
-        raise id_not_usable()
-    if mime_type.startswith(GOOGLE) and mime_type != FOLDER:
+    # As observed live by others.
+    if mime_type.startswith(GOOGLE) and mime_type not in {FOLDER, SHORTCUT}:
         raise forbidden(
             "insufficientFilePermissions",
             "Generated IDs are not supported for Docs Editors formats.",

@@ -78,8 +78,8 @@ def test_an_id_that_was_not_generated_for_the_user_is_refused(me, person):
         assert refused == (400, "invalid")
 
 
-def test_generated_ids_are_not_for_docs_and_shortcuts(me):
-    """Docs Editors formats and shortcuts refuse a generated id, as seen on the live service."""
+def test_generated_ids_are_for_what_they_were_asked_for(me):
+    """Docs Editors formats have none, as seen on the live service; shortcuts have their own."""
     ids = me.get("files/generateIds", count=2)["ids"]
     doc = {"id": ids[0], "mimeType": "application/vnd.google-apps.document"}
     refused = me.refusal("POST", "/drive/v3/files", json=doc)
@@ -91,6 +91,13 @@ def test_generated_ids_are_not_for_docs_and_shortcuts(me):
         "shortcutDetails": {"targetId": target},
     }
     assert me.refusal("POST", "/drive/v3/files", json=shortcut) == (400, "invalid")
+    (own,) = me.get("files/generateIds", count=1, type="shortcuts")["ids"]
+    assert me.refusal("POST", "/drive/v3/files", json={"id": own}) == (400, "invalid")
+    made = me("POST", "/drive/v3/files", json={**shortcut, "id": own})
+    assert made.json()["id"] == own
+    wrong = {"type": "shortcuts", "space": "appDataFolder"}
+    refused = me.refusal("GET", "/drive/v3/files/generateIds", params=wrong)
+    assert refused == (400, "invalid")
 
 
 @pytest.mark.parametrize("count", ["0", "1001", "x"])
