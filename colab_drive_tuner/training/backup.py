@@ -8,11 +8,12 @@ gets a last member for one `fit`. Every epoch begins with a seed of its own, int
 that what an epoch draws depends on nothing before it.
 
 Exact on CPU for arrays, Dropout, augmentation layers and shuffling by `fit`. Where the data keeps
-its own place, resuming cannot know it: `tf.data` with a `shuffle` that reshuffles each iteration, a
-`PyDataset` that shuffles in `on_epoch_end`, a generator; nor is `tf.random` inside a layer exact.
-There a resumed trial is a fair one, but not the same; `reshuffle_each_iteration=False`, or drawing
-the order from NumPy's global generator when an epoch begins, makes data exact. Files that callbacks
-write on the runtime's disk are not backed up.
+its own place, resuming cannot know it: `tf.data` with a `shuffle` that reshuffles each iteration,
+`steps_per_epoch` that is not one pass over the data, a `PyDataset` that shuffles in `on_epoch_end`,
+a generator; nor is `tf.random` inside a layer exact. There a resumed trial is a fair one, but not
+the same; `reshuffle_each_iteration=False`, or drawing the order from NumPy's global generator when
+an epoch begins, makes data exact. Files that callbacks write on the runtime's disk are not backed
+up.
 """
 
 import os
@@ -119,6 +120,7 @@ class _Last(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
                 "this version cannot resume a trial. Remove TrialBackup, or use another Keras."
             )
         self._resumed = None
+        self.model._initial_epoch = None  # heeded; a `fit` after one that raised begins anew
 
     def on_epoch_end(
         self,
@@ -162,7 +164,7 @@ class _Last(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
             "over": over,
             "longest_epoch": self._writer.longest_epoch,
             "model": state.capture_model(self.model),
-            "callbacks": state.changed(state.remembered(self._others()), self._before),
+            "callbacks": state.changed(self._others(), self._before),
         }
 
     def _restore(self) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ shapes. Nothing in such a file can run code, and no array can be larger than the
 import hashlib
 import math
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def write_container(path: Path, tree: Any) -> None:
     def extend(value: Any) -> msgpack.ExtType:
         if isinstance(value, tuple):
             return msgpack.ExtType(_TUPLE, pack(list(value)))
-        if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
-            arrays.append(np.ascontiguousarray(value).reshape(value.shape))
+        if isinstance(value, np.ndarray | np.generic) and dtype_name(value.dtype):
+            arrays.append(np.asarray(value))
             kind = _ARRAY if isinstance(value, np.ndarray) else _SCALAR
             return msgpack.ExtType(kind, msgpack.packb(len(arrays) - 1))
         raise TypeError(f"{type(value).__name__} is no plain data")
@@ -42,12 +43,12 @@ def write_container(path: Path, tree: Any) -> None:
         return packed
 
     body = pack(tree)
-    layout = [[array.dtype.name, list(array.shape)] for array in arrays]
+    layout = [[dtype_name(array.dtype), list(array.shape)] for array in arrays]
     header: bytes = msgpack.packb([body, layout])
     digest = hashlib.sha256()
     with path.open("wb") as file:
         pieces: list[bytes | memoryview] = [_MAGIC, _LENGTH.pack(len(header)), header]
-        for piece in (*pieces, *map(_raw, arrays)):
+        for piece in (*pieces, *map(as_bytes, arrays)):
             digest.update(piece)
             file.write(piece)
         file.write(digest.digest())
@@ -77,9 +78,18 @@ def read_container(path: Path) -> Any:
             raise ChecksumError(f"{path.name} is no readable backup: {e}") from e
 
 
-def _raw(array: np.ndarray[Any, Any]) -> memoryview:
-    """The array's bytes, without a copy; also for types that Python's buffers do not know."""
-    return array.reshape(-1).view(np.uint8).data
+def dtype_name(dtype: np.dtype[Any]) -> str | None:
+    """The name by which numpy makes this type again; None for objects and records."""
+    for name in (dtype.name, dtype.str):
+        with suppress(TypeError):
+            if not dtype.hasobject and np.dtype(name) == dtype:
+                return name
+    return None
+
+
+def as_bytes(array: np.ndarray[Any, Any] | np.generic) -> memoryview:
+    """The array's bytes, row by row; without a copy where it lies like that in memory."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _array(read: Any, name: str, shape: list[int], most: int) -> np.ndarray[Any, Any]:
@@ -89,7 +99,7 @@ def _array(read: Any, name: str, shape: list[int], most: int) -> np.ndarray[Any,
         raise ValueError(f"no array has type {name} and shape {shape} here")
     array = np.empty(shape, dtype)
     if size:
-        _raw(array)[:] = read(size)
+        as_bytes(array)[:] = read(size)
     return array
 
 

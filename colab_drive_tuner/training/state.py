@@ -6,10 +6,13 @@ of the user's own callbacks. What has not changed is configuration and stays as 
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras
 import numpy as np
+
+from colab_drive_tuner.training.container import as_bytes, dtype_name
 
 _NOT_STATE = {"params", "_params", "model", "_model"}
 _LARGEST_INT = 2**63
@@ -24,28 +27,31 @@ class _NotPlainError(Exception):
 
 
 def capture_model(model: Any) -> dict[str, Any]:
-    """Copies of all variables of the model and its optimizers, and how it was built."""
+    """Copies of all variables of the model and its optimizers, and how they were built."""
+    optimizers = _optimizers(model)
     return {
         "variables": [_copied(variable) for variable in model.variables],
         "optimizers": {
             name: [_copied(variable) for variable in optimizer.variables]
-            for name, optimizer in _optimizers(model).items()
+            for name, optimizer in optimizers.items()
         },
         "build": _plain_or_none(model.get_build_config()),
+        "trains": {name: _trained(model, optimizer) for name, optimizer in optimizers.items()},
     }
 
 
 def restore_model(model: Any, state: Mapping[str, Any]) -> None:
-    """Set all variables, building what is not built; or `DoesNotFitError`, with nothing set."""
+    """Set all variables, building what was built; or `DoesNotFitError`, with nothing set."""
     if not model.built and state["build"]:
         model.build_from_config(state["build"])
     optimizers = _optimizers(model)
     if optimizers.keys() != state["optimizers"].keys():
         raise DoesNotFitError("it has other optimizers")
-    pairs = _paired(model.variables, state["variables"])
-    if model.optimizer is not None and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+    variables = model.variables
+    pairs = _paired(variables, state["variables"])
     for name, optimizer in optimizers.items():
+        if state["trains"][name] and not optimizer.built:
+            optimizer.build([variables[place] for place in state["trains"][name]])
         pairs += _paired(optimizer.variables, state["optimizers"][name])
     for variable, array in pairs:
         variable.assign(array)
@@ -53,32 +59,25 @@ def restore_model(model: Any, state: Mapping[str, Any]) -> None:
 
 def remembered(callbacks: Iterable[Any]) -> dict[str, dict[str, Any]]:
     """Copies of the plain attributes of each callback, by its class and number among its like."""
+    return changed(callbacks, {})
+
+
+def changed(
+    callbacks: Iterable[Any], before: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Of what is remembered now, what was not so before; nothing else is copied."""
     states: dict[str, dict[str, Any]] = {}
     for key, callback in _keyed(callbacks):
-        states[key] = {}
+        states[key], known = {}, before.get(key, {})
         for name, value in vars(callback).items():
             # A monitor flips the sign of min_delta when it first looks, and would flip it again.
             if name in _NOT_STATE or (name == "min_delta" and hasattr(callback, "monitor_op")):
                 continue
-            try:
-                states[key][name] = _plain(value)
-            except (_NotPlainError, RecursionError):
+            if name in known and _same(value, known[name]):
                 continue
+            with suppress(_NotPlainError, RecursionError):
+                states[key][name] = _plain(value)
     return states
-
-
-def changed(
-    now: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Of what is remembered now, what was not so before."""
-    return {
-        key: {
-            name: value
-            for name, value in attributes.items()
-            if name not in before.get(key, {}) or not _same(value, before[key][name])
-        }
-        for key, attributes in now.items()
-    }
 
 
 def remind(callbacks: Iterable[Any], states: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -112,6 +111,15 @@ def _optimizers(model: Any) -> dict[str, Any]:
     return others if compiled is None else {"": compiled} | others
 
 
+def _trained(model: Any, optimizer: Any) -> list[int]:
+    """Which of the model's variables an optimizer was built for, when it first applied gradients.
+
+    A model with a training step of its own may have several optimizers, each for a part of it.
+    """
+    places = {id(variable): place for place, variable in enumerate(model.variables)}
+    return [places[id(v)] for v in optimizer._trainable_variables if id(v) in places]
+
+
 def _copied(variable: Any) -> np.ndarray[Any, Any]:
     """The variable's value, in memory that training will not change."""
     if keras.backend.backend() == "tensorflow":
@@ -142,17 +150,26 @@ def _plain_or_none(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A deep copy of plain data, or `_NotPlainError`."""
     kind = type(value)
-    if value is None or kind in (bool, float, str, bytes):
+    if value is None or kind in (bool, float, bytes) or (kind is str and _is_text(value)):
         return value
     if kind is int and -_LARGEST_INT <= value < _LARGEST_INT:
         return value
-    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+    if (kind is np.ndarray or isinstance(value, np.generic)) and dtype_name(value.dtype):
         return value.copy()
     if kind in (list, tuple):
         return kind(_plain(item) for item in value)
     if kind is dict and all(type(key) in (str, int) for key in value):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     raise _NotPlainError
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be written: a file name that is no UTF-8 cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -160,7 +177,7 @@ def _same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, np.ndarray | np.generic):
         alike = one.dtype == other.dtype and one.shape == other.shape
-        return bool(alike and one.tobytes() == other.tobytes())
+        return alike and np.array_equal(as_bytes(one), as_bytes(other))
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict):

@@ -15,9 +15,11 @@ from colab_drive_tuner.training import (
     TrialInterrupted,
     drop_backups,
     flush_backups,
+    state,
     writer,
 )
 from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.container import read_container, write_container
 from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.training.seeds import training_seed
 from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
@@ -173,6 +175,44 @@ def test_callbacks_remember(store):
     assert "learning_rate" in history
 
 
+def test_a_fit_after_one_that_raised_begins_at_its_own_first_epoch(store):
+    """Where a resumed `fit` went on is of no concern to the next one of the same model."""
+
+    class Raising(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise ArithmeticError
+
+    def training():
+        model = convolutional()
+        with pytest.raises(ArithmeticError):
+            fit(model, 4, Raising())
+        return model.fit(X, Y, epochs=2, verbose=0).epoch
+
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: simple(KillAt(1)))
+    assert run(store, folder, training) == [0, 1]
+
+
+def test_what_a_file_cannot_hold_is_not_remembered(tmp_path):
+    """Of a callback's attributes; all others are, as they are, and only what has changed."""
+
+    class Odd(keras.callbacks.Callback):
+        pass
+
+    callback = Odd()
+    before = state.remembered([callback])
+    kept = {"names": np.array(["a", "b"]), "big": np.array([1], ">i4"), "by": {1: (2.0, None)}}
+    odd = {"path": "\udcff", "keys": {2**64: 1}, "masked": np.ma.array([1]), "own": object()}
+    vars(callback).update(kept | odd)
+    (now,) = state.changed([callback], before).values()
+    write_container(tmp_path / "x", now)
+    assert repr(read_container(tmp_path / "x")) == repr(now) == repr(kept)
+    before = state.remembered([callback])
+    callback.big[0] = 7
+    assert [*state.changed([callback], before).values()] == [{"big": np.array([7])}]
+
+
 def test_a_stop_is_remembered(store):
     """Killed after EarlyStopping had ended `fit`: not one epoch more is trained."""
 
@@ -218,6 +258,43 @@ def test_a_model_that_fit_builds(store):
         seen = Notebook()
         compare(inner, training, KillAt(2), resumed=Counting(seen))
         assert len(seen.drawn) == 1
+
+
+def test_optimizers_that_a_training_step_builds(store):
+    """Two, each for its part of the model, and the one that `compile` made and nothing uses."""
+    import tensorflow as tf
+
+    class Halves(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.parts = [keras.layers.Dense(2), keras.layers.Dense(1)]
+            self.first, self.second = keras.optimizers.Adam(0.01), keras.optimizers.RMSprop()
+
+        def call(self, x):
+            return self.parts[1](self.parts[0](keras.ops.reshape(x, (-1, 16))))
+
+        def train_step(self, data):
+            x, y = data
+            for part, optimizer in zip(self.parts, (self.first, self.second), strict=True):
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean((self(x) - y) ** 2)
+                gradients = tape.gradient(loss, part.trainable_variables)
+                optimizer.apply(gradients, part.trainable_variables)
+            return {"loss": loss}
+
+        def test_step(self, data):
+            return {"loss": tf.reduce_mean((self(data[0]) - data[1]) ** 2)}
+
+    def training(kill):
+        model = Halves()
+        model.compile()
+        history = fit(model, 3, *([kill] if kill else []))
+        moments = [np.asarray(v.value).tobytes() for v in model.first.variables]
+        return outcome(model, history), moments
+
+    seen = Notebook()
+    compare(store, training, KillAt(2), resumed=Counting(seen))
+    assert len(seen.drawn) == 1
 
 
 class Counting(keras.callbacks.Callback):

@@ -21,6 +21,10 @@ TREE = {
         np.arange(12.0).reshape(3, 4).T,
         np.array([1.5, np.nan], ml_dtypes.bfloat16),
         np.array([True, False]),
+        np.array(["loss", "val_loss"]),
+        np.array([b"a", b"bc"]),
+        np.array([1, 2], ">i4"),
+        np.array(["2026-01-01"], "M8[s]"),
     ],
     "scalar": np.float32(1.1),
 }
@@ -34,6 +38,13 @@ def test_what_was_written_is_read_bit_for_bit(tmp_path):
     for one, other in zip(read["arrays"], TREE["arrays"], strict=True):
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
     assert type(read["scalar"]) is np.float32
+
+
+def test_what_cannot_be_read_again_is_not_written(tmp_path):
+    """Objects, and records, whose fields no name tells."""
+    for array in (np.array([None]), np.zeros(2, [("a", "i4"), ("b", "f8")])):
+        with pytest.raises(TypeError, match="no plain data"):
+            write_container(tmp_path / "x", [array])
 
 
 def test_any_altered_byte_is_noticed(tmp_path):
