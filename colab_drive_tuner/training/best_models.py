@@ -119,9 +119,9 @@ class BestModels:
         try:
             model.save(path)
             size = path.stat().st_size
-        except (ValueError, TypeError, NotImplementedError, AttributeError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a user's get_config can fail in any way
             path.unlink(missing_ok=True)
-            message = f"The model of trial {tid} is among the best, but cannot be saved: {error}"
+            message = f"The model of trial {tid} is among the best, but cannot be saved: {error!r}"
             warnings.warn(message, TrainingWarning, stacklevel=2)
             return False
         with self._state:

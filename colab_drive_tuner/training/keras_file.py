@@ -6,6 +6,7 @@ first, so that a bomb is not unpacked, and afterwards, so that the error names t
 
 import json
 import zipfile
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -72,24 +73,25 @@ def _explained(
     if safe_mode and any(node["class_name"] == "__lambda__" for node in nodes):
         return ModelError(
             f"{what} has a Lambda layer: loading it runs code that lies in the file. If you trust "
-            "who wrote it, say so with safe_mode=False; or write the layer as a registered class."
+            "who wrote it, say so: result.load_model(safe_mode=False). Or write the layer as a "
+            "registered class."
         )
     for node in nodes:
         if name := _unknown(node, custom_objects):
             kind = "function" if node["class_name"] == "function" else "class"
             return ModelError(
                 f"{what} needs the {kind} {name!r}, which Keras does not know here. Put "
-                f"{_REGISTER} above its definition and run that before loading, or pass it in "
-                "custom_objects."
+                f"{_REGISTER} above its definition and run that before loading, or pass it: "
+                f"result.load_model(custom_objects={{{name!r}: {name}}})."
             )
     return ModelError(f"{what} cannot be loaded: {_short(error)}")
 
 
 def _nodes(config: Any) -> Iterator[Mapping[str, Any]]:
     """Every serialized object in a configuration, outermost first."""
-    todo = [config]
+    todo = deque([config])
     while todo:
-        value = todo.pop(0)
+        value = todo.popleft()
         if isinstance(value, dict):
             if isinstance(value.get("class_name"), str):
                 yield value
@@ -119,6 +121,7 @@ def _unknown(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str 
 
 
 def _short(error: Exception) -> str:
-    """The first line of Keras's message, which may hold the whole configuration after it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    """The cause in Keras's message, in a line: a whole configuration may lie around it."""
+    cause = str(error).rpartition("Exception encountered: ")[2]
+    lines = cause.strip().splitlines() or [type(error).__name__]
     return lines[0][:200]

@@ -170,14 +170,15 @@ def test_a_model_too_large_for_the_store_is_told_with_sizes(store, folder):
         assert kept.close(20) == []
 
 
-def test_a_model_that_keras_cannot_save_ends_no_search(store, folder):
-    """The user is told which trial's model it is."""
+@pytest.mark.parametrize("error", [NotImplementedError, KeyError, RuntimeError])
+def test_a_model_that_keras_cannot_save_ends_no_search(store, folder, error):
+    """The user is told which trial's model it is, and what its own code said."""
 
     class Unsavable(keras.Model):
         def save(self, path):
-            raise NotImplementedError("no get_config")
+            raise error("no get_config")
 
-    with pytest.warns(TrainingWarning, match="trial 3"):
+    with pytest.warns(TrainingWarning, match=f"trial 3 .*{error.__name__}.*no get_config"):
         assert not BestModels(store, folder).offer(Unsavable(), tid=3, loss=0.1)
 
 
@@ -250,6 +251,30 @@ HOSTILE = {
     "deep JSON": (archive(config__json="[" * 100_000), "no readable"),
     "a bomb": (archive(config__json="{}", big=b"\0" * (80 << 20)), "far more than it holds"),
     "outside": (archive(config__json="{}", **{"../../evil": "x"}), "outside"),
+    "a wrong value": (
+        archive(
+            config__json=json.dumps(
+                {
+                    "module": "keras",
+                    "class_name": "Sequential",
+                    "config": {
+                        "name": "x",
+                        "layers": [
+                            {
+                                "module": "keras.layers",
+                                "class_name": "Dense",
+                                "config": {"name": "y", "units": -5},
+                                "registered_name": None,
+                            }
+                        ],
+                    },
+                    "registered_name": None,
+                }
+            ),
+            metadata__json="{}",
+        ),
+        "cannot be loaded: Received an invalid value for `units`.*units=-5",
+    ),
     "a system call": (
         archive(
             config__json=json.dumps(
