@@ -136,7 +136,8 @@ class Models:
         if self._other is None:
             warnings.warn(
                 f"result['model'] of trial {tid} is a {type(model).__name__}, no Keras model: the "
-                f"best one is kept in this process only.",
+                f"best one is kept in this process only. To keep more, return plain data, or bytes "
+                f"as `attachments`.",
                 stacklevel=2,
             )
         if loss is None or loss != loss:  # noqa: PLR0124 - NaN

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 DEADLINE_VARIABLE = "COLAB_DRIVE_TUNER_DEADLINE"
 """By when a scheduled run must be over, in seconds since 1970; the rerunner sets it."""
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def parse_duration(duration: float | str | timedelta | None) -> float | None:
     if isinstance(duration, timedelta):
         seconds = duration.total_seconds()
     elif isinstance(duration, int | float) and not isinstance(duration, bool):
-        seconds = float(duration)
+        with suppress(OverflowError):
+            seconds = float(duration)
     elif isinstance(duration, str) and (match := _DURATION.fullmatch(duration.replace(" ", ""))):
         parts = [int(part or 0) for part in match.groups()]
         seconds = float(sum(n * unit for n, unit in zip(parts, (86400, 3600, 60, 1), strict=True)))

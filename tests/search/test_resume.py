@@ -282,6 +282,8 @@ def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
         ({"seed": 2**64}, UsageError, "too large"),
         ({"restart": True, "seed": "3"}, UsageError, "seed='3'"),
         ({"max_time": "soon"}, UsageError, "'soon'"),
+        ({"max_time": 10**400}, UsageError, "max_time=10"),
+        ({"max_time": "9" * 5000 + "h"}, UsageError, "max_time='99"),
         ({"on_busy": "maybe"}, UsageError, "on_busy"),
         ({"data": data}, UsageError, "data="),
         ({"points_to_evaluate": [{"zz": 1}]}, UsageError, "zz"),
