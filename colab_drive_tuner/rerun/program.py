@@ -15,6 +15,7 @@ from colab_drive_tuner.errors import NotebookError, NotebookNotFoundError, Usage
 from colab_drive_tuner.rerun.outcome import Outcome
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_OURS = "colab-drive-tuner"
 _BUSY = {"SearchBusyError", "SearchTakenOverError"}
 
 
@@ -87,17 +88,24 @@ def code_cell(source: str, identity: str = "colab-drive-tuner") -> dict[str, Any
 def with_first_cells(notebook: dict[str, Any], *sources: str) -> dict[str, Any]:
     """The notebook with cells of ours in front; its own cells are left as they are."""
     cells = [code_cell(source, f"colab-drive-tuner-{n}") for n, source in enumerate(sources)]
+    for cell in cells:
+        cell["metadata"] = {"tags": [_OURS]}
     return {**notebook, "cells": [*cells, *notebook["cells"]]}
 
 
 def find_error(executed: Path) -> CellError | None:
-    """The first cell that raised; a script's `sys.exit` with one of our codes is its good end."""
+    """The first cell that raised, by its number in the notebook as it was before cells were added.
+
+    A script's `sys.exit` with one of our codes is its good end.
+    """
     notebook = json.loads(executed.read_bytes())
     number = 0
     for cell in notebook["cells"]:
         if cell.get("cell_type") != "code":
             continue
-        number += 1
+        tags = cell.get("metadata", {}).get("tags", [])
+        if _OURS not in tags and "injected-parameters" not in tags:  # papermill's
+            number += 1
         for output in cell.get("outputs", []):
             if output.get("output_type") != "error":
                 continue

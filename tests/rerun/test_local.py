@@ -55,9 +55,9 @@ def test_a_cell_that_raises_is_told_with_its_traceback(tmp_path: Path, store: Pa
     """1, the cell's number and traceback; after three such runs nothing is started any more."""
     nb = programs.notebook(tmp_path / "nb.ipynb", "fine = 1", "def f():\n    1 / 0\nf()")
     for _ in range(2):
-        failed = rerun(store, nb, "--give-up-after", 2)
+        failed = rerun(store, nb, "--give-up-after", 2, "-p", "added=1")
         assert failed.returncode == Outcome.FAILED
-        assert "raised ZeroDivisionError: division by zero" in failed.stderr
+        assert "Cell 2 raised ZeroDivisionError: division by zero" in failed.stderr
         assert "1 / 0" in failed.stderr
         assert "\x1b" not in failed.stderr
     given_up = rerun(store, nb, "--give-up-after", 2)
