@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.errors import SearchDamagedError, StoreError
 from colab_drive_tuner.journal import Journal
 from tests.journal.listing import RULES
 from tests.journal.weather import append, records_of
@@ -56,6 +56,19 @@ def test_damage_is_named_and_never_bridged(store, open_journal, damage, says):
     with pytest.raises(SearchDamagedError, match=f"Record 3 of search 'a search'.*{says}") as error:
         open_journal(store, claim=False)
     assert "repair 'a search'" in str(error.value)
+
+
+def test_a_last_record_that_was_deleted_is_missed_by_the_next_owner(
+    store, open_journal, machine, monkeypatch
+):
+    """Nothing shows that it was there but its id, which is taken: nobody writes in its place."""
+    monkeypatch.setattr("colab_drive_tuner.journal.chain._SETTLE_SECONDS", (0.0, 0.0))
+    journal = open_journal(store)
+    append(journal, 1, 2)
+    journal.close()
+    records_of(store)[-1].unlink()
+    with pytest.raises(StoreError, match=r"is taken, but .* deleted for good.*repair"):
+        open_journal(store, on_busy="takeover")
 
 
 def test_a_record_of_another_search_is_no_part_of_this_one(store, machine):

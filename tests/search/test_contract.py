@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,60 @@ def test_argmin_and_space_eval_are_returned(tmp_path: Path) -> None:
                 )
             )
         assert results[0] == results[1]
+
+
+def scattered(point: Any) -> dict[str, Any]:
+    """A result with what hyperopt's averages ask for."""
+    loss = bowl(point)
+    return {"status": "ok", "loss": loss, "loss_variance": 0.1, "true_loss": loss + 1}
+
+
+READINGS: dict[str, Callable[[hyperopt.Trials], Any]] = {
+    "iteration": lambda trials: [doc["tid"] for doc in trials],
+    "length": len,
+    "slicing": lambda trials: [doc["misc"]["vals"] for doc in trials.trials[3:-2:2]],
+    "tids": lambda trials: trials.tids,
+    "specs": lambda trials: trials.specs,
+    "results": lambda trials: trials.results,
+    "miscs": lambda trials: trials.miscs,
+    "idxs and vals": lambda trials: (trials.idxs, trials.vals, trials.idxs_vals),
+    "losses": lambda trials: trials.losses(),
+    "statuses": lambda trials: trials.statuses(),
+    "argmin": lambda trials: trials.argmin,
+    "best trial": lambda trials: trials.best_trial["tid"],
+    "best error": lambda trials: trials.average_best_error(),
+    "counts": lambda trials: [trials.count_by_state_synced(state) for state in range(4)],
+    "unsynced counts": lambda trials: trials.count_by_state_unsynced([0, 2]),
+    "new ids": lambda trials: trials.new_trial_ids(2),
+    "trials_from_docs": lambda trials: points(hyperopt.trials_from_docs(trials.trials)),
+}
+
+
+def test_what_is_read_from_trials(tmp_path: Path) -> None:
+    """Everything that plain Trials can be asked, here and by another reader."""
+    ours, theirs = stored(tmp_path, "rand", 9, scattered), plain("rand", 9, scattered)
+    for trials in (ours, reopened(tmp_path)):
+        for what, reading in READINGS.items():
+            assert repr(reading(trials)) == repr(reading(copy.deepcopy(theirs))), what
+
+
+def test_plots_are_drawn(tmp_path: Path) -> None:
+    """`hyperopt.plotting` takes them for what they are."""
+    pytest.importorskip("matplotlib").use("Agg")
+    plotting = pytest.importorskip("hyperopt.plotting")
+    trials = stored(tmp_path, "rand", 6)
+    for plot in ("main_plot_history", "main_plot_histogram", "main_plot_vars"):
+        getattr(plotting, plot)(trials, do_show=False)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the models that atpe loads
+def test_atpe_goes_on(tmp_path: Path) -> None:
+    """It hands over Trials that it has not refreshed; no trial is lost or run twice."""
+    pytest.importorskip("lightgbm")
+    for max_evals in (5, 12):
+        trials = DriveTrials("a", store=tmp_path)
+        trials.fmin(bowl, SPACE, algo=hyperopt.atpe.suggest, max_evals=max_evals)
+    assert trials.tids == DriveTrials("a", store=tmp_path).tids == list(range(12))
 
 
 def test_annotated_objectives(tmp_path: Path) -> None:

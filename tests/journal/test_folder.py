@@ -1,0 +1,83 @@
+"""Which of several folders bears a search's name, where listings lag."""
+
+from collections.abc import Callable
+
+import pytest
+
+from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.journal.folder import find_folder, find_or_create_folder
+from colab_drive_tuner.journal.record import decode_record
+from colab_drive_tuner.store.protocol import Entry
+from tests.journal.weather import WeatheredStore
+
+
+class LaggingStore(WeatheredStore):
+    """A store whose listings show nothing that was created since it began to lag."""
+
+    lagging = True
+
+    def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
+        return [] if self.lagging else super().list(parent, name=name)
+
+
+@pytest.fixture
+def lagging(tmp_path):
+    """An empty store that lags."""
+    return LaggingStore(tmp_path / "store")
+
+
+def waiting(store: LaggingStore, looks: int, then: Callable[[], object]) -> Callable[[float], None]:
+    """A `sleep` in which, at the n-th call, something happens and the listing catches up."""
+    calls: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        calls.append(seconds)
+        if len(calls) == looks:
+            then()
+            store.lagging = False
+
+    return sleep
+
+
+def test_nothing_is_settled_before_the_listing_shows_the_new_folder(lagging):
+    """The creator looks again until it sees its own folder, and with it any that was first."""
+    caught_up: list[bool] = []
+    folder = find_or_create_folder(
+        lagging, "s", waiting(lagging, 4, lambda: caught_up.append(True))
+    )
+    assert caught_up
+    assert find_folder(lagging, "s") == folder
+
+
+def test_a_listing_that_never_catches_up_is_said(lagging):
+    """Nothing is begun in a folder of which it is not known whether it is the one."""
+    with pytest.raises(StoreError, match="does not show in its listing"):
+        find_or_create_folder(lagging, "s", lambda seconds: None)
+
+
+@pytest.mark.parametrize("rival_is", ["earlier", "later"])
+def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
+    """The creator of the later one withdraws it, by a record with which its writers collide."""
+    rival = WeatheredStore(tmp_path / "store")
+    rival.later = -60.0 if rival_is == "earlier" else 60.0
+    made: list[str] = []
+    sleep = waiting(lagging, 2, lambda: made.append(create_in(rival)))
+    folder = find_or_create_folder(lagging, "s", sleep)
+    if rival_is == "later":
+        assert [one.id for one in folder.rivals] == made
+        return
+    assert [folder.id] == made
+    assert find_folder(lagging, "s") == folder, "the other one lies in the trash"
+    (loser,) = lagging.trashed(lagging.root)
+    moved = decode_record(lagging.rescue(loser.properties["cdt_first"]), "record 0")
+    assert (moved.kind, moved.target) == ("moved", folder.id)
+
+
+def create_in(store: WeatheredStore) -> str:
+    """Create a search's folder without looking whether there is one; its id."""
+    own, first, records, export = store.reserve(4)
+    properties = {"cdt_kind": "search", "cdt_first": first, "cdt_records": records}
+    store.create(
+        own, None, name="s", parent=store.root, properties=properties | {"cdt_export": export}
+    )
+    return own
