@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from harness import (
+    LATENCY,
     Effort,
     MissingError,
     Row,
@@ -147,13 +148,14 @@ def drive_use(effort: Effort) -> Iterator[Row]:
         f"{traffic(log) / count / 1e3:.1f} kB / {whole / count / 1e3:.0f} kB",
     )
     count = effort.trials(3000, 1500)
-    _, log = search(effort, "Drive", count=count, seconds=0.001)
+    found, log = search(effort, "Drive", count=count, seconds=0.001)
     yield Row(
         f"Drive calls a trial, {count:,} trials of 1 ms",
         "≤ 0.05",
         f"{len(log) / count:.3f}",
         len(log) / count <= 0.05,
-        "opening and closing included",
+        f"opening and closing included; {1e3 * found['loop'] / count:.1f} ms with all that goes "
+        "with a trial",
     )
 
 
@@ -172,7 +174,8 @@ def resume(effort: Effort) -> Iterator[Row]:
             linger=0.0005,
             die=True,
         )
-        emulator.faults.add("latency", seconds=effort.latency())
+        # Not less in the short form: requests made at once must overlap on a busy machine, too.
+        emulator.faults.add("latency", seconds=LATENCY)
         answer = child("reopen", emulator.environment, log=f"{emulator.url}/_emulator/log")
         log = [entry for entry in emulator.log if entry["time"] <= answer["first_at"]]
         reading = [entry for entry in log if entry["time"] <= answer["read_at"]]

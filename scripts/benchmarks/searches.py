@@ -48,7 +48,7 @@ class Clock:
         self.held: list[float] = []
         self.held_awake: list[float] = []
         """The same without waits for a core, where `awake` asks for it."""
-        self.awake = awake
+        self.waited = _waited_for_core if awake else float
         self.writer_seconds = 0.0
 
     @contextlib.contextmanager
@@ -73,35 +73,37 @@ class Clock:
                 self.writer_seconds = _writer_seconds()
 
         def timed_run_trial(self_: Any, document: Any, evaluate: Any) -> Any:
-            trained = 0.0
+            trained = waited_there = 0.0
 
             def training() -> Any:
-                nonlocal trained
-                start = time.perf_counter()
+                nonlocal trained, waited_there
+                start, waited = time.perf_counter(), self.waited()
                 try:
                     return evaluate()
                 finally:
+                    waited_there = self.waited() - waited
                     trained = time.perf_counter() - start
 
-            waited = _waited_for_core() if self.awake else 0.0
-            start = time.perf_counter()
+            waited, start = self.waited(), time.perf_counter()
             self.inside = True
             try:
                 return run_trial(self_, document, training)
             finally:
                 self.inside = False
-                self.held.append(time.perf_counter() - start - trained)
-                if self.awake:
-                    self.held_awake.append(self.held[-1] - (_waited_for_core() - waited))
+                held = time.perf_counter() - start - trained
+                self.held.append(held)
+                self.held_awake.append(held - (self.waited() - waited - waited_there))
 
         def timed_settle(self_: Any) -> None:
             if self.inside:
                 settle(self_)
                 return
-            start = time.perf_counter()
+            waited, start = self.waited(), time.perf_counter()
             settle(self_)
             if self.held:
-                self.held[-1] += time.perf_counter() - start
+                held = time.perf_counter() - start
+                self.held[-1] += held
+                self.held_awake[-1] += held - (self.waited() - waited)
 
         self.inside = False
         FMinIter.exhaust = timed_exhaust
@@ -114,7 +116,7 @@ class Clock:
             self.ended = time.perf_counter()
 
     def report(self) -> dict[str, float]:
-        held = self.held_awake or self.held
+        held = self.held_awake
         answer = {
             "opening": self.opened - self.began,
             "loop": self.looped - self.opened,

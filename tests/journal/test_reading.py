@@ -23,7 +23,8 @@ def test_long_chains_are_read_from_a_snapshot(store, open_journal):
     assert open_journal(store, claim=False).state.items == list(range(110))
 
 
-def test_a_damaged_snapshot_is_passed_over(store, open_journal):
+@pytest.mark.parametrize("at", [60, -10], ids=["its head", "its state"])
+def test_a_damaged_snapshot_is_passed_over(store, open_journal, at):
     """The records are the truth: a snapshot that was altered changes nothing."""
     journal = open_journal(store)
     for value in range(40):
@@ -31,7 +32,7 @@ def test_a_damaged_snapshot_is_passed_over(store, open_journal):
     journal.close()
     (snapshot,) = Path(store.url(store.root)).glob("a search/records/snapshot-*")
     content = bytearray(snapshot.read_bytes())
-    content[-10] ^= 1
+    content[at] ^= 1
     snapshot.write_bytes(content)
     assert open_journal(store, claim=False).state.items == list(range(40))
 
