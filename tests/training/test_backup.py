@@ -283,6 +283,7 @@ def test_optimizers_that_a_training_step_builds(store):
             return {"loss": loss}
 
         def test_step(self, data):
+            """As Keras evaluates: the loss of the whole."""
             return {"loss": tf.reduce_mean((self(data[0]) - data[1]) ** 2)}
 
     def training(kill):
