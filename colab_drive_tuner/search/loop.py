@@ -29,6 +29,7 @@ from colab_drive_tuner.training import (
     KerasSettings,
     free_memory,
     has_backups,
+    keras_grew,
     keras_settings,
     seed_trial,
 )
@@ -244,5 +245,5 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
         self._reserve(seconds)
         self.public.log.end(document, how, model=model, seconds=seconds, result=result)
         self.public.backups.ended(document["tid"], self._artifacts, self.public.log.history)
-        if self._training.free_memory and "keras" in sys.modules:
+        if self._training.free_memory and "keras" in sys.modules and keras_grew(self._keras):
             free_memory(self._keras)

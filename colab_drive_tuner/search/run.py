@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""
+_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def run_trials(
     )
     if not run.restart:
         settings.warn_of_changes(trials.name, trials.log.settings)
-    with _sigterm(), _closing(trials, max_evals):
+    with _sigterm() as arrived, _closing(trials, max_evals, arrived):
         trials.own(settings, restart=run.restart, retry_failed=run.retry_failed)
         _inherit(trials, run.points)
         stored = stored_state(trials.name, trials.log.settings)
@@ -160,10 +161,13 @@ def _looping(trials: "DriveTrials") -> Iterator[None]:
 
 
 @contextmanager
-def _closing(trials: "DriveTrials", max_evals: int) -> Iterator[None]:
+def _closing(trials: "DriveTrials", max_evals: int, arrived: threading.Event) -> Iterator[None]:
     """However the run ends: flush and release; a stop by the user ends in one line."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            arrived.set()
     except KeyboardInterrupt:
         done = trials.log.done(trials._dynamic_trials)
         trials.close(STOP_PATIENCE)
@@ -182,18 +186,32 @@ def _closing(trials: "DriveTrials", max_evals: int) -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm() -> Iterator[None]:
-    """Within the block SIGTERM ends the process by SystemExit: what is pending is flushed."""
+def _sigterm() -> Iterator[threading.Event]:
+    """Within the block SIGTERM ends the process by SystemExit: what is pending is flushed.
+
+    Python drops what a signal raises inside a finalizer or a callback of the garbage collector, so
+    the signal comes again until whoever waits for the exception says that it has arrived.
+    """
+    arrived = threading.Event()
     mine = threading.current_thread() is threading.main_thread()
     if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
+        yield arrived
         return
 
+    def once_more() -> None:
+        if not arrived.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        if not arrived.is_set():
+            again = threading.Timer(_AGAIN_SECONDS, once_more)
+            again.daemon = True
+            again.start()
+            raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
     try:
-        yield
+        yield arrived
     finally:
+        arrived.set()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -7,7 +7,7 @@ Nothing here imports Keras until a trial has: the modules are named where they a
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.training.interrupted import TrialInterrupted
-from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_settings
+from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.training.result import is_keras_model, split_result
 from colab_drive_tuner.training.seeds import seed_trial, training_seed
 
@@ -28,6 +28,7 @@ __all__ = [
     "free_memory",
     "has_backups",
     "is_keras_model",
+    "keras_grew",
     "keras_settings",
     "seed_trial",
     "split_result",

@@ -45,6 +45,18 @@ def keras_settings() -> KerasSettings:
     )
 
 
+def keras_grew(settings: KerasSettings | None) -> bool:
+    """Whether Keras holds more than when `settings` were noted, so that `free_memory` is worth it.
+
+    To clear and collect takes a tenth of a second and more; an objective that makes nothing of
+    Keras, in a process that has imported it, need not wait for that. Keras itself notes each name
+    that it gives, in a place that another version may move: then the answer is yes.
+    """
+    state = sys.modules.get("keras.src.backend.common.global_state")
+    given = getattr(state, "GLOBAL_STATE_TRACKER", None)
+    return given is None or hasattr(given, "object_name_uids") or keras_settings() != settings
+
+
 def free_memory(settings: KerasSettings | None = None) -> None:
     """Give back what the last trial held; leave Keras with `settings` (None: those in force).
 

@@ -171,6 +171,34 @@ search({str(tmp_path)!r}, slow)
     assert (status.done, status.holder) == (3, None)
 
 
+def test_a_sigterm_that_python_drops_comes_again(tmp_path: Path) -> None:
+    """A finalizer that is running when the signal comes swallows the exception, but not the end."""
+    script = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(Path.cwd())!r})
+from tests.search.test_deaths import search
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+def slow(point):
+    if len(calls) == 3:
+        Last()
+        time.sleep(60)
+    calls.append(1)
+    return 1.0
+calls = []
+search({str(tmp_path)!r}, slow)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert "Exception ignored" in done.stderr
+    assert done.returncode == 143
+    status = read_status(open_store(tmp_path), "search")
+    assert (status.done, status.holder) == (3, None)
+
+
 def test_a_fork_may_not_write(tmp_path: Path) -> None:
     """A child of the process that holds the search is told so; the search takes no harm."""
 

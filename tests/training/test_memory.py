@@ -12,6 +12,7 @@ import pytest
 from colab_drive_tuner.training import (
     free_memory,
     is_keras_model,
+    keras_grew,
     keras_settings,
     seed_trial,
     split_result,
@@ -49,6 +50,21 @@ def test_the_settings_of_a_cell_survive_and_those_of_a_trial_do_not():
         assert keras.config.is_interactive_logging_enabled()
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def test_only_what_keras_made_is_worth_freeing():
+    """A trial that makes nothing of Keras is not held up; a model or a setting counts."""
+    free_memory()
+    before = keras_settings()
+    seed_trial(1, 2)
+    assert not keras_grew(before)
+    small_model()
+    assert keras_grew(before)
+    free_memory(before)
+    assert not keras_grew(before)
+    keras.config.disable_interactive_logging()
+    assert keras_grew(before)
+    keras.config.enable_interactive_logging()
 
 
 def test_a_model_is_taken_out_of_a_result():
