@@ -12,7 +12,7 @@ import struct
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
@@ -35,7 +35,7 @@ _INT, _COMPLEX = 4, 5
 _DATETIME, _DATE, _TIMEDELTA = 8, 9, 10
 _ARRAY, _SCALAR, _NUMPY_STR, _NUMPY_BYTES = 16, 17, 18, 19
 _FIXED = 32  # and upwards: the scalars of NUMPY_SCALARS
-_SPLICE = 127  # stands where a large array goes; never in what `encode` returns
+_SPLICE = 127  # stands where a large array or an encoded value goes; never in what `encode` returns
 
 _LARGE = 1 << 16
 """Arrays of so many bytes are not copied through msgpack but spliced in, once."""
@@ -71,33 +71,33 @@ def encode(value: Any, *, where: str = "result") -> bytes:
     return packed
 
 
+class _Encoded(NamedTuple):
+    """A value that is encoded already; stands in its place until the bytes are joined."""
+
+    content: bytes
+
+
 def encode_around(fields: dict[str, Any], key: str, encoded: bytes) -> bytes:
     """What `encode(fields)` returns, given what it returns for `fields[key]`."""
-    names = list(fields)
-    at = names.index(key)
-    before = encode({name: fields[name] for name in names[:at]} | {key: None})
-    after = encode({name: fields[name] for name in names[at + 1 :]})
-    head = msgpack.Packer().pack_map_header(len(fields))
-    # Of the parts without their own headers; nothing is one byte.
-    return b"".join(
-        (head, before[_header(at + 1) : -1], encoded, after[_header(len(fields) - at - 1) :])
-    )
-
-
-def _header(count: int) -> int:
-    """How many bytes msgpack takes to say that a dict has so many keys."""
-    return 1 if count < 16 else 3 if count < 1 << 16 else 5
+    return encode(fields | {key: _Encoded(encoded)})
 
 
 def _pack(value: Any, unicode_errors: str) -> bytes:
-    large: list[tuple[bytes, memoryview]] = []
+    spliced: list[tuple[bytes, bytes | memoryview]] = []
     token = b""
 
-    def extend(item: Any) -> Any:
+    def splice(head: bytes, content: bytes | memoryview) -> ExtType:
         nonlocal token
+        spliced.append((head, content))
+        token = token or os.urandom(16)
+        return ExtType(_SPLICE, token)
+
+    def extend(item: Any) -> Any:
         extension = _EXTENSIONS.get(type(item))
         if extension is not None:
             return extension(item)
+        if type(item) is _Encoded:
+            return splice(b"", item.content)
         head, content = _write_array(item)
         code = _SCALAR if isinstance(item, np.generic) else _ARRAY
         if len(content) < _LARGE:
@@ -105,9 +105,7 @@ def _pack(value: Any, unicode_errors: str) -> bytes:
         size = len(head) + len(content)
         if size > _MAX_EXTENSION:
             raise ValueError("it is larger than 4 GiB")
-        large.append((b"\xc9" + size.to_bytes(4, "big") + bytes([code]) + head, content))
-        token = token or os.urandom(16)
-        return ExtType(_SPLICE, token)
+        return splice(b"\xc9" + size.to_bytes(4, "big") + bytes([code]) + head, content)
 
     # "strict" is also msgpack's default, but naming it takes the slow way through Python's codecs.
     errors = None if unicode_errors == "strict" else unicode_errors
@@ -115,11 +113,11 @@ def _pack(value: Any, unicode_errors: str) -> bytes:
         strict_types=True, default=extend, unicode_errors=errors, buf_size=1 << 11
     )
     packed: bytes = packer.pack(value)
-    if not large:
+    if not spliced:
         return packed
     pieces: list[bytes | memoryview] = []
     between = packed.split(b"\xd8" + bytes([_SPLICE]) + token)
-    for piece, (header, content) in zip(between, large, strict=False):
+    for piece, (header, content) in zip(between, spliced, strict=False):
         pieces += (piece, header, content)
     return b"".join((*pieces, between[-1]))
 
@@ -158,7 +156,8 @@ def _write_int(number: int) -> ExtType:
 
 
 def _write_fixed(code: int) -> Callable[[Any], ExtType]:
-    return lambda scalar: ExtType(code, scalar.tobytes())
+    # As ExtType(code, ...), without its checks: of most trials, these are most of the objects.
+    return lambda scalar: tuple.__new__(ExtType, (code, scalar.tobytes()))
 
 
 def _read_fixed(kind: type[np.generic]) -> Callable[[bytes], Any]:
