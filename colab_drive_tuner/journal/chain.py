@@ -114,7 +114,8 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
                     f"Search {search!r} names no id for record {head.pos}: record "
                     f"{head.pos - 1} was not written by this program."
                 )
-            width = PARALLEL_READS
+            if len(batch) == width:  # a long chain: few round trips matter more than few requests
+                width = PARALLEL_READS
 
 
 def _follow(content: bytes, head: Head, search: str) -> Record:
