@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner import notebook as notebooks
+from colab_drive_tuner.credentials import (
+    FILE_VARIABLE,
+    SCOPE_ALL,
+    SCOPE_FILE,
+    SCOPE_READ,
+    SUBJECT_VARIABLE,
+    find_credentials,
+)
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     CredentialsError,
@@ -33,7 +41,9 @@ if TYPE_CHECKING:
     from colab_drive_tuner.troubleshoot import Leftover
 
 _UPTIME = Path("/proc/uptime")
-_ENVIRONMENT = (VARIABLE, "COLAB_DRIVE_TUNER_CREDENTIALS", "DRIVE_EMULATOR_HOST")
+_ENVIRONMENT = (VARIABLE, FILE_VARIABLE, SUBJECT_VARIABLE, "DRIVE_EMULATOR_HOST")
+"""Variables that decide whose Drive it is, or which folder: another value asks for another session.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class _Request:
     notebook: str | None
     folder: str | None
     credentials: Any = field(repr=False)
-    environment: tuple[str | None, ...]
+    environment: dict[str, str | None]
     pid: int
 
 
@@ -68,7 +78,7 @@ def setup(
             raise UsageError(
                 f"{name}={value!r} is neither a name nor a link; leave it out, or give one."
             )
-    environment = tuple(os.environ.get(name) for name in _ENVIRONMENT)
+    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     request = _Request(notebook, folder, credentials, environment, os.getpid())
     known = _last[1] if _last is not None and _last[0] == request else None
     runtime = known.runtime if known is not None else detect()
@@ -105,13 +115,6 @@ def _open(request: _Request, runtime: Runtime) -> "Session":
 
 
 def _connect(request: _Request, runtime: Runtime) -> "DriveClient":
-    from colab_drive_tuner.credentials import (
-        FILE_VARIABLE,
-        SCOPE_ALL,
-        SCOPE_FILE,
-        SCOPE_READ,
-        find_credentials,
-    )
     from colab_drive_tuner.drive import DriveClient
     from colab_drive_tuner.drive.endpoint import find_endpoint
 
@@ -261,7 +264,8 @@ class Session:
         """Drive, also where searches are kept elsewhere, if somebody asked for it by name."""
         if self.client is None:
             request = self._request
-            if (request.notebook or request.credentials) is None and not request.environment[2]:
+            emulated = request.environment["DRIVE_EMULATOR_HOST"]
+            if (request.notebook or request.credentials) is None and not emulated:
                 raise CredentialsError(
                     f"Searches are kept in {self.place}, so nobody was signed in to Drive; pass "
                     "setup(notebook=...) to look there for the notebook."

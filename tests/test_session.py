@@ -128,6 +128,16 @@ def test_other_arguments_make_another_session(colab):
     assert open_store() is second.store
 
 
+@pytest.mark.parametrize("variable", ["COLAB_DRIVE_TUNER_CREDENTIALS", "COLAB_DRIVE_TUNER_ACT_AS"])
+def test_another_person_to_act_as_makes_another_session(colab, monkeypatch, variable):
+    """Whoever the environment names is asked for anew, not remembered from the call before."""
+    first = setup()
+    monkeypatch.setenv(variable, "somebody else")
+    second = setup()
+    assert second is not first
+    assert setup() is second
+
+
 @pytest.mark.parametrize("arguments", [{"folder": " "}, {"notebook": ""}, {"folder": 3}])
 def test_arguments_that_name_nothing_are_refused(arguments):
     """Before anybody is asked for anything."""
