@@ -84,7 +84,7 @@ def find_folder(store: Store, name: str) -> SearchFolder | None:
     if not entries:
         return None
     winner, *rivals = sorted(
-        map(_described, entries), key=lambda folder: (folder.created, folder.id)
+        map(described, entries), key=lambda folder: (folder.created, folder.id)
     )
     return _with_rivals(winner, rivals)
 
@@ -145,7 +145,9 @@ def ensure_records_folder(store: Store, folder: SearchFolder) -> None:
         store.create(folder.records, None, name="records", parent=folder.id)
 
 
-def _described(entry: Entry) -> SearchFolder:
+def described(entry: Entry) -> SearchFolder:
+    """The search's folder, by its marks."""
+
     def fixed(key: str) -> str:
         return entry.properties.get(key, "")
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, UnavailableError
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.folders import find_folders, make_folder
+from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 
 FOLDER = "backups"
+_NAME = "cdt_name"
 _NEWEST = ("cdt_newest0", "cdt_newest1")
 _TRIES = 3
 
@@ -91,9 +92,9 @@ class StoreArtifacts:
                     name=f"trial-{self._tid:05d}-{name}",
                     parent=home,
                     properties={
-                        "cdt_tid": str(self._tid),
-                        "cdt_name": name,
-                        "cdt_epoch": self._epoch,
+                        TID: str(self._tid),
+                        _NAME: name,
+                        EPOCH: self._epoch,
                     },
                 )
             except IdTakenError:
@@ -113,9 +114,9 @@ class StoreArtifacts:
                 found |= {entry.id: entry for entry in _entries(self._store, home)}
             self._ids = {}
             for entry in sorted(found.values(), key=lambda e: e.created, reverse=True):
-                of = entry.properties.get("cdt_tid"), entry.properties.get("cdt_epoch", "")
+                of = entry.properties.get(TID), entry.properties.get(EPOCH, "")
                 if of == (str(self._tid), self._epoch):
-                    name = entry.properties.get("cdt_name", entry.name)
+                    name = entry.properties.get(_NAME, entry.name)
                     self._ids.setdefault(name, []).append(entry.id)
         return self._ids
 
@@ -134,8 +135,8 @@ def sweep_backups(
     swept = 0
     for home in find_folders(store, search_folder, FOLDER):
         for entry in _entries(store, home):
-            tid = entry.properties.get("cdt_tid", "")
-            old = entry.properties.get("cdt_epoch", "") != epoch
+            tid = entry.properties.get(TID, "")
+            old = entry.properties.get(EPOCH, "") != epoch
             if tid.isdecimal() and (old or int(tid) not in unfinished):
                 with contextlib.suppress(NotFoundError):
                     store.trash(entry.id)

@@ -27,7 +27,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.folders import find_folders, make_folder
+from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 from colab_drive_tuner.training.keras_file import load_keras_file
 from colab_drive_tuner.training.notices import TrainingWarning
 
@@ -254,9 +254,9 @@ class BestModels:
         entry_id = self._reserved[path]
         marks = {
             "cdt_kind": "model",
-            "cdt_tid": str(kept.tid),
+            TID: str(kept.tid),
             "cdt_loss": repr(kept.loss),
-            "cdt_epoch": self._epoch,
+            EPOCH: self._epoch,
         }
         # The id is ours alone: taken means that an earlier attempt arrived and its answer was lost.
         with contextlib.suppress(IdTakenError):
@@ -295,9 +295,9 @@ class BestModels:
         """What our marks on a file say; None for a file that is not ours, or of another history."""
         marks = entry.properties
         try:
-            if (marks.get("cdt_kind"), marks.get("cdt_epoch", "")) != ("model", self._epoch):
+            if (marks.get("cdt_kind"), marks.get(EPOCH, "")) != ("model", self._epoch):
                 return None
-            loss, tid = float(marks["cdt_loss"]), int(marks["cdt_tid"])
+            loss, tid = float(marks["cdt_loss"]), int(marks[TID])
         except (KeyError, ValueError):
             return None
         return None if math.isnan(loss) else KeptModel(loss, tid, entry.id, entry.size)

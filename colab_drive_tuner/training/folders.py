@@ -9,6 +9,10 @@ import contextlib
 from colab_drive_tuner.errors import NotFoundError
 from colab_drive_tuner.store.protocol import Entry, Store
 
+TID, EPOCH = "cdt_tid", "cdt_epoch"
+"""Marks on a file in such a folder: the trial it is of, and the history that the trial belongs to.
+"""
+
 
 def find_folders(store: Store, parent: str, name: str) -> list[str]:
     """The ids of the folders of that name, best known first; more than one after a lost race."""

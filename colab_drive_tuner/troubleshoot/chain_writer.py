@@ -41,7 +41,8 @@ from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training import StoreArtifacts
-from colab_drive_tuner.training.folders import find_folders, make_folder
+from colab_drive_tuner.training.best_models import FOLDER as BEST
+from colab_drive_tuner.training.folders import EPOCH, find_folders, make_folder
 from colab_drive_tuner.troubleshoot.evidence import Evidence
 from colab_drive_tuner.troubleshoot.rebuild import Rebuilt, load_attachments
 
@@ -125,18 +126,18 @@ def copy_files(
         path = Path(scratch) / "copy.part"
         with contextlib.suppress(NotFoundError):
             home = ""
-            for entry in _files(store, old, "best"):
-                if epochs and entry.properties.get("cdt_epoch", "") not in {"", *epochs}:
+            for entry in _files(store, old, BEST):
+                if epochs and entry.properties.get(EPOCH, "") not in {"", *epochs}:
                     continue
                 with _noting(entry.name, troubles):
                     store.fetch(entry.id, path)
-                    home = home or make_folder(store, new.id, "best").id
+                    home = home or make_folder(store, new.id, BEST).id
                     store.create(
                         store.reserve(1)[0],
                         path,
                         name=entry.name,
                         parent=home,
-                        properties={**entry.properties, "cdt_epoch": epoch},
+                        properties={**entry.properties, EPOCH: epoch},
                     )
             for tid, before in itertools.product(sorted(unfinished), sorted(epochs)):
                 backups = StoreArtifacts(store, old, tid, epoch=before)

@@ -22,11 +22,11 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder import (
-    FIRST,
     KIND,
     SEARCH,
     SearchFolder,
     check_name,
+    described,
     find_folder,
 )
 from colab_drive_tuner.journal.lease import Holder
@@ -130,19 +130,7 @@ def _find(store: Store, name: str) -> _Found:
             f"There is no search {name!r} in {store.url(store.root)}, nor in its trash: "
             f"`colab-drive-tuner status` lists those there are."
         )
-    return _Found(_described(max(trashed, key=lambda entry: entry.created)), in_trash=True)
-
-
-def _described(entry: Entry) -> SearchFolder:
-    fixed = entry.properties.get
-    return SearchFolder(
-        entry.id,
-        entry.created,
-        fixed(FIRST, ""),
-        fixed("cdt_records", ""),
-        fixed("cdt_export", ""),
-        fixed("cdt_hint", ""),
-    )
+    return _Found(described(max(trashed, key=lambda entry: entry.created)), in_trash=True)
 
 
 def _reason(store: Store, name: str, found: _Found) -> str:

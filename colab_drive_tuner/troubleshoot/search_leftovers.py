@@ -28,7 +28,8 @@ from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.search.status import open_journal, read_history, read_status
 from colab_drive_tuner.store.abandoned import abandoned_creates
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.folders import find_folders
+from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
+from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
 from colab_drive_tuner.troubleshoot.chain_writer import ARCHIVED, REPAIRING
 from colab_drive_tuner.troubleshoot.evidence import Evidence, collect
 from colab_drive_tuner.troubleshoot.leftovers import Leftover, move_to_trash
@@ -229,10 +230,10 @@ def _backups(store: Store, name: str, folder: SearchFolder, journal: Journal) ->
     """What no trial goes on from: of trials that ended, and of the history before a restart."""
     unfinished = {str(entry.tid) for entry in journal.state.unfinished}
     old = []
-    for home in find_folders(store, folder.id, "backups"):
+    for home in find_folders(store, folder.id, BACKUPS):
         for entry in store.list(home):
-            tid = entry.properties.get("cdt_tid", "")
-            used = tid in unfinished and entry.properties.get("cdt_epoch", "") == journal.epoch
+            tid = entry.properties.get(TID, "")
+            used = tid in unfinished and entry.properties.get(EPOCH, "") == journal.epoch
             if _BACKUP.fullmatch(entry.name) and tid.isdecimal() and not used:
                 old.append(entry.id)
     if old:
