@@ -71,7 +71,7 @@ def rerun(
     """
     from colab_drive_tuner.rerun import Outcome, Rerunner, rerun_until_finished
     from colab_drive_tuner.rerun.stopping import StoppedError
-    from colab_drive_tuner.search.resume import parse_duration
+    from colab_drive_tuner.search.arguments import parse_duration
 
     place = choose_place(
         on, parameter or [], gpu=gpu, install=install, project=project, region=region,

@@ -64,7 +64,7 @@ def add(
     from colab_drive_tuner.rerun.plan import Plan, parse_every
     from colab_drive_tuner.rerun.program import load_program
     from colab_drive_tuner.rerun.schedules import way
-    from colab_drive_tuner.search.resume import parse_duration
+    from colab_drive_tuner.search.arguments import parse_duration
 
     check_name(search)
     max_seconds = parse_duration(max_time)

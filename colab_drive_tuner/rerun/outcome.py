@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchNotFoundError
-from colab_drive_tuner.search.status import SearchStatus, read_status
+from colab_drive_tuner.search.status import read_status
 from colab_drive_tuner.store.protocol import Store
 
 
@@ -49,7 +49,7 @@ def look(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
         status = read_status(store, name)
     except SearchNotFoundError:
         return Verdict(Outcome.UNFINISHED, f"Search {name!r} has not begun.")
-    progress = _progress(status)
+    progress = f"{status.progress} trials done"
     if status.finished:
         return Verdict(
             Outcome.FINISHED, f"Search {name!r} is finished: {progress}.", done=status.done
@@ -60,8 +60,3 @@ def look(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
     return Verdict(
         Outcome.UNFINISHED, f"Search {name!r} is unfinished: {progress}.", done=status.done
     )
-
-
-def _progress(status: SearchStatus) -> str:
-    of = "" if status.max_evals is None else f" of {status.max_evals}"
-    return f"{status.done}{of} trials done"

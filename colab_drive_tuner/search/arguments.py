@@ -1,8 +1,11 @@
 """What the arguments of a search may be; anything else is refused, by name, before any writing."""
 
 import operator
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from importlib import import_module
 from numbers import Real
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 from colab_drive_tuner.errors import UsageError
 
 ALGORITHMS = ("rand", "tpe", "anneal", "atpe")
+_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 
 
 def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) -> int:
@@ -23,6 +27,24 @@ def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) 
     if number > most:
         raise UsageError(f"{name}={value!r} is too large: {most} is the most.")
     return number
+
+
+def parse_duration(duration: float | str | timedelta | None) -> float | None:
+    """Seconds in "11h30m", "90s", 3600 or a timedelta; None stays None."""
+    if duration is None:
+        return None
+    seconds = 0.0
+    if isinstance(duration, timedelta):
+        seconds = duration.total_seconds()
+    elif isinstance(duration, int | float) and not isinstance(duration, bool):
+        with suppress(OverflowError):
+            seconds = float(duration)
+    elif isinstance(duration, str) and (match := _DURATION.fullmatch(duration.replace(" ", ""))):
+        parts = [int(part or 0) for part in match.groups()]
+        seconds = float(sum(n * unit for n, unit in zip(parts, (86400, 3600, 60, 1), strict=True)))
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"max_time={duration!r} is no time: write '11h30m', or seconds.")
+    return seconds
 
 
 def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:

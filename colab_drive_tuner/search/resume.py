@@ -1,10 +1,8 @@
 """`resume_search`: start a search, or go on with it; the call is the same, today and tomorrow."""
 
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -19,6 +17,7 @@ from colab_drive_tuner.search.arguments import (
     check_space,
     check_stops,
     find_algorithm,
+    parse_duration,
     whole_number,
 )
 from colab_drive_tuner.search.objective import checked, refuse_parameters, refuse_returns
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 DEADLINE_VARIABLE = "COLAB_DRIVE_TUNER_DEADLINE"
 """By when a scheduled run must be over, in seconds since 1970; the rerunner sets it."""
-_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 
 
 @dataclass(frozen=True)
@@ -150,24 +148,6 @@ def keras_loads() -> bool:
     except ImportError:  # a model function that needs no Keras needs no TensorFlow either
         return False
     return True
-
-
-def parse_duration(duration: float | str | timedelta | None) -> float | None:
-    """Seconds in "11h30m", "90s", 3600 or a timedelta; None stays None."""
-    if duration is None:
-        return None
-    seconds = 0.0
-    if isinstance(duration, timedelta):
-        seconds = duration.total_seconds()
-    elif isinstance(duration, int | float) and not isinstance(duration, bool):
-        with suppress(OverflowError):
-            seconds = float(duration)
-    elif isinstance(duration, str) and (match := _DURATION.fullmatch(duration.replace(" ", ""))):
-        parts = [int(part or 0) for part in match.groups()]
-        seconds = float(sum(n * unit for n, unit in zip(parts, (86400, 3600, 60, 1), strict=True)))
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"max_time={duration!r} is no time: write '11h30m', or seconds.")
-    return seconds
 
 
 def _time_left(max_time: float | None) -> float | None:

@@ -28,8 +28,9 @@ from colab_drive_tuner.errors import (
     UnfinishedSearchWarning,
     UsageError,
 )
+from colab_drive_tuner.search.arguments import parse_duration
 from colab_drive_tuner.search.export import export_trials, import_trials
-from colab_drive_tuner.search.resume import parse_duration, resume_search
+from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.status import list_searches, read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
