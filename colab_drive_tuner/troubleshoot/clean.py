@@ -29,7 +29,7 @@ from colab_drive_tuner.troubleshoot.leftovers import (
     Leftover,
     Removed,
     describe,
-    move_to_trash,
+    left_on_disk,
     remove,
 )
 from colab_drive_tuner.troubleshoot.local_leftovers import spools, temporary_folders
@@ -132,14 +132,11 @@ def _notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftov
         if not path.exists():
             forget(path)
         elif path.parent == folder and path not in running and mark.intact and not mark.in_use:
-            yield Leftover(
-                kind="notebook copy",
-                id=mark.path,
-                where=mark.path,
-                reason="We downloaded it for a run that has ended, and nobody changed it since.",
-                ours=True,
-                still=partial(_still_stale, mark),
-                put_away=partial(move_to_trash, path),
+            yield left_on_disk(
+                "notebook copy",
+                path,
+                "We downloaded it for a run that has ended, and nobody changed it since.",
+                partial(_still_stale, mark),
             )
 
 
@@ -149,14 +146,11 @@ def _still_stale(mark: Mark) -> bool:
 
 def _parts(folder: Path) -> Iterator[Leftover]:
     for part in abandoned_parts(folder):
-        yield Leftover(
-            kind="half-written copy",
-            id=str(part),
-            where=str(part),
-            reason="The process that was writing it was ended before it had finished.",
-            ours=True,
-            still=part.is_file,
-            put_away=partial(move_to_trash, part),
+        yield left_on_disk(
+            "half-written copy",
+            part,
+            "The process that was writing it was ended before it had finished.",
+            part.is_file,
         )
 
 
@@ -176,14 +170,11 @@ def _temp_models(folder: Path) -> Iterator[Leftover]:
 
 def _left_by_hyperas(path: Path, kind: str) -> Leftover:
     was = sha256_of(path)
-    return Leftover(
-        kind=kind,
-        id=str(path),
-        where=str(path),
-        reason="hyperas writes it for each search and left it when one failed to start.",
-        ours=True,
-        still=lambda: path.is_file() and sha256_of(path) == was,
-        put_away=partial(move_to_trash, path),
+    return left_on_disk(
+        kind,
+        path,
+        "hyperas writes it for each search and left it when one failed to start.",
+        lambda: path.is_file() and sha256_of(path) == was,
     )
 
 

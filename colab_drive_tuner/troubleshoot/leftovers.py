@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError, UsageError
@@ -30,6 +31,19 @@ class Leftover:
     """Moves it to where it can be got back, and says where that is."""
     refused: str = ""
     """Why it is never removed, although it is listed; empty: it can be."""
+
+
+def left_on_disk(kind: str, path: Path, reason: str, still: Callable[[], bool]) -> Leftover:
+    """Something of ours on this machine, which goes into the `trash` of our state folder."""
+    return Leftover(
+        kind=kind,
+        id=str(path),
+        where=str(path),
+        reason=reason,
+        ours=True,
+        still=still,
+        put_away=partial(move_to_trash, path),
+    )
 
 
 @dataclass(frozen=True)

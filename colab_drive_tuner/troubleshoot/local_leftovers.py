@@ -15,7 +15,7 @@ from colab_drive_tuner.journal.spool import Spool, state_folder
 from colab_drive_tuner.notebook.local_copy import process_started
 from colab_drive_tuner.search.status import read_history
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.leftovers import Leftover, move_to_trash
+from colab_drive_tuner.troubleshoot.leftovers import Leftover, left_on_disk, move_to_trash
 from colab_drive_tuner.troubleshoot.rebuild import parameters
 
 _SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d{1,10})-[a-z0-9_]{8}")
@@ -27,14 +27,11 @@ def temporary_folders() -> Iterator[Leftover]:
     """Folders for models and backups on their way, of processes that have ended."""
     for path in sorted(Path(tempfile.gettempdir()).glob("colab-drive-tuner-*")):
         if _is_scratch(path):
-            yield Leftover(
-                kind="temporary folder",
-                id=str(path),
-                where=str(path),
-                reason="The process that used it was ended before it could remove it.",
-                ours=True,
-                still=partial(_is_scratch, path),
-                put_away=partial(move_to_trash, path),
+            yield left_on_disk(
+                "temporary folder",
+                path,
+                "The process that used it was ended before it could remove it.",
+                partial(_is_scratch, path),
             )
 
 

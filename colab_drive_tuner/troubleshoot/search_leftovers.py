@@ -32,7 +32,7 @@ from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
 from colab_drive_tuner.troubleshoot.chain_writer import ARCHIVED, REPAIRING
 from colab_drive_tuner.troubleshoot.evidence import Evidence, collect
-from colab_drive_tuner.troubleshoot.leftovers import Leftover, move_to_trash
+from colab_drive_tuner.troubleshoot.leftovers import Leftover, left_on_disk
 from colab_drive_tuner.troubleshoot.rebuild import parameters
 
 SETTLED_SECONDS = 3600.0
@@ -55,14 +55,11 @@ def search_leftovers(store: Store) -> Iterator[Leftover]:
     if store.location.startswith("folder:"):
         root = Path(store.location.removeprefix("folder:"))
         for path in abandoned_creates(root, store.now() - SETTLED_SECONDS):
-            yield Leftover(
-                kind="abandoned upload",
-                id=str(path),
-                where=str(path),
-                reason="Its process was ended before anybody could find the file.",
-                ours=True,
-                still=path.is_file,
-                put_away=partial(move_to_trash, path),
+            yield left_on_disk(
+                "abandoned upload",
+                path,
+                "Its process was ended before anybody could find the file.",
+                path.is_file,
             )
 
 
