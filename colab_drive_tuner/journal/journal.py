@@ -166,7 +166,10 @@ class Journal:
         """Begin a new history in the same chain; the old one stays in it."""
         if not self._owner().writer.write("reset", payload, timeout=OPENING_PATIENCE):
             self.raise_if_lost()
-            raise UnavailableError(f"The store does not answer: {self.name!r} was not restarted.")
+            raise UnavailableError(
+                f"The store does not answer, so search {self.name!r} was not restarted: try again "
+                f"when it does."
+            )
 
     def note_running(self, tid: int) -> None:
         """Remember locally which trial runs, for whoever finds this process dead."""
@@ -246,5 +249,7 @@ class Journal:
 
     def _owner(self) -> _Owned:
         if self._own is None:
-            raise SearchError(f"Search {self.name!r} is not claimed by this process.")
+            raise SearchError(
+                f"Search {self.name!r} is not claimed by this process: run the cell again."
+            )
         return self._own

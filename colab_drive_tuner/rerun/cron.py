@@ -12,6 +12,7 @@ from colab_drive_tuner.rerun.plan import Plan, check_line
 _MARK = "# colab-drive-tuner schedule "
 _LONGEST = 998
 """What is longer is cut off by Debian's cron, without a word."""
+_OTHER_WAYS = "The other ways are --with systemd, github and enterprise."
 
 
 def text(plan: Plan) -> str:
@@ -84,7 +85,7 @@ def _read() -> list[str]:
         return done.stdout.splitlines()
     if "no crontab" in done.stderr:
         return []
-    raise ColabDriveTunerError(f"crontab -l failed: {done.stderr.strip()}")
+    raise ColabDriveTunerError(f"crontab -l failed ({done.stderr.strip()}). {_OTHER_WAYS}")
 
 
 def _write(content: str) -> None:
@@ -104,6 +105,5 @@ def _crontab(argument: str, content: str = "") -> "subprocess.CompletedProcess[s
         )
     except FileNotFoundError:
         raise MissingExtraError(
-            "There is no cron here (on Debian and Ubuntu: apt install cron). The other ways are "
-            "--with systemd, github and enterprise."
+            f"There is no cron here (on Debian and Ubuntu: apt install cron). {_OTHER_WAYS}"
         ) from None

@@ -31,7 +31,9 @@ def path(plan: Plan) -> Path:
 def text(plan: Plan) -> str:
     """The workflow."""
     if plan.store is not None:
-        raise UsageError("A local folder is gone after a workflow: its searches are kept in Drive.")
+        raise UsageError(
+            "A local folder is gone after a workflow: leave --store out, and it is kept in Drive."
+        )
     program = plan.program
     if not program.startswith("drive://"):
         program = _in_repository(program)

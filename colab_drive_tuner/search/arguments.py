@@ -30,7 +30,10 @@ def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) 
 
 
 def parse_duration(duration: float | str | timedelta | None) -> float | None:
-    """Seconds in "11h30m", "90s", 3600 or a timedelta; None stays None."""
+    """Seconds in "11h30m", "90s", 3600 or a timedelta; None stays None.
+
+    Raises `UsageError` for what is no time, or none to speak of.
+    """
     if duration is None:
         return None
     seconds = 0.0
@@ -62,9 +65,9 @@ def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
 def check_stops(loss_threshold: Any, early_stop_fn: Any) -> None:
     """Raise `UsageError` for what could not end a search early."""
     if loss_threshold is not None and not isinstance(loss_threshold, Real):
-        raise UsageError(f"loss_threshold={loss_threshold!r} is no number.")
+        raise UsageError(f"loss_threshold={loss_threshold!r} is no number: pass one, or None.")
     if early_stop_fn is not None and not callable(early_stop_fn):
-        raise UsageError(f"early_stop_fn={early_stop_fn!r} is no function.")
+        raise UsageError(f"early_stop_fn={early_stop_fn!r} is no function: pass one, or None.")
 
 
 def check_space(space: Any) -> None:

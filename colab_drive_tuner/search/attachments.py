@@ -56,7 +56,12 @@ def load_attachment(store: Store, name: str, stored: bytes | Beside) -> Any:
     try:
         content = store.read(stored.id)
     except NotFoundError as error:
-        raise SearchDamagedError(f"The file of attachment {name!r} was deleted.") from error
+        raise SearchDamagedError(
+            f"The file of attachment {name!r} was deleted: bring it back from the trash, or set "
+            f"the attachment anew."
+        ) from error
     if hashlib.sha256(content).hexdigest() != stored.sha:
-        raise SearchDamagedError(f"The file of attachment {name!r} was cut or altered.")
+        raise SearchDamagedError(
+            f"The file of attachment {name!r} was cut or altered: set the attachment anew."
+        )
     return decode(content)

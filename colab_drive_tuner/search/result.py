@@ -122,7 +122,7 @@ class SearchResult:
         for document in self.trials._dynamic_trials:
             if document["tid"] == tid:
                 return _history(document)
-        raise SearchError(f"Search {self.name!r} has no trial {tid!r}.")
+        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: `rows` lists those it has.")
 
     def __iter__(self) -> Iterator[Any]:
         self._warn()
@@ -147,7 +147,7 @@ class SearchResult:
         if best is None:
             raise SearchError(
                 f"No trial of search {self.name!r} has a loss yet ({self.done} of "
-                f"{self.max_evals} have ended)."
+                f"{self.max_evals} have ended): run more, by a larger max_evals where all have."
             )
         return best
 

@@ -63,7 +63,8 @@ def thaw_generator(frozen: bytes) -> np.random.Generator:
         bits.state = state
     except (KeyError, TypeError, ValueError) as error:
         raise SearchDamagedError(
-            f"The stored random state cannot be used: {error!r:.200}"
+            f"The stored random state cannot be used ({error!r:.200}): pass restart=True to begin "
+            f"again."
         ) from error
     return np.random.Generator(bits)
 

@@ -103,5 +103,7 @@ def stored_state(name: str, stored: Mapping[str, Any]) -> bytes:
     """The stored initial state of the seeds."""
     frozen = stored.get("rstate")
     if not isinstance(frozen, bytes):
-        raise SearchDamagedError(f"Search {name!r} has no stored random state.")
+        raise SearchDamagedError(
+            f"Search {name!r} has no stored random state: pass restart=True to begin again."
+        )
     return frozen

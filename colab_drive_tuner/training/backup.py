@@ -54,7 +54,7 @@ class TrialBackup(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
     ) -> None:
         super().__init__()
         if every_seconds is not None and not every_seconds >= 0:
-            raise UsageError(f"every_seconds={every_seconds} is no length of time.")
+            raise UsageError(f"every_seconds={every_seconds} is no length of time: give seconds.")
         self._every = every_seconds
         self._clock = clock
 

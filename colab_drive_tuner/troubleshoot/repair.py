@@ -159,7 +159,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     _require_free(store, name, evidence)
     built = rebuild(evidence)
     if not (built.records or built.through) and not found.folder.export:
-        raise SearchNotFoundError(f"Nothing of search {name!r} is readable any more.")
+        raise _nothing_left(name)
     for rival in found.rivals:
         offer_records(built, collect(store, rival), f"the folder {store.url(rival.id)}")
     for leftover in spool.leftovers():
@@ -168,9 +168,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     for source, content in _pickles(store, found.folder):
         _offer_pickle(built, content, source)
     if not built.history.settings and not built.history.trials:
-        raise SearchNotFoundError(
-            f"Nothing of search {name!r} is readable any more: begin it again under another name."
-        )
+        raise _nothing_left(name)
     settings = {
         "generation": int(built.history.settings.get("generation", 1)) + 1,
         "from": found.folder.id,
@@ -196,6 +194,12 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
         notes=tuple(dict.fromkeys(notes)),
         old="" if found.in_trash else store.url(found.folder.id),
         new=store.url(chain.id),
+    )
+
+
+def _nothing_left(name: str) -> SearchNotFoundError:
+    return SearchNotFoundError(
+        f"Nothing of search {name!r} is readable any more: begin it again under another name."
     )
 
 
