@@ -13,7 +13,7 @@ import pickle
 import pickletools
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -100,16 +100,3 @@ class TrialsPickle:
 def _text(text: str) -> bytes:
     data = text.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(data)) + data  # BINUNICODE
-
-
-def dump_trials(
-    documents: Iterable[Mapping[str, Any]],
-    attachments: Mapping[str, Any] | None = None,
-    *,
-    exp_key: str | None = None,
-) -> bytes:
-    """Return the pickle of a plain `hyperopt.Trials` that holds these documents."""
-    trials = TrialsPickle(exp_key)
-    for document in documents:
-        trials.replace(document)
-    return trials.join(attachments)

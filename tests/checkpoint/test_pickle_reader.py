@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.codec import decode, encode
 from colab_drive_tuner.checkpoint.pickle_reader import read_trials
-from colab_drive_tuner.checkpoint.trials_pickle import dump_trials
 from colab_drive_tuner.errors import UsageError
-from tests.checkpoint.values import NOT_PLAIN, PLAIN, assert_same, document, plain_values
+from tests.checkpoint.values import (
+    NOT_PLAIN,
+    PLAIN,
+    assert_same,
+    document,
+    dump_trials,
+    plain_values,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PROTOCOLS = range(6)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle, dump_trials
-from tests.checkpoint.values import PLAIN, assert_same, document, plain_values
+from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
+from tests.checkpoint.values import PLAIN, assert_same, document, dump_trials, plain_values
 
 RESULTS = [{}, *({name: value} for name, value in PLAIN.items()), {"text": "x" * 200_000}]
 DOCUMENTS = [document(tid, **result) for tid, result in enumerate(RESULTS)]

@@ -9,6 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
+
 
 def assert_same(one, other):
     """Both are of the same types, with the same bits, in the same order, down to the leaves."""
@@ -226,3 +228,11 @@ plain_values = st.recursive(
     max_leaves=12,
 )
 """Every kind of value that a result may hold, nested."""
+
+
+def dump_trials(documents, attachments=None, *, exp_key=None):
+    """The pickle of a plain Trials that holds these documents, put together by `TrialsPickle`."""
+    trials = TrialsPickle(exp_key)
+    for document in documents:
+        trials.replace(document)
+    return trials.join(attachments)
