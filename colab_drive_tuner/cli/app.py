@@ -100,7 +100,11 @@ def status(
 
 
 @app.command()
-def export(context: typer.Context, name: Name, file: Path) -> None:
+def export(
+    context: typer.Context,
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="Where the pickle goes.")],
+) -> None:
     """Write a search to FILE as a plain pickle of hyperopt Trials."""
     from colab_drive_tuner.search.export import export_trials
 
@@ -109,7 +113,11 @@ def export(context: typer.Context, name: Name, file: Path) -> None:
 
 
 @app.command("import")
-def import_(context: typer.Context, name: Name, file: Path) -> None:
+def import_(
+    context: typer.Context,
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="The pickle, whoever made it.")],
+) -> None:
     """Make a new search from FILE, a plain pickle of hyperopt Trials; no code in it is run."""
     from colab_drive_tuner.search.export import import_trials
 

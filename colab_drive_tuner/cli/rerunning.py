@@ -20,7 +20,7 @@ Search = Annotated[str, typer.Option(help="The search that it works on.")]
 On = Annotated[str, typer.Option(help="Where it runs: local, colab or enterprise.")]
 Gpu = Annotated[str | None, typer.Option(help="T4, L4, A100, ... (colab and enterprise).")]
 Folder = Annotated[
-    str | None, typer.Option(help="The folder of Drive, where setup() is given another one.")
+    str | None, typer.Option(help="The folder of Drive, if setup(folder=...) names one.")
 ]
 Install = Annotated[
     str | None, typer.Option(help="What pip installs on the runtime, instead of this version.")

@@ -58,7 +58,7 @@ def add(
     service_account: Account = None,
     user: User = None,
 ) -> None:
-    """Show a schedule, then install it: `rerun` every so often, with the same options."""
+    """Show a schedule, then install it: `rerun` every so often, with these options."""
     from colab_drive_tuner.journal.folder import check_name
     from colab_drive_tuner.rerun.enterprise_schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.plan import Plan, parse_every
@@ -113,7 +113,11 @@ def list_(project: Project = None, region: Region = "us-central1") -> None:
 
 
 @schedule_app.command()
-def remove(search: str, project: Project = None, region: Region = "us-central1") -> None:
+def remove(
+    search: Annotated[str, typer.Argument(help="The search's name.")],
+    project: Project = None,
+    region: Region = "us-central1",
+) -> None:
     """Remove every schedule of a search from this machine and the repository here."""
     from colab_drive_tuner.rerun import enterprise_schedule, schedules
     from colab_drive_tuner.rerun.vertex import Vertex

@@ -1,14 +1,16 @@
 """Faults by rule and seed, the request log, and the admin endpoint."""
 
+import dataclasses
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 import requests
 
 from colab_drive_tuner.emulator import DriveEmulator
-from colab_drive_tuner.emulator.faults import Faults, parse_rule
+from colab_drive_tuner.emulator.faults import KINDS, NUMBERS, TEXTS, Faults, Rule, parse_rule
 from tests.emulator.wire import Wire
 
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
@@ -234,6 +236,20 @@ def test_a_value_of_a_rule_is_of_its_type_and_range(emulator, name, values):
     for value in values:
         with pytest.raises(ValueError, match=name):
             emulator.faults.add("error", **{name: value})
+
+
+def test_every_value_of_a_rule_says_what_it_may_be():
+    """A field that a fault adds is checked, and known to the command line."""
+    values = {field.name for field in dataclasses.fields(Rule) if field.init}
+    assert values == {"do", *TEXTS, *NUMBERS}
+
+
+def test_the_page_on_the_emulator_lists_every_fault():
+    """Whoever reads docs/emulator.md knows all that can go wrong."""
+    page = Path(__file__).parents[2] / "docs" / "emulator.md"
+    _, table = page.read_text("utf-8").split("| kind | what it does |\n")
+    first_cells = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines()[1:]]
+    assert set(re.findall(r"`(\w+)`", "".join(first_cells))) == set(KINDS)
 
 
 def test_the_command_line_writes_every_kind_of_value():
