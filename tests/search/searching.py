@@ -15,6 +15,7 @@ from hyperopt import hp
 from colab_drive_tuner.checkpoint.items import read_items
 from colab_drive_tuner.journal.journal import Journal, _owned
 from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.weather import WeatheredStore
@@ -148,3 +149,9 @@ def in_child(work: Callable[[], Any]) -> int:
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def go(store: Path, objective: Any = bowl, **options: Any) -> Any:
+    """One call, as a cell has it."""
+    options = {"name": "s", "max_evals": 6, "space": SPACE, "seed": 3, "progress": False} | options
+    return resume_search(objective, store=store, **{"algo": "rand"} | options)

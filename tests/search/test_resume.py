@@ -2,12 +2,10 @@
 
 import functools
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +16,17 @@ from hyperopt import hp
 from hyperopt.hp import choice, uniform
 
 from colab_drive_tuner.errors import (
-    ObjectiveError,
     SearchChangedWarning,
     SearchError,
-    SearchNameError,
     SeedChangedError,
     SpaceChangedError,
-    TemplateError,
     UnfinishedSearchWarning,
-    UsageError,
 )
-from colab_drive_tuner.search.arguments import parse_duration
-from colab_drive_tuner.search.export import export_trials, import_trials
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.status import list_searches, read_status
-from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import SPACE, bowl, in_child, killing, plain, points
+from tests.search.searching import SPACE, bowl, go, in_child, killing, plain, points
 
 STATUS_OK = "ok"
-
-
-def go(store: Path, objective: Any = bowl, **options: Any) -> Any:
-    """One call, as a cell has it."""
-    options = {"name": "s", "max_evals": 6, "space": SPACE, "seed": 3, "progress": False} | options
-    return resume_search(objective, store=store, **{"algo": "rand"} | options)
 
 
 def data() -> tuple[Any, Any]:
@@ -264,169 +248,6 @@ def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
         go(tmp_path, another, max_evals=4, algo="tpe")
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"max_evals": 0}, UsageError, "max_evals=0"),
-        ({"max_evals": 2.5}, UsageError, "max_evals=2.5"),
-        ({"max_evals": True}, UsageError, "max_evals=True"),
-        ({"max_evals": 10**30}, UsageError, "too large"),
-        ({"name": "a/b"}, SearchNameError, "slash"),
-        ({"name": "a\nb"}, SearchNameError, "control"),
-        ({"name": "ü" * 61}, SearchNameError, "120 bytes"),
-        ({"name": ""}, SearchNameError, "empty"),
-        ({"name": 5}, SearchNameError, "no text"),
-        ({"name": "\ud800"}, SearchNameError, "surrogate"),
-        ({"name": "\u202egnp.exe"}, SearchNameError, "control"),
-        ({"algo": "grid"}, UsageError, "'grid'"),
-        ({"seed": -3}, UsageError, "seed=-3"),
-        ({"seed": 2**64}, UsageError, "too large"),
-        ({"restart": True, "seed": "3"}, UsageError, "seed='3'"),
-        ({"max_time": "soon"}, UsageError, "'soon'"),
-        ({"max_time": 10**400}, UsageError, "max_time=10"),
-        ({"max_time": "9" * 5000 + "h"}, UsageError, "max_time='99"),
-        ({"on_busy": "maybe"}, UsageError, "on_busy"),
-        ({"data": data}, UsageError, "data="),
-        ({"points_to_evaluate": [{"zz": 1}]}, UsageError, "zz"),
-        ({"points_to_evaluate": {"x": 1}}, UsageError, "no list of points"),
-        ({"points_to_evaluate": 5}, UsageError, "no list of points"),
-        ({"points_to_evaluate": [{"kind": "plain"}]}, UsageError, "choice is given by its index"),
-        ({"loss_threshold": "low"}, UsageError, "loss_threshold='low'"),
-        ({"early_stop_fn": 5}, UsageError, "early_stop_fn=5"),
-        ({"space": None}, TemplateError, "bowl"),
-        ({"space": {}}, UsageError, "nothing in it to choose"),
-        ({"space": 5}, UsageError, "nothing in it to choose"),
-        ({"space": hp.uniform("x", 1, 0)}, UsageError, "at 'x'"),
-        ({"space": hp.choice("c", [1, hp.choice("d", [])])}, UsageError, "at 'd'"),
-        ({"space": [hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)]}, UsageError, "two .* 'x'"),
-        ({"objective": 5}, ObjectiveError, "5 is no function"),
-        ({"objective": lambda x, kind: x}, ObjectiveError, r"\(x, kind\) .*'kind'"),
-        ({"objective": Path.cwd}, ObjectiveError, r"cwd\(\) .* only argument"),
-    ],
-)
-def test_bad_input_is_refused_before_anything_is_written(
-    options: dict[str, Any],
-    error: type[Exception],
-    words: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """By name, by one kind of error for each, and nothing else is printed."""
-    with pytest.raises(error, match=words):
-        go(tmp_path, **options)
-    assert list_searches(open_store(tmp_path)) == []
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        'it\'s "quoted"',
-        "back\\slash",
-        "emoji 🎛️",
-        "👩\u200d💻",
-        "\U0001fae9",
-        "ü" * 60,
-        "全\u3000角",
-    ],
-)
-def test_unusual_names_are_fine(name: str, tmp_path: Path) -> None:
-    """Quotes, backslashes, emoji (joined ones, and those newer than this Python), wide spaces."""
-    assert go(tmp_path, name=name, max_evals=1).finished
-    assert [status.name for status in list_searches(open_store(tmp_path))] == [name]
-
-
-def test_numpy_integers_are_integers(tmp_path: Path) -> None:
-    """`max_evals` and `seed` that were computed with numpy."""
-    result = go(tmp_path, max_evals=np.int64(4), seed=np.uint8(3))
-    assert points(result.trials) == points(plain("rand", 4))
-    assert result.finished
-
-
-@pytest.mark.parametrize(
-    ("result", "words"),
-    [
-        (None, "NoneType"),
-        (1j, "complex"),
-        ({"status": "ok"}, "'loss'"),
-        ({"status": "ok", "loss": None}, "'loss'"),
-        ({"status": "ok", "loss": "low"}, "'low', which is no number"),
-        ({"status": "ok", "loss": [1.0]}, "no number"),
-        ({"status": "great", "loss": 1.0}, "the status 'great'"),
-        ({"loss": 1.0}, "'status'"),
-    ],
-)
-def test_a_result_without_loss_or_status_says_so(result: Any, words: str, tmp_path: Path) -> None:
-    """In the words of the function that returned it."""
-    with pytest.raises(ObjectiveError, match=words):
-        go(tmp_path, lambda _point: result)
-
-
-def returns_nothing(x: Any, y: Any) -> Any:
-    slope = {{uniform(0, 4)}}
-    if slope > 9:
-        return
-    return None
-
-
-def returns_no_status(x: Any, y: Any) -> Any:
-    slope = {{uniform(0, 4)}}
-    return {"loss": slope}
-
-
-def returns_no_loss(x: Any, y: Any) -> Any:
-    slope = {{uniform(0, 4)}}
-
-    def loss() -> Any:
-        return {"loss": slope, "status": "ok"}
-
-    return {"status": STATUS_OK, "model": loss}
-
-
-@pytest.mark.parametrize(
-    ("function", "words"),
-    [
-        (returns_nothing, "returns None"),
-        (returns_no_status, "without 'status'"),
-        (returns_no_loss, "without 'loss'"),
-    ],
-)
-def test_a_model_that_can_return_no_result_is_refused(
-    function: Any, words: str, tmp_path: Path
-) -> None:
-    """Where its text alone shows it: by name and line, before anything is written."""
-    with pytest.raises(ObjectiveError, match=rf"{function.__name__}\(\), line \d+ of .*{words}"):
-        resume_search(function, data, name="t", max_evals=2, store=tmp_path)
-    with pytest.raises(ObjectiveError, match="returns a tuple"):
-        go(tmp_path, lambda point: (point, 1))
-    assert list_searches(open_store(tmp_path)) == []
-
-
-def test_a_model_that_may_return_a_result_is_tried(tmp_path: Path) -> None:
-    """A failure needs no loss, a key may be computed, and one right return is enough."""
-
-    def fails(point: Any) -> Any:
-        return {"status": "fail", "why": "too wide"}
-
-    def adds(point: Any) -> Any:
-        more = {"loss": 1.0, "status": "ok"}
-        return {"note": "added to", **more}
-
-    def may(point: Any) -> Any:
-        if point["x"] > 9:
-            return None
-        return bowl(point)
-
-    assert [go(tmp_path, f, name=f.__name__).done for f in (fails, adds, may)] == [6, 6, 6]
-
-
-def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    """Before the search is created."""
-    with pytest.raises(ObjectiveError, match="3 values"):
-        resume_search(model, lambda: (1, 2, 3), name="t", max_evals=2, store=tmp_path)
-    assert list_searches(open_store(tmp_path)) == []
-
-
 def test_another_seed_is_an_error(tmp_path: Path) -> None:
     """It could not be honoured: the trials so far came from the stored one."""
     go(tmp_path, max_evals=2)
@@ -447,67 +268,6 @@ def test_training_is_seeded_by_seed_and_trial_alone(tmp_path: Path) -> None:
     assert points(go(tmp_path, noisy, name="b").trials) == points(first.trials)
     untouched = go(tmp_path, noisy, name="c", seed_training=False)
     assert points(untouched.trials) != points(first.trials)
-
-
-def test_status_tells_how_far(tmp_path: Path) -> None:
-    """From the store alone, also after a death."""
-    in_child(lambda: go(tmp_path, killing(bowl, 4)))
-    store = open_store(tmp_path)
-    status = read_status(store, "s")
-    assert status.max_evals == 6
-    assert status.dead_here
-    assert not status.finished
-    go(tmp_path)
-    status = read_status(store, "s")
-    assert (status.done, status.finished, status.holder, status.recovered) == (6, True, None, 1)
-    assert status.best_loss == min(plain("rand", 6).losses())
-    assert str(status).startswith("s: 6 of 6 trials, best loss ")
-
-
-def test_reading_a_status_needs_no_hyperopt(tmp_path: Path) -> None:
-    """So that `status` answers in a moment."""
-    go(tmp_path, max_evals=1)
-    script = """
-import sys; sys.path.insert(0, sys.argv[1])
-from colab_drive_tuner.search.status import list_searches
-from colab_drive_tuner.store import open_store
-assert [s.done for s in list_searches(open_store(sys.argv[2]))] == [1]
-assert "hyperopt" not in sys.modules and "scipy" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", script, str(Path.cwd()), str(tmp_path)], check=True)
-
-
-def test_export_and_import(tmp_path: Path) -> None:
-    """A plain pickle of plain Trials, and back into a search that goes on."""
-    result = go(tmp_path / "one", max_evals=4)
-    one, two = open_store(tmp_path / "one"), open_store(tmp_path / "two")
-    assert export_trials(one, "s", tmp_path / "out.pkl") == 4
-    for path in (tmp_path / "out.pkl", tmp_path / "one" / "s" / "trials.pkl"):
-        with path.open("rb") as file:
-            trials = pickle.load(file)
-        assert type(trials) is hyperopt.Trials
-        assert points(trials) == points(result.trials)
-    assert import_trials(two, "s", tmp_path / "out.pkl") == 4
-    assert read_status(two, "s").done == 4
-    assert go(tmp_path / "two", seed=None, max_evals=6).finished
-    with pytest.raises(UsageError, match="already"):
-        import_trials(two, "s", tmp_path / "out.pkl")
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("11h30m", 41400.0),
-        ("90s", 90.0),
-        ("1d 2h", 93600.0),
-        (5, 5.0),
-        (timedelta(minutes=2), 120.0),
-        (None, None),
-    ],
-)
-def test_durations(text: Any, seconds: float | None) -> None:
-    """As people write them."""
-    assert parse_duration(text) == seconds
 
 
 def test_a_scheduled_run_ends_by_its_deadline(tmp_path: Path, monkeypatch) -> None:

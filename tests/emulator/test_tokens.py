@@ -1,0 +1,119 @@
+"""Tokens: who holds one, until when, and how it is renewed or revoked."""
+
+import base64
+import json
+import time
+
+import pytest
+
+from colab_drive_tuner.emulator import DriveEmulator
+from tests.emulator.wire import Wire
+
+
+@pytest.mark.parametrize("token", ["unknown", "", "ya29.expired"])
+def test_an_unknown_token_is_a_401(emulator, me, token):
+    """401 with WWW-Authenticate, for reading and for uploads of any size."""
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = me("GET", "/drive/v3/files", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    reason = answer.json()["error"]["errors"][0]["reason"]
+    assert reason == ("authError" if token else "required")
+    upload = "/upload/drive/v3/files?uploadType=media"
+    assert me("POST", upload, data=b"x" * 3_000_000, headers=headers).status_code == 401
+
+
+def test_a_token_expires(emulator, person):
+    """After its time, and at once when it is told to."""
+    short = person(expires_in=100)
+    assert short("GET", "/drive/v3/files").status_code == 200
+    emulator.advance_clock(101)
+    assert short.refusal("GET", "/drive/v3/files") == (401, "authError")
+    emulator.advance_clock(-101)
+    assert short("GET", "/drive/v3/files").status_code == 200
+    emulator.expire(short.token)
+    assert short.refusal("GET", "/drive/v3/files") == (401, "authError")
+
+
+def test_the_token_it_was_started_with_renews_itself():
+    """Clients that know one text alone can meet an expired token, too."""
+    with DriveEmulator(tokens=["a=ann@example.com"]) as started:
+        wire = Wire(started.url, "a", "ann@example.com")
+        started.faults.add("expire")
+        assert wire("GET", "/drive/v3/files").status_code == 401
+        form = {"grant_type": "refresh_token", "refresh_token": "a"}
+        fresh = wire("POST", "/token", data=form).json()["access_token"]
+        started.faults.clear()
+        assert wire("GET", "/drive/v3/files").status_code == 401
+        wire.session.headers["Authorization"] = f"Bearer {fresh}"
+        assert wire("GET", "/drive/v3/files").status_code == 200
+        wire.session.close()
+
+
+def test_a_call_without_a_token_expires_none(emulator, me, person):
+    """Such as the call for another one: the fault is about the caller's own."""
+    emulator.faults.add("expire")
+    del (nobody := person()).session.headers["Authorization"]
+    assert nobody("GET", "/drive/v3/files").status_code == 401
+    emulator.faults.clear()
+    assert me("GET", "/drive/v3/files").status_code == 200
+
+
+def test_a_refresh_token_becomes_an_access_token(emulator, person):
+    """POST /token, form-encoded; a revoked token is invalid_grant."""
+    wire = person(refresh_token="refresh-me")
+    wire.create("mine")
+    form = {"grant_type": "refresh_token", "refresh_token": "refresh-me", "client_id": "c"}
+    answer = wire("POST", "/token", data=form).json()
+    assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3599)
+    wire.session.headers["Authorization"] = f"Bearer {answer['access_token']}"
+    assert wire.names("") == ["mine"]
+    emulator.advance_clock(3600)
+    assert wire("GET", "/drive/v3/files").status_code == 401
+    emulator.advance_clock(-3600)
+    wider = {**form, "scope": "https://www.googleapis.com/auth/gmail.send"}
+    assert wire("POST", "/token", data=wider).json()["error"] == "invalid_scope"
+
+
+def test_a_revoked_refresh_token_takes_its_access_tokens_along(person):
+    """Afterwards neither is known, and revoking again is a 400."""
+    wire = person(refresh_token="refresh-me-not")
+    form = {"grant_type": "refresh_token", "refresh_token": "refresh-me-not"}
+    wire.token = wire("POST", "/token", data=form).json()["access_token"]
+    wire.session.headers["Authorization"] = f"Bearer {wire.token}"
+    info = wire("GET", "/tokeninfo", params={"access_token": wire.token}).json()
+    assert (info["email"], info["scope"]) == (
+        wire.account,
+        "https://www.googleapis.com/auth/drive",
+    )
+    assert wire("GET", "/oauth2/v3/userinfo").json()["email"] == wire.account
+    assert wire("POST", "/revoke", data={"token": wire.token}).status_code == 200
+    assert wire("GET", "/drive/v3/files").status_code == 401
+    again = wire("POST", "/token", data=form)
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+    assert wire("POST", "/revoke", data={"token": wire.token}).json()["error"] == "invalid_token"
+
+
+def test_a_service_account_s_assertion_becomes_an_access_token(me):
+    """The JWT grant: the issuer is the account, or with delegation the subject."""
+    claims = {
+        "iss": "robot@p.iam.gserviceaccount.com",
+        "scope": "https://www.googleapis.com/auth/drive",
+        "exp": time.time() + 600,
+    }
+
+    def ask(claims):
+        middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+        kind = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+        form = {"grant_type": kind, "assertion": f"e30.{middle}.c2ln"}
+        return me("POST", "/token", data=form).json()
+
+    assert ask({**claims, "exp": time.time() - 600})["error"] == "invalid_grant"
+    assert ask({**claims, "scope": ""})["error"] == "invalid_scope"
+    token = ask(claims)["access_token"]
+    answer = me(
+        "GET",
+        "/drive/v3/about?fields=user/emailAddress",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.json()["user"]["emailAddress"] == claims["iss"]

@@ -1,0 +1,215 @@
+"""What a search is given, and what its objective returns: what cannot be is refused, by name."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hyperopt import hp
+from hyperopt.hp import choice, uniform
+
+from colab_drive_tuner.errors import (
+    ObjectiveError,
+    SearchNameError,
+    TemplateError,
+    UsageError,
+)
+from colab_drive_tuner.search.arguments import parse_duration
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.search.status import list_searches
+from colab_drive_tuner.store import open_store
+from tests.search.searching import bowl, go, plain, points
+
+STATUS_OK = "ok"
+
+
+def data() -> tuple[Any, Any]:
+    x = np.arange(4.0)
+    return x, 2 * x
+
+
+def model(x: Any, y: Any) -> dict[str, Any]:
+    slope = {{uniform(0, 4)}}
+    kind = {{choice(["plain", "squared"])}}
+    error = float(((slope * x - y) ** 2).mean())
+    return {"loss": error if kind == "plain" else error**2, "status": STATUS_OK}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"max_evals": 0}, UsageError, "max_evals=0"),
+        ({"max_evals": 2.5}, UsageError, "max_evals=2.5"),
+        ({"max_evals": True}, UsageError, "max_evals=True"),
+        ({"max_evals": 10**30}, UsageError, "too large"),
+        ({"name": "a/b"}, SearchNameError, "slash"),
+        ({"name": "a\nb"}, SearchNameError, "control"),
+        ({"name": "ü" * 61}, SearchNameError, "120 bytes"),
+        ({"name": ""}, SearchNameError, "empty"),
+        ({"name": 5}, SearchNameError, "no text"),
+        ({"name": "\ud800"}, SearchNameError, "surrogate"),
+        ({"name": "\u202egnp.exe"}, SearchNameError, "control"),
+        ({"algo": "grid"}, UsageError, "'grid'"),
+        ({"seed": -3}, UsageError, "seed=-3"),
+        ({"seed": 2**64}, UsageError, "too large"),
+        ({"restart": True, "seed": "3"}, UsageError, "seed='3'"),
+        ({"max_time": "soon"}, UsageError, "'soon'"),
+        ({"max_time": 10**400}, UsageError, "max_time=10"),
+        ({"max_time": "9" * 5000 + "h"}, UsageError, "max_time='99"),
+        ({"on_busy": "maybe"}, UsageError, "on_busy"),
+        ({"data": data}, UsageError, "data="),
+        ({"points_to_evaluate": [{"zz": 1}]}, UsageError, "zz"),
+        ({"points_to_evaluate": {"x": 1}}, UsageError, "no list of points"),
+        ({"points_to_evaluate": 5}, UsageError, "no list of points"),
+        ({"points_to_evaluate": [{"kind": "plain"}]}, UsageError, "choice is given by its index"),
+        ({"loss_threshold": "low"}, UsageError, "loss_threshold='low'"),
+        ({"early_stop_fn": 5}, UsageError, "early_stop_fn=5"),
+        ({"space": None}, TemplateError, "bowl"),
+        ({"space": {}}, UsageError, "nothing in it to choose"),
+        ({"space": 5}, UsageError, "nothing in it to choose"),
+        ({"space": hp.uniform("x", 1, 0)}, UsageError, "at 'x'"),
+        ({"space": hp.choice("c", [1, hp.choice("d", [])])}, UsageError, "at 'd'"),
+        ({"space": [hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)]}, UsageError, "two .* 'x'"),
+        ({"objective": 5}, ObjectiveError, "5 is no function"),
+        ({"objective": lambda x, kind: x}, ObjectiveError, r"\(x, kind\) .*'kind'"),
+        ({"objective": Path.cwd}, ObjectiveError, r"cwd\(\) .* only argument"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    options: dict[str, Any],
+    error: type[Exception],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By name, by one kind of error for each, and nothing else is printed."""
+    with pytest.raises(error, match=words):
+        go(tmp_path, **options)
+    assert list_searches(open_store(tmp_path)) == []
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        'it\'s "quoted"',
+        "back\\slash",
+        "emoji 🎛️",
+        "👩\u200d💻",
+        "\U0001fae9",
+        "ü" * 60,
+        "全\u3000角",
+    ],
+)
+def test_unusual_names_are_fine(name: str, tmp_path: Path) -> None:
+    """Quotes, backslashes, emoji (joined ones, and those newer than this Python), wide spaces."""
+    assert go(tmp_path, name=name, max_evals=1).finished
+    assert [status.name for status in list_searches(open_store(tmp_path))] == [name]
+
+
+def test_numpy_integers_are_integers(tmp_path: Path) -> None:
+    """`max_evals` and `seed` that were computed with numpy."""
+    result = go(tmp_path, max_evals=np.int64(4), seed=np.uint8(3))
+    assert points(result.trials) == points(plain("rand", 4))
+    assert result.finished
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (None, "NoneType"),
+        (1j, "complex"),
+        ({"status": "ok"}, "'loss'"),
+        ({"status": "ok", "loss": None}, "'loss'"),
+        ({"status": "ok", "loss": "low"}, "'low', which is no number"),
+        ({"status": "ok", "loss": [1.0]}, "no number"),
+        ({"status": "great", "loss": 1.0}, "the status 'great'"),
+        ({"loss": 1.0}, "'status'"),
+    ],
+)
+def test_a_result_without_loss_or_status_says_so(result: Any, words: str, tmp_path: Path) -> None:
+    """In the words of the function that returned it."""
+    with pytest.raises(ObjectiveError, match=words):
+        go(tmp_path, lambda _point: result)
+
+
+def returns_nothing(x: Any, y: Any) -> Any:
+    slope = {{uniform(0, 4)}}
+    if slope > 9:
+        return
+    return None
+
+
+def returns_no_status(x: Any, y: Any) -> Any:
+    slope = {{uniform(0, 4)}}
+    return {"loss": slope}
+
+
+def returns_no_loss(x: Any, y: Any) -> Any:
+    slope = {{uniform(0, 4)}}
+
+    def loss() -> Any:
+        return {"loss": slope, "status": "ok"}
+
+    return {"status": STATUS_OK, "model": loss}
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (returns_nothing, "returns None"),
+        (returns_no_status, "without 'status'"),
+        (returns_no_loss, "without 'loss'"),
+    ],
+)
+def test_a_model_that_can_return_no_result_is_refused(
+    function: Any, words: str, tmp_path: Path
+) -> None:
+    """Where its text alone shows it: by name and line, before anything is written."""
+    with pytest.raises(ObjectiveError, match=rf"{function.__name__}\(\), line \d+ of .*{words}"):
+        resume_search(function, data, name="t", max_evals=2, store=tmp_path)
+    with pytest.raises(ObjectiveError, match="returns a tuple"):
+        go(tmp_path, lambda point: (point, 1))
+    assert list_searches(open_store(tmp_path)) == []
+
+
+def test_a_model_that_may_return_a_result_is_tried(tmp_path: Path) -> None:
+    """A failure needs no loss, a key may be computed, and one right return is enough."""
+
+    def fails(point: Any) -> Any:
+        return {"status": "fail", "why": "too wide"}
+
+    def adds(point: Any) -> Any:
+        more = {"loss": 1.0, "status": "ok"}
+        return {"note": "added to", **more}
+
+    def may(point: Any) -> Any:
+        if point["x"] > 9:
+            return None
+        return bowl(point)
+
+    assert [go(tmp_path, f, name=f.__name__).done for f in (fails, adds, may)] == [6, 6, 6]
+
+
+def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """Before the search is created."""
+    with pytest.raises(ObjectiveError, match="3 values"):
+        resume_search(model, lambda: (1, 2, 3), name="t", max_evals=2, store=tmp_path)
+    assert list_searches(open_store(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("11h30m", 41400.0),
+        ("90s", 90.0),
+        ("1d 2h", 93600.0),
+        (5, 5.0),
+        (timedelta(minutes=2), 120.0),
+        (None, None),
+    ],
+)
+def test_durations(text: Any, seconds: float | None) -> None:
+    """As people write them."""
+    assert parse_duration(text) == seconds

@@ -1,0 +1,60 @@
+"""How far a search is, and searches as pickles: read from the store, by anybody."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import hyperopt
+import pytest
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.export import export_trials, import_trials
+from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.store import open_store
+from tests.search.searching import bowl, go, in_child, killing, plain, points
+
+
+def test_status_tells_how_far(tmp_path: Path) -> None:
+    """From the store alone, also after a death."""
+    in_child(lambda: go(tmp_path, killing(bowl, 4)))
+    store = open_store(tmp_path)
+    status = read_status(store, "s")
+    assert status.max_evals == 6
+    assert status.dead_here
+    assert not status.finished
+    go(tmp_path)
+    status = read_status(store, "s")
+    assert (status.done, status.finished, status.holder, status.recovered) == (6, True, None, 1)
+    assert status.best_loss == min(plain("rand", 6).losses())
+    assert str(status).startswith("s: 6 of 6 trials, best loss ")
+
+
+def test_reading_a_status_needs_no_hyperopt(tmp_path: Path) -> None:
+    """So that `status` answers in a moment."""
+    go(tmp_path, max_evals=1)
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+from colab_drive_tuner.search.status import list_searches
+from colab_drive_tuner.store import open_store
+assert [s.done for s in list_searches(open_store(sys.argv[2]))] == [1]
+assert "hyperopt" not in sys.modules and "scipy" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script, str(Path.cwd()), str(tmp_path)], check=True)
+
+
+def test_export_and_import(tmp_path: Path) -> None:
+    """A plain pickle of plain Trials, and back into a search that goes on."""
+    result = go(tmp_path / "one", max_evals=4)
+    one, two = open_store(tmp_path / "one"), open_store(tmp_path / "two")
+    assert export_trials(one, "s", tmp_path / "out.pkl") == 4
+    for path in (tmp_path / "out.pkl", tmp_path / "one" / "s" / "trials.pkl"):
+        with path.open("rb") as file:
+            trials = pickle.load(file)
+        assert type(trials) is hyperopt.Trials
+        assert points(trials) == points(result.trials)
+    assert import_trials(two, "s", tmp_path / "out.pkl") == 4
+    assert read_status(two, "s").done == 4
+    assert go(tmp_path / "two", seed=None, max_evals=6).finished
+    with pytest.raises(UsageError, match="already"):
+        import_trials(two, "s", tmp_path / "out.pkl")
