@@ -58,7 +58,7 @@ class RetryPolicy:
         """Return what `attempt` returns, once it no longer raises `TryAgainError`.
 
         Raises `UnavailableError` as soon as the next pause would end after the deadline; `what`
-        completes its sentence "Drive gave no answer to ...".
+        completes its sentence "Google Drive did not answer ...".
         """
         start = self.clock()
 

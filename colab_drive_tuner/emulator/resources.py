@@ -273,15 +273,26 @@ DEFAULT: Selection = {
 """What v3 answers where no `fields` are asked for (reference of files.get)."""
 
 
-def file(view: View, node: Node, selection: Selection = DEFAULT) -> dict[str, Any]:
-    """The File resource with the selected fields; an empty selection means all."""
-    names = FIELDS if not selection or "*" in selection else selection
+def computed(
+    fields: Mapping[str, Callable[[View, Node], Any]],
+    view: View,
+    node: Node,
+    selection: Selection,
+) -> dict[str, Any]:
+    """The selected ones of these fields (an empty selection means all), where they have a value."""
+    names = fields if not selection or "*" in selection else selection
     shown: dict[str, Any] = {}
     for name in names:
-        compute = FIELDS.get(name)
+        compute = fields.get(name)
         value = None if compute is None else compute(view, node)
         if value is not None:
             shown[name] = value
+    return shown
+
+
+def file(view: View, node: Node, selection: Selection = DEFAULT) -> dict[str, Any]:
+    """The File resource with the selected fields; an empty selection means all."""
+    shown = computed(FIELDS, view, node, selection)
     if any(selection.get(name) for name in shown):
         pruned: dict[str, Any] = prune(shown, selection)
         return pruned

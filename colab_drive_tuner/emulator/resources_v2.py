@@ -196,14 +196,7 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
 
 def file(view: View, node: Node, selection: Selection) -> dict[str, Any]:
     """The v2 File resource with the selected fields; v2 shows everything by default."""
-    names = FIELDS if not selection or "*" in selection else selection
-    shown: dict[str, Any] = {}
-    for name in names:
-        compute = FIELDS.get(name)
-        value = None if compute is None else compute(view, node)
-        if value is not None:
-            shown[name] = value
-    pruned: dict[str, Any] = prune(shown, selection)
+    pruned: dict[str, Any] = prune(resources.computed(FIELDS, view, node, selection), selection)
     return pruned
 
 

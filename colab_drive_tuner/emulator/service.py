@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -131,7 +132,6 @@ class Request:
     """How many calls of the API it makes: a batch makes several."""
     account: str = ""
     api: str = ""
-    caller: Caller | None = field(default=None, repr=False)
 
     def token(self) -> str | None:
         """The bearer token: from the header, or from the query as Google also takes it."""
@@ -171,11 +171,8 @@ class Service:
 
     def identify(self, request: Request) -> None:
         """Find out who asks and for what, as far as that is possible; refuses nothing."""
-        try:
-            request.caller = self.tokens.caller(request.token())
-            request.account = request.caller.email
-        except ApiError:
-            request.caller = None
+        with suppress(ApiError):
+            request.account = self.tokens.caller(request.token()).email
         try:
             request.api = surface.match(request.verb, request.path).method.id
         except ApiError:
