@@ -41,6 +41,9 @@ _GPU_SECONDS = 4.0
 _GRACE_SECONDS = 1.0
 """How much longer is waited for an answer than the one asked was told that it may take."""
 _PROC_GPUS = Path("/proc/driver/nvidia/gpus")
+_UPTIME = Path("/proc/uptime")
+COLAB_HOURS, COLAB_MOST_HOURS = 12.0, 24.0
+"""How long Colab lets a runtime live: usually, and with Pro+."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,14 @@ def ask(question: Callable[[], T]) -> Callable[[float], T]:
         return answer
 
     return wait
+
+
+def uptime_hours() -> float | None:
+    """How long this machine has been up, in hours; None where it does not say."""
+    try:
+        return float(_UPTIME.read_text().split()[0]) / 3600
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def ipython() -> Any:

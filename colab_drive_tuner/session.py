@@ -30,7 +30,13 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.notebook import Notebook, NotebookWarning
 from colab_drive_tuner.notebook.find import locate
 from colab_drive_tuner.notebook.running import content_in_browser
-from colab_drive_tuner.runtime import Runtime, detect
+from colab_drive_tuner.runtime import (
+    COLAB_HOURS,
+    COLAB_MOST_HOURS,
+    Runtime,
+    detect,
+    uptime_hours,
+)
 from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
 
 if TYPE_CHECKING:
@@ -40,7 +46,6 @@ if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot import Leftover
 
-_UPTIME = Path("/proc/uptime")
 _ENVIRONMENT = (VARIABLE, FILE_VARIABLE, SUBJECT_VARIABLE, "DRIVE_EMULATOR_HOST")
 """Variables that decide whose Drive it is, or which folder: another value asks for another session.
 """
@@ -276,16 +281,13 @@ class Session:
 
 def _about_time(runtime: Runtime) -> list[str]:
     """When Colab is likely to end this runtime, by its machine's uptime; nothing elsewhere."""
-    if runtime.kind != "colab":
+    hours = uptime_hours()
+    if runtime.kind != "colab" or hours is None:
         return []
-    try:
-        hours = float(_UPTIME.read_text().split()[0]) / 3600
-    except (OSError, ValueError, IndexError):
-        return []
-    end = f"in about {12 - hours:.1f} h" if hours < 12 else "any time now"
-    return [
-        f"  time      up for {hours:.1f} h; Colab is likely to end it {end} (Pro+: 24 h in all)"
-    ]
+    left = COLAB_HOURS - hours
+    end = f"in about {left:.1f} h" if left > 0 else "any time now"
+    most = f"Pro+: {COLAB_MOST_HOURS:.0f} h in all"
+    return [f"  time      up for {hours:.1f} h; Colab is likely to end it {end} ({most})"]
 
 
 def _nothing() -> None:

@@ -1,6 +1,5 @@
 """What the doctor looks at on this machine, and the order of all probes; each only looks."""
 
-import contextlib
 import re
 import shutil
 import time
@@ -8,12 +7,10 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from colab_drive_tuner.runtime import ipython
+from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, ipython, uptime_hours
 from colab_drive_tuner.troubleshoot import store_probes
 from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient, Probe
 
-_COLAB_HOURS, _COLAB_MOST_HOURS = 12.0, 24.0
-_UPTIME = Path("/proc/uptime")
 _MEGABYTE = 1e6
 
 
@@ -116,18 +113,13 @@ def disk(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this ma
 
 def time_left(patient: Patient) -> Iterator[Finding]:
     """How long this runtime may still live, where that is known."""
-    hours = None
-    if patient.runtime.is_colab:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            hours = float(_UPTIME.read_text().split()[0]) / 3600
+    hours = uptime_hours() if patient.runtime.is_colab else None
     if hours is None or patient.runtime.kind == "colab-enterprise":
         yield Finding("time left", OK, "no limit is known here.")
         return
-    most = _COLAB_HOURS if hours < _COLAB_HOURS else _COLAB_MOST_HOURS
-    text = (
-        f"up for {hours:.1f} h; Colab ends a runtime after {_COLAB_HOURS:.0f} h, with Pro+ after "
-    )
-    text += f"{_COLAB_MOST_HOURS:.0f} h, and sooner where nobody uses it."
+    most = COLAB_HOURS if hours < COLAB_HOURS else COLAB_MOST_HOURS
+    text = f"up for {hours:.1f} h; Colab ends a runtime after {COLAB_HOURS:.0f} h, with Pro+ after "
+    text += f"{COLAB_MOST_HOURS:.0f} h, and sooner where nobody uses it."
     if most - hours < 1:
         advice = "Pass max_time= to stop in time; on the next runtime the search goes on."
         yield Finding("time left", WARNING, text, advice)

@@ -5,10 +5,10 @@ import socket
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner import runtime
 from colab_drive_tuner.cli import main
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.store.drive import DriveStore
@@ -255,7 +255,7 @@ def test_a_runtime_that_is_about_to_end_is_a_warning(monkeypatch, tmp_path):
     """Colab's runtimes live for 12 hours, some for 24."""
     uptime = tmp_path / "uptime"
     uptime.write_text(f"{11.5 * 3600} 0.0\n")
-    monkeypatch.setattr(probes, "_UPTIME", Path(uptime))
+    monkeypatch.setattr(runtime, "_UPTIME", uptime)
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     patient = doctor.Patient()
     (finding,) = probes.time_left(patient)
