@@ -211,6 +211,10 @@ class DriveClient:
         """What lies directly in a folder, trash excluded; may lag by minutes."""
         return self.find(name, parent=parent)
 
+    def list_trash(self, parent: str) -> list[DriveFile]:
+        """What of a folder lies in the trash; may lag by minutes."""
+        return self._calls.list(query(parent=parent, trashed=True))
+
     def folder(self, place: str, create: bool = True) -> DriveFile:
         """The folder at a path in My Drive, by its id, or by the link that the browser shows.
 

@@ -14,10 +14,14 @@ def quoted(text: str) -> str:
 
 
 def query(
-    *, name: str | None = None, parent: str | None = None, mime_types: Iterable[str] | None = None
+    *,
+    name: str | None = None,
+    parent: str | None = None,
+    mime_types: Iterable[str] | None = None,
+    trashed: bool = False,
 ) -> str:
-    """A `q` that matches what is not in the trash and fits every given condition."""
-    terms = ["trashed = false"]
+    """A `q` that matches what is, or is not, in the trash and fits every given condition."""
+    terms = ["trashed = true" if trashed else "trashed = false"]
     if parent is not None:
         terms.insert(0, f"{quoted(parent)} in parents")
     if name is not None:

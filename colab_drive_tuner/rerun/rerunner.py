@@ -74,7 +74,7 @@ class Rerunner:
             _check_account(self.store, self.search)
             try:
                 with our_turn(self.store, self.search, self.sleep), _private_folder() as folder:
-                    given_up = self._given_up(verdict)
+                    given_up = self.given_up(verdict)
                     if given_up is not None:
                         return given_up
                     began = time.time()
@@ -88,7 +88,8 @@ class Rerunner:
             except NotOurTurnError as elsewhere:
                 return Verdict(Outcome.BUSY, str(elsewhere), done=verdict.done)
 
-    def _given_up(self, verdict: Verdict) -> Verdict | None:
+    def given_up(self, verdict: Verdict) -> Verdict | None:
+        """The verdict of a search whose last runs were all in vain; None while it may be run."""
         if not self.give_up_after:
             return None
         count = fruitless(read_runs(self.store, self.search), verdict.done)
@@ -160,7 +161,7 @@ def rerun_until_finished(rerunner: Rerunner) -> Verdict:
             verdict = rerunner.once()
             if verdict.outcome is Outcome.FINISHED:
                 return verdict
-            if verdict.outcome is Outcome.FAILED and rerunner._given_up(verdict) is not None:
+            if verdict.outcome is Outcome.FAILED and rerunner.given_up(verdict) is not None:
                 return verdict
             progress = verdict.done > before
         except UnavailableError as away:  # an outage is something to wait for, too

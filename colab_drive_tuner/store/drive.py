@@ -8,7 +8,6 @@ from typing import Any
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.drive.progress import bar
-from colab_drive_tuner.drive.query import quoted
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.runtime import ask
 from colab_drive_tuner.store.protocol import Entry
@@ -142,8 +141,7 @@ class DriveStore:
 
     def trashed(self, parent: str) -> "builtins.list[Entry]":
         """See `Store.trashed`."""
-        found = self.client._calls.list(f"{quoted(parent)} in parents and trashed = true")
-        return [_entry(file) for file in found]
+        return [_entry(file) for file in self.client.list_trash(parent)]
 
     def rescue(self, entry_id: str) -> bytes:
         """See `Store.rescue`; Drive reads what lies in its trash like anything else."""

@@ -183,6 +183,7 @@ def test_trash(client, root):
     client.trash(made.id)
     assert client.list_folder(root) == []
     assert client.get(made.id).trashed
+    assert [file.id for file in client.list_trash(root)] == [made.id]
 
 
 def test_missing_files(client, tmp_path):
