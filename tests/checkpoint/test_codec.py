@@ -1,6 +1,5 @@
 """The codec returns every plain value exactly, and refuses everything else by name."""
 
-import copy
 import zoneinfo
 from datetime import datetime
 
@@ -36,7 +35,7 @@ def test_any_nesting_of_plain_values_comes_back_exactly(value):
 
 def test_encoding_changes_nothing():
     """The value given is as it was, and encoding it twice gives the same bytes."""
-    value = copy.deepcopy(PLAIN)
+    value = decode(encode(PLAIN))  # NumPy 2.1 copies a str_ without its last NUL
     encode(value)
     assert encode(value["large"]) == encode(value["large"])
     assert_same(value, PLAIN)

@@ -1,8 +1,10 @@
 """Fields, pages, parameters, and refusals: what every method has in common."""
 
 import gzip
+import json
 
 import pytest
+from googleapiclient.discovery_cache import get_static_doc
 
 
 @pytest.mark.parametrize(
@@ -133,8 +135,10 @@ def test_what_cannot_be_meant_is_refused(me, path, refusal):
 
 
 def test_page_sizes_above_the_maximum_are_cut(me):
-    """The reference of files.list: values above 1000 are coerced to 1000."""
-    assert me("GET", "/drive/v3/files?pageSize=5000").status_code == 200
+    """Where the client's discovery document says that they are coerced; else they are refused."""
+    listing = json.loads(get_static_doc("drive", "v3"))["resources"]["files"]["methods"]["list"]
+    coerced = "coerced" in listing["parameters"]["pageSize"]["description"]
+    assert me("GET", "/drive/v3/files?pageSize=5000").status_code == (200 if coerced else 400)
 
 
 @pytest.mark.parametrize(("verb", "path"), [("PUT", "files/x"), ("DELETE", "files"),
