@@ -191,9 +191,9 @@ class FolderStore:
             described, visible = self._locate(entry_id)
             if entry_id == _ROOT:
                 raise RefusedError(f"{self._root} is the store itself and is not put into a trash.")
-            bin_ = self._root / ".trash"
-            bin_.mkdir(exist_ok=True)
-            visible.rename(bin_ / described.trash_name)
+            trash = self._root / ".trash"
+            trash.mkdir(exist_ok=True)
+            visible.rename(trash / described.trash_name)
             disk.sync(visible.parent)
             # The name may be given away only when nothing can mistake the next owner for this one.
             self._overwrite(self._ids / entry_id, encode(replace(described, trashed=True)))
@@ -287,10 +287,9 @@ class FolderStore:
                 os.link(new, visible)
         except OSError:
             # Somebody else has done it; in the way of a folder may also be one that a person made.
-            done = not new.exists() or (
-                visible.is_dir() if described.is_folder else _same(new, visible)
-            )
-            if not done:
+            done = visible.is_dir() if described.is_folder else _same(new, visible)
+            # Asked last: whoever has done it may be removing `new` at this very moment.
+            if not done and new.exists():
                 raise
         disk.sync(self._ids)
         disk.sync(where)

@@ -17,6 +17,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.store import folder
 from colab_drive_tuner.store.folder import FolderStore
 from tests.store.contract import Reopen, StoreContract
 
@@ -242,6 +243,31 @@ def test_a_lost_answer_of_link_is_no_loss(
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", link_and_forget)
         store.create(entry_id, b"1", name="a", parent=store.root)
+    assert store.read(entry_id) == b"1"
+
+
+def test_one_who_loses_finishes_what_the_winner_finishes_at_that_moment(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks whether a file is shown already may find its hidden name just removed."""
+    looked: list[Path] = []
+
+    def removed_meanwhile(new: Path, visible: Path) -> bool:
+        looked.append(visible)
+        new.unlink()
+        return same(new, visible)
+
+    def shown_already(source: Path, target: Path) -> None:
+        link(source, target)
+        if target.name == "x":
+            raise FileExistsError(errno.EEXIST, "File exists", str(source), None, str(target))
+
+    link, same = os.link, folder._same
+    monkeypatch.setattr(os, "link", shown_already)
+    monkeypatch.setattr(folder, "_same", removed_meanwhile)
+    (entry_id,) = store.reserve(1)
+    store.create(entry_id, b"1", name="x", parent=store.root)
+    assert looked == [Path(store.url(store.root)) / "x"]
     assert store.read(entry_id) == b"1"
 
 
