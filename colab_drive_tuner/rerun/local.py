@@ -34,7 +34,7 @@ class LocalPlace:
         """Raise where this place cannot run the program at all; nothing is started."""
         if task.program.is_script:
             if self.parameters:
-                raise UsageError("Parameters are for notebooks; a script takes none.")
+                raise UsageError("Parameters are for notebooks: leave -p out for a script.")
         elif importlib.util.find_spec("papermill") is None:
             raise MissingExtraError(
                 "Running a notebook needs papermill: pip install 'colab-drive-tuner[rerun]'."

@@ -1,7 +1,7 @@
 """Colab's sessions endpoint as a small real HTTP server; also a script, for the demo.
 
-Shape of the answer: FACTS.md ("Google Colab"), and listings that public notebooks print, such as
-`[{"name": "X.ipynb", "path": "fileId=<id>", "notebook": {"name", "path"}, "kernel": {...},
+Shape of the answer: docs/facts.md ("Google Colab"), and listings that public notebooks print, such
+as `[{"name": "X.ipynb", "path": "fileId=<id>", "notebook": {"name", "path"}, "kernel": {...},
 "type": "notebook"}]`. Names are URL-quoted. As a script:
 
     python tests/standins/colab_sessions.py --name "quickstart.ipynb" --id DRIVE_ID [--port PORT]

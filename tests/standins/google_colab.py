@@ -1,7 +1,7 @@
 """A stand-in for the `google.colab` package: what we call of it, and nothing else.
 
 Shapes are taken from github.com/googlecolab/colabtools (`google/colab/_message.py`, `auth.py`,
-`errors.py`), read in the stored copy of the repository, and from docs: FACTS.md, "Google Colab".
+`errors.py`) and from docs/facts.md, "Google Colab".
 Every function also comes in a variant that blocks for ever, as a runtime does that nobody watches.
 """
 
@@ -72,7 +72,7 @@ def install(monkeypatch, page):
     for module in (colab, message, auth, errors):
         monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
     monkeypatch.setattr(google, "colab", colab, raising=False)
-    # Source: FACTS.md, "Google Colab": the tag says Colab, the other two the consumer service.
+    # Source: docs/facts.md, "Google Colab": the tag says Colab, the other two the consumer service.
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819-060000_RC00")
     monkeypatch.setenv("USE_AUTH_EPHEM", "1")
     monkeypatch.setenv("TBE_RUNTIME_ADDR", "172.28.0.1:8011")
