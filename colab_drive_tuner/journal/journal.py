@@ -191,7 +191,11 @@ class Journal:
             raise self._own.writer.lost
 
     def close(self, timeout: float = 60.0) -> None:
-        """CLOSE: flush, snapshot, trials.pkl, release; says what is pending if that fails."""
+        """CLOSE: flush, snapshot, trials.pkl, release; says what is pending if that fails.
+
+        Raises `SearchTakenOverError` where another runtime owns the search and something of this
+        one's is not in the chain.
+        """
         if self._own is None or self._own.writer.pid != os.getpid():
             return  # of a forked process: what it inherited is its parent's
         own, released = self._own, False
@@ -204,6 +208,8 @@ class Journal:
             self._notify(f"Search {self.name!r} could not be closed cleanly: {error}")
         finally:
             self._let_go(own, released=released)
+        if own.writer.lost is not None and own.writer.counts().pending:
+            raise own.writer.lost
 
     def _start(self, spool: Spool, payload: Callable[[Any], bytes], on_busy: str) -> _Owned:
         reader = self._reader

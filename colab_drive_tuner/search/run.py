@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hyperopt.fmin import generate_trial
 
+from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.loop import Training, TrialDomain, TrialLoop
 from colab_drive_tuner.search.progress import progress_line
@@ -170,19 +171,25 @@ def _closing(trials: "DriveTrials", max_evals: int, arrived: threading.Event) ->
             arrived.set()
     except KeyboardInterrupt:
         done = trials.log.done(trials._dynamic_trials)
-        trials.close(STOP_PATIENCE)
+        _close_after(trials, STOP_PATIENCE)
         total = "" if max_evals == sys.maxsize else f" of {max_evals}"
         raise SearchStopped(
             f"Search {trials.name!r} stopped after {done}{total} trials. Run it again to go on."
         ) from None
     except SystemExit:
-        trials.close(STOP_PATIENCE)
+        _close_after(trials, STOP_PATIENCE)
         raise
     except BaseException:
-        trials.close()
+        _close_after(trials)
         raise
     else:
         trials.close()
+
+
+def _close_after(trials: "DriveTrials", *timeout: float) -> None:
+    """Close after an error, which says more than that the search is lost."""
+    with suppress(SearchTakenOverError):
+        trials.close(*timeout)
 
 
 @contextmanager

@@ -190,7 +190,11 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
             self.backups.sweep(self.log.history)
 
     def close(self, timeout: float = CLOSING_PATIENCE) -> None:
-        """Flush and release; reading goes on to work, and `fmin` claims again."""
+        """Flush and release; reading goes on to work, and `fmin` claims again.
+
+        Raises `SearchTakenOverError` where another runtime owns the search and something of this
+        one's could not be recorded any more.
+        """
         deadline = time.monotonic() + timeout
         if self.log.owned:
             self.models.close(timeout)

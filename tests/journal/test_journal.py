@@ -82,10 +82,26 @@ def test_a_rival_that_takes_over_is_noticed_at_the_next_write(store, open_journa
     assert str(Spool(store.location, "a search").folder) in str(error.value)
     with pytest.raises(SearchTakenOverError):
         loser.append(item("too late"), durable=True)
-    loser.close()
+    with pytest.raises(SearchTakenOverError, match="kept in"):
+        loser.close()
     winner.close()
     again = open_journal(store)
     assert again.state.items == [1, 2, "unrecorded", "too late"]
+
+
+def test_a_rival_that_took_over_a_search_with_nothing_pending_is_no_error(
+    store, open_journal, machine
+):
+    """All that the loser appended is in the chain: it may end as if nothing had happened."""
+    loser = open_journal(store)
+    append(loser, 1)
+    machine("second")
+    winner = open_journal(store, on_busy="takeover")
+    machine("first")
+    loser.close()
+    append(winner, 2)
+    winner.close()
+    assert open_journal(store).state.items == [1, 2]
 
 
 def test_a_fresh_lease_is_respected(store, open_journal, machine):

@@ -29,7 +29,9 @@ def hyperas():
     sys.path[:] = path
     for name in set(sys.modules) - before:
         if name.startswith("hyperas"):
+            parent, _, child = name.rpartition(".")
             del sys.modules[name]
+            vars(sys.modules.get(parent, ensemble)).pop(child, None)
 
 
 @quietly()  # hyperas's code is of its time
