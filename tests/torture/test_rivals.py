@@ -73,7 +73,7 @@ def test_rivals_that_take_over(lab: Lab, many: int) -> None:
     """The last to claim goes on; each loser stops at its next write and keeps its last trial."""
     search = lab.session("s", max_evals=4)
     lab.finish(search)
-    search = changed(search, max_evals=10 + 6 * many, nap=0.08, options={"on_busy": "takeover"})
+    search = changed(search, max_evals=30 + 6 * many, nap=0.08, options={"on_busy": "takeover"})
     rivals: list[Running] = []
     for number in range(many):
         rivals.append(
@@ -104,7 +104,7 @@ def test_rivals_that_take_over(lab: Lab, many: int) -> None:
 )
 def test_one_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: str) -> None:
     """Stopped in mid-write or mid-trial, overtaken, and continued: it loses, nothing is lost."""
-    search = lab.session("s", max_evals=16, nap=0.06)
+    search = lab.session("s", max_evals=40, nap=0.06)
     paused = lab.start(search)
     paused.wait_for(
         lambda: len(paused.acknowledged()) > 3 and phase in paused.under_way, f"a {phase}"
