@@ -25,7 +25,6 @@ HOSTS = (
     "colab.research.google.com",
     "colab.pa.googleapis.com",
     "oauth2.googleapis.com",
-    "pypi.org",
 )
 SECRET = "planted-refresh-token-5f2b61"
 UNASSIGN = """
