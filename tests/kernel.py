@@ -47,10 +47,10 @@ def run_cells(
 
 
 def _text(output: Any) -> str:
-    if output.output_type == "stream":
+    if output.output_type == "stream":  # one print may come in several pieces
         text = output.text
     elif output.output_type == "error":
-        text = "\n".join(output.traceback)
+        text = "\n".join([*output.traceback, ""])
     else:
-        text = output.data.get("text/plain", "")
-    return re.sub(r"\x1b\[[0-9;]*m", "", text) + "\n"
+        text = output.data.get("text/plain", "") + "\n"
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

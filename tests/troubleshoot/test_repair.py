@@ -243,7 +243,8 @@ def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp
     sleeper.log.journal.flush(5)
     with pytest.raises(SearchTakenOverError):
         sleeper.log.journal.raise_if_lost()
-    sleeper.close()
+    with pytest.raises(SearchTakenOverError):
+        sleeper.close()
 
 
 def test_what_this_machine_spooled_is_taken_along(folder):
