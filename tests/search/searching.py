@@ -10,7 +10,8 @@ from typing import Any
 
 import hyperopt
 import numpy as np
-from hyperopt import hp
+from hyperopt import STATUS_OK, hp
+from hyperopt.hp import choice, uniform
 
 from colab_drive_tuner.checkpoint.items import read_items
 from colab_drive_tuner.journal.journal import Journal, _owned
@@ -155,3 +156,15 @@ def go(store: Path, objective: Any = bowl, **options: Any) -> Any:
     """One call, as a cell has it."""
     options = {"name": "s", "max_evals": 6, "space": SPACE, "seed": 3, "progress": False} | options
     return resume_search(objective, store=store, **{"algo": "rand"} | options)
+
+
+def data() -> tuple[Any, Any]:
+    x = np.arange(4.0)
+    return x, 2 * x
+
+
+def model(x: Any, y: Any) -> dict[str, Any]:
+    slope = {{uniform(0, 4)}}
+    kind = {{choice(["plain", "squared"])}}
+    error = float(((slope * x - y) ** 2).mean())
+    return {"loss": error if kind == "plain" else error**2, "status": STATUS_OK}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hyperopt import hp
-from hyperopt.hp import choice, uniform
+from hyperopt.hp import uniform
 
 from colab_drive_tuner.errors import (
     ObjectiveError,
@@ -19,21 +19,9 @@ from colab_drive_tuner.search.arguments import parse_duration
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.status import list_searches
 from colab_drive_tuner.store import open_store
-from tests.search.searching import bowl, go, plain, points
+from tests.search.searching import bowl, data, go, model, plain, points
 
 STATUS_OK = "ok"
-
-
-def data() -> tuple[Any, Any]:
-    x = np.arange(4.0)
-    return x, 2 * x
-
-
-def model(x: Any, y: Any) -> dict[str, Any]:
-    slope = {{uniform(0, 4)}}
-    kind = {{choice(["plain", "squared"])}}
-    error = float(((slope * x - y) ** 2).mean())
-    return {"loss": error if kind == "plain" else error**2, "status": STATUS_OK}
 
 
 @pytest.mark.parametrize(

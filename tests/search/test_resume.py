@@ -13,7 +13,6 @@ import hyperopt
 import numpy as np
 import pytest
 from hyperopt import hp
-from hyperopt.hp import choice, uniform
 
 from colab_drive_tuner.errors import (
     SearchChangedWarning,
@@ -24,21 +23,9 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import SPACE, bowl, go, in_child, killing, plain, points
+from tests.search.searching import SPACE, bowl, data, go, in_child, killing, model, plain, points
 
 STATUS_OK = "ok"
-
-
-def data() -> tuple[Any, Any]:
-    x = np.arange(4.0)
-    return x, 2 * x
-
-
-def model(x: Any, y: Any) -> dict[str, Any]:
-    slope = {{uniform(0, 4)}}
-    kind = {{choice(["plain", "squared"])}}
-    error = float(((slope * x - y) ** 2).mean())
-    return {"loss": error if kind == "plain" else error**2, "status": STATUS_OK}
 
 
 def test_a_search_goes_on_and_ends_as_plain_fmin(tmp_path: Path) -> None:
