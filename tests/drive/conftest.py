@@ -1,6 +1,7 @@
 """Clients against one emulator, each test as a new account, with pauses that take no time."""
 
 import itertools
+import threading
 
 import pytest
 
@@ -13,8 +14,8 @@ from colab_drive_tuner.emulator import DriveEmulator
 _numbers = itertools.count(1)
 
 
-class Clock:
-    """A monotonic clock that only pauses move."""
+class Clock(threading.local):
+    """A monotonic clock that only pauses move, each thread's own: pauses of several pass side by side."""
 
     def __init__(self):
         self.time = 0.0
