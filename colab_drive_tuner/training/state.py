@@ -101,14 +101,32 @@ def _keyed(callbacks: Iterable[Any]) -> list[tuple[str, Any]]:
 
 
 def _optimizers(model: Any) -> dict[str, Any]:
-    """The compiled optimizer as `""`, and those that the model holds as attributes."""
-    compiled = model.optimizer
-    others = {
-        name: value
-        for name, value in sorted(vars(model).items())
-        if isinstance(value, keras.optimizers.Optimizer) and value is not compiled
-    }
-    return others if compiled is None else {"": compiled} | others
+    """What the model and the layers and models within it hold as optimizers, by where it is held.
+
+    That is an attribute, or in the lists and dicts of one; `optimizer` is where `compile` puts it.
+    """
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+
+    def look(value: Any, place: str) -> None:
+        if not isinstance(value, keras.optimizers.Optimizer | list | tuple | dict):
+            return
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, keras.optimizers.Optimizer):
+            found[place] = value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                look(item, f"{place}[{key!r}]")
+        else:
+            for number, item in enumerate(value):
+                look(item, f"{place}[{number}]")
+
+    for number, layer in enumerate(model._flatten_layers()):  # the first is the model itself
+        for name, value in sorted(vars(layer).items()):
+            look(value, f"{number}.{name}" if number else name)
+    return found
 
 
 def _trained(model: Any, optimizer: Any) -> list[int]:

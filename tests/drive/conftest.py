@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 
 
 class Clock(threading.local):
-    """A monotonic clock that only pauses move, each thread's own: pauses of several pass side by side."""
+    """A monotonic clock that only pauses move; each thread has one, as pauses pass side by side."""
 
     def __init__(self):
         self.time = 0.0

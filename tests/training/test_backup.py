@@ -260,22 +260,36 @@ def test_a_model_that_fit_builds(store):
         assert len(seen.drawn) == 1
 
 
-def test_optimizers_that_a_training_step_builds(store):
+def as_attributes(model, one, other):
+    model.one, model.other = one, other
+
+
+def in_containers(model, one, other):
+    model.held = {"one": [one], "other": {"it": other}}
+
+
+def in_parts(model, *optimizers):
+    for part, optimizer in zip(model.parts, optimizers, strict=True):
+        part.compile(optimizer, "mse")
+
+
+@pytest.mark.parametrize("hold", [as_attributes, in_containers, in_parts])
+def test_optimizers_that_a_training_step_builds(store, hold):
     """Two, each for its part of the model, and the one that `compile` made and nothing uses."""
     import tensorflow as tf
 
     class Halves(keras.Model):
         def __init__(self):
             super().__init__()
-            self.parts = [keras.layers.Dense(2), keras.layers.Dense(1)]
-            self.first, self.second = keras.optimizers.Adam(0.01), keras.optimizers.RMSprop()
+            self.parts = [keras.Sequential([keras.layers.Dense(units)]) for units in (2, 1)]
+            hold(self, *two)
 
         def call(self, x):
             return self.parts[1](self.parts[0](keras.ops.reshape(x, (-1, 16))))
 
         def train_step(self, data):
             x, y = data
-            for part, optimizer in zip(self.parts, (self.first, self.second), strict=True):
+            for part, optimizer in zip(self.parts, two, strict=True):
                 with tf.GradientTape() as tape:
                     loss = tf.reduce_mean((self(x) - y) ** 2)
                 gradients = tape.gradient(loss, part.trainable_variables)
@@ -286,11 +300,14 @@ def test_optimizers_that_a_training_step_builds(store):
             """As Keras evaluates: the loss of the whole."""
             return {"loss": tf.reduce_mean((self(data[0]) - data[1]) ** 2)}
 
+    two = []
+
     def training(kill):
+        two[:] = keras.optimizers.Adam(0.01), keras.optimizers.RMSprop()
         model = Halves()
         model.compile()
         history = fit(model, 3, *([kill] if kill else []))
-        moments = [np.asarray(v.value).tobytes() for v in model.first.variables]
+        moments = [np.asarray(v.value).tobytes() for one in two for v in one.variables]
         return outcome(model, history), moments
 
     seen = Notebook()
