@@ -214,7 +214,7 @@ class _Last(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
         if not isinstance(tree, dict) or wanted != tuple(
             tree.get(key) for key in ("tid", "seed", "fit", "epoch")
         ):
-            raise ChecksumError(f"{name} belongs to another trial")
+            raise ChecksumError(f"{name} is that of another epoch or trial")
         return tree
 
     def _say(self, message: str) -> None:

@@ -3,11 +3,11 @@
 import os
 import signal
 import sys
-from contextlib import suppress
 from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pytest
 
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training import (
@@ -18,7 +18,7 @@ from colab_drive_tuner.training import (
     seed_trial,
 )
 from colab_drive_tuner.trial import RunningTrial, run_as
-from tests.training.keeping import search_folder
+from tests.training.keeping import search_folder, shown
 
 SEED = 11
 X = np.random.default_rng(0).normal(size=(48, 4, 4, 1)).astype("float32")
@@ -62,6 +62,19 @@ class Notebook(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.best = min(self.best, logs["loss"])
         self.lines.append({"epoch": epoch, "loss": logs["loss"]})
+
+
+class Counting(keras.callbacks.Callback):
+    """Counts the epochs that are really trained."""
+
+    epoch = -1
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.drawn.append(epoch)
 
 
 def convolutional():
@@ -121,22 +134,30 @@ def simple(kill=None, epochs=4):
     return outcome(model, fit(model, epochs, *([kill] if kill else [])))
 
 
-def agree(store, kill_in):
-    """Whether a training that is interrupted ends as one that is not."""
+def backups(store, folder):
+    """The names of the backups that lie in the store."""
+    assert flush_backups(20)
+    homes = [e.id for e in FolderStore.list(store, folder, name="backups")]
+    return [name for home in homes for name in shown(store, home)]
+
+
+def compare(store, training, *kills, resumed=None):
+    """Run a training uninterrupted, and killed as often as there are `kills`; both must agree."""
+    whole = run(store, search_folder(store, "whole"), lambda: training(None))
     folder = search_folder(store, "killed")
-    with suppress(Killed):
-        run(store, folder, lambda: simple(KillAt(kill_in)))
-    return run(store, folder, simple) == run(store, search_folder(store, "whole"), simple)
+    for kill in kills:
+        with pytest.raises(Killed):
+            run(store, folder, lambda kill=kill: training(kill))
+    again = run(store, folder, lambda: training(resumed))
+    assert again == whole
+    return whole
 
 
 if __name__ == "__main__":  # a process that is really killed, or finishes what one had begun
     root, search, result, number = sys.argv[1:]
     kept, kill_in = FolderStore(root), int(number.rstrip("!"))
-    if search == "agree":
-        sys.stdout.write(f"{keras.backend.backend()} {agree(kept, kill_in)}\n")
-    else:
-        at_once = number.endswith("!")
-        kill = KillAt(kill_in, really=True, flush=not at_once) if kill_in >= 0 else None
-        ended = run(kept, search, lambda: simple(kill))
-        with open(result, "w") as file:  # noqa: PTH123
-            file.write(repr(ended))
+    at_once = number.endswith("!")
+    kill = KillAt(kill_in, really=True, flush=not at_once) if kill_in >= 0 else None
+    ended = run(kept, search, lambda: simple(kill))
+    with open(result, "w") as file:  # noqa: PTH123
+        file.write(repr(ended))

@@ -1,0 +1,32 @@
+"""A store for the backups of a trial, and what the trial gives when nothing stops it."""
+
+import pytest
+
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.training import writer
+from tests.training.keeping import TroubledStore, search_folder
+from tests.training.trials import KillAt, Killed, run, simple
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store that a test can give troubles; retries come quickly, and no epoch is known yet."""
+    monkeypatch.setattr(writer, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(writer, "_longest", {})
+    return TroubledStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="package")
+def uninterrupted(tmp_path_factory):
+    """What `simple` gives when nothing stops it."""
+    store = FolderStore(tmp_path_factory.mktemp("whole"))
+    return run(store, search_folder(store), simple)
+
+
+@pytest.fixture
+def killed(store):
+    """The folder of a trial that was killed after its third epoch."""
+    folder = search_folder(store, "killed")
+    with pytest.raises(Killed):
+        run(store, folder, lambda: simple(KillAt(3)))
+    return folder

@@ -1,0 +1,122 @@
+"""Backups that are damaged, missing, or of something else: the trial goes on all the same."""
+
+import keras
+import pytest
+
+from colab_drive_tuner.training import flush_backups
+from colab_drive_tuner.training.notices import TrainingWarning
+from tests.training.keeping import NUMPY_2, search_folder
+from tests.training.trials import (
+    Counting,
+    KillAt,
+    Killed,
+    Notebook,
+    backups,
+    fit,
+    run,
+    simple,
+)
+
+pytestmark = NUMPY_2
+
+
+def altered(content):
+    return content[:-40] + bytes([content[-40] ^ 1]) + content[-39:]
+
+
+def emptied(content):
+    return b""
+
+
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def missing(content):
+    return None
+
+
+def damage(store, folder, epoch, how=altered):
+    """Do something to the backup after an epoch."""
+    entry = stored_backup(store, folder, epoch)
+    content = how(store.read(entry.id))
+    if content is None:
+        store.trash(entry.id)
+    else:
+        store.replace(entry.id, content)
+
+
+def stored_backup(store, folder, epoch):
+    (home,) = [e.id for e in store.list(folder, name="backups")]
+    (entry,) = [e for e in store.list(home) if f"epoch-{epoch:05d}" in e.name]
+    return entry
+
+
+@pytest.mark.parametrize("how", [altered, emptied, cut])
+def test_a_damaged_backup_falls_back_to_the_one_before(store, killed, uninterrupted, how):
+    """Two generations are kept; the result is the same, and the user is told."""
+    assert [n[-23:] for n in backups(store, killed)] == [
+        "fit-000-epoch-00002.backup"[-23:],
+        "fit-000-epoch-00003.backup"[-23:],
+    ]
+    damage(store, killed, 3, how)
+    seen = Notebook()
+    with pytest.warns(TrainingWarning, match="after epoch 3 cannot be used"):
+        assert run(store, killed, lambda: simple(Counting(seen))) == uninterrupted
+    assert seen.drawn == [2, 3]
+
+
+def test_a_backup_under_the_name_of_another_is_not_used(store, killed, uninterrupted):
+    """The two generations are swapped: each is what it is, and neither is what it is called."""
+    contents = {epoch: store.read(stored_backup(store, killed, epoch).id) for epoch in (2, 3)}
+    damage(store, killed, 2, lambda _: contents[3])
+    damage(store, killed, 3, lambda _: contents[2])
+    told = pytest.warns(TrainingWarning, match="after epoch 3 .* is that of another")
+    with told, pytest.warns(TrainingWarning, match="after epoch 2 .* is that of another"):
+        assert run(store, killed, simple) == uninterrupted
+
+
+def test_a_missing_backup_leaves_the_one_before(store, killed, uninterrupted):
+    """Somebody trashed the newest one: the trial goes on from the other."""
+    damage(store, killed, 3, missing)
+    seen = Notebook()
+    assert run(store, killed, lambda: simple(Counting(seen))) == uninterrupted
+    assert seen.drawn == [2, 3]
+
+
+@pytest.mark.long
+def test_two_damaged_backups_fall_back_to_the_first_epoch(store, killed, uninterrupted):
+    """Nothing usable is left, so the trial begins anew, with the same result."""
+    damage(store, killed, 2)
+    damage(store, killed, 3)
+    told = pytest.warns(TrainingWarning, match="after epoch 3 cannot be used")
+    with told, pytest.warns(TrainingWarning, match="after epoch 2 cannot be used"):
+        assert run(store, killed, simple) == uninterrupted
+    assert len(backups(store, killed)) == 2
+
+
+def test_a_backup_of_another_model_is_not_used(store):
+    """The code was changed between two runs: said, and begun anew."""
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: simple(KillAt(1)))
+
+    def other():
+        model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
+        model.add(keras.layers.Dense(1))
+        model.compile("sgd", "mse")
+        return fit(model, 2).epoch
+
+    with pytest.warns(TrainingWarning, match="variables"):
+        assert run(store, folder, other) == [0, 1]
+
+
+def test_an_outage_costs_backups_never_the_training(store, uninterrupted):
+    """With the store away the trial starts, trains and ends; the user is told."""
+    folder = search_folder(store)
+    store.away = True
+    with pytest.warns(TrainingWarning, match="could not be looked up"):
+        assert run(store, folder, simple) == uninterrupted
+    assert not flush_backups(0)
+    store.away = False
+    assert backups(store, folder) == ["trial-00003-fit-000-epoch-00004.backup"]

@@ -1,0 +1,97 @@
+"""When a trial is backed up, and when it stops because time runs out."""
+
+import keras
+import pytest
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.training import TrialBackup, TrialInterrupted, drop_backups, flush_backups
+from colab_drive_tuner.trial import running_trial
+from tests.training.keeping import NUMPY_2, search_folder
+from tests.training.trials import backups, convolutional, fit, outcome, run, simple
+
+pytestmark = NUMPY_2
+
+
+def test_seldom_backups(store):
+    """`every_seconds`: at the first epoch's end after so much time, and at the last one's."""
+    clock = iter(range(0, 1000, 10))
+    folder = search_folder(store)
+    run(store, folder, lambda: fit(convolutional(), 5, every_seconds=1e6, clock=clock.__next__))
+    assert [name[-12:] for name in backups(store, folder)] == ["00005.backup"]
+    with pytest.raises(UsageError, match="every_seconds=-1"):
+        TrialBackup(-1)
+
+
+class Clock:
+    """A clock that a callback moves: an epoch takes ten seconds."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Ticking(keras.callbacks.Callback):
+    """Moves the clock by ten seconds an epoch."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.clock.now += 10
+
+
+def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
+    """Stopped by what one epoch takes, resumed by the next run, with an equal result."""
+    whole = run(store, search_folder(store, "whole"), lambda: simple(epochs=6))
+    folder = search_folder(store, "stopped")
+
+    def training(start):
+        clock = Clock()
+        clock.now = start
+        model = convolutional()
+        return outcome(model, fit(model, 6, Ticking(clock), clock=clock, every_seconds=1000))
+
+    with pytest.raises(TrialInterrupted) as stopped:
+        run(store, folder, lambda: training(0), deadline=35)
+    assert (stopped.value.tid, stopped.value.epoch, stopped.value.stored) == (3, 3, True)
+    assert not isinstance(stopped.value, Exception)
+    with pytest.raises(TrialInterrupted) as stopped:
+        run(store, folder, lambda: training(30), deadline=35)
+    assert (stopped.value.epoch, stopped.value.stored) == (3, True)
+    assert run(store, folder, lambda: training(0), deadline=1000) == whole
+
+
+def test_a_trial_knows_how_long_epochs_of_the_trial_before_took(store):
+    """Its first epoch is not begun where one of them would end after the deadline."""
+    folder = search_folder(store)
+    clock = Clock()
+    artifacts = []
+
+    def training():
+        artifacts.append(running_trial().artifacts)
+        return fit(convolutional(), 2, Ticking(clock), clock=clock)
+
+    run(store, folder, training, deadline=35)
+    drop_backups(artifacts[0])
+    with pytest.raises(TrialInterrupted) as stopped:
+        run(store, folder, training, tid=4, deadline=28)
+    assert (clock.now, stopped.value.epoch, stopped.value.stored) == (20, 0, True)
+
+
+def test_a_stop_without_a_backup_says_so(store):
+    """The store was away: the deadline is kept and the error tells."""
+    folder = search_folder(store)
+    clock = Clock()
+
+    class Away(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            store.away, clock.now = True, clock.now + 10
+
+    with pytest.raises(TrialInterrupted, match="did not take") as stopped:
+        run(store, folder, lambda: fit(convolutional(), 6, Away(), clock=clock), deadline=10.5)
+    assert not stopped.value.stored
+    store.away = False
+    assert flush_backups(20)
