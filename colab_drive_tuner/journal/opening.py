@@ -68,7 +68,10 @@ def become_owner(
             # Somebody created the folder at the same moment as another one, and has withdrawn it.
             sleep(pause)
             reader.forget()
-    return _become_owner(reader, payload, on_busy=on_busy, notify=notify, sleep=sleep)
+    try:
+        return _become_owner(reader, payload, on_busy=on_busy, notify=notify, sleep=sleep)
+    except NotFoundError as error:
+        raise reader.damaged(f"The records of search {reader.name!r} are gone: {error}") from error
 
 
 def _become_owner(

@@ -59,10 +59,14 @@ class Reader:
         except NewerFormatError:
             raise  # there is nothing to repair
         except SearchDamagedError as error:
-            raise SearchDamagedError(
-                f"{error} `colab-drive-tuner doctor` shows what is wrong, and `colab-drive-tuner "
-                f"repair {shlex.quote(self.name)}` rebuilds the search from what is readable."
-            ) from error
+            raise self.damaged(str(error)) from error
+
+    def damaged(self, what: str) -> SearchDamagedError:
+        """The error that says what is wrong, and what helps."""
+        return SearchDamagedError(
+            f"{what} `colab-drive-tuner doctor` shows what is wrong, and `colab-drive-tuner repair "
+            f"{shlex.quote(self.name)}` rebuilds the search from what is readable."
+        )
 
     def holder(self) -> Holder | None:
         """Who holds the search, by its last claim; None if it was released, or never claimed."""

@@ -55,7 +55,7 @@ class Repair:
 
     name: str
     reason: str
-    """Why the search could not go on; empty: it could, and nothing was changed."""
+    """Why the search could not go on; empty: it could, and is as it was."""
     trials: int = 0
     done: int = 0
     again: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Repair:
 
     def __str__(self) -> str:
         if not self.reason:
-            return f"Search {self.name!r} is whole and can be written: nothing was changed."
+            return f"Search {self.name!r} is whole and can be written: there is nothing to repair."
         lines = [
             f"Search {self.name!r} goes on in a new folder: {self.new}",
             f"  because     {self.reason}",

@@ -190,7 +190,7 @@ def test_a_whole_search_is_left_alone(folder):
     """It is claimed and released as by any session, and that is all."""
     before = find_folder(FolderStore(folder), "search")
     report = repair(FolderStore(folder), "search")
-    assert str(report) == "Search 'search' is whole and can be written: nothing was changed."
+    assert str(report) == "Search 'search' is whole and can be written: there is nothing to repair."
     assert find_folder(FolderStore(folder), "search").id == before.id
 
 
@@ -432,6 +432,8 @@ def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(dri
         with pytest.raises(SearchNotFoundError, match="Nothing of search 'search' is readable"):
             repair(store, "search")
         return
+    with pytest.raises(SearchDamagedError, match=r"are gone: .*`colab-drive-tuner repair search`"):
+        run_slowly(store, 8)
     assert found["search 'search'"].level == PROBLEM
     assert "colab-drive-tuner repair" in found["search 'search'"].advice
     report = repair(store, "search")
