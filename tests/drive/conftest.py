@@ -59,9 +59,15 @@ def clock():
 
 
 @pytest.fixture
-def client(drive_emulator, clock):
+def patience():
+    """How long a client tries one call, in seconds of its clock."""
+    return 60.0
+
+
+@pytest.fixture
+def client(drive_emulator, clock, patience):
     endpoint = find_endpoint()
-    policy = RetryPolicy(60.0, sleep=clock.sleep, clock=clock)
+    policy = RetryPolicy(patience, sleep=clock.sleep, clock=clock)
     signer = at_emulator(endpoint.emulator_token, endpoint.origin)
     client = DriveClient(signer, endpoint=endpoint, policy=policy)
     yield client

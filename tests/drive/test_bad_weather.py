@@ -216,8 +216,9 @@ def test_weather_does_not_touch_the_global_random(client, root, weather):
     assert random.getstate() == before
 
 
+@pytest.mark.parametrize("patience", [3600.0])  # a dozen failures in a row are none too many
 def test_many_threads_in_a_storm(client, root, weather):
-    """Sixteen threads, a tenth of all requests failing in each of several ways: all there, once."""
+    """Sixteen threads, a third of all requests failing in one of many ways: all there, once."""
     weather.seed(7)
     for fault in FAULTS:
         if fault["do"] != "expire":  # of two tokens that expire at once, the second is refused

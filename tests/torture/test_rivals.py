@@ -125,7 +125,7 @@ def test_one_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: str) -
 def test_a_write_that_arrives_after_the_takeover(drive_lab: Lab) -> None:
     """A delayed create of the dead owner is either in the chain before the claim, or a loser's."""
     for number in range(2):
-        search = drive_lab.session(f"s{number}", max_evals=10, nap=0.05)
+        search = drive_lab.session(f"s{number}", max_evals=80, nap=0.05)
         dead = drive_lab.start(search)
         dead.wait_for(lambda: len(dead.acknowledged()) > 3, "a few records")  # noqa: B023 - waits here
         drive_lab.place.emulator.faults.add(
