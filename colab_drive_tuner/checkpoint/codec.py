@@ -59,16 +59,7 @@ def encode(value: Any, *, where: str = "result") -> bytes:
     every dtype without objects. Anything else, subclasses of these included, raises
     NotPlainDataError, which names its place as a path that begins with `where`.
     """
-    try:
-        try:
-            packed = _pack(value, "strict")
-        except UnicodeEncodeError:  # lone surrogates; rare, and this way is slower
-            packed = _pack(value, "surrogatepass")
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise explain(value, where, _reason) from error
-    if not is_exact(value, _IMPOSTORS):
-        raise explain(value, where, _reason)
-    return packed
+    return b"".join(_encode(value, where))
 
 
 class _Encoded(NamedTuple):
@@ -77,12 +68,26 @@ class _Encoded(NamedTuple):
     content: bytes
 
 
-def encode_around(fields: dict[str, Any], key: str, encoded: bytes) -> bytes:
-    """What `encode(fields)` returns, given what it returns for `fields[key]`."""
-    return encode(fields | {key: _Encoded(encoded)})
+def encode_around(fields: dict[str, Any], key: str, encoded: bytes) -> list[bytes]:
+    """What `encode(fields)` returns, in pieces, given what it returns for `fields[key]`."""
+    return list(map(bytes, _encode(fields | {key: _Encoded(encoded)}, "result")))
 
 
-def _pack(value: Any, unicode_errors: str) -> bytes:
+def _encode(value: Any, where: str) -> list[bytes | memoryview]:
+    try:
+        try:
+            pieces = _pack(value, "strict")
+        except UnicodeEncodeError:  # lone surrogates; rare, and this way is slower
+            pieces = _pack(value, "surrogatepass")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise explain(value, where, _reason) from error
+    if not is_exact(value, _IMPOSTORS):
+        raise explain(value, where, _reason)
+    return pieces
+
+
+def _pack(value: Any, unicode_errors: str) -> list[bytes | memoryview]:
+    """The bytes of `value` in pieces; a large array is one, and not copied."""
     spliced: list[tuple[bytes, bytes | memoryview]] = []
     token = b""
 
@@ -114,12 +119,12 @@ def _pack(value: Any, unicode_errors: str) -> bytes:
     )
     packed: bytes = packer.pack(value)
     if not spliced:
-        return packed
+        return [packed]
     pieces: list[bytes | memoryview] = []
     between = packed.split(b"\xd8" + bytes([_SPLICE]) + token)
     for piece, (header, content) in zip(between, spliced, strict=False):
         pieces += (piece, header, content)
-    return b"".join((*pieces, between[-1]))
+    return [*pieces, between[-1]]
 
 
 def _write_array(item: Any) -> tuple[bytes, memoryview]:
@@ -155,9 +160,17 @@ def _write_int(number: int) -> ExtType:
     return ExtType(_INT, number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True))
 
 
-def _write_fixed(code: int) -> Callable[[Any], ExtType]:
-    # As ExtType(code, ...), without its checks: of most trials, these are most of the objects.
-    return lambda scalar: tuple.__new__(ExtType, (code, scalar.tobytes()))
+_PACK: dict[type, Callable[[Any], bytes]] = {
+    np.float64: struct.Struct("<d").pack,
+    np.int64: struct.Struct("<q").pack,
+}
+"""What `tobytes` gives, five times as fast: of most trials, these are most of the objects."""
+
+
+def _write_fixed(code: int, kind: type[np.generic]) -> Callable[[Any], ExtType]:
+    pack = _PACK.get(kind, kind.tobytes)
+    # As ExtType(code, ...), without its checks.
+    return lambda scalar: tuple.__new__(ExtType, (code, pack(scalar)))
 
 
 def _read_fixed(kind: type[np.generic]) -> Callable[[bytes], Any]:
@@ -189,7 +202,7 @@ _EXTENSIONS: dict[type, Callable[[Any], Any]] = {
     np.bytes_: lambda data: ExtType(_NUMPY_BYTES, bytes(data)),
 }
 if sys.byteorder == "little":  # elsewhere they are written with their dtype, like arrays
-    _EXTENSIONS |= {kind: _write_fixed(_FIXED + i) for i, kind in enumerate(NUMPY_SCALARS)}
+    _EXTENSIONS |= {kind: _write_fixed(_FIXED + i, kind) for i, kind in enumerate(NUMPY_SCALARS)}
 
 _READERS: dict[int, Callable[[bytes], Any]] = {
     _INT: lambda data: int.from_bytes(data, "little", signed=True),

@@ -23,7 +23,7 @@ from colab_drive_tuner.journal.recovery import make_good
 from colab_drive_tuner.journal.rules import Rules
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.upkeep import Upkeep
-from colab_drive_tuner.journal.writer import Counts, Writer
+from colab_drive_tuner.journal.writer import Counts, Item, Writer
 from colab_drive_tuner.store.protocol import Store
 
 ON_BUSY = ("wait", "takeover", "error")
@@ -153,9 +153,10 @@ class Journal:
         atexit.register(self.close)
         return self._own.claim
 
-    def append(self, item: bytes, *, durable: bool = False, beside: Sequence[bytes] = ()) -> None:
+    def append(self, item: Item, *, durable: bool = False, beside: Sequence[bytes] = ()) -> None:
         """Hand over an item to be recorded; never waits. `durable`: spooled before it is sent.
 
+        A function is called in the background for the item that it makes, and must not fail.
         Values `beside` it, which the item names by their sha256, get files of their own, whose ids
         the record holds (`Record.files`). Raises `SearchTakenOverError` once another runtime owns
         the search; the item is spooled then.

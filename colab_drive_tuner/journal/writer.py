@@ -36,11 +36,14 @@ ID_BLOCK, ID_RESERVE = 128, 40
 
 log = logging.getLogger(__name__)
 
+Item = bytes | Callable[[], bytes]
+"""What is to be recorded, or what makes it when it is sent."""
+
 
 class Appended(NamedTuple):
     """What training handed over."""
 
-    item: bytes
+    item: Item
     durable: bool
     """Whether it is spooled durably before it is sent."""
     beside: Sequence[bytes]
@@ -101,7 +104,7 @@ class Writer:
 
     # -- what the training thread calls
 
-    def append(self, item: bytes, *, durable: bool, beside: Sequence[bytes] = ()) -> None:
+    def append(self, item: Item, *, durable: bool, beside: Sequence[bytes] = ()) -> None:
         """Hand over an item; returns at once. Raises once another runtime owns the search."""
         self.require_owner()
         with self._changed:
@@ -195,13 +198,18 @@ class Writer:
 
     def _spool(self, taken: list[Appended]) -> None:
         """Spool what must survive before it can be sent, then hand everything to the sender."""
+        items = [entry.item() if callable(entry.item) else entry.item for entry in taken]
         with self._handover:
             batch = self._ready
-            durable = [(entry.item, entry.beside) for entry in taken if entry.durable]
+            durable = [
+                (item, entry.beside)
+                for item, entry in zip(items, taken, strict=True)
+                if entry.durable
+            ]
             if durable:
                 self._make_durable(batch, durable)
+            batch.items += items
             for entry in taken:
-                batch.items.append(entry.item)
                 batch.beside += entry.beside
         with self._changed:
             self._changed.notify_all()

@@ -32,6 +32,7 @@ from colab_drive_tuner.search.documents import (
     FINISHED,
     as_new,
     countable_loss,
+    frozen,
     plain_document,
 )
 from colab_drive_tuner.search.settings import SearchSettings
@@ -43,6 +44,16 @@ def rules() -> Rules:
     from colab_drive_tuner.search.export import TrialsExport
 
     return Rules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
+
+
+class _Start:
+    """The start of a trial, encoded once it is to be sent: of a short one, its end says it all."""
+
+    def __init__(self, tid: Tid, make: Callable[[], bytes]) -> None:
+        self.tid, self._make, self.needless = tid, make, False
+
+    def __call__(self) -> bytes:
+        return b"" if self.needless else self._make()
 
 
 class Logbook:
@@ -60,6 +71,8 @@ class Logbook:
         self._named: set[Tid] = set()
         self._written: dict[Tid, int] = {}
         """By tid, the hash of the document as it was last read or written here."""
+        self._start: _Start | None = None
+        """What was appended last, if that was a start."""
         self._claim: Claim | None = None
         self._care: Care | None = None
         self._pid = 0
@@ -141,7 +154,7 @@ class Logbook:
         changed = {key: val for key, val in settings.items() if self.settings.get(key) != val}
         if changed:
             self.settings |= changed
-            self.journal.append(settings_item(changed))
+            self._append(settings_item(changed))
 
     def reset(self, settings: dict[str, Any]) -> None:
         """Begin a new history; the old one stays in the chain."""
@@ -180,29 +193,22 @@ class Logbook:
         self.inherited.pop(entry.tid, None)
         # Not spooled: the next session would come to the same judgement by itself.
         item = end_item(encode(document), entry.tid, k=entry.k, how=GIVEN_UP)
-        self.journal.append(item)
+        self._append(item)
         self.journal.flush(CARE_PATIENCE)
 
     # -- trials
 
     def queue(self, documents: Iterable[dict[str, Any]]) -> None:
         """Name trials that have not started; all of them in one entry, which is spooled."""
-        self.journal.append(b"".join(map(self._queued, documents)), durable=True)
+        self._append(b"".join(map(self._queued, documents)), durable=True)
 
     def _queued(self, document: dict[str, Any]) -> bytes:
         tid = document["tid"]
         self._named.add(tid)
         k = self.k_of.setdefault(tid, None)
-        return queued_item(self._encode(document), tid, k=k, next_tid=self.next_tid)
-
-    def _encode(self, document: dict[str, Any], result: bytes | None = None) -> bytes:
-        encoded = (
-            encode(plain_document(document))
-            if result is None
-            else encode_around(document, "result", result)
-        )
-        self._written[document["tid"]] = hash(encoded)
-        return encoded
+        encoded = encode(plain_document(document))
+        self._written[tid] = hash(encoded)
+        return queued_item(encoded, tid, k=k, next_tid=self.next_tid)
 
     def start(
         self, document: dict[str, Any], batch: Iterable[dict[str, Any]], *, progress: int = 0
@@ -215,10 +221,18 @@ class Logbook:
             self.queue(map(as_new, unnamed))
         self._named.add(tid)
         k = self.k_of.setdefault(tid, None)
-        item = start_item(
-            self._encode(document), tid, k=k, next_tid=self.next_tid, progress=progress
-        )
-        self.journal.append(item)
+        next_tid = self.next_tid
+
+        def item(document: dict[str, Any]) -> bytes:
+            encoded = encode(plain_document(document))
+            return start_item(encoded, tid, k=k, next_tid=next_tid, progress=progress)
+
+        copy = frozen(document)
+        if copy is None:
+            self._append(item(document))
+        else:
+            self._start = _Start(tid, lambda: item(copy))
+            self.journal.append(self._start)
         if isinstance(tid, int):
             self.journal.note_running(tid)
         care = self._care
@@ -240,16 +254,22 @@ class Logbook:
         careful = care is not None and care.needed(tid)
         if care is not None:
             care.ran(seconds)
-        item = end_item(
-            self._encode(document, result),
-            tid,
-            k=self.k_of.setdefault(tid, None),
-            how=how,
-            loss=countable_loss(document),
-            model=model,
+        pieces = (
+            [encode(plain_document(document))]
+            if result is None
+            else encode_around(document, "result", result)
         )
+        k, loss = self.k_of.setdefault(tid, None), countable_loss(document)
+
+        def item() -> bytes:
+            encoded = b"".join(pieces)
+            self._written[tid] = hash(encoded)
+            return end_item(encoded, tid, k=k, how=how, loss=loss, model=model)
+
         self._named.add(tid)
-        self.journal.append(item, durable=True)
+        if self._start is not None and self._start.tid == tid:
+            self._start.needless = True
+        self._append(item, durable=True)
         if care is not None and careful:
             care.wait(self.journal.flush)  # dying in the next trial must not count against this one
 
@@ -261,4 +281,8 @@ class Logbook:
     def attach(self, name: str, value: bytes | None) -> None:
         """An attachment was set to an encoded value, or deleted."""
         beside = [value] if value is not None and len(value) > LARGE else []
-        self.journal.append(attachment_item(name, value), durable=True, beside=beside)
+        self._append(attachment_item(name, value), durable=True, beside=beside)
+
+    def _append(self, item: bytes | Callable[[], bytes], **how: Any) -> None:
+        self.journal.append(item, **how)
+        self._start = None

@@ -22,7 +22,6 @@ from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, Ctrl, 
 from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
 from colab_drive_tuner.runtime import place
-from colab_drive_tuner.search.models import fit_history
 from colab_drive_tuner.search.seeds import SeedStream
 from colab_drive_tuner.search.view import LoopView
 from colab_drive_tuner.training import (
@@ -184,11 +183,9 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
             with run_as(trial):
                 if training.seeded:
                     seed_trial(training.seed, tid, keras_wanted=training.keras_wanted)
-                returned = evaluate()
-                history = fit_history(returned)
-                if history:
-                    document["misc"]["history"] = history
-                result = self.public.models.take(returned, tid)
+                result, curves = self.public.models.take(evaluate(), tid)
+                if curves:
+                    document["misc"]["history"] = curves
                 # Refused here, it counts as an error of the objective.
                 plain = getattr(result, "plain", None)
                 self._encoded = encode(result if plain is None else plain())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.training import split_result
 
 if TYPE_CHECKING:
     from colab_drive_tuner.training import BestModels
@@ -72,14 +73,18 @@ class Models:
         self._other: tuple[float, int, Any] | None = None
         """The best model that is not Keras's: it lives as long as this process."""
 
-    def take(self, result: dict[str, Any], tid: int) -> dict[str, Any]:
-        """Offer the model in `result` to `best/`; return the result, which holds it no more."""
-        from colab_drive_tuner.training import split_result
+    def take(
+        self, result: dict[str, Any], tid: int
+    ) -> tuple[dict[str, Any], dict[str, list[float]]]:
+        """Offer the model in `result` to `best/`; return the result, which holds it no more.
 
+        And what the model was told by its last `fit`, epoch by epoch; mostly its metrics.
+        """
         metrics = _metrics(result.get("history"))
         if metrics is not None:  # Keras's own History, which is no plain data
             result = result | {"history": metrics}
         plain, model = split_result(result)
+        curves = {} if model is None else _metrics(getattr(model, "history", None)) or {}
         loss = plain.get("loss") if plain.get("status") == "ok" else None
         if model is not None:
             best = self._models()
@@ -89,8 +94,8 @@ class Models:
             plain = dict(plain)
             self._hold(plain.pop("model"), tid, loss)
         else:
-            return result
-        return self.wrap(plain, tid)
+            return result, curves
+        return self.wrap(plain, tid), curves
 
     def wrap(self, result: dict[str, Any], tid: Any) -> ModelResult:
         """The result of a trial that had a model, whose model is loaded when it is read."""
@@ -144,14 +149,6 @@ class Models:
             return
         if self._other is None or loss < self._other[0]:
             self._other = (loss, tid, model)
-
-
-def fit_history(result: Any) -> dict[str, list[float]]:
-    """What the model in a result was told by its last `fit`, epoch by epoch; mostly its metrics."""
-    from colab_drive_tuner.training import split_result
-
-    _, model = split_result(result)
-    return _metrics(getattr(model, "history", None)) or {}
 
 
 def _metrics(history: Any) -> dict[str, list[float]] | None:

@@ -11,7 +11,6 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.errors import MissingExtraError, SearchError
-from colab_drive_tuner.search.models import fit_history
 from colab_drive_tuner.search.resume import resume_search
 
 STATUS_OK = "ok"
@@ -139,7 +138,6 @@ def test_what_fit_reported_is_kept_with_the_trial(tmp_path: Path) -> None:
         assert curves["loss"] == [pytest.approx(curves["loss"][0]), row["loss"]]
     assert result.history() == result.history(result.best_trial["tid"])
     assert "history" not in result.best_trial["result"]
-    assert fit_history({"loss": 1.0}) == {}
 
 
 def test_a_history_object_is_kept_as_what_it_holds(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""What the journal is told of a trial: its start, unless its end follows at once, and its end."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+from hyperopt import hp
+
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.items import END, START, read_items
+from colab_drive_tuner.journal.chain import Head, read_on
+from colab_drive_tuner.journal.record import Record
+from colab_drive_tuner.search.documents import frozen
+from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.search.trials import DriveTrials
+
+
+def suggested() -> dict[str, Any]:
+    """A document as hyperopt makes it, before its trial runs."""
+    trials = hyperopt.Trials()
+    domain = hyperopt.Domain(lambda point: 0.0, {"x": hp.uniform("x", 0, 1)})
+    return hyperopt.rand.suggest(trials.new_trial_ids(1), domain, trials, 0)[0]
+
+
+@pytest.fixture
+def trials(tmp_path: Path) -> Iterator[DriveTrials]:
+    """Trials that are claimed, with nothing in them."""
+    trials = DriveTrials("s", store=tmp_path)
+    trials.own(SearchSettings(seeded=False))
+    yield trials
+    trials.close()
+
+
+def recorded(trials: DriveTrials) -> list[str]:
+    """The kinds of the entries that were recorded, oldest first."""
+    reader = trials.log.journal._reader
+    assert trials.log.journal.flush(20)
+    kinds: list[str] = []
+
+    def collect(record: Record) -> None:
+        if record.kind == "trials":
+            kinds.extend(item.kind for item in read_items(record.payload, "it"))
+
+    read_on(reader.store, Head(0, "", (reader.folder.first,)), collect, "s")
+    return kinds
+
+
+def at_once(trials: DriveTrials) -> Any:
+    """Within it, the background takes nothing."""
+    assert trials.log.journal._own is not None
+    return trials.log.journal._own.writer._changed
+
+
+def end(trials: DriveTrials, document: dict[str, Any]) -> None:
+    """The trial ends with a loss."""
+    document |= {"state": 2, "result": {"status": "ok", "loss": 1.0}}
+    trials.log.end(document, result=encode(document["result"]))
+
+
+def test_of_a_short_trial_the_end_is_recorded(trials: DriveTrials) -> None:
+    """A start that nothing separates from its end says nothing more."""
+    document = suggested()
+    with at_once(trials):
+        trials.log.start(document, [document])
+        end(trials, document)
+    assert recorded(trials) == [END]
+    (entry,) = trials.log.history.trials.values()
+    assert decode(entry.document) == document
+    assert trials.log.knows(entry)
+
+
+def test_of_a_long_trial_both_are_recorded(trials: DriveTrials) -> None:
+    """The start names the parameters as they were suggested, whatever becomes of them."""
+    document = suggested()
+    before = copy.deepcopy(document)
+    with at_once(trials):
+        trials.log.start(document, [document])
+        document["misc"]["vals"]["x"][0] = 7.0
+    assert recorded(trials) == [START]
+    (entry,) = trials.log.history.trials.values()
+    assert decode(entry.document) == before
+    end(trials, document)
+    assert recorded(trials) == [START, END]
+
+
+def test_what_comes_between_keeps_its_place(trials: DriveTrials) -> None:
+    """A trial that the objective inserts was named after the one that runs."""
+    document, inserted = suggested(), suggested()
+    inserted["tid"] = inserted["misc"]["tid"] = 1
+    with at_once(trials):
+        trials.log.start(document, [document])
+        end(trials, inserted)
+        end(trials, document)
+    assert recorded(trials) == [START, END, END]
+    assert list(trials.log.history.trials) == [0, 1]
+
+
+def test_a_frozen_document_is_reached_by_no_change() -> None:
+    """What the objective does to its document later is not what was suggested."""
+    document = suggested()
+    before = copy.deepcopy(document)
+    kept = frozen(document)
+    document["misc"]["vals"]["x"][0] = 7.0
+    document["misc"]["vals"]["y"] = [object()]
+    document["result"]["status"] = "ok"
+    document["state"] = 2
+    assert kept == before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda document: document["misc"].update(error=("type", "text")),
+        lambda document: document["misc"]["vals"].update(x=[[1.0]]),
+        lambda document: document["misc"]["vals"].update(x=[object()]),
+        lambda document: document.update(owner=["a", "list"]),
+        lambda document: document["result"].update(more=np.zeros(3)),
+    ],
+)
+def test_what_could_change_or_fail_is_encoded_at_once(spoil: Any) -> None:
+    """Values that can be altered in their place, or that nothing can encode."""
+    document = suggested()
+    spoil(document)
+    assert frozen(document) is None
