@@ -89,13 +89,14 @@ def freeze(
     files: Mapping[str, str] | None = None,
 ) -> Frozen:
     """Fix a record's bytes, with a fresh nonce so that no two sessions ever write equal ones."""
+    at = time.time()
     body: dict[str, Any] = {
         "pos": pos,
         "kind": kind,
         "owner": owner,
         "nonce": secrets.token_bytes(16),
         "prev": prev,
-        "at": time.time(),
+        "at": at,
         "payload": payload,
     }
     if more:
@@ -107,7 +108,22 @@ def freeze(
     if claimant is not None:
         body |= {"reason": reason, "claimant": vars(claimant), "careful": careful}
     content = frame(body)
-    return Frozen(decode_record(content, f"record {pos}"), content)
+    record = Record(
+        pos=pos,
+        kind=kind,
+        owner=owner,
+        prev=prev,
+        more=tuple(more),
+        payload=payload,
+        at=at,
+        sha=hashlib.sha256(content).hexdigest(),
+        reason=reason,
+        claimant=claimant,
+        careful=careful,
+        target=target,
+        files=dict(files or {}),
+    )
+    return Frozen(record, content)
 
 
 def frame(body: Mapping[str, Any]) -> bytes:

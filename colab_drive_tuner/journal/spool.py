@@ -13,6 +13,7 @@ import secrets
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import msgpack
@@ -66,7 +67,7 @@ class Segment:
     def __init__(self, path: Path, epoch: str) -> None:
         self.path = path
         self._file = path.open("xb", buffering=0)
-        self._write(_entry(epoch.encode()))
+        self._write(b"".join(_entry(epoch.encode())))
         _sync_folder(path.parent)
 
     def add(self, items: Iterable[Spooled]) -> None:
@@ -76,9 +77,12 @@ class Segment:
         """
         end = self._file.tell()
         try:
-            for item, beside in items:
-                entries = [*(_BESIDE + value for value in beside), item]
-                self._write(b"".join(map(_entry, entries)))
+            entries = (
+                entry
+                for item, beside in items
+                for entry in (*(_BESIDE + value for value in beside), item)
+            )
+            self._write(b"".join(chain.from_iterable(map(_entry, entries))))
             os.fsync(self._file.fileno())
         except OSError:
             self._file.truncate(end)
@@ -165,8 +169,9 @@ class Spool:
         self._running = None  # the last reference unmaps it
 
 
-def _entry(content: bytes) -> bytes:
-    return _LENGTH.pack(len(content)) + hashlib.sha256(content).digest()[:_DIGEST] + content
+def _entry(content: bytes) -> tuple[bytes, bytes, bytes]:
+    """The parts of an entry: length, digest, content."""
+    return _LENGTH.pack(len(content)), hashlib.sha256(content).digest()[:_DIGEST], content
 
 
 def _entries(data: bytes) -> list[bytes]:

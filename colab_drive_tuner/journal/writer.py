@@ -29,7 +29,7 @@ LINGER_SECONDS = 0.02
 """How long items gather before they are sent."""
 PAIR_SECONDS = 0.3
 """How long the end of a trial waits for the start of the next, to share a record with it."""
-COLLECTOR_SHARE, SENDER_SHARE = 0.005, 0.012
+COLLECTOR_SHARE, SENDER_SHARE = 0.005, 0.009
 """The part of one core that each thread may use: it pauses in proportion to what it used."""
 ID_BLOCK, ID_RESERVE = 128, 40
 """Ids reserved at a time, and how many must be known when the next block is reserved."""

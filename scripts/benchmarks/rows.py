@@ -36,7 +36,7 @@ def held(effort: Effort) -> Iterator[Row]:
         def measure(_: int, where: str = where) -> dict[str, float]:
             return search(effort, where, count=many, seconds=0.001, history=HISTORY)[0]
 
-        found = medians(effort.repeats(3 if where == "Drive" else 1), measure)
+        found = medians(effort.repeats(3), measure)
         first, last = found["first_p99"] * 1e3, found["last_p99"] * 1e3
         yield Row(
             f"training thread held per trial, p99 at {few:,} / {many:,} trials ({where})",
