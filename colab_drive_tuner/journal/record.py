@@ -128,8 +128,10 @@ def freeze(
 
 def frame(body: Mapping[str, Any]) -> bytes:
     """The bytes of a file with this body."""
-    packed: bytes = msgpack.packb(body, use_bin_type=True)
-    return MAGIC + hashlib.sha256(packed).digest() + packed
+    packer = msgpack.Packer(autoreset=False)
+    packer.pack(body)
+    packed = packer.getbuffer()
+    return b"".join((MAGIC, hashlib.sha256(packed).digest(), packed))
 
 
 def is_whole(content: bytes) -> bool:

@@ -51,6 +51,10 @@ def machine_id() -> str:
     return path.read_text()
 
 
+_TOGETHER = 8
+"""Entries that are written by one call: few enough to be joined in memory that is used again."""
+
+
 @dataclass(frozen=True)
 class Leftover:
     """A segment that an earlier session could not see acknowledged."""
@@ -77,12 +81,12 @@ class Segment:
         """
         end = self._file.tell()
         try:
-            entries = (
-                entry
-                for item, beside in items
-                for entry in (*(_BESIDE + value for value in beside), item)
-            )
-            self._write(b"".join(chain.from_iterable(map(_entry, entries))))
+            entries: list[bytes] = []
+            for item, beside in items:
+                entries += (*(_BESIDE + value for value in beside), item)
+            for start in range(0, len(entries), _TOGETHER):
+                some = map(_entry, entries[start : start + _TOGETHER])
+                self._write(b"".join(chain.from_iterable(some)))
             os.fsync(self._file.fileno())
         except OSError:
             self._file.truncate(end)

@@ -19,7 +19,8 @@ from tests.torture.phases import PHASES, acknowledged_in, phases_under_way
 from tests.torture.places import Place
 from tests.torture.session import Session, changed, check, plain, run
 
-LEASE = {"STALE_SECONDS": 0.8, "BEAT_SECONDS": 0.2}
+LEASE = {"STALE_SECONDS": 0.8, "BEAT_SECONDS": 0.2, "SENDER_SHARE": 0.05}
+"""Everything in seconds; and more records than a search of so few trials would have."""
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.torture.session"])
 _PATIENCE = 120.0

@@ -41,9 +41,10 @@ CONSTANTS = {
     "ID_BLOCK": (writer, opening),
     "ID_RESERVE": (writer,),
     "RIVAL_LOOKS": (upkeep,),
+    "SENDER_SHARE": (writer,),
     "OPENING_PATIENCE": (opening, journal),
 }
-"""Which of the package's constants a session may set lower, and where they are known."""
+"""Which of the package's constants a session may set, and where they are known."""
 VISIBLE = re.compile(
     r"records|best|runs|trials\.pkl|(record|snapshot)-\d{6}\.cdt|Colab Drive Tuner"
 )
