@@ -112,6 +112,7 @@ def _build_struct(itemsize: Any, aligned: Any, rows: Any, depth: int) -> np.dtyp
     if itemsize >= 2**31:
         raise ValueError("a structured dtype is too large")
     try:
+        # numpy's stubs want the fields spelt out; these were checked above.
         return np.dtype(whole)  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"numpy refuses a structured dtype: {error}") from error

@@ -160,7 +160,7 @@ def _write_int(number: int) -> ExtType:
     return ExtType(_INT, number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True))
 
 
-_PACK: dict[type, Callable[[Any], bytes]] = {
+_TO_BYTES: dict[type, Callable[[Any], bytes]] = {
     np.float64: struct.Struct("<d").pack,
     np.int64: struct.Struct("<q").pack,
 }
@@ -168,7 +168,7 @@ _PACK: dict[type, Callable[[Any], bytes]] = {
 
 
 def _write_fixed(code: int, kind: type[np.generic]) -> Callable[[Any], ExtType]:
-    pack = _PACK.get(kind, kind.tobytes)
+    pack = _TO_BYTES.get(kind, kind.tobytes)
     # As ExtType(code, ...), without its checks.
     return lambda scalar: tuple.__new__(ExtType, (code, pack(scalar)))
 

@@ -39,6 +39,7 @@ def _write_zone(zone: tzinfo) -> bytes:
     if zone is UTC:
         return b"u"
     if type(zone) is timezone:
+        # Not in the stubs: what pickle asks, which tells a name that was given from a made one.
         offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
         text = "".join(f"={n}" for n in name)
         return f"o{offset // _MICROSECOND}{text}".encode("utf-8", "surrogatepass")

@@ -25,6 +25,8 @@ _LENGTH = struct.Struct("<I")
 _BESIDE = b"\xc1"
 """Marks a value that belongs to the item after it; no msgpack item begins with this byte."""
 _RUNNING = struct.Struct("=q")
+_TOGETHER = 8
+"""Entries that are written by one call: few enough to be joined in memory that is used again."""
 
 
 Spooled = tuple[bytes, Sequence[bytes]]
@@ -49,10 +51,6 @@ def machine_id() -> str:
         finally:
             fresh.unlink()
     return path.read_text()
-
-
-_TOGETHER = 8
-"""Entries that are written by one call: few enough to be joined in memory that is used again."""
 
 
 @dataclass(frozen=True)

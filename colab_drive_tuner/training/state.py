@@ -109,18 +109,16 @@ def _optimizers(model: Any) -> dict[str, Any]:
     seen: set[int] = set()
 
     def look(value: Any, place: str) -> None:
-        if not isinstance(value, keras.optimizers.Optimizer | list | tuple | dict):
-            return
         if id(value) in seen:
             return
-        seen.add(id(value))
         if isinstance(value, keras.optimizers.Optimizer):
+            seen.add(id(value))
             found[place] = value
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                look(item, f"{place}[{key!r}]")
-        else:
-            for number, item in enumerate(value):
+        elif isinstance(value, list | tuple | dict):
+            seen.add(id(value))
+            # A key may be anything, and look different in another process: its place does not.
+            items = value.values() if isinstance(value, dict) else value
+            for number, item in enumerate(items):
                 look(item, f"{place}[{number}]")
 
     for number, layer in enumerate(model._flatten_layers()):  # the first is the model itself

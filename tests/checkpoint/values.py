@@ -112,6 +112,7 @@ PLAIN = {
     "bytes": [b"", b"\xc4\x00\xff"],
     "tuples": [(), (1,), ((), [(), (2, ((3,),))])],
     "sets": [set(), {1, "a", (2, 3)}, frozenset({b"x"}), frozenset()],
+    "floats first": [1.0, 10**400, np.float16(6e4), np.float16(6e4), b"b", np.ones((2, 1)), "x"],
     "keys": {None: 0, True: 1, 2: 2, 2.5: 3, (1, (2,)): 4, b"b": 5, np.int8(9): 6, -(10**30): 7},
     "key_moments": {datetime(1, 1, 1): 0, date(1, 1, 1): 1, frozenset({1}): 2, float("nan"): 3},
     "naive": datetime(9999, 12, 31, 23, 59, 59, 999999, fold=1),
