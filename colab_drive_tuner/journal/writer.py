@@ -31,6 +31,8 @@ PAIR_SECONDS = 0.3
 """How long the end of a trial waits for the start of the next, to share a record with it."""
 COLLECTOR_SHARE, SENDER_SHARE = 0.005, 0.009
 """The part of one core that each thread may use: it pauses in proportion to what it used."""
+LONGEST_PAUSE = 5.0
+"""After so many seconds it goes on, whatever it used: what a death can cost stays bounded."""
 ID_BLOCK, ID_RESERVE = 128, 40
 """Ids reserved at a time, and how many must be known when the next block is reserved."""
 
@@ -269,6 +271,7 @@ class Writer:
     def _pause(self, seconds: float) -> None:
         """Leave the interpreter to training for so long, unless somebody waits for this thread."""
         with self._changed:
+            seconds = min(seconds, LONGEST_PAUSE)
             self._changed.wait_for(lambda: self._urgent or self._closed, seconds)
 
     def _put_beside(self, values: Iterable[bytes]) -> dict[str, str]:

@@ -1,9 +1,6 @@
 """Trial documents as hyperopt makes them, without hyperopt: states, losses, and what is stored."""
 
-from itertools import chain
 from typing import Any
-
-from colab_drive_tuner.checkpoint.plain_data import ATOMS
 
 NEW, RUNNING, FINISHED, ERROR = 0, 1, 2, 3
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""
@@ -33,27 +30,3 @@ def countable_loss(document: dict[str, Any]) -> float | None:
     except (KeyError, TypeError, ValueError):
         return None
     return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
-
-
-_MISC = {"tid", "cmd", "workdir", "idxs", "vals"}
-
-
-def frozen(document: dict[str, Any]) -> dict[str, Any] | None:
-    """A copy that no later change reaches, and that can be encoded; None if it is no ordinary one.
-
-    Ordinary are documents as hyperopt makes them: parameters are lists of numbers or text.
-    """
-    misc, result = document["misc"], document["result"]
-    if misc.keys() != _MISC:
-        return None
-    idxs = {label: list(steps) for label, steps in misc["idxs"].items()}
-    vals = {label: list(values) for label, values in misc["vals"].items()}
-    leaves = chain(
-        (value for key, value in document.items() if key not in ("misc", "result")),
-        (misc["tid"], misc["workdir"], *misc["cmd"], *idxs, *vals, *result, *result.values()),
-        *idxs.values(),
-        *vals.values(),
-    )
-    if not ATOMS.issuperset(map(type, leaves)):
-        return None
-    return document | {"misc": misc | {"idxs": idxs, "vals": vals}, "result": dict(result)}

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import decode, encode, encode_around
+from colab_drive_tuner.checkpoint.codec import Taken, decode, encode, take
 from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
     DONE,
@@ -32,7 +32,6 @@ from colab_drive_tuner.search.documents import (
     FINISHED,
     as_new,
     countable_loss,
-    frozen,
     plain_document,
 )
 from colab_drive_tuner.search.settings import SearchSettings
@@ -50,10 +49,14 @@ class _Start:
     """The start of a trial, encoded once it is to be sent: of a short one, its end says it all."""
 
     def __init__(self, tid: Tid, make: Callable[[], bytes]) -> None:
-        self.tid, self._make, self.needless = tid, make, False
+        self.tid, self._make = tid, make
 
     def __call__(self) -> bytes:
-        return b"" if self.needless else self._make()
+        return self._make()
+
+    def drop(self) -> None:
+        """Leave it out, unless it is made already."""
+        self._make = bytes
 
 
 class Logbook:
@@ -220,19 +223,15 @@ class Logbook:
         if len(unnamed) > 1:
             self.queue(map(as_new, unnamed))
         self._named.add(tid)
-        k = self.k_of.setdefault(tid, None)
-        next_tid = self.next_tid
+        k, next_tid = self.k_of.setdefault(tid, None), self.next_tid
+        taken = take(plain_document(document))
 
-        def item(document: dict[str, Any]) -> bytes:
-            encoded = encode(plain_document(document))
-            return start_item(encoded, tid, k=k, next_tid=next_tid, progress=progress)
+        def item() -> bytes:
+            return start_item(taken.encode(), tid, k=k, next_tid=next_tid, progress=progress)
 
-        copy = frozen(document)
-        if copy is None:
-            self._append(item(document))
-        else:
-            self._start = _Start(tid, lambda: item(copy))
-            self.journal.append(self._start)
+        start = _Start(tid, item)
+        self._append(start)
+        self._start = start
         if isinstance(tid, int):
             self.journal.note_running(tid)
         care = self._care
@@ -247,28 +246,24 @@ class Logbook:
         *,
         model: bool = False,
         seconds: float = 0.0,
-        result: bytes | None = None,
+        result: Taken | None = None,
     ) -> None:
-        """A trial ended, after so many seconds of training; `result`: encoded already."""
+        """A trial ended, after so many seconds of training; `result`: where it is taken already."""
         tid, care = document["tid"], self._care
         careful = care is not None and care.needed(tid)
         if care is not None:
             care.ran(seconds)
-        pieces = (
-            [encode(plain_document(document))]
-            if result is None
-            else encode_around(document, "result", result)
-        )
+        taken = take(plain_document(document) if result is None else document | {"result": result})
         k, loss = self.k_of.setdefault(tid, None), countable_loss(document)
 
         def item() -> bytes:
-            encoded = b"".join(pieces)
+            encoded = taken.encode()
             self._written[tid] = hash(encoded)
             return end_item(encoded, tid, k=k, how=how, loss=loss, model=model)
 
         self._named.add(tid)
         if self._start is not None and self._start.tid == tid:
-            self._start.needless = True
+            self._start.drop()
         self._append(item, durable=True)
         if care is not None and careful:
             care.wait(self.journal.flush)  # dying in the next trial must not count against this one

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hyperopt import FMinIter
 from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, Ctrl, Domain
 
-from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.codec import Taken, take
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
 from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.seeds import SeedStream
@@ -101,7 +101,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
         self._running: Document | None = None
         self._begun = self._longest = 0.0
         self._traceback = ""
-        self._encoded: bytes | None = None
+        self._result: Taken | None = None
         """The result of the trial that ran last, where it returned one."""
         self._artifacts: StoreArtifacts | None = None
         self._keras: KerasSettings | None = None
@@ -188,7 +188,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
                     document["misc"]["history"] = curves
                 # Refused here, it counts as an error of the objective.
                 plain = getattr(result, "plain", None)
-                self._encoded = encode(result if plain is None else plain())
+                self._result = take(result if plain is None else plain())
         except Exception:
             self._traceback = traceback.format_exc()
             raise
@@ -230,7 +230,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
     def _settle(self) -> None:
         """Write down the end of the trial that ran last, if it has ended."""
         document, self._running = self._running, None
-        result, self._encoded = self._encoded, None
+        result, self._result = self._result, None
         if document is None or document["state"] not in (JOB_STATE_DONE, JOB_STATE_ERROR):
             return
         how = DONE

@@ -6,14 +6,12 @@ from datetime import datetime
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.codec import (
     CodecError,
     decode,
     decode_many,
     encode,
-    encode_around,
 )
 from colab_drive_tuner.checkpoint.plain_data import NUMPY_SCALARS
 from colab_drive_tuner.errors import NotPlainDataError
@@ -53,15 +51,6 @@ def test_concatenated_values_come_apart():
     values = [*PLAIN.values(), document(3), None, ()]
     assert_same(decode_many(b"".join(map(encode, values))), values)
     assert decode_many(b"") == []
-
-
-@given(st.dictionaries(st.text(), plain_values, max_size=20), plain_values, st.integers(0, 20))
-def test_a_value_that_is_encoded_already_needs_no_second_time(fields, value, at):
-    """Around it the same bytes come out as for the whole dict, wherever its key stands."""
-    items = [(name, other) for name, other in fields.items() if name != "result"]
-    items.insert(at, ("result", value))
-    whole = dict(items)
-    assert b"".join(encode_around(whole, "result", encode(value))) == encode(whole)
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN)

@@ -3,13 +3,14 @@
 import errno
 import os
 import resource
+import time
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal import Journal, writer
 from colab_drive_tuner.journal.spool import Segment, Spool
 from tests.journal.listing import RULES, Listing, item
 from tests.journal.weather import append
@@ -39,6 +40,20 @@ def test_an_outage_is_made_good_when_the_store_returns(store, open_journal):
     assert journal.flush(timeout=20)
     assert journal.counts().offline_since is None
     assert open_journal(store, claim=False).state.items == list(range(20))
+
+
+def test_no_pause_is_longer_than_the_longest(store, open_journal, monkeypatch):
+    """Whatever the background used: what training hands over is recorded."""
+    monkeypatch.setattr(writer, "COLLECTOR_SHARE", 1e-9)
+    monkeypatch.setattr(writer, "SENDER_SHARE", 1e-9)
+    monkeypatch.setattr(writer, "LONGEST_PAUSE", 0.1)
+    journal = open_journal(store)
+    for value in range(3):
+        journal.append(item(value), durable=True)
+        acknowledged_by = time.monotonic() + 30
+        while journal.counts().pending:
+            assert time.monotonic() < acknowledged_by
+            time.sleep(0.01)
 
 
 def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):

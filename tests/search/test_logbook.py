@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import hyperopt
-import numpy as np
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec import decode, take
 from colab_drive_tuner.checkpoint.items import END, START, read_items
 from colab_drive_tuner.journal.chain import Head, read_on
 from colab_drive_tuner.journal.record import Record
-from colab_drive_tuner.search.documents import frozen
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.search.trials import DriveTrials
 
@@ -58,7 +56,7 @@ def at_once(trials: DriveTrials) -> Any:
 def end(trials: DriveTrials, document: dict[str, Any]) -> None:
     """The trial ends with a loss."""
     document |= {"state": 2, "result": {"status": "ok", "loss": 1.0}}
-    trials.log.end(document, result=encode(document["result"]))
+    trials.log.end(document, result=take(document["result"]))
 
 
 def test_of_a_short_trial_the_end_is_recorded(trials: DriveTrials) -> None:
@@ -97,32 +95,3 @@ def test_what_comes_between_keeps_its_place(trials: DriveTrials) -> None:
         end(trials, document)
     assert recorded(trials) == [START, END, END]
     assert list(trials.log.history.trials) == [0, 1]
-
-
-def test_a_frozen_document_is_reached_by_no_change() -> None:
-    """What the objective does to its document later is not what was suggested."""
-    document = suggested()
-    before = copy.deepcopy(document)
-    kept = frozen(document)
-    document["misc"]["vals"]["x"][0] = 7.0
-    document["misc"]["vals"]["y"] = [object()]
-    document["result"]["status"] = "ok"
-    document["state"] = 2
-    assert kept == before
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda document: document["misc"].update(error=("type", "text")),
-        lambda document: document["misc"]["vals"].update(x=[[1.0]]),
-        lambda document: document["misc"]["vals"].update(x=[object()]),
-        lambda document: document.update(owner=["a", "list"]),
-        lambda document: document["result"].update(more=np.zeros(3)),
-    ],
-)
-def test_what_could_change_or_fail_is_encoded_at_once(spoil: Any) -> None:
-    """Values that can be altered in their place, or that nothing can encode."""
-    document = suggested()
-    spoil(document)
-    assert frozen(document) is None

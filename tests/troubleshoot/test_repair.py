@@ -2,78 +2,24 @@
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
-import hyperopt
-import numpy as np
 import pytest
-import requests
 
 from colab_drive_tuner.errors import (
-    AccountMismatchError,
-    NotFoundError,
     RefusedError,
-    SearchBusyError,
     SearchDamagedError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal import chain
 from colab_drive_tuner.journal.folder import KIND, find_folder
 from colab_drive_tuner.search.status import list_searches, read_history, read_status
 from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, examine
 from colab_drive_tuner.troubleshoot.repair import repair
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import ALGORITHMS, SPACE, bowl, in_child, killing, plain, points, stored
+from tests.search.searching import bowl, in_child, killing, plain, points, stored
+from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
 
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    """What lies under an id that is taken is looked at once."""
-    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
-
-
-_made: list[Path] = []
-"""The store of the first test that wanted one; a copy of it is a store as well."""
-
-
-@pytest.fixture
-def folder(tmp_path, tmp_path_factory) -> Path:
-    """A store with the search "search": 12 of 30 trials, in two sessions, at a record a trial."""
-    if not _made:
-        original = tmp_path_factory.mktemp("made") / "store"
-        run_slowly(original, 7)
-        run_slowly(original, 12)
-        _made.append(original)
-    return Path(shutil.copytree(_made[0], tmp_path / "store"))
-
-
-def run_slowly(folder: Path, max_evals: int, name: str = "search") -> DriveTrials:
-    """Run a search so that each trial gets records of its own."""
-    trials = DriveTrials(name, store=folder, notify=lambda _: None)
-
-    def objective(point):
-        trials.log.journal.flush(20)
-        return bowl(point)
-
-    hyperopt.fmin(
-        objective,
-        SPACE,
-        algo=ALGORITHMS["tpe"],
-        max_evals=max_evals,
-        trials=trials,
-        rstate=np.random.default_rng(3),
-        verbose=False,
-        return_argmin=False,
-    )
-    return trials
-
-
-def records(folder: Path, name: str = "search") -> list[Path]:
-    """The records of a search, in order."""
-    return sorted((folder / name / "records").glob("record-*.cdt"))
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -83,11 +29,6 @@ def sums(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".store" not in path.parts
     }
-
-
-def goes_on_as_it_would(folder: Path) -> None:
-    """Whether the search, run on to 30 trials, is the uninterrupted one."""
-    assert points(stored(folder, "tpe", 30)) == points(plain("tpe", 30))
 
 
 def test_a_missing_record_is_bridged_by_what_else_there_is(folder):
@@ -209,44 +150,6 @@ def test_a_search_in_the_trash_comes_back(folder):
     goes_on_as_it_would(folder)
 
 
-def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
-    """Its lease is fresh: nobody may take the name from under a live runtime."""
-    store = FolderStore(folder)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
-    trials = DriveTrials("search", store=folder)
-    trials.new_trial_ids(1)
-    trials.attachments["held"] = 1
-    trials.log.journal.flush(20)
-    records(folder)[8].unlink()
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
-    with pytest.raises(SearchBusyError, match="is held by"):
-        repair(store, "search")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
-    trials.close()
-
-
-def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp_path):
-    """It paused for longer than its lease: its next record collides, and it stops."""
-    from colab_drive_tuner.errors import SearchTakenOverError
-
-    store = WeatheredStore(folder)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
-    sleeper = DriveTrials("search", store=folder)
-    sleeper.attachments["held"] = 1
-    sleeper.log.journal.flush(20)
-    records(folder)[8].unlink()
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
-    store.later = 200.0
-    assert repair(store, "search").done == 12
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
-    sleeper.attachments["late"] = 2
-    sleeper.log.journal.flush(5)
-    with pytest.raises(SearchTakenOverError):
-        sleeper.log.journal.raise_if_lost()
-    with pytest.raises(SearchTakenOverError):
-        sleeper.close()
-
-
 def test_what_this_machine_spooled_is_taken_along(folder):
     """A process was killed before a result was sent; the search was damaged before it came back."""
     store = folder
@@ -260,39 +163,6 @@ def test_what_this_machine_spooled_is_taken_along(folder):
     report = repair(FolderStore(folder), "search")
     assert report.done >= 12 + (1 if spooled else 0)
     goes_on_as_it_would(folder)
-
-
-def test_another_account_goes_on_after_a_release(folder):
-    """The ids of the first one are not its own: it gets a chain of its own, which names the old."""
-    store = WeatheredStore(folder)
-    store.owner = "other@example.com"
-    with pytest.raises(AccountMismatchError, match="repair"):
-        DriveTrials("search", store=store).attachments["x"] = 1
-    old = find_folder(store, "search").id
-    report = repair(store, "search")
-    assert (report.done, report.lost) == (12, ())
-    settings = read_history(store, "search").settings
-    assert (settings["generation"], settings["from"]) == (2, old)
-    trials = DriveTrials("search", store=store)
-    trials.attachments["x"] = 1
-    trials.close()
-
-
-def test_another_account_waits_for_the_release(folder, monkeypatch, tmp_path):
-    """For a day after the owner was last seen it may still wake up."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
-    trials = DriveTrials("search", store=folder)
-    trials.attachments["held"] = 1
-    trials.log.journal.flush(20)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
-    store = WeatheredStore(folder)
-    store.owner, store.later = "other@example.com", 1000.0
-    with pytest.raises(AccountMismatchError, match="was not released"):
-        repair(store, "search")
-    store.later = 90_000.0
-    assert repair(store, "search").done == 12
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
-    trials.close()
 
 
 class RefusingStore(FolderStore):
@@ -370,82 +240,3 @@ def test_records_of_another_search_in_its_folder_are_not_mixed_in(folder):
     assert report.done == 12
     assert any("does not fit the records beside it" in note for note in report.notes)
     goes_on_as_it_would(folder)
-
-
-def test_in_drive_the_trash_is_read_too(drive_emulator):
-    """Trashed records are no loss there, deleted ones are."""
-    from colab_drive_tuner.store.drive import DriveStore
-
-    store = DriveStore.connect()
-    run_slowly(store, 6)
-    found = find_folder(store, "search")
-    assert found is not None
-    store.trash(found.id)
-    with pytest.raises(NotFoundError):
-        store.stat(found.id)
-    report = repair(store, "search")
-    assert (report.done, report.lost) == (6, ())
-    assert read_status(store, "search").done == 6
-
-
-@pytest.mark.parametrize("what", ["records", "their folder"])
-def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, what):
-    """Drive reads them for another 30 days, and then the search would be gone."""
-    from colab_drive_tuner.store.drive import DriveStore
-
-    store = DriveStore.connect()
-    run_slowly(store, 6)
-    folder = find_folder(store, "search")
-    records = [e for e in store.list(folder.records) if e.name.startswith("record-")]
-    thrown = records[2:4] if what == "records" else [store.stat(folder.records)]
-    for entry in thrown:
-        store.trash(entry.id)
-    count = 2 if what == "records" else len(records)
-    (finding,) = (f for f in examine(store) if f.about == "search 'search'")
-    assert finding.level == WARNING
-    assert f"{count} of its records lie in the trash" in finding.text
-    assert "`colab-drive-tuner repair search`" in finding.advice
-    report = repair(store, "search")
-    assert (report.done, report.lost) == (6, ())
-    assert report.reason.startswith(f"{count} of its records lie in the trash")
-    for entry in thrown:
-        delete(drive_emulator, entry.id)
-    assert read_status(store, "search").done == 6
-    assert repair(store, "search").reason == ""
-
-
-@pytest.mark.parametrize("left", ["trials.pkl", "nothing"])
-def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(drive_emulator, left):
-    """trials.pkl is enough to go on from; without it the error says that nothing is left."""
-    from colab_drive_tuner.store.drive import DriveStore
-
-    store = DriveStore.connect()
-    run_slowly(store, 6)
-    run_slowly(store, 2, "another")
-    folder = find_folder(store, "search")
-    delete(drive_emulator, folder.records)
-    if left == "nothing":
-        delete(drive_emulator, folder.export)
-    found = {finding.about: finding for finding in examine(store)}
-    assert found["search 'another'"].level == OK
-    if left == "nothing":
-        with pytest.raises(SearchNotFoundError, match="Nothing of search 'search' is readable"):
-            repair(store, "search")
-        return
-    with pytest.raises(SearchDamagedError, match=r"are gone: .*`colab-drive-tuner repair search`"):
-        run_slowly(store, 8)
-    assert found["search 'search'"].level == PROBLEM
-    assert "colab-drive-tuner repair" in found["search 'search'"].advice
-    report = repair(store, "search")
-    assert (report.done, report.again) == (6, ())
-    assert any("random state" in loss for loss in report.lost)
-    assert points(stored(store, "tpe", 12)) == points(plain("tpe", 12))
-
-
-def delete(drive_emulator, entry_id: str) -> None:
-    """Delete a file or folder for good, as only its owner can."""
-    requests.delete(
-        f"{drive_emulator.url}/drive/v3/files/{entry_id}",
-        headers={"Authorization": "Bearer emulator"},
-        timeout=10,
-    ).raise_for_status()

@@ -1,0 +1,30 @@
+"""A search to repair."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.journal import chain
+from tests.troubleshoot.repairing import run_slowly
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    """What lies under an id that is taken is looked at once."""
+    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
+
+
+_made: list[Path] = []
+"""The store of the first test that wanted one; a copy of it is a store as well."""
+
+
+@pytest.fixture
+def folder(tmp_path, tmp_path_factory) -> Path:
+    """A store with the search "search": 12 of 30 trials, in two sessions, at a record a trial."""
+    if not _made:
+        original = tmp_path_factory.mktemp("made") / "store"
+        run_slowly(original, 7)
+        run_slowly(original, 12)
+        _made.append(original)
+    return Path(shutil.copytree(_made[0], tmp_path / "store"))

@@ -1,0 +1,41 @@
+"""Searches that are to be repaired, and whether they go on as if nothing had happened."""
+
+from pathlib import Path
+
+import hyperopt
+import numpy as np
+
+from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.store.protocol import Store
+from tests.search.searching import ALGORITHMS, SPACE, bowl, plain, points, stored
+
+
+def run_slowly(folder: Store | Path, max_evals: int, name: str = "search") -> DriveTrials:
+    """Run a search so that each trial gets records of its own."""
+    trials = DriveTrials(name, store=folder, notify=lambda _: None)
+
+    def objective(point):
+        trials.log.journal.flush(20)
+        return bowl(point)
+
+    hyperopt.fmin(
+        objective,
+        SPACE,
+        algo=ALGORITHMS["tpe"],
+        max_evals=max_evals,
+        trials=trials,
+        rstate=np.random.default_rng(3),
+        verbose=False,
+        return_argmin=False,
+    )
+    return trials
+
+
+def records(folder: Path, name: str = "search") -> list[Path]:
+    """The records of a search, in order."""
+    return sorted((folder / name / "records").glob("record-*.cdt"))
+
+
+def goes_on_as_it_would(folder: Path) -> None:
+    """Whether the search, run on to 30 trials, is the uninterrupted one."""
+    assert points(stored(folder, "tpe", 30)) == points(plain("tpe", 30))

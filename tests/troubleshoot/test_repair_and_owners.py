@@ -1,0 +1,85 @@
+"""`repair` where somebody else holds the search, or held it."""
+
+import pytest
+
+from colab_drive_tuner.errors import AccountMismatchError, SearchBusyError
+from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.search.status import read_history
+from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.troubleshoot.repair import repair
+from tests.journal.weather import WeatheredStore
+from tests.troubleshoot.repairing import records
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
+    """Its lease is fresh: nobody may take the name from under a live runtime."""
+    store = FolderStore(folder)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials = DriveTrials("search", store=folder)
+    trials.new_trial_ids(1)
+    trials.attachments["held"] = 1
+    trials.log.journal.flush(20)
+    records(folder)[8].unlink()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
+    with pytest.raises(SearchBusyError, match="is held by"):
+        repair(store, "search")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials.close()
+
+
+def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp_path):
+    """It paused for longer than its lease: its next record collides, and it stops."""
+    from colab_drive_tuner.errors import SearchTakenOverError
+
+    store = WeatheredStore(folder)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    sleeper = DriveTrials("search", store=folder)
+    sleeper.attachments["held"] = 1
+    sleeper.log.journal.flush(20)
+    records(folder)[8].unlink()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
+    store.later = 200.0
+    assert repair(store, "search").done == 12
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    sleeper.attachments["late"] = 2
+    sleeper.log.journal.flush(5)
+    with pytest.raises(SearchTakenOverError):
+        sleeper.log.journal.raise_if_lost()
+    with pytest.raises(SearchTakenOverError):
+        sleeper.close()
+
+
+def test_another_account_goes_on_after_a_release(folder):
+    """The ids of the first one are not its own: it gets a chain of its own, which names the old."""
+    store = WeatheredStore(folder)
+    store.owner = "other@example.com"
+    with pytest.raises(AccountMismatchError, match="repair"):
+        DriveTrials("search", store=store).attachments["x"] = 1
+    old = find_folder(store, "search").id
+    report = repair(store, "search")
+    assert (report.done, report.lost) == (12, ())
+    settings = read_history(store, "search").settings
+    assert (settings["generation"], settings["from"]) == (2, old)
+    trials = DriveTrials("search", store=store)
+    trials.attachments["x"] = 1
+    trials.close()
+
+
+def test_another_account_waits_for_the_release(folder, monkeypatch, tmp_path):
+    """For a day after the owner was last seen it may still wake up."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials = DriveTrials("search", store=folder)
+    trials.attachments["held"] = 1
+    trials.log.journal.flush(20)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
+    store = WeatheredStore(folder)
+    store.owner, store.later = "other@example.com", 1000.0
+    with pytest.raises(AccountMismatchError, match="was not released"):
+        repair(store, "search")
+    store.later = 90_000.0
+    assert repair(store, "search").done == 12
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    trials.close()

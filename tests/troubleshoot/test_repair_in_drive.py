@@ -1,0 +1,93 @@
+"""`repair` in Drive: its trash is read, and what was deleted for good is named."""
+
+import pytest
+import requests
+
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNotFoundError
+from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, examine
+from colab_drive_tuner.troubleshoot.repair import repair
+from tests.search.searching import plain, points, stored
+from tests.troubleshoot.repairing import run_slowly
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+def test_in_drive_the_trash_is_read_too(drive_emulator):
+    """Trashed records are no loss there, deleted ones are."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    store = DriveStore.connect()
+    run_slowly(store, 6)
+    found = find_folder(store, "search")
+    assert found is not None
+    store.trash(found.id)
+    with pytest.raises(NotFoundError):
+        store.stat(found.id)
+    report = repair(store, "search")
+    assert (report.done, report.lost) == (6, ())
+    assert read_status(store, "search").done == 6
+
+
+@pytest.mark.parametrize("what", ["records", "their folder"])
+def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, what):
+    """Drive reads them for another 30 days, and then the search would be gone."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    store = DriveStore.connect()
+    run_slowly(store, 6)
+    folder = find_folder(store, "search")
+    records = [e for e in store.list(folder.records) if e.name.startswith("record-")]
+    thrown = records[2:4] if what == "records" else [store.stat(folder.records)]
+    for entry in thrown:
+        store.trash(entry.id)
+    count = 2 if what == "records" else len(records)
+    (finding,) = (f for f in examine(store) if f.about == "search 'search'")
+    assert finding.level == WARNING
+    assert f"{count} of its records lie in the trash" in finding.text
+    assert "`colab-drive-tuner repair search`" in finding.advice
+    report = repair(store, "search")
+    assert (report.done, report.lost) == (6, ())
+    assert report.reason.startswith(f"{count} of its records lie in the trash")
+    for entry in thrown:
+        delete(drive_emulator, entry.id)
+    assert read_status(store, "search").done == 6
+    assert repair(store, "search").reason == ""
+
+
+@pytest.mark.parametrize("left", ["trials.pkl", "nothing"])
+def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(drive_emulator, left):
+    """trials.pkl is enough to go on from; without it the error says that nothing is left."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    store = DriveStore.connect()
+    run_slowly(store, 6)
+    run_slowly(store, 2, "another")
+    folder = find_folder(store, "search")
+    delete(drive_emulator, folder.records)
+    if left == "nothing":
+        delete(drive_emulator, folder.export)
+    found = {finding.about: finding for finding in examine(store)}
+    assert found["search 'another'"].level == OK
+    if left == "nothing":
+        with pytest.raises(SearchNotFoundError, match="Nothing of search 'search' is readable"):
+            repair(store, "search")
+        return
+    with pytest.raises(SearchDamagedError, match=r"are gone: .*`colab-drive-tuner repair search`"):
+        run_slowly(store, 8)
+    assert found["search 'search'"].level == PROBLEM
+    assert "colab-drive-tuner repair" in found["search 'search'"].advice
+    report = repair(store, "search")
+    assert (report.done, report.again) == (6, ())
+    assert any("random state" in loss for loss in report.lost)
+    assert points(stored(store, "tpe", 12)) == points(plain("tpe", 12))
+
+
+def delete(drive_emulator, entry_id: str) -> None:
+    """Delete a file or folder for good, as only its owner can."""
+    requests.delete(
+        f"{drive_emulator.url}/drive/v3/files/{entry_id}",
+        headers={"Authorization": "Bearer emulator"},
+        timeout=10,
+    ).raise_for_status()
