@@ -37,6 +37,8 @@ _ARRAY, _SCALAR, _NUMPY_STR, _NUMPY_BYTES = 16, 17, 18, 19
 _FIXED = 32  # and upwards: the scalars of NUMPY_SCALARS
 _SPLICE = 127  # stands where a large array or an encoded value goes; never in what `encode` returns
 
+_TOKEN = os.urandom(16)
+"""What marks a splice in this process: no value can hold it, since it never leaves `_pack`."""
 _LARGE = 1 << 16
 """Arrays of so many bytes are not copied through msgpack but spliced in, once."""
 _SKIM = 1 << 13
@@ -50,6 +52,8 @@ _LEAVES = ATOMS - {datetime}
 """What cannot change, and is encoded whatever its value; the zone of a datetime may be unknown."""
 _DEPTH = 6
 """So deep do ordinary values go."""
+_LONG = 64
+"""A list of so many floats is encoded sooner than copied."""
 
 
 class CodecError(ValueError):
@@ -110,9 +114,10 @@ def _copy(value: Any, depth: int) -> Any:
     if depth == 0:
         raise _UnusualError
     if kind is list:
+        if len(value) >= _LONG and (encoded := _floats(value)) is not None:
+            return Taken(None, encoded)
         copy = value.copy()
-        kinds = list(map(type, copy))
-        if kinds.count(float) == len(kinds) or _LEAVES.issuperset(kinds):
+        if _LEAVES.issuperset(map(type, copy)):
             return copy
         return [_copy(item, depth - 1) for item in copy]
     if kind is dict and _LEAVES.issuperset(map(type, value)):
@@ -129,6 +134,20 @@ def _copy(value: Any, depth: int) -> Any:
     raise _UnusualError
 
 
+def _floats(items: list[Any]) -> bytes | None:
+    """The encoding of a long list, if it holds floats alone: as fast as a look at its items."""
+    if type(items[0]) is not float:
+        return None
+    packer = msgpack.Packer(strict_types=True, buf_size=9 * len(items) + 8)
+    try:
+        packed: bytes = packer.pack(items)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    # If the first item is a float it takes nine bytes, and where the next one begins is known.
+    heads = packed[3 if packed[0] == 0xDC else 5 :: 9]
+    return packed if heads.count(0xCB) == len(heads) else None
+
+
 def _join(value: Any) -> bytes:
     try:
         return b"".join(_pack(value, "strict"))
@@ -139,13 +158,10 @@ def _join(value: Any) -> bytes:
 def _pack(value: Any, unicode_errors: str) -> list[bytes | memoryview]:
     """The bytes of `value` in pieces; a large array is one, and not copied."""
     spliced: list[tuple[bytes, bytes | memoryview]] = []
-    token = b""
 
     def splice(head: bytes, content: bytes | memoryview) -> ExtType:
-        nonlocal token
         spliced.append((head, content))
-        token = token or os.urandom(16)
-        return ExtType(_SPLICE, token)
+        return ExtType(_SPLICE, _TOKEN)
 
     def extend(item: Any) -> Any:
         extension = _EXTENSIONS.get(type(item))
@@ -171,7 +187,7 @@ def _pack(value: Any, unicode_errors: str) -> list[bytes | memoryview]:
     if not spliced:
         return [packed]
     pieces: list[bytes | memoryview] = []
-    between = packed.split(b"\xd8" + bytes([_SPLICE]) + token)
+    between = packed.split(b"\xd8" + bytes([_SPLICE]) + _TOKEN)
     for piece, (header, content) in zip(between, spliced, strict=False):
         pieces += (piece, header, content)
     return [*pieces, between[-1]]

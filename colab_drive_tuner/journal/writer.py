@@ -31,7 +31,7 @@ PAIR_SECONDS = 0.3
 """How long the end of a trial waits for the start of the next, to share a record with it."""
 COLLECTOR_SHARE, SENDER_SHARE = 0.005, 0.009
 """The part of one core that each thread may use: it pauses in proportion to what it used."""
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 30.0
 """After so many seconds it goes on, whatever it used: what a death can cost stays bounded."""
 ID_BLOCK, ID_RESERVE = 128, 40
 """Ids reserved at a time, and how many must be known when the next block is reserved."""
