@@ -1,10 +1,9 @@
 """Trial documents to bytes and back: every plain value returns exactly as it was, or is refused.
 
 The bytes are msgpack, with strict types and extension types for what msgpack has no word for, so
-reading them runs no code, whoever wrote them. Encoded values end by themselves: concatenated ones
-come apart again in `decode_many`. A tuple or set is an array that begins with a marker, so that one
-flat pass of msgpack's C code reads and writes everything. An extension code that this version does
-not know is an error, which leaves later versions free to add some.
+reading them runs no code, whoever wrote them. A tuple or set is an array that begins with a marker,
+so that one flat pass of msgpack's C code reads and writes everything. An extension code that this
+version does not know is an error, which leaves later versions free to add some.
 """
 
 import os
@@ -329,16 +328,6 @@ class _Reading:
 
 def decode(data: bytes | memoryview) -> Any:
     """Return the one value in `data`, or raise CodecError; runs no code, whatever the bytes are."""
-    values = _read(data, many=False)
-    return values[0]
-
-
-def decode_many(data: bytes | memoryview) -> list[Any]:
-    """Return the values in a concatenation of encoded values, or raise CodecError."""
-    return _read(data, many=True)
-
-
-def _read(data: bytes | memoryview, *, many: bool) -> list[Any]:
     reading = _Reading()
     options: dict[str, Any] = {
         "strict_map_key": False,
@@ -350,13 +339,7 @@ def _read(data: bytes | memoryview, *, many: bool) -> list[Any]:
     try:
         if len(data) >= _SKIM:
             _skim(data)
-        if many:
-            unpacker = _unpacker(data, **options)
-            values = []
-            while unpacker.tell() < len(data):
-                values.append(unpacker.unpack())
-        else:
-            values = [msgpack.unpackb(data, **options)]
+        value = msgpack.unpackb(data, **options)
     except CodecError:
         raise
     except msgpack.OutOfData as error:
@@ -367,17 +350,12 @@ def _read(data: bytes | memoryview, *, many: bool) -> list[Any]:
         raise CodecError("this is not encoded data: it asks for absurd amounts") from error
     if reading.stray:
         raise CodecError("this is not encoded data: a marker stands alone")
-    return values
+    return value
 
 
 def _skim(data: bytes | memoryview) -> None:
     """Check that what the headers claim is there; msgpack allocates for a list what it claims."""
-    unpacker = _unpacker(data)
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(data), 1))
+    unpacker.feed(data)
     while unpacker.tell() < len(data):
         unpacker.skip()
-
-
-def _unpacker(data: bytes | memoryview, **options: Any) -> msgpack.Unpacker:
-    unpacker = msgpack.Unpacker(max_buffer_size=max(len(data), 1), **options)
-    unpacker.feed(data)
-    return unpacker

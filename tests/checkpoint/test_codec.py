@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from colab_drive_tuner.checkpoint.codec import (
-    CodecError,
-    decode,
-    decode_many,
-    encode,
-)
+from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.plain_data import NUMPY_SCALARS
 from colab_drive_tuner.errors import NotPlainDataError
 from tests.checkpoint.values import NOT_PLAIN, PLAIN, STRUCTS, assert_same, document, plain_values
@@ -44,13 +39,6 @@ def test_a_decoded_array_is_the_callers_own():
     array = decode(encode(np.asfortranarray(np.ones((2, 3)))))
     array[0, 0] = 5
     assert array.flags.f_contiguous
-
-
-def test_concatenated_values_come_apart():
-    """Encoded values end by themselves."""
-    values = [*PLAIN.values(), document(3), None, ()]
-    assert_same(decode_many(b"".join(map(encode, values))), values)
-    assert decode_many(b"") == []
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN)
