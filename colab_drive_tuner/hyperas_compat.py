@@ -6,6 +6,8 @@ different then:
 
 - `keras.models.model_from_yaml`, which Keras dropped, exists while hyperas imports it.
 - hyperas seeds hyperopt with a `Generator` made of its `rseed`; its `RandomState` fails today.
+- Layers among the options of a choice are made anew for each trial; hyperas makes them once, and a
+  layer used again carries weights and random state into a trial that a resumed search runs alone.
 - Its `temp_model` is imported from memory: no temp_model.py is written, left behind or removed.
 - Imports are read from notebooks cell by cell, so that magics, broken cells and other encodings do
   no harm, and `notebook_name` may be a path or end in `.ipynb`.
@@ -219,14 +221,28 @@ def _best_models(optim: ModuleType, original: Any) -> Any:
 
 
 def _fmin(original: Any) -> Any:
-    def fmin(*args: Any, **kwargs: Any) -> Any:
+    def fmin(objective: Any, **kwargs: Any) -> Any:
         import numpy as np
 
         if isinstance(kwargs.get("rstate"), np.random.RandomState):
             kwargs["rstate"] = np.random.default_rng(_run.get().rseed)
-        return original(*args, **kwargs)
+        return original(_with_new_options(objective, kwargs["space"]), **kwargs)
 
     return fmin
+
+
+def _with_new_options(objective: Any, space: Mapping[str, Any]) -> Any:
+    """What hyperas made the objective; layers among a choice's options are new in every call."""
+    from colab_drive_tuner.templates.fresh import renewed
+
+    get_space = objective.__globals__["get_space"]
+    again = {label: partial(lambda label: get_space()[label], label) for label in space}
+
+    @wraps(objective)
+    def call(values: Mapping[str, Any]) -> Any:
+        return objective(renewed(values, space, again))
+
+    return call
 
 
 def _write_temp_files(original: Any) -> Any:

@@ -348,3 +348,29 @@ def test_enable_imports_nothing_and_disable_restores(tmp_path):
         hyperas_compat.disable()
         hyperas_compat.disable()
     assert sys.meta_path == before
+
+
+def test_objects_among_the_options_are_new_in_every_trial(run):
+    """A layer carries nothing from one trial to the next, so that a resumed search is the same."""
+    run(
+        """
+        class Layer:
+            def __init__(self, size):
+                self.size, self.uses = size, 0
+
+        def layered(x):
+            layer = {{choice([Layer(1), Layer(2)])}}
+            nested = {{choice([[Layer(3), 4], [Layer(5), 6]])}}
+            layer.uses += 1
+            nested[0].uses += 1
+            return {"loss": layer.uses + nested[0].uses + layer.size / 10, "status": STATUS_OK}
+
+        trials = Trials()
+        best, _, space = optim.minimize(
+            layered, data, rand.suggest, 6, trials, verbose=False,
+            eval_space=True, return_space=True,
+        )
+        assert {int(loss) for loss in trials.losses()} == {2}, trials.losses()
+        assert type(best["layer"]) is Layer and best["layer"].uses == 0
+        """
+    )
