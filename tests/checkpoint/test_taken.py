@@ -16,10 +16,10 @@ from tests.checkpoint.values import NOT_PLAIN, PLAIN, assert_same, document, pla
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [v, 1.0], lambda v: {"a": {"b": v}}])
-def test_the_bytes_are_those_of_encode(name, wrap):
-    """Of every plain value, wherever it stands."""
+def test_what_comes_back_is_the_value(name, wrap):
+    """Every plain value, wherever it stands; its bytes may differ in a long double's padding."""
     value = wrap(PLAIN[name])
-    assert take(value).encode() == encode(value)
+    assert_same(decode(take(value).encode()), decode(encode(value)))
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN)
