@@ -90,7 +90,7 @@ class Taken:
         return _join(self.copy) if self._encoded is None else self._encoded
 
 
-def take(value: Any, *, where: str = "result") -> Taken:
+def take(value: Any) -> Taken:
     """Copy what is ordinary, in a fraction of the time of `encode`; encode at once what is not.
 
     Whatever in `value` was taken before goes in as it is. Raises as `encode` does.
@@ -98,7 +98,7 @@ def take(value: Any, *, where: str = "result") -> Taken:
     try:
         return Taken(_copy(value, _DEPTH))
     except _UnusualError:
-        return Taken(None, encode(value, where=where))
+        return Taken(None, encode(value))
 
 
 class _UnusualError(Exception):

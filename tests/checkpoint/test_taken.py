@@ -39,13 +39,15 @@ def test_what_was_taken_before_goes_in_as_it_is(fields, value, at):
     assert take(whole | {"result": take(value)}).encode() == encode(whole)
 
 
-def _everything(value: dict[str, Any]) -> None:
+def _spoil(value: dict[str, Any]) -> None:
     """Change whatever can be changed in its place."""
     for item in list(value.values()):
         if isinstance(item, dict):
-            _everything(item)
+            _spoil(item)
         elif isinstance(item, list):
             item[:] = [object()]
+        elif isinstance(item, set):
+            item.add(object())
         elif isinstance(item, np.ndarray):
             item[:] = 0
     value["more"] = object()
@@ -68,7 +70,7 @@ def test_no_later_change_reaches_it(more):
     value = document(3) | more
     before = copy.deepcopy(value)
     taken = take(value)
-    _everything(value)
+    _spoil(value)
     assert_same(decode(taken.encode()), before)
 
 

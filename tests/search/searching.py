@@ -40,9 +40,8 @@ def bowl(point: dict[str, Any]) -> float:
     return float(point["x"] ** 2 + extra + point["q"] / 10)
 
 
-def plain(algo: str, max_evals: int, objective: Any = bowl, **options: Any) -> hyperopt.Trials:
-    """The trials of plain hyperopt.fmin with seed 3."""
-    trials = hyperopt.Trials()
+def search(trials: Any, algo: str, max_evals: int, objective: Any = bowl, **options: Any) -> Any:
+    """Search SPACE with seed 3, and return `trials`."""
     hyperopt.fmin(
         objective,
         SPACE,
@@ -55,6 +54,11 @@ def plain(algo: str, max_evals: int, objective: Any = bowl, **options: Any) -> h
         **options,
     )
     return trials
+
+
+def plain(algo: str, max_evals: int, objective: Any = bowl, **options: Any) -> hyperopt.Trials:
+    """The trials of plain hyperopt.fmin with seed 3."""
+    return search(hyperopt.Trials(), algo, max_evals, objective, **options)
 
 
 def stored(
@@ -62,18 +66,7 @@ def stored(
 ) -> DriveTrials:
     """One session: run the search in `store` up to `max_evals` trials, with seed 3."""
     trials = DriveTrials("search", store=store, max_attempts=100, notify=lambda _: None)
-    hyperopt.fmin(
-        objective,
-        SPACE,
-        algo=ALGORITHMS[algo],
-        max_evals=max_evals,
-        trials=trials,
-        rstate=np.random.default_rng(3),
-        verbose=False,
-        return_argmin=False,
-        **options,
-    )
-    return trials
+    return search(trials, algo, max_evals, objective, **options)
 
 
 def reopened(store: Path) -> DriveTrials:

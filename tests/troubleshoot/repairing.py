@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import hyperopt
-import numpy as np
-
 from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store.protocol import Store
-from tests.search.searching import ALGORITHMS, SPACE, bowl, plain, points, stored
+from tests.search.searching import bowl, plain, points, search, stored
 
 
 def run_slowly(folder: Store | Path, max_evals: int, name: str = "search") -> DriveTrials:
@@ -18,16 +15,7 @@ def run_slowly(folder: Store | Path, max_evals: int, name: str = "search") -> Dr
         trials.log.journal.flush(20)
         return bowl(point)
 
-    hyperopt.fmin(
-        objective,
-        SPACE,
-        algo=ALGORITHMS["tpe"],
-        max_evals=max_evals,
-        trials=trials,
-        rstate=np.random.default_rng(3),
-        verbose=False,
-        return_argmin=False,
-    )
+    search(trials, "tpe", max_evals, objective)
     return trials
 
 
