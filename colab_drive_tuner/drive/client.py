@@ -18,7 +18,7 @@ from colab_drive_tuner.drive.calls import DESCRIBED, EVERYWHERE, Calls, checked
 from colab_drive_tuner.drive.download import download, replace_file
 from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
-from colab_drive_tuner.drive.folders import open_folder
+from colab_drive_tuner.drive.folders import open_folders
 from colab_drive_tuner.drive.query import query
 from colab_drive_tuner.drive.retry import RetryPolicy
 from colab_drive_tuner.drive.signing import Authorizer, at_emulator
@@ -219,9 +219,17 @@ class DriveClient:
         """The folder at a path in My Drive, by its id, or by the link that the browser shows.
 
         A path's missing folders are made, unless `create` is false: then `NotFoundError`.
-        Raises `UsageError` where `place` is, or leads through, something that is no folder.
+        Of several at one path it is the oldest. Raises `UsageError` where `place` is, or leads
+        through, something that is no folder.
         """
-        return open_folder(self, place, create=create)
+        return self.folders(place, create)[0]
+
+    def folders(self, place: str, create: bool = True) -> list[DriveFile]:
+        """As `folder`, and after it the younger ones at the same path.
+
+        Runtimes that made it at the same moment made one each, which lists may show late.
+        """
+        return open_folders(self, place, create=create)
 
     # Content
 

@@ -16,7 +16,7 @@ from colab_drive_tuner.journal.record import Claimant, Frozen, Record, decode_re
 from colab_drive_tuner.store.protocol import Store
 
 PARALLEL_READS = 32
-FIRST_READS = 8
+FIRST_READS = 16
 LOOK_BEYOND = 4
 """Of the ids behind the first missing one, how many must be missing too."""
 _SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)

@@ -26,8 +26,10 @@ SNAPSHOT_SHARE = 0.008
 """The part of one core that snapshots may use; past it they come half as often."""
 EXPORT_SECONDS = 300.0
 EXPORT_NAME = "trials.pkl"
-RIVAL_LOOKS = (30.0, 60.0, 120.0)
-"""When the creator of a search looks whether its folder's listing lagged, in seconds."""
+RIVAL_LOOKS = (1.0, 5.0, 30.0, 120.0)
+"""When the owner of a young search looks whether its folder's listing lagged, in seconds."""
+YOUNG_SECONDS = 600.0
+"""The age up to which a search's folder may have a twin that no listing showed."""
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class Upkeep:
 
     def __init__(self, writer: Writer, ownership: Ownership) -> None:
         self._writer, self._reader, self._claim_id = writer, writer.reader, ownership.claim_id
-        created, folder, pos = ownership.reason == "new", self._reader.folder, self._reader.head.pos
+        folder, pos = self._reader.folder, self._reader.head.pos
         self._snapshots: list[str] = [folder.hint] if folder.hint else []
         self._snapshot_pos = pos
         # Only a release says that the copy holds everything before it.
@@ -45,7 +47,8 @@ class Upkeep:
         self._export_id = folder.export
         self._begun = self._exported_at = self._beat_at = time.monotonic()
         self._rested_at = self._begun
-        self._looks = list(RIVAL_LOOKS) if created else []
+        young = self._reader.store.now() - folder.created < YOUNG_SECONDS
+        self._looks = list(RIVAL_LOOKS) if young else []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cdt-upkeep", daemon=True)
 
@@ -137,7 +140,8 @@ class Upkeep:
         """FOLDER: a listing may have lagged when this search was created."""
         writer = self._writer
         found = find_folder(self._reader.store, self._reader.name)
-        if found is not None and found.id != self._reader.folder.id:
+        ours = self._reader.folder
+        if found is not None and (found.created, found.id) < (ours.created, ours.id):
             writer.lose(
                 "Two runtimes created it at the same moment, and the other's folder was first."
             )

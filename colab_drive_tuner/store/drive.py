@@ -1,6 +1,7 @@
 """Searches kept in a folder of Google Drive."""
 
 import builtins
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from threading import TIMEOUT_MAX
@@ -13,19 +14,30 @@ from colab_drive_tuner.runtime import ask
 from colab_drive_tuner.store.protocol import Entry
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
+_SETTLED_SECONDS = 600.0
+"""Of a folder so old, lists show whatever was made in its place at the same moment."""
+_LOOK_SECONDS = 1.0
+"""How long it is known who else made a younger one."""
 
 
 class DriveStore:
     """The `Store` protocol over a `DriveClient`, below one folder.
 
-    `folder` is a path in My Drive (made where it is missing), a folder's id, or the link that the
+    `folder` is a path in My Drive (made where it is missing, unless `create` is false: then
+    `NotFoundError`), a folder's id, or the link that the
     browser shows. Opening a store asks Drive three or four questions and changes nothing else.
+    Where several folders lie at the path, since runtimes made it at the same moment, searches are
+    made in the oldest and found in all.
     """
 
-    def __init__(self, client: DriveClient, folder: str = DEFAULT_FOLDER) -> None:
-        self.client = client
+    def __init__(
+        self, client: DriveClient, folder: str = DEFAULT_FOLDER, *, create: bool = True
+    ) -> None:
+        self.client, self._place = client, folder
         account = ask(client.account)  # both questions at once
-        self.folder: DriveFile = client.folder(folder)
+        self._folders = client.folders(folder, create)
+        self.folder: DriveFile = self._folders[0]
+        self._looked_at = time.monotonic()
         self._account = account(TIMEOUT_MAX)  # the client's own patience is the limit
         if not self.folder.can_add_children:
             raise RefusedError(
@@ -47,6 +59,11 @@ class DriveStore:
     def location(self) -> str:
         """`drive:ACCOUNT:FOLDER ID`."""
         return f"drive:{self._account}:{self.root}"
+
+    @property
+    def twins(self) -> "builtins.list[DriveFile]":
+        """The younger folders at the same path."""
+        return [folder for folder in self._folders if folder.id != self.root]
 
     @property
     def account(self) -> str:
@@ -124,7 +141,11 @@ class DriveStore:
 
     def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
         """See `Store.list`."""
-        return [_entry(file) for file in self.client.list_folder(parent, name)]
+        return [
+            _entry(file)
+            for place in self._places(parent)
+            for file in self.client.list_folder(place, name)
+        ]
 
     def mark(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """See `Store.mark`."""
@@ -141,11 +162,23 @@ class DriveStore:
 
     def trashed(self, parent: str) -> "builtins.list[Entry]":
         """See `Store.trashed`."""
-        return [_entry(file) for file in self.client.list_trash(parent)]
+        return [
+            _entry(file) for place in self._places(parent) for file in self.client.list_trash(place)
+        ]
 
     def rescue(self, entry_id: str) -> bytes:
         """See `Store.rescue`; Drive reads what lies in its trash like anything else."""
         return self.client.download(entry_id)
+
+    def _places(self, parent: str) -> "builtins.list[str]":
+        """The folder; for that of all searches, every one at its path."""
+        if parent != self.root:
+            return [parent]
+        young = self.now() - self.folder.created < _SETTLED_SECONDS
+        if young and time.monotonic() - self._looked_at > _LOOK_SECONDS:
+            self._folders = self.client.folders(self._place, create=False)
+            self._looked_at = time.monotonic()
+        return [self.root, *(twin.id for twin in self.twins)]
 
 
 def _entry(file: DriveFile) -> Entry:

@@ -93,9 +93,9 @@ class Patient:
                 if not (path / ".store").is_dir():
                     raise NotFoundError(f"There is no store in {path} yet: run a search first.")
             return open_store(self.folder_spec)
-        from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
+        from colab_drive_tuner.store.drive import DriveStore
 
-        return DriveStore(self.client, self.client.folder(DEFAULT_FOLDER, create=False).id)
+        return DriveStore(self.client, create=False)
 
 
 Probe = Callable[[Patient], Iterator[Finding]]

@@ -27,6 +27,7 @@ from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.search.status import open_journal, read_history, read_status
 from colab_drive_tuner.store.abandoned import abandoned_creates
+from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
@@ -61,6 +62,23 @@ def search_leftovers(store: Store) -> Iterator[Leftover]:
                 "Its process was ended before anybody could find the file.",
                 path.is_file,
             )
+    if isinstance(store, DriveStore):
+        yield from _empty_twins(store)
+
+
+def _empty_twins(store: DriveStore) -> Iterator[Leftover]:
+    for twin in store.twins:
+        if twin.created > store.now() - SETTLED_SECONDS or not _is_empty(store, twin.id):
+            continue
+        yield Leftover(
+            kind="empty folder",
+            id=twin.id,
+            where=_where(store, twin.id, twin.name),
+            reason="It lies beside the older folder of this name, in which searches are made.",
+            ours=False,  # only its name says so
+            still=partial(_is_empty, store, twin.id),
+            put_away=partial(_trash, store, [twin.id]),
+        )
 
 
 def is_held(store: Store, name: str) -> bool:
@@ -250,6 +268,10 @@ def _is_unchanged(store: Store, folder: Entry) -> bool:
         return store.stat(folder.id).properties.get(KIND) == folder.properties[KIND]
     except NotFoundError:
         return False
+
+
+def _is_empty(store: Store, entry_id: str) -> bool:
+    return not store.list(entry_id)
 
 
 def _trash(store: Store, entry_ids: list[str]) -> str:

@@ -58,10 +58,25 @@ class TestFolder:
         client.create_folder("twice", parent="root")
         assert client.folder("twice").id == first.id
 
-    def test_two_that_make_it_at_once_share_it(self, client):
-        """Whoever comes later finds the elder's and takes its own empty one back."""
+    def test_many_that_make_it_at_once_share_one(self, client):
+        """Whatever each of them had seen, all take the oldest when they look again."""
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda _: client.folder("race").id, range(8)))
-        left = client.find("race", parent="root")
-        assert client.folder("race").id in found
-        assert min(left, key=lambda file: (file.created, file.id)).id == client.folder("race").id
+        left = sorted(client.find("race", parent="root"), key=lambda file: (file.created, file.id))
+        assert client.folder("race").id == left[0].id
+        assert left[0].id in found
+
+    def test_the_younger_ones_come_after_the_oldest(self, client):
+        """On every step of the path: two may have made all of it at once."""
+        paths = [[client.create_folder("a", parent="root").id] for _ in range(2)]
+        for path in reversed(paths):
+            path.append(client.create_folder("b", parent=path[0]).id)
+        assert [folder.id for folder in client.folders("a/b")] == [paths[1][1], paths[0][1]]
+        assert [folder.id for folder in client.folders(paths[0][1])] == [paths[0][1]]
+
+    def test_one_that_no_list_shows_yet_is_the_first(self, drive_emulator, client):
+        """Its maker goes on with it, although it cannot see it."""
+        drive_emulator.faults.add("list_lag", seconds=3600)
+        made = client.folder("late")
+        assert client.find("late") == []
+        assert client.get(made.id).name == "late"

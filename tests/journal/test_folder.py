@@ -1,14 +1,16 @@
 """Which of several folders bears a search's name, where listings lag."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 
-from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.errors import SearchTakenOverError, StoreError
+from colab_drive_tuner.journal import upkeep
 from colab_drive_tuner.journal.folder import find_folder, find_or_create_folder
 from colab_drive_tuner.journal.record import decode_record
 from colab_drive_tuner.store.protocol import Entry
-from tests.journal.weather import WeatheredStore
+from tests.journal.weather import WeatheredStore, append
 
 
 class LaggingStore(WeatheredStore):
@@ -73,11 +75,49 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
     assert (moved.kind, moved.target) == ("moved", folder.id)
 
 
-def create_in(store: WeatheredStore) -> str:
+@pytest.mark.parametrize("rival_is", ["earlier", "later"])
+@pytest.mark.parametrize("session", ["first", "second"])
+def test_the_owner_of_a_young_search_looks_again(
+    store, open_journal, machine, monkeypatch, session, rival_is
+):
+    """A listing may show only later that another runtime's folder was first."""
+    monkeypatch.setattr(upkeep, "RIVAL_LOOKS", (0.0, 0.1))
+    if session == "second":
+        open_journal(store).close()
+        machine("second")
+    ours = open_journal(store)
+    store.later = -1.0 if rival_is == "earlier" else 1.0
+    create_in(store, "a search")
+    store.later = 0.0
+    looks = ours._own.upkeep._looks
+    wait_until(lambda: not looks)
+    if rival_is == "later":
+        append(ours, 1)
+        return
+    wait_until(lambda: ours._own.writer.lost is not None)
+    with pytest.raises(SearchTakenOverError, match="the other's folder was first"):
+        ours.raise_if_lost()
+
+
+def test_the_owner_of_an_old_search_does_not(store, open_journal):
+    """Whatever was made at the same moment has been listed by then."""
+    open_journal(store).close()
+    store.later = 3600.0
+    assert open_journal(store)._own.upkeep._looks == []
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def create_in(store: WeatheredStore, name: str = "s") -> str:
     """Create a search's folder without looking whether there is one; its id."""
     own, first, records, export = store.reserve(4)
     properties = {"cdt_kind": "search", "cdt_first": first, "cdt_records": records}
     store.create(
-        own, None, name="s", parent=store.root, properties=properties | {"cdt_export": export}
+        own, None, name=name, parent=store.root, properties=properties | {"cdt_export": export}
     )
     return own

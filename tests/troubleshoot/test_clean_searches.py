@@ -299,3 +299,21 @@ def test_one_of_everything_stale_goes_and_the_rest_stays(store):
     assert len(remove(found, yes=True)) == 3
     assert json.dumps(kinds(store)) == "[]"
     assert module.is_held(store, "search") is False
+
+
+def test_an_empty_folder_beside_the_one_of_searches_must_be_named(drive_emulator, monkeypatch):
+    """Two runtimes made it at the same moment; the younger one stayed empty, or did not."""
+    client = DriveClient.connect()
+    for _ in range(3):
+        client.create_folder("Colab Drive Tuner", parent="root")
+    used, empty, _ = (folder.id for folder in client.folders("Colab Drive Tuner"))
+    client.create_file("mine", b"", parent=client.folders("Colab Drive Tuner")[2].id)
+    stored(DriveStore.connect(), "rand", 1)  # type: ignore[arg-type]
+    assert find_leftovers() == []  # they may be made at this moment
+    monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
+    (leftover,) = find_leftovers()
+    assert (leftover.kind, leftover.id) == ("empty folder", empty)
+    assert remove([leftover], yes=True) == []
+    assert len(remove([leftover], yes=True, named=[empty])) == 1
+    assert client.get(empty).trashed
+    assert not client.get(used).trashed
