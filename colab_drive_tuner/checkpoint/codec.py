@@ -120,10 +120,16 @@ def _copy(value: Any, depth: int) -> Any:
             return copy
         return [_copy(item, depth - 1) for item in copy]
     if kind is dict and _LEAVES.issuperset(map(type, value)):
-        return {
-            key: item if type(item) in _LEAVES else _copy(item, depth - 1)
-            for key, item in value.items()
-        }
+        copies = {}
+        for key, item in value.items():
+            kind = type(item)
+            if kind in _LEAVES:
+                copies[key] = item
+            elif kind is list and len(item) == 1 and type(item[0]) in _LEAVES:
+                copies[key] = [item[0]]  # a parameter; each trial has many
+            else:
+                copies[key] = _copy(item, depth - 1)
+        return copies
     if kind is tuple:
         return tuple(_copy(item, depth - 1) for item in value)
     if kind is Taken:
