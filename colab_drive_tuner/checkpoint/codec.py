@@ -120,16 +120,7 @@ def _copy(value: Any, depth: int) -> Any:
             return copy
         return [_copy(item, depth - 1) for item in copy]
     if kind is dict and _LEAVES.issuperset(map(type, value)):
-        copies = {}
-        for key, item in value.items():
-            kind = type(item)
-            if kind in _LEAVES:
-                copies[key] = item
-            elif kind is list and len(item) == 1 and type(item[0]) in _LEAVES:
-                copies[key] = [item[0]]  # a parameter; each trial has many
-            else:
-                copies[key] = _copy(item, depth - 1)
-        return copies
+        return _copy_dict(value, depth)
     if kind is tuple:
         return tuple(_copy(item, depth - 1) for item in value)
     if kind is Taken:
@@ -137,6 +128,19 @@ def _copy(value: Any, depth: int) -> Any:
     if kind is datetime and value.tzinfo is None:
         return value
     raise _UnusualError
+
+
+def _copy_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+    copies = {}
+    for key, item in value.items():
+        kind = type(item)
+        if kind in _LEAVES:
+            copies[key] = item
+        elif kind is list and len(item) == 1 and type(item[0]) in _LEAVES:
+            copies[key] = [item[0]]  # a parameter; each trial has many
+        else:
+            copies[key] = _copy(item, depth - 1)
+    return copies
 
 
 def _floats(items: list[Any]) -> bytes | None:

@@ -20,6 +20,7 @@ from hyperopt.fmin import FMinIter
 from colab_drive_tuner.journal import upkeep, writer
 from colab_drive_tuner.search import loop
 from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.store.drive import DriveStore
 
 SPACE = {f"x{n}": hp.uniform(f"x{n}", -1, 1) for n in range(5)}
 ALGORITHMS = {"rand": hyperopt.rand.suggest, "tpe": hyperopt.tpe.suggest}
@@ -231,6 +232,8 @@ def race(
         rest = clock.opened - clock.began + clock.ended - clock.looped
         return clock.looped - clock.opened, _points(trials)
 
+    if drive:
+        DriveStore.connect()  # what Drive needs is loaded before either: the collector visits it, too
     rest = 0.0
     runs = {}
     for who, run in sorted({"ours": ours, "plain": plain}.items(), reverse=not ours_first):
