@@ -26,7 +26,7 @@ SNAPSHOT_SHARE = 0.008
 """The part of one core that snapshots may use; past it they come half as often."""
 EXPORT_SECONDS = 300.0
 EXPORT_NAME = "trials.pkl"
-RIVAL_LOOKS = (1.0, 5.0, 30.0, 120.0)
+RIVAL_LOOKS = (2.0, 15.0, 120.0)
 """When the owner of a young search looks whether its folder's listing lagged, in seconds."""
 YOUNG_SECONDS = 600.0
 """The age up to which a search's folder may have a twin that no listing showed."""

@@ -22,6 +22,7 @@ from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, Ctrl, 
 from colab_drive_tuner.checkpoint.codec import Taken, take
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
 from colab_drive_tuner.runtime import place
+from colab_drive_tuner.search.posterior import posterior_built_once
 from colab_drive_tuner.search.seeds import SeedStream
 from colab_drive_tuner.search.view import LoopView
 from colab_drive_tuner.training import (
@@ -130,7 +131,8 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
             # FMinIter opens a progress of its own; this one has shown what was inherited, too.
             self.progress_callback = lambda **_: nullcontext(progress)
             if not self._run_inherited(progress):
-                super().exhaust()
+                with posterior_built_once():
+                    super().exhaust()
         return self
 
     def serial_evaluate(self, N: int = -1) -> None:  # noqa: N803 (hyperopt's name)

@@ -95,7 +95,8 @@ def loop(effort: Effort) -> Iterator[Row]:
         shown = effort.trials(count, 30)
         # Minutes each with tpe, whose time is in its suggestions: there one store will do.
         for where in ("Drive", "folder") if algo == "rand" else ("Drive",):
-            repeats = 4 if algo == "tpe" else 6  # even, since either may go first
+            # Even, since either may go first.
+            repeats = {("tpe", 1000): 4, ("tpe", 3000): 2}.get((algo, count), 6)
             found = _race(effort, where, repeats, shown, algo)
             same = "the same points" if found["same_points"] else "OTHER POINTS"
             yield Row(

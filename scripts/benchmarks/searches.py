@@ -233,7 +233,7 @@ def race(
         return clock.looped - clock.opened, _points(trials)
 
     if drive:
-        DriveStore.connect()  # what Drive needs is loaded before either: the collector visits it, too
+        DriveStore.connect()  # loaded before either: Python's collector goes through it, too
     rest = 0.0
     runs = {}
     for who, run in sorted({"ours": ours, "plain": plain}.items(), reverse=not ours_first):
