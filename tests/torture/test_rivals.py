@@ -150,7 +150,7 @@ def test_first_creation_converges(lab: Lab, many: int) -> None:
         if lab.place.emulator is not None:
             lab.place.emulator.faults.add("list_lag", seconds=LIST_LAG)
         constants = LEASE | {"RIVAL_LOOKS": (0.2, LIST_LAG, 2 * LIST_LAG)}
-        search = lab.session(f"s{number}", max_evals=24, nap=0.1, constants=constants)
+        search = lab.session(f"s{number}", max_evals=60, nap=0.1, constants=constants)
         rivals = [
             lab.start(changed(search, machine=lab.session("s", f"rival {n}").machine))
             for n in range(many)
