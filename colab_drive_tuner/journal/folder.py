@@ -45,6 +45,11 @@ class SearchFolder:
     rivals: tuple["SearchFolder", ...] = field(default=(), compare=False)
     """Other folders of the same name, which lost."""
 
+    @property
+    def age(self) -> tuple[float, str]:
+        """What decides between folders of one name: the lowest wins."""
+        return self.created, self.id
+
 
 def check_name(name: object) -> None:
     """Raise `SearchNameError` unless `name` can be the name of a folder in Drive and on disk."""
@@ -83,9 +88,7 @@ def find_folder(store: Store, name: str) -> SearchFolder | None:
     ]
     if not entries:
         return None
-    winner, *rivals = sorted(
-        map(described, entries), key=lambda folder: (folder.created, folder.id)
-    )
+    winner, *rivals = sorted(map(described, entries), key=lambda folder: folder.age)
     return _with_rivals(winner, rivals)
 
 

@@ -19,6 +19,7 @@ from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.opening import Ownership
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS
 
 SNAPSHOT_RECORDS = 64
 """Records between two snapshots: a reader needs three round trips behind one."""
@@ -28,8 +29,6 @@ EXPORT_SECONDS = 300.0
 EXPORT_NAME = "trials.pkl"
 RIVAL_LOOKS = (2.0, 15.0, 120.0)
 """When the owner of a young search looks whether its folder's listing lagged, in seconds."""
-YOUNG_SECONDS = 600.0
-"""The age up to which a search's folder may have a twin that no listing showed."""
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class Upkeep:
         self._export_id = folder.export
         self._begun = self._exported_at = self._beat_at = time.monotonic()
         self._rested_at = self._begun
-        young = self._reader.store.now() - folder.created < YOUNG_SECONDS
+        young = self._reader.store.now() - folder.created < LIST_LAG_SECONDS
         self._looks = list(RIVAL_LOOKS) if young else []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cdt-upkeep", daemon=True)
@@ -140,8 +139,7 @@ class Upkeep:
         """FOLDER: a listing may have lagged when this search was created."""
         writer = self._writer
         found = find_folder(self._reader.store, self._reader.name)
-        ours = self._reader.folder
-        if found is not None and (found.created, found.id) < (ours.created, ours.id):
+        if found is not None and found.age < self._reader.folder.age:
             writer.lose(
                 "Two runtimes created it at the same moment, and the other's folder was first."
             )

@@ -11,11 +11,9 @@ from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.drive.progress import bar
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.runtime import ask
-from colab_drive_tuner.store.protocol import Entry
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
-_SETTLED_SECONDS = 600.0
-"""Of a folder so old, lists show whatever was made in its place at the same moment."""
 _LOOK_SECONDS = 1.0
 """How long it is known who else made a younger one."""
 
@@ -24,10 +22,9 @@ class DriveStore:
     """The `Store` protocol over a `DriveClient`, below one folder.
 
     `folder` is a path in My Drive (made where it is missing, unless `create` is false: then
-    `NotFoundError`), a folder's id, or the link that the
-    browser shows. Opening a store asks Drive three or four questions and changes nothing else.
-    Where several folders lie at the path, since runtimes made it at the same moment, searches are
-    made in the oldest and found in all.
+    `NotFoundError`), a folder's id, or the link that the browser shows. Opening a store asks Drive
+    three or four questions and changes nothing else. Where several folders lie at the path, since
+    runtimes made it at the same moment, searches are made in the oldest and found in all.
     """
 
     def __init__(
@@ -174,7 +171,7 @@ class DriveStore:
         """The folder; for that of all searches, every one at its path."""
         if parent != self.root:
             return [parent]
-        young = self.now() - self.folder.created < _SETTLED_SECONDS
+        young = self.now() - self.folder.created < LIST_LAG_SECONDS
         if young and time.monotonic() - self._looked_at > _LOOK_SECONDS:
             self._folders = self.client.folders(self._place, create=False)
             self._looked_at = time.monotonic()

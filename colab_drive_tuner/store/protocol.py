@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+LIST_LAG_SECONDS = 600.0
+"""A `list` shows whatever was created so long ago: Drive's lag by minutes at most."""
+
 
 @dataclass(frozen=True)
 class Entry:

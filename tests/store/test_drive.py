@@ -54,7 +54,7 @@ class TestTwins:
     ) -> None:
         """Lists lag by minutes, so after these minutes it is known."""
         monkeypatch.setattr(module, "_LOOK_SECONDS", -1.0)
-        monkeypatch.setattr(module, "_SETTLED_SECONDS", -1.0)
+        monkeypatch.setattr(module, "LIST_LAG_SECONDS", -1.0)
         drive_emulator.clear_log()
         assert len(names(stores[0])) == 1
         assert len(drive_emulator.log) == 1
