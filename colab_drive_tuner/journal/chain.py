@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError, StoreError
+from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.record import Claimant, Frozen, Record, decode_record, is_whole
 from colab_drive_tuner.store.protocol import Store
 
@@ -155,7 +155,7 @@ def _settled(store: Store, entry_id: str, pos: int) -> bytes:
         if content is not None:
             return content
         time.sleep(pause)
-    raise StoreError(
+    raise NotFoundError(
         f"The id of record {pos} is taken, but what lies under it is unreadable: another account "
         f"wrote it, or it was deleted for good. `colab-drive-tuner repair` goes on in a new folder."
     )

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from colab_drive_tuner.errors import SearchTakenOverError, StoreError
-from colab_drive_tuner.journal import upkeep
-from colab_drive_tuner.journal.folder import find_folder, find_or_create_folder
+from colab_drive_tuner.errors import IdTakenError, SearchTakenOverError, StoreError
+from colab_drive_tuner.journal import chain, upkeep
+from colab_drive_tuner.journal.folder import _withdraw, find_folder, find_or_create_folder
 from colab_drive_tuner.journal.record import decode_record
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.weather import WeatheredStore, append
@@ -20,6 +20,19 @@ class LaggingStore(WeatheredStore):
 
     def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
         return [] if self.lagging else super().list(parent, name=name)
+
+
+class WithdrawingStore(WeatheredStore):
+    """A store in which a folder loses while somebody writes the first record into it."""
+
+    withdrawn: tuple[str, str] | None = None
+
+    def create(self, entry_id, *args, **options) -> Entry:
+        if self.withdrawn is not None and entry_id == self.withdrawn[1]:
+            (own, first), self.withdrawn = self.withdrawn, None
+            _withdraw(self, own, first, create_in(self, "a search"))
+            raise IdTakenError("The creator of the folder was faster.")
+        return super().create(entry_id, *args, **options)
 
 
 @pytest.fixture
@@ -73,6 +86,19 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
     (loser,) = lagging.trashed(lagging.root)
     moved = decode_record(lagging.rescue(loser.properties["cdt_first"]), "record 0")
     assert (moved.kind, moved.target) == ("moved", folder.id)
+
+
+def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
+    tmp_path, open_journal, monkeypatch
+):
+    """It collides with what its creator wrote, and then the folder is in the trash."""
+    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
+    store = WithdrawingStore(tmp_path / "store")
+    loser = find_or_create_folder(store, "a search")
+    store.withdrawn = (loser.id, loser.first)
+    journal = open_journal(store)
+    append(journal, 1)
+    assert journal.folder == find_folder(store, "a search").id != loser.id
 
 
 @pytest.mark.parametrize("rival_is", ["earlier", "later"])

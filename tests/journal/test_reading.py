@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import SearchDamagedError, StoreError
+from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal import Journal
 from tests.journal.listing import RULES
 from tests.journal.weather import append, records_of
@@ -68,7 +68,7 @@ def test_a_last_record_that_was_deleted_is_missed_by_the_next_owner(
     append(journal, 1, 2)
     journal.close()
     records_of(store)[-1].unlink()
-    with pytest.raises(StoreError, match=r"is taken, but .* deleted for good.*repair"):
+    with pytest.raises(SearchDamagedError, match=r"is taken, but .* deleted for good.*repair"):
         open_journal(store, on_busy="takeover")
 
 

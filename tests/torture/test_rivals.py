@@ -157,7 +157,8 @@ def test_first_creation_converges(lab: Lab, many: int) -> None:
         ]
         ends = endings(rivals)
         assert ends.count("") == 1, ends
-        assert set(ends) <= {"", "SearchBusyError", "SearchTakenOverError"}
+        said = [rival.outcome for rival in rivals]
+        assert set(ends) <= {"", "SearchBusyError", "SearchTakenOverError"}, said
         losers = [
             rival for rival, end in zip(rivals, ends, strict=True) if end == "SearchTakenOverError"
         ]
