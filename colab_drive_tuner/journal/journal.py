@@ -216,7 +216,7 @@ class Journal:
         reader = self._reader
         running = spool.last_running()
         ownership = become_owner(
-            reader, payload, on_busy=on_busy, notify=self._notify, sleep=self._sleep
+            reader, spool, payload, on_busy=on_busy, notify=self._notify, sleep=self._sleep
         )
         writer = Writer(reader, spool, ownership.owner, self._notify)
         writer.start()
@@ -242,7 +242,7 @@ class Journal:
         left = own.writer.stop()
         pending = own.writer.counts().pending
         if released:
-            own.spool.forget_running()
+            own.spool.forget_session()
         elif pending:
             self._notify(
                 f"Search {self.name!r}: {pending} entries are not acknowledged yet. They are kept "

@@ -22,6 +22,8 @@ BEAT = "cdt_beat"
 class Holder:
     """Who holds a search, and the signs of life so far."""
 
+    owner: str
+    """The id of its session."""
     claimant: Claimant
     last_record: float
     """When its newest record was created, by the store's clock."""
@@ -59,7 +61,9 @@ def look_at_holder(store: Store, head: Head) -> Holder | None:
         claim = store.stat(head.claim.id)
         last_record = max(last_record, claim.created)
         beat = float(claim.properties.get(BEAT, "0"))
-    return Holder(head.claim.claimant, last_record, max(last_record, beat), store.now())
+    return Holder(
+        head.claim.owner, head.claim.claimant, last_record, max(last_record, beat), store.now()
+    )
 
 
 def beat(store: Store, claim_id: str) -> None:

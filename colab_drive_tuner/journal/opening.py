@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.folder import ensure_records_folder, find_or_crea
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Claimant, Frozen, freeze
-from colab_drive_tuner.journal.spool import machine_id
+from colab_drive_tuner.journal.spool import Spool, machine_id
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.runtime import place
 
@@ -51,6 +51,7 @@ class Ownership:
 
 def become_owner(
     reader: Reader,
+    spool: Spool,
     payload: Callable[[Any], bytes],
     *,
     on_busy: str,
@@ -59,23 +60,26 @@ def become_owner(
 ) -> Ownership:
     """OPEN: READ, wait for the turn, CREATE the claim; `reader` then includes it.
 
-    The caller holds the lock of the search's spool on this machine.
+    The caller holds the lock of `spool`, the search's on this machine.
     """
     for pause in _MOVED_SECONDS:
         try:
-            return _become_owner(reader, payload, on_busy=on_busy, notify=notify, sleep=sleep)
+            return _become_owner(
+                reader, spool, payload, on_busy=on_busy, notify=notify, sleep=sleep
+            )
         except (NotFoundError, _MovedError):
             # Somebody created the folder at the same moment as another one, and has withdrawn it.
             sleep(pause)
             reader.forget()
     try:
-        return _become_owner(reader, payload, on_busy=on_busy, notify=notify, sleep=sleep)
+        return _become_owner(reader, spool, payload, on_busy=on_busy, notify=notify, sleep=sleep)
     except NotFoundError as error:
         raise reader.damaged(f"The records of search {reader.name!r} are gone: {error}") from error
 
 
 def _become_owner(
     reader: Reader,
+    spool: Spool,
     payload: Callable[[Any], bytes],
     *,
     on_busy: str,
@@ -87,8 +91,9 @@ def _become_owner(
         reader.found = find_or_create_folder(reader.store, reader.name, sleep)
         reader.refresh()
     owner = secrets.token_hex(16)
+    spool.note_owner(owner)
     while True:
-        reason, holder = _wait_for_turn(reader, on_busy, notify, sleep)
+        reason, holder = _wait_for_turn(reader, spool, on_busy, notify, sleep)
         head, careful = reader.head, _careful(reader, reason, holder)
         if head.pos == 0:
             ensure_records_folder(reader.store, reader.folder)
@@ -113,6 +118,7 @@ def _become_owner(
 
 def _wait_for_turn(
     reader: Reader,
+    spool: Spool,
     on_busy: str,
     notify: Callable[[str], None],
     sleep: Callable[[float], None],
@@ -120,7 +126,7 @@ def _wait_for_turn(
     """How the owner before ended; waits for its lease to run out where that is asked for."""
     waited = 0.0
     while True:
-        reason, holder = _look(reader)
+        reason, holder = _look(reader, spool)
         if reason or holder is None:
             return reason, holder
         if on_busy == "takeover":
@@ -141,7 +147,7 @@ def _wait_for_turn(
         reader.refresh()
 
 
-def _look(reader: Reader) -> tuple[str, Holder | None]:
+def _look(reader: Reader, spool: Spool) -> tuple[str, Holder | None]:
     """How the owner before ended and who it was; no reason while its lease is fresh."""
     head, account = reader.head, reader.store.account
     if head.moved_to:
@@ -160,7 +166,7 @@ def _look(reader: Reader) -> tuple[str, Holder | None]:
     holder = reader.holder()
     if holder is None:
         return "released", None
-    if holder.claimant.machine == machine_id():
+    if spool.knows(holder.owner):
         return "dead", holder  # certainly: we have the lock that it would hold
     return ("stale" if holder.stale else ""), holder
 

@@ -156,16 +156,31 @@ class Spool:
                 self._running = memoryview(mmap.mmap(file.fileno(), _RUNNING.size)).cast("q")
         self._running[0] = tid
 
+    def note_owner(self, owner: str) -> None:
+        """Remember that a claim of this session was made under the lock."""
+        with (self.folder / "owners").open("a", encoding="ascii") as file:
+            file.write(f"{owner}\n")
+
+    def knows(self, owner: str) -> bool:
+        """Whether a session claimed under this lock: dead for certain where the lock is free.
+
+        The machine alone does not tell: where two folders bear one name, the processes of a
+        machine may have found them in different order, and each has a lock of its own.
+        """
+        path = self.folder / "owners"
+        return path.exists() and owner in path.read_text("ascii").split()
+
     def last_running(self) -> int | None:
         """The trial that the last session here noted; None if it noted none, or ended cleanly."""
         path = self.folder / "running"
         content = path.read_bytes() if path.exists() else b""
         return _RUNNING.unpack(content)[0] if len(content) == _RUNNING.size else None
 
-    def forget_running(self) -> None:
-        """The session ended cleanly: nothing was cut off."""
+    def forget_session(self) -> None:
+        """It ended cleanly: nothing was cut off, and its claim is released."""
         self._let_go()
-        (self.folder / "running").unlink(missing_ok=True)
+        for name in ("running", "owners"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _let_go(self) -> None:
         self._running = None  # the last reference unmaps it

@@ -1,6 +1,5 @@
 """How far searches are, read from the store: nothing is claimed, no hyperopt is needed."""
 
-import os
 import sys
 from dataclasses import dataclass
 
@@ -127,10 +126,10 @@ def list_searches(store: Store) -> list[SearchStatus]:
 
 def _dead_here(store: Store, name: str, holder: Holder) -> bool:
     """Whether a process of this machine held it, and its lock is free."""
-    if holder.claimant.machine != machine_id() or holder.claimant.pid == os.getpid():
+    if holder.claimant.machine != machine_id():
         return False
     spool = Spool(store.location, name)
-    if not spool.acquire():
+    if not spool.knows(holder.owner) or not spool.acquire():
         return False
     spool.release()
     return True

@@ -29,7 +29,6 @@ from colab_drive_tuner.journal.folder import (
     described,
     find_folder,
 )
-from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.settings import SearchSettings
@@ -156,7 +155,7 @@ def _reason(store: Store, name: str, found: _Found) -> str:
 
 def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) -> Repair:
     evidence = collect(store, found.folder)
-    _require_free(store, name, evidence)
+    _require_free(store, name, evidence, spool)
     built = rebuild(evidence)
     if not (built.records or built.through) and not found.folder.export:
         raise _nothing_left(name)
@@ -203,12 +202,12 @@ def _nothing_left(name: str) -> SearchNotFoundError:
     )
 
 
-def _require_free(store: Store, name: str, evidence: Evidence) -> None:
+def _require_free(store: Store, name: str, evidence: Evidence, spool: Spool) -> None:
     """Raise while somebody may be writing, or may wake up and write as another account."""
     holder = evidence.holder(store)
     if holder is None:
         return
-    if not holder.stale and not _is_dead_here(holder):
+    if not holder.stale and not spool.knows(holder.owner):
         raise SearchBusyError(
             f"Search {name!r} is held by {holder}. Stop it there, or wait until it has not been "
             f"seen for 90 s, and repair it then."
@@ -218,13 +217,6 @@ def _require_free(store: Store, name: str, evidence: Evidence) -> None:
             f"Search {name!r} was not released by {holder}. Let its owner run it once more and "
             f"stop it, or repair it a day after it was last seen."
         )
-
-
-def _is_dead_here(holder: Holder) -> bool:
-    """Whether it was a process of this machine: we have the lock that it would hold."""
-    from colab_drive_tuner.journal.spool import machine_id
-
-    return holder.claimant.machine == machine_id()
 
 
 def _pickles(store: Store, folder: SearchFolder) -> list[tuple[str, bytes]]:

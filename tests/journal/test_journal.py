@@ -269,6 +269,16 @@ def test_a_live_process_of_this_machine_is_never_overtaken(store, open_journal, 
         open_journal(store, on_busy="takeover")
 
 
+def test_a_live_process_with_a_lock_of_its_own_is_not_taken_for_dead(
+    store, open_journal, monkeypatch
+):
+    """Where two folders bear one name, each process of a machine may have opened another one."""
+    open_journal(store)
+    monkeypatch.setattr(type(store), "location", "its younger twin")
+    with pytest.raises(SearchBusyError, match="is held by"):
+        open_journal(store, on_busy="error")
+
+
 def test_kills_lose_nothing_acknowledged(store, open_journal, start_child):
     """After each SIGKILL the next session goes on at once, with every acknowledged item."""
     acknowledged = 0

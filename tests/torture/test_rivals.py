@@ -178,3 +178,18 @@ def test_the_folder_of_all_searches_is_made_once(drive_lab: Lab) -> None:
     drive_lab.place.behave()
     for rival in rivals:
         judge(drive_lab, rival.session)
+
+
+def test_processes_of_one_machine_in_an_empty_drive(drive_lab: Lab) -> None:
+    """Each may find another folder of all searches: none takes one that lives for dead."""
+    drive_lab.place.emulator.faults.add("list_lag", seconds=LIST_LAG)
+    search = drive_lab.session("s", max_evals=40, nap=0.12)
+    rivals = [drive_lab.start(search) for _ in range(5)]
+    ends = endings(rivals)
+    assert ends.count("") == 1, ends
+    drive_lab.place.behave()
+    go_home(
+        drive_lab,
+        [rival for rival, end in zip(rivals, ends, strict=True) if end == "SearchTakenOverError"],
+    )
+    judge(drive_lab, search)
