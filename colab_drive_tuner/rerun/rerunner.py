@@ -68,10 +68,11 @@ class Rerunner:
         """
         with self.stops.heeded():
             verdict = look(self.store, self.search)
+            if verdict.outcome in (Outcome.UNFINISHED, Outcome.BUSY):
+                _check_account(self.store, self.search)
             if verdict.outcome is not Outcome.UNFINISHED:
                 return verdict
             program = load_program(self.program)
-            _check_account(self.store, self.search)
             try:
                 with our_turn(self.store, self.search, self.sleep), _private_folder() as folder:
                     given_up = self.given_up(verdict)
