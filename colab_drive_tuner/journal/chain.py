@@ -16,7 +16,6 @@ from colab_drive_tuner.journal.record import Claimant, Frozen, Record, decode_re
 from colab_drive_tuner.store.protocol import Store
 
 PARALLEL_READS = 32
-FIRST_READS = 16
 LOOK_BEYOND = 4
 """Of the ids behind the first missing one, how many must be missing too."""
 _SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)
@@ -86,13 +85,12 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
     missing although a later one exists: a gap is never bridged.
     """
     with parallel_readers("cdt-read") as readers:
-        width = FIRST_READS
         while True:
-            batch = head.ids[:width]
+            batch = head.ids[:PARALLEL_READS]
             contents = list(readers.map(lambda entry_id: _read(store, entry_id), batch))
             if None in contents:
                 far = contents.index(None) + 1 + LOOK_BEYOND
-                beyond = head.ids[width:far]
+                beyond = head.ids[PARALLEL_READS:far]
                 contents += readers.map(lambda entry_id: _read(store, entry_id), beyond)
             for index, entry_id in enumerate(batch):
                 content = contents[index]
@@ -114,8 +112,6 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
                     f"Search {search!r} names no id for record {head.pos}: record "
                     f"{head.pos - 1} was not written by this program."
                 )
-            if len(batch) == width:  # a long chain: few round trips matter more than few requests
-                width = PARALLEL_READS
 
 
 def _follow(content: bytes, head: Head, search: str) -> Record:

@@ -22,7 +22,7 @@ from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, Ctrl, 
 from colab_drive_tuner.checkpoint.codec import Taken, take
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
 from colab_drive_tuner.runtime import place
-from colab_drive_tuner.search.posterior import posterior_built_once
+from colab_drive_tuner.search.faster_tpe import faster_tpe
 from colab_drive_tuner.search.seeds import SeedStream
 from colab_drive_tuner.search.view import LoopView
 from colab_drive_tuner.training import (
@@ -131,7 +131,7 @@ class TrialLoop(FMinIter):  # type: ignore[misc]  # hyperopt is untyped
             # FMinIter opens a progress of its own; this one has shown what was inherited, too.
             self.progress_callback = lambda **_: nullcontext(progress)
             if not self._run_inherited(progress):
-                with posterior_built_once():
+                with faster_tpe():
                     super().exhaust()
         return self
 

@@ -1,4 +1,4 @@
-"""TPE with its posterior built once suggests what it suggests otherwise."""
+"""TPE that does nothing twice suggests what it suggests otherwise."""
 
 import gc
 import threading
@@ -9,10 +9,10 @@ import hyperopt
 import numpy as np
 import pytest
 from hyperopt import Trials, hp, tpe
-from hyperopt.base import Domain
+from hyperopt.base import Domain, miscs_to_idxs_vals
 
-from colab_drive_tuner.search import posterior
-from colab_drive_tuner.search.posterior import posterior_built_once
+from colab_drive_tuner.search import faster_tpe as module
+from colab_drive_tuner.search.faster_tpe import faster_tpe
 from colab_drive_tuner.search.trials import DriveTrials
 
 _BUILD = tpe.build_posterior_wrapper
@@ -67,7 +67,7 @@ def builds(monkeypatch) -> list[tuple]:
         seen.append((prior_weight, gamma))
         return _BUILD(domain, prior_weight, gamma)
 
-    monkeypatch.setattr(posterior, "_build", build)
+    monkeypatch.setattr(module, "_build", build)
     monkeypatch.setattr(tpe, "build_posterior_wrapper", build)
     return seen
 
@@ -76,7 +76,7 @@ def test_the_points_are_the_same(builds):
     """For every kind of parameter, and choices within choices; built once instead of 60 times."""
     plain = run()
     assert len(builds) == 60
-    with posterior_built_once():
+    with faster_tpe():
         assert run() == plain
     assert len(builds) == 61
     assert run() == plain
@@ -100,7 +100,7 @@ def test_other_settings_get_another_one(builds):
 
     plain = run(wavering)
     del builds[:]
-    with posterior_built_once():
+    with faster_tpe():
         assert run(wavering) == plain
         assert run(partial(tpe.suggest, gamma=0.1)) != plain
     assert builds == [(0.9, 0.25), (0.9, 0.5), (1.0, 0.1)]
@@ -110,22 +110,57 @@ def test_searches_side_by_side(builds):
     """Each domain has its own; hyperopt is as it was only after the outermost one."""
     inner: list[list[dict]] = []
     plain = run()
-    with posterior_built_once():
-        with posterior_built_once():
+    with faster_tpe():
+        with faster_tpe():
             assert run() == plain
         thread = threading.Thread(target=lambda: inner.append(run()))
         thread.start()
         assert run() == plain
         thread.join()
-        assert tpe.build_posterior_wrapper is posterior._built_once
+        assert tpe.build_posterior_wrapper is module._build_once
     assert inner == [plain]
-    assert tpe.build_posterior_wrapper is posterior._build
+    assert tpe.build_posterior_wrapper is module._build
+
+
+def test_what_was_observed_is_gathered_once(monkeypatch):
+    """Of each suggestion only what is new: 59 trials in all, and not 59 + 58 + ..."""
+    gathered: list[dict] = []
+    plain, gather = run(), tpe.miscs_to_idxs_vals
+
+    def noting(miscs, keys):
+        gathered.extend(miscs)
+        return gather(miscs, keys)
+
+    monkeypatch.setattr(module, "_gather", noting)
+    with faster_tpe():
+        assert run() == plain
+    assert [misc["tid"] for misc in gathered] == list(range(59))
+    assert module._gathered is module._NOTHING
+
+
+def test_it_is_gathered_anew_where_something_else_was_observed():
+    """Another order, trials taken out or replaced, other parameters."""
+    trials = Trials()
+    run(trials=trials)
+    misc, keys = trials.miscs, list(trials.miscs[0]["vals"])
+    with faster_tpe():
+        for some, names in (
+            (misc[:30], keys),
+            (misc, keys),
+            (misc[::-1], keys),
+            (misc[1:], keys),
+            (misc[:30], keys),
+            (misc[:29] + misc[30:], keys),
+            (misc, keys[1:]),
+            ([], keys[1:]),
+        ):
+            assert tpe.miscs_to_idxs_vals(some, names) == miscs_to_idxs_vals(some, names)
 
 
 def test_nothing_is_kept_of_a_domain_that_is_gone():
     """Many searches in one process do not add up."""
     domain = Domain(height, EVERYTHING)
-    with posterior_built_once():
+    with faster_tpe():
         tpe.build_posterior_wrapper(domain, 1.0, 0.25)
     gone = weakref.ref(domain)
     del domain
