@@ -68,7 +68,7 @@ def transfer(effort: Effort) -> Iterator[Row]:
         where = {"url": emulator.url, "path": str(path)}
 
         def measure(number: int) -> dict[str, float]:
-            # All of them each time, each first once: what else the machine does weighs on all alike.
+            # All each time, each first once: what else the machine does weighs on all alike.
             answer: dict[str, float] = {}
             first = number % len(clients)
             for client in clients[first:] + clients[:first]:
