@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import StoreError, UsageError
 
 SMALL = 5_000_000
 """Bytes up to which Drive takes content in one request."""
-WINDOW = 128 * 1024 * 1024
+WINDOW = 1024 * 1024 * 1024
 """Bytes of one request of a session, read from the source as they leave: memory needs no less."""
 BUFFER = 8 * 1024 * 1024
 """The same for a source that cannot be read twice: it is held until it has been acknowledged."""
