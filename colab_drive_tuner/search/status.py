@@ -127,7 +127,7 @@ def list_searches(store: Store) -> list[SearchStatus]:
 def _dead_here(store: Store, name: str, holder: Holder) -> bool:
     """Whether a process of this machine held it, and its lock is free."""
     if holder.claimant.machine != machine_id():
-        return False
+        return False  # and no folder is made for a spool that it cannot have here
     spool = Spool(store.location, name)
     if not spool.knows(holder.owner) or not spool.acquire():
         return False

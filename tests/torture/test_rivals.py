@@ -42,6 +42,11 @@ def kept_trials(loser: Running) -> list[int]:
     return kept
 
 
+def overtaken(rivals: list[Running]) -> list[Running]:
+    """Those that lost the search after they had it, and may keep something of it."""
+    return [rival for rival in rivals if rival.outcome["error"] == "SearchTakenOverError"]
+
+
 def go_home(lab: Lab, losers: list[Running]) -> None:
     """Run the search once more on each loser's machine, which still keeps things."""
     for loser in losers:
@@ -159,11 +164,8 @@ def test_first_creation_converges(lab: Lab, many: int) -> None:
         assert ends.count("") == 1, ends
         said = [rival.outcome for rival in rivals]
         assert set(ends) <= {"", "SearchBusyError", "SearchTakenOverError"}, said
-        losers = [
-            rival for rival, end in zip(rivals, ends, strict=True) if end == "SearchTakenOverError"
-        ]
         lab.place.behave()
-        go_home(lab, losers)
+        go_home(lab, overtaken(rivals))
         judge(lab, search)
 
 
@@ -188,8 +190,5 @@ def test_processes_of_one_machine_in_an_empty_drive(drive_lab: Lab) -> None:
     ends = endings(rivals)
     assert ends.count("") == 1, ends
     drive_lab.place.behave()
-    go_home(
-        drive_lab,
-        [rival for rival, end in zip(rivals, ends, strict=True) if end == "SearchTakenOverError"],
-    )
+    go_home(drive_lab, overtaken(rivals))
     judge(drive_lab, search)
