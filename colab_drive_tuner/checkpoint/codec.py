@@ -26,7 +26,7 @@ from colab_drive_tuner.checkpoint.moments import (
     write_datetime,
     write_timedelta,
 )
-from colab_drive_tuner.checkpoint.plain_data import ATOMS, NUMPY_SCALARS, explain, is_exact
+from colab_drive_tuner.checkpoint.plain_data import NUMPY_SCALARS, explain, is_exact
 
 # Extension codes: part of the format. Never give one a new meaning.
 _TUPLE, _SET, _FROZENSET = 1, 2, 3
@@ -46,13 +46,6 @@ _MAX_EXTENSION = 2**32 - 1
 
 _IMPOSTORS = frozenset({bytearray, memoryview, ExtType, msgpack.Timestamp})
 """What msgpack would write without asking and read back as something else."""
-
-_LEAVES = ATOMS - {datetime}
-"""What cannot change, and is encoded whatever its value; the zone of a datetime may be unknown."""
-_DEPTH = 6
-"""So deep do ordinary values go."""
-_LONG = 64
-"""A list of so many floats is encoded sooner than copied."""
 
 
 class CodecError(ValueError):
@@ -77,84 +70,20 @@ def encode(value: Any, *, where: str = "result") -> bytes:
 
 
 class Taken:
-    """A value as it was when `take` saw it: no later change reaches it, so encoding it can wait."""
+    """A value as `taking.take` saw it: no later change reaches it, so encoding it can wait."""
 
-    __slots__ = ("_encoded", "copy")
+    __slots__ = ("_copy", "_encoded")
 
     def __init__(self, copy: Any, encoded: bytes | None = None) -> None:
-        self.copy = self if encoded is not None else copy
-        self._encoded = encoded
+        self._copy, self._encoded = copy, encoded
 
     def encode(self) -> bytes:
         """What `encode` made of the value, or makes of it now; never fails."""
-        return _join(self.copy) if self._encoded is None else self._encoded
+        return _join(self._copy) if self._encoded is None else self._encoded
 
-
-def take(value: Any) -> Taken:
-    """Copy what is ordinary, in a fraction of the time of `encode`; encode at once what is not.
-
-    Whatever in `value` was taken before goes in as it is. Raises as `encode` does.
-    """
-    try:
-        return Taken(_copy(value, _DEPTH))
-    except _UnusualError:
-        return Taken(None, encode(value))
-
-
-class _UnusualError(Exception):
-    """A value that may be refused, or is not cheaply copied: an array, a deep nesting."""
-
-
-def _copy(value: Any, depth: int) -> Any:
-    """Dicts and lists copied, what cannot change as it is."""
-    kind = type(value)
-    if kind in _LEAVES:
-        return value
-    if depth == 0:
-        raise _UnusualError
-    if kind is list:
-        if len(value) >= _LONG and (encoded := _floats(value)) is not None:
-            return Taken(None, encoded)
-        copy = value.copy()
-        if _LEAVES.issuperset(map(type, copy)):
-            return copy
-        return [_copy(item, depth - 1) for item in copy]
-    if kind is dict and _LEAVES.issuperset(map(type, value)):
-        return _copy_dict(value, depth)
-    if kind is tuple:
-        return tuple(_copy(item, depth - 1) for item in value)
-    if kind is Taken:
-        return value.copy
-    if kind is datetime and value.tzinfo is None:
-        return value
-    raise _UnusualError
-
-
-def _copy_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
-    copies = {}
-    for key, item in value.items():
-        kind = type(item)
-        if kind in _LEAVES:
-            copies[key] = item
-        elif kind is list and len(item) == 1 and type(item[0]) in _LEAVES:
-            copies[key] = [item[0]]  # a parameter; each trial has many
-        else:
-            copies[key] = _copy(item, depth - 1)
-    return copies
-
-
-def _floats(items: list[Any]) -> bytes | None:
-    """The encoding of a long list, if it holds floats alone: as fast as a look at its items."""
-    if type(items[0]) is not float:
-        return None
-    packer = msgpack.Packer(strict_types=True, buf_size=9 * len(items) + 8)
-    try:
-        packed: bytes = packer.pack(items)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    # If the first item is a float it takes nine bytes, and where the next one begins is known.
-    heads = packed[3 if packed[0] == 0xDC else 5 :: 9]
-    return packed if heads.count(0xCB) == len(heads) else None
+    def within(self) -> Any:
+        """What stands for the value within another one."""
+        return self._copy if self._encoded is None else self
 
 
 def _join(value: Any) -> bytes:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import Taken, decode, encode, take
+from colab_drive_tuner.checkpoint.codec import Taken, decode, encode
 from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
     DONE,
@@ -24,6 +24,7 @@ from colab_drive_tuner.checkpoint.items import (
     settings_item,
     start_item,
 )
+from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.journal import Claim, Journal, Rules
 from colab_drive_tuner.search.care import CARE_PATIENCE, Care

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from hyperopt import FMinIter
 from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, Ctrl, Domain
 
-from colab_drive_tuner.checkpoint.codec import Taken, take
+from colab_drive_tuner.checkpoint.codec import Taken
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
+from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.faster_tpe import faster_tpe
 from colab_drive_tuner.search.seeds import SeedStream

@@ -9,8 +9,9 @@ import hyperopt
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.checkpoint.codec import decode, take
+from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.items import END, START, read_items
+from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.journal.chain import Head, read_on
 from colab_drive_tuner.journal.record import Record
 from colab_drive_tuner.search.settings import SearchSettings

@@ -1,6 +1,7 @@
 """A value that is taken now and encoded later: as if it had been encoded at once."""
 
 import copy
+import gc
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.codec import decode, encode, take
+from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.errors import NotPlainDataError
 from tests.checkpoint.values import NOT_PLAIN, PLAIN, assert_same, document, plain_values
 
@@ -96,3 +98,22 @@ def test_a_cycle_is_refused_at_once():
     value["a"].append(value)
     with pytest.raises(NotPlainDataError, match="contains itself"):
         take(value)
+
+
+def test_a_refused_list_leaves_nothing_behind():
+    """Lists share a buffer, and the next one is what it would have been."""
+    with pytest.raises(NotPlainDataError):
+        take([0.5] * 900 + [object()])
+    floats = [1.5] * 70
+    assert take({"history": floats}).encode() == encode({"history": floats})
+
+
+def test_what_was_sent_is_free_at_once():
+    """A thousand trials' results do not wait for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        take({"history": [1.5] * 900}).encode()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
