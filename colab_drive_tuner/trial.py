@@ -3,8 +3,6 @@
 The loop in `search/` fills this in; `training/` reads it. Neither imports the other.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +49,15 @@ def running_trial() -> RunningTrial | None:
     return _running.get()
 
 
-@contextmanager
-def run_as(trial: RunningTrial) -> Iterator[RunningTrial]:
+class run_as:  # noqa: N801 (a context manager, and at half the cost of `contextmanager`)
     """Within the block, `running_trial()` returns `trial`."""
-    token = _running.set(trial)
-    try:
-        yield trial
-    finally:
-        _running.reset(token)
+
+    def __init__(self, trial: RunningTrial) -> None:
+        self._trial = trial
+
+    def __enter__(self) -> RunningTrial:
+        self._token = _running.set(self._trial)
+        return self._trial
+
+    def __exit__(self, *_: object) -> None:
+        _running.reset(self._token)

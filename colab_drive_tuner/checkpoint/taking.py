@@ -55,6 +55,8 @@ def _copy(value: Any, depth: int) -> Any:
     if kind is dict and _LEAVES.issuperset(map(type, value)):
         return _copy_dict(value, depth)
     if kind is tuple:
+        if _LEAVES.issuperset(map(type, value)):
+            return value
         return tuple(_copy(item, depth - 1) for item in value)
     if kind is Taken:
         return value.within()

@@ -85,16 +85,14 @@ class Models:
             result = result | {"history": metrics}
         plain, model = split_result(result)
         curves = {} if model is None else _metrics(getattr(model, "history", None)) or {}
+        if model is None and (plain.get("model") is None or _is_plain(plain["model"])):
+            return result, curves
         loss = plain.get("loss") if plain.get("status") == "ok" else None
-        if model is not None:
-            best = self._models()
-            if best is not None:
-                best.offer(model, tid=tid, loss=loss)
-        elif plain.get("model") is not None and not _is_plain(plain["model"]):
+        if model is None:
             plain = dict(plain)
             self._hold(plain.pop("model"), tid, loss)
-        else:
-            return result, curves
+        elif (best := self._models()) is not None:
+            best.offer(model, tid=tid, loss=loss)
         return self.wrap(plain, tid), curves
 
     def wrap(self, result: dict[str, Any], tid: Any) -> ModelResult:

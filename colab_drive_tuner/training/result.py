@@ -18,7 +18,7 @@ def split_result(result: Any) -> tuple[Any, Any | None]:
     else is no plain data stays where it is: encoding the result names it in its error. `result`
     itself is not changed.
     """
-    if not isinstance(result, Mapping) or "keras" not in sys.modules:
+    if "keras" not in sys.modules or not isinstance(result, Mapping):
         return result, None
     for key in ("model", *result):
         if is_keras_model(result.get(key)):
