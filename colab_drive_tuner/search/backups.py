@@ -49,9 +49,8 @@ class Backups:
         """A trial ended; drop what belongs to trials whose end is acknowledged by now."""
         if artifacts is not None and has_backups(artifacts):
             self._ended[tid] = artifacts
-        if self._ended:
-            for done in [tid for tid in self._ended if _is_recorded(history, tid)]:
-                drop_backups(self._ended.pop(done))
+        for done in [tid for tid in self._ended if _is_recorded(history, tid)]:
+            drop_backups(self._ended.pop(done))
 
     def sweep(self, history: History) -> None:
         """After a death, or a restart: drop what is of no use any more."""
