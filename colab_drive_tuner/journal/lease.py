@@ -68,4 +68,4 @@ def look_at_holder(store: Store, head: Head) -> Holder | None:
 
 def beat(store: Store, claim_id: str) -> None:
     """Mark the claim with the store's time."""
-    store.mark(claim_id, {BEAT: f"{store.now():.3f}"})
+    store.set_properties(claim_id, {BEAT: f"{store.now():.3f}"})

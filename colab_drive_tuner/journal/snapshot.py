@@ -20,7 +20,7 @@ def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) 
     name = f"snapshot-{head.pos:06d}.cdt"
     with contextlib.suppress(IdTakenError):  # ours, by an earlier send: nobody else has the id
         store.create(entry_id, content, name=name, parent=folder.records)
-    store.mark(folder.id, {HINT: entry_id})
+    store.set_properties(folder.id, {HINT: entry_id})
     return entry_id
 
 

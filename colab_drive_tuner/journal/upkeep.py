@@ -132,7 +132,7 @@ class Upkeep:
                 store.stat(self._export_id)  # there: the answer to this very create was lost
             except NotFoundError:
                 (self._export_id,) = store.reserve(1)
-                store.mark(folder, {EXPORT: self._export_id})
+                store.set_properties(folder, {EXPORT: self._export_id})
                 self._create_copy(content)
 
     def _look_for_winner(self) -> None:

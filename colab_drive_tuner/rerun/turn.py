@@ -63,7 +63,7 @@ def _marked(
     # A mark of this machine was left by a process that is dead, or we would not have its lock.
     if there is not None and not there.startswith(machine):
         raise NotOurTurnError(f"Search {search!r} is being rerun by another machine.")
-    store.mark(place, {key: f"{ours} {store.now():.0f}"})
+    store.set_properties(place, {key: f"{ours} {store.now():.0f}"})
     if store.location.startswith("drive:"):  # a folder of this disk is guarded by the lock alone
         sleep(SETTLES_IN)
     if _holder(store, place, key) != ours:
@@ -73,7 +73,7 @@ def _marked(
     def renew() -> None:
         while not over.wait(RENEWED_EVERY):
             with contextlib.suppress(StoreError):  # advice only; the next one may get through
-                store.mark(place, {key: f"{ours} {store.now():.0f}"})
+                store.set_properties(place, {key: f"{ours} {store.now():.0f}"})
 
     renewing = threading.Thread(target=renew, name="colab-drive-tuner-turn", daemon=True)
     renewing.start()
@@ -83,7 +83,7 @@ def _marked(
         over.set()
         renewing.join(5)
         with contextlib.suppress(StoreError):  # it runs out by itself
-            store.mark(place, {key: ""})
+            store.set_properties(place, {key: ""})
 
 
 def _holder(store: Store, place: str, key: str) -> str | None:

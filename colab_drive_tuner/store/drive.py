@@ -120,8 +120,8 @@ class DriveStore:
         """See `Store.read`; what arrives has the checksum that Drive names."""
         return self.client.download(entry_id)
 
-    def glance(self, entry_id: str) -> bytes:
-        """See `Store.glance`; Drive is not asked for a checksum."""
+    def read_unverified(self, entry_id: str) -> bytes:
+        """See `Store.read_unverified`; Drive is not asked for a checksum."""
         return self.client.peek(entry_id)
 
     def fetch(self, entry_id: str, path: Path) -> None:
@@ -144,8 +144,8 @@ class DriveStore:
             for file in self.client.list_folder(place, name)
         ]
 
-    def mark(self, entry_id: str, properties: Mapping[str, str]) -> float:
-        """See `Store.mark`."""
+    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
+        """See `Store.set_properties`."""
         self.client.update_properties(entry_id, properties)
         return self.client.now()
 
@@ -157,14 +157,14 @@ class DriveStore:
         """See `Store.trash`."""
         self.client.trash(entry_id)
 
-    def trashed(self, parent: str) -> "builtins.list[Entry]":
+    def list_trash(self, parent: str) -> "builtins.list[Entry]":
         """See `Store.trashed`."""
         return [
             _entry(file) for place in self._places(parent) for file in self.client.list_trash(place)
         ]
 
-    def rescue(self, entry_id: str) -> bytes:
-        """See `Store.rescue`; Drive reads what lies in its trash like anything else."""
+    def read_trashed(self, entry_id: str) -> bytes:
+        """See `Store.read_trashed`; Drive reads what lies in its trash like anything else."""
         return self.client.download(entry_id)
 
     def _places(self, parent: str) -> "builtins.list[str]":

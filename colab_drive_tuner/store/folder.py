@@ -136,7 +136,7 @@ class FolderStore:
         with self._honest(f"read file {entry_id}"):
             return self._file(entry_id).read_bytes()
 
-    glance = read
+    read_unverified = read
 
     def fetch(self, entry_id: str, path: Path) -> None:
         """Copy a file to `path`, replacing it atomically, in constant memory."""
@@ -171,7 +171,7 @@ class FolderStore:
                         found.append(self._entry(described, visible))
         return sorted(found, key=lambda entry: (entry.created, entry.id))
 
-    def mark(self, entry_id: str, properties: Mapping[str, str]) -> float:
+    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """Set properties, in a file beside; return the time."""
         check_properties(properties)
         with self._honest(f"mark file {entry_id}"):
@@ -199,7 +199,7 @@ class FolderStore:
             self._overwrite(self._ids / entry_id, encode(replace(described, trashed=True)))
             (self._hidden / "in" / described.parent / f"{described.file}.json").unlink()
 
-    def trashed(self, parent: str) -> builtins.list[Entry]:
+    def list_trash(self, parent: str) -> builtins.list[Entry]:
         """What lies in `.trash/` and came out of the folder, or lay in it when it was trashed."""
         found = []
         with self._honest(f"look for what was in folder {parent}"):
@@ -209,7 +209,7 @@ class FolderStore:
                     found.append(self._entry(known, where))
         return sorted(found, key=lambda entry: (entry.created, entry.id))
 
-    def rescue(self, entry_id: str) -> bytes:
+    def read_trashed(self, entry_id: str) -> bytes:
         """As `read`, also out of `.trash/`."""
         with self._honest(f"read file {entry_id}"):
             described = self._describe(entry_id)

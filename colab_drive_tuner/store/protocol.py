@@ -29,8 +29,8 @@ class Store(Protocol):
     """A tree of files in which an id, once used, can never be used again.
 
     `create` succeeds once in the world for an id, and `read` sees every create that has finished;
-    nothing else is promised. A `list` may lag by minutes, and of two that `mark` or `replace` at
-    once the last one wins. Any method raises `UnavailableError` when the store gives no answer,
+    nothing else is promised. A `list` may lag by minutes, and of two calls of `set_properties` or
+    `replace` at once the last one wins. Any method raises `UnavailableError` when the store gives no answer,
     and another `StoreError` when it gives a definite no.
     """
 
@@ -73,7 +73,7 @@ class Store(Protocol):
     def read(self, entry_id: str) -> bytes:
         """Return a file's content, or raise `NotFoundError`."""
 
-    def glance(self, entry_id: str) -> bytes:
+    def read_unverified(self, entry_id: str) -> bytes:
         """As `read`, by one request: for content that shows whether it arrived as it was."""
 
     def fetch(self, entry_id: str, path: Path) -> None:
@@ -85,7 +85,7 @@ class Store(Protocol):
     def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
         """What lies directly in a folder (of exactly that name, where one is given); may lag."""
 
-    def mark(self, entry_id: str, properties: Mapping[str, str]) -> float:
+    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """Set properties (key and value together at most 124 bytes); return the store's time."""
 
     def replace(self, entry_id: str, content: bytes) -> None:
@@ -94,8 +94,8 @@ class Store(Protocol):
     def trash(self, entry_id: str) -> None:
         """Put a file or folder where the user can get it back; later `stat`s do not find it."""
 
-    def trashed(self, parent: str) -> builtins.list[Entry]:
+    def list_trash(self, parent: str) -> builtins.list[Entry]:
         """What was put into the trash out of a folder, or with it, and is still there."""
 
-    def rescue(self, entry_id: str) -> bytes:
+    def read_trashed(self, entry_id: str) -> bytes:
         """A file's content as `read` returns it, also out of the trash."""

@@ -55,7 +55,7 @@ class StoreArtifacts:
             self._create(entry_id, name, path, self._home)
             self._known()[name] = [entry_id]
             with contextlib.suppress(UnavailableError):  # a listing will show it before long
-                self._store.mark(self._home, {_NEWEST[self._puts % 2]: entry_id})
+                self._store.set_properties(self._home, {_NEWEST[self._puts % 2]: entry_id})
             self._puts += 1
             for old in before:
                 self._trash(old)

@@ -29,5 +29,5 @@ def find_folders(store: Store, parent: str, name: str) -> list[str]:
 def make_folder(store: Store, parent: str, name: str) -> Entry:
     """Create a folder and mark its id on its parent."""
     made = store.create(store.reserve(1)[0], None, name=name, parent=parent)
-    store.mark(parent, {f"cdt_{name}": made.id})
+    store.set_properties(parent, {f"cdt_{name}": made.id})
     return made

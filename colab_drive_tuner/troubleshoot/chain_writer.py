@@ -185,7 +185,7 @@ def fence(store: Store, name: str, evidence: Evidence, target: str) -> list[str]
         store.create(evidence.next_id, frozen.content, name=f"record-{top:06d}.cdt", parent=where)
     except IdTakenError:
         with contextlib.suppress(NotFoundError):
-            if store.rescue(evidence.next_id) != frozen.content:
+            if store.read_trashed(evidence.next_id) != frozen.content:
                 raise SearchDamagedError(
                     f"Search {name!r} was written to while it was repaired: repair it again."
                 ) from None
@@ -202,6 +202,6 @@ def switch(store: Store, new: str, old: Iterable[SearchFolder]) -> None:
     In this order there is a folder of that name at any moment; and while there are two, the old
     one, which comes first, cannot be claimed, so it cannot end the new one as a rival either.
     """
-    store.mark(new, {KIND: SEARCH})
+    store.set_properties(new, {KIND: SEARCH})
     for folder in old:
-        store.mark(folder.id, {KIND: ARCHIVED})
+        store.set_properties(folder.id, {KIND: ARCHIVED})

@@ -76,7 +76,7 @@ class _OutOfTrash:
     """A store whose `read` also reads what lies in the trash."""
 
     def __init__(self, store: Store) -> None:
-        self.read = store.rescue
+        self.read = store.read_trashed
 
 
 def collect(store: Store, folder: SearchFolder) -> Evidence:
@@ -87,7 +87,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
     tried: set[str] = set()
     candidates: dict[int, list[Found]] = {}
     named = {folder.first}
-    with parallel_readers("cdt-rescue") as readers:
+    with parallel_readers("cdt-salvage") as readers:
         while wanted:
             batch, wanted = sorted(wanted), set()
             tried.update(batch)
@@ -115,7 +115,7 @@ def trashed_records(store: Store, folder: SearchFolder) -> int:
     """How many of its records lie in the trash: Drive still reads them, for 30 days."""
     there = set()
     with suppress(NotFoundError):  # no such folder any more: then nothing lies in its trash
-        there = {entry.id for entry in store.trashed(folder.records) if _NAME.search(entry.name)}
+        there = {entry.id for entry in store.list_trash(folder.records) if _NAME.search(entry.name)}
     if not there:
         return 0
     return len(there & {found.id for found in collect(store, folder).records.values()})
@@ -124,7 +124,7 @@ def trashed_records(store: Store, folder: SearchFolder) -> int:
 def _listed(store: Store, folder: SearchFolder) -> Iterator[Entry]:
     """The files in the folder of records, and in the search's own, where a loser's `moved` lies."""
     for place in filter(None, (folder.records, folder.id)):
-        for look in (store.list, store.trashed):
+        for look in (store.list, store.list_trash):
             with suppress(NotFoundError):  # the folder was trashed, or deleted for good
                 yield from (entry for entry in look(place) if not entry.is_folder)
 
@@ -132,7 +132,7 @@ def _listed(store: Store, folder: SearchFolder) -> Iterator[Entry]:
 def _content(store: Store, entry_id: str) -> tuple[bytes | None, str]:
     """A file's content, or why it cannot be read; neither where there is no such file."""
     try:
-        return store.rescue(entry_id), ""
+        return store.read_trashed(entry_id), ""
     except NotFoundError:
         return None, ""
     except (ChecksumError, RefusedError) as error:

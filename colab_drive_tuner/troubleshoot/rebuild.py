@@ -155,7 +155,7 @@ def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
             loaded[name] = stored
             continue
         try:
-            value = built.values.get(stored.sha) or store.rescue(stored.id)
+            value = built.values.get(stored.sha) or store.read_trashed(stored.id)
         except (NotFoundError, ChecksumError, RefusedError):
             value = b""
         if hashlib.sha256(value).hexdigest() == stored.sha:

@@ -121,7 +121,7 @@ def _find(store: Store, name: str) -> _Found:
         return _Found(folder, list(folder.rivals))
     trashed = [
         entry
-        for entry in store.trashed(store.root)
+        for entry in store.list_trash(store.root)
         if entry.name == name and entry.is_folder and entry.properties.get(KIND) == SEARCH
     ]
     if not trashed:
@@ -224,12 +224,12 @@ def _pickles(store: Store, folder: SearchFolder) -> list[tuple[str, bytes]]:
     entries: list[Entry] = []
     with contextlib.suppress(NotFoundError):
         entries += store.list(folder.id, name="trials.pkl")
-    entries += [entry for entry in store.trashed(folder.id) if entry.name == "trials.pkl"]
+    entries += [entry for entry in store.list_trash(folder.id) if entry.name == "trials.pkl"]
     ids = [entry.id for entry in sorted(entries, key=lambda entry: -entry.created)]
     found = []
     for entry_id in dict.fromkeys([*ids, *filter(None, [folder.export])]):
         with contextlib.suppress(NotFoundError, RefusedError):
-            found.append(("trials.pkl", store.rescue(entry_id)))
+            found.append(("trials.pkl", store.read_trashed(entry_id)))
     return found
 
 

@@ -83,8 +83,8 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
         return
     assert [folder.id] == made
     assert find_folder(lagging, "s") == folder, "the other one lies in the trash"
-    (loser,) = lagging.trashed(lagging.root)
-    moved = decode_record(lagging.rescue(loser.properties["cdt_first"]), "record 0")
+    (loser,) = lagging.list_trash(lagging.root)
+    moved = decode_record(lagging.read_trashed(loser.properties["cdt_first"]), "record 0")
     assert (moved.kind, moved.target) == ("moved", folder.id)
 
 

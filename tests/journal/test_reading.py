@@ -19,7 +19,7 @@ def test_long_chains_are_read_from_a_snapshot(store, open_journal):
     reader = open_journal(store, claim=False)
     assert store.list(store.root)[0].properties["cdt_hint"]
     assert reader.state.items == list(range(110))
-    store.mark(reader.folder, {"cdt_hint": "gone"})
+    store.set_properties(reader.folder, {"cdt_hint": "gone"})
     assert open_journal(store, claim=False).state.items == list(range(110))
 
 

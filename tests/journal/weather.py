@@ -36,9 +36,9 @@ class WeatheredStore(FolderStore):
         self._weather()
         return super().reserve(count)
 
-    def mark(self, *args) -> float:
+    def set_properties(self, *args) -> float:
         self._weather()
-        return super().mark(*args)
+        return super().set_properties(*args)
 
     def _weather(self) -> None:
         if self.away:

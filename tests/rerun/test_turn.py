@@ -52,7 +52,7 @@ def test_two_that_ask_in_the_same_moment_settle_who_it_is(
 
     def meanwhile(seconds: float) -> None:
         key = next(key for key in store.stat(store.root).properties if key.startswith("cdt_rerun"))
-        store.mark(store.root, {key: f"rival {store.now():.0f}"})
+        store.set_properties(store.root, {key: f"rival {store.now():.0f}"})
 
     with pytest.raises(NotOurTurnError, match="another machine"):
         our_turn(store, "search", meanwhile).__enter__()

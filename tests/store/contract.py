@@ -76,20 +76,20 @@ class StoreContract:
         assert len(set(ids)) == 100
 
     def test_an_unused_id_is_not_found(self, store: Store) -> None:
-        """Reading, describing or marking what was never created raises `NotFoundError`."""
+        """Whatever is asked of a file that was never created raises `NotFoundError`."""
         (entry_id,) = store.reserve(1)
-        for ask in (store.read, store.glance, store.stat):
+        for ask in (store.read, store.read_unverified, store.stat):
             with pytest.raises(NotFoundError):
                 ask(entry_id)
         with pytest.raises(NotFoundError):
-            store.mark(entry_id, {"cdt_a": "1"})
+            store.set_properties(entry_id, {"cdt_a": "1"})
 
     def test_two_files_may_bear_one_name(self, store: Store) -> None:
         """Uniqueness is by id alone."""
         one, two = store.reserve(2)
         store.create(one, b"1", name="same", parent=store.root)
         store.create(two, b"2", name="same", parent=store.root)
-        assert (store.read(one), store.glance(two)) == (b"1", b"2")
+        assert (store.read(one), store.read_unverified(two)) == (b"1", b"2")
         assert store.stat(one).name == store.stat(two).name == "same"
 
     @pytest.mark.parametrize("name", ["it's", "a\\b", "ü, 日本", ".hidden", "a/b", " ", "x" * 300])
@@ -115,30 +115,30 @@ class StoreContract:
         assert store.list(folder, name="on") == []
         assert [entry.id for entry in store.list(store.root, name="f")] == [folder]
 
-    def test_marks_are_seen_by_others(self, store: Store, reopen: Reopen) -> None:
-        """A mark adds to the properties and replaces those of the same key; content stays."""
+    def test_properties_are_seen_by_others(self, store: Store, reopen: Reopen) -> None:
+        """What is set adds to the properties and replaces those of the same key; content stays."""
         (entry_id,) = store.reserve(1)
         store.create(entry_id, b"1", name="a", parent=store.root, properties={"cdt_a": "1"})
-        store.mark(entry_id, {"cdt_a": "2", "cdt_b": "3"})
-        store.mark(entry_id, {"cdt_c": "4"})
+        store.set_properties(entry_id, {"cdt_a": "2", "cdt_b": "3"})
+        store.set_properties(entry_id, {"cdt_c": "4"})
         found = reopen().stat(entry_id)
         assert {"cdt_a": "2", "cdt_b": "3", "cdt_c": "4"}.items() <= found.properties.items()
         assert reopen().read(entry_id) == b"1"
 
-    def test_a_mark_returns_the_time_of_the_store(self, store: Store) -> None:
-        """The times of creates, marks and `now()` are those of one clock, in seconds."""
+    def test_set_properties_returns_the_time_of_the_store(self, store: Store) -> None:
+        """The times of creates, `set_properties` and `now()` are those of one clock, in seconds."""
         (entry_id,) = store.reserve(1)
         created = store.create(entry_id, b"", name="a", parent=store.root).created
-        marked = store.mark(entry_id, {"cdt_a": "1"})
-        assert created - 2 <= marked <= store.now() + 2
-        assert abs(created - marked) < 60
+        set_at = store.set_properties(entry_id, {"cdt_a": "1"})
+        assert created - 2 <= set_at <= store.now() + 2
+        assert abs(created - set_at) < 60
 
     def test_properties_too_long_are_refused(self, store: Store) -> None:
         """Key and value have 124 bytes together, in UTF-8."""
         (entry_id,) = store.reserve(1)
         store.create(entry_id, b"", name="a", parent=store.root, properties={"k": "ü" * 61 + "x"})
         with pytest.raises(ColabDriveTunerError):
-            store.mark(entry_id, {"k": "ü" * 62})
+            store.set_properties(entry_id, {"k": "ü" * 62})
 
     def test_replaced_content_is_seen(self, store: Store, reopen: Reopen) -> None:
         """`replace` leaves id, name and properties, and changes content and size."""

@@ -66,7 +66,7 @@ class TestTwins:
         assert names(later) == sorted(names(stores[0]) + names(stores[1]))
         (lost,) = stores[1].list(stores[1].root)
         later.trash(lost.id)
-        assert [entry.id for entry in later.trashed(later.root)] == [lost.id]
+        assert [entry.id for entry in later.list_trash(later.root)] == [lost.id]
 
 
 def test_looking_makes_no_folder(drive_emulator: DriveEmulator) -> None:

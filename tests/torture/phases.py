@@ -133,7 +133,7 @@ def instrument(log: PhaseLog) -> None:
     log.wrap(journal.Journal, "close", "close")
     _wrap_sending(log, opening, writer)
     for store in (FolderStore, DriveStore):
-        store.mark = _hinting(log, store.mark)  # type: ignore[attr-defined]
+        store.set_properties = _hinting(log, store.set_properties)  # type: ignore[attr-defined]
 
 
 def _wrap_sending(log: PhaseLog, opening: Any, writer: Any) -> None:

@@ -54,7 +54,7 @@ def make_rival(store: FolderStore, tid: int, x: float) -> str:
     own, first, records, export = store.reserve(4)
     marks = {KIND: SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
     winner = find_folder(store, "search")
-    store.mark(winner.id, {KIND: "hidden"})
+    store.set_properties(winner.id, {KIND: "hidden"})
     store.create(own, None, name="search", parent=store.root, properties=marks)
     history = Journal.open(store, "search", rules())
     history.claim(lambda state: b"", notify=lambda text: None)
@@ -72,7 +72,7 @@ def make_rival(store: FolderStore, tid: int, x: float) -> str:
     }
     history.append(end_item(encode(document), tid, k=None, how="done", loss=x), durable=True)
     history.close(10)
-    store.mark(winner.id, {KIND: SEARCH})
+    store.set_properties(winner.id, {KIND: SEARCH})
     return own
 
 
