@@ -30,8 +30,8 @@ class Store(Protocol):
 
     `create` succeeds once in the world for an id, and `read` sees every create that has finished;
     nothing else is promised. A `list` may lag by minutes, and of two calls of `set_properties` or
-    `replace` at once the last one wins. Any method raises `UnavailableError` when the store gives no answer,
-    and another `StoreError` when it gives a definite no.
+    `replace` at once the last one wins. Any method raises `UnavailableError` when the store gives
+    no answer, and another `StoreError` when it gives a definite no.
     """
 
     @property
