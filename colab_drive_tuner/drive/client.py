@@ -211,6 +211,10 @@ class DriveClient:
         """What lies directly in a folder, trash excluded; may lag by minutes."""
         return self.find(name, parent=parent)
 
+    def find_marked(self, properties: Mapping[str, str]) -> list[DriveFile]:
+        """Every file and folder with all these properties, in the trash or not; may lag."""
+        return self._calls.list(query(properties=properties, trashed=None))
+
     def list_trash(self, parent: str) -> list[DriveFile]:
         """What of a folder lies in the trash; may lag by minutes."""
         return self._calls.list(query(parent=parent, trashed=True))

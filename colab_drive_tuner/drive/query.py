@@ -1,7 +1,7 @@
 """Drive's query language as far as we speak it, and what people paste as a folder."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,12 +18,20 @@ def query(
     name: str | None = None,
     parent: str | None = None,
     mime_types: Iterable[str] | None = None,
-    trashed: bool = False,
+    properties: Mapping[str, str] | None = None,
+    trashed: bool | None = False,
 ) -> str:
-    """A `q` that matches what is, or is not, in the trash and fits every given condition."""
-    terms = ["trashed = true" if trashed else "trashed = false"]
+    """A `q` that matches what fits every given condition.
+
+    `trashed` says whether it lies in the trash; None: it does not matter.
+    """
+    terms = []
     if parent is not None:
-        terms.insert(0, f"{quoted(parent)} in parents")
+        terms.append(f"{quoted(parent)} in parents")
+    if trashed is not None:
+        terms.append("trashed = true" if trashed else "trashed = false")
+    for key, value in (properties or {}).items():
+        terms.append(f"properties has {{ key={quoted(key)} and value={quoted(value)} }}")
     if name is not None:
         terms.append(f"name = {quoted(name)}")
     if mime_types is not None:

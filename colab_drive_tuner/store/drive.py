@@ -144,6 +144,10 @@ class DriveStore:
             for file in self.client.list_folder(place, name)
         ]
 
+    def find_marked(self, properties: Mapping[str, str]) -> "builtins.list[Entry]":
+        """See `Store.find_marked`; it looks in all of Drive, not only in the store's folder."""
+        return [_entry(file) for file in self.client.find_marked(properties)]
+
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """See `Store.set_properties`."""
         self.client.update_properties(entry_id, properties)
@@ -187,4 +191,5 @@ def _entry(file: DriveFile) -> Entry:
         size=file.size,
         is_folder=file.is_folder,
         properties=file.properties,
+        trashed=file.trashed,
     )

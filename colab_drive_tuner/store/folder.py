@@ -171,6 +171,25 @@ class FolderStore:
                         found.append(self._entry(described, visible))
         return sorted(found, key=lambda entry: (entry.created, entry.id))
 
+    def find_marked(self, properties: Mapping[str, str]) -> builtins.list[Entry]:
+        """What has all these properties, of all that was ever created here and still exists."""
+        found = []
+        with self._honest("look for marked files"):
+            for path in self._ids.iterdir():
+                known = decode(path.read_bytes())
+                if known is None:
+                    continue
+                marks = known.properties | self._marks(known.id)
+                if not properties.items() <= marks.items():
+                    continue
+                where = self._in_trash(known)
+                if where is not None:
+                    found.append(replace(self._entry(known, where), trashed=True))
+                    continue
+                with contextlib.suppress(NotFoundError):  # deleted for good, by hand
+                    found.append(self._entry(*self._locate(known.id)))
+        return sorted(found, key=lambda entry: (entry.created, entry.id))
+
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """Set properties, in a file beside; return the time."""
         check_properties(properties)
@@ -206,7 +225,7 @@ class FolderStore:
             for path in self._ids.iterdir():
                 known = decode(path.read_bytes())
                 if known and known.parent == parent and (where := self._in_trash(known)):
-                    found.append(self._entry(known, where))
+                    found.append(replace(self._entry(known, where), trashed=True))
         return sorted(found, key=lambda entry: (entry.created, entry.id))
 
     def read_trashed(self, entry_id: str) -> bytes:

@@ -23,6 +23,8 @@ class Entry:
     """Bytes of content; 0 for a folder."""
     is_folder: bool = False
     properties: Mapping[str, str] = field(default_factory=dict)
+    trashed: bool = False
+    """Whether it lies in the trash; only `find_marked` and `list_trash` show such entries."""
 
 
 class Store(Protocol):
@@ -84,6 +86,9 @@ class Store(Protocol):
 
     def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
         """What lies directly in a folder (of exactly that name, where one is given); may lag."""
+
+    def find_marked(self, properties: Mapping[str, str]) -> builtins.list[Entry]:
+        """Whatever has all these properties, wherever it lies, the trash included; may lag."""
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """Set properties (key and value together at most 124 bytes); return the store's time."""

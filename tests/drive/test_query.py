@@ -27,6 +27,8 @@ def test_query_excludes_the_trash_and_joins_conditions():
         "and (mimeType = 'a/b' or mimeType = 'c/d')"
     )
     assert query() == "trashed = false"
+    marked = query(properties={"key": "it's"}, trashed=None)
+    assert marked == "properties has { key='key' and value='it\\'s' }"
 
 
 @pytest.mark.parametrize(

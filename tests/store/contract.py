@@ -125,6 +125,25 @@ class StoreContract:
         assert {"cdt_a": "2", "cdt_b": "3", "cdt_c": "4"}.items() <= found.properties.items()
         assert reopen().read(entry_id) == b"1"
 
+    def test_what_is_marked_is_found_wherever_it_lies(self, store: Store, reopen: Reopen) -> None:
+        """By all of the given properties, also in another folder and in the trash."""
+        ids = store.reserve(4)
+        marks = {"cdt_kind": "search", "cdt_name": 'o\'clock \\ and "more"'}
+        store.create(ids[0], None, name="here", parent=store.root, properties=marks)
+        store.create(ids[1], None, name="below", parent=ids[0], properties=marks)
+        store.create(ids[2], b"", name="gone", parent=store.root, properties=marks)
+        store.create(ids[3], None, name="other", parent=store.root, properties={"cdt_kind": "x"})
+        store.trash(ids[2])
+        other = reopen()
+        found = {entry.id: entry for entry in other.find_marked(marks)}
+        assert {entry_id: entry.trashed for entry_id, entry in found.items()} == {
+            ids[0]: False,
+            ids[1]: False,
+            ids[2]: True,
+        }
+        assert found[ids[0]] == other.stat(ids[0])
+        assert other.find_marked({**marks, "cdt_kind": "other"}) == []
+
     def test_set_properties_returns_the_time_of_the_store(self, store: Store) -> None:
         """The times of creates, `set_properties` and `now()` are those of one clock, in seconds."""
         (entry_id,) = store.reserve(1)
