@@ -291,5 +291,6 @@ def _how(item: Item) -> Any:
 
 
 def _parameters(document: bytes) -> bytes:
-    # Compared as bytes: equal parameters have equal encodings, whatever their types.
-    return encode(decode(document)["misc"]["vals"])
+    # Compared as bytes: equal parameters have equal encodings, whatever their types. One that was
+    # not used counts as one that is not named.
+    return encode({name: val for name, val in decode(document)["misc"]["vals"].items() if val})

@@ -3,7 +3,7 @@
 import operator
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
@@ -98,27 +98,3 @@ def _parameters(space: Any) -> list[Any]:
     from hyperopt.pyll import as_apply, dfs
 
     return [node for node in dfs(as_apply(space)) if node.name == "hyperopt_param"]
-
-
-def check_points(points: Sequence[Mapping[str, Any]] | None, space: Any) -> list[dict[str, Any]]:
-    """Points to evaluate: numbers by labels of the space, of a choice its index."""
-    if points is None:
-        return []
-    if not isinstance(points, Sequence) or not all(isinstance(point, Mapping) for point in points):
-        raise UsageError(
-            f"points_to_evaluate={points!r:.80} is no list of points: write [{{'x': 0.5}}, ...]."
-        )
-    labels = {node.arg["label"].obj for node in _parameters(space)}
-    for point in points:
-        if unknown := set(point) - labels:
-            raise UsageError(
-                f"points_to_evaluate names {', '.join(map(str, sorted(unknown)))}, which the space "
-                f"does not have; it has {', '.join(sorted(labels))}."
-            )
-        for label, value in point.items():
-            if not isinstance(value, Real):
-                raise UsageError(
-                    f"points_to_evaluate gives {value!r:.40} for {label}, which is no number: a "
-                    "choice is given by its index."
-                )
-    return [dict(point) for point in points]

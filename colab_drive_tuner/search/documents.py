@@ -1,5 +1,6 @@
 """Trial documents as hyperopt makes them, without hyperopt: states, losses, and what is stored."""
 
+from collections.abc import Iterable
 from typing import Any
 
 NEW, RUNNING, FINISHED, ERROR = 0, 1, 2, 3
@@ -18,6 +19,21 @@ def as_new(document: dict[str, Any]) -> dict[str, Any]:
     misc = {key: val for key, val in document["misc"].items() if key not in ran}
     fresh = {"state": NEW, "result": {"status": "new"}, "misc": misc, "owner": None}
     return document | fresh | {"book_time": None, "refresh_time": None}
+
+
+def name_all_parameters(documents: Iterable[dict[str, Any]], labels: Iterable[str]) -> int:
+    """Say of each parameter that a document does not name that its trial did not use it.
+
+    Return in how many documents one was missing; hyperopt's algorithms fail on such a document.
+    """
+    wanted, incomplete = frozenset(labels), 0
+    for document in documents:
+        misc = document["misc"]
+        missing = wanted - misc["vals"].keys()
+        incomplete += bool(missing)
+        for label in missing:
+            misc["vals"][label], misc["idxs"][label] = [], []
+    return incomplete
 
 
 def countable_loss(document: dict[str, Any]) -> float | None:

@@ -66,6 +66,7 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
     No code in the file is run. Trials that had not ended are run when the search goes on.
     """
     from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+    from colab_drive_tuner.search.points import complete_imported
     from colab_drive_tuner.search.status import read_status
     from colab_drive_tuner.search.trials import DriveTrials
 
@@ -78,6 +79,7 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
     if not source.is_file():
         raise UsageError(f"There is no file {str(path)!r}: check the path.")
     documents, attachments = read_trials(source)
+    complete_imported(documents, str(source))
     trials = DriveTrials(name, store=store)
     try:
         trials._insert_trial_docs(documents)

@@ -13,7 +13,6 @@ from colab_drive_tuner.checkpoint.items import GIVEN_UP
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.search.arguments import (
-    check_points,
     check_space,
     check_stops,
     find_algorithm,
@@ -90,13 +89,13 @@ def resume_search(
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     task = _task(objective, data, space, data_args, again=restart)
-    points = check_points(points_to_evaluate, task.space)
-
     from colab_drive_tuner.search.fingerprints import describe_space
+    from colab_drive_tuner.search.points import check_points
     from colab_drive_tuner.search.run import RunOptions, run_trials
     from colab_drive_tuner.search.settings import SearchSettings
     from colab_drive_tuner.search.trials import DriveTrials
 
+    points = check_points(points_to_evaluate, task.space)
     trials = DriveTrials(
         name,
         store=store,

@@ -12,11 +12,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hyperopt.fmin import generate_trial
 
 from colab_drive_tuner.errors import SearchTakenOverError
+from colab_drive_tuner.search.documents import name_all_parameters
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.loop import Training, TrialDomain, TrialLoop
+from colab_drive_tuner.search.points import check_documents, point_document
 from colab_drive_tuner.search.progress import progress_line
 from colab_drive_tuner.search.seeds import (
     SeedStream,
@@ -42,8 +43,8 @@ class RunOptions:
 
     restart: bool = False
     retry_failed: bool = False
-    points: Sequence[dict[str, Any]] = ()
-    """Points to evaluate before the algorithm is asked, in a search that has no trials yet."""
+    points: Sequence[dict[str, list[Any]]] = ()
+    """Points to evaluate first in a search that has no trials yet, as `check_points` has them."""
     model: str | None = None
     data: str | None = None
     """Fingerprints of the model function and the data."""
@@ -90,9 +91,16 @@ def run_trials(
     )
     if not run.restart:
         settings.warn_of_changes(trials.name, trials.log.settings)
+        check_documents(
+            trials._dynamic_trials,
+            space,
+            suggested=lambda tid: trials.log.k_of.get(tid) is not None,
+            search=trials.name,
+        )
     with _sigterm() as arrived, _closing(trials, max_evals, arrived):
         trials.own(settings, restart=run.restart, retry_failed=run.retry_failed)
         _inherit(trials, run.points)
+        name_all_parameters(trials._dynamic_trials, domain.params)
         stored = stored_state(trials.name, trials.log.settings)
         loop = TrialLoop(
             algo,
@@ -118,12 +126,12 @@ def run_trials(
             loop.exhaust()
 
 
-def _inherit(trials: "DriveTrials", points: Sequence[dict[str, Any]]) -> None:
+def _inherit(trials: "DriveTrials", points: Sequence[dict[str, list[Any]]]) -> None:
     """A new search begins with its given points; the claim has made ready what was unfinished."""
     if points and not trials._dynamic_trials:
         trials.insert_trial_docs(
             [
-                generate_trial(tid, point)
+                point_document(tid, point)
                 for tid, point in zip(trials.new_trial_ids(len(points)), points, strict=True)
             ]
         )

@@ -35,7 +35,12 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.record import Record
 from colab_drive_tuner.journal.recovery import split_items
 from colab_drive_tuner.journal.spool import Spooled
-from colab_drive_tuner.search.documents import ERROR, FINISHED, countable_loss
+from colab_drive_tuner.search.documents import (
+    ERROR,
+    FINISHED,
+    countable_loss,
+    name_all_parameters,
+)
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.evidence import Evidence
 
@@ -228,8 +233,23 @@ def _guesser(history: History) -> Any:
 
 
 def parameters(document: bytes) -> bytes:
-    """The parameters of an encoded document, as bytes: equal ones are equal."""
-    return encode(decode(document)["misc"]["vals"])
+    """The parameters that the trial of an encoded document used, as bytes: equal ones are equal."""
+    return encode({name: val for name, val in decode(document)["misc"]["vals"].items() if val})
+
+
+def complete_documents(history: History) -> int:
+    """Name in each document the parameters that any of them names; return how many lacked some.
+
+    TPE and annealing fail on a document that does not name them all.
+    """
+    documents = {tid: decode(entry.document) for tid, entry in history.trials.items()}
+    labels = {label for document in documents.values() for label in document["misc"]["vals"]}
+    incomplete = 0
+    for tid, document in documents.items():
+        if name_all_parameters([document], labels):
+            incomplete += 1
+            history.trials[tid].document = encode(document)
+    return incomplete
 
 
 def _loose(item: bytes, files: Mapping[str, str] = {}) -> Record:

@@ -37,6 +37,7 @@ from colab_drive_tuner.troubleshoot.chain_writer import copy_files, fence, switc
 from colab_drive_tuner.troubleshoot.evidence import Evidence, collect, trashed_records
 from colab_drive_tuner.troubleshoot.rebuild import (
     Rebuilt,
+    complete_documents,
     offer_documents,
     offer_records,
     offer_spooled,
@@ -142,6 +143,8 @@ def _reason(store: Store, name: str, found: _Found) -> str:
         book = Logbook(store, name, max_attempts=_NEVER)
         if not book.journal.exists:
             return "its first record is missing"
+        if incomplete := complete_documents(book.history):
+            return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
         book.claim(SearchSettings(seeded=False), on_busy="error", notify=lambda text: None)
         book.close(timeout=60.0)
     except (SearchBusyError, UnavailableError):
@@ -168,6 +171,8 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
         _offer_pickle(built, content, source)
     if not built.history.settings and not built.history.trials:
         raise _nothing_left(name)
+    if completed := complete_documents(built.history):
+        built.notes.append(f"{completed} trials now name the parameters that they did not use.")
     settings = {
         "generation": int(built.history.settings.get("generation", 1)) + 1,
         "from": found.folder.id,

@@ -1,0 +1,246 @@
+"""Points of a search space: which parameters one needs, what each may be, and what it leaves out.
+
+A parameter of a branch that a point does not choose is inactive. hyperopt's algorithms record it
+without a value, and TPE and annealing fail with a `KeyError` on a trial that does not name it; so a
+point that is given by hand is completed before it becomes a trial, and refused where hyperopt would
+fail on it later or learn from a value that no trial used.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from hyperopt.base import JOB_STATE_NEW, JOB_STATE_RUNNING
+from hyperopt.fmin import generate_trial
+from hyperopt.pyll import as_apply, dfs, rec_eval
+from hyperopt.pyll.base import Literal, MissingArgument
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.documents import name_all_parameters
+
+Document = dict[str, Any]
+_INDICES = ("randint", "categorical")
+"""Distributions of integers: of `hp.randint`, and of the index of an option."""
+_ROUNDING = 1e-9
+"""How far beyond a bound a value may be, as a part of the bound: 1e-5 is not exp(log(1e-5))."""
+
+
+class ParameterSpace:
+    """The hyperparameters of a space, and the conditions under which a point uses them."""
+
+    def __init__(self, space: Any) -> None:
+        self._expression = as_apply(space)
+        nodes = dfs(self._expression)
+        self._parameters = {
+            node.arg["label"].obj: node for node in nodes if node.name == "hyperopt_param"
+        }
+        self.labels = frozenset(self._parameters)
+        self._truncated = {
+            label
+            for label, node in self._parameters.items()
+            if node.arg["obj"].name not in _INDICES and _is_truncated(node, nodes)
+        }
+
+    def complete(self, point: Mapping[str, Any], what: str) -> dict[str, list[Any]]:
+        """The point as hyperopt's documents have it: [value] by label, [] where it is inactive.
+
+        Raises `UsageError`, which begins with `what`, where hyperopt could not go on from it.
+        """
+        if unknown := point.keys() - self.labels:
+            has = ", ".join(sorted(map(str, self.labels)))
+            raise UsageError(
+                f"{what} names {', '.join(sorted(map(str, unknown)))}, which the space does not "
+                f"have; it has {has}."
+            )
+        values: dict[Any, Any] = {}
+        self._visit(self._expression, point, values, set(), what)
+        for label in point:
+            if self._parameters[label] not in values:
+                raise UsageError(
+                    f"{what} gives a value for {label!r}, which belongs to an option that it does "
+                    "not choose: leave it out."
+                )
+        return {
+            label: [values[node]] if node in values else []
+            for label, node in self._parameters.items()
+        }
+
+    def check_indices(self, point: Mapping[str, Any], what: str) -> None:
+        """Raise `UsageError` where a value is no index of the options that a parameter has."""
+        for label in point.keys() & self.labels:
+            distribution = self._parameters[label].arg["obj"]
+            if distribution.name in _INDICES:
+                arguments = _evaluated(distribution, {})
+                self._checked(label, point[label], distribution.name, arguments, what)
+
+    def _visit(
+        self, node: Any, point: Mapping[str, Any], values: dict[Any, Any], seen: set[Any], what: str
+    ) -> None:
+        """Collect the values of the parameters that this part of the space uses."""
+        if node in seen or isinstance(node, Literal):
+            return
+        seen.add(node)
+        if node.name == "switch":
+            index = node.pos_args[0]
+            self._visit(index, point, values, seen, what)
+            chosen = rec_eval(index, memo=values)
+            self._visit(node.pos_args[int(chosen) + 1], point, values, seen, what)
+        elif node.name == "hyperopt_param":
+            label, distribution = node.arg["label"].obj, node.arg["obj"]
+            self._visit(distribution, point, values, seen, what)
+            if label not in point:
+                raise UsageError(
+                    f"{what} lacks {label!r}, which the options that it chooses use: give a value."
+                )
+            arguments = _evaluated(distribution, values)
+            values[node] = self._checked(label, point[label], distribution.name, arguments, what)
+        else:
+            for part in node.inputs():
+                self._visit(part, point, values, seen, what)
+
+    def _checked(
+        self, label: str, value: Any, name: str, arguments: Mapping[str, Any], what: str
+    ) -> Any:
+        """The value, as hyperopt takes it; raises `UsageError` where the parameter cannot be it."""
+        number = finite_number(value)
+        if number is None:
+            raise UsageError(
+                f"{what} gives {value!r:.40} for {label}, which is no finite number: a choice is "
+                "given by its index."
+            )
+        least, most = _bounds(name, arguments)
+        index = name in _INDICES
+        whole = index or (label in self._truncated and arguments.get("q", 0.5) % 1 == 0)
+        within = least <= number <= most or any(
+            math.isclose(number, bound, rel_tol=_ROUNDING) for bound in (least, most)
+        )
+        if not within or (name == "lognormal" and number == 0):
+            raise UsageError(f"{what} gives {value!r:.40} for {label}, {_said(name, least, most)}.")
+        if whole and not number.is_integer():
+            raise UsageError(f"{what} gives {value!r:.40} for {label}, which is a whole number.")
+        # As the index of an option hyperopt takes no float, not even a whole one.
+        return int(number) if index and isinstance(value, float | np.floating) else value
+
+
+def _evaluated(distribution: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The arguments of a distribution by name; they may depend on other parameters."""
+    return {
+        name: rec_eval(part, memo=values)
+        for name, part in distribution.arg.items()
+        if part is not MissingArgument
+    }
+
+
+def _is_truncated(parameter: Any, nodes: Sequence[Any]) -> bool:
+    """Whether all that the space sees of a parameter is its integral part, as of `uniformint`."""
+    users = [node for node in nodes if parameter in node.inputs()]
+    return bool(users) and all(
+        user.name == "int" or (user.name == "float" and _is_truncated(user, nodes))
+        for user in users
+    )
+
+
+def finite_number(value: Any) -> float | None:
+    """The value as a float, where it is a number that hyperopt can calculate with; else None."""
+    if isinstance(value, bool | np.longdouble) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _bounds(name: str, arguments: Mapping[str, Any]) -> tuple[float, float]:
+    """The least and the most that a distribution can give."""
+    low, high = arguments.get("low"), arguments.get("high")
+    if name == "randint":
+        return (0, arguments["low"] - 1) if high is None else (arguments["low"], high - 1)
+    if name == "categorical":
+        return 0, np.shape(arguments["p"])[-1] - 1
+    if low is None or high is None:
+        return (0.0 if "lognormal" in name else -math.inf), math.inf
+    ends = np.array([low, high])
+    if "log" in name:
+        with np.errstate(over="ignore"):
+            ends = np.exp(ends)
+    if q := arguments.get("q"):  # rounded to a multiple of q, a value may leave the range
+        ends = np.concatenate([ends, np.round(ends / q) * q])
+    return float(ends.min()), float(ends.max())
+
+
+def _said(name: str, least: float, most: float) -> str:
+    if name in _INDICES:
+        return f"which is an integer from {least} to {most}"
+    if "lognormal" in name:
+        return "which is a positive number"
+    return f"which lies between {least:.6g} and {most:.6g}"
+
+
+def check_points(points: Any, space: Any) -> list[dict[str, list[Any]]]:
+    """The points of `points_to_evaluate=`, each completed; raises `UsageError`, which names one."""
+    if points is None:
+        return []
+    if not isinstance(points, Sequence) or not all(isinstance(point, Mapping) for point in points):
+        raise UsageError(
+            f"points_to_evaluate={points!r:.80} is no list of points: write [{{'x': 0.5}}, ...]."
+        )
+    parameters = ParameterSpace(space)
+    return [
+        parameters.complete(point, f"points_to_evaluate[{index}]")
+        for index, point in enumerate(points)
+    ]
+
+
+def point_document(tid: int, values: Mapping[str, list[Any]]) -> Document:
+    """The trial document of a point that `check_points` has completed."""
+    document: Document = generate_trial(tid, {})
+    document["misc"]["vals"] = {label: list(given) for label, given in values.items()}
+    document["misc"]["idxs"] = {label: [tid for _ in given] for label, given in values.items()}
+    return document
+
+
+def check_documents(
+    documents: Iterable[Document], space: Any, *, suggested: Callable[[Any], bool], search: str
+) -> None:
+    """Raise `UsageError` where trials that no algorithm suggested cannot be run, or learnt from.
+
+    Those that are to be run are held to the same as `points_to_evaluate`. Of those that have ended
+    only what TPE cannot count is refused: an index that no option has.
+    """
+    parameters = ParameterSpace(space)
+    for document in documents:
+        if suggested(document["tid"]):
+            continue
+        what = (
+            f"Trial {document['tid']!r:.40} of search {search!r}, which was inserted or imported,"
+        )
+        values = document["misc"]["vals"]
+        if not all(isinstance(given, list | tuple) and len(given) < 2 for given in values.values()):
+            raise UsageError(f"{what} has no list of one value, or none, for each parameter.")
+        point = {label: given[0] for label, given in values.items() if given}
+        if document["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
+            parameters.complete(point, what)
+        else:
+            parameters.check_indices(point, what)
+
+
+def complete_imported(documents: list[Document], source: str) -> None:
+    """Complete the trials of a pickle as far as can be told without the space.
+
+    Each names the parameters that any of them names. Raises `UsageError` where one that is to be
+    run has a value that no parameter can be.
+    """
+    for document in documents:
+        if document["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):
+            continue
+        for label, given in document["misc"]["vals"].items():
+            if len(given) > 1 or any(finite_number(value) is None for value in given):
+                raise UsageError(
+                    f"Trial {document['tid']} of {source} is still to be run, and gives "
+                    f"{given!r:.40} for {label!r:.40}, which is no list of one finite number."
+                )
+    name_all_parameters(documents, {label for doc in documents for label in doc["misc"]["vals"]})
