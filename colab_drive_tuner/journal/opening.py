@@ -18,9 +18,10 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.chain import create
 from colab_drive_tuner.journal.folder import ensure_records_folder, find_or_create_folder
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
+from colab_drive_tuner.journal.machine import machine_id
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Claimant, Frozen, freeze
-from colab_drive_tuner.journal.spool import Spool, machine_id
+from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.runtime import place
 

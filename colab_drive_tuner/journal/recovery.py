@@ -4,13 +4,17 @@ from collections.abc import Callable
 
 import msgpack
 
-from colab_drive_tuner.errors import NotFoundError
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain import Head, create, read_on
 from colab_drive_tuner.journal.folder import SearchFolder
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Record, freeze
-from colab_drive_tuner.journal.spool import Leftover, Spool, Spooled
+from colab_drive_tuner.journal.segment import Leftover, Spooled
+from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.writer import Writer
+
+_NO_ITEM = (SearchDamagedError, KeyError, TypeError, ValueError)
+"""What the rules raise for an item that is none."""
 
 
 def make_good(
@@ -23,7 +27,9 @@ def make_good(
 ) -> int:
     """Append what is spooled here or lies in a loser's folder and is wanted; return how many.
 
-    Spool files go once their items are in the chain; what another history made is kept and named.
+    Spool files go once their items are in the chain; what another history made, and what is
+    damaged, is kept and named. What is missing between them is named, too: trials are numbered, so
+    whoever runs them sees which are not there.
     """
     epochs, items = {reader.head.epoch}, list[Spooled]()
     for rival in reader.folder.rivals:
@@ -33,18 +39,30 @@ def make_good(
     leftovers = spool.leftovers()
     for leftover in leftovers:
         items += leftover.items if leftover.epoch in epochs else ()
-    wanted = [
-        (item, beside)
-        for item, beside in dict.fromkeys(items)
-        if reader.rules.wanted(reader.state, item)
-    ]
+    wanted = [(item, beside) for item, beside in dict.fromkeys(items) if _is_wanted(reader, item)]
+    gaps = spool.gaps([leftover for leftover in leftovers if leftover.epoch in epochs])
     for item, beside in wanted:
         writer.append(item, durable=True, beside=beside)
     if not writer.flush(patience):
         return 0  # the spool files stay: the next session judges them again
+    recorded = {item for item, _ in wanted}
     for leftover in leftovers:
-        _settle(reader, spool, leftover, {item for item, _ in wanted}, notify)
+        _settle(reader, spool, leftover, recorded, notify)
+    if gaps:
+        notify(
+            f"Of what earlier runs of search {reader.name!r} had kept in {spool.folder}, entries "
+            f"{', '.join(map(str, gaps))} are missing. Trials whose results were there run again."
+        )
+    spool.forget_acknowledged()
     return len(wanted)
+
+
+def _is_wanted(reader: Reader, item: bytes) -> bool:
+    """Whether the chain lacks the item; one that makes no sense stays in its file (see _settle)."""
+    try:
+        return reader.rules.wanted(reader.state, item)
+    except _NO_ITEM:
+        return False
 
 
 def _settle(
@@ -54,18 +72,29 @@ def _settle(
     recorded: set[bytes],
     notify: Callable[[str], None],
 ) -> None:
-    lacking = [
-        item
-        for item, _ in leftover.items
-        if item not in recorded and reader.rules.wanted(reader.state, item)
-    ]
+    """Remove a spool file whose items are all in the chain; keep any other, and name it."""
+    lacking, senseless = 0, 0
+    for item, _ in leftover.items:
+        try:
+            lacking += item not in recorded and reader.rules.wanted(reader.state, item)
+        except _NO_ITEM:
+            senseless += 1
+    damage = leftover.damage or (f"{senseless} of its entries make no sense" if senseless else "")
+    if not lacking and not damage:
+        leftover.path.unlink(missing_ok=True)
+        return
+    kept = spool.keep(leftover)
     if lacking:
         notify(
-            f"{len(lacking)} results of an earlier run belong to another history of search "
-            f"{reader.name!r}; they are kept in {spool.keep(leftover)}."
+            f"{lacking} results of an earlier run belong to another history of search "
+            f"{reader.name!r}; they are kept in {kept}."
         )
-    else:
-        leftover.path.unlink()
+    if damage:
+        notify(
+            f"A file in which an earlier run of search {reader.name!r} had kept results is damaged "
+            f"({damage}). What can be read of it was used; it is kept as {kept}. Trials whose "
+            f"results cannot be read run again."
+        )
 
 
 def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, list[Spooled]]:

@@ -1,121 +1,81 @@
 """What must survive this process on this machine: ends of trials not yet acknowledged (rule SPOOL).
 
 One directory per store and search in the platform's state folder, with a lock that the owner
-holds, so that the next process here knows for certain whether the one before is dead. A segment is
-a file of checksummed entries, flushed to disk before the items in it are first sent, and removed
-when they are seen in the chain. A torn last entry is what a kill leaves; it is passed over.
+holds, so that the next process here knows for certain whether the one before is dead. Items are
+written to segments (see segment.py), which are put away once their items are seen in the chain.
+Beside them lie small notes for the next session; one that cannot be used counts as not there.
 """
 
 import hashlib
+import json
+import logging
 import mmap
 import os
+import re
 import secrets
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import msgpack
 from filelock import FileLock, Timeout
-from platformdirs import user_state_path
 
-_DIGEST = 16
-_LENGTH = struct.Struct("<I")
-_BESIDE = b"\xc1"
-"""Marks a value that belongs to the item after it; no msgpack item begins with this byte."""
-_RUNNING = struct.Struct("=q")
-_TOGETHER = 8
-"""Entries that are written by one call: few enough to be joined in memory that is used again."""
+from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.journal.machine import set_aside, state_folder
+from colab_drive_tuner.journal.segment import (
+    Leftover,
+    Segment,
+    SpoolSession,
+    acknowledged_name,
+    read_segment,
+    sync_folder,
+)
 
+ABOUT, LOCK, OWNERS, RUNNING, SEARCH = "about.txt", "lock", "owners", "running", "search"
+_TID = struct.Struct("=qq")
+"""The number of a trial and its complement, so that anything else is recognised."""
 
-Spooled = tuple[bytes, Sequence[bytes]]
-"""An item, and the large values beside it."""
-
-
-def state_folder() -> Path:
-    """Where this machine keeps what must outlive a process."""
-    return user_state_path("colab-drive-tuner", appauthor=False, ensure_exists=True)
-
-
-def machine_id() -> str:
-    """A random id of this machine's state folder, made when first asked for."""
-    path = state_folder() / "machine"
-    if not path.exists():
-        fresh = path.with_name(f"machine.{secrets.token_hex(8)}")
-        fresh.write_text(secrets.token_hex(16))
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass  # another process was first: its id is the machine's
-        finally:
-            fresh.unlink()
-    return path.read_text()
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Leftover:
-    """A segment that an earlier session could not see acknowledged."""
+class Gap(NamedTuple):
+    """Items that a session spooled, that are not in its files, and that are not known recorded."""
 
-    path: Path
-    epoch: str
-    """The epoch of the chain (see `Head.epoch`) in which its items were made."""
-    items: tuple["Spooled", ...]
+    session: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        numbers = f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
+        return f"{numbers} of session {self.session}"
 
 
-class Segment:
-    """A spool file that is being written; the items of one record, or of an outage so far."""
+class KnownFolder(NamedTuple):
+    """The folder in which this machine last found a search."""
 
-    def __init__(self, path: Path, epoch: str) -> None:
-        self.path = path
-        self._file = path.open("xb", buffering=0)
-        self._write(b"".join(_entry(epoch.encode())))
-        _sync_folder(path.parent)
-
-    def add(self, items: Iterable[Spooled]) -> None:
-        """Write the items, and the values beside them, and flush them to the disk.
-
-        Where the disk fails (OSError), the file is as it was before.
-        """
-        end = self._file.tell()
-        try:
-            entries: list[bytes] = []
-            for item, beside in items:
-                entries += (*(_BESIDE + value for value in beside), item)
-            for start in range(0, len(entries), _TOGETHER):
-                some = map(_entry, entries[start : start + _TOGETHER])
-                self._write(b"".join(chain.from_iterable(some)))
-            os.fsync(self._file.fileno())
-        except OSError:
-            self._file.truncate(end)
-            self._file.seek(end)
-            raise
-
-    def _write(self, content: bytes) -> None:
-        left = memoryview(content)
-        while left:  # a disk that is almost full takes a part
-            left = left[self._file.write(left) :]
-
-    def close(self) -> None:
-        """Close the file and leave it there."""
-        self._file.close()
-
-    def remove(self) -> None:
-        """Its items are in the chain: the file is not needed any more."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+    id: str
+    first: str
+    """The reserved id of record 0, which tells one search from another."""
 
 
 class Spool:
     """The local directory of one search in one store."""
 
     def __init__(self, location: str, name: str) -> None:
-        key = hashlib.sha256(msgpack.packb([location, name])).hexdigest()[:24]
-        self.folder = state_folder() / "spool" / key
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "about.txt").write_text(f"{name}\n{location}\n", "utf-8", "backslashreplace")
-        self._lock = FileLock(self.folder / "lock", thread_local=False)
+        self.folder = state_folder() / "spool" / _key(location, name)
+        try:
+            _make_folder(self.folder)
+        except OSError as error:
+            raise SearchError(
+                f"Search {name!r} cannot use its folder {self.folder} on this machine "
+                f"({error.strerror}): make room there, or remove what is in its way."
+            ) from error
+        if read_about(self.folder / ABOUT) != (name, location):
+            self._write_note(ABOUT, f"{name}\n{location}\n".encode("utf-8", "backslashreplace"))
+        self._lock = FileLock(self.folder / LOCK, thread_local=False)
         self._running: memoryview | None = None
+        self._session: SpoolSession | None = None
 
     def acquire(self) -> bool:
         """Take the lock for this process; False while another live process has it."""
@@ -123,43 +83,87 @@ class Spool:
             self._lock.acquire(timeout=0)
         except Timeout:
             return False
+        except OSError as error:
+            raise SearchError(
+                f"The lock {self.folder / LOCK} cannot be taken ({error.strerror}): remove it, "
+                f"which no live run can be holding, or make room on this disk."
+            ) from error
         return True
 
     def release(self) -> None:
         """Give the lock back, and forget which trial was running."""
-        self._let_go()
+        self._running = None  # the last reference unmaps it
         self._lock.release(force=True)
+
+    # -- items
 
     def segment(self, epoch: str) -> Segment:
         """Begin a new file."""
-        return Segment(self.folder / f"{secrets.token_hex(8)}.spool", epoch)
+        if self._session is None:
+            self._session = SpoolSession(1 + self._last_session())
+        session = self._session
+        name = f"{session.number:06d}-{session.next_file:06d}.spool"
+        session.next_file += 1
+        return Segment(self.folder / name, epoch, session)
 
     def leftovers(self) -> list[Leftover]:
-        """What earlier sessions left, oldest first; a torn tail is passed over."""
-        paths = sorted(self.folder.glob("*.spool"), key=lambda path: path.stat().st_mtime_ns)
-        found = []
-        for path in paths:
-            epoch, *entries = _entries(path.read_bytes()) or [b""]
-            found.append(Leftover(path, epoch.decode("ascii", "replace"), tuple(_paired(entries))))
-        return found
+        """What earlier sessions left, in the order in which it was written; torn tails apart."""
+        return sorted(map(read_segment, self.folder.glob("*.spool")), key=lambda left: left.order)
+
+    def gaps(self, leftovers: list[Leftover]) -> list[Gap]:
+        """What is missing between the items that the chain acknowledged and those left, or there.
+
+        What is missing behind the last item cannot be seen, and need not: it is run again as if it
+        had never been.
+        """
+        gaps = []
+        for session, files in groupby(leftovers, key=lambda left: left.session):
+            due = 1 + self._acknowledged(session)
+            for number in sorted({number for file in files for number, _ in file.numbered}):
+                if number > due:
+                    gaps.append(Gap(session, due, number - 1))
+                due = max(due, number + 1)
+        return gaps
 
     def keep(self, leftover: Leftover) -> Path:
         """Put aside what the chain does not want; returns where it can be found."""
-        return leftover.path.rename(leftover.path.with_suffix(".kept"))
+        kept = leftover.path.with_suffix(".kept")
+        if os.path.lexists(kept):
+            kept = kept.with_suffix(f".{secrets.token_hex(4)}.kept")
+        return leftover.path.rename(kept)
+
+    def forget_acknowledged(self) -> None:
+        """Nothing is left of the sessions before this one."""
+        for path in self.folder.glob("*.acknowledged"):
+            if self._session is None or path.name != acknowledged_name(self._session.number):
+                path.unlink()
+
+    # -- notes for the next session
 
     def note_running(self, tid: int) -> None:
-        """Remember which trial runs; survives the death of the process, not of the machine."""
+        """Remember which trial runs; survives the death of the process, not of the machine.
+
+        Where the disk takes no note, the next session has to go carefully for longer.
+        """
         if self._running is None:
-            with (self.folder / "running").open("w+b", buffering=0) as file:
-                file.write(_RUNNING.pack(tid))
+            if not self._write_note(RUNNING, bytes(_TID.size)):
+                return
+            with (self.folder / RUNNING).open("r+b", buffering=0) as file:
                 # A write would wait for whatever the disk is busy with; memory does not.
-                self._running = memoryview(mmap.mmap(file.fileno(), _RUNNING.size)).cast("q")
-        self._running[0] = tid
+                self._running = memoryview(mmap.mmap(file.fileno(), _TID.size)).cast("q")
+        self._running[0], self._running[1] = tid, ~tid
+
+    def last_running(self) -> int | None:
+        """The trial that the last session here noted; None if it noted none, or ended cleanly."""
+        content = self._read_note(RUNNING)
+        if len(content) != _TID.size:
+            return None
+        tid, complement = _TID.unpack(content)
+        return tid if complement == ~tid else None
 
     def note_owner(self, owner: str) -> None:
         """Remember that a claim of this session was made under the lock."""
-        with (self.folder / "owners").open("a", encoding="ascii") as file:
-            file.write(f"{owner}\n")
+        self._write_note(OWNERS, f"{owner}\n".encode(), add=True)
 
     def knows(self, owner: str) -> bool:
         """Whether a session claimed under this lock: dead for certain where the lock is free.
@@ -167,58 +171,102 @@ class Spool:
         The machine alone does not tell: where two folders bear one name, the processes of a
         machine may have found them in different order, and each has a lock of its own.
         """
-        path = self.folder / "owners"
-        return path.exists() and owner in path.read_text("ascii").split()
+        return owner.encode() in self._read_note(OWNERS).split()
 
-    def last_running(self) -> int | None:
-        """The trial that the last session here noted; None if it noted none, or ended cleanly."""
-        path = self.folder / "running"
-        content = path.read_bytes() if path.exists() else b""
-        return _RUNNING.unpack(content)[0] if len(content) == _RUNNING.size else None
+    def note_folder(self, known: KnownFolder) -> None:
+        """Remember, for good, in which folder the search lies; where the disk takes it."""
+        if self.known_folder() == known:
+            return
+        fresh = f"{SEARCH}.{secrets.token_hex(8)}"
+        if self._write_note(fresh, json.dumps(known._asdict()).encode(), flush=True):
+            try:
+                if (self.folder / SEARCH).is_dir():
+                    set_aside(self.folder / SEARCH)
+                (self.folder / fresh).replace(self.folder / SEARCH)
+                sync_folder(self.folder)
+            except OSError as error:
+                log.warning("%s cannot be written: %s", self.folder / SEARCH, error)
+
+    def known_folder(self) -> KnownFolder | None:
+        """Where this machine last found the search; None: it never did, or does not know."""
+        try:
+            known = KnownFolder(**json.loads(self._read_note(SEARCH)))
+        except (ValueError, TypeError):
+            return None
+        return known if all(isinstance(text, str) and text for text in known) else None
 
     def forget_session(self) -> None:
         """It ended cleanly: nothing was cut off, and its claim is released."""
-        self._let_go()
-        for name in ("running", "owners"):
-            (self.folder / name).unlink(missing_ok=True)
+        self._running = None
+        names = [RUNNING, OWNERS]
+        if self._session is not None:
+            number = self._session.number
+            own = self.folder.glob(f"{number:06d}-*.spool")
+            names += [acknowledged_name(number), *(path.name for path in own)]
+        for name in names:
+            try:
+                (self.folder / name).unlink(missing_ok=True)
+            except OSError as error:  # the next session sees that nothing of it is wanted
+                log.warning("%s cannot be removed: %s", self.folder / name, error)
 
-    def _let_go(self) -> None:
-        self._running = None  # the last reference unmaps it
+    def _last_session(self) -> int:
+        numbers = [
+            int(match[1])
+            for path in self.folder.iterdir()
+            if (match := re.match(r"(\d{6})[-.]", path.name))
+        ]
+        return max(numbers, default=0)
+
+    def _acknowledged(self, session: int) -> int:
+        """The number of the last item of a session that was seen in the chain; 0: none was."""
+        path = self.folder / acknowledged_name(session)
+        numbered = read_segment(path).numbered if path.exists() else ()
+        return max((number for number, _ in numbered), default=0)
+
+    def _read_note(self, name: str) -> bytes:
+        """The content of a note; empty where there is none, or it cannot be read."""
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            log.warning("%s cannot be read: %s", self.folder / name, error)
+            return b""
+
+    def _write_note(
+        self, name: str, content: bytes, *, add: bool = False, flush: bool = False
+    ) -> bool:
+        """Write a note, in place of whatever bears its name; False where the disk does not."""
+        path = self.folder / name
+        try:
+            if os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK)):
+                set_aside(path)
+            with path.open("ab" if add else "wb", buffering=0) as file:
+                file.write(content)
+                if flush:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            log.warning("%s cannot be written: %s", path, error)
+            return False
+        return True
 
 
-def _entry(content: bytes) -> tuple[bytes, bytes, bytes]:
-    """The parts of an entry: length, digest, content."""
-    return _LENGTH.pack(len(content)), hashlib.sha256(content).digest()[:_DIGEST], content
-
-
-def _entries(data: bytes) -> list[bytes]:
-    """The whole entries from the start of a segment."""
-    entries, offset = [], 0
-    while offset + _LENGTH.size + _DIGEST <= len(data):
-        (length,) = _LENGTH.unpack_from(data, offset)
-        start = offset + _LENGTH.size + _DIGEST
-        content = data[start : start + length]
-        if hashlib.sha256(content).digest()[:_DIGEST] != data[offset + _LENGTH.size : start]:
-            break
-        entries.append(content)
-        offset = start + length
-    return entries
-
-
-def _paired(entries: list[bytes]) -> Iterator[Spooled]:
-    """Each item with the values that were written before it."""
-    beside: list[bytes] = []
-    for entry in entries:
-        if entry.startswith(_BESIDE):
-            beside.append(entry[len(_BESIDE) :])
-        else:
-            yield entry, tuple(beside)
-            beside = []
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def read_about(path: Path) -> tuple[str, str] | None:
+    """Name and location of the search whose spool a file `about.txt` describes, if it does."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        name, _, location = path.read_bytes().decode("utf-8").rstrip("\n").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return (name, location) if path.parent.name == _key(location, name) else None
+
+
+def _key(location: str, name: str) -> str:
+    return hashlib.sha256(msgpack.packb([location, name])).hexdigest()[:24]
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it; their names are on the disk when this returns."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)

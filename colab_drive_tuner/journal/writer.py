@@ -23,7 +23,8 @@ from colab_drive_tuner.journal.chain import create
 from colab_drive_tuner.journal.patience import Patience
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Frozen, freeze
-from colab_drive_tuner.journal.spool import Segment, Spool, Spooled
+from colab_drive_tuner.journal.segment import Segment, Spooled
+from colab_drive_tuner.journal.spool import Spool
 
 LINGER_SECONDS = 0.02
 """How long items gather before they are sent."""
@@ -31,6 +32,8 @@ PAIR_SECONDS = 0.3
 """How long the end of a trial waits for the start of the next, to share a record with it."""
 COLLECTOR_SHARE, SENDER_SHARE = 0.005, 0.009
 """The part of one core that each thread may use: it pauses in proportion to what it used."""
+SPOOL_AGAIN_SECONDS = 5.0
+"""After so long it is tried again to spool what the disk did not take."""
 LONGEST_PAUSE = 30.0
 """After so many seconds it goes on, whatever it used: what a death can cost stays bounded."""
 ID_BLOCK, ID_RESERVE = 128, 40
@@ -54,12 +57,20 @@ class Appended(NamedTuple):
 
 @dataclass
 class Batch:
-    """Items that will share a record, and the spool file that holds the durable ones."""
+    """Items that will share a record, and the spool files that hold the durable ones."""
 
     items: list[bytes] = field(default_factory=list)
     beside: list[bytes] = field(default_factory=list)
     """Large values of the items: each gets a file of its own before the record is sent."""
-    segment: Segment | None = None
+    segments: list[Segment] = field(default_factory=list)
+    """More than one where the disk has failed. They may hold items of the batch before, too."""
+    unspooled: list[Spooled] = field(default_factory=list)
+    """Durable items that the disk has not taken yet."""
+
+    def close(self) -> None:
+        """Nothing is added any more."""
+        for segment in self.segments:
+            segment.close()
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,10 @@ class Writer:
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._appended: list[Appended] = []
-        self._ready = Batch()
+        self._ready, self._sent = Batch(), Batch()
+        """What gathers, and what the sender has at work."""
         self._handover = threading.Lock()
-        """Held by collector and sender while they touch `_ready`; training never waits for it."""
+        """Held by collector and sender while they touch a batch; training never waits for it."""
         self._pending = self._acknowledged = 0
         self._urgent = self._closed = self._disk_fails = False
         self._patience = Patience(spool.folder, notify)
@@ -179,10 +191,13 @@ class Writer:
     def _collect(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._appended or self._closed or self.lost)
-                if not self._appended:
+                again = self._sent.unspooled or self._ready.unspooled
+                wait = SPOOL_AGAIN_SECONDS if again else None
+                self._changed.wait_for(lambda: self._appended or self._closed or self.lost, wait)
+                if self._appended:
+                    self._gather()
+                elif self._closed or self.lost:
                     return
-                self._gather()
                 taken, self._appended = self._appended, []
             used = time.thread_time()
             self._spool(taken)
@@ -208,8 +223,7 @@ class Writer:
                 for item, entry in zip(items, taken, strict=True)
                 if entry.durable
             ]
-            if durable:
-                self._make_durable(batch, durable)
+            self._make_durable(batch, durable)
             batch.items += items
             for entry in taken:
                 batch.beside += entry.beside
@@ -217,12 +231,20 @@ class Writer:
             self._changed.notify_all()
 
     def _make_durable(self, batch: Batch, items: list[Spooled]) -> None:
-        """Write items to the batch's spool file; where that fails they go to the store alone."""
+        """Write items to the batch's spool file, behind those that the disk did not take before.
+
+        Never before them: what a later session finds has no holes. Where the disk fails again, all
+        of them go to the store alone, until it is tried again.
+        """
+        waiting = [*self._sent.unspooled, *batch.unspooled, *items]
+        if not waiting:
+            return
         try:
-            if batch.segment is None:
-                batch.segment = self.spool.segment(self.reader.head.epoch)
-            batch.segment.add(items)
+            if not (batch.segments and batch.segments[-1].usable):
+                batch.segments.append(self.spool.segment(self.reader.head.epoch))
+            batch.segments[-1].add(waiting)
         except OSError as error:
+            batch.unspooled += items
             if not self._disk_fails:
                 self.notify(
                     f"Nothing can be kept in {self.spool.folder} ({error.strerror}): until the "
@@ -230,6 +252,9 @@ class Writer:
                 )
             self._disk_fails = True
         else:
+            self._sent.unspooled, batch.unspooled = [], []
+            if self._disk_fails:
+                self.notify(f"What is not acknowledged is kept in {self.spool.folder} again.")
             self._disk_fails = False
 
     def _keep_unsent(self) -> list[Path]:
@@ -238,8 +263,7 @@ class Writer:
             taken, self._appended = self._appended, []
         self._spool(taken)
         with self._handover:
-            if self._ready.segment is not None:
-                self._ready.segment.close()
+            self._ready.close()
             self._ready = Batch()
         return sorted(self.spool.folder.glob("*.spool"))
 
@@ -254,14 +278,16 @@ class Writer:
             used = time.thread_time()
             with self._sending:
                 with self._handover:
-                    batch, self._ready = self._ready, Batch()
-                if batch.segment is not None:
-                    batch.segment.close()
+                    batch = self._sent = self._ready
+                    self._ready = Batch()
+                batch.close()
                 files = self._put_beside(batch.beside)
                 if not self._append("trials", b"".join(batch.items), files):
                     return
-                if batch.segment is not None:
-                    batch.segment.remove()
+                with self._handover:
+                    self._sent = Batch()
+                for segment in batch.segments:
+                    segment.acknowledge()
             with self._changed:
                 self._pending -= len(batch.items)
                 self._acknowledged += len(batch.items)

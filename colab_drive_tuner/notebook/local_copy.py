@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.journal.spool import state_folder
+from colab_drive_tuner.journal.machine import state_folder
 
 _PART = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
 

@@ -9,7 +9,8 @@ from colab_drive_tuner.errors import ColabDriveTunerError, SearchNotFoundError
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.journal.folder import KIND, SEARCH
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.spool import Spool, machine_id
+from colab_drive_tuner.journal.machine import machine_id
+from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.store.protocol import Store
 
 

@@ -34,8 +34,8 @@ from colab_drive_tuner.journal.folder import (
     SearchFolder,
     ensure_records_folder,
 )
+from colab_drive_tuner.journal.machine import machine_id
 from colab_drive_tuner.journal.record import Claimant, freeze
-from colab_drive_tuner.journal.spool import machine_id
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.export import TrialsExport

@@ -10,8 +10,9 @@ from pathlib import Path
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_ENDS, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
-from colab_drive_tuner.journal.spool import Leftover as Segment
-from colab_drive_tuner.journal.spool import Spool, state_folder
+from colab_drive_tuner.journal.machine import state_folder
+from colab_drive_tuner.journal.segment import Leftover as Segment
+from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.notebook.local_copy import process_started
 from colab_drive_tuner.search.status import read_history
 from colab_drive_tuner.store.protocol import Store

@@ -83,7 +83,7 @@ def _number(text: str) -> tuple[int, ...]:
 
 def disk(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
     """Room in the working directory and where results are spooled, and whether that can be."""
-    from colab_drive_tuner.journal.spool import state_folder
+    from colab_drive_tuner.journal.machine import state_folder
 
     try:
         spool = state_folder()

@@ -34,7 +34,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.record import Record
 from colab_drive_tuner.journal.recovery import split_items
-from colab_drive_tuner.journal.spool import Spooled
+from colab_drive_tuner.journal.segment import Spooled
 from colab_drive_tuner.search.documents import (
     ERROR,
     FINISHED,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.journal import Journal, writer
-from colab_drive_tuner.journal.spool import Segment, Spool
+from colab_drive_tuner.journal.segment import Segment
+from colab_drive_tuner.journal.spool import Spool
 from tests.journal.listing import RULES, Listing, item
 from tests.journal.weather import append
 
@@ -117,7 +118,7 @@ def test_results_of_another_history_are_kept_and_named(store, open_journal):
 
 
 def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, monkeypatch):
-    """Results that cannot be spooled are recorded all the same; the user is told once."""
+    """Results that cannot be spooled are recorded all the same; the user is told once of each."""
 
     def full(self, items):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -132,9 +133,10 @@ def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, m
     append(journal, 3)
     journal.close()
     assert open_journal(store, claim=False).state.items == [1, 2, 3]
-    (told,) = said
-    assert "No space left on device" in told
-    assert "lost with this process" in told
+    failed, works_again = said
+    assert "No space left on device" in failed
+    assert "lost with this process" in failed
+    assert works_again.startswith("What is not acknowledged is kept in")
 
 
 def test_what_fits_on_a_full_disk_can_be_read(store, machine):
@@ -149,10 +151,16 @@ def test_what_fits_on_a_full_disk_can_be_read(store, machine):
             segment.add([(b"fits", ()), (b"x" * 1000, ())])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not segment.usable
+    segment = spool.segment("epoch")
     segment.add([(b"last", (b"beside",))])
     segment.close()
-    (leftover,) = spool.leftovers()
-    assert leftover.items == ((b"first", ()), (b"last", (b"beside",)))
+    left = spool.leftovers()
+    assert [leftover.items for leftover in left] == [
+        ((b"first", ()),),
+        ((b"last", (b"beside",)),),
+    ]
+    assert spool.gaps(left) == []
 
 
 @pytest.mark.timeout(60)

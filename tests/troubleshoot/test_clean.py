@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import StoreError, UsageError
-from colab_drive_tuner.journal.spool import state_folder
+from colab_drive_tuner.journal.machine import state_folder
 from colab_drive_tuner.notebook import Notebook, NotebookWarning
 from colab_drive_tuner.notebook.local_copy import write_copy
 from colab_drive_tuner.store.folder import FolderStore
