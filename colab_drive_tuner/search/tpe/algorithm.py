@@ -1,0 +1,103 @@
+"""The suggest function, and the algorithms of hyperopt that it can stand in for."""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import hyperopt
+import numpy as np
+from hyperopt import mix, rand, tpe
+from hyperopt.base import Domain, Trials
+
+from colab_drive_tuner.search.tpe.observations import Observations, UnusualHistoryError
+from colab_drive_tuner.search.tpe.space import CompiledSpace, UnknownNodeError
+
+Algorithm = Callable[..., Any]
+
+_KNOWN_VERSION = "0.3.0"
+"""The hyperopt whose TPE this is; any other one runs its own."""
+_SETTINGS = {"prior_weight", "n_startup_jobs", "n_EI_candidates", "gamma", "verbose"}
+_logger = logging.getLogger("hyperopt.tpe")
+_own_logger = logging.getLogger(__name__)
+
+
+def fast_algorithm(algo: Algorithm) -> Algorithm:
+    """A faster function with the same suggestions as `algo`, or `algo` itself.
+
+    Args:
+        algo: A suggest function of hyperopt. `tpe.suggest`, a `functools.partial` of it, and both
+            within a `partial(mix.suggest, p_suggest=[...])` are made faster.
+
+    Returns:
+        A function that takes what `algo` takes (`new_ids, domain, trials, seed`). It remembers
+        what it has seen of a search, so each search should have one of its own.
+    """
+    if hyperopt.__version__ != _KNOWN_VERSION:
+        return algo
+    if algo is tpe.suggest:
+        return FastTpe()
+    if isinstance(algo, partial) and not algo.args:
+        if algo.func is tpe.suggest and algo.keywords.keys() <= _SETTINGS:
+            return FastTpe(**algo.keywords)
+        if algo.func is mix.suggest and isinstance(algo.keywords.get("p_suggest"), list | tuple):
+            mixed = [(share, fast_algorithm(one)) for share, one in algo.keywords["p_suggest"]]
+            return partial(mix.suggest, **{**algo.keywords, "p_suggest": mixed})
+    return algo
+
+
+class FastTpe:
+    """`tpe.suggest` with these settings; keeps the compiled space and the observations."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+        self._prior_weight = settings.get("prior_weight", tpe._default_prior_weight)
+        self._startup = settings.get("n_startup_jobs", tpe._default_n_startup_jobs)
+        self._candidates = settings.get("n_EI_candidates", tpe._default_n_EI_candidates)
+        self._gamma = settings.get("gamma", tpe._default_gamma)
+        self._verbose = settings.get("verbose", True)
+        self._lock = threading.Lock()
+        self._domain: Domain | None = None
+        self._space: CompiledSpace | None = None
+        self._observations = Observations([])
+
+    def __call__(self, new_ids: list[int], domain: Domain, trials: Trials, seed: Any) -> Any:
+        """What `tpe.suggest` returns for the same arguments."""
+        with self._lock:
+            try:
+                if domain is not self._domain:
+                    self._domain, self._space = domain, None
+                    self._observations = Observations(list(domain.params))
+                    self._space = CompiledSpace(domain)
+                if self._space is not None and self._usual_settings:
+                    self._observations.update(trials.trials)
+                    return self._suggest(self._space, new_ids, domain, trials, seed)
+            except (UnknownNodeError, UnusualHistoryError) as error:
+                _own_logger.debug("left to hyperopt's own TPE: %s", error)
+        return tpe.suggest(new_ids, domain, trials, seed, **self._settings)
+
+    def _suggest(
+        self, space: CompiledSpace, new_ids: list[int], domain: Domain, trials: Trials, seed: Any
+    ) -> Any:
+        observations = self._observations
+        if self._verbose and _logger.isEnabledFor(logging.INFO):
+            _logger.info("TPE using %s", observations.summary(len(trials)))
+        if observations.count < self._startup:
+            return rand.suggest(new_ids, domain, trials, seed)
+        split = observations.split(self._gamma)
+        rng = np.random.default_rng(seed)
+        chosen = space.suggest(rng, split, float(self._prior_weight), self._candidates)
+        tid = new_ids[0]
+        misc = {
+            "tid": tid,
+            "cmd": domain.cmd,
+            "workdir": domain.workdir,
+            "idxs": {label: [tid] if label in chosen else [] for label in space.labels},
+            "vals": {label: [chosen[label]] if label in chosen else [] for label in space.labels},
+        }
+        return trials.new_trial_docs([tid], [None], [domain.new_result()], [misc])
+
+    @property
+    def _usual_settings(self) -> bool:
+        return isinstance(self._candidates, int) and self._candidates > 0

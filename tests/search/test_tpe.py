@@ -1,0 +1,310 @@
+"""The fast TPE gives the documents that hyperopt's gives."""
+
+import math
+import threading
+from functools import partial
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+from hyperopt import Trials, anneal, hp, mix, rand, tpe
+from hyperopt.base import JOB_STATE_ERROR, Domain
+from hyperopt.pyll import scope
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from colab_drive_tuner.search.tpe import algorithm, fast_algorithm
+from tests.search.spaces import CONDITIONAL, MIXED, ODD, PLAIN, history, spaces
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt's, of log(0)
+
+
+def domain_of(space: Any) -> Domain:
+    return Domain(lambda point: 0.0, space)
+
+
+def answer(algo: Any, *arguments: Any) -> str:
+    """The documents to the last bit with the order of their keys, or the kind of error."""
+    try:
+        return repr(algo(*arguments))
+    except Exception as error:  # noqa: BLE001 - whatever hyperopt raises is compared
+        return type(error).__name__
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[Any]:
+    """The calls that the fast TPE leaves to hyperopt's own."""
+    calls: list[Any] = []
+    original = tpe.suggest
+
+    def suggest(new_ids: Any, *arguments: Any, **settings: Any) -> Any:
+        calls.append(new_ids)
+        return original(new_ids, *arguments, **settings)
+
+    monkeypatch.setattr(algorithm.tpe, "suggest", suggest)
+    return calls
+
+
+_SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "gamma": st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0, 4.0]),
+        "n_EI_candidates": st.sampled_from([0, 1, 2, 24, 60]),
+        "prior_weight": st.sampled_from([0, 0.3, 1.0, 2]),
+        "n_startup_jobs": st.sampled_from([0, 1, 20]),
+        "verbose": st.booleans(),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    space=spaces(),
+    algo_settings=_SETTINGS,
+    odd=st.frozensets(st.sampled_from(ODD), max_size=5),
+    count=st.sampled_from([0, 1, 19, 20, 21, 30, 60, 60, 150, 150]),
+    seed=st.integers(0, 2**31 - 2),
+)
+def test_any_space_and_history(space, algo_settings, odd, count, seed):
+    """Every distribution, nested and shared; ties, NaN, inf, fails, errors, gaps, from_tid."""
+    try:
+        domain = domain_of(space)
+        trials = history(domain, count, seed, odd=odd)
+    except Exception:  # noqa: BLE001 - whatever it is, hyperopt itself does not take this space
+        assume(False)
+    plain = partial(tpe.suggest, **algo_settings)
+    fast = fast_algorithm(plain)
+    assert fast is not plain
+    first = 1000
+    for n, new_ids in enumerate([[first], [first + 1, first + 2], [first + 3]]):
+        assert answer(fast, new_ids, domain, trials, seed + n) == answer(
+            plain, new_ids, domain, trials, seed + n
+        )
+        if n == 0 and len(trials.trials) > 3:  # in place, as a user may do it
+            trials.trials[1]["result"] = {"status": "ok", "loss": -9.0}
+            del trials._dynamic_trials[2]
+            trials.refresh()
+
+
+def run(algo: Any, space: Any, *, evals: int = 320, **options: Any) -> list[str]:
+    """The points and losses of a search, some of whose trials fail or have a loss of NaN."""
+
+    def objective(point: Any) -> Any:
+        total = sum(len(repr(point)) * float(part) for part in numbers(point))
+        if int(abs(total) * 1e3) % 17 == 0:
+            return {"status": "fail"}
+        return math.nan if int(abs(total) * 1e3) % 19 == 0 else round(abs(total - 30), 1)
+
+    trials = Trials()
+    hyperopt.fmin(
+        objective,
+        space,
+        algo=algo,
+        max_evals=evals,
+        trials=trials,
+        rstate=np.random.default_rng(11),
+        show_progressbar=False,
+        verbose=False,
+        return_argmin=False,
+        **options,
+    )
+    return [repr((doc["misc"], doc["result"])) for doc in trials.trials]
+
+
+def numbers(point: Any) -> list[float]:
+    """All numbers in a point."""
+    if isinstance(point, dict):
+        point = list(point.values())
+    if isinstance(point, list | tuple):
+        return [number for part in point for number in numbers(part)]
+    return [float(point)] if isinstance(point, int | float | np.number) else []
+
+
+@pytest.mark.parametrize("space", [PLAIN, MIXED, CONDITIONAL], ids=["plain", "mixed", "nested"])
+def test_whole_searches(space, asked):
+    """320 trials, each suggested from those before; hyperopt's own suggest is never called."""
+    fast = run(fast_algorithm(tpe.suggest), space)
+    assert asked == []
+    assert fast == run(tpe.suggest, space)
+
+
+def test_several_at_a_time(asked):
+    """With `max_queue_len`, hyperopt gives TPE several ids and gets one document."""
+    fast = run(fast_algorithm(tpe.suggest), MIXED, evals=80, max_queue_len=3)
+    assert asked == []
+    assert fast == run(tpe.suggest, MIXED, evals=80, max_queue_len=3)
+
+
+@pytest.mark.parametrize(
+    "algo",
+    [
+        partial(tpe.suggest, gamma=0.5, n_EI_candidates=7, prior_weight=0.5, n_startup_jobs=5),
+        partial(
+            mix.suggest,
+            p_suggest=[
+                (0.1, rand.suggest),
+                (0.2, anneal.suggest),
+                (0.7, partial(tpe.suggest, n_startup_jobs=10)),
+            ],
+        ),
+    ],
+    ids=["partial", "mix"],
+)
+def test_settings_and_mixes(algo, asked):
+    """TPE with settings of its own, and as one algorithm of a mix."""
+    fast = run(fast_algorithm(algo), CONDITIONAL, evals=120)
+    assert asked == []
+    assert fast == run(algo, CONDITIONAL, evals=120)
+
+
+def test_other_algorithms_stay_what_they_are(monkeypatch):
+    """Those it does not know, and all of a hyperopt that may have changed."""
+
+    def own(*arguments: Any) -> Any:
+        return tpe.suggest(*arguments)
+
+    for algo in (rand.suggest, anneal.suggest, own, partial(tpe.suggest, [0])):
+        assert fast_algorithm(algo) is algo
+    monkeypatch.setattr(hyperopt, "__version__", "0.4.0")
+    assert fast_algorithm(tpe.suggest) is tpe.suggest
+
+
+@scope.define
+def a_function_of_ours(value: float) -> float:
+    """A function that only the space's author knows."""
+    return float(value > 0.5)
+
+
+@pytest.mark.parametrize(
+    ("space", "own"),
+    [
+        ({"a": hp.choice("a", [0, 1]), "b": a_function_of_ours(3)}, True),
+        (scope.switch(scope.int(scope.a_function_of_ours(hp.uniform("a", 0, 1))), 1, 2), True),
+        (
+            scope.switch(
+                scope.int(scope.a_function_of_ours(hp.uniform("a", 0, 1))),
+                hp.uniform("b", 0, 1),
+                hp.uniform("c", 0, 1),
+            ),
+            False,
+        ),
+        ({"b": hp.normal("b", hp.uniform("a", 0, 1), 1)}, False),
+    ],
+)
+def test_unknown_parts_of_a_space(space, own, asked):
+    """A function of the user's that decides which parameters are active is hyperopt's to call."""
+    domain = domain_of(space)
+    trials = history(domain, 40)
+    fast = fast_algorithm(tpe.suggest)
+    for seed in range(5):
+        assert answer(fast, [40], domain, trials, seed) == answer(
+            tpe.suggest, [40], domain, trials, seed
+        )
+    assert len(asked) == (5 if own else 10)
+
+
+def change_a_loss(trials: Trials) -> None:
+    trials.trials[3]["result"]["loss"] = -99.0
+
+
+def let_one_fail(trials: Trials) -> None:
+    best = min(trials.trials, key=lambda document: document["result"]["loss"])
+    best["result"] = {"status": "fail"}
+
+
+def change_a_value(trials: Trials) -> None:
+    for document in trials.trials[:30]:
+        document["misc"]["vals"]["u"][0] = 4.5
+
+
+def change_points(trials: Trials) -> None:
+    for document in trials.trials[:30]:
+        document["misc"]["vals"] = {**document["misc"]["vals"], "n": [9.0]}
+
+
+def remove_some(trials: Trials) -> None:
+    del trials._dynamic_trials[5:35]
+
+
+def replace_some(trials: Trials) -> None:
+    trials._dynamic_trials[:20] = trials._dynamic_trials[20:40]
+
+
+def reorder(trials: Trials) -> None:
+    trials._dynamic_trials.reverse()
+
+
+def mark_errors(trials: Trials) -> None:
+    for document in trials.trials[:30]:
+        document["state"] = JOB_STATE_ERROR
+
+
+def say_where_from(trials: Trials) -> None:
+    for document in trials.trials[:30]:
+        document["misc"]["from_tid"] = 1
+
+
+def remove_all(trials: Trials) -> None:
+    trials.delete_all()
+
+
+def write_a_word(trials: Trials) -> None:
+    trials.trials[0]["misc"]["vals"]["u"][0] = "a word"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *(change_a_loss, let_one_fail, change_a_value, change_points, remove_some, replace_some),
+        *(reorder, mark_errors, say_where_from, remove_all, write_a_word),
+    ],
+)
+def test_edited_documents(edit):
+    """Whatever was changed in the documents since the last suggestion counts."""
+
+    def answers(algo: Any) -> list[str]:
+        return [answer(algo, [60], domain, trials, seed) for seed in range(10)]
+
+    domain = domain_of(MIXED)
+    trials = history(domain, 60)
+    fast = fast_algorithm(tpe.suggest)
+    before = answers(fast)
+    assert before == answers(tpe.suggest)
+    edit(trials)
+    trials.refresh()
+    after = answers(fast)
+    assert after == answers(tpe.suggest)
+    assert (after == before) == (edit is reorder)  # they are sorted by tid
+
+
+def test_another_search_with_the_same_algorithm():
+    """What is remembered of one search is not used for another."""
+    fast = fast_algorithm(tpe.suggest)
+    for n, space in enumerate([PLAIN, MIXED, PLAIN]):
+        domain = domain_of(space)
+        trials = history(domain, 40, n)
+        assert answer(fast, [40], domain, trials, n) == answer(tpe.suggest, [40], domain, trials, n)
+
+
+def test_searches_in_threads():
+    """Searches side by side, even with one algorithm, do not disturb one another."""
+    shared = fast_algorithm(tpe.suggest)
+    found: dict[str, list[str]] = {}
+    searches = {
+        "plain": (shared, PLAIN),
+        "mixed": (shared, MIXED),
+        "nested": (fast_algorithm(tpe.suggest), CONDITIONAL),
+    }
+
+    def search(name: str) -> None:
+        found[name] = run(*searches[name], evals=60)
+
+    threads = [threading.Thread(target=search, args=(name,)) for name in searches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {
+        name: run(tpe.suggest, space, evals=60) for name, (_, space) in searches.items()
+    }
