@@ -15,11 +15,11 @@ from colab_drive_tuner.version import __version__ as __version__
 if TYPE_CHECKING:
     from colab_drive_tuner.drive.client import DriveClient
     from colab_drive_tuner.notebook import Notebook, download_notebook, find_notebook
+    from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.export import export_trials, import_trials
     from colab_drive_tuner.search.result import SearchResult
     from colab_drive_tuner.search.resume import resume_search
     from colab_drive_tuner.search.status import SearchStatus, list_searches, read_status
-    from colab_drive_tuner.search.trials import DriveTrials
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
     from colab_drive_tuner.training.backup import TrialBackup
@@ -49,7 +49,7 @@ __all__ = [
 
 _ROOMS = {
     "DriveClient": "drive.client",
-    "DriveTrials": "search.trials",
+    "DriveTrials": "search.drive_trials",
     "Notebook": "notebook",
     "RunningTrial": "trial",
     "SearchResult": "search.result",

@@ -41,8 +41,8 @@ from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
+    from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.status import SearchStatus
-    from colab_drive_tuner.search.trials import DriveTrials
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot import Leftover
 
@@ -188,7 +188,7 @@ class Session:
 
         `options` are those of `DriveTrials`.
         """
-        from colab_drive_tuner.search.trials import DriveTrials
+        from colab_drive_tuner.search.drive_trials import DriveTrials
 
         return DriveTrials(name, store=self.store, **options)
 

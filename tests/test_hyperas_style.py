@@ -132,7 +132,7 @@ def plain_model(x, y):
 
 def test_it_resumes_in_a_store(tmp_path):
     """Over a DriveTrials the search lasts: another Trials object goes on from it."""
-    from colab_drive_tuner.search.trials import DriveTrials
+    from colab_drive_tuner.search.drive_trials import DriveTrials
 
     first = DriveTrials("style", store=tmp_path)
     minimize(plain_model, data, rand.suggest, 2, first, verbose=False)

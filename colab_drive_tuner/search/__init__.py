@@ -7,11 +7,11 @@ is loaded when it is first asked for.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.export import export_trials, import_trials
     from colab_drive_tuner.search.result import SearchResult
     from colab_drive_tuner.search.resume import resume_search
     from colab_drive_tuner.search.status import SearchStatus, list_searches, read_status
-    from colab_drive_tuner.search.trials import DriveTrials
 
 __all__ = [
     "DriveTrials",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "DriveTrials": "trials",
+    "DriveTrials": "drive_trials",
     "SearchResult": "result",
     "SearchStatus": "status",
     "export_trials": "export",

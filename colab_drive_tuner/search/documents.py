@@ -3,14 +3,38 @@
 from collections.abc import Iterable
 from typing import Any
 
-NEW, RUNNING, FINISHED, ERROR = 0, 1, 2, 3
+NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""
+OPEN = (NEW, RUNNING)
+
+
+def has_ended(document: dict[str, Any]) -> bool:
+    """Whether the trial counts as done: with a result, or with an error that was caught."""
+    return document["state"] in (FINISHED, ERROR)
+
+
+def count_ended(documents: Iterable[dict[str, Any]]) -> int:
+    """How many of the trials have ended."""
+    return sum(map(has_ended, documents))
+
+
+def loss_of(document: dict[str, Any]) -> float | None:
+    """The loss by hyperopt's rule for stopping: of any status, unless it is NaN or an error's."""
+    loss: float | None = document["result"].get("loss")
+    if document["state"] in (ERROR, CANCELLED) or loss is None or loss != loss:  # noqa: PLR0124 - NaN
+        return None
+    return loss
+
+
+def plain_result(result: Any) -> Any:
+    """The result as it is stored: without whatever stands for a model."""
+    plain = getattr(result, "plain", None)
+    return result if plain is None else plain()
 
 
 def plain_document(document: dict[str, Any]) -> dict[str, Any]:
     """The document as it is stored: its result without whatever stands for a model."""
-    plain = getattr(document["result"], "plain", None)
-    return document if plain is None else document | {"result": plain()}
+    return document | {"result": plain_result(document["result"])}
 
 
 def as_new(document: dict[str, Any]) -> dict[str, Any]:

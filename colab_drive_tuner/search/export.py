@@ -1,42 +1,11 @@
 """Searches as plain pickles of hyperopt Trials, out and (carefully) in."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import decode
-from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.search.attachments import load_attachment
+from colab_drive_tuner.search.trials_export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
-
-
-class TrialsExport:
-    """The convenience copy of one search: pickles what changed since the last time, joins all."""
-
-    def __init__(self) -> None:
-        self._pickle = TrialsPickle()
-        self._taken: dict[Any, bytes] = {}
-
-    def __call__(self, history: History, loaded: Mapping[str, Any] | None = None) -> bytes:
-        """The pickle of a plain Trials that holds this history.
-
-        Of large attachments it holds those that were `loaded`.
-        """
-        entries = list(history.trials.values())
-        if not self._taken.keys() <= history.trials.keys():  # a reset came between
-            self.__init__()  # type: ignore[misc]
-        for entry in entries:
-            if self._taken.get(entry.tid) is not entry.document:
-                self._pickle.replace(decode(entry.document))
-                self._taken[entry.tid] = entry.document
-        inline = {
-            name: decode(value)
-            for name, value in history.attachments.items()
-            if isinstance(value, bytes)
-        }
-        return self._pickle.join(inline | dict(loaded or {}))
 
 
 def export_trials(store: Store, name: str, path: str | Path) -> int:
@@ -66,9 +35,9 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
     No code in the file is run. Trials that had not ended are run when the search goes on.
     """
     from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+    from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.points import complete_imported
     from colab_drive_tuner.search.status import read_status
-    from colab_drive_tuner.search.trials import DriveTrials
 
     try:
         if read_status(store, name).trials:

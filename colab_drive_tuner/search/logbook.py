@@ -29,7 +29,6 @@ from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.journal import Claim, Journal, Rules
 from colab_drive_tuner.search.care import CARE_PATIENCE, Care
 from colab_drive_tuner.search.documents import (
-    ERROR,
     FINISHED,
     as_new,
     countable_loss,
@@ -41,7 +40,7 @@ from colab_drive_tuner.store.protocol import Store
 
 def rules() -> Rules:
     """How the journal serves this package's records."""
-    from colab_drive_tuner.search.export import TrialsExport
+    from colab_drive_tuner.search.trials_export import TrialsExport
 
     return Rules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
 
@@ -268,11 +267,6 @@ class Logbook:
         self._append(item, durable=True)
         if care is not None and careful:
             care.wait(self.journal.flush)  # dying in the next trial must not count against this one
-
-    @staticmethod
-    def done(documents: Iterable[dict[str, Any]]) -> int:
-        """How many of the documents have ended."""
-        return sum(document["state"] in (FINISHED, ERROR) for document in documents)
 
     def attach(self, name: str, value: bytes | None) -> None:
         """An attachment was set to an encoded value, or deleted."""

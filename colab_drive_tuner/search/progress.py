@@ -1,4 +1,4 @@
-"""One line of progress while a search runs, in place of hyperopt's bar.
+"""Progress while a search runs: one line, or hyperopt's own kind of progress callback.
 
 cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 | 11 acknowledged, 1 on its way | 8 min left
 """
@@ -6,11 +6,11 @@ cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 | 11 acknowledged, 1 on i
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.search.tally import Tally
+from colab_drive_tuner.search.trials import StoredTrials
 
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.25, 30.0
 """How often the line is drawn anew where it can be overdrawn, and elsewhere."""
@@ -19,32 +19,35 @@ _LAST_SECONDS = 2.0
 
 
 class ProgressLine:
-    """What FMinIter tells that trials ended; counts them, and writes the line now and then."""
+    """One line that says how far a search is, drawn anew now and then.
 
-    postfix = ""
-    """FMinIter writes "best loss: 0.25" here."""
+    Args:
+        trials: The search.
+        tally: Counts over its documents.
+        total: How many trials there shall be.
+        out: Where the line is written; None: standard output.
+        clock: Seconds, as `time.monotonic` gives them.
+    """
 
     def __init__(
         self,
-        trials: "DriveTrials",
+        trials: StoredTrials,
+        tally: Tally,
         total: int,
         *,
         out: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._trials, self._total, self._clock = trials, total, clock
-        self._initial = self._done()
-        best = trials.log.history.best_loss
-        if best is not None:
-            self.postfix = f"best loss: {best}"
+        self._trials, self._tally, self._total, self._clock = trials, tally, total, clock
+        self._recovered = tally.ended
         self._out = out or sys.stdout
         self._redraws = self._out.isatty() or type(self._out).__module__.startswith("ipykernel")
         self._pause = _TERMINAL_SECONDS if self._redraws else _LOG_SECONDS
         self._begun = self._drawn = clock()
         self._width = 0
 
-    def update(self, _n: int) -> None:
-        """More trials are done."""
+    def update(self) -> None:
+        """Draw the line, unless that was done a moment ago."""
         if self._clock() - self._drawn >= self._pause:
             self.draw()
 
@@ -60,54 +63,81 @@ class ProgressLine:
         self._out.flush()
 
     def __str__(self) -> str:
-        done = self._done()
+        ended, best = self._tally.ended, self._tally.best
         total = "" if self._total >= sys.maxsize else f" of {self._total}"
-        parts = [f"{self._trials.name}: {done}{total} trials"]
-        if self._initial:
-            parts.append(f"{self._initial} recovered")
-        if self.postfix:
-            parts.append(f"best loss {float(self.postfix.rpartition(' ')[2]):.6g}")
-        parts.append(self._recorded(done))
-        if (left := self._time_left(done)) is not None:
+        parts = [f"{self._trials.name}: {ended}{total} trials"]
+        if self._recovered:
+            parts.append(f"{self._recovered} recovered")
+        if best is not None:
+            parts.append(f"best loss {float(best):.6g}")
+        parts.append(self._acknowledged(ended))
+        if (left := self._time_left(ended)) is not None:
             parts.append(f"{_duration(left)} left")
         return " | ".join(parts)
 
-    def _done(self) -> int:
-        """How many trials have ended; errors that were caught, which FMinIter leaves out, too."""
-        return self._trials.log.done(self._trials._dynamic_trials)
-
-    def _recorded(self, done: int) -> str:
+    def _acknowledged(self, ended: int) -> str:
         log = self._trials.log
-        acknowledged = min(log.history.done, done)
-        pending = done - acknowledged
+        acknowledged = min(log.history.done, ended)
+        pending = ended - acknowledged
         waiting = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
         if log.journal.counts().offline_since is not None:
             waiting = f", {pending} wait for the store, which does not answer"
         return f"{acknowledged} acknowledged{waiting}"
 
-    def _time_left(self, done: int) -> float | None:
-        ran = done - self._initial
-        if ran <= 0 or self._total >= sys.maxsize or self._total <= done:
+    def _time_left(self, ended: int) -> float | None:
+        ran = ended - self._recovered
+        if ran <= 0 or self._total >= sys.maxsize or self._total <= ended:
             return None
-        return (self._clock() - self._begun) / ran * (self._total - done)
+        return (self._clock() - self._begun) / ran * (self._total - ended)
 
 
-def progress_line(
-    trials: "DriveTrials", **options: Any
-) -> Callable[[int, int], AbstractContextManager[ProgressLine]]:
-    """A progress callback for FMinIter."""
+def display(
+    trials: StoredTrials, tally: Tally, total: int, show: Any
+) -> AbstractContextManager[Callable[[], None]]:
+    """The display that `show` asks for: what it enters to is called after each round of trials.
 
-    @contextmanager
-    def show(initial: int, total: int) -> Iterator[ProgressLine]:  # noqa: ARG001 (hyperopt's names)
-        line = ProgressLine(trials, total, **options)
-        line.draw()
-        try:
-            yield line
-            trials.log.journal.flush(_LAST_SECONDS)
-        finally:
-            line.draw(last=True)
+    Args:
+        trials: The search.
+        tally: Counts over its documents.
+        total: How many trials there shall be.
+        show: False: nothing; True: `ProgressLine`; else a progress callback as hyperopt has them.
+    """
+    if not show:
+        return nullcontext(_nothing)
+    return _line(trials, tally, total) if show is True else _hyperopt_callback(show, tally, total)
 
-    return show
+
+def _nothing() -> None:
+    """Show nothing."""
+
+
+@contextmanager
+def _line(trials: StoredTrials, tally: Tally, total: int) -> Iterator[Callable[[], None]]:
+    line = ProgressLine(trials, tally, total)
+    line.draw()
+    try:
+        yield line.update
+        trials.log.journal.flush(_LAST_SECONDS)
+    finally:
+        line.draw(last=True)
+
+
+@contextmanager
+def _hyperopt_callback(
+    callback: Callable[..., AbstractContextManager[Any]], tally: Tally, total: int
+) -> Iterator[Callable[[], None]]:
+    shown = tally.finished
+    with callback(initial=shown, total=total) as bar:
+
+        def update() -> None:
+            nonlocal shown
+            if tally.best is not None:
+                bar.postfix = f"best loss: {tally.best}"
+            if tally.finished > shown:
+                bar.update(tally.finished - shown)
+            shown = tally.finished
+
+        yield update
 
 
 def _duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.errors import MissingExtraError, SearchError, UnfinishedSearchWarning
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.search.trials import DriveTrials
+    from colab_drive_tuner.search.drive_trials import DriveTrials
 
 EXIT_FINISHED, EXIT_UNFINISHED = 0, 75
 

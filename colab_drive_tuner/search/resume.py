@@ -89,11 +89,12 @@ def resume_search(
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     task = _task(objective, data, space, data_args, again=restart)
+    from colab_drive_tuner.search.documents import count_ended
+    from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.fingerprints import describe_space
     from colab_drive_tuner.search.points import check_points
-    from colab_drive_tuner.search.run import RunOptions, run_trials
+    from colab_drive_tuner.search.run import SearchSpec, run_search
     from colab_drive_tuner.search.settings import SearchSettings
-    from colab_drive_tuner.search.trials import DriveTrials
 
     points = check_points(points_to_evaluate, task.space)
     trials = DriveTrials(
@@ -116,27 +117,25 @@ def resume_search(
         SearchSettings(seed=seed, space=describe_space(task.space)).check(name, history.settings)
     if restart or again or done < max_evals:
         function, described = task.prepare()
-        run_trials(
-            trials,
+        spec = SearchSpec(
             function,
             task.space,
             suggest,
             max_evals=max_evals,
-            verbose=progress,
+            show_progress=progress,
             loss_threshold=loss_threshold,
             early_stop_fn=early_stop_fn,
             catch_eval_exceptions=catch_eval_exceptions,
-            run=RunOptions(
-                restart=restart,
-                retry_failed=retry_failed,
-                points=points,
-                model=task.source,
-                data=described,
-                keras_wanted=task.templated and keras_loads(),
-                deadline=None if seconds is None else began + seconds,
-            ),
+            restart=restart,
+            retry_failed=retry_failed,
+            points=points,
+            model=task.source,
+            data=described,
+            keras_wanted=task.templated and keras_loads(),
+            deadline=None if seconds is None else began + seconds,
         )
-        done = trials.log.done(trials._dynamic_trials)
+        run_search(trials, spec)
+        done = count_ended(trials._dynamic_trials)
     return SearchResult(trials, done=done, max_evals=max_evals, values=_values(task.space))
 
 

@@ -4,21 +4,22 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from hyperopt.base import Domain
 
 from colab_drive_tuner.errors import SearchTakenOverError
-from colab_drive_tuner.search.documents import name_all_parameters
+from colab_drive_tuner.search.documents import count_ended, name_all_parameters
+from colab_drive_tuner.search.evaluate import Training
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
-from colab_drive_tuner.search.loop import Training, TrialDomain, TrialLoop
+from colab_drive_tuner.search.loop import Loop, LoopOptions
 from colab_drive_tuner.search.points import check_documents, point_document
-from colab_drive_tuner.search.progress import progress_line
+from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.seeds import (
     SeedStream,
     freeze_generator,
@@ -27,10 +28,11 @@ from colab_drive_tuner.search.seeds import (
     training_seed_of,
 )
 from colab_drive_tuner.search.settings import SearchSettings, stored_state
+from colab_drive_tuner.search.stops import StopRules
+from colab_drive_tuner.search.tally import Tally
+from colab_drive_tuner.search.tpe import fast_algorithm
+from colab_drive_tuner.search.trials import StoredTrials
 from colab_drive_tuner.training import TrialInterrupted
-
-if TYPE_CHECKING:
-    from colab_drive_tuner.search.trials import DriveTrials
 
 STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""
@@ -38,8 +40,25 @@ _AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """What `resume_search` knows beyond hyperopt's own arguments."""
+class SearchSpec:
+    """A search as it was asked for, in hyperopt's terms; the defaults are those of `fmin`."""
+
+    fn: Callable[..., Any]
+    """The objective."""
+    space: Any
+    algo: Callable[..., Any]
+    """The algorithm: a suggest function."""
+    max_evals: int = sys.maxsize
+    timeout: float | None = None
+    loss_threshold: float | None = None
+    early_stop_fn: Callable[..., Any] | None = None
+    max_queue_len: int = 1
+    rstate: Any = None
+    pass_expr_memo_ctrl: bool | None = None
+    catch_eval_exceptions: bool = False
+    show_progress: Any = True
+    """False, True, or a progress callback of hyperopt's kind."""
+    trials_save_file: str = ""
 
     restart: bool = False
     retry_failed: bool = False
@@ -61,72 +80,67 @@ class SearchStopped(KeyboardInterrupt):
         return [str(self)]
 
 
-def run_trials(
-    trials: "DriveTrials",
-    fn: Callable[..., Any],
-    space: Any,
-    algo: Callable[..., Any],
-    *,
-    max_evals: int = sys.maxsize,
-    timeout: float | None = None,
-    rstate: Any = None,
-    pass_expr_memo_ctrl: bool | None = None,
-    show_progressbar: Any = True,
-    run: RunOptions = RunOptions(),
-    **options: Any,
-) -> None:
-    """Run trials until `max_evals` are there, or another argument of hyperopt's ends the run.
+def run_search(trials: StoredTrials, spec: SearchSpec) -> None:
+    """Run trials until `max_evals` are there, or another rule of the spec ends the run.
 
     Whatever ends it, what is pending is flushed and the search is released.
     """
-    domain = TrialDomain(fn, space, pass_expr_memo_ctrl=pass_expr_memo_ctrl)
+    domain = Domain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
     settings = SearchSettings(
         seed=trials.asked_seed,
-        rstate=_initial(rstate) if trials.asked_seed is None else None,
-        max_evals=max_evals,
-        algo=describe_algorithm(algo),
-        space=describe_space(space),
-        model=run.model,
-        data=run.data,
+        rstate=_initial(spec.rstate) if trials.asked_seed is None else None,
+        max_evals=spec.max_evals,
+        algo=describe_algorithm(spec.algo),
+        space=describe_space(spec.space),
+        model=spec.model,
+        data=spec.data,
     )
-    if not run.restart:
+    if not spec.restart:
         settings.warn_of_changes(trials.name, trials.log.settings)
         check_documents(
             trials._dynamic_trials,
-            space,
+            spec.space,
             suggested=lambda tid: trials.log.k_of.get(tid) is not None,
             search=trials.name,
         )
-    with _sigterm() as arrived, _closing(trials, max_evals, arrived):
-        trials.own(settings, restart=run.restart, retry_failed=run.retry_failed)
-        _inherit(trials, run.points)
+    with _sigterm() as arrived, _closing(trials, spec.max_evals, arrived):
+        trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
+        _inherit(trials, spec.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
         stored = stored_state(trials.name, trials.log.settings)
-        loop = TrialLoop(
-            algo,
-            domain,
+        tally = Tally(trials._dynamic_trials)
+        loop = Loop(
             trials,
-            _stream(stored, settings.rstate, trials.log.next_k),
-            Training(
+            fast_algorithm(spec.algo),
+            domain,
+            _seeds(stored, settings.rstate, trials.log.next_k),
+            training=Training(
                 seed=training_seed_of(stored),
                 seeded=trials.seed_training,
-                keras_wanted=run.keras_wanted,
-                deadline=run.deadline,
+                keras_wanted=spec.keras_wanted,
+                deadline=spec.deadline,
+            ),
+            stops=StopRules(
+                timeout=spec.timeout,
+                deadline=spec.deadline,
+                loss_threshold=spec.loss_threshold,
+                early_stop_fn=spec.early_stop_fn,
+            ),
+            tally=tally,
+            options=LoopOptions(
+                max_evals=spec.max_evals,
+                max_queue_len=spec.max_queue_len,
+                catch_eval_exceptions=spec.catch_eval_exceptions,
+                trials_save_file=spec.trials_save_file,
                 free_memory=trials.free_memory,
             ),
-            max_evals=max_evals,
-            timeout=_time_left(timeout, run.deadline),
-            show_progressbar=progress_line(trials)
-            if show_progressbar is True
-            else show_progressbar,
-            **options,
         )
         # A trial that stopped before the deadline is unfinished; the next run goes on with it.
-        with _looping(trials), suppress(TrialInterrupted):
-            loop.exhaust()
+        with suppress(TrialInterrupted):
+            loop.run(display(trials, tally, spec.max_evals, spec.show_progress))
 
 
-def _inherit(trials: "DriveTrials", points: Sequence[dict[str, list[Any]]]) -> None:
+def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> None:
     """A new search begins with its given points; the claim has made ready what was unfinished."""
     if points and not trials._dynamic_trials:
         trials.insert_trial_docs(
@@ -138,7 +152,7 @@ def _inherit(trials: "DriveTrials", points: Sequence[dict[str, list[Any]]]) -> N
     trials.refresh()
 
 
-def _stream(stored: bytes, given: np.random.Generator | None, k: int) -> SeedStream:
+def _seeds(stored: bytes, given: np.random.Generator | None, k: int) -> SeedStream:
     """The stream of seeds from its k-th draw; of a new search it is the caller's own generator."""
     if k == 0 and given is not None and freeze_generator(given) == stored:
         return SeedStream(given)
@@ -153,24 +167,8 @@ def _initial(rstate: Any) -> np.random.Generator | None:
     return np.random.default_rng(int(seed)) if seed else None
 
 
-def _time_left(timeout: float | None, deadline: float | None) -> float | None:
-    if deadline is None:
-        return timeout
-    left = deadline - time.monotonic()
-    return left if timeout is None else min(timeout, left)
-
-
 @contextmanager
-def _looping(trials: "DriveTrials") -> Iterator[None]:
-    trials.looping = True
-    try:
-        yield
-    finally:
-        trials.looping = False
-
-
-@contextmanager
-def _closing(trials: "DriveTrials", max_evals: int, arrived: threading.Event) -> Iterator[None]:
+def _closing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> Iterator[None]:
     """However the run ends: flush and release; a stop by the user ends in one line."""
     try:
         try:
@@ -178,11 +176,11 @@ def _closing(trials: "DriveTrials", max_evals: int, arrived: threading.Event) ->
         finally:
             arrived.set()
     except KeyboardInterrupt:
-        done = trials.log.done(trials._dynamic_trials)
+        ended = count_ended(trials._dynamic_trials)
         _close_after(trials, STOP_PATIENCE)
         total = "" if max_evals == sys.maxsize else f" of {max_evals}"
         raise SearchStopped(
-            f"Search {trials.name!r} stopped after {done}{total} trials. Run it again to go on."
+            f"Search {trials.name!r} stopped after {ended}{total} trials. Run it again to go on."
         ) from None
     except SystemExit:
         _close_after(trials, STOP_PATIENCE)
@@ -194,7 +192,7 @@ def _closing(trials: "DriveTrials", max_evals: int, arrived: threading.Event) ->
         trials.close()
 
 
-def _close_after(trials: "DriveTrials", *timeout: float) -> None:
+def _close_after(trials: StoredTrials, *timeout: float) -> None:
     """Close after an error, which says more than that the search is lost."""
     with suppress(SearchTakenOverError):
         trials.close(*timeout)

@@ -75,20 +75,19 @@ def training_seed_of(frozen: bytes) -> int:
 
 
 class SeedStream:
-    """Stands where FMinIter has its rstate: the k-th `integers` is the k-th draw of the stored one.
+    """The seeds of the algorithm's calls: the k-th one is the k-th draw of the initial generator.
 
-    `generator` must be in the initial state; where the caller's own is passed, it moves on as
-    plain fmin would move it.
+    Args:
+        generator: In the initial state; the caller's own one moves on as plain fmin would move it.
+        k: How many draws an earlier session has used: they are passed over.
     """
 
     def __init__(self, generator: np.random.Generator, k: int = 0) -> None:
-        self._generator = generator
-        self.k = 0
-        """The index of the next draw."""
-        while self.k < k:
-            self.integers(2**31 - 1)
+        self._generator, self._k = generator, 0
+        while self._k < k:
+            self.draw()
 
-    def integers(self, high: int) -> Any:
-        """The next draw."""
-        self.k += 1
-        return self._generator.integers(high)
+    def draw(self) -> tuple[int, Any]:
+        """The index of the next draw, and the seed."""
+        self._k += 1
+        return self._k - 1, self._generator.integers(2**31 - 1)

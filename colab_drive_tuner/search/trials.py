@@ -1,6 +1,6 @@
-"""`DriveTrials`: hyperopt's Trials, kept in a store while they grow.
+"""hyperopt's Trials, kept in a store while they grow; who runs the trials is decided elsewhere.
 
-Making one only reads. `fmin`, or the first document inserted, claims the search; the end of `fmin`
+Making one only reads. A run, or the first document inserted, claims the search; the end of the run
 releases it. What it holds in memory is an ordinary Trials at all times, and that is what pickling
 or copying one gives.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hyperopt
-from hyperopt.base import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, JOB_VALID_STATES
+from hyperopt.base import JOB_VALID_STATES, SONify
 
 from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE
@@ -21,6 +21,7 @@ from colab_drive_tuner.journal.journal import ON_BUSY
 from colab_drive_tuner.search.arguments import whole_number
 from colab_drive_tuner.search.attachments import Attachments
 from colab_drive_tuner.search.backups import Backups
+from colab_drive_tuner.search.documents import FINISHED, OPEN
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.models import Models
 from colab_drive_tuner.search.settings import SearchSettings
@@ -31,16 +32,10 @@ CLOSING_PATIENCE = 60.0
 """How long a clean end waits for the store, in seconds."""
 
 
-class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
-    """The trials of search `name`, as `hyperopt.fmin(..., trials=...)` wants them.
+class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
+    """The trials of search `name`: a hyperopt.Trials that records what is inserted and what ends.
 
-    `seed` means `rstate=numpy.random.default_rng(seed)`; the one the search was created with holds
-    ever after, and another one is a `SeedChangedError`. `on_busy` says what to do where another
-    runtime holds the search: "wait" until it is certainly dead, "takeover" or "error". A trial in
-    which `max_attempts` runtimes died is given up. `keep_models` of the best Keras models that the
-    objective returns are kept in `best/`. With `seed_training` the global random generators are
-    seeded before each trial, by search and trial; with `free_memory` Keras gives back after each
-    trial what it held.
+    `DriveTrials`, which adds `fmin`, explains the arguments.
     """
 
     def __init__(
@@ -72,8 +67,6 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
             self._store, lambda: journal.folder, lambda: journal.epoch, keep_models
         )
         self.backups = Backups(self._store, lambda: journal.folder, lambda: journal.epoch)
-        self.looping = False
-        """Whether the loop is running: then what the algorithm suggests is named at its start."""
         self._listed = 0
         self._dynamic_trials: list[dict[str, Any]] = []
         self._trials: list[dict[str, Any]] = []
@@ -149,24 +142,35 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         return tids
 
     def _insert_trial_docs(self, docs: list[dict[str, Any]]) -> list[int]:
-        """Insert documents and record them; outside of `fmin` the first one claims the search."""
+        """Insert documents and record them; the first one inserted claims the search."""
         self._own_for_documents()
+        tids = self._add(docs)
+        if waiting := [doc for doc in docs if doc["state"] in OPEN]:
+            self.log.queue(waiting)
+        return tids
+
+    def insert_suggested(self, docs: list[dict[str, Any]], k: int) -> None:
+        """Insert what the k-th call of the algorithm suggested; its start will name each trial."""
+        for doc in docs:
+            self.log.k_of[doc["tid"]] = k
+        self._add([self.assert_valid_trial(SONify(doc)) for doc in docs])
+        self.list_inserted()
+
+    def _add(self, docs: list[dict[str, Any]]) -> list[int]:
+        """Insert documents; what has ended is recorded."""
         tids: list[int] = super()._insert_trial_docs(docs)
         above = [tid + 1 for tid in tids if isinstance(tid, int)]
         self.log.next_tid = max([self.log.next_tid, *above])
-        suggested = [doc for doc in docs if doc["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING)]
-        if suggested and not self.looping:
-            self.log.queue(suggested)
         for doc in docs:
-            if doc["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):
-                self.log.end(doc, DONE if doc["state"] == JOB_STATE_DONE else CAUGHT)
+            if doc["state"] not in OPEN:
+                self.log.end(doc, DONE if doc["state"] == FINISHED else CAUGHT)
         return tids
 
     def delete_all(self) -> None:
         """Begin a new history; the old one stays in the store's chain."""
         self.own(SearchSettings(seeded=False))
         self.log.reset({})
-        self._dynamic_trials, self._trials = [], []
+        self._dynamic_trials.clear()
         self.restore()
 
     def own(
@@ -201,12 +205,6 @@ class DriveTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
             self.log.journal.flush(max(0.0, deadline - time.monotonic()))
             self.backups.close(max(0.0, deadline - time.monotonic()), self.log.history)
         self.log.close(max(1.0, deadline - time.monotonic()))
-
-    def fmin(self, fn: Callable[..., Any], space: Any, *args: Any, **options: Any) -> Any:
-        """As `hyperopt.fmin`, going on from what the search has; `max_evals` is the total."""
-        from colab_drive_tuner.search.minimize import minimize
-
-        return minimize(self, fn, space, *args, **options)
 
     @property
     def asked_seed(self) -> int | None:

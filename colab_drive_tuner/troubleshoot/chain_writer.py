@@ -38,7 +38,7 @@ from colab_drive_tuner.journal.machine import machine_id
 from colab_drive_tuner.journal.record import Claimant, freeze
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.runtime import place
-from colab_drive_tuner.search.export import TrialsExport
+from colab_drive_tuner.search.trials_export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training import StoreArtifacts
 from colab_drive_tuner.training.best_models import FOLDER as BEST

@@ -1,6 +1,7 @@
 """Searches to be measured: ours and plain hyperopt's, each told where its time went."""
 
 import contextlib
+import functools
 import gc
 import hashlib
 import os
@@ -19,7 +20,7 @@ from hyperopt.fmin import FMinIter
 
 from colab_drive_tuner.journal import upkeep, writer
 from colab_drive_tuner.search import loop
-from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.drive import DriveStore
 
 SPACE = {f"x{n}": hp.uniform(f"x{n}", -1, 1) for n in range(5)}
@@ -43,91 +44,86 @@ def busy(seconds: float, history: int) -> Callable[[dict[str, float]], Any]:
 
 
 class Clock:
-    """When the loop began and ended, and how long the training thread was held in each trial."""
+    """When the loop began and ended, and what it took for itself between two trials.
+
+    Neither the objective nor the algorithm counts: what is left is the bookkeeping, ours or plain
+    hyperopt's. `awake` leaves out, too, what the thread waited for a core.
+    """
 
     def __init__(self, *, awake: bool = False) -> None:
         self.held: list[float] = []
         self.held_awake: list[float] = []
-        """The same without waits for a core, where `awake` asks for it."""
-        self.waited = _waited_for_core if awake else float
         self.writer_seconds = 0.0
+        self._waited = _waited_for_core if awake else float
+        self._not_ours = 0.0
+        self._ended: tuple[float, float] | None = None
+
+    def objective(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The objective, which notes how long the loop held the thread before it."""
+
+        @functools.wraps(function)
+        def timed(point: Any) -> Any:
+            now, waited = time.perf_counter(), self._waited()
+            if self._ended is not None:
+                held = now - self._ended[0] - self._not_ours
+                self.held.append(held)
+                self.held_awake.append(held - (waited - self._ended[1]))
+            self._not_ours = 0.0
+            result = function(point)
+            waited = self._waited()
+            self._ended = time.perf_counter(), waited
+            return result
+
+        return timed
+
+    def algorithm(self, suggest: Callable[..., Any]) -> Callable[..., Any]:
+        """The algorithm, whose time does not count."""
+
+        @functools.wraps(suggest)
+        def timed(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            suggested = suggest(*arguments)
+            self._not_ours += time.perf_counter() - began
+            return suggested
+
+        return timed
 
     @contextlib.contextmanager
     def watching(self) -> Iterator["Clock"]:
-        """Time the loop, and whatever of ours the training thread goes through in a trial.
-
-        That is all of `_run_trial` but the objective, and the `_settle` that follows it.
-        """
+        """Time the loop within the block, ours or hyperopt's."""
         self.began = time.perf_counter()
-        exhaust, run_trial, settle = (
-            FMinIter.exhaust,
-            loop.TrialLoop._run_trial,
-            loop.TrialLoop._settle,
-        )
+        with contextlib.ExitStack() as restore:
+            for owner, name in ((FMinIter, "exhaust"), (loop.Loop, "run")):
+                inner = getattr(owner, name)
+                restore.callback(setattr, owner, name, inner)
+                setattr(owner, name, self._timed_loop(inner))
+            yield self
+        self.ended = time.perf_counter()
 
-        def timed_exhaust(self_: Any) -> Any:
+    def _timed_loop(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
             self.opened = time.perf_counter()
             try:
-                return exhaust(self_)
+                return run(*arguments)
             finally:
                 self.looped = time.perf_counter()
                 self.writer_seconds = _writer_seconds()
 
-        def timed_run_trial(self_: Any, document: Any, evaluate: Any) -> Any:
-            trained = waited_there = 0.0
+        return timed
 
-            def training() -> Any:
-                nonlocal trained, waited_there
-                start, waited = time.perf_counter(), self.waited()
-                try:
-                    return evaluate()
-                finally:
-                    waited_there = self.waited() - waited
-                    trained = time.perf_counter() - start
-
-            waited, start = self.waited(), time.perf_counter()
-            self.inside = True
-            try:
-                return run_trial(self_, document, training)
-            finally:
-                self.inside = False
-                held = time.perf_counter() - start - trained
-                self.held.append(held)
-                self.held_awake.append(held - (self.waited() - waited - waited_there))
-
-        def timed_settle(self_: Any) -> None:
-            if self.inside:
-                settle(self_)
-                return
-            waited, start = self.waited(), time.perf_counter()
-            settle(self_)
-            if self.held:
-                held = time.perf_counter() - start
-                self.held[-1] += held
-                self.held_awake[-1] += held - (self.waited() - waited)
-
-        self.inside = False
-        FMinIter.exhaust = timed_exhaust
-        loop.TrialLoop._run_trial, loop.TrialLoop._settle = timed_run_trial, timed_settle
-        try:
-            yield self
-        finally:
-            FMinIter.exhaust = exhaust
-            loop.TrialLoop._run_trial, loop.TrialLoop._settle = run_trial, settle
-            self.ended = time.perf_counter()
-
-    def report(self) -> dict[str, float]:
-        held = self.held_awake
-        answer = {
+    def report(self) -> dict[str, Any]:
+        """Where the time went; of the bookkeeping, the first and the last 1,000 trials."""
+        answer: dict[str, Any] = {
             "opening": self.opened - self.began,
             "loop": self.looped - self.opened,
             "closing": self.ended - self.looped,
             "writer_share": self.writer_seconds / (self.looped - self.opened),
         }
         for name, part in (("first", slice(1000)), ("last", slice(-1000, None))):
-            if held:
-                answer[f"{name}_p50"] = float(np.percentile(held[part], 50))
-                answer[f"{name}_p99"] = float(np.percentile(held[part], 99))
+            if held := self.held_awake[part]:
+                answer[f"{name}_p50"] = float(np.percentile(held, 50))
+                answer[f"{name}_p99"] = float(np.percentile(held, 99))
+                answer[f"{name}_end"] = float(np.percentile(held[-len(held) // 5 :], 50))
                 answer[f"{name}_with_waits"] = float(np.percentile(self.held[part], 99))
         return answer
 
@@ -153,11 +149,17 @@ def time_lapse(factor: float) -> None:
     upkeep.RIVAL_LOOKS = tuple(look / factor for look in upkeep.RIVAL_LOOKS)
 
 
-def _fmin(trials: hyperopt.Trials, objective: Any, algo: str, count: int, **options: Any) -> None:
+def _fmin(
+    trials: hyperopt.Trials,
+    objective: Any,
+    algo: str | Callable[..., Any],
+    count: int,
+    **options: Any,
+) -> None:
     hyperopt.fmin(
         objective,
         SPACE,
-        algo=ALGORITHMS[algo],
+        algo=algo if callable(algo) else ALGORITHMS[algo],
         max_evals=count,
         trials=trials,
         rstate=np.random.default_rng(7),
@@ -175,7 +177,6 @@ def _points(trials: hyperopt.Trials) -> str:
 def search(
     *,
     count: int,
-    algo: str = "rand",
     seconds: float | None = None,
     history: int = 0,
     store: str | None = None,
@@ -184,8 +185,12 @@ def search(
     snapshots: int | None = None,
     linger: float | None = None,
     die: bool = False,
-) -> dict[str, float]:
-    """Run one search up to `count` trials; where its time went. `die`: without releasing it."""
+    plain: bool = False,
+) -> dict[str, Any]:
+    """Run one random search up to `count` trials; where its time went.
+
+    `die`: without releasing it. `plain`: by hyperopt alone, with Trials in memory.
+    """
     time_lapse(lapse)
     upkeep.SNAPSHOT_RECORDS = snapshots or upkeep.SNAPSHOT_RECORDS
     if linger is not None:  # a record for each trial
@@ -193,10 +198,10 @@ def search(
         writer.LINGER_SECONDS = writer.PAIR_SECONDS = linger
     objective = bowl if seconds is None else busy(seconds, history)
     with Clock(awake=seconds is not None).watching() as clock:
-        trials = DriveTrials(name, store=store, notify=_say)
+        trials = hyperopt.Trials() if plain else DriveTrials(name, store=store, notify=_say)
         if die:
-            trials.close = lambda *_: trials.log.journal.flush(60)  # type: ignore[method-assign]
-        _fmin(trials, objective, algo, count)
+            trials.close = lambda *_: trials.log.journal.flush(60)
+        _fmin(trials, clock.objective(objective), clock.algorithm(ALGORITHMS["rand"]), count)
     answer = clock.report()
     if die:
         answer["records"] = trials.log.journal._reader.head.pos
@@ -273,8 +278,10 @@ def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dic
     if not ours:
         _fmin(trials, bowl, "rand", count)
     more = round(8 / seconds) if count > 1000 else 20
-    with Clock(awake=True).watching() as clock:
-        _fmin(trials, computing, "rand", count + more)
+    clock = Clock(awake=True)
+    with clock.watching():
+        algo = clock.algorithm(ALGORITHMS["rand"])
+        _fmin(trials, clock.objective(computing), algo, count + more)
     held = clock.held_awake or [0.0]
     return {"longest": max(*gaps, *held), "with_waits": max(*all_gaps, *clock.held, 0.0)}
 

@@ -16,8 +16,8 @@ from hyperopt.hp import choice, uniform
 from colab_drive_tuner.checkpoint.items import read_items
 from colab_drive_tuner.journal.journal import Journal, _owned
 from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.weather import WeatheredStore
 

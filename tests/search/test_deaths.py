@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.run import SearchStopped
 from colab_drive_tuner.search.status import read_status
-from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import SPACE, bowl, in_child, plain, points, reopened

@@ -8,8 +8,8 @@ import hyperopt
 import numpy as np
 import pytest
 
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import (

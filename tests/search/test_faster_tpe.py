@@ -12,8 +12,8 @@ from hyperopt import Trials, hp, tpe
 from hyperopt.base import Domain, miscs_to_idxs_vals
 
 from colab_drive_tuner.search import faster_tpe as module
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.faster_tpe import faster_tpe
-from colab_drive_tuner.search.trials import DriveTrials
 
 _BUILD = tpe.build_posterior_wrapper
 

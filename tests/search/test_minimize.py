@@ -9,8 +9,8 @@ import pytest
 
 from colab_drive_tuner.cli.tables import show_searches
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.status import list_searches, read_status
-from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store import open_store
 from tests.search.searching import plain, points, stored
 

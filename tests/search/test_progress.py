@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.progress import ProgressLine
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.search.tally import Tally
 from tests.search.searching import SPACE, bowl, in_child, killing
 
 
@@ -25,12 +26,13 @@ def test_what_the_line_says(tmp_path: Path) -> None:
     search(tmp_path, 3)
     times = iter([0.0, 40.0, 40.0])
     trials = DriveTrials("s", store=tmp_path)
-    line = ProgressLine(trials, 50, out=Terminal(), clock=lambda: next(times))
+    tally = Tally(trials._dynamic_trials)
+    line = ProgressLine(trials, tally, 50, out=Terminal(), clock=lambda: next(times))
     document = deepcopy(trials.trials[0])
+    document["result"]["loss"] = 0.03123456
     for tid in (3, 4):  # ended here, and not yet recorded
-        document |= {"tid": tid}
-        trials._dynamic_trials.append(document)
-    line.postfix = "best loss: 0.03123456"
+        trials._dynamic_trials.append(document | {"tid": tid})
+    tally.update()
     assert str(line) == (
         "s: 5 of 50 trials | 3 recovered | best loss 0.0312346 | 3 acknowledged, 2 on their way | "
         "15 min left"

@@ -119,14 +119,14 @@ def instrument(log: PhaseLog) -> None:
     """Wrap the package's functions in this process."""
     from colab_drive_tuner.journal import journal, opening, reader, spool, upkeep, writer
     from colab_drive_tuner.search import trials
-    from colab_drive_tuner.search.loop import TrialLoop
+    from colab_drive_tuner.search.loop import Loop
     from colab_drive_tuner.store.drive import DriveStore
     from colab_drive_tuner.store.folder import FolderStore
 
     log.wrap(trials, "open_store", "open")
     log.wrap(reader.Reader, "refresh", "open")
     log.wrap(journal.Journal, "claim", "claim")
-    log.wrap(TrialLoop, "_suggest", "suggest")
+    log.wrap(Loop, "_ask", "suggest")
     log.wrap(spool.Segment, "remove", "acknowledge")
     log.wrap(upkeep, "save_snapshot", "snapshot")
     log.wrap(upkeep.Upkeep, "_copy_out", "export")

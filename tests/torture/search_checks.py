@@ -10,8 +10,8 @@ import pytest
 from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import DONE, GIVEN_UP, end_item, start_item
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.logbook import rules
-from colab_drive_tuner.search.trials import DriveTrials
 from tests.search.searching import SPACE, bowl, in_child, killing, plain, points, stored
 from tests.torture.checks import check
 

@@ -26,8 +26,8 @@ import numpy as np
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchChangedWarning
 from colab_drive_tuner.journal import chain, journal, lease, opening, upkeep, writer
 from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import ALGORITHMS, SPACE, bowl, points

@@ -17,7 +17,7 @@ from colab_drive_tuner.checkpoint.pickle_reader import read_trials
 from colab_drive_tuner.journal import upkeep
 from colab_drive_tuner.journal.journal import _owned
 from colab_drive_tuner.journal.spool import Spool
-from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import SPACE, bowl, in_child, plain, points

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from colab_drive_tuner.search.trials import DriveTrials
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.protocol import Store
 from tests.search.searching import bowl, plain, points, search, stored
 

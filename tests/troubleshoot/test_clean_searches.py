@@ -17,9 +17,9 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal import folder as folders
 from colab_drive_tuner.journal.folder import FIRST, KIND, RECORDS, SEARCH, find_folder
 from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.logbook import rules
 from colab_drive_tuner.search.status import open_journal, read_history, read_status
-from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore

@@ -12,8 +12,8 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
 )
 from colab_drive_tuner.journal.folder import KIND, find_folder
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.status import list_searches, read_history, read_status
-from colab_drive_tuner.search.trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair import repair
 from tests.search.searching import bowl, in_child, killing, plain, points, stored

@@ -1,0 +1,139 @@
+"""`DriveTrials`: what `hyperopt.fmin(..., trials=...)` takes, kept in a store while it grows."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import hyperopt
+from hyperopt.base import validate_loss_threshold, validate_timeout
+from hyperopt.exceptions import InvalidAnnotatedParameter
+from hyperopt.pyll import Apply
+
+from colab_drive_tuner.search.arguments import find_algorithm, whole_number
+from colab_drive_tuner.search.run import SearchSpec, run_search
+from colab_drive_tuner.search.trials import StoredTrials
+
+
+class DriveTrials(StoredTrials):
+    """The trials of one search, as `hyperopt.fmin(..., trials=...)` wants them.
+
+    Making one only reads. `fmin`, or the first document inserted, claims the search; the end of
+    `fmin` releases it. Pickled or copied it is a plain `hyperopt.Trials`.
+
+    Args:
+        name: The search's name, and that of its folder in the store.
+        store: A store, or a path or address of one; None: the one that `setup()` opened, else the
+            variable `COLAB_DRIVE_TUNER_STORE`, else Drive.
+        seed: Means `rstate=numpy.random.default_rng(seed)`. The one that the search was created
+            with holds ever after, and another one is a `SeedChangedError`; None: one is drawn.
+        on_busy: What to do where another runtime holds the search: "wait" until it is certainly
+            dead, "takeover" or "error".
+        max_attempts: A trial in which so many runtimes died is given up: it ends as failed.
+        keep_models: How many of the best Keras models that the objective returns are kept.
+        seed_training: Whether the global random generators are seeded before each trial.
+        free_memory: Whether Keras gives back, after each trial, what it held.
+        exp_key: hyperopt's own: only documents with this key are listed.
+        notify: Called with each message for the user.
+
+    Example:
+        >>> import hyperopt
+        >>> from hyperopt import hp
+        >>> trials = DriveTrials("parabola", store="searches")
+        >>> best = hyperopt.fmin(lambda x: x**2, hp.uniform("x", -1, 1), max_evals=20,
+        ...                      trials=trials)
+    """
+
+    def fmin(
+        self,
+        fn: Callable[..., Any],
+        space: Any,
+        algo: Callable[..., Any] | None = None,
+        max_evals: float | None = None,
+        timeout: float | None = None,
+        loss_threshold: float | None = None,
+        max_queue_len: int = 1,
+        rstate: Any = None,
+        verbose: bool = False,
+        pass_expr_memo_ctrl: bool | None = None,
+        catch_eval_exceptions: bool = False,
+        return_argmin: bool = True,
+        show_progressbar: Any = True,
+        early_stop_fn: Callable[..., Any] | None = None,
+        trials_save_file: str = "",
+    ) -> Any:
+        """Run trials until `max_evals` are there in all, going on from what the search has.
+
+        The arguments are those of `hyperopt.fmin`, in its order.
+
+        Args:
+            fn: The objective.
+            space: hyperopt's space, or "annotated": the annotations of `fn`.
+            algo: A suggest function; None: `hyperopt.tpe.suggest`.
+            max_evals: The total over all runs; None: no end.
+            timeout: Seconds after which this call asks for no further trial.
+            loss_threshold: The search ends once a loss is below it.
+            max_queue_len: How many trials the algorithm is asked for at a time.
+            rstate: A numpy Generator; counts only where the search is created without a seed.
+            verbose: Whether progress is shown at all.
+            pass_expr_memo_ctrl: Whether `fn` takes `expr`, `memo` and `ctrl`; None: as it says.
+            catch_eval_exceptions: Whether a trial that raises counts as ended, and is not tried
+                again.
+            return_argmin: Whether the best point is returned as hyperopt samples it, or as the
+                objective gets it.
+            show_progressbar: False, True, or a progress callback as hyperopt has them.
+            early_stop_fn: The search ends once it says so; see `hyperopt.early_stop`.
+            trials_save_file: Also pickle the trials to this file after each round.
+
+        Returns:
+            What `hyperopt.fmin` returns.
+
+        Raises:
+            SearchBusyError: Another runtime holds the search.
+            SpaceChangedError: The space is another one than the search was created with.
+        """
+        validate_timeout(timeout)
+        validate_loss_threshold(loss_threshold)
+        if isinstance(space, str) and space == "annotated":
+            fn, space = _annotated(fn)
+        spec = SearchSpec(
+            fn,
+            space,
+            find_algorithm(algo or hyperopt.tpe.suggest),
+            max_evals=_total(max_evals),
+            timeout=timeout,
+            loss_threshold=loss_threshold,
+            max_queue_len=max_queue_len,
+            rstate=rstate,
+            pass_expr_memo_ctrl=pass_expr_memo_ctrl,
+            catch_eval_exceptions=catch_eval_exceptions,
+            show_progress=verbose and show_progressbar,
+            early_stop_fn=early_stop_fn,
+            trials_save_file=trials_save_file,
+        )
+        run_search(self, spec)
+        if not return_argmin:
+            return hyperopt.space_eval(space, self.argmin) if len(self) > 0 else None
+        if not self.trials:
+            raise Exception("There are no evaluation tasks, cannot return argmin of task losses.")
+        return self.argmin
+
+
+def _total(max_evals: float | None) -> int:
+    """How many trials there shall be in all; hyperopt takes 40.0 and infinity, too."""
+    if max_evals is None or max_evals == float("inf"):
+        return sys.maxsize
+    if isinstance(max_evals, float) and max_evals.is_integer():
+        max_evals = int(max_evals)
+    return whole_number("max_evals", max_evals, least=1)
+
+
+def _annotated(fn: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The objective and space of a function whose annotations are the space."""
+    space = inspect.getfullargspec(fn).annotations
+    for expression in space.values():
+        if not isinstance(expression, Apply):
+            raise InvalidAnnotatedParameter(
+                'With `space="annotated"` every annotation must be an expression of hyperopt.hp.'
+            )
+    return (lambda point: fn(**point)), space

@@ -1,0 +1,69 @@
+"""Running counts over a search's trial documents: queued, ended, best loss.
+
+hyperopt's own counts go through all documents, ten times a trial. Here each document is counted
+once, when it is first seen to have ended; only those that are still open are looked at again.
+"""
+
+from typing import Any
+
+from colab_drive_tuner.search.documents import CANCELLED, FINISHED, NEW, OPEN, has_ended, loss_of
+
+
+class Tally:
+    """Counts over `documents`, a list that only grows; `update` takes in what changed."""
+
+    def __init__(self, documents: list[dict[str, Any]]) -> None:
+        self._documents = documents
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        self._open: list[dict[str, Any]] = []
+        self._seen = 0
+        self._cancelled = 0
+        self.ended = 0
+        """Trials that ended, caught errors included."""
+        self.finished = 0
+        """Trials that ended with a result: what hyperopt's progress callbacks count."""
+        self.best: float | None = None
+        """The lowest loss, by hyperopt's rule for `loss_threshold`: of any status, not NaN."""
+        self.update()
+
+    def __len__(self) -> int:
+        """How many trials count towards `max_evals`: all but cancelled ones, errors included."""
+        return self._seen - self._cancelled
+
+    @property
+    def open(self) -> list[dict[str, Any]]:
+        """The documents that are new or running, in the order of their insertion."""
+        return self._open
+
+    @property
+    def next_queued(self) -> dict[str, Any] | None:
+        """The first document that waits to be run."""
+        return next((document for document in self._open if document["state"] == NEW), None)
+
+    @property
+    def queued(self) -> int:
+        """How many documents wait to be run."""
+        return sum(document["state"] == NEW for document in self._open)
+
+    def update(self) -> None:
+        """Count what ended since, and take in what was inserted, by whomever."""
+        if len(self._documents) < self._seen:  # delete_all
+            self._count_anew()
+            return
+        still_open = []
+        for document in self._open + self._documents[self._seen :]:
+            if document["state"] in OPEN:
+                still_open.append(document)
+            else:
+                self._count(document)
+        self._open, self._seen = still_open, len(self._documents)
+
+    def _count(self, document: dict[str, Any]) -> None:
+        self._cancelled += document["state"] == CANCELLED
+        self.ended += has_ended(document)
+        self.finished += document["state"] == FINISHED
+        loss = loss_of(document)
+        if loss is not None and (self.best is None or loss < self.best):
+            self.best = loss

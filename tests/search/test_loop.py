@@ -1,0 +1,177 @@
+"""The loop: ask, run, tell, as `hyperopt.fmin` does it."""
+
+import contextlib
+import functools
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search import loop as module
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.run import SearchStopped
+from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.search.tally import Tally
+from colab_drive_tuner.store import open_store
+from tests.search.searching import SPACE, bowl, plain, points, reopened, stored
+
+Suggest = Callable[..., Any]
+
+
+def several(ids: Any, domain: Any, trials: Any, seed: int) -> Any:
+    """Two trials for one draw, whatever is asked for."""
+    return hyperopt.rand.suggest(ids[:2], domain, trials, seed)
+
+
+def until_four(ids: Any, domain: Any, trials: Any, seed: int) -> Any:
+    """No suggestion once there are four trials."""
+    return [] if len(trials) >= 4 else hyperopt.rand.suggest(ids, domain, trials, seed)
+
+
+def run(trials: Any, algo: Suggest, **options: Any) -> Any:
+    """Search with an algorithm of the user's own; at most 10 trials."""
+    options = {"max_evals": 10, "verbose": False} | options
+    rstate = np.random.default_rng(3)
+    hyperopt.fmin(
+        options.pop("fn", bowl), SPACE, algo=algo, trials=trials, rstate=rstate, **options
+    )
+    return trials
+
+
+@pytest.mark.parametrize("queue", [1, 3, 4])
+@pytest.mark.parametrize("algo", [several, until_four])
+def test_an_algorithm_of_ones_own(algo: Suggest, queue: int, tmp_path: Path) -> None:
+    """It may suggest fewer than it is asked for, and ends the run by suggesting nothing."""
+    expected = run(hyperopt.Trials(), algo, max_queue_len=queue)
+    found = run(DriveTrials("search", store=tmp_path), algo, max_queue_len=queue)
+    assert points(found) == points(expected)
+    assert points(reopened(tmp_path)) == points(expected)
+
+
+def test_too_many_suggestions_are_refused(tmp_path: Path) -> None:
+    """The error counts them; none of them is kept."""
+
+    def greedy(_ids: Any, domain: Any, trials: Any, seed: int) -> Any:
+        return hyperopt.rand.suggest([0, 1, 2], domain, trials, seed)
+
+    with pytest.raises(UsageError, match="suggested 3 trials where it was asked for 1"):
+        run(DriveTrials("search", store=tmp_path), greedy)
+    assert len(reopened(tmp_path)) == 0
+
+
+class Interrupts:
+    """Raises KeyboardInterrupt at the n-th call of whatever it wraps."""
+
+    def __init__(self, where: str, call: int) -> None:
+        self.where, self.left = where, call
+
+    def wrap(self, where: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, interrupted if it is the one."""
+
+        @functools.wraps(function)  # so that it counts as the same algorithm
+        def interrupted(*args: Any) -> Any:
+            if where == self.where:
+                self.left -= 1
+                if self.left == 0:
+                    raise KeyboardInterrupt
+            return function(*args)
+
+        return interrupted
+
+
+@pytest.mark.parametrize("call", [1, 3])
+@pytest.mark.parametrize("where", ["objective", "algo", "early stop", "progress", "end"])
+def test_an_interrupt_at_any_point_loses_nothing(
+    where: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search is released, and the next run ends with the trials of an uninterrupted one."""
+    interrupts = Interrupts(where, call)
+    end = module.Loop._tell
+    monkeypatch.setattr(module.Loop, "_tell", interrupts.wrap("end", end))
+
+    @contextlib.contextmanager
+    def progress(**_: Any) -> Iterator[Any]:
+        class Bar:
+            update = staticmethod(interrupts.wrap("progress", lambda _n: None))
+
+        yield Bar()
+
+    with pytest.raises(SearchStopped, match="Run it again to go on"):
+        run(
+            DriveTrials("search", store=tmp_path),
+            interrupts.wrap("algo", hyperopt.rand.suggest),
+            fn=interrupts.wrap("objective", bowl),
+            early_stop_fn=interrupts.wrap("early stop", lambda _trials: (False, [])),
+            show_progressbar=progress,
+            verbose=True,
+        )
+    assert read_status(open_store(tmp_path), "search").holder is None
+    assert points(stored(tmp_path, "rand", 10)) == points(plain("rand", 10))
+
+
+def test_a_progress_callback_hears_what_hyperopts_would(tmp_path: Path) -> None:
+    """The same calls with the same numbers, in a new run and in one that goes on."""
+
+    def heard(trials: Any, counts: tuple[int, ...]) -> list[Any]:
+        calls: list[Any] = []
+
+        class Bar:
+            def update(self, n: int) -> None:
+                calls.append((n, self.postfix))  # type: ignore[attr-defined]
+
+        @contextlib.contextmanager
+        def progress(initial: int, total: int) -> Iterator[Bar]:
+            calls.append((initial, total))
+            yield Bar()
+
+        for count in counts:
+            options = {"max_queue_len": 3, "show_progressbar": progress, "verbose": True}
+            run(trials, hyperopt.rand.suggest, max_evals=count, **options)
+        return calls
+
+    ours = heard(DriveTrials("search", store=tmp_path), (4, 9))
+    assert ours == heard(hyperopt.Trials(), (4, 9))
+
+
+def test_what_a_trial_needs_can_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt is plain data: nothing of the store or of the search's record is in it."""
+    evaluate, attempts = module.evaluate, []
+
+    def looking(attempt: Any, *more: Any) -> Any:
+        attempts.append(pickle.loads(pickle.dumps(attempt)))
+        return evaluate(attempt, *more)
+
+    monkeypatch.setattr(module, "evaluate", looking)
+    trials = stored(tmp_path, "rand", 3)
+    assert [attempt.tid for attempt in attempts] == [0, 1, 2]
+    assert [attempt.number for attempt in attempts] == [1, 1, 1]
+    for attempt, document in zip(attempts, trials.trials, strict=True):
+        values = document["misc"]["vals"]
+        assert attempt.point == {label: vals[0] for label, vals in values.items() if vals}
+
+
+def test_counts_follow_insertions_ends_and_deletions() -> None:
+    """Each document counts once, as it is when it has ended; NaN is no best loss."""
+    documents = [
+        {"state": 2, "result": {"loss": 3.0}},
+        {"state": 0, "result": {}},
+        {"state": 1, "result": {}},
+    ]
+    tally = Tally(documents)
+    assert (len(tally), tally.ended, tally.finished, tally.best, tally.queued) == (3, 1, 1, 3.0, 1)
+    documents[1] |= {"state": 2, "result": {"loss": float("nan")}}
+    documents[2] |= {"state": 3}
+    documents += [
+        {"state": 4, "result": {}},
+        {"state": 2, "result": {"loss": -1, "status": "fail"}},
+    ]
+    tally.update()
+    assert (len(tally), tally.ended, tally.finished, tally.best, tally.queued) == (4, 4, 3, -1, 0)
+    documents.clear()
+    tally.update()
+    assert (len(tally), tally.ended, tally.best, tally.next_queued) == (0, 0, None, None)
