@@ -12,7 +12,7 @@ from hyperopt import hp
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UnfinishedSearchWarning
-from colab_drive_tuner.search import loop
+from colab_drive_tuner.search import loop, stops
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training import TrialBackup, writer
@@ -122,7 +122,8 @@ def test_no_trial_is_begun_that_cannot_end_in_time(
 ) -> None:
     """Without backups the longest trial so far tells how much time the next one may need."""
     clock = Hours()
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=clock))
+    for module in (loop, stops):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
 
     def long(point: dict[str, Any]) -> float:
         clock.here.epochs += 3
