@@ -5,11 +5,9 @@ model or changed data may be meant (a typo in a print, a longer training set) an
 is another algorithm, which goes on from the trials that are there.
 """
 
-import ast
 import functools
 import hashlib
 import inspect
-import re
 import textwrap
 from collections.abc import Callable, Iterable
 from difflib import unified_diff
@@ -17,16 +15,15 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.search.value_text import describe_value
 from colab_drive_tuner.templates import read_source
-
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def describe_space(space: Any) -> str:
     """The space as text: a line for each hyperparameter, sorted, then how they are put together.
 
-    Equal for two spaces exactly when an algorithm cannot tell them apart; the same in every
-    process.
+    The same for the same space in every process. An option that cannot be told from others of its
+    type is described by that (see `describe_value`).
     """
     from hyperopt.pyll import as_apply, dfs
 
@@ -43,7 +40,7 @@ def _text(node: Any) -> str:
     from hyperopt.pyll.base import Literal
 
     if isinstance(node, Literal):
-        return _literal(node.obj)
+        return describe_value(node.obj)
     if node.name == "hyperopt_param":
         return f"<{node.arg['label'].obj}>"
     arguments = [_text(part) for part in node.pos_args]
@@ -51,22 +48,6 @@ def _text(node: Any) -> str:
     if node.name == "pos_args":
         return f"[{', '.join(arguments)}]"
     return f"{node.name}({', '.join(arguments)})"
-
-
-def _literal(value: Any) -> str:
-    """The repr of a literal, the same in every process."""
-    if isinstance(value, set | frozenset):
-        return f"{{{', '.join(sorted(map(_literal, value)))}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_literal, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_literal(k)}: {_literal(v)}' for k, v in value.items())}}}"
-    if inspect.isroutine(value) or inspect.isclass(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    if hasattr(value, "tobytes"):
-        digest = hashlib.sha256(value.tobytes()).hexdigest()[:16]
-        return f"{type(value).__name__}({getattr(value, 'shape', '')}, {digest})"
-    return _ADDRESS.sub("", repr(value))
 
 
 def space_difference(stored: str, given: str) -> str:
@@ -97,7 +78,7 @@ def _source(function: Callable[..., Any]) -> str:
     if not isinstance(function, FunctionType):
         return type(function).__qualname__
     try:
-        return ast.unparse(read_source(function).node)
+        return read_source(function).expression
     except TemplateError:
         # Interpreters differ in bytecode: names say enough for a warning.
         return repr((function.__code__.co_names, function.__code__.co_varnames))
@@ -110,7 +91,7 @@ def describe_data(names: Iterable[str], values: Iterable[Any]) -> str:
 
 def _shape(value: Any) -> str:
     shape = getattr(value, "shape", None)
-    if shape is not None:
+    if isinstance(shape, Iterable):
         # Drawn from one description of the array, whatever library made it.
         return f"{tuple(shape)} {getattr(value, 'dtype', '')}".rstrip()
     if isinstance(value, list | tuple | dict | set | str | bytes):
@@ -121,8 +102,10 @@ def _shape(value: Any) -> str:
 def describe_algorithm(algo: Any) -> str:
     """A name for a suggest function: `tpe`, `tpe(n_startup_jobs=5)`, `module.function`."""
     if isinstance(algo, functools.partial):
-        given = [_literal(value) for value in algo.args]
-        given += [f"{name}={_literal(value)}" for name, value in sorted(algo.keywords.items())]
+        given = [describe_value(value) for value in algo.args]
+        given += [
+            f"{name}={describe_value(value)}" for name, value in sorted(algo.keywords.items())
+        ]
         return f"{describe_algorithm(algo.func)}({', '.join(given)})"
     module = getattr(algo, "__module__", None) or type(algo).__module__
     name = getattr(algo, "__qualname__", None) or type(algo).__qualname__

@@ -37,6 +37,11 @@ class FunctionSource:
         end = self.node.end_lineno or self.node.lineno
         return textwrap.dedent("\n".join(self.text.split("\n")[first_line(self.node) - 1 : end]))
 
+    @property
+    def expression(self) -> str:
+        """The function as text, without comments and layout."""
+        return ast.unparse(self.node)
+
     def where(self, line: int) -> str:
         """Words that lead a person to a line."""
         if Path(self.filename).is_file():
@@ -75,6 +80,8 @@ def read_source(function: FunctionType) -> FunctionSource:
         raise _changed(function) from error
     found = [node for node in ast.walk(tree) if _is_node_of(node, function)]
     if len(found) > 1:
+        found = [node for node in found if _has_its_body(node, function)] or found
+    if len(found) > 1:
         raise TemplateError(
             f"Line {function.__code__.co_firstlineno} holds several functions that look like "
             f"{name}: give the model function a line of its own."
@@ -97,6 +104,15 @@ def _is_node_of(node: ast.AST, function: FunctionType) -> bool:
     return name == code.co_name and all(
         a == b or a.startswith("__") for a, b in zip(names, taken, strict=False)
     )
+
+
+def _has_its_body(node: ast.AST, function: FunctionType) -> bool:
+    """Whether a lambda is this one and not another one of its line."""
+    if not isinstance(node, ast.Lambda):
+        return False
+    body = node.body
+    place = (body.lineno, body.end_lineno, body.col_offset, body.end_col_offset)
+    return place in function.__code__.co_positions()
 
 
 def parameters(arguments: ast.arguments) -> list[ast.arg]:

@@ -1,0 +1,226 @@
+"""Any Python value as text: the same text for the same value, in every process.
+
+`repr` is not that: it holds addresses, and the order of sets, which differs between processes. So a
+value is taken apart, into what it would be made of again. What is not told by a value (an object
+that neither shows nor compares one, a generator, a lock) is described by its type, and says so.
+"""
+
+import copyreg
+import datetime
+import enum
+import functools
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from types import FunctionType, GenericAlias, MappingProxyType, ModuleType
+from typing import Any
+
+from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.search.array_text import array_text
+from colab_drive_tuner.templates import read_source
+from colab_drive_tuner.text import visible
+
+_DEEPEST = 50
+"""Levels of a value that are looked at."""
+_LONGEST = 2000
+"""Characters or bytes that are shown whole; of more there is a beginning, and a digest."""
+_PLAIN = (type(None), bool, float, complex, range, type(...), type(NotImplemented))
+_FIXED = (*_PLAIN, int, str, bytes, tuple, frozenset, FunctionType, type)
+"""Types of what a function was made with and cannot change since."""
+_USED = ("build_config", "build_input_shape", "compile_config", "shared_object_id")
+"""What Keras adds to a configuration once a layer was used."""
+
+
+def describe_value(value: Any) -> str:
+    """Text for a value: equal for equal values, in this process and in any other.
+
+    An object that cannot be told from others of its type is `<its type, compared by type only>`.
+    Functions and classes are told by their names, a lambda by its source.
+    """
+    return _Description().of(value)
+
+
+class _Description:
+    """The description of one value, and of what it consists of."""
+
+    def __init__(self) -> None:
+        self._path: list[Any] = []
+        """The objects that it is in the middle of."""
+        self._cut = 0
+        """How often it met one of those again, or went no deeper."""
+        self._known: dict[int, tuple[Any, str]] = {}
+        """Texts by the id of their object, which is kept, so that no other one gets its id."""
+
+    def of(self, value: Any) -> str:
+        """Text for a part of the value."""
+        kind = type(value)
+        if kind in _PLAIN:
+            return repr(value)
+        if kind is int:
+            return repr(value) if value.bit_length() < 10_000 else hex(value)
+        if kind is str:
+            return quoted(value)
+        if id(value) in self._known:
+            return self._known[id(value)][1]
+        for level, outer in enumerate(reversed(self._path), 1):
+            if outer is value:
+                self._cut += 1
+                return f"<the object {level} levels up>"
+        if len(self._path) == _DEEPEST:
+            self._cut += 1
+            return type_only(value)
+        cut = self._cut
+        self._path.append(value)
+        try:
+            text = _shortened(self._taken_apart(value))
+        except Exception:  # noqa: BLE001 - code of the value's own may raise anything
+            text = type_only(value)
+        finally:
+            self._path.pop()
+        if cut == self._cut:
+            self._known[id(value)] = value, text
+        return text
+
+    def _taken_apart(self, value: Any) -> str:
+        kind = type(value)
+        if kind is list:
+            return f"[{self._row(value)}]"
+        if kind is tuple:
+            return f"({self._row(value)})"
+        if isinstance(value, enum.Enum):
+            return f"{_name(kind)}.{value.name}({self.of(value.value)})"
+        if isinstance(value, set | frozenset):
+            return f"{_name(kind)}({{{', '.join(sorted(map(self.of, value)))}}})"
+        if isinstance(value, dict | MappingProxyType):
+            return self._mapping(value)
+        if kind in (bytes, bytearray):
+            return f"{_name(kind)}({_shortened(repr(bytes(value)))})"
+        if isinstance(value, ModuleType):
+            return f"<module {value.__name__}>"
+        named = isinstance(getattr(value, "__qualname__", None), str)
+        if callable(value) and named and kind is not GenericAlias:
+            return self._function(value)
+        if isinstance(value, functools.partial):
+            parts = [self.of(value.func), *map(self.of, value.args)]
+            parts += [f"{name}={self.of(part)}" for name, part in sorted(value.keywords.items())]
+            return f"{_name(kind)}({', '.join(parts)})"
+        if isinstance(value, datetime.date | datetime.time):
+            zone = getattr(value, "tzinfo", None)
+            return (
+                f"{_name(kind)}({value.isoformat()}{'' if zone is None else f', {self.of(zone)}'})"
+            )
+        text = array_text(value, self.of)
+        return self._object(value) if text is None else f"{_name(kind)}({text})"
+
+    def _row(self, values: Iterable[Any]) -> str:
+        return ", ".join(map(self.of, values))
+
+    def _mapping(self, value: Mapping[Any, Any]) -> str:
+        """Its items; in their order only where that is a part of the value."""
+        items = [f"{self.of(key)}: {self.of(part)}" for key, part in value.items()]
+        text = f"{{{', '.join(items if isinstance(value, OrderedDict) else sorted(items))}}}"
+        if type(value) is dict:
+            return text
+        factory = getattr(value, "default_factory", None)
+        return f"{_name(type(value))}({'' if factory is None else f'{self.of(factory)}, '}{text})"
+
+    def _function(self, value: Any) -> str:
+        """A function or class; one that was made in a function, also with what it was made with."""
+        owner = getattr(value, "__self__", None)
+        if owner is not None and not isinstance(owner, ModuleType):
+            return f"{self.of(owner)}.{value.__name__}"
+        text = _name(value)
+        if not isinstance(value, FunctionType) or "<" not in value.__qualname__:
+            return text
+        if value.__name__ == "<lambda>":
+            try:
+                text = f"<{read_source(value).expression}>"
+            except TemplateError:
+                code = value.__code__
+                names = ", ".join((*code.co_varnames, *code.co_names))
+                text = f"<{text} of {names}, compared by names only>"
+        made = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        made += [cell.cell_contents for cell in value.__closure__ or ()]
+        fixed = [self.of(part) for part in made if type(part) in _FIXED]
+        return f"{text} with {', '.join(fixed)}" if fixed else text
+
+    def _object(self, value: Any) -> str:
+        """By its configuration, where it has one; by its state, where that is its value."""
+        kind = type(value)
+        if callable(getattr(value, "get_config", None)):  # Keras
+            return f"{_name(kind)}({self.of(_without_names(value.get_config(), {}))})"
+        if callable(getattr(value, "get_params", None)):  # scikit-learn
+            return f"{_name(kind)}({self.of(value.get_params(deep=False))})"
+        if callable(getattr(value, "named_parameters", None)):  # PyTorch, whose weights are random
+            return f"{_name(kind)}({quoted(re.sub('0x[0-9a-fA-F]+', '', repr(value)))})"
+        if all(getattr(kind, name) is getattr(object, name) for name in ("__repr__", "__eq__")):
+            return type_only(value)
+        return self._state(value)
+
+    def _state(self, value: Any) -> str:
+        """What pickle would keep of it."""
+        kind = type(value)
+        if kind.__module__ == "itertools":  # is about to lose what pickle needs
+            return type_only(value)
+        reduce = copyreg.dispatch_table.get(kind)
+        reduced: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
+        if isinstance(reduced, str):
+            return f"{kind.__module__}.{reduced}"
+        _make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+        parts = [self.of(part) for part in arguments if part is not kind]
+        if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
+            state = (state[0] or {}) | state[1]  # the second are those of __slots__
+        if isinstance(state, dict):
+            parts += sorted(f"{name}={self.of(part)}" for name, part in state.items())
+        elif state is not None:
+            parts.append(self.of(state))
+        parts += [self.of(part) for part in items or ()]
+        parts += [f"{self.of(key)}: {self.of(part)}" for key, part in pairs or ()]
+        return f"{_name(kind)}({', '.join(parts)})"
+
+
+def type_only(value: Any) -> str:
+    """The description of what cannot be told from others of its type."""
+    return f"<{_name(type(value))}, compared by type only>"
+
+
+def quoted(text: str) -> str:
+    """A text in quotes; unlike its `repr`, the same in every version of Python."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return _shortened(f"'{visible(escaped)}'")
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{text[:100]}...<{len(text)} characters, {digest}>"
+
+
+def _name(value: Any) -> str:
+    """The name of a class or function, and of its module."""
+    module = getattr(value, "__module__", None)
+    name: str = value.__qualname__
+    return f"{module}.{name}" if module and module != "builtins" else name
+
+
+def _without_names(part: Any, names: dict[str, str], key: str = "") -> Any:
+    """A configuration of Keras without what differs where the same cell is run again.
+
+    That is the names of layers, which are numbered; what is added when a layer is used; and the
+    bytecode of lambdas. What is not set is left out: a newer Keras adds more of it.
+    """
+    if isinstance(part, dict):
+        if part.get("class_name") == "__lambda__":
+            return "<lambda, compared by type only>"
+        return {
+            name: _without_names(inner, names, name)
+            for name, inner in part.items()
+            if inner is not None and name not in _USED
+        }
+    if isinstance(part, list | tuple):
+        return [_without_names(inner, names) for inner in part]
+    if isinstance(part, str):
+        return names.setdefault(part, f"#{len(names)}") if key == "name" else names.get(part, part)
+    return part
