@@ -16,7 +16,6 @@ from hyperopt.base import Domain
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import Training
-from colab_drive_tuner.search.faster_tpe import faster_tpe
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.loop import Loop, LoopOptions
 from colab_drive_tuner.search.points import check_documents, point_document
@@ -31,6 +30,7 @@ from colab_drive_tuner.search.seeds import (
 from colab_drive_tuner.search.settings import SearchSettings, stored_state
 from colab_drive_tuner.search.stops import StopRules
 from colab_drive_tuner.search.tally import Tally
+from colab_drive_tuner.search.tpe import fast_algorithm
 from colab_drive_tuner.search.trials import StoredTrials
 from colab_drive_tuner.training import TrialInterrupted
 
@@ -111,7 +111,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> None:
         tally = Tally(trials._dynamic_trials)
         loop = Loop(
             trials,
-            spec.algo,
+            fast_algorithm(spec.algo),
             domain,
             _seeds(stored, settings.rstate, trials.log.next_k),
             training=Training(
@@ -136,7 +136,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> None:
             ),
         )
         # A trial that stopped before the deadline is unfinished; the next run goes on with it.
-        with faster_tpe(), suppress(TrialInterrupted):
+        with suppress(TrialInterrupted):
             loop.run(display(trials, tally, spec.max_evals, spec.show_progress))
 
 
