@@ -11,7 +11,12 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from colab_drive_tuner.errors import IdTakenError, SearchNameError, StoreError
+from colab_drive_tuner.errors import (
+    IdTakenError,
+    SearchDamagedError,
+    SearchNameError,
+    StoreError,
+)
 from colab_drive_tuner.journal.chain import create
 from colab_drive_tuner.journal.record import freeze
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -24,6 +29,7 @@ KIND, FIRST, RECORDS, EXPORT, HINT = (
     "cdt_hint",
 )
 SEARCH = "search"
+EXPORT_NAME = "trials.pkl"
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 _LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
@@ -144,8 +150,14 @@ def _withdraw(store: Store, own: str, first: str, winner: str) -> None:
 
 def ensure_records_folder(store: Store, folder: SearchFolder) -> None:
     """Create the folder `records/` under its fixed id, unless it is there."""
-    with contextlib.suppress(IdTakenError):  # created by an earlier session
+    try:
         store.create(folder.records, None, name="records", parent=folder.id)
+    except IdTakenError:  # created by an earlier session
+        if store.stat(folder.records).parent != folder.id:
+            raise SearchDamagedError(
+                f"Property {RECORDS} of the folder names {folder.records}, which is no folder of "
+                f"this search."
+            ) from None
 
 
 def described(entry: Entry) -> SearchFolder:

@@ -18,6 +18,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.opening import OPENING_PATIENCE, become_owner
+from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.recovery import make_good
 from colab_drive_tuner.journal.rules import Rules
@@ -100,6 +101,14 @@ class Journal:
     def epoch(self) -> str:
         """What tells this history from those before a reset; empty before the first record."""
         return self._reader.head.epoch
+
+    def read_file(self, entry_id: str) -> bytes:
+        """A file that a record names, which lies beside it; raises `NotFoundError` if it is gone.
+
+        Raises `ForeignFileError`, a `SearchDamagedError`, for a file that is not this search's.
+        """
+        owned_entry(self.store, entry_id, {self._reader.folder.records}, "A record of the search")
+        return self.store.read(entry_id)
 
     def refresh(self) -> None:
         """READ on to the present end of the chain; an owner knows it already."""

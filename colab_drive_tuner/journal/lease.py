@@ -5,13 +5,16 @@ of life too. All times are the store's, so no clock here or there can be wrong e
 """
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from colab_drive_tuner.errors import NotFoundError
 from colab_drive_tuner.journal.chain import Head
+from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry
 from colab_drive_tuner.journal.record import Claimant
-from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.store.properties import read_time
+from colab_drive_tuner.store.protocol import Entry, Store
 
 BEAT_SECONDS = 30.0
 STALE_SECONDS = 90.0
@@ -50,20 +53,26 @@ class Holder:
         )
 
 
-def look_at_holder(store: Store, head: Head) -> Holder | None:
-    """Who holds the search with this head; None if nobody does."""
+def look_at_holder(
+    store: Store, head: Head, places: Collection[str], last: Entry | None = None
+) -> Holder | None:
+    """Who holds the search with this head, whose files lie in `places`; None if nobody does.
+
+    `last` is the last record's file, where it was seen already.
+    """
     if head.claim is None or head.claim.released:
         return None
-    last_record, beat = 0.0, 0.0
-    with contextlib.suppress(NotFoundError):  # deleted by hand: then the claim tells
-        last_record = store.stat(head.last_id).created
-    with contextlib.suppress(NotFoundError, ValueError):  # likewise, or never marked
-        claim = store.stat(head.claim.id)
+    now, last_record, beat = store.now(), 0.0, 0.0
+    if last is None or last.id != head.last_id:
+        with contextlib.suppress(NotFoundError, ForeignFileError):  # deleted by hand, or not ours
+            last = owned_entry(store, head.last_id, places, "The last record")
+    if last is not None:
+        last_record = last.created
+    with contextlib.suppress(NotFoundError, ForeignFileError, ValueError):  # or never marked
+        claim = owned_entry(store, head.claim.id, places, "The last claim")
         last_record = max(last_record, claim.created)
-        beat = float(claim.properties.get(BEAT, "0"))
-    return Holder(
-        head.claim.owner, head.claim.claimant, last_record, max(last_record, beat), store.now()
-    )
+        beat = read_time(claim.properties, BEAT, now)
+    return Holder(head.claim.owner, head.claim.claimant, last_record, max(last_record, beat), now)
 
 
 def beat(store: Store, claim_id: str) -> None:

@@ -1,16 +1,19 @@
 """A search's chain as far as it has been read: its folder, its head, the state folded from it."""
 
+import contextlib
+import hashlib
 import shlex
 from typing import Any
 
-from colab_drive_tuner.errors import SearchDamagedError, SearchNotFoundError
-from colab_drive_tuner.journal.chain import Head, read_on
-from colab_drive_tuner.journal.folder import SearchFolder, find_folder
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNotFoundError
+from colab_drive_tuner.journal.chain import Head, parallel_readers, read_on
+from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder, find_folder
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
+from colab_drive_tuner.journal.owned import ForeignFileError, OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.record import NewerFormatError
 from colab_drive_tuner.journal.rules import Rules
 from colab_drive_tuner.journal.snapshot import load_snapshot
-from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.store.protocol import Entry, Store
 
 
 class Reader:
@@ -21,6 +24,9 @@ class Reader:
         self.found: SearchFolder | None = None
         self.state: Any = rules.empty()
         self._head: Head | None = None
+        self._owned: OwnedIds | None = None
+        self._last: Entry | None = None
+        """The last record's file, as it was seen."""
 
     @property
     def folder(self) -> SearchFolder:
@@ -30,6 +36,11 @@ class Reader:
                 f"There is no search {self.name!r} in {self.store.url(self.store.root)}."
             )
         return self.found
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """The properties of the folder under whose ids nothing was found when it was opened."""
+        return self._owned.absent if self._owned else frozenset()
 
     @property
     def head(self) -> Head:
@@ -43,23 +54,109 @@ class Reader:
     def forget(self) -> None:
         """Look for the folder anew: the one known is gone, or goes on elsewhere."""
         self.found, self._head, self.state = None, None, self.rules.empty()
+        self._owned, self._last = None, None
 
     def refresh(self) -> None:
         """READ on to the present end of the chain, from the hint's snapshot at first."""
         if self.found is None:
             self.found = find_folder(self.store, self.name)
+            self._owned = None
         if self.found is None:
             return
-        if self._head is None and self.found.hint:
-            snapshot = load_snapshot(self.store, self.found.hint, self.rules.load)
-            if snapshot is not None:
-                self._head, self.state = snapshot
         try:
-            self._head = read_on(self.store, self.head, self.state.apply, self.name)
+            self._read()
         except NewerFormatError:
             raise  # there is nothing to repair
         except SearchDamagedError as error:
             raise self.damaged(str(error)) from error
+
+    def _read(self) -> None:
+        """READ; whatever it begins from, what it ends with must lie in this search's folder."""
+        if self._owned is None:
+            self._owned = owned_ids(self.store, self.folder)
+            self.found = self._owned.folder
+        if self._head is not None:
+            self._head = self._read_on(self._head)
+            return
+        self._owned.require(RECORDS)
+        if self._read_behind_snapshot():
+            return
+        self._owned.require(FIRST)
+        self.state = self.rules.empty()
+        self._head = self._read_on(Head(0, "", (self.folder.first,)))
+        if self._head.pos == 0:
+            self._require_new()
+
+    def _read_behind_snapshot(self) -> bool:
+        """READ from the hint's snapshot on; False if there is none, or it is of another chain."""
+        hint = self.folder.hint
+        snapshot = load_snapshot(self.store, hint, self.rules.load) if hint else None
+        if snapshot is None:
+            return False
+        known, self.state = snapshot
+        with parallel_readers("cdt-anchor") as readers:  # meanwhile
+            ours = readers.submit(self._is_of_this_chain, known)
+            try:
+                self._head = self._read_on(known)
+            except SearchDamagedError:
+                if ours.result():
+                    raise
+            if not ours.result():
+                self._head = None
+        return self._head is not None
+
+    def _read_on(self, known: Head) -> Head:
+        head = read_on(self.store, known, self.state.apply, self.name)
+        if head.pos > known.pos:
+            self._require_own(head)
+        return head
+
+    def _is_of_this_chain(self, head: Head) -> bool:
+        """Whether the last record that a snapshot stands for is this search's; True if it is gone.
+
+        A snapshot of another search, put into this one's folder, would lead into that one's chain.
+        """
+        places = {self.folder.records, self.folder.id}
+        try:
+            owned_entry(self.store, head.last_id, places, "The last record of a snapshot")
+            content = self.store.read_unverified(head.last_id)
+        except ForeignFileError:
+            return False
+        except NotFoundError:
+            return True
+        return hashlib.sha256(content).hexdigest() == head.sha
+
+    def _require_own(self, head: Head) -> None:
+        """Raise where the records that were read are another search's.
+
+        Each record names the sha256 of the one before it, so the last one tells for all.
+        """
+        folder, what = self.folder, f"Record {head.pos - 1} of search {self.name!r}"
+        try:
+            self._last = owned_entry(self.store, head.last_id, {folder.records, folder.id}, what)
+        except NotFoundError:
+            trash = (entry.id for entry in self.store.list_trash(folder.records))
+            if head.last_id not in trash:  # where Drive still reads it
+                raise ForeignFileError(f"{what} does not lie in its folder.") from None
+            self._last = None
+
+    def _require_new(self) -> None:
+        """Raise where record 0 is not found, but others are."""
+        if self._owned is None or RECORDS in self._owned.absent:
+            return
+        listed = [e for e in self.store.list(self.folder.records) if e.name.startswith("record-")]
+        if listed and not self._appeared():
+            raise SearchDamagedError(
+                f"Record 0 of search {self.name!r} is missing although later ones exist: it was "
+                f"deleted, or the property {FIRST} of the folder was altered."
+            )
+
+    def _appeared(self) -> bool:
+        """Whether record 0 is there by now: another runtime may just have written it."""
+        with contextlib.suppress(NotFoundError):
+            self.store.read_unverified(self.folder.first)
+            return True
+        return False
 
     def damaged(self, what: str) -> SearchDamagedError:
         """The error that says what is wrong, and what helps."""
@@ -70,4 +167,7 @@ class Reader:
 
     def holder(self) -> Holder | None:
         """Who holds the search, by its last claim; None if it was released, or never claimed."""
-        return look_at_holder(self.store, self.head) if self.found else None
+        if self.found is None:
+            return None
+        places = {self.folder.records, self.folder.id}
+        return look_at_holder(self.store, self.head, places, self._last)

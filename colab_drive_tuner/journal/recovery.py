@@ -6,7 +6,8 @@ import msgpack
 
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain import Head, create, read_on
-from colab_drive_tuner.journal.folder import SearchFolder
+from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder
+from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry, owned_ids
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Record, freeze
 from colab_drive_tuner.journal.segment import Leftover, Spooled
@@ -33,7 +34,11 @@ def make_good(
     """
     epochs, items = {reader.head.epoch}, list[Spooled]()
     for rival in reader.folder.rivals:
-        epoch, found = _close_rival(reader, writer.owner, rival)
+        try:
+            epoch, found = _close_rival(reader, writer.owner, rival)
+        except ForeignFileError as error:
+            notify(f"Another folder of search {reader.name!r} is left as it is: {error}")
+            continue
         epochs.add(epoch)
         items += found
     leftovers = spool.leftovers()
@@ -100,15 +105,21 @@ def _settle(
 def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, list[Spooled]]:
     """FOLDER, two seen later: end the loser's chain with `moved`; return its epoch and items."""
     store, items = reader.store, list[Spooled]()
+    owned_ids(store, rival).require(RECORDS, FIRST)
+    places = {rival.records, rival.id}
 
     def collect(record: Record) -> None:
         if record.kind == "trials":
+            for entry_id in record.files.values():
+                owned_entry(store, entry_id, places, "A record of it")
             beside = tuple(map(store.read, record.files.values()))
             for item in split_items(record.payload):
                 items.append((item, beside))
                 beside = ()
 
     head = read_on(store, Head(0, "", (rival.first,)), collect, reader.name)
+    if head.last_id:  # each record names the one before: the last one tells for all
+        owned_entry(store, head.last_id, places, "Its last record")
     while not head.moved_to:
         frozen = freeze(
             pos=head.pos,

@@ -14,9 +14,10 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder import EXPORT, find_folder
+from colab_drive_tuner.journal.folder import EXPORT, EXPORT_NAME, find_folder
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.opening import Ownership
+from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS
@@ -26,7 +27,6 @@ SNAPSHOT_RECORDS = 64
 SNAPSHOT_SHARE = 0.008
 """The part of one core that snapshots may use; past it they come half as often."""
 EXPORT_SECONDS = 300.0
-EXPORT_NAME = "trials.pkl"
 RIVAL_LOOKS = (2.0, 15.0, 120.0)
 """When the owner of a young search looks whether its folder's listing lagged, in seconds."""
 
@@ -44,6 +44,7 @@ class Upkeep:
         # Only a release says that the copy holds everything before it.
         self._exported_pos = ownership.pos + 1 if ownership.reason == "released" else 0
         self._export_id = folder.export
+        self._export_found = bool(folder.export) and EXPORT not in self._reader.absent
         self._begun = self._exported_at = self._beat_at = time.monotonic()
         self._rested_at = self._begun
         young = self._reader.store.now() - folder.created < LIST_LAG_SECONDS
@@ -117,23 +118,35 @@ class Upkeep:
         with self._writer.advance:
             pos, content = self._reader.head.pos, export(self._reader.state)
         try:
-            self._reader.store.replace(self._export_id, content)
-        except NotFoundError:
-            self._create_copy(content)
+            self._put_copy(content)
+        except NotFoundError:  # the user removed it
+            self._export_found = False
+            self._put_copy(content)
         self._exported_pos, self._exported_at = pos, time.monotonic()
 
-    def _create_copy(self, content: bytes) -> None:
-        """Create trials.pkl under its fixed id, or another one if the user removed it."""
-        store, folder = self._reader.store, self._reader.folder.id
+    def _put_copy(self, content: bytes) -> None:
+        """Write trials.pkl: into the file that was seen to be ours, or into a new one."""
+        store, folder, ids = self._reader.store, self._reader.folder.id, self._reader.head.ids
+        if self._export_found:
+            store.replace(self._export_id, content)
+            return
+        if not self._export_id or self._export_id in ids:
+            self._rename_copy()
         try:
             store.create(self._export_id, content, name=EXPORT_NAME, parent=folder)
         except IdTakenError:
-            try:
-                store.stat(self._export_id)  # there: the answer to this very create was lost
-            except NotFoundError:
-                (self._export_id,) = store.reserve(1)
-                store.set_properties(folder, {EXPORT: self._export_id})
-                self._create_copy(content)
+            try:  # perhaps by an earlier create whose answer was lost
+                owned_entry(store, self._export_id, {folder}, EXPORT, name=EXPORT_NAME)
+                store.replace(self._export_id, content)
+            except (NotFoundError, ForeignFileError):
+                self._rename_copy()
+                store.create(self._export_id, content, name=EXPORT_NAME, parent=folder)
+        self._export_found = True
+
+    def _rename_copy(self) -> None:
+        """Give trials.pkl an id that nothing else has."""
+        (self._export_id,) = self._reader.store.reserve(1)
+        self._reader.store.set_properties(self._reader.folder.id, {EXPORT: self._export_id})
 
     def _look_for_winner(self) -> None:
         """FOLDER: a listing may have lagged when this search was created."""

@@ -5,10 +5,9 @@ from collections import UserDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import Beside
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError
-from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
     Attached = UserDict[str, Any]
@@ -23,15 +22,15 @@ class Attachments(Attached):
         self,
         stored: Mapping[str, bytes | Beside],
         record: Callable[[str, bytes | None], None],
-        store: Store,
+        read: Callable[[str], bytes],
     ) -> None:
         super().__init__()
-        self._stored, self._record, self._store = dict(stored), record, store
+        self._stored, self._record, self._read = dict(stored), record, read
         self.data.update(dict.fromkeys(self._stored))
 
     def __getitem__(self, name: str) -> Any:
         if name in self._stored:
-            self.data[name] = load_attachment(self._store, name, self._stored[name])
+            self.data[name] = load_attachment(self._read, name, self._stored[name])
             del self._stored[name]
         return self.data[name]
 
@@ -49,12 +48,15 @@ class Attachments(Attached):
         return dict, (dict(self),)
 
 
-def load_attachment(store: Store, name: str, stored: bytes | Beside) -> Any:
-    """The value of an attachment; raises `SearchDamagedError` where its file is not what it was."""
+def load_attachment(read: Callable[[str], bytes], name: str, stored: bytes | Beside) -> Any:
+    """The value of an attachment, whose file is fetched by `read` (see `Journal.read_file`).
+
+    Raises `SearchDamagedError` where it is not what was attached.
+    """
     if isinstance(stored, bytes):
-        return decode(stored)
+        return decode_attachment(name, stored)
     try:
-        content = store.read(stored.id)
+        content = read(stored.id)
     except NotFoundError as error:
         raise SearchDamagedError(
             f"The file of attachment {name!r} was deleted: bring it back from the trash, or set "
@@ -64,4 +66,14 @@ def load_attachment(store: Store, name: str, stored: bytes | Beside) -> Any:
         raise SearchDamagedError(
             f"The file of attachment {name!r} was cut or altered: set the attachment anew."
         )
-    return decode(content)
+    return decode_attachment(name, content)
+
+
+def decode_attachment(name: str, content: bytes) -> Any:
+    """The value that was attached, or `SearchDamagedError`."""
+    try:
+        return decode(content)
+    except CodecError as error:
+        raise SearchDamagedError(
+            f"Attachment {name!r} cannot be decoded ({error}): set the attachment anew."
+        ) from error

@@ -76,5 +76,6 @@ def _is_recorded(history: History, tid: int) -> bool:
 
 def _progress(name: str) -> int:
     """A number that grows with the backup's `fit` and epoch, as its name gives them."""
-    digits = [int(part) for part in name.replace(".", "-").split("-") if part.isdecimal()]
-    return sum(number * 10 ** (6 * place) for place, number in enumerate(reversed(digits)))
+    digits = [int(part) for part in name[:100].replace(".", "-").split("-") if part.isdecimal()]
+    far = sum(number * 10 ** (6 * place) for place, number in enumerate(reversed(digits)))
+    return int(min(far, 2**53))  # a name that somebody else gave may say anything

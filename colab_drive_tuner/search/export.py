@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.search.attachments import load_attachment
 from colab_drive_tuner.search.trials_export import TrialsExport
@@ -10,10 +11,14 @@ from colab_drive_tuner.store.protocol import Store
 
 def export_trials(store: Store, name: str, path: str | Path) -> int:
     """Write the search to `path` as a plain pickle of Trials; return how many trials it holds."""
-    from colab_drive_tuner.search.status import read_history
+    from colab_drive_tuner.search.status import open_journal
 
-    history = read_history(store, name)
-    loaded = {key: load_attachment(store, key, value) for key, value in history.attachments.items()}
+    journal = open_journal(store, name)
+    history: History = journal.state
+    loaded = {
+        key: load_attachment(journal.read_file, key, value)
+        for key, value in history.attachments.items()
+    }
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"{str(path)!r} is a folder: name a file.")

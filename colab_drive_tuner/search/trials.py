@@ -77,7 +77,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
     def restore(self) -> None:
         """Hold what the chain says; documents that are as they were stay the same objects."""
-        history = self.log.history
+        history, journal = self.log.history, self.log.journal
         present = {doc["tid"]: doc for doc in self._dynamic_trials}
         documents = []
         for tid, entry in history.trials.items():
@@ -88,7 +88,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
                     document["result"] = self.models.wrap(document["result"], tid)
             documents.append(document)
         self._dynamic_trials[:] = documents
-        self.attachments = Attachments(history.attachments, self._attach, self._store)
+        self.attachments = Attachments(history.attachments, self._attach, journal.read_file)
         self._ids = set(range(self.log.next_tid))
         self.refresh()
 

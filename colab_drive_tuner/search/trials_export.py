@@ -6,6 +6,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
+from colab_drive_tuner.search.attachments import decode_attachment
 
 
 class TrialsExport:
@@ -28,7 +29,7 @@ class TrialsExport:
                 self._pickle.replace(decode(entry.document))
                 self._taken[entry.tid] = entry.document
         inline = {
-            name: decode(value)
+            name: decode_attachment(name, value)
             for name, value in history.attachments.items()
             if isinstance(value, bytes)
         }

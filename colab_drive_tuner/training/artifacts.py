@@ -11,6 +11,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, UnavailableError
+from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 
@@ -148,8 +149,9 @@ def _entries(store: Store, home: str) -> list[Entry]:
     """What a folder of backups shows, and the two newest even where it does not show them yet."""
     entries = {entry.id: entry for entry in store.list(home)}
     marks = store.stat(home).properties
-    for entry_id in (marks.get(key) for key in _NEWEST):
+    for key in _NEWEST:
+        entry_id = marks.get(key)
         if entry_id and entry_id not in entries:
-            with contextlib.suppress(NotFoundError):
-                entries[entry_id] = store.stat(entry_id)
+            with contextlib.suppress(NotFoundError, ForeignFileError):
+                entries[entry_id] = owned_entry(store, entry_id, {home}, key)
     return list(entries.values())

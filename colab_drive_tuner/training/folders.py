@@ -7,6 +7,7 @@ read by id and therefore up to date.
 import contextlib
 
 from colab_drive_tuner.errors import NotFoundError
+from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 
 TID, EPOCH = "cdt_tid", "cdt_epoch"
@@ -17,11 +18,13 @@ TID, EPOCH = "cdt_tid", "cdt_epoch"
 def find_folders(store: Store, parent: str, name: str) -> list[str]:
     """The ids of the folders of that name, best known first; more than one after a lost race."""
     found = []
-    marked = store.stat(parent).properties.get(f"cdt_{name}")
+    key = f"cdt_{name}"
+    marked = store.stat(parent).properties.get(key)
     if marked:
         # Not found: a person put it into the trash, so what lies in it is not wanted any more.
-        with contextlib.suppress(NotFoundError):
-            found.append(store.stat(marked).id)
+        # Not ours: somebody set the property, and what it names is left alone.
+        with contextlib.suppress(NotFoundError, ForeignFileError):
+            found.append(owned_entry(store, marked, {parent}, key, name=name, is_folder=True).id)
     listed = [e.id for e in store.list(parent, name=name) if e.is_folder and e.id != marked]
     return found + listed
 

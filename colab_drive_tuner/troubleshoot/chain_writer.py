@@ -180,11 +180,13 @@ def fence(store: Store, name: str, evidence: Evidence, target: str) -> list[str]
         more=store.reserve(1),
         target=target,
     )
-    where = evidence.folder.records
+    where = evidence.folder.records or evidence.folder.id
     try:
         store.create(evidence.next_id, frozen.content, name=f"record-{top:06d}.cdt", parent=where)
     except IdTakenError:
         with contextlib.suppress(NotFoundError):
+            if not evidence.owns(store, evidence.next_id):
+                return ["The old chain could not be closed: its next id was used elsewhere."]
             if store.read_trashed(evidence.next_id) != frozen.content:
                 raise SearchDamagedError(
                     f"Search {name!r} was written to while it was repaired: repair it again."

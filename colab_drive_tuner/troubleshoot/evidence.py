@@ -6,9 +6,9 @@ a record says itself which position it has and which record it follows. Nothing 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
@@ -19,8 +19,9 @@ from colab_drive_tuner.errors import (
     SearchDamagedError,
 )
 from colab_drive_tuner.journal.chain import Head, LastClaim, parallel_readers
-from colab_drive_tuner.journal.folder import SearchFolder
+from colab_drive_tuner.journal.folder import EXPORT, RECORDS, SearchFolder
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
+from colab_drive_tuner.journal.owned import OwnedIds, is_owned, owned_ids
 from colab_drive_tuner.journal.record import Record, decode_record, unframe
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -49,6 +50,10 @@ class Evidence:
     """In the order of the chain."""
     unreadable: list[str] = field(default_factory=list)
     """What is there and cannot be used, and why, in words."""
+    places: tuple[str, ...] = ()
+    """The folders in which its files lie."""
+    listed: frozenset[str] = frozenset()
+    """The ids of the files that lie there, or in their trash."""
     next_id: str = ""
     """The id under which the next record would be written, where that is known."""
 
@@ -57,6 +62,10 @@ class Evidence:
         """The position after the last one of which anything is known."""
         heads = [head.pos for head, _ in self.snapshots]
         return max([0, *heads, *(pos + 1 for pos in self.records)])
+
+    def owns(self, store: Store, entry_id: str) -> bool:
+        """Whether a file, whose id was read somewhere, lies in the search's folders."""
+        return is_owned(store, entry_id, self.places, self.listed)
 
     def holder(self, store: Store) -> Holder | None:
         """Who holds the search, by its last readable claim; None: nobody does."""
@@ -69,20 +78,29 @@ class Evidence:
                 claim = LastClaim(found.id, record.owner, record.claimant, record.careful)
             elif record.kind == "release":
                 claim = None
-        return look_at_holder(store, Head(0, "", (), last_id, "", claim))
+        return look_at_holder(store, Head(0, "", (), last_id, "", claim), self.places)
 
 
 class _OutOfTrash:
     """A store whose `read` also reads what lies in the trash."""
 
     def __init__(self, store: Store) -> None:
-        self.read = store.read_trashed
+        self.read_unverified = store.read_trashed
 
 
 def collect(store: Store, folder: SearchFolder) -> Evidence:
     """Read all that is there; raises `UnavailableError` where the store does not answer."""
-    found = Evidence(folder)
-    listed = {entry.id for entry in _listed(store, folder) if _NAME.search(entry.name)}
+    owned = owned_ids(store, folder)
+    folder = _readable(owned)
+    places = _places(store, folder)
+    inside = list(_listed(store, places))
+    found = Evidence(
+        folder,
+        unreadable=list(owned.foreign.values()),
+        places=tuple(places),
+        listed=frozenset(entry.id for entry in inside),
+    )
+    listed = {entry.id for entry in inside if _NAME.search(entry.name)}
     wanted = {folder.first, folder.hint, *listed} - {""}
     tried: set[str] = set()
     candidates: dict[int, list[Found]] = {}
@@ -91,7 +109,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
         while wanted:
             batch, wanted = sorted(wanted), set()
             tried.update(batch)
-            contents = readers.map(lambda entry_id: _content(store, entry_id), batch)
+            contents = readers.map(lambda entry_id: _content(store, found, entry_id), batch)
             for entry_id, (content, trouble) in zip(batch, contents, strict=True):
                 if trouble:
                     found.unreadable.append(trouble)
@@ -113,7 +131,9 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
 
 def trashed_records(store: Store, folder: SearchFolder) -> int:
     """How many of its records lie in the trash: Drive still reads them, for 30 days."""
-    there = set()
+    there, folder = set(), _readable(owned_ids(store, folder))
+    if not folder.records:
+        return 0
     with suppress(NotFoundError):  # no such folder any more: then nothing lies in its trash
         there = {entry.id for entry in store.list_trash(folder.records) if _NAME.search(entry.name)}
     if not there:
@@ -121,17 +141,38 @@ def trashed_records(store: Store, folder: SearchFolder) -> int:
     return len(there & {found.id for found in collect(store, folder).records.values()})
 
 
-def _listed(store: Store, folder: SearchFolder) -> Iterator[Entry]:
+def _readable(owned: OwnedIds) -> SearchFolder:
+    """The folder without ids of which nothing is known: what has them may lie in another's trash.
+
+    What of the search's own lies in the trash is found by looking there.
+    """
+    folder = owned.folder
+    folder = replace(folder, records="") if RECORDS in owned.absent else folder
+    return replace(folder, export="") if EXPORT in owned.absent else folder
+
+
+def _places(store: Store, folder: SearchFolder) -> list[str]:
+    """The folders of records, also where no property names one, and the search's own folder."""
+    found = dict.fromkeys(filter(None, (folder.records, folder.id)))
+    if not folder.records:
+        inside = [*store.list(folder.id), *store.list_trash(folder.id)]
+        found |= {e.id: None for e in inside if e.is_folder and e.name == "records"}
+    return list(found)
+
+
+def _listed(store: Store, places: Iterable[str]) -> Iterator[Entry]:
     """The files in the folder of records, and in the search's own, where a loser's `moved` lies."""
-    for place in filter(None, (folder.records, folder.id)):
+    for place in places:
         for look in (store.list, store.list_trash):
             with suppress(NotFoundError):  # the folder was trashed, or deleted for good
                 yield from (entry for entry in look(place) if not entry.is_folder)
 
 
-def _content(store: Store, entry_id: str) -> tuple[bytes | None, str]:
-    """A file's content, or why it cannot be read; neither where there is no such file."""
+def _content(store: Store, found: Evidence, entry_id: str) -> tuple[bytes | None, str]:
+    """A file's content, or why it cannot be read; neither where the search has no such file."""
     try:
+        if not found.owns(store, entry_id):
+            return None, ""
         return store.read_trashed(entry_id), ""
     except NotFoundError:
         return None, ""

@@ -61,6 +61,8 @@ class Rebuilt:
     """How many trials came from elsewhere, by where."""
     notes: list[str] = field(default_factory=list)
 
+    evidence: list[Evidence] = field(default_factory=list)
+    """What the history was put together from, of each folder."""
     values: dict[str, bytes] = field(default_factory=dict)
     """Large attachments of the spool by their sha256: they lie nowhere else."""
 
@@ -90,7 +92,7 @@ class Rebuilt:
 
 def rebuild(evidence: Evidence) -> Rebuilt:
     """Fold what was found in a search's folder."""
-    built = Rebuilt()
+    built = Rebuilt(evidence=[evidence])
     accepted = {pos: found.record for pos, found in evidence.records.items()}
     missing = sorted(set(range(evidence.top)) - set(accepted))
     if missing:
@@ -138,6 +140,7 @@ def _begins_anew(history: History, record: Record) -> bool:
 
 def offer_records(built: Rebuilt, evidence: Evidence, source: str) -> None:
     """Add what another folder's records say that the history lacks."""
+    built.evidence.append(evidence)
     for pos in sorted(evidence.records):
         record = evidence.records[pos].record
         if record.kind == "trials":
@@ -160,7 +163,9 @@ def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
             loaded[name] = stored
             continue
         try:
-            value = built.values.get(stored.sha) or store.read_trashed(stored.id)
+            value = built.values.get(stored.sha, b"")
+            if not value and any(found.owns(store, stored.id) for found in built.evidence):
+                value = store.read_trashed(stored.id)
         except (NotFoundError, ChecksumError, RefusedError):
             value = b""
         if hashlib.sha256(value).hexdigest() == stored.sha:

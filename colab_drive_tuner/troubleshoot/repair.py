@@ -160,14 +160,15 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     evidence = collect(store, found.folder)
     _require_free(store, name, evidence, spool)
     built = rebuild(evidence)
-    if not (built.records or built.through) and not found.folder.export:
+    pickles = _pickles(store, evidence.folder)
+    if not (built.records or built.through or pickles):
         raise _nothing_left(name)
     for rival in found.rivals:
         offer_records(built, collect(store, rival), f"the folder {store.url(rival.id)}")
     for leftover in spool.leftovers():
         if not built.epochs or leftover.epoch in built.epochs:
             offer_spooled(built, leftover.items, "this machine's spool")
-    for source, content in _pickles(store, found.folder):
+    for source, content in pickles:
         _offer_pickle(built, content, source)
     if not built.history.settings and not built.history.trials:
         raise _nothing_left(name)

@@ -21,6 +21,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, find_folder
+from colab_drive_tuner.journal.owned import owned_ids
 from colab_drive_tuner.journal.record import unframe
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
@@ -118,6 +119,10 @@ def _of_search(store: Store, name: str) -> Iterator[Leftover]:
     winner = find_folder(store, name)
     if winner is None:
         return
+    owned = owned_ids(store, winner)
+    if owned.foreign:
+        return  # somebody set its properties: nothing that they name is touched
+    winner = owned.folder
     try:
         journal = open_journal(store, name)
     except SearchNotFoundError:

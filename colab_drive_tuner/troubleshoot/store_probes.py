@@ -215,6 +215,7 @@ def searches(patient: Patient) -> Iterator[Finding]:
 
 def _search(store: "Store", name: str) -> Finding:
     from colab_drive_tuner.journal.folder import find_folder
+    from colab_drive_tuner.journal.owned import owned_ids
     from colab_drive_tuner.search.status import read_status
     from colab_drive_tuner.troubleshoot.evidence import trashed_records
 
@@ -239,6 +240,9 @@ def _search(store: "Store", name: str) -> Finding:
     if folder is not None and (trashed := trashed_records(store, folder)):
         text += f"; {trashed} of its records lie in the trash, which Drive empties after 30 days."
         return Finding(about, WARNING, text, f"Restore them there, or run {repair}.")
+    if folder is not None and (foreign := owned_ids(store, folder).foreign):
+        text += f"; {next(iter(foreign.values()))}"
+        return Finding(about, WARNING, text, "The next run makes it anew in the search's folder.")
     if waiting:
         advice = "Run the search again on this machine: it records them."
         return Finding(about, WARNING, f"{text}; {waiting} results wait in the spool.", advice)

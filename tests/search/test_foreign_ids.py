@@ -1,0 +1,394 @@
+"""Ids in properties and records are other people's input: they lead nowhere but into the search."""
+
+import contextlib
+import hashlib
+import itertools
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.checkpoint.items import attachment_item
+from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchDamagedError
+from colab_drive_tuner.journal import chain, upkeep
+from colab_drive_tuner.journal.folder import EXPORT, FIRST, HINT, KIND, RECORDS, SEARCH, find_folder
+from colab_drive_tuner.journal.record import decode_record, freeze
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.export import export_trials
+from colab_drive_tuner.search.status import list_searches, open_journal, read_status
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.training import StoreArtifacts
+from colab_drive_tuner.training.folders import EPOCH, TID, make_folder
+from colab_drive_tuner.troubleshoot.doctor import OK, WARNING, Patient
+from colab_drive_tuner.troubleshoot.leftovers import remove
+from colab_drive_tuner.troubleshoot.repair import repair
+from colab_drive_tuner.troubleshoot.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.store_probes import searches
+from tests.search.searching import bowl, stored
+from tests.troubleshoot.repairing import run_slowly
+
+SHARED, PRIVATE = "search", "private"
+GARBAGE = [
+    "",
+    "root",
+    "..",
+    "../../x",
+    "a b",
+    "x?alt=media",
+    "'",
+    "é" * 9,
+    "\x00",
+    "None",
+    "a" * 99,
+]
+BACKUPS, BEST = "cdt_backups", "cdt_best"
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots are taken, and old ones put away, within a few trials."""
+    monkeypatch.setattr(upkeep, "SNAPSHOT_RECORDS", 1)
+    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
+
+
+def fill(store: Store, name: str, trials: int = 3) -> None:
+    """A search with records, snapshots, trials.pkl, a large attachment, a model and backups."""
+    run_slowly(store, trials, name)
+    more = DriveTrials(name, store=store, notify=lambda text: None)
+    more.attachments["large"] = name.encode() * 5000
+    more.close()
+    folder = find_folder(store, name)
+    assert folder is not None
+    marks = {KIND: "model", TID: "0", "cdt_loss": "1.0", EPOCH: ""}
+    best = make_folder(store, folder.id, "best").id
+    store.create(store.reserve(1)[0], b"keras", name="m.keras", parent=best, properties=marks)
+    scratch = Path("scratch")
+    scratch.write_bytes(b"a backup")
+    StoreArtifacts(store, folder.id, 77).put("fit-000-epoch-00001.backup", scratch)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder store with two searches, a file of the user's, and one in the trash."""
+    where = tmp_path_factory.mktemp("original")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(where)
+        patch.setenv("XDG_STATE_HOME", str(where / "state"))
+        patch.setattr(upkeep, "SNAPSHOT_RECORDS", 1)
+        make(FolderStore(where / "store"))
+    return where / "store"
+
+
+def make(store: Store) -> None:
+    fill(store, SHARED)
+    fill(store, PRIVATE)
+    for name in ("thesis.txt", "old thesis.txt"):
+        (made,) = store.reserve(1)
+        store.create(made, name.encode(), name=name, parent=store.root)
+    store.trash(made)
+
+
+@pytest.fixture
+def in_folder(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
+    """A copy of the folder store, on a machine that has not seen it."""
+    monkeypatch.chdir(tmp_path)
+    return FolderStore(shutil.copytree(original, tmp_path / "store"))
+
+
+@pytest.fixture
+def in_drive(drive_emulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The same in Drive."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    monkeypatch.chdir(tmp_path)
+    store = DriveStore.connect()
+    make(store)
+    return store
+
+
+def everything(store: Store, parent: str) -> Iterator[Entry]:
+    """What lies under a folder, and what was put into the trash out of it."""
+    for entry in [*store.list(parent), *store.list_trash(parent)]:
+        yield entry
+        if entry.is_folder:
+            yield from everything(store, entry.id)
+
+
+def outside(store: Store) -> dict[str, Any]:
+    """All that is none of the attacked search's, byte for byte, with the places and properties.
+
+    And how long the private chain is: a record that continues it may lie anywhere.
+    """
+    seen: dict[str, Any] = {PRIVATE: open_journal(store, PRIVATE)._reader.head}
+    for top in [*store.list(store.root), *store.list_trash(store.root)]:
+        if top.name == SHARED:
+            continue
+        for entry in [top, *(everything(store, top.id) if top.is_folder else ())]:
+            content = b"" if entry.is_folder else store.read_trashed(entry.id)
+            there = True
+            try:
+                store.stat(entry.id)
+            except NotFoundError:
+                there = False
+            seen[entry.id] = (
+                entry.name, entry.parent, dict(entry.properties), there,
+                hashlib.sha256(content).hexdigest(),
+            )  # fmt: skip
+    return seen
+
+
+def targets(store: Store) -> dict[str, str]:
+    """Ids that an attacker may know."""
+    private, shared = find_folder(store, PRIVATE), find_folder(store, SHARED)
+    assert private is not None
+    assert shared is not None
+    found = {
+        "the folder itself": shared.id,
+        "the root": store.root,
+        "never used": store.reserve(1)[0],
+        "a private search": private.id,
+        "private trials.pkl": private.export,
+        "private records": private.records,
+        "the private first record": private.first,
+        "a private snapshot": private.hint,
+    }
+    found |= {entry.name: entry.id for entry in store.list(store.root) if not entry.is_folder}
+    found |= {entry.name: entry.id for entry in store.list_trash(store.root)}
+    for entry in everything(store, private.id):
+        if entry.name in ("best", "backups", "m.keras") or "backup" in entry.name:
+            found[f"private {entry.name}"] = entry.id
+        if entry.name.startswith("record-"):
+            found["the last private record"] = entry.id
+    return found
+
+
+def attempt(action: Callable[[], Any]) -> None:
+    """Do it, whatever error of ours it ends with."""
+    with contextlib.suppress(ColabDriveTunerError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        action()
+
+
+def use(store: Store) -> None:
+    """All that an owner may do with a search that others have changed."""
+    attempt(lambda: list_searches(store))
+    attempt(lambda: list(searches(Patient(store))))
+    attempt(lambda: export_trials(store, SHARED, "out.pkl"))
+    attempt(lambda: _clean(store))
+    attempt(lambda: run_slowly(store, 7, SHARED))
+    attempt(lambda: stored(store, "rand", 8))
+    attempt(lambda: _restart(store))
+    attempt(lambda: _clean(store))
+    attempt(lambda: repair(store, SHARED))
+    attempt(lambda: run_slowly(store, 3, SHARED))
+
+
+def _clean(store: Store) -> None:
+    """Put away what is stale, but for what another search rightly has of it."""
+    found = [one for one in search_leftovers(store) if f"search {PRIVATE!r}" not in one.where]
+    remove(found, yes=True)
+
+
+def _restart(store: Store) -> None:
+    from tests.search.searching import SPACE, resume_search
+
+    resume_search(
+        bowl, name=SHARED, store=store, space=SPACE, max_evals=2, seed=3, restart=True,
+        progress=False, algo="rand", on_busy="takeover",
+    )  # fmt: skip
+
+
+def point(store: Store, key: str, target: str) -> None:
+    """Set a property as somebody who may edit the search's folder can."""
+    folder = find_folder(store, SHARED)
+    assert folder is not None
+    place = folder.id
+    if key.startswith("cdt_newest"):
+        place = next(e.id for e in store.list(folder.id) if e.name == "backups")
+    store.set_properties(place, {key: target})
+
+
+KEYS = [EXPORT, RECORDS, FIRST, HINT, BACKUPS, BEST, "cdt_newest0"]
+TARGETS = [
+    "thesis.txt", "old thesis.txt", "the folder itself", "the root", "never used",
+    "a private search", "private trials.pkl", "private records", "the private first record",
+    "the last private record", "a private snapshot", "private best", "private m.keras",
+    "private backups", "private trial-00077-fit-000-epoch-00001.backup",
+]  # fmt: skip
+NEAREST = {
+    EXPORT: ["thesis.txt", "old thesis.txt", "private trials.pkl"],
+    RECORDS: ["private records", "a private search"],
+    FIRST: ["the private first record", "thesis.txt"],
+    HINT: ["a private snapshot", "private m.keras"],
+    BACKUPS: ["private backups", "private best"],
+    BEST: ["private best"],
+    "cdt_newest0": ["private trial-00077-fit-000-epoch-00001.backup", "thesis.txt"],
+}
+"""For each property, what it is worst to take for what the property should name."""
+
+
+@pytest.mark.parametrize(("key", "target"), [(k, t) for k in KEYS for t in NEAREST[k]])
+def test_a_property_that_names_anothers_file_harms_nothing(
+    in_folder: FolderStore, key: str, target: str
+) -> None:
+    """Whatever the owner does next, all that is outside of the search stays byte for byte."""
+    if key == FIRST:
+        without_hint(in_folder)
+    point(in_folder, key, targets(in_folder)[target])
+    before = outside(in_folder)
+    use(in_folder)
+    assert outside(in_folder) == before
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_in_drive_too(in_drive: Store, key: str) -> None:
+    """Where files in the trash can be read and written."""
+    for target in NEAREST[key][:2]:
+        point(in_drive, key, targets(in_drive)[target])
+        before = outside(in_drive)
+        use(in_drive)
+        assert outside(in_drive) == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("key", "target"), [*itertools.product(KEYS, [*TARGETS, *GARBAGE])])
+def test_every_property_with_every_target(in_folder: FolderStore, key: str, target: str) -> None:
+    """The whole product, texts that are no ids included; only errors of ours come of it."""
+    point(in_folder, key, targets(in_folder).get(target, target))
+    before = outside(in_folder)
+    use(in_folder)
+    assert outside(in_folder) == before
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("text", GARBAGE)
+def test_a_text_that_is_no_id_is_an_error_of_ours(
+    in_folder: FolderStore, key: str, text: str
+) -> None:
+    """One that says what is wrong, or none where the search can do without."""
+    point(in_folder, key, text)
+    if key == RECORDS:
+        with pytest.raises(SearchDamagedError, match=rf"{key}.*repair search"):
+            read_status(in_folder, SHARED)
+    else:
+        assert read_status(in_folder, SHARED).done == 3
+    assert {s.name: s.done for s in list_searches(in_folder)}[PRIVATE] == 3
+
+
+@pytest.mark.parametrize("key", [EXPORT, HINT])
+def test_what_can_be_made_anew_is_made_anew(in_folder: FolderStore, key: str) -> None:
+    """trials.pkl and the hint get a file of the search's own, under an id of their own."""
+    wrong = targets(in_folder)["thesis.txt"]
+    point(in_folder, key, wrong)
+    (told,) = (one for one in searches(Patient(in_folder)) if one.about == f"search {SHARED!r}")
+    assert (told.level, key in told.text) == (WARNING, True)
+    run_slowly(in_folder, 6, SHARED)
+    folder = find_folder(in_folder, SHARED)
+    assert folder is not None
+    named = {EXPORT: folder.export, HINT: folder.hint}[key]
+    assert named != wrong
+    (ours,) = (one for one in searches(Patient(in_folder)) if one.about == f"search {SHARED!r}")
+    assert ours.level == OK
+    assert in_folder.stat(named).parent in (folder.id, folder.records)
+    assert in_folder.read(wrong) == b"thesis.txt"
+
+
+@pytest.mark.parametrize("key", [RECORDS, FIRST])
+def test_repair_brings_back_what_a_property_lost(in_folder: FolderStore, key: str) -> None:
+    """The records are found where they lie; those of the other search are not taken in."""
+    without_hint(in_folder)
+    point(in_folder, key, targets(in_folder)["private records"])
+    with pytest.raises(SearchDamagedError, match="repair search"):
+        read_status(in_folder, SHARED)
+    report = repair(in_folder, SHARED)
+    assert (report.done, report.lost) == (3, ())
+    assert read_status(in_folder, SHARED).done == 3
+
+
+def without_hint(store: Store) -> None:
+    point(store, HINT, "")
+
+
+def test_a_first_id_that_was_never_used_begins_no_second_history(in_folder: FolderStore) -> None:
+    """The records that lie there say that there is a search already."""
+    without_hint(in_folder)
+    point(in_folder, FIRST, targets(in_folder)["never used"])
+    with pytest.raises(SearchDamagedError, match=r"Record 0 .* is missing although later ones"):
+        run_slowly(in_folder, 6, SHARED)
+    assert [s.problem != "" for s in list_searches(in_folder)] == [False, True]
+    assert repair(in_folder, SHARED).done == 3
+
+
+@pytest.mark.parametrize("what", ["snapshot", "first record"])
+def test_a_copy_from_another_search_does_not_lead_there(in_folder: FolderStore, what: str) -> None:
+    """Put into this search's folder, it is not followed into the other's chain."""
+    wanted = targets(in_folder)
+    folder = find_folder(in_folder, SHARED)
+    assert folder is not None
+    source = wanted["a private snapshot" if what == "snapshot" else "the private first record"]
+    (copy,) = in_folder.reserve(1)
+    in_folder.create(copy, in_folder.read(source), name="record-000000.cdt", parent=folder.records)
+    without_hint(in_folder)
+    point(in_folder, HINT if what == "snapshot" else FIRST, copy)
+    before = outside(in_folder)
+    use(in_folder)
+    assert outside(in_folder) == before
+
+
+@pytest.mark.parametrize("key", [FIRST, RECORDS])
+def test_a_second_folder_of_the_name_does_not_end_another_search(
+    in_folder: FolderStore, key: str
+) -> None:
+    """A rival's chain is closed with `moved`: only if it is its own."""
+    wanted = targets(in_folder)
+    own, first, records, export = in_folder.reserve(4)
+    marks = {KIND: SEARCH, FIRST: first, RECORDS: records, EXPORT: export}
+    wrong = "the private first record" if key == FIRST else "private records"
+    in_folder.create(
+        own, None, name=SHARED, parent=in_folder.root, properties=marks | {key: wanted[wrong]}
+    )
+    before = outside(in_folder)
+    run_slowly(in_folder, 6, SHARED)
+    assert outside(in_folder) == before
+    assert read_status(in_folder, SHARED).done == 6
+
+
+def test_an_attachment_is_never_read_from_another_search(in_folder: FolderStore) -> None:
+    """A record may name any file, also one whose sha256 it knows."""
+    private = find_folder(in_folder, PRIVATE)
+    assert private is not None
+    (large,) = (e for e in in_folder.list(private.records) if e.name.startswith("attachment-"))
+    forge_attachment(in_folder, large.id, in_folder.read(large.id))
+    with pytest.raises(SearchDamagedError, match="no file of this search"):
+        export_trials(in_folder, SHARED, "out.pkl")
+    trials = DriveTrials(SHARED, store=in_folder)
+    with pytest.raises(SearchDamagedError, match="no file of this search"):
+        trials.attachments["stolen"]
+
+
+def forge_attachment(store: FolderStore, entry_id: str, value: bytes) -> None:
+    """Append a record that attaches a file which lies elsewhere."""
+    folder = find_folder(store, SHARED)
+    assert folder is not None
+    files = sorted(
+        (e for e in store.list(folder.records) if e.name.startswith("record-")),
+        key=lambda e: e.name,
+    )
+    ids = [folder.first]
+    for entry in files:
+        record = decode_record(store.read(entry.id), "it")
+        ids += record.more
+    forged = freeze(
+        pos=record.pos + 1,
+        kind="trials",
+        owner=record.owner,
+        prev=record.sha,
+        payload=attachment_item("stolen", value),
+        files={hashlib.sha256(value).hexdigest(): entry_id},
+    )
+    name = f"record-{record.pos + 1:06d}.cdt"
+    store.create(ids[record.pos + 1], forged.content, name=name, parent=folder.records)
