@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner import notebook as notebooks
 from colab_drive_tuner.credentials import (
+    EMULATOR_VARIABLE,
+    ENVIRONMENT,
     FILE_VARIABLE,
     SCOPE_ALL,
     SCOPE_FILE,
     SCOPE_READ,
-    SUBJECT_VARIABLE,
-    find_credentials,
 )
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot import Leftover
 
-_ENVIRONMENT = (VARIABLE, FILE_VARIABLE, SUBJECT_VARIABLE, "DRIVE_EMULATOR_HOST")
+_ENVIRONMENT = (VARIABLE, EMULATOR_VARIABLE, "DRIVE_EMULATOR_TOKEN", *ENVIRONMENT)
 """Variables that decide whose Drive it is, or which folder: another value asks for another session.
 """
 
@@ -58,7 +58,7 @@ class _Request:
     notebook: str | None
     folder: str | None
     credentials: Any = field(repr=False)
-    environment: dict[str, str | None]
+    environment: dict[str, str | None] = field(repr=False)
     pid: int
 
 
@@ -121,22 +121,18 @@ def _open(request: _Request, runtime: Runtime) -> "Session":
 
 def _connect(request: _Request, runtime: Runtime) -> "DriveClient":
     from colab_drive_tuner.drive import DriveClient
-    from colab_drive_tuner.drive.endpoint import find_endpoint
 
-    if find_endpoint().emulator_token is not None:
-        return DriveClient.connect()
     scopes = None
     if runtime.is_colab and request.credentials is None and FILE_VARIABLE not in os.environ:
         # The notebook is a file that Colab made: to read it takes more than `drive.file`, and so
         # does writing into a folder that was not made by us.
         scopes = [SCOPE_ALL] if request.folder is not None else [SCOPE_FILE, SCOPE_READ]
-    identity = find_credentials(
+    return DriveClient.connect(
         request.credentials,
         allow_prompt=runtime.can_prompt,
         scopes=scopes,
         browser_attached=(lambda: runtime.browser_attached) if runtime.is_colab else None,
     )
-    return DriveClient.connect(identity)
 
 
 def _enable_hyperas() -> None:
@@ -269,7 +265,7 @@ class Session:
         """Drive, also where searches are kept elsewhere, if somebody asked for it by name."""
         if self.client is None:
             request = self._request
-            emulated = request.environment["DRIVE_EMULATOR_HOST"]
+            emulated = request.environment[EMULATOR_VARIABLE]
             if (request.notebook or request.credentials) is None and not emulated:
                 raise CredentialsError(
                     f"Searches are kept in {self.place}, so nobody was signed in to Drive; pass "

@@ -1,10 +1,9 @@
-"""Who acts: the ways in their order, one error for all of them, and nothing secret in sight."""
+"""Credential sources: their order, one error for all of them, and nothing secret in sight."""
 
 import json
-import sys
 import threading
 import traceback
-from types import ModuleType
+from pathlib import Path
 
 import google.auth
 import pytest
@@ -14,9 +13,12 @@ from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner import credentials as ours
-from colab_drive_tuner.credentials import find_credentials
+from colab_drive_tuner.credentials import colab, find_credentials
+from colab_drive_tuner.credentials.files import from_info
+from colab_drive_tuner.credentials.search import Search
 from colab_drive_tuner.errors import CredentialsError
 from tests.standins import google_colab
+from tests.standins.sign_in import SignInServer
 
 SECRET = "1//a-refresh-token-that-nobody-may-see"
 USER = {
@@ -37,14 +39,23 @@ def pem():
     ).decode()
 
 
+@pytest.fixture(autouse=True)
+def google_accounts(monkeypatch):
+    """Google's token endpoint, which gives everybody a token."""
+    with SignInServer() as server:
+        endpoint = "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT"
+        monkeypatch.setattr(endpoint, server.token_uri)
+        yield server
+
+
 @pytest.fixture
-def robot(pem):
+def robot(pem, google_accounts):
     return {
         "type": "service_account",
         "client_email": "robot@project.iam.gserviceaccount.com",
         "private_key": pem,
         "private_key_id": "k",
-        "token_uri": "https://oauth2.googleapis.com/token",
+        "token_uri": google_accounts.token_uri,
     }
 
 
@@ -55,7 +66,7 @@ def nobody(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "no-gcloud"))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
-    ours._secret.cache_clear()
+    colab.secret.cache_clear()
 
 
 def write(tmp_path, info):
@@ -132,7 +143,7 @@ def test_a_service_account_without_scopes(tmp_path, robot, monkeypatch):
         ),
     ],
 )
-def test_workload_identity_file(tmp_path, source, subject, module):
+def test_workload_identity_file(source, subject, module):
     """Federated identities of every kind that google-auth knows."""
     info = {
         "type": "external_account",
@@ -141,8 +152,8 @@ def test_workload_identity_file(tmp_path, source, subject, module):
         "token_url": "https://sts.googleapis.com/v1/token",
         "credential_source": source,
     }
-    found = find(environ={ours.FILE_VARIABLE: str(write(tmp_path, info))})
-    assert type(found.credentials).__module__ == f"google.auth.{module}"
+    found = from_info(info, "The file", Search(environ={}))
+    assert type(found).__module__ == f"google.auth.{module}"
 
 
 @pytest.mark.parametrize(
@@ -240,6 +251,16 @@ def test_application_default_credentials(tmp_path, monkeypatch):
     assert found.credentials.refresh_token == SECRET
 
 
+def test_the_docs_have_a_row_for_each_source():
+    """In the order of the list, with the variables that each reads."""
+    page = (Path(__file__).parents[1] / "docs" / "permissions.md").read_text(encoding="utf-8")
+    rows = [line for line in page.partition("| source |")[2].splitlines() if line.startswith("| ")]
+    assert len(rows) == len(ours.SOURCES)
+    for row, source in zip(rows, ours.SOURCES, strict=True):
+        assert source.name in row.split("|")[1]
+        assert all(variable in row for variable in source.variables)
+
+
 class TestColab:
     """Colab's own sign-in, which needs a person."""
 
@@ -250,13 +271,13 @@ class TestColab:
         monkeypatch.setattr(google.auth, "default", lambda: (given, None))
         said = []
 
-        def say(text):
+        def notify(text):
             assert "authenticate_user" not in page.calls
             said.append(text)
 
-        found = find(environ={}, browser_attached=lambda: True, say=say)
+        found = find(environ={}, browser_attached=lambda: True, notify=notify)
         assert found.credentials is given
-        assert said == [ours.COLAB_SENTENCE]
+        assert said == [colab.COLAB_SENTENCE]
         assert "kept in a folder of your Drive" in said[0], "what it is for"
         assert "notebook's own file is read" in said[0], "why more than drive.file"
         assert page.calls == ["authenticate_user"]
@@ -264,7 +285,7 @@ class TestColab:
     def test_a_secret_comes_before_the_sign_in(self, monkeypatch):
         """A credentials file kept as Colab's secret serves without any question, asked for once."""
         page = google_colab.install(monkeypatch, google_colab.Page())
-        asked = install_userdata(monkeypatch, json.dumps(USER))
+        asked = google_colab.install_userdata(monkeypatch, json.dumps(USER))
         for _ in range(2):
             found = find(environ={}, browser_attached=lambda: True)
             assert found.how == "Colab's secrets"
@@ -284,7 +305,7 @@ class TestColab:
     def test_why_a_secret_cannot_be_had(self, monkeypatch, error, words):
         """Each of Colab's ways to say no becomes a line of the one error."""
         google_colab.install(monkeypatch, google_colab.Page())
-        install_userdata(monkeypatch, type(error, (Exception,), {})(SECRET))
+        google_colab.install_userdata(monkeypatch, type(error, (Exception,), {})(SECRET))
         with pytest.raises(CredentialsError, match=words) as caught:
             find(environ={}, allow_prompt=False, browser_attached=lambda: True)
         assert SECRET not in "".join(traceback.format_exception(caught.value))
@@ -292,8 +313,8 @@ class TestColab:
     def test_a_secret_that_never_comes_is_given_up(self, monkeypatch):
         """An older `userdata.get` asks the page with no limit: a run that nobody watches ends."""
         google_colab.install(monkeypatch, google_colab.Page())
-        install_userdata(monkeypatch, lambda: threading.Event().wait())
-        monkeypatch.setattr(ours, "_SECRET_SECONDS", 0.1)
+        google_colab.install_userdata(monkeypatch, lambda: threading.Event().wait())
+        monkeypatch.setattr(colab, "SECRET_SECONDS", 0.1)
         with pytest.raises(CredentialsError, match="did not answer in time"):
             find(environ={}, allow_prompt=False, browser_attached=lambda: True)
 
@@ -320,25 +341,8 @@ class TestColab:
 
         monkeypatch.setattr("google.colab.auth.authenticate_user", refuse)
         with pytest.raises(CredentialsError, match=r"not completed \(AuthorizationError\)"):
-            find(environ={}, browser_attached=lambda: True, say=lambda text: None)
+            find(environ={}, browser_attached=lambda: True, notify=lambda text: None)
         assert page.calls == []
-
-
-def install_userdata(monkeypatch, answer):
-    """Source: colabtools `google/colab/userdata.py`: `get(key)` returns text, raises, or waits."""
-    asked = []
-
-    def get(key):
-        asked.append(key)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer() if callable(answer) else answer
-
-    module = ModuleType("google.colab.userdata")
-    module.get = get
-    monkeypatch.setitem(sys.modules, "google.colab.userdata", module)
-    monkeypatch.setattr("google.colab.userdata", module, raising=False)
-    return asked
 
 
 def sys_modules_error(monkeypatch):

@@ -53,7 +53,7 @@ def login(
     if not found.refresh_token:
         raise CredentialsError("Google gave a sign-in that cannot be renewed; run `login` again.")
     names = ("client_id", "client_secret", "token_uri", "refresh_token")
-    _keep({name: getattr(found, name) for name in names})
+    _keep({"type": "authorized_user", **{name: getattr(found, name) for name in names}})
     typer.echo(f"Signed in; kept in {login_file()} until `colab-drive-tuner logout`.")
 
 

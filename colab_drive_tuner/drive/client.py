@@ -6,7 +6,7 @@ repetition of one whose answer was lost is refused by the server (409) instead o
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
@@ -20,7 +20,7 @@ from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
 from colab_drive_tuner.drive.folders import open_folders
 from colab_drive_tuner.drive.query import query
-from colab_drive_tuner.drive.retry import RetryPolicy
+from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.signing import Authorizer, at_emulator
 from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.transport import Signer, Transport
@@ -69,19 +69,38 @@ class DriveClient:
         *,
         scopes: Iterable[str] | None = None,
         allow_prompt: bool = True,
+        browser_attached: Callable[[], bool] | None = None,
         patience: float = 60.0,
     ) -> "DriveClient":
-        """A client for whoever `credentials.find_credentials` finds; asks Drive nothing yet.
+        """A client for whoever is signed in; asks Drive nothing yet.
 
         Where DRIVE_EMULATOR_HOST is set it talks to that emulator, with DRIVE_EMULATOR_TOKEN; no
         credentials are looked up then, and given ones are not used.
+
+        Args:
+            credentials: Whom to act as; None looks through `credentials.SOURCES`.
+            scopes: What is asked for where the credentials can choose.
+            allow_prompt: Whether a person at Colab's page may be asked.
+            browser_attached: Whether Colab's page answers; None asks the runtime.
+            patience: Seconds for which a call is repeated; also the one for the first token.
+
+        Raises:
+            CredentialsError: Nobody is signed in, or the sign-in was refused.
+            UnavailableError: The sign-in server did not answer in time.
         """
         endpoint = find_endpoint()
         if endpoint.emulator_token is not None:
             signer = at_emulator(endpoint.emulator_token, endpoint.origin)
             return cls(signer, endpoint=endpoint, patience=patience)
-        found = find_credentials(credentials, allow_prompt=allow_prompt, scopes=scopes)
-        return cls(Authorizer(found), patience=patience)
+        policy = RetryPolicy(patience)
+        found = find_credentials(
+            credentials,
+            allow_prompt=allow_prompt,
+            scopes=scopes,
+            browser_attached=browser_attached,
+            retry=lambda ask: policy.run(lambda: _sign_in(ask), "the question who is signed in"),
+        )
+        return cls(Authorizer(found), policy=policy)
 
     def __repr__(self) -> str:
         return f"<DriveClient at {self.endpoint.origin}>"
@@ -341,6 +360,13 @@ class DriveClient:
         quota = self.quota()
         limit = "no limit" if quota.limit is None else f"{quota.limit / 1e9:.2f} GB"
         return f"{account} uses {quota.used / 1e9:.2f} GB of {limit}."
+
+
+def _sign_in(ask: Callable[[], None]) -> None:
+    try:
+        ask()
+    except UnavailableError:
+        raise TryAgainError("Google's sign-in server was silent or busy") from None
 
 
 def _new(

@@ -1,4 +1,4 @@
-"""Content from Drive: resumed after a break, verified, and only then given its final name.
+"""Downloads from Drive: resumed after a break, verified, and only then given the final name.
 
 The loop is ours: the download class of Google's client holds 100 MiB in memory, and checks no sum.
 """

@@ -1,12 +1,14 @@
-"""From Drive's status and reason to what a caller should do: try again, or an error with advice."""
+"""Drive's refusals: from status and reason to another attempt, or an error with advice."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from colab_drive_tuner.credentials.redact import redact
 from colab_drive_tuner.drive.retry import TryAgainError
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -104,8 +106,11 @@ class Refusal:
     message: str
 
     @classmethod
-    def read(cls, status: int, body: bytes) -> "Refusal":
-        """Read Google's error body; one that is not Google's leaves the reason empty."""
+    def read(cls, status: int, body: bytes, secrets: Iterable[str] = ()) -> "Refusal":
+        """Read Google's error body; one that is not Google's leaves the reason empty.
+
+        Whoever answered has seen the request, so `secrets` of it are removed from its words.
+        """
         try:
             error: Any = json.loads(body).get("error", {})
         except (ValueError, AttributeError):
@@ -121,7 +126,10 @@ class Refusal:
         # Newer bodies carry the telling reason in `details`; `errors` then says only "forbidden".
         known = [str(d["reason"]) for d in details if str(d["reason"]) in _FATAL]
         reason = known[0] if known else str(details[0]["reason"]) if details else ""
-        return cls(status, reason, str(error.get("message", ""))[:300])
+        secrets = list(secrets)
+        if not re.fullmatch(r"\w{1,60}", redact(reason, secrets)):
+            reason = ""  # none of Google's
+        return cls(status, reason, redact(str(error.get("message", "")), secrets))
 
     @property
     def is_transient(self) -> bool:

@@ -1,16 +1,11 @@
-"""What signs a request to Drive: the token of an identity, renewed in time and never shown."""
+"""Signatures of requests to Drive: the token of an identity, renewed in time and never shown."""
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
-import requests
-
 from colab_drive_tuner.credentials import Identity, user_credentials
+from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
-
-TOKEN_TIMEOUT = 20.0
-"""Seconds of silence after which the sign-in server is given up; google-auth would take 120."""
 
 
 class Signature(dict[str, str]):
@@ -21,7 +16,7 @@ class Signature(dict[str, str]):
 
 
 def at_emulator(token: str, origin: str) -> "Authorizer":
-    """What signs for an emulator: with the token it was started with, which also renews itself."""
+    """Signs for an emulator, with the token that it was started with; it also renews itself."""
     client = {"client_id": "emulator", "client_secret": "emulator", "token_uri": f"{origin}/token"}
     identity = Identity(user_credentials(client, token, token=token), "DRIVE_EMULATOR_TOKEN")
     return Authorizer(identity, local=True)
@@ -83,53 +78,15 @@ class Authorizer:
             raise type(self._problem)(*self._problem.args)
 
     def _ask(self) -> CredentialsError | UnavailableError | None:
-        """Ask for a token; what went wrong, without its cause, which may quote an answer."""
-        from google.auth.exceptions import GoogleAuthError, TransportError
-
+        """Ask for a token; what went wrong."""
         try:
-            self._credentials.refresh(_sign_in_server(self._local))
-        except TransportError:
-            return UnavailableError("Google's sign-in server is silent or busy; try again later.")
-        except GoogleAuthError as error:
-            if getattr(error, "retryable", False):
-                return UnavailableError("Google's sign-in server is busy; try again later.")
-            code = _oauth_code(error)
-            why = ": it has expired or was revoked" if code == "invalid_grant" else ""
+            get_token(self._credentials, local=self._local)
+        except UnavailableError as silent:
+            return silent
+        except TokenRefusedError as refused:
+            why = f": {refused.why}" if refused.why else ""
             return CredentialsError(
-                f"Google no longer accepts this sign-in ({self._how}; {code}){why}. Sign in again; "
-                "nothing is lost."
+                f"Google no longer accepts this sign-in ({self._how}; {refused.code}){why}. "
+                "Sign in again; nothing is lost."
             )
-        except (ValueError, TypeError, LookupError, AttributeError):
-            # As google-auth meets a proxy's page in place of an answer.
-            return UnavailableError("Google's sign-in server made no sense; try again later.")
         return None
-
-
-def _sign_in_server(local: bool) -> Callable[..., Any]:
-    """How google-auth asks; a busy server's answer counts as none, whatever credentials ask.
-
-    Left to itself, google-auth takes some of those answers for a definite no, and repeats others.
-    """
-    from google.auth.exceptions import TransportError
-    from google.auth.transport.requests import Request
-
-    session = requests.Session()
-    session.trust_env = not local  # an emulator is asked without this machine's proxies, passwords
-    send: Any = Request(session)
-    busy: Any = TransportError
-
-    def ask(*where: Any, timeout: float = TOKEN_TIMEOUT, **what: Any) -> Any:
-        answer = send(*where, timeout=timeout, **what)
-        if answer.status == 429 or answer.status >= 500:
-            raise busy(f"It answered {answer.status}.")
-        return answer
-
-    return ask
-
-
-def _oauth_code(error: Exception) -> str:
-    """The word by which OAuth names the problem, such as invalid_grant."""
-    for word in ("invalid_grant", "invalid_scope", "invalid_client", "unauthorized_client"):
-        if word in str(error):
-            return word
-    return type(error).__name__

@@ -1,4 +1,4 @@
-"""What is to be uploaded: bytes, a file or a stream, in pieces, with its checksum on the way.
+"""Sources of uploads: bytes, a file or a stream, in pieces, with the checksum on the way.
 
 A file is read again after a break; a stream that cannot be rewound is held piece by piece until
 Drive has acknowledged it. Either way memory does not depend on the size.
@@ -11,8 +11,8 @@ from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import BinaryIO
 
+from colab_drive_tuner.credentials.wire import BLOCK
 from colab_drive_tuner.drive.file import DriveFile
-from colab_drive_tuner.drive.transport import BLOCK
 from colab_drive_tuner.errors import StoreError, UsageError
 
 SMALL = 5_000_000

@@ -1,4 +1,4 @@
-"""One HTTP attempt at Drive: signed, timed, its answer sorted into result, retry or error.
+"""HTTP attempts at Drive: signed, timed, each answer sorted into result, retry or error.
 
 Plain requests on a session of ours: nothing is ever repeated silently, many threads share the pool,
 and a fork gets its own. google-auth's AuthorizedSession would save only the lines about a 401, and
@@ -7,18 +7,20 @@ renews a token once for each thread that meets one.
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
+from colab_drive_tuner.credentials.wire import BLOCK, new_session, unlogged
 from colab_drive_tuner.drive.clock import ServerClock
 from colab_drive_tuner.drive.refusal import Refusal, retry_after
 from colab_drive_tuner.drive.retry import REFUSED_PATIENCE, TryAgainError
@@ -29,8 +31,6 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 20.0
 """Seconds; also how long one block of a request body may take to leave."""
 READ_TIMEOUT = 30.0
-BLOCK = 64 * 1024
-"""Bytes of a request body that leave together: 3 kB/s must be possible."""
 READ_BLOCK = 256 * 1024
 """Bytes of an answer that are read together, if that many have arrived."""
 ANSWER_DEADLINE = 60.0
@@ -68,9 +68,11 @@ class Request:
     """What is to be asked; the signature comes later. `api` builds most of them."""
 
     method: str
-    url: str = field(repr=False)  # that of an upload session is a secret
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | Body | None = field(default=None, repr=False)
+    secret: bool = False
+    """Whether the address is one, as that of an upload session: whoever has it can write."""
 
     def having(self, **changes: Any) -> "Request":
         """The same with other values; `headers` are added to those that there are."""
@@ -127,18 +129,18 @@ class Transport:
 
         Raises `TryAgainError` where a repetition may help, else an error that `what` completes.
         """
-        with self._open(request, what) as response:
+        with self._open(request, what) as (response, signature):
             answer = self._whole(response)
         if 200 <= answer.status < 300 or answer.status in accept:
             return answer
-        raise _refusal(answer, what, request)
+        raise _refusal(answer, what, request, signature)
 
     @contextmanager
     def download(self, request: Request, what: str) -> Iterator[Download]:
         """Like `send`, for a GET whose body is read by the caller, block by block."""
-        with self._open(request, what) as response:
+        with self._open(request, what) as (response, signature):
             if response.status_code not in {200, 206}:
-                raise _refusal(self._whole(response), what, request)
+                raise _refusal(self._whole(response), what, request, signature)
             blocks = self._blocks(response, float("inf"))
             yield Download(response.status_code, response.headers, blocks)
 
@@ -150,7 +152,9 @@ class Transport:
             self._session = None
 
     @contextmanager
-    def _open(self, request: Request, what: str) -> Iterator[requests.Response]:
+    def _open(
+        self, request: Request, what: str
+    ) -> Iterator[tuple[requests.Response, Mapping[str, str]]]:
         # Read to its end, a connection is already back in the pool; otherwise it is closed.
         with ExitStack() as stack:
             try:
@@ -165,7 +169,7 @@ class Transport:
                 raise TryAgainError("Google's sign-in server was silent or busy") from None
             if 300 <= response.status_code < 400 and response.status_code != 308:
                 raise StoreError(f"Google Drive sent {what} elsewhere; the address is not trusted.")
-            yield response
+            yield response, signature
 
     def _attempt(self, request: Request, signature: dict[str, str]) -> requests.Response:
         body = request.body
@@ -177,15 +181,16 @@ class Transport:
             body.rewind()
         sent = self._monotonic()
         try:
-            response = self._pool().request(
-                request.method,
-                request.url,
-                data=data,
-                headers={**request.headers, **signature},
-                timeout=(CONNECT_TIMEOUT, min(READ_TIMEOUT, self._patience)),
-                allow_redirects=False,
-                stream=True,
-            )
+            with unlogged() if request.secret else nullcontext():
+                response = self._pool().request(
+                    request.method,
+                    request.url,
+                    data=data,
+                    headers={**request.headers, **signature},
+                    timeout=(CONNECT_TIMEOUT, min(READ_TIMEOUT, self._patience)),
+                    allow_redirects=False,
+                    stream=True,
+                )
         except requests.exceptions.RequestException as error:
             raise _transient(error) from None
         self.clock.learn(response.headers.get("Date"), sent)
@@ -214,30 +219,39 @@ class Transport:
         with self._lock:
             # A forked child must not talk on its parent's connections.
             if self._session is None or self._session[0] != os.getpid():
-                self._session = (os.getpid(), _new_session(self._local))
+                self._session = (os.getpid(), new_session(local=self._local))
             return self._session[1]
 
 
-def _refusal(answer: Answer, what: str, request: Request) -> Exception:
-    refusal = Refusal.read(answer.status, answer.body)
+def same_origin(url: str, asked: str) -> bool:
+    """Whether a request to `url`, which a server named, goes where the one to `asked` went.
+
+    Our token is sent along, so scheme, host and port must be the same as urllib3 reads them, and
+    nothing may be in the address that another parser reads otherwise.
+    """
+    if not re.fullmatch(r"https?://[!-~]+", url) or "\\" in url:
+        return False
+    if "@" in re.split("[/?#]", url)[2]:  # urllib3 passes over a user without a name
+        return False
+    try:
+        return _origin(urllib3.util.parse_url(url)) == _origin(urllib3.util.parse_url(asked))
+    except urllib3.exceptions.LocationParseError:
+        return False
+
+
+def _origin(url: Any) -> tuple[str | None, str | None, int]:
+    return url.scheme, url.host, url.port or {"https": 443}.get(url.scheme, 80)
+
+
+def _refusal(
+    answer: Answer, what: str, request: Request, signature: Mapping[str, str]
+) -> Exception:
+    secrets = signature.get("authorization", "").split()
+    if request.secret:
+        secrets += [request.url, *(value for _, value in parse_qsl(urlsplit(request.url).query))]
+    refusal = Refusal.read(answer.status, answer.body, secrets)
     uploading = "/upload/" in request.url
     return refusal.error(what, after=retry_after(answer.headers), uploading=uploading)
-
-
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, blocksize=BLOCK)
-
-
-def _new_session(local: bool) -> requests.Session:
-    session = requests.Session()
-    # Nothing of this machine's proxies and certificates concerns an emulator.
-    session.trust_env = not local
-    # Keeps requests from replacing our header by a password out of ~/.netrc.
-    session.auth = lambda request: request
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter(pool_connections=4, pool_maxsize=64, max_retries=0))
-    return session
 
 
 def _transient(error: Exception) -> TryAgainError:

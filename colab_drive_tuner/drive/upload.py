@@ -1,4 +1,4 @@
-"""Content to Drive: small in one request, large in a resumable session that survives breaks.
+"""Uploads to Drive: small in one request, large in a resumable session that survives breaks.
 
 Constant memory whatever the size. Google's client builds the request that begins either way. The
 loop over the resumable protocol is ours because its media classes neither rewind a stream after a
@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
-from urllib.parse import urlsplit
 
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.source import Source, Window
-from colab_drive_tuner.drive.transport import Answer, Request, Transport
+from colab_drive_tuner.drive.transport import Answer, Request, Transport, same_origin
 from colab_drive_tuner.errors import StoreError
 
 SESSION_OVER = frozenset(range(400, 500)) - {401, 403, 408, 409, 429}
@@ -145,14 +144,14 @@ class _Session:
         session = self._target.session
         answer = self._transport.send(session.having(headers=headers), self._target.what)
         link = answer.headers.get("Location", "")
-        if not _may_be_trusted(link, session.url):
+        if not same_origin(link, session.url):
             raise TryAgainError("it opened no upload session")
         return link
 
     def _put(self, body: bytes | Window, span: str) -> DriveFile | None:
         assert self._link is not None  # noqa: S101  # _step opens the session first
         headers = {"Content-Range": span, "Content-Length": str(len(body))}
-        request = Request("PUT", self._link, headers, body)
+        request = Request("PUT", self._link, headers, body, secret=True)
         answer = self._transport.send(request, self._target.what, accept={308, *SESSION_OVER})
         if answer.status == 308:
             self._offset = self._acknowledged(answer)
@@ -182,11 +181,3 @@ class _Session:
     def _tick(self, position: int) -> None:
         if self._progress is not None:
             self._progress(position, self._source.size)
-
-
-def _may_be_trusted(link: str, url: str) -> bool:
-    """Whether our token may be sent to this address, which a server told us."""
-    there, here = urlsplit(link), urlsplit(url)
-    if there.scheme == "https" and here.scheme == "https":
-        return (there.hostname or "").endswith(".googleapis.com")
-    return (there.scheme, there.netloc) == (here.scheme, here.netloc)

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials import SUBJECT_VARIABLE
+from colab_drive_tuner.credentials import EMULATOR_VARIABLE, SUBJECT_VARIABLE, portable_file
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.rerun.allocated import allocating, left_behind, noted
-from colab_drive_tuner.rerun.identity_file import portable_credentials
 from colab_drive_tuner.rerun.inside import GRACE_SECONDS, IDLE_SECONDS
 from colab_drive_tuner.rerun.outcome import NoRuntimeError, NotebookRunError, RuntimeLostError
 from colab_drive_tuner.rerun.place import RunTask
@@ -108,8 +107,13 @@ class ColabPlace:
         """Raise where Colab cannot run the program; nothing is allocated."""
         if self.gpu is not None and self.gpu not in GPUS:
             raise UsageError(f"--gpu {self.gpu} is none of {', '.join(GPUS)}.")
+        if os.environ.get(EMULATOR_VARIABLE) and not os.environ.get(COMMAND_VARIABLE):
+            raise UsageError(
+                f"{EMULATOR_VARIABLE} is set, and a runtime of Colab cannot reach an emulator on "
+                f"this machine: unset it, or name another command line in {COMMAND_VARIABLE}."
+            )
         colab_command()
-        portable_credentials()
+        portable_file()
         task.program.notebook()
 
     def run(self, task: RunTask) -> CellError | None:
@@ -154,7 +158,7 @@ class ColabPlace:
         )
         if _READY not in words:  # it exits 0 even where the code raised
             raise NotebookRunError(f"The Colab runtime could not be prepared:\n{words}")
-        identity = portable_credentials()
+        identity = portable_file()
         load = ""
         if identity is not None:
             file = f"{remote}/credentials.json"

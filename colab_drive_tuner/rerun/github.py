@@ -5,12 +5,13 @@ import re
 import shlex
 from pathlib import Path, PurePosixPath
 
-from colab_drive_tuner.credentials import SUBJECT_VARIABLE
+from colab_drive_tuner.credentials import FILE_VARIABLE, SUBJECT_VARIABLE
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.plan import Plan, check_line
 from colab_drive_tuner.version import __version__
 
-SECRET = "COLAB_DRIVE_TUNER_CREDENTIALS"  # noqa: S105 - its name in GitHub, not its value
+SECRET = FILE_VARIABLE
+"""The secret's name in GitHub."""
 _LONGEST_RUN = "5h30m"
 """GitHub ends a job after six hours; a run should end before, with everything put away."""
 _ENVIRONMENT = """\

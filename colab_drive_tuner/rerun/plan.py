@@ -13,17 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from colab_drive_tuner.credentials import EMULATOR_VARIABLE, ENVIRONMENT
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.colab import COMMAND_VARIABLE
 
 _EVERY = re.compile(r"(\d+)(m|h|d)")
-_PASSED_ON = (
-    "COLAB_DRIVE_TUNER_CREDENTIALS",
-    "COLAB_DRIVE_TUNER_ACT_AS",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    COMMAND_VARIABLE,
-    "DRIVE_EMULATOR_HOST",
-)
+_PASSED_ON = (*ENVIRONMENT, COMMAND_VARIABLE, EMULATOR_VARIABLE)
 """Variables that say where things are. None of them holds a secret, and no others are passed on."""
 
 

@@ -7,14 +7,15 @@ theirs is looked up in it. NOT CONFIRMED on the live service: what is tested is 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from colab_drive_tuner.errors import CredentialsError, UsageError
+from colab_drive_tuner.credentials import cloud_credentials
+from colab_drive_tuner.drive.refusal import Refusal
+from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.outcome import NotebookRunError
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PREFIX = "GoogleCloudAiplatformV1"
 
 
@@ -48,34 +49,36 @@ class Vertex:
         self._request("POST", f"{endpoint}/{path}", data=content, headers=headers)
 
     def _request(self, method: str, url: str, **what: Any) -> dict[str, Any]:
-        response = self._session().request(method, url, timeout=60, **what)
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = {}
-        if response.status_code >= 400:
-            said = answer.get("error", {}).get("message", response.reason)
-            raise NotebookRunError(
-                f"Google Cloud refused ({response.status_code}): {said} ({method} {url})"
-            )
-        return dict(answer)
+        from google.auth.exceptions import GoogleAuthError
+        from requests.exceptions import RequestException
 
-    def _session(self) -> Any:
+        session = self._signed
+        try:
+            response = session.request(method, url, timeout=60, allow_redirects=False, **what)
+        except (GoogleAuthError, RequestException) as error:  # without its words: see `redact`
+            raise NotebookRunError(
+                f"Google Cloud did not answer ({type(error).__name__}; {method} {url})."
+            ) from None
+        refusal = Refusal.read(response.status_code, response.content, [_token(session)])
+        if response.status_code >= 300:
+            raise NotebookRunError(
+                f"Google Cloud refused ({refusal.status}): {refusal.message} ({method} {url})"
+            )
+        return dict(response.json())
+
+    @cached_property
+    def _signed(self) -> Any:
+        """The session given, else one that signs."""
         if self.session is not None:
             return self.session
-        import google.auth
-        from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import AuthorizedSession
 
-        try:
-            credentials, _ = google.auth.default(scopes=[_SCOPE])
-        except GoogleAuthError:
-            raise CredentialsError(
-                "Google Cloud needs application default credentials: run `gcloud auth "
-                "application-default login`."
-            ) from None
         session: Any = AuthorizedSession
-        return session(credentials)
+        return session(cloud_credentials().credentials)
+
+
+def _token(session: Any) -> str:
+    return str(getattr(getattr(session, "credentials", None), "token", None) or "")
 
 
 def check_body(body: Mapping[str, Any], schema: str) -> None:

@@ -2,14 +2,18 @@
 
 import itertools
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from google.oauth2.credentials import Credentials
 
+from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.endpoint import find_endpoint
+from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.retry import RetryPolicy
-from colab_drive_tuner.drive.signing import at_emulator
+from colab_drive_tuner.drive.signing import Authorizer, at_emulator
 from colab_drive_tuner.emulator import DriveEmulator
+from tests.drive.answers import say
 
 _numbers = itertools.count(1)
 
@@ -77,3 +81,51 @@ def client(drive_emulator, clock, patience):
 @pytest.fixture
 def root(client):
     return client.create_folder("tests", parent="root").id
+
+
+@pytest.fixture
+def server():
+    """`server.answers` maps (method, path) to a function of the handler; `server.seen` logs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            path = self.path.partition("?")[0]
+            rig.seen.append((self.command, path, self.client_address))
+            rig.authorizations.append(self.headers.get("Authorization"))
+            rig.answers[self.command, path](self)
+
+        do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815  # their names
+
+        def log_message(self, *args):
+            pass
+
+    rig = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    rig.daemon_threads = True
+    rig.seen, rig.authorizations = [], []
+    rig.answers = {("GET", "/drive/v3/files/generateIds"): say(200, {"ids": ["a-reserved-id"]})}
+    thread = threading.Thread(target=rig.serve_forever, args=(0.01,))
+    thread.start()
+    yield rig
+    rig.shutdown()
+    thread.join()
+    rig.server_close()
+
+
+@pytest.fixture
+def connect(server, clock):
+    clients = []
+
+    def make(signer=None):
+        signer = signer or Authorizer(Identity(Credentials("secret-token"), "a test"))
+        endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}", "")
+        policy = RetryPolicy(10.0, sleep=clock.sleep, clock=clock)
+        clients.append(DriveClient(signer, endpoint=endpoint, policy=policy))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()

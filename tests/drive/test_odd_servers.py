@@ -4,89 +4,16 @@ import gzip
 import io
 import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
-from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.endpoint import Endpoint
-from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.retry import TryAgainError
 from colab_drive_tuner.drive.signing import Authorizer
 from colab_drive_tuner.drive.transport import Request, Transport
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
-
-
-@pytest.fixture
-def server():
-    """`server.answers` maps (method, path) to a function of the handler; `server.seen` logs."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def answer(self):
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            path = self.path.partition("?")[0]
-            rig.seen.append((self.command, path, self.client_address))
-            rig.answers[self.command, path](self)
-
-        do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815  # their names
-
-        def log_message(self, *args):
-            pass
-
-    rig = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    rig.daemon_threads = True
-    rig.seen = []
-    rig.answers = {("GET", "/drive/v3/files/generateIds"): say(200, {"ids": ["a-reserved-id"]})}
-    thread = threading.Thread(target=rig.serve_forever, args=(0.01,))
-    thread.start()
-    yield rig
-    rig.shutdown()
-    thread.join()
-    rig.server_close()
-
-
-def say(status, value=None, *, raw=None, **headers):
-    body = json.dumps(value).encode() if raw is None else raw
-
-    def answer(handler):
-        handler.send_response(status)
-        for name, text in headers.items():
-            handler.send_header(name.replace("_", "-"), text)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
-
-
-def in_turn(*answers):
-    left = list(answers)
-
-    def answer(handler):
-        left.pop(0)(handler)
-
-    return answer
-
-
-@pytest.fixture
-def connect(server, clock):
-    clients = []
-
-    def make(signer=None):
-        signer = signer or Authorizer(Identity(Credentials("secret-token"), "a test"))
-        endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}", "")
-        policy = RetryPolicy(10.0, sleep=clock.sleep, clock=clock)
-        clients.append(DriveClient(signer, endpoint=endpoint, policy=policy))
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.close()
+from tests.drive.answers import in_turn, say
 
 
 def test_names_are_compared_exactly_here(server, connect):

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun import Outcome, Rerunner, enterprise_schedule
 from colab_drive_tuner.rerun.enterprise import EnterprisePlace
 from colab_drive_tuner.rerun.enterprise_schedule import EnterpriseSchedule
+from colab_drive_tuner.rerun.outcome import NotebookRunError
 from colab_drive_tuner.rerun.plan import Plan
 from colab_drive_tuner.rerun.program import load_program
 from colab_drive_tuner.rerun.vertex import Vertex, check_body
@@ -104,6 +106,8 @@ class Service(http.server.ThreadingHTTPServer):
         self.states: list[str] = []
         self.asked: list[str] = []
         self.objects: dict[str, bytes] = {}
+        self.refusal: tuple[int, Any] | None = None
+        """What it answers whatever is asked."""
         self.schedules: dict[str, Any] = {}
         """By resource name; they are listed one on a page."""
 
@@ -130,7 +134,9 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         self.server.asked.append(f"{self.command} {self.path}")
         body: dict[str, Any] = {"name": f"{JOB}/operations/1"}
         status = 200
-        if self.path.startswith("/upload/"):
+        if self.server.refusal:
+            status, body = self.server.refusal
+        elif self.path.startswith("/upload/"):
             self.server.objects[self.path] = sent
         elif "/schedules" in self.path:
             body = self.server.schedule(self.command, self.path, sent)
@@ -141,6 +147,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
+        self.send_header("Location", "/elsewhere")
         self.end_headers()
         self.wfile.write(content)
 
@@ -217,3 +224,25 @@ def test_a_schedule_is_made_listed_and_removed(nb: Path, vertex: Service) -> Non
     assert [search for search, _ in enterprise_schedule.installed(at(vertex))] == [
         "parabola", "third"
     ]  # fmt: skip
+
+
+def test_what_google_cloud_says_holds_no_token(vertex: Service) -> None:
+    """A refusal that repeats it, and a redirect, which is not followed."""
+
+    class Signed(requests.Session):
+        credentials = SimpleNamespace(token="ya29.planted-token-of-a-person-0123456789")
+
+    with Signed() as session:
+        session.trust_env = False
+        project = Vertex("p", "us-central1", session, f"http://127.0.0.1:{vertex.server_port}")
+        echo = base64.b64encode(session.credentials.token.encode()).decode()
+        vertex.refusal = 403, {"error": {"message": f"Denied: {session.credentials.token} {echo}"}}
+        with pytest.raises(NotebookRunError, match=r"refused \(403\): Denied: \[removed\]") as no:
+            project.call("POST", f"{JOB}/x", {})
+        assert "planted" not in str(no.value)
+        assert echo[:20] not in str(no.value)
+        vertex.refusal = 307, {}
+        before = len(vertex.asked)
+        with pytest.raises(NotebookRunError, match="307"):
+            project.call("GET", JOB)
+        assert len(vertex.asked) == before + 1

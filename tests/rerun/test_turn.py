@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
-from colab_drive_tuner.errors import AccountMismatchError, CredentialsError
+from colab_drive_tuner.errors import AccountMismatchError
 from colab_drive_tuner.rerun import Outcome, Rerunner, Run, look
-from colab_drive_tuner.rerun.identity_file import portable_credentials
 from colab_drive_tuner.rerun.local import LocalPlace
 from colab_drive_tuner.rerun.runs import fruitless, keep_run, read_runs
 from colab_drive_tuner.rerun.turn import NotOurTurnError, our_turn
@@ -156,19 +155,3 @@ def test_a_tick_of_a_finished_search_is_one_look(
     seen = len(asked)
     look(store, "parabola")
     assert len(drive_emulator.log) - before - seen == seen
-
-
-def test_credentials_that_work_only_here_are_refused(tmp_path: Path) -> None:
-    """Federated ones, and none at all; nothing of the file's content is told."""
-    file = tmp_path / "key.json"
-    named = {"COLAB_DRIVE_TUNER_CREDENTIALS": str(file), "CLOUDSDK_CONFIG": str(tmp_path)}
-    for content in ('{"type": "external_account", "x": "planted"}', "planted", "[]"):
-        file.write_text(content)
-        with pytest.raises(CredentialsError, match="another machine") as refused:
-            portable_credentials(named)
-        assert "planted" not in str(refused.value)
-    with pytest.raises(CredentialsError, match="there is none here"):
-        portable_credentials({"CLOUDSDK_CONFIG": str(tmp_path)})
-    gcloud = tmp_path / "application_default_credentials.json"
-    gcloud.write_text('{"type": "authorized_user"}')
-    assert portable_credentials({"CLOUDSDK_CONFIG": str(tmp_path)}) == gcloud

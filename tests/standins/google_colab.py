@@ -5,6 +5,7 @@ Shapes are taken from github.com/googlecolab/colabtools (`google/colab/_message.
 Every function also comes in a variant that blocks for ever, as a runtime does that nobody watches.
 """
 
+import sys
 import threading
 from types import ModuleType
 
@@ -47,6 +48,31 @@ class Page:
             _for_ever()
 
 
+def install_userdata(monkeypatch, answer):
+    """Source: colabtools `google/colab/userdata.py`: `get(key)` returns text, raises, or waits.
+
+    Returns the list of the secrets that were asked for.
+    """
+    asked = []
+
+    def get(key):
+        asked.append(key)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer
+
+    module = ModuleType("google.colab.userdata")
+    module.get = get
+    monkeypatch.setitem(sys.modules, "google.colab.userdata", module)
+    monkeypatch.setattr("google.colab.userdata", module, raising=False)
+    return asked
+
+
+def secret_not_found():
+    """Source: colabtools `google/colab/userdata.py`, the class of that name."""
+    return type("SecretNotFoundError", (Exception,), {})("there is none")
+
+
 def install(monkeypatch, page):
     """Put the stand-in in the place of `google.colab`, with the environment of its runtime."""
     import google
@@ -70,7 +96,7 @@ def install(monkeypatch, page):
     colab._message, colab.auth, colab.errors = message, auth, errors
     colab.__path__ = []
     for module in (colab, message, auth, errors):
-        monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(google, "colab", colab, raising=False)
     # Source: docs/facts.md, "Google Colab": the tag says Colab, the other two the consumer service.
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819-060000_RC00")

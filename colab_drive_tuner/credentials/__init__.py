@@ -1,0 +1,49 @@
+"""Credentials for Google Drive: one ordered list of sources, each proven by a token.
+
+`sources` has the list and `find_credentials`; `files`, `given`, `colab` and `default` load what its
+entries name; `token` gets the token that proves one, and renews it later.
+"""
+
+from colab_drive_tuner.credentials.files import (
+    FILE_VARIABLE,
+    SUBJECT_VARIABLE,
+    login_file,
+    user_credentials,
+)
+from colab_drive_tuner.credentials.search import (
+    CLOUD_SCOPE,
+    EMULATOR_VARIABLE,
+    SCOPE_ALL,
+    SCOPE_FILE,
+    SCOPE_READ,
+    Identity,
+    SourceError,
+)
+from colab_drive_tuner.credentials.sources import (
+    ENVIRONMENT,
+    SOURCES,
+    CredentialSource,
+    cloud_credentials,
+    find_credentials,
+    portable_file,
+)
+
+__all__ = [
+    "CLOUD_SCOPE",
+    "EMULATOR_VARIABLE",
+    "ENVIRONMENT",
+    "FILE_VARIABLE",
+    "SCOPE_ALL",
+    "SCOPE_FILE",
+    "SCOPE_READ",
+    "SOURCES",
+    "SUBJECT_VARIABLE",
+    "CredentialSource",
+    "Identity",
+    "SourceError",
+    "cloud_credentials",
+    "find_credentials",
+    "login_file",
+    "portable_file",
+    "user_credentials",
+]

@@ -1,0 +1,45 @@
+"""Google's application default credentials: a file that is named, gcloud's, or the machine's own.
+
+The metadata server of a machine at Google, Colab's included, names an account whether or not
+anybody has signed in. Only a token tells, so finding is not believing (see `token`).
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.credentials.search import Search, SourceError, scoped
+
+NAMED_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+GCLOUD_VARIABLE = "CLOUDSDK_CONFIG"
+
+
+def application_default(search: Search) -> Any:
+    """What google-auth finds on this machine."""
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        with warnings.catch_warnings():
+            # It warns of what gcloud's users of Drive have in common: no project that pays.
+            warnings.simplefilter("ignore", UserWarning)
+            # Scopes only afterwards: a user's are fixed, and asking for others would fail.
+            credentials, _ = google.auth.default()
+    except (GoogleAuthError, OSError) as error:
+        if NAMED_VARIABLE not in os.environ:
+            raise SourceError("none on this machine") from None
+        kind = type(error).__name__
+        raise SourceError(f"the file that {NAMED_VARIABLE} names cannot be used ({kind})") from None
+    return scoped(credentials, search.scopes)
+
+
+def default_file(environ: Mapping[str, str]) -> Path | None:
+    """The file that application default credentials are read from; None: there is none."""
+    if named := environ.get(NAMED_VARIABLE):
+        return Path(named).expanduser()
+    folder = environ.get(GCLOUD_VARIABLE)
+    path = Path(folder) if folder else Path("~/.config/gcloud").expanduser()
+    path /= "application_default_credentials.json"
+    return path if path.is_file() else None

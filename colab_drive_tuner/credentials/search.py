@@ -1,0 +1,62 @@
+"""The terms of a search for credentials: scopes, environment, who may be asked, what is found."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCOPE_FILE = "https://www.googleapis.com/auth/drive.file"
+SCOPE_READ = "https://www.googleapis.com/auth/drive.readonly"
+SCOPE_ALL = "https://www.googleapis.com/auth/drive"
+CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+EMULATOR_VARIABLE = "DRIVE_EMULATOR_HOST"
+"""Names an emulator, which knows nobody's sign-in: with it set no source is looked at."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Credentials of google-auth that have given a token.
+
+    Attributes:
+        credentials: The credentials; they renew their token.
+        how: The name of the source that they came from.
+    """
+
+    credentials: Any = field(repr=False)
+    how: str
+
+
+class SourceError(Exception):
+    """A source has no credentials here; the message is the reason, as a phrase."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a source is told: what was given, which scopes, and who may be asked."""
+
+    given: Any = field(default=None, repr=False)
+    scopes: list[str] | None = None
+    """Asked for where credentials can choose; None: see `scoped`."""
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    allow_prompt: bool = False
+    browser_attached: Callable[[], bool] | None = None
+    """Whether Colab's page answers; None: ask the runtime."""
+    notify: Callable[[str], None] = print
+
+
+def scoped(credentials: Any, scopes: list[str] | None) -> Any:
+    """The credentials with scopes, where none were chosen and they can choose: a user's cannot."""
+    import google.auth.credentials as base
+
+    narrow: Callable[[Any, list[str]], Any] = base.with_scopes_if_required
+    subject = getattr(credentials, "_subject", None)
+    return narrow(credentials, scopes or default_scopes(subject))
+
+
+def default_scopes(subject: Any) -> list[str]:
+    """The scope for a machine's own account, or, with `subject`, for the user it acts for.
+
+    The user has more in Drive than concerns us; the account itself only what was shared with it.
+    """
+    return [SCOPE_FILE if subject else SCOPE_ALL]

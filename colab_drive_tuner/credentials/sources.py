@@ -1,0 +1,207 @@
+"""The list of credential sources, from the most to the least explicit, and the search through it.
+
+A source that was chosen by name (an argument, the environment variable, a login) and does not work
+ends the search at once: going on would act as somebody whom the user did not mean. None is believed
+before it has given one token. Nothing secret is kept in a message, a repr or a log.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.credentials import colab, default, files
+from colab_drive_tuner.credentials.given import from_argument
+from colab_drive_tuner.credentials.search import (
+    CLOUD_SCOPE,
+    EMULATOR_VARIABLE,
+    SCOPE_FILE,
+    Identity,
+    Search,
+    SourceError,
+)
+from colab_drive_tuner.credentials.token import TokenRefusedError, prove
+from colab_drive_tuner.errors import CredentialsError, UsageError
+
+Retry = Callable[[Callable[[], None]], None]
+
+
+def _no_file(_: Mapping[str, str]) -> Path | None:
+    return None
+
+
+@dataclass(frozen=True)
+class CredentialSource:
+    """One way to credentials.
+
+    Attributes:
+        name: As messages and `whoami` have it.
+        load: Returns credentials of google-auth. Raises `SourceError` where the source has none,
+            `CredentialsError` where it was chosen and cannot be used.
+        variables: The environment variables that it reads.
+        chosen: Whether whoever has it chose it by name, so that a refusal ends the search.
+        file: Where the credentials file lies that another machine could sign in with, by the
+            environment; None where there is none.
+    """
+
+    name: str
+    load: Callable[[Search], Any]
+    variables: tuple[str, ...] = ()
+    chosen: bool = False
+    file: Callable[[Mapping[str, str]], Path | None] = _no_file
+
+
+APPLICATION_DEFAULT = CredentialSource(
+    "application default credentials",
+    default.application_default,
+    variables=(default.NAMED_VARIABLE, default.GCLOUD_VARIABLE),
+    file=default.default_file,
+)
+
+SOURCES = (
+    CredentialSource("credentials=", from_argument, chosen=True),
+    CredentialSource(
+        files.FILE_VARIABLE,
+        files.from_variable,
+        variables=(files.FILE_VARIABLE, files.SUBJECT_VARIABLE),
+        chosen=True,
+        file=files.variable_file,
+    ),
+    CredentialSource(
+        "colab-drive-tuner login", files.from_login, chosen=True, file=files.kept_login
+    ),
+    CredentialSource("Colab's secrets", colab.from_secret, chosen=True),
+    CredentialSource("Colab's sign-in", colab.from_sign_in),
+    APPLICATION_DEFAULT,
+)
+
+ENVIRONMENT = tuple(name for source in SOURCES for name in source.variables)
+"""The environment variables that decide who acts. They name files and people, and hold no secret.
+"""
+
+
+def _once(ask: Callable[[], None]) -> None:
+    ask()
+
+
+def find_credentials(
+    explicit: Any = None,
+    *,
+    allow_prompt: bool,
+    scopes: Iterable[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    browser_attached: Callable[[], bool] | None = None,
+    notify: Callable[[str], None] = print,
+    retry: Retry = _once,
+) -> Identity:
+    """Find the first source that gives a token.
+
+    Args:
+        explicit: Credentials of google-auth, a `GoogleAuth` of PyDrive2, the path of a credentials
+            file, or an `Identity` found before; None looks through the other sources.
+        allow_prompt: Whether a person at Colab's page may be asked.
+        scopes: What is asked for where credentials can choose. None: `drive.file`, or `drive` for a
+            machine's own account, which sees nothing but what was shared with it.
+        environ: The environment variables.
+        browser_attached: Whether Colab's page answers; None asks the runtime.
+        notify: Called with the sentence that a person reads before being asked.
+        retry: Calls what asks for the token, again where that raises `UnavailableError`.
+
+    Returns:
+        The credentials, which hold a token, and the name of their source.
+
+    Raises:
+        CredentialsError: Nobody is signed in: lists what was tried; or a chosen source was refused.
+        UnavailableError: The sign-in server did not answer, which says nothing about the sign-in.
+        UsageError: DRIVE_EMULATOR_HOST is set: nobody's sign-in is looked for.
+    """
+    if isinstance(explicit, Identity):
+        return explicit
+    search = Search(
+        explicit,
+        None if scopes is None else list(scopes),
+        environ,
+        allow_prompt,
+        browser_attached,
+        notify,
+    )
+    identity, tried = _search(SOURCES, search, retry)
+    if identity is None:
+        raise CredentialsError(
+            "Nobody is signed in to Google Drive. In Colab, run the cell while the notebook is open"
+            " in a browser; elsewhere run `colab-drive-tuner login`, or `gcloud auth "
+            f"application-default login --scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set "
+            f"{files.FILE_VARIABLE} to a credentials file; or keep searches in a local folder with "
+            f"store=. What was tried:\n{tried}"
+        )
+    return identity
+
+
+def cloud_credentials() -> Identity:
+    """The application default credentials with the scope of Google Cloud.
+
+    Raises:
+        CredentialsError: There are none, or they give no token.
+        UnavailableError: The sign-in server did not answer.
+        UsageError: DRIVE_EMULATOR_HOST is set.
+    """
+    identity, tried = _search((APPLICATION_DEFAULT,), Search(scopes=[CLOUD_SCOPE]), _once)
+    if identity is None:
+        raise CredentialsError(
+            "Google Cloud needs application default credentials: run `gcloud auth "
+            f"application-default login`. What was tried:\n{tried}"
+        )
+    return identity
+
+
+def portable_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The credentials file with which another machine acts as the account that acts here.
+
+    Args:
+        environ: The environment variables.
+
+    Returns:
+        The file of the first source that has one; None where Drive is an emulator and nobody signs
+        in.
+
+    Raises:
+        CredentialsError: There is no such file, or it works on this machine only.
+    """
+    if environ.get(EMULATOR_VARIABLE):
+        return None
+    for source in SOURCES:
+        path = source.file(environ)
+        if path is not None:
+            return files.check_portable(path)
+    raise CredentialsError(
+        "A runtime elsewhere needs a credentials file to act as you, and there is none here: set "
+        f"{files.FILE_VARIABLE} to one, or run `colab-drive-tuner login` or `gcloud auth "
+        "application-default login`."
+    )
+
+
+def _search(
+    sources: tuple[CredentialSource, ...], search: Search, retry: Retry
+) -> tuple[Identity | None, str]:
+    """What the first source gives that has something; where none has, the reason of each."""
+    given_object = search.given is not None and not isinstance(search.given, str | Path)
+    if search.environ.get(EMULATOR_VARIABLE) and not given_object:
+        raise UsageError(
+            f"{EMULATOR_VARIABLE} is set, and an emulator knows nobody's sign-in, so none is used: "
+            "unset it to act in Google's own services."
+        )
+    failures = []
+    for number, source in enumerate(sources, 1):
+        try:
+            credentials = source.load(search)
+            prove(credentials, retry)
+            return Identity(credentials, source.name), ""
+        except (SourceError, TokenRefusedError) as reason:
+            if source.chosen and isinstance(reason, TokenRefusedError):
+                raise CredentialsError(
+                    f"Google gave no token for the sign-in of {source.name} ({reason}). Sign in "
+                    "again there, or take it away; nothing is lost."
+                ) from None
+            failures.append(f"  {number}. {source.name}: {reason}")
+    return None, "\n".join(failures)

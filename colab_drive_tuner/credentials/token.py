@@ -1,0 +1,120 @@
+"""The token that proves credentials: asked for once, with the refusal told from the outage."""
+
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from colab_drive_tuner.credentials.wire import new_session
+from colab_drive_tuner.errors import UnavailableError
+
+TOKEN_TIMEOUT = 20.0
+"""Seconds of silence after which the sign-in server is given up; google-auth would take 120."""
+
+_OAUTH_CODES = ("invalid_grant", "invalid_scope", "invalid_client", "unauthorized_client")
+
+
+class TokenRefusedError(Exception):
+    """The credentials give no token; the message is the reason, as a phrase without secrets.
+
+    `code` is OAuth's word for it, or an error's name; `why` the same for people, where known.
+    """
+
+    def __init__(self, code: str, why: str = "") -> None:
+        super().__init__(f"{code}: {why}" if why else code)
+        self.code, self.why = code, why
+
+
+def get_token(credentials: Any, *, local: bool = False) -> None:
+    """Have the credentials get another token.
+
+    Args:
+        credentials: Credentials of google-auth; afterwards they hold the token.
+        local: Whether the sign-in server is an emulator on this machine.
+
+    Raises:
+        TokenRefusedError: The answer was a definite no.
+        UnavailableError: There was no answer, or none that makes sense; trying later may help.
+    """
+    from google.auth.exceptions import GoogleAuthError, TransportError
+
+    server = _SignInServer(local)
+    # Never with its cause: that may quote an answer, and the answer a secret.
+    try:
+        credentials.refresh(server)
+    except (GoogleAuthError, ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+        if problem := server.problem():
+            raise UnavailableError(f"{problem}; try again later.") from None
+        if getattr(error, "retryable", False) or (
+            isinstance(error, TransportError) and server.status is None
+        ):
+            raise UnavailableError(
+                "Google's sign-in server is silent or busy; try again later."
+            ) from None
+        if server.status == 200 and not isinstance(error, GoogleAuthError):
+            # As google-auth meets a proxy's page in place of an answer.
+            raise UnavailableError(
+                "Google's sign-in server made no sense; try again later."
+            ) from None
+        raise _refusal(credentials, error, server.status) from None
+    finally:
+        server.close()
+
+
+class _SignInServer:
+    """The transport that google-auth asks through; it remembers how the last answer ended.
+
+    Left to itself, google-auth takes a busy server's answer for a definite no, repeats some, and
+    follows a redirect with the refresh token in hand.
+    """
+
+    def __init__(self, local: bool) -> None:
+        from google.auth.transport.requests import Request
+
+        self.session: requests.Session = new_session(local=local)
+        self._send: Any = Request(self.session)
+        self._asked = False
+        self.status: int | None = None
+        """Of the last answer; None: there was none."""
+
+    def __call__(self, *where: Any, timeout: float = TOKEN_TIMEOUT, **what: Any) -> Any:
+        from google.auth.exceptions import TransportError
+
+        busy: Any = TransportError
+        self._asked, self.status = True, None
+        answer = self._send(*where, timeout=timeout, allow_redirects=False, **what)
+        self.status = int(answer.status)
+        if self.status == 429 or self.status >= 500:
+            raise busy(f"It answered {self.status}.")
+        return answer
+
+    def problem(self) -> str:
+        """Why the last answer decides nothing; empty where it does."""
+        if self._asked and (self.status is None or self.status == 429 or self.status >= 500):
+            return "Google's sign-in server is silent or busy"
+        if self.status is not None and 300 <= self.status < 400:
+            return "Google's sign-in server made no sense (it sent the question elsewhere)"
+        return ""
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.session.close()
+
+
+def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRefusedError:
+    code = next((word for word in _OAUTH_CODES if word in str(error)), "")
+    if code:
+        expired = code == "invalid_grant"
+        return TokenRefusedError(code, "it has expired or was revoked" if expired else "")
+    if status == 404 and type(credentials).__module__.startswith("google.auth.compute_engine"):
+        return TokenRefusedError(
+            "nobody has signed in", "this machine's metadata server has no token (404)"
+        )
+    kind = type(error).__name__
+    return TokenRefusedError(kind if status in (None, 200) else f"{kind}, status {status}")
+
+
+def prove(credentials: Any, retry: Callable[[Callable[[], None]], None]) -> None:
+    """Get a token, unless the credentials hold one that is valid; raises as `get_token` does."""
+    if not credentials.valid:
+        retry(lambda: get_token(credentials))

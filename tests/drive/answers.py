@@ -1,0 +1,26 @@
+"""Answers of the server that the fixture `server` starts, as functions of its handler."""
+
+import json
+
+
+def say(status, value=None, *, raw=None, **headers):
+    body = json.dumps(value).encode() if raw is None else raw
+
+    def answer(handler):
+        handler.send_response(status)
+        for name, text in headers.items():
+            handler.send_header(name.replace("_", "-"), text)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def in_turn(*answers):
+    left = list(answers)
+
+    def answer(handler):
+        left.pop(0)(handler)
+
+    return answer

@@ -1,0 +1,25 @@
+"""A rerun on Colab by somebody who is signed in, on a store that an emulator keeps.
+
+With DRIVE_EMULATOR_HOST set no credentials go to a runtime, so it is taken away once the store is
+open; the runtime itself keeps it. As a script: `python as_a_person.py NOTEBOOK [GPU]`.
+"""
+
+import os
+import sys
+
+from colab_drive_tuner.rerun import Rerunner
+from colab_drive_tuner.rerun.colab import ColabPlace
+from colab_drive_tuner.rerun.stopping import StoppedError
+from colab_drive_tuner.store import open_store
+
+if __name__ == "__main__":
+    store = open_store()
+    for variable in ("DRIVE_EMULATOR_HOST", "DRIVE_EMULATOR_TOKEN"):
+        os.environ.pop(variable, None)
+    notebook, *gpu = sys.argv[1:]
+    try:
+        verdict = Rerunner(store, notebook, "parabola", ColabPlace(*gpu)).once()
+    except StoppedError as stopped:
+        raise SystemExit(128 + stopped.signum) from None
+    sys.stdout.write(verdict.words)
+    raise SystemExit(verdict.outcome)

@@ -1,0 +1,316 @@
+"""Proof of credentials: no source is believed before it has given one token."""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+
+import pytest
+from google.oauth2.credentials import Credentials
+
+from colab_drive_tuner import credentials as ours
+from colab_drive_tuner.credentials import cloud_credentials, colab, default, find_credentials
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.errors import CredentialsError, UnavailableError
+from tests.standins import google_colab
+from tests.standins.sign_in import SignInServer
+
+SECRET = "1//a-refresh-token-that-nobody-may-see"
+REVOKED = (400, {"error": "invalid_grant", "error_description": f"no longer: {SECRET}"})
+USER = {
+    "type": "authorized_user",
+    "client_id": "an-id.apps.googleusercontent.com",
+    "client_secret": SECRET,
+    "refresh_token": SECRET,
+}
+
+
+@pytest.fixture(autouse=True)
+def google(monkeypatch):
+    """Google's token endpoint and a metadata server that is not this machine's yet."""
+    colab.secret.cache_clear()
+    with SignInServer() as server:
+        endpoint = "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT"
+        monkeypatch.setattr(endpoint, server.token_uri)
+        yield server
+
+
+@pytest.fixture
+def robot(google):
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()
+    )
+    return {
+        "type": "service_account",
+        "client_email": "robot@project.iam.gserviceaccount.com",
+        "private_key": key.decode(),
+        "token_uri": google.token_uri,
+    }
+
+
+@pytest.fixture
+def federated(google, tmp_path):
+    subject = tmp_path / "subject"
+    subject.write_text("a-subject-token")
+    return {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": google.token_uri,
+        "credential_source": {"file": str(subject)},
+    }
+
+
+@pytest.fixture(params=["user", "robot", "federated"])
+def info(request):
+    """What each kind of credentials file holds."""
+    return USER if request.param == "user" else request.getfixturevalue(request.param)
+
+
+def write(folder, info, name="credentials.json"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(info))
+    return path
+
+
+def find(explicit=None, **options):
+    options.setdefault("allow_prompt", False)
+    options.setdefault("browser_attached", lambda: False)
+    return find_credentials(explicit, **options)
+
+
+def keep_login(google):
+    names = ("client_id", "client_secret", "refresh_token")
+    login = {"type": "authorized_user", **{name: USER[name] for name in names}}
+    write(ours.login_file().parent, {**login, "token_uri": google.token_uri}, "login.json")
+
+
+@pytest.fixture(params=["argument", "object", "variable", "login", "secret"])
+def chosen(request, monkeypatch, tmp_path, google):
+    """Sources that somebody chose by name: what is passed, and what the error must name."""
+    if request.param == "argument":
+        return {"explicit": write(tmp_path, USER)}, "credentials="
+    if request.param == "object":
+        client = {name: USER[name] for name in ("client_id", "client_secret", "refresh_token")}
+        return {"explicit": Credentials(None, token_uri=google.token_uri, **client)}, "credentials="
+    if request.param == "variable":
+        monkeypatch.setenv(ours.FILE_VARIABLE, str(write(tmp_path, USER)))
+        return {}, ours.FILE_VARIABLE
+    if request.param == "login":
+        keep_login(google)
+        return {}, "colab-drive-tuner login"
+    google_colab.install(monkeypatch, google_colab.Page())
+    google_colab.install_userdata(monkeypatch, json.dumps(USER))
+    return {"browser_attached": lambda: True}, "Colab's secrets"
+
+
+def test_a_chosen_source_is_proven_by_one_token(google, chosen):
+    """One question, whose token the first request to Drive then uses."""
+    options, how = chosen
+    found = find(**options)
+    assert found.how == how
+    assert found.credentials.token == "a-fresh-token-of-the-stand-in"
+    assert google.tokens_asked() == 1
+    assert DriveClient.connect(found).signer.headers()["authorization"].endswith("stand-in")
+    assert google.tokens_asked() == 1
+
+
+def test_a_chosen_source_that_is_refused_ends_the_search(
+    google, chosen, monkeypatch, tmp_path, caplog
+):
+    """It is named, with the reason; whoever else is signed in here is not tried, nothing shown."""
+    google.answer = REVOKED
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write(tmp_path, USER, "adc.json")))
+    options, how = chosen
+    with caplog.at_level(0), pytest.raises(CredentialsError, match="expired or was revoked") as no:
+        find(**options)
+    assert how in str(no.value)
+    assert ("credentials=" in str(no.value)) == (how == "credentials=")
+    assert google.tokens_asked() == 1
+    assert SECRET not in caplog.text + "".join(traceback.format_exception(no.value))
+
+
+@pytest.mark.parametrize("answer", [(503, {}), (429, {}), (200, b"<html>pay first</html>"), None])
+def test_an_outage_says_nothing_about_who_is_signed_in(google, chosen, answer):
+    """Busy, silent, or a hotel's page in its place: try again, and then it works."""
+    options, _ = chosen
+    google.answer = answer or (500, b"")
+    with pytest.raises(UnavailableError, match="try again later"):
+        find(**options)
+    google.answer = (200, {"access_token": "later", "expires_in": 3600})
+    assert find(**options).credentials.token == "later"
+
+
+def test_every_kind_of_file_is_proven(google, info, tmp_path, monkeypatch):
+    """By a token, whether it is named by our variable or by Google's."""
+    path = str(write(tmp_path, info))
+    for variable in (ours.FILE_VARIABLE, "GOOGLE_APPLICATION_CREDENTIALS"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, path)
+            before = google.tokens_asked()
+            assert find(environ=dict(os.environ)).credentials.valid
+            assert google.tokens_asked() == before + 1
+            google.answer = REVOKED
+            with pytest.raises(CredentialsError, match="invalid_grant") as no:
+                find(environ=dict(os.environ))
+            assert variable in str(no.value) or "application default" in str(no.value)
+            google.answer = (503, b"")
+            with pytest.raises(UnavailableError):
+                find(environ=dict(os.environ))
+        google.answer = (200, {"access_token": "t", "expires_in": 3600})
+        google.answer[1]["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
+
+
+def test_a_federated_identity_without_its_subject(google, federated, tmp_path):
+    """A file that is missing on this machine is a reason, and no outage."""
+    federated["credential_source"]["file"] = str(tmp_path / "nowhere")
+    with pytest.raises(CredentialsError, match="gave no token"):
+        find(write(tmp_path, federated))
+    assert google.asked == []
+
+
+def test_a_token_that_is_still_good_is_proof_enough(google):
+    """Nobody is asked; one that has expired and cannot be renewed is refused."""
+    import datetime
+
+    assert find(Credentials("good")).credentials.token == "good"
+    old = Credentials("old", expiry=datetime.datetime(2020, 1, 1))
+    with pytest.raises(CredentialsError, match="sign-in of credentials="):
+        find(old)
+    assert google.asked == []
+
+
+def test_a_redirect_does_not_get_the_refresh_token(google):
+    """The token endpoint sends the question elsewhere: nobody follows."""
+    with SignInServer() as elsewhere:
+        google.headers = {"Location": elsewhere.token_uri}
+        for status in (301, 302, 303, 307, 308):
+            google.answer = (status, {})
+            with pytest.raises(UnavailableError, match="made no sense"):
+                find(user_at(google))
+        assert elsewhere.asked == []
+
+
+def user_at(google):
+    client = {name: USER[name] for name in ("client_id", "client_secret", "refresh_token")}
+    return Credentials(None, token_uri=google.token_uri, **client)
+
+
+class TestAMachineAtGoogle:
+    """The metadata server names an account, whether or not anybody has signed in."""
+
+    @pytest.fixture(autouse=True)
+    def here(self, google, monkeypatch):
+        google.be_this_machine(monkeypatch)
+
+    def test_nobody_has_signed_in(self, google):
+        """Found is not signed in: the error lists what was tried, and blames nothing given."""
+        with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
+            find()
+        text = str(no.value)
+        assert "credentials=: none were given" in text
+        assert "application default credentials: nobody has signed in" in text
+        assert "no longer accepts" not in text
+
+    def test_the_person_refuses(self, google, monkeypatch):
+        """The dialog was closed: both reasons are told."""
+        google_colab.install(monkeypatch, google_colab.Page())
+        google_colab.install_userdata(monkeypatch, google_colab.secret_not_found())
+
+        def refuse():
+            from google.colab import errors
+
+            raise errors.AuthorizationError(SECRET)
+
+        monkeypatch.setattr("google.colab.auth.authenticate_user", refuse)
+        with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
+            find(allow_prompt=True, browser_attached=lambda: True, notify=lambda text: None)
+        assert "not completed (AuthorizationError)" in str(no.value)
+        assert "nobody has signed in: this machine's metadata server" in str(no.value)
+        assert SECRET not in str(no.value)
+
+    def test_the_person_signs_in(self, google, monkeypatch):
+        """Then there is a token for the scopes that were asked for, asked for once."""
+        google_colab.install(monkeypatch, google_colab.Page())
+        google_colab.install_userdata(monkeypatch, google_colab.secret_not_found())
+
+        def allow():
+            google.signed_in = True
+
+        monkeypatch.setattr("google.colab.auth.authenticate_user", allow)
+        found = find(
+            allow_prompt=True,
+            browser_attached=lambda: True,
+            notify=lambda text: None,
+            scopes=[ours.SCOPE_FILE, ours.SCOPE_READ],
+        )
+        assert found.how == "Colab's sign-in"
+        assert google.tokens_asked() == 1
+        (asked,) = [one for one in google.asked if "/token" in one]
+        assert "drive.file" in asked
+        assert "drive.readonly" in asked
+
+    def test_a_sign_in_that_gave_nothing(self, google, monkeypatch):
+        """The page said yes, and yet there is no token: that is told, not believed."""
+        google_colab.install(monkeypatch, google_colab.Page())
+        google_colab.install_userdata(monkeypatch, google_colab.secret_not_found())
+        with pytest.raises(CredentialsError, match="Colab's sign-in: nobody has signed in"):
+            find(allow_prompt=True, browser_attached=lambda: True, notify=lambda text: None)
+
+    def test_somebody_has_signed_in_before(self, google):
+        """As a `!command` meets it, which has no page."""
+        google.signed_in = True
+        assert find().how == "application default credentials"
+        assert google.tokens_asked() == 1
+
+    def test_a_busy_metadata_server_is_no_refusal(self, google, monkeypatch):
+        """Trying later may help; google-auth's own pauses are left out here."""
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        google.busy = 503
+        with pytest.raises(UnavailableError, match="try again later"):
+            find()
+
+    def test_enterprise_is_told_the_same(self, google):
+        """Google Cloud's own scope, and the same proof."""
+        with pytest.raises(CredentialsError, match=r"application default credentials.*metadata"):
+            cloud_credentials()
+        google.signed_in = True
+        assert cloud_credentials().credentials.valid
+        assert "cloud-platform" in google.asked[-1]
+
+    def test_gcloud_s_sign_in_that_was_revoked(self, google, monkeypatch, tmp_path):
+        """The file of `gcloud auth application-default login`, on whichever machine."""
+        monkeypatch.setenv(default.GCLOUD_VARIABLE, str(tmp_path))
+        write(tmp_path, USER, "application_default_credentials.json")
+        google.answer = REVOKED
+        with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
+            find()
+        assert "application default credentials: invalid_grant" in str(no.value)
+        with pytest.raises(CredentialsError, match="invalid_grant"):
+            cloud_credentials()
+
+    @pytest.mark.parametrize(
+        "program", ["import colab_drive_tuner as cdt; cdt.setup()", "whoami"], ids=["setup", "cli"]
+    )
+    def test_a_new_process(self, google, program):
+        """`setup()` and the command line, by the environment of a runtime that nobody watches."""
+        command = ["-c", program] if " " in program else ["-m", "colab_drive_tuner", program]
+        done = subprocess.run(
+            [sys.executable, *command],
+            env={**os.environ, **google.environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 1
+        said = " ".join(done.stderr.split())
+        assert "Nobody is signed in to Google Drive" in said
+        assert "nobody has signed in: this machine's metadata server has no token" in said
+        assert "no longer accepts" not in said
+        assert google.tokens_asked() == 1

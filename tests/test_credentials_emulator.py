@@ -1,0 +1,219 @@
+"""With DRIVE_EMULATOR_HOST set nothing real is opened, asked or sent, by any command or runner."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.credentials import (
+    SOURCES,
+    cloud_credentials,
+    find_credentials,
+    portable_file,
+)
+from colab_drive_tuner.errors import CredentialsError, UsageError
+from tests.rerun import programs
+from tests.standins.sign_in import SignInServer
+
+PLANTED = "planted-secret-of-a-real-person"
+WATCH = """\
+import os, sys
+sys.addaudithook(lambda event, args: event in ("open", "os.listdir", "subprocess.Popen") and [
+    os.write({log}, (f"{{event}} {{what}}\\n").encode())
+    for what in args[:2] if {home!r} in str(what) or "gcloud" in str(what)])
+"""
+
+
+@pytest.fixture
+def person(tmp_path, monkeypatch):
+    """The home of somebody who is signed in in every way; the folder itself."""
+    home = tmp_path / "person"
+    user = dict.fromkeys(("client_id", "client_secret", "refresh_token"), PLANTED)
+    user["type"] = "authorized_user"
+    robot = {"type": "service_account", "client_email": "r@p.iam.x", "private_key": PLANTED}
+    for name, content in {
+        "key.json": robot,
+        "adc.json": user,
+        ".config/gcloud/application_default_credentials.json": user,
+        ".config/gcloud/properties": {"core": "project"},
+        ".config/colab-drive-tuner/login.json": {**user, "token_uri": "http://127.0.0.1:1/token"},
+    }.items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    (home / ".netrc").write_text(f"machine 127.0.0.1 login me password {PLANTED}\n")
+    for name, value in {
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "COLAB_DRIVE_TUNER_CREDENTIALS": str(home / "key.json"),
+        "GOOGLE_APPLICATION_CREDENTIALS": str(home / "adc.json"),
+        "CLOUDSDK_CONFIG": str(home / ".config" / "gcloud"),
+        "COLAB_RELEASE_TAG": "release",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@pytest.fixture
+def metadata():
+    """A machine at Google, on which somebody has signed in."""
+    with SignInServer() as server:
+        server.signed_in = True
+        yield server
+
+
+@pytest.fixture
+def colab_commands(tmp_path, monkeypatch):
+    """A command line of Colab's that notes what it is asked; the notes."""
+    notes = tmp_path / "colab.txt"
+    notes.touch()
+    command = tmp_path / "colab"
+    command.write_text(
+        f'#!/bin/sh\necho "$@" >> {notes}\n'
+        'if [ "$1" = exec ]; then echo "colab-drive-tuner is ready"; fi\n'
+    )
+    command.chmod(command.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_COLAB", str(command))
+    return notes
+
+
+@pytest.fixture
+def run(person, metadata, drive_emulator, tmp_path):
+    """Run the command line with every opening of a person's file noted; the notes, too."""
+    opened = tmp_path / "opened.txt"
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    watch = WATCH.format(home=str(person), log="_log")
+    (hook / "sitecustomize.py").write_text(
+        f"import os\n_log = os.open({str(opened)!r}, os.O_CREAT | os.O_WRONLY | os.O_APPEND)\n"
+        + watch
+    )
+
+    def run_one(*arguments):
+        path = os.pathsep.join([str(hook), str(Path(__file__).parents[1])])
+        return programs.run(*arguments, **metadata.environment, PYTHONPATH=path)
+
+    run_one.opened = opened
+    return run_one
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    return programs.notebook(tmp_path / "nb.ipynb", programs.source(max_evals=1))
+
+
+WHERE = ("--search", "parabola")
+ENTERPRISE = ("--project", "p", "--bucket", "gs://b", "--user", "me@example.com")
+COMMANDS = {
+    "status": ("status",),
+    "whoami": ("whoami",),
+    "doctor": ("doctor",),
+    "clean": ("clean",),
+    "login": ("login", "--client-secrets", "NOTEBOOK"),
+    "logout": ("logout",),
+    "local": ("rerun", "NOTEBOOK", *WHERE),
+    "colab": ("rerun", "NOTEBOOK", *WHERE, "--on", "colab"),
+    "enterprise": ("rerun", "NOTEBOOK", *WHERE, "--on", "enterprise", *ENTERPRISE),
+    "schedule": ("schedule", "list"),
+    "github": ("schedule", "add", "nb.ipynb", *WHERE, "--every", "2h", "--with", "github"),
+    "vertex": (
+        *("schedule", "add", "NOTEBOOK", *WHERE, "--every", "2h", "--with", "enterprise"),
+        *ENTERPRISE,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_touches_a_real_sign_in(
+    name, run, notebook, person, metadata, colab_commands, tmp_path, monkeypatch
+):
+    """No file is opened, the metadata server hears nothing, and no file goes to a runtime."""
+    monkeypatch.chdir(tmp_path)
+    done = run(*[str(notebook) if word == "NOTEBOOK" else word for word in COMMANDS[name]])
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    touched = [line for line in run.opened.read_text().splitlines() if _is_a_secret(line)]
+    assert touched == []
+    assert metadata.asked == []
+    assert "upload" not in colab_commands.read_text()
+    assert PLANTED not in said
+    if name == "colab":
+        assert "new -s" in colab_commands.read_text()
+    if name in ("enterprise", "vertex"):
+        assert "DRIVE_EMULATOR_HOST is set" in " ".join(said.split())
+
+
+def _is_a_secret(line):
+    """Not what this package keeps in the same folders: the state, and temporary files."""
+    return any(word in line for word in ("key.json", "adc.json", "gcloud", "login.json", ".netrc"))
+
+
+def test_the_watch_sees_what_is_opened(run, person, metadata, monkeypatch):
+    """Without an emulator the same command does open them: the test above can fail."""
+    monkeypatch.delenv("DRIVE_EMULATOR_HOST")
+    run("whoami")
+    assert "key.json" in run.opened.read_text()
+
+
+def test_a_runtime_of_colab_is_not_taken_for_nothing(run, notebook, monkeypatch):
+    """It could not reach the emulator; only a command line that was named is used."""
+    done = run("rerun", str(notebook), *WHERE, "--on", "colab")
+    assert done.returncode == 2
+    assert "cannot reach an emulator" in " ".join(done.stderr.split())
+
+
+def test_the_list_is_closed(person, metadata, monkeypatch):
+    """Whoever asks it directly gets none either; no file is named as one that can travel."""
+    metadata.be_this_machine(monkeypatch)
+    environ = {**os.environ, "DRIVE_EMULATOR_HOST": "127.0.0.1:1"}
+    for given in (None, str(person / "adc.json")):
+        with pytest.raises(UsageError, match="knows nobody's sign-in"):
+            find_credentials(given, allow_prompt=True, environ=environ)
+    monkeypatch.setenv("DRIVE_EMULATOR_HOST", "127.0.0.1:1")
+    with pytest.raises(UsageError, match="knows nobody's sign-in"):
+        cloud_credentials()
+    assert portable_file(environ) is None
+    assert metadata.asked == []
+
+
+class TestThePortableFile:
+    """The file with which a runtime elsewhere acts as whoever acts here."""
+
+    def test_it_is_that_of_the_first_source(self, person):
+        """In the order of the list, so that both act as the same account."""
+        order = ["key.json", "login.json", "adc.json"]
+        for name in order:
+            path = portable_file(dict(os.environ))
+            assert path is not None
+            assert path.name == name
+            path.unlink()
+            for variable in ("COLAB_DRIVE_TUNER_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS"):
+                if os.environ.get(variable) == str(path):
+                    del os.environ[variable]
+        path = portable_file(dict(os.environ))
+        assert path is not None
+        assert path.name == "application_default_credentials.json"
+
+    def test_what_works_only_here_is_refused(self, tmp_path):
+        """Federated files, and none at all; nothing of the file's content is told."""
+        file = tmp_path / "key.json"
+        named = {"COLAB_DRIVE_TUNER_CREDENTIALS": str(file), "CLOUDSDK_CONFIG": str(tmp_path)}
+        for content in ('{"type": "external_account", "x": "planted"}', "planted", "[]"):
+            file.write_text(content)
+            with pytest.raises(CredentialsError, match="another machine") as refused:
+                portable_file(named)
+            assert "planted" not in str(refused.value)
+        with pytest.raises(CredentialsError, match="there is none here"):
+            portable_file({"CLOUDSDK_CONFIG": str(tmp_path)})
+
+    def test_its_variables_are_passed_on_and_watched(self):
+        """Schedules hand them on and `setup()` sees them change, for every source of the list."""
+        from colab_drive_tuner.rerun import plan
+        from colab_drive_tuner.session import _ENVIRONMENT
+
+        variables = {name for source in SOURCES for name in source.variables}
+        assert len(variables) == 4
+        assert variables <= set(plan._PASSED_ON)
+        assert variables <= set(_ENVIRONMENT)
