@@ -128,6 +128,11 @@ def _check_shape(shape: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def check_size(dtype: np.dtype[Any], shape: Any) -> int:
+    """How many bytes an array has; ValueError where `shape` is none."""
+    return math.prod(_check_shape(shape)) * dtype.itemsize
+
+
 def build_array(
     dtype: np.dtype[Any], shape: Sequence[int], data: bytes | bytearray | memoryview, *, order: str
 ) -> np.ndarray[Any, Any]:
@@ -137,7 +142,7 @@ def build_array(
     the shape is known to agree with the bytes at hand.
     """
     dimensions = _check_shape(shape)
-    if math.prod(dimensions) * dtype.itemsize != len(data):
+    if check_size(dtype, dimensions) != len(data):
         raise ValueError("an array's shape does not agree with its bytes")
     try:
         array = np.ndarray(dimensions, dtype, order="F" if order == "F" else "C")

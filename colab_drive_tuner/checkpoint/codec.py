@@ -26,7 +26,12 @@ from colab_drive_tuner.checkpoint.moments import (
     write_datetime,
     write_timedelta,
 )
-from colab_drive_tuner.checkpoint.plain_data import NUMPY_SCALARS, explain, is_exact
+from colab_drive_tuner.checkpoint.plain_data import (
+    NUMPY_SCALARS,
+    explain,
+    is_exact,
+    keys_collide,
+)
 
 # Extension codes: part of the format. Never give one a new meaning.
 _TUPLE, _SET, _FROZENSET = 1, 2, 3
@@ -43,6 +48,8 @@ _LARGE = 1 << 16
 _SKIM = 1 << 13
 """Input of so many bytes is skimmed first; in shorter input no header can claim much memory."""
 _MAX_EXTENSION = 2**32 - 1
+_FEW = 2000
+"""So many keys that hash alike make no dict slow."""
 
 _IMPOSTORS = frozenset({bytearray, memoryview, ExtType, msgpack.Timestamp})
 """What msgpack would write without asking and read back as something else."""
@@ -209,17 +216,25 @@ if sys.byteorder == "little":  # elsewhere they are written with their dtype, li
     _EXTENSIONS |= {kind: _write_fixed(_FIXED + i, kind) for i, kind in enumerate(NUMPY_SCALARS)}
 
 _READERS: dict[int, Callable[[bytes], Any]] = {
-    _INT: lambda data: int.from_bytes(data, "little", signed=True),
-    _COMPLEX: lambda data: complex(*struct.unpack("<dd", data)),
     _DATETIME: read_datetime,
     _DATE: read_date,
     _TIMEDELTA: read_timedelta,
     _ARRAY: _read_array,
-    _SCALAR: lambda data: _read_array(data)[()],
     _NUMPY_STR: lambda data: np.str_(data.decode("utf-8", "surrogatepass")),
     _NUMPY_BYTES: np.bytes_,
 }
 _READERS |= {_FIXED + i: _read_fixed(kind) for i, kind in enumerate(NUMPY_SCALARS)}
+_ALIKE_READERS: dict[int, Callable[[bytes], Any]] = {
+    _INT: lambda data: int.from_bytes(data, "little", signed=True),
+    _COMPLEX: lambda data: complex(*struct.unpack("<dd", data)),
+    _SCALAR: lambda data: _read_array(data)[()],
+}
+_ALIKE_READERS |= {
+    _FIXED + i: _READERS.pop(_FIXED + i)
+    for i, kind in enumerate(NUMPY_SCALARS)
+    if issubclass(kind, np.complexfloating)
+}
+"""Of these, as of tuples and frozensets, anybody can make any number that have one hash."""
 
 
 def _reason(item: Any) -> str | None:
@@ -242,14 +257,28 @@ class _Marker:
 _MARKERS = {_TUPLE: _Marker(tuple), _SET: _Marker(set), _FROZENSET: _Marker(frozenset)}
 
 
-class _Reading:
-    """The hooks of one pass over bytes; knows how many markers were met outside of their place."""
+class _ManyKeysError(Exception):
+    """So many values that may hash alike were met that keys have to be looked at."""
 
-    def __init__(self) -> None:
-        self.stray = 0
+
+class _Reading:
+    """The hooks of one pass over bytes; knows how many markers were met outside of their place.
+
+    Without `careful`, _ManyKeysError ends the pass when keys could be many that hash alike.
+    """
+
+    def __init__(self, *, careful: bool) -> None:
+        self.stray = self.alike = 0
+        self.careful = careful
 
     def extension(self, code: int, data: bytes) -> Any:
         read = _READERS.get(code)
+        if read is not None:
+            return read(data)
+        self.alike += 1
+        if self.alike > _FEW and not self.careful:
+            raise _ManyKeysError
+        read = _ALIKE_READERS.get(code)
         if read is not None:
             return read(data)
         marker = _MARKERS.get(code)
@@ -261,24 +290,32 @@ class _Reading:
     def array(self, items: list[Any]) -> Any:
         if items and type(items[0]) is _Marker:
             self.stray -= 1
-            return items[0].build(items[1:])
+            members = items[1:]
+            if items[0].build is not tuple:
+                _check_keys(members)
+            return items[0].build(members)
         return items
+
+    @staticmethod
+    def dictionary(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        _check_keys([key for key, _ in pairs])
+        return dict(pairs)
+
+
+def _check_keys(keys: list[Any]) -> None:
+    if keys_collide(keys):
+        raise CodecError("this is not encoded data: it has keys that all hash alike")
 
 
 def decode(data: bytes | memoryview) -> Any:
     """Return the one value in `data`, or raise CodecError; runs no code, whatever the bytes are."""
-    reading = _Reading()
-    options: dict[str, Any] = {
-        "strict_map_key": False,
-        "unicode_errors": "surrogatepass",
-        "timestamp": 3,  # we never write one; this makes a strange one at least plain data
-        "ext_hook": reading.extension,
-        "list_hook": reading.array,
-    }
     try:
         if len(data) >= _SKIM:
             _skim(data)
-        value = msgpack.unpackb(data, **options)
+        try:
+            return _decode(data, _Reading(careful=False))
+        except _ManyKeysError:
+            return _decode(data, _Reading(careful=True))
     except CodecError:
         raise
     except msgpack.OutOfData as error:
@@ -287,6 +324,18 @@ def decode(data: bytes | memoryview) -> Any:
         raise CodecError(f"this is not encoded data: {error or type(error).__name__}") from error
     except (MemoryError, RecursionError) as error:
         raise CodecError("this is not encoded data: it asks for absurd amounts") from error
+
+
+def _decode(data: bytes | memoryview, reading: _Reading) -> Any:
+    value = msgpack.unpackb(
+        data,
+        strict_map_key=False,
+        unicode_errors="surrogatepass",
+        timestamp=3,  # we never write one; this makes a strange one at least plain data
+        ext_hook=reading.extension,
+        list_hook=reading.array,
+        object_pairs_hook=reading.dictionary if reading.careful else None,
+    )
     if reading.stray:
         raise CodecError("this is not encoded data: a marker stands alone")
     return value

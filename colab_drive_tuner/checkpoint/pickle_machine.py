@@ -1,30 +1,63 @@
-"""A pickle machine that can make nothing but data: names stay names, and calls are looked up here.
+"""A pickle machine that can make nothing but data: names stay names, and no call is made.
 
 Python's own unpickler imports what a pickle names, calls it, patches objects through BUILD, hashes
 what is nested without end, and allocates what a length claims. This one uses the standard library
-only to cut the bytes into opcodes. A class or function is a `Name`, which does nothing; a call is
-made only where `pickle_values` has a recipe of ours for that name; dicts and sets stay lists until
-their keys have been checked.
+only to cut the bytes into opcodes. A class or function is a `Name`, which does nothing. A call, or
+an object of a class, is an `Instance`, which remembers what was asked for; for a few names
+`pickle_values` has a recipe of ours that makes the value. Dicts and sets stay lists until their
+keys have been checked. Every opcode is charged for the memory that it takes.
 """
 
 import io
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from sys import getsizeof
+from typing import IO, Any
 
-_PUSHES = (
+_VALUES = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
     *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
-_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+_PYTHON_2 = frozenset({"STRING", "BINSTRING", "SHORT_BINSTRING", "INST", "OBJ"})
 _UNMADE = "it is damaged, or is no pickle: it uses what it never made"
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # protocols 0 to 2
+_ITEM = 10
+"""Bytes that a place on the stack, in the memo or in a list takes, with room to grow."""
+_KEY = 64
+"""Bytes that a pair of a dict, or an element of a set, takes beyond its place in a list."""
+_FREE = frozenset(
+    (
+        *("PROTO", "FRAME", "STOP", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"),
+        *("POP", "POP_MARK", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BUILD"),
+    )
+)
+"""Opcodes that push nothing; what they make grow is charged by their steps."""
+_COSTS = {
+    **dict.fromkeys(("EMPTY_LIST", "LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "MARK"), 80),
+    **dict.fromkeys(("EMPTY_DICT", "DICT"), 400),
+    **dict.fromkeys(("EMPTY_SET", "FROZENSET"), 600),
+    **dict.fromkeys(("GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "NEWOBJ_EX"), 160),
+    **dict.fromkeys(
+        ("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT"), -getsizeof(1)
+    ),
+}
+"""Bytes that an opcode takes beyond that. A dict or set is made twice; a number of the memo is not
+kept."""
 
 
 class RefusedPickleError(ValueError):
     """The pickle holds something else than trials, or is damaged; the message says what."""
+
+
+class UnplainError(Exception):
+    """A value is no plain data, as the end of a sentence about what holds it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.path: list[Any] = []
+        """Where it is, innermost first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,17 +73,23 @@ class Name:
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """An object of a class that we do not have; `state` is what BUILD would have given to it."""
+    """An object that was not made: of a class that we do not have, or the result of a call."""
 
-    kind: Name
+    kind: Any
+    """The `Name` of its class or function, or the `Instance` that was to be called."""
+    called: bool = False
     state: Any = None
+    """What BUILD would have given to it."""
+
+    def __str__(self) -> str:
+        return str(self.kind) if type(self.kind) is Name else "a class that the pickle makes"
 
 
 @dataclass(slots=True, eq=False)
 class Pairs:
-    """A dict whose keys have not been looked at."""
+    """A dict whose keys have not been looked at: key, value, key, value, ..."""
 
-    items: list[tuple[Any, Any]] = field(default_factory=list)
+    items: list[Any] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -63,49 +102,90 @@ class Members:
 
 @dataclass(slots=True, eq=False)
 class Unbuilt:
-    """An array or dtype of numpy between its call and its BUILD, which fills in `value`."""
+    """A value between its call and its BUILD, which fills in `value`."""
 
     build: Callable[[Any], Any]
     value: Any = None
 
 
+@dataclass(slots=True, eq=False)
+class UnreadArray:
+    """An array of joblib's, whose bytes follow its BUILD in the file."""
+
+    build: Callable[[Any, io.BytesIO], Any]
+    value: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Refused:
+    """A value that no trial may hold; `reason` ends a sentence about what holds it."""
+
+    reason: str
+
+
 Recipe = Callable[[tuple[Any, ...]], Any]
+_Step = tuple[Callable[[Any], None], Callable[[IO[bytes]], Any] | None, int]
 
 
 class Machine:
-    """Runs one pickle; `recipes` are the only calls that it can make."""
+    """Runs one pickle; `recipes` are the only calls that it can make.
 
-    def __init__(self, recipes: dict[str, Recipe]) -> None:
+    What it makes takes at most about `memory` bytes.
+    """
+
+    def __init__(self, recipes: dict[str, Recipe], memory: int) -> None:
         self._recipes = recipes
+        self._memory = self._left = memory
+        self._stream = io.BytesIO()
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # the stacks under the marks
-        self._memo: dict[int, Any] = {}
+        self._memo: list[Any] = []
 
     def run(self, data: bytes) -> Any:
         """Return what the pickle leaves on the stack; RefusedPickleError for anything strange."""
-        steps, stream = self._steps(), io.BytesIO(data)
         try:
-            while code := stream.read(1):
-                opcode = _OPCODES[code]
-                if opcode.name == "STOP":
-                    return self._stack.pop()
-                step = steps.get(opcode.name)
-                if step is None:
-                    raise RefusedPickleError(f"trials need no opcode {opcode.name}")
-                if opcode.name == "GLOBAL":  # pickletools would look for escapes in it, and warn
-                    step((stream.readline(), stream.readline()))
-                else:
-                    step(opcode.arg.reader(stream) if opcode.arg else None)
+            return self._run(data)
         except (IndexError, KeyError) as error:
             raise RefusedPickleError(_UNMADE) from error
         except RefusedPickleError:
             raise
-        except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        except UnplainError as error:
+            raise RefusedPickleError(f"it {error}") from error
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise RefusedPickleError(f"it is damaged or crafted: {str(error)[:200]}") from error
+
+    def _run(self, data: bytes) -> Any:
+        stream = self._stream = io.BytesIO(data)
+        steps, read = self._steps(), stream.read
+        while code := read(1):
+            step, reader, cost = steps[code]
+            if reader is None:
+                step(None)
+            else:
+                argument = reader(stream)
+                cost += getsizeof(argument)
+                step(argument)
+            self._left -= cost
+            if self._left < 0:
+                raise RefusedPickleError(
+                    f"it would take more than {self._memory >> 20} MiB of memory. If you trust it, "
+                    "load it with hyperopt, take out what is large (attachments, long lists in the "
+                    "results), pickle it again and import that"
+                )
+            if code == b".":
+                return self._stack.pop()
         raise RefusedPickleError("it is damaged: it has no end")
 
     def _push(self, value: Any) -> None:
         self._stack.append(value)
+
+    def _charged(self, value: Any) -> Any:
+        """What a recipe or a long list became, which may be a copy of much."""
+        size = getattr(value, "nbytes", 0) + getsizeof(value)
+        if type(value) in (Pairs, Members):
+            size += (_ITEM + _KEY) * len(value.items)
+        self._left -= size
+        return value
 
     def _to_mark(self) -> list[Any]:
         items, self._stack = self._stack, self._below.pop()
@@ -128,24 +208,41 @@ class Machine:
         return [self._stack.pop() for _ in range(count)][::-1]
 
     def _append(self, items: list[Any]) -> None:
-        if type(self._stack[-1]) is not list:
-            raise RefusedPickleError(f"it appends to {_what(self._stack[-1])}")
-        self._stack[-1].extend(items)
+        target = self._stack[-1]
+        if type(target) is list:
+            target.extend(items)
+        elif type(target) is not Instance:  # which keeps nothing: it is refused, or not needed
+            raise RefusedPickleError(f"it appends to {_what(target)}")
 
     def _set_items(self, items: list[Any]) -> None:
-        if type(self._stack[-1]) is not Pairs:
-            raise RefusedPickleError(f"it sets items of {_what(self._stack[-1])}")
-        self._stack[-1].items.extend(_in_pairs(items))
+        target = self._stack[-1]
+        self._left -= _KEY * len(items) // 2
+        if type(target) is Pairs:
+            target.items.extend(_in_pairs(items))
+        elif type(target) is not Instance:
+            raise RefusedPickleError(f"it sets items of {_what(target)}")
 
     def _add_items(self, items: list[Any]) -> None:
-        if type(self._stack[-1]) is not Members:
-            raise RefusedPickleError(f"it adds elements to {_what(self._stack[-1])}")
-        self._stack[-1].items.extend(items)
+        target = self._stack[-1]
+        self._left -= _KEY * len(items)
+        if type(target) is Members:
+            target.items.extend(items)
+        elif type(target) is not Instance:
+            raise RefusedPickleError(f"it adds elements to {_what(target)}")
 
     def _put(self, index: int) -> None:
-        self._memo[index] = self._stack[-1]
+        missing = index - len(self._memo)
+        if missing > self._stream.tell():  # no pickler leaves such a gap
+            raise RefusedPickleError(_UNMADE)
+        if missing >= 0:
+            self._left -= _ITEM * (missing + 1)
+            self._memo.extend([_MISSING] * missing + [self._stack[-1]])
+        else:
+            self._memo[index] = self._stack[-1]
 
     def _get(self, index: int) -> None:
+        if index < 0 or self._memo[index] is _MISSING:
+            raise RefusedPickleError(_UNMADE)
         self._stack.append(self._memo[index])
 
     def _global(self, lines: tuple[bytes, bytes]) -> None:
@@ -160,30 +257,58 @@ class Machine:
 
     def _call(self, _: Any) -> None:
         arguments, name = self._stack.pop(), self._stack.pop()
-        if type(name) is not Name or type(arguments) is not tuple:
+        if type(name) not in (Name, Instance) or type(arguments) is not tuple:
             raise RefusedPickleError(f"it calls {_what(name)}")
+        self._push(self._made(name, arguments, called=True))
+
+    def _new(self, _: Any, keywords: int = 0) -> None:
+        arguments = self._take(1 + keywords)[0]
+        kind = self._stack.pop()
+        if type(kind) not in (Name, Instance) or type(arguments) is not tuple:
+            raise RefusedPickleError(f"it makes an object of {_what(kind)}")
+        self._push(self._made(kind, arguments, called=False))
+
+    def _made(self, name: Any, arguments: tuple[Any, ...], *, called: bool) -> Any:
         recipe = self._recipes.get(str(name).replace("numpy.core.", "numpy._core."))
         if recipe is None:
-            raise RefusedPickleError(f"it wants to call {name}, which trials do not need")
-        self._stack.append(recipe(arguments))
-
-    def _new(self, _: Any) -> None:
-        arguments, kind = self._stack.pop(), self._stack.pop()
-        if type(kind) is not Name or type(arguments) is not tuple or arguments:
-            raise RefusedPickleError(f"it makes an object of {_what(kind)}")
-        self._stack.append(Instance(kind))
+            return Instance(name, called)
+        try:
+            return self._charged(recipe(arguments))
+        except UnplainError as error:
+            return Refused(str(error))
 
     def _build(self, _: Any) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         if type(target) is Unbuilt:
-            target.value = target.build(state)
+            try:
+                target.value = target.build(state)
+            except UnplainError as error:
+                target.value = Refused(str(error))
+            self._left -= getattr(target.value, "nbytes", 0)
+        elif type(target) is UnreadArray:
+            target.value = target.build(state, self._stream)
+            self._left -= target.value.nbytes
         elif type(target) is Instance and target.state is None:
             target.state = state
-        else:
+        elif type(target) not in (
+            Pairs,
+            Refused,
+        ):  # a dict made for a class derived from dict has it all
             raise RefusedPickleError(f"it wants to change {_what(target)} from inside")
 
-    def _steps(self) -> dict[str, Callable[[Any], None]]:
-        """What to do at each opcode, given its argument."""
+    def _refuse(self, name: str) -> Callable[[Any], None]:
+        def step(_: Any) -> None:
+            if name in _PYTHON_2:
+                raise RefusedPickleError(
+                    f"opcode {name} is from Python 2: if you trust it, load it with "
+                    "pickle.load(file, encoding='latin1') and pickle it again"
+                )
+            raise RefusedPickleError(f"trials need no opcode {name}")
+
+        return step
+
+    def _steps(self) -> dict[bytes, _Step]:
+        """By opcode: what to do, what reads its argument, and how much memory it takes."""
 
         def push(make: Callable[[], Any]) -> Callable[[Any], None]:
             return lambda _: self._push(make())
@@ -199,9 +324,11 @@ class Machine:
             """`step` with the topmost `count` items, or where `count` is 0 those to the mark."""
             return lambda _: step(self._take(count) if count else self._to_mark())
 
-        return dict.fromkeys(_PUSHES, self._push) | {
+        named: dict[str, Callable[[Any], None]] = {
+            **dict.fromkeys(_VALUES, self._push),
             "PROTO": lambda _: None,
             "FRAME": lambda _: None,
+            "STOP": lambda _: None,
             "NONE": push(lambda: None),
             "NEWTRUE": push(lambda: True),
             "NEWFALSE": push(lambda: False),
@@ -211,8 +338,8 @@ class Machine:
             "EMPTY_SET": push(Members),
             "LIST": collect(list),
             "TUPLE": collect(tuple),
-            "DICT": collect(lambda items: Pairs(_in_pairs(items))),
-            "FROZENSET": collect(lambda items: Members(items, frozen=True)),
+            "DICT": collect(lambda items: self._charged(Pairs(_in_pairs(items)))),
+            "FROZENSET": collect(lambda items: self._charged(Members(items, frozen=True))),
             "TUPLE1": lambda _: self._push(tuple(self._take(1))),
             "TUPLE2": lambda _: self._push(tuple(self._take(2))),
             "TUPLE3": lambda _: self._push(tuple(self._take(3))),
@@ -232,16 +359,35 @@ class Machine:
             "STACK_GLOBAL": self._stack_global,
             "REDUCE": self._call,
             "NEWOBJ": self._new,
+            "NEWOBJ_EX": lambda _: self._new(_, keywords=1),
             "BUILD": self._build,
         }
+        steps: dict[bytes, _Step] = {}
+        for opcode in pickletools.opcodes:
+            step = named.get(opcode.name)
+            reader = opcode.arg.reader if step and opcode.arg else None
+            if opcode.name == "GLOBAL":  # pickletools would look for escapes in it, and warn
+                reader = _two_lines
+            cost = _COSTS.get(opcode.name, 0) + (_ITEM if opcode.name not in _FREE else 0)
+            steps[opcode.code.encode("latin-1")] = step or self._refuse(opcode.name), reader, cost
+        return steps
 
 
-def _in_pairs(items: list[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(items[::2], items[1::2], strict=True))
+_MISSING: Any = object()
+
+
+def _two_lines(stream: IO[bytes]) -> tuple[bytes, bytes]:
+    return stream.readline(), stream.readline()
+
+
+def _in_pairs(items: list[Any]) -> list[Any]:
+    if len(items) % 2:
+        raise ValueError("a dict has a key without a value")
+    return items
 
 
 def _what(value: Any) -> str:
     """What a refused operation was about, in words."""
     if type(value) is Name:
         return str(value)
-    return f"an object of {value.kind}" if type(value) is Instance else f"a {type(value).__name__}"
+    return f"an object of {value}" if type(value) is Instance else f"a {type(value).__name__}"

@@ -1,38 +1,51 @@
-"""Reads trials out of a pickle that may come from anybody: plain data, or one clear error.
+"""Trials out of a pickle that may come from anybody: plain data, or one clear error.
 
-Three steps: a pickle machine that can only make data (`pickle_machine`), a walk that allows nothing
-but what a trial may hold and bounds how deep and how large it becomes, and a check that every
-document is one that hyperopt could have written. Nothing is imported or called on the way.
+Four steps: decompression within bounds, a pickle machine that can only make data
+(`pickle_machine`), a walk that allows nothing but what a trial may hold and bounds how deep and how
+large it becomes, and a check that every document is one that hyperopt could have written. Nothing
+is imported or called on the way.
 """
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
 from pathlib import Path
+from sys import getsizeof
 from typing import Any
 
 import numpy as np
 
+from colab_drive_tuner.checkpoint.compressed import CompressedError, decompress
 from colab_drive_tuner.checkpoint.pickle_machine import (
     Instance,
     Machine,
     Members,
     Name,
     Pairs,
+    Refused,
     RefusedPickleError,
     Unbuilt,
+    UnplainError,
+    UnreadArray,
 )
 from colab_drive_tuner.checkpoint.pickle_values import RECIPES
-from colab_drive_tuner.checkpoint.plain_data import MAX_DEPTH
+from colab_drive_tuner.checkpoint.plain_data import ATOMS, MAX_DEPTH, keys_collide
 from colab_drive_tuner.errors import UsageError
 
 Document = dict[str, Any]
 
 _MAX_BYTES = 1 << 30
-_EXPANSION = 100
-"""A pickle can name one object many times: so many times its size may come out of it, and ..."""
+_MAX_MEMORY = 4 << 30
+"""What a pickle may become in memory, at most; ..."""
+_GROWTH, _GROWTH_FREE = 100, 64 << 20
+"""... and no more than so many times its size, and so many bytes: empty lists, which the trials of
+a space with many conditions hold, take most."""
 _EXPANSION_FREE = 256 << 20
-"""... this many bytes more."""
-_ATOMS = frozenset({type(None), bool, float, complex, datetime, date, timedelta})
+"""A pickle can name one object many times. Written out each time, it may take `_GROWTH` times the
+size of the file, and so many bytes."""
+_SMALL = 1 << 10
+"""What is smaller is looked at again wherever it is named; of the rest the size is kept."""
+_TEXT = frozenset({str, bytes})
+"""What Python hashes with a secret of the process, so that nobody can make it collide."""
+_CONVERT = "if you trust the file, load it, put numbers, text, lists or arrays there, pickle it"
 _STATES = frozenset(range(5))
 _KEYS = ("state", "spec", "result", "misc", "owner", "book_time", "refresh_time", "exp_key")
 
@@ -41,20 +54,30 @@ def read_trials(source: str | Path | bytes) -> tuple[list[Document], dict[str, A
     """Return the trial documents and the attachments that a pickle holds, running none of its code.
 
     `source` is a file's path or a pickle's bytes: of a `hyperopt.Trials`, of an object of a
-    subclass, or of a list of trial documents; written by pickle or cloudpickle, protocols 0 to 5.
-    Raises UsageError, which names the class, the trial or the damage, for anything else.
+    subclass, or of a list of trial documents; written by pickle, cloudpickle, dill or joblib,
+    protocols 0 to 5, plain or compressed. Where Trials were merged, so that a tid comes twice, the
+    later documents get new ones. Raises UsageError, which names the class, the trial or the damage,
+    for anything else.
     """
     name = "the pickle" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else _read_file(Path(source))
-        tree = Machine(RECIPES).run(data)
-        documents, attachments = _find_trials(tree, len(data))
-        _check_documents(documents)
-    except RefusedPickleError as error:
+        return _parse(decompress(data, _MAX_BYTES))
+    except (RefusedPickleError, CompressedError) as error:
         raise UsageError(f"{name} cannot be read as trials: {error}.") from error
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror or error}.") from error
-    return documents, attachments
+    except MemoryError as error:
+        error.__traceback__ = None  # which holds all that was made so far
+        raise UsageError(f"{name} cannot be read: this machine has not memory enough.") from None
+
+
+def _parse(data: bytes) -> tuple[list[Document], dict[str, Any]]:
+    growth = _GROWTH * len(data)
+    tree = Machine(RECIPES, min(_MAX_MEMORY, growth + _GROWTH_FREE)).run(data)
+    documents, attachments = _find_trials(tree, _Walk(growth + _EXPANSION_FREE))
+    _check_documents(documents)
+    return _renumber(documents), attachments
 
 
 def _read_file(path: Path) -> bytes:
@@ -65,19 +88,23 @@ def _read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _find_trials(tree: Any, size: int) -> tuple[Any, dict[str, Any]]:
-    """The documents and attachments in what the machine made of a pickle of `size` bytes."""
-    walk = _Walk(_EXPANSION * size + _EXPANSION_FREE)
+def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
+    """The documents and attachments in what the machine made of a pickle."""
     if type(tree) is list:
         return walk.plain(tree, "document"), {}
+    if type(tree) is Refused:
+        raise RefusedPickleError(f"it {tree.reason}")
     if type(tree) is not Instance:
         raise RefusedPickleError(f"it holds {_kind(tree)}, not a hyperopt.Trials")
     state = tree.state[0] if type(tree.state) is tuple and tree.state else tree.state
     parts = {}
     if type(state) is Pairs:
-        parts = {key: value for key, value in state.items if type(key) is str}
+        pairs = zip(state.items[::2], state.items[1::2], strict=True)
+        parts = {key: value for key, value in pairs if type(key) is str}
     if type(parts.get("_dynamic_trials")) is not list:
-        raise RefusedPickleError(f"it holds a {tree.kind}, which is not a hyperopt.Trials")
+        if tree.called:
+            raise RefusedPickleError(f"it wants to call {tree}, which trials do not need")
+        raise RefusedPickleError(f"it holds an object of {tree}, which is not a hyperopt.Trials")
     documents = walk.plain(parts["_dynamic_trials"], "document")
     attachments = walk.plain(parts.get("attachments", Pairs()), "attachment")
     if type(attachments) is not dict or any(type(key) is not str for key in attachments):
@@ -86,83 +113,142 @@ def _find_trials(tree: Any, size: int) -> tuple[Any, dict[str, Any]]:
 
 
 class _Walk:
-    """Turns what the machine made into plain data; objects named twice stay one object."""
+    """Turns what the machine made into plain data, in place; objects named twice stay one object.
+
+    `limit` bounds the size of everything written out in full.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._done: dict[int, tuple[Any, int]] = {}
-        self._open: set[int] = set()
+        self._limit = self._left = limit
+        self._done: dict[int, tuple[Any, Any, int]] = {}  # the node, so that its id stays its own
 
     def plain(self, tree: Any, where: str) -> Any:
         """Return the plain value of `tree`; RefusedPickleError for what is no plain data."""
-        return self._visit(tree, where, 0)[0]
-
-    def _visit(self, node: Any, where: str, depth: int) -> tuple[Any, int]:
-        """Its value, and how many bytes it takes, at least, when it is written out in full."""
-        kind = type(node)
-        if kind in (str, bytes):
-            return node, len(node) + 1
-        if kind in _ATOMS:
-            return node, 8
-        if kind is int:
-            return node, 8 + node.bit_length() // 8
-        if kind is Unbuilt and type(node.value) is np.ndarray:
-            return self._visit(node.value, where, depth)
-        if kind is np.ndarray or isinstance(node, np.generic):
-            return node, 8 + node.nbytes
-        if kind not in (list, tuple, Pairs, Members):
-            raise RefusedPickleError(f"a {where} holds {_kind(node)}, which is not plain data")
-        if id(node) not in self._done:
-            if id(node) in self._open:
-                raise RefusedPickleError(f"a {where} contains itself")
-            if depth >= MAX_DEPTH:
-                raise RefusedPickleError(f"a {where} is nested more than {MAX_DEPTH} levels deep")
-            self._open.add(id(node))
-            self._done[id(node)] = self._container(node, where, depth + 1)
-            self._open.discard(id(node))
-        return self._done[id(node)]
-
-    def _container(self, node: Any, where: str, depth: int) -> tuple[Any, int]:
-        members = node.items if type(node) in (Pairs, Members) else node
-        if type(node) is Pairs:
-            members = [part for pair in members for part in pair]
-        visited = [self._visit(member, where, depth) for member in members]
-        size = 8 + sum(size for _, size in visited)
-        if size > self._limit:
-            raise RefusedPickleError(f"a {where} would become absurdly large")
-        values = [value for value, _ in visited]
         try:
-            if type(node) is Pairs:
-                return dict(zip(values[::2], values[1::2], strict=True)), size
-            if type(node) is Members:
-                return (frozenset(values) if node.frozen else set(values)), size
-        except TypeError as error:
-            raise RefusedPickleError(f"a {where} holds a key that cannot be one") from error
-        return (tuple(values) if type(node) is tuple else values), size
+            return self._visit(tree, 0)[0]
+        except UnplainError as error:
+            steps = [repr(step) for step in reversed(error.path) if type(step) in (str, int)]
+            at = "".join(f"[{step[:40]}]" for step in steps)
+            raise RefusedPickleError(f"{where}{at[:200]} {error}") from error
+        except RecursionError as error:
+            raise RefusedPickleError(f"a {where} is nested too deeply") from error
+
+    def _visit(self, node: Any, depth: int) -> tuple[Any, int]:
+        """Its value, and how many bytes it takes, about, when it is written out in full."""
+        kind = type(node)
+        if kind in (Unbuilt, UnreadArray) and type(node.value) in (np.ndarray, str, Refused):
+            node = node.value
+            kind = type(node)
+        if kind in ATOMS or isinstance(node, np.generic):
+            return node, getsizeof(node)
+        if kind is np.ndarray:
+            return node, 128 + node.nbytes
+        if kind not in (list, tuple, Pairs, Members):
+            raise UnplainError(_unplain(node))
+        if depth >= MAX_DEPTH:
+            raise UnplainError(f"is nested more than {MAX_DEPTH} levels deep, or contains itself")
+        if id(node) in self._done:
+            return self._done[id(node)][1:]
+        items = node if kind in (list, tuple) else node.items
+        leaves = ATOMS.issuperset(map(type, items))
+        size = 64 + sum(map(getsizeof, items)) if leaves else 64
+        if not leaves:
+            items, size = self._members(items, kind, depth + 1)
+        self._left -= len(items)
+        if size > self._limit or self._left < 0:
+            raise UnplainError("would become absurdly large")
+        value = self._built(node, kind, items, size)
+        if size > _SMALL or not leaves or kind in (Pairs, Members):
+            self._done[id(node)] = node, value, size
+        return value, size
+
+    def _members(self, items: Any, kind: type, depth: int) -> tuple[Any, int]:
+        """The plain values in a container, and their size."""
+        size, values = 64, list(items) if kind is tuple else items
+        for place, item in enumerate(values):
+            if type(item) in ATOMS:
+                size += getsizeof(item)
+                continue
+            try:
+                value, more = self._visit(item, depth)
+            except UnplainError as error:
+                error.path.append(_step(items, kind, place))
+                raise
+            size += more
+            if value is not item:
+                values[place] = value
+        return values, size
+
+    def _built(self, node: Any, kind: type, items: Any, size: int) -> Any:
+        """The container of `kind` that holds `items`, which are plain."""
+        if kind is list:
+            return items
+        if kind is tuple:
+            return items if type(items) is tuple else tuple(items)
+        keys = items[::2] if kind is Pairs else items
+        if not _TEXT.issuperset(map(type, keys)):
+            self._left -= size  # what hashing them takes
+            try:
+                if keys_collide(keys):
+                    raise UnplainError("has keys that all hash alike, which only an attack has")
+            except TypeError as error:
+                raise UnplainError("holds a key that cannot be one") from error
+        node.items = []
+        if kind is Pairs:
+            return dict(zip(keys, items[1::2], strict=True))
+        return frozenset(items) if node.frozen else set(items)
+
+
+def _step(items: Any, kind: type, place: int) -> Any:
+    """How a path goes on from a container to its member."""
+    if kind is Pairs:
+        return items[place - 1] if place % 2 else "a key"
+    return "an element" if kind is Members else place
+
+
+def _unplain(node: Any) -> str:
+    """What is wrong with a node that is no plain data, as the end of a sentence."""
+    if type(node) is Refused:
+        return f"{node.reason}: {_CONVERT}"
+    if type(node) is Instance and node.called:
+        return f"wants to call {node}, which trials do not need: {_CONVERT}"
+    return f"holds {_kind(node)}, which is not plain data: {_CONVERT}"
 
 
 def _kind(node: Any) -> str:
     if type(node) is Name:
         return f"the class or function {node}"
     if type(node) is Instance:
-        return f"an object of {node.kind}"
-    if type(node) is Unbuilt:
+        return f"an object of {node}"
+    if type(node) in (Unbuilt, UnreadArray):
         return "an unfinished array"
     name = {Pairs: "dict", Members: "set"}.get(type(node), type(node).__name__)
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _check_documents(documents: list[Any]) -> None:
-    seen = set()
     for place, document in enumerate(documents):
         if type(document) is not dict or type(document.get("tid")) is not int:
             raise RefusedPickleError(f"its entry {place} is not a trial document with a tid")
-        tid = document["tid"]
-        for wrong in _wrongs(document, tid):
-            raise RefusedPickleError(f"trial {tid} {wrong}")
-        if tid in seen:
-            raise RefusedPickleError(f"trial {tid} is in it twice")
-        seen.add(tid)
+        for wrong in _wrongs(document, document["tid"]):
+            raise RefusedPickleError(f"trial {document['tid']} {wrong}")
+
+
+def _renumber(documents: list[Document]) -> list[Document]:
+    """The documents, those whose tid came before with new ones, above all others."""
+    seen: set[int] = set()
+    new = max((document["tid"] for document in documents), default=0)
+    result = []
+    for document in documents:
+        if document["tid"] not in seen:
+            seen.add(document["tid"])
+            result.append(document)
+            continue
+        new += 1
+        idxs = {label: [new] * len(idx) for label, idx in document["misc"]["idxs"].items()}
+        misc = {**document["misc"], "tid": new, "idxs": idxs}
+        result.append({**document, "tid": new, "misc": misc})
+    return result
 
 
 def _wrongs(document: Document, tid: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ never calls it. All raise ValueError, or TypeError, for arguments that numpy and
 have written.
 """
 
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint.arrays import Spec, build_array, build_dtype
+from colab_drive_tuner.checkpoint.arrays import Spec, build_array, build_dtype, check_size
 from colab_drive_tuner.checkpoint.moments import find_zone
 from colab_drive_tuner.checkpoint.pickle_machine import (
     Instance,
@@ -22,10 +23,13 @@ from colab_drive_tuner.checkpoint.pickle_machine import (
     Name,
     Pairs,
     Recipe,
-    RefusedPickleError,
+    Refused,
     Unbuilt,
+    UnplainError,
+    UnreadArray,
 )
 
+_SON, _OBJECT_ID = "bson.son.SON", "bson.objectid.ObjectId"
 _ALIGNED_STRUCT = 0x80
 """The bit in the pickled flags of a dtype that says `align=True`."""
 
@@ -48,6 +52,8 @@ def _checks(values: Any, *kinds: type) -> list[Any]:
 
 
 def _spec(dtype: Any) -> Spec:
+    if type(dtype) is Unbuilt and type(dtype.value) is Refused:
+        raise UnplainError(dtype.value.reason)
     if type(dtype) is not Unbuilt or type(dtype.value) is not _Dtype:
         raise TypeError("where a dtype belongs there is something else")
     return dtype.value.spec
@@ -62,18 +68,21 @@ def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
     """A dtype's description, out of the state that numpy pickles: versions 3 and 4 of it."""
     version, order, sub, names, fields, itemsize, _, flags, *more = state
     if version not in (3, 4):
-        raise RefusedPickleError("it holds a dtype of a version that is not known")
+        raise UnplainError("holds a dtype of a version that is not known")
     metadata, unit_of_time = (
         _check(more[0], tuple) if code in ("M8", "m8") else (*more, None, None)[:2]
     )
     if metadata is not None and (type(metadata) is not Pairs or metadata.items):
-        raise RefusedPickleError("it holds a dtype with metadata")
+        raise UnplainError("holds a dtype with metadata")
     if sub is not None:
         base, shape = _check(sub, tuple)
         return ["sub", _spec(base), list(shape) if type(shape) is tuple else [shape]]
     if names is not None:
         rows = []
-        by_name = {_check(key, str): value for key, value in _check(fields, Pairs).items}
+        items = _check(fields, Pairs).items
+        by_name = dict(
+            zip(_checks(tuple(items[::2]), *[str] * (len(items) // 2)), items[1::2], strict=True)
+        )
         for name in _check(names, tuple):
             dtype, offset, *title = _check(by_name[_check(name, str)], tuple)
             rows.append([name, title[0] if title else None, offset, _spec(dtype)])
@@ -83,7 +92,7 @@ def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
     if code in ("M8", "m8"):
         (unit, count, divisor, _) = _check(unit_of_time, tuple)
         if divisor != 1:
-            raise RefusedPickleError("it holds a dtype of fractions of a time unit")
+            raise UnplainError("holds a dtype of fractions of a time unit")
         name = unit if type(unit) is str else _check(unit, bytes).decode("ascii")
         if name != "generic":
             simple += f"[{_check(count, int) if count != 1 else ''}{name}]"
@@ -93,14 +102,14 @@ def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
 def _reconstruct(arguments: tuple[Any, ...]) -> Unbuilt:
     kind, _, _ = arguments
     if str(kind) != "numpy.ndarray":
-        raise RefusedPickleError(f"it holds an array of {kind}, not an ordinary numpy array")
+        raise UnplainError(f"holds an array of {kind}, not an ordinary numpy array")
     return Unbuilt(_array_state)
 
 
 def _array_state(state: Any) -> np.ndarray[Any, Any]:
     _, shape, dtype, fortran, data = _check(state, tuple)
     if type(data) is list:
-        raise RefusedPickleError("it holds an array of Python objects")
+        raise UnplainError("holds an array of Python objects")
     dtype = build_dtype(_spec(dtype))
     return build_array(dtype, shape, _check(data, bytes), order="F" if fortran else "C")
 
@@ -165,11 +174,60 @@ def _set(*, frozen: bool) -> Callable[[tuple[Any, ...]], Members]:
     return lambda arguments: Members(list(_checks(arguments, list)[0]), frozen)
 
 
-def _object(arguments: tuple[Any, ...]) -> Instance:
-    kind, base, state = arguments
-    if type(kind) is not Name or str(base) != "builtins.object" or state is not None:
-        raise RefusedPickleError(f"it makes an object of {kind}")
-    return Instance(kind)
+def _copyreg_object(arguments: tuple[Any, ...]) -> Any:
+    """An object as protocols 0 and 1 write it."""
+    kind, _, state = arguments
+    if type(kind) not in (Name, Instance):
+        raise TypeError("where a class belongs there is something else")
+    if type(state) is Pairs and str(kind) == _SON:
+        return state
+    return _newobj((kind,))
+
+
+def _newobj(arguments: tuple[Any, ...]) -> Any:
+    kind, *more = arguments
+    recipe = RECIPES.get(str(kind))
+    return recipe(tuple(more)) if recipe else Instance(kind)
+
+
+def _object_id(arguments: tuple[Any, ...]) -> Unbuilt:
+    """A MongoDB id as its hexadecimal text."""
+    _checks(arguments)
+    return Unbuilt(lambda state: _check(state, bytes).hex())
+
+
+def _dict(arguments: tuple[Any, ...]) -> Pairs:
+    """A dict of a derived class, as a plain one with the same items in the same order."""
+    if arguments and type(arguments[0]) is Pairs:  # a Counter's; a defaultdict has its factory
+        return Pairs(list(arguments[0].items))
+    return Pairs()
+
+
+def _joblib_array(arguments: tuple[Any, ...]) -> UnreadArray:
+    _checks(arguments)
+    return UnreadArray(_joblib_state)
+
+
+def _joblib_state(state: Any, stream: io.BytesIO) -> np.ndarray[Any, Any]:
+    """An array whose bytes joblib wrote behind its description, after some padding."""
+    items = _check(state, Pairs).items
+    parts = dict(zip(map(str, items[::2]), items[1::2], strict=True))
+    if str(parts["subclass"]) != "numpy.ndarray":
+        raise UnplainError(f"holds an array of {parts['subclass']}, not an ordinary one")
+    spec, shape = _spec(parts["dtype"]), _check(parts["shape"], tuple)
+    dtype = build_dtype(spec)
+    if parts.get("numpy_array_alignment_bytes") is not None:
+        stream.read(int.from_bytes(stream.read(1), "little"))
+    data = stream.read(check_size(dtype, shape))
+    return build_array(dtype, shape, data, order=_check(parts["order"], str))
+
+
+def _dill_array(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    function, creation, state, *_ = arguments
+    if str(function).rpartition(".")[2] != "_reconstruct":
+        raise UnplainError(f"holds an array made by {function}")
+    built: np.ndarray[Any, Any] = _reconstruct(_check(creation, tuple)).build(state)
+    return built
 
 
 def _trials(arguments: tuple[Any, ...]) -> Instance:
@@ -194,6 +252,14 @@ RECIPES: dict[str, Recipe] = {
     "builtins.complex": lambda arguments: complex(*_checks(arguments, float, float)),
     "builtins.set": _set(frozen=False),
     "builtins.frozenset": _set(frozen=True),
-    "copyreg._reconstructor": _object,
+    "copyreg._reconstructor": _copyreg_object,
+    "copyreg.__newobj__": _newobj,
+    "collections.OrderedDict": _dict,
+    "collections.defaultdict": _dict,
+    "collections.Counter": _dict,
+    _SON: _dict,
+    _OBJECT_ID: _object_id,
+    "joblib.numpy_pickle.NumpyArrayWrapper": _joblib_array,
+    "dill._dill._create_array": _dill_array,
     "hyperopt.base.Trials": _trials,
 }

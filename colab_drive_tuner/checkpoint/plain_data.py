@@ -1,6 +1,7 @@
 """What a trial's result may hold, and the words for what it may not: where it is and what to do."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -35,8 +36,21 @@ ATOMS = frozenset(
 _CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 _TENSOR_PACKAGES = frozenset({"tensorflow", "keras", "torch", "jax", "jaxlib"})
 
+_MAX_ALIKE = 64
+"""More keys of one hash take quadratic time; of numbers up to 64 bits, at most 33 are alike."""
+
 Reason = Callable[[Any], str | None]
 """Why a value that is no container cannot be recorded, or None if it can."""
+
+
+def keys_collide(keys: Iterable[Any]) -> bool:
+    """Whether many keys have one hash, as only keys made for an attack have.
+
+    Python seeds the hashes of text and bytes alone: of numbers and tuples anybody can make a
+    million that are alike. TypeError for a key that cannot be hashed.
+    """
+    hashes = [hash(key) for key in keys if type(key) is not str and type(key) is not bytes]
+    return len(hashes) > _MAX_ALIKE and max(Counter(hashes).values()) > _MAX_ALIKE
 
 
 def is_exact(value: Any, impostors: frozenset[type]) -> bool:

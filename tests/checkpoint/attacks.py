@@ -85,6 +85,44 @@ MKDIR = name("posix", "mkdir") + text(MARKER) + b"\x85R"
 DATETIME = name("datetime", "datetime")
 DEEP = 200_000
 
+
+def keys(values):
+    """A Trials whose first document is a dict with these keys."""
+    return trials_with(pickle.dumps(dict.fromkeys(values), 4)[2:-1])
+
+
+def numbers_alike():
+    """Hash 2**60, all of them, since Python counts modulo 2**61 - 1."""
+    return (2**60 + k * (2**61 - 1) for k in range(-500, 500))
+
+
+def tuples_alike(count):
+    """Pairs of ints whose hashes are one: Python's mixing of two items can be turned round."""
+    half, mask = 11400714785074694791, 2**64 - 1
+    last = 14029467366897019727
+    wanted, found, first = 12345 << 20, [], 0
+    back, undo = pow(half, -1, 2**64), pow(last, -1, 2**64)
+    while len(found) < count:
+        first += 1
+        one = (2870177450012600261 + first * last) & mask
+        one = ((one << 31 | one >> 33) & mask) * half & mask
+        two = wanted * back & mask
+        two = (two >> 31 | two << 33) & mask
+        second = (two - one) * undo & mask
+        if second < 2**61 - 1:
+            found.append((first, second))
+    assert len({hash(pair) for pair in found}) == 1
+    return found
+
+
+_COPIES = b"cnumpy._core.numeric\n_frombuffer\n(h\x63" + (
+    dtype("u1", (3, "|", None, None, None, -1, -1, 0))
+    + b"J\x00\x00\x10\x00\x85"
+    + text("C")
+    + b"tR"
+)
+_SETS = b"cbuiltins\nset\nh\x00\x85R"
+
 ATTACKS = {
     "call": (pickle.dumps(Calls(os.mkdir, MARKER)), r"call (posix|nt).mkdir"),
     "system": (pickle.dumps(Calls(os.system, "mkdir " + MARKER), 0), r"call (posix|nt).system"),
@@ -92,17 +130,19 @@ ATTACKS = {
     "call by opcodes": (MKDIR + b".", "call posix.mkdir"),
     "import": (name("antigravity", "x") + b".", "class or function antigravity.x"),
     "call in a document": (trials_with(MKDIR), "call posix.mkdir"),
-    "call that is thrown away": (MKDIR + b"0" + trials_with(b""), "call posix.mkdir"),
     "call of a method": (name("builtins", "getattr") + b"(tR.", "call builtins.getattr"),
     "call of text": (text("os.system") + b")R.", "it calls a str"),
-    "object in a call": (name("a", "B") + b")\x81)R.", "it calls an object of a.B"),
+    "object in a call": (
+        name("a", "B") + b")\x81)R.",
+        "wants to call a class that the pickle makes",
+    ),
     "old-style object": (b"(" + text(MARKER) + b"iposix\nmkdir\n.", "opcode INST"),
     "old-style object 2": (b"(" + name("posix", "mkdir") + text(MARKER) + b"o.", "opcode OBJ"),
     "new with arguments": (
         name("posix", "mkdir") + text(MARKER) + b"\x85\x81.",
         "an object of posix.mkdir",
     ),
-    "new with keywords": (name("posix", "mkdir") + b")}\x92.", "opcode NEWOBJ_EX"),
+    "new with keywords": (name("posix", "mkdir") + b")}\x92.", "object of posix.mkdir"),
     "object of a class": (trials_with(name("posix", "mkdir") + b")\x81"), "object of posix.mkdir"),
     "class in a document": (trials_with(name("os", "system")), "class or function os.system"),
     "patched class": (
@@ -119,7 +159,8 @@ ATTACKS = {
     ),
     "patched list": (b"]}b.", "change a list"),
     "patched array": (trials_with(array(FLOAT, (1,), b"8" * 8) + b"}b"), "change a ndarray"),
-    "items of an object": (name("a", "B") + b")\x81K\x01K\x02s.", "sets items of an object of a.B"),
+    "items of an object": (name("a", "B") + b")\x81K\x01K\x02s.", "holds an object of a.B"),
+    "items of a list": (b"]K\x01K\x02s.", "sets items of a list"),
     "appended to bytes": (b"C\x01aK\x01a.", "appends to a bytes"),
     "added to a list": (b"](K\x01\x90.", "adds elements to a list"),
     "extension": (b"\x82\x01.", "opcode EXT1"),
@@ -221,7 +262,31 @@ ATTACKS = {
     "number": (b"K\x01.", "holds an int"),
     "dict": (pickle.dumps({"_dynamic_trials": []}), "holds a dict"),
     "another class": (pickle.dumps(hyperopt.base.Ctrl(None)), "hyperopt.base.Ctrl"),
-    "ordered dict": (pickle.dumps([OrderedDict(a=1)]), "call collections.OrderedDict"),
+    "ordered dict": (pickle.dumps([OrderedDict(a=1)]), "entry 0 is not a trial"),
+    "call with an ordered dict": (
+        pickle.dumps([OrderedDict(a=Calls(os.mkdir, MARKER))]),
+        r"document\[0\]\['a'\] wants to call (posix|nt).mkdir",
+    ),
+    "one array many times": (
+        b"](" + b"B\x00\x00\x10\x00" + bytes(1 << 20) + b"q\x630" + _COPIES * 1000 + b"e.",
+        "more than 17. MiB of memory",
+    ),
+    "one list as many sets": (
+        b"](" + b"](" + b"N" * (1 << 16) + b"eq\x00" + _SETS * 1000 + b"e.",
+        "of memory",
+    ),
+    "ints that hash alike": (keys(k * (2**61 - 1) for k in range(2000)), "all hash alike"),
+    "floats and ints that hash alike": (keys(numbers_alike()), "all hash alike"),
+    "complex numbers that hash alike": (
+        keys(complex(-1000003.0 * k, k) for k in range(2000)),
+        "all hash alike",
+    ),
+    "tuples that hash alike": (keys(tuples_alike(2000)), "all hash alike"),
+    "a set of tuples that hash alike": (
+        trials_with(pickle.dumps(set(tuples_alike(2000)), 4)[2:-1]),
+        "all hash alike",
+    ),
+    "python 2 object": (b"(ia\nB\n.", "Python 2"),
     "documents that are none": (
         name("hyperopt.base", "Trials") + b")\x81}" + text("_dynamic_trials") + b"}sb.",
         "not a hyperopt.Trials",
@@ -235,3 +300,14 @@ ATTACKS = {
     "function": (pickle.dumps([threading.Thread]), "class or function threading.Thread"),
 }
 """By name: the pickle, and what the refusal says."""
+
+INERT = {
+    "call that is thrown away": MKDIR + b"0" + trials_with(b""),
+    "call in another attribute": (
+        name("hyperopt.base", "Trials")
+        + b")\x81}("
+        + (text("_dynamic_trials") + b"]" + text("other") + MKDIR)
+        + b"ub."
+    ),
+}
+"""Pickles of trials that want to run code elsewhere: they are read, and nothing runs."""

@@ -1,0 +1,98 @@
+"""Decompression within bounds: gzip, bz2, xz, lzma, zlib and zip files that hold one pickle."""
+
+import bz2
+import io
+import lzma
+import zipfile
+import zlib
+from typing import Any
+
+_FREE = 64 << 20
+_GROWTH = 200
+"""Unpacked, a file is at most so many times larger, and 64 MiB: pickles shrink to a tenth."""
+_BLOCK = 1 << 20
+_NOT_READ = {b"\x04\x22\x4d\x18": "lz4", b"\x28\xb5\x2f\xfd": "Zstandard", b"\x1f\x9d": "compress"}
+
+
+class CompressedError(ValueError):
+    """The file cannot be decompressed; the message says what it is and what to do."""
+
+
+def decompress(data: bytes, most: int) -> bytes:
+    """What is in `data`, which is returned as it is where it is not compressed.
+
+    Raises CompressedError for more than `most` bytes, for far more than such a file can hold, for
+    damage, and for a format that Python cannot read by itself.
+    """
+    for beginning, name in _NOT_READ.items():
+        if data.startswith(beginning):
+            raise CompressedError(f"it is compressed by {name}: decompress it first")
+    most = min(most, _GROWTH * len(data) + _FREE)
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _only_member(data, most)
+    kind, start = _kind(data)
+    if start is None:
+        return data
+    try:
+        return _inflate(start, data, most)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise CompressedError(f"it is a damaged {kind} file: {error}") from error
+
+
+def _kind(data: bytes) -> tuple[str, Any]:
+    """The compression that the beginning shows, and what makes a decompressor for it."""
+    if data.startswith(b"\x1f\x8b"):
+        return "gzip", lambda: zlib.decompressobj(31)
+    if data.startswith(b"BZh"):
+        return "bz2", bz2.BZ2Decompressor
+    if data.startswith(b"\xfd7zXZ\0"):
+        return "xz", lzma.LZMADecompressor
+    if data.startswith(b"]\0\0") and len(data) > 12 and data[12] in (0, 0xFF):
+        return "lzma", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE)
+    # zlib's two first bytes; a pickle that begins with "x" would append to nothing.
+    if data[:1] == b"x" and len(data) > 1 and int.from_bytes(data[:2], "big") % 31 == 0:
+        return "zlib", zlib.decompressobj
+    return "", None
+
+
+def _inflate(start: Any, data: bytes, most: int) -> bytes:
+    """All streams in `data`, one behind the other, as `gzip.open` reads them."""
+    whole = bytearray()
+    while data:
+        stream = start()
+        while not stream.eof:
+            before = len(whole)
+            whole += stream.decompress(data, _BLOCK)
+            _check_size(len(whole), most)
+            data = getattr(stream, "unconsumed_tail", b"")  # zlib's; the others keep it
+            if not data and len(whole) == before and not stream.eof:
+                raise EOFError("it ends too early")
+        data = stream.unused_data
+    return bytes(whole)
+
+
+def _only_member(data: bytes, most: int) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) != 1:
+                raise CompressedError(
+                    f"it is a zip file of {len(members)} files: unpack it and name the pickle"
+                )
+            with archive.open(members[0]) as file:
+                whole = file.read(most + 1)
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
+        if isinstance(error, CompressedError):
+            raise
+        raise CompressedError(f"it is a zip file that cannot be read: {error}") from error
+    except (NotImplementedError, zlib.error, lzma.LZMAError) as error:
+        raise CompressedError(f"it is a zip file that cannot be read: {error}") from error
+    _check_size(len(whole), most)
+    return whole
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise CompressedError(
+            f"it would unpack to more than {most >> 20} MiB: if you trust it, unpack it yourself"
+        )

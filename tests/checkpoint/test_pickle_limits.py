@@ -1,0 +1,154 @@
+"""What an import may take: memory in proportion to the file, and time in proportion to that."""
+
+import gzip
+import pickle
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import hyperopt
+import pytest
+
+from colab_drive_tuner.checkpoint import pickle_reader
+from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.errors import UsageError
+from tests.checkpoint.attacks import tuples_alike
+from tests.checkpoint.values import document
+
+ROOT = Path(__file__).parents[2]
+
+DENSE = {
+    "None": b"N",
+    "dicts": b"}",
+    "sets": b"\x8f",
+    "lists": b"]",
+    "marks": b"(",
+    "frozensets": b"(\x91",
+    "remembered lists": b"]\x94",
+    "dicts with an item": b"}NNs",
+    "sets with an element": b"\x8f(N\x90",
+    "tuples": b"N\x85",
+    "pairs": b"2\x86",
+    "names": b"ca\nb\n",
+    "objects": b"ca\nb\n)\x81",
+    "calls": b"ca\nb\n)R",
+    "wide text": b"X\x05\x00\x00\x00a\xf0\x9f\x99\x82",
+    "copied sets": b"cbuiltins\nset\n](NNNe\x85R",
+}
+"""The opcodes that make most of one byte, each to be repeated."""
+
+CHILD = """
+import resource, sys
+from tests.checkpoint.test_pickle_limits import DENSE
+from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.errors import UsageError
+limit, size, *names = sys.argv[1:]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + int(limit),) * 2)
+for name in names:
+    data = b"](N" + DENSE[name] * (int(size) // len(DENSE[name])) + b"e."
+    try:
+        read_trials(data)
+    except UsageError as error:
+        print(name, "|", error, flush=True)
+"""
+
+
+def in_a_child_with(memory, size, *names):
+    """What CHILD prints when it may take so much more memory than it has after its imports."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(memory), str(size), *names],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(line.split(" | ", 1) for line in done.stdout.splitlines())
+
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+@LINUX
+def test_a_pickle_takes_at_most_its_bound():
+    """Whatever opcodes it is made of: each is refused, and none for want of memory."""
+    size = 400_000
+    bound = pickle_reader._GROWTH * size + pickle_reader._GROWTH_FREE
+    refused = in_a_child_with(bound * 5 // 4, size, *DENSE)
+    assert refused.keys() == DENSE.keys()
+    assert not [name for name, words in refused.items() if "this machine" in words]
+    assert "more than 102 MiB of memory. If you trust it, load it" in refused["sets"]
+
+
+@LINUX
+def test_a_machine_with_less_memory_says_so():
+    """Where not even that is there, the error is still one sentence, and the process goes on."""
+    for name in ("marks", "lists"):
+        refused = in_a_child_with(24 << 20, 500_000, name, "names")
+        assert "this machine has not memory enough" in refused[name]
+        assert "class or function a.b" in refused["names"]
+
+
+def test_no_file_may_take_more_than_the_limit_for_all(monkeypatch):
+    """A large file is held to the absolute limit, which the error names."""
+    monkeypatch.setattr(pickle_reader, "_MAX_MEMORY", 8 << 20)
+    with pytest.raises(UsageError, match="more than 8 MiB of memory"):
+        read_trials(pickle.dumps([document(tid) for tid in range(5000)]))
+    assert len(read_trials(pickle.dumps([document(tid) for tid in range(500)]))[0]) == 500
+
+
+def test_ordinary_trials_take_little(monkeypatch):
+    """Twenty times their size are enough, so that files of 200 MB stay below the limit for all."""
+    documents = [
+        document(tid, history=[tid / (n + 7) for n in range(20)], more={"text": f"run {tid}"})
+        for tid in range(800)
+    ]
+    data = pickle.dumps(hyperopt.trials_from_docs(documents, validate=False))
+    tracemalloc.start()
+    try:
+        read_trials(data)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+ALIKE = {
+    "ints": [12 + k * (2**61 - 1) for k in range(3000)],
+    "complex": [complex(-1000003.0 * k, k) for k in range(3000)],
+    "tuples": tuples_alike(3000),
+}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_keys_that_hash_alike_make_no_record_slow(kind):
+    """A forged record with them is refused before a dict or set of them is built."""
+    for value in (dict.fromkeys(ALIKE[kind]), set(ALIKE[kind])):
+        with pytest.raises(CodecError, match="all hash alike"):
+            decode(encode(value))
+
+
+def test_many_honest_keys_are_no_attack():
+    """Numbers, powers of two, pairs and frozensets by the thousand are kept as they are."""
+    honest = {
+        **dict.fromkeys(range(20_000), 0),
+        **{2.0**power: 1 for power in range(-1000, 1000)},
+        **{2**power: 2 for power in range(2000)},
+        **{(a, b): 3 for a in range(100) for b in range(100)},
+        **{frozenset({a, -b}): 4 for a in range(60) for b in range(60)},
+        **{complex(a, b): 5 for a in range(60) for b in range(60)},
+    }
+    assert decode(encode(honest)) == honest
+    (read,), _ = read_trials(pickle.dumps([document(0, keys=honest, set=set(honest))]))
+    assert read["result"]["keys"] == honest
+    assert read["result"]["set"] == set(honest)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path):
+    """A small file that would unpack to a gigabyte takes a fraction of that."""
+    path = tmp_path / "bomb.pkl.gz"
+    path.write_bytes(gzip.compress(b"\x80" + bytes(100 << 20), 9))
+    with pytest.raises(UsageError, match=r"would unpack to more than 8\d MiB"):
+        read_trials(path)
