@@ -135,7 +135,7 @@ class History:
             return
         entry = self.trials.get(item.tid)
         if entry is None:
-            entry = self.trials[item.tid] = TrialEntry(item.tid, item.k, item.document)
+            entry = self._name(item)
         elif item.kind in (END, QUEUED) and entry.end in REAL_ENDS:
             return  # the first real end holds
         entry.document = item.document
@@ -150,6 +150,23 @@ class History:
         entry.end = entry.loss = None
         if item.kind == START:
             self._attempt(entry, owner, int(info.get("progress", 0)))
+
+    def _name(self, item: Item) -> TrialEntry:
+        """Take in a new trial; one that was missing between others goes where it belongs.
+
+        Finished documents that people insert stay as inserted.
+        """
+        entry = TrialEntry(item.tid, item.k, item.document)
+        behind: list[Tid] = []
+        if isinstance(item.tid, int) and (item.k is not None or item.kind == QUEUED):
+            for tid in reversed(self.trials):
+                if not isinstance(tid, int) or tid < item.tid:
+                    break
+                behind.append(tid)
+        self.trials[item.tid] = entry
+        for tid in reversed(behind):
+            self.trials[tid] = self.trials.pop(tid)
+        return entry
 
     def _attempt(self, entry: TrialEntry, owner: str, progress: int) -> None:
         # A death after which the trial is further than before was not a vain one.

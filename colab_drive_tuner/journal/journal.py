@@ -22,7 +22,7 @@ from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.recovery import make_good
 from colab_drive_tuner.journal.rules import Rules
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool import KnownFolder, Spool
 from colab_drive_tuner.journal.upkeep import Upkeep
 from colab_drive_tuner.journal.writer import Counts, Item, Writer
 from colab_drive_tuner.store.protocol import Store
@@ -227,6 +227,7 @@ class Journal:
         ownership = become_owner(
             reader, spool, payload, on_busy=on_busy, notify=self._notify, sleep=self._sleep
         )
+        spool.note_folder(KnownFolder(reader.folder.id, reader.folder.first))
         writer = Writer(reader, spool, ownership.owner, self._notify)
         writer.start()
         try:

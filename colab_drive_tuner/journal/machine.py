@@ -21,14 +21,34 @@ log = logging.getLogger(__name__)
 
 def state_folder() -> Path:
     """Where this machine keeps what must outlive a process; raises `StoreError`."""
+    place = user_state_path("colab-drive-tuner", appauthor=False)
     try:
-        return user_state_path("colab-drive-tuner", appauthor=False, ensure_exists=True)
+        make_folder(place)
     except OSError as error:
-        place = user_state_path("colab-drive-tuner", appauthor=False)
         raise StoreError(
             f"The state folder {place} of this machine cannot be made ({error.strerror}): remove "
             f"what is in its way, or set XDG_STATE_HOME to a folder that can be written."
         ) from error
+    return place
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; their names are on the disk when this returns."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in `folder` are on the disk."""
+    if os.name == "nt":  # Windows cannot open a folder, and keeps its names in a journal
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def machine_id() -> str:

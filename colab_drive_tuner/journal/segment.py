@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgpack
 
+from colab_drive_tuner.journal.machine import sync_folder
+
 _DIGEST = 16
 _LENGTH = struct.Struct("<I")
 _HEADER, _BESIDE, _ITEM = b"h", b"b", b"i"
@@ -201,14 +203,3 @@ def _contents(data: bytes) -> tuple[list[bytes | None], int]:
         found.append(content if whole else None)
         offset = start + length
     return found, found.count(None)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk."""
-    if os.name == "nt":  # Windows cannot open a folder, and keeps its names in a journal
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

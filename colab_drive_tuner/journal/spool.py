@@ -22,14 +22,13 @@ import msgpack
 from filelock import FileLock, Timeout
 
 from colab_drive_tuner.errors import SearchError
-from colab_drive_tuner.journal.machine import set_aside, state_folder
+from colab_drive_tuner.journal.machine import make_folder, set_aside, state_folder, sync_folder
 from colab_drive_tuner.journal.segment import (
     Leftover,
     Segment,
     SpoolSession,
     acknowledged_name,
     read_segment,
-    sync_folder,
 )
 
 ABOUT, LOCK, OWNERS, RUNNING, SEARCH = "about.txt", "lock", "owners", "running", "search"
@@ -65,7 +64,7 @@ class Spool:
     def __init__(self, location: str, name: str) -> None:
         self.folder = state_folder() / "spool" / _key(location, name)
         try:
-            _make_folder(self.folder)
+            make_folder(self.folder)
         except OSError as error:
             raise SearchError(
                 f"Search {name!r} cannot use its folder {self.folder} on this machine "
@@ -262,11 +261,3 @@ def read_about(path: Path) -> tuple[str, str] | None:
 
 def _key(location: str, name: str) -> str:
     return hashlib.sha256(msgpack.packb([location, name])).hexdigest()[:24]
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it; their names are on the disk when this returns."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        sync_folder(path.parent)

@@ -27,6 +27,7 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.documents import ERROR, FINISHED, RUNNING, plain_result
 from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
+from colab_drive_tuner.search.missing import MissingTrials
 from colab_drive_tuner.search.models import ModelResult
 from colab_drive_tuner.search.seeds import SeedStream
 from colab_drive_tuner.search.stops import StopRules
@@ -91,12 +92,14 @@ class Loop:
         self._unasked = options.max_evals - len(tally)
         """How many trials the algorithm may still suggest."""
         self._owner = f"{place()}, process {os.getpid()} on {socket.gethostname()}"
+        self._missing = MissingTrials(trials, algo, domain)
         self._keras: KerasSettings | None = None
 
     def run(self, display: Display) -> None:
         """Run trials until all are there, or a rule ends the run."""
         with display as show:
             while self._is_left() and not self._stops.timed_out:
+                self._put_back_missing()
                 # A queue that an earlier session left is emptied first: a batch is asked for whole.
                 exhausted = self._tally.next_queued is None and not self._ask()
                 while (document := self._tally.next_queued) and not self._stops.deadline_near:
@@ -111,6 +114,14 @@ class Loop:
         return self._unasked > 0 or self._tally.next_queued is not None
 
     # -- ask
+
+    def _put_back_missing(self) -> None:
+        """Before anything new is asked for: what a hole in a dead session's spool left out."""
+        if self._tally.next_queued is None and self._unasked > 0:
+            put_back = self._missing.put_back_next()
+            if put_back:
+                self._unasked -= put_back
+                self._tally.recount()
 
     def _ask(self) -> bool:
         """Let the algorithm fill the queue; False where it suggests nothing more."""

@@ -18,6 +18,7 @@ from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import Training
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.loop import Loop, LoopOptions
+from colab_drive_tuner.search.missing import missing_points
 from colab_drive_tuner.search.points import check_documents, point_document
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.seeds import (
@@ -149,6 +150,8 @@ def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> No
                 for tid, point in zip(trials.new_trial_ids(len(points)), points, strict=True)
             ]
         )
+    elif lost := missing_points(trials._dynamic_trials, points):
+        trials.put_back(lost, None)
     trials.refresh()
 
 

@@ -10,13 +10,14 @@ from colab_drive_tuner.search.documents import CANCELLED, FINISHED, NEW, OPEN, h
 
 
 class Tally:
-    """Counts over `documents`, a list that only grows; `update` takes in what changed."""
+    """Counts over `documents`, a list that grows at its end; `update` takes in what changed."""
 
     def __init__(self, documents: list[dict[str, Any]]) -> None:
         self._documents = documents
-        self._count_anew()
+        self.recount()
 
-    def _count_anew(self) -> None:
+    def recount(self) -> None:
+        """Count everything anew: documents were removed, or put in between others."""
         self._open: list[dict[str, Any]] = []
         self._seen = 0
         self._cancelled = 0
@@ -50,7 +51,7 @@ class Tally:
     def update(self) -> None:
         """Count what ended since, and take in what was inserted, by whomever."""
         if len(self._documents) < self._seen:  # delete_all
-            self._count_anew()
+            self.recount()
             return
         still_open = []
         for document in self._open + self._documents[self._seen :]:

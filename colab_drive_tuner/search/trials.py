@@ -23,6 +23,7 @@ from colab_drive_tuner.search.attachments import Attachments
 from colab_drive_tuner.search.backups import Backups
 from colab_drive_tuner.search.documents import FINISHED, OPEN
 from colab_drive_tuner.search.logbook import Logbook
+from colab_drive_tuner.search.missing import place_of
 from colab_drive_tuner.search.models import Models
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.store import open_store
@@ -155,6 +156,20 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             self.log.k_of[doc["tid"]] = k
         self._add([self.assert_valid_trial(SONify(doc)) for doc in docs])
         self.list_inserted()
+
+    def put_back(self, docs: list[dict[str, Any]], k: int | None) -> None:
+        """Insert and record trials that are missing between others, where they belong."""
+        docs = [self.assert_valid_trial(SONify(doc)) for doc in docs]
+        for doc in docs:
+            self.log.k_of[doc["tid"]] = k
+            self._dynamic_trials.insert(place_of(doc["tid"], self._dynamic_trials), doc)
+        self.log.next_tid = max([self.log.next_tid, *(doc["tid"] + 1 for doc in docs)])
+        self.log.queue(docs)
+        self.refresh()
+
+    def notify(self, text: str) -> None:
+        """Tell the user."""
+        self._notify(text)
 
     def _add(self, docs: list[dict[str, Any]]) -> list[int]:
         """Insert documents; what has ended is recorded."""

@@ -1,0 +1,103 @@
+"""Disks on which a spool may lie: one that fails now and then, and one whose power is cut."""
+
+import errno
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class FailingDisk:
+    """A disk that is full, for spool files, whenever `fails` says so of the number of an act.
+
+    Acts are what a spool file needs of it: to be opened, written to, flushed, cut. A write that
+    fails has written its first half.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> None:
+        self.acts = 0
+        self._fails = fails
+        self._files: set[int] = set()
+        opening, flushing, disk = Path.open, os.fsync, self
+
+        class File(io.FileIO):
+            def write(self, content: Any) -> int:
+                if disk.is_full():
+                    super().write(memoryview(content)[: len(content) // 2])
+                    raise full()
+                return super().write(content)
+
+            def truncate(self, size: int | None = None) -> int:
+                if disk.is_full():
+                    raise full()
+                return super().truncate(size)
+
+        def open_file(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+            if path.suffix != ".spool" or mode != "xb":
+                return opening(path, mode, *args, **options)
+            if self.is_full():
+                raise full()
+            file = File(path, "x")
+            self._files.add(file.fileno())
+            return file
+
+        def flush(descriptor: int) -> None:
+            if descriptor in self._files and self.is_full():
+                raise full()
+            flushing(descriptor)
+
+        patch.setattr(Path, "open", open_file)
+        patch.setattr(os, "fsync", flush)
+
+    def is_full(self) -> bool:
+        """Count an act, and say whether it fails."""
+        self.acts += 1
+        return self._fails(self.acts)
+
+
+def full() -> OSError:
+    """What the operating system says of a full disk."""
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+class VolatileDisk:
+    """A folder of which a power cut leaves what was flushed: `fsync` is all that it believes.
+
+    Of a file that is its content at its last `fsync`, of a folder the names that it had then, and
+    whatever they stood for.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+        self._folder = folder
+        self._contents: dict[int, bytes] = {}
+        self._names: dict[int, dict[str, int]] = {}
+        flushing = os.fsync
+
+        def flush(descriptor: int) -> None:
+            flushing(descriptor)
+            inode = os.fstat(descriptor).st_ino
+            here = Path(f"/proc/self/fd/{descriptor}")
+            if here.is_dir():
+                self._names[inode] = {path.name: path.stat().st_ino for path in here.iterdir()}
+            else:
+                self._contents[inode] = here.read_bytes()
+
+        patch.setattr(os, "fsync", flush)
+
+    def after_power_cut(self, where: Path) -> Path:
+        """Put into a new folder `where` what a power cut at this moment would leave."""
+        where.mkdir()
+        self._restore(self._folder.stat().st_ino, where)
+        return where
+
+    def _restore(self, inode: int, where: Path) -> None:
+        for name, below in self._names.get(inode, {}).items():
+            if below in self._names or below not in self._contents:
+                # A folder, or something that was never flushed: an empty file looks like neither.
+                (where / name).mkdir()
+                self._restore(below, where / name)
+            else:
+                (where / name).write_bytes(self._contents[below])
