@@ -28,6 +28,8 @@ def show_searches(searches: Iterable[SearchStatus]) -> None:
 def _state(search: SearchStatus) -> str:
     if search.problem:
         return search.problem
+    if search.stopped:
+        return f"stopped: {search.stopped}"
     if search.finished:
         return "finished"
     if search.holder is None:

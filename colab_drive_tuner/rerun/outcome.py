@@ -50,6 +50,8 @@ def look(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
     except SearchNotFoundError:
         return Verdict(Outcome.UNFINISHED, f"Search {name!r} has not begun.")
     progress = f"{status.progress} trials done"
+    if status.stopped:
+        progress += f", stopped: {status.stopped}"
     if status.finished:
         return Verdict(
             Outcome.FINISHED, f"Search {name!r} is finished: {progress}.", done=status.done

@@ -30,7 +30,7 @@ from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
 from colab_drive_tuner.search.missing import MissingTrials
 from colab_drive_tuner.search.models import ModelResult
 from colab_drive_tuner.search.seeds import SeedStream
-from colab_drive_tuner.search.stops import StopRules
+from colab_drive_tuner.search.stops import Stops
 from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.trials import StoredTrials
 from colab_drive_tuner.training import (
@@ -44,8 +44,11 @@ from colab_drive_tuner.training import (
 
 Suggest = Callable[..., list[dict[str, Any]]]
 """An algorithm: hyperopt's `suggest(new_ids, domain, trials, seed)`."""
-Display = AbstractContextManager[Callable[[], None]]
-"""Progress while the loop runs: what it enters to is called after each round."""
+Display = AbstractContextManager[Callable[[str], None]]
+"""Progress while the loop runs: what it enters to is called after each round.
+
+It is told why the search was stopped, if it was.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ class Loop:
         seeds: SeedStream,
         *,
         training: Training,
-        stops: StopRules,
+        stops: Stops,
         tally: Tally,
         options: LoopOptions,
     ) -> None:
@@ -95,20 +98,34 @@ class Loop:
         self._missing = MissingTrials(trials, algo, domain)
         self._keras: KerasSettings | None = None
 
-    def run(self, display: Display) -> None:
-        """Run trials until all are there, or a rule ends the run."""
+    def run(self, display: Display) -> str:
+        """Run trials until all are there, or a rule ends the run.
+
+        Returns:
+            Why the search was stopped before it had all its trials; "" where it was not.
+        """
+        why = ""
         with display as show:
-            while self._is_left() and not self._stops.timed_out:
+            if self._tally.next_queued is None:
+                why = self._stopped(self._stops.judge_interrupted_round)
+            while not why and self._is_left() and not self._stops.timed_out:
                 self._put_back_missing()
                 # A queue that an earlier session left is emptied first: a batch is asked for whole.
                 exhausted = self._tally.next_queued is None and not self._ask()
                 while (document := self._tally.next_queued) and not self._stops.deadline_near:
                     self._run_trial(document)
                 self._save()
-                stopped = self._stops.early_stop(self._trials)
-                show()
-                if exhausted or stopped or self._stops.loss_reached(self._tally.best):
-                    return
+                why = self._stopped(self._stops.judge)
+                show(why)
+                if exhausted:
+                    break
+        return why
+
+    def _stopped(self, judge: Callable[..., tuple[str, dict[str, Any]]]) -> str:
+        """Why the search ends here, which is recorded; "" where it goes on."""
+        why, settings = judge(self._trials, self._tally)
+        self._trials.log.set(settings)
+        return why
 
     def _is_left(self) -> bool:
         return self._unasked > 0 or self._tally.next_queued is not None

@@ -45,9 +45,11 @@ class ProgressLine:
         self._pause = _TERMINAL_SECONDS if self._redraws else _LOG_SECONDS
         self._begun = self._drawn = clock()
         self._width = 0
+        self._stopped = ""
 
-    def update(self) -> None:
-        """Draw the line, unless that was done a moment ago."""
+    def update(self, stopped: str) -> None:
+        """Draw the line, unless that was done a moment ago; `stopped`: why the search ends here."""
+        self._stopped = stopped
         if self._clock() - self._drawn >= self._pause:
             self.draw()
 
@@ -71,7 +73,9 @@ class ProgressLine:
         if best is not None:
             parts.append(f"best loss {float(best):.6g}")
         parts.append(self._acknowledged(ended))
-        if (left := self._time_left(ended)) is not None:
+        if self._stopped:
+            parts.append(f"stopped: {self._stopped}")
+        elif (left := self._time_left(ended)) is not None:
             parts.append(f"{_duration(left)} left")
         return " | ".join(parts)
 
@@ -93,7 +97,7 @@ class ProgressLine:
 
 def display(
     trials: StoredTrials, tally: Tally, total: int, show: Any
-) -> AbstractContextManager[Callable[[], None]]:
+) -> AbstractContextManager[Callable[[str], None]]:
     """The display that `show` asks for: what it enters to is called after each round of trials.
 
     Args:
@@ -107,12 +111,12 @@ def display(
     return _line(trials, tally, total) if show is True else _hyperopt_callback(show, tally, total)
 
 
-def _nothing() -> None:
+def _nothing(_stopped: str) -> None:
     """Show nothing."""
 
 
 @contextmanager
-def _line(trials: StoredTrials, tally: Tally, total: int) -> Iterator[Callable[[], None]]:
+def _line(trials: StoredTrials, tally: Tally, total: int) -> Iterator[Callable[[str], None]]:
     line = ProgressLine(trials, tally, total)
     line.draw()
     try:
@@ -125,11 +129,11 @@ def _line(trials: StoredTrials, tally: Tally, total: int) -> Iterator[Callable[[
 @contextmanager
 def _hyperopt_callback(
     callback: Callable[..., AbstractContextManager[Any]], tally: Tally, total: int
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[[str], None]]:
     shown = tally.finished
     with callback(initial=shown, total=total) as bar:
 
-        def update() -> None:
+        def update(_stopped: str) -> None:
             nonlocal shown
             if tally.best is not None:
                 bar.postfix = f"best loss: {tally.best}"

@@ -26,12 +26,15 @@ class SearchResult:
         *,
         done: int,
         max_evals: int,
+        stopped: str = "",
         values: Callable[[dict[str, Any]], Any],
     ) -> None:
         self.trials = trials
         """The trials as hyperopt has them."""
         self.done, self.max_evals = done, max_evals
         """How many trials have ended (errors that were caught included), and how many shall."""
+        self.stopped = stopped
+        """Why the search ended before it had all its trials: "loss 0.01 < 0.5"; "": it did not."""
         self._values = values
 
     @property
@@ -41,8 +44,8 @@ class SearchResult:
 
     @property
     def finished(self) -> bool:
-        """Whether all `max_evals` trials have ended."""
-        return self.done >= self.max_evals
+        """Whether the search has ended: with all `max_evals` trials, or stopped by a rule."""
+        return self.done >= self.max_evals or bool(self.stopped)
 
     @property
     def exit_code(self) -> int:
@@ -135,6 +138,8 @@ class SearchResult:
         if any(loss is not None for loss in self.trials.losses()):
             best = f", best loss {float(self._best()['result']['loss']):.6g}"
         left = "" if self.finished else ", unfinished: run it again to go on"
+        if self.stopped:
+            left = f", stopped: {self.stopped}"
         return f"Search {self.name!r}: {self.done} of {self.max_evals} trials{best}{left}"
 
     def _best(self) -> dict[str, Any]:

@@ -95,6 +95,7 @@ def resume_search(
     from colab_drive_tuner.search.points import check_points
     from colab_drive_tuner.search.run import SearchSpec, run_search
     from colab_drive_tuner.search.settings import SearchSettings
+    from colab_drive_tuner.search.stops import StopRules
 
     points = check_points(points_to_evaluate, task.space)
     trials = DriveTrials(
@@ -115,7 +116,8 @@ def resume_search(
         trials.ask_seed(seed)
     else:
         SearchSettings(seed=seed, space=describe_space(task.space)).check(name, history.settings)
-    if restart or again or done < max_evals:
+    stopped = StopRules(max_evals, loss_threshold, early_stop_fn).stopped(history.settings)
+    if restart or again or (done < max_evals and not stopped):
         function, described = task.prepare()
         spec = SearchSpec(
             function,
@@ -134,9 +136,11 @@ def resume_search(
             keras_wanted=task.templated and keras_loads(),
             deadline=None if seconds is None else began + seconds,
         )
-        run_search(trials, spec)
+        stopped = run_search(trials, spec)
         done = count_ended(trials._dynamic_trials)
-    return SearchResult(trials, done=done, max_evals=max_evals, values=_values(task.space))
+    return SearchResult(
+        trials, done=done, max_evals=max_evals, stopped=stopped, values=_values(task.space)
+    )
 
 
 def keras_loads() -> bool:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -28,8 +28,8 @@ from colab_drive_tuner.search.seeds import (
     thaw_generator,
     training_seed_of,
 )
-from colab_drive_tuner.search.settings import SearchSettings, stored_state
-from colab_drive_tuner.search.stops import StopRules
+from colab_drive_tuner.search.settings import STOPPED, SearchSettings, stored_state
+from colab_drive_tuner.search.stops import StopRules, Stops
 from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.tpe import fast_algorithm
 from colab_drive_tuner.search.trials import StoredTrials
@@ -72,6 +72,11 @@ class SearchSpec:
     deadline: float | None = None
     """`time.monotonic()` after which no trial is started."""
 
+    @property
+    def stops(self) -> StopRules:
+        """The rules that end the search."""
+        return StopRules(self.max_evals, self.loss_threshold, self.early_stop_fn)
+
 
 class SearchStopped(KeyboardInterrupt):
     """The user stopped the search: it is flushed, and the message says how to go on."""
@@ -81,11 +86,17 @@ class SearchStopped(KeyboardInterrupt):
         return [str(self)]
 
 
-def run_search(trials: StoredTrials, spec: SearchSpec) -> None:
+def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     """Run trials until `max_evals` are there, or another rule of the spec ends the run.
 
-    Whatever ends it, what is pending is flushed and the search is released.
+    Whatever ends it, what is pending is flushed and the search is released. A search that these
+    very rules have stopped is left as it is.
+
+    Returns:
+        Why the search was stopped before it had all its trials; "" where it was not.
     """
+    if not spec.restart and (why := spec.stops.stopped(trials.log.settings)):
+        return why
     domain = Domain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
     settings = SearchSettings(
         seed=trials.asked_seed,
@@ -104,6 +115,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> None:
             suggested=lambda tid: trials.log.k_of.get(tid) is not None,
             search=trials.name,
         )
+    stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
     with _sigterm() as arrived, _closing(trials, spec.max_evals, arrived):
         trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
         _inherit(trials, spec.points)
@@ -121,11 +133,12 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> None:
                 keras_wanted=spec.keras_wanted,
                 deadline=spec.deadline,
             ),
-            stops=StopRules(
+            stops=Stops(
+                spec.stops,
+                trials.log.settings | {STOPPED: stopped_before},
                 timeout=spec.timeout,
                 deadline=spec.deadline,
-                loss_threshold=spec.loss_threshold,
-                early_stop_fn=spec.early_stop_fn,
+                notify=trials.notify,
             ),
             tally=tally,
             options=LoopOptions(
@@ -138,21 +151,30 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> None:
         )
         # A trial that stopped before the deadline is unfinished; the next run goes on with it.
         with suppress(TrialInterrupted):
-            loop.run(display(trials, tally, spec.max_evals, spec.show_progress))
+            return loop.run(display(trials, tally, spec.max_evals, spec.show_progress))
+    return ""
 
 
 def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> None:
-    """A new search begins with its given points; the claim has made ready what was unfinished."""
-    if points and not trials._dynamic_trials:
-        trials.insert_trial_docs(
-            [
-                point_document(tid, point)
-                for tid, point in zip(trials.new_trial_ids(len(points)), points, strict=True)
-            ]
-        )
-    elif lost := missing_points(trials._dynamic_trials, points):
+    """Queue the given points that were never tried, behind what was left unfinished."""
+    if lost := missing_points(trials._dynamic_trials, points):
         trials.put_back(lost, None)
+    tried = {_comparable(document["misc"]["vals"]) for document in trials._dynamic_trials}
+    new = [point for point in points if _comparable(point) not in tried]
+    if new:
+        if tried:
+            trials.notify(
+                f"{len(new)} of points_to_evaluate were not tried in search {trials.name!r} yet: "
+                "they are run before the algorithm is asked again."
+            )
+        tids = trials.new_trial_ids(len(new))
+        trials.insert_trial_docs(list(map(point_document, tids, new)))
     trials.refresh()
+
+
+def _comparable(values: Mapping[str, Sequence[Any]]) -> frozenset[tuple[str, float]]:
+    """The active parameters, whatever types their values have."""
+    return frozenset((label, float(given[0])) for label, given in values.items() if len(given))
 
 
 def _seeds(stored: bytes, given: np.random.Generator | None, k: int) -> SeedStream:

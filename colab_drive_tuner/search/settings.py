@@ -14,6 +14,8 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.search.fingerprints import space_difference
 from colab_drive_tuner.search.seeds import draw_seed, freeze_generator, generator_of
 
+STOPPED, EARLY_STOP = "stopped", "early_stop"
+"""Why the search was stopped before all its trials; the state of its early-stop function."""
 _WARNED = {
     "model": "The source of the model or objective function",
     "data": "The shape or type of the data",
@@ -50,7 +52,9 @@ class SearchSettings:
             "model": self.model,
             "data": self.data,
         }
-        said = {key: value for key, value in told.items() if value is not None}
+        said: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+        if stored.get(STOPPED) is not None:
+            said[STOPPED] = None  # whoever claims it goes on
         if self.seeded and "rstate" not in stored:
             said |= self._beginning()
         return said
@@ -97,6 +101,34 @@ class SearchSettings:
         if seed is None:
             seed = draw_seed()
         return {"seed": seed, "rstate": freeze_generator(generator_of(seed))}
+
+
+def structured(
+    settings: Mapping[str, Any], key: str, fields: Mapping[str, type]
+) -> dict[str, Any] | None:
+    """The value of a setting that is a map with these fields; None where it is not set.
+
+    Raises `SearchDamagedError` where it is anything else.
+    """
+    value = settings.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, dict) or any(type(value.get(n)) is not t for n, t in fields.items()):
+        raise SearchDamagedError(
+            f"The stored setting {key!r} is not what this program writes: run "
+            "`colab-drive-tuner repair`, or pass restart=True to begin again."
+        )
+    return value
+
+
+def stored_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Why the search was stopped, by which rules, at which target; None: it was not."""
+    return structured(settings, STOPPED, {"why": str, "rules": str, "max_evals": int})
+
+
+def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The state of the early-stop function, whose it is, and after how many trials; or None."""
+    return structured(settings, EARLY_STOP, {"by": str, "arguments": bytes, "ended": int})
 
 
 def stored_state(name: str, stored: Mapping[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from colab_drive_tuner.journal.folder import KIND, SEARCH
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.machine import machine_id
 from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.search.settings import stored_stop
 from colab_drive_tuner.store.protocol import Store
 
 
@@ -23,6 +24,8 @@ class SearchStatus:
     """Trials that count towards `max_evals`: ended, caught errors and given-up ones included."""
     max_evals: int | None = None
     """The target of the last run; None where there was none."""
+    stopped: str = ""
+    """Why it ended before all its trials: its loss threshold, or its early-stop function."""
     best_loss: float | None = None
     best_tid: Tid | None = None
     trials: int = 0
@@ -42,8 +45,8 @@ class SearchStatus:
 
     @property
     def finished(self) -> bool:
-        """Whether all `max_evals` trials have ended."""
-        return self.max_evals is not None and self.done >= self.max_evals
+        """Whether the search has ended: with all `max_evals` trials, or stopped by a rule."""
+        return bool(self.stopped) or (self.max_evals is not None and self.done >= self.max_evals)
 
     @property
     def held(self) -> bool:
@@ -59,7 +62,8 @@ class SearchStatus:
         if self.problem:
             return f"{self.name}: {self.problem}"
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
-        return f"{self.name}: {self.progress} trials{best}{', running' if self.held else ''}"
+        state = ", running" if self.held else f", stopped: {self.stopped}" if self.stopped else ""
+        return f"{self.name}: {self.progress} trials{best}{state}"
 
 
 def open_journal(store: Store, name: str) -> Journal:
@@ -95,6 +99,7 @@ def read_status(store: Store, name: str) -> SearchStatus:
         name=name,
         done=history.done,
         max_evals=max_evals if isinstance(max_evals, int) and max_evals < sys.maxsize else None,
+        stopped=_stopped(history),
         best_loss=best.loss if best else None,
         best_tid=best.tid if best else None,
         trials=len(history.trials),
@@ -105,6 +110,11 @@ def read_status(store: Store, name: str) -> SearchStatus:
         sessions=history.sessions,
         url=store.url(journal.folder) if journal.folder else "",
     )
+
+
+def _stopped(history: History) -> str:
+    stop = stored_stop(history.settings)
+    return str(stop["why"]) if stop and not history.unfinished else ""
 
 
 def list_searches(store: Store) -> list[SearchStatus]:

@@ -59,7 +59,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.name, self.seed_training, self.free_memory = name, seed_training, free_memory
         self.keep_models = keep_models = whole_number("keep_models", keep_models, least=0)
         max_attempts = whole_number("max_attempts", max_attempts, least=1)
-        self._seed, self._on_busy, self._notify = _checked_seed(seed), on_busy, notify
+        self._seed, self._on_busy, self.notify = _checked_seed(seed), on_busy, notify
         self._store = open_store(store)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
         SearchSettings(seed=self._seed).check(name, self.log.settings)
@@ -167,10 +167,6 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.log.queue(docs)
         self.refresh()
 
-    def notify(self, text: str) -> None:
-        """Tell the user."""
-        self._notify(text)
-
     def _add(self, docs: list[dict[str, Any]]) -> list[int]:
         """Insert documents; what has ended is recorded."""
         tids: list[int] = super()._insert_trial_docs(docs)
@@ -183,10 +179,13 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
     def delete_all(self) -> None:
         """Begin a new history; the old one stays in the store's chain."""
+        held = self.log.owned
         self.own(SearchSettings(seeded=False))
         self.log.reset({})
         self._dynamic_trials.clear()
         self.restore()
+        if not held:
+            self.close()
 
     def own(
         self, settings: SearchSettings, *, restart: bool = False, retry_failed: bool = False
@@ -200,7 +199,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.log.claim(
             settings,
             on_busy=self._on_busy,
-            notify=self._notify,
+            notify=self.notify,
             restart=restart,
             retry_failed=retry_failed,
         )

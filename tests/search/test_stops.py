@@ -1,0 +1,134 @@
+"""A search that a loss threshold or an early-stop function has stopped has ended."""
+
+import functools
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hyperopt.early_stop import no_progress_loss
+
+from colab_drive_tuner.rerun.outcome import Outcome, look
+from colab_drive_tuner.search import loop
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.store import open_store
+from tests.search.searching import SPACE, bowl, go, in_child, plain, points
+
+
+@functools.wraps(bowl)  # so that it counts as the same objective
+def never(_point: Any) -> float:
+    """An objective that must not run."""
+    raise AssertionError("a trial was run")
+
+
+def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
+    """The same call returns at once, everybody shows why, and the exit code says finished."""
+    result = go(tmp_path, max_evals=200, loss_threshold=1.2)
+    expected = plain("rand", 200, loss_threshold=1.2)
+    assert points(result.trials) == points(expected)
+    why = f"loss {expected.best_trial['result']['loss']:.6g} < 1.2"
+    assert (result.stopped, result.finished, result.exit_code) == (why, True, 0)
+    assert f"stopped: {why}" in repr(result)
+    assert result.best_loss < 1.2
+    status = read_status(open_store(tmp_path), "s")
+    assert (status.stopped, status.finished, status.holder) == (why, True, None)
+    verdict = look(open_store(tmp_path), "s")
+    assert verdict.outcome is Outcome.FINISHED
+    assert why in verdict.words
+    again = go(tmp_path, never, max_evals=200, loss_threshold=1.2)
+    assert (again.done, again.stopped) == (result.done, why)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss_threshold": 0.5},
+        {"loss_threshold": None},
+        {"loss_threshold": 1.2, "early_stop_fn": no_progress_loss(50)},
+        {"loss_threshold": 1.2, "max_evals": 201},
+    ],
+    ids=["threshold", "no-threshold", "early-stop", "more"],
+)
+def test_another_rule_or_more_trials_go_on(options: dict[str, Any], tmp_path: Path) -> None:
+    """And where the loss is below the threshold still, one more trial shows it, as in hyperopt."""
+    first = go(tmp_path, max_evals=200, loss_threshold=1.2).done
+    result = go(tmp_path, **{"max_evals": first + 3} | options)
+    assert result.done > first
+    assert read_status(open_store(tmp_path), "s").done == result.done
+
+
+def test_an_early_stop_function_ends_the_search(tmp_path: Path) -> None:
+    """Where plain hyperopt stops, for good; another one goes on."""
+    expected = plain("rand", 100, early_stop_fn=no_progress_loss(5))
+    options: dict[str, Any] = {"max_evals": 100, "early_stop_fn": no_progress_loss(5)}
+    result = go(tmp_path, **options)
+    assert points(result.trials) == points(expected)
+    assert "no_progress_loss" in result.stopped
+    assert go(tmp_path, never, **options).done == result.done
+    more = go(tmp_path, max_evals=100, early_stop_fn=no_progress_loss(30))
+    assert more.done > result.done
+
+
+@pytest.mark.parametrize("cut", [2, 5, 9])
+def test_the_state_of_an_early_stop_function_comes_back(cut: int, tmp_path: Path) -> None:
+    """A search that is interrupted stops where the uninterrupted one does."""
+    stop = {"early_stop_fn": no_progress_loss(8)}
+    expected = plain("rand", 100, **stop)
+    assert len(expected) > 9
+    go(tmp_path, max_evals=cut, **stop)
+    assert points(go(tmp_path, max_evals=100, **stop).trials) == points(expected)
+
+
+@pytest.mark.parametrize("stop", [{"loss_threshold": 1.2}, {"early_stop_fn": no_progress_loss(8)}])
+def test_a_kill_before_the_stop_is_recorded(
+    stop: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last trial is recorded and the session dies: no trial more is run."""
+    expected = plain("rand", 100, **stop)
+
+    def killed() -> None:
+        tell = loop.Loop._tell
+
+        def then_die(self: Any, started: Any, *more: Any) -> None:
+            tell(self, started, *more)
+            if started.document["tid"] == len(expected) - 1:
+                assert self._trials.log.journal.flush(30)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        loop.Loop._tell = then_die  # type: ignore[method-assign]
+        go(tmp_path, max_evals=100, **stop)
+
+    assert in_child(killed) == -signal.SIGKILL
+    result = go(tmp_path, never, max_evals=100, **stop)
+    assert points(result.trials) == points(expected)
+    assert result.stopped
+
+
+def test_a_state_that_is_no_plain_data_is_named(tmp_path: Path) -> None:
+    """It begins afresh when the search is resumed, which is said once."""
+    said: list[str] = []
+    trials = DriveTrials("s", store=tmp_path, notify=said.append)
+    trials.fmin(bowl, SPACE, max_evals=3, early_stop_fn=lambda _trials, *args: (False, [object()]))
+    (message,) = [one for one in said if "early_stop_fn" in one]
+    assert "begins afresh" in message
+
+
+def test_points_that_were_never_tried_are_run_next(tmp_path: Path) -> None:
+    """Given to a search that has begun; those tried before are not run again, and draws stay."""
+    given = [{"x": 0.5, "kind": 0, "q": 3.0}, {"x": -1.0, "kind": 0, "q": 5.0}]
+    go(tmp_path, max_evals=3, points_to_evaluate=given[:1])
+    result = go(tmp_path, max_evals=6, points_to_evaluate=given)
+    values = [doc["misc"]["vals"] for doc in result.trials.trials]
+    assert [vals["x"][0] for vals in (values[0], values[3])] == [0.5, -1.0]
+    drawn = [vals for tid, vals in enumerate(values) if tid not in (0, 3)]
+    assert drawn == [doc["misc"]["vals"] for doc in plain("rand", 4).trials]
+    assert go(tmp_path, never, max_evals=6, points_to_evaluate=given).done == 6
+
+
+def test_delete_all_leaves_nobody_holding_the_search(tmp_path: Path) -> None:
+    """Another runtime may go on at once."""
+    trials = go(tmp_path, max_evals=3).trials
+    trials.delete_all()
+    assert read_status(open_store(tmp_path), "s").holder is None
