@@ -1,5 +1,6 @@
 """The command line: what each command prints, writes, and exits with."""
 
+import functools
 import json
 import os
 import pickle
@@ -8,27 +9,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hyperopt
 import nbformat
 import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
 from colab_drive_tuner.cli import main
+from colab_drive_tuner.search.settings import SearchSettings
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder store with the search "parabola", which has 5 of 8 trials."""
-    with pytest.warns(cdt.errors.UnfinishedSearchWarning):
-        search(tmp_path / "store", stop_at=5).best_loss  # noqa: B018 - reading it warns
+    assert search(tmp_path / "store", stop_at=5).exit_code == 75
     return tmp_path / "store"
 
 
 def search(store: Path, *, stop_at: int | None = None) -> cdt.SearchResult:
     """Run the search, in the way of a notebook; stop after so many trials."""
 
-    def stop(trials, *counts):
-        return stop_at is not None and len(trials.trials) >= stop_at, counts
+    @functools.wraps(hyperopt.rand.suggest)  # so that it counts as the same algorithm
+    def suggest(ids, domain, trials, seed):
+        return [] if ids == [stop_at] else hyperopt.rand.suggest(ids, domain, trials, seed)
 
     return cdt.resume_search(
         parabola,
@@ -37,9 +40,8 @@ def search(store: Path, *, stop_at: int | None = None) -> cdt.SearchResult:
         max_evals=8,
         seed=1,
         store=store,
-        algo="rand",
+        algo=suggest,
         progress=False,
-        early_stop_fn=stop,
     )
 
 
@@ -93,7 +95,7 @@ def test_exit_code_of_a_search_that_another_holds(run, folder, tmp_path, monkeyp
     """69 while a runtime that may be alive holds the search."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials = cdt.DriveTrials("parabola", store=folder)
-    trials.delete_all()  # claims
+    trials.own(SearchSettings(seeded=False))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
     code, out, _ = run("--store", folder, "status", "--exit-code", "parabola")
     assert code == 69

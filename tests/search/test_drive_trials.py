@@ -10,9 +10,11 @@ import pytest
 from colab_drive_tuner.cli.tables import show_searches
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.run import SearchStopped
 from colab_drive_tuner.search.status import list_searches, read_status
 from colab_drive_tuner.store import open_store
-from tests.search.searching import plain, points, stored
+from colab_drive_tuner.trial import running_trial
+from tests.search.searching import bowl, plain, points, stored
 
 
 @pytest.mark.parametrize("max_evals", [np.int64(4), np.uint8(4), 4.0])
@@ -29,10 +31,13 @@ def test_a_search_without_an_end_has_no_target(
 ) -> None:
     """It is never finished, and shown without the largest number there is."""
 
-    def stop(trials: hyperopt.Trials, *counts: Any) -> Any:
-        return len(trials.trials) >= 3, counts
+    def objective(point: Any) -> float:
+        if running_trial().tid == 3:  # type: ignore[union-attr]
+            raise KeyboardInterrupt
+        return bowl(point)
 
-    stored(tmp_path, "rand", max_evals, early_stop_fn=stop)
+    with pytest.raises(SearchStopped, match="stopped after 3 trials"):
+        stored(tmp_path, "rand", max_evals, objective)
     status = read_status(open_store(tmp_path), "search")
     assert (status.max_evals, status.finished) == (None, False)
     assert str(status).startswith("search: 3 trials, best loss ")
