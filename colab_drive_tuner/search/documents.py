@@ -1,6 +1,6 @@
 """Trial documents as hyperopt makes them, without hyperopt: states, losses, and what is stored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
@@ -70,3 +70,11 @@ def countable_loss(document: dict[str, Any]) -> float | None:
     except (KeyError, TypeError, ValueError):
         return None
     return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
+
+
+def place_of(tid: int, documents: Sequence[dict[str, Any]]) -> int:
+    """Where in the documents a trial belongs: before the first one with a higher number."""
+    for at, doc in enumerate(documents):
+        if isinstance(doc["tid"], int) and doc["tid"] > tid:
+            return at
+    return len(documents)

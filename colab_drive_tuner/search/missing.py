@@ -8,17 +8,15 @@ with that seed and the trials that it had seen then, the algorithm suggests the 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import hyperopt
 
-from colab_drive_tuner.search.documents import OPEN
+from colab_drive_tuner.search.documents import OPEN, place_of
 from colab_drive_tuner.search.points import point_document
 from colab_drive_tuner.search.seeds import SeedStream, thaw_generator
 from colab_drive_tuner.search.settings import stored_state
-
-if TYPE_CHECKING:
-    from colab_drive_tuner.search.trials import StoredTrials
+from colab_drive_tuner.search.trials import StoredTrials
 
 Document = dict[str, Any]
 
@@ -72,7 +70,7 @@ class MissingTrials:
 
     def __init__(
         self,
-        trials: "StoredTrials",
+        trials: StoredTrials,
         algo: Callable[..., list[Document]],
         domain: Any,
     ) -> None:
@@ -130,11 +128,3 @@ class MissingTrials:
             f"{self._trials.name!r}, and {why}. The search goes on without it: it is not the one "
             f"that it would have been without interruption."
         )
-
-
-def place_of(tid: int, documents: Sequence[Document]) -> int:
-    """Where in the documents a trial belongs: before the first one with a higher number."""
-    for at, doc in enumerate(documents):
-        if isinstance(doc["tid"], int) and doc["tid"] > tid:
-            return at
-    return len(documents)

@@ -21,9 +21,8 @@ from colab_drive_tuner.journal.journal import ON_BUSY
 from colab_drive_tuner.search.arguments import whole_number
 from colab_drive_tuner.search.attachments import Attachments
 from colab_drive_tuner.search.backups import Backups
-from colab_drive_tuner.search.documents import FINISHED, OPEN
+from colab_drive_tuner.search.documents import FINISHED, OPEN, place_of
 from colab_drive_tuner.search.logbook import Logbook
-from colab_drive_tuner.search.missing import place_of
 from colab_drive_tuner.search.models import Models
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.store import open_store
