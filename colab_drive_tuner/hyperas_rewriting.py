@@ -17,6 +17,7 @@ from typing import Any
 from colab_drive_tuner.errors import ObjectiveError
 from colab_drive_tuner.notebook.imports import global_names, imports_of, notebook_imports
 from colab_drive_tuner.templates.find import has_template
+from colab_drive_tuner.templates.quiet import quietly
 
 TEMP_FILE = "temp_model.py (made by hyperas, in memory)"
 """What tracebacks show as the file of hyperas's module."""
@@ -78,8 +79,16 @@ def explained(model: Callable[..., Any], data: Callable[..., Any]) -> Iterator[N
 def refuse_broken(text: str, model: Callable[..., Any], session: Mapping[str, Any]) -> None:
     """Raise `ObjectiveError` for what hyperas made of the functions, where it would not work."""
     try:
-        tree = ast.parse(text)
+        with quietly():
+            tree = ast.parse(text)
+            compile(text, TEMP_FILE, "exec", dont_inherit=True)
     except SyntaxError as error:
+        if "outside function" in error.msg:
+            line = text.splitlines()[(error.lineno or 1) - 1].strip()
+            raise ObjectiveError(
+                "hyperas runs the body of the data function outside of any function, so it cannot "
+                f"hold {line!r}: it wants one return, in the last line. {_WAY_OUT}"
+            ) from error
         raise ObjectiveError(
             f"hyperas cannot rewrite the model or data function: of {(error.text or '').strip()!r} "
             f"it makes what Python does not read ({error.msg}). {_WAY_OUT}"

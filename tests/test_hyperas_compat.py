@@ -232,6 +232,17 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
             number = 2
             return [number], number
 
+        def early():
+            x, classes = 1, 2
+            if x == 1:
+                return (1, 2)
+            return x, classes
+
+        async def awaiting():
+            await f()
+            x, classes = 1, 2
+            return x, classes
+
         def with_dicts(x, classes):
             n = {{choice([{"a": 1}, {"a": 2}])}}
             return {"loss": n["a"], "status": STATUS_OK}
@@ -255,6 +266,8 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
         for model_, data_, expected in [
             (model, one_line, "cannot rewrite model() and one_line()"),
             (model, several_lines, "of 'classes)' it makes what Python does not read"),
+            (model, early, "cannot hold 'return (1, 2)'"),
+            (model, awaiting, "cannot hold 'await f()'"),
             (model, values, "gives no value to x, classes: assign them there before its return"),
             (with_dicts, data, "does not see every template of with_dicts()"),
             (partly_with_dicts, data, "does not see every template of partly_with_dicts()"),

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
-
-_PYTHON_CELLS = ("time", "timeit", "capture", "prun", "memit")
+from colab_drive_tuner.notebook.magics import python_trees
 
 
 def notebook_imports(name: str | Path, announce: Callable[[str], object] = print) -> list[str]:
@@ -47,7 +46,8 @@ def notebook_imports(name: str | Path, announce: Callable[[str], object] = print
     imports: list[str] = []
     for number, source in enumerate(sources, 1):
         try:
-            imports += imports_of(_without_magics(source))
+            for tree in python_trees(source):
+                imports += _imports_in(tree)
         except SyntaxError as error:
             announce(
                 f"hyperas: code cell {number} of {path.name} is left out, for Python cannot read "
@@ -58,8 +58,12 @@ def notebook_imports(name: str | Path, announce: Callable[[str], object] = print
 
 def imports_of(source: str) -> list[str]:
     """Each name that a source imports, as a statement of its own; the future's are left out."""
+    return _imports_in(ast.parse(source))
+
+
+def _imports_in(tree: ast.Module) -> list[str]:
     found: list[str] = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             found += [
                 ast.unparse(ast.ImportFrom(node.module, [alias], node.level))
@@ -92,19 +96,3 @@ def global_names(text: str, filename: str) -> tuple[set[str], set[str]]:
                     used.add(symbol.get_name())  # hyperas's imports may fail, and say nothing
     anything = re.search(r"^\s*from .* import \*$", text, re.MULTILINE)
     return used, set() if anything else used - defined
-
-
-def _without_magics(cell: str) -> str:
-    """A cell as Python: magics and shell commands out, cells in other languages empty."""
-    magic = re.match(r"\s*%%(\S*).*", cell)
-    if magic:
-        if magic[1] not in _PYTHON_CELLS:
-            return ""
-        cell = cell[magic.end() :]
-    try:
-        ast.parse(cell)
-    except SyntaxError:  # then some lines are IPython's; blocks keep their indentation
-        cell = re.sub(r"^([ \t]*)[%!](?:.*\\\n)*.*$", r"\1pass", cell, flags=re.MULTILINE)
-        cell = re.sub(r"^([ \t]*\??[\w.]+\?{1,2}|[ \t]*\?{1,2}.*)$", "", cell, flags=re.MULTILINE)
-        cell = re.sub(r"=[ \t]*[%!].*$", "= None", cell, flags=re.MULTILINE)
-    return cell

@@ -1,0 +1,71 @@
+"""A notebook cell as Python: magics and shell commands become calls, by IPython's own rules.
+
+Where IPython is not installed a cell is taken as it is; one with magics then is no Python.
+"""
+
+import ast
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+# fmt: off
+_OTHER_LANGUAGES = frozenset((
+    "bash", "bigquery", "cmd", "cython", "file", "html", "javascript", "js", "julia", "latex",
+    "markdown", "perl", "powershell", "pypy", "python", "python2", "python3", "r", "R", "ruby",
+    "script", "sh", "shell", "sql", "svg", "system", "sx", "writefile",
+))
+# fmt: on
+"""Cell magics whose cell does not run as Python in the session."""
+_PYTHON_LINES = frozenset(["time", "timeit", "prun", "memit", "mprun", "lprun"])
+"""Line magics whose line is Python."""
+
+
+def python_trees(cell: str) -> Iterator[ast.Module]:
+    """The syntax tree of a cell, and of the Python in its magics; raises SyntaxError.
+
+    A cell in another language gives none.
+    """
+    tree = ast.parse(_transformed(cell))
+    yield tree
+    for node in ast.walk(tree):
+        match _magic_call(node):
+            case "run_cell_magic", [name, line, body] if name not in _OTHER_LANGUAGES:
+                yield from _lenient_trees(line)
+                try:
+                    yield from python_trees(body)
+                except SyntaxError as error:
+                    error.msg = f"{error.msg} (in a cell that begins with %%{name})"
+                    raise
+            case "run_line_magic", [name, line] if name in _PYTHON_LINES:
+                yield from _lenient_trees(line)
+
+
+def _transformed(cell: str) -> str:
+    try:
+        module = import_module("IPython.core.inputtransformer2")
+    except ImportError:
+        return cell
+    transformed: str = module.TransformerManager().transform_cell(cell)
+    return transformed
+
+
+def _magic_call(node: ast.AST) -> Any:
+    """The method and the texts of a call such as `get_ipython().run_line_magic("cd", "x")`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    shell = node.func.value
+    if not isinstance(shell, ast.Call) or getattr(shell.func, "id", "") != "get_ipython":
+        return None
+    texts = [part.value for part in node.args if isinstance(part, ast.Constant)]
+    return node.func.attr, texts
+
+
+def _lenient_trees(line: str) -> Iterator[ast.Module]:
+    """The statement in the line of a magic, behind its options; none where it is no Python."""
+    words = line.split(" ")
+    while words and words[0].startswith("-"):
+        words.pop(0)
+    try:
+        yield ast.parse(" ".join(words))
+    except SyntaxError:  # the name of a variable or file, an option with a value
+        return
