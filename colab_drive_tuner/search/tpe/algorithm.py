@@ -1,6 +1,7 @@
 """The suggest function, and the algorithms of hyperopt that it can stand in for."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -8,9 +9,10 @@ from typing import Any
 
 import hyperopt
 import numpy as np
-from hyperopt import mix, rand, tpe
+from hyperopt import anneal, mix, rand, tpe
 from hyperopt.base import Domain, Trials
 
+from colab_drive_tuner.search.tpe.annealing import FastAnneal
 from colab_drive_tuner.search.tpe.observations import Observations, UnusualHistoryError
 from colab_drive_tuner.search.tpe.space import CompiledSpace, UnknownNodeError
 
@@ -27,8 +29,8 @@ def fast_algorithm(algo: Algorithm) -> Algorithm:
     """A faster function with the same suggestions as `algo`, or `algo` itself.
 
     Args:
-        algo: A suggest function of hyperopt. `tpe.suggest`, a `functools.partial` of it, and both
-            within a `partial(mix.suggest, p_suggest=[...])` are made faster.
+        algo: A suggest function of hyperopt. `tpe.suggest` and `anneal.suggest` are made faster,
+            also in a `functools.partial` and in a `partial(mix.suggest, p_suggest=[...])`.
 
     Returns:
         A function that takes what `algo` takes (`new_ids, domain, trials, seed`). It remembers
@@ -38,9 +40,13 @@ def fast_algorithm(algo: Algorithm) -> Algorithm:
         return algo
     if algo is tpe.suggest:
         return FastTpe()
+    if algo is anneal.suggest:
+        return FastAnneal()
     if isinstance(algo, partial) and not algo.args:
         if algo.func is tpe.suggest and algo.keywords.keys() <= _SETTINGS:
             return FastTpe(**algo.keywords)
+        if algo.func is anneal.suggest and algo.keywords.keys() <= {"avg_best_idx", "shrink_coef"}:
+            return FastAnneal(**algo.keywords)
         if algo.func is mix.suggest and isinstance(algo.keywords.get("p_suggest"), list | tuple):
             mixed = [(share, fast_algorithm(one)) for share, one in algo.keywords["p_suggest"]]
             return partial(mix.suggest, **{**algo.keywords, "p_suggest": mixed})
@@ -74,6 +80,7 @@ class FastTpe:
                     self._observations.update(trials.trials)
                     return self._suggest(self._space, new_ids, domain, trials, seed)
             except (UnknownNodeError, UnusualHistoryError) as error:
+                self._space = None  # for good: to find it out again costs more than is won
                 _own_logger.debug("left to hyperopt's own TPE: %s", error)
         return tpe.suggest(new_ids, domain, trials, seed, **self._settings)
 
@@ -100,4 +107,11 @@ class FastTpe:
 
     @property
     def _usual_settings(self) -> bool:
-        return isinstance(self._candidates, int) and self._candidates > 0
+        """Those for which the bounds of scores hold, and hyperopt raises nothing."""
+        numbers = self._prior_weight, self._gamma, self._startup
+        return (
+            all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+            and self._prior_weight > 0
+            and type(self._candidates) is int
+            and self._candidates > 0
+        )

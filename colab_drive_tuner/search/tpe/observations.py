@@ -3,14 +3,14 @@
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from hyperopt.tpe import DEFAULT_LF
+from hyperopt.tpe import DEFAULT_LF, linear_forgetting_weights
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.bool_]
 Document = dict[str, Any]
 
 
@@ -18,18 +18,18 @@ class UnusualHistoryError(Exception):
     """The documents have something that is left to hyperopt's own code."""
 
 
-class Observed(NamedTuple):
-    """One parameter's values in the better trials and in all others, oldest first."""
+class Sample(NamedTuple):
+    """Values of one parameter, oldest first, and how much each of them counts."""
 
-    below: Floats
-    above: Floats
+    values: Floats
+    weights: Floats
 
 
 class Observations:
     """The trials of one search, as TPE reads them.
 
-    Losses are read anew each time. Of the values only those of new trials are; the others are
-    compared with a copy, since anybody may have changed a document.
+    Anybody may change a document at any time, so all losses and points are compared with those of
+    the last time. Only what is new is converted.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -40,8 +40,13 @@ class Observations:
         self._tids: list[int] = []
         self._points: list[dict[str, list[Any]]] = []
         self._columns = {label: _Column() for label in self._labels}
+        self._forget_losses()
+
+    def _forget_losses(self) -> None:
+        self._raw_losses: list[Any] = []
+        self._float_losses = array("d")  # of all trials
         self._losses: Floats = np.empty(0)
-        self._kept: NDArray[np.bool_] | None = None
+        self._kept: Rows | None = None
 
     @property
     def count(self) -> int:
@@ -52,54 +57,83 @@ class Observations:
         """What hyperopt's log says of them."""
         if not self.count:
             return "0 trials"
-        return f"{self.count}/{total} trials with best loss {np.nanmin(self._losses):f}"
+        return f"{self.count}/{total} trials with best loss {self._losses.min():f}"
 
     def update(self, documents: list[Document]) -> None:
         """Read the documents; raises `UnusualHistoryError` where hyperopt has to do it."""
         try:
-            self._update(documents)
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            # hyperopt says what is wrong with them, if anything is.
-            self._forget()
-            raise UnusualHistoryError from error
+            losses = self._compare(documents)
+            for document in documents[len(losses) :]:
+                self._add(document)
+                losses.append(document["result"].get("loss"))
+            self._update_losses(losses)
         except UnusualHistoryError:
             self._forget()
             raise
-
-    def _update(self, documents: list[Document]) -> None:
-        miscs = [document["misc"] for document in documents]
-        tids = [document["tid"] for document in documents]
-        points = [misc["vals"] for misc in miscs]
-        if [misc for misc in miscs if "from_tid" in misc]:
-            raise UnusualHistoryError("from_tid")
-        known = len(self._tids)
-        if tids[:known] != self._tids or points[:known] != self._points:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            # hyperopt says what is wrong with them, if anything is.
             self._forget()
-            known = 0
-        for row in range(known, len(documents)):
-            self._add(row, tids[row], miscs[row])
-        losses = [document["result"].get("loss") for document in documents]
-        array = np.array([math.inf if loss is None else float(loss) for loss in losses])
-        # hyperopt keeps the best document of each tid, and no loss is as good as NaN.
-        kept = ~np.isnan(array)
-        self._kept = None if kept.all() else kept
-        self._losses = array if self._kept is None else array[kept]
+            raise UnusualHistoryError(repr(error)) from error
 
-    def _add(self, row: int, tid: Any, misc: Document) -> None:
-        if type(tid) is not int or (self._tids and tid <= self._tids[-1]) or misc["tid"] != tid:
-            raise UnusualHistoryError("tid")
-        point = misc["vals"]
+    def _compare(self, documents: list[Document]) -> list[Any]:
+        """The losses of the known trials; none where a trial is not what it was."""
+        losses: list[Any] = []
+        # With thousands of trials, waiting for memory takes longest: one pass, not one for each.
+        for document, tid, point in zip(documents, self._tids, self._points, strict=False):
+            misc = document["misc"]
+            if misc["vals"] != point or document["tid"] != tid or "from_tid" in misc:
+                break
+            losses.append(document["result"].get("loss"))
+        if len(losses) < len(self._tids):
+            self._forget()
+            return []
+        return losses
+
+    def _add(self, document: Document) -> None:
+        """Take the point of one more trial; hyperopt sorts by tid, so they must be in order."""
+        tid, misc = document["tid"], document["misc"]
+        if type(tid) is not int or (self._tids and tid <= self._tids[-1]):
+            raise UnusualHistoryError("the order of tids")
+        if misc["tid"] != tid or "from_tid" in misc:
+            raise UnusualHistoryError("a trial with the point of another one")
+        point, idxs = misc["vals"], misc["idxs"]
         for label, column in self._columns.items():
             values = point[label]
+            if type(values) is not list or idxs[label] != [tid] * len(values):
+                raise UnusualHistoryError(f"the values of {label}")
             if values:
                 (value,) = values
-                if misc["idxs"][label] != [tid]:
-                    raise UnusualHistoryError("idxs")
-                column.append(row, value)
-            elif values != [] or misc["idxs"][label] != []:
-                raise UnusualHistoryError("vals")
+                column.append(len(self._tids), value)
         self._tids.append(tid)
         self._points.append({label: list(values) for label, values in point.items()})
+
+    def _update_losses(self, losses: list[Any]) -> None:
+        known = len(self._raw_losses)
+        if losses[:known] != self._raw_losses:
+            self._forget_losses()
+            known = 0
+        for loss in losses[known:]:
+            # Nothing that changes in place, since it would still be equal to itself.
+            if not isinstance(loss, float | int | np.generic | None):
+                raise UnusualHistoryError("loss")
+            self._float_losses.append(math.inf if loss is None else float(loss))
+        self._raw_losses = losses
+        self._losses = np.array(self._float_losses)
+        # hyperopt keeps the best document of each tid, and no loss is as good as NaN.
+        missing = np.isnan(self._losses)
+        self._kept = ~missing if missing.any() else None
+        if self._kept is not None:
+            self._losses = self._losses[self._kept]
+
+    def all_losses(self) -> Floats:
+        """The loss of each trial: inf where it has none; NaN may be among them."""
+        return np.array(self._float_losses)
+
+    def column(self, label: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """The places of the trials that have a value for a parameter, and these values."""
+        column = self._columns[label]
+        values = np.array(column.values)
+        return np.array(column.rows), values.astype(int) if column.whole else values
 
     def split(self, gamma: float) -> "Split":
         """The trials with the lowest losses, and the others, as `tpe.ap_split_trials` does."""
@@ -115,7 +149,7 @@ class Observations:
         return Split(self._columns, below, above)
 
 
-def _spread(chosen: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _spread(chosen: Rows, kept: Rows) -> Rows:
     """From the kept rows to all rows."""
     rows = np.zeros(len(kept), bool)
     rows[kept] = chosen
@@ -127,28 +161,36 @@ class _Column:
 
     def __init__(self) -> None:
         self.rows, self.values = array("q"), array("d")
+        self.whole = True
+        """Whether all of them are integers."""
 
     def append(self, row: int, value: Any) -> None:
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not isinstance(value, float) and not (whole and float(value) == int(value)):
             raise UnusualHistoryError("value")
+        self.whole = self.whole and whole
         self.rows.append(row)
         self.values.append(float(value))
 
 
-@dataclass(frozen=True)
 class Split:
-    """The rows of the better trials and of the others."""
+    """The values of each parameter in the better trials, and in the others."""
 
-    _columns: dict[str, _Column]
-    _below: NDArray[np.bool_]
-    _above: NDArray[np.bool_]
+    def __init__(self, columns: dict[str, _Column], below: Rows, above: Rows) -> None:
+        self._columns, self._below, self._above = columns, below, above
+        self._weights: dict[int, Floats] = {}
 
-    def of(self, label: str) -> Observed:
-        """The values of one parameter on either side."""
+    def of(self, label: str) -> tuple[Sample, Sample]:
+        """One parameter's values below and above the split."""
         column = self._columns[label]
-        values = np.array(column.values)
-        if len(values) == len(self._below):
-            return Observed(values[self._below], values[self._above])
-        rows = np.array(column.rows)
-        return Observed(values[self._below[rows]], values[self._above[rows]])
+        values, below, above = np.array(column.values), self._below, self._above
+        if len(values) < len(below):
+            rows = np.array(column.rows)
+            below, above = below[rows], above[rows]
+        return self._sample(values[below]), self._sample(values[above])
+
+    def _sample(self, values: Floats) -> Sample:
+        count = len(values)
+        if count not in self._weights:
+            self._weights[count] = linear_forgetting_weights(count, DEFAULT_LF)
+        return Sample(values, self._weights[count])

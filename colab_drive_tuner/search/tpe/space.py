@@ -31,6 +31,9 @@ _PURE = {
 }
 """Functions whose value for one candidate is that for each of many equal ones."""
 
+_NARROW = 1e-8
+"""hyperopt rounds sigmas up to 1e-12 in some places only; theirs are a hundredth of the prior's."""
+
 
 class UnknownNodeError(Exception):
     """The space has a part that only hyperopt itself can evaluate."""
@@ -100,8 +103,8 @@ class CompiledSpace:
                 )
             elif values[step.size] > 0:
                 p = None if step.p is None else values[step.p]
-                observed = split.of(step.label)
-                value = step.parameter.choose(rng, observed, prior_weight, count, p)
+                below, above = split.of(step.label)
+                value = step.parameter.choose(rng, below, above, prior_weight, count, p)
                 values[node], chosen[step.label] = [value], value
             else:
                 values[node] = []
@@ -149,7 +152,10 @@ def _choose(node: Apply, label: str, param: Apply) -> _Choose:
         numbers[name] = arg.obj
     if param.name == "randint":
         return _Choose(node, label, RandInt(**numbers), named["size"], None)
-    return _Choose(node, label, Continuous.of(param.name, **numbers), named["size"], None)
+    continuous = Continuous.of(param.name, **numbers)
+    if continuous.prior_sigma < _NARROW:  # also where low is not below high
+        raise UnknownNodeError(f"the width of {label}")
+    return _Choose(node, label, continuous, named["size"], None)
 
 
 def _is_number(value: Any) -> bool:
