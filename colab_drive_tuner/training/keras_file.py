@@ -1,23 +1,51 @@
 """Loading a `.keras` file that may come from somebody else, with errors a user can act on.
 
-Keras decides what is safe (`safe_mode=True`: no pickled lambda). This module looks into the file
-first, so that a bomb is not unpacked, and afterwards, so that the error names the class.
+Keras decides what is safe (`safe_mode=True`: no pickled lambda), which its versions before
+`SAFE_KERAS` do not do well. This module looks into the file first: the archive holds no bomb and no
+name outside of itself, its weights lie in it, and the configuration names nothing of Keras that
+reads, writes or loads files; of all that, newer versions of Keras refuse more than older ones.
+Afterwards it explains what Keras did not find.
 """
 
+import io
 import json
+import re
+import stat
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from colab_drive_tuner.errors import ModelError
 
+SAFE_KERAS = (3, 13, 2)
+"""Before it, a crafted file runs code or reads other files in spite of `safe_mode`: CVE-2025-1550,
+-8747, -9906, -12058, CVE-2026-0897, -1462, -1669."""
+
 _CONFIG = "config.json"
-_MOST_CONFIG = 64 << 20
-_MOST_GROWTH = 20
+_MOST_CONFIG = 16 << 20
+_MOST_GROWTH, _MOST_FREE = 20, 64 << 20
 """Unpacked, a model is at most so many times larger than its file, and 64 MiB."""
+_MOST_MEMBERS = 10_000
 _REGISTER = "@keras.saving.register_keras_serializable()"
+_TRUST = "If you trust who wrote it, say so: result.load_model(safe_mode=False)"
+_MODULES = frozenset(
+    (
+        *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
+        *("metrics", "ops", "optimizers", "quantizers", "random", "regularizers", "src"),
+    )
+)
+"""Parts of Keras that a model is made of; the others read and write files, or change Keras."""
+_ALSO = frozenset({"keras.utils.FeatureSpace"})
+_NEVER = frozenset(
+    (
+        *("deserialize", "serialize", "get"),  # each of those parts has them
+        *("TFSMLayer", "TorchModuleWrapper"),  # what they load holds code
+    )
+)
+_MODELS = frozenset({"Functional", "Model", "Sequential"})
 
 
 def load_keras_file(
@@ -30,40 +58,131 @@ def load_keras_file(
     """Load the model at `path`; `what` names it in errors.
 
     Raises `ModelError` for a model with a lambda while `safe_mode` is on, for a class or function
-    that is neither Keras's nor registered, and for a file that is damaged or hostile.
+    that is neither Keras's nor registered, for a file that is damaged or hostile, and for a Keras
+    that is too old to load a file of unknown origin.
     """
     import keras
 
+    known = dict(custom_objects or {})
     config = _checked_config(path, what)
+    if safe_mode:
+        _check_version(keras.__version__, what)
+        _check_names(config, what, known)
     try:
-        return keras.saving.load_model(
-            path, custom_objects=dict(custom_objects or {}), safe_mode=safe_mode
-        )
+        return keras.saving.load_model(path, custom_objects=known, safe_mode=safe_mode)
     except Exception as error:  # a hostile file can fail in any way
-        raise _explained(error, config, what, dict(custom_objects or {}), safe_mode) from error
+        raise _explained(error, config, what, known, safe_mode) from error
+
+
+def _check_version(version: str, what: str) -> None:
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+    if numbers < SAFE_KERAS:
+        floor = ".".join(map(str, SAFE_KERAS))
+        raise ModelError(
+            f"{what} is not loaded: Keras {version} runs code and reads files that a crafted model "
+            f"names. Install a newer one: pip install 'keras>={floor}'. {_TRUST}."
+        )
 
 
 def _checked_config(path: Path, what: str) -> Any:
     """The configuration inside the file, or `ModelError` where it is no sound `.keras` file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            for member in members:
-                parts = PurePosixPath(member.filename.replace("\\", "/"))
-                if parts.is_absolute() or ".." in parts.parts:
-                    raise ModelError(f"{what} holds a file {member.filename!r} outside of itself.")
-            most = _MOST_GROWTH * path.stat().st_size + _MOST_CONFIG
-            if sum(member.file_size for member in members) > most:
-                raise ModelError(
-                    f"{what} would unpack to far more than it holds; it is not loaded."
-                )
+            _check_members(archive.infolist(), path.stat().st_size, what)
             if archive.getinfo(_CONFIG).file_size > _MOST_CONFIG:
                 raise ModelError(f"{what} has a configuration larger than any model's.")
-            return json.loads(archive.read(_CONFIG))
-    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, OSError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{what} is no readable .keras file: {error}") from error
+            config = json.loads(archive.read(_CONFIG))
+            for member in archive.infolist():
+                if member.filename.endswith(".h5"):
+                    _check_weights(archive, member, what)
+            return config
+    except ModelError:
+        raise
+    except (
+        *(zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError),
+        *(RuntimeError, NotImplementedError, MemoryError),  # encrypted, deep, in an odd method
+    ) as error:
+        raise ModelError(f"{what} is no readable .keras file: {str(error)[:200]}") from error
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int, what: str) -> None:
+    """Refuse names that lead out, names twice, links, bombs, and weights in another format."""
+    names = set()
+    for member in members:
+        name = member.filename.replace("\\", "/")
+        outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive
+        if outside or ".." in PurePosixPath(name).parts or stat.S_ISLNK(member.external_attr >> 16):
+            raise ModelError(f"{what} holds a file {name[:80]!r} outside of itself.")
+        if name in names or name.endswith(".npz"):
+            reason = "twice" if name in names else "which Keras does not write"
+            raise ModelError(f"{what} holds {name[:80]!r} {reason}; it is not loaded.")
+        names.add(name)
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _MOST_GROWTH * size + _MOST_FREE or len(members) > _MOST_MEMBERS:
+        raise ModelError(f"{what} would unpack to far more than it holds; it is not loaded.")
+
+
+def _check_weights(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) -> None:
+    """Refuse weights that lie in other files, or are claimed to be far more than is stored.
+
+    Keras looks, too, but at soft links and virtual datasets only since 3.14.
+    """
+    import h5py
+
+    with archive.open(member) as stored:
+        # Packed, each step back would unpack it again; Keras packs nothing.
+        plain = member.compress_type == zipfile.ZIP_STORED
+        with h5py.File(stored if plain else io.BytesIO(stored.read()), "r") as file:
+            groups, seen = [file], set()
+            while groups:
+                group = groups.pop()
+                for name in group:
+                    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                        raise ModelError(f"{what} has weights behind a link; it is not loaded.")
+                    item = group[name]
+                    address = h5py.h5o.get_info(item.id).addr
+                    if isinstance(item, h5py.Group) and address not in seen:
+                        groups.append(item)
+                    elif isinstance(item, h5py.Dataset):
+                        _check_dataset(item, what)
+                    seen.add(address)
+
+
+def _check_dataset(dataset: Any, what: str) -> None:
+    if dataset.external or dataset.is_virtual:
+        raise ModelError(f"{what} has weights that lie in another file; it is not loaded.")
+    if dataset.nbytes > _MOST_GROWTH * dataset.id.get_storage_size() + _MOST_FREE:
+        raise ModelError(f"{what} has weights far larger than what is stored; it is not loaded.")
+
+
+def _check_names(config: Any, what: str, custom_objects: Mapping[str, Any]) -> None:
+    """Refuse what is Keras's and no part of a model, wherever the configuration names it."""
+    import keras
+
+    for node in _nodes(config):
+        if "config" not in node:
+            continue
+        module, name = str(node.get("module") or "builtins"), str(node["class_name"])
+        if name == "function":
+            name = str(node.get("config"))
+        registered = str(node.get("registered_name") or name)
+        if keras.saving.get_registered_object(registered, dict(custom_objects)) is not None:
+            continue
+        root, _, part = module.partition(".")
+        part = part.partition(".")[0]
+        if root not in ("keras", "builtins"):
+            continue  # Keras finds no such thing, or a package of its own family vouches for it
+        allowed = not part or part in _MODULES or (part == "models" and name in _MODELS)
+        if name in _NEVER or not (allowed or f"{module}.{name}" in _ALSO):
+            raise ModelError(
+                f"{what} names {module[:80]}.{name[:80]}, which is no part of a model: it can "
+                f"read, write or run what the file wants. {_TRUST}."
+            )
+        inner = node["config"]
+        if isinstance(inner, dict) and isinstance(path := inner.get("vocabulary"), str):
+            raise ModelError(
+                f"{what} takes a vocabulary from {path[:80]!r}, a file of this machine. {_TRUST}."
+            )
 
 
 def _explained(
@@ -72,9 +191,8 @@ def _explained(
     nodes = list(_nodes(config))
     if safe_mode and any(node["class_name"] == "__lambda__" for node in nodes):
         return ModelError(
-            f"{what} has a Lambda layer: loading it runs code that lies in the file. If you trust "
-            "who wrote it, say so: result.load_model(safe_mode=False). Or write the layer as a "
-            "registered class."
+            f"{what} has a Lambda layer: loading it runs code that lies in the file. {_TRUST}. Or "
+            "write the layer as a registered class."
         )
     for node in nodes:
         if name := _unknown(node, custom_objects):
@@ -105,7 +223,7 @@ def _unknown(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str 
     import keras
 
     module = node.get("module")
-    if node["class_name"] == "__lambda__" or (module and str(module).split(".")[0] == "keras"):
+    if node["class_name"].startswith("__") or (module and str(module).split(".")[0] == "keras"):
         return None
     config = node.get("config")
     name = str(node.get("registered_name") or node["class_name"])

@@ -1,0 +1,432 @@
+"""Crafted `.keras` files: each is refused by name, and nothing outside of it is read or written."""
+
+import io
+import json
+import stat
+import struct
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from colab_drive_tuner.errors import ModelError
+from colab_drive_tuner.training import keras_file
+from colab_drive_tuner.training.keras_file import load_keras_file
+from tests.training.keeping import NUMPY_2
+
+pytestmark = NUMPY_2
+
+
+def load(path, **options):
+    """What `best_model` makes of the file."""
+    return load_keras_file(path, what="The model", **options)
+
+
+def archive(path, members, compression=zipfile.ZIP_DEFLATED):
+    """Write a zip file with these members, which may repeat a name."""
+    with zipfile.ZipFile(path, "w", compression) as made:
+        for name, content in members:
+            made.writestr(name, content)
+    return path
+
+
+def saved(path, model=None):
+    """The members of an honest model's file."""
+    model = model or keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="d")])
+    model.save(path)
+    with zipfile.ZipFile(path) as whole:
+        return {name: whole.read(name) for name in whole.namelist()}
+
+
+def test_an_honest_model_is_loaded(tmp_path):
+    """The same members, packed again, are what Keras wrote."""
+    members = saved(tmp_path / "a.keras")
+    assert load(archive(tmp_path / "b.keras", members.items())).count_params() == 3
+
+
+def link(name):
+    """A member that is a symbolic link."""
+    member = zipfile.ZipInfo(name)
+    member.create_system, member.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    return member
+
+
+ARCHIVES = {
+    "above": ([("../evil", "x")], "outside of itself"),
+    "above, further in": ([("assets/../../evil", "x")], "outside of itself"),
+    "absolute": ([("/tmp/evil", "x")], "outside of itself"),
+    "above, in Windows's way": ([("..\\..\\evil", "x")], "outside of itself"),
+    "on a drive": ([("C:\\evil", "x")], "outside of itself"),
+    "on a drive, relative": ([("C:evil", "x")], "outside of itself"),
+    "a link": ([(link("assets/x"), "/etc")], "outside of itself"),
+    "a name twice": ([("assets/x", "1"), ("assets/x", "2")], "'assets/x' twice"),
+    "a name twice, in two ways": ([("assets/x", "1"), ("assets\\x", "2")], "'assets/x' twice"),
+    "a bomb": ([("assets/big", b"\0" * (80 << 20))], "far more than it holds"),
+    "many small bombs": (
+        [(f"assets/{n}", b"\0" * (1 << 20)) for n in range(80)],
+        "far more than it holds",
+    ),
+    "many members": ([(f"assets/{n}", "") for n in range(10_001)], "far more than it holds"),
+    "weights of another kind": ([("model.weights.npz", "x")], "which Keras does not write"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("case", ARCHIVES)
+def test_an_archive_that_leads_out_or_blows_up_is_refused(tmp_path, case):
+    """By the names and sizes that it declares, before anything is unpacked."""
+    members, words = ARCHIVES[case]
+    whole = [*saved(tmp_path / "a.keras").items(), *members]
+    with pytest.raises(ModelError, match=f"The model .*{words}"):
+        load(archive(tmp_path / "b.keras", whole))
+
+
+def test_a_size_that_is_a_lie_is_no_way_round(tmp_path):
+    """What is declared small is not unpacked any further."""
+    path = archive(tmp_path / "b.keras", [("config.json", b"[" * (80 << 20))])
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = struct.pack("<I", 100)
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="no readable"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(8, 1), (10, 77)], ids=["encrypted", "unknown compression"]
+)
+def test_what_cannot_be_unpacked_is_one_error(tmp_path, place, value):
+    """Encrypted, or packed by a method that does not exist."""
+    path = archive(tmp_path / "b.keras", [("config.json", b"{}")])
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + place] = value
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="no readable"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "no readable"),
+        ("[" * 100_000, "no readable"),
+        ("9" * 10_000, "no readable"),
+        ("[]" + " " * (17 << 20), "larger than any model's"),
+        ("[]", "cannot be loaded"),
+        ("7", "cannot be loaded"),
+        ('{"class_name": "Sequential"}', "needs the class"),
+        ('{"class_name": "Sequential", "config": 5}', "needs the class"),
+    ],
+)
+def test_a_configuration_that_is_none_is_one_error(tmp_path, content, words):
+    """Broken, endlessly deep, of the wrong type, too large."""
+    members = {**saved(tmp_path / "a.keras"), "config.json": content}
+    with pytest.raises(ModelError, match=f"The model .*{words}"):
+        load(archive(tmp_path / "b.keras", members.items()))
+
+
+def node(module, name, config, registered=None):
+    """A serialized object."""
+    return {
+        "module": module,
+        "class_name": name,
+        "config": config,
+        "registered_name": registered,
+    }
+
+
+def calling(function, **arguments):
+    """A model that calls a function with these arguments while it is built."""
+    first = node("keras.layers", "InputLayer", {"batch_shape": [None, 2], "name": "in"})
+    second = node(
+        "keras.layers",
+        "Lambda",
+        {"name": "call", "function": function, "arguments": arguments, "output_shape": [2]},
+    )
+    tensor = {"shape": [None, 2], "dtype": "float32", "keras_history": ["in", 0, 0]}
+    fed = {"class_name": "__keras_tensor__", "config": tensor}
+    layers = [
+        {**first, "name": "in", "inbound_nodes": []},
+        {**second, "name": "call", "inbound_nodes": [{"args": [fed], "kwargs": {}}]},
+    ]
+    ends = {"input_layers": [["in", 0, 0]], "output_layers": [["call", 0, 0]]}
+    return node("keras", "Functional", {"name": "m", "layers": layers, **ends})
+
+
+def with_layer(module, name, config, registered=None):
+    """A model with one layer, or what calls itself one."""
+    layer = node(module, name, {"name": "x", **config}, registered)
+    return node("keras", "Sequential", {"name": "m", "layers": [layer]})
+
+
+def function(module, name):
+    """A serialized function."""
+    return node(module, "function", name, "function")
+
+
+EVIL = "evil-was-here"
+CONFIGS = {
+    "a module": (node("os", "system", f"touch {EVIL}"), "class 'system'|cannot be loaded"),
+    "a module's function": (calling(function("os", "mkdir")), "function 'mkdir'"),
+    "a builtin": (calling(function("builtins", "eval")), "function 'eval'|cannot be loaded"),
+    "a class of a module": (with_layer("subprocess", "Popen", {"args": ["id"]}), "class 'Popen'"),
+    "under a name of its own": (
+        with_layer("os", "system", {}, "builtins>eval"),
+        "class 'eval'|cannot be loaded",
+    ),
+    "a lambda": (
+        calling({"class_name": "__lambda__", "config": {"value": "x", "closure": None}}),
+        "Lambda layer",
+    ),
+    "a type of TensorFlow": (
+        with_layer(
+            "keras.layers",
+            "InputLayer",
+            {
+                "batch_shape": {
+                    "class_name": "__typespec__",
+                    "spec_name": "system",
+                    "module": "os",
+                    "config": [["id"]],
+                    "registered_name": None,
+                }
+            },
+        ),
+        "cannot be loaded",
+    ),
+    "switching off safety": (
+        calling(function("keras.config", "enable_unsafe_deserialization")),
+        "keras.config.enable_unsafe_deserialization, which is no part of a model",
+    ),
+    "another model": (
+        calling(function("keras.models", "load_model"), safe_mode=False),
+        "keras.models.load_model, which is no part",
+    ),
+    "another model, by its class": (
+        with_layer("keras.saving", "load_model", {"filepath": "x"}),
+        "keras.saving.load_model, which is no part",
+    ),
+    "a download": (
+        calling(function("keras.utils", "get_file"), origin="http://127.0.0.1:9/x"),
+        "keras.utils.get_file, which is no part",
+    ),
+    "a picture written": (
+        calling(function("keras.utils", "save_img"), path=EVIL),
+        "keras.utils.save_img, which is no part",
+    ),
+    "a picture read": (
+        calling(function("keras.preprocessing.image", "load_img"), path="/etc/passwd"),
+        "keras.preprocessing.image.load_img, which is no part",
+    ),
+    "a configuration in an argument": (
+        calling(function("keras.layers", "deserialize"), custom_objects=None),
+        "keras.layers.deserialize, which is no part",
+    ),
+    "a builtin deserializer": (
+        calling(function("builtins", "deserialize")),
+        "builtins.deserialize, which is no part",
+    ),
+    "a SavedModel": (
+        with_layer("keras.layers", "TFSMLayer", {"filepath": "/tmp/x"}),
+        "keras.layers.TFSMLayer, which is no part",
+    ),
+    "a module of torch": (
+        with_layer("keras.layers", "TorchModuleWrapper", {"module": "eA=="}),
+        "keras.layers.TorchModuleWrapper, which is no part",
+    ),
+    "a vocabulary's file": (
+        with_layer("keras.layers", "StringLookup", {"vocabulary": "/etc/passwd"}),
+        "takes a vocabulary from '/etc/passwd', a file of this machine",
+    ),
+    "a vocabulary from the network": (
+        with_layer("keras.layers", "TextVectorization", {"vocabulary": "http://127.0.0.1:9/"}),
+        "takes a vocabulary from 'http://127.0.0.1:9/'",
+    ),
+    "a hidden module": (
+        with_layer("keras.src.utils.file_utils", "get_file", {}),
+        "cannot be loaded",
+    ),
+    "a wrong value": (
+        with_layer("keras.layers", "Dense", {"units": -5}),
+        r"cannot be loaded: Received an invalid value for `units`.*units=-5",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_configuration_that_wants_more_than_a_model_is_refused(tmp_path, monkeypatch, case):
+    """By the name of what it wants; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    config, words = CONFIGS[case]
+    members = {**saved(tmp_path / "a.keras"), "config.json": json.dumps(config)}
+    path = archive(tmp_path / "b.keras", members.items())
+    with pytest.raises(ModelError, match=f"^The model .*({words})"):
+        load(path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a.keras", "b.keras"}
+
+
+def weights(path, change):
+    """A model's file whose weights were changed by `change(file, name of a dataset)`."""
+    members = saved(path.with_name("a.keras"))
+    content = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(content, "r+") as file:
+        names = []
+        file.visititems(lambda name, it: names.append(name) if hasattr(it, "shape") else None)
+        change(file, next(name for name in names if file[name].shape == (1,)))
+    return archive(path, {**members, "model.weights.h5": content.getvalue()}.items())
+
+
+def external(file, name):
+    """The bias is bytes of another file."""
+    del file[name]
+    file.create_dataset(name, (1,), "float32", external=[("/etc/hostname", 0, 4)])
+
+
+def external_link(file, name):
+    """The layer's variables lie in another file."""
+    parent = file[name].parent.name
+    del file[parent]
+    file[parent] = h5py.ExternalLink("/tmp/other.h5", "/")
+
+
+def soft_link(file, name):
+    """The bias is a link."""
+    file["elsewhere"] = np.zeros(1, "float32")
+    del file[name]
+    file[name] = h5py.SoftLink("/elsewhere")
+
+
+def virtual(file, name):
+    """The bias is put together from another file."""
+    layout = h5py.VirtualLayout((1,), "float32")
+    layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", (1,))
+    del file[name]
+    file.create_virtual_dataset(name, layout)
+
+
+def huge(file, name):
+    """The bias claims a terabyte, of which nothing is stored."""
+    del file[name]
+    file.create_dataset(name, (1 << 38,), "float32", chunks=(1 << 20,))
+
+
+def other_shape(file, name):
+    """The bias has another length than the layer."""
+    del file[name]
+    file[name] = np.zeros(7, "float32")
+
+
+def in_a_circle(file, _):
+    """A group lies in itself, which does no harm."""
+    file["circle"] = file["/"]
+
+
+ELSEWHERE = {
+    external: "weights that lie in another file",
+    external_link: "weights behind a link",
+    soft_link: "weights behind a link",
+    virtual: "weights that lie in another file",
+    huge: "weights far larger than what is stored",
+    other_shape: "cannot be loaded",
+}
+
+
+@pytest.mark.parametrize("change", ELSEWHERE)
+def test_weights_that_lie_elsewhere_are_refused(tmp_path, change):
+    """Links, other files' bytes, claims: an error, and no model with what was read there."""
+    with pytest.raises(ModelError, match=f"The model .*{ELSEWHERE[change]}"):
+        load(weights(tmp_path / "b.keras", change))
+
+
+def test_groups_in_a_circle_are_looked_at_once(tmp_path):
+    """The look at the weights ends, and they are loaded."""
+    assert load(weights(tmp_path / "b.keras", in_a_circle)).count_params() == 3
+
+
+def test_weights_that_are_none_are_refused(tmp_path):
+    """Cut, or no HDF5 at all."""
+    members = saved(tmp_path / "a.keras")
+    for content in (b"", b"x" * 100, members["model.weights.h5"][:500]):
+        changed = {**members, "model.weights.h5": content}
+        with pytest.raises(ModelError, match="The model is no readable"):
+            load(archive(tmp_path / "b.keras", changed.items()))
+
+
+@pytest.mark.parametrize("version", ["3.13.1", "3.12.4", "3.9.0", "2.15.0", "3.13.0rc1"])
+def test_a_keras_that_is_too_old_is_named(tmp_path, monkeypatch, version):
+    """With what to install; whoever trusts the file may say so."""
+    path = tmp_path / "a.keras"
+    saved(path)
+    monkeypatch.setattr(keras, "__version__", version)
+    with pytest.raises(ModelError, match=rf"Keras {version} runs.*pip install 'keras>=3.13.2'"):
+        load(path)
+    assert load(path, safe_mode=False).count_params() == 3
+
+
+@pytest.mark.parametrize("version", ["3.13.2", "3.14.0", "4.0", "3.20.0rc1"])
+def test_a_keras_that_is_new_enough_is_taken(tmp_path, monkeypatch, version):
+    """The floor itself, and everything above."""
+    path = tmp_path / "a.keras"
+    saved(path)
+    monkeypatch.setattr(keras, "__version__", version)
+    assert load(path).count_params() == 3
+
+
+def test_the_floor_is_the_one_of_the_extra():
+    """What pip installs for `colab-drive-tuner[tensorflow]` may load models."""
+    floor = ".".join(map(str, keras_file.SAFE_KERAS))
+    project = keras_file.Path(__file__).parents[2] / "pyproject.toml"
+    assert f'tensorflow = ["keras>={floor}"' in project.read_text()
+
+
+@keras.saving.register_keras_serializable(package="hostile")
+def get(x):
+    """A function of the user's whose name is one of Keras's."""
+    return x * 2
+
+
+def _functional():
+    given = keras.Input((4,))
+    x = keras.ops.relu(keras.layers.Dense(4, kernel_regularizer="l2")(given))
+    x = keras.layers.Lambda(keras.ops.tanh)(x)
+    x = keras.layers.Lambda(get)(x + given)
+    return keras.Model(given, keras.layers.Activation(keras.activations.gelu)(x))
+
+
+def _recurrent():
+    layers = [
+        keras.Input((3, 2)),
+        keras.layers.Bidirectional(keras.layers.LSTM(2)),
+        keras.layers.Dense(1, dtype="mixed_float16", kernel_constraint="max_norm"),
+    ]
+    return keras.Sequential(layers)
+
+
+def _compiled():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation="relu")])
+    rate = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    loss = keras.losses.Huber(delta=0.5)
+    metrics = ["mae", keras.metrics.MeanSquaredError(), keras.losses.log_cosh]
+    model.compile(keras.optimizers.Adam(rate), loss, metrics)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _nested():
+    inner = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()], name="inner")
+    return keras.Sequential(
+        [keras.Input((2,)), inner, keras.layers.Normalization(mean=1, variance=2)]
+    )
+
+
+@pytest.mark.parametrize("make", [_functional, _recurrent, _compiled, _nested])
+def test_what_models_are_made_of_is_loaded(tmp_path, make):
+    """Operations, wrapped layers, policies, schedules, losses, functions, models in models."""
+    model = make()
+    model.save(tmp_path / "a.keras")
+    loaded = load(tmp_path / "a.keras")
+    for one, other in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
