@@ -210,7 +210,7 @@ class TestThePortableFile:
 
     def test_its_variables_are_passed_on_and_watched(self):
         """Schedules hand them on and `setup()` sees them change, for every source of the list."""
-        from colab_drive_tuner.rerun import plan
+        from colab_drive_tuner.rerun.schedulers import plan
         from colab_drive_tuner.session import _ENVIRONMENT
 
         variables = {name for source in SOURCES for name in source.variables}

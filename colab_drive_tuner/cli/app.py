@@ -94,9 +94,9 @@ def status(
 
         show_runs(read_runs(store, name))
     if exit_code and name:
-        from colab_drive_tuner.rerun import look
+        from colab_drive_tuner.rerun import read_verdict
 
-        raise typer.Exit(look(store, name).outcome)
+        raise typer.Exit(read_verdict(store, name).outcome)
 
 
 @app.command()

@@ -8,8 +8,8 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.version import __version__
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.rerun.enterprise import EnterprisePlace
-    from colab_drive_tuner.rerun.place import Place
+    from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
+    from colab_drive_tuner.rerun.runners.runner import Runner
     from colab_drive_tuner.store.protocol import Store
 
 Program = Annotated[
@@ -73,7 +73,7 @@ def rerun(
     from colab_drive_tuner.rerun.stopping import StoppedError
     from colab_drive_tuner.search.arguments import parse_duration
 
-    place = choose_place(
+    runner = choose_runner(
         on, parameter or [], gpu=gpu, install=install, project=project, region=region,
         bucket=bucket, service_account=service_account, user=user,
     )  # fmt: skip
@@ -81,10 +81,10 @@ def rerun(
         store=_store(context, folder, on),
         program=program,
         search=search,
-        place=place,
+        runner=runner,
         max_seconds=parse_duration(max_time),
         give_up_after=give_up_after,
-        say=typer.echo,
+        notify=typer.echo,
     )
     try:
         verdict = rerun_until_finished(rerunner) if loop else rerunner.once()
@@ -92,13 +92,13 @@ def rerun(
         typer.echo(f"colab-drive-tuner: {stopped}", err=True)
         raise typer.Exit(128 + stopped.signum) from None
     failed = verdict.outcome is Outcome.FAILED
-    typer.echo(verdict.words, err=failed)
+    typer.echo(verdict.message, err=failed)
     if scheduled and verdict.outcome is Outcome.FINISHED:
         typer.echo(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
     raise typer.Exit(verdict.outcome)
 
 
-def choose_place(
+def choose_runner(
     on: str,
     parameters: list[str],
     *,
@@ -109,26 +109,26 @@ def choose_place(
     bucket: str | None,
     service_account: str | None,
     user: str | None,
-) -> "Place":
+) -> "Runner":
     """Where it runs, after the options of that name; raises `UsageError`."""
     if on == "local":
-        from colab_drive_tuner.rerun.local import LocalPlace
+        from colab_drive_tuner.rerun.runners.local import LocalRunner
 
         if gpu:
             raise UsageError("--gpu goes with --on colab and --on enterprise.")
-        return LocalPlace(dict(map(_parameter, parameters)))
+        return LocalRunner(dict(map(_parameter, parameters)))
     if parameters:
         raise UsageError("-p goes with --on local.")
     if on == "colab":
-        from colab_drive_tuner.rerun.colab import ColabPlace
+        from colab_drive_tuner.rerun.runners.colab import ColabRunner
 
-        return ColabPlace(gpu, install or f"colab-drive-tuner=={__version__}")
+        return ColabRunner(gpu, install or f"colab-drive-tuner=={__version__}")
     if on != "enterprise":
         raise UsageError(f"--on {on}: it runs on local, colab or enterprise.")
-    return enterprise_place(project, region, bucket, service_account, user, gpu, install)
+    return enterprise_runner(project, region, bucket, service_account, user, gpu, install)
 
 
-def enterprise_place(
+def enterprise_runner(
     project: str | None,
     region: str,
     bucket: str | None,
@@ -136,15 +136,15 @@ def enterprise_place(
     user: str | None,
     gpu: str | None,
     install: str | None,
-) -> "EnterprisePlace":
+) -> "EnterpriseRunner":
     """A project of Google Cloud to run in; raises `UsageError`."""
-    from colab_drive_tuner.rerun.enterprise import EnterprisePlace
-    from colab_drive_tuner.rerun.vertex import Vertex
+    from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
+    from colab_drive_tuner.rerun.enterprise.vertex import Vertex
 
     if not project or not bucket:
         raise UsageError("Colab Enterprise needs --project and --bucket.")
     package = install or f"colab-drive-tuner=={__version__}"
-    return EnterprisePlace(Vertex(project, region), bucket, service_account, user, gpu, package)
+    return EnterpriseRunner(Vertex(project, region), bucket, service_account, user, gpu, package)
 
 
 def _store(context: typer.Context, folder: str | None, on: str) -> "Store":

@@ -19,8 +19,8 @@ from colab_drive_tuner.cli.rerunning import (
     Region,
     Search,
     User,
-    choose_place,
-    enterprise_place,
+    choose_runner,
+    enterprise_runner,
 )
 from colab_drive_tuner.errors import UsageError
 
@@ -60,10 +60,9 @@ def add(
 ) -> None:
     """Show a schedule, then install it: `rerun` every so often, with these options."""
     from colab_drive_tuner.journal.folder import check_name
-    from colab_drive_tuner.rerun.enterprise_schedule import EnterpriseSchedule
-    from colab_drive_tuner.rerun.plan import Plan, parse_every
+    from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.program import load_program
-    from colab_drive_tuner.rerun.schedules import way
+    from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_every
     from colab_drive_tuner.search.arguments import parse_duration
 
     check_name(search)
@@ -79,18 +78,18 @@ def add(
     store = str(Path(context.obj).resolve()) if context.obj else None
     plan = Plan(search, program, parse_every(every), options, store)
     if with_ == "enterprise":
-        place = enterprise_place(project, region, bucket, service_account, user, gpu, install)
-        schedule = EnterpriseSchedule(plan, place, load_program(program), max_seconds)
+        runner = enterprise_runner(project, region, bucket, service_account, user, gpu, install)
+        schedule = EnterpriseSchedule(plan, runner, load_program(program), max_seconds)
         typer.echo(schedule.text())
         if not print_:
             typer.echo(schedule.install())
         return
-    choose_place(
+    choose_runner(
         on, [], gpu=gpu, install=install, project=project, region=region, bucket=bucket,
         service_account=service_account, user=user,
     )  # fmt: skip
     load_program(program)
-    scheduler = way(with_)
+    scheduler = find_scheduler(with_)
     typer.echo(scheduler.text(plan))
     if not print_:
         typer.echo(scheduler.install(plan))
@@ -99,8 +98,9 @@ def add(
 @schedule_app.command("list")
 def list_(project: Project = None, region: Region = "us-central1") -> None:
     """List the schedules of this machine, of the repository here and (--project) of Enterprise."""
-    from colab_drive_tuner.rerun import enterprise_schedule, schedules
-    from colab_drive_tuner.rerun.vertex import Vertex
+    from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
+    from colab_drive_tuner.rerun.enterprise.vertex import Vertex
+    from colab_drive_tuner.rerun.schedulers import plan as schedules
 
     found = schedules.installed()
     if project:
@@ -119,8 +119,9 @@ def remove(
     region: Region = "us-central1",
 ) -> None:
     """Remove every schedule of a search from this machine and the repository here."""
-    from colab_drive_tuner.rerun import enterprise_schedule, schedules
-    from colab_drive_tuner.rerun.vertex import Vertex
+    from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
+    from colab_drive_tuner.rerun.enterprise.vertex import Vertex
+    from colab_drive_tuner.rerun.schedulers import plan as schedules
 
     removed = schedules.remove(search)
     if project and enterprise_schedule.remove(Vertex(project, region), search):
@@ -133,7 +134,7 @@ def remove(
 @schedule_app.command()
 def release() -> None:
     """Give back every Colab runtime that a killed run of this machine left; for stop hooks."""
-    from colab_drive_tuner.rerun.colab import release_left_behind
+    from colab_drive_tuner.rerun.runners.colab import release_abandoned
 
-    for session in release_left_behind():
+    for session in release_abandoned():
         typer.echo(f"Released {session}.")

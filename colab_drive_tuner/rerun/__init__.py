@@ -1,11 +1,11 @@
-"""Scheduled reruns: look whether anything is left to do, and if so run the notebook once more.
+"""Scheduled reruns: where a search is unfinished, its notebook is run once more.
 
-`outcome` says how a search stands, `rerunner` runs its notebook once or until it is finished;
-`local`, `colab` and `enterprise` are the places where it can run; `cron`, `systemd` and `github`
-have it done every so often.
+`outcome` has the verdict on a search, `rerunner` runs its notebook once or until it is finished,
+`lock` keeps two machines from doing so at once, and `runs` is the log. `runners` and `enterprise`
+are where it can run; `schedulers` have it done every so often.
 """
 
-from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, Verdict, look
+from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, Verdict, read_verdict
 from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
 from colab_drive_tuner.rerun.runs import Run, read_runs
 
@@ -15,7 +15,7 @@ __all__ = [
     "Rerunner",
     "Run",
     "Verdict",
-    "look",
     "read_runs",
+    "read_verdict",
     "rerun_until_finished",
 ]

@@ -27,7 +27,7 @@ _PAUSE_SECONDS = 10.0
 
 
 class DriveHandler:
-    """What papermill asks of a place for notebooks."""
+    """Handler of `drive://` paths, with the methods that papermill calls."""
 
     def __init__(self, pause: float = _PAUSE_SECONDS) -> None:
         self._pause = pause
@@ -114,8 +114,8 @@ class DriveHandler:
         self._ids[path] = made.id
 
     def _find(self, path: str) -> str | None:
-        place = path.removeprefix(SCHEME)
-        folder, _, name = place.rpartition("/")
+        inner = path.removeprefix(SCHEME)
+        folder, _, name = inner.rpartition("/")
         if folder == "id":
             return name
         if not name:

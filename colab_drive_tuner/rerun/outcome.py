@@ -1,4 +1,4 @@
-"""What is left to do for a search, as an exit code that schedulers understand."""
+"""Verdict on a search, as an exit code that schedulers understand."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,7 +18,7 @@ class Outcome(IntEnum):
 
 
 class NotebookRunError(ColabDriveTunerError, RuntimeError):
-    """A run broke off: its place could not run it; the message says why."""
+    """A run broke off: its runner could not run it; the message says why."""
 
 
 class RuntimeLostError(NotebookRunError):
@@ -31,19 +31,22 @@ class NoRuntimeError(NotebookRunError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a search stands, and the same in words."""
+    """How a search stands, for schedulers and for people."""
 
     outcome: Outcome
-    words: str
+    message: str
     done: int = 0
     """Trials that have ended."""
 
 
-def look(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
-    """Look at a search without touching it; one that does not exist yet is unfinished.
+def read_verdict(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
+    """The verdict on a search, which is only read; one that does not exist yet is unfinished.
 
-    After a run of ours has ended, its kernel's lease may still look alive: with `own_run_ended` the
-    holder is not taken for somebody else.
+    Args:
+        store: Where the search is kept.
+        name: The search's name.
+        own_run_ended: Whether a run of ours has just ended: its kernel's lease may still look
+            alive, and its holder is then not taken for somebody else.
     """
     try:
         status = read_status(store, name)
@@ -57,8 +60,8 @@ def look(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
             Outcome.FINISHED, f"Search {name!r} is finished: {progress}.", done=status.done
         )
     if status.held and not own_run_ended:
-        words = f"Search {name!r} is running ({progress}): {status.holder}."
-        return Verdict(Outcome.BUSY, words, done=status.done)
+        message = f"Search {name!r} is running ({progress}): {status.holder}."
+        return Verdict(Outcome.BUSY, message, done=status.done)
     return Verdict(
         Outcome.UNFINISHED, f"Search {name!r} is unfinished: {progress}.", done=status.done
     )

@@ -1,6 +1,6 @@
-"""What is rerun: a notebook (a file, or one in Drive as `drive://...`) or a Python script.
+"""Programs to rerun: a notebook (a file, or one in Drive as `drive://...`) or a Python script.
 
-Where a kernel has to run a script, the script becomes a notebook of one cell. What a kernel ran is
+Where a kernel has to run a script, the script becomes a notebook of one cell. Which cell failed is
 read from the executed notebook, never from an exit code: Colab's command line exits 0 whatever the
 cells raised.
 """
@@ -53,9 +53,9 @@ class Program:
 
 @dataclass(frozen=True)
 class CellError:
-    """How a run ended that did not get to its end."""
+    """The error that ended a run early."""
 
-    words: str
+    message: str
     """The cell and its traceback."""
     outcome: Outcome
 
@@ -112,9 +112,9 @@ def find_error(executed: Path) -> CellError | None:
             name, value = output.get("ename", "Error"), str(output.get("evalue", ""))
             if name == "SystemExit" and value in ("0", "75", "None", ""):
                 return None
-            words = f"Cell {number} raised {name}: {value}\n" + plain_text(output)
+            message = f"Cell {number} raised {name}: {value}\n" + plain_text(output)
             busy = name in _BUSY or (name == "SystemExit" and value == "69")
-            return CellError(words, Outcome.BUSY if busy else Outcome.FAILED)
+            return CellError(message, Outcome.BUSY if busy else Outcome.FAILED)
     return None
 
 

@@ -1,8 +1,8 @@
-"""One run of a search's notebook, if anything is left to do; or one after another until done.
+"""Rerun of a search's notebook if the search is unfinished, once or until it is finished.
 
-The order is what makes it safe to run twice and cheap when there is nothing to do: look at the
-search first (one look at the store), then take the turn, look at what earlier runs came to, and
-only then start anything.
+The order makes it safe to run twice and cheap when there is nothing to do: the verdict on the
+search comes first (one request for its state), then the lock, then the outcome of earlier runs;
+only then is anything started.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
     UnavailableError,
 )
+from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.outcome import (
     NoRuntimeError,
     NotebookRunError,
     Outcome,
     RuntimeLostError,
     Verdict,
-    look,
+    read_verdict,
 )
-from colab_drive_tuner.rerun.place import Place, RunTask
 from colab_drive_tuner.rerun.program import CellError, load_program
+from colab_drive_tuner.rerun.runners.runner import Runner, RunTask
 from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
 from colab_drive_tuner.rerun.stopping import StoppedError, Stops
-from colab_drive_tuner.rerun.turn import NotOurTurnError, our_turn
 from colab_drive_tuner.search.status import open_journal
 from colab_drive_tuner.store.protocol import Store
 
@@ -45,36 +45,50 @@ _ENDED = {
 
 @dataclass
 class Rerunner:
-    """What to run, for which search, where."""
+    """A program that is run again, the search that it works on, and the runner that runs it.
+
+    Attributes:
+        store: Where the search is kept.
+        program: A notebook, a script, or a notebook in Drive (`drive://...`).
+        search: The search's name.
+        runner: Runs the program once.
+        max_seconds: How long one run may take; its search starts nothing that would take longer.
+            None: without a limit.
+        give_up_after: Runs without a new trial after which nothing is started any more; 0: never.
+        notify: Called with sentences for the user.
+        sleep: Waits so many seconds.
+        stops: The signals that end a run.
+    """
 
     store: Store
     program: str
-    """A notebook, a script, or a notebook in Drive (`drive://...`)."""
     search: str
-    place: Place
+    runner: Runner
     max_seconds: float | None = None
-    """How long one run may take; its search starts nothing that would take longer."""
     give_up_after: int = 3
-    """Runs without a new trial after which nothing is started any more; 0: never."""
-    say: Callable[[str], None] = print
+    notify: Callable[[str], None] = print
     sleep: Callable[[float], None] = time.sleep
     stops: Stops = field(default_factory=Stops)
 
     def once(self) -> Verdict:
-        """Run the program once if its search is unfinished and nobody is at it.
+        """Run the program once if its search is unfinished and nobody else runs it.
 
-        The verdict's words say what happened. Raises `AccountMismatchError` where the search
-        belongs to another account, and a `NotebookError` where there is no program.
+        Returns:
+            The verdict on the search afterwards; its message says what happened.
+
+        Raises:
+            AccountMismatchError: The search belongs to another account.
+            NotebookError: There is no such program.
         """
-        with self.stops.heeded():
-            verdict = look(self.store, self.search)
+        with self.stops.raising():
+            verdict = read_verdict(self.store, self.search)
             if verdict.outcome in (Outcome.UNFINISHED, Outcome.BUSY):
                 _check_account(self.store, self.search)
             if verdict.outcome is not Outcome.UNFINISHED:
                 return verdict
             program = load_program(self.program)
             try:
-                with our_turn(self.store, self.search, self.sleep), _private_folder() as folder:
+                with rerun_lock(self.store, self.search, self.sleep), _private_folder() as folder:
                     given_up = self.given_up(verdict)
                     if given_up is not None:
                         return given_up
@@ -83,10 +97,10 @@ class Rerunner:
                     kind, _, path = self.store.location.partition(":")
                     local = path if kind == "folder" else None
                     task = RunTask(program, self.search, folder, self.stops, deadline, local)
-                    self.place.check(task)
-                    self.say(f"{verdict.words} Running {self.program} on {self.place.name}.")
+                    self.runner.check(task)
+                    self.notify(f"{verdict.message} Running {self.program} on {self.runner.name}.")
                     return self._run(task, verdict, began)
-            except NotOurTurnError as elsewhere:
+            except RerunLockedError as elsewhere:
                 return Verdict(Outcome.BUSY, str(elsewhere), done=verdict.done)
 
     def given_up(self, verdict: Verdict) -> Verdict | None:
@@ -98,7 +112,7 @@ class Rerunner:
             return None
         return Verdict(
             Outcome.FAILED,
-            f"{verdict.words} The last {count} runs ended no trial, so nothing was started: see "
+            f"{verdict.message} The last {count} runs ended no trial, so nothing was started: see "
             f"`colab-drive-tuner status {self.search}` and the notebooks in its runs/. To try once "
             "more, add --give-up-after 0.",
             done=verdict.done,
@@ -107,7 +121,7 @@ class Rerunner:
     def _run(self, task: RunTask, before: Verdict, began: float) -> Verdict:
         ended = None
         try:
-            error = self.place.run(task)
+            error = self.runner.run(task)
         except RuntimeLostError as lost:
             error = CellError(str(lost), Outcome.UNFINISHED)
         except NoRuntimeError as refused:
@@ -116,15 +130,17 @@ class Rerunner:
             error = CellError(str(failure), Outcome.FAILED)
         except StoppedError as stopped:
             with self.stops.ignored():
-                self._note(task, before, look_or(before, self.store, self.search), began, "stopped")
+                self._note(
+                    task, before, _verdict_or(before, self.store, self.search), began, "stopped"
+                )
             raise stopped from None
-        with self.stops.held_back():
-            after = look(self.store, self.search, own_run_ended=True)
+        with self.stops.deferred():
+            after = read_verdict(self.store, self.search, own_run_ended=True)
             if error is not None:
-                words = f"{error.words.strip()}\n{after.words}"
+                message = f"{error.message.strip()}\n{after.message}"
                 vanished = error.outcome is Outcome.UNFINISHED
                 after = Verdict(
-                    after.outcome if vanished else error.outcome, words, done=after.done
+                    after.outcome if vanished else error.outcome, message, done=after.done
                 )
             self._note(task, before, after, began, ended or _ENDED[after.outcome])
         return after
@@ -135,30 +151,36 @@ class Rerunner:
         run = Run(
             search=self.search,
             began=began,
-            where=self.place.name,
+            where=self.runner.name,
             seconds=time.time() - began,
             trials=max(0, after.done - before.done),
             done=after.done,
             ended=ended,
         )
         try:
-            keep_run(self.store, run, task.kept(), after.words)
+            keep_run(self.store, run, task.result_file(), after.message)
         except ColabDriveTunerError as error:
             # The search is what counts, and it is as it is: that a note is missing is no failure.
-            self.say(f"This run could not be noted in the search's runs/: {error}")
+            self.notify(f"This run could not be noted in the search's runs/: {error}")
 
 
 def rerun_until_finished(rerunner: Rerunner) -> Verdict:
-    """Run again and again until the search is finished, or nothing more comes of it.
+    """Run again and again until the search is finished, or several runs ended no trial.
 
     After a run that ended trials the next follows at once; else pauses double from half a minute to
     half an hour.
+
+    Args:
+        rerunner: The program, its search and its runner.
+
+    Returns:
+        The last verdict.
     """
     pause = FIRST_PAUSE
     while True:
         progress = False
         try:
-            before = look(rerunner.store, rerunner.search).done
+            before = read_verdict(rerunner.store, rerunner.search).done
             verdict = rerunner.once()
             if verdict.outcome is Outcome.FINISHED:
                 return verdict
@@ -170,16 +192,16 @@ def rerun_until_finished(rerunner: Rerunner) -> Verdict:
         if progress:
             pause = FIRST_PAUSE
             continue
-        rerunner.say(f"{verdict.words} Looking again in {pause:.0f} s.")
-        with rerunner.stops.heeded():
+        rerunner.notify(f"{verdict.message} Trying again in {pause:.0f} s.")
+        with rerunner.stops.raising():
             rerunner.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def look_or(otherwise: Verdict, store: Store, search: str) -> Verdict:
+def _verdict_or(otherwise: Verdict, store: Store, search: str) -> Verdict:
     """How the search stands now, or as it was where the store does not say."""
     try:
-        return look(store, search, own_run_ended=True)
+        return read_verdict(store, search, own_run_ended=True)
     except ColabDriveTunerError:
         return otherwise
 

@@ -1,4 +1,4 @@
-"""The log of runs: one small file in `runs/` for each, an executed notebook wherever there is one.
+"""The log of runs: one small file in `runs/` for each, an executed notebook where there is one.
 
 What `status` shows of a run (when, where, how long, how many trials, how it ended) are properties
 of that file, so that one listing shows them all and no file is downloaded.
@@ -21,25 +21,31 @@ _BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a notebook or script."""
+    """One run of a notebook or script.
+
+    Attributes:
+        search: The name of the search that it worked on.
+        began: Seconds since 1970, by the clock of the machine that started it.
+        where: The name of its runner.
+        seconds: How long it took.
+        trials: How many trials ended in it.
+        done: How many had ended when it was over.
+        ended: "finished", "unfinished", "failed", "stopped", "busy" or "not started".
+        url: The executed notebook.
+    """
 
     search: str
     began: float
-    """Seconds since 1970, by the clock of the machine that started it."""
     where: str
     seconds: float
     trials: int
-    """How many trials ended in it."""
     done: int
-    """How many had ended when it was over."""
     ended: str
-    """"finished", "unfinished", "failed", "stopped", "busy" or "not started"."""
     url: str = ""
-    """The executed notebook."""
 
 
-def keep_run(store: Store, run: Run, executed: Path | None, words: str = "") -> None:
-    """Note a run in the search's `runs/`; without an executed notebook, the words take its place.
+def keep_run(store: Store, run: Run, executed: Path | None, message: str = "") -> None:
+    """Note a run in the search's `runs/`; without an executed notebook, the message take its place.
 
     A search that does not exist yet has no folder: its runs are noted in the store's own `runs/`.
     """
@@ -47,7 +53,7 @@ def keep_run(store: Store, run: Run, executed: Path | None, words: str = "") -> 
     runs = _folder(store, folder.id if folder is not None else store.root)
     (entry_id,) = store.reserve(1)
     name = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%dT%H-%M-%SZ} {run.ended}"
-    content: Path | bytes = executed if executed is not None else words.encode()
+    content: Path | bytes = executed if executed is not None else message.encode()
     with contextlib.suppress(IdTakenError):  # ours: an earlier send of the same bytes got through
         store.create(
             entry_id,
@@ -67,7 +73,12 @@ def keep_run(store: Store, run: Run, executed: Path | None, words: str = "") -> 
 
 
 def read_runs(store: Store, search: str) -> list[Run]:
-    """The runs of a search, the oldest first; those of others and other files are passed over."""
+    """The runs of a search, the oldest first; those of others and other files are passed over.
+
+    Args:
+        store: Where the search is kept.
+        search: The search's name.
+    """
     folder = find_folder(store, search)
     parents = [store.root] if folder is None else [store.root, folder.id]
     found = [

@@ -1,4 +1,4 @@
-"""Being stopped: SIGTERM, SIGINT and SIGHUP become an exception, and only where one can be borne.
+"""Stops: SIGTERM, SIGINT and SIGHUP become an exception, and only where one can be borne.
 
 Whatever was started must be ended on the way out, so a stop is never lost and never interrupts a
 step that has to be carried through (allocating a runtime, releasing it): there it waits.
@@ -15,7 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+"""SIGHUP is missing on Windows."""
 _GRACE_SECONDS = 20.0
 
 
@@ -28,14 +31,14 @@ class StoppedError(BaseException):
 
 
 class Stops:
-    """What was asked of this process while it was inside `heeded`, and whether it may be told."""
+    """The signals that came while this process was inside `raising`, and when they may raise."""
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._held = 0
 
     @contextlib.contextmanager
-    def heeded(self) -> Iterator[None]:
+    def raising(self) -> Iterator[None]:
         """Within the block the signals raise `StoppedError`; afterwards they do as before."""
         if threading.current_thread() is not threading.main_thread():
             yield  # signals are the main thread's affair
@@ -48,7 +51,7 @@ class Stops:
                 signal.signal(signum, handler)
 
     @contextlib.contextmanager
-    def held_back(self) -> Iterator[None]:
+    def deferred(self) -> Iterator[None]:
         """Within the block a signal waits; it raises at the end, unless an error goes first."""
         self._held += 1
         try:

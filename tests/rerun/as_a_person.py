@@ -8,7 +8,7 @@ import os
 import sys
 
 from colab_drive_tuner.rerun import Rerunner
-from colab_drive_tuner.rerun.colab import ColabPlace
+from colab_drive_tuner.rerun.runners.colab import ColabRunner
 from colab_drive_tuner.rerun.stopping import StoppedError
 from colab_drive_tuner.store import open_store
 
@@ -18,8 +18,8 @@ if __name__ == "__main__":
         os.environ.pop(variable, None)
     notebook, *gpu = sys.argv[1:]
     try:
-        verdict = Rerunner(store, notebook, "parabola", ColabPlace(*gpu)).once()
+        verdict = Rerunner(store, notebook, "parabola", ColabRunner(*gpu)).once()
     except StoppedError as stopped:
         raise SystemExit(128 + stopped.signum) from None
-    sys.stdout.write(verdict.words)
+    sys.stdout.write(verdict.message)
     raise SystemExit(verdict.outcome)

@@ -18,8 +18,8 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun import Outcome, Rerunner, look, read_runs
-from colab_drive_tuner.rerun.colab import ColabPlace
+from colab_drive_tuner.rerun import Outcome, Rerunner, read_runs, read_verdict
+from colab_drive_tuner.rerun.runners.colab import ColabRunner
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 from tests.rerun.colab_backend import SECRET, Backend, jupyter_server
@@ -259,19 +259,19 @@ def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
     script.write_text("raise SystemExit(75)")
     colab.refuse_release = 3
     rerunner = Rerunner(
-        open_store(), str(script), "parabola", ColabPlace(pause=0.0), say=lambda _: None,
+        open_store(), str(script), "parabola", ColabRunner(pause=0.0), notify=lambda _: None,
         sleep=lambda _: None,
     )  # fmt: skip
     verdict = rerunner.once()
     assert verdict.outcome is Outcome.FAILED
-    assert "could not be released" in verdict.words
-    assert "colab stop -s cdt-" in verdict.words
+    assert "could not be released" in verdict.message
+    assert "colab stop -s cdt-" in verdict.message
     assert len(colab.taken) == 1
     rerunner.once()
     assert colab.taken == {}
     assert colab.allocated == 2
     with pytest.raises(UsageError, match="T3 is none of"):
-        Rerunner(open_store(), str(script), "parabola", ColabPlace("T3")).once()
+        Rerunner(open_store(), str(script), "parabola", ColabRunner("T3")).once()
 
 
 @pytest.mark.long
@@ -293,14 +293,14 @@ def test_two_schedulers_at_once_take_one_runtime(
     codes = sorted(machine.wait(120) for machine in machines)
     assert codes == [Outcome.FINISHED, Outcome.BUSY]
     assert (colab.allocated, colab.taken) == (1, {})
-    assert look(open_store(), "parabola").outcome is Outcome.FINISHED
+    assert read_verdict(open_store(), "parabola").outcome is Outcome.FINISHED
 
 
 @pytest.fixture
 def hasty(colab: Backend) -> Callable[[Path], Rerunner]:
     """A rerun of "parabola" that believes a runtime lost after ten seconds of silence."""
-    place = ColabPlace(idle_seconds=8.0, silent_seconds=10.0, look_every=1.0, pause=0.0)
-    return lambda nb: Rerunner(open_store(), str(nb), "parabola", place, say=lambda _: None)
+    place = ColabRunner(idle_seconds=8.0, silent_seconds=10.0, look_every=1.0, pause=0.0)
+    return lambda nb: Rerunner(open_store(), str(nb), "parabola", place, notify=lambda _: None)
 
 
 def test_a_kernel_that_dies_on_colab_is_noticed(
@@ -325,8 +325,8 @@ def test_a_kernel_that_dies_on_colab_is_noticed(
     vanishing.start()
     lost = hasty(nb).once()
     vanishing.join()
-    assert lost.outcome is Outcome.UNFINISHED, lost.words
-    assert "no sign of life" in lost.words
+    assert lost.outcome is Outcome.UNFINISHED, lost.message
+    assert "no sign of life" in lost.message
     assert any(path.endswith("/assignments") for path in colab.asked)
     assert hasty(nb).once().outcome is Outcome.FINISHED
     assert (colab.allocated, colab.taken) == (2, {})
@@ -341,7 +341,7 @@ def test_a_runtime_that_is_refused_does_not_count_against_the_notebook(
     for _ in range(4):  # one more than the runs without a trial after which it gives up
         refused = hasty(nb).once()
         assert refused.outcome is Outcome.FAILED
-        assert "Allocation refused" in refused.words
+        assert "Allocation refused" in refused.message
     assert {run.ended for run in read_runs(open_store(), "parabola")} == {"not started"}
 
 

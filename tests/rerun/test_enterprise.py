@@ -13,13 +13,14 @@ import pytest
 import requests
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun import Outcome, Rerunner, enterprise_schedule
-from colab_drive_tuner.rerun.enterprise import EnterprisePlace
-from colab_drive_tuner.rerun.enterprise_schedule import EnterpriseSchedule
+from colab_drive_tuner.rerun import Outcome, Rerunner
+from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
+from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
+from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
+from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
 from colab_drive_tuner.rerun.outcome import NotebookRunError
-from colab_drive_tuner.rerun.plan import Plan
 from colab_drive_tuner.rerun.program import load_program
-from colab_drive_tuner.rerun.vertex import Vertex, check_body
+from colab_drive_tuner.rerun.schedulers.plan import Plan
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 
@@ -32,9 +33,9 @@ def nb(tmp_path: Path) -> Path:
     return programs.notebook(tmp_path / "nb.ipynb", programs.source())
 
 
-def place(**options: Any) -> EnterprisePlace:
+def place(**options: Any) -> EnterpriseRunner:
     """A place that does not say who runs there, unless told."""
-    return EnterprisePlace(
+    return EnterpriseRunner(
         options.pop("vertex", Vertex("p", "us-central1")), "gs://bucket", **options
     )
 
@@ -178,7 +179,7 @@ def rerunner(tmp_path: Path, nb: Path, vertex: Service, **options: Any) -> Rerun
     """A rerun on the stand-in; its clock is not waited for."""
     where = place(user="me@example.com", vertex=at(vertex), **{"sleep": lambda _: None, **options})
     store = open_store(tmp_path / "store")
-    return Rerunner(store, str(nb), "parabola", where, say=lambda _: None)
+    return Rerunner(store, str(nb), "parabola", where, notify=lambda _: None)
 
 
 def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Service) -> None:
@@ -190,9 +191,9 @@ def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Service) 
     vertex.states = ["JOB_STATE_FAILED"]
     failed = rerunner(tmp_path, nb, vertex).once()
     assert failed.outcome is Outcome.FAILED
-    assert "JOB_STATE_FAILED" in failed.words
+    assert "JOB_STATE_FAILED" in failed.message
     refused = rerunner(tmp_path, nb, vertex).once()
-    assert "refused (403): Permission denied on p" in refused.words
+    assert "refused (403): Permission denied on p" in refused.message
 
 
 def test_a_job_that_nobody_waits_for_is_deleted(tmp_path: Path, nb: Path, vertex: Service) -> None:

@@ -14,8 +14,8 @@ import pytest
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.rerun import Outcome, Rerunner, look, read_runs, rerun_until_finished
-from colab_drive_tuner.rerun.local import LocalPlace
+from colab_drive_tuner.rerun import Outcome, Rerunner, read_runs, read_verdict, rerun_until_finished
+from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry
@@ -160,7 +160,7 @@ def test_a_search_is_finished_through_five_deaths_with_nobody_touching_it(
     pauses: list[float] = []
     said: list[str] = []
     rerunner = Rerunner(
-        open_store(), str(nb), "parabola", LocalPlace(), say=said.append, sleep=pauses.append
+        open_store(), str(nb), "parabola", LocalRunner(), notify=said.append, sleep=pauses.append
     )
     verdict = rerun_until_finished(rerunner)
     assert verdict.outcome is Outcome.FINISHED, (verdict, said)
@@ -176,12 +176,12 @@ def test_the_loop_pauses_longer_and_longer_and_gives_up(tmp_path: Path, store: P
     script = tmp_path / "nothing.py"
     script.write_text("raise SystemExit(75)")
     rerunner = Rerunner(
-        open_store(store), str(script), "parabola", LocalPlace(), say=lambda _: None,
+        open_store(store), str(script), "parabola", LocalRunner(), notify=lambda _: None,
         sleep=pauses.append,
     )  # fmt: skip
     verdict = rerun_until_finished(rerunner)
     assert verdict.outcome is Outcome.FAILED
-    assert "last 3 runs ended no trial" in verdict.words
+    assert "last 3 runs ended no trial" in verdict.message
     assert pauses == [30, 60, 120]
 
 
@@ -204,7 +204,7 @@ def test_the_loop_waits_for_drive_to_come_back(tmp_path: Path, store: Path) -> N
     pauses: list[float] = []
     said: list[str] = []
     rerunner = Rerunner(
-        Away(store), str(script), "parabola", LocalPlace(), say=said.append, sleep=pauses.append
+        Away(store), str(script), "parabola", LocalRunner(), notify=said.append, sleep=pauses.append
     )
     assert rerun_until_finished(rerunner).outcome is Outcome.FINISHED
     assert pauses == [30, 60]
@@ -232,7 +232,7 @@ def test_a_rerun_that_is_stopped_takes_its_kernel_along(
         time.sleep(0.05)
     assert not kernel.exists()
     assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["stopped"]
-    assert look(open_store(store), "parabola").outcome is Outcome.UNFINISHED
+    assert read_verdict(open_store(store), "parabola").outcome is Outcome.UNFINISHED
 
 
 @pytest.mark.long

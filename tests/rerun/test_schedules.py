@@ -14,8 +14,9 @@ import pytest
 import yaml  # papermill brings it
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun import cron, github, read_runs, systemd
-from colab_drive_tuner.rerun.plan import Plan, parse_every
+from colab_drive_tuner.rerun import read_runs
+from colab_drive_tuner.rerun.schedulers import cron, github, systemd
+from colab_drive_tuner.rerun.schedulers.plan import Plan, parse_every
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 

@@ -1,4 +1,4 @@
-"""Running here: a notebook with papermill in a real kernel, a script with this very Python."""
+"""Runner on this machine: a notebook with papermill in a kernel, a script with this Python."""
 
 import importlib.util
 import json
@@ -12,8 +12,8 @@ from typing import IO, Any
 
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, RuntimeLostError
-from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, find_error
+from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
 from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 from colab_drive_tuner.store import VARIABLE
@@ -23,7 +23,7 @@ _GRACE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class LocalPlace:
+class LocalRunner:
     """The machine that runs this code."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class LocalPlace:
     name: str = "local"
 
     def check(self, task: RunTask) -> None:
-        """Raise where this place cannot run the program at all; nothing is started."""
+        """Raise where this machine cannot run the program at all; nothing is started."""
         if task.program.is_script:
             if self.parameters:
                 raise UsageError("Parameters are for notebooks: leave -p out for a script.")
@@ -42,16 +42,16 @@ class LocalPlace:
         task.program.notebook()
 
     def run(self, task: RunTask) -> CellError | None:
-        """See `Place.run`."""
+        """See `Runner.run`."""
         environ = dict(os.environ)
         if task.local_store is not None:
             environ[VARIABLE] = task.local_store
         if task.deadline is not None:
             environ[DEADLINE_VARIABLE] = f"{task.deadline:.0f}"
         run = self._run_script if task.program.is_script else self._run_notebook
-        with task.said.open("wb") as said:
+        with task.output.open("wb") as output:
             try:
-                return run(task, environ, said)
+                return run(task, environ, output)
             except subprocess.TimeoutExpired:
                 raise NotebookRunError(
                     f"{task.program.name} was ended: it was still running "
@@ -59,7 +59,7 @@ class LocalPlace:
                 ) from None
 
     def _run_notebook(
-        self, task: RunTask, environ: Mapping[str, str], said: IO[bytes]
+        self, task: RunTask, environ: Mapping[str, str], output: IO[bytes]
     ) -> CellError | None:
         given = task.folder / "given.ipynb"
         given.write_bytes(task.program.content)
@@ -74,17 +74,17 @@ class LocalPlace:
             *([] if "name" in spec else ["--kernel", "python3"]),
             *([] if "language" in spec or "name" in language else ["--language", "python"]),
         ]  # fmt: skip
-        code = run_command(command, said, environ=environ, timeout=_seconds_left(task))
+        code = run_command(command, output, environ=environ, timeout=_seconds_left(task))
         error = find_error(task.executed) if task.executed.exists() else None
-        words = task.last_words()
-        if code and error is None and "PapermillExecutionError" not in words:
-            if "DeadKernelError" in words:
+        tail = task.output_tail()
+        if code and error is None and "PapermillExecutionError" not in tail:
+            if "DeadKernelError" in tail:
                 raise RuntimeLostError(f"The kernel died while it ran {task.program.name}.")
-            raise NotebookRunError(f"papermill failed ({code}):\n{words}")
+            raise NotebookRunError(f"papermill failed ({code}):\n{tail}")
         return error
 
     def _run_script(
-        self, task: RunTask, environ: Mapping[str, str], said: IO[bytes]
+        self, task: RunTask, environ: Mapping[str, str], output: IO[bytes]
     ) -> CellError | None:
         script = task.program.file  # in place: it may look for what lies beside it
         if script is None:
@@ -92,7 +92,7 @@ class LocalPlace:
             script.write_bytes(task.program.content)
         code = run_command(
             [sys.executable, str(script)],
-            said,
+            output,
             cwd=task.program.folder,
             environ=environ,
             timeout=_seconds_left(task),
@@ -101,8 +101,8 @@ class LocalPlace:
             return None
         if code < 0:
             raise RuntimeLostError(f"{task.program.name} was killed by signal {-code}.")
-        words = f"{task.program.name} ended with exit code {code}:\n{task.last_words()}"
-        return CellError(words, Outcome.BUSY if code == Outcome.BUSY else Outcome.FAILED)
+        message = f"{task.program.name} ended with exit code {code}:\n{task.output_tail()}"
+        return CellError(message, Outcome.BUSY if code == Outcome.BUSY else Outcome.FAILED)
 
 
 def _seconds_left(task: RunTask) -> float | None:

@@ -11,10 +11,10 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import AccountMismatchError
-from colab_drive_tuner.rerun import Outcome, Rerunner, Run, look
-from colab_drive_tuner.rerun.local import LocalPlace
+from colab_drive_tuner.rerun import Outcome, Rerunner, Run, read_verdict
+from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
+from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.rerun.runs import fruitless, keep_run, read_runs
-from colab_drive_tuner.rerun.turn import NotOurTurnError, our_turn
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.drive import DriveStore
 from tests.rerun import programs
@@ -32,13 +32,13 @@ def test_of_two_machines_one_has_the_turn(
     """Before the search exists, and at any time before the first is through."""
     store = open_store()
     machine("a")
-    with our_turn(store, "search", lambda _: None):
+    with rerun_lock(store, "search", lambda _: None):
         machine("b")
-        with pytest.raises(NotOurTurnError, match="another machine"):
-            our_turn(store, "search", lambda _: None).__enter__()
-        with our_turn(store, "another search", lambda _: None):
+        with pytest.raises(RerunLockedError, match="another machine"):
+            rerun_lock(store, "search", lambda _: None).__enter__()
+        with rerun_lock(store, "another search", lambda _: None):
             pass
-    with our_turn(store, "search", lambda _: None):
+    with rerun_lock(store, "search", lambda _: None):
         pass
 
 
@@ -53,8 +53,8 @@ def test_two_that_ask_in_the_same_moment_settle_who_it_is(
         key = next(key for key in store.stat(store.root).properties if key.startswith("cdt_rerun"))
         store.set_properties(store.root, {key: f"rival {store.now():.0f}"})
 
-    with pytest.raises(NotOurTurnError, match="another machine"):
-        our_turn(store, "search", meanwhile).__enter__()
+    with pytest.raises(RerunLockedError, match="another machine"):
+        rerun_lock(store, "search", meanwhile).__enter__()
 
 
 def test_a_turn_dies_with_its_machine(
@@ -62,24 +62,24 @@ def test_a_turn_dies_with_its_machine(
 ) -> None:
     """On the same machine at once; elsewhere when the mark is 200 seconds old."""
     die = (
-        "import os; from colab_drive_tuner.rerun.turn import our_turn\n"
+        "import os; from colab_drive_tuner.rerun.lock import rerun_lock\n"
         "from colab_drive_tuner.store import open_store\n"
-        "turn = our_turn(open_store(), 'search', lambda _: None); turn.__enter__(); os._exit(0)"
+        "turn = rerun_lock(open_store(), 'search', lambda _: None); turn.__enter__(); os._exit(0)"
     )
     store = open_store()
     machine("a")
     subprocess.run([sys.executable, "-c", die], check=True)
     machine("b")
-    with pytest.raises(NotOurTurnError):
-        our_turn(store, "search", lambda _: None).__enter__()
+    with pytest.raises(RerunLockedError):
+        rerun_lock(store, "search", lambda _: None).__enter__()
     machine("a")
-    with our_turn(store, "search", lambda _: None):
+    with rerun_lock(store, "search", lambda _: None):
         pass
     machine("c")
     subprocess.run([sys.executable, "-c", die], check=True)
     machine("b")
     drive_emulator.advance_clock(201)
-    with our_turn(store, "search", lambda _: None):
+    with rerun_lock(store, "search", lambda _: None):
         pass
 
 
@@ -123,10 +123,10 @@ def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> No
         share(emulator, folder, "two@example.com")
         patch.setenv("DRIVE_EMULATOR_TOKEN", "two")
         store = DriveStore.connect(folder)
-        assert look(store, "parabola").outcome is not Outcome.FINISHED
+        assert read_verdict(store, "parabola").outcome is not Outcome.FINISHED
         said: list[str] = []
         with pytest.raises(AccountMismatchError, match=r"one@.* this rerun is two@"):
-            Rerunner(store, str(script), "parabola", LocalPlace(), say=said.append).once()
+            Rerunner(store, str(script), "parabola", LocalRunner(), notify=said.append).once()
         assert said == []
 
 
@@ -147,11 +147,11 @@ def test_a_tick_of_a_finished_search_is_one_look(
     script.write_text(programs.source())
     subprocess.run([sys.executable, str(script)], check=True)
     store = open_store()
-    rerunner = Rerunner(store, "gone.ipynb", "parabola", LocalPlace())
+    rerunner = Rerunner(store, "gone.ipynb", "parabola", LocalRunner())
     before = len(drive_emulator.log)
     assert rerunner.once().outcome is Outcome.FINISHED
     asked = drive_emulator.log[before:]
     assert all(entry["method"] == "GET" for entry in asked)
     seen = len(asked)
-    look(store, "parabola")
+    read_verdict(store, "parabola")
     assert len(drive_emulator.log) - before - seen == seen

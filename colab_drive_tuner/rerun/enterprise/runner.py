@@ -1,4 +1,4 @@
-"""Running on Colab Enterprise: each run is a notebook execution job of Vertex AI (see `vertex`)."""
+"""Runner on Colab Enterprise: each run is a notebook execution job of Vertex AI (see `vertex`)."""
 
 import base64
 import json
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
 from colab_drive_tuner.rerun.outcome import NotebookRunError
-from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, Program, with_first_cells
-from colab_drive_tuner.rerun.vertex import Vertex, check_body
+from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 from colab_drive_tuner.version import __version__
 
@@ -29,7 +29,7 @@ _LIMIT = "import os, time\nos.environ[{variable!r}] = str(time.time() + {seconds
 
 
 @dataclass(frozen=True)
-class EnterprisePlace:
+class EnterpriseRunner:
     """A project of Google Cloud, and as whom the notebook runs there."""
 
     vertex: Vertex
@@ -97,10 +97,10 @@ class EnterprisePlace:
         return body
 
     def run(self, task: RunTask) -> CellError | None:
-        """See `Place.run`; a run that we are stopped in is deleted."""
+        """See `Runner.run`; a run that we are stopped in is deleted."""
         body = self.job(task.program, task.search, _seconds_left(task))
         call = self.vertex.call
-        with task.stops.held_back():
+        with task.stops.deferred():
             operation = call("POST", f"{self.vertex.parent}/notebookExecutionJobs", body)
         job = str(operation.get("name", "")).partition("/operations/")[0]
         if "/notebookExecutionJobs/" not in job:
@@ -117,7 +117,7 @@ class EnterprisePlace:
             if not ended:
                 with task.stops.ignored():
                     call("DELETE", job)
-        task.said.write_text(json.dumps(found, indent=1))
+        task.output.write_text(json.dumps(found, indent=1))
         if found["jobState"] == "JOB_STATE_SUCCEEDED":
             return None
         status = found.get("status", {})

@@ -1,4 +1,4 @@
-"""What runs inside a Colab runtime that a rerun has taken: it acts as its owner, and ends itself.
+"""Agent inside a Colab runtime that a rerun has taken: it acts as its owner, and ends itself.
 
 The credentials arrive as a file and are moved into memory that only this process' files can name
 (`memfd`): nothing secret stays on the disk, and no environment variable holds more than a path.

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from colab_drive_tuner.errors import ColabDriveTunerError
-from colab_drive_tuner.rerun.plan import Plan, check_line
+from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
 
 _PREFIX = "colab-drive-tuner-"
 _SEARCH = "X-ColabDriveTunerSearch="

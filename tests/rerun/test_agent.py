@@ -12,12 +12,12 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import v4
 
-from colab_drive_tuner.rerun import inside
+from colab_drive_tuner.rerun.runners import agent
 
 LOAD = """
 import os
-from colab_drive_tuner.rerun import inside
-inside.load_credentials({path!r}, "me@example.com")
+from colab_drive_tuner.rerun.runners import agent
+agent.load_credentials({path!r}, "me@example.com")
 named = os.environ["COLAB_DRIVE_TUNER_CREDENTIALS"]
 print(open(named).read(), open(named).read() == "secret", os.path.exists({path!r}))
 import subprocess
@@ -25,8 +25,8 @@ print(subprocess.run(["cat", named], capture_output=True, text=True).stdout)
 print(os.environ["COLAB_DRIVE_TUNER_ACT_AS"])
 """
 WATCH = """
-from colab_drive_tuner.rerun import inside
-inside.watch({deadline}, idle_seconds={idle}, release=lambda: open({released!r}, "w").close())
+from colab_drive_tuner.rerun.runners import agent
+agent.watch({deadline}, idle_seconds={idle}, release=lambda: open({released!r}, "w").close())
 """
 
 
@@ -62,7 +62,7 @@ def test_credentials_are_read_again_and_again_and_lie_nowhere(tmp_path: Path) ->
 def test_a_runtime_in_which_nothing_happens_is_released(tmp_path: Path, stop: str) -> None:
     """Not while a cell runs, however long; soon after the last one; or after the deadline."""
     released = tmp_path / "released"
-    deadline = None if stop == "idle" else time.time() - inside.GRACE_SECONDS + 2
+    deadline = None if stop == "idle" else time.time() - agent.GRACE_SECONDS + 2
     watching = WATCH.format(
         deadline=deadline, idle=1.0 if stop == "idle" else 8, released=str(released)
     )
@@ -83,20 +83,20 @@ def test_the_runtime_is_given_back_to_colab(monkeypatch: pytest.MonkeyPatch) -> 
     """Through `google.colab.runtime.unassign`; where there is no Colab, nothing happens."""
     from types import ModuleType
 
-    inside._unassign()
+    agent._unassign()
     called = threading.Event()
     package, runtime = ModuleType("google.colab"), ModuleType("google.colab.runtime")
     runtime.unassign = called.set  # type: ignore[attr-defined]
     package.runtime = runtime  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google.colab", package)
     monkeypatch.setitem(sys.modules, "google.colab.runtime", runtime)
-    inside._unassign()
+    agent._unassign()
     assert called.is_set()
 
 
 def test_what_is_prepared_is_only_for_its_owner(tmp_path: Path) -> None:
     """The folder is 0700 and the file in it 0600 before anything secret is in it."""
-    from colab_drive_tuner.rerun.colab import _PREPARE, _READY
+    from colab_drive_tuner.rerun.runners.colab import _PREPARE, _READY
 
     folder = tmp_path / "room"
     code = _PREPARE.format(

@@ -1,4 +1,4 @@
-"""What a schedule shall do, whichever scheduler does it: the command, how often, with which files.
+"""Plan of a schedule: the command, how often it runs, and the scheduler that runs it.
 
 No secret is ever part of a plan: credentials are named by the path of their file.
 """
@@ -11,12 +11,15 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Protocol, cast
 
 from colab_drive_tuner.credentials import EMULATOR_VARIABLE, ENVIRONMENT
-from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun.colab import COMMAND_VARIABLE
+from colab_drive_tuner.errors import MissingExtraError, UsageError
+from colab_drive_tuner.rerun.runners.colab import COMMAND_VARIABLE
 
+SCHEDULERS = ("cron", "systemd", "github")
 _EVERY = re.compile(r"(\d+)(m|h|d)")
 _PASSED_ON = (*ENVIRONMENT, COMMAND_VARIABLE, EMULATOR_VARIABLE)
 """Variables that say where things are. None of them holds a secret, and no others are passed on."""
@@ -97,3 +100,43 @@ def check_line(text: str, what: str) -> str:
     if any(not char.isprintable() for char in text):
         raise UsageError(f"{what} contains a line break or control character: {text!r}.")
     return text
+
+
+class Scheduler(Protocol):
+    """What the module of each scheduler has."""
+
+    def text(self, plan: Plan) -> str:
+        """What would be installed."""
+
+    def install(self, plan: Plan) -> str:
+        """Install it, in place of an earlier one of the search; returns what was done."""
+
+    def installed(self) -> list[tuple[str, str]]:
+        """The searches that have a schedule, and when they are looked at."""
+
+    def remove(self, search: str) -> bool:
+        """Remove the schedule of a search; False where there is none."""
+
+
+def find_scheduler(name: str) -> Scheduler:
+    """The scheduler of that name; raises `UsageError`."""
+    if name not in SCHEDULERS:
+        raise UsageError(f"--with {name}: it is one of {', '.join(SCHEDULERS)}, enterprise.")
+    return cast("Scheduler", import_module(f"colab_drive_tuner.rerun.schedulers.{name}"))
+
+
+def installed() -> list[tuple[str, str, str]]:
+    """Each schedule: the search, the scheduler, and when."""
+    found: list[tuple[str, str, str]] = []
+    for name in SCHEDULERS:
+        try:
+            found += [(search, name, when) for search, when in find_scheduler(name).installed()]
+        except MissingExtraError:
+            continue  # a scheduler that is not here has no schedules
+    return found
+
+
+def remove(search: str) -> list[str]:
+    """Remove every schedule of a search; returns the schedulers that had one."""
+    names = [name for found, name, _ in installed() if found == search]
+    return [name for name in names if find_scheduler(name).remove(search)]

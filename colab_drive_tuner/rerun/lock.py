@@ -1,4 +1,4 @@
-"""Whose turn it is to start a run: two schedulers must not allocate two runtimes for one search.
+"""Cross-machine lock: one rerun per search at a time, so that no second runtime is allocated.
 
 On one machine a lock decides, for certain. Across machines it is advice, a mark on the search's
 folder: written, left alone for a moment, and read again; the last writer has it. It is renewed
@@ -26,15 +26,15 @@ SETTLES_IN = 3.0
 _MARK = "cdt_rerun"
 
 
-class NotOurTurnError(Exception):
-    """Another rerunner is at it; the message says where."""
+class RerunLockedError(Exception):
+    """Another machine or process reruns this search; the message says which."""
 
 
 @contextlib.contextmanager
-def our_turn(
+def rerun_lock(
     store: Store, search: str, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[None]:
-    """Within the block no other rerunner starts this search; raises `NotOurTurnError`."""
+    """Within the block no other rerunner starts this search; raises `RerunLockedError`."""
     digest = hashlib.sha256(f"{store.location}\0{search}".encode()).hexdigest()[:16]
     folder = state_folder() / "rerun"
     folder.mkdir(exist_ok=True)
@@ -42,7 +42,7 @@ def our_turn(
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise NotOurTurnError(f"Search {search!r} is being rerun by this machine.") from None
+        raise RerunLockedError(f"Search {search!r} is being rerun by this machine.") from None
     try:
         with _marked(store, search, digest, sleep):
             yield
@@ -55,27 +55,27 @@ def _marked(
     store: Store, search: str, digest: str, sleep: Callable[[float], None]
 ) -> Iterator[None]:
     found = find_folder(store, search)
-    place = found.id if found is not None else store.root
+    folder_id = found.id if found is not None else store.root
     key = _MARK if found is not None else f"{_MARK}_{digest}"
     machine = machine_id()[:12]
     ours = f"{machine}-{secrets.token_hex(8)}"
-    there = _holder(store, place, key)
+    there = _holder(store, folder_id, key)
     # A mark of this machine was left by a process that is dead, or we would not have its lock.
     if there is not None and not there.startswith(machine):
-        raise NotOurTurnError(f"Search {search!r} is being rerun by another machine.")
-    store.set_properties(place, {key: f"{ours} {store.now():.0f}"})
+        raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
+    store.set_properties(folder_id, {key: f"{ours} {store.now():.0f}"})
     if store.location.startswith("drive:"):  # a folder of this disk is guarded by the lock alone
         sleep(SETTLES_IN)
-    if _holder(store, place, key) != ours:
-        raise NotOurTurnError(f"Search {search!r} is being rerun by another machine.")
+    if _holder(store, folder_id, key) != ours:
+        raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
     over = threading.Event()
 
     def renew() -> None:
         while not over.wait(RENEWED_EVERY):
             with contextlib.suppress(StoreError):  # advice only; the next one may get through
-                store.set_properties(place, {key: f"{ours} {store.now():.0f}"})
+                store.set_properties(folder_id, {key: f"{ours} {store.now():.0f}"})
 
-    renewing = threading.Thread(target=renew, name="colab-drive-tuner-turn", daemon=True)
+    renewing = threading.Thread(target=renew, name="colab-drive-tuner-lock", daemon=True)
     renewing.start()
     try:
         yield
@@ -83,12 +83,12 @@ def _marked(
         over.set()
         renewing.join(5)
         with contextlib.suppress(StoreError):  # it runs out by itself
-            store.set_properties(place, {key: ""})
+            store.set_properties(folder_id, {key: ""})
 
 
-def _holder(store: Store, place: str, key: str) -> str | None:
-    """Who has marked the place, not too long ago."""
-    who, _, when = store.stat(place).properties.get(key, "").partition(" ")
+def _holder(store: Store, folder_id: str, key: str) -> str | None:
+    """The holder of the lock by the folder's property; None where it has run out."""
+    who, _, when = store.stat(folder_id).properties.get(key, "").partition(" ")
     try:
         fresh = store.now() - float(when) < RUNS_OUT_AFTER
     except ValueError:

@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from colab_drive_tuner.rerun.enterprise import EnterprisePlace
-from colab_drive_tuner.rerun.plan import Plan
+from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
+from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
 from colab_drive_tuner.rerun.program import Program
-from colab_drive_tuner.rerun.vertex import Vertex, check_body
+from colab_drive_tuner.rerun.schedulers.plan import Plan
 
 _PREFIX = "colab-drive-tuner "
 
@@ -20,26 +20,26 @@ class EnterpriseSchedule:
     """The schedule of one search, and what it runs."""
 
     plan: Plan
-    place: EnterprisePlace
+    runner: EnterpriseRunner
     program: Program
     max_seconds: float | None = None
 
     @property
     def uri(self) -> str:
         """Where the notebook lies."""
-        return f"{self.place.bucket.rstrip('/')}/colab-drive-tuner/{self.plan.slug}.ipynb"
+        return f"{self.runner.bucket.rstrip('/')}/colab-drive-tuner/{self.plan.slug}.ipynb"
 
     def body(self) -> dict[str, Any]:
         """The request that makes it: one run at a time, and none queues behind it."""
         source = {"gcsNotebookSource": {"uri": self.uri}}
-        job = self.place.job(self.program, self.plan.search, self.max_seconds, source)
+        job = self.runner.job(self.program, self.plan.search, self.max_seconds, source)
         body = {
             "displayName": _name(self.plan.search),
             "cron": self.plan.cron,
             "maxConcurrentRunCount": "1",
             "allowQueueing": False,
             "createNotebookExecutionJobRequest": {
-                "parent": self.place.vertex.parent,
+                "parent": self.runner.vertex.parent,
                 "notebookExecutionJob": job,
             },
         }
@@ -48,13 +48,13 @@ class EnterpriseSchedule:
 
     def text(self) -> str:
         """What is sent, to be read before it is."""
-        path = f"v1/{self.place.vertex.parent}/schedules"
+        path = f"v1/{self.runner.vertex.parent}/schedules"
         return f"# the notebook: {self.uri}\nPOST {path}\n{json.dumps(self.body(), indent=2)}"
 
     def install(self) -> str:
         """Put the notebook into the bucket and make the schedule; returns what was done."""
-        body, vertex = self.body(), self.place.vertex
-        vertex.put_object(self.uri, self.place.notebook(self.program, self.max_seconds))
+        body, vertex = self.body(), self.runner.vertex
+        vertex.put_object(self.uri, self.runner.notebook(self.program, self.max_seconds))
         made = vertex.call("POST", f"{vertex.parent}/schedules", body)
         return f"{made.get('name', 'A schedule')} reruns search {self.plan.search!r}."
 

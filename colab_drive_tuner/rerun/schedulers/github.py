@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from colab_drive_tuner.credentials import FILE_VARIABLE, SUBJECT_VARIABLE
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun.plan import Plan, check_line
+from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
 from colab_drive_tuner.version import __version__
 
 SECRET = FILE_VARIABLE

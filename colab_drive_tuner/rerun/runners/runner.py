@@ -1,4 +1,4 @@
-"""What every place where a run can happen has in common."""
+"""The protocol of runners, and the task that one is given."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Protocol
 from colab_drive_tuner.rerun.program import CellError, Program
 from colab_drive_tuner.rerun.stopping import Stops
 
-_LAST_WORDS = 4000
+_TAIL = 4000
 
 
 @dataclass(frozen=True)
 class RunTask:
-    """One run: what, for which search, until when, and where its papers lie meanwhile."""
+    """One run: its program, search and deadline, and the folder for its files."""
 
     program: Program
     search: str
@@ -26,42 +26,42 @@ class RunTask:
 
     @property
     def executed(self) -> Path:
-        """Where the executed notebook comes to lie."""
+        """The path of the executed notebook."""
         return self.folder / "executed.ipynb"
 
     @property
-    def said(self) -> Path:
-        """Where all goes that the run says."""
-        return self.folder / "said.txt"
+    def output(self) -> Path:
+        """The file that all output of the run goes to."""
+        return self.folder / "output.txt"
 
-    def last_words(self) -> str:
-        """The end of what the run said."""
+    def output_tail(self) -> str:
+        """The end of the output."""
         try:
-            return self.said.read_text(errors="replace")[-_LAST_WORDS:].strip()
+            return self.output.read_text(errors="replace")[-_TAIL:].strip()
         except FileNotFoundError:
             return ""
 
-    def kept(self) -> Path | None:
-        """What of the run is worth keeping: the executed notebook, else what it said."""
-        for path in (self.executed, self.said):
+    def result_file(self) -> Path | None:
+        """The file to keep of the run: the executed notebook, else its output."""
+        for path in (self.executed, self.output):
             if path.exists() and path.stat().st_size:
                 return path
         return None
 
 
-class Place(Protocol):
-    """Somewhere a program can run once."""
+class Runner(Protocol):
+    """Runs a program once, on some machine."""
 
     @property
     def name(self) -> str:
-        """As the log of runs has it: "local", "colab T4", ..."""
+        """Its name in the log of runs: "local", "colab T4", ..."""
 
     def check(self, task: RunTask) -> None:
-        """Raise where this place cannot run the program at all; nothing is started."""
+        """Raise where this runner cannot run the program at all; nothing is started."""
 
     def run(self, task: RunTask) -> CellError | None:
         """Run it to its end, and release whatever was taken for it, however that end comes.
 
         Returns the first error in it, None where there was none. Raises `NotebookRunError` where
-        the place failed, and lets a stop through.
+        the runner failed, and lets a stop through.
         """

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError, UsageError
 from colab_drive_tuner.journal.machine import state_folder
-from colab_drive_tuner.rerun.plan import Plan, check_line
+from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
 
 _MARK = "# colab-drive-tuner schedule "
 _LONGEST = 998

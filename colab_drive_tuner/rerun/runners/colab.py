@@ -1,10 +1,10 @@
-"""Running on a Colab runtime of one's own, through the official command line (google-colab-cli).
+"""Runner on a Colab runtime of its own, through the official command line (google-colab-cli).
 
 Allocate, prepare (install, make room), upload the credentials, run, collect, release. What is taken
 is released however the run ends: at a stop or a crash of ours by the `finally` here, after a sudden
-death by the next run or the scheduler's stop hook (see `allocated`), and by the runtime itself when
-nothing happens in it any more (see `inside`). Colab's command line notices neither a kernel that
-died nor a runtime that vanished while a cell ran: the signs of life of `inside` tell.
+death by the next run or the scheduler's stop hook (see `leases`), and by the runtime itself when
+nothing happens in it any more (see `agent`). Colab's command line notices neither a kernel that
+died nor a runtime that vanished while a cell ran: the signs of life of `agent` tell.
 """
 
 import json
@@ -22,11 +22,11 @@ from typing import Any
 
 from colab_drive_tuner.credentials import EMULATOR_VARIABLE, SUBJECT_VARIABLE, portable_file
 from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.rerun.allocated import allocating, left_behind, noted
-from colab_drive_tuner.rerun.inside import GRACE_SECONDS, IDLE_SECONDS
 from colab_drive_tuner.rerun.outcome import NoRuntimeError, NotebookRunError, RuntimeLostError
-from colab_drive_tuner.rerun.place import RunTask
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
+from colab_drive_tuner.rerun.runners.agent import GRACE_SECONDS, IDLE_SECONDS
+from colab_drive_tuner.rerun.runners.leases import abandoned, allocation, lease
+from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
 from colab_drive_tuner.version import __version__
 
@@ -52,16 +52,16 @@ if not installed:
     done = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError("pip install failed: " + done.stderr[-1500:])
-from colab_drive_tuner.rerun import inside
+from colab_drive_tuner.rerun.runners import agent
 
-inside.watch({deadline!r}, idle_seconds={idle!r}, alive={folder!r} + "/alive")
+agent.watch({deadline!r}, idle_seconds={idle!r}, alive={folder!r} + "/alive")
 print("colab-drive-tuner", "is", "ready")
 """
 _BEGIN = """\
-from colab_drive_tuner.rerun import inside
+from colab_drive_tuner.rerun.runners import agent
 
-{credentials}inside.begin_run({deadline!r})
-del inside
+{credentials}agent.begin_run({deadline!r})
+del agent
 """
 
 
@@ -84,7 +84,7 @@ def colab_command() -> list[str]:
 
 
 @dataclass(frozen=True)
-class ColabPlace:
+class ColabRunner:
     """A runtime that is taken for one run."""
 
     gpu: str | None = None
@@ -117,15 +117,15 @@ class ColabPlace:
         task.program.notebook()
 
     def run(self, task: RunTask) -> CellError | None:
-        """See `Place.run`."""
+        """See `Runner.run`."""
         try:
-            release_left_behind(task.search, pause=self.pause)
+            release_abandoned(task.search, pause=self.pause)
         except NotebookRunError as error:
             raise NoRuntimeError(str(error)) from None
         session = f"cdt-{secrets.token_hex(4)}"
-        with noted(session, task.search) as note:
+        with lease(session, task.search) as note:
             try:
-                with task.stops.held_back():  # what is half allocated could not be released
+                with task.stops.deferred():  # what is half allocated could not be released
                     self._allocate(task, session, note)
                 return self._use(task, session)
             finally:
@@ -134,7 +134,7 @@ class ColabPlace:
 
     def _allocate(self, task: RunTask, session: str, note: Path) -> None:
         arguments = ["new", "-s", session, *(["--gpu", self.gpu] if self.gpu else [])]
-        with allocating(note) as held:
+        with allocation(note) as held:
             try:
                 self._step(task, "allocate", arguments, _ALLOCATE_SECONDS, keep_open=[held])
             except NotebookRunError as error:
@@ -153,11 +153,11 @@ class ColabPlace:
             )
         )
         timeout = ["--timeout", f"{_PREPARE_SECONDS:.0f}"]
-        words = self._step(
+        text = self._step(
             task, "prepare", ["exec", "-s", session, "-f", str(prepare), *timeout], _PREPARE_SECONDS
         )
-        if _READY not in words:  # it exits 0 even where the code raised
-            raise NotebookRunError(f"The Colab runtime could not be prepared:\n{words}")
+        if _READY not in text:  # it exits 0 even where the code raised
+            raise NotebookRunError(f"The Colab runtime could not be prepared:\n{text}")
         identity = portable_file()
         load = ""
         if identity is not None:
@@ -165,7 +165,7 @@ class ColabPlace:
             upload = ["upload", "-s", session, str(identity), file.lstrip("/")]
             self._step(task, "upload", upload, _UPLOAD_SECONDS)
             act_as = os.environ.get(SUBJECT_VARIABLE)
-            load = f"inside.load_credentials({file!r}, {act_as!r})\n"
+            load = f"agent.load_credentials({file!r}, {act_as!r})\n"
         begin = _BEGIN.format(credentials=load, deadline=task.deadline)
         return self._execute(task, session, begin, f"{remote}/alive")
 
@@ -179,7 +179,7 @@ class ColabPlace:
         collected = task.folder / "given_output.ipynb"
         check = _SignOfLife(session, alive, task.folder / "alive", self.silent_seconds).check
         try:
-            words = self._step(
+            text = self._step(
                 task, "run", command, seconds + 60, check=check, check_every=self.look_every
             )
         except NotebookRunError as error:
@@ -188,30 +188,30 @@ class ColabPlace:
             if collected.exists():  # also what a broken run got to
                 collected.replace(task.executed)
         if not task.executed.exists():
-            raise NotebookRunError(f"No executed notebook came back from Colab:\n{words}")
+            raise NotebookRunError(f"No executed notebook came back from Colab:\n{text}")
         return find_error(task.executed)
 
     def _step(
         self, task: RunTask, step: str, arguments: Sequence[str], seconds: float, **how: Any
     ) -> str:
-        """Run one command; returns what it said, raises `NotebookRunError` where it failed."""
-        said = task.folder / f"{step}.txt"
+        """Run one command; returns its output, raises `NotebookRunError` where it failed."""
+        file = task.folder / f"{step}.txt"
         try:
-            with said.open("wb") as output:
+            with file.open("wb") as output:
                 code = run_command([*colab_command(), *arguments], output, timeout=seconds, **how)
-            words = said.read_text(errors="replace").strip()
+            text = file.read_text(errors="replace").strip()
         except subprocess.TimeoutExpired:
             raise NotebookRunError(
                 f"Colab's command line took more than {seconds:.0f} s to {step}."
             ) from None
         finally:
-            with task.said.open("ab") as log:
-                log.write(f"\n[{step}]\n".encode() + said.read_bytes())
+            with task.output.open("ab") as log:
+                log.write(f"\n[{step}]\n".encode() + file.read_bytes())
         if code:
             raise NotebookRunError(
-                f"Colab's command line failed to {step} ({code}):\n{words[-4000:]}"
+                f"Colab's command line failed to {step} ({code}):\n{text[-4000:]}"
             )
-        return words
+        return text
 
 
 class _SignOfLife:
@@ -239,9 +239,9 @@ class _SignOfLife:
             )
 
 
-def release_left_behind(search: str | None = None, *, pause: float = 10.0) -> list[str]:
+def release_abandoned(search: str | None = None, *, pause: float = 10.0) -> list[str]:
     """Release the runtimes of runs that died here (of one search, or all); returns their names."""
-    with left_behind(search) as notes:
+    with abandoned(search) as notes:
         for note in notes:
             _release(note, pause)
         return [note.stem for note in notes]
@@ -249,11 +249,11 @@ def release_left_behind(search: str | None = None, *, pause: float = 10.0) -> li
 
 def _release(note: Path, pause: float) -> None:
     """Stop the session and remove its note; what cannot be stopped now keeps its note."""
-    said = note.with_suffix(".txt")
+    file = note.with_suffix(".txt")
 
     def call(step: str) -> int:
         try:
-            with said.open("wb") as output:
+            with file.open("wb") as output:
                 command = [*colab_command(), step, "-s", note.stem]
                 return run_command(command, output, timeout=_RELEASE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -265,11 +265,11 @@ def _release(note: Path, pause: float) -> None:
             call("status")  # it forgets a session whose runtime has vanished
         code = call("stop")
         if code == 0:
-            said.unlink()
+            file.unlink()
             note.unlink()
             return
-    words = said.read_text(errors="replace")[-1500:].strip()
+    text = file.read_text(errors="replace")[-1500:].strip()
     raise NotebookRunError(
         f"The Colab runtime {note.stem} could not be released ({code}); the next run tries again, "
-        f"and it releases itself when idle. To do it now: `colab stop -s {note.stem}`.\n{words}"
+        f"and it releases itself when idle. To do it now: `colab stop -s {note.stem}`.\n{text}"
     )

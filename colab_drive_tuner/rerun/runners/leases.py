@@ -1,4 +1,4 @@
-"""Runtimes that this machine has taken and not given back yet: what a crash leaves is found again.
+"""Leases of Colab runtimes: which ones this machine has taken and not given back yet.
 
 A note is written before a runtime is asked for and removed after it was released. Its writer holds
 a lock on it, so that a note whose lock is free belongs to a process that died. The command that
@@ -7,7 +7,6 @@ holds a lock of its own, and is waited for.
 """
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from colab_drive_tuner.journal.machine import state_folder
 
 
 @contextlib.contextmanager
-def noted(session: str, search: str) -> Iterator[Path]:
+def lease(session: str, search: str) -> Iterator[Path]:
     """Note that `session` is being allocated for `search`.
 
     Whoever has released it removes the note; one that is still there at the end is left for the
@@ -34,18 +33,20 @@ def noted(session: str, search: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def allocating(note: Path) -> Iterator[int]:
-    """Wait until nothing allocates for this note; a descriptor that whoever inherits it holds so.
+def allocation(note: Path) -> Iterator[int]:
+    """Wait until nothing allocates for this note, and lock it by the descriptor that is yielded.
 
-    It is closed at the end of the block, here.
+    Whoever inherits the descriptor keeps the lock; here it is closed at the end of the block.
     """
+    import fcntl  # where it is missing, Colab's command line does not run either
+
     with _pending(note).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield held.fileno()
 
 
 @contextlib.contextmanager
-def left_behind(search: str | None = None) -> Iterator[list[Path]]:
+def abandoned(search: str | None = None) -> Iterator[list[Path]]:
     """The notes of dead processes, about one search or all; held until the end of the block."""
     with contextlib.ExitStack() as held:
         found = []
@@ -59,13 +60,13 @@ def left_behind(search: str | None = None) -> Iterator[list[Path]]:
             except (ValueError, AttributeError):
                 about = search  # torn by a crash: its name is all that is needed
             if search is None or about == search:
-                with allocating(note):
+                with allocation(note):
                     found.append(note)
         yield found
 
 
 def _folder() -> Path:
-    folder = state_folder() / "rerun" / "allocated"
+    folder = state_folder() / "rerun" / "leases"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,0 +1,1 @@
+"""Colab Enterprise: its runner, its schedules, and the requests to Vertex AI behind both."""

@@ -1,0 +1,1 @@
+"""Schedulers: cron, systemd and GitHub Actions, each given the same plan."""
