@@ -10,19 +10,22 @@ PROTOCOL   Record n is a file under an id that was reserved before; it is never 
            Attempts of a trial = sessions that named it.  max_attempts of them without an end: the owner gives it up.
   SPOOL    An end is spooled durably before it is first sent; what of it the chain lacks is decided after the own claim.
            A real end goes in although the trial was given up meanwhile (it supersedes that), but never twice.
+  FOLDER   Another folder of the search's name with another id of record 0 lost against ours: its chain is ended by `moved`.
+           One with our own id of record 0 is a copy that somebody made of the folder, properties included: no rival.
 
 ADVERSARY  Steps of all processes interleave in any order, so anybody may be paused for any length.  A process may be
   killed at any step and started again.  A request whose answer was lost, or that is delayed, goes to `net`: from there
   it is delivered at any time, any number of times, or never; the sender goes on sending the same bytes.  The hint is
   whatever suits the adversary: any snapshot ever made, or none (stale, late PATCH, trashed snapshot: all the same).
-  Any opener may claim at any time: the lease is advice and is not modelled.
+  Any opener may claim at any time: the lease is advice and is not modelled.  Somebody may copy the search's folder, and
+  another one of its name may show late.
 WHAT IS MERGED  READ is one step: records never vanish, so a walk returns what an instant read at its last GET returns.
   release, reset and moved are ordinary owner records.  The sha of a record is its number in REC (equal iff the contents
   are); the nonce is (sess, pos), since a session freezes at most one record per position.
 ACKNOWLEDGED FOR EVER  needs no list of its own: an OK is taken only for a record that is in the chain (taken), and in every
   state a READ from every start returns the whole chain (check).
 GIVEN UP TOO EARLY  is allowed: a takeover of a healthy owner, too, leaves a named trial without an end.
-NOT MODELLED  creation of the folder, permissions, a user who deletes files by hand, two processes that share one spool,
+NOT MODELLED  which of several new folders wins, writers in a folder that lost, permissions, a user who deletes files by hand, two processes that share one spool,
   tids that begin again after a reset, liveness under endless takeovers.
 """
 import argparse, random, sys, time
@@ -37,11 +40,13 @@ BROKEN = {  # rule broken -> what an implementation would be doing
     "unnamed": "the claim does not name its first trial", "run-ahead": "a trial runs before its start is acknowledged",
     "bare-tids": "claims name tids without parameters", "early-filter": "spool compared with the chain before the claim",
     "give-up-ends": "a given-up trial counts as ended for the spool", "late-spool": "ends are spooled only when LOST",
-    "live-snap": "a snapshot holds what is not acknowledged"}
+    "live-snap": "a snapshot holds what is not acknowledged", "copy-rival": "a copy of the own folder is taken for a rival"}
+FOLDERS = {"copy": "id0", "loser": "r0"}    # further folders of the search's name: the ids of their records 0
 
 Rec = namedtuple("Rec", "id pos kind owner sess prev more starts ends")     # starts: (tid, par); ends: (tid, par | None: given up)
 Act = namedtuple("Act", "pc sess view ids req run spool snaps left base")   # one machine; pc: off claim own lost
-St = namedtuple("St", "log gone net snaps acts late deaths")    # log: records in the order of landing (never forgets)
+St = namedtuple("St", "log gone net snaps acts late deaths folders moved")
+# log: records in the order of landing (never forgets); folders: further ones of the name; moved: ids taken by `moved`
 Facts = namedtuple("Facts", "namers par real given")            # what a list of records says about the trials
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Cfg:
     trials: int = 2
     snaps: int = 1          # snapshots per session
     block: int = 2          # ids in a `more`
+    folders: int = 0        # further folders of the search's name
     max_attempts: int = 2
     poison: int = -1        # the trial that kills its runtime
     bad: str = ""           # the one rule that is broken
@@ -111,7 +117,7 @@ class Model:
     def initial(self):
         c = self.cfg
         return St((), frozenset(), frozenset(), frozenset(), tuple(
-            Act("off", k + 1 - c.actors, (), (), (), None, frozenset(), 0, c.sessions, 0) for k in range(c.actors)), c.late, 0)
+            Act("off", k + 1 - c.actors, (), (), (), None, frozenset(), 0, c.sessions, 0) for k in range(c.actors)), c.late, 0, frozenset(), frozenset())
 
     def starts(self, snaps):
         """Where a READ may begin.  To be fair to `delete`, its hint is always the newest snapshot."""
@@ -123,6 +129,8 @@ class Model:
         self.doing = None
         if s.deaths > self.cfg.max_attempts:
             raise Violation(f"the deadly trial ran {s.deaths} times, max_attempts is {self.cfg.max_attempts}")
+        if s.moved and read(stored(s.log, s.gone), (), ("id0",))[1][0] in s.moved:
+            raise Violation("the owner ended its own chain by `moved`: the search goes on nowhere")
         key = s.log, s.gone, s.snaps
         if key in self.good_chains:
             return
@@ -258,12 +266,20 @@ class Model:
             elif len(a.req) == 1 and self.bad == "pipeline":
                 view, ids = a.view + a.req, a.ids[1:] + REC[a.req[0]].more
                 step("sends one more", k, a._replace(req=a.req + (self.record(k, a, "trials", (), (), view, ids),)))
+            for folder in s.folders:
+                first = FOLDERS[folder]
+                head = first if first != "id0" else read(files, (), ("id0",))[1][0]
+                if (first != "id0" or self.bad == "copy-rival") and head not in s.moved:
+                    step(f"ends the {folder} by `moved`", k, a, moved=s.moved | {head})
             if a.snaps:
                 view, ids = a.view, a.ids
                 if self.bad == "live-snap" and a.req:
                     view, ids = view + a.req, ids[1:] + REC[a.req[0]].more
                 gone = s.gone | {i for i, n in enumerate(s.log) if n in view} if self.bad == "delete" else s.gone
                 step(f"snapshot through {len(view) - 1}", k, a._replace(snaps=a.snaps - 1), snaps=s.snaps | {(view, ids)}, gone=gone)
+        for folder in FOLDERS if len(s.folders) < c.folders else ():
+            if folder not in s.folders:
+                out.append((f"the {folder} of the folder shows", s._replace(folders=s.folders | {folder})))
         for n in s.net:
             if REC[n].id not in files:
                 out.append((f"late {REC[n].kind} {REC[n].pos} of session {REC[n].sess} lands", s._replace(log=s.log + (n,))))
@@ -330,13 +346,13 @@ def selftest(limit, trace, seconds=4, skip=()):
     print(HEAD + "   (walks: states = steps taken; chain = longest chain seen)")
     for name, kw in {"1 session each": dict(sessions=1, late=2), "3 machines": dict(actors=3, sessions=1, trials=1, snaps=0),
                      "restarts": dict(trials=1, snaps=0), "snapshots": dict(trials=1, late=0),
-                     "2 trials": dict(late=0, snaps=0), "deadly trial": dict(late=0, snaps=0, poison=1, max_attempts=1),
+                     "copied folder": dict(folders=2, trials=1, late=0, snaps=0, sessions=1), "2 trials": dict(late=0, snaps=0), "deadly trial": dict(late=0, snaps=0, poison=1, max_attempts=1),
                      "1 machine": dict(actors=1, sessions=4, snaps=0, poison=1), "everything": dict(max_attempts=1)}.items():
         ok &= show(name, lambda: bfs(replace(base, **kw), limit, 99))
     for seed, kw in enumerate((dict(actors=3, sessions=5, late=5, trials=6, snaps=2), dict(sessions=8, late=4, trials=4, poison=1),
                                dict(sessions=8, late=4, trials=9, poison=0, max_attempts=1, block=3)), 1):
         ok &= show(f"walks {seed}", lambda: walks(replace(base, **kw), seed, seconds, 300))
-    special = {"unnamed": dict(poison=0), "run-ahead": dict(poison=1), "give-up-ends": dict(max_attempts=1)}
+    special = {"unnamed": dict(poison=0), "run-ahead": dict(poison=1), "give-up-ends": dict(max_attempts=1), "copy-rival": dict(folders=1)}
     for bad, what in BROKEN.items():
         if bad in skip:
             continue
