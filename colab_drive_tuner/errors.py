@@ -26,6 +26,7 @@ ColabDriveTunerError
     ├── SearchBusyError                        another runtime holds it: who, since when
     ├── SearchTakenOverError                   another runtime has it: this one stopped
     ├── SearchDamagedError                     a record is missing or altered
+    ├── SearchFolderError                      its folder was renamed, moved, trashed or doubled
     └── AccountMismatchError (PermissionError) it belongs to another Drive account
 """
 
@@ -132,6 +133,10 @@ class SearchTakenOverError(SearchError):
 
 class SearchDamagedError(SearchError):
     """A record of the search is missing, altered or unreadable; the message says which."""
+
+
+class SearchFolderError(SearchError):
+    """The search's folder was renamed, moved, put into the trash or doubled by hand; says where."""
 
 
 class AccountMismatchError(SearchError, PermissionError):

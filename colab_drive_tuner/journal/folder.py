@@ -2,17 +2,21 @@
 
 Two runtimes that create one search at the same moment make two folders, since Drive has no
 create-if-absent by name. Both then look again, and the folder with the lowest (created, id) wins.
+A folder with the same id of record 0 is a copy that somebody made, and no rival. What a user did
+to a folder by hand is found out before a new one is created (see displaced.py).
 """
 
 import contextlib
+import hashlib
 import secrets
 import time
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from colab_drive_tuner.errors import (
     IdTakenError,
+    NotFoundError,
     SearchDamagedError,
     SearchNameError,
     StoreError,
@@ -28,6 +32,7 @@ KIND, FIRST, RECORDS, EXPORT, HINT = (
     "cdt_export",
     "cdt_hint",
 )
+NAMED, HOME = "cdt_named_", "cdt_home"
 SEARCH = "search"
 EXPORT_NAME = "trials.pkl"
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
@@ -50,6 +55,8 @@ class SearchFolder:
     """The id of a snapshot, which may be stale or missing."""
     rivals: tuple["SearchFolder", ...] = field(default=(), compare=False)
     """Other folders of the same name, which lost."""
+    marked: bool = field(default=True, compare=False)
+    """Whether its properties say that it has borne this name in this store."""
 
     @property
     def age(self) -> tuple[float, str]:
@@ -94,23 +101,47 @@ def find_folder(store: Store, name: str) -> SearchFolder | None:
     ]
     if not entries:
         return None
-    winner, *rivals = sorted(map(described, entries), key=lambda folder: folder.age)
-    return _with_rivals(winner, rivals)
+    by_first: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_first.setdefault(entry.properties.get(FIRST, entry.id), []).append(entry)
+    originals = {}
+    for same in by_first.values():
+        entry = original(store, same)
+        originals[described(entry)] = entry
+    winner, *rivals = sorted(originals, key=lambda folder: folder.age)
+    marks = name_marks(store, name).items()
+    return replace(
+        winner, rivals=tuple(rivals), marked=marks <= originals[winner].properties.items()
+    )
 
 
-def find_or_create_folder(
+def original(store: Store, entries: Sequence[Entry]) -> Entry:
+    """Of folders with the same id of record 0, the one that is no copy: the records lie in it."""
+    first, *copies = sorted(entries, key=lambda entry: (entry.created, entry.id))
+    if copies:
+        with contextlib.suppress(NotFoundError):  # not made yet, or in the trash
+            home = store.stat(described(first).records).parent
+            return next((entry for entry in entries if entry.id == home), first)
+    return first
+
+
+def name_marks(store: Store, name: str) -> dict[str, str]:
+    """Properties of a folder that has borne this name in this store, whatever became of it."""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return {f"{NAMED}{digest}": "1", HOME: store.root}
+
+
+def create_folder(
     store: Store, name: str, sleep: Callable[[float], None] = time.sleep
 ) -> SearchFolder:
-    """The folder that bears the name, created where none is listed.
+    """Create a folder for a search where none is listed; return the one that bears the name then.
 
-    After creating one it waits until the listing shows it (and with it whatever was created
+    It waits until the listing shows it (and with it whatever was created
     before), since nothing may be acknowledged before it is settled who won.
     """
-    found = find_folder(store, name)
-    if found is not None:
-        return found
     own, first, records, export = store.reserve(4)
     properties = {KIND: SEARCH, FIRST: first, RECORDS: records, EXPORT: export}
+    properties |= name_marks(store, name)
     with contextlib.suppress(
         IdTakenError
     ):  # ours: nobody else has the id, so an earlier send got through
@@ -169,7 +200,3 @@ def described(entry: Entry) -> SearchFolder:
     return SearchFolder(
         entry.id, entry.created, fixed(FIRST), fixed(RECORDS), fixed(EXPORT), fixed(HINT)
     )
-
-
-def _with_rivals(winner: SearchFolder, rivals: list[SearchFolder]) -> SearchFolder:
-    return SearchFolder(**{**vars(winner), "rivals": tuple(rivals)})

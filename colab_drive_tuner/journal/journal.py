@@ -17,12 +17,12 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.opening import OPENING_PATIENCE, become_owner
+from colab_drive_tuner.journal.opening import OPENING_PATIENCE, become_owner, remember_folder
 from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.recovery import make_good
 from colab_drive_tuner.journal.rules import Rules
-from colab_drive_tuner.journal.spool import KnownFolder, Spool
+from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.upkeep import Upkeep
 from colab_drive_tuner.journal.writer import Counts, Item, Writer
 from colab_drive_tuner.store.protocol import Store
@@ -130,14 +130,17 @@ class Journal:
         payload: Callable[[Any], bytes],
         *,
         on_busy: str = "wait",
+        anew: bool = False,
         notify: Callable[[str], None] = print,
     ) -> Claim:
         """Become the owner; `payload` makes the claim's content from the state as read.
 
         A search that a live process of this machine holds is refused at once; one held elsewhere
         is waited for until its lease runs out ("wait"), taken ("takeover") or refused ("error").
+        `anew` leaves a search whose folder was renamed, moved or put into the trash where it is.
         Afterwards `state` includes what earlier sessions on this machine had left unrecorded.
-        Raises `SearchBusyError`, `AccountMismatchError`, `SearchDamagedError`, `StoreError`.
+        Raises `SearchBusyError`, `AccountMismatchError`, `SearchFolderError`, `SearchDamagedError`,
+        `StoreError`.
         """
         if on_busy not in ON_BUSY:
             raise UsageError(f"on_busy={on_busy!r} is none of {', '.join(map(repr, ON_BUSY))}.")
@@ -154,7 +157,7 @@ class Journal:
                 f"it there first."
             )
         try:
-            self._own = self._start(spool, payload, on_busy)
+            self._own = self._start(spool, payload, on_busy, anew=anew)
         except BaseException:
             spool.release()
             raise
@@ -221,13 +224,21 @@ class Journal:
         if own.writer.lost is not None and own.writer.counts().pending:
             raise own.writer.lost
 
-    def _start(self, spool: Spool, payload: Callable[[Any], bytes], on_busy: str) -> _Owned:
+    def _start(
+        self, spool: Spool, payload: Callable[[Any], bytes], on_busy: str, *, anew: bool
+    ) -> _Owned:
         reader = self._reader
         running = spool.last_running()
         ownership = become_owner(
-            reader, spool, payload, on_busy=on_busy, notify=self._notify, sleep=self._sleep
+            reader,
+            spool,
+            payload,
+            on_busy=on_busy,
+            anew=anew,
+            notify=self._notify,
+            sleep=self._sleep,
         )
-        spool.note_folder(KnownFolder(reader.folder.id, reader.folder.first))
+        remember_folder(reader, spool)
         writer = Writer(reader, spool, ownership.owner, self._notify)
         writer.start()
         try:

@@ -1,5 +1,6 @@
 """Becoming the owner of a search: whose turn it is, and the claim that settles it (rule OPEN)."""
 
+import logging
 import os
 import secrets
 import socket
@@ -13,17 +14,27 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchBusyError,
     SearchError,
+    StoreError,
     UnavailableError,
 )
 from colab_drive_tuner.journal.chain import create
-from colab_drive_tuner.journal.folder import ensure_records_folder, find_or_create_folder
+from colab_drive_tuner.journal.displaced import copy_alone, find_displaced, require_single
+from colab_drive_tuner.journal.folder import (
+    RECORDS,
+    SearchFolder,
+    create_folder,
+    ensure_records_folder,
+    name_marks,
+)
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.machine import machine_id
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Claimant, Frozen, freeze
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool import KnownFolder, Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.runtime import place
+
+log = logging.getLogger(__name__)
 
 OPENING_PATIENCE = 180.0
 """How long claiming a search may wait for a store that does not answer, in seconds."""
@@ -56,24 +67,28 @@ def become_owner(
     payload: Callable[[Any], bytes],
     *,
     on_busy: str,
+    anew: bool,
     notify: Callable[[str], None],
     sleep: Callable[[float], None],
 ) -> Ownership:
     """OPEN: READ, wait for the turn, CREATE the claim; `reader` then includes it.
 
-    The caller holds the lock of `spool`, the search's on this machine.
+    The caller holds the lock of `spool`, the search's on this machine. With `anew` a search whose
+    folder was renamed, moved or put into the trash is left where it is.
     """
     for pause in _MOVED_SECONDS:
         try:
             return _become_owner(
-                reader, spool, payload, on_busy=on_busy, notify=notify, sleep=sleep
+                reader, spool, payload, on_busy=on_busy, anew=anew, notify=notify, sleep=sleep
             )
         except (NotFoundError, _MovedError):
             # Somebody created the folder at the same moment as another one, and has withdrawn it.
             sleep(pause)
             reader.forget()
     try:
-        return _become_owner(reader, spool, payload, on_busy=on_busy, notify=notify, sleep=sleep)
+        return _become_owner(
+            reader, spool, payload, on_busy=on_busy, anew=anew, notify=notify, sleep=sleep
+        )
     except NotFoundError as error:
         raise reader.damaged(f"The records of search {reader.name!r} are gone: {error}") from error
 
@@ -84,13 +99,17 @@ def _become_owner(
     payload: Callable[[Any], bytes],
     *,
     on_busy: str,
+    anew: bool,
     notify: Callable[[str], None],
     sleep: Callable[[float], None],
 ) -> Ownership:
     reader.refresh()
     if reader.found is None:
-        reader.found = find_or_create_folder(reader.store, reader.name, sleep)
+        reader.found = _find_or_create(reader, spool, notify, sleep, anew=anew)
         reader.refresh()
+    require_single(reader.store, reader.name, reader.folder)
+    if reader.head.pos and RECORDS in reader.absent:
+        raise copy_alone(reader.store, reader.name, reader.folder)
     owner = secrets.token_hex(16)
     spool.note_owner(owner)
     while True:
@@ -115,6 +134,30 @@ def _become_owner(
             reader.head = head.after(frozen.record)
             return Ownership(owner, head.ids[0], head.pos, reason, careful)
         reader.refresh()  # FOREIGN: it is part of the chain; read on, build a new claim
+
+
+def _find_or_create(
+    reader: Reader,
+    spool: Spool,
+    notify: Callable[[str], None],
+    sleep: Callable[[float], None],
+    *,
+    anew: bool,
+) -> SearchFolder:
+    store, name = reader.store, reader.name
+    found = None if anew else find_displaced(store, name, spool.known_folder(), notify)
+    return found or create_folder(store, name, sleep)
+
+
+def remember_folder(reader: Reader, spool: Spool) -> None:
+    """Note for later sessions, here and anywhere, which folder has borne the search's name."""
+    folder = reader.folder
+    spool.note_folder(KnownFolder(folder.id, folder.first))
+    if not folder.marked:
+        try:
+            reader.store.set_properties(folder.id, name_marks(reader.store, reader.name))
+        except StoreError as error:  # a later session does it
+            log.warning("The name of search %r is not noted in its folder: %s", reader.name, error)
 
 
 def _wait_for_turn(

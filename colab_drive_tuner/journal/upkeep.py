@@ -152,7 +152,8 @@ class Upkeep:
         """FOLDER: a listing may have lagged when this search was created."""
         writer = self._writer
         found = find_folder(self._reader.store, self._reader.name)
-        if found is not None and found.age < self._reader.folder.age:
+        ours = self._reader.folder
+        if found is not None and found.age < ours.age and found.first != ours.first:
             writer.lose(
                 "Two runtimes created it at the same moment, and the other's folder was first."
             )

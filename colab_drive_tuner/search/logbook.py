@@ -142,7 +142,7 @@ class Logbook:
             ]
             return claim_payload(settings.claim(self.name, history.settings), queued)
 
-        self._claim = self.journal.claim(payload, on_busy=on_busy, notify=notify)
+        self._claim = self.journal.claim(payload, on_busy=on_busy, anew=restart, notify=notify)
         self._care, self._pid = Care(self._claim), os.getpid()
         if restart and self.history.trials:
             self.journal.reset(claim_payload(settings.claim(self.name, {})))

@@ -7,7 +7,7 @@ import pytest
 
 from colab_drive_tuner.errors import IdTakenError, SearchTakenOverError, StoreError
 from colab_drive_tuner.journal import chain, upkeep
-from colab_drive_tuner.journal.folder import _withdraw, find_folder, find_or_create_folder
+from colab_drive_tuner.journal.folder import _withdraw, create_folder, find_folder
 from colab_drive_tuner.journal.record import decode_record
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.weather import WeatheredStore, append
@@ -57,9 +57,7 @@ def waiting(store: LaggingStore, looks: int, then: Callable[[], object]) -> Call
 def test_nothing_is_settled_before_the_listing_shows_the_new_folder(lagging):
     """The creator looks again until it sees its own folder, and with it any that was first."""
     caught_up: list[bool] = []
-    folder = find_or_create_folder(
-        lagging, "s", waiting(lagging, 4, lambda: caught_up.append(True))
-    )
+    folder = create_folder(lagging, "s", waiting(lagging, 4, lambda: caught_up.append(True)))
     assert caught_up
     assert find_folder(lagging, "s") == folder
 
@@ -67,7 +65,7 @@ def test_nothing_is_settled_before_the_listing_shows_the_new_folder(lagging):
 def test_a_listing_that_never_catches_up_is_said(lagging):
     """Nothing is begun in a folder of which it is not known whether it is the one."""
     with pytest.raises(StoreError, match="does not show in its listing"):
-        find_or_create_folder(lagging, "s", lambda seconds: None)
+        create_folder(lagging, "s", lambda seconds: None)
 
 
 @pytest.mark.parametrize("rival_is", ["earlier", "later"])
@@ -77,7 +75,7 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
     rival.later = -60.0 if rival_is == "earlier" else 60.0
     made: list[str] = []
     sleep = waiting(lagging, 2, lambda: made.append(create_in(rival)))
-    folder = find_or_create_folder(lagging, "s", sleep)
+    folder = create_folder(lagging, "s", sleep)
     if rival_is == "later":
         assert [one.id for one in folder.rivals] == made
         return
@@ -94,7 +92,7 @@ def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
     """It collides with what its creator wrote, and then the folder is in the trash."""
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
     store = WithdrawingStore(tmp_path / "store")
-    loser = find_or_create_folder(store, "a search")
+    loser = create_folder(store, "a search")
     store.withdrawn = (loser.id, loser.first)
     journal = open_journal(store)
     append(journal, 1)

@@ -22,7 +22,6 @@ from colab_drive_tuner.search.logbook import rules
 from colab_drive_tuner.search.status import open_journal, read_history, read_status
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training import StoreArtifacts
 from colab_drive_tuner.training.folders import find_folders
 from colab_drive_tuner.troubleshoot import find_leftovers, remove
@@ -49,13 +48,15 @@ def kinds(store) -> list[str]:
     return [leftover.kind for leftover in find_leftovers(store=store)]
 
 
-def make_rival(store: FolderStore, tid: int, x: float) -> str:
+def make_rival(store: WeatheredStore, tid: int, x: float, after: float = 1.0) -> str:
     """A second folder of the search, with a result of its own, as a lost race leaves it."""
     own, first, records, export = store.reserve(4)
     marks = {KIND: SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
     winner = find_folder(store, "search")
     store.set_properties(winner.id, {KIND: "hidden"})
+    later, store.later = store.later, after
     store.create(own, None, name="search", parent=store.root, properties=marks)
+    store.later = later
     history = Journal.open(store, "search", rules())
     history.claim(lambda state: b"", notify=lambda text: None)
     document = {
@@ -90,6 +91,12 @@ def test_a_duplicate_folder_is_merged_and_then_put_away(store):
     assert read_history(store, "search").trials[9].loss == 0.25
     assert kinds(store) == []
     assert find_folder(store, "search").rivals == ()
+
+
+def test_another_search_of_that_name_is_no_duplicate(store):
+    """One that was begun an hour later is nothing that is left over."""
+    make_rival(store, tid=9, x=0.25, after=3600.0)
+    assert kinds(store) == []
 
 
 def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):

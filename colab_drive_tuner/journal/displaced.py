@@ -1,0 +1,160 @@
+"""Search folders that a user renamed, moved or put into the trash, found before one is created.
+
+The properties of a folder say which names it has borne and in which store, and this machine notes
+where it last found a search. What they tell is asked for only where no folder bears the name.
+"""
+
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchFolderError
+from colab_drive_tuner.journal.folder import (
+    FIRST,
+    HOME,
+    KIND,
+    SEARCH,
+    SearchFolder,
+    described,
+    name_marks,
+    original,
+)
+from colab_drive_tuner.journal.record import decode_record
+from colab_drive_tuner.journal.spool import KnownFolder
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, Store
+
+_ANEW = "To begin anew under this name, pass restart=True to resume_search; or choose another name."
+
+
+def find_displaced(
+    store: Store, name: str, known: KnownFolder | None, notify: Callable[[str], None]
+) -> SearchFolder | None:
+    """The folder of a search that no listing shows under its name, if only the listing lags.
+
+    `known` is where this machine last found it. Raises `SearchFolderError` where the folder was
+    renamed, moved or put into the trash; None where there is none. One that was deleted for good
+    is only told of: nothing of it is left.
+    """
+    found = {entry.id: entry for entry in _bearing(store, name)}
+    if known is not None and known.id not in found:
+        found |= {entry.id: entry for entry in _known(store, known)}
+        if not found:
+            notify(
+                f"The folder in which search {name!r} was last found ({known.id}) was deleted for "
+                f"good; the search begins anew."
+            )
+    by_first: dict[str, list[Entry]] = {}
+    for entry in found.values():
+        by_first.setdefault(entry.properties.get(FIRST, entry.id), []).append(entry)
+    originals = [original(store, same) for same in by_first.values()]
+    for entry in sorted(originals, key=lambda entry: (entry.created, entry.id)):
+        if not entry.trashed and (entry.name, entry.parent) == (name, store.root):
+            return described(entry)  # the listing lags
+        if _has_begun(store, entry):
+            raise SearchFolderError(f"{_where(store, name, entry)} {_ANEW}")
+    return None
+
+
+def _bearing(store: Store, name: str) -> list[Entry]:
+    """Folders of searches that have borne the name in this store, or in one that is in the trash.
+
+    One of that name in another store that is in use is another search.
+    """
+    marks = name_marks(store, name)
+    del marks[HOME]
+    found, gone = [], dict[str, bool]()
+    for entry in store.find_marked({KIND: SEARCH} | marks):
+        home = entry.properties.get(HOME, "")
+        if home != store.root and entry.trashed and home not in gone:
+            gone[home] = not _exists(store, home)
+        if home == store.root or (entry.trashed and gone[home]):
+            found.append(entry)
+    return found
+
+
+def _known(store: Store, known: KnownFolder) -> list[Entry]:
+    """The folder that was noted, and copies of it; it may bear no mark of its name."""
+    entries = store.find_marked({KIND: SEARCH, FIRST: known.first})
+    if not any(entry.id == known.id for entry in entries):
+        with contextlib.suppress(NotFoundError):  # asked by its id: this does not lag
+            entry = store.stat(known.id)
+            if entry.properties.get(KIND) == SEARCH:  # else `repair` went on elsewhere
+                entries.append(entry)
+    return entries
+
+
+def _exists(store: Store, entry_id: str) -> bool:
+    try:
+        store.stat(entry_id)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _has_begun(store: Store, entry: Entry) -> bool:
+    """Whether something is recorded there, and more than that it goes on elsewhere."""
+    try:
+        record = decode_record(store.read_trashed(described(entry).first), "Record 0")
+    except NotFoundError:
+        return False
+    except SearchDamagedError:
+        return True
+    return record.kind != "moved"
+
+
+def _where(store: Store, name: str, entry: Entry) -> str:
+    """What happened to the folder, and how to go on with its search."""
+    link = store.url(entry.id)
+    if entry.trashed:
+        return (
+            f"The folder of search {name!r} lies in the trash: {link}. To go on with it, restore "
+            f"it there."
+        )
+    renamed = f"renamed to {entry.name!r}"
+    if entry.parent == store.root:
+        return (
+            f"Search {name!r} was {renamed}: {link}. To go on with it, use that name, or give the "
+            f"folder its old one."
+        )
+    moved = (
+        "moved out of its place" if entry.name == name else f"moved out of its place and {renamed}"
+    )
+    return (
+        f"The folder of search {name!r} was {moved}: {link}. To go on with it, move it back to "
+        f"{store.url(store.root)}{'' if entry.name == name else ' and rename it back'}."
+    )
+
+
+def begun_apart(folder: SearchFolder, rival: SearchFolder) -> bool:
+    """Whether two folders of one name cannot come from runtimes that made one search at once."""
+    return rival.created - folder.created > LIST_LAG_SECONDS
+
+
+def require_single(store: Store, name: str, folder: SearchFolder) -> None:
+    """Raise `SearchFolderError` where another search of this name was begun later, on purpose.
+
+    Two that were created at the same moment are one search; one that was begun anew while the
+    other lay in the trash, or bore another name, is not.
+    """
+    for rival in folder.rivals:
+        if begun_apart(folder, rival) and _has_begun(store, store.stat(rival.id)):
+            raise SearchFolderError(
+                f"Two searches are called {name!r}: {store.url(folder.id)}, begun {_day(folder)}, "
+                f"and {store.url(rival.id)}, begun {_day(rival)}. Rename one of the folders, or "
+                f"put it into the trash."
+            )
+
+
+def copy_alone(store: Store, name: str, folder: SearchFolder) -> SearchFolderError:
+    """The error for a copy of a folder that lies in the trash, records included."""
+    marks = {KIND: SEARCH, FIRST: folder.first}
+    others = [entry for entry in store.find_marked(marks) if entry.id != folder.id]
+    where = "".join(f": {store.url(entry.id)}" for entry in others[:1])
+    return SearchFolderError(
+        f"The folder {store.url(folder.id)} of search {name!r} is a copy without its records, "
+        f"which lie in the trash. Restore the folder of which it is a copy{where}."
+    )
+
+
+def _day(folder: SearchFolder) -> str:
+    return f"{datetime.fromtimestamp(folder.created, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,350 @@
+"""What a user does to a search's folder in Drive's own pages: renamed, moved, trashed, copied."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.emulator import DriveEmulator
+from colab_drive_tuner.errors import SearchFolderError
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal.folder import HOME, KIND, NAMED, find_folder
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
+from tests.journal.listing import RULES, item
+from tests.journal.test_folder import create_in
+from tests.search.searching import SPACE, bowl
+
+NAME = "a search"
+
+
+@dataclass
+class Drive:
+    """The pages of Drive, in which a user may do anything to a file or folder."""
+
+    client: DriveClient
+
+    def change(self, file_id: str, body: dict[str, Any], **options: Any) -> None:
+        request = self.client._calls.files.update(fileId=file_id, body=body, **options)
+        self.client._calls.run(request, "a change by hand", dict)
+
+    def rename(self, file_id: str, name: str) -> None:
+        self.change(file_id, {"name": name})
+
+    def trash(self, file_id: str) -> None:
+        self.change(file_id, {"trashed": True})
+
+    def restore(self, file_id: str) -> None:
+        self.change(file_id, {"trashed": False})
+
+    def move(self, file_id: str, parent: str) -> None:
+        old = ",".join(self.client.get(file_id).parents)
+        self.change(file_id, {}, addParents=parent, removeParents=old)
+
+    def delete(self, file_id: str) -> None:
+        request = self.client._calls.files.delete(fileId=file_id)
+        self.client._calls.policy.run(
+            lambda: self.client._calls.transport.send(request, "a deletion"), "a deletion"
+        )
+
+    def copy(self, file_id: str, name: str = NAME) -> str:
+        """Make another folder with the same properties, as scripts that copy folders do."""
+        old = self.client.get(file_id)
+        made = self.client.create_folder(
+            name, parent=old.parents[0], properties=dict(old.properties)
+        )
+        return made.id
+
+
+@pytest.fixture
+def drive(drive_emulator: DriveEmulator) -> Drive:
+    return Drive(DriveClient.connect())
+
+
+@pytest.fixture
+def run(drive: Drive, machine: Callable[[str], None]) -> Callable[..., str]:
+    """One session of a search, which records the values; returns the id of the folder."""
+
+    def run_once(
+        *values: object, name: str = NAME, folder: str = DEFAULT_FOLDER, **how: Any
+    ) -> str:
+        said: list[str] = []
+        store = DriveStore(drive.client, folder)
+        journal = Journal.open(store, name, RULES, sleep=lambda seconds: None)
+        journal.claim(lambda state: b"", notify=said.append, **how)
+        for value in values:
+            journal.append(item(value), durable=True)
+        folder_id = journal.folder
+        journal.close()
+        run_once.said = said
+        return folder_id
+
+    return run_once
+
+
+def recorded(drive: Drive, name: str = NAME) -> list[Any]:
+    """The items that anybody reads under the name."""
+    items: list[Any] = Journal.open(DriveStore(drive.client), name, RULES).state.items
+    return items
+
+
+MACHINES = pytest.mark.parametrize("where", ["first", "second"])
+"""The machine that ran the search before, which has noted its folder, and another one."""
+
+
+@MACHINES
+def test_a_trashed_search_is_not_begun_anew(drive, run, machine, where):
+    """The error says that it lies in the trash; restored there, it goes on."""
+    folder = run(1)
+    drive.trash(folder)
+    machine(where)
+    with pytest.raises(SearchFolderError, match=r"in the trash.*restore.*restart=True") as told:
+        run(2)
+    assert DriveStore(drive.client).url(folder) in str(told.value)
+    drive.restore(folder)
+    assert run(2) == folder
+    assert recorded(drive) == [1, 2]
+
+
+@MACHINES
+def test_a_renamed_search_goes_on_by_its_new_name_only(drive, run, machine, where):
+    """By its old one it is an error that tells the new one, until it is renamed back."""
+    folder = run(1)
+    drive.rename(folder, "new name")
+    machine(where)
+    with pytest.raises(SearchFolderError, match=r"renamed to 'new name'.*use that name"):
+        run(2)
+    assert run(2, name="new name") == folder
+    assert recorded(drive, "new name") == [1, 2]
+    with pytest.raises(SearchFolderError, match="renamed to 'new name'"):
+        run(3)
+    drive.rename(folder, NAME)
+    assert run(3) == folder
+    assert recorded(drive) == [1, 2, 3]
+
+
+@MACHINES
+def test_every_name_that_a_search_has_borne_leads_to_it(drive, run, machine, where):
+    """Also where it was renamed twice."""
+    folder = run(1)
+    drive.rename(folder, "second")
+    run(name="second")
+    drive.rename(folder, "third")
+    machine(where)
+    for old in (NAME, "second"):
+        with pytest.raises(SearchFolderError, match="renamed to 'third'"):
+            run(name=old)
+    assert run(name="third") == folder
+
+
+@MACHINES
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_moved_search_is_not_begun_anew(drive, run, machine, where, renamed):
+    """The error says to move it back (and to rename it back); then it goes on."""
+    folder, root = run(1), DriveStore(drive.client).root
+    elsewhere = drive.client.create_folder("elsewhere", parent="root").id
+    drive.move(folder, elsewhere)
+    if renamed:
+        drive.rename(folder, "other")
+    machine(where)
+    words = "moved out of its place and renamed to 'other'.*rename it back" if renamed else "moved"
+    with pytest.raises(SearchFolderError, match=words):
+        run(2)
+    drive.move(folder, root)
+    drive.rename(folder, NAME)
+    assert run(2) == folder
+
+
+@MACHINES
+@pytest.mark.parametrize("act", ["trash", "rename", "move"])
+def test_a_search_can_be_begun_anew_beside_the_old_one(drive, run, machine, where, act):
+    """When asked to, and from then on without being asked."""
+    old = run(1)
+    elsewhere = drive.client.create_folder("elsewhere", parent="root").id
+    {
+        "trash": drive.trash,
+        "rename": lambda f: drive.rename(f, "x"),
+        "move": lambda f: drive.move(f, elsewhere),
+    }[act](old)
+    machine(where)
+    new = run(2, anew=True)
+    assert new != old
+    assert run(3) == new
+    assert recorded(drive) == [2, 3]
+
+
+def test_restored_beside_the_new_one_both_are_named(drive, run, monkeypatch):
+    """Two searches that were begun on purpose are not one: neither gets the other's results."""
+    old = run(1)
+    drive.trash(old)
+    monkeypatch.setattr("colab_drive_tuner.journal.displaced.LIST_LAG_SECONDS", -1.0)
+    new = run(2, anew=True)
+    drive.restore(old)
+    with pytest.raises(SearchFolderError, match="Two searches are called") as told:
+        run(3)
+    for folder in (old, new):
+        assert folder in str(told.value)
+    drive.rename(old, "old")
+    assert run(3) == new
+    assert recorded(drive) == [2, 3]
+    assert recorded(drive, "old") == [1]
+
+
+def test_a_search_deleted_for_good_is_told_of_and_begun_anew(drive, run):
+    """Nothing of it is left; the machine that had noted it says so once."""
+    drive.delete(run(1))
+    run(2)
+    assert "deleted for good" in run.said[0]
+    run(3)
+    assert run.said == []
+    assert recorded(drive) == [2, 3]
+
+
+def test_the_folder_of_all_searches_in_the_trash_is_noticed(drive, run):
+    """Its searches lie there with it."""
+    run(1)
+    drive.trash(DriveStore(drive.client).root)
+    with pytest.raises(SearchFolderError, match="lies in the trash"):
+        run(2)
+
+
+def test_a_search_of_that_name_in_another_store_is_another_search(drive, run):
+    """There or in the trash out of there, it is nobody's concern."""
+    other = run(1, folder="other place")
+    assert run(2) != other
+    drive.trash(other)
+    drive.trash(run(name="fresh", folder="other place"))
+    run(name="fresh")
+    assert recorded(drive) == [2]
+
+
+def test_a_folder_that_somebody_shares_under_a_name_is_not_ours(drive, run):
+    """Whatever properties it has: one of another store counts only in the trash, with its store."""
+    marks = {KIND: "search", HOME: "somewhere", f"{NAMED}{sha256(b'new').hexdigest()[:16]}": "1"}
+    shared = drive.client.create_folder("new", parent="root", properties=marks).id
+    assert [file.id for file in drive.client.find_marked(marks)] == [shared]
+    assert run(1, name="new") != shared
+
+
+def test_an_empty_folder_in_the_trash_is_no_search(drive, run):
+    """One in which nothing was ever recorded keeps nobody from beginning."""
+    store = DriveStore(drive.client)
+    run(1)
+    folder = find_folder(store, NAME)
+    drive.delete(folder.first)
+    drive.trash(folder.id)
+    assert run(2) != folder.id
+
+
+def test_a_listing_that_lags_is_no_alarm(drive, run, monkeypatch):
+    """What is not listed by its name, and lies where it should, is the search."""
+    folder, listing = run(1), DriveStore.list
+
+    def lagging(store, parent, *, name=None):
+        return [] if name == NAME else listing(store, parent, name=name)
+
+    monkeypatch.setattr(DriveStore, "list", lagging)
+    assert run(2) == folder
+    monkeypatch.setattr(DriveStore, "find_marked", lambda store, properties: [])
+    assert run(3) == folder, "this machine has noted it"
+
+
+def test_nobody_asks_where_the_folder_is_listed(drive, run, drive_emulator):
+    """Then it costs no question more."""
+    run(1)
+    drive_emulator.clear_log()
+    run(2)
+    assert not any("properties has" in str(entry) for entry in drive_emulator.log)
+
+
+def test_a_search_for_anybody_says_so_before_it_trains(drive, machine):
+    """`resume_search` raises the error, and begins anew where it is asked to."""
+
+    def go_on(**options: Any) -> Any:
+        return resume_search(
+            bowl, space=SPACE, name=NAME, max_evals=2, seed=1, progress=False, **options
+        )
+
+    go_on()
+    folder = find_folder(DriveStore(drive.client), NAME)
+    drive.trash(folder.id)
+    with pytest.raises(SearchFolderError, match="restart=True"):
+        go_on()
+    assert len(go_on(restart=True).trials) == 2
+    assert find_folder(DriveStore(drive.client), NAME).id != folder.id
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@MACHINES
+def test_a_copy_of_the_folder_is_no_rival(drive, run, machine, where, copies):
+    """Nor is a copy of the copy: the search goes on where it was, and nothing ends it."""
+    folder = run(1)
+    for _ in range(copies):
+        made = drive.copy(folder if copies == 1 else find_folder(DriveStore(drive.client), NAME).id)
+        drive.copy(made)
+    machine(where)
+    found = find_folder(DriveStore(drive.client), NAME)
+    assert (found.id, found.rivals) == (folder, ())
+    assert run(2) == folder
+    assert run(3) == folder
+    assert recorded(drive) == [1, 2, 3]
+    assert run.said == []
+
+
+def test_a_copy_under_another_name_is_not_taken_for_the_search(drive, run):
+    """With the search in the trash, the error names the search and not its copy."""
+    folder = run(1)
+    drive.copy(folder, "Copy of a search")
+    drive.trash(folder)
+    with pytest.raises(SearchFolderError, match="lies in the trash"):
+        run(2)
+    drive.restore(folder)
+    assert run(2) == folder
+
+
+def test_a_copy_alone_is_no_search(drive, run):
+    """Its records are not in it: nobody writes there, and with the search restored it goes on."""
+    folder = run(1)
+    drive.copy(folder)
+    drive.trash(folder)
+    with pytest.raises(SearchFolderError, match="a copy without its records") as told:
+        run(2)
+    assert folder in str(told.value)
+    drive.restore(folder)
+    assert run(2) == folder
+    assert recorded(drive) == [1, 2]
+
+
+def test_a_copy_that_counts_as_older_is_no_rival(store, open_journal, machine):
+    """In a folder store times can say anything; what tells is where the records lie."""
+    journal = open_journal(store)
+    journal.append(item(1), durable=True)
+    journal.close()
+    folder = find_folder(store, NAME)
+    store.later = -3600.0
+    properties = dict(store.stat(folder.id).properties)
+    store.create(*store.reserve(1), None, name=NAME, parent=store.root, properties=properties)
+    store.later = 0.0
+    machine("second")
+    again = open_journal(store)
+    again.append(item(2), durable=True)
+    again.close()
+    assert find_folder(store, NAME) == folder
+    assert Journal.open(store, NAME, RULES).state.items == [1, 2]
+
+
+def test_a_rival_is_still_one(store, open_journal):
+    """A folder with another record 0 that was created at the same moment is ended and merged."""
+    journal = open_journal(store)
+    journal.append(item(1), durable=True)
+    journal.close()
+    store.later = 5.0
+    create_in(store, NAME)
+    store.later = 0.0
+    again = open_journal(store)
+    (rival,) = find_folder(store, NAME).rivals
+    assert again.folder != rival.id
+    assert b"moved" in store.read(rival.first)
