@@ -14,6 +14,11 @@ EMULATOR_VARIABLE = "DRIVE_EMULATOR_HOST"
 """Names an emulator, which knows nobody's sign-in: with it set no source is looked at."""
 
 
+def emulator_named(environ: Mapping[str, str]) -> str:
+    """The emulator that the environment names; empty: Google itself."""
+    return environ.get(EMULATOR_VARIABLE, "").strip()
+
+
 @dataclass(frozen=True)
 class Identity:
     """Credentials of google-auth that have given a token.

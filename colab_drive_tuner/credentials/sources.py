@@ -20,6 +20,7 @@ from colab_drive_tuner.credentials.search import (
     Identity,
     Search,
     SourceError,
+    emulator_named,
 )
 from colab_drive_tuner.credentials.token import TokenRefusedError, prove
 from colab_drive_tuner.errors import CredentialsError, UsageError
@@ -168,7 +169,7 @@ def portable_file(environ: Mapping[str, str] = os.environ) -> Path | None:
     Raises:
         CredentialsError: There is no such file, or it works on this machine only.
     """
-    if environ.get(EMULATOR_VARIABLE):
+    if emulator_named(environ):
         return None
     for source in SOURCES:
         path = source.file(environ)
@@ -186,7 +187,7 @@ def _search(
 ) -> tuple[Identity | None, str]:
     """What the first source gives that has something; where none has, the reason of each."""
     given_object = search.given is not None and not isinstance(search.given, str | Path)
-    if search.environ.get(EMULATOR_VARIABLE) and not given_object:
+    if emulator_named(search.environ) and not given_object:
         raise UsageError(
             f"{EMULATOR_VARIABLE} is set, and an emulator knows nobody's sign-in, so none is used: "
             "unset it to act in Google's own services."

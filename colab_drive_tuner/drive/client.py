@@ -1,4 +1,4 @@
-"""Drive's files and folders as plain methods: each either does what it says or raises.
+"""Client of Google Drive: files and folders as plain methods that do what they say, or raise.
 
 No method ever makes a file twice: every creation carries an id that was reserved before, so the
 repetition of one whose answer was lost is refused by the server (409) instead of obeyed.

@@ -1,4 +1,4 @@
-"""What the Drive client promises on a good day, against the emulator."""
+"""Methods of the Drive client, against an emulator without faults."""
 
 import hashlib
 import io
