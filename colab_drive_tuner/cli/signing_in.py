@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from colab_drive_tuner.credentials import find_credentials, login_file
+from colab_drive_tuner.credentials.wire import guard, new_session
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
 
 WAIT_SECONDS = 300
@@ -59,14 +60,15 @@ def login(
 
 def logout() -> None:
     """Have Google forget the sign-in of `login`, and delete it here."""
-    import requests
-
     _refuse_emulator()
     path = login_file()
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         url = f"{info['token_uri'].rpartition('/')[0]}/revoke"
-        answer = requests.post(url, data={"token": info["refresh_token"]}, timeout=20)
+        with new_session(local=False) as session:
+            answer = session.post(
+                url, data={"token": info["refresh_token"]}, timeout=20, allow_redirects=False
+            )
         revoked = answer.status_code in {200, 400}  # 400: it had been revoked before
     except FileNotFoundError:
         typer.echo("Nobody has signed in with `colab-drive-tuner login` on this machine.")
@@ -117,6 +119,8 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
         ) from None
     for name in ("requests_oauthlib", "oauthlib"):  # at DEBUG they log the tokens themselves
         logging.getLogger(name).setLevel(logging.INFO)
+    guard(flow.oauth2session)
+    flow.oauth2session.max_redirects = 0  # it would take code and client secret along
     browser = False
     with contextlib.suppress(webbrowser.Error):
         browser = webbrowser.get() is not None
@@ -130,6 +134,8 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
         reason = "not everything that was asked for was allowed"
     except OAuth2Error as error:
         reason = str(error.error or "refused")
+    except OSError as error:  # those of requests are such, a redirect among them
+        reason = f"Google's sign-in server gave no answer: {type(error).__name__}"
     raise CredentialsError(f"The sign-in was not completed ({reason}); run `login` again.")
 
 

@@ -34,11 +34,16 @@ def new_session(*, local: bool) -> requests.Session:
     session.trust_env = not local
     # Keeps requests from replacing our header by a password out of ~/.netrc.
     session.auth = lambda request: request
+    guard(session)
+    return session
+
+
+def guard(session: requests.Session) -> None:
+    """Have a session show no secret and repeat nothing."""
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(pool_connections=4, pool_maxsize=64, max_retries=0))
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_may_be_logged)  # adding it again changes nothing
-    return session
 
 
 @contextmanager
