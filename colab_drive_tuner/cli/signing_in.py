@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.credentials import find_credentials, login_file
 from colab_drive_tuner.credentials.wire import guard, new_session
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
@@ -55,7 +56,7 @@ def login(
         raise CredentialsError("Google gave a sign-in that cannot be renewed; run `login` again.")
     names = ("client_id", "client_secret", "token_uri", "refresh_token")
     _keep({"type": "authorized_user", **{name: getattr(found, name) for name in names}})
-    typer.echo(f"Signed in; kept in {login_file()} until `colab-drive-tuner logout`.")
+    echo(f"Signed in; kept in {login_file()} until `colab-drive-tuner logout`.")
 
 
 def logout() -> None:
@@ -71,16 +72,14 @@ def logout() -> None:
             )
         revoked = answer.status_code in {200, 400}  # 400: it had been revoked before
     except FileNotFoundError:
-        typer.echo("Nobody has signed in with `colab-drive-tuner login` on this machine.")
+        echo("Nobody has signed in with `colab-drive-tuner login` on this machine.")
         return
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         revoked = False  # offline (requests' errors are OSErrors), or a file that makes no sense
     path.unlink()
-    typer.echo(f"Deleted {path}.")
+    echo(f"Deleted {path}.")
     if not revoked:
-        typer.echo(
-            "Google could not be told: revoke it at https://myaccount.google.com/connections."
-        )
+        echo("Google could not be told: revoke it at https://myaccount.google.com/connections.")
 
 
 def whoami() -> None:
@@ -96,7 +95,7 @@ def whoami() -> None:
         client, how = DriveClient.connect(identity), f"found by {identity.how}"
     quota = client.quota()
     limit = "" if quota.limit is None else f" of {quota.limit / 1e9:.2f}"
-    typer.echo(f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used")
+    echo(f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used")
     client.close()
 
 

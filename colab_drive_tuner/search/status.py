@@ -13,6 +13,7 @@ from colab_drive_tuner.journal.machine import machine_id
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.settings import stored_stop
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import visible
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ class SearchStatus:
 
     def __str__(self) -> str:
         if self.problem:
-            return f"{self.name}: {self.problem}"
+            return f"{visible(self.name)}: {visible(self.problem)}"
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
         state = ", running" if self.held else f", stopped: {self.stopped}" if self.stopped else ""
-        return f"{self.name}: {self.progress} trials{best}{state}"
+        return f"{visible(self.name)}: {self.progress} trials{best}{visible(state)}"
 
 
 def open_journal(store: Store, name: str) -> Journal:

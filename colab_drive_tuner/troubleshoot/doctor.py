@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError
 from colab_drive_tuner.runtime import Runtime, ask, detect
+from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
@@ -37,7 +38,7 @@ class Finding:
 
     def __str__(self) -> str:
         line = " ".join(f"{self.about}: {self.text} {self.advice}".split())
-        return f"{self.level:8} {line}"
+        return f"{self.level:8} {visible(line)}"
 
 
 @dataclass

@@ -33,6 +33,7 @@ from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.text import visible
 from colab_drive_tuner.troubleshoot.chain_writer import copy_files, fence, switch, write_chain
 from colab_drive_tuner.troubleshoot.evidence import Evidence, collect, trashed_records
 from colab_drive_tuner.troubleshoot.rebuild import (
@@ -82,7 +83,7 @@ class Repair:
             *(f"  note        {note}" for note in self.notes),
             f"  old folder  {self.old} (as it was)" if self.old else "",
         ]
-        return "\n".join(filter(None, lines))
+        return "\n".join(visible(line) for line in lines if line)
 
 
 @dataclass
