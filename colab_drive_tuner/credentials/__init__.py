@@ -10,7 +10,7 @@ from colab_drive_tuner.credentials.files import (
     login_file,
     user_credentials,
 )
-from colab_drive_tuner.credentials.search import (
+from colab_drive_tuner.credentials.lookup import (
     CLOUD_SCOPE,
     EMULATOR_VARIABLE,
     SCOPE_ALL,

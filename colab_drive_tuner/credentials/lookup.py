@@ -1,4 +1,4 @@
-"""The terms of a search for credentials: scopes, environment, who may be asked, what is found."""
+"""Lookup of credentials: its scopes, its environment, who may be asked, and what is found."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ class SourceError(Exception):
 
 
 @dataclass(frozen=True)
-class Search:
+class Lookup:
     """What a source is told: what was given, which scopes, and who may be asked."""
 
     given: Any = field(default=None, repr=False)
