@@ -198,11 +198,15 @@ def _look_up(
             credentials = source.load(lookup)
             prove(credentials, retry)
             return Identity(credentials, source.name), ""
-        except (SourceError, TokenRefusedError) as reason:
-            if source.chosen and isinstance(reason, TokenRefusedError):
-                raise CredentialsError(
-                    f"Google gave no token for the sign-in of {source.name} ({reason}). Sign in "
-                    "again there, or take it away; nothing is lost."
-                ) from None
+        except SourceError as reason:
             failures.append(f"  {number}. {source.name}: {reason}")
+        except TokenRefusedError as reason:
+            file = source.file(lookup.environ)
+            refused = f"{source.name} ({file})" if file is not None else source.name
+            if source.chosen:
+                raise CredentialsError(
+                    f"Google gave no token for the sign-in of {refused}: {reason}. Sign in again "
+                    "there, or take it away; nothing is lost."
+                ) from None
+            failures.append(f"  {number}. {refused}: {reason}")
     return None, "\n".join(failures)

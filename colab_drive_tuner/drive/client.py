@@ -45,9 +45,11 @@ class DriveClient:
         policy: How calls are repeated, in place of `patience`.
 
     Example:
-        client = DriveClient.connect()
-        folder = client.folder("Experiments/2026")
-        client.create_file("notes.txt", b"lr=0.1", parent=folder.id)
+        >>> client = DriveClient.connect()
+        >>> folder = client.folder("Experiments/2026")
+        >>> notes = client.create_file("notes.txt", b"lr=0.1", parent=folder.id)
+        >>> client.download(notes.id)
+        b'lr=0.1'
     """
 
     def __init__(
