@@ -14,6 +14,7 @@ from colab_drive_tuner.errors import (
     NotebookError,
     NotFoundError,
     SearchDamagedError,
+    SearchError,
     SearchNotFoundError,
     UnavailableError,
 )
@@ -272,9 +273,12 @@ def _waiting(store: "Store", name: str) -> int:
     from colab_drive_tuner.journal.spool import Spool
     from colab_drive_tuner.search.status import read_history
 
-    spool = Spool(store.location, name)
-    if not spool.acquire():
-        return 0  # a live process has it, and records what is in it
+    try:
+        spool = Spool(store.location, name)
+        if not spool.acquire():
+            return 0  # a live process has it, and records what is in it
+    except SearchError:
+        return 0  # the state folder's own line says why
     try:
         leftovers = spool.leftovers()
         history = read_history(store, name) if leftovers else None
