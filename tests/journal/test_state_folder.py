@@ -1,10 +1,12 @@
 """Damage in this machine's state folder: named by the check, and no end of any search."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import SearchError, StoreError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.journal import _owned
@@ -12,11 +14,13 @@ from colab_drive_tuner.journal.machine import is_this_machine, machine_id, state
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.state_check import check_state_folder
 from colab_drive_tuner.search.status import _dead_here
+from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.troubleshoot.local_leftovers import spools
 from colab_drive_tuner.troubleshoot.probes import state
 from colab_drive_tuner.troubleshoot.search_leftovers import is_held
 from tests.journal.listing import RULES
 from tests.journal.weather import append
+from tests.search.searching import in_child
 
 NAME = "a search"
 
@@ -173,3 +177,24 @@ def test_doctor_tells_of_them(store, left):
     (finding,) = state(None)
     assert finding.level == "warning"
     assert str(left / "owners") in finding.text
+
+
+def test_a_full_disk_keeps_no_search_from_running(machine, drive_emulator):
+    """Where the state folder takes no byte: the user is told, and Drive has everything."""
+
+    def run_twice() -> None:
+        store = DriveStore(DriveClient.connect())
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        said: list[str] = []
+        for value in (1, 2):
+            journal = Journal.open(store, NAME, RULES)
+            journal.claim(lambda state: b"", notify=said.append)
+            journal.note_running(value)
+            append(journal, value)
+            journal.close()
+        assert len(said) == 2
+        assert all("would be lost with this process" in text for text in said)
+
+    assert in_child(run_twice) == 0
+    assert Journal.open(DriveStore(DriveClient.connect()), NAME, RULES).state.items == [1, 2]
