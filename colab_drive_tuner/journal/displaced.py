@@ -104,7 +104,7 @@ def _has_begun(store: Store, entry: Entry) -> bool:
 
 def _where(store: Store, name: str, entry: Entry) -> str:
     """What happened to the folder, and how to go on with its search."""
-    link = store.url(entry.id)
+    link = _link(store, entry)
     if entry.trashed:
         return (
             f"The folder of search {name!r} lies in the trash: {link}. To go on with it, restore "
@@ -123,6 +123,14 @@ def _where(store: Store, name: str, entry: Entry) -> str:
         f"The folder of search {name!r} was {moved}: {link}. To go on with it, move it back to "
         f"{store.url(store.root)}{'' if entry.name == name else ' and rename it back'}."
     )
+
+
+def _link(store: Store, entry: Entry) -> str:
+    """Where a person finds it, as far as the store can say of what lies in its trash."""
+    try:
+        return store.url(entry.id)
+    except NotFoundError:
+        return f"{entry.name!r} ({entry.id}), in the trash of {store.url(store.root)}"
 
 
 def begun_apart(folder: SearchFolder, rival: SearchFolder) -> bool:
@@ -149,7 +157,7 @@ def copy_alone(store: Store, name: str, folder: SearchFolder) -> SearchFolderErr
     """The error for a copy of a folder that lies in the trash, records included."""
     marks = {KIND: SEARCH, FIRST: folder.first}
     others = [entry for entry in store.find_marked(marks) if entry.id != folder.id]
-    where = "".join(f": {store.url(entry.id)}" for entry in others[:1])
+    where = "".join(f": {_link(store, entry)}" for entry in others[:1])
     return SearchFolderError(
         f"The folder {store.url(folder.id)} of search {name!r} is a copy without its records, "
         f"which lie in the trash. Restore the folder of which it is a copy{where}."

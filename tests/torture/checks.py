@@ -15,10 +15,18 @@ from typing import Any
 
 import pytest
 
-from colab_drive_tuner.errors import SearchDamagedError, SearchError, UnavailableError
+from colab_drive_tuner.errors import (
+    SearchDamagedError,
+    SearchError,
+    SearchFolderError,
+    UnavailableError,
+)
 from colab_drive_tuner.journal import Journal, record, upkeep, writer
 from colab_drive_tuner.journal.record import freeze
+from colab_drive_tuner.journal.segment import read_segment
+from colab_drive_tuner.journal.spool import Gap, Spool
 from colab_drive_tuner.store.folder import FolderStore
+from tests.journal.disks import FailingDisk, VolatileDisk
 from tests.journal.listing import RULES, item
 from tests.journal.weather import WeatheredStore, append
 from tests.search.searching import in_child
@@ -188,6 +196,97 @@ def what_was_pending_survives_a_kill(folder: Path) -> None:
     assert in_child(die) == -signal.SIGKILL
     claimed(store)
     assert sorted(read(store)) == ["acknowledged", "and more", "pending"]
+
+
+@check
+def what_was_spooled_survives_a_power_cut(folder: Path) -> None:
+    """When a record is sent, what its durable items are lies in files that were flushed."""
+    (folder / "machines" / "first").mkdir(parents=True)
+    values, cuts = ["one", "two"], []
+
+    class WatchedStore(WeatheredStore):
+        def create(self, entry_id: str, content: Any, **options: Any) -> Any:
+            sent = [value for value in values if content and item(value) in content]
+            if sent:
+                cuts.append(disk.after_power_cut(folder / f"cut-{len(cuts)}"))
+                files = map(read_segment, cuts[-1].rglob("*.spool"))
+                found = [spooled for file in files for spooled, _ in file.items]
+                lost.extend(value for value in sent if item(value) not in found)
+            return super().create(entry_id, content, **options)
+
+    lost: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        disk = VolatileDisk(patch, folder / "machines" / "first")
+        journal = claimed(WatchedStore(folder / "store"))
+        for value in values:
+            append(journal, value)
+    assert len(cuts) == 2
+    assert lost == []
+
+
+@check
+def a_spool_has_no_holes(folder: Path) -> None:
+    """A disk that is full for a moment takes what it missed before anything else."""
+    store = WeatheredStore(folder / "store")
+
+    def die() -> None:
+        journal = claimed(store)
+        store.away = True
+        with pytest.MonkeyPatch.context() as patch:
+            FailingDisk(patch, lambda act: act == 3)
+            for value in ("one", "two", "three"):
+                journal.append(item(value), durable=True)
+                journal.flush(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die) == -signal.SIGKILL
+    claimed(store)
+    assert read(store) == ["one", "two", "three"]
+
+
+@check
+def spooled_items_keep_their_order(folder: Path) -> None:
+    """Whatever their files are called; and what is missing between them is told."""
+    spool = Spool("a store", "a search")
+    for value in (b"1", b"2", b"3"):
+        segment = spool.segment("epoch")
+        segment.add([(value, ())])
+        segment.close()
+    (first, second, third) = sorted(spool.folder.glob("*.spool"))
+    first.rename(third.with_name("000009-000009.spool"))
+    assert [left.items[0][0] for left in spool.leftovers()] == [b"1", b"2", b"3"]
+    second.unlink()
+    assert spool.gaps(spool.leftovers()) == [Gap(1, 2, 2)]
+
+
+@check
+def a_search_outlives_its_copies(folder: Path) -> None:
+    """A folder with the same properties is left alone, and ends nothing."""
+    store = WeatheredStore(folder / "store")
+    journal = claimed(store)
+    append(journal, 1)
+    journal.close()
+    assert journal.folder is not None
+    properties = dict(store.stat(journal.folder).properties)
+    store.create(*store.reserve(1), None, name="s", parent=store.root, properties=properties)
+    again = claimed(store)
+    append(again, 2)
+    again.close()
+    append(claimed(store), 3)
+    assert read(store) == [1, 2, 3]
+
+
+@check
+def a_search_in_the_trash_is_missed(folder: Path) -> None:
+    """No other one is begun under its name."""
+    store = WeatheredStore(folder / "store")
+    journal = claimed(store)
+    append(journal, 1)
+    journal.close()
+    assert journal.folder is not None
+    store.trash(journal.folder)
+    with pytest.raises(SearchFolderError):
+        claimed(store)
 
 
 @check

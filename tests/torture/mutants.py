@@ -14,11 +14,14 @@ from typing import Any
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
     chain,
+    folder,
+    machine,
     opening,
     patience,
     reader,
     record,
     recovery,
+    segment,
     spool,
     upkeep,
     writer,
@@ -214,6 +217,70 @@ def the_spool_is_removed_before_the_answer() -> None:
         self.path.unlink(missing_ok=True)
 
     spool.Segment.close = careless
+
+
+@mutant
+def a_spooled_end_is_not_flushed() -> None:
+    """SPOOL: its bytes are left to the operating system."""
+    segment.os = SimpleNamespace(**vars(segment.os) | {"fsync": lambda descriptor: None})
+
+
+@mutant
+def a_spool_file_has_no_lasting_name() -> None:
+    """SPOOL: its folder is not flushed."""
+    segment.sync_folder = lambda folder: None
+
+
+@mutant
+def a_spool_has_no_lasting_folder() -> None:
+    """SPOOL: the folders above it are not flushed."""
+    machine.sync_folder = lambda folder: None
+
+
+@mutant
+def what_the_disk_did_not_take_is_left_out() -> None:
+    """SPOOL: a later item is spooled before one that could not be."""
+    make_durable = writer.Writer._make_durable
+
+    def forgetful(self: Any, batch: Any, items: Any) -> None:
+        self._sent.unspooled, batch.unspooled = [], []
+        make_durable(self, batch, items)
+
+    writer.Writer._make_durable = forgetful
+
+
+@mutant
+def spool_files_go_by_their_names() -> None:
+    """SPOOL: the numbers of sessions and items are not looked at."""
+    segment.Leftover.order = property(lambda self: (0, 0, self.path.name))
+
+
+@mutant
+def gaps_are_not_told() -> None:
+    """SPOOL: that items are missing is not said."""
+    spool.Spool.gaps = lambda self, leftovers: []
+
+
+@mutant
+def a_copy_is_a_rival() -> None:
+    """FOLDER: a copy of the search's folder is ended like a duplicate."""
+    find_folder = folder.find_folder
+
+    def suspicious(store: Any, name: str) -> Any:
+        found = find_folder(store, name)
+        entries = [entry for entry in store.list(store.root, name=name) if entry.is_folder]
+        others = [folder.described(entry) for entry in entries if found and entry.id != found.id]
+        return found and dataclasses.replace(found, rivals=tuple(others))
+
+    reader.find_folder = suspicious
+    recovery.owned_ids = lambda store, rival: SimpleNamespace(require=lambda *keys: None)
+    recovery.owned_entry = lambda *args: None
+
+
+@mutant
+def a_moved_search_is_begun_anew() -> None:
+    """FOLDER: what was done to a search's folder by hand is not looked for."""
+    opening.find_displaced = lambda *args: None
 
 
 @mutant

@@ -10,9 +10,20 @@ import pytest
 from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import DONE, GIVEN_UP, end_item, start_item
+from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.logbook import rules
-from tests.search.searching import SPACE, bowl, in_child, killing, plain, points, stored
+from tests.journal.weather import WeatheredStore
+from tests.search.searching import (
+    SPACE,
+    bowl,
+    in_child,
+    killing,
+    killing_in_an_outage,
+    plain,
+    points,
+    stored,
+)
 from tests.torture.checks import check
 
 
@@ -21,6 +32,24 @@ def resumed_equals_plain(folder: Path) -> None:
     """Killed in its fifth trial and resumed: the points of plain fmin."""
     assert in_child(lambda: stored(folder, "rand", 9, killing(bowl, 5))) == -signal.SIGKILL
     assert points(stored(folder, "rand", 9)) == points(plain("rand", 9))
+
+
+@check
+def a_hole_in_the_spool_is_filled(folder: Path) -> None:
+    """Results in the middle of what was spooled are gone: the points are those of plain fmin."""
+    store = WeatheredStore(folder / "store")
+    deadly = killing_in_an_outage(store, away=4, calls=9)
+    assert in_child(lambda: stored(store, "anneal", 10, deadly)) == -signal.SIGKILL
+    spool = Spool(store.location, "search")
+    left = spool.leftovers()
+    items = [item for leftover in left for item in leftover.items]
+    for leftover in left:
+        leftover.path.unlink()
+    segment = spool.segment(left[0].epoch)
+    segment.add([items[0], *items[2:]])
+    segment.close()
+    for most in (10, 13):  # the second time by what the first one recorded
+        assert points(stored(store, "anneal", most)) == points(plain("anneal", most))
 
 
 @check

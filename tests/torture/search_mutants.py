@@ -6,28 +6,28 @@ from typing import Any
 import numpy as np
 
 from colab_drive_tuner.checkpoint import history, items
-from colab_drive_tuner.search import care, run, seeds
+from colab_drive_tuner.search import care, missing, run, seeds
 from tests.torture.mutants import mutant
 
 
 @mutant
 def seed_from_the_clock_on_resume() -> None:
     """CREATE of suggestions: a session draws from a generator of its own."""
-    stream = run._stream
+    stream = run._seeds
 
     def fresh(stored: bytes, given: Any, k: int) -> Any:
         if k == 0:
             return stream(stored, given, k)
         return seeds.SeedStream(np.random.default_rng(time.time_ns()), k)
 
-    run._stream = fresh
+    run._seeds = fresh
 
 
 @mutant
 def seed_restarts_on_resume() -> None:
     """A session begins the stored stream anew."""
-    stream = run._stream
-    run._stream = lambda stored, given, k: stream(stored, given, 0)
+    stream = run._seeds
+    run._seeds = lambda stored, given, k: stream(stored, given, 0)
 
 
 @mutant
@@ -91,3 +91,28 @@ def a_clean_end_counts_as_a_death() -> None:
 def no_care_after_a_death() -> None:
     """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
     care.Care.needed = lambda self, tid: False
+
+
+@mutant
+def what_is_missing_is_left_out() -> None:
+    """HOLES: a trial that a hole left out is not suggested again."""
+    missing.MissingTrials.put_back_next = lambda self: 0
+
+
+@mutant
+def what_is_missing_is_suggested_from_everything() -> None:
+    """HOLES: the algorithm sees the trials that came after it, too."""
+    suggest = missing.MissingTrials._suggest
+
+    def knowing(self: Any, call: Any, before: Any) -> Any:
+        return suggest(self, call, list(self._trials._dynamic_trials))
+
+    missing.MissingTrials._suggest = knowing
+
+
+@mutant
+def what_is_missing_is_put_at_the_end() -> None:
+    """HOLES: it does not take its place between the others."""
+    history.History._name = lambda self, item: self.trials.setdefault(
+        item.tid, history.TrialEntry(item.tid, item.k, item.document)
+    )
