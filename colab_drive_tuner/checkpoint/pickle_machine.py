@@ -25,7 +25,7 @@ _UNMADE = "it is damaged, or is no pickle: it uses what it never made"
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # protocols 0 to 2
 _ITEM = 10
 """Bytes that a place on the stack, in the memo or in a list takes, with room to grow."""
-_KEY = 64
+_PAIR, _ELEMENT = 64, 112
 """Bytes that a pair of a dict, or an element of a set, takes beyond its place in a list."""
 _FREE = frozenset(
     (
@@ -183,7 +183,7 @@ class Machine:
         """What a recipe or a long list became, which may be a copy of much."""
         size = getattr(value, "nbytes", 0) + getsizeof(value)
         if type(value) in (Pairs, Members):
-            size += (_ITEM + _KEY) * len(value.items)
+            size += (_ITEM + (_PAIR if type(value) is Pairs else _ELEMENT)) * len(value.items)
         self._left -= size
         return value
 
@@ -216,7 +216,7 @@ class Machine:
 
     def _set_items(self, items: list[Any]) -> None:
         target = self._stack[-1]
-        self._left -= _KEY * len(items) // 2
+        self._left -= _PAIR * len(items) // 2
         if type(target) is Pairs:
             target.items.extend(_in_pairs(items))
         elif type(target) is not Instance:
@@ -224,7 +224,7 @@ class Machine:
 
     def _add_items(self, items: list[Any]) -> None:
         target = self._stack[-1]
-        self._left -= _KEY * len(items)
+        self._left -= _ELEMENT * len(items)
         if type(target) is Members:
             target.items.extend(items)
         elif type(target) is not Instance:

@@ -1,10 +1,12 @@
 """What an import may take: memory in proportion to the file, and time in proportion to that."""
 
 import gzip
+import io
 import pickle
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import hyperopt
@@ -12,6 +14,7 @@ import pytest
 
 from colab_drive_tuner.checkpoint import pickle_reader
 from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.pickle_machine import Machine
 from colab_drive_tuner.checkpoint.pickle_reader import read_trials
 from colab_drive_tuner.errors import UsageError
 from tests.checkpoint.attacks import tuples_alike
@@ -42,6 +45,7 @@ DENSE = {
 CHILD = """
 import resource, sys
 from tests.checkpoint.test_pickle_limits import DENSE
+from colab_drive_tuner.checkpoint.pickle_machine import Machine
 from colab_drive_tuner.checkpoint.pickle_reader import read_trials
 from colab_drive_tuner.errors import UsageError
 limit, size, *names = sys.argv[1:]
@@ -146,9 +150,39 @@ def test_many_honest_keys_are_no_attack():
     assert read["result"]["set"] == set(honest)
 
 
-def test_a_decompression_bomb_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", [dict.fromkeys, set, frozenset, list, tuple])
+def test_containers_are_charged_for_their_size(kind):
+    """About what Python takes for them, however many their members are."""
+    memory, made = 1 << 30, kind(range(300, 5300))
+    machine = Machine({}, memory)
+    machine.run(pickle.dumps(made, 4))
+    assert memory - machine._left > 0.9 * (sys.getsizeof(made) + 5000 * sys.getsizeof(300))
+
+
+def test_what_was_made_is_let_go_where_memory_ran_out(monkeypatch):
+    """The error that the user handles holds nothing of it."""
+
+    def parse(data):
+        raise MemoryError
+
+    monkeypatch.setattr(pickle_reader, "_parse", parse)
+    with pytest.raises(UsageError, match="this machine has not memory enough") as it:
+        read_trials(b"")
+    assert it.value.__context__.__traceback__ is None
+
+
+def zipped(content):
+    """A zip file with this one member."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("trials.pkl", content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zipped])
+def test_a_decompression_bomb_is_refused(tmp_path, compress):
     """A small file that would unpack to a gigabyte takes a fraction of that."""
-    path = tmp_path / "bomb.pkl.gz"
-    path.write_bytes(gzip.compress(b"\x80" + bytes(100 << 20), 9))
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(compress(b"\x80" + bytes(100 << 20)))
     with pytest.raises(UsageError, match=r"would unpack to more than 8\d MiB"):
         read_trials(path)
