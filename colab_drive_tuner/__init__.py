@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.status import SearchStatus, list_searches, read_status
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
-    from colab_drive_tuner.training.backup import TrialBackup
+    from colab_drive_tuner.training.backup.callback import TrialBackup
     from colab_drive_tuner.trial import RunningTrial, running_trial
 
 __all__ = [
@@ -55,7 +55,7 @@ _ROOMS = {
     "SearchResult": "search.result",
     "SearchStatus": "search.status",
     "Session": "session",
-    "TrialBackup": "training.backup",
+    "TrialBackup": "training.backup.callback",
     "download_notebook": "notebook",
     "export_trials": "search.export",
     "find_notebook": "notebook",

@@ -38,7 +38,6 @@ from colab_drive_tuner.runtime import (
     uptime_hours,
 )
 from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
-from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
@@ -95,8 +94,7 @@ def setup(
     except ColabDriveTunerError as error:
         worked = f"this is {runtime.label}"
         if session is not None:
-            account, place = map(visible, (session.store.account, session.place))
-            worked += f", {account} is signed in, {place} is open"
+            worked += f", {session.store.account} is signed in, {session.place} is open"
         error.args = (
             f"{error}\nsetup() stopped there, and can be run again. What worked: {worked}.",
         )
@@ -224,9 +222,9 @@ class Session:
         runtime = self.runtime
         lines = [
             f"Colab Drive Tuner on {runtime.label}, {runtime.gpu or 'no GPU attached'}",
-            f"  account   {visible(self._account)}",
-            f"  notebook  {visible(self._about_notebook())}",
-            f"  folder    {visible(self.place)}",
+            f"  account   {self._account}",
+            f"  notebook  {self._about_notebook()}",
+            f"  folder    {self.place}",
             *_about_time(runtime),
         ]
         shown = [

@@ -8,7 +8,6 @@ import typer
 from typer.core import TyperGroup
 
 from colab_drive_tuner.cli import rerunning, scheduling, signing_in, troubleshooting
-from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.version import __version__
 
@@ -47,7 +46,7 @@ Name = Annotated[str, typer.Argument(help="The search's name.")]
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        echo(__version__)
+        typer.echo(__version__)
         raise typer.Exit
 
 
@@ -110,7 +109,7 @@ def export(
     from colab_drive_tuner.search.export import export_trials
 
     count = export_trials(_store(context), name, file)
-    echo(f"{count} trials of {name!r} are in {file}.")
+    typer.echo(f"{count} trials of {name!r} are in {file}.")
 
 
 @app.command("import")
@@ -123,7 +122,7 @@ def import_(
     from colab_drive_tuner.search.export import import_trials
 
     count = import_trials(_store(context), name, file)
-    echo(f"{count} trials are now in the new search {name!r}.")
+    typer.echo(f"{count} trials are now in the new search {name!r}.")
 
 
 @app.command()

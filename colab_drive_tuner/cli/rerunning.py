@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.version import __version__
 
@@ -85,17 +84,17 @@ def rerun(
         runner=runner,
         max_seconds=parse_duration(max_time),
         give_up_after=give_up_after,
-        notify=echo,
+        notify=typer.echo,
     )
     try:
         verdict = rerun_until_finished(rerunner) if loop else rerunner.once()
     except StoppedError as stopped:
-        echo(f"colab-drive-tuner: {stopped}", err=True)
+        typer.echo(f"colab-drive-tuner: {stopped}", err=True)
         raise typer.Exit(128 + stopped.signum) from None
     failed = verdict.outcome is Outcome.FAILED
-    echo(verdict.message, err=failed)
+    typer.echo(verdict.message, err=failed)
     if scheduled and verdict.outcome is Outcome.FINISHED:
-        echo(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
+        typer.echo(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
     raise typer.Exit(verdict.outcome)
 
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.cli.rerunning import (
     Account,
     Bucket,
@@ -24,7 +23,6 @@ from colab_drive_tuner.cli.rerunning import (
     enterprise_runner,
 )
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.text import visible
 
 schedule_app = typer.Typer(
     no_args_is_help=True, help="Have a search rerun every so often, until it is finished."
@@ -84,7 +82,7 @@ def add(
         schedule = EnterpriseSchedule(plan, runner, load_program(program), max_seconds)
         typer.echo(schedule.text())
         if not print_:
-            echo(schedule.install())
+            typer.echo(schedule.install())
         return
     choose_runner(
         on, [], gpu=gpu, install=install, project=project, region=region, bucket=bucket,
@@ -94,7 +92,7 @@ def add(
     scheduler = find_scheduler(with_)
     typer.echo(scheduler.text(plan))
     if not print_:
-        echo(scheduler.install(plan))
+        typer.echo(scheduler.install(plan))
 
 
 @schedule_app.command("list")
@@ -109,9 +107,9 @@ def list_(project: Project = None, region: Region = "us-central1") -> None:
         there = enterprise_schedule.installed(Vertex(project, region))
         found += [(search, "enterprise", when) for search, when in there]
     for schedule in found:
-        typer.echo("\t".join(map(visible, schedule)))
+        typer.echo("\t".join(schedule))
     if not found:
-        echo("No schedules here.")
+        typer.echo("No schedules here.")
 
 
 @schedule_app.command()
@@ -130,7 +128,7 @@ def remove(
         removed.append("enterprise")
     if not removed:
         raise UsageError(f"Search {search!r} has no schedule here: `schedule list` shows all.")
-    echo(f"Removed the schedule of {search!r} from {', '.join(removed)}.")
+    typer.echo(f"Removed the schedule of {search!r} from {', '.join(removed)}.")
 
 
 @schedule_app.command()
@@ -139,4 +137,4 @@ def release() -> None:
     from colab_drive_tuner.rerun.runners.colab import release_abandoned
 
     for session in release_abandoned():
-        echo(f"Released {session}.")
+        typer.echo(f"Released {session}.")

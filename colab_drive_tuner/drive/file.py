@@ -1,4 +1,4 @@
-"""Files and quotas of Drive as plain values."""
+"""What Drive says about a file, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

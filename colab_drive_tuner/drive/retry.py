@@ -1,4 +1,4 @@
-"""Retry policy: how long, and after which pauses, a call that failed is made again.
+"""How often, how long and after which pauses a call that failed is made again: one policy.
 
 Every call of ours may be repeated: reads and updates by their nature, creations because they carry
 a reserved id. So nothing here has to know what a call does.

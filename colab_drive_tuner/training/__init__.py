@@ -6,16 +6,16 @@ Nothing here imports Keras until a trial has: the modules are named where they a
 
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.training.interrupted import TrialInterrupted
+from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.training.result import is_keras_model, split_result
 from colab_drive_tuner.training.seeds import seed_trial, training_seed
 
 if TYPE_CHECKING:
     from colab_drive_tuner.training.artifacts import StoreArtifacts, sweep_backups
-    from colab_drive_tuner.training.backup import TrialBackup
+    from colab_drive_tuner.training.backup.callback import TrialBackup
+    from colab_drive_tuner.training.backup.writer import drop_backups, flush_backups, has_backups
     from colab_drive_tuner.training.best_models import BestModels
-    from colab_drive_tuner.training.writer import drop_backups, flush_backups, has_backups
 
 __all__ = [
     "BestModels",
@@ -39,10 +39,10 @@ __all__ = [
 _LAZY = {
     "BestModels": "best_models",
     "StoreArtifacts": "artifacts",
-    "TrialBackup": "backup",
-    "drop_backups": "writer",
-    "flush_backups": "writer",
-    "has_backups": "writer",
+    "TrialBackup": "backup.callback",
+    "drop_backups": "backup.writer",
+    "flush_backups": "backup.writer",
+    "has_backups": "backup.writer",
     "sweep_backups": "artifacts",
 }
 

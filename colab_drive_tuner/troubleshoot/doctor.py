@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError
 from colab_drive_tuner.runtime import Runtime, ask, detect
-from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
@@ -38,7 +37,7 @@ class Finding:
 
     def __str__(self) -> str:
         line = " ".join(f"{self.about}: {self.text} {self.advice}".split())
-        return f"{self.level:8} {visible(line)}"
+        return f"{self.level:8} {line}"
 
 
 @dataclass
@@ -99,15 +98,7 @@ class Patient:
         return DriveStore(self.client, create=False)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of what a probe looks at, which has a time limit of its own."""
-
-    about: str
-    probe: "Probe"
-
-
-Probe = Callable[[Patient], Iterator[Finding | Part]]
+Probe = Callable[[Patient], Iterator[Finding]]
 
 
 def examine(
@@ -117,25 +108,18 @@ def examine(
     from colab_drive_tuner.troubleshoot.probes import PROBES
 
     patient = Patient(spec)
-    parts = [Part(about, probe) for about, probe in reversed(PROBES.items())]
-    while parts:
-        part = parts.pop()
-        found = _asked(part.about, part.probe, patient, seconds)
-        parts += reversed([one for one in found if isinstance(one, Part)])
-        yield from (one for one in found if isinstance(one, Finding))
+    for about, probe in PROBES.items():
+        yield from _asked(about, probe, patient, seconds)
 
 
-def _asked(about: str, probe: Probe, patient: Patient, seconds: float) -> list[Finding | Part]:
+def _asked(about: str, probe: Probe, patient: Patient, seconds: float) -> list[Finding]:
     answer = ask(lambda: list(probe(patient)))
     try:
         return answer(seconds)
     except TimeoutError:
         return [
             Finding(
-                about,
-                WARNING,
-                f"no answer within {seconds:g} seconds: it was not checked to the end.",
-                "Run doctor again later.",
+                about, WARNING, f"no answer within {seconds:g} seconds.", "Run doctor again later."
             )
         ]
     except ColabDriveTunerError as error:

@@ -1,4 +1,4 @@
-"""Drive's refusals: the error that each documented reason becomes."""
+"""What each of Drive's refusals becomes, as the table of documented reasons says."""
 
 import json
 from datetime import UTC, datetime

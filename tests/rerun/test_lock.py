@@ -1,4 +1,4 @@
-"""The lock of a rerun, the log of runs, who may run a search, and what a tick costs."""
+"""Whose turn it is, the log of runs, who may run a search, and what a tick costs."""
 
 import json
 import subprocess

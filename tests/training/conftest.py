@@ -3,7 +3,7 @@
 import pytest
 
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.training import writer
+from colab_drive_tuner.training.backup import writer
 from tests.training.keeping import TroubledStore, search_folder
 from tests.training.trials import KillAt, Killed, run, simple
 

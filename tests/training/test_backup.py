@@ -13,10 +13,8 @@ from colab_drive_tuner.training import (
     TrialBackup,
     drop_backups,
     flush_backups,
-    state,
 )
 from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.container import read_container, write_container
 from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.training.seeds import training_seed
 from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
@@ -161,25 +159,6 @@ def test_a_fit_after_one_that_raised_begins_at_its_own_first_epoch(store):
     with pytest.raises(Killed):
         run(store, folder, lambda: simple(KillAt(1)))
     assert run(store, folder, training) == [0, 1]
-
-
-def test_what_a_file_cannot_hold_is_not_remembered(tmp_path):
-    """Of a callback's attributes; all others are, as they are, and only what has changed."""
-
-    class Odd(keras.callbacks.Callback):
-        pass
-
-    callback = Odd()
-    before = state.remembered([callback])
-    kept = {"names": np.array(["a", "b"]), "big": np.array([1], ">i4"), "by": {1: (2.0, None)}}
-    odd = {"path": "\udcff", "keys": {2**64: 1}, "masked": np.ma.array([1]), "own": object()}
-    vars(callback).update(kept | odd)
-    (now,) = state.changed([callback], before).values()
-    write_container(tmp_path / "x", now)
-    assert repr(read_container(tmp_path / "x")) == repr(now) == repr(kept)
-    before = state.remembered([callback])
-    callback.big[0] = 7
-    assert [*state.changed([callback], before).values()] == [{"big": np.array([7])}]
 
 
 def test_a_stop_is_remembered(store):

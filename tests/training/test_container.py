@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ChecksumError
-from colab_drive_tuner.training.container import read_container, write_container
+from colab_drive_tuner.training.backup.container import read_container, write_container
 
 TREE = {
     "plain": [None, True, 3, -1.5, "text", b"bytes", {"a": 1, 2: ()}],

@@ -71,8 +71,8 @@ def test_a_backup_under_the_name_of_another_is_not_used(store, killed, uninterru
     contents = {epoch: store.read(stored_backup(store, killed, epoch).id) for epoch in (2, 3)}
     damage(store, killed, 2, lambda _: contents[3])
     damage(store, killed, 3, lambda _: contents[2])
-    told = pytest.warns(TrainingWarning, match="after epoch 3 .* is that of another")
-    with told, pytest.warns(TrainingWarning, match="after epoch 2 .* is that of another"):
+    told = "after epoch 3 .* is that of another.* after epoch 2 .* is that of another"
+    with pytest.warns(TrainingWarning, match=told):
         assert run(store, killed, simple) == uninterrupted
 
 
@@ -89,8 +89,8 @@ def test_two_damaged_backups_fall_back_to_the_first_epoch(store, killed, uninter
     """Nothing usable is left, so the trial begins anew, with the same result."""
     damage(store, killed, 2)
     damage(store, killed, 3)
-    told = pytest.warns(TrainingWarning, match="after epoch 3 cannot be used")
-    with told, pytest.warns(TrainingWarning, match="after epoch 2 cannot be used"):
+    told = "after epoch 3 cannot be used.* after epoch 2 cannot be used.* begins at its first"
+    with pytest.warns(TrainingWarning, match=told):
         assert run(store, killed, simple) == uninterrupted
     assert len(backups(store, killed)) == 2
 
@@ -107,7 +107,7 @@ def test_a_backup_of_another_model_is_not_used(store):
         model.compile("sgd", "mse")
         return fit(model, 2).epoch
 
-    with pytest.warns(TrainingWarning, match="variables"):
+    with pytest.warns(TrainingWarning, match=r"the variable _layers.* was float32\(2,\) and is"):
         assert run(store, folder, other) == [0, 1]
 
 

@@ -34,15 +34,17 @@ class KillAt(keras.callbacks.Callback):
 
     def __init__(self, epoch, *, really=False, flush=True):
         super().__init__()
-        # Not plain data, so that no backup asks for it where nobody kills any more.
-        self.epoch, self.really, self.here = epoch, really, SimpleNamespace(flush=flush)
+        self.epoch, self.really, self.flush = epoch, really, flush
+        # What is in a local function is no state, so that no backup asks for it in the end.
+        here = SimpleNamespace(epoch=None)
+        self.place = lambda: here
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.here.epoch = epoch
+        self.place().epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.here.epoch == self.epoch and batch == 1:
-            if self.here.flush:
+        if self.place().epoch == self.epoch and batch == 1:
+            if self.flush:
                 flush_backups(20)
             if self.really:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -25,7 +25,6 @@ ORDER = [
     "runtime",
     "GPU",
     "versions",
-    "state folder",
     "credentials",
     "store",
     "quota",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import StoreError, UnavailableError
-from colab_drive_tuner.training.container import write_container
+from colab_drive_tuner.training.backup.container import write_container
 from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.trial import Artifacts, RunningTrial
 
@@ -39,6 +39,8 @@ class BackupWriter:
         self._trial: RunningTrial | None = None
         self._fits = 0
         self._names: set[str] | None = None
+        self._refers: dict[str, set[str]] = {}
+        """By backup, the names of the files beside it that it needs, as far as they are known."""
         self._state = threading.Condition()
         self._waiting: dict[int, tuple[int, Mapping[str, Any]]] = {}
         self._thread: threading.Thread | None = None
@@ -139,21 +141,55 @@ class BackupWriter:
                 if job is not None and self._waiting.get(fit) is job:
                     del self._waiting[fit]
 
+    def refer(self, fit: int, epoch: int, files: list[dict[str, Any]]) -> None:
+        """Note which files a backup of an earlier process needs."""
+        with self._state:
+            self._refers[backup_name(fit, epoch)] = {
+                str(file["name"]) for file in files if file["content"] is None
+            }
+
     def _keep(self, fit: int, epoch: int, tree: Mapping[str, Any]) -> None:
+        """Store a backup after the files that it needs, then drop what none needs any more."""
         began = time.monotonic()
         name = backup_name(fit, epoch)
+        with self._state:
+            self._refers[name] = set()
+        for file in tree["files"]:
+            if file.is_large:
+                with self._state:
+                    self._refers[name].add(file.copy.name)
+                    stored = file.copy.name in (self._names or ())
+                if not stored:
+                    self.artifacts.put(file.copy.name, file.copy.path)
+                    self._note(file.copy.name)
         with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
             path = Path(scratch) / name
-            write_container(path, tree)
+            write_container(path, {**tree, "files": [file.as_plain() for file in tree["files"]]})
             self.artifacts.put(name, path)
+        self._note(name)
+        with self._state:
+            self.longest_upload = max(self.longest_upload, time.monotonic() - began)
+        self._drop_unneeded(fit)
+
+    def _note(self, name: str) -> None:
         with self._state:
             self._names = (self._names or set()) | {name}
-            self.longest_upload = max(self.longest_upload, time.monotonic() - began)
-            of_fit = sorted(n for n in self._names if _parsed(n)[0] == fit)
-        for old in of_fit[:-GENERATIONS]:
-            self.artifacts.drop(old)
+
+    def _drop_unneeded(self, fit: int) -> None:
+        """Drop older backups of a `fit`, and files that no backup needs."""
+        with self._state:
+            names = self._names or set()
+            backups = {name for name in names if _parsed(name)[0] >= 0}
+            old = sorted(name for name in backups if _parsed(name)[0] == fit)[:-GENERATIONS]
+            kept = backups.difference(old)
+            files: set[str] = set()
+            if self._refers.keys() >= kept:  # else one of an earlier process may need any of them
+                files = names - backups - set().union(*(self._refers[name] for name in kept))
+        for name in (*old, *sorted(files)):
+            self.artifacts.drop(name)
             with self._state:
-                self._names.discard(old)
+                names.discard(name)
+                self._refers.pop(name, None)
 
     def _forget(self) -> None:
         for name in sorted(self._names or ()):

@@ -9,6 +9,7 @@ shapes. Nothing in such a file can run code, and no array can be larger than the
 import hashlib
 import math
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,24 @@ _BLOCK = 1 << 20
 
 def write_container(path: Path, tree: Any) -> None:
     """Write plain data (None, bool, int, float, str, bytes, list, tuple, dict, numpy) to `path`."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in _pieces(tree):
+            digest.update(piece)
+            file.write(piece)
+        file.write(digest.digest())
+
+
+def digest_of(tree: Any) -> bytes:
+    """A checksum of plain data: the same for the same data."""
+    digest = hashlib.sha256()
+    for piece in _pieces(tree):
+        digest.update(piece)
+    return digest.digest()
+
+
+def _pieces(tree: Any) -> Iterator[bytes | memoryview]:
+    """What a file of `tree` consists of, but for its checksum."""
     arrays: list[np.ndarray[Any, Any]] = []
 
     def extend(value: Any) -> msgpack.ExtType:
@@ -45,13 +64,8 @@ def write_container(path: Path, tree: Any) -> None:
     body = pack(tree)
     layout = [[dtype_name(array.dtype), list(array.shape)] for array in arrays]
     header: bytes = msgpack.packb([body, layout])
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        pieces: list[bytes | memoryview] = [_MAGIC, _LENGTH.pack(len(header)), header]
-        for piece in (*pieces, *map(as_bytes, arrays)):
-            digest.update(piece)
-            file.write(piece)
-        file.write(digest.digest())
+    yield from (_MAGIC, _LENGTH.pack(len(header)), header)
+    yield from map(as_bytes, arrays)
 
 
 def read_container(path: Path) -> Any:

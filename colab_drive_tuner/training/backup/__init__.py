@@ -1,0 +1,1 @@
+"""Backups of half-finished trials: the Keras callback, what it saves, and how it is stored."""

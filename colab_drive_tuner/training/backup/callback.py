@@ -1,0 +1,115 @@
+"""`TrialBackup`: a Keras callback by which a half-finished trial goes on in its middle.
+
+How it works. `fit` gives a callback no say in where it begins, but for `model._initial_epoch`: the
+trainers of TensorFlow, JAX and PyTorch read it right after `on_train_begin`, for the sake of
+Keras's own BackupAndRestore. This callback sets it too, and checks that `fit` heeded it. State is
+saved and restored after all other callbacks have had their turn: the callback list that calls us
+gets a last member for one `fit`, `FitBackup`. Every epoch begins with a seed of its own,
+interrupted or not, so that what an epoch draws depends on nothing before it.
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from types import FrameType
+from typing import Any
+
+import keras
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.training.backup.fit import BackupCallback, FitBackup
+from colab_drive_tuner.training.backup.writer import writer_of
+from colab_drive_tuner.training.notices import TrainingWarning
+from colab_drive_tuner.trial import running_trial
+
+
+class TrialBackup(BackupCallback):
+    """Back the trial up at every epoch's end, in the background, and go on from there after a kill.
+
+    `fit(..., callbacks=[TrialBackup()])` is all it takes, in each `fit` of a model function; `fit`
+    then returns the history of all epochs. Outside of a search it does nothing, and says so.
+
+    Args:
+        every_seconds: Back up at an epoch's end only if so much time has passed since the last
+            backup. None, the default: at every epoch's end.
+        ignore: Attributes of other callbacks that are no state, as `"Class.attribute"`. They are
+            neither saved nor restored, and do not keep the trial from being resumed.
+        clock: The time in seconds, as `time.monotonic` tells it.
+
+    Raises:
+        UsageError: `every_seconds` is negative, or `fit` has Keras's BackupAndRestore as well.
+
+    Example:
+        ```python
+        model.fit(x, y, epochs=20, callbacks=[TrialBackup(every_seconds=600)])
+        ```
+    """
+
+    def __init__(
+        self,
+        every_seconds: float | None = None,
+        *,
+        ignore: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        if every_seconds is not None and not every_seconds >= 0:
+            raise UsageError(f"every_seconds={every_seconds} is no length of time: give seconds.")
+        if isinstance(ignore, str):
+            raise UsageError(f"ignore={ignore!r} is one text: give a list, [{ignore!r}].")
+        self._every, self._ignore, self._clock = every_seconds, ignore, clock
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Add `FitBackup` to the callbacks of this `fit`, as the last of them."""
+        trial = running_trial()
+        if trial is None or trial.artifacts is None:
+            warnings.warn(
+                "TrialBackup does nothing here: no search runs that could keep backups.",
+                TrainingWarning,
+                stacklevel=2,
+            )
+            return
+        fit = _calling(self)
+        callbacks = fit["callbacks"].callbacks
+        if any(isinstance(callback, FitBackup) for callback in callbacks):
+            return  # given twice
+        if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+            raise UsageError(
+                "fit has BackupAndRestore beside TrialBackup, and both would say at which epoch "
+                "training goes on. Remove BackupAndRestore: TrialBackup does its work."
+            )
+        last = FitBackup(
+            trial,
+            writer_of(trial.artifacts),
+            callbacks,
+            ignore=self._ignore,
+            every=self._every,
+            clock=self._clock,
+            batches=fit.get("epoch_iterator"),
+        )
+        last.set_params(self.params)
+        last.set_model(self.model)
+        # Keras is going through this list right now and comes to the new member in its turn.
+        callbacks.append(last)
+
+
+def _calling(callback: Any) -> dict[str, Any]:
+    """The variables of the `fit` that is calling `callback`; at least its list of `callbacks`.
+
+    Keras hands a callback its model and nothing of its fellows, whose states a backup needs; the
+    list is found as the `self` of one of the frames below.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    found: dict[str, Any] = {}
+    while frame is not None:
+        variables = frame.f_locals
+        owner = variables.get("self")
+        if isinstance(owner, keras.callbacks.CallbackList) and callback in owner.callbacks:
+            found = {"callbacks": owner}
+        elif found and variables.get("callbacks") is found["callbacks"]:
+            return dict(variables)
+        frame = frame.f_back
+    if found:
+        return found
+    raise UsageError("TrialBackup works in `fit(callbacks=[...])`, or in a keras CallbackList.")

@@ -1,0 +1,179 @@
+"""One `fit` of one trial: when it is backed up, where it goes on, and when it stops."""
+
+import sys
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import keras
+
+from colab_drive_tuner.training.backup import callback_state, restore
+from colab_drive_tuner.training.backup.callback_files import CallbackFiles
+from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
+from colab_drive_tuner.training.backup.model_state import capture_model, symbolic_build
+from colab_drive_tuner.training.backup.pack import CannotSaveError
+from colab_drive_tuner.training.backup.variables import walk
+from colab_drive_tuner.training.backup.writer import BackupWriter
+from colab_drive_tuner.training.epoch_seed import seed_epoch
+from colab_drive_tuner.training.notices import TrainingWarning
+from colab_drive_tuner.training.seeds import training_seed
+from colab_drive_tuner.trial import RunningTrial
+
+_SLACK = 1.1
+"""The next epoch, and the next upload, may take so many times the longest one so far."""
+
+
+class BackupCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """A callback of ours: no state of a training."""
+
+
+class FitBackup(BackupCallback):
+    """The last callback of one `fit`, which sees what all others have done."""
+
+    def __init__(
+        self,
+        trial: RunningTrial,
+        writer: BackupWriter,
+        callbacks: list[Any],
+        *,
+        ignore: Collection[str],
+        every: float | None,
+        clock: Callable[[], float],
+        batches: Any,
+    ) -> None:
+        super().__init__()
+        self._trial, self._writer = trial, writer
+        self._fit = writer.next_fit(trial)
+        self._callbacks, self._ignore = callbacks, ignore
+        self._every, self._clock, self._batches = every, clock, batches
+        self._resumed: int | None = None
+        self._told = False
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Restore the newest backup of this `fit` that can be used, and begin after it."""
+        others = self._others()
+        self._memory = callback_state.CallbackMemory(others, self._ignore)
+        self._files = CallbackFiles(others)
+        total = self.params.get("epochs", 0)
+        # What building draws, it draws as in a first attempt.
+        keras.utils.set_random_seed(self._seed(1))
+        done, over = restore.restore_newest(
+            restore.Fit(self._trial, self._writer, self._fit, total),
+            self.model,
+            others,
+            lambda: symbolic_build(self.model, self._batches),
+        )
+        self._batches = None
+        if done and self.params.get("verbose"):
+            sys.stdout.write(f"Trial {self._trial.tid} goes on after epoch {done} of {total}.\n")
+        # Never 0, which Keras would not heed; None: where the caller of `fit` wants to begin.
+        self.model._initial_epoch = (max(total, done) if over else done) or None
+        self._resumed = None if over or done >= total else done or None
+        keras.utils.set_random_seed(self._seed(done + 1))
+        self._saved = self._began = self._clock()
+        if not over and done < total and self._is_late(self._began):
+            self._stop(done)
+
+    def on_epoch_begin(
+        self,
+        epoch: int,
+        logs: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> None:
+        """Check that `fit` goes on where it was told to."""
+        if self._resumed not in (None, epoch):
+            raise RuntimeError(
+                f"Keras {keras.__version__} began at epoch {epoch} and not at {self._resumed}: "
+                "this version cannot resume a trial. Remove TrialBackup, or use another Keras."
+            )
+        self._resumed = None
+        self.model._initial_epoch = None  # heeded; a `fit` after one that raised begins anew
+
+    def on_epoch_end(
+        self,
+        epoch: int,
+        logs: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> None:
+        """Hand a backup to the writer, if it is time for one; stop before the deadline."""
+        done = epoch + 1
+        now = self._clock()
+        others = self._others()
+        callback_state.make_plain(c for c in others if isinstance(c, keras.callbacks.History))
+        self._writer.longest_epoch = max(self._writer.longest_epoch, now - self._began)
+        over = bool(self.model.stop_training) or done >= self.params.get("epochs", 0)
+        late = not over and self._is_late(now)
+        if over or late or self._every is None or now - self._saved >= self._every:
+            self._save(done, over, others)
+            self._saved = now
+        if late:
+            self._stop(done)
+        seed_epoch(self._seed(done + 1))
+        self._began = self._clock()
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Leave `fit` as if nobody had been here."""
+        self.model._initial_epoch = None
+        self._callbacks.remove(self)
+        # What the model function draws next is the same whether epochs were skipped or not.
+        keras.utils.set_random_seed(
+            training_seed(self._trial.seed, self._trial.tid, fit=self._fit + 1)
+        )
+
+    def _others(self) -> list[Any]:
+        """All callbacks but ours."""
+        return [c for c in self._callbacks if not isinstance(c, BackupCallback)]
+
+    def _seed(self, epoch: int) -> int:
+        """The seed of what is drawn from here to the end of an epoch, counted from 1."""
+        return training_seed(self._trial.seed, self._trial.tid, epoch, self._fit)
+
+    def _save(self, done: int, over: bool, others: list[Any]) -> None:
+        """Copy all that a later process needs, and let the writer store it; or say why not."""
+        parts = dict(walk(self.model))
+        try:
+            tree = {
+                "tid": self._trial.tid,
+                "seed": self._trial.seed,
+                "fit": self._fit,
+                "epoch": done,
+                "over": over,
+                "longest_epoch": self._writer.longest_epoch,
+                "callbacks": self._memory.capture(others, frozenset(map(id, parts.values()))),
+                "model": capture_model(self.model, parts),
+                "files": self._files.capture(),
+            }
+        except CannotSaveError as error:
+            name = str(error).partition(" ")[0]
+            self._tell(
+                f"no backup is made of it, because {error} is no data that a backup can hold. "
+                "After a kill it begins anew. Keep such a thing outside of the callback, or, if "
+                f"it is no state of the training, name it: TrialBackup(ignore=[{name!r}])."
+            )
+        except OSError as error:
+            self._tell(f"no backup is made, because a callback's file cannot be read: {error}")
+        else:
+            self._writer.submit(self._fit, done, tree)
+
+    def _tell(self, message: str) -> None:
+        """Warn, once in a `fit`."""
+        if not self._told:
+            self._told = True
+            warnings.warn(f"Trial {self._trial.tid}: {message}", TrainingWarning, stacklevel=2)
+
+    def _is_late(self, now: float) -> bool:
+        """Whether the next epoch, with its backup, may end after the trial's deadline."""
+        if self._trial.deadline is None:
+            return False
+        needed = _SLACK * (self._writer.longest_epoch + self._writer.longest_upload)
+        return now + needed > self._trial.deadline
+
+    def _stop(self, done: int) -> None:
+        """Flush, as long as the deadline allows, and raise `TrialInterrupted`."""
+        deadline = self._trial.deadline or 0.0
+        self._writer.wait(max(0.0, deadline - self._clock()))
+        self.model._initial_epoch = None
+        raise TrialInterrupted(
+            tid=self._trial.tid,
+            fit=self._fit,
+            epoch=done,
+            stored=done == 0 or self._writer.is_stored(self._fit, done),
+        )

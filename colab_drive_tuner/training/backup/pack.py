@@ -1,0 +1,198 @@
+"""Python values as plain data, for a backup.
+
+This is what pickle does, without its freedom: only the kinds of `by_value` and `mutable`, instances
+of the user's own classes, and what holds Keras variables can be saved, and `unpack` imports nothing
+and runs no code of a class. What was changed in place is restored in place, so whoever else holds
+it sees what it held.
+
+Packed, a value is None, bool, a small int, float, str, bytes, a numpy scalar, or a tuple that
+begins with its kind.
+"""
+
+from collections.abc import Callable, Mapping
+from types import FunctionType, MethodType
+from typing import Any
+
+import keras
+import numpy as np
+
+from colab_drive_tuner.training.backup import by_value, mutable
+from colab_drive_tuner.training.backup.container import dtype_name
+from colab_drive_tuner.training.backup.inert import is_inert, is_iterator
+from colab_drive_tuner.training.backup.names import find, identity, is_users_own, name_of
+from colab_drive_tuner.training.backup.variables import (
+    WALKED,
+    attributes_of,
+    is_variable,
+    value_of,
+    variables_of,
+)
+
+Packed = Any
+_MOST_DEPTH = 100
+
+
+class CannotSaveError(Exception):
+    """A value that no backup can hold: where it was found, and what it is."""
+
+    def __init__(self, path: str, value: Any) -> None:
+        super().__init__(f"{path} ({name_of(type(value))})")
+
+
+class Packer:
+    """Packs values; an object that is met twice is packed once.
+
+    `originals` are the objects that were there when `fit` began, by path: one that still is in its
+    place is to be restored in place. Objects whose id is in `known` are saved elsewhere. `omitted`
+    tells which attributes of an object are left out.
+    """
+
+    def __init__(
+        self,
+        originals: Mapping[str, Any] | None = None,
+        known: frozenset[int] = frozenset(),
+        omitted: Callable[[Any], frozenset[str]] = lambda _: frozenset(),
+    ) -> None:
+        self._originals, self._known, self._omitted = originals or {}, known, omitted
+        self._numbers: dict[int, int] = {}
+        self._met: list[Any] = []  # held, so that their ids stay theirs
+        self.found: dict[str, Any] = {}
+        """The objects that were packed, by path."""
+
+    def number(self, value: Any, path: str = "") -> None:
+        """Give an object the next number, under which it is met again."""
+        self._numbers[id(value)] = len(self._met)
+        self._met.append(value)
+        if path:
+            self.found[path] = value
+
+    def pack_or_forget(self, value: Any, path: str) -> Packed:
+        """As `pack`; after an error it is as if it had not been tried."""
+        before = len(self._met)
+        try:
+            return self.pack(value, path)
+        except CannotSaveError:
+            for met in self._met[before:]:
+                self._numbers.pop(id(met), None)
+            del self._met[before:]
+            raise
+
+    def pack(self, value: Any, path: str, depth: int = 0) -> Packed:
+        """`value` as plain data; `CannotSaveError`, naming the place, if that is impossible."""
+        kind = type(value)
+        if _is_plain(value):
+            return value
+        if depth > _MOST_DEPTH:
+            raise CannotSaveError(path, value)
+        if kind in by_value.KINDS:
+            name, to_plain, _ = by_value.KINDS[kind]
+            return (name, self.pack(to_plain(value), path, depth + 1))
+        if kind in (tuple, frozenset):
+            return (kind.__name__, *self._items(value, path, depth))
+        if id(value) in self._numbers:
+            return ("same", self._numbers[id(value)])
+        if id(value) in self._known:
+            return ("here", identity(value))
+        if kind is np.ndarray:
+            return self._array(value, path, depth)
+        if kind in mutable.KINDS:
+            return self._mutable(value, path, depth)
+        if isinstance(value, tuple) and hasattr(kind, "_fields"):
+            return ("namedtuple", self._class(value, path), *self._items(value, path, depth))
+        if hasattr(kind, "_member_map_"):
+            return ("enum", self._class(value, path), value.name)
+        return self._object(value, path, depth)
+
+    def _items(self, values: Any, path: str, depth: int) -> list[Packed]:
+        if by_value.ATOMS.issuperset(map(type, values)):
+            return list(values)
+        return [self.pack(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(values)]
+
+    def _array(self, value: Any, path: str, depth: int) -> Packed:
+        in_place = self._originals.get(path) is value
+        self.number(value, path)
+        if value.dtype == object:
+            items = self._items(value.reshape(-1).tolist(), path, depth)
+            return ("objects", in_place, list(value.shape), *items)
+        if not dtype_name(value.dtype):
+            raise CannotSaveError(path, value)
+        return ("ndarray", in_place, value.copy())
+
+    def _mutable(self, value: Any, path: str, depth: int) -> Packed:
+        kind = mutable.KINDS[type(value)]
+        in_place = self._originals.get(path) is value
+        self.number(value, path)
+        head, body = kind.head(value), kind.body(value)
+        if kind.name == "defaultdict" and head is None and not in_place:
+            raise CannotSaveError(path, value)  # its factory is a function of the user's
+        return (
+            kind.name,
+            in_place,
+            self.pack(head, path, depth + 1),
+            self.pack(body, path, depth + 1),
+        )
+
+    def _object(self, value: Any, path: str, depth: int) -> Packed:
+        kind = type(value)
+        if isinstance(value, WALKED) or is_variable(value):
+            self.number(value)
+            variables = variables_of(value, self._known)
+            return ("variables", name_of(kind), {p: value_of(v) for p, v in variables.items()})
+        if keras.ops.is_tensor(value):
+            return ("tensor", _array_of(value, path))
+        if kind is MethodType and id(value.__self__) in self._numbers:
+            return ("method", self._numbers[id(value.__self__)], value.__func__.__name__)
+        if kind is FunctionType and find(name_of(value)) is value:
+            return ("function", name_of(value))
+        is_callback = isinstance(value, keras.callbacks.Callback)
+        if is_inert(value) and not is_callback:
+            return ("here", identity(value))
+        own = is_users_own(kind) or is_callback
+        if not own or is_iterator(value) or isinstance(value, by_value.BUILT_IN):
+            raise CannotSaveError(path, value)
+        in_place = self._originals.get(path) is value
+        name = name_of(kind) if in_place else self._class(value, path)
+        self.number(value, path)
+        attributes = {
+            key: self.pack(item, f"{path}.{key}", depth + 1)
+            for key, item in attributes_of(value).items()
+            if key not in self._omitted(value)
+        }
+        return ("object", in_place, name, attributes)
+
+    def _class(self, value: Any, path: str) -> str:
+        """The name of a class that another process will have, too."""
+        kind, name = type(value), name_of(type(value))
+        if is_users_own(kind) and (find(name) is kind or type(self._originals.get(path)) is kind):
+            return name
+        raise CannotSaveError(path, value)
+
+
+def pack_or_none(value: Any) -> Packed:
+    """`value` packed, or None where that is impossible."""
+    try:
+        return Packer().pack_or_forget(value, "")
+    except CannotSaveError:
+        return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is written as it is."""
+    kind = type(value)
+    if kind is int:
+        return bool(-(2**63) <= value < 2**63)
+    if kind is str:
+        return by_value.is_text(value)
+    if isinstance(value, np.generic):
+        return kind is value.dtype.type and bool(dtype_name(value.dtype))
+    return kind in by_value.ATOMS
+
+
+def _array_of(tensor: Any, path: str) -> Any:
+    try:
+        array = np.asarray(keras.ops.convert_to_numpy(tensor))
+    except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError) as error:
+        raise CannotSaveError(path, tensor) from error
+    if not dtype_name(array.dtype):
+        raise CannotSaveError(path, tensor)
+    return array.copy()

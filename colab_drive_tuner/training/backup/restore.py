@@ -1,0 +1,112 @@
+"""The newest backup of a `fit` that can be used, restored as a whole or not at all."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.errors import ChecksumError, StoreError
+from colab_drive_tuner.training.backup import callback_state
+from colab_drive_tuner.training.backup.callback_files import prepare_files
+from colab_drive_tuner.training.backup.container import read_container
+from colab_drive_tuner.training.backup.model_state import prepare_restore
+from colab_drive_tuner.training.backup.variables import DoesNotFitError
+from colab_drive_tuner.training.backup.writer import BackupWriter, backup_name
+from colab_drive_tuner.training.notices import TrainingWarning
+from colab_drive_tuner.trial import RunningTrial
+
+_MALFORMED = (
+    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError),
+)
+"""What reading data fails with that is whole and yet not what a backup holds."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which `fit` of which trial goes on."""
+
+    trial: RunningTrial
+    writer: BackupWriter
+    number: int
+    epochs: int
+
+    def warn(self, message: str) -> None:
+        """Tell the user about the trial."""
+        warnings.warn(f"Trial {self.trial.tid}: {message}", TrainingWarning, stacklevel=3)
+
+
+def restore_newest(
+    fit: Fit, model: Any, callbacks: list[Any], build_rest: Callable[[], None]
+) -> tuple[int, bool]:
+    """Set the newest usable backup; return how many epochs are done, and if that was all."""
+    try:
+        candidates = [epoch for epoch in fit.writer.epochs(fit.number) if epoch <= fit.epochs]
+    except StoreError as error:
+        fit.warn(f"its backups could not be looked up, so it begins at its first epoch: {error}")
+        return 0, False
+    troubles: list[str] = []
+    done, over = 0, False
+    for epoch in candidates:
+        try:
+            tree = _read(fit, epoch)
+            if tree is None:
+                continue
+            _restore(fit, tree, model, callbacks, build_rest)
+        except (ChecksumError, DoesNotFitError) as error:
+            troubles.append(f"the backup after epoch {epoch} cannot be used: {error}".rstrip("."))
+        except StoreError as error:
+            troubles.append(
+                f"the backup after epoch {epoch} could not be read: {error}".rstrip(".")
+            )
+        else:
+            done, over = epoch, bool(tree["over"])
+            fit.writer.longest_epoch = max(fit.writer.longest_epoch, tree["longest_epoch"])
+            break
+    if troubles:
+        where = f"goes on after epoch {done}" if done else "begins at its first epoch"
+        fit.warn(f"{'; '.join(troubles)}. It {where}.")
+    return done, over
+
+
+def _restore(
+    fit: Fit, tree: Any, model: Any, callbacks: list[Any], build_rest: Callable[[], None]
+) -> None:
+    """Prepare everything, and only then change anything."""
+    try:
+        steps = [
+            callback_state.prepare_restore(callbacks, tree["callbacks"]),
+            prepare_files(callbacks, tree["files"], fit.writer.artifacts.get),
+            prepare_restore(model, tree["model"], build_rest),
+        ]
+        float(tree["longest_epoch"])
+    except _MALFORMED as error:
+        raise ChecksumError(
+            f"it is no readable backup ({type(error).__name__}: {error})"
+        ) from error
+    for step in steps:
+        step()
+    fit.writer.refer(fit.number, tree["epoch"], tree["files"])
+
+
+def _read(fit: Fit, epoch: int) -> Any:
+    """The backup after `epoch` epochs; None if there is none; `ChecksumError` if damaged."""
+    name = backup_name(fit.number, epoch)
+    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
+        path = Path(scratch) / name
+        if not fit.writer.artifacts.get(name, path):
+            return None
+        tree = read_container(path)
+    wanted = (fit.trial.tid, fit.trial.seed, fit.number, epoch)
+    if not isinstance(tree, dict) or wanted != tuple(
+        tree.get(key) for key in ("tid", "seed", "fit", "epoch")
+    ):
+        raise ChecksumError(f"{name} is that of another epoch or trial")
+    return tree
+
+
+def _is_useless(error: Exception) -> bool:
+    """Whether asking again would not help."""
+    return isinstance(error, ChecksumError | DoesNotFitError)

@@ -1,0 +1,200 @@
+"""The files of ModelCheckpoint and CSVLogger in backups: sent once, restored in their places."""
+
+from functools import partial
+
+import keras
+import pytest
+
+from colab_drive_tuner.errors import ChecksumError, UsageError
+from colab_drive_tuner.training import TrialBackup
+from colab_drive_tuner.training.backup import callback_files
+from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_files
+from colab_drive_tuner.training.backup.variables import DoesNotFitError
+from colab_drive_tuner.training.notices import TrainingWarning
+from tests.training.keeping import NUMPY_2, search_folder
+from tests.training.trials import (
+    Counting,
+    KillAt,
+    Killed,
+    Notebook,
+    backups,
+    convolutional,
+    fit,
+    outcome,
+    run,
+    simple,
+)
+
+pytestmark = NUMPY_2
+
+
+@pytest.fixture
+def all_are_large(monkeypatch):
+    """Every file is kept beside the backup."""
+    monkeypatch.setattr(callback_files, "SMALL", 0)
+
+
+def checkpoint(path, **options):
+    """A ModelCheckpoint of the best weights by a loss that never gets better."""
+    return keras.callbacks.ModelCheckpoint(
+        path, "loss", save_best_only=True, save_weights_only=True, **options
+    )
+
+
+def first_is_best(folder, kill=None, seen=None):
+    """A training whose first epoch is the best, which loads the best weights in the end."""
+    model = convolutional()
+    best = checkpoint(folder / "best.weights.h5", mode="max", initial_value_threshold=0.0)
+    model.compile(keras.optimizers.SGD(1e-4), "mse")
+    others = [c for c in (kill, seen) if c]
+    history = fit(model, 4, *others, before=[best])
+    model.load_weights(folder / "best.weights.h5")
+    return outcome(model, history), best.best
+
+
+def test_a_large_file_is_sent_once_and_goes_with_the_backups(store, tmp_path, all_are_large):
+    """It lies beside the backups that need it, and a new runtime gets it back."""
+    disks = [tmp_path / name for name in ("whole", "killed", "resumed")]
+    for disk in disks:
+        disk.mkdir()
+    whole = run(store, search_folder(store, "whole"), lambda: first_is_best(disks[0]))
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: first_is_best(disks[1], KillAt(3)))
+    names = [name.removeprefix("trial-00003-") for name in backups(store, folder)]
+    (file,) = [name for name in names if name.startswith("file-")]
+    assert names == [file, "fit-000-epoch-00002.backup", "fit-000-epoch-00003.backup"]
+    seen = Notebook()
+    assert run(store, folder, lambda: first_is_best(disks[2], None, Counting(seen))) == whole
+    assert seen.drawn == [3]
+
+
+def test_a_file_that_no_backup_needs_is_dropped(store, tmp_path, all_are_large):
+    """One that is written anew in each epoch is kept as often as there are backups."""
+
+    def training(kill):
+        newest = keras.callbacks.ModelCheckpoint(tmp_path / "newest.weights.h5", **options)
+        return fit(convolutional(), 4, kill, before=[newest])
+
+    options = {"save_weights_only": True}
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: training(KillAt(3)))
+    assert len([name for name in backups(store, folder) if "file-" in name]) == 2
+
+
+def test_a_damaged_file_is_as_a_damaged_backup(store, tmp_path, all_are_large):
+    """The trial begins anew and ends the same; nothing of the backup is used."""
+    whole = run(store, search_folder(store, "whole"), lambda: first_is_best(tmp_path))
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: first_is_best(tmp_path, KillAt(2)))
+    (home,) = [e.id for e in store.list(folder, name="backups")]
+    (file,) = [e.id for e in store.list(home) if "file-" in e.name]
+    store.replace(file, b"damaged")
+    seen = Notebook()
+    with pytest.warns(TrainingWarning, match=r"is damaged.* begins at its first epoch"):
+        assert run(store, folder, lambda: first_is_best(tmp_path, None, Counting(seen))) == whole
+    assert seen.drawn == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("fill", ["../../evil", "/etc/evil", "..", "a\\..\\b", "a\0b"])
+def test_a_backup_says_nothing_about_folders(tmp_path, fill):
+    """Where a file goes is told by the callback that is here, whatever a backup says."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "3").mkdir()
+    callback = checkpoint(tmp_path / "runs" / "{epoch}" / "best.weights.h5")
+    files = CallbackFiles([callback])
+    (tmp_path / "runs" / "3" / "best.weights.h5").write_bytes(b"weights")
+    (saved,) = [file.as_plain() for file in files.capture()]
+    assert saved["fills"] == ["3"]
+    prepare_files([callback], [saved], lambda *_: False)()
+    with pytest.raises(DoesNotFitError):
+        prepare_files([callback], [{**saved, "fills": [fill]}], lambda *_: False)
+    with pytest.raises(ChecksumError, match="not there"):
+        prepare_files([callback], [{**saved, "content": None}], lambda *_: False)
+    with pytest.raises(DoesNotFitError, match="not here"):
+        prepare_files([], [saved], lambda *_: False)
+
+
+def test_a_file_of_before_fit_belongs_to_nobody(tmp_path):
+    """What lay there when `fit` began is not the training's; once written anew it is."""
+    path = tmp_path / "best.weights.h5"
+    path.write_bytes(b"old")
+    files = CallbackFiles([checkpoint(path)])
+    assert files.capture() == []
+    path.write_bytes(b"newer")
+    (saved,) = files.capture()
+    (again,) = files.capture()
+    assert saved.copy is again.copy
+
+
+def test_keras_own_backup_beside_ours_is_refused(store, tmp_path):
+    """Both would say where `fit` goes on."""
+    theirs = keras.callbacks.BackupAndRestore(tmp_path / "theirs")
+    for before in ([theirs], []):
+        after = [] if before else [theirs]
+        training = partial(fit, convolutional(), 2, *after, before=before)
+        with pytest.raises(UsageError, match="Remove BackupAndRestore"):
+            run(store, search_folder(store), training)
+    with pytest.raises(UsageError, match="give a list"):
+        TrialBackup(ignore="Callback.value")
+
+
+def test_a_trial_that_cannot_be_saved_says_so_once(store, uninterrupted):
+    """It begins anew after a kill; if told that the attribute is no state, it goes on."""
+
+    class Reading(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.lines = iter(range(99))
+
+    folder = search_folder(store)
+    with (
+        pytest.warns(
+            TrainingWarning, match=r"Reading\.lines \(.*ignore=\['Reading\.lines'\]"
+        ) as told,
+        pytest.raises(Killed),
+    ):
+        run(store, folder, lambda: fit(convolutional(), 4, KillAt(3), before=[Reading()]))
+    assert len(told) == 1
+    assert backups(store, folder) == []
+
+    def training(*callbacks):
+        model = convolutional()
+        ignore = ["Reading.lines"]
+        return outcome(model, fit(model, 4, *callbacks, before=[Reading()], ignore=ignore))
+
+    with pytest.raises(Killed):
+        run(store, folder, lambda: training(KillAt(3)))
+    seen = Notebook()
+    assert run(store, folder, lambda: training(Counting(seen))) == uninterrupted
+    assert seen.drawn == [3]
+
+
+def test_a_model_that_freezes_layers_in_mid_fit_begins_anew(store):
+    """What is trained is no variable: a backup notes it and does not guess how to get there."""
+
+    class Freezing(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.layers[1].trainable = False
+
+    def training(*callbacks):
+        model = convolutional()
+        return outcome(model, fit(model, 3, *callbacks, before=[Freezing()]))
+
+    whole = run(store, search_folder(store, "whole"), training)
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: training(KillAt(2)))
+    with pytest.warns(TrainingWarning, match="trainable"):
+        assert run(store, folder, training) == whole
+
+
+def test_a_callback_that_is_gone_begins_the_trial_anew(store, uninterrupted):
+    """Its state has no place: nothing of the backup is used."""
+    folder = search_folder(store)
+    with pytest.raises(Killed):
+        run(store, folder, lambda: fit(convolutional(), 4, KillAt(2), before=[Notebook()]))
+    with pytest.warns(TrainingWarning, match="callbacks that had a state are not here"):
+        assert run(store, folder, simple) == uninterrupted

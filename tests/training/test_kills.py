@@ -1,0 +1,109 @@
+"""Trials with Keras's less usual parts, killed in mid-epoch, end as if they had not been.
+
+Three processes share the start of the framework: one runs every case uninterrupted, one is killed
+while it is in the middle of an epoch of all of them, and one, with another disk, resumes them.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.training.cases import CASES, EPOCHS, TENSORFLOW
+
+ANEW = {"cannot_be_saved"}
+"""Cases that begin again at their first epoch, and say so."""
+NOT_IN_TORCH = {"several_steps_at_once"}
+"""What Keras itself cannot do there; nor can it train what is stateful."""
+SMALL = ("schedules", "own_layer", "metric_that_never_resets", "containers_in_callbacks")
+"""What also runs with other backends each time; with --long all do."""
+
+
+def children(root, backend, names, kills):
+    """Run the cases in processes of their own; the folders of both outcomes."""
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def start(store, out, disk, *how):
+        (root / out).mkdir(exist_ok=True)
+        paths = [str(root / part) for part in (store, out, disk)]
+        command = [sys.executable, "-m", "tests.training.cases", *paths, *map(str, how), *names]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def end(process, code):
+        _, errors = process.communicate(timeout=280)
+        assert process.returncode == code, errors[-3000:]
+
+    whole = start("alone", "whole", "disk", "whole", 0)
+    try:
+        for epoch in kills:
+            end(start("store", "killed", f"disk-{epoch}", "killed", epoch), -9)
+        end(start("store", "resumed", "disk-resumed", "resumed", 0), 0)
+        end(whole, 0)
+    finally:
+        whole.kill()
+        whole.wait()
+    return root / "whole", root / "resumed"
+
+
+def available(names, backend):
+    """The cases that this machine can run with a backend."""
+    names = [name for name in names if backend == "tensorflow" or name not in TENSORFLOW]
+    if backend == "torch":
+        names = [n for n in names if n not in NOT_IN_TORCH and not n.startswith("stateful")]
+    if importlib.util.find_spec("tensorboard") is None:
+        names = [name for name in names if name != "tensorboard"]
+    return names
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The outcomes with TensorFlow, killed in the third epoch."""
+    root = tmp_path_factory.mktemp("kills")
+    return children(root, "tensorflow", available(CASES, "tensorflow"), [2])
+
+
+def compare(ended, name, first):
+    """Both outcomes are equal, and the resumed one has trained from epoch `first` on."""
+    whole, resumed = ((folder / f"{name}.ended").read_text() for folder in ended)
+    trained = (ended[1] / f"{name}.trained").read_text()
+    assert resumed == whole
+    if name in ANEW:
+        assert trained.startswith("[0, 1, 2")
+        assert "no backup is made" in trained
+    else:
+        assert trained.startswith(f"[{first}")
+        assert "Trial" not in trained, trained
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CASES)
+def test_a_killed_trial_ends_as_the_uninterrupted_one(ended, name):
+    """History, weights, optimizer, files and callbacks, bit for bit, and only what was left."""
+    if name == "tensorboard":
+        pytest.importorskip("tensorboard")
+    compare(ended, name, 2)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_so_it_does_with_another_backend(tmp_path, backend):
+    """A few of the cases with JAX and PyTorch, where they are installed."""
+    pytest.importorskip(backend)
+    ended = children(tmp_path, backend, SMALL, [2])
+    for name in SMALL:
+        compare(ended, name, 2)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_so_it_does_however_often_it_is_killed(tmp_path, backend):
+    """Every case, killed in each of its epochs, one after the other."""
+    pytest.importorskip(backend)
+    # EarlyStopping ends `patience` before the last epochs.
+    names = [name for name in available(CASES, backend) if name != "patience"]
+    ended = children(tmp_path, backend, names, range(EPOCHS))
+    for name in names:
+        compare(ended, name, EPOCHS - 1)

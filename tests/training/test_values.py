@@ -1,0 +1,333 @@
+"""What callbacks remember: each kind of value comes back as it was, or is named."""
+
+import array
+import collections
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import io
+import itertools
+import pathlib
+import random
+import threading
+import types
+import uuid
+import zoneinfo
+
+import keras
+import numpy as np
+import pytest
+
+from colab_drive_tuner.training.backup.callback_state import CallbackMemory, prepare_restore
+from colab_drive_tuner.training.backup.container import read_container, write_container
+from colab_drive_tuner.training.backup.pack import CannotSaveError
+from colab_drive_tuner.training.backup.variables import DoesNotFitError
+from tests.training.keeping import NUMPY_2
+
+pytestmark = NUMPY_2
+
+
+class Callback(keras.callbacks.Callback):
+    """A callback with one attribute that counts."""
+
+    def __init__(self, value=None):
+        super().__init__()
+        self.value = value
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class Slotted:
+    """An object without a `__dict__`."""
+
+    __slots__ = ("left", "right")
+
+
+class Plain:
+    """An object of the user's own."""
+
+    def __init__(self, **values):
+        vars(self).update(values)
+
+
+def module_function():
+    """Can be found by its name."""
+
+
+def saved(tmp_path, before, now):
+    """What a backup would hold of a callback whose attribute has changed."""
+    callback = Callback(before)
+    memory = CallbackMemory([callback], ())
+    callback.value = now
+    write_container(tmp_path / "x", memory.capture([callback], frozenset()))
+    return read_container(tmp_path / "x")
+
+
+def restored(tmp_path, before, now, here=None):
+    """The attribute in another process, where the callback was made with `here`."""
+    states = saved(tmp_path, before, now)
+    callback = Callback(here)
+    prepare_restore([callback], states)()
+    return callback.value
+
+
+ZONE = zoneinfo.ZoneInfo("Europe/Zurich")
+MOMENT = datetime.datetime(2026, 10, 25, 2, 30, fold=1)
+VALUES = [
+    *(True, 7, -(2**70), 1.5, float("inf"), 2 - 1j, "text", "\udcff", b"bytes"),
+    *((1, (2, [3])), [1, ["a", {}]], {"a": 1, 2: [None]}, {(1, 2): {3.5: "x"}, None: b""}),
+    *({1, "a", (2,)}, frozenset({1, frozenset({2})}), bytearray(b"ab"), range(3, 9, 2)),
+    *(slice(1, None), collections.deque([1, 2, [3]], maxlen=3), collections.deque()),
+    collections.OrderedDict([("b", 1), ("a", 2)]),
+    collections.Counter("abca"),
+    collections.defaultdict(list, {"a": [1]}),
+    collections.defaultdict(None, {"a": 1}),
+    *(MOMENT, MOMENT.replace(tzinfo=ZONE), datetime.date(2026, 1, 2), datetime.time(1, 2, 3, 4)),
+    MOMENT.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=2, minutes=30))),
+    *(datetime.timedelta(-1, 5, 7), decimal.Decimal("1.10"), fractions.Fraction(1, 3)),
+    *(uuid.UUID(int=5), pathlib.Path("/a/b"), pathlib.PureWindowsPath("c:/x")),
+    *(Colour.RED, Point(1, [2]), types.SimpleNamespace(a=[1]), array.array("d", [1.5])),
+    *(np.float32(1.5), np.int64(3), np.bool_(True), np.datetime64("2026-01-02")),
+    np.arange(6).reshape(2, 3).T,
+    *(np.array(["a", "bc"]), np.array([[1, None], ["x", [2]]], dtype=object), np.zeros((0, 2))),
+    np.array([1.5, 2.5], dtype=">f4"),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_a_value_comes_back_as_it_was(tmp_path, value):
+    """Of its own type and content, nested in a list, too."""
+    back = restored(tmp_path, None, value)
+    assert type(back) is type(value)
+    assert repr(back) == repr(value)
+    (nested,) = restored(tmp_path, None, [value])
+    assert type(nested) is type(value)
+    assert repr(nested) == repr(value)
+
+
+def test_a_deque_keeps_its_length_and_a_defaultdict_its_factory(tmp_path):
+    """What decides how they go on is saved with them."""
+    assert restored(tmp_path, None, collections.deque([1], maxlen=2)).maxlen == 2
+    assert restored(tmp_path, None, collections.defaultdict(set))["new"] == set()
+
+
+GENERATORS = [
+    lambda: np.random.default_rng(1),
+    lambda: np.random.Generator(np.random.MT19937(1)),
+    lambda: np.random.RandomState(1),
+    lambda: random.Random(1),
+]
+
+
+@pytest.mark.parametrize("make", GENERATORS)
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_generator_goes_on(tmp_path, make, in_place):
+    """With the same numbers, whether it was there before `fit` or came up in it."""
+    generator = make()
+    generator.random()
+    callback = Callback(generator if in_place else None)
+    memory = CallbackMemory([callback], ())
+    callback.value = generator
+    drawn = [generator.random(), generator.normal() if hasattr(generator, "normal") else 0]
+    write_container(tmp_path / "x", memory.capture([callback], frozenset()))
+    expected = [generator.random() for _ in range(3)]
+    here = Callback(make() if in_place else None)
+    prepare_restore([here], read_container(tmp_path / "x"))()
+    assert drawn
+    assert [here.value.random() for _ in range(3)] == expected
+
+
+def test_a_generator_goes_on_to_spawn(tmp_path):
+    """How many children it had is part of its state."""
+    generator = np.random.default_rng(1)
+    generator.spawn(2)
+    here = np.random.default_rng(1)
+    restored(tmp_path, None, generator)
+    back = restored(tmp_path, None, generator, here)
+    assert back.spawn(1)[0].random() == generator.spawn(1)[0].random()
+
+
+def changed_in_place(value):
+    value.append(2)
+
+
+def test_what_is_shared_stays_shared(tmp_path):
+    """A list that other code holds is filled, not replaced; two attributes stay one list."""
+    one = [1]
+    callback, other = Callback(one), Callback()
+    other.held, other.made = one, None
+    memory = CallbackMemory([callback, other], ())
+    one.append(2)
+    other.made = callback.made = {"new": one}
+    states = memory.capture([callback, other], frozenset())
+    outside = [1]
+    callback, other = Callback(outside), Callback()
+    other.held = outside
+    prepare_restore([callback, other], states)()
+    assert outside == [1, 2]
+    assert callback.value is other.held is outside is other.made["new"]
+    assert callback.made is other.made
+
+
+def test_what_contains_itself_comes_back(tmp_path):
+    """Cycles through containers and objects."""
+    value = [1]
+    value.append({"self": value})
+    back = restored(tmp_path, None, value)
+    assert back[1]["self"] is back
+
+
+def test_objects_of_the_user_are_restored_where_they_are(tmp_path):
+    """With attributes, slots, and objects within them; the objects themselves are the same."""
+    before = Plain(count=0, inner=Slotted(), lock=threading.Lock())
+    before.inner.left = 0
+    callback = Callback(before)
+    memory = CallbackMemory([callback], ())
+    before.count, before.inner.left = 5, [6]
+    states = memory.capture([callback], frozenset())
+    here = Plain(count=0, inner=Slotted(), lock=threading.Lock())
+    lock, inner = here.lock, here.inner
+    prepare_restore([Callback(here)], states)()
+    assert (here.count, here.inner.left) == (5, [6])
+    assert here.inner is inner
+    assert here.lock is lock
+
+
+def test_a_new_object_is_made_without_calling_its_class(tmp_path):
+    """Only a class of the user's own, found by its name in a module that is loaded."""
+    back = restored(tmp_path, None, Plain(a=1))
+    assert (type(back), back.a) == (Plain, 1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        iter([1]),
+        itertools.count(),
+        (n for n in range(3)),
+        types.MappingProxyType({}),
+        type("Local", (), {})(),
+        type("Listing", (list,), {})([1]),
+        [iter(())],
+        {"a": {"b": itertools.cycle([1])}},
+        lambda: None,
+        functools.partial(print),
+        collections.defaultdict(lambda: 0),
+        np.ma.array([1]),
+    ],
+)
+def test_what_cannot_be_saved_is_named(tmp_path, value):
+    """By the callback's class, the attribute and the type; nothing is dropped silently."""
+    with pytest.raises(CannotSaveError, match=r"^Callback\.value.* \("):
+        saved(tmp_path, None, value)
+
+
+def test_functions_that_change_are_saved_by_name(tmp_path):
+    """A function of a module, and a method of the callback itself."""
+    assert restored(tmp_path, None, module_function) is module_function
+    callback = Callback()
+    memory = CallbackMemory([callback], ())
+    callback.value = callback.on_epoch_end
+    states = memory.capture([callback], frozenset())
+    here = Callback()
+    prepare_restore([here], states)()
+    assert here.value == here.on_epoch_end
+
+
+def test_means_are_no_memory(tmp_path):
+    """Files, locks, functions and the model do not keep a trial from being resumed."""
+    callback = Callback()
+    callback.lock, callback.function, callback.path = threading.Lock(), lambda: 1, None
+    memory = CallbackMemory([callback], ())
+    with (tmp_path / "log").open("w") as callback.path:
+        callback.buffer = io.StringIO("text")
+        (state,) = memory.capture([callback], frozenset()).values()
+    assert list(state) == ["buffer"]
+
+
+def test_what_is_named_to_be_ignored_is(tmp_path):
+    """Also by the name of a base class."""
+
+    class Derived(Callback):
+        pass
+
+    callback = Derived()
+    memory = CallbackMemory([callback], ["Callback.value"])
+    callback.value = iter([])
+    assert list(memory.capture([callback], frozenset()).values()) == [{}]
+
+
+def test_what_has_not_changed_is_not_saved(tmp_path):
+    """It is configuration, which the user may change between two runs."""
+    callback = Callback([1, {"a": np.zeros(3)}])
+    memory = CallbackMemory([callback], ())
+    assert list(memory.capture([callback], frozenset()).values()) == [{}]
+    callback.value[1]["a"][0] = 1
+    assert list(*memory.capture([callback], frozenset()).values()) == ["value"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "here"),
+    [
+        ([1], None, (1,)),
+        (np.zeros(2), None, np.zeros(3)),
+        (collections.deque(maxlen=2), None, collections.deque(maxlen=3)),
+        (Plain(), None, Slotted()),
+    ],
+)
+def test_half_a_state_is_never_restored(tmp_path, before, now, here):
+    """Where one attribute of one callback does not fit, no other is changed either."""
+    first, second = Callback(1), Callback(before)
+    memory = CallbackMemory([first, second], ())
+    first.value = 2
+    if isinstance(before, Plain):
+        before.new = 1
+    elif isinstance(before, np.ndarray):
+        before[0] = 1
+    else:
+        before.append(2)
+    states = memory.capture([first, second], frozenset())
+    first = Callback(1)
+    with pytest.raises(DoesNotFitError, match=r"Callback#2\.value does not fit"):
+        prepare_restore([first, Callback(here)], states)
+    assert first.value == 1
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        ("os.system", "true"),
+        ("function", "os:system"),
+        ("function", "builtins:eval"),
+        ("object", False, "subprocess:Popen", {"args": "true"}),
+        ("object", False, "builtins:type", {}),
+        ("namedtuple", "builtins:tuple", 1),
+        ("method", 0, "set_model"),
+        ("mutable", 1),
+        ("list", False),
+        ("deque", False, "x", ("tuple",)),
+        ("objects", False, [2**40]),
+        ("same", 99),
+        ("int", "zz"),
+        ("Decimal", "x"),
+    ],
+)
+def test_a_crafted_state_makes_nothing_but_an_error(packed):
+    """Whoever wrote the backup: no code is found by it, and no memory claimed."""
+    callback = Callback()
+    key = f"{Callback.__module__}.{Callback.__qualname__}#1"
+    malformed = (DoesNotFitError, TypeError, ValueError, LookupError, ArithmeticError)
+    if packed[0] == "method":
+        prepare_restore([callback], {key: {"value": packed}})()
+        assert callback.value == callback.set_model  # one of its own: harmless
+        return
+    with pytest.raises(malformed):
+        prepare_restore([callback], {key: {"value": packed}})
+    assert callback.value is None
