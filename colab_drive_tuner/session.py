@@ -25,6 +25,7 @@ from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     CredentialsError,
     NotebookNotFoundError,
+    NotFoundError,
     UsageError,
 )
 from colab_drive_tuner.notebook import Notebook, NotebookWarning
@@ -192,7 +193,10 @@ class Session:
         """The searches in the store and how far each is; asks the store."""
         from colab_drive_tuner.search.status import list_searches
 
-        return list(list_searches(self.store))
+        try:
+            return list(list_searches(self.store))
+        except NotFoundError:
+            return []  # no folder yet: it is made with the first search
 
     def pydrive(self) -> Any:
         """A `pydrive2.drive.GoogleDrive` that acts as this session's account, signed in already.

@@ -93,12 +93,18 @@ def _controls(char: str) -> bool:
 
 
 def find_folder(store: Store, name: str) -> SearchFolder | None:
-    """The folder that bears the name, the winner where there are several; None: none is listed."""
-    entries = [
-        entry
-        for entry in store.list(store.root, name=name)
-        if entry.is_folder and entry.properties.get(KIND) == SEARCH
-    ]
+    """The folder that bears the name, the winner where there are several; None: none is listed.
+
+    Raises `SearchDamagedError` where one bears it that the store cannot use as it is.
+    """
+    try:
+        listed = [entry for entry in store.list(store.root, name=name) if entry.is_folder]
+    except NotFoundError:
+        return None  # no store yet: it is made with the first search in it
+    for entry in listed:
+        if entry.damage:
+            raise SearchDamagedError(f"Search {name!r} cannot be used: {entry.damage}")
+    entries = [entry for entry in listed if entry.properties.get(KIND) == SEARCH]
     if not entries:
         return None
     by_first: dict[str, list[Entry]] = {}

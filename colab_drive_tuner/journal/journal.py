@@ -67,8 +67,8 @@ class Journal:
         self, store: Store, name: str, rules: Rules, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         check_name(name)
-        self.store, self.name = store, name
-        self._reader = Reader(store, name, rules)
+        self.store, self.name = store.for_search(name), name
+        self._reader = Reader(self.store, name, rules)
         self._sleep = sleep
         self._notify: Callable[[str], None] = print
         self._own: _Owned | None = None

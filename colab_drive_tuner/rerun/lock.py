@@ -64,7 +64,7 @@ def _marked(
     if there is not None and not there.startswith(machine):
         raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
     store.set_properties(folder_id, {key: f"{ours} {store.now():.0f}"})
-    if store.location.startswith("drive:"):  # a folder of this disk is guarded by the lock alone
+    if store.is_shared:  # else the lock of this machine alone decides
         sleep(SETTLES_IN)
     if _holder(store, folder_id, key) != ours:
         raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")

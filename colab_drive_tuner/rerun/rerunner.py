@@ -17,6 +17,7 @@ from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     SearchNotFoundError,
     UnavailableError,
+    UsageError,
 )
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.outcome import (
@@ -94,8 +95,7 @@ class Rerunner:
                         return given_up
                     began = time.time()
                     deadline = None if self.max_seconds is None else began + self.max_seconds
-                    kind, _, path = self.store.location.partition(":")
-                    local = path if kind == "folder" else None
+                    local = _local_folder(self.store)
                     task = RunTask(program, self.search, folder, self.stops, deadline, local)
                     self.runner.check(task)
                     self.notify(f"{verdict.message} Running {self.program} on {self.runner.name}.")
@@ -224,3 +224,15 @@ def _check_account(store: Store, search: str) -> None:
             f"Search {search!r} belongs to {owner}, and this rerun is {store.account}: give it "
             f"credentials of {owner} (see docs/scheduling.md), or begin a search of its own."
         )
+
+
+def _local_folder(store: Store) -> str | None:
+    """The folder in which a run finds the store; None: it finds Drive by itself."""
+    if store.local_path is not None:
+        return str(store.local_path)
+    if not store.is_shared:
+        raise UsageError(
+            f"{store.location} ends with this process, and a run is another one: keep the search "
+            f"in a folder or in Drive."
+        )
+    return None

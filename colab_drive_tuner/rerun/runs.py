@@ -49,6 +49,7 @@ def keep_run(store: Store, run: Run, executed: Path | None, message: str = "") -
 
     A search that does not exist yet has no folder: its runs are noted in the store's own `runs/`.
     """
+    store = store.for_search(run.search)
     folder = find_folder(store, run.search)
     runs = _folder(store, folder.id if folder is not None else store.root)
     (entry_id,) = store.reserve(1)
@@ -79,6 +80,7 @@ def read_runs(store: Store, search: str) -> list[Run]:
         store: Where the search is kept.
         search: The search's name.
     """
+    store = store.for_search(search)
     folder = find_folder(store, search)
     parents = [store.root] if folder is None else [store.root, folder.id]
     found = [

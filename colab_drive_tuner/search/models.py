@@ -123,14 +123,13 @@ class Models:
         folder, epoch = self._folder(), self._epoch()
         if folder is not None and (self._best is None or self._best_of != epoch):
             from colab_drive_tuner.training import BestModels
-            from colab_drive_tuner.training.room import room_in
 
             self._best = BestModels(
                 self._store,
                 folder,
                 keep=self._keep,
                 epoch=epoch,
-                room=lambda: room_in(self._store),
+                room=self._store.free_space,
             )
             self._best_of = epoch
         return self._best

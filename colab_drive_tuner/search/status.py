@@ -122,7 +122,7 @@ def list_searches(store: Store) -> list[SearchStatus]:
     names = {
         entry.name
         for entry in store.list(store.root)
-        if entry.is_folder and entry.properties.get(KIND) == SEARCH
+        if entry.is_folder and (entry.damage or entry.properties.get(KIND) == SEARCH)
     }
     found = []
     for name in sorted(names):

@@ -59,7 +59,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.keep_models = keep_models = whole_number("keep_models", keep_models, least=0)
         max_attempts = whole_number("max_attempts", max_attempts, least=1)
         self._seed, self._on_busy, self.notify = _checked_seed(seed), on_busy, notify
-        self._store = open_store(store)
+        self._store = open_store(store).for_search(name)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
         SearchSettings(seed=self._seed).check(name, self.log.settings)
         journal = self.log.journal

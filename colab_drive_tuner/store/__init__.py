@@ -1,10 +1,12 @@
-"""Where searches are kept: one interface, Drive and a local folder behind it, and which one it is.
+"""Where searches are kept: one interface, Drive, a local folder or memory behind it.
 
-`open_store` decides once and for everybody. The default that `setup()` hands down is the only
-state in here.
+`open_store` decides once and for everybody which one it is. The default that `setup()` hands down
+is the only state in here.
 """
 
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from colab_drive_tuner.errors import UsageError
@@ -26,8 +28,23 @@ def set_default_store(store: Store | None) -> None:
 def open_store(spec: Store | Path | str | None = None) -> Store:
     """The store to use: `spec`, else what the environment names, else the default, else Drive.
 
-    A path is a local folder, made where it does not exist. Raises `UsageError` for a folder that
-    cannot be a store, and `CredentialsError` where it would be Drive and nobody is signed in.
+    Args:
+        spec: A store, the path of a folder on this machine (made when a search first begins in
+            it), `folder:PATH`, or `memory:NAME`, which lives and ends with this process. None: what
+            the environment variable COLAB_DRIVE_TUNER_STORE names, else the default of `setup()`,
+            else Google Drive.
+
+    Returns:
+        The store; nothing is written by opening it.
+
+    Raises:
+        UsageError: `spec` cannot be a store, or begins with a scheme that is not known.
+        CredentialsError: It would be Drive, and nobody is signed in.
+
+    Example:
+        >>> import colab_drive_tuner as cdt
+        >>> cdt.open_store("memory:demo").list("root")
+        []
     """
     if spec is None:
         spec = os.environ.get(VARIABLE) or _default
@@ -36,12 +53,40 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
         from colab_drive_tuner.store.drive import DriveStore
 
         return DriveStore(DriveClient.connect())
-    if isinstance(spec, str | Path):
-        if not str(spec).strip():
+    if isinstance(spec, Path):
+        return _folder(str(spec))
+    if isinstance(spec, str):
+        if not spec.strip():
             raise UsageError(f"The store is an empty text; name a folder, or unset {VARIABLE}.")
-        from colab_drive_tuner.store.folder import FolderStore
-
-        return FolderStore(spec)
+        scheme = _SCHEME.match(spec)
+        if scheme is None or Path(spec).exists():
+            return _folder(spec)
+        if scheme[1] not in _OPENERS:
+            known = ", ".join(f"{name}:" for name in sorted(_OPENERS))
+            raise UsageError(
+                f"The store {spec!r} begins with {scheme[1]!r}, which is no kind of store. Known "
+                f"are {known} and the path of a folder (one with a colon is written ./{spec}); "
+                f"Google Drive is used where no store is named."
+            )
+        return _OPENERS[scheme[1]](spec[scheme.end() :])
     if not hasattr(spec, "reserve"):
         raise UsageError(f"store={spec!r} is neither a store nor the path of a folder.")
     return spec
+
+
+def _folder(path: str) -> Store:
+    from colab_drive_tuner.store.folder import FolderStore
+
+    return FolderStore(path)
+
+
+def _memory(name: str) -> Store:
+    from colab_drive_tuner.store.memory import MemoryStore
+
+    return MemoryStore(name)
+
+
+_OPENERS: dict[str, Callable[[str], Store]] = {"folder": _folder, "memory": _memory}
+"""What opens the store behind `SCHEME:REST`, given the rest. A new kind of store is named here."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+"""Two letters at least: `C:\\searches` is a path."""

@@ -11,14 +11,14 @@ from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.drive.progress import bar
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.runtime import ask
-from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, NotOnDisk
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
 _LOOK_SECONDS = 1.0
 """How long it is known who else made a younger one."""
 
 
-class DriveStore:
+class DriveStore(NotOnDisk):
     """The `Store` protocol over a `DriveClient`, below one folder.
 
     `folder` is a path in My Drive (made where it is missing, unless `create` is false: then
@@ -57,10 +57,21 @@ class DriveStore:
         """`drive:ACCOUNT:FOLDER ID`."""
         return f"drive:{self._account}:{self.root}"
 
+    is_shared = True
+    trash_location = "the trash of Drive, for 30 days"
+
     @property
     def twins(self) -> "builtins.list[DriveFile]":
         """The younger folders at the same path."""
         return [folder for folder in self._folders if folder.id != self.root]
+
+    def free_space(self) -> int | None:
+        """What is left of the account's quota; None for a shared drive, which has other limits."""
+        quota = self.client.quota()
+        # A service account owns nothing outside of shared drives, and its quota is 0.
+        if self.folder.drive_id is not None or not quota.limit:
+            return None
+        return max(0, quota.limit - quota.used)
 
     @property
     def account(self) -> str:
@@ -170,6 +181,10 @@ class DriveStore:
     def read_trashed(self, entry_id: str) -> bytes:
         """See `Store.read_trashed`; Drive reads what lies in its trash like anything else."""
         return self.client.download(entry_id)
+
+    def duplicates(self) -> "builtins.list[Entry]":
+        """See `Store.duplicates`."""
+        return [_entry(twin) for twin in self.twins]
 
     def _places(self, parent: str) -> "builtins.list[str]":
         """The folder; for that of all searches, every one at its path."""

@@ -4,7 +4,9 @@ import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
+
+from colab_drive_tuner.errors import UsageError
 
 LIST_LAG_SECONDS = 600.0
 """A `list` shows whatever was created so long ago: Drive's lag by minutes at most."""
@@ -25,6 +27,8 @@ class Entry:
     properties: Mapping[str, str] = field(default_factory=dict)
     trashed: bool = False
     """Whether it lies in the trash; only `find_marked` and `list_trash` show such entries."""
+    damage: str = ""
+    """Why it cannot be used, where only its name can be told; only `list` shows such entries."""
 
 
 class Store(Protocol):
@@ -41,6 +45,18 @@ class Store(Protocol):
         """Which store this is: equal for two objects exactly when they show the same files."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it at this moment."""
+
+    @property
+    def local_path(self) -> Path | None:
+        """The folder of this machine in which it lies; None: it lies elsewhere."""
+
+    @property
+    def trash_location(self) -> str:
+        """Where a person finds what was put into the trash, in words."""
+
+    @property
     def account(self) -> str:
         """Who acts here: reserved ids work only for the account that reserved them."""
 
@@ -50,6 +66,16 @@ class Store(Protocol):
 
     def url(self, entry_id: str) -> str:
         """Where a person can look at it: a link, or a path."""
+
+    def for_search(self, name: str) -> Self:
+        """The same store, for whoever works in one search.
+
+        Where people copy a search's folder, the copy may hold the same ids: they are then looked
+        for in the folder that bears the name.
+        """
+
+    def free_space(self) -> int | None:
+        """Bytes that are left; None where there is no limit, or none that is known."""
 
     def now(self) -> float:
         """The store's own clock, in seconds since 1970."""
@@ -104,3 +130,49 @@ class Store(Protocol):
 
     def read_trashed(self, entry_id: str) -> bytes:
         """A file's content as `read` returns it, also out of the trash."""
+
+    def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
+        """Make what the store knows of a folder anew, where it is damaged: from the files in it.
+
+        A file that is still known keeps its id; `ids` names others' by their path in the folder.
+        """
+
+    def duplicates(self) -> builtins.list[Entry]:
+        """Younger folders beside the store's own, at the same path; searches lie in all of them."""
+
+    def abandoned(self, before: float) -> builtins.list[Path]:
+        """Files of this machine that killed creates left, last touched before that time."""
+
+
+class NotOnDisk:
+    """The methods of a `Store` that only a folder of this machine has something to do for."""
+
+    local_path: Path | None = None
+
+    def for_search(self, name: str) -> Self:
+        """The store itself: each file has an id of its own, copies too."""
+        del name
+        return self
+
+    def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
+        """Never needed: entries never say `damage`."""
+        del ids
+        raise UsageError(f"{entry_id} is no folder of this machine: it has no index to make anew.")
+
+    def duplicates(self) -> builtins.list[Entry]:
+        """None."""
+        return []
+
+    def abandoned(self, before: float) -> builtins.list[Path]:
+        """None."""
+        del before
+        return []
+
+
+def check_properties(properties: Mapping[str, str]) -> None:
+    """Refuse, by `UsageError`, what Drive could not keep either."""
+    for key, value in properties.items():
+        if len(key.encode()) + len(value.encode()) > 124:
+            raise UsageError(
+                f"The property {key!r} is too long: key and value have 124 bytes together."
+            )

@@ -88,11 +88,10 @@ class Patient:
         from colab_drive_tuner.store import open_store
 
         if self.folder_spec is not None:
-            if isinstance(self.folder_spec, str | Path):
-                path = Path(self.folder_spec).expanduser()
-                if not (path / ".store").is_dir():
-                    raise NotFoundError(f"There is no store in {path} yet: run a search first.")
-            return open_store(self.folder_spec)
+            found = open_store(self.folder_spec)
+            if found.local_path is not None and not found.local_path.is_dir():
+                raise NotFoundError(f"There is no folder {found.local_path} yet.")
+            return found
         from colab_drive_tuner.store.drive import DriveStore
 
         return DriveStore(self.client, create=False)

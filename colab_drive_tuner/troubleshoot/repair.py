@@ -29,6 +29,7 @@ from colab_drive_tuner.journal.folder import (
     described,
     find_folder,
 )
+from colab_drive_tuner.journal.reindex import damaged_entries, reindex_search
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.settings import SearchSettings
@@ -101,6 +102,9 @@ def repair(store: Store, name: str) -> Repair:
     holds it, `AccountMismatchError` while it is another account's and was not released.
     """
     check_name(name)
+    store = store.for_search(name)
+    for entry in damaged_entries(store, name):
+        reindex_search(store, entry)
     found = _find(store, name)
     reason = _reason(store, name, found)
     if not reason:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import END, REAL_ENDS, read_items
@@ -28,8 +27,6 @@ from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.settings import SearchSettings
 from colab_drive_tuner.search.status import open_journal, read_history, read_status
-from colab_drive_tuner.store.abandoned import abandoned_creates
-from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
@@ -55,21 +52,18 @@ def search_leftovers(store: Store) -> Iterator[Leftover]:
     for name in sorted({e.name for e in ours if e.properties[KIND] == SEARCH}):
         if not is_held(store, name):
             yield from _of_search(store, name)
-    if store.location.startswith("folder:"):
-        root = Path(store.location.removeprefix("folder:"))
-        for path in abandoned_creates(root, store.now() - SETTLED_SECONDS):
-            yield left_on_disk(
-                "abandoned upload",
-                path,
-                "Its process was ended before anybody could find the file.",
-                path.is_file,
-            )
-    if isinstance(store, DriveStore):
-        yield from _empty_twins(store)
+    for path in store.abandoned(store.now() - SETTLED_SECONDS):
+        yield left_on_disk(
+            "abandoned upload",
+            path,
+            "Its process was ended before anybody could find the file.",
+            path.exists,
+        )
+    yield from _empty_twins(store)
 
 
-def _empty_twins(store: DriveStore) -> Iterator[Leftover]:
-    for twin in store.twins:
+def _empty_twins(store: Store) -> Iterator[Leftover]:
+    for twin in store.duplicates():
         if twin.created > store.now() - SETTLED_SECONDS or not _is_empty(store, twin.id):
             continue
         yield Leftover(
@@ -117,6 +111,7 @@ def _of_repairs(store: Store, folder: Entry) -> Iterator[Leftover]:
 
 
 def _of_search(store: Store, name: str) -> Iterator[Leftover]:
+    store = store.for_search(name)
     winner = find_folder(store, name)
     if winner is None:
         return
@@ -285,13 +280,7 @@ def _trash(store: Store, entry_ids: list[str]) -> str:
     for entry_id in entry_ids:
         with suppress(NotFoundError):  # somebody was faster
             store.trash(entry_id)
-    return _bin(store)
-
-
-def _bin(store: Store) -> str:
-    if store.location.startswith("folder:"):
-        return str(Path(store.location.removeprefix("folder:")) / ".trash")
-    return "the trash of Drive, for 30 days"
+    return store.trash_location
 
 
 def _where(store: Store, entry_id: str, name: str) -> str:

@@ -16,6 +16,7 @@ from colab_drive_tuner.errors import (
     SearchDamagedError,
     SearchNotFoundError,
     UnavailableError,
+    UsageError,
 )
 from colab_drive_tuner.store import VARIABLE
 from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient
@@ -30,7 +31,9 @@ _MEGABYTE = 1e6
 def credentials(patient: Patient) -> Iterator[Finding]:
     """Whom searches are kept as; nobody is asked."""
     if _in_a_folder(patient):
-        yield Finding("credentials", OK, "not needed: searches are kept in a local folder.")
+        store = _store(patient)
+        where = "in memory" if store and store.local_path is None else "in a local folder"
+        yield Finding("credentials", OK, f"not needed: searches are kept {where}.")
         return
     try:
         client = patient.client
@@ -87,6 +90,16 @@ def reachable(patient: Patient) -> Iterator[Finding]:
 
 
 def _folder(patient: Patient) -> Finding:
+    try:
+        store = patient.store
+    except NotFoundError:
+        store = None
+    except UsageError as error:
+        advice = f"Name another folder with --store or {VARIABLE}."
+        return Finding("store", PROBLEM, str(error), advice)
+    if store is not None and store.local_path is None:
+        text = f"searches are kept in {store.location}, which ends with its process."
+        return Finding("store", WARNING, text, "Name a folder to keep them.")
     place, existing = _places(patient)
     if existing.is_dir() and os.access(existing, os.W_OK):
         made = _store(patient) is not None
@@ -118,8 +131,10 @@ def quota(patient: Patient) -> Iterator[Finding]:
             left = (search.max_evals or 0) - search.done
             if search.done and 0 < left < 2**31:
                 needed += _size(store, search.name) / search.done * left
-    if _in_a_folder(patient):
-        free: float | None = shutil.disk_usage(_places(patient)[1]).free
+    if store is not None:
+        free: float | None = store.free_space()
+    elif _in_a_folder(patient):
+        free = shutil.disk_usage(_places(patient)[1]).free
     else:
         known = patient.client.quota()
         free = None if known.limit is None else max(0, known.limit - known.used)
@@ -136,7 +151,11 @@ def _size(store: "Store", name: str) -> int:
     """Bytes in a search's folder, two floors down."""
     from colab_drive_tuner.journal.folder import find_folder
 
-    folder = find_folder(store, name)
+    store = store.for_search(name)
+    try:
+        folder = find_folder(store, name)
+    except SearchDamagedError:
+        folder = None
     if folder is None:
         return 0
     entries = store.list(folder.id)
@@ -145,10 +164,10 @@ def _size(store: "Store", name: str) -> int:
 
 
 def _store(patient: Patient) -> "Store | None":
-    """The store, or None where there is none yet."""
+    """The store, or None where there is none yet, or can be none: `_folder` says why."""
     try:
         return patient.store
-    except NotFoundError:
+    except (NotFoundError, UsageError):
         return None
 
 
@@ -196,7 +215,7 @@ def searches(patient: Patient) -> Iterator[Finding]:
     folders = [
         entry.name
         for entry in store.list(store.root)
-        if entry.is_folder and entry.properties.get(KIND) == SEARCH
+        if entry.is_folder and (entry.damage or entry.properties.get(KIND) == SEARCH)
     ]
     if not folders:
         yield Finding("searches", OK, "none yet.")
@@ -220,6 +239,7 @@ def _search(store: "Store", name: str) -> Finding:
     from colab_drive_tuner.troubleshoot.evidence import trashed_records
 
     about, repair = f"search {name!r}", f"`colab-drive-tuner repair {shlex.quote(name)}`"
+    store = store.for_search(name)
     try:
         search = read_status(store, name)
     except SearchDamagedError as error:

@@ -1,6 +1,7 @@
 """A folder store whose answers can be lost, refused or late, or that tells another time."""
 
 from pathlib import Path
+from typing import Any
 
 from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal import Journal
@@ -9,13 +10,23 @@ from colab_drive_tuner.store.protocol import Entry
 from tests.journal.listing import item
 
 
+def _shared(name: str) -> tuple[Any, Any]:
+    """How to get and set what all views of one store share."""
+    return lambda store: store._state[name], lambda store, value: store._state.update({name: value})
+
+
 class WeatheredStore(FolderStore):
     """A real folder store that can be away, lose the answers of creates, or tell another time."""
 
-    away = False
-    lose_answers = 0
-    later = 0.0
-    owner = "local"
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(root)
+        # One for this store and what `for_search` makes of it.
+        self._state = {"away": False, "lose_answers": 0, "later": 0.0, "owner": "local"}
+
+    away = property(*_shared("away"))
+    lose_answers = property(*_shared("lose_answers"))
+    later = property(*_shared("later"))
+    owner = property(*_shared("owner"))
 
     @property
     def account(self) -> str:

@@ -112,7 +112,7 @@ def killing_in_an_outage(store: WeatheredStore, away: int, calls: int) -> Any:
     def deadly(point: Any) -> float:
         nonlocal count
         count += 1
-        (journal,) = (one for one in _owned.values() if one.store is store)
+        (journal,) = (one for one in _owned.values() if one.store.location == store.location)
         if count == away:
             assert journal.flush(30)
             store.away = True

@@ -17,7 +17,6 @@ from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training import TrialBackup, writer
 from colab_drive_tuner.training.notices import TrainingWarning
-from colab_drive_tuner.training.room import room_in
 
 # TensorFlow's tensors, under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -155,7 +154,7 @@ def test_the_folder_of_a_search_holds_its_best_model_and_no_other(
 def test_a_full_drive_costs_the_model_and_tells_its_size(drive_emulator: DriveEmulator) -> None:
     """The quota is asked before the model is sent; the search ends as if there were room."""
     store = DriveStore.connect()
-    assert room_in(store) is None or room_in(store) > 10**6
+    assert store.free_space() is None or store.free_space() > 10**6
     drive_emulator.set_quota(store.account, 12_000)
     with pytest.warns(
         TrainingWarning, match=r"best/trial.*MB\) was not kept: only 0.0 MB are left"

@@ -30,10 +30,12 @@ def die_at(deadly: int) -> None:
             calls += 1
             if deadly == 2 * calls - 1:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = call(*args, **options)
-            if deadly == 2 * calls:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            now = calls
+            try:
+                return call(*args, **options)
+            finally:
+                if deadly == 2 * now:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return counted
 

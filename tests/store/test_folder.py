@@ -1,14 +1,15 @@
 """A local folder as a store: the contract, and what people and file systems do to it."""
 
 import errno
-import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from colab_drive_tuner.errors import (
+    ChecksumError,
     IdTakenError,
     NotFoundError,
     QuotaError,
@@ -17,17 +18,18 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.store import folder
-from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.folder import FolderStore, index
+from colab_drive_tuner.store.folder.description import seal, unseal
 from tests.store.contract import Reopen, StoreContract
 
 
 def visible(root: Path) -> list[str]:
-    """What a person sees who opens the folder."""
+    """What a person sees who opens the folder, but for what is in the indexes."""
+    paths = [path.relative_to(root) for path in root.rglob("*")]
     return sorted(
-        str(path.relative_to(root))
-        for path in root.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+        str(path)
+        for path in paths
+        if not any(part.startswith(".") or part == "index" for part in path.parts)
     )
 
 
@@ -53,7 +55,7 @@ class TestContract(StoreContract):
 
 
 def test_people_see_their_files_under_their_names(store: FolderStore, record: str) -> None:
-    """The visible folder holds the files and nothing else."""
+    """The visible folder holds the files, the index of the folder and nothing else."""
     root = Path(store.url(store.root))
     assert visible(root) == ["s", "s/000000"]
     assert (root / "s/000000").read_bytes() == b"1"
@@ -63,6 +65,7 @@ def test_people_see_their_files_under_their_names(store: FolderStore, record: st
 def test_a_name_that_is_in_use_gets_an_ending(store: FolderStore) -> None:
     """Neither another entry nor a file of the user's is touched."""
     root = Path(store.url(store.root))
+    root.mkdir()
     (root / "a.txt").write_text("mine")
     one, two = store.reserve(2)
     store.create(one, b"1", name="a.txt", parent=store.root)
@@ -88,6 +91,26 @@ def test_what_a_person_deletes_is_gone(store: FolderStore, record: str) -> None:
             ask(record)
     with pytest.raises(IdTakenError):
         store.create(record, b"1", name="000000", parent=store.root)
+
+
+def test_an_id_works_once_wherever_it_is_used(store: FolderStore, record: str) -> None:
+    """Neither in another search nor beside it, whether it stands for a file or a folder."""
+    folder = store.stat(record).parent
+    other, loose = store.reserve(2)
+    store.create(other, None, name="other", parent=store.root)
+    store.create(loose, b"1", name="loose", parent=store.root)
+    for used, parent in (
+        (record, store.root),
+        (record, other),
+        (loose, folder),
+        (folder, other),
+        (folder, store.root),
+        (loose, store.root),
+    ):
+        for content in (b"2", None):
+            with pytest.raises(IdTakenError):
+                store.create(used, content, name="again", parent=parent)
+    assert (store.read(record), store.read(loose)) == (b"1", b"1")
 
 
 def test_what_a_person_alters_is_altered(store: FolderStore, record: str) -> None:
@@ -155,15 +178,30 @@ def test_an_id_cannot_point_outside(store: FolderStore, entry_id: str) -> None:
 
 @pytest.mark.parametrize(
     "harm",
-    [{"file": "../../x"}, {"file": "a/b"}, {"file": ".."}, {"file": ""}, {"name": 1}, {"x": 1}],
+    [
+        {"file": "../../x"},
+        {"file": "a/b"},
+        {"file": ".."},
+        {"file": ""},
+        {"trashed": "../x"},
+        {"nonce": "../x"},
+        {"parent": "../x"},
+        {"id": "another"},
+        {"name": 1},
+        {"created": "now"},
+        {"properties": {"a": 1}},
+        {"x": 1},
+    ],
 )
 def test_a_description_cannot_point_outside(
     store: FolderStore, record: str, harm: dict[str, Any]
 ) -> None:
-    """A description that somebody forged is damage, not a way out of the folder."""
-    path = Path(store.url(store.root)) / ".store" / "ids" / record
-    path.write_text(json.dumps(json.loads(path.read_bytes()) | harm))
-    with pytest.raises(StoreError, match="damaged"):
+    """A description that somebody forged, checksum and all, is damage and not a way out."""
+    index = Path(store.url(store.root)) / "s" / "index"
+    forged = seal(unseal((index / "ids" / record).read_bytes()) | harm)
+    for path in (index / "ids" / record, index / "copies" / "ids" / record):
+        path.write_bytes(forged)
+    with pytest.raises(ChecksumError, match=f"{record} cannot be understood"):
         store.read(record)
 
 
@@ -198,10 +236,28 @@ def test_a_file_cannot_be_a_store(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def begin(store: FolderStore) -> None:
+    """Create a search's folder."""
+    store.create(*store.reserve(1), None, name="s", parent=store.root)
+
+
 def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
-    """Refused by name."""
+    """Refused by name, when something is to be kept there."""
     with pytest.raises(UsageError, match="/proc/no/store"):
-        FolderStore("/proc/no/store")
+        begin(FolderStore("/proc/no/store"))
+
+
+def test_looking_makes_no_folder(tmp_path: Path) -> None:
+    """A folder that is not there is named, whoever looks; only a create makes it."""
+    store = FolderStore(tmp_path / "typo" / "below")
+    for look in (lambda: store.list(store.root), lambda: store.read("a")):
+        with pytest.raises(NotFoundError, match="There is no folder"):
+            look()
+    assert store.free_space() > 0
+    assert store.find_marked({"a": "b"}) == []
+    assert list(tmp_path.iterdir()) == []
+    begin(store)
+    assert [entry.name for entry in store.list(store.root)] == ["s"]
 
 
 @pytest.mark.skipif(
@@ -211,7 +267,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     """Refused by name."""
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match=str(tmp_path)):
-        FolderStore(tmp_path)
+        begin(FolderStore(tmp_path))
     tmp_path.chmod(0o700)
 
 
@@ -225,8 +281,26 @@ def test_a_file_system_without_links_is_refused(
 
     monkeypatch.setattr(os, "link", no_links)
     with pytest.raises(UsageError, match="without hard links"):
-        FolderStore(tmp_path / "a" / "b")
+        begin(FolderStore(tmp_path / "a" / "b"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_that_was_copied_to_one_can_be_read_and_not_written(
+    store: FolderStore, record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason, and what was there stays."""
+
+    def no_links(*args: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    folder = store.stat(record).parent
+    (again,) = store.reserve(1)
+    with pytest.raises(UsageError, match="without hard links"):
+        store.create(again, b"2", name="000001", parent=folder)
+    assert store.read(record) == b"1"
+    with pytest.raises(NotFoundError):
+        store.read(again)
 
 
 def test_a_lost_answer_of_link_is_no_loss(
@@ -239,10 +313,11 @@ def test_a_lost_answer_of_link_is_no_loss(
         link(source, target)
         raise FileExistsError(errno.EEXIST, "File exists", str(source), None, str(target))
 
-    (entry_id,) = store.reserve(1)
+    folder, entry_id = store.reserve(2)
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", link_and_forget)
-        store.create(entry_id, b"1", name="a", parent=store.root)
+        store.create(folder, None, name="s", parent=store.root)
+        store.create(entry_id, b"1", name="a", parent=folder)
     assert store.read(entry_id) == b"1"
 
 
@@ -262,9 +337,9 @@ def test_one_who_loses_finishes_what_the_winner_finishes_at_that_moment(
         if target.name == "x":
             raise FileExistsError(errno.EEXIST, "File exists", str(source), None, str(target))
 
-    link, same = os.link, folder._same
+    link, same = os.link, index._same
     monkeypatch.setattr(os, "link", shown_already)
-    monkeypatch.setattr(folder, "_same", removed_meanwhile)
+    monkeypatch.setattr(index, "_same", removed_meanwhile)
     (entry_id,) = store.reserve(1)
     store.create(entry_id, b"1", name="x", parent=store.root)
     assert looked == [Path(store.url(store.root)) / "x"]
@@ -329,25 +404,42 @@ def test_everything_is_on_the_disk_before_the_create_returns(
 
     def spy_fsync(handle: int) -> None:
         fsync(handle)
-        path = Path(f"/proc/self/fd/{handle}").readlink().relative_to(root)
-        seen.append(f"fsync {path.suffix or path}")
+        path = str(Path(f"/proc/self/fd/{handle}").readlink())
+        path = re.sub(r".*/[0-9a-f]{32}\.new(?=/|$)", str(root / "<new>"), path)
+        shown = Path(path).relative_to(root) if path.startswith(f"{root}/") else Path()
+        seen.append(f"fsync {shown.suffix or shown}")
 
     if not Path("/proc/self/fd").exists():
         pytest.skip("this system does not say which file a handle is of")
     monkeypatch.setattr(os, "link", spy_link)
     monkeypatch.setattr(os, "fsync", spy_fsync)
-    (entry_id,) = store.reserve(1)
-    store.create(entry_id, b"1", name="a", parent=store.root)
-    assert seen == [
-        "fsync .new",
-        "fsync .json",
-        "fsync .store/in/root",
+    folder, first, entry_id = store.reserve(3)
+    store.create(folder, None, name="s", parent=store.root)
+    steps = seen[seen.index("fsync <new>/index/ids/folder") :]
+    assert [step for step in steps if step not in ("fsync .store", "fsync .store/copies")] == [
+        "fsync <new>/index/ids/folder",
+        "fsync <new>/index/ids",
+        "fsync <new>/index",
+        "fsync <new>",
+        "fsync .draft",
+        "fsync .store/names/folder",
         "link .store/ids",
-        "link .",
         "fsync .store/ids",
         "fsync .",
     ]
+    store.create(first, b"0", name="first", parent=folder)
+    seen.clear()
+    store.create(entry_id, b"1", name="a", parent=folder)
+    assert seen == [
+        "fsync <new>",
+        "fsync .draft",
+        "fsync s/index/names/folder",
+        "link s/index/ids",
+        "link s",
+        "fsync s/index/ids",
+        "fsync s",
+    ]
     seen.clear()
     with pytest.raises(IdTakenError):
-        store.create(entry_id, b"1", name="a", parent=store.root)
-    assert "fsync .store/ids" in seen
+        store.create(entry_id, b"1", name="a", parent=folder)
+    assert "fsync s/index/ids" in seen

@@ -211,7 +211,7 @@ def _visible(store: Any, folder: str) -> list[str]:
             names += _visible(store, entry.id)
     if folder == store.root and "COLAB_DRIVE_TUNER_STORE" in os.environ:
         root = Path(os.environ["COLAB_DRIVE_TUNER_STORE"])
-        hidden = {".store", ".trash"}
+        hidden = {".store", ".trash", "index"}
         names += [
             path.name for path in root.rglob("*") if not hidden & set(path.relative_to(root).parts)
         ]

@@ -1,6 +1,5 @@
 """Files cut, altered, deleted or moved by hand: what is certain opens, the rest is named."""
 
-import json
 import os
 import re
 import shutil
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.store import open_store
 from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import folder_place
 from tests.torture.session import Session, changed, plain
@@ -107,13 +107,11 @@ def test_snapshots_are_never_needed(folder_lab: Lab, search: Session, how: str) 
 
 def test_a_lost_or_wrong_hint_is_no_harm(folder_lab: Lab, search: Session) -> None:
     """The hint is advice: none, or one that names something else, changes nothing."""
-    store = Path(folder_lab.place.variables["COLAB_DRIVE_TUNER_STORE"])
-    (marks,) = [
-        path for path in (store / ".store" / "marks").iterdir() if "cdt_hint" in path.read_text()
-    ]
-    marks.write_text(json.dumps({"cdt_hint": "no-such-file"}))
+    store = open_store(folder_lab.place.variables["COLAB_DRIVE_TUNER_STORE"])
+    (folder,) = [entry for entry in store.list(store.root) if "cdt_hint" in entry.properties]
+    store.set_properties(folder.id, {"cdt_hint": "no-such-file"})
     folder_lab.finish(search)
-    marks.unlink()
+    store.set_properties(folder.id, {"cdt_hint": ""})
     search = changed(search, max_evals=22)
     folder_lab.finish(search)
     folder_lab.judge(search)

@@ -10,7 +10,6 @@ from colab_drive_tuner.errors import StoreError, UsageError
 from colab_drive_tuner.journal.machine import state_folder
 from colab_drive_tuner.notebook import Notebook, NotebookWarning
 from colab_drive_tuner.notebook.local_copy import write_copy
-from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot import clean, doctor
 from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove, wrote_hyperas
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
@@ -192,7 +191,7 @@ def test_a_clean_directory_says_so():
 def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(monkeypatch, tmp_path):
     """What cannot be looked at is a warning; the list is of what can be."""
     Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
-    FolderStore(tmp_path / "store")
+    (tmp_path / "store").mkdir()
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     with pytest.warns(NotebookWarning, match="Leftovers of searches are not listed"):
         found = find_leftovers(store=tmp_path / "store")

@@ -191,12 +191,14 @@ def test_an_empty_search_goes_once_it_is_old(store):
 
 def test_what_a_killed_create_left_is_put_away(store, tmp_path):
     """Bytes whose id was never linked: nobody can find them."""
-    (place,) = [p.parent for p in (tmp_path / "store" / ".store" / "in").glob("*/search.json")]
-    (place / "torn.json").write_bytes(b"")
-    (place / "torn.new").write_bytes(b"half a model")
+    place = tmp_path / "store" / "search" / "index" / "names" / "folder"
+    torn = [place / "torn.pkl.id", place / f"{'0' * 32}.new", place.parents[1] / "new-torn"]
+    for path in torn:
+        path.write_bytes(b"half a model")
+        os.utime(path, (1, 1))
     found = find_leftovers(store=store)
-    assert [leftover.kind for leftover in found] == ["abandoned upload"] * 2
-    assert len(remove(found, yes=True)) == 2
+    assert [leftover.kind for leftover in found] == ["abandoned upload"] * 3
+    assert len(remove(found, yes=True)) == 3
     assert kinds(store) == []
 
 

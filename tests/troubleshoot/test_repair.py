@@ -27,7 +27,7 @@ def sums(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".store" not in path.parts
+        if path.is_file() and not {".store", "index"} & set(path.parts)
     }
 
 

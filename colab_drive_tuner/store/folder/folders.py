@@ -1,0 +1,299 @@
+"""The folders directly in a store, each of which is whole in itself: its files and its index.
+
+Such a folder bears the token that it was created with. Under its first name, the token is its id;
+renamed by hand, or a copy of another one, it is known by token and present name together. So of
+two copies in one store each has an id of its own, without anything being written into them.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from colab_drive_tuner.errors import ChecksumError, RefusedError, StoreError
+from colab_drive_tuner.store.folder import disk
+from colab_drive_tuner.store.folder.description import (
+    TOP,
+    Description,
+    decode,
+    encode,
+    encode_properties,
+)
+from colab_drive_tuner.store.folder.index import NAME, Index
+
+_TRACES = (NAME, "records")
+"""What lies in a folder that a store made, even where half of it was left behind."""
+_ENDING = re.compile(r"~[0-9A-Za-z_-]{8}(?=\.|$)")
+_SETTLED = 2.0
+"""Seconds after which no file system gives a second change the same time as the first."""
+
+
+@dataclass(frozen=True)
+class TopFolder:
+    """A folder directly in the store, or in its trash."""
+
+    index: Index
+    described: Description
+    in_trash: bool
+    state: tuple[object, ...]
+    """What tells whether this is still what lies there."""
+
+    @property
+    def token(self) -> str:
+        """The id it was created under, which copies of it share."""
+        return self.described.id
+
+    @property
+    def directory(self) -> str:
+        """The name of the directory."""
+        return self.index.base.name
+
+    @property
+    def _is_at_home(self) -> bool:
+        homes = disk.file_names(self.described.name, self.token)
+        if self.in_trash:
+            return self.directory in [disk.with_ending(home, self.token[:8]) for home in homes]
+        # Under the second name it could also be a copy of the one that has the first.
+        twin = self.index.base.with_name(homes[0]) if self.directory == homes[1] else None
+        return self.directory in homes and not (twin and _token(twin) == self.token)
+
+    @cached_property
+    def id(self) -> str:
+        """The folder's id in this store."""
+        if self._is_at_home:
+            return self.token
+        return f"{self.token[:100]}-{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]}"
+
+    @cached_property
+    def name(self) -> str:
+        """What people call it: the directory's name, or what that stands for."""
+        if self._is_at_home:
+            return self.described.name
+        ending = f"~{self.token[:8]}" if self.in_trash else ""
+        return self.directory.replace(ending, "", 1)
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A folder that a store made, and that cannot be used as it is."""
+
+    base: Path
+    error: StoreError
+
+    @property
+    def name(self) -> str:
+        """The name of what it was, as far as the directory says it."""
+        return _ENDING.sub("", self.base.name)
+
+    @cached_property
+    def id(self) -> str:
+        """An id for showing it."""
+        return f"damaged-{hashlib.sha256(os.fsencode(self.base.name)).hexdigest()[:12]}"
+
+
+def open_folder(base: Path, trash: Path, *, in_trash: bool = False) -> TopFolder:
+    """The folder at `base`; raises `ChecksumError` or `RefusedError` where it cannot be used."""
+    home = base / NAME
+    disk.require_folder(base)
+    try:
+        state = _state(home)
+    except FileNotFoundError:
+        raise _without_index(base) from None
+    index = Index(base, home, trash)
+    described = index.descriptions.read(TOP)
+    if described is None:
+        raise _without_index(base)
+    copy = index.descriptions.read_copy(TOP)
+    # Each understood by itself and yet not the same: one of them came out of another folder.
+    if copy is not None and copy != encode(described) and decode(copy, TOP) is not None:
+        raise disk.damaged(index.descriptions.path(TOP), home / "copies" / "ids" / TOP)
+    return TopFolder(index, described, in_trash, state)
+
+
+def make_folder(base: Path, described: Description, trash: Path) -> None:
+    """Make a folder with its index, on the disk when this returns."""
+    home = base / NAME
+    for kind in ("ids", "copies/ids"):
+        (home / kind).mkdir(parents=True)
+    disk.write(home / "ids" / TOP, encode(described))
+    index = Index(base, home, trash)
+    index.descriptions.write_copy(TOP, encode(described))
+    if described.properties:
+        properties = encode_properties(described.id, described.properties)
+        index.kept_properties.write(described.id, properties)
+    for folder in (home / "ids", home, base):
+        disk.sync(folder)
+
+
+def is_free(place: Path, name: str, entry_id: str) -> None:
+    """Raise `RefusedError` where a folder of that name is no search of ours, nor empty."""
+    visible = place / disk.file_names(name, entry_id)[0]
+    if visible.is_symlink():
+        raise disk.link_refused(visible)
+    if visible.is_dir() and _token(visible) is None and any(visible.iterdir()):
+        raise RefusedError(
+            f"{visible} is there already, and no index in it says what it is. If it is a search, "
+            f"see `colab-drive-tuner doctor`; else move it away, or choose another name."
+        )
+
+
+def rebuild_index(base: Path, name: str, trash: Path, ids: Mapping[str, str]) -> None:
+    """Make an index of the files that lie in a folder, and put what is left of the old one aside.
+
+    A file that the old index still describes is what it was; of others only their names are known.
+    """
+    disk.require_folder(base)
+    home = base / NAME
+    old = Index(base, base / f".{NAME}-{uuid.uuid4().hex[:8]}", trash)
+    if os.path.lexists(home):
+        home.rename(old.home)
+    known: dict[tuple[str, str], Description] = {}
+    marks: dict[str, dict[str, str]] = {}
+    for key in old.kept_properties:
+        with contextlib.suppress(StoreError, OSError):
+            marks[key] = old.kept_properties.read(key) or {}
+    for key in old.descriptions:
+        with contextlib.suppress(StoreError, OSError):
+            described = old.describe(key)
+            if described is not None and key != TOP:
+                known[described.parent, described.file] = described
+    aside = trash.parent / ".store" / f"new-{uuid.uuid4().hex}"
+    token = Description(uuid.uuid4().hex, name, "", "", time.time(), True, {}, uuid.uuid4().hex)
+    with contextlib.suppress(StoreError, OSError):
+        token = old.descriptions.read(TOP) or token
+    make_folder(aside, token, trash)
+    index = Index(base, aside / NAME, trash)
+    for path, parent, key in _files_below(base, "", known, ids):
+        made = known.get((parent, path.name)) or Description(
+            id=key,
+            name=path.name,
+            parent=parent,
+            file=path.name,
+            created=path.lstat().st_mtime,
+            is_folder=path.is_dir(),
+            properties={},
+            nonce=uuid.uuid4().hex,
+        )
+        index.adopt(made, marks.get(made.id, {}))
+    if marks.get(token.id):
+        index.set_properties(token.id, marks[token.id])
+    (aside / NAME).rename(home)
+    aside.rmdir()
+    disk.sync(base)
+
+
+def _files_below(
+    base: Path, parent: str, known: Mapping[tuple[str, str], Description], ids: Mapping[str, str]
+) -> Iterator[tuple[Path, str, str]]:
+    """The path, the parent's id and the id of each visible file and folder, folders first."""
+    described = {one.id for one in known.values()}
+    lost = {above for above, _ in known if above and above not in described}
+    pending = [(base, parent)]
+    while pending:
+        folder, above = pending.pop()
+        for name in disk.names(folder):
+            path = folder / name
+            if name.startswith(".") or path.is_symlink():
+                continue
+            inside = disk.names(path) if path.is_dir() else []
+            fitting = [key for key in lost if any((key, file) in known for file in inside)]
+            if (above, name) in known:
+                key = known[above, name].id
+            elif len(fitting) == 1:  # what lies in it says which id it had
+                (key,) = fitting
+            else:
+                key = ids.get(path.relative_to(base).as_posix()) or uuid.uuid4().hex
+            yield path, above, key
+            if path.is_dir():
+                pending.append((path, key))
+
+
+class TopFolders:
+    """The folders in one place, read anew whenever something was added, removed or renamed."""
+
+    def __init__(self, place: Path, trash: Path) -> None:
+        self._place, self._trash = place, trash
+        self._changed: tuple[int, bool] = (0, False)
+        self._known: list[TopFolder | Damaged] = []
+
+    def forget(self) -> None:
+        """Read them anew when they are asked for."""
+        self._changed = (0, False)
+
+    def is_unchanged(self) -> bool:
+        """Whether no folder was added, removed or renamed since `all` was asked."""
+        with contextlib.suppress(OSError):
+            return self._changed == (self._place.stat().st_mtime_ns, True)
+        return False
+
+    def all(self) -> list[TopFolder | Damaged]:
+        """Each of them; none where the place does not exist. Whoever uses one asks `is_same`."""
+        if self.is_unchanged():
+            return self._known
+        try:
+            changed = self._place.stat().st_mtime_ns
+            items = sorted(os.scandir(self._place), key=lambda item: item.name)
+        except FileNotFoundError:
+            return []
+        settled = time.time() - changed / 1e9 > _SETTLED
+        before = {known.directory: known for known in self.usable(self._known)}
+        found: list[TopFolder | Damaged] = []
+        for item in items:
+            known = before.get(item.name)
+            if known is not None and is_same(known):
+                found.append(known)
+            elif not item.name.startswith(".") and (item.is_symlink() or item.is_dir()):
+                found += self._open(self._place / item.name)
+        self._known, self._changed = found, (changed, settled)
+        return found
+
+    def _open(self, base: Path) -> Iterator[TopFolder | Damaged]:
+        """The folder at `base`, if a store made it."""
+        if any(os.path.lexists(base / trace) for trace in _TRACES):
+            try:
+                yield open_folder(base, self._trash, in_trash=self._place == self._trash)
+            except StoreError as error:
+                yield Damaged(base, error)
+            except FileNotFoundError:
+                pass  # moved away at this moment
+
+    def usable(self, folders: list[TopFolder | Damaged] | None = None) -> list[TopFolder]:
+        """Those that are not damaged."""
+        return [f for f in (self.all() if folders is None else folders) if isinstance(f, TopFolder)]
+
+
+def is_same(folder: TopFolder | Damaged) -> bool:
+    """Whether what was opened is still what lies there."""
+    with contextlib.suppress(OSError):
+        return isinstance(folder, TopFolder) and _state(folder.index.home) == folder.state
+    return False
+
+
+def _state(home: Path) -> tuple[object, ...]:
+    """What changes when an index is replaced, or what it says about its folder is."""
+    disk.require_folder(home.parent)
+    found = disk.require_folder(home)
+    with contextlib.suppress(FileNotFoundError):
+        about = (home / "ids" / TOP).lstat()
+        return found.st_dev, found.st_ino, about.st_ino, about.st_mtime_ns, about.st_size
+    return found.st_dev, found.st_ino
+
+
+def _token(base: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        return open_folder(base, base).token
+    return None
+
+
+def _without_index(base: Path) -> ChecksumError:
+    return ChecksumError(
+        f"{base} has lost its index, {base / NAME}, which says what each file in it is: it was "
+        f"deleted, or left behind by a copy. Put it back from where the folder was copied, or let "
+        f"`colab-drive-tuner repair` go on from the files."
+    )

@@ -1,0 +1,44 @@
+"""Small searches in a folder, for the tests of what people do to it."""
+
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.store import open_store
+
+SPACE = {"x": hyperopt.hp.uniform("x", -1, 1)}
+
+
+def run(root: Path, name: str, max_evals: int) -> DriveTrials:
+    """Run the search up to so many trials, in a store object of its own."""
+    trials = DriveTrials(name, store=open_store(root), notify=lambda text: None)
+    hyperopt.fmin(
+        lambda point: point["x"] ** 2,
+        SPACE,
+        algo=hyperopt.rand.suggest,
+        max_evals=max_evals,
+        trials=trials,
+        rstate=np.random.default_rng(3),
+        show_progressbar=False,
+        return_argmin=False,
+    )
+    trials.attachments["large"] = bytes(range(256)) * 512
+    trials.close()
+    return trials
+
+
+def points(root: Path, name: str) -> list[Any]:
+    """What the search has tried, read anew."""
+    trials = DriveTrials(name, store=open_store(root), notify=lambda text: None)
+    if trials.trials:
+        assert trials.attachments["large"] == bytes(range(256)) * 512
+    return [(doc["tid"], doc["misc"]["vals"]["x"], doc["result"].get("loss")) for doc in trials]
+
+
+def expected(tmp_path: Path, count: int) -> list[Any]:
+    """What a search that nobody touched has tried."""
+    run(tmp_path / "expected", "untouched", count)
+    return points(tmp_path / "expected", "untouched")[:count]
