@@ -18,7 +18,7 @@ import numpy as np
 from msgpack import ExtType
 
 from colab_drive_tuner.checkpoint.arrays import build_array, build_dtype, content_of, describe_dtype
-from colab_drive_tuner.checkpoint.moments import (
+from colab_drive_tuner.checkpoint.datetimes import (
     read_date,
     read_datetime,
     read_timedelta,
