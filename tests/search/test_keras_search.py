@@ -15,7 +15,8 @@ from colab_drive_tuner.errors import UnfinishedSearchWarning
 from colab_drive_tuner.search import loop, stops
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.training import TrialBackup, writer
+from colab_drive_tuner.training import TrialBackup
+from colab_drive_tuner.training.backup import writer
 from colab_drive_tuner.training.notices import TrainingWarning
 
 # TensorFlow's tensors, under numpy 2
@@ -31,7 +32,6 @@ class Hours(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        # Not plain data, so that no backup takes it for something to remember.
         self.here = SimpleNamespace(epochs=0)
 
     def __call__(self) -> float:
@@ -55,7 +55,8 @@ def objective(clock: Hours, epochs: int = 6) -> Any:
             ]
         )
         model.compile(keras.optimizers.Adam(0.01), "mse")
-        callbacks = [clock, TrialBackup(clock=clock)]
+        # Each run has a clock of its own, which no backup sets back.
+        callbacks = [clock, TrialBackup(clock=clock, ignore=["Hours.here"])]
         fitted = model.fit(X, Y, 8, epochs=epochs, verbose=0, callbacks=callbacks)
         losses = fitted.history["loss"]
         return {"loss": losses[-1], "status": "ok", "losses": losses, "model": model}
