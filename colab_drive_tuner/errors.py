@@ -30,9 +30,15 @@ ColabDriveTunerError
     └── AccountMismatchError (PermissionError) it belongs to another Drive account
 """
 
+from colab_drive_tuner.text import visible
+
 
 class ColabDriveTunerError(Exception):
     """The root: catching it catches every error of this package."""
+
+    def __str__(self) -> str:
+        # A message may quote a server, or a store that others write to; a terminal obeys it.
+        return visible(super().__str__(), lines=True)
 
 
 class UsageError(ColabDriveTunerError, ValueError):

@@ -139,21 +139,29 @@ def _search(
     from colab_drive_tuner.search.fingerprints import describe_space
     from colab_drive_tuner.search.resume import keras_loads
     from colab_drive_tuner.templates import (
+        Callee,
         bind_data,
         compile_model,
         load_data,
         local_names,
+        named_arguments,
         returned_names,
     )
 
-    compiled = compile_model(model, data_names=local_names(data))
+    def bound(callee: Callee) -> Any:
+        return bind_data(callee, load_data(data, data_args), returned=returned_names(data))
+
+    compiled = compile_model(
+        model,
+        data_names=local_names(data),
+        arguments=lambda callee: named_arguments(callee, bound(callee)),
+    )
     space = dict(compiled.space)
     if verbose:
         print(f"Search space of {compiled.name}():\n{describe_space(space)}")  # noqa: T201
     arguments: Any = ()
     if len(trials.trials) < max_evals:
-        loaded = load_data(data, data_args)
-        arguments = bind_data(compiled, loaded, returned=returned_names(data))
+        arguments = bound(compiled)
         keras_loads()  # it is seeded for a trial only where it is there before the trial
     best_run = fmin(
         lambda values: compiled.call(values, arguments),

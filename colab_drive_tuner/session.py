@@ -39,6 +39,7 @@ from colab_drive_tuner.runtime import (
     uptime_hours,
 )
 from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
+from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
@@ -95,7 +96,8 @@ def setup(
     except ColabDriveTunerError as error:
         worked = f"this is {runtime.label}"
         if session is not None:
-            worked += f", {session.store.account} is signed in, {session.place} is open"
+            account, place = map(visible, (session.store.account, session.place))
+            worked += f", {account} is signed in, {place} is open"
         error.args = (
             f"{error}\nsetup() stopped there, and can be run again. What worked: {worked}.",
         )
@@ -226,9 +228,9 @@ class Session:
         runtime = self.runtime
         lines = [
             f"Colab Drive Tuner on {runtime.label}, {runtime.gpu or 'no GPU attached'}",
-            f"  account   {self._account}",
-            f"  notebook  {self._about_notebook()}",
-            f"  folder    {self.place}",
+            f"  account   {visible(self._account)}",
+            f"  notebook  {visible(self._about_notebook())}",
+            f"  folder    {visible(self.place)}",
             *_about_time(runtime),
         ]
         shown = [

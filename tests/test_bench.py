@@ -60,6 +60,13 @@ def test_the_loop_gives_the_points_of_plain_hyperopt():
     assert all("the same points" in result for _, _, result, *_ in rows)
 
 
+def test_suggestions_are_the_points_of_hyperopt():
+    """TPE over three spaces, and annealing."""
+    rows = bench("--only", "suggest")
+    assert len(rows) == 4
+    assert all("the same points" in result for _, _, result, *_ in rows)
+
+
 def test_an_import_loads_nothing_heavy():
     """Neither hyperopt nor anything of its size."""
     ((what, *_),) = bench("--only", "import")

@@ -290,7 +290,8 @@ class TestAMachineAtGoogle:
         google.answer = REVOKED
         with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
             find()
-        assert "application default credentials: invalid_grant" in str(no.value)
+        file = tmp_path / "application_default_credentials.json"
+        assert f"application default credentials ({file}): invalid_grant" in str(no.value)
         with pytest.raises(CredentialsError, match="invalid_grant"):
             cloud_credentials()
 

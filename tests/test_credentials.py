@@ -15,7 +15,7 @@ from google.oauth2.credentials import Credentials
 from colab_drive_tuner import credentials as ours
 from colab_drive_tuner.credentials import colab, find_credentials
 from colab_drive_tuner.credentials.files import from_info
-from colab_drive_tuner.credentials.search import Search
+from colab_drive_tuner.credentials.lookup import Lookup
 from colab_drive_tuner.errors import CredentialsError
 from tests.standins import google_colab
 from tests.standins.sign_in import SignInServer
@@ -152,7 +152,7 @@ def test_workload_identity_file(source, subject, module):
         "token_url": "https://sts.googleapis.com/v1/token",
         "credential_source": source,
     }
-    found = from_info(info, "The file", Search(environ={}))
+    found = from_info(info, "The file", Lookup(environ={}))
     assert type(found).__module__ == f"google.auth.{module}"
 
 

@@ -1,5 +1,6 @@
 """`login`, `logout`, `whoami`: Google's flow against a server of this machine that plays Google."""
 
+import http.client
 import json
 import re
 import stat
@@ -25,6 +26,7 @@ class Google:
     def __init__(self):
         self.asked = []
         self.consent = {"code": "a-code"}
+        self.elsewhere = None
         self.granted = None
         google = self
 
@@ -35,7 +37,8 @@ class Google:
                 answer = {"access_token": "a", "refresh_token": SECRET, "expires_in": 3600}
                 answer |= {"token_type": "Bearer", "scope": google.granted or google.scope}
                 raw = json.dumps(answer).encode()
-                self.send_response(200)
+                self.send_response(308 if google.elsewhere else 200)
+                self.send_header("Location", google.elsewhere or "/")
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
@@ -183,6 +186,24 @@ def test_logout_works_offline_and_with_a_damaged_file(run):
         assert code == 0
         assert "myaccount.google.com" in out
         assert not path.exists()
+
+
+def test_a_redirect_is_not_followed_with_a_secret(run, google, client_file, monkeypatch, capsys):
+    """Neither by `login`, whose code and client secret it would get, nor by `logout`."""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    run("login", "--client-secrets", client_file)
+    google.elsewhere = f"{google.url}/elsewhere"
+    code, out, err = run("login", "--client-secrets", client_file)
+    assert code == 1
+    assert "not completed" in err
+    shown = out + err
+    code, out, _ = run("logout")
+    assert code == 0
+    assert "Google could not be told" in out
+    assert [path for path, _ in google.asked] == ["/token", "/token", "/revoke"]
+    assert not login_file().exists()
+    for secret in (SECRET, "a-client-secret", "a-code"):
+        assert secret not in shown + out
 
 
 def test_whoami(run, drive_emulator):

@@ -3,6 +3,7 @@
 import sys
 
 from colab_drive_tuner.cli.app import app
+from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 
 __all__ = ["main"]
@@ -21,5 +22,5 @@ def main() -> None:
         said = str(error)
         if not isinstance(error, ColabDriveTunerError):
             said = f"{type(error).__name__}: {error} (not expected here: --debug shows where)"
-        print(f"colab-drive-tuner: {said}", file=sys.stderr)  # noqa: T201 (a command's output)
+        echo(f"colab-drive-tuner: {said}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)

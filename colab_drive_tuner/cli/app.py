@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from colab_drive_tuner.cli import rerunning, scheduling, signing_in, troubleshooting
+from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.version import __version__
 
@@ -46,7 +47,7 @@ Name = Annotated[str, typer.Argument(help="The search's name.")]
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
@@ -109,7 +110,7 @@ def export(
     from colab_drive_tuner.search.export import export_trials
 
     count = export_trials(_store(context), name, file)
-    typer.echo(f"{count} trials of {name!r} are in {file}.")
+    echo(f"{count} trials of {name!r} are in {file}.")
 
 
 @app.command("import")
@@ -122,7 +123,7 @@ def import_(
     from colab_drive_tuner.search.export import import_trials
 
     count = import_trials(_store(context), name, file)
-    typer.echo(f"{count} trials are now in the new search {name!r}.")
+    echo(f"{count} trials are now in the new search {name!r}.")
 
 
 @app.command()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.version import __version__
 
@@ -84,17 +85,17 @@ def rerun(
         runner=runner,
         max_seconds=parse_duration(max_time),
         give_up_after=give_up_after,
-        notify=typer.echo,
+        notify=echo,
     )
     try:
         verdict = rerun_until_finished(rerunner) if loop else rerunner.once()
     except StoppedError as stopped:
-        typer.echo(f"colab-drive-tuner: {stopped}", err=True)
+        echo(f"colab-drive-tuner: {stopped}", err=True)
         raise typer.Exit(128 + stopped.signum) from None
     failed = verdict.outcome is Outcome.FAILED
-    typer.echo(verdict.message, err=failed)
+    echo(verdict.message, err=failed)
     if scheduled and verdict.outcome is Outcome.FINISHED:
-        typer.echo(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
+        echo(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
     raise typer.Exit(verdict.outcome)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.cli.rerunning import (
     Account,
     Bucket,
@@ -23,6 +24,7 @@ from colab_drive_tuner.cli.rerunning import (
     enterprise_runner,
 )
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.text import visible
 
 schedule_app = typer.Typer(
     no_args_is_help=True, help="Have a search rerun every so often, until it is finished."
@@ -82,7 +84,7 @@ def add(
         schedule = EnterpriseSchedule(plan, runner, load_program(program), max_seconds)
         typer.echo(schedule.text())
         if not print_:
-            typer.echo(schedule.install())
+            echo(schedule.install())
         return
     choose_runner(
         on, [], gpu=gpu, install=install, project=project, region=region, bucket=bucket,
@@ -92,7 +94,7 @@ def add(
     scheduler = find_scheduler(with_)
     typer.echo(scheduler.text(plan))
     if not print_:
-        typer.echo(scheduler.install(plan))
+        echo(scheduler.install(plan))
 
 
 @schedule_app.command("list")
@@ -107,9 +109,9 @@ def list_(project: Project = None, region: Region = "us-central1") -> None:
         there = enterprise_schedule.installed(Vertex(project, region))
         found += [(search, "enterprise", when) for search, when in there]
     for schedule in found:
-        typer.echo("\t".join(schedule))
+        typer.echo("\t".join(map(visible, schedule)))
     if not found:
-        typer.echo("No schedules here.")
+        echo("No schedules here.")
 
 
 @schedule_app.command()
@@ -128,7 +130,7 @@ def remove(
         removed.append("enterprise")
     if not removed:
         raise UsageError(f"Search {search!r} has no schedule here: `schedule list` shows all.")
-    typer.echo(f"Removed the schedule of {search!r} from {', '.join(removed)}.")
+    echo(f"Removed the schedule of {search!r} from {', '.join(removed)}.")
 
 
 @schedule_app.command()
@@ -137,4 +139,4 @@ def release() -> None:
     from colab_drive_tuner.rerun.runners.colab import release_abandoned
 
     for session in release_abandoned():
-        typer.echo(f"Released {session}.")
+        echo(f"Released {session}.")

@@ -16,7 +16,9 @@ from typing import Annotated, Any
 
 import typer
 
+from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.credentials import find_credentials, login_file
+from colab_drive_tuner.credentials.wire import guard, new_session
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
 
 WAIT_SECONDS = 300
@@ -54,31 +56,30 @@ def login(
         raise CredentialsError("Google gave a sign-in that cannot be renewed; run `login` again.")
     names = ("client_id", "client_secret", "token_uri", "refresh_token")
     _keep({"type": "authorized_user", **{name: getattr(found, name) for name in names}})
-    typer.echo(f"Signed in; kept in {login_file()} until `colab-drive-tuner logout`.")
+    echo(f"Signed in; kept in {login_file()} until `colab-drive-tuner logout`.")
 
 
 def logout() -> None:
     """Have Google forget the sign-in of `login`, and delete it here."""
-    import requests
-
     _refuse_emulator()
     path = login_file()
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         url = f"{info['token_uri'].rpartition('/')[0]}/revoke"
-        answer = requests.post(url, data={"token": info["refresh_token"]}, timeout=20)
+        with new_session(local=False) as session:
+            answer = session.post(
+                url, data={"token": info["refresh_token"]}, timeout=20, allow_redirects=False
+            )
         revoked = answer.status_code in {200, 400}  # 400: it had been revoked before
     except FileNotFoundError:
-        typer.echo("Nobody has signed in with `colab-drive-tuner login` on this machine.")
+        echo("Nobody has signed in with `colab-drive-tuner login` on this machine.")
         return
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         revoked = False  # offline (requests' errors are OSErrors), or a file that makes no sense
     path.unlink()
-    typer.echo(f"Deleted {path}.")
+    echo(f"Deleted {path}.")
     if not revoked:
-        typer.echo(
-            "Google could not be told: revoke it at https://myaccount.google.com/connections."
-        )
+        echo("Google could not be told: revoke it at https://myaccount.google.com/connections.")
 
 
 def whoami() -> None:
@@ -94,7 +95,7 @@ def whoami() -> None:
         client, how = DriveClient.connect(identity), f"found by {identity.how}"
     quota = client.quota()
     limit = "" if quota.limit is None else f" of {quota.limit / 1e9:.2f}"
-    typer.echo(f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used")
+    echo(f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used")
     client.close()
 
 
@@ -117,6 +118,8 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
         ) from None
     for name in ("requests_oauthlib", "oauthlib"):  # at DEBUG they log the tokens themselves
         logging.getLogger(name).setLevel(logging.INFO)
+    guard(flow.oauth2session)
+    flow.oauth2session.max_redirects = 0  # it would take code and client secret along
     browser = False
     with contextlib.suppress(webbrowser.Error):
         browser = webbrowser.get() is not None
@@ -130,6 +133,8 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
         reason = "not everything that was asked for was allowed"
     except OAuth2Error as error:
         reason = str(error.error or "refused")
+    except OSError as error:  # those of requests are such, a redirect among them
+        reason = f"Google's sign-in server gave no answer: {type(error).__name__}"
     raise CredentialsError(f"The sign-in was not completed ({reason}); run `login` again.")
 
 

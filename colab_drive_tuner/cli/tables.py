@@ -5,24 +5,32 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.rerun.runs import Run
 from colab_drive_tuner.search.status import SearchStatus
+from colab_drive_tuner.text import visible
+
+_WIDE = 100_000
 
 
 def show_searches(searches: Iterable[SearchStatus]) -> None:
     """One line a search: how far, what was best, who holds it, when it was last seen."""
-    table = Table("search", "trials", "best loss", "deaths survived", "state", box=None)
+    rows = Table("search", "trials", "best loss", "deaths survived", "state", box=None)
     for search in searches:
-        table.add_row(
+        _add_row(
+            rows,
             search.name,
             search.progress,
             "" if search.best_loss is None else f"{search.best_loss:.6g}",
-            str(search.recovered),
+            search.recovered,
             _state(search),
         )
-    content = table if table.row_count else "No searches yet."
-    Console(soft_wrap=True, highlight=False, markup=False).print(content)
+    if rows.row_count:
+        _print(rows)
+    else:
+        echo("No searches yet.")
 
 
 def _state(search: SearchStatus) -> str:
@@ -43,11 +51,20 @@ def show_runs(runs: list[Run]) -> None:
     """One line for each run: when, where, how long, how many trials, how it ended."""
     if not runs:
         return
-    table = Table("run (UTC)", "where", "minutes", "trials", "ended", "notebook", box=None)
+    rows = Table("run (UTC)", "where", "minutes", "trials", "ended", "notebook", box=None)
     for run in runs:
         when = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%d %H:%M}"
         minutes = f"{run.seconds / 60:.1f}"
-        table.add_row(when, run.where, minutes, f"+{run.trials}", run.ended, run.url)
-    console = Console(width=1000, soft_wrap=True, highlight=False, markup=False)  # addresses whole
-    console.print()
-    console.print(table)
+        _add_row(rows, when, run.where, minutes, f"+{run.trials}", run.ended, run.url)
+    echo("")
+    _print(rows)
+
+
+def _add_row(rows: Table, *cells: object) -> None:
+    """Add a row of cells, each on one line; what looks like markup is shown as it is."""
+    rows.add_row(*(Text(visible(cell)) for cell in cells))
+
+
+def _print(rows: Table) -> None:
+    """Print each row on one line, however long: a second line could be taken for another row."""
+    Console(width=_WIDE, soft_wrap=True, highlight=False, markup=False, emoji=False).print(rows)

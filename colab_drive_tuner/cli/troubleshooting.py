@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from colab_drive_tuner.cli.output import echo
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
@@ -26,9 +28,9 @@ def doctor(
     for finding in examine(context.obj):
         findings.append(finding)
         if not as_json:
-            typer.echo(str(finding))
+            echo(finding)
     if as_json:
-        typer.echo(dumps([asdict(finding) for finding in findings], indent=1))
+        echo(dumps([asdict(finding) for finding in findings], indent=1))
     raise typer.Exit(any(finding.level == PROBLEM for finding in findings))
 
 
@@ -43,7 +45,7 @@ def clean(
     from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
 
     found = find_leftovers(store=context.obj)
-    typer.echo(describe(found, remove(found, yes=yes, named=named or ())))
+    echo(describe(found, remove(found, yes=yes, named=named or ())))
 
 
 def repair(
@@ -53,4 +55,4 @@ def repair(
     from colab_drive_tuner.store import open_store
     from colab_drive_tuner.troubleshoot.repair import repair as rebuild
 
-    typer.echo(str(rebuild(open_store(context.obj), name)))
+    echo(rebuild(open_store(context.obj), name))

@@ -10,7 +10,7 @@ from colab_drive_tuner.credentials.files import (
     login_file,
     user_credentials,
 )
-from colab_drive_tuner.credentials.search import (
+from colab_drive_tuner.credentials.lookup import (
     CLOUD_SCOPE,
     EMULATOR_VARIABLE,
     SCOPE_ALL,
@@ -18,6 +18,7 @@ from colab_drive_tuner.credentials.search import (
     SCOPE_READ,
     Identity,
     SourceError,
+    emulator_named,
 )
 from colab_drive_tuner.credentials.sources import (
     ENVIRONMENT,
@@ -42,6 +43,7 @@ __all__ = [
     "Identity",
     "SourceError",
     "cloud_credentials",
+    "emulator_named",
     "find_credentials",
     "login_file",
     "portable_file",

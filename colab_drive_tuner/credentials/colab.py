@@ -6,7 +6,7 @@ from typing import Any
 
 from colab_drive_tuner.credentials.default import application_default
 from colab_drive_tuner.credentials.files import FILE_VARIABLE, from_info
-from colab_drive_tuner.credentials.search import Search, SourceError
+from colab_drive_tuner.credentials.lookup import Lookup, SourceError
 
 SECRET_SECONDS = 20.0
 """How long Colab's page may take to hand over a secret; a person may have to allow it first."""
@@ -18,31 +18,31 @@ COLAB_SENTENCE = (
 )
 
 
-def from_secret(search: Search) -> Any:
+def from_secret(lookup: Lookup) -> Any:
     """Credentials of a file's content that is kept as Colab's secret."""
-    _require_page(search)
+    _require_page(lookup)
     try:
         info = json.loads(secret(FILE_VARIABLE))
     except ValueError:
         info = None
-    return from_info(info, f"The secret {FILE_VARIABLE}", search)
+    return from_info(info, f"The secret {FILE_VARIABLE}", lookup)
 
 
-def from_sign_in(search: Search) -> Any:
+def from_sign_in(lookup: Lookup) -> Any:
     """Credentials of the person at Colab's page, who is asked."""
-    _require_page(search)
-    if not search.allow_prompt:
+    _require_page(lookup)
+    if not lookup.allow_prompt:
         raise SourceError("asking was not allowed")
     try:
         from google.colab import auth
     except ImportError:
         raise SourceError("this is not Colab") from None
-    search.notify(COLAB_SENTENCE)
+    lookup.notify(COLAB_SENTENCE)
     try:
         auth.authenticate_user()
     except Exception as error:  # noqa: BLE001  # what it raises is nowhere documented
         raise SourceError(f"the sign-in was not completed ({type(error).__name__})") from None
-    return application_default(search)
+    return application_default(lookup)
 
 
 @lru_cache
@@ -69,18 +69,18 @@ def secret(name: str) -> str:
         raise SourceError(reasons.get(kind, f"Colab failed ({kind})")) from None
 
 
-def _require_page(search: Search) -> None:
+def _require_page(lookup: Lookup) -> None:
     """Raise `SourceError` unless this is Colab, with a browser that can be asked."""
-    if search.browser_attached is None:
+    if lookup.browser_attached is None:
         from colab_drive_tuner import runtime
 
         # The first look is cheap, and spares everybody else the second.
-        here = runtime.detect() if "COLAB_RELEASE_TAG" in search.environ else None
+        here = runtime.detect() if "COLAB_RELEASE_TAG" in lookup.environ else None
         if here is None or not here.is_colab:
             raise SourceError("this is not Colab")
         attached = here.browser_attached
     else:
-        attached = search.browser_attached()
+        attached = lookup.browser_attached()
     if not attached:
         # Colab would wait for ever for somebody who is not there.
         raise SourceError("no browser is attached to this runtime, so nobody can be asked")

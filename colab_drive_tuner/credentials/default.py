@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials.search import Search, SourceError, scoped
+from colab_drive_tuner.credentials.lookup import Lookup, SourceError, scoped
 
 NAMED_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 GCLOUD_VARIABLE = "CLOUDSDK_CONFIG"
 
 
-def application_default(search: Search) -> Any:
+def application_default(lookup: Lookup) -> Any:
     """What google-auth finds on this machine."""
     import google.auth
     from google.auth.exceptions import GoogleAuthError
@@ -32,7 +32,7 @@ def application_default(search: Search) -> Any:
             raise SourceError("none on this machine") from None
         kind = type(error).__name__
         raise SourceError(f"the file that {NAMED_VARIABLE} names cannot be used ({kind})") from None
-    return scoped(credentials, search.scopes)
+    return scoped(credentials, lookup.scopes)
 
 
 def default_file(environ: Mapping[str, str]) -> Path | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials.search import Search, SourceError, default_scopes
+from colab_drive_tuner.credentials.lookup import Lookup, SourceError, default_scopes
 from colab_drive_tuner.errors import CredentialsError
 
 FILE_VARIABLE = "COLAB_DRIVE_TUNER_CREDENTIALS"
@@ -20,12 +20,12 @@ PORTABLE_TYPES = ("authorized_user", "service_account")
 """Types of files that work on any machine."""
 
 
-def from_variable(search: Search) -> Any:
+def from_variable(lookup: Lookup) -> Any:
     """Credentials of the file that COLAB_DRIVE_TUNER_CREDENTIALS names."""
-    named = search.environ.get(FILE_VARIABLE, "")
+    named = lookup.environ.get(FILE_VARIABLE, "")
     if not named:
         raise SourceError("not set")
-    return from_file(Path(named), search)
+    return from_file(Path(named), lookup)
 
 
 def variable_file(environ: Mapping[str, str]) -> Path | None:
@@ -41,7 +41,7 @@ def login_file() -> Path:
     return user_config_path("colab-drive-tuner") / "login.json"
 
 
-def from_login(_: Search) -> Any:
+def from_login(_: Lookup) -> Any:
     """Credentials that `colab-drive-tuner login` keeps."""
     path = login_file()
     try:
@@ -63,14 +63,14 @@ def kept_login(_: Mapping[str, str]) -> Path | None:
     return path if path.is_file() else None
 
 
-def from_file(path: Path, search: Search) -> Any:
+def from_file(path: Path, lookup: Lookup) -> Any:
     """Credentials of the file at `path`; raises `CredentialsError`."""
     if "{" in str(path):
         raise CredentialsError(
             "What should be the path of a credentials file looks like its content: keep that in a "
             "file, and give the path."
         )
-    return from_info(read_info(path), f"The file {path}", search)
+    return from_info(read_info(path), f"The file {path}", lookup)
 
 
 def read_info(path: Path) -> Any:
@@ -97,13 +97,13 @@ def check_portable(path: Path) -> Path:
     return path
 
 
-def from_info(info: Any, where: str, search: Search) -> Any:
+def from_info(info: Any, where: str, lookup: Lookup) -> Any:
     """Credentials of a file's JSON; `where` begins the sentence that says what is wrong with it."""
     kind = info.get("type") if isinstance(info, dict) else None
-    scopes = search.scopes
+    scopes = lookup.scopes
     try:
         if kind == "service_account":
-            return service_account(info, scopes, search.environ.get(SUBJECT_VARIABLE) or None)
+            return service_account(info, scopes, lookup.environ.get(SUBJECT_VARIABLE) or None)
         if kind == "authorized_user":
             return _authorized_user(info)
         if kind == "external_account":

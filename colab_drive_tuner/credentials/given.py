@@ -5,24 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials.files import from_file, service_account, user_credentials
-from colab_drive_tuner.credentials.search import Search, SourceError, scoped
+from colab_drive_tuner.credentials.lookup import Lookup, SourceError, scoped
 from colab_drive_tuner.errors import CredentialsError
 
 
-def from_argument(search: Search) -> Any:
+def from_argument(lookup: Lookup) -> Any:
     """Credentials of `credentials=`; raises `CredentialsError` for what is none."""
-    given = search.given
+    given = lookup.given
     if given is None:
         raise SourceError("none were given")
     if isinstance(given, str | Path):
-        return from_file(Path(given), search)
+        return from_file(Path(given), lookup)
     given = _from_pydrive(given)
     if not (hasattr(given, "before_request") and hasattr(given, "refresh")):
         raise CredentialsError(
             "credentials= must be credentials of google-auth, a GoogleAuth of PyDrive2, or the "
             f"path of a credentials file, not {type(given).__name__}."
         )
-    return scoped(given, search.scopes)
+    return scoped(given, lookup.scopes)
 
 
 def _from_pydrive(given: Any) -> Any:

@@ -1,7 +1,7 @@
-"""The list of credential sources, from the most to the least explicit, and the search through it.
+"""The list of credential sources, from the most to the least explicit, and the lookup through it.
 
 A source that was chosen by name (an argument, the environment variable, a login) and does not work
-ends the search at once: going on would act as somebody whom the user did not mean. None is believed
+ends the lookup at once: going on would act as somebody whom the user did not mean. None is believed
 before it has given one token. Nothing secret is kept in a message, a repr or a log.
 """
 
@@ -13,13 +13,14 @@ from typing import Any
 
 from colab_drive_tuner.credentials import colab, default, files
 from colab_drive_tuner.credentials.given import from_argument
-from colab_drive_tuner.credentials.search import (
+from colab_drive_tuner.credentials.lookup import (
     CLOUD_SCOPE,
     EMULATOR_VARIABLE,
     SCOPE_FILE,
     Identity,
-    Search,
+    Lookup,
     SourceError,
+    emulator_named,
 )
 from colab_drive_tuner.credentials.token import TokenRefusedError, prove
 from colab_drive_tuner.errors import CredentialsError, UsageError
@@ -40,13 +41,13 @@ class CredentialSource:
         load: Returns credentials of google-auth. Raises `SourceError` where the source has none,
             `CredentialsError` where it was chosen and cannot be used.
         variables: The environment variables that it reads.
-        chosen: Whether whoever has it chose it by name, so that a refusal ends the search.
+        chosen: Whether whoever has it chose it by name, so that a refusal ends the lookup.
         file: Where the credentials file lies that another machine could sign in with, by the
             environment; None where there is none.
     """
 
     name: str
-    load: Callable[[Search], Any]
+    load: Callable[[Lookup], Any]
     variables: tuple[str, ...] = ()
     chosen: bool = False
     file: Callable[[Mapping[str, str]], Path | None] = _no_file
@@ -118,7 +119,7 @@ def find_credentials(
     """
     if isinstance(explicit, Identity):
         return explicit
-    search = Search(
+    lookup = Lookup(
         explicit,
         None if scopes is None else list(scopes),
         environ,
@@ -126,7 +127,7 @@ def find_credentials(
         browser_attached,
         notify,
     )
-    identity, tried = _search(SOURCES, search, retry)
+    identity, tried = _look_up(SOURCES, lookup, retry)
     if identity is None:
         raise CredentialsError(
             "Nobody is signed in to Google Drive. In Colab, run the cell while the notebook is open"
@@ -146,7 +147,7 @@ def cloud_credentials() -> Identity:
         UnavailableError: The sign-in server did not answer.
         UsageError: DRIVE_EMULATOR_HOST is set.
     """
-    identity, tried = _search((APPLICATION_DEFAULT,), Search(scopes=[CLOUD_SCOPE]), _once)
+    identity, tried = _look_up((APPLICATION_DEFAULT,), Lookup(scopes=[CLOUD_SCOPE]), _once)
     if identity is None:
         raise CredentialsError(
             "Google Cloud needs application default credentials: run `gcloud auth "
@@ -168,7 +169,7 @@ def portable_file(environ: Mapping[str, str] = os.environ) -> Path | None:
     Raises:
         CredentialsError: There is no such file, or it works on this machine only.
     """
-    if environ.get(EMULATOR_VARIABLE):
+    if emulator_named(environ):
         return None
     for source in SOURCES:
         path = source.file(environ)
@@ -181,12 +182,12 @@ def portable_file(environ: Mapping[str, str] = os.environ) -> Path | None:
     )
 
 
-def _search(
-    sources: tuple[CredentialSource, ...], search: Search, retry: Retry
+def _look_up(
+    sources: tuple[CredentialSource, ...], lookup: Lookup, retry: Retry
 ) -> tuple[Identity | None, str]:
     """What the first source gives that has something; where none has, the reason of each."""
-    given_object = search.given is not None and not isinstance(search.given, str | Path)
-    if search.environ.get(EMULATOR_VARIABLE) and not given_object:
+    given_object = lookup.given is not None and not isinstance(lookup.given, str | Path)
+    if emulator_named(lookup.environ) and not given_object:
         raise UsageError(
             f"{EMULATOR_VARIABLE} is set, and an emulator knows nobody's sign-in, so none is used: "
             "unset it to act in Google's own services."
@@ -194,14 +195,18 @@ def _search(
     failures = []
     for number, source in enumerate(sources, 1):
         try:
-            credentials = source.load(search)
+            credentials = source.load(lookup)
             prove(credentials, retry)
             return Identity(credentials, source.name), ""
-        except (SourceError, TokenRefusedError) as reason:
-            if source.chosen and isinstance(reason, TokenRefusedError):
-                raise CredentialsError(
-                    f"Google gave no token for the sign-in of {source.name} ({reason}). Sign in "
-                    "again there, or take it away; nothing is lost."
-                ) from None
+        except SourceError as reason:
             failures.append(f"  {number}. {source.name}: {reason}")
+        except TokenRefusedError as reason:
+            file = source.file(lookup.environ)
+            refused = f"{source.name} ({file})" if file is not None else source.name
+            if source.chosen:
+                raise CredentialsError(
+                    f"Google gave no token for the sign-in of {refused}: {reason}. Sign in again "
+                    "there, or take it away; nothing is lost."
+                ) from None
+            failures.append(f"  {number}. {refused}: {reason}")
     return None, "\n".join(failures)

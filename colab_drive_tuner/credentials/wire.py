@@ -8,12 +8,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connectionpool import HTTPConnectionPool
 
 BLOCK = 64 * 1024
 """Bytes of a request body that leave together: 3 kB/s must be possible."""
@@ -34,11 +34,16 @@ def new_session(*, local: bool) -> requests.Session:
     session.trust_env = not local
     # Keeps requests from replacing our header by a password out of ~/.netrc.
     session.auth = lambda request: request
+    guard(session)
+    return session
+
+
+def guard(session: requests.Session) -> None:
+    """Have a session show no secret and repeat nothing."""
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(pool_connections=4, pool_maxsize=64, max_retries=0))
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_may_be_logged)  # adding it again changes nothing
-    return session
 
 
 @contextmanager
@@ -55,32 +60,28 @@ def _may_be_logged(_: logging.LogRecord) -> bool:
     return not _unlogged.get()
 
 
-# http.client prints headers and bodies where its debug level was raised for the whole process.
-class _Plain(HTTPConnection):
-    debuglevel = 0
+@cache
+def _silent(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    """The pool, of connections that ignore a debug level that was raised for the whole process.
+
+    http.client would print headers and bodies then.
+    """
+    connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"debuglevel": 0})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
-class _Secure(HTTPSConnection):
-    debuglevel = 0
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _Secure
-
-
-_POOLS = {"http": _PlainPool, "https": _SecurePool}
+def _silence(manager: Any) -> Any:
+    pools = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _silent(pool) for scheme, pool in pools.items()}
+    return manager
 
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, blocksize=BLOCK)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        _silence(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        known = len(self.proxy_manager)
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
+        return _silence(manager) if len(self.proxy_manager) > known else manager

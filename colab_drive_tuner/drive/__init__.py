@@ -1,4 +1,4 @@
-"""Google Drive v3, and nothing about tuning: files, folders, and bytes that surely arrive."""
+"""Client of Google Drive v3: files, folders and verified transfers; nothing about tuning."""
 
 from colab_drive_tuner.drive.client import DriveClient
 from colab_drive_tuner.drive.file import DriveFile, Quota

@@ -1,12 +1,18 @@
-"""Calls about metadata: one request each, repeated by the policy, of My Drive and shared drives."""
+"""Calls to Drive v3: built from Google's own description of the API, repeated by the policy.
 
+google-api-python-client knows names, kinds, addresses and encodings, and refuses what Drive does
+not have. It only builds: `transport` sends, because httplib2, by which the library would, is not
+safe in threads and sends a POST again whose answer was lost. Building reads and never writes shared
+state.
+"""
+
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
-from colab_drive_tuner.drive.api import service
 from colab_drive_tuner.drive.endpoint import Endpoint
 from colab_drive_tuner.drive.file import FIELDS, DriveFile
 from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
@@ -18,6 +24,37 @@ T = TypeVar("T")
 EVERYWHERE = {"supportsAllDrives": True}
 DESCRIBED = {**EVERYWHERE, "fields": FIELDS}
 """Parameters of every call that answers with a file."""
+
+
+@lru_cache
+def service(origin: str, version: str = "v3") -> Any:
+    """Drive's resources at `origin`; their methods return a `Request` each. Asks no network."""
+    from googleapiclient.discovery import build_from_document
+
+    # An object that cannot send stands in for the library's own way to do it.
+    return build_from_document(document(origin, version), http=object(), requestBuilder=_request)
+
+
+def document(origin: str, version: str) -> dict[str, Any]:
+    """The description of Drive's API that the library brings along, leading to `origin`."""
+    from googleapiclient.discovery_cache import get_static_doc
+
+    found: dict[str, Any] = json.loads(get_static_doc("drive", version))
+    # `client_options.api_endpoint` would leave uploads at Google.
+    return {**found, "rootUrl": f"{origin}/"}
+
+
+def _request(
+    http: Any,  # noqa: ARG001  # the library hands over how to send it, and how to read the answer
+    postproc: Any,  # noqa: ARG001
+    uri: str,
+    *,
+    method: str,
+    body: str | bytes | None,
+    headers: Mapping[str, str],
+    **rest: Any,  # noqa: ARG001  # which method it is, and the media of an upload session
+) -> Request:
+    return Request(method, uri, headers, body.encode() if isinstance(body, str) else body)
 
 
 @dataclass(frozen=True)
@@ -40,6 +77,11 @@ class Calls:
     def file(self, request: Request, what: str) -> DriveFile:
         """The file that Drive describes in its answer."""
         return self.run(request, what, DriveFile.from_json)
+
+    def get(self, file_id: str) -> DriveFile:
+        """The file of that id; raises `NotFoundError`."""
+        request = self.files.get(fileId=checked(file_id), **DESCRIBED)
+        return self.file(request, f"a question about the file {file_id}")
 
     def list(self, q: str) -> list[DriveFile]:
         """Every file that matches `q`, from all pages."""

@@ -1,21 +1,19 @@
-"""Drive's files and folders as plain methods: each either does what it says or raises.
+"""Client of Google Drive: files and folders as plain methods that do what they say, or raise.
 
 No method ever makes a file twice: every creation carries an id that was reserved before, so the
 repetition of one whose answer was lost is refused by the server (409) instead of obeyed.
 """
 
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
+from colab_drive_tuner.drive.account import Account
 from colab_drive_tuner.drive.calls import DESCRIBED, EVERYWHERE, Calls, checked
-from colab_drive_tuner.drive.download import download, replace_file
+from colab_drive_tuner.drive.content import Content
+from colab_drive_tuner.drive.download import replace_file
 from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
 from colab_drive_tuner.drive.folders import open_folders
@@ -24,19 +22,14 @@ from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.signing import Authorizer, at_emulator
 from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.transport import Signer, Transport
-from colab_drive_tuner.drive.upload import Progress, Target, media, upload
+from colab_drive_tuner.drive.upload import Progress
 from colab_drive_tuner.errors import (
-    ChecksumError,
     IdTakenError,
-    QuotaError,
-    StoreError,
     UnavailableError,
     UsageError,
 )
 
 BINARY = "application/octet-stream"
-_POOL = 20
-"""Ids reserved at once for files whose id nobody asked about."""
 
 
 class DriveClient:
@@ -44,6 +37,19 @@ class DriveClient:
 
     Every call is repeated through outages for `patience` seconds at most (an upload or download:
     since its last progress), then raises `UnavailableError`. Other errors are definite.
+
+    Args:
+        signer: Signs requests; `connect` makes one of the credentials that it finds.
+        endpoint: The address of Drive; None: Google's.
+        patience: Seconds for which a call is repeated.
+        policy: How calls are repeated, in place of `patience`.
+
+    Example:
+        >>> client = DriveClient.connect()
+        >>> folder = client.folder("Experiments/2026")
+        >>> notes = client.create_file("notes.txt", b"lr=0.1", parent=folder.id)
+        >>> client.download(notes.id)
+        b'lr=0.1'
     """
 
     def __init__(
@@ -58,9 +64,7 @@ class DriveClient:
         policy = policy or RetryPolicy(patience)
         transport = Transport(signer, local=self.is_emulated, patience=policy.patience)
         self._calls = Calls(self.endpoint, transport, policy)
-        self._lock = threading.Lock()
-        self._user: Mapping[str, Any] | None = None
-        self._ids: tuple[int, list[str]] = (os.getpid(), [])
+        self._account, self._content = Account(self._calls), Content(self._calls)
 
     @classmethod
     def connect(
@@ -118,42 +122,25 @@ class DriveClient:
 
     def account(self) -> str:
         """The e-mail address that this client acts as; asked for once."""
-        if self._user is None:
-            about = self._calls.about("the question who is signed in", "user")
-            self._user = about.get("user", {})
-        user = self._user
-        return str(user.get("emailAddress") or user.get("permissionId") or "unknown")
+        return self._account.name()
 
     def quota(self) -> Quota:
         """How much storage the account uses now."""
-        about = self._calls.about("the question how much is stored", "user,storageQuota")
-        storage = about.get("storageQuota", {})
-        limit = storage.get("limit")
-        return Quota(int(storage.get("usage", 0)), None if limit is None else int(limit))
+        return self._account.quota()
 
     def now(self) -> float:
         """Seconds since 1970 by Drive's clock, exact to about a second; asks it if it never has."""
-        now = self._calls.transport.clock.now()
-        if now is None:
-            self._calls.about("the question what time it is", "user")
-            now = self._calls.transport.clock.now()
-        if now is None:
-            raise UnavailableError("Google Drive did not say what time it is; try again later.")
-        return now
+        return self._account.now()
 
     # Creating
 
     def generate_ids(self, count: int) -> list[str]:
-        """Reserve `count` ids (at least 1) for this account."""
-        ids: list[str] = []
-        while len(ids) < count:
-            block = min(count - len(ids), 1000)
-            request = self._calls.files.generateIds(count=block, space="drive", fields="ids")
-            data = self._calls.run(request, "a request for new ids", dict)
-            if not data.get("ids"):
-                raise StoreError("Google Drive reserved no ids for new files; try again later.")
-            ids += data["ids"]
-        return ids[:count]
+        """Reserve ids for this account.
+
+        Args:
+            count: How many, at least 1.
+        """
+        return self._account.generate_ids(count)
 
     def create_file(
         self,
@@ -166,26 +153,34 @@ class DriveClient:
         properties: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> DriveFile:
-        """Store bytes, a file or the rest of a stream as a new file, verified by its sha256.
+        """Store content as a new file, verified by its sha256.
 
-        With `file_id`, a reserved id, `IdTakenError` says that something was created under it
-        before, perhaps this very content by an attempt whose answer was lost. Without it such an
-        attempt is recognised, and its file returned.
+        Args:
+            name: The file's name; others in the folder may have the same.
+            content: Bytes, a file, or a stream, of which the rest is stored.
+            parent: The id of the folder.
+            file_id: A reserved id; None takes one. With it, `IdTakenError` says that something was
+                created under it before, perhaps this very content by an attempt whose answer was
+                lost. Without it such an attempt is recognised, and its file returned.
+            mime_type: The kind of the content.
+            properties: Properties of the file that every app sees.
+            progress: Called with the bytes that were sent, and with those there are, where known.
+
+        Raises:
+            IdTakenError: See `file_id`.
+            QuotaError: No room is left; says whose storage it is, and how much is used.
+            ChecksumError: What Drive stored is not what was sent.
         """
-        reserved = file_id or self._take_id()
+        reserved = file_id or self._account.take_id()
         body = _new(reserved, name, mime_type, parent, properties)
-        request = self._calls.files.create(body=body, media_body=media(mime_type), **DESCRIBED)
-        target = Target(request, mime_type, f"the upload of {name!r}")
-        with self._explaining_quota(), Source.opened(content) as source:
+        with self._account.explaining_quota(), Source.opened(content) as source:
             try:
-                created = upload(
-                    self._calls.transport, self._calls.policy, target, source, progress
-                )
+                created = self._content.create(body, source, progress)
             except IdTakenError:
                 if file_id is not None:
                     raise
                 created = self.get(reserved)
-            return self._verified(created, source)
+            return self._content.verified(created, source)
 
     def create_folder(
         self,
@@ -195,12 +190,22 @@ class DriveClient:
         file_id: str | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> DriveFile:
-        """Make a folder; `file_id` as in `create_file`."""
-        reserved = file_id or self._take_id()
+        """Make a folder.
+
+        Args:
+            name: The folder's name.
+            parent: The id of the folder that it lies in.
+            file_id: A reserved id, as in `create_file`.
+            properties: Properties of the folder that every app sees.
+
+        Raises:
+            IdTakenError: Something was created under `file_id` before.
+        """
+        reserved = file_id or self._account.take_id()
         body = _new(reserved, name, FOLDER, parent, properties)
         request = self._calls.files.create(body=body, **DESCRIBED)
         try:
-            with self._explaining_quota():
+            with self._account.explaining_quota():
                 return self._calls.file(request, f"the creation of folder {name!r}")
         except IdTakenError:
             if file_id is not None:
@@ -210,9 +215,15 @@ class DriveClient:
     # Finding
 
     def get(self, file_id: str) -> DriveFile:
-        """Describe a file; one in the trash says so. Raises `NotFoundError`."""
-        request = self._calls.files.get(fileId=checked(file_id), **DESCRIBED)
-        return self._calls.file(request, f"a question about the file {file_id}")
+        """Describe a file; one in the trash says so.
+
+        Args:
+            file_id: Its id.
+
+        Raises:
+            NotFoundError: There is none, or this account may not see it.
+        """
+        return self._calls.get(file_id)
 
     def find(
         self,
@@ -221,49 +232,87 @@ class DriveClient:
         parent: str | None = None,
         mime_types: Iterable[str] | None = None,
     ) -> list[DriveFile]:
-        """Every file with exactly this name, folder and kind that is not in the trash; may lag."""
+        """Find files that are not in the trash; may lag by minutes.
+
+        Args:
+            name: Their exact name; None: any.
+            parent: The id of the folder that they lie in; None: any.
+            mime_types: Kinds, of which they have one; None: any.
+        """
         files = self._calls.list(query(name=name, parent=parent, mime_types=mime_types))
         # The server's `=` is not documented to mind upper and lower case.
         return [file for file in files if name is None or file.name == name]
 
     def list_folder(self, parent: str, name: str | None = None) -> list[DriveFile]:
-        """What lies directly in a folder, trash excluded; may lag by minutes."""
+        """List what lies directly in a folder, trash excluded; may lag by minutes.
+
+        Args:
+            parent: The folder's id.
+            name: The exact name of what is listed; None: any.
+        """
         return self.find(name, parent=parent)
 
     def find_marked(self, properties: Mapping[str, str]) -> list[DriveFile]:
-        """Every file and folder with all these properties, in the trash or not; may lag."""
+        """Find files and folders by their properties, in the trash or not; may lag by minutes.
+
+        Args:
+            properties: What they have, all of it.
+        """
         return self._calls.list(query(properties=properties, trashed=None))
 
     def list_trash(self, parent: str) -> list[DriveFile]:
-        """What of a folder lies in the trash; may lag by minutes."""
+        """List what of a folder lies in the trash; may lag by minutes.
+
+        Args:
+            parent: The folder's id.
+        """
         return self._calls.list(query(parent=parent, trashed=True))
 
     def folder(self, place: str, create: bool = True) -> DriveFile:
-        """The folder at a path in My Drive, by its id, or by the link that the browser shows.
+        """Open a folder; of several at one path it is the oldest.
 
-        A path's missing folders are made, unless `create` is false: then `NotFoundError`.
-        Of several at one path it is the oldest. Raises `UsageError` where `place` is, or leads
-        through, something that is no folder.
+        Args:
+            place: A path in My Drive, the folder's id, or the link that the browser shows.
+            create: Whether a path's missing folders are made.
+
+        Raises:
+            NotFoundError: There is no such folder, and none was to be made.
+            UsageError: `place` is, or leads through, something that is no folder.
         """
         return self.folders(place, create)[0]
 
     def folders(self, place: str, create: bool = True) -> list[DriveFile]:
-        """As `folder`, and after it the younger ones at the same path.
+        """Open a folder, and list after it the younger ones at the same path.
 
         Runtimes that made it at the same moment made one each, which lists may show late.
+
+        Args:
+            place: As in `folder`.
+            create: As in `folder`.
         """
         return open_folders(self, place, create=create)
 
     # Content
 
     def download(self, file_id: str) -> bytes:
-        """A file's content, verified by its checksum."""
+        """Fetch a file's content, verified by its checksum.
+
+        Args:
+            file_id: The file's id.
+
+        Raises:
+            ChecksumError: The bytes that arrived are not those that Drive names, several times.
+        """
         sink = BytesIO()
-        self._download(file_id, sink, None)
+        self._content.download(file_id, sink, None)
         return sink.getvalue()
 
     def peek(self, file_id: str) -> bytes:
-        """A small file's content as it arrives, by one request: perhaps cut off, or altered."""
+        """Fetch a small file's content by one request: perhaps cut off, or altered.
+
+        Args:
+            file_id: The file's id.
+        """
         request = self._calls.files.get_media(fileId=checked(file_id), **EVERYWHERE)
         what = f"a download of the file {file_id}"
         return self._calls.policy.run(lambda: self._calls.transport.send(request, what).body, what)
@@ -271,20 +320,37 @@ class DriveClient:
     def download_file(
         self, file_id: str, path: str | Path, progress: Progress | None = None
     ) -> None:
-        """Write a file's content to `path`, verified, in one step; memory does not depend on it."""
-        replace_file(Path(path), lambda sink: self._download(file_id, sink, progress))
+        """Write a file's content to this disk, verified, in one step and in constant memory.
+
+        Args:
+            file_id: The file's id.
+            path: The file here, which is replaced.
+            progress: As in `create_file`.
+        """
+        replace_file(Path(path), lambda sink: self._content.download(file_id, sink, progress))
 
     def update_content(
         self, file_id: str, content: bytes | Path | BinaryIO, *, mime_type: str = BINARY
     ) -> DriveFile:
-        """Replace a file's content; of two who do so at once, the last one wins."""
-        with self._explaining_quota(), Source.opened(content) as source:
-            return self._verified(self._update(file_id, source, mime_type), source)
+        """Replace a file's content; of two who do so at once, the last one wins.
+
+        Args:
+            file_id: The file's id.
+            content: As in `create_file`.
+            mime_type: The kind of the content.
+        """
+        with self._account.explaining_quota(), Source.opened(content) as source:
+            return self._content.replace(file_id, source, mime_type)
 
     # Changing
 
     def update_properties(self, file_id: str, properties: Mapping[str, str | None]) -> DriveFile:
-        """Set properties (None removes one) and leave the others; key and value <= 124 bytes."""
+        """Set some of a file's properties.
+
+        Args:
+            file_id: The file's id.
+            properties: Their new values; None removes one. Key and value have 124 bytes at most.
+        """
         for key, value in properties.items():
             if len(f"{key}{value or ''}".encode()) > 124:
                 raise UsageError(
@@ -293,7 +359,11 @@ class DriveClient:
         return self._change(file_id, {"properties": dict(properties)}, "a mark on")
 
     def trash(self, file_id: str) -> None:
-        """Move a file, or a folder with what lies in it, to the trash, where it stays 30 days."""
+        """Move a file, or a folder with what lies in it, to the trash, where it stays 30 days.
+
+        Args:
+            file_id: Its id.
+        """
         self._change(file_id, {"trashed": True}, "a request to trash")
 
     # The calls themselves
@@ -301,65 +371,6 @@ class DriveClient:
     def _change(self, file_id: str, body: Mapping[str, Any], what: str) -> DriveFile:
         request = self._calls.files.update(fileId=checked(file_id), body=body, **DESCRIBED)
         return self._calls.file(request, f"{what} the file {file_id}")
-
-    def _update(self, file_id: str, source: Source, mime_type: str) -> DriveFile:
-        request = self._calls.files.update(
-            fileId=checked(file_id), body={}, media_body=media(mime_type), **DESCRIBED
-        )
-        target = Target(request, mime_type, f"new content for the file {file_id}")
-        return upload(self._calls.transport, self._calls.policy, target, source)
-
-    def _verified(self, file: DriveFile, source: Source) -> DriveFile:
-        """The file, once Drive names the sum of what was to be sent; sends it again if need be."""
-        source.finish()
-        if not source.is_held_by(file):
-            # Perhaps the description was altered on its way, and not the content.
-            file = self.get(file.id)
-        if not source.is_held_by(file) and source.can_restart:
-            file = self._update(file.id, source, file.mime_type)
-        if source.is_held_by(file):
-            return file
-        raise ChecksumError(
-            f"What Drive stored as {file.name!r} ({file.id}) is not what was sent: its sum is "
-            f"{file.sha256} instead of {source.sha256}. Upload it again."
-        )
-
-    def _download(self, file_id: str, sink: BinaryIO, progress: Progress | None) -> None:
-        calls, describe = self._calls, partial(self.get, file_id)
-        request = calls.files.get_media(fileId=checked(file_id), **EVERYWHERE)
-        download(calls.transport, calls.policy, request, describe, sink, progress=progress)
-
-    def _take_id(self) -> str:
-        with self._lock:
-            pid, ids = self._ids
-            # A forked child must not use what its parent has reserved.
-            if pid == os.getpid() and ids:
-                return ids.pop()
-        # Outside of the lock: in an outage each thread is to lose its own patience only.
-        ids = self.generate_ids(_POOL)
-        with self._lock:
-            self._ids = (os.getpid(), ids)
-            return ids.pop()
-
-    @contextmanager
-    def _explaining_quota(self) -> Iterator[None]:
-        try:
-            yield
-        except QuotaError as error:
-            if "storageQuotaExceeded" not in str(error):
-                raise
-            raise QuotaError(f"{error} {self._whose_storage()}") from None
-
-    def _whose_storage(self) -> str:
-        account = self.account()
-        if account.endswith(".gserviceaccount.com"):
-            return (
-                f"The service account {account} owns no storage: choose a folder in a shared drive "
-                "that it is a member of, let it act for a user (delegation), or sign in as a user."
-            )
-        quota = self.quota()
-        limit = "no limit" if quota.limit is None else f"{quota.limit / 1e9:.2f} GB"
-        return f"{account} uses {quota.used / 1e9:.2f} GB of {limit}."
 
 
 def _sign_in(ask: Callable[[], None]) -> None:

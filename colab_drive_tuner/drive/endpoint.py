@@ -1,4 +1,4 @@
-"""Where Drive is: Google's servers, or the local emulator that DRIVE_EMULATOR_HOST names."""
+"""Address of Google Drive, or of the local emulator that DRIVE_EMULATOR_HOST names."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from colab_drive_tuner.credentials import EMULATOR_VARIABLE, emulator_named
 from colab_drive_tuner.errors import UsageError
 
 
@@ -23,11 +24,11 @@ def find_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     Raises `UsageError` for an emulator on another machine: whoever sets the variable by accident
     must not send trials to a stranger.
     """
-    host = environ.get("DRIVE_EMULATOR_HOST", "").strip()
+    host = emulator_named(environ)
     if not host:
         return Endpoint()
     problem = UsageError(
-        f"DRIVE_EMULATOR_HOST={host!r} is not an address on this machine; set it to something like "
+        f"{EMULATOR_VARIABLE}={host!r} is not an address on this machine; set it to something like "
         "127.0.0.1:8085, or unset it to use Google Drive."
     )
     try:

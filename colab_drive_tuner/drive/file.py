@@ -1,4 +1,4 @@
-"""What Drive says about a file, as plain values."""
+"""Files and quotas of Drive as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

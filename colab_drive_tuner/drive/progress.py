@@ -1,4 +1,4 @@
-"""A bar for transfers that a person waits for, and none for those that are over at once."""
+"""Progress bar of transfers that take seconds; shorter ones, and other threads', show nothing."""
 
 import threading
 import time

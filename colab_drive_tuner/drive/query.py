@@ -1,4 +1,4 @@
-"""Drive's query language as far as we speak it, and what people paste as a folder."""
+"""Search queries of Drive, and folders by the paths, ids and links that people paste."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -19,6 +19,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     StoreError,
 )
+from colab_drive_tuner.text import visible
 
 SCOPE = "https://www.googleapis.com/auth/"
 
@@ -129,7 +130,7 @@ class Refusal:
         secrets = list(secrets)
         if not re.fullmatch(r"\w{1,60}", redact(reason, secrets)):
             reason = ""  # none of Google's
-        return cls(status, reason, redact(str(error.get("message", "")), secrets))
+        return cls(status, reason, visible(redact(str(error.get("message", "")), secrets)))
 
     @property
     def is_transient(self) -> bool:

@@ -1,4 +1,4 @@
-"""How often, how long and after which pauses a call that failed is made again: one policy.
+"""Retry policy: how long, and after which pauses, a call that failed is made again.
 
 Every call of ours may be repeated: reads and updates by their nature, creations because they carry
 a reserved id. So nothing here has to know what a call does.

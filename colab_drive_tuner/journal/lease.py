@@ -15,6 +15,7 @@ from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry
 from colab_drive_tuner.journal.record import Claimant
 from colab_drive_tuner.store.properties import read_time
 from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.text import visible
 
 BEAT_SECONDS = 30.0
 STALE_SECONDS = 90.0
@@ -47,8 +48,9 @@ class Holder:
     def __str__(self) -> str:
         sign = datetime.fromtimestamp(self.last_sign, UTC)
         who = self.claimant
+        runtime, host, account = map(visible, (who.runtime, who.host, who.account))
         return (
-            f"{who.runtime} on {who.host} (process {who.pid}, {who.account}), "
+            f"{runtime} on {host} (process {who.pid}, {account}), "
             f"last seen {sign:%Y-%m-%d %H:%M:%S} UTC, {self.age:.0f} s ago"
         )
 

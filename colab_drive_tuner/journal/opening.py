@@ -33,6 +33,7 @@ from colab_drive_tuner.journal.record import Claimant, Frozen, freeze
 from colab_drive_tuner.journal.spool import KnownFolder, Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.runtime import place
+from colab_drive_tuner.text import visible
 
 log = logging.getLogger(__name__)
 
@@ -203,9 +204,9 @@ def _look(reader: Reader, spool: Spool) -> tuple[str, Holder | None]:
         return "new", None
     if head.claim.claimant.account != account:
         raise AccountMismatchError(
-            f"Search {reader.name!r} belongs to {head.claim.claimant.account}, and you are "
-            f"{account}. Sign in as its owner, choose another name, or, once its owner has stopped "
-            f"it, let `colab-drive-tuner repair` go on in a folder of your own."
+            f"Search {reader.name!r} belongs to {visible(head.claim.claimant.account)}, and you "
+            f"are {account}. Sign in as its owner, choose another name, or, once its owner has "
+            f"stopped it, let `colab-drive-tuner repair` go on in a folder of your own."
         )
     holder = reader.holder()
     if holder is None:

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import struct
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,8 @@ from colab_drive_tuner.journal.segment import (
 ABOUT, LOCK, OWNERS, RUNNING, SEARCH = "about.txt", "lock", "owners", "running", "search"
 _TID = struct.Struct("=qq")
 """The number of a trial and its complement, so that anything else is recognised."""
+
+_OWNER = re.compile(rb"[0-9a-f]{32}")
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,7 @@ class Spool:
             self._write_note(ABOUT, f"{name}\n{location}\n".encode("utf-8", "backslashreplace"))
         self._lock = FileLock(self.folder / LOCK, thread_local=False)
         self._running: memoryview | None = None
+        self._takes_no_note = False
         self._session: SpoolSession | None = None
 
     def acquire(self) -> bool:
@@ -129,13 +133,16 @@ class Spool:
         kept = leftover.path.with_suffix(".kept")
         if os.path.lexists(kept):
             kept = kept.with_suffix(f".{secrets.token_hex(4)}.kept")
-        return leftover.path.rename(kept)
+        try:
+            return leftover.path.rename(kept)
+        except OSError as error:  # then it is judged again by the next session
+            log.warning("%s cannot be renamed: %s", leftover.path, error)
+            return leftover.path
 
     def forget_acknowledged(self) -> None:
         """Nothing is left of the sessions before this one."""
-        for path in self.folder.glob("*.acknowledged"):
-            if self._session is None or path.name != acknowledged_name(self._session.number):
-                path.unlink()
+        own = "" if self._session is None else acknowledged_name(self._session.number)
+        self._remove(path.name for path in self.folder.glob("*.acknowledged") if path.name != own)
 
     # -- notes for the next session
 
@@ -144,21 +151,18 @@ class Spool:
 
         Where the disk takes no note, the next session has to go carefully for longer.
         """
-        if self._running is None:
-            if not self._write_note(RUNNING, bytes(_TID.size)):
-                return
-            with (self.folder / RUNNING).open("r+b", buffering=0) as file:
-                # A write would wait for whatever the disk is busy with; memory does not.
-                self._running = memoryview(mmap.mmap(file.fileno(), _TID.size)).cast("q")
-        self._running[0], self._running[1] = tid, ~tid
+        if self._running is None and not self._takes_no_note:
+            self._takes_no_note = not self._write_note(RUNNING, bytes(_TID.size))
+            if not self._takes_no_note:
+                with (self.folder / RUNNING).open("r+b", buffering=0) as file:
+                    # A write would wait for whatever the disk is busy with; memory does not.
+                    self._running = memoryview(mmap.mmap(file.fileno(), _TID.size)).cast("q")
+        if self._running is not None:
+            self._running[0], self._running[1] = tid, ~tid
 
     def last_running(self) -> int | None:
         """The trial that the last session here noted; None if it noted none, or ended cleanly."""
-        content = self._read_note(RUNNING)
-        if len(content) != _TID.size:
-            return None
-        tid, complement = _TID.unpack(content)
-        return tid if complement == ~tid else None
+        return read_running(self.folder / RUNNING)
 
     def note_owner(self, owner: str) -> None:
         """Remember that a claim of this session was made under the lock."""
@@ -170,7 +174,7 @@ class Spool:
         The machine alone does not tell: where two folders bear one name, the processes of a
         machine may have found them in different order, and each has a lock of its own.
         """
-        return owner.encode() in self._read_note(OWNERS).split()
+        return owner in (read_owners(self.folder / OWNERS) or ())
 
     def note_folder(self, known: KnownFolder) -> None:
         """Remember, for good, in which folder the search lies; where the disk takes it."""
@@ -188,11 +192,7 @@ class Spool:
 
     def known_folder(self) -> KnownFolder | None:
         """Where this machine last found the search; None: it never did, or does not know."""
-        try:
-            known = KnownFolder(**json.loads(self._read_note(SEARCH)))
-        except (ValueError, TypeError):
-            return None
-        return known if all(isinstance(text, str) and text for text in known) else None
+        return read_known_folder(self.folder / SEARCH)
 
     def forget_session(self) -> None:
         """It ended cleanly: nothing was cut off, and its claim is released."""
@@ -202,6 +202,9 @@ class Spool:
             number = self._session.number
             own = self.folder.glob(f"{number:06d}-*.spool")
             names += [acknowledged_name(number), *(path.name for path in own)]
+        self._remove(names)
+
+    def _remove(self, names: Iterable[str]) -> None:
         for name in names:
             try:
                 (self.folder / name).unlink(missing_ok=True)
@@ -222,23 +225,14 @@ class Spool:
         numbered = read_segment(path).numbered if path.exists() else ()
         return max((number for number, _ in numbered), default=0)
 
-    def _read_note(self, name: str) -> bytes:
-        """The content of a note; empty where there is none, or it cannot be read."""
-        try:
-            return (self.folder / name).read_bytes()
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            log.warning("%s cannot be read: %s", self.folder / name, error)
-            return b""
-
     def _write_note(
         self, name: str, content: bytes, *, add: bool = False, flush: bool = False
     ) -> bool:
         """Write a note, in place of whatever bears its name; False where the disk does not."""
         path = self.folder / name
         try:
-            if os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK)):
+            usable = path.is_file() and os.access(path, os.R_OK | os.W_OK)
+            if os.path.lexists(path) and not usable:
                 set_aside(path)
             with path.open("ab" if add else "wb", buffering=0) as file:
                 file.write(content)
@@ -250,13 +244,49 @@ class Spool:
         return True
 
 
+def read_running(path: Path) -> int | None:
+    """The trial that a file `running` notes; None where it notes none."""
+    content = _read(path)
+    if len(content) != _TID.size:
+        return None
+    tid: int
+    tid, complement = _TID.unpack(content)
+    return tid if complement == ~tid else None
+
+
+def read_owners(path: Path) -> list[str] | None:
+    """The sessions that a file `owners` notes; None where it is damaged."""
+    owners = _read(path).split()
+    whole = all(map(_OWNER.fullmatch, owners)) and path.is_file() == os.path.lexists(path)
+    return [owner.decode("ascii") for owner in owners] if whole else None
+
+
+def read_known_folder(path: Path) -> KnownFolder | None:
+    """The folder that a file `search` notes; None where it notes none."""
+    try:
+        known = KnownFolder(**json.loads(_read(path)))
+    except (ValueError, TypeError):
+        return None
+    return known if all(isinstance(text, str) and text for text in known) else None
+
+
 def read_about(path: Path) -> tuple[str, str] | None:
     """Name and location of the search whose spool a file `about.txt` describes, if it does."""
     try:
-        name, _, location = path.read_bytes().decode("utf-8").rstrip("\n").partition("\n")
-    except (OSError, UnicodeDecodeError):
+        name, _, location = _read(path).decode("utf-8").rstrip("\n").partition("\n")
+    except UnicodeDecodeError:
         return None
     return (name, location) if path.parent.name == _key(location, name) else None
+
+
+def _read(path: Path) -> bytes:
+    """The content of a note; empty where there is none, or it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            log.warning("%s cannot be read: %s", path, error)
+        return b""
 
 
 def _key(location: str, name: str) -> str:

@@ -21,6 +21,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.notebook.running import Running, content_in_browser, running_notebook
+from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,7 +212,7 @@ def _choice(what: str, files: list["DriveFile"], client: "DriveClient") -> str:
     lines = []
     for file in files[:10]:
         when = datetime.fromtimestamp(file.modified, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        owner = ", ".join(file.owners) or "a shared drive"
+        owner = visible(", ".join(file.owners)) or "a shared drive"
         where = " and ".join(_folder(parent, client, folders) for parent in file.parents)
         where = where or _UNSEEN
         lines.append(f"  {file.id}  {file.name!r}, owner {owner}, in {where}, modified {when}")

@@ -20,6 +20,8 @@ from pathlib import Path
 from colab_drive_tuner.errors import NotebookError
 from colab_drive_tuner.journal.machine import state_folder
 
+MAX_BYTES = 64 << 20
+"""A larger file takes gigabytes as JSON; Drive's own editor stops at a third of that."""
 _PART = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
 
 
@@ -89,6 +91,10 @@ def working_directory() -> Path:
 
 def check_notebook(content: bytes, name: str) -> None:
     """Raise `NotebookError` unless the content is a notebook: JSON that holds cells."""
+    if len(content) > MAX_BYTES:
+        raise NotebookError(
+            f"{name!r} is larger than {MAX_BYTES >> 20} MiB: clear its outputs, or name another."
+        )
     try:
         notebook = json.loads(content)
     except (ValueError, RecursionError):
@@ -96,7 +102,8 @@ def check_notebook(content: bytes, name: str) -> None:
             f"{name!r} is not a notebook: its content is not JSON. Open it in Colab and save it, "
             "or name another one."
         ) from None
-    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
         raise NotebookError(
             f"{name!r} is not a notebook: it holds no list of cells. Open it in Colab and save it, "
             "or name another one."
@@ -217,9 +224,12 @@ def _mark_of(path: Path) -> Mark | None:
 
 def _read_mark(path: Path) -> Mark | None:
     try:
-        return Mark(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        mark = Mark(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    texts = (mark.path, mark.sha256, mark.source, mark.started)
+    whole = all(type(text) is str and "\0" not in text for text in texts)
+    return mark if whole and type(mark.pid) is int and type(mark.at) in (int, float) else None
 
 
 def _mark_path(path: Path) -> Path:

@@ -19,12 +19,17 @@ _OTHER_LANGUAGES = frozenset((
 _PYTHON_LINES = frozenset(["time", "timeit", "prun", "memit", "mprun", "lprun"])
 """Line magics whose line is Python."""
 
+_MAX_MAGICS = 20
+"""So many cell magics may stand one under the other: each reads the rest of the cell anew."""
 
-def python_trees(cell: str) -> Iterator[ast.Module]:
+
+def python_trees(cell: str, depth: int = 0) -> Iterator[ast.Module]:
     """The syntax tree of a cell, and of the Python in its magics; raises SyntaxError.
 
     A cell in another language gives none.
     """
+    if depth > _MAX_MAGICS:
+        raise RecursionError("too many cell magics")
     tree = ast.parse(_transformed(cell))
     yield tree
     for node in ast.walk(tree):
@@ -32,7 +37,7 @@ def python_trees(cell: str) -> Iterator[ast.Module]:
             case "run_cell_magic", [name, line, body] if name not in _OTHER_LANGUAGES:
                 yield from _lenient_trees(line)
                 try:
-                    yield from python_trees(body)
+                    yield from python_trees(body, depth + 1)
                 except SyntaxError as error:
                     error.msg = f"{error.msg} (in a cell that begins with %%{name})"
                     raise

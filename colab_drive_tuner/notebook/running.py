@@ -175,7 +175,7 @@ def _jupyter_servers() -> list[_Server]:
                 servers.append(
                     _Server(info["url"], token, Path(root) if root else None, info["pid"])
                 )
-            except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
                 continue  # a server that is just starting or ending, or another tool's file
     return sorted(servers, key=lambda server: str(server.pid) != parent)
 

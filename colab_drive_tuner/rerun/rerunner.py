@@ -34,6 +34,7 @@ from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
 from colab_drive_tuner.rerun.stopping import StoppedError, Stops
 from colab_drive_tuner.search.status import open_journal
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import visible
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 1800.0
 _ENDED = {
@@ -220,6 +221,7 @@ def _check_account(store: Store, search: str) -> None:
         return
     owner = journal.account
     if owner not in (None, store.account):
+        owner = visible(owner)
         raise AccountMismatchError(
             f"Search {search!r} belongs to {owner}, and this rerun is {store.account}: give it "
             f"credentials of {owner} (see docs/scheduling.md), or begin a search of its own."

@@ -14,6 +14,11 @@ _HINT = "return {'loss': ..., 'status': STATUS_OK}"
 
 def refuse_parameters(objective: Callable[..., Any]) -> None:
     """Raise `ObjectiveError` where the objective cannot be called with a point alone."""
+    if inspect.iscoroutinefunction(objective) or inspect.isasyncgenfunction(objective):
+        raise ObjectiveError(
+            f"{getattr(objective, '__name__', 'The objective')}() is async: an objective must run "
+            f"when it is called, and {_HINT}."
+        )
     try:
         signature = inspect.signature(objective)
     except ValueError:  # written in C: the first trial tells

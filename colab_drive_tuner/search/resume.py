@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,23 +199,40 @@ def _templated(
 ) -> Task:
     from colab_drive_tuner.search.fingerprints import describe_data, describe_source
     from colab_drive_tuner.templates import (
+        Callee,
         bind_data,
         compile_model,
         load_data,
         local_names,
+        named_arguments,
         returned_names,
     )
 
     function = data if callable(data) else None
-    compiled = compile_model(model, data_names=local_names(function))
+
+    @cache  # a template may need the data before the search does
+    def loaded() -> Any:
+        return load_data(data, data_args, again=again)
+
+    def bound(callee: Callee) -> Any:
+        return bind_data(callee, loaded(), returned=returned_names(function))
+
+    compiled = compile_model(
+        model,
+        data_names=local_names(function),
+        arguments=None if data is None else lambda callee: named_arguments(callee, bound(callee)),
+    )
 
     def prepare() -> tuple[Callable[[Any], Any], str]:
-        values = load_data(data, data_args, again=again)
-        bound = bind_data(compiled, values, returned=returned_names(function))
+        arguments = bound(compiled)
         names = list(compiled.signature.parameters)
-        pairs = bound if isinstance(bound, Mapping) else dict(zip(names, bound, strict=False))
+        pairs = (
+            arguments
+            if isinstance(arguments, Mapping)
+            else dict(zip(names, arguments, strict=False))
+        )
         described = describe_data(pairs.keys(), pairs.values())
-        call = checked(lambda sampled: compiled.call(sampled, bound), compiled.name)
+        call = checked(lambda sampled: compiled.call(sampled, arguments), compiled.name)
         return call, described
 
     source = describe_source(model, compiled.fingerprint_source)

@@ -13,6 +13,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.search.fingerprints import space_difference
 from colab_drive_tuner.search.seeds import draw_seed, freeze_generator, generator_of
+from colab_drive_tuner.text import visible
 
 STOPPED, EARLY_STOP = "stopped", "early_stop"
 """Why the search was stopped before all its trials; the state of its early-stop function."""
@@ -69,7 +70,7 @@ class SearchSettings:
                 created = stored.get("seed")
                 raise SeedChangedError(
                     f"Search {name!r} was created with "
-                    f"{'another random state' if created is None else f'seed={created}'}, not "
+                    f"{'another random state' if created is None else f'seed={created!r}'}, not "
                     f"seed={self.seed}: leave seed= out, or pass restart=True to begin again."
                 )
         space = stored.get("space")
@@ -86,7 +87,7 @@ class SearchSettings:
             was, now = stored.get(key), getattr(self, key)
             if was is None or now is None or was == now:
                 continue
-            how = f" ({was} before, {now} now)" if key != "model" else ""
+            how = f" ({visible(was)} before, {visible(now)} now)" if key != "model" else ""
             warnings.warn(
                 f"{what} of search {name!r} has changed{how}: earlier trials may not compare with "
                 f"those to come. Pass restart=True to begin again.",

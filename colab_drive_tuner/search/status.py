@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from colab_drive_tuner.checkpoint.history import History, wanted
 from colab_drive_tuner.checkpoint.items import Tid
-from colab_drive_tuner.errors import ColabDriveTunerError, SearchNotFoundError
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchError, SearchNotFoundError
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.journal.folder import KIND, SEARCH
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.machine import machine_id
+from colab_drive_tuner.journal.machine import is_this_machine
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.settings import stored_stop
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import visible
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ class SearchStatus:
 
     def __str__(self) -> str:
         if self.problem:
-            return f"{self.name}: {self.problem}"
+            return f"{visible(self.name)}: {visible(self.problem)}"
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
         state = ", running" if self.held else f", stopped: {self.stopped}" if self.stopped else ""
-        return f"{self.name}: {self.progress} trials{best}{state}"
+        return f"{visible(self.name)}: {self.progress} trials{best}{visible(state)}"
 
 
 def open_journal(store: Store, name: str) -> Journal:
@@ -137,10 +138,13 @@ def list_searches(store: Store) -> list[SearchStatus]:
 
 def _dead_here(store: Store, name: str, holder: Holder) -> bool:
     """Whether a process of this machine held it, and its lock is free."""
-    if holder.claimant.machine != machine_id():
+    if not is_this_machine(holder.claimant.machine):
         return False  # and no folder is made for a spool that it cannot have here
-    spool = Spool(store.location, name)
-    if not spool.knows(holder.owner) or not spool.acquire():
-        return False
+    try:
+        spool = Spool(store.location, name)
+        if not spool.knows(holder.owner) or not spool.acquire():
+            return False
+    except SearchError:
+        return False  # that cannot be told: `doctor` says why
     spool.release()
     return True

@@ -9,7 +9,12 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.find import DISTRIBUTIONS, find_templates, has_template
+from colab_drive_tuner.templates.find import (
+    DISTRIBUTIONS,
+    Template,
+    find_templates,
+    has_template,
+)
 from colab_drive_tuner.templates.fresh import renewed
 from colab_drive_tuner.templates.quiet import try_drawing
 from colab_drive_tuner.templates.reads import global_names, unknown_names
@@ -22,17 +27,23 @@ _OFFERED = (*DISTRIBUTIONS, "hp", "fmin", "tpe", "Trials", "STATUS_OK")
 
 
 @dataclass(frozen=True)
-class CompiledModel:
-    """A model function whose templates are known."""
+class Callee:
+    """A model function as its caller sees it."""
 
     name: str
+    signature: inspect.Signature
+
+
+@dataclass(frozen=True)
+class CompiledModel(Callee):
+    """A model function whose templates are known."""
+
     space: Mapping[str, Any]
     """Label to hyperopt expression, in the order of the source: what hyperas would search."""
     source: str
     """The function's own text, without its common indentation."""
     fingerprint_source: str
     """Its text without comments and layout: changes only where what it does may change."""
-    signature: inspect.Signature
     _run: Callable[[Mapping[str, Any]], Callable[..., Any]] = field(repr=False)
     _expressions: Mapping[str, Callable[[], Any]] = field(repr=False)
 
@@ -52,14 +63,18 @@ class CompiledModel:
 
 
 def compile_model(
-    model: Callable[..., Any], *, data_names: Iterable[str] | None = None
+    model: Callable[..., Any],
+    *,
+    data_names: Iterable[str] | None = None,
+    arguments: Callable[[Callee], Mapping[str, Any]] | None = None,
 ) -> CompiledModel:
     """Compile the templates of a model function; nothing of the function's body runs.
 
     `model` may be decorated, a method, a closure or a `functools.partial`. `data_names` are the
     names local to the data function (`local_names`): hyperas lets a model see them, here a model
-    that uses one is refused with `ObjectiveError`. Raises `TemplateError` where a template cannot
-    be compiled, there is none, or the source cannot be read.
+    that uses one is refused with `ObjectiveError`. `arguments` gives the model's arguments by name;
+    it is called where a template reads one of them, and only there. Raises `TemplateError` where a
+    template cannot be compiled, there is none, or the source cannot be read.
     """
     from hyperopt.base import Domain, DuplicateLabel
 
@@ -71,7 +86,9 @@ def compile_model(
     offered = {name: _offer(name) for name in _OFFERED if name in unknown}
     _refuse_data_names(source, unknown, frozenset(data_names or ()) - offered.keys())
     run = value_function(source, offered)
-    expressions = space_function(source, offered)()
+    callee = Callee(source.function.__name__, inspect.signature(model))
+    read = _arguments_read(source, templates, callee, arguments)
+    expressions = space_function(source, offered | read)()
     space = {}
     for template in templates:
         try:
@@ -90,14 +107,37 @@ def compile_model(
             "nested one another name."
         ) from error
     return CompiledModel(
-        name=source.function.__name__,
+        name=callee.name,
+        signature=callee.signature,
         space=space,
         source=source.own_text,
         fingerprint_source=ast.unparse(source.node),
-        signature=inspect.signature(model),
         _run=lambda values: wrap(run(values)),
         _expressions=expressions,
     )
+
+
+def _arguments_read(
+    source: FunctionSource,
+    templates: Iterable[Template],
+    callee: Callee,
+    arguments: Callable[[Callee], Mapping[str, Any]] | None,
+) -> dict[str, Any]:
+    """The values of the parameters that templates read."""
+    values: Mapping[str, Any] | None = None
+    found = {}
+    for template in templates:
+        for name in sorted(template.reads):
+            if values is None:
+                values = {} if arguments is None else arguments(callee)
+            if name not in values:
+                raise TemplateError(
+                    f"The template {template.text}, {source.where(template.line)}, reads {name!r}, "
+                    f"a parameter of {callee.name}() that no data function gives a value: return "
+                    "it from the data function, or use a name from outside the model function."
+                )
+            found[name] = values[name]
+    return found
 
 
 def _offer(name: str) -> Any:

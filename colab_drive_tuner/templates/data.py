@@ -7,7 +7,7 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.compiled import CompiledModel
+from colab_drive_tuner.templates.compiled import Callee
 from colab_drive_tuner.templates.source import read_source
 
 
@@ -42,7 +42,7 @@ def _names(statement: ast.Return) -> tuple[str, ...] | None:
 
 
 def bind_data(
-    compiled: CompiledModel, result: Any, *, returned: tuple[str, ...] | None = None
+    model: Callee, result: Any, *, returned: tuple[str, ...] | None = None
 ) -> tuple[Any, ...] | dict[str, Any]:
     """Return the model's arguments for what the data function returned, for `CompiledModel.call`.
 
@@ -54,48 +54,56 @@ def bind_data(
     values = () if result is None else result
     wanted = [
         parameter.name
-        for parameter in compiled.signature.parameters.values()
+        for parameter in model.signature.parameters.values()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if isinstance(values, Mapping):
-        if _fits(compiled, (), values):
+        if _fits(model, (), values):
             return dict(values)
-        if _whole(compiled, wanted) and not values.keys() & wanted:
+        if _whole(model, wanted) and not values.keys() & wanted:
             return (values,)
         raise ObjectiveError(
-            f"The data function returned {_listed(list(values))}, but {compiled.name}() takes "
-            f"{_listed(wanted)}: {_difference(wanted, list(values), compiled)}."
+            f"The data function returned {_listed(list(values))}, but {model.name}() takes "
+            f"{_listed(wanted)}: {_difference(wanted, list(values), model)}."
         )
     if not isinstance(values, tuple):
         values = tuple(values) if isinstance(values, list) and len(wanted) != 1 else (values,)
-    if not _fits(compiled, values, {}):
-        if isinstance(result, tuple) and _whole(compiled, wanted):
+    if not _fits(model, values, {}):
+        if isinstance(result, tuple) and _whole(model, wanted):
             return (result,)
         raise ObjectiveError(
-            f"The data function returned {_count(len(values))}, but {compiled.name}() takes "
+            f"The data function returned {_count(len(values))}, but {model.name}() takes "
             f"{_count(len(wanted))} ({_listed(wanted)}): return as many, or a dict by name."
         )
     if returned and len(returned) == len(values) and set(returned) == set(wanted):
         named = dict(zip(returned, values, strict=True))
-        return named if _fits(compiled, (), named) else values
+        return named if _fits(model, (), named) else values
     return values
 
 
-def _fits(compiled: CompiledModel, values: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+def named_arguments(model: Callee, bound: tuple[Any, ...] | Mapping[str, Any]) -> dict[str, Any]:
+    """The model's arguments by name, defaults included, as `bind_data` gives them."""
+    bind = model.signature.bind
+    given = bind(**bound) if isinstance(bound, Mapping) else bind(*bound)
+    given.apply_defaults()
+    return dict(given.arguments)
+
+
+def _fits(model: Callee, values: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
     try:
-        compiled.signature.bind(*values, **named)
+        model.signature.bind(*values, **named)
     except TypeError:
         return False
     return True
 
 
-def _whole(compiled: CompiledModel, wanted: list[str]) -> bool:
+def _whole(model: Callee, wanted: list[str]) -> bool:
     """Whether the model can take one value only, or any number by position alone."""
-    return len(wanted) <= 1 and _fits(compiled, (None,), {})
+    return len(wanted) <= 1 and _fits(model, (None,), {})
 
 
-def _difference(wanted: list[str], given: list[str], compiled: CompiledModel) -> str:
-    parameters = compiled.signature.parameters
+def _difference(wanted: list[str], given: list[str], model: Callee) -> str:
+    parameters = model.signature.parameters
     needed = [name for name in wanted if parameters[name].default is inspect.Parameter.empty]
     missing = [name for name in needed if name not in given]
     extra = [name for name in given if name not in wanted]

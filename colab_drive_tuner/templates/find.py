@@ -1,11 +1,12 @@
-"""The templates of a function: where they stand, what they say, and what they are called.
+"""The templates of a function: their places, their texts and their names.
 
 `{{choice([1, 2])}}` is Python: a set in a set. It could never run as such (a set cannot be a set's
 element), so every set in a set is taken for a template, also with blanks between the braces; one
-that holds anything but one expression is refused. Names follow hyperas's rule, so that a space here
-has the labels that hyperas gives: the word before `=` or `(` in front of the template; without one,
-the previous template's; equal text takes the name of its first named occurrence; a name met again
-gets `_1`, `_2`, ...
+that holds anything but one expression is refused. Names follow hyperas's rule: the word before `=`
+or `(` in front of the template; without one, the previous template's; equal text takes the name of
+its first named occurrence; a name met again gets `_1`, `_2`, ... Where that word is an annotation
+(`units: int = {{...}}`) or a conversion (`units=int({{...}})`), the name is that of the variable or
+keyword: hyperas would call every such parameter `int`.
 """
 
 import ast
@@ -59,6 +60,8 @@ class Template:
     """The outer braces."""
     call: ast.Call
     """The call of the distribution in it, which wants the label as its first argument."""
+    reads: frozenset[str]
+    """The parameters of the function that it reads: their values come from the data function."""
 
     @property
     def expression(self) -> ast.expr:
@@ -72,34 +75,36 @@ def find_templates(source: FunctionSource) -> list[Template]:
     """The templates of a function in the order of its text; an error names the line."""
     body = source.node.body if isinstance(source.node.body, list) else [source.node.body]
     found = sorted(
-        (found for part in body for found in _search(part, source, bound_names(source.node))),
+        (found for part in body for found in _search(part, source, frozenset())),
         key=lambda found: (found[0].lineno, found[0].col_offset),
     )
     start = source.offset(source.node.lineno, source.node.col_offset)
     texts, names = [], []
+    assigned = _converted_or_annotated(source.node)
     for node, _ in found:
         begin = source.offset(node.lineno, node.col_offset)
         end = source.offset(node.end_lineno or 0, node.end_col_offset or 0)
         texts.append(source.text[begin:end])
-        names.append(_word_before(source.text[start:begin]))
+        names.append(assigned.get(id(node)) or _word_before(source.text[start:begin]))
     calls = [_distribution_call(node, source) for node, _ in found]
-    for node, local in found:
-        _refuse_local_names(node, local, source)
+    reads = [_parameters_read(node, nested, source) for node, nested in found]
     labels = _labels(texts, names, [node for node, _ in found], source)
     return [
-        Template(label, text, node.lineno, node, call)
-        for label, text, (node, _), call in zip(labels, texts, found, calls, strict=True)
+        Template(label, text, node.lineno, node, call, read)
+        for label, text, (node, _), call, read in zip(
+            labels, texts, found, calls, reads, strict=True
+        )
     ]
 
 
 def _search(
-    node: ast.AST, source: FunctionSource, local: frozenset[str]
+    node: ast.AST, source: FunctionSource, nested: frozenset[str]
 ) -> Iterator[tuple[ast.Set, frozenset[str]]]:
-    """Yield each template with the names that are local where it stands."""
+    """Yield each template with the names that are local to functions and loops around it."""
     if _is_template(node):
         assert isinstance(node, ast.Set)  # noqa: S101 - for the type checker
         _refuse_misshapen(node, source)
-        yield node, local
+        yield node, nested
         return
     if isinstance(node, ast.JoinedStr):
         meant = _IN_F_STRING.search(ast.get_source_segment(source.text, node) or "")
@@ -109,9 +114,9 @@ def _search(
                 "{{ as one brace. Assign the template to a variable first and use that."
             )
     if isinstance(node, _SCOPES):
-        local |= bound_names(node)
+        nested |= bound_names(node)
     for child in ast.iter_child_nodes(node):
-        yield from _search(child, source, local)
+        yield from _search(child, source, nested)
 
 
 def _is_template(node: ast.AST) -> bool:
@@ -185,29 +190,39 @@ def distribution(head: ast.expr) -> str | None:
     return None
 
 
-def _refuse_local_names(node: ast.Set, local: frozenset[str], source: FunctionSource) -> None:
+def _parameters_read(
+    node: ast.Set, nested: frozenset[str], source: FunctionSource
+) -> frozenset[str]:
+    """The parameters that a template reads; other names that are local to the function are refused.
+
+    A parameter that the function assigns anew is such a name, too.
+    """
     inner = node.elts[0]
     own = frozenset().union(*(bound_names(n) for n in ast.walk(inner) if isinstance(n, _SCOPES)))
     imported = {name for statement in imports(source.node) for name in imported_names(statement)}
     calls = {id(call.func) for call in _outermost_calls(inner)}
-    for part in ast.walk(inner):
-        if (
-            isinstance(part, ast.Name)
-            and id(part) not in calls
-            and part.id in local - own - imported
-        ):
-            raise TemplateError(
-                f"The template {ast.unparse(node)}, {source.where(node.lineno)}, uses "
-                f"{part.id!r}, which exists only while {source.function.__name__}() runs; the "
-                "space must be known before: use constants and names from outside the function."
-            )
+    names = {
+        part.id for part in ast.walk(inner) if isinstance(part, ast.Name) and id(part) not in calls
+    }
+    given = {argument.arg for argument in parameters(source.node.args)}
+    given -= nested | bound_names(source.node, given=False)
+    for name in sorted(names & (nested | bound_names(source.node)) - own - imported - given):
+        raise TemplateError(
+            f"The template {ast.unparse(node)}, {source.where(node.lineno)}, uses {name!r}, which "
+            f"exists only while {source.function.__name__}() runs; the space must be known before: "
+            "use constants, names from outside the function, or its parameters."
+        )
+    return frozenset(names & given - own)
 
 
-def bound_names(scope: ast.AST) -> frozenset[str]:
-    """The names that are local to a function, class or comprehension; nested ones apart."""
+def bound_names(scope: ast.AST, *, given: bool = True) -> frozenset[str]:
+    """The names that are local to a function, class or comprehension; nested ones apart.
+
+    Without `given`, only those that it binds itself, and not its parameters.
+    """
     bound: set[str] = set()
     outside: set[str] = set()
-    if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+    if given and isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         bound.update(argument.arg for argument in parameters(scope.args))
     waiting = list(ast.iter_child_nodes(scope))
     while waiting:
@@ -248,6 +263,34 @@ def _word_before(text: str) -> str | None:
         return None
     word = re.search(r"\w+\Z", text[:-1].rstrip())
     return word.group() if word else None
+
+
+def _converted_or_annotated(function: ast.AST) -> dict[int, str]:
+    """The names of annotated variables, and around conversions, by the id of the value's node."""
+    names: dict[int, str] = {}
+    for node in ast.walk(function):
+        match node:
+            case ast.AnnAssign(target=ast.Name(name) | ast.Attribute(attr=name), value=value):
+                names[id(_unconverted(value))] = name
+            case ast.Assign(targets=[ast.Name(name) | ast.Attribute(attr=name)], value=ast.Call()):
+                names[id(_unconverted(node.value))] = name
+            case ast.keyword(arg=str(name), value=ast.Call()):
+                names[id(_unconverted(node.value))] = name
+    return names
+
+
+_CONVERSIONS = ("int", "float", "bool", "str", "round")
+
+
+def _unconverted(value: ast.expr | None) -> ast.expr | None:
+    """What stands inside `int(...)`, `float(...)` and the like."""
+    while True:
+        match value:
+            case ast.Call(
+                func=ast.Name(id="int" | "float" | "bool" | "str" | "round"), args=[value]
+            ):
+                continue
+        return value
 
 
 def _labels(

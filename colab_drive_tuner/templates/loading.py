@@ -75,6 +75,11 @@ def _checked(
         if arguments:
             raise UsageError("data_args= goes with a data function, and there is none.")
         return (), {}
+    if inspect.iscoroutinefunction(data) or inspect.isasyncgenfunction(data):
+        raise ObjectiveError(
+            f"{getattr(data, '__name__', 'The data function')}() is async: a data function must "
+            "run when it is called, and return the data."
+        )
     given = () if isinstance(arguments, Mapping) else tuple(arguments)
     named = arguments if isinstance(arguments, Mapping) else {}
     try:

@@ -1,20 +1,25 @@
-"""Reading source, or trying a template, without what is told elsewhere anyway."""
+"""Suppress duplicate warnings while parsing or sampling a template, one thread at a time."""
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+_lock = threading.RLock()
+"""CPython 3.11's parser fails now and then where threads use it at once ("AST constructor recursion
+depth mismatch"), and what is suppressed here is suppressed for the whole process."""
+
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Within the block, no warnings.
+    """Within the block, no warnings, and no other thread in such a block.
 
     Those of the user's source were given when it was first compiled; those of hyperopt's draws come
     when the search draws.
     """
-    with warnings.catch_warnings():
+    with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

@@ -70,7 +70,10 @@ def value_function(
 def space_function(
     source: FunctionSource, offered: Mapping[str, Any]
 ) -> Callable[[], dict[str, Callable[[], Any]]]:
-    """Return a function whose result maps each label to what makes its hyperopt expression."""
+    """Return a function whose result maps each label to what makes its hyperopt expression.
+
+    `offered` are names that it finds beside its own: parameters that templates read among them.
+    """
     from hyperopt import hp
 
     copied = copy.deepcopy(source)

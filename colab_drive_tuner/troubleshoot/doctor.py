@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError
 from colab_drive_tuner.runtime import Runtime, ask, detect
+from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
@@ -37,7 +38,7 @@ class Finding:
 
     def __str__(self) -> str:
         line = " ".join(f"{self.about}: {self.text} {self.advice}".split())
-        return f"{self.level:8} {line}"
+        return f"{self.level:8} {visible(line)}"
 
 
 @dataclass
@@ -97,7 +98,15 @@ class Patient:
         return DriveStore(self.client, create=False)
 
 
-Probe = Callable[[Patient], Iterator[Finding]]
+@dataclass(frozen=True)
+class Part:
+    """A part of what a probe looks at, which has a time limit of its own."""
+
+    about: str
+    probe: "Probe"
+
+
+Probe = Callable[[Patient], Iterator[Finding | Part]]
 
 
 def examine(
@@ -107,18 +116,25 @@ def examine(
     from colab_drive_tuner.troubleshoot.probes import PROBES
 
     patient = Patient(spec)
-    for about, probe in PROBES.items():
-        yield from _asked(about, probe, patient, seconds)
+    parts = [Part(about, probe) for about, probe in reversed(PROBES.items())]
+    while parts:
+        part = parts.pop()
+        found = _asked(part.about, part.probe, patient, seconds)
+        parts += reversed([one for one in found if isinstance(one, Part)])
+        yield from (one for one in found if isinstance(one, Finding))
 
 
-def _asked(about: str, probe: Probe, patient: Patient, seconds: float) -> list[Finding]:
+def _asked(about: str, probe: Probe, patient: Patient, seconds: float) -> list[Finding | Part]:
     answer = ask(lambda: list(probe(patient)))
     try:
         return answer(seconds)
     except TimeoutError:
         return [
             Finding(
-                about, WARNING, f"no answer within {seconds:g} seconds.", "Run doctor again later."
+                about,
+                WARNING,
+                f"no answer within {seconds:g} seconds: it was not checked to the end.",
+                "Run doctor again later.",
             )
         ]
     except ColabDriveTunerError as error:

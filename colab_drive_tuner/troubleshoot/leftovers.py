@@ -9,6 +9,7 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError, UsageError
 from colab_drive_tuner.journal.machine import state_folder
+from colab_drive_tuner.text import visible
 
 
 @dataclass(frozen=True)
@@ -119,4 +120,4 @@ def describe(leftovers: Iterable[Leftover], removed: Iterable[Removed] = ()) -> 
             lines.append("    removed with --yes")
         else:
             lines.append(f"    removed only with --yes and its name: {leftover.id}")
-    return "\n".join(lines) or "Nothing stale was found."
+    return "\n".join(map(visible, lines)) or "Nothing stale was found."

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_ENDS, read_items
-from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError, SearchError
 from colab_drive_tuner.journal.machine import state_folder
 from colab_drive_tuner.journal.segment import Leftover as Segment
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool import Spool, read_about
 from colab_drive_tuner.notebook.local_copy import process_started
 from colab_drive_tuner.search.status import read_history
 from colab_drive_tuner.store.protocol import Store
@@ -56,12 +56,16 @@ def spools(store: Store) -> Iterator[Leftover]:
     What is not recorded yet is no leftover: the next run records it.
     """
     for about in sorted((state_folder() / "spool").glob("*/about.txt")):
-        name, _, location = about.read_text("utf-8").rstrip("\n").partition("\n")
-        if location != store.location:
+        described = read_about(about)
+        if described is None or described[1] != store.location:
             continue
-        spool = Spool(location, name)
-        if spool.folder != about.parent or not spool.acquire():
-            continue  # a live process has it
+        name = described[0]
+        try:
+            spool = Spool(store.location, name)
+            if not spool.acquire():
+                continue  # a live process has it
+        except SearchError:
+            continue  # `doctor` names it
         try:
             segments = spool.leftovers()
             history = read_history(store, name) if segments else History()

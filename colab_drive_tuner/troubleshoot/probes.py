@@ -111,6 +111,17 @@ def disk(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this ma
         yield Finding("disk", OK, text)
 
 
+def state(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
+    """Files in the state folder that are damaged, or something else than they should be."""
+    from colab_drive_tuner.journal.state_check import check_state_folder
+
+    problems = check_state_folder()
+    for problem in problems:
+        yield Finding("state folder", WARNING, problem)
+    if not problems:
+        yield Finding("state folder", OK, "what this machine keeps of searches is readable.")
+
+
 def time_left(patient: Patient) -> Iterator[Finding]:
     """How long this runtime may still live, where that is known."""
     hours = uptime_hours() if patient.runtime.is_colab else None
@@ -131,6 +142,7 @@ PROBES: dict[str, Probe] = {
     "runtime": runtime,
     "GPU": gpu,
     "versions": versions,
+    "state folder": state,
     "credentials": store_probes.credentials,
     "store": store_probes.reachable,
     "quota": store_probes.quota,

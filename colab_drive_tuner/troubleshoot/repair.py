@@ -6,20 +6,16 @@ written and read back are the folders' marks changed, last of all, so that a rep
 has changed nothing.
 """
 
-import contextlib
 from dataclasses import dataclass, field
 
 from colab_drive_tuner.errors import (
     AccountMismatchError,
-    NotFoundError,
-    RefusedError,
     SearchBusyError,
     SearchDamagedError,
     SearchError,
     SearchNotFoundError,
     StoreError,
     UnavailableError,
-    UsageError,
 )
 from colab_drive_tuner.journal.folder import (
     KIND,
@@ -33,13 +29,19 @@ from colab_drive_tuner.journal.reindex import damaged_entries, reindex_search
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.settings import SearchSettings
-from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import visible
 from colab_drive_tuner.troubleshoot.chain_writer import copy_files, fence, switch, write_chain
 from colab_drive_tuner.troubleshoot.evidence import Evidence, collect, trashed_records
+from colab_drive_tuner.troubleshoot.extent import (
+    lost_trials,
+    name_sources,
+    offer_pickle,
+    read_pickles,
+)
 from colab_drive_tuner.troubleshoot.rebuild import (
     Rebuilt,
     complete_documents,
-    offer_documents,
     offer_records,
     offer_spooled,
     rebuild,
@@ -83,7 +85,7 @@ class Repair:
             *(f"  note        {note}" for note in self.notes),
             f"  old folder  {self.old} (as it was)" if self.old else "",
         ]
-        return "\n".join(filter(None, lines))
+        return "\n".join(visible(line) for line in lines if line)
 
 
 @dataclass
@@ -144,9 +146,12 @@ def _reason(store: Store, name: str, found: _Found) -> str:
     if trashed := trashed_records(store, found.folder):
         return f"{trashed} of its records lie in the trash, from which they will vanish"
     try:
+        evidence = collect(store, found.folder)  # first: a record that is written now is no loss
         book = Logbook(store, name, max_attempts=_NEVER)
         if not book.journal.exists:
             return "its first record is missing"
+        if lost := lost_trials(store, evidence, book.history):
+            return lost
         if incomplete := complete_documents(book.history):
             return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
         book.claim(SearchSettings(seeded=False), on_busy="error", notify=lambda text: None)
@@ -164,7 +169,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     evidence = collect(store, found.folder)
     _require_free(store, name, evidence, spool)
     built = rebuild(evidence)
-    pickles = _pickles(store, evidence.folder)
+    pickles = read_pickles(store, evidence.folder)
     if not (built.records or built.through or pickles):
         raise _nothing_left(name)
     for rival in found.rivals:
@@ -173,7 +178,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
         if not built.epochs or leftover.epoch in built.epochs:
             offer_spooled(built, leftover.items, "this machine's spool")
     for source, content in pickles:
-        _offer_pickle(built, content, source)
+        offer_pickle(built, content, source)
     if not built.history.settings and not built.history.trials:
         raise _nothing_left(name)
     if completed := complete_documents(built.history):
@@ -199,7 +204,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
         done=built.history.done,
         again=tuple(str(entry.tid) for entry in built.history.unfinished),
         lost=tuple(_losses(built)),
-        sources=tuple(_sources(built)),
+        sources=tuple(name_sources(built)),
         notes=tuple(dict.fromkeys(notes)),
         old="" if found.in_trash else store.url(found.folder.id),
         new=store.url(chain.id),
@@ -227,38 +232,6 @@ def _require_free(store: Store, name: str, evidence: Evidence, spool: Spool) -> 
             f"Search {name!r} was not released by {holder}. Let its owner run it once more and "
             f"stop it, or repair it a day after it was last seen."
         )
-
-
-def _pickles(store: Store, folder: SearchFolder) -> list[tuple[str, bytes]]:
-    """Each trials.pkl of the folder that can be read, trash included, newest first."""
-    entries: list[Entry] = []
-    with contextlib.suppress(NotFoundError):
-        entries += store.list(folder.id, name="trials.pkl")
-    entries += [entry for entry in store.list_trash(folder.id) if entry.name == "trials.pkl"]
-    ids = [entry.id for entry in sorted(entries, key=lambda entry: -entry.created)]
-    found = []
-    for entry_id in dict.fromkeys([*ids, *filter(None, [folder.export])]):
-        with contextlib.suppress(NotFoundError, RefusedError):
-            found.append(("trials.pkl", store.read_trashed(entry_id)))
-    return found
-
-
-def _offer_pickle(built: Rebuilt, content: bytes, source: str) -> None:
-    from colab_drive_tuner.checkpoint.pickle_reader import read_trials
-
-    try:
-        documents, attachments = read_trials(content)
-    except UsageError as error:
-        built.notes.append(f"{source} is not used: {error}")
-        return
-    offer_documents(built, documents, attachments, source)
-
-
-def _sources(built: Rebuilt) -> list[str]:
-    sources = [f"{built.records} records"] if built.records else []
-    if built.through:
-        sources.append(f"a snapshot that stands for the first {built.through} records")
-    return sources + [f"{source}: {count} trials" for source, count in built.added.items()]
 
 
 def _losses(built: Rebuilt) -> list[str]:

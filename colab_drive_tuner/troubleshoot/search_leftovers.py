@@ -79,11 +79,11 @@ def _empty_twins(store: Store) -> Iterator[Leftover]:
 
 def is_held(store: Store, name: str) -> bool:
     """Whether a runtime that may be alive holds the search, here or elsewhere."""
-    spool = Spool(store.location, name)
-    if not spool.acquire():
-        return True
-    spool.release()
     try:
+        spool = Spool(store.location, name)
+        if not spool.acquire():
+            return True
+        spool.release()
         return read_status(store, name).held
     except SearchNotFoundError:
         return False

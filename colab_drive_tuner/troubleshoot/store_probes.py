@@ -5,6 +5,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ from colab_drive_tuner.errors import (
     NotebookError,
     NotFoundError,
     SearchDamagedError,
+    SearchError,
     SearchNotFoundError,
     UnavailableError,
     UsageError,
 )
 from colab_drive_tuner.store import VARIABLE
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Part, Patient
 
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
@@ -201,8 +203,8 @@ def notebook(patient: Patient) -> Iterator[Finding]:
         yield Finding("notebook", OK, f"{found.name!r}, {where}.")
 
 
-def searches(patient: Patient) -> Iterator[Finding]:
-    """Each search's chain: whether it is whole, who holds it, what waits on this machine."""
+def searches(patient: Patient) -> Iterator[Finding | Part]:
+    """Each search, within a time limit of its own."""
     if not _in_a_folder(patient) and not patient.account:
         yield Finding("searches", WARNING, f"not looked at, for {patient.away}.", _FIRST)
         return
@@ -220,16 +222,43 @@ def searches(patient: Patient) -> Iterator[Finding]:
     if not folders:
         yield Finding("searches", OK, "none yet.")
     for name in sorted(set(folders)):
-        try:
-            yield _search(store, name)
-        except UnavailableError:
-            raise
-        except ColabDriveTunerError as error:  # the other searches are looked at all the same
-            yield Finding(f"search {name!r}", PROBLEM, f"it cannot be looked at: {error}")
+        about = f"search {name!r}"
+        yield Part(about, partial(_chain, store=store, name=name))
+        yield Part(about, partial(_extent, store=store, name=name))
         if folders.count(name) > 1:
             text = f"{folders.count(name)} folders bear its name."
             advice = "`colab-drive-tuner clean` shows them, and merges what can be merged."
-            yield Finding(f"search {name!r}", WARNING, text, advice)
+            yield Finding(about, WARNING, text, advice)
+
+
+def _chain(_patient: Patient, store: "Store", name: str) -> Iterator[Finding]:
+    """Whether its chain is whole, who holds it, what waits on this machine."""
+    try:
+        yield _search(store, name)
+    except UnavailableError:
+        raise
+    except ColabDriveTunerError as error:
+        yield Finding(f"search {name!r}", PROBLEM, f"it cannot be looked at: {error}")
+
+
+def _extent(_patient: Patient, store: "Store", name: str) -> Iterator[Finding]:
+    """Whether more is known to have been there than can be read."""
+    from colab_drive_tuner.journal.folder import find_folder
+    from colab_drive_tuner.search.status import read_history
+    from colab_drive_tuner.troubleshoot.evidence import collect
+    from colab_drive_tuner.troubleshoot.extent import lost_trials
+
+    try:
+        folder = find_folder(store, name)
+        if folder is None:
+            return
+        evidence = collect(store, folder)
+        lost = lost_trials(store, evidence, read_history(store, name))
+    except (SearchError, UsageError):
+        return  # the chain cannot be read: that has been said
+    if lost:
+        advice = f"Run `colab-drive-tuner repair {shlex.quote(name)}`."
+        yield Finding(f"search {name!r}", PROBLEM, f"{lost}.", advice)
 
 
 def _search(store: "Store", name: str) -> Finding:
@@ -292,9 +321,12 @@ def _waiting(store: "Store", name: str) -> int:
     from colab_drive_tuner.journal.spool import Spool
     from colab_drive_tuner.search.status import read_history
 
-    spool = Spool(store.location, name)
-    if not spool.acquire():
-        return 0  # a live process has it, and records what is in it
+    try:
+        spool = Spool(store.location, name)
+        if not spool.acquire():
+            return 0  # a live process has it, and records what is in it
+    except SearchError:
+        return 0  # the state folder's own line says why
     try:
         leftovers = spool.leftovers()
         history = read_history(store, name) if leftovers else None

@@ -9,6 +9,7 @@ ROOMS = {
     "race": "searches",
     "stall": "searches",
     "reopen": "searches",
+    "suggestions": "suggestions",
     "upload_all": "uploads",
     "optuna_trials": "uploads",
     "transfer": "uploads",

@@ -120,6 +120,35 @@ def loop(effort: Effort) -> Iterator[Row]:
             )
 
 
+def suggest(effort: Effort) -> Iterator[Row]:
+    """CPU of a suggestion against that of hyperopt's own function over the same trials."""
+    goals: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = {
+        ("tpe", "plain"): (4, (1000, 3000, 10_000)),
+        ("tpe", "mixed"): (7, (1000, 3000)),
+        ("tpe", "conditional"): (7, (1000, 3000)),
+        ("anneal", "plain"): (2, (1000, 3000, 10_000)),
+    }
+    sizes = (300, 1000, 3000, 10_000)
+    for (algo, name), (goal, judged_sizes) in goals.items():
+        found = {}
+        for size in sizes:
+            repeats = effort.repeats(15 if size > 1000 else 40)
+            count = effort.trials(size, size // 10)
+            found[size] = child("suggestions", algo=algo, name=name, count=count, repeats=repeats)
+        same = all(one["same"] for one in found.values())
+        yield Row(
+            f"suggestion, {algo}, {name} space, at 300 / 1,000 / 3,000 / 10,000 trials, CPU",
+            f"≤ 1/{goal} of hyperopt's at {' and '.join(f'{size:,}' for size in judged_sizes)}",
+            " / ".join(f"1/{one['faster']:.1f}" for one in found.values())
+            + (", the same points" if same else ", OTHER POINTS"),
+            same and all(found[size]["faster"] >= goal for size in judged_sizes),
+            " / ".join(f"{one['ours'] * 1e3:.1f}" for one in found.values())
+            + " ms against "
+            + " / ".join(f"{one['plain'] * 1e3:.1f}" for one in found.values())
+            + " ms",
+        )
+
+
 def save_file(effort: Effort) -> Iterator[Row]:
     """Against hyperopt's own way to keep trials."""
     count = effort.trials(1000, 30)
@@ -205,6 +234,7 @@ ROWS: dict[str, Measure] = {
     "held": held,
     "stall": stall,
     "loop": loop,
+    "suggest": suggest,
     "save-file": save_file,
     "drive": drive_use,
     "resume": resume,

@@ -1,5 +1,6 @@
-"""What the Drive client promises on a good day, against the emulator."""
+"""Methods of the Drive client, against an emulator without faults."""
 
+import doctest
 import hashlib
 import io
 import os
@@ -234,7 +235,7 @@ def test_threads_reserve_ids_side_by_side(client, monkeypatch):
 
     monkeypatch.setattr(client, "generate_ids", together)
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda _: client._take_id(), range(2))
+        one, other = pool.map(lambda _: client._account.take_id(), range(2))
     assert one != other
 
 
@@ -352,3 +353,12 @@ def test_no_token_in_logs_or_reprs(drive_emulator, caplog):
         made = client.create_file("x", os.urandom(5_100_000), parent="root")
         client.download(made.id)
     assert "very-secret-token" not in caplog.text + repr(client) + repr(endpoint)
+
+
+def test_the_example_of_its_docstring_runs(drive_emulator):
+    """As it stands there, on an account of its own."""
+    (example,) = doctest.DocTestFinder(recurse=False).find(
+        DriveClient, "DriveClient", globs={"DriveClient": DriveClient}
+    )
+    assert len(example.examples) == 4
+    assert doctest.DocTestRunner().run(example).failed == 0

@@ -1,4 +1,4 @@
-"""DRIVE_EMULATOR_HOST points at this machine or at nothing."""
+"""Address of Drive: DRIVE_EMULATOR_HOST names an emulator on this machine, or nothing."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_other_hosts_are_refused(host):
 
 def test_without_it_there_is_google():
     """Unset or empty, calls go to Google by https, and no token is made up."""
-    for environ in ({}, {"DRIVE_EMULATOR_HOST": ""}):
+    for environ in ({}, {"DRIVE_EMULATOR_HOST": ""}, {"DRIVE_EMULATOR_HOST": " "}):
         endpoint = find_endpoint(environ)
         assert endpoint.origin == "https://www.googleapis.com"
         assert endpoint.emulator_token is None

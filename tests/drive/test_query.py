@@ -1,4 +1,4 @@
-"""What is asked of Drive's query language, and what people may paste as a folder."""
+"""Search queries of Drive, and the paths, ids and links that people paste as a folder."""
 
 import re
 

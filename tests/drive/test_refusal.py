@@ -1,4 +1,4 @@
-"""What each of Drive's refusals becomes, as the table of documented reasons says."""
+"""Drive's refusals: the error that each documented reason becomes."""
 
 import json
 from datetime import UTC, datetime

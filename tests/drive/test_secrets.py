@@ -9,10 +9,12 @@ import traceback
 import urllib.parse
 
 import pytest
+import urllib3
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.credentials.redact import redact
+from colab_drive_tuner.credentials.wire import _silence, new_session
 from colab_drive_tuner.drive.signing import Authorizer
 from colab_drive_tuner.drive.transport import Request, same_origin
 from colab_drive_tuner.errors import ColabDriveTunerError, StoreError, UnavailableError
@@ -271,6 +273,37 @@ def test_an_upload_s_address_is_in_no_broken_connection(server, connect, signer,
     with caplog.at_level(0), pytest.raises(UnavailableError) as caught:
         connect(signer).create_file("x", LARGE, parent="root")
     assert "upload_id" not in caplog.text + shown(caught.value)
+
+
+def test_a_proxy_is_used_and_prints_nothing(server, monkeypatch, capsys):
+    """That of the environment, again and again; its connections are as silent as others."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    server.answers["GET", "http://drive.example/x"] = say(200, {})
+    with new_session(local=False) as session:
+        for _ in range(3):
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            assert session.get("http://drive.example/x", headers=headers).status_code == 200
+    assert server.authorizations == [f"Bearer {TOKEN}"] * 3
+    assert "planted" not in capsys.readouterr().out
+
+
+def test_every_kind_of_pool_is_silent_and_stays_what_it_is():
+    """A SOCKS proxy's connections go on through that proxy: each class is derived from its own."""
+
+    class OverSocks(urllib3.connection.HTTPConnection):
+        pass
+
+    class SocksPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = OverSocks
+
+    manager = urllib3.PoolManager()
+    manager.pool_classes_by_scheme = {"http": SocksPool, "https": urllib3.HTTPSConnectionPool}
+    pools = _silence(manager).pool_classes_by_scheme
+    assert issubclass(pools["http"], SocksPool)
+    assert issubclass(pools["http"].ConnectionCls, OverSocks)
+    assert issubclass(pools["https"].ConnectionCls, urllib3.connection.HTTPSConnection)
+    assert all(pool.ConnectionCls.debuglevel == 0 for pool in pools.values())
 
 
 def test_printing_a_request_or_a_signature_shows_neither(signer):

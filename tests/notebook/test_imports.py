@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from colab_drive_tuner.errors import NotebookError
+from colab_drive_tuner.notebook import imports as notebook_module
 from colab_drive_tuner.notebook.imports import notebook_imports
 
 
@@ -62,3 +64,66 @@ def test_without_ipython_a_cell_with_magics_is_named(tmp_path, monkeypatch):
     found, said = imports(tmp_path, "import os", "%cd x\nimport json")
     assert found == ["import os"]
     assert ["code cell 2" in one for one in said] == [True]
+
+
+def cells(**cell):
+    """A notebook with one code cell that has these entries."""
+    return json.dumps({"cells": [{"cell_type": "code", **cell}]}).encode()
+
+
+NO_NOTEBOOKS = {
+    "nothing": b"",
+    "deep": b"[" * 200_000,
+    "deep objects": b'{"a":' * 100_000,
+    "an endless number": b'{"cells":' + b"9" * 100_000 + b"}",
+    "a list": b"[]",
+    "null": b"null",
+    "text for cells": b'{"cells": "abc"}',
+    "null for cells": b'{"cells": null}',
+    "null for a cell": b'{"cells": [null]}',
+    "a cell of no type": b'{"cells": [{"source": "x"}]}',
+    "a number for source": cells(source=5),
+    "null for source": cells(source=None),
+    "numbers for lines": cells(source=[1, 2]),
+    "lists for lines": cells(source=[["import os"]]),
+    "a number for worksheets": b'{"worksheets": 5}',
+    "numbers for worksheets": b'{"worksheets": [5]}',
+}
+
+
+@pytest.mark.parametrize("case", NO_NOTEBOOKS)
+def test_what_is_no_notebook_is_one_error(case, tmp_path):
+    """Broken, endlessly deep, of wrong types: the error names the file."""
+    (tmp_path / "n.ipynb").write_bytes(NO_NOTEBOOKS[case])
+    with pytest.raises(NotebookError, match=r"n.ipynb is not a notebook \(.+\): save it again"):
+        notebook_imports(tmp_path / "n")
+
+
+def test_a_file_too_large_to_be_a_notebook_is_not_read(tmp_path, monkeypatch):
+    """Its size alone tells."""
+    monkeypatch.setattr(notebook_module, "MAX_BYTES", 1 << 20)
+    (tmp_path / "n.ipynb").write_bytes(cells(source="#" * (1 << 20)))
+    with pytest.raises(NotebookError, match="it is larger than 1 MiB"):
+        notebook_imports(tmp_path / "n")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "'\ud800'",
+        "(" * 5000 + ")" * 5000,
+        "x = " + "-" * 100_000 + "1",
+        "x" + ".a" * 100_000,
+        "x = " + "1 + " * 100_000 + "1",
+        "x = " + "9" * 10_000,
+        "a\0b",
+        "%%time\n" * 5000,
+    ],
+    ids=["surrogate", "brackets", "minus", "attributes", "sum", "digits", "null", "magics"],
+)
+def test_a_cell_that_is_too_much_for_python_is_named(source, tmp_path):
+    """The imports of the others are read."""
+    found, said = imports(tmp_path, "import os", source, "import re")
+    assert found == ["import os", "import re"]
+    assert len(said) == 1
+    assert "code cell 2 of n.ipynb is left out" in said[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import NotebookError
+from colab_drive_tuner.notebook import local_copy
 from colab_drive_tuner.notebook.local_copy import (
     Mark,
     is_ours,
@@ -77,7 +78,10 @@ def test_a_link_is_moved_and_never_written_through(tmp_path, exists):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html>", b"\xff\xfe", b"[1]", b'{"worksheets": []}', b'{"cells": {}}', b"[" * 10**5],
+    [
+        *(b"", b"<html>", b"\xff\xfe", b"[1]", b'{"worksheets": []}', b'{"cells": {}}'),
+        *(b"[" * 10**5, b'{"cells": [7]}', b'{"cells": ' + b"9" * 9999 + b"}"),
+    ],
 )
 def test_what_is_no_notebook_replaces_nothing(content):
     """JSON with a list of cells, or `NotebookError`; the file that was there stays."""
@@ -144,3 +148,40 @@ def test_names_as_long_as_a_file_system_takes_are_kept_aside_too():
     aside = write_copy(path, notebook("1"), "id")
     assert aside.read_bytes() == b"theirs"
     assert len(os.fsencode(aside.name)) <= 255
+
+
+def test_a_file_too_large_to_be_a_notebook_replaces_nothing(monkeypatch):
+    """The error says how large, and what to do."""
+    monkeypatch.setattr(local_copy, "MAX_BYTES", 1 << 20)
+    content = json.dumps({"cells": [], "text": "x" * (1 << 20)}).encode()
+    with pytest.raises(NotebookError, match=r"'x.ipynb' is larger than 1 MiB: clear its outputs"):
+        write_copy(Path("x.ipynb").absolute(), content, "id")
+    assert not Path("x.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": 5},
+        {"path": "a\0b"},
+        {"sha256": None},
+        {"source": []},
+        {"pid": "../../1"},
+        {"pid": 1.5},
+        {"started": 0},
+        {"at": "now"},
+        {"more": 1},
+    ],
+)
+def test_a_mark_of_the_wrong_types_counts_as_none(changes):
+    """A damaged file in the state folder makes the copy the user's, and stops nothing."""
+    path = Path("x.ipynb").absolute()
+    write_copy(path, notebook(), "id")
+    (mark,) = local_copy._marks_folder().glob("*.json")
+    whole = json.loads(mark.read_bytes())
+    mark.write_text(json.dumps(whole | changes))
+    assert not is_ours(path)
+    assert list(marks()) == []
+    for content in (b"", b"[]", b"[" * 10**5, b"\xff"):
+        mark.write_bytes(content)
+        assert list(marks()) == []

@@ -1,4 +1,4 @@
-"""Inside a runtime that a rerun has taken: credentials in memory, and a watch that ends it."""
+"""The agent in a runtime that a rerun has taken: credentials in memory, a watch that ends it."""
 
 import os
 import stat

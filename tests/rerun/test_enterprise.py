@@ -93,6 +93,14 @@ def test_a_field_that_google_does_not_describe_is_refused(body: Any, words: str)
         check_body(body, "NotebookExecutionJob")
 
 
+@pytest.mark.parametrize("name", ["evil.example/", "a@evil.example", "", "a b", "x#", "x\\y"])
+def test_a_region_cannot_lead_to_another_server(name: str) -> None:
+    """It is a part of the address that a token is sent to; so is the project."""
+    for project, region in (("p", name), (name, "us-central1")):
+        with pytest.raises(UsageError, match="project or region"):
+            Vertex(project, region)
+
+
 def test_who_runs_must_be_said(nb: Path) -> None:
     """Neither or both of service account and user is refused."""
     with pytest.raises(UsageError, match="either"):

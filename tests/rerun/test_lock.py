@@ -1,4 +1,4 @@
-"""Whose turn it is, the log of runs, who may run a search, and what a tick costs."""
+"""The lock of a rerun, the log of runs, who may run a search, and what a tick costs."""
 
 import json
 import subprocess

@@ -24,6 +24,11 @@ from tests.search.searching import bowl, data, go, model, plain, points
 STATUS_OK = "ok"
 
 
+async def waiting(_point: Any) -> float:
+    """An objective that gives no result when it is called."""
+    return 0.0
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -61,6 +66,7 @@ STATUS_OK = "ok"
         ({"space": [hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)]}, UsageError, "two .* 'x'"),
         ({"objective": 5}, ObjectiveError, "5 is no function"),
         ({"objective": lambda x, kind: x}, ObjectiveError, r"\(x, kind\) .*'kind'"),
+        ({"objective": waiting}, ObjectiveError, r"waiting\(\) is async"),
         ({"objective": Path.cwd}, ObjectiveError, r"cwd\(\) .* only argument"),
     ],
 )

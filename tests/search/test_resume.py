@@ -277,3 +277,23 @@ def test_a_scheduled_run_ends_by_its_deadline(tmp_path: Path, monkeypatch) -> No
     )
     assert not result.finished
     assert result.done < 10
+
+
+def weighted(x: Any, y: Any) -> dict[str, Any]:
+    factor = {{hp.choice([0.5, y])}}
+    return {"loss": float(abs(factor * x).sum()), "status": STATUS_OK}
+
+
+def test_a_template_may_read_what_data_returns(tmp_path: Path) -> None:
+    """The data is loaded once, and the space is the same when the search goes on."""
+    loaded = []
+
+    def counted() -> tuple[Any, Any]:
+        loaded.append(1)
+        return np.arange(3.0), 2.0
+
+    options: dict[str, Any] = {"name": "s", "store": tmp_path, "algo": "rand", "progress": False}
+    for max_evals in (3, 6):
+        result = resume_search(weighted, counted, max_evals=max_evals, **options)
+    assert {row["factor"] for row in result.rows} == {0.5, 2.0}
+    assert len(loaded) == 1

@@ -282,6 +282,18 @@ def test_edited_documents(edit):
     assert (after == before) == (edit is reorder)  # they are sorted by tid
 
 
+def test_documents_in_another_order(asked):
+    """A trial that was made up for later has a lower tid than those before it in the list."""
+    domain = domain_of(CONDITIONAL)
+    trials = history(domain, 60, odd=frozenset({"order", "gaps", "nan"}))
+    for algo in (tpe.suggest, anneal.suggest):
+        fast = fast_algorithm(algo)
+        suggested = [answer(fast, [500], domain, trials, seed) for seed in range(5)]
+        assert asked == []
+        assert suggested == [answer(algo, [500], domain, trials, seed) for seed in range(5)]
+        asked.clear()
+
+
 def test_another_search_with_the_same_algorithm():
     """What is remembered of one search is not used for another."""
     fast = fast_algorithm(tpe.suggest)

@@ -84,7 +84,7 @@ def assigned(x):
     size = {{quniform(12, 256, 4)}}
     rate = {{uniform(0.001, 0.7)}}
     rate_again = {{uniform(0.001, 0.7)}}
-    typed: float = {{uniform(0, 3)}}
+    typed = {{uniform(0, 3)}}
     return {"loss": rate + rate_again + typed, "size": int(size), "status": "ok"}
 
 

@@ -5,15 +5,24 @@ import functools
 import linecache
 import sys
 import traceback
+import types
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
+import hyperopt
 import pytest
 from hyperopt import fmin, rand, space_eval
 from hyperopt.pyll import as_apply
 from hyperopt.pyll.stochastic import sample
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates import bind_data, compile_model, local_names, returned_names
+from colab_drive_tuner.templates import (
+    bind_data,
+    compile_model,
+    local_names,
+    named_arguments,
+    returned_names,
+)
 from tests.templates import models
 
 
@@ -119,7 +128,7 @@ def test_fmin_runs_it():
         show_progressbar=False,
         verbose=False,
     )
-    assert set(best) == {"size", "rate", "rate_1", "float"}
+    assert set(best) == {"size", "rate", "rate_1", "typed"}
 
 
 HERE = [1]
@@ -282,6 +291,57 @@ def test_names_of_data_are_refused_before_anything_runs():
     with pytest.raises(ObjectiveError, match=f"'nb_classes' in line {line} of test_call.py"):
         compile_model(uses_data_locals, data_names=local_names(data_with_locals))
     assert compile_model(uses_data_locals).labels == ("n",)
+
+
+def balanced_data():
+    weights = {0: 1.0, 1: 2.5}
+    return [1, 2, 3], weights, types.SimpleNamespace(units=[4, 8])
+
+
+def reads_parameters(x, balanced, settings=None):
+    weights = {{choice([None, balanced])}}
+    units = {{choice([*settings.units, len(x)])}}
+    return {"weights": weights, "units": units}
+
+
+def reads_what_it_assigns(x):
+    x = [x]
+    return {{choice(x)}}
+
+
+def test_templates_may_read_the_models_parameters():
+    """Their options come from what data() returns, as they do in hyperas."""
+    asked = []
+
+    def arguments(callee):
+        asked.append(callee.name)
+        return named_arguments(callee, bind_data(callee, balanced_data()))
+
+    compiled = compile_model(reads_parameters, arguments=arguments)
+    assert asked == ["reads_parameters"]
+    x, weights, _ = balanced_data()
+    assert hyperopt.space_eval(dict(compiled.space), {"weights": 1, "units": 2}) == {
+        "weights": weights,
+        "units": len(x),
+    }
+    result = compiled.call({"weights": weights, "units": 8}, balanced_data())
+    assert result == {"weights": weights, "units": 8}
+    with pytest.raises(TemplateError, match="'x', which exists only while"):
+        compile_model(reads_what_it_assigns, arguments=lambda _: {"x": 1})
+    with pytest.raises(TemplateError, match="no data function gives a value"):
+        compile_model(reads_parameters)
+    compile_model(models.expressions, arguments=arguments)
+    assert len(asked) == 1, "nobody is asked where no template reads a parameter"
+
+
+def test_models_are_compiled_in_threads_at_once():
+    """The interpreter's parser, standard output and the warnings' filters are not shared in use."""
+    out, filters = sys.stdout, list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(compile_model, [models.expressions] * 200))
+    assert {compiled.labels for compiled in made} == {compile_model(models.expressions).labels}
+    assert sys.stdout is out
+    assert warnings.filters == filters
 
 
 def test_fingerprint_ignores_comments_and_layout():

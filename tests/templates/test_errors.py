@@ -99,7 +99,7 @@ def converted():
         (in_f_string_expression, 1, "f-string"),
         (without_name, 1, "has no name"),
         (local_variable, 2, "'sizes', which exists only while"),
-        (parameter, 1, "'x', which exists only while"),
+        (parameter, 1, "reads 'x', a parameter of parameter() that no data function"),
         (loop_variable, 1, "'i', which exists only while"),
         (undefined, 1, "NameError: name 'nowhere'"),
         (bad_arguments, 1, "cannot be evaluated: "),

@@ -141,3 +141,18 @@ def test_closures_methods_and_recursion():
 
     assert [load_data(Source(n).load) for n in (1, 2, 4)] == [[1], [2], [2]]
     assert [load_data(made(n)) for n in (1, 2, 1)] == [[1], [2], [1]]
+
+
+async def waiting():
+    return [1], [2]
+
+
+async def streaming():
+    yield [1]
+
+
+@pytest.mark.parametrize("data", [waiting, streaming, functools.partial(waiting)])
+def test_data_that_is_async_is_refused(data):
+    """It would give a coroutine in place of the data."""
+    with pytest.raises(ObjectiveError, match="is async: a data function must run"):
+        load_data(data)

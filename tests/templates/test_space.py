@@ -64,7 +64,22 @@ def test_names_follow_the_rule():
         "optimizer",
         "batch_size",
     )
-    assert compile_model(models.assigned).labels == ("size", "rate", "rate_1", "float")
+    assert compile_model(models.assigned).labels == ("size", "rate", "rate_1", "typed")
+
+
+def test_conversions_and_annotations_are_no_names():
+    """The variable or keyword around `int(...)` names the parameter; elsewhere hyperas's rule."""
+
+    def model(x):
+        n_estimators: int = int({{quniform(5, 40, 1)}})
+        depth = float(round({{quniform(1, 9, 1)}}))
+        forest(leaves=int({{quniform(2, 8, 1)}}), rate=float({{uniform(0, 1)}}))
+        self.width: int = {{randint(8)}}
+        layer(int({{quniform(16, 64, 16)}}))
+        return {"loss": max(n_estimators, depth, int({{quniform(0, 5, 1)}}))}
+
+    labels = ("n_estimators", "depth", "leaves", "rate", "width", "int", "int_1")
+    assert compile_model(model).labels == labels
 
 
 def test_the_distribution_of_hyperas_master():

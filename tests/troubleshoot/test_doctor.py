@@ -25,6 +25,7 @@ ORDER = [
     "runtime",
     "GPU",
     "versions",
+    "state folder",
     "credentials",
     "store",
     "quota",

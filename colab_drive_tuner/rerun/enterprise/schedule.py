@@ -6,6 +6,7 @@ Google's own clients make schedules of notebooks in Cloud Storage only, so ours 
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
@@ -90,4 +91,4 @@ def _schedules(vertex: Vertex) -> list[dict[str, Any]]:
         token = answer.get("nextPageToken")
         if not token:
             return found
-        page = f"?pageToken={token}"
+        page = f"?pageToken={quote(str(token), safe='')}"

@@ -5,6 +5,7 @@ theirs is looked up in it. NOT CONFIRMED on the live service: what is tested is 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -29,6 +30,11 @@ class Vertex:
     """An authorized session of google-auth; None: application default credentials."""
     endpoint: str | None = None
     """Another address than Google's, for both services."""
+
+    def __post_init__(self) -> None:
+        for name in (self.project, self.region):  # they are parts of an address
+            if not re.fullmatch(r"[A-Za-z0-9.:-]*[A-Za-z0-9]", name):
+                raise UsageError(f"{name!r} cannot be a project or region of Google Cloud.")
 
     @property
     def parent(self) -> str:

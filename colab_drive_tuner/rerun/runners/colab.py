@@ -20,7 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials import EMULATOR_VARIABLE, SUBJECT_VARIABLE, portable_file
+from colab_drive_tuner.credentials import (
+    EMULATOR_VARIABLE,
+    SUBJECT_VARIABLE,
+    emulator_named,
+    portable_file,
+)
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.rerun.outcome import NoRuntimeError, NotebookRunError, RuntimeLostError
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
@@ -107,7 +112,7 @@ class ColabRunner:
         """Raise where Colab cannot run the program; nothing is allocated."""
         if self.gpu is not None and self.gpu not in GPUS:
             raise UsageError(f"--gpu {self.gpu} is none of {', '.join(GPUS)}.")
-        if os.environ.get(EMULATOR_VARIABLE) and not os.environ.get(COMMAND_VARIABLE):
+        if emulator_named(os.environ) and not os.environ.get(COMMAND_VARIABLE):
             raise UsageError(
                 f"{EMULATOR_VARIABLE} is set, and a runtime of Colab cannot reach an emulator on "
                 f"this machine: unset it, or name another command line in {COMMAND_VARIABLE}."

@@ -3,6 +3,7 @@
 import math
 from array import array
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ class Observations:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = labels
+        self._sorting = False
         self._forget()
 
     def _forget(self) -> None:
@@ -62,11 +64,11 @@ class Observations:
     def update(self, documents: list[Document]) -> None:
         """Read the documents; raises `UnusualHistoryError` where hyperopt has to do it."""
         try:
-            losses = self._compare(documents)
-            for document in documents[len(losses) :]:
-                self._add(document)
-                losses.append(document["result"].get("loss"))
-            self._update_losses(losses)
+            if self._sorting or not self._take(documents):
+                # hyperopt sorts by tid; most often they are in order.
+                self._sorting = True
+                if not self._take(sorted(documents, key=itemgetter("tid"))):
+                    raise UnusualHistoryError("two trials with one tid")
         except UnusualHistoryError:
             self._forget()
             raise
@@ -74,6 +76,18 @@ class Observations:
             # hyperopt says what is wrong with them, if anything is.
             self._forget()
             raise UnusualHistoryError(repr(error)) from error
+
+    def _take(self, documents: list[Document]) -> bool:
+        """Read them; False if one's tid is not higher than that of the one before."""
+        losses = self._compare(documents)
+        for document in documents[len(losses) :]:
+            if self._tids and document["tid"] <= self._tids[-1]:
+                self._forget()
+                return False
+            self._add(document)
+            losses.append(document["result"].get("loss"))
+        self._update_losses(losses)
+        return True
 
     def _compare(self, documents: list[Document]) -> list[Any]:
         """The losses of the known trials; none where a trial is not what it was."""
@@ -90,12 +104,10 @@ class Observations:
         return losses
 
     def _add(self, document: Document) -> None:
-        """Take the point of one more trial; hyperopt sorts by tid, so they must be in order."""
+        """Take the point of one more trial."""
         tid, misc = document["tid"], document["misc"]
-        if type(tid) is not int or (self._tids and tid <= self._tids[-1]):
-            raise UnusualHistoryError("the order of tids")
-        if misc["tid"] != tid or "from_tid" in misc:
-            raise UnusualHistoryError("a trial with the point of another one")
+        if type(tid) is not int or misc["tid"] != tid or "from_tid" in misc:
+            raise UnusualHistoryError(f"the tid {tid}")
         point, idxs = misc["vals"], misc["idxs"]
         for label, column in self._columns.items():
             values = point[label]

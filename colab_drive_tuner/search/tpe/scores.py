@@ -7,7 +7,7 @@ bound of how far it can be from hyperopt's. Where one candidate leads by more th
 one. Otherwise hyperopt's own functions decide.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from hyperopt.tpe import EPS, erf  # scipy's
@@ -48,17 +48,11 @@ def clear_best(samples: Floats, below: Mixture, above: Mixture, scale: Scale) ->
     with np.errstate(all="ignore"):
         if scale.q is None:
             values = samples
-            at = np.log(values) if scale.log else values
-            scores, errors = _log_density(at, below)
-            of_above, errors_above = _log_density(at, above)
+            scores, errors = _of_densities(np.log(values) if scale.log else values, below, above)
         else:
             # Rounded candidates are often equal, and equal ones have equal scores.
             values = np.unique(samples)
-            lower, upper = _cells(values, scale.q, scale)
-            scores, errors = _log_mass(lower, upper, below)
-            of_above, errors_above = _log_mass(lower, upper, above)
-        scores = scores - of_above
-        errors = errors + errors_above
+            scores, errors = _of_cells(*_cells(values, scale.q, scale), below, above)
         # Where anything is NaN, it is the maximum, and nothing is as large.
         rivals = (scores + errors >= (scores - errors).max()).nonzero()[0]
     if len(rivals) != 1:
@@ -67,28 +61,33 @@ def clear_best(samples: Floats, below: Mixture, above: Mixture, scale: Scale) ->
     return int((samples == values[rivals[0]]).argmax())
 
 
-def _log_density(at: Floats, mixture: Mixture) -> tuple[Floats, Any]:
-    """The logarithm of what is proportional to the density, and a bound of its error.
+def _of_densities(at: Floats, below: Mixture, above: Mixture) -> tuple[Floats, Floats]:
+    """The scores of candidates at these places, and a bound of their error.
 
     In single precision, which is twice as fast: in units of the smallest sigma and from the middle
     of the means, so that differences are small numbers. A place is then off by `reach * _SINGLE`,
     and a term within 9 sigmas by 9 times that and 40 roundings of its exponent. Terms farther
     away are less than e**-40, which does not count beside a density of 1e-10. NaN: there it does.
     """
-    weights, mus, sigmas = mixture
+    split = len(below.mus)
+    weights, mus, sigmas = (np.concatenate(pair) for pair in zip(below, above, strict=True))
     unit, middle = sigmas.min(), mus[len(mus) // 2]
+    narrow = unit / sigmas
     places = ((at - middle) / unit).astype(np.float32)
     means = ((mus - middle) / unit).astype(np.float32)
     exponents = np.subtract.outer(places, means)
     np.multiply(exponents, exponents, out=exponents)
-    exponents *= (-0.5 * (unit / sigmas) ** 2).astype(np.float32)
+    exponents *= (-0.5 * narrow * narrow).astype(np.float32)
     terms = np.exp(exponents, out=exponents)
-    heights = (weights * (unit / sigmas)).astype(np.float32)
-    density = np.einsum("ij,j->i", terms, heights).astype(np.float64)
-    reach = max(abs(means[0]), abs(means[-1]), abs(places).max())
-    error = (10 * float(reach) + 100 + len(mus)) * _SINGLE
-    density[~((density > heights.sum() * 1e-10) & (error < _LARGE))] = np.nan
-    return np.log(density), error
+    heights = (weights * narrow).astype(np.float32)
+    reach = float(max(abs(means).max(), abs(places).max()))
+    error = (10 * reach + 100 + len(mus)) * _SINGLE
+    logs = []
+    for part in (slice(split), slice(split, None)):
+        density = np.einsum("ij,j->i", terms[:, part], heights[part]).astype(np.float64)
+        density[~((density > heights[part].sum() * 1e-10) & (error < _LARGE))] = np.nan
+        logs.append(np.log(density))
+    return logs[0] - logs[1], np.full(len(at), 2 * error)
 
 
 def _cells(values: Floats, q: float, scale: Scale) -> tuple[Floats, Floats]:
@@ -105,14 +104,19 @@ def _cells(values: Floats, q: float, scale: Scale) -> tuple[Floats, Floats]:
     return np.log(np.maximum(lower, EPS)), np.log(np.maximum(upper, EPS))
 
 
-def _log_mass(lower: Floats, upper: Floats, mixture: Mixture) -> tuple[Floats, Floats]:
-    """The logarithm of what is proportional to each cell's probability, and its error's bound."""
-    weights, mus, sigmas = mixture
-    # Observations that were rounded, too, are often equal.
-    first = np.flatnonzero(np.r_[True, (mus[1:] != mus[:-1]) | (sigmas[1:] != sigmas[:-1])])
-    weights, mus, narrow = np.add.reduceat(weights, first), mus[first], np.sqrt(0.5) / sigmas[first]
-    shares = erf(np.subtract.outer(upper, mus) * narrow)
-    shares -= erf(np.subtract.outer(lower, mus) * narrow)
-    mass = 0.5 * np.einsum("ij,j->i", shares, weights)
-    mass[~(mass > 0)] = np.nan
-    return np.log(mass), _EXACT + _DIFFERENCE / mass
+def _of_cells(
+    lower: Floats, upper: Floats, below: Mixture, above: Mixture
+) -> tuple[Floats, Floats]:
+    """The scores of candidates with these cells, and bounds of their errors."""
+    logs, errors = [], []
+    for weights, mus, sigmas in (below, above):
+        # Observations that were rounded, too, are often equal: as many components are one.
+        first = np.flatnonzero(np.r_[True, (mus[1:] != mus[:-1]) | (sigmas[1:] != sigmas[:-1])])
+        means, narrow = mus[first], np.sqrt(0.5) / sigmas[first]
+        shares = erf(np.subtract.outer(upper, means) * narrow)
+        shares -= erf(np.subtract.outer(lower, means) * narrow)
+        mass = 0.5 * np.einsum("ij,j->i", shares, np.add.reduceat(weights, first))
+        mass[~(mass > 0)] = np.nan
+        logs.append(np.log(mass))
+        errors.append(_EXACT + _DIFFERENCE / mass)
+    return logs[0] - logs[1], errors[0] + errors[1]

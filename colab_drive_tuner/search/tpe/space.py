@@ -41,10 +41,17 @@ class UnknownNodeError(Exception):
 
 @dataclass(frozen=True)
 class _Call:
-    """A node between parameters: `values[node] = function(...)`."""
+    """A node between parameters, and what computes it."""
 
     node: Apply
     function: Callable[..., Any]
+
+    def value(self, values: dict[Apply, Any]) -> Any:
+        """Its value, given those of the nodes that it takes."""
+        return self.function(
+            *[values[arg] for arg in self.node.pos_args],
+            **{name: values[arg] for name, arg in self.node.named_args},
+        )
 
 
 @dataclass(frozen=True)
@@ -62,45 +69,45 @@ class CompiledSpace:
     """The parameters of a space in the order in which hyperopt draws for them."""
 
     def __init__(self, domain: Domain) -> None:
-        self.labels = sorted(domain.params)
-        if not all(isinstance(label, str) for label in self.labels):
-            raise UnknownNodeError("label")
+        if not all(isinstance(label, str) for label in domain.params):
+            raise UnknownNodeError("a label that is no text")
+        self.labels = sorted(domain.params)  # as the documents have them
         # The settings enter the graph as constants, which the program takes as arguments.
         _, _, (idxs, vals) = tpe.build_posterior_wrapper(domain, 1.0, 0.25)
-        self._new_ids = domain.s_new_ids
         self._offsets = _offsets(domain)
         chosen = {vals[label]: label for label in self.labels}
         if len(chosen) != len(self.labels):
-            raise UnknownNodeError("vals")
+            raise UnknownNodeError("two labels of one parameter")
         steps: dict[Apply, _Choose] = {}
         for node, label in chosen.items():
             step = _choose(node, label, domain.params[label])
             steps[node.pos_args[0]] = step  # its draw is when the generator is used
         wanted = _wanted([*idxs.values(), *vals.values()], chosen, steps)
         self._steps: list[_Call | _Choose] = []
-        self._constants: dict[Apply, Any] = {}
+        self._constants: dict[Apply, Any] = {domain.s_new_ids: [0]}  # the one row
         for node in _evaluation_order(pyll.as_apply((idxs, vals)), domain):
             if node in steps:
                 self._steps.append(steps[node])
             elif node in wanted and node not in chosen and node is not domain.s_new_ids:
                 if isinstance(node, Literal):
                     self._constants[node] = node.obj
+                    continue
+                call = _call(node)
+                if all(arg in self._constants for arg in node.inputs()):
+                    self._constants[node] = call.value(self._constants)
                 else:
-                    self._steps.append(_call(node))
+                    self._steps.append(call)
 
     def suggest(
         self, rng: np.random.Generator, split: Split, prior_weight: float, count: int
     ) -> dict[str, Any]:
         """The active parameters' new values, each the best of `count` candidates."""
-        values = {**self._constants, self._new_ids: [0]}
+        values = dict(self._constants)
         chosen = {}
         for step in self._steps:
             node = step.node
             if isinstance(step, _Call):
-                values[node] = step.function(
-                    *[values[arg] for arg in node.pos_args],
-                    **{name: values[arg] for name, arg in node.named_args},
-                )
+                values[node] = step.value(values)
             elif values[step.size] > 0:
                 p = None if step.p is None else values[step.p]
                 below, above = split.of(step.label)

@@ -1,4 +1,4 @@
-"""The terms of a search for credentials: scopes, environment, who may be asked, what is found."""
+"""Lookup of credentials: its scopes, its environment, who may be asked, and what is found."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -12,6 +12,11 @@ CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 EMULATOR_VARIABLE = "DRIVE_EMULATOR_HOST"
 """Names an emulator, which knows nobody's sign-in: with it set no source is looked at."""
+
+
+def emulator_named(environ: Mapping[str, str]) -> str:
+    """The emulator that the environment names; empty: Google itself."""
+    return environ.get(EMULATOR_VARIABLE, "").strip()
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class SourceError(Exception):
 
 
 @dataclass(frozen=True)
-class Search:
+class Lookup:
     """What a source is told: what was given, which scopes, and who may be asked."""
 
     given: Any = field(default=None, repr=False)

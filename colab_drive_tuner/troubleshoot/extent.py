@@ -1,0 +1,75 @@
+"""The extent of a search: how many trials are known to have existed, by everything that says so.
+
+A chain whose newest records are gone looks whole, only shorter. What knows better are records that
+lie behind a gap, snapshots, and trials.pkl.
+"""
+
+import contextlib
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.errors import NotFoundError, RefusedError, UsageError
+from colab_drive_tuner.journal.folder import SearchFolder
+from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.troubleshoot.evidence import Evidence
+from colab_drive_tuner.troubleshoot.rebuild import Rebuilt, offer_documents, rebuild
+
+
+def lost_trials(store: Store, evidence: Evidence, readable: History) -> str:
+    """What is known to be missing from the history that readers see, in words; empty: nothing.
+
+    The evidence must have been collected before the history was read.
+    """
+    built = rebuild(evidence)
+    restarted = any(found.record.kind == "reset" for found in evidence.records.values())
+    if not restarted:  # else trials.pkl may be from before
+        for source, content in read_pickles(store, evidence.folder):
+            offer_pickle(built, content, source)
+    known, there = len(built.history.trials), len(readable.trials)
+    ended = built.history.done
+    sources = ", ".join(name_sources(built))
+    if known > there:
+        return f"{known} trials are known to have existed ({sources}), {there} are readable"
+    if known == there and ended > readable.done:
+        return (
+            f"{ended} trials are known to have ended ({sources}), of {readable.done} the end is "
+            f"readable"
+        )
+    gone = sorted(set(range(evidence.top)) - evidence.records.keys())
+    if gone:
+        shown = ", ".join(map(str, gone[:12])) + (", ..." if len(gone) > 12 else "")
+        return f"of its records {shown} are gone, and only a snapshot stands for them"
+    return ""
+
+
+def read_pickles(store: Store, folder: SearchFolder) -> list[tuple[str, bytes]]:
+    """Each trials.pkl of the folder that can be read, trash included, newest first."""
+    entries: list[Entry] = []
+    with contextlib.suppress(NotFoundError):
+        entries += store.list(folder.id, name="trials.pkl")
+    entries += [entry for entry in store.list_trash(folder.id) if entry.name == "trials.pkl"]
+    ids = [entry.id for entry in sorted(entries, key=lambda entry: -entry.created)]
+    found = []
+    for entry_id in dict.fromkeys([*ids, *filter(None, [folder.export])]):
+        with contextlib.suppress(NotFoundError, RefusedError):
+            found.append(("trials.pkl", store.read_trashed(entry_id)))
+    return found
+
+
+def offer_pickle(built: Rebuilt, content: bytes, source: str) -> None:
+    """Add what a trials.pkl has and the history lacks."""
+    from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+
+    try:
+        documents, attachments = read_trials(content)
+    except UsageError as error:
+        built.notes.append(f"{source} is not used: {error}")
+        return
+    offer_documents(built, documents, attachments, source)
+
+
+def name_sources(built: Rebuilt) -> list[str]:
+    """What a history was put together from, in words."""
+    sources = [f"{built.records} records"] if built.records else []
+    if built.through:
+        sources.append(f"a snapshot that stands for the first {built.through} records")
+    return sources + [f"{source}: {count} trials" for source, count in built.added.items()]

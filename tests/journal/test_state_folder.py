@@ -1,0 +1,200 @@
+"""Damage in this machine's state folder: named by the check, and no end of any search."""
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.errors import SearchError, StoreError
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal.journal import _owned
+from colab_drive_tuner.journal.machine import is_this_machine, machine_id, state_folder
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.state_check import check_state_folder
+from colab_drive_tuner.search.status import _dead_here
+from colab_drive_tuner.store.drive import DriveStore
+from colab_drive_tuner.troubleshoot.local_leftovers import spools
+from colab_drive_tuner.troubleshoot.probes import state
+from colab_drive_tuner.troubleshoot.search_leftovers import is_held
+from tests.journal.listing import RULES
+from tests.journal.weather import append
+from tests.search.searching import in_child
+
+NAME = "a search"
+
+
+def bytes_of_no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00 no text")
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def a_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def other_words(path: Path) -> None:
+    path.write_text("something else entirely\nin two lines\n")
+
+
+def a_dangling_link(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(path.with_name("nowhere"))
+
+
+DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, a_dangling_link]
+
+
+@pytest.fixture
+def left(store, machine) -> Path:
+    """The spool of a search whose session was killed: its notes are there, its lock is free."""
+    journal = Journal.open(store, NAME, RULES)
+    journal.claim(lambda state: b"", notify=lambda text: None)
+    append(journal, 1)
+    journal.note_running(7)
+    own = journal._own
+    own.writer.stop()
+    own.upkeep.stop()
+    own.spool.release()
+    folder = own.spool.folder
+    _owned.pop(folder)
+    journal._own = None
+    assert check_state_folder() == []
+    assert {path.name for path in folder.iterdir()} >= {"about.txt", "owners", "running", "search"}
+    return folder
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["machine", "about.txt", "owners", "running", "search"])
+def test_a_damaged_note_is_named_and_the_search_goes_on(store, left, name, damage):
+    """Whatever it is: nothing depends on it that could not be found out anew."""
+    path = state_folder() / name if name == "machine" else left / name
+    damage(path)
+    harmless = damage is emptied and name == "owners"  # it says that nobody claimed
+    assert [problem for problem in check_state_folder() if str(path) in problem] or harmless
+    list(spools(store))
+    said: list[str] = []
+    journal = Journal.open(store, NAME, RULES, sleep=lambda seconds: None)
+    journal.claim(lambda state: b"", on_busy="takeover", notify=said.append)
+    append(journal, 2)
+    journal.note_running(8)
+    assert Spool(store.location, NAME).last_running() == 8
+    journal.close()
+    assert Journal.open(store, NAME, RULES).state.items == [1, 2]
+    problems = check_state_folder()
+    assert all("was put aside" in problem for problem in problems), problems
+
+
+def test_notes_that_are_whole_say_what_they_said(store, left):
+    """Otherwise it would prove nothing that damaged ones do not."""
+    spool = Spool(store.location, NAME)
+    claim = Journal.open(store, NAME, RULES)._reader.head.claim
+    assert spool.knows(claim.owner)
+    assert spool.last_running() == 7
+    assert is_this_machine(claim.claimant.machine)
+    assert not is_this_machine("another")
+
+
+@pytest.mark.parametrize("damage", [a_folder, a_dangling_link])
+def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
+    """It is not put aside: a live run may hold one. The error and the check say what to do."""
+    lock = left / "lock"
+    damage(lock)
+    assert any(str(lock) in problem for problem in check_state_folder())
+    with pytest.raises(SearchError, match="remove it") as told:
+        Journal.open(store, NAME, RULES).claim(lambda state: b"")
+    assert str(lock) in str(told.value)
+    list(spools(store))
+    assert is_held(store, NAME)
+    holder = Journal.open(store, NAME, RULES).holder()
+    assert not _dead_here(store, NAME, holder), "that cannot be told, and nobody is stopped"
+    lock.rmdir() if lock.is_dir() else lock.unlink()
+    journal = Journal.open(store, NAME, RULES)
+    journal.claim(lambda state: b"", notify=lambda text: None)
+    journal.close()
+
+
+def test_a_machine_id_is_made_once(machine):
+    """And again only where it is none any more; the old file is kept."""
+    first = machine_id()
+    assert machine_id() == first
+    path = state_folder() / "machine"
+    path.write_bytes(b"\xff")
+    second = machine_id()
+    assert second != first
+    assert machine_id() == second
+    (aside,) = state_folder().glob("machine.damaged-*")
+    assert aside.read_bytes() == b"\xff"
+
+
+def test_a_state_folder_that_cannot_be_made_is_named(machine):
+    """By the check, and by whoever needs it."""
+    place = Path(os.environ["XDG_STATE_HOME"])
+    place.parent.mkdir(parents=True)
+    place.write_text("a file")
+    with pytest.raises(StoreError, match="XDG_STATE_HOME"):
+        machine_id()
+    (problem,) = check_state_folder()
+    assert str(place) in problem
+
+
+@pytest.mark.parametrize("damage", [a_folder, other_words])
+def test_a_spool_folder_that_is_none_is_named(store, left, damage):
+    """In place of a search's folder, and of that of all of them."""
+    strange = left.parent / "0123"
+    damage(strange)
+    assert any(str(strange) in problem for problem in check_state_folder())
+    list(spools(store))
+    away = left.parent.rename(left.parent.with_name("away"))
+    left.parent.write_text("a file")
+    assert any(str(left.parent) in problem for problem in check_state_folder())
+    with pytest.raises(SearchError, match="remove what is in its way"):
+        Spool(store.location, NAME)
+    assert away.is_dir()
+
+
+def test_damaged_results_are_named(store, left):
+    """Before a run has put them aside."""
+    spool = Spool(store.location, NAME)
+    segment = spool.segment("epoch")
+    segment.add([(b"item", ())])
+    segment.close()
+    content = segment.path.read_bytes()
+    segment.path.write_bytes(content[:-1] + b"x")
+    (problem,) = check_state_folder()
+    assert str(segment.path) in problem
+
+
+def test_doctor_tells_of_them(store, left):
+    """As a warning, and of whole ones that they are readable."""
+    assert [finding.level for finding in state(None)] == ["ok"]
+    (left / "owners").write_bytes(b"\xff")
+    (finding,) = state(None)
+    assert finding.level == "warning"
+    assert str(left / "owners") in finding.text
+
+
+def test_a_full_disk_keeps_no_search_from_running(machine, drive_emulator):
+    """Where the state folder takes no byte: the user is told, and Drive has everything."""
+
+    def run_twice() -> None:
+        store = DriveStore(DriveClient.connect())
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        said: list[str] = []
+        for value in (1, 2):
+            journal = Journal.open(store, NAME, RULES)
+            journal.claim(lambda state: b"", notify=said.append)
+            journal.note_running(value)
+            append(journal, value)
+            journal.close()
+        assert len(said) == 2
+        assert all("would be lost with this process" in text for text in said)
+
+    assert in_child(run_twice) == 0
+    assert Journal.open(DriveStore(DriveClient.connect()), NAME, RULES).state.items == [1, 2]

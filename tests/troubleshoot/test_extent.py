@@ -1,0 +1,102 @@
+"""Trials that are known to have existed, and are not there: a shorter chain is no whole one."""
+
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.errors import UnavailableError
+from colab_drive_tuner.journal.folder import HINT, find_folder
+from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.troubleshoot import store_probes
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, examine
+from colab_drive_tuner.troubleshoot.repair import repair
+from tests.search.searching import go
+from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+class LaterStore(FolderStore):
+    """A store whose clock is ahead, so that no lease is fresh."""
+
+    def now(self) -> float:
+        """The time in an hour."""
+        return super().now() + 3600
+
+
+def about(store: Path | FolderStore, name: str = "search") -> list[Finding]:
+    """What doctor says of a search."""
+    return [finding for finding in examine(store) if finding.about == f"search {name!r}"]
+
+
+def lose(folder: Path, *, newest: int) -> None:
+    """Delete the newest records for good."""
+    for path in records(folder)[-newest:]:
+        path.unlink()
+
+
+def test_trials_pkl_knows_of_records_that_are_gone(tmp_path: Path) -> None:
+    """The doctor counts what there was; repair brings it back."""
+    run_slowly(tmp_path, 6)
+    assert [finding.level for finding in about(tmp_path)] == [OK]
+    lose(tmp_path, newest=3)
+    assert read_status(FolderStore(tmp_path), "search").done == 4
+    _, found = about(tmp_path)
+    assert found.level == PROBLEM
+    assert "6 trials are known to have existed (" in found.text
+    assert "), 5 are readable" in found.text
+    assert "trials.pkl: " in found.text
+    assert found.advice == "Run `colab-drive-tuner repair search`."
+    report = repair(LaterStore(tmp_path), "search")
+    assert "6 trials are known to have existed" in report.reason
+    assert report.done == 6
+    assert [finding.level for finding in about(tmp_path)] == [OK]
+    goes_on_as_it_would(tmp_path)
+
+
+def test_a_snapshot_knows_of_records_that_are_gone(tmp_path: Path) -> None:
+    """Also one that the folder does not name any more."""
+    run_slowly(tmp_path, 21)
+    lose(tmp_path, newest=3)
+    store = FolderStore(tmp_path)
+    folder = find_folder(store, "search")
+    (finding,) = [one for one in about(tmp_path) if one.level == PROBLEM]
+    assert "of its records 21, 22 are gone, and only a snapshot stands" in finding.text
+    store.set_properties(folder.id, {HINT: ""})
+    (tmp_path / "search" / "trials.pkl").unlink()
+    (finding,) = [one for one in about(tmp_path) if one.level == PROBLEM]
+    assert "21 trials are known to have existed (" in finding.text
+    assert "a snapshot that stands for the first 23 records" in finding.text
+    assert repair(LaterStore(tmp_path), "search").done == 21
+
+
+def test_an_older_trials_pkl_is_no_evidence(tmp_path: Path) -> None:
+    """Of trials before a restart nothing is missing."""
+    go(tmp_path, name="search", max_evals=6)
+    before = (tmp_path / "search" / "trials.pkl").read_bytes()
+    go(tmp_path, name="search", max_evals=2, restart=True)
+    (tmp_path / "search" / "trials.pkl").write_bytes(before)
+    assert [finding.level for finding in about(tmp_path)] == [OK]
+    assert repair(FolderStore(tmp_path), "search").reason == ""
+
+
+def test_each_search_has_a_time_limit_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes too long is named, and hides no damage of another."""
+    for name in ("a", "b", "search"):
+        run_slowly(tmp_path, 2, name)
+    records(tmp_path)[1].write_bytes(b"")
+    look = store_probes._search
+
+    def slow(store: FolderStore, name: str) -> Finding:
+        if name != "search":
+            raise UnavailableError("it does not answer") if name == "b" else TimeoutError
+        return look(store, name)
+
+    monkeypatch.setattr(store_probes, "_search", slow)
+    found = {finding.about: finding for finding in examine(tmp_path)}
+    assert "it was not checked to the end" in found["search 'a'"].text
+    assert (found["search 'a'"].level, found["search 'b'"].level) == (WARNING, PROBLEM)
+    assert found["search 'search'"].level == PROBLEM
