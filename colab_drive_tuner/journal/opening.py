@@ -133,6 +133,7 @@ def _become_owner(
         if _create_patiently(reader, frozen, sleep):
             reader.state.apply(frozen.record)
             reader.head = head.after(frozen.record)
+            reader.has_begun()
             return Ownership(owner, head.ids[0], head.pos, reason, careful)
         reader.refresh()  # FOREIGN: it is part of the chain; read on, build a new claim
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNotFoundError
@@ -41,6 +42,11 @@ class Reader:
     def absent(self) -> frozenset[str]:
         """The properties of the folder under whose ids nothing was found when it was opened."""
         return self._owned.absent if self._owned else frozenset()
+
+    def has_begun(self) -> None:
+        """Note that the folder of records and record 0 are there by now."""
+        if self._owned is not None:
+            self._owned = replace(self._owned, absent=self._owned.absent - {RECORDS, FIRST})
 
     @property
     def head(self) -> Head:

@@ -48,6 +48,17 @@ def test_a_released_search_is_claimed_at_once(store, open_journal):
     second.close()
 
 
+def test_a_journal_that_made_the_search_claims_it_again(store, open_journal):
+    """What was not there when it first looked is there by then."""
+    journal = open_journal(store)
+    append(journal, 1)
+    journal.close()
+    assert journal.claim(lambda state: b"").reason == "released"
+    append(journal, 2)
+    journal.close()
+    assert open_journal(store, claim=False).state.items == [1, 2]
+
+
 def test_a_clean_end_writes_the_convenience_copy(store, open_journal):
     """`trials.pkl` holds the exported state after a close."""
     journal = open_journal(store)

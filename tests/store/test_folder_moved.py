@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError, StoreError
+from colab_drive_tuner.errors import (
+    NotFoundError,
+    RefusedError,
+    SearchDamagedError,
+    SearchFolderError,
+    StoreError,
+)
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.search.status import list_searches
 from colab_drive_tuner.store import open_store
@@ -184,17 +190,17 @@ def test_a_deleted_folder_leaves_nothing(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_trashed_folder_comes_back_by_hand(root: Path, tmp_path: Path) -> None:
-    """Under its old name or another one; meanwhile the name is free."""
+    """Under its old name or another one; meanwhile no other search takes its place."""
     store = open_store(root)
     store.trash(find_folder(store, "a").id)
     assert store.list(store.root) == []
     assert [entry.name for entry in store.list_trash(store.root)] == ["a"]
-    run(root, "a", 1)
+    with pytest.raises(SearchFolderError, match="lies in the trash"):
+        run(root, "a", 1)
     (kept,) = (root / ".trash").iterdir()
     kept.rename(root / "back")
     run(root, "back", 6)
     assert points(root, "back") == expected(tmp_path, 6)
-    assert len(points(root, "a")) == 1
 
 
 def test_a_trashed_file_comes_back_by_hand(root: Path) -> None:
