@@ -573,6 +573,7 @@ def cannot_be_saved(stage):
 
 def main(root, out, disk, how, epoch, *names):
     """Run the cases; killed ones inside each other."""
+    Path(root).mkdir(exist_ok=True)
     store, out = FolderStore(Path(root)), Path(out)
 
     def one(number):
