@@ -201,6 +201,7 @@ def test_markup_is_shown_as_it_is(store: DriveStore, monkeypatch, capfd) -> None
     assert err == ""
     assert "[red]a[/red] [link=http://e.example]b[/link] :warning:" in out
     assert len(out.splitlines()) == 1 + 5
+    assert "a name that no search can have" in out
 
 
 def test_every_error_is_harmless() -> None:

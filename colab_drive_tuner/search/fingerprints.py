@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable
-from difflib import unified_diff
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -51,14 +50,36 @@ def _text(node: Any) -> str:
 
 
 def space_difference(stored: str, given: str) -> str:
-    """What differs between two descriptions, line by line: `- ` was, `+ ` is."""
-    lines = unified_diff(_lines(stored), _lines(given), lineterm="", n=0)
-    changed = (line for line in lines if not line.startswith(("---", "+++", "@@")))
-    return "\n".join(f"{line[0]} {line[1:]}" for line in changed)
+    """What differs between two descriptions, line by line: `- ` was, `+ ` is.
+
+    Of a long line it is the part in which it differs from the other one of its label.
+    """
+    before, after = stored.split("\n"), given.split("\n")
+    same = set(before) & set(after)
+    by_label = {_label(line): line for line in after}
+    changes = []
+    for line in (line for line in before if line not in same):
+        other = by_label.pop(_label(line), "")
+        pairs = enumerate(zip(line, other, strict=False))
+        differs = next((place for place, (a, b) in pairs if a != b), 0)
+        start = max(0, differs - 60)
+        pair = (("-", line), ("+", other))
+        changes += [f"{mark} {_excerpt(one, start)}" for mark, one in pair if one]
+    changes += [f"+ {_excerpt(line, 0)}" for line in by_label.values() if line not in same]
+    return "\n".join(changes)
 
 
-def _lines(text: str) -> list[str]:
-    return [textwrap.shorten(line, 300, placeholder=" ...") for line in text.split("\n")]
+def _label(line: str) -> str:
+    """What tells a line from the others: the parameter, or that it is the last one."""
+    return "=" if line.startswith("= ") else line.partition(": ")[0] + ":"
+
+
+def _excerpt(line: str, start: int) -> str:
+    """At most some 300 characters of a line, from where it gets interesting."""
+    if len(line) <= 300:
+        return line
+    head = "" if start == 0 else f"{_label(line)} ... "
+    return textwrap.shorten(head + line[start:], 300, placeholder=" ...")
 
 
 def describe_source(function: Callable[..., Any], source: str | None = None) -> str:

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 from colab_drive_tuner.checkpoint.history import History, wanted
 from colab_drive_tuner.checkpoint.items import Tid
-from colab_drive_tuner.errors import ColabDriveTunerError, SearchError, SearchNotFoundError
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    SearchError,
+    SearchNameError,
+    SearchNotFoundError,
+)
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.journal.folder import KIND, SEARCH
 from colab_drive_tuner.journal.lease import Holder
@@ -14,6 +19,9 @@ from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.settings import stored_stop
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
+
+MISNAMED = "its folder has a name that no search can have: give it back the name that it had"
+"""The problem of a search whose folder somebody renamed by hand."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,8 @@ def list_searches(store: Store) -> list[SearchStatus]:
             found.append(read_status(store, name))
         except SearchNotFoundError:
             continue  # made this moment, its first record is still to come
+        except SearchNameError:
+            found.append(SearchStatus(name, problem=MISNAMED))
         except ColabDriveTunerError as error:
             found.append(SearchStatus(name, problem=str(error)))
     return found

@@ -16,6 +16,7 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchDamagedError,
     SearchError,
+    SearchNameError,
     SearchNotFoundError,
     UnavailableError,
     UsageError,
@@ -264,7 +265,7 @@ def _extent(_patient: Patient, store: "Store", name: str) -> Iterator[Finding]:
 def _search(store: "Store", name: str) -> Finding:
     from colab_drive_tuner.journal.folder import find_folder
     from colab_drive_tuner.journal.owned import owned_ids
-    from colab_drive_tuner.search.status import read_status
+    from colab_drive_tuner.search.status import MISNAMED, read_status
     from colab_drive_tuner.troubleshoot.evidence import trashed_records
 
     about, repair = f"search {name!r}", f"`colab-drive-tuner repair {shlex.quote(name)}`"
@@ -277,6 +278,8 @@ def _search(store: "Store", name: str) -> Finding:
         return Finding(about, PROBLEM, str(error.__cause__), f"Run {repair}.")
     except SearchNotFoundError:
         return _without_first(store, name)
+    except SearchNameError:
+        return Finding(about, PROBLEM, f"{MISNAMED}.", "In Drive's own pages you can rename it.")
     except ColabDriveTunerError as error:
         return Finding(about, PROBLEM, f"its chain cannot be read: {error}")
     waiting, folder = _waiting(store, name), find_folder(store, name)

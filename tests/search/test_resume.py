@@ -22,6 +22,7 @@ from colab_drive_tuner.errors import (
     UnfinishedSearchWarning,
 )
 from colab_drive_tuner.search.documents import name_all_parameters
+from colab_drive_tuner.search.fingerprints import describe_space, space_difference
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import SPACE, bowl, data, go, in_child, killing, model, plain, points
@@ -163,10 +164,22 @@ def test_a_changed_space_is_an_error_that_shows_how(tmp_path: Path) -> None:
     assert "quniform" not in str(caught.value)
 
 
+def test_of_a_long_line_the_changed_part_is_shown() -> None:
+    """Also where many options come before it; what is new or gone has no counterpart."""
+    options = [f"option number {n}" for n in range(100)]
+    before = describe_space({"o": hp.choice("o", options), "x": hp.uniform("x", 0, 1)})
+    after = describe_space(
+        {"o": hp.choice("o", [*options[:90], "new"]), "y": hp.uniform("y", 0, 1)}
+    )
+    lines = space_difference(before, after).split("\n")
+    assert all(len(line) < 310 for line in lines)
+    assert [line[:5] for line in lines] == ["- o: ", "+ o: ", "- x: ", "- = .", "+ = .", "+ y: "]
+    assert "'option number 90'" in space_difference(before, after)
+    assert "'new'" in space_difference(before, after)
+
+
 def test_the_space_is_described_alike_in_every_process(tmp_path: Path) -> None:
     """Sets, functions and objects without a stable repr included; dict order does not matter."""
-    from colab_drive_tuner.search.fingerprints import describe_space
-
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 from hyperopt import hp
