@@ -50,3 +50,27 @@ def test_what_cannot_be_a_store_is_refused(spec: object) -> None:
     """By name, before anything is written."""
     with pytest.raises(UsageError, match="store"):
         open_store(spec)
+
+
+@pytest.mark.parametrize(
+    "spec", ["s3://bucket/searches", "gs:searches", "http://x", "drive:", "Memory:x", "memry:x"]
+)
+def test_an_unknown_scheme_is_no_folder(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error lists those that are known, whether it comes by argument or environment."""
+    with pytest.raises(UsageError, match=r"folder:, memory:"):
+        open_store(spec)
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", spec)
+    with pytest.raises(UsageError, match=r"no kind of store"):
+        open_store()
+
+
+def test_schemes_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive's letter is none; a path with a colon is a path where it says so, or exists."""
+    monkeypatch.chdir(tmp_path)
+    assert open_store("memory:x").location == open_store("memory:x").location
+    assert open_store(f"folder:{tmp_path}").location == open_store(tmp_path).location
+    for spec in ("C:\\searches", "C:/searches", "./s3:x", "a b/c:d", "2026-11:x", "/a:b"):
+        assert open_store(spec).location.startswith("folder:")
+    Path("gs:here").mkdir()
+    assert open_store("gs:here").location == f"folder:{(tmp_path / 'gs:here').resolve()}"
+    assert open_store(Path("s3:path")).location.endswith("s3:path")
