@@ -10,8 +10,7 @@ import hashlib
 import os
 import re
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -141,77 +140,6 @@ def is_free(place: Path, name: str, entry_id: str) -> None:
             f"{visible} is there already, and no index in it says what it is. If it is a search, "
             f"see `colab-drive-tuner doctor`; else move it away, or choose another name."
         )
-
-
-def rebuild_index(base: Path, name: str, trash: Path, ids: Mapping[str, str]) -> None:
-    """Make an index of the files that lie in a folder, and put what is left of the old one aside.
-
-    A file that the old index still describes is what it was; of others only their names are known.
-    """
-    disk.require_folder(base)
-    home = base / NAME
-    old = Index(base, base / f".{NAME}-{uuid.uuid4().hex[:8]}", trash)
-    if os.path.lexists(home):
-        home.rename(old.home)
-    known: dict[tuple[str, str], Description] = {}
-    marks: dict[str, dict[str, str]] = {}
-    for key in old.kept_properties:
-        with contextlib.suppress(StoreError, OSError):
-            marks[key] = old.kept_properties.read(key) or {}
-    for key in old.descriptions:
-        with contextlib.suppress(StoreError, OSError):
-            described = old.describe(key)
-            if described is not None and key != TOP:
-                known[described.parent, described.file] = described
-    aside = trash.parent / ".store" / f"new-{uuid.uuid4().hex}"
-    token = Description(uuid.uuid4().hex, name, "", "", time.time(), True, {}, uuid.uuid4().hex)
-    with contextlib.suppress(StoreError, OSError):
-        token = old.descriptions.read(TOP) or token
-    make_folder(aside, token, trash)
-    index = Index(base, aside / NAME, trash)
-    for path, parent, key in _files_below(base, "", known, ids):
-        made = known.get((parent, path.name)) or Description(
-            id=key,
-            name=path.name,
-            parent=parent,
-            file=path.name,
-            created=path.lstat().st_mtime,
-            is_folder=path.is_dir(),
-            properties={},
-            nonce=uuid.uuid4().hex,
-        )
-        index.adopt(made, marks.get(made.id, {}))
-    if marks.get(token.id):
-        index.set_properties(token.id, marks[token.id])
-    (aside / NAME).rename(home)
-    aside.rmdir()
-    disk.sync(base)
-
-
-def _files_below(
-    base: Path, parent: str, known: Mapping[tuple[str, str], Description], ids: Mapping[str, str]
-) -> Iterator[tuple[Path, str, str]]:
-    """The path, the parent's id and the id of each visible file and folder, folders first."""
-    described = {one.id for one in known.values()}
-    lost = {above for above, _ in known if above and above not in described}
-    pending = [(base, parent)]
-    while pending:
-        folder, above = pending.pop()
-        for name in disk.names(folder):
-            path = folder / name
-            if name.startswith(".") or path.is_symlink():
-                continue
-            inside = disk.names(path) if path.is_dir() else []
-            fitting = [key for key in lost if any((key, file) in known for file in inside)]
-            if (above, name) in known:
-                key = known[above, name].id
-            elif len(fitting) == 1:  # what lies in it says which id it had
-                (key,) = fitting
-            else:
-                key = ids.get(path.relative_to(base).as_posix()) or uuid.uuid4().hex
-            yield path, above, key
-            if path.is_dir():
-                pending.append((path, key))
 
 
 class TopFolders:
