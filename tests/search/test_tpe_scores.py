@@ -1,0 +1,116 @@
+"""The bounds of candidates' scores hold against hyperopt's exact scores."""
+
+import numpy as np
+import pytest
+from hyperopt import tpe
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colab_drive_tuner.search.tpe import scores
+from colab_drive_tuner.search.tpe.scores import Mixture, Scale, clear_best
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt's, of log(0)
+
+
+def mixture(observed: np.ndarray, low: float, high: float) -> Mixture:
+    """What hyperopt makes of observations of a parameter between two bounds."""
+    return Mixture(*tpe.adaptive_parzen_normal(observed, 1.0, 0.5 * (low + high), high - low))
+
+
+def exact(samples: np.ndarray, below: Mixture, above: Mixture, scale: Scale) -> np.ndarray:
+    """The scores that hyperopt computes."""
+    lpdf = tpe.LGMM1_lpdf if scale.log else tpe.GMM1_lpdf
+    bounds = scale.low, scale.high, scale.q
+    return lpdf(samples, *below, *bounds) - lpdf(samples, *above, *bounds)
+
+
+@st.composite
+def contests(draw: st.DrawFn):
+    """Candidates, and what was observed below and above: spread, piled up, far from 0, rounded."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    log = draw(st.booleans())
+    low = draw(st.sampled_from([-3.0, 0.0, 2.0] if log else [-5.0, 0.0, 1e3, -1e6]))
+    width = draw(st.sampled_from([1e-3, 1.0, 4.0] if log else [1e-3, 1.0, 300.0]))
+    q = draw(st.sampled_from([None, None, 0.01, 1.0]))
+    spread = draw(st.sampled_from([1.0, 0.1, 1e-3]))
+    high = low + width
+    counts = draw(st.integers(0, 25)), draw(st.sampled_from([0, 1, 30, 400, 3000]))
+
+    def places(count: int) -> np.ndarray:
+        found = low + width * np.clip(0.3 + spread * rng.normal(size=count), 0, 1)
+        if q is None:
+            return found
+        rounded = np.round((np.exp(found) if log else found) / q) * q
+        return np.log(np.maximum(rounded, max(tpe.EPS, np.exp(low)))) if log else rounded
+
+    below, above = (mixture(places(count), low, high) for count in counts)
+    scale = Scale(low, high, q, log)
+    draw_samples = tpe.LGMM1 if log else tpe.GMM1
+    samples = draw_samples(*below, low=low, high=high, q=q, rng=rng, size=24)
+    return samples, below, above, scale
+
+
+@settings(max_examples=150, deadline=None)
+@given(contests())
+def test_bounds_hold(contest):
+    """Differences of scores are hyperopt's, up to what is said to be their error."""
+    samples, below, above, scale = contest
+    if scale.q is None:
+        values = samples
+        at = np.log(values) if scale.log else values
+        found, errors = scores._of_densities(at, below, above)
+    else:
+        values = np.unique(samples)
+        cells = scores._cells(values, scale.q, scale)
+        found, errors = scores._of_cells(*cells, below, above)
+    right = exact(values, below, above, scale)
+    known = np.isfinite(found) & np.isfinite(right)
+    found, errors, right = found[known], errors[known], right[known]
+    difference = np.subtract.outer(found, found) - np.subtract.outer(right, right)
+    assert (abs(difference) <= np.add.outer(errors, errors)).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(contests())
+def test_a_clear_best_is_the_best(contest):
+    """Whatever is decided by bounds is what hyperopt decides; of equal ones the first."""
+    samples, below, above, scale = contest
+    best = clear_best(samples, below, above, scale)
+    if best is not None:
+        assert best == np.argmax(exact(samples, below, above, scale))
+
+
+def test_most_contests_are_decided():
+    """Few suggestions need exact scores."""
+    rng = np.random.default_rng(3)
+    decided = 0
+    for _ in range(100):
+        below, above = (mixture(rng.uniform(-5, 5, count), -5, 5) for count in (8, 1000))
+        samples = tpe.GMM1(*below, low=-5, high=5, rng=rng, size=24)
+        decided += clear_best(samples, below, above, Scale(-5, 5, None, log=False)) is not None
+    assert decided >= 95
+
+
+@pytest.mark.parametrize("q", [None, 1.0])
+def test_equal_scores_are_left_to_hyperopt(q):
+    """As where nothing was observed: below and above are the same, and the first one is taken."""
+    prior = mixture(np.empty(0), -5, 5)
+    samples = np.array([2.0, 1.0, 3.0])
+    assert clear_best(samples, prior, prior, Scale(-5, 5, q, log=False)) is None
+
+
+def test_the_first_of_equal_candidates():
+    """0.0 and -0.0 are equal candidates, and the sign of the first one counts."""
+    below, above = mixture(np.zeros(5), -5, 5), mixture(np.full(50, 4.0), -5, 5)
+    scale = Scale(-5, 5, 1.0, log=False)
+    assert clear_best(np.array([3.0, -0.0, 0.0]), below, above, scale) == 1
+    assert clear_best(np.array([3.0, 0.0, -0.0]), below, above, scale) == 1
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("q", [None, 1.0])
+def test_what_is_no_number_is_left_to_hyperopt(odd, q):
+    """One candidate without a score may be the one that `argmax` takes."""
+    below, above = mixture(np.zeros(5), -5, 5), mixture(np.full(50, 4.0), -5, 5)
+    samples = np.array([3.0, 0.0, odd])
+    assert clear_best(samples, below, above, Scale(None, None, q, log=False)) is None
