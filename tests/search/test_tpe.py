@@ -20,6 +20,9 @@ from tests.search.spaces import CONDITIONAL, MIXED, ODD, PLAIN, history, spaces
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt's, of log(0)
 
 
+MIXED_BESIDE = {f"q{n}": hp.quniform(f"q{n}", 0, 3, 1) for n in range(4)}
+
+
 def domain_of(space: Any) -> Domain:
     return Domain(lambda point: 0.0, space)
 
@@ -87,6 +90,18 @@ def test_any_space_and_history(space, algo_settings, odd, count, seed):
             trials.trials[1]["result"] = {"status": "ok", "loss": -9.0}
             del trials._dynamic_trials[2]
             trials.refresh()
+
+
+@pytest.mark.parametrize("algo", [tpe.suggest, anneal.suggest], ids=["tpe", "anneal"])
+@pytest.mark.parametrize("odd", ODD)
+def test_many_trials_of_one_kind(algo, odd):
+    """As many that every suggestion depends on how ties, NaN, or the like are counted."""
+    domain = domain_of({**CONDITIONAL, **MIXED_BESIDE})
+    trials = history(domain, 250, odd=frozenset({odd}))
+    fast = fast_algorithm(algo)
+    for seed in range(6):
+        given = [2000], domain, trials, seed
+        assert answer(fast, *given) == answer(algo, *given)
 
 
 def run(algo: Any, space: Any, *, evals: int = 320, **options: Any) -> list[str]:

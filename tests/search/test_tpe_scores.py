@@ -31,7 +31,7 @@ def contests(draw: st.DrawFn):
     log = draw(st.booleans())
     low = draw(st.sampled_from([-3.0, 0.0, 2.0] if log else [-5.0, 0.0, 1e3, -1e6]))
     width = draw(st.sampled_from([1e-3, 1.0, 4.0] if log else [1e-3, 1.0, 300.0]))
-    q = draw(st.sampled_from([None, None, 0.01, 1.0]))
+    q = draw(st.sampled_from([None, None, 1e-7, 0.01, 1.0]))
     spread = draw(st.sampled_from([1.0, 0.1, 1e-3]))
     high = low + width
     counts = draw(st.integers(0, 25)), draw(st.sampled_from([0, 1, 30, 400, 3000]))
