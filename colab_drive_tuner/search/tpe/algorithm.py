@@ -14,6 +14,7 @@ from hyperopt.base import Domain, Trials
 
 from colab_drive_tuner.search.tpe.annealing import FastAnneal
 from colab_drive_tuner.search.tpe.observations import Observations, UnusualHistoryError
+from colab_drive_tuner.search.tpe.parameters import Request
 from colab_drive_tuner.search.tpe.space import CompiledSpace, UnknownNodeError
 
 Algorithm = Callable[..., Any]
@@ -94,7 +95,7 @@ class FastTpe:
             return rand.suggest(new_ids, domain, trials, seed)
         split = observations.split(self._gamma)
         rng = np.random.default_rng(seed)
-        chosen = space.suggest(rng, split, float(self._prior_weight), self._candidates)
+        chosen = space.suggest(Request(rng, float(self._prior_weight), self._candidates), split)
         tid = new_ids[0]
         misc = {
             "tid": tid,

@@ -4,7 +4,7 @@ All parameters share one generator: each draw is made with hyperopt's arguments 
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from hyperopt import tpe
@@ -15,19 +15,20 @@ from colab_drive_tuner.search.tpe.observations import Floats, Sample
 from colab_drive_tuner.search.tpe.scores import Mixture, Scale, clear_best
 
 
+class Request(NamedTuple):
+    """What one suggestion is made with."""
+
+    rng: np.random.Generator
+    prior_weight: float
+    candidates: int
+    """How many each parameter has."""
+
+
 class Parameter(Protocol):
     """A kind of parameter."""
 
-    def choose(
-        self,
-        rng: np.random.Generator,
-        below: Sample,
-        above: Sample,
-        prior_weight: float,
-        count: int,
-        p: Any,
-    ) -> Any:
-        """The best of `count` candidates, given the values of the better and the other trials.
+    def choose(self, request: Request, below: Sample, above: Sample, p: Any) -> Any:
+        """The best candidate, given the values of the better and the other trials.
 
         `p` are the prior probabilities of a choice that has them.
         """
@@ -62,19 +63,11 @@ class Continuous:
                 least = float(np.maximum(least, np.exp(low)))
         return cls(mu, sigma, Scale(low, high, q, log="log" in name), least)
 
-    def choose(
-        self,
-        rng: np.random.Generator,
-        below: Sample,
-        above: Sample,
-        prior_weight: float,
-        count: int,
-        p: Any,
-    ) -> Any:
+    def choose(self, request: Request, below: Sample, above: Sample, p: Any) -> Any:
         """The candidate with the largest quotient of the densities below and above."""
         del p
-        better, others = self._mixture(below, prior_weight), self._mixture(above, prior_weight)
-        samples = self._draw(rng, better, count)
+        better, others = (self._mixture(sample, request.prior_weight) for sample in (below, above))
+        samples = self._draw(request, better)
         best = clear_best(samples, better, others, self.scale)
         if best is None:
             log, *bounds = self.scale.log, self.scale.low, self.scale.high, self.scale.q
@@ -111,8 +104,9 @@ class Continuous:
         sigmas[place] = self.prior_sigma
         return Mixture(weights, mus, sigmas)
 
-    def _draw(self, rng: np.random.Generator, mixture: Mixture, count: int) -> Floats:
+    def _draw(self, request: Request, mixture: Mixture) -> Floats:
         """What `tpe.GMM1` and `tpe.LGMM1` draw."""
+        rng, count = request.rng, request.candidates
         weights, mus, sigmas = mixture
         low, high, q, log = self.scale
         if low is None or high is None:
@@ -140,51 +134,37 @@ class RandInt:
     low: int
     high: int | None = None
 
-    def choose(
-        self,
-        rng: np.random.Generator,
-        below: Sample,
-        above: Sample,
-        prior_weight: float,
-        count: int,
-        p: Any,
-    ) -> Any:
+    def choose(self, request: Request, below: Sample, above: Sample, p: Any) -> Any:
         """The best candidate, without the offset of a range that begins elsewhere than at 0."""
         del p
         size = self.low if self.high is None else self.high - self.low
         offset = 0 if self.high is None else self.low
 
         def posterior(sample: Sample) -> Floats:
-            counts = bincount(sample.values, offset, sample.weights, size) + prior_weight
+            counts = bincount(sample.values, offset, sample.weights, size) + request.prior_weight
             probabilities: Floats = counts / np.sum(counts)
             return probabilities
 
-        return _best_category(rng, posterior(below), posterior(above), count)
+        return _best_category(request, posterior(below), posterior(above))
 
 
 @dataclass(frozen=True)
 class Categorical:
     """The index of a `hp.pchoice`."""
 
-    def choose(
-        self,
-        rng: np.random.Generator,
-        below: Sample,
-        above: Sample,
-        prior_weight: float,
-        count: int,
-        p: Any,
-    ) -> Any:
+    def choose(self, request: Request, below: Sample, above: Sample, p: Any) -> Any:
         """The best candidate."""
 
         def posterior(sample: Sample) -> Floats:
             counts = bincount(sample.values, p=p, weights=sample.weights)
-            probabilities: Floats = tpe.tpe_cat_pseudocounts(counts, prior_weight, p, count)
+            probabilities: Floats = tpe.tpe_cat_pseudocounts(
+                counts, request.prior_weight, p, request.candidates
+            )
             return probabilities
 
-        return _best_category(rng, posterior(below), posterior(above), count)
+        return _best_category(request, posterior(below), posterior(above))
 
 
-def _best_category(rng: np.random.Generator, below: Floats, above: Floats, count: int) -> Any:
-    samples = categorical(below, rng, count)
+def _best_category(request: Request, below: Floats, above: Floats) -> Any:
+    samples = categorical(below, request.rng, request.candidates)
     return samples[np.argmax(np.log(below[samples]) - np.log(above[samples]))]

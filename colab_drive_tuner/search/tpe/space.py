@@ -17,7 +17,13 @@ from hyperopt.base import Domain
 from hyperopt.pyll.base import Apply, Literal, scope
 
 from colab_drive_tuner.search.tpe.observations import Split
-from colab_drive_tuner.search.tpe.parameters import Categorical, Continuous, Parameter, RandInt
+from colab_drive_tuner.search.tpe.parameters import (
+    Categorical,
+    Continuous,
+    Parameter,
+    RandInt,
+    Request,
+)
 
 _BETWEEN = {
     *("array_union", "asarray", "getitem", "idxs_map", "idxs_take", "len", "pos_args", "repeat"),
@@ -98,10 +104,8 @@ class CompiledSpace:
                 else:
                     self._steps.append(call)
 
-    def suggest(
-        self, rng: np.random.Generator, split: Split, prior_weight: float, count: int
-    ) -> dict[str, Any]:
-        """The active parameters' new values, each the best of `count` candidates."""
+    def suggest(self, request: Request, split: Split) -> dict[str, Any]:
+        """The active parameters' new values, each the best of its candidates."""
         values = dict(self._constants)
         chosen = {}
         for step in self._steps:
@@ -111,7 +115,7 @@ class CompiledSpace:
             elif values[step.size] > 0:
                 p = None if step.p is None else values[step.p]
                 below, above = split.of(step.label)
-                value = step.parameter.choose(rng, below, above, prior_weight, count, p)
+                value = step.parameter.choose(request, below, above, p)
                 values[node], chosen[step.label] = [value], value
             else:
                 values[node] = []
