@@ -27,10 +27,12 @@ from colab_drive_tuner.checkpoint.datetimes import (
     write_timedelta,
 )
 from colab_drive_tuner.checkpoint.plain_data import (
+    MAX_DEPTH,
     NUMPY_SCALARS,
     explain,
     is_exact,
     keys_collide,
+    nests_deeper,
 )
 
 # Extension codes: part of the format. Never give one a new meaning.
@@ -47,6 +49,12 @@ _LARGE = 1 << 16
 """Arrays of so many bytes are not copied through msgpack but spliced in, once."""
 _SKIM = 1 << 13
 """Input of so many bytes is skimmed first; in shorter input no header can claim much memory."""
+_DEEPEST = MAX_DEPTH + 50
+"""Levels of lists and maps, one in another: what a result may have, and a document around it."""
+_NO_HEADERS = bytes(
+    byte for byte in range(256) if not (0x80 <= byte <= 0x9F or 0xDC <= byte <= 0xDF)
+)
+"""The bytes with which no list or map begins."""
 _MAX_EXTENSION = 2**32 - 1
 _FEW = 2000
 """So many keys that hash alike make no dict slow."""
@@ -338,7 +346,16 @@ def _decode(data: bytes | memoryview, reading: _Reading) -> Any:
     )
     if reading.stray:
         raise CodecError("this is not encoded data: a marker stands alone")
+    if _is_deep(data, value):
+        raise CodecError("this is not encoded data: it nests too deeply")
     return value
+
+
+def _is_deep(data: bytes | memoryview, value: Any) -> bool:
+    """Whether the value nests more deeply than `encode` writes; copying it might never end."""
+    if len(data) < _DEEPEST or len(bytes(data).translate(None, _NO_HEADERS)) < _DEEPEST:
+        return False  # each level needs a header
+    return nests_deeper(value, _DEEPEST)
 
 
 def _skim(data: bytes | memoryview) -> None:

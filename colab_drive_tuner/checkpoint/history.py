@@ -4,19 +4,18 @@ This is the journal's `State`. It holds the settings, the newest document of eac
 bytes), how each trial ended, and which sessions died in it (PROTOCOL, rule ATTEMPTS).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.documents import read_document, same_parameters
 from colab_drive_tuner.checkpoint.items import (
     ATTACHMENT,
     CAUGHT,
     DONE,
     END,
-    ENDS,
     GIVEN_UP,
     QUEUED,
     RAISED,
@@ -26,14 +25,24 @@ from colab_drive_tuner.checkpoint.items import (
     VERSION,
     Item,
     Tid,
+    check_end,
+    check_loss,
+    check_settings,
+    check_tid,
     read_claim,
     read_items,
     unpack_map,
 )
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.record import Record
-
-_NO_FILES: Mapping[str, str] = {}
+from colab_drive_tuner.journal.record import (
+    Record,
+    check_claims,
+    decoding,
+    file_id,
+    sha256_hex,
+    typed,
+    whole,
+)
 
 
 class Beside(NamedTuple):
@@ -60,6 +69,19 @@ class TrialEntry:
     """Whether its result held a model."""
     attempts: dict[str, int] = field(default_factory=dict)
     """Sessions that started it, left no end of it and have no excuse, with its progress then."""
+    record: int = -1
+    """The position of the record that holds the document."""
+
+    def decoded(self) -> dict[str, Any]:
+        """The document; raises `SearchDamagedError` where it is none."""
+        try:
+            return read_document(self.document, self.tid)
+        except SearchDamagedError as error:
+            where = f" It stands in record {self.record}." if self.record >= 0 else ""
+            raise SearchDamagedError(
+                f"{error}{where} `colab-drive-tuner repair`, with the search's name, rebuilds the "
+                f"search from what is readable."
+            ) from error
 
     @property
     def counts(self) -> bool:
@@ -93,30 +115,36 @@ class History:
 
     def apply(self, record: Record) -> None:
         """Take in the next record; raises `SearchDamagedError` where its content makes no sense."""
-        what = f"Record {record.pos}"
+        settings, items = self._read(record)  # before anything is changed
         if record.kind == "claim":
             if record.reason == "takeover":
                 self._excuse(self.owner)
             self.sessions += 1
             self.deaths += record.reason in ("dead", "stale")
             self.owner = record.owner
-            self._claim(record.payload, record.owner, what)
-        elif record.kind == "trials":
-            for item in read_items(record.payload, what):
-                self._take(item, record.owner, record.files)
         elif record.kind == "release":
             self._excuse(record.owner)
         elif record.kind == "reset":
             owner = self.owner
             self.__init__()  # type: ignore[misc]  # a reset is a new beginning, in the same chain
             self.owner, self.sessions = owner, 1
-            self._claim(record.payload, record.owner, what)
+        if settings:
+            self._set(settings)
+        for item in items:
+            self._take(item, record)
 
-    def _claim(self, payload: bytes, owner: str, what: str) -> None:
-        settings, queued = read_claim(payload, what)
-        self._set(settings)
-        for item in queued:
-            self._take(item, owner)
+    def _read(self, record: Record) -> tuple[dict[str, Any], list[Item]]:
+        """The settings and items of a record, checked."""
+        what, settings, items = f"Record {record.pos}", dict[str, Any](), list[Item]()
+        if record.kind == "trials":
+            items = read_items(record.payload, what)
+        elif record.kind in ("claim", "reset"):
+            settings, items = read_claim(record.payload, what)
+        for item in items:
+            if item.kind == ATTACHMENT and item.sha and item.sha not in record.files:
+                raise SearchDamagedError(f"{what} attaches {item.name!r:.60} without its file.")
+        check_calls((item.k for item in items), len(self.trials) + len(items), what)
+        return settings, items
 
     def _set(self, settings: dict[str, Any]) -> None:
         # The first stream of seeds holds until a reset: every suggestion came from it.
@@ -125,31 +153,29 @@ class History:
         settings = {key: value for key, value in settings.items() if key not in fixed}
         self.settings = self.settings | settings | kept
 
-    def _take(self, item: Item, owner: str, files: Mapping[str, str] = _NO_FILES) -> None:
-        info = item.info or {}
+    def _take(self, item: Item, record: Record) -> None:
         if item.kind == SETTINGS:
-            self._set(dict(info))
+            self._set(dict(item.settings or {}))
             return
         if item.kind == ATTACHMENT:
-            self._attach(item, info, files)
+            self._attach(item, record.files)
             return
         entry = self.trials.get(item.tid)
         if entry is None:
             entry = self._name(item)
         elif item.kind in (END, QUEUED) and entry.end in REAL_ENDS:
             return  # the first real end holds
-        entry.document = item.document
+        entry.document, entry.record = item.document, record.pos
         after = item.tid + 1 if isinstance(item.tid, int) else 0
-        self.next_tid = max(self.next_tid, after, int(info.get("next", 0)))
+        self.next_tid = max(self.next_tid, after, item.next_tid)
         if item.kind == END:
-            entry.end, entry.loss = str(info["how"]), info.get("loss")
-            entry.model, entry.attempts = bool(info.get("model")), {}
+            entry.end, entry.loss, entry.model, entry.attempts = item.how, item.loss, item.model, {}
             return
         if entry.end == GIVEN_UP:
             entry.attempts = {}  # it is tried again from the beginning
         entry.end = entry.loss = None
         if item.kind == START:
-            self._attempt(entry, owner, int(info.get("progress", 0)))
+            self._attempt(entry, record.owner, item.progress)
 
     def _name(self, item: Item) -> TrialEntry:
         """Take in a new trial; one that was missing between others goes where it belongs.
@@ -179,16 +205,13 @@ class History:
             if entry.attempts:
                 entry.attempts.pop(owner, None)
 
-    def _attach(self, item: Item, info: Mapping[str, Any], files: Mapping[str, str]) -> None:
-        name, sha = str(info.get("name", "")), info.get("sha")
-        if not info.get("set"):
-            self.attachments.pop(name, None)
-        elif sha is None:
-            self.attachments[name] = item.document
-        elif sha in files:
-            self.attachments[name] = Beside(files[sha], str(sha))
+    def _attach(self, item: Item, files: Mapping[str, str]) -> None:
+        if not item.is_set:
+            self.attachments.pop(item.name, None)
+        elif item.sha:
+            self.attachments[item.name] = Beside(files[item.sha], item.sha)
         else:
-            raise SearchDamagedError(f"Attachment {name!r} names a file that no record does.")
+            self.attachments[item.name] = item.document
 
     # -- asking
 
@@ -230,7 +253,7 @@ class History:
         parts = [packer.pack(head)]
         # In small steps: none of them may hold the interpreter for long (training runs beside).
         parts += [
-            packer.pack([e.tid, e.k, e.document, e.end, e.loss, e.model, e.attempts])
+            packer.pack([e.tid, e.k, e.document, e.end, e.loss, e.model, e.attempts, e.record])
             for e in list(self.trials.values())
         ]
         return b"".join(parts)
@@ -239,44 +262,69 @@ class History:
     def load(cls, content: bytes) -> "History":
         """Read what `dump` wrote; raises `SearchDamagedError` for anything else."""
         what = "The snapshot"
-        unpacker = msgpack.Unpacker(
-            raw=False, strict_map_key=False, max_buffer_size=max(len(content), 1)
-        )
-        unpacker.feed(content)
-        try:
+        with decoding(what):
+            check_claims(content)
+            unpacker = msgpack.Unpacker(
+                raw=False, strict_map_key=False, max_buffer_size=max(len(content), 1)
+            )
+            unpacker.feed(content)
             unpacker.skip()
             head = unpack_map(content[: unpacker.tell()], what)
             history = cls()
-            history.settings = dict(head["settings"])
+            history.settings = check_settings(head["settings"])
             history.attachments = {
-                name: value if isinstance(value, bytes) else Beside(*map(str, value))
-                for name, value in dict(head["attachments"]).items()
+                typed(name, str): _attachment(value)
+                for name, value in typed(head["attachments"], dict).items()
             }
-            history.next_tid, history.owner = int(head["next"]), str(head["owner"])
-            history.sessions, history.deaths = int(head["sessions"]), int(head["deaths"])
+            history.next_tid, history.owner = whole(head["next"]), typed(head["owner"], str)
+            history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
             for fields in unpacker:
                 entry = _entry(fields)
                 history.trials[entry.tid] = entry
-        except (KeyError, TypeError, ValueError, RecursionError, msgpack.UnpackException) as error:
-            raise SearchDamagedError(f"{what} cannot be decoded: {error!r:.200}.") from error
-        if unpacker.tell() != len(content):
-            raise SearchDamagedError(f"{what} ends in the middle of a trial.")
+            if unpacker.tell() != len(content):
+                raise ValueError("it ends in the middle of a trial")
+        entries = history.trials.values()
+        check_calls((entry.k for entry in entries), len(entries), what)
         return history
+
+    def check(self) -> None:
+        """Decode every document; raises `SearchDamagedError` for the first that is none."""
+        for entry in self.trials.values():
+            entry.decoded()
+
+
+def check_calls(calls: Iterable[int | None], trials: int, what: str) -> None:
+    """Raise where a trial was suggested by a call of the algorithm that cannot have been.
+
+    A resumed search draws a seed for each call before, one after another.
+    """
+    last = max((k for k in calls if k is not None), default=0)
+    if last > 1_000_000 + 100 * trials:
+        raise SearchDamagedError(f"{what} names call {last} of the algorithm, which never was.")
+
+
+def _attachment(value: Any) -> bytes | Beside:
+    if type(value) is bytes:
+        return value
+    entry_id, sha = typed(value, list)
+    return Beside(file_id(entry_id), sha256_hex(sha))
 
 
 def _entry(fields: Any) -> TrialEntry:
-    tid, k, document, end, loss, model, attempts = fields[:7]
-    right = (
-        type(tid) in (int, str, float)
-        and (k is None or type(k) is int)
-        and isinstance(document, bytes)
-        and (end is None or end in ENDS)
-        and (loss is None or isinstance(loss, float))
-        and isinstance(attempts, dict)
+    tid, k, document, end, loss, model, attempts, record = typed(fields, list)[:8]
+    for session, progress in typed(attempts, dict).items():
+        typed(session, str)
+        whole(progress)
+    return TrialEntry(
+        check_tid(tid),
+        None if k is None else whole(k),
+        typed(document, bytes),
+        None if end is None else check_end(end),
+        check_loss(loss),
+        typed(model, bool),
+        attempts,
+        typed(record, int),
     )
-    if not right:
-        raise TypeError(f"trial {tid!r:.20} has wrong fields")
-    return TrialEntry(tid, k, document, end, loss, bool(model), attempts)
 
 
 def wanted(history: History, item: bytes) -> bool:
@@ -284,30 +332,25 @@ def wanted(history: History, item: bytes) -> bool:
 
     It lacks an end where the trial has no real end and, if it is named there, has the same
     parameters; a real end supersedes a give-up. It lacks the names of a batch where none of them
-    is known.
+    is known. Raises `SearchDamagedError` for what is no entry.
     """
-    spooled, *more = read_items(item, "A spooled entry")
+    items = read_items(item, "A spooled entry")
+    if not items:
+        raise SearchDamagedError("A spooled entry is empty.")
+    spooled = items[0]
     if spooled.kind == QUEUED:
-        return not any(one.tid in history.trials for one in (spooled, *more))
+        return not any(one.tid in history.trials for one in items)
     if spooled.kind == ATTACHMENT:
-        name = str((spooled.info or {}).get("name"))
         ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}
-        return name not in history.attachments and name.rpartition("::")[0] not in ended
+        return (
+            spooled.name not in history.attachments
+            and spooled.name.rpartition("::")[0] not in ended
+        )
     if spooled.kind != END:
         return False
     entry = history.trials.get(spooled.tid)
     if entry is None:
         return True
-    if entry.end in REAL_ENDS or (entry.end is not None and _how(spooled) not in REAL_ENDS):
+    if entry.end in REAL_ENDS or (entry.end is not None and spooled.how not in REAL_ENDS):
         return False
-    return _parameters(entry.document) == _parameters(spooled.document)
-
-
-def _how(item: Item) -> Any:
-    return (item.info or {}).get("how")
-
-
-def _parameters(document: bytes) -> bytes:
-    # Compared as bytes: equal parameters have equal encodings, whatever their types. One that was
-    # not used counts as one that is not named.
-    return encode({name: val for name, val in decode(document)["misc"]["vals"].items() if val})
+    return same_parameters(entry.document, spooled.document, spooled.tid)

@@ -5,14 +5,23 @@ that a chain can be folded, and a snapshot joined, without decoding a single doc
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgpack
 
+from colab_drive_tuner.checkpoint.plain_data import MAX_DEPTH, nests_deeper
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.record import NewerFormatError
+from colab_drive_tuner.journal.record import (
+    NewerFormatError,
+    check_claims,
+    decoding,
+    sha256_hex,
+    typed,
+    unpack,
+    whole,
+)
 
 VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""
@@ -32,63 +41,142 @@ LARGE = 16 * 1024
 """Bytes above which an encoded attachment gets a file of its own."""
 
 
-@dataclass(frozen=True)
-class Item:
-    """One entry of a record."""
+class Item(NamedTuple):
+    """One entry of a record, as its fields were checked; what a kind lacks has its default."""
 
     kind: str
     tid: Tid = -1
     k: int | None = None
     """Which call of the algorithm suggested the trial; None: none did."""
-    info: Mapping[str, Any] | None = None
-    """Small plain facts; an end has `how`, `loss` where there is one, `model` where it had one."""
     document: bytes = b""
     """The encoded trial document, or the encoded value of an attachment."""
+    next_tid: int = 0
+    """The number that the next trial gets."""
+    progress: int = 0
+    """Starts: how far a backup lets it go on."""
+    how: str = ""
+    """Ends: one of ENDS."""
+    loss: float | None = None
+    """Ends: the loss where it counts for the best (status ok, not NaN)."""
+    model: bool = False
+    """Ends: whether the result held a model."""
+    name: str = ""
+    """Attachments: hyperopt's name."""
+    is_set: bool = False
+    """Attachments: whether it was set; else it was deleted."""
+    sha: str = ""
+    """Attachments: the sha256 of the file that holds the value; empty: `document` is the value."""
+    settings: Mapping[str, Any] | None = None
+    """Settings: those that changed."""
 
-    def pack(self) -> bytes:
-        """The item's bytes."""
-        tid = self.tid if type(self.tid) in (int, str, float) else int(self.tid)  # numpy's integers
-        fields = [self.kind, tid, self.k, self.info or {}, self.document]
-        packed: bytes = msgpack.packb(fields, use_bin_type=True)
-        return packed
 
-
-def read_items(payload: bytes, what: str) -> Iterator[Item]:
+def read_items(payload: bytes, what: str) -> list[Item]:
     """The items of a record's payload; raises `SearchDamagedError` naming `what` it read."""
-    unpacker = msgpack.Unpacker(
-        raw=False, strict_map_key=False, max_buffer_size=max(len(payload), 1)
-    )
-    unpacker.feed(payload)
-    try:
-        for fields in unpacker:
-            yield item_from(fields, what)
-    except (ValueError, RecursionError, msgpack.UnpackException) as error:
-        raise SearchDamagedError(f"{what} cannot be decoded: {error!r:.200}.") from error
-    if unpacker.tell() != len(payload):
-        raise SearchDamagedError(f"{what} ends in the middle of an entry.")
+    with decoding(what):
+        check_claims(payload)
+        unpacker = msgpack.Unpacker(
+            raw=False, strict_map_key=False, max_buffer_size=max(len(payload), 1)
+        )
+        unpacker.feed(payload)
+        items = [item_from(fields) for fields in unpacker]
+        if unpacker.tell() != len(payload):
+            raise ValueError("it ends in the middle of an entry")
+    return items
 
 
-def item_from(fields: Any, what: str) -> Item:
-    """Check what msgpack made of an item."""
-    if not isinstance(fields, list) or len(fields) < 5:
-        raise SearchDamagedError(f"{what} holds something that is no entry: {fields!r:.60}.")
+def item_from(fields: Any) -> Item:
+    """Check what msgpack made of an item; raises KeyError, TypeError or ValueError."""
+    if type(fields) is not list or len(fields) < 5:
+        raise ValueError(f"{fields!r:.60} is no entry")
     kind, tid, k, info, document = fields[:5]
-    right = (
-        kind in KINDS
-        and type(tid) in (int, str, float)
-        and (k is None or type(k) is int)
-        and isinstance(info, dict)
-        and isinstance(document, bytes)
-        and (kind != END or info.get("how") in ENDS)
-    )
-    if not right:
-        raise SearchDamagedError(f"{what} holds an entry with wrong fields: {fields[:3]!r:.60}.")
-    return Item(kind, tid, k, info, document)
+    if type(info) is not dict or type(document) is not bytes:
+        raise TypeError(f"entry {fields!r:.60} has wrong fields")
+    if kind == SETTINGS:
+        return Item(SETTINGS, settings=check_settings(info))
+    if kind == ATTACHMENT:
+        name, is_set = typed(info["name"], str), typed(info["set"], bool)
+        sha = sha256_hex(info["sha"]) if "sha" in info else ""
+        return Item(ATTACHMENT, document=document, name=name, is_set=is_set, sha=sha)
+    check_tid(tid)
+    if k is not None:
+        whole(k)
+    next_tid = whole(info.get("next", 0))
+    if kind == END:
+        loss, model = check_loss(info.get("loss")), typed(info.get("model", False), bool)
+        return Item(END, tid, k, document, next_tid, 0, check_end(info["how"]), loss, model)
+    if kind == START:
+        return Item(START, tid, k, document, next_tid, whole(info.get("progress", 0)))
+    if kind == QUEUED:
+        return Item(QUEUED, tid, k, document, next_tid)
+    raise ValueError(f"{kind!r:.60} is no kind of entry")
+
+
+def pack_item(
+    kind: str, info: Mapping[str, Any], document: bytes = b"", tid: Any = -1, k: int | None = None
+) -> bytes:
+    """The bytes of an item; `info` holds its small plain facts."""
+    tid = tid if type(tid) in (int, str, float) else int(tid)  # numpy's integers
+    packed: bytes = msgpack.packb([kind, tid, k, dict(info), document], use_bin_type=True)
+    return packed
+
+
+# Fields: each function returns the value, or raises TypeError or ValueError, which names it.
+
+
+def check_tid(value: Any) -> Tid:
+    """A trial's id: what can be told from every other one."""
+    if type(value) in (int, str) or (type(value) is float and math.isfinite(value)):
+        tid: Tid = value
+        return tid
+    raise ValueError(f"{value!r:.60} is no trial's id")
+
+
+def check_end(value: Any) -> str:
+    """How a trial ended."""
+    if type(value) is str and value in ENDS:
+        return value
+    raise ValueError(f"{value!r:.60} is no way to end")
+
+
+def check_loss(value: Any) -> float | None:
+    """A loss that can be compared with others, or none."""
+    if value is None or (type(value) is float and not math.isnan(value)):
+        loss: float | None = value
+        return loss
+    raise ValueError(f"{value!r:.60} is no loss")
+
+
+def check_settings(value: Any) -> dict[str, Any]:
+    """The settings of a search: those that are known here are of the right type, others plain."""
+    settings = typed(value, dict)
+    for key, setting in settings.items():
+        typed(key, str)
+        kind = _SETTINGS.get(key)
+        if kind is int:
+            whole(setting, 2**64 - 1)
+        elif kind is not None:
+            typed(setting, kind)
+    if nests_deeper(settings, MAX_DEPTH):
+        raise ValueError("the settings nest too deeply")
+    return settings
+
+
+_SETTINGS: dict[str, type] = {
+    "rstate": bytes,
+    "seed": int,
+    "max_evals": int,
+    "generation": int,
+    "algo": str,
+    "space": str,
+    "model": str,
+    "data": str,
+    "from": str,
+}
 
 
 def queued_item(document: bytes, tid: Tid, *, k: int | None, next_tid: int) -> bytes:
     """A trial is named: its parameters are settled, it has not started."""
-    return Item(QUEUED, tid, k, {"next": next_tid}, document).pack()
+    return pack_item(QUEUED, {"next": next_tid}, document, tid, k)
 
 
 def start_item(
@@ -96,7 +184,7 @@ def start_item(
 ) -> bytes:
     """A trial starts; `progress` is how far a backup lets it go on."""
     info = {"next": next_tid} | ({"progress": progress} if progress else {})
-    return Item(START, tid, k, info, document).pack()
+    return pack_item(START, info, document, tid, k)
 
 
 def end_item(
@@ -114,12 +202,12 @@ def end_item(
         info["loss"] = loss
     if model:
         info["model"] = True
-    return Item(END, tid, k, info, document).pack()
+    return pack_item(END, info, document, tid, k)
 
 
 def settings_item(settings: Mapping[str, Any]) -> bytes:
     """Settings changed while the search is held."""
-    return Item(SETTINGS, info=settings).pack()
+    return pack_item(SETTINGS, settings)
 
 
 def attachment_item(name: str, value: bytes | None) -> bytes:
@@ -131,7 +219,7 @@ def attachment_item(name: str, value: bytes | None) -> bytes:
     if value is not None and len(value) > LARGE:
         info["sha"] = hashlib.sha256(value).hexdigest()
         value = None
-    return Item(ATTACHMENT, info=info, document=value or b"").pack()
+    return pack_item(ATTACHMENT, info, value or b"")
 
 
 def claim_payload(settings: Mapping[str, Any], queued: Iterable[bytes] = ()) -> bytes:
@@ -146,18 +234,14 @@ def read_claim(payload: bytes, what: str) -> tuple[dict[str, Any], list[Item]]:
     if not payload:
         return {}, []
     body = unpack_map(payload, what)
-    settings, queued = body.get("settings"), body.get("trials")
-    if not isinstance(settings, dict) or not isinstance(queued, bytes):
-        raise SearchDamagedError(f"{what} lacks settings or trials.")
-    return settings, list(read_items(queued, what))
+    with decoding(what):
+        settings, queued = check_settings(body["settings"]), typed(body["trials"], bytes)
+    return settings, read_items(queued, what)
 
 
 def unpack_map(payload: bytes, what: str) -> dict[str, Any]:
     """A versioned map, or `SearchDamagedError` naming `what` it should have been."""
-    try:
-        body = msgpack.unpackb(payload, raw=False, strict_map_key=False)
-    except (ValueError, RecursionError, msgpack.UnpackException) as error:
-        raise SearchDamagedError(f"{what} cannot be decoded: {error!r:.200}.") from error
+    body = unpack(payload, what)
     if not isinstance(body, dict) or type(body.get("v")) is not int:
         raise SearchDamagedError(f"{what} holds no versioned map.")
     if body["v"] > VERSION:

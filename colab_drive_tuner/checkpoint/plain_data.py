@@ -148,3 +148,18 @@ def _hint(value: Any) -> str:
     return (
         "Return plain data (numbers, text, lists, dicts, arrays), or put bytes under `attachments`."
     )
+
+
+def nests_deeper(value: Any, levels: int) -> bool:
+    """Whether lists, maps and sets lie in one another more than so many levels deep."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, list | tuple | dict | set | frozenset)
+            for inner in ((*item, *item.values()) if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True

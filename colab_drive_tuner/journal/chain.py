@@ -5,14 +5,27 @@ the next record is decided by `create`, which succeeds once, and by the sha256 o
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal.record import Claimant, Frozen, Record, decode_record, is_whole
+from colab_drive_tuner.journal.record import (
+    Claimant,
+    Frozen,
+    Record,
+    decode_claimant,
+    decode_record,
+    duration,
+    file_id,
+    ids,
+    is_whole,
+    sha256_hex,
+    typed,
+    whole,
+)
 from colab_drive_tuner.store.protocol import Store
 
 PARALLEL_READS = 32
@@ -170,17 +183,28 @@ def head_fields(head: Head) -> dict[str, Any]:
     }
 
 
-def head_from(fields: dict[str, Any]) -> Head:
-    """The head that `head_fields` described; raises KeyError or TypeError for anything else."""
-    claim = fields["claim"]
-    ids: Sequence[str] = fields["ids"]
-    if not ids or not all(isinstance(entry_id, str) for entry_id in ids):
-        raise TypeError("a head needs the ids of the records to come")
+def head_from(fields: Any) -> Head:
+    """The head that `head_fields` described; raises KeyError, TypeError or ValueError."""
+    typed(fields, dict)
+    claim, known = fields["claim"], ids(fields["ids"])
+    if not known:
+        raise ValueError("a head needs the ids of the records to come")
     return Head(
-        pos=int(fields["pos"]),
-        sha=str(fields["sha"]),
-        ids=tuple(ids),
-        last_id=str(fields["last_id"]),
-        epoch=str(fields["epoch"]),
-        claim=claim and LastClaim(**claim | {"claimant": Claimant(**claim["claimant"])}),
+        pos=whole(fields["pos"]),
+        sha=sha256_hex(fields["sha"]),
+        ids=known,
+        last_id=file_id(fields["last_id"]),
+        epoch=sha256_hex(fields["epoch"]),
+        claim=None if claim is None else _claim_from(claim),
+    )
+
+
+def _claim_from(fields: Any) -> LastClaim:
+    typed(fields, dict)
+    return LastClaim(
+        id=file_id(fields["id"]),
+        owner=typed(fields["owner"], str),
+        claimant=decode_claimant(fields["claimant"]),
+        careful=duration(fields["careful"]),
+        released=typed(fields["released"], bool),
     )

@@ -6,7 +6,6 @@ the search's own folder and is of the right kind; nothing else is read as ours, 
 What cannot be told is an id under which nothing was created yet.
 """
 
-import re
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,9 +19,8 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain import parallel_readers
 from colab_drive_tuner.journal.folder import EXPORT, EXPORT_NAME, FIRST, HINT, RECORDS, SearchFolder
+from colab_drive_tuner.journal.record import FILE_ID
 from colab_drive_tuner.store.protocol import Entry, Store
-
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class ForeignFileError(SearchDamagedError):
@@ -43,7 +41,7 @@ def owned_entry(
     `what` names where the id was read. Raises `NotFoundError` where nothing is there, or it is in
     the trash, and `ForeignFileError` where something else is there.
     """
-    if not _ID.fullmatch(entry_id):
+    if not FILE_ID.fullmatch(entry_id):
         raise ForeignFileError(f"{what} is {entry_id!r:.80}, which is no file's id.")
     entry = store.stat(entry_id)
     right = (

@@ -78,7 +78,7 @@ class Reader:
 
     def _read(self) -> None:
         """READ; whatever it begins from, what it ends with must lie in this search's folder."""
-        if self._owned is None:
+        if self._owned is None or RECORDS in self._owned.absent:  # which may be there by now
             self._owned = owned_ids(self.store, self.folder)
             self.found = self._owned.folder
         if self._head is not None:

@@ -4,10 +4,13 @@ A file is the magic `CDT`, a format digit, the sha256 of the body, and the body:
 sha256 of the whole file is the record's identity: the next record names it as `prev`.
 """
 
+import contextlib
 import hashlib
+import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,6 +21,11 @@ from colab_drive_tuner.errors import SearchDamagedError
 MAGIC = b"CDT1"
 T = TypeVar("T")
 KINDS = ("claim", "trials", "release", "reset", "moved")
+MOST = 2**64 - 1
+"""What a count cannot exceed."""
+FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_SHA = re.compile(r"[0-9a-f]{64}")
+_LITTLE = 1 << 13
 _HEADER = len(MAGIC) + hashlib.sha256().digest_size
 
 
@@ -151,14 +159,62 @@ def unframe(content: bytes, what: str) -> dict[str, Any]:
     body = content[_HEADER:]
     if hashlib.sha256(body).digest() != content[len(MAGIC) : _HEADER]:
         raise SearchDamagedError(f"{what} was cut or altered: its checksum does not match.")
-    try:
-        # Lengths inside the body cannot exceed the body itself: a crafted one fails here.
-        unpacked = msgpack.unpackb(body, raw=False, strict_map_key=True)
-    except (ValueError, RecursionError) as error:
-        raise SearchDamagedError(f"{what} cannot be decoded: {error}") from error
+    unpacked = unpack(body, what)
     if not isinstance(unpacked, dict):
         raise SearchDamagedError(f"{what} cannot be decoded: it holds no map.")
     return unpacked
+
+
+def unpack(data: bytes, what: str) -> Any:
+    """The one msgpack value in the data, of plain kinds; `SearchDamagedError` for anything else."""
+    with decoding(what):
+        check_claims(data)
+        return msgpack.unpackb(data, raw=False, strict_map_key=False)
+
+
+@contextlib.contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Turn whatever strange bytes make msgpack, zlib or a check raise into `SearchDamagedError`."""
+    try:
+        yield
+    except (
+        KeyError,
+        ValueError,
+        TypeError,  # a list or a map as a map's key
+        OverflowError,
+        RecursionError,
+        MemoryError,
+        msgpack.UnpackException,
+        zlib.error,
+    ) as error:
+        raise SearchDamagedError(f"{what} cannot be decoded: {error!r:.200}.") from error
+
+
+def check_claims(data: bytes) -> None:
+    """Raise unless what the headers in the data claim to hold is there.
+
+    msgpack makes room for a list as long as its header says: many of them, one in another, would
+    take far more memory than the data. In little data no header can claim much.
+    """
+    if len(data) < _LITTLE:
+        return
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+    unpacker.feed(data)
+    while unpacker.tell() < len(data):
+        unpacker.skip()
+
+
+def split_items(payload: bytes, what: str = "A record") -> list[bytes]:
+    """The items of a "trials" record: each is one msgpack value."""
+    items, start = [], 0
+    with decoding(what):
+        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(payload) or 1)
+        unpacker.feed(payload)
+        while start < len(payload):
+            unpacker.skip()
+            items.append(payload[start : unpacker.tell()])
+            start = unpacker.tell()
+    return items
 
 
 def decode_record(content: bytes, what: str) -> Record:
@@ -167,42 +223,86 @@ def decode_record(content: bytes, what: str) -> Record:
     try:
         claimant = body.get("claimant")
         record = Record(
-            pos=_typed(body["pos"], int),
-            kind=_typed(body["kind"], str),
-            owner=_typed(body["owner"], str),
-            prev=_typed(body["prev"], str),
-            more=tuple(_typed(entry_id, str) for entry_id in body.get("more", ())),
-            payload=_typed(body["payload"], bytes),
-            at=_typed(body["at"], float),
+            pos=whole(body["pos"]),
+            kind=_one_of(KINDS, body["kind"]),
+            owner=typed(body["owner"], str),
+            prev="" if body["prev"] == "" else sha256_hex(body["prev"]),
+            more=ids(body.get("more", [])),
+            payload=typed(body["payload"], bytes),
+            at=typed(body["at"], float),
             sha=hashlib.sha256(content).hexdigest(),
-            reason=_typed(body.get("reason", ""), str),
+            reason=typed(body.get("reason", ""), str),
             claimant=None if claimant is None else decode_claimant(claimant),
-            careful=_typed(body.get("careful", 0.0), float),
-            target=_typed(body.get("target", ""), str),
+            careful=duration(body.get("careful", 0.0)),
+            target=typed(body.get("target", ""), str),
             files={
-                _typed(sha, str): _typed(entry_id, str)
-                for sha, entry_id in _typed(body.get("files", {}), dict).items()
+                sha256_hex(sha): file_id(entry_id)
+                for sha, entry_id in typed(body.get("files", {}), dict).items()
             },
         )
+        if (record.kind == "claim") != (record.claimant is not None):
+            raise ValueError("only a claim has a claimant")
     except (KeyError, TypeError, ValueError) as error:
         raise SearchDamagedError(f"{what} lacks a field or has a wrong one: {error}") from error
-    if record.kind not in KINDS or (record.kind == "claim") != (record.claimant is not None):
-        raise SearchDamagedError(f"{what} is of a kind that cannot be ({record.kind!r}).")
     return record
 
 
 def decode_claimant(fields: Any) -> Claimant:
-    """Read a claimant; raises KeyError or TypeError where a field is missing or wrong."""
+    """Read a claimant; raises KeyError, TypeError or ValueError where a field is wrong."""
+    typed(fields, dict)
     return Claimant(
-        machine=_typed(fields["machine"], str),
-        pid=_typed(fields["pid"], int),
-        host=_typed(fields["host"], str),
-        account=_typed(fields["account"], str),
-        runtime=_typed(fields["runtime"], str),
+        machine=typed(fields["machine"], str),
+        pid=whole(fields["pid"]),
+        host=typed(fields["host"], str),
+        account=typed(fields["account"], str),
+        runtime=typed(fields["runtime"], str),
     )
 
 
-def _typed(value: Any, kind: type[T]) -> T:
+# Fields: each function returns the value, or raises TypeError or ValueError, which names it.
+
+
+def typed(value: Any, kind: type[T]) -> T:
+    """A value of exactly this type."""
     if type(value) is not kind:
         raise TypeError(f"{value!r:.60} should be of type {kind.__name__}")
+    return value
+
+
+def whole(value: Any, most: int = MOST) -> int:
+    """An integer from 0."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r:.60} should be an integer from 0 to {most}")
+    return value
+
+
+def duration(value: Any) -> float:
+    """Finite seconds, 0 or more."""
+    if type(value) is not float or not 0 <= value <= MOST:
+        raise ValueError(f"{value!r:.60} should be a number of seconds")
+    return value
+
+
+def file_id(value: Any) -> str:
+    """A text that can be a file's id in a store."""
+    if type(value) is not str or not FILE_ID.fullmatch(value):
+        raise ValueError(f"{value!r:.60} is no file's id")
+    return value
+
+
+def ids(value: Any) -> tuple[str, ...]:
+    """A list of file ids."""
+    return tuple(map(file_id, typed(value, list)))
+
+
+def sha256_hex(value: Any) -> str:
+    """A sha256, in hexadecimal digits."""
+    if type(value) is not str or not _SHA.fullmatch(value):
+        raise ValueError(f"{value!r:.60} is no sha256")
+    return value
+
+
+def _one_of(known: Sequence[str], value: Any) -> str:
+    if type(value) is not str or value not in known:
+        raise ValueError(f"{value!r:.60} is unknown here")
     return value

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 
-import msgpack
-
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain import Head, create, read_on
 from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder
 from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry, owned_ids
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import Record, freeze
+from colab_drive_tuner.journal.record import Record, freeze, split_items
 from colab_drive_tuner.journal.segment import Leftover, Spooled
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.writer import Writer
@@ -135,15 +133,3 @@ def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, 
             break  # its creator saw it lose, too, and has trashed it: nobody writes there any more
         head = read_on(store, head, collect, reader.name)
     return head.epoch, items
-
-
-def split_items(payload: bytes) -> list[bytes]:
-    """The items of a "trials" record: each is one msgpack value."""
-    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(payload) or 1)
-    unpacker.feed(payload)
-    items, start = [], 0
-    while start < len(payload):
-        unpacker.skip()
-        items.append(payload[start : unpacker.tell()])
-        start = unpacker.tell()
-    return items

@@ -8,15 +8,21 @@ from typing import Any
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain import Head, head_fields, head_from
 from colab_drive_tuner.journal.folder import HINT, SearchFolder
-from colab_drive_tuner.journal.record import frame, unframe
+from colab_drive_tuner.journal.record import decoding, frame, typed, unframe
 from colab_drive_tuner.store.protocol import Store
+
+LARGEST_RATIO = 20
+"""How many times its compressed size a state may have, over 1 MiB; a search's is about 5."""
 
 
 def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) -> str:
     """Upload the state of exactly the records before `head`, set the hint; return its id."""
     (entry_id,) = store.reserve(1)
     # Level 1: five times smaller already, at a cost that training does not notice.
-    content = frame({"head": head_fields(head), "state": zlib.compress(state, 1)})
+    packed = zlib.compress(state, 1)
+    if len(state) > _most(packed):  # more alike than a reader believes: as it is
+        packed = zlib.compress(state, 0)
+    content = frame({"head": head_fields(head), "state": packed})
     name = f"snapshot-{head.pos:06d}.cdt"
     with contextlib.suppress(IdTakenError):  # ours, by an earlier send: nobody else has the id
         store.create(entry_id, content, name=name, parent=folder.records)
@@ -31,11 +37,18 @@ def load_snapshot(
     what = "The snapshot"
     try:
         body = unframe(store.read_unverified(entry_id), what)
-        unzip = zlib.decompressobj()
-        # No state is a thousand times its compressed size: a crafted one stops here.
-        state = unzip.decompress(body["state"], max(1 << 20, 1000 * len(body["state"])))
-        if not unzip.eof:
-            return None
-        return head_from(body["head"]), load(state)
-    except (NotFoundError, SearchDamagedError, KeyError, TypeError, ValueError, zlib.error):
+        with decoding(what):
+            packed = typed(body["state"], bytes)
+            unzip = zlib.decompressobj()
+            state = unzip.decompress(packed, _most(packed))
+            if not unzip.eof:
+                raise ValueError("its state is cut, or far larger than its file")
+            head = head_from(body["head"])
+        return head, load(state)
+    except (NotFoundError, SearchDamagedError):
         return None  # the records themselves are the truth, and are read instead
+
+
+def _most(packed: bytes) -> int:
+    """How large a state may be, so that a small file cannot fill the memory."""
+    return (1 << 20) + LARGEST_RATIO * len(packed)

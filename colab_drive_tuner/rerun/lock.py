@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.journal.machine import machine_id, state_folder
+from colab_drive_tuner.store.properties import read_time
 from colab_drive_tuner.store.protocol import Store
 
 RENEWED_EVERY = 60.0
@@ -89,8 +90,9 @@ def _marked(
 def _holder(store: Store, folder_id: str, key: str) -> str | None:
     """The holder of the lock by the folder's property; None where it has run out."""
     who, _, when = store.stat(folder_id).properties.get(key, "").partition(" ")
+    now = store.now()
     try:
-        fresh = store.now() - float(when) < RUNS_OUT_AFTER
+        fresh = now - read_time({key: when}, key, now) < RUNS_OUT_AFTER
     except ValueError:
         return None
     return who if fresh else None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, StoreError
 from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.store.properties import read_count, read_number, read_time
 from colab_drive_tuner.store.protocol import Entry, Store
 
 FOLDER = "runs"
@@ -112,11 +113,11 @@ def _run(store: Store, entry: Entry, search: str) -> Run | None:
     try:
         return Run(
             search=search,
-            began=float(noted[_BEGAN]),
+            began=read_time(noted, _BEGAN),
             where=noted[_WHERE],
-            seconds=float(noted[_SECONDS]),
-            trials=int(noted[_TRIALS]),
-            done=int(noted[_DONE]),
+            seconds=read_number(noted, _SECONDS),
+            trials=read_count(noted, _TRIALS),
+            done=read_count(noted, _DONE),
             ended=noted[_ENDED],
             url=store.url(entry.id),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import Beside
-from colab_drive_tuner.errors import NotFoundError, SearchDamagedError
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, UsageError
 
 if TYPE_CHECKING:
     Attached = UserDict[str, Any]
@@ -35,6 +35,8 @@ class Attachments(Attached):
         return self.data[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
+        if not isinstance(name, str):
+            raise UsageError(f"The name of an attachment must be a text, not {name!r:.60}.")
         self._record(name, encode(value, where=f"attachments[{name!r}]"))
         self._stored.pop(name, None)
         self.data[name] = value

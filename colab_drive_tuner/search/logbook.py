@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import Taken, decode, encode
+from colab_drive_tuner.checkpoint.codec import Taken, encode
+from colab_drive_tuner.checkpoint.documents import check_document
 from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
     DONE,
@@ -18,6 +19,7 @@ from colab_drive_tuner.checkpoint.items import (
     LARGE,
     Tid,
     attachment_item,
+    check_tid,
     claim_payload,
     end_item,
     queued_item,
@@ -25,7 +27,7 @@ from colab_drive_tuner.checkpoint.items import (
     start_item,
 )
 from colab_drive_tuner.checkpoint.taking import take
-from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.journal import Claim, Journal, Rules
 from colab_drive_tuner.search.care import CARE_PATIENCE, Care
 from colab_drive_tuner.search.documents import (
@@ -57,6 +59,19 @@ class _Start:
     def drop(self) -> None:
         """Leave it out, unless it is made already."""
         self._make = bytes
+
+
+def _checked(document: dict[str, Any]) -> Tid:
+    """The trial's id, where a later session can read what is recorded of it."""
+    tid: Tid = document["tid"]
+    try:
+        check_tid(tid if type(tid) in (int, str, float) else int(tid))  # numpy's integers
+        check_document(document, tid)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"The document of trial {document.get('tid')!r:.60} cannot be recorded: {error}."
+        ) from error
+    return tid
 
 
 class Logbook:
@@ -132,7 +147,7 @@ class Logbook:
                 return claim_payload({})
             queued = [
                 queued_item(
-                    encode(as_new(decode(entry.document))),
+                    encode(as_new(entry.decoded())),
                     entry.tid,
                     k=entry.k,
                     next_tid=history.next_tid,
@@ -188,7 +203,7 @@ class Logbook:
         self.inherited = {entry.tid: len(entry.attempts) for entry in history.unfinished}
 
     def _give_up(self, entry: TrialEntry) -> None:
-        document = as_new(decode(entry.document)) | {"state": FINISHED}
+        document = as_new(entry.decoded()) | {"state": FINISHED}
         document["result"] = {
             "status": "fail",
             "reason": f"given up: {len(entry.attempts)} runtimes died while this trial was running",
@@ -206,7 +221,7 @@ class Logbook:
         self._append(b"".join(map(self._queued, documents)), durable=True)
 
     def _queued(self, document: dict[str, Any]) -> bytes:
-        tid = document["tid"]
+        tid = _checked(document)
         self._named.add(tid)
         k = self.k_of.setdefault(tid, None)
         encoded = encode(plain_document(document))
@@ -249,7 +264,7 @@ class Logbook:
         result: Taken | None = None,
     ) -> None:
         """A trial ended, after so many seconds of training; `result`: where it is taken already."""
-        tid, care = document["tid"], self._care
+        tid, care = _checked(document), self._care
         careful = care is not None and care.needed(tid)
         if care is not None:
             care.ran(seconds)

@@ -47,7 +47,6 @@ def freeze_generator(generator: np.random.Generator) -> bytes:
 
 def thaw_generator(frozen: bytes) -> np.random.Generator:
     """The generator of a stored state; raises `SearchDamagedError` if it is none."""
-    state = decode(frozen)
     kinds = {
         kind.__name__: kind
         for kind in (
@@ -59,9 +58,14 @@ def thaw_generator(frozen: bytes) -> np.random.Generator:
         )
     }
     try:
+        state = decode(frozen)
         bits = kinds[state["bit_generator"]]()
+        # numpy believes these two, and would read behind the end of its buffer.
+        inner = state["state"]
+        if not (0 <= state.get("buffer_pos", 0) <= 4 and 0 <= inner.get("pos", 0) <= 624):
+            raise ValueError("a position is out of range")
         bits.state = state
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise SearchDamagedError(
             f"The stored random state cannot be used ({error!r:.200}): pass restart=True to begin "
             f"again."

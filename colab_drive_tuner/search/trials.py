@@ -13,7 +13,6 @@ from typing import Any
 import hyperopt
 from hyperopt.base import JOB_VALID_STATES, SONify
 
-from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.folder import check_name
@@ -83,13 +82,14 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         for tid, entry in history.trials.items():
             document = present.get(tid)
             if document is None or not self.log.knows(entry):
-                document = decode(entry.document)
+                document = entry.decoded()
                 if entry.model:
                     document["result"] = self.models.wrap(document["result"], tid)
             documents.append(document)
         self._dynamic_trials[:] = documents
         self.attachments = Attachments(history.attachments, self._attach, journal.read_file)
-        self._ids = set(range(self.log.next_tid))
+        self._ids = set(range(min(self.log.next_tid, 1_000_000)))
+        self._ids.update(tid for tid in history.trials if isinstance(tid, int))
         self.refresh()
 
     def refresh(self) -> None:

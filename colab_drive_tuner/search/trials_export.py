@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import decode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
 from colab_drive_tuner.search.attachments import decode_attachment
@@ -26,7 +25,7 @@ class TrialsExport:
             self.__init__()  # type: ignore[misc]
         for entry in entries:
             if self._taken.get(entry.tid) is not entry.document:
-                self._pickle.replace(decode(entry.document))
+                self._pickle.replace(entry.decoded())
                 self._taken[entry.tid] = entry.document
         inline = {
             name: decode_attachment(name, value)

@@ -26,6 +26,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.store.properties import read_count, read_number
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 from colab_drive_tuner.training.keras_file import load_keras_file
@@ -297,7 +298,7 @@ class BestModels:
         try:
             if (marks.get("cdt_kind"), marks.get(EPOCH, "")) != ("model", self._epoch):
                 return None
-            loss, tid = float(marks["cdt_loss"]), int(marks[TID])
+            loss, tid = read_number(marks, "cdt_loss"), read_count(marks, TID)
         except (KeyError, ValueError):
             return None
-        return None if math.isnan(loss) else KeptModel(loss, tid, entry.id, entry.size)
+        return KeptModel(loss, tid, entry.id, entry.size)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from colab_drive_tuner.checkpoint.documents import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_ENDS, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError, SearchError
@@ -17,7 +18,6 @@ from colab_drive_tuner.notebook.local_copy import process_started
 from colab_drive_tuner.search.status import read_history
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.leftovers import Leftover, left_on_disk, move_to_trash
-from colab_drive_tuner.troubleshoot.rebuild import parameters
 
 _SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d{1,10})-[a-z0-9_]{8}")
 """As `tempfile` composes it, which also lets nobody else in."""
@@ -89,11 +89,11 @@ def made_good(segment: Segment, history: History) -> bool:
     for item in items:
         entry = history.trials.get(item.tid)
         if item.kind == ATTACHMENT:
-            recorded = str((item.info or {}).get("name")) in history.attachments
+            recorded = item.name in history.attachments
         elif item.kind == QUEUED:
             recorded = entry is not None
         elif item.kind == END and entry is not None and entry.end in REAL_ENDS:
-            recorded = parameters(entry.document) == parameters(item.document)
+            recorded = same_parameters(entry.document, item.document, item.tid)
         else:
             recorded = False
         if not recorded:

@@ -7,10 +7,11 @@ from folders that lost, the spool and trials.pkl, each entry only where it fits.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.documents import read_document, same_parameters
 from colab_drive_tuner.checkpoint.history import History, wanted
 from colab_drive_tuner.checkpoint.items import (
     CAUGHT,
@@ -19,11 +20,12 @@ from colab_drive_tuner.checkpoint.items import (
     QUEUED,
     RAISED,
     START,
-    Item,
     claim_payload,
     end_item,
+    pack_item,
     queued_item,
     read_items,
+    unpack_map,
 )
 from colab_drive_tuner.errors import (
     ChecksumError,
@@ -32,8 +34,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal.record import Record
-from colab_drive_tuner.journal.recovery import split_items
+from colab_drive_tuner.journal.record import Record, split_items
 from colab_drive_tuner.journal.segment import Spooled
 from colab_drive_tuner.search.documents import (
     ERROR,
@@ -86,7 +87,7 @@ class Rebuilt:
                 info |= {"how": entry.end} | ({"model": True} if entry.model else {})
                 info |= {} if entry.loss is None else {"loss": entry.loss}
             kind = QUEUED if entry.end is None else END
-            items.append(Item(kind, entry.tid, entry.k, info, entry.document).pack())
+            items.append(pack_item(kind, info, entry.document, entry.tid, entry.k))
         return claim_payload(history.settings | dict(settings), items)
 
 
@@ -111,6 +112,7 @@ def rebuild(evidence: Evidence) -> Rebuilt:
 
 def _fold(built: Rebuilt, record: Record, *, doubtful: bool) -> None:
     try:
+        record = _usable(built, record)
         if doubtful and _begins_anew(built.history, record):
             built.history, built.epochs = History(), set()
             built.notes.append(
@@ -126,6 +128,34 @@ def _fold(built: Rebuilt, record: Record, *, doubtful: bool) -> None:
         built.epochs = {record.sha}
 
 
+def _usable(built: Rebuilt, record: Record) -> Record:
+    """The record without entries whose documents are none: what a trial said before stands then."""
+    if record.kind == "trials":
+        kept = _readable(built, record, record.payload)
+        return record if kept == record.payload else replace(record, payload=kept)
+    if record.kind in ("claim", "reset") and record.payload:
+        body = unpack_map(record.payload, f"Record {record.pos}")
+        queued = body.get("trials")
+        if isinstance(queued, bytes):
+            kept = _readable(built, record, queued)
+            if kept != queued:
+                return replace(record, payload=claim_payload(body["settings"], [kept]))
+    return record
+
+
+def _readable(built: Rebuilt, record: Record, entries: bytes) -> bytes:
+    what, kept = f"Record {record.pos}", []
+    for entry in split_items(entries, what):
+        (item,) = read_items(entry, what)
+        try:
+            if item.kind in (QUEUED, START, END):
+                read_document(item.document, item.tid)
+            kept.append(entry)
+        except SearchDamagedError as error:
+            built.notes.append(f"{what}: {error}")
+    return b"".join(kept)
+
+
 def _begins_anew(history: History, record: Record) -> bool:
     """Whether a trial is named with other parameters than it had: a reset lies in a gap before."""
     if record.kind != "trials":
@@ -133,7 +163,7 @@ def _begins_anew(history: History, record: Record) -> bool:
     for item in read_items(record.payload, f"Record {record.pos}"):
         entry = history.trials.get(item.tid)
         if item.kind in (START, QUEUED) and entry is not None:
-            if parameters(entry.document) != parameters(item.document):
+            if not same_parameters(entry.document, item.document, item.tid):
                 return True
     return False
 
@@ -187,7 +217,9 @@ def offer_documents(
         built.notes.append(f"{source} cannot be used: {error}")
         return
     known = [tid for tid in encoded if tid in history.trials]
-    strange = [t for t in known if parameters(encoded[t]) != parameters(history.trials[t].document)]
+    strange = [
+        tid for tid in known if not same_parameters(encoded[tid], history.trials[tid].document, tid)
+    ]
     if strange:
         built.notes.append(
             f"{source} is of another history of the search (its trial {strange[0]} has other "
@@ -237,17 +269,12 @@ def _guesser(history: History) -> Any:
     return guess
 
 
-def parameters(document: bytes) -> bytes:
-    """The parameters that the trial of an encoded document used, as bytes: equal ones are equal."""
-    return encode({name: val for name, val in decode(document)["misc"]["vals"].items() if val})
-
-
 def complete_documents(history: History) -> int:
     """Name in each document the parameters that any of them names; return how many lacked some.
 
     TPE and annealing fail on a document that does not name them all.
     """
-    documents = {tid: decode(entry.document) for tid, entry in history.trials.items()}
+    documents = {tid: entry.decoded() for tid, entry in history.trials.items()}
     labels = {label for document in documents.values() for label in document["misc"]["vals"]}
     incomplete = 0
     for tid, document in documents.items():

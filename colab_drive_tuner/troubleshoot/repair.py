@@ -154,6 +154,7 @@ def _reason(store: Store, name: str, found: _Found) -> str:
             return lost
         if incomplete := complete_documents(book.history):
             return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
+        book.history.check()
         book.claim(SearchSettings(seeded=False), on_busy="error", notify=lambda text: None)
         book.close(timeout=60.0)
     except (SearchBusyError, UnavailableError):

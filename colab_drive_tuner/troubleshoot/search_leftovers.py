@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
+from colab_drive_tuner.checkpoint.documents import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import END, REAL_ENDS, read_items
 from colab_drive_tuner.errors import (
@@ -33,7 +34,6 @@ from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
 from colab_drive_tuner.troubleshoot.chain_writer import ARCHIVED, REPAIRING
 from colab_drive_tuner.troubleshoot.evidence import Evidence, collect
 from colab_drive_tuner.troubleshoot.leftovers import Leftover, left_on_disk
-from colab_drive_tuner.troubleshoot.rebuild import parameters
 
 SETTLED_SECONDS = 3600.0
 """What was made so long ago is not being made at this moment."""
@@ -157,14 +157,18 @@ def _duplicate(
     young = rival.created > store.now() - SETTLED_SECONDS
     if (holder is not None and not holder.stale) or (young and not evidence.records):
         return  # somebody runs it, or is about to
-    lost = results_without_place(evidence, history)
-    refused = ""
+    refused, lost = "", 0
+    unreadable = bool(evidence.unreadable or set(range(evidence.top)) - set(evidence.records))
+    try:
+        lost = results_without_place(evidence, history)
+    except SearchDamagedError:
+        unreadable = True
     if lost:
         refused = (
             f"{lost} of its results have other parameters than the search's trials of their "
             f"numbers, so they would be lost: look at its trials.pkl first."
         )
-    elif evidence.unreadable or set(range(evidence.top)) - set(evidence.records):
+    elif unreadable:
         refused = "Not all of its records are readable, so it stays as it is."
     yield Leftover(
         kind="duplicate folder",
@@ -188,12 +192,12 @@ def results_without_place(evidence: Evidence, history: History, *, merged: bool 
         if found.record.kind != "trials":
             continue
         for item in read_items(found.record.payload, f"Record {found.record.pos}"):
-            if item.kind != END or (item.info or {}).get("how") not in REAL_ENDS:
+            if item.kind != END or item.how not in REAL_ENDS:
                 continue
             entry = history.trials.get(item.tid)
             if entry is None or (merged and entry.end not in REAL_ENDS):
                 count += merged
-            elif parameters(entry.document) != parameters(item.document):
+            elif not same_parameters(entry.document, item.document, item.tid):
                 count += 1
     return count
 

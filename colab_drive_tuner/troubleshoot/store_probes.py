@@ -265,13 +265,14 @@ def _extent(_patient: Patient, store: "Store", name: str) -> Iterator[Finding]:
 def _search(store: "Store", name: str) -> Finding:
     from colab_drive_tuner.journal.folder import find_folder
     from colab_drive_tuner.journal.owned import owned_ids
-    from colab_drive_tuner.search.status import MISNAMED, read_status
+    from colab_drive_tuner.search.status import MISNAMED, read_history, read_status
     from colab_drive_tuner.troubleshoot.evidence import trashed_records
 
     about, repair = f"search {name!r}", f"`colab-drive-tuner repair {shlex.quote(name)}`"
     store = store.for_search(name)
     try:
         search = read_status(store, name)
+        read_history(store, name).check()
     except SearchDamagedError as error:
         if error.__cause__ is None:  # then the error itself says what to do
             return Finding(about, PROBLEM, str(error))

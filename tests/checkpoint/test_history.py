@@ -44,7 +44,8 @@ def folded(*records: Record) -> History:
 
 
 def document(tid: int, x: float = 0.5, state: int = 0) -> bytes:
-    return encode({"tid": tid, "state": state, "misc": {"vals": {"x": [x]}}})
+    misc = {"vals": {"x": [x]}, "idxs": {"x": [tid]}}
+    return encode({"tid": tid, "state": state, "misc": misc, "result": {}, "exp_key": None})
 
 
 def start(tid: int, owner: str = "A", progress: int = 0) -> Record:

@@ -1,13 +1,19 @@
 """What a reader makes of a chain: short cuts where there are some, no guess at what is damaged."""
 
+import itertools
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal import Journal
-from tests.journal.listing import RULES
+from colab_drive_tuner.journal import Journal, chain
+from colab_drive_tuner.journal.record import decode_record
+from colab_drive_tuner.journal.snapshot import save_snapshot
+from tests.journal.listing import RULES, item
 from tests.journal.weather import append, records_of
+from tests.search.searching import in_child
 
 
 def test_long_chains_are_read_from_a_snapshot(store, open_journal):
@@ -21,6 +27,61 @@ def test_long_chains_are_read_from_a_snapshot(store, open_journal):
     assert reader.state.items == list(range(110))
     store.set_properties(reader.folder, {"cdt_hint": "gone"})
     assert open_journal(store, claim=False).state.items == list(range(110))
+
+
+def test_a_snapshot_tells_all_that_the_records_tell(store, open_journal):
+    """Where the chain goes on, who claimed it, and which history it is: nothing is lost of that."""
+    journal = open_journal(store)
+    append(journal, 1)
+    journal.reset(b"")
+    for value in range(110):
+        append(journal, value)
+    journal.close()
+    short = open_journal(store, claim=False)
+    assert short._reader.found.hint
+    store.set_properties(short.folder, {"cdt_hint": ""})
+    whole = open_journal(store, claim=False)
+    assert short._reader.head == whole._reader.head
+    assert (short.epoch, short.account) == (whole.epoch, whole.account)
+    records = [decode_record(path.read_bytes(), "it") for path in records_of(store)]
+    (reset,) = (one for one in records if one.kind == "reset")
+    assert short.epoch == reset.sha
+
+
+def test_what_was_pending_is_of_the_history_that_a_snapshot_tells_of(store, open_journal):
+    """The session after a kill reads from a snapshot, and records it all the same."""
+
+    def die() -> None:
+        journal = open_journal(store)
+        append(journal, 1)
+        reader = journal._reader
+        save_snapshot(store, reader.folder, reader.head, journal.state.dump())
+        store.away = True
+        journal.append(item("pending"), durable=True)
+        journal.flush(0.8)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die) == -signal.SIGKILL
+    journal = open_journal(store)
+    assert journal._reader.found.hint
+    assert journal.state.items == [1, "pending"]
+
+
+def test_a_gap_is_seen_wherever_a_reader_pauses(store, open_journal, monkeypatch):
+    """Records are read so many at a time; one may be the last of those, or all of the next."""
+    monkeypatch.setattr(chain, "PARALLEL_READS", 4)
+    journal = open_journal(store)
+    for value in range(14):
+        append(journal, value)
+    journal.close()
+    whole = {path: path.read_bytes() for path in records_of(store)}
+    for first, missing in itertools.product(range(1, 9), range(1, 5)):
+        for path in list(whole)[first : first + missing]:
+            path.unlink()
+        with pytest.raises(SearchDamagedError, match=f"Record {first} .*missing although later"):
+            open_journal(store, claim=False)
+        for path, content in whole.items():
+            path.write_bytes(content)
 
 
 @pytest.mark.parametrize("at", [60, -10], ids=["its head", "its state"])

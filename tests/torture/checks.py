@@ -16,14 +16,17 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.errors import (
+    SearchBusyError,
     SearchDamagedError,
     SearchError,
     SearchFolderError,
     UnavailableError,
 )
-from colab_drive_tuner.journal import Journal, record, upkeep, writer
+from colab_drive_tuner.journal import Journal, chain, record, upkeep, writer
+from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.journal.record import freeze
 from colab_drive_tuner.journal.segment import read_segment
+from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.spool import Gap, Spool
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.disks import FailingDisk, VolatileDisk
@@ -338,3 +341,86 @@ def a_fork_may_not_write(folder: Path) -> None:
             journal.append(item(1))
 
     assert in_child(write) == 0
+
+
+def _with_a_snapshot(store: WeatheredStore, value: str) -> Journal:
+    """A journal whose records all stand in a snapshot."""
+    journal = claimed(store)
+    append(journal, value)
+    reader = journal._reader
+    save_snapshot(store, reader.folder, reader.head, journal.state.dump())
+    return journal
+
+
+@check
+def what_was_pending_is_of_the_history_of_a_snapshot(folder: Path) -> None:
+    """A session that opens through a snapshot records what the dead one had spooled."""
+    store = WeatheredStore(folder / "store")
+
+    def die() -> None:
+        journal = _with_a_snapshot(store, "in the snapshot")
+        store.away = True
+        journal.append(item("pending"), durable=True)
+        journal.flush(0.8)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die) == -signal.SIGKILL
+    claimed(store)
+    assert read(store) == ["in the snapshot", "pending"]
+
+
+@check
+def who_holds_a_search_is_known_from_its_snapshot(folder: Path) -> None:
+    """Another machine does not take it for free."""
+    store = WeatheredStore(folder / "store")
+    _with_a_snapshot(store, "held")
+    go_to(folder, "second")
+    with pytest.raises(SearchBusyError):
+        claimed(store, on_busy="error")
+
+
+@check
+def gaps_are_seen_where_a_reader_pauses(folder: Path) -> None:
+    """At the end of what is read together, one record or two."""
+    chain.PARALLEL_READS = 4
+    for missing in (1, 2):
+        store = WeatheredStore(folder / f"store {missing}")
+        journal = claimed(store)
+        for value in range(10):
+            append(journal, value)
+        journal.close()
+        for path in sorted(Path(store.url(store.root), "s", "records").iterdir())[3 : 3 + missing]:
+            path.unlink()
+        with pytest.raises(SearchDamagedError):
+            read(store)
+
+
+@check
+def no_snapshot_leads_into_another_chain(folder: Path) -> None:
+    """One of another search, copied into this one's folder, is not gone on from."""
+    store = WeatheredStore(folder / "store")
+    _with_a_snapshot(store, "ours").close()
+    mine = find_folder(store, "s")
+    other = Journal.open(store, "other", RULES)
+    other.claim(lambda state: b"", notify=lambda text: None)
+    append(other, "another's")
+    theirs = other._reader
+    assert mine is not None
+    save_snapshot(store, mine, theirs.head, other.state.dump())
+    assert read(store) == ["ours"]
+
+
+@check
+def a_property_never_leads_outside(folder: Path) -> None:
+    """trials.pkl is not written over another file."""
+    store = WeatheredStore(folder / "store")
+    claimed(store).close()
+    mine = find_folder(store, "s")
+    assert mine is not None
+    (thesis,) = store.reserve(1)
+    store.create(thesis, b"a thesis", name="thesis", parent=store.root)
+    store.set_properties(mine.id, {"cdt_export": thesis})
+    journal = claimed(store)
+    append(journal, 1)
+    journal.close()
+    assert store.read(thesis) == b"a thesis"

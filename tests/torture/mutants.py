@@ -17,11 +17,13 @@ from colab_drive_tuner.journal import (
     folder,
     machine,
     opening,
+    owned,
     patience,
     reader,
     record,
     recovery,
     segment,
+    snapshot,
     spool,
     upkeep,
     writer,
@@ -335,3 +337,44 @@ def a_fork_may_write() -> None:
 
     writer.Writer.require_owner = lambda self: None
     Logbook.require_owner = lambda self: None
+
+
+def _heads_from_snapshots(change: Callable[[Any], Any]) -> None:
+    head_from = chain.head_from
+    snapshot.head_from = lambda fields: change(head_from(fields))
+
+
+@mutant
+def a_snapshot_forgets_its_epoch() -> None:
+    """SNAPSHOT: what is spooled seems to belong to another history."""
+    _heads_from_snapshots(lambda head: dataclasses.replace(head, epoch=""))
+
+
+@mutant
+def a_snapshot_forgets_who_claimed() -> None:
+    """SNAPSHOT: a search that somebody holds seems to be free."""
+    _heads_from_snapshots(lambda head: dataclasses.replace(head, claim=None))
+
+
+@mutant
+def a_snapshot_is_believed_to_be_of_this_chain() -> None:
+    """OWNED: another search's snapshot leads into that one's chain."""
+    reader.Reader._is_of_this_chain = lambda self, head: True
+
+
+@mutant
+def nothing_is_looked_for_behind_a_gap() -> None:
+    """READ: a missing record that is the last of those read together seems to be the end."""
+    chain.LOOK_BEYOND = 0
+
+
+@mutant
+def less_is_looked_for_behind_a_gap() -> None:
+    """READ: two missing records in the same place."""
+    chain.LOOK_BEYOND = 1
+
+
+@mutant
+def whose_file_an_id_names_is_not_asked() -> None:
+    """OWNED: whatever a property names is taken for the search's own."""
+    owned.owned_entry = lambda store, entry_id, *args, **kind: store.stat(entry_id)

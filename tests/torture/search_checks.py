@@ -10,6 +10,7 @@ import pytest
 from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import DONE, GIVEN_UP, end_item, start_item
+from colab_drive_tuner.journal.record import Record
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.logbook import rules
@@ -65,7 +66,7 @@ def a_real_end_supersedes_a_give_up(folder: Path) -> None:
     """It is wanted from the spool, and holds from then on."""
     history, late = _with_end(GIVEN_UP)
     assert rules().wanted(history, late)
-    history._take(_item(late), "somebody")
+    history.apply(_record(late, "somebody"))
     assert history.trials[0].end == DONE
 
 
@@ -74,25 +75,23 @@ def a_trial_ends_once(folder: Path) -> None:
     """A second end from a spool is not wanted, and would not count."""
     history, late = _with_end(DONE)
     assert not rules().wanted(history, late)
-    history._take(_item(late), "somebody")
+    history.apply(_record(late, "somebody"))
     assert history.trials[0].loss == 1.0
 
 
 def _with_end(how: str) -> tuple[History, bytes]:
-    document = {"tid": 0, "state": 2, "misc": {"vals": {"x": [0.5]}}, "result": {}}
+    misc = {"vals": {"x": [0.5]}, "idxs": {"x": [0]}}
+    document = {"tid": 0, "state": 2, "misc": misc, "result": {}, "exp_key": None}
     history, encoded = History(), encode(document)
-    history._take(_item(start_item(encoded, 0, k=0, next_tid=1)), "first")
+    history.apply(_record(start_item(encoded, 0, k=0, next_tid=1), "first"))
     loss = 1.0 if how == DONE else None
-    history._take(_item(end_item(encoded, 0, k=0, how=how, loss=loss)), "second")
+    history.apply(_record(end_item(encoded, 0, k=0, how=how, loss=loss), "second"))
     assert history.trials[0].end == how
     return history, end_item(encoded, 0, k=0, how=DONE, loss=2.0)
 
 
-def _item(content: bytes) -> Any:
-    from colab_drive_tuner.checkpoint.items import read_items
-
-    (found,) = read_items(content, "an item")
-    return found
+def _record(item: bytes, owner: str) -> Record:
+    return Record(0, "trials", owner, "", (), item, 0.0, "")
 
 
 @check

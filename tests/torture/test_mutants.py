@@ -46,6 +46,12 @@ CAUGHT_BY = {
     "no_care_after_a_death": "a_poison_trial_is_given_up",
     "a_clean_end_counts_as_a_death": "a_stop_is_no_death",
     "a_fork_may_write": "a_fork_may_not_write",
+    "a_snapshot_forgets_its_epoch": "what_was_pending_is_of_the_history_of_a_snapshot",
+    "a_snapshot_forgets_who_claimed": "who_holds_a_search_is_known_from_its_snapshot",
+    "a_snapshot_is_believed_to_be_of_this_chain": "no_snapshot_leads_into_another_chain",
+    "nothing_is_looked_for_behind_a_gap": "gaps_are_seen_where_a_reader_pauses",
+    "less_is_looked_for_behind_a_gap": "gaps_are_seen_where_a_reader_pauses",
+    "whose_file_an_id_names_is_not_asked": "a_property_never_leads_outside",
 }
 
 

@@ -1,0 +1,86 @@
+"""Trial documents read back: hyperopt's fields of the right types, or an error naming the trial.
+
+Records and snapshots carry documents as encoded bytes; they are decoded here, and nowhere else.
+"""
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.items import Tid
+from colab_drive_tuner.errors import NotPlainDataError, SearchDamagedError
+
+_STATES = 5
+"""hyperopt's job states: new, running, done, error, cancelled."""
+_INTEGERS, _LISTS = (int, np.integer), (list, tuple, np.ndarray)
+
+
+def read_document(encoded: bytes, tid: Tid) -> dict[str, Any]:
+    """The document of trial `tid`, or `SearchDamagedError` saying what it lacks."""
+    try:
+        return check_document(decode(encoded), tid)
+    except (CodecError, TypeError, ValueError) as error:
+        raise SearchDamagedError(
+            f"The document of trial {tid!r:.60} is no trial document: {error}."
+        ) from error
+
+
+def check_document(document: Any, tid: Any) -> dict[str, Any]:
+    """A document with all that its readers rely on; raises TypeError or ValueError."""
+    if type(document) is not dict:
+        raise TypeError("it is no map")
+    if document.get("tid") != tid:
+        raise ValueError("it bears the number of another trial")
+    state, exp_key = document.get("state"), document.get("exp_key", 0)
+    if not isinstance(state, _INTEGERS) or not 0 <= state < _STATES:
+        raise ValueError(f"its state is {state!r:.60}")
+    if not isinstance(exp_key, str | None):
+        raise TypeError("its exp_key is missing, or no text")
+    _check_misc(document.get("misc"))
+    _check_result(document.get("result"))
+    return document
+
+
+def _check_misc(misc: Any) -> None:
+    if not isinstance(misc, dict):
+        raise TypeError("its misc is no map")
+    for part in ("vals", "idxs"):
+        lists = misc.get(part)
+        if not isinstance(lists, dict):
+            raise TypeError(f"its misc.{part} is no map")
+        for key, value in lists.items():
+            if not isinstance(key, str) or not (type(value) is list or isinstance(value, _LISTS)):
+                raise TypeError(f"its misc.{part} is no map of lists")
+
+
+def _check_result(result: Any) -> None:
+    if not isinstance(result, dict):
+        raise TypeError("its result is no map")
+    status, loss = result.get("status"), result.get("loss")
+    if status is not None and not isinstance(status, str):
+        raise TypeError(f"its status is {status!r:.60}")
+    if status == "ok" and loss is not None and not _is_number(loss):
+        raise TypeError(f"its loss is {loss!r:.60}")
+
+
+def same_parameters(one: bytes, other: bytes, tid: Tid) -> bool:
+    """Whether two encoded documents of a trial name the same parameters."""
+    return parameters(read_document(one, tid)) == parameters(read_document(other, tid))
+
+
+def parameters(document: dict[str, Any]) -> bytes:
+    """The parameters that a trial used, as bytes: equal ones are equal, whatever their types."""
+    try:
+        return encode({name: val for name, val in document["misc"]["vals"].items() if len(val)})
+    except NotPlainDataError as error:
+        raise SearchDamagedError(f"The parameters of a trial cannot be used: {error}") from error
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) is float:
+        return True
+    if isinstance(value, np.ndarray):
+        return value.size == 1 and value.dtype.kind in "biuf"
+    return isinstance(value, numbers.Real | np.bool_)
