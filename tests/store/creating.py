@@ -1,10 +1,11 @@
 """A process for the kill tests: it creates what it is told to, and says when it is acknowledged.
 
-    python -m tests.store.creating ROOT WORD [DEADLY]
+    python -m tests.store.creating ROOT WORD [DEADLY [PARENT]]
 
 Each line of its input is an id (or `folder ID`). WORD is the content; the answer is `made ID` or
-`taken ID`. With DEADLY the process kills itself at its DEADLY-th call that changes the disk: an odd
-number dies before call number DEADLY // 2, an even one after it.
+`taken ID`. PARENT is the id of a folder in the store, without it the root. With DEADLY the process
+kills itself at its DEADLY-th call that changes the disk: an odd number dies before call number
+DEADLY // 2, an even one after it; 0 never.
 """
 
 import os
@@ -43,18 +44,17 @@ def die_at(deadly: int) -> None:
         setattr(os, name, wrap(getattr(os, name)))
 
 
-def main(root: str, word: str, deadly: int = 0) -> None:
+def main(root: str, word: str, deadly: str = "0", parent: str = "root") -> None:
     """Create until the input ends."""
     store = FolderStore(Path(root))
     print("ready", flush=True)
     for line in sys.stdin:
         folder, _, entry_id = line.strip().rpartition(" ")
-        if deadly:
-            die_at(deadly)
+        if int(deadly):
+            die_at(int(deadly))
         try:
-            store.create(
-                entry_id, None if folder else word.encode(), name=entry_id[:4], parent=store.root
-            )
+            content = None if folder else word.encode()
+            store.create(entry_id, content, name=entry_id[:4], parent=parent)
         except IdTakenError:
             print("taken", entry_id, flush=True)
         else:
@@ -62,4 +62,4 @@ def main(root: str, word: str, deadly: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
+    main(*sys.argv[1:])

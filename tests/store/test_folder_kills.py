@@ -30,28 +30,36 @@ def start(root: Path, word: str, *more: str) -> subprocess.Popen[str]:
 
 
 def visible(root: Path) -> list[Path]:
-    """What a person sees."""
+    """What a person sees, but for an index."""
     paths = root.iterdir() if root.exists() else ()
-    return [path for path in paths if not path.name.startswith(".")]
+    return [path for path in paths if not path.name.startswith(".") and path.name != "index"]
 
 
-@pytest.mark.parametrize("kind", ["", "folder "])
-def test_killed_at_any_step_a_create_has_happened_or_not(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("inner", [False, True], ids=["in the root", "in a search"])
+@pytest.mark.parametrize("kind", ["", "folder "], ids=["file", "folder"])
+def test_killed_at_any_step_a_create_has_happened_or_not(
+    tmp_path: Path, kind: str, inner: bool
+) -> None:
     """Whatever the instant: it is there in full or not at all, and creating it again is right."""
     deadly, deaths, halves = 0, 0, 0
     while deadly >= 0:
         deadly += 1
         root = tmp_path / str(deadly)
         store = FolderStore(root)
-        (entry_id,) = store.reserve(1)
-        said, _ = start(root, "first", str(deadly)).communicate(f"{kind}{entry_id}\n")
+        entry_id, parent = *store.reserve(1), store.root
+        where = root
+        if inner:
+            (parent,) = store.reserve(1)
+            store.create(parent, None, name="s", parent=store.root)
+            where = root / "s"
+        said, _ = start(root, "first", str(deadly), parent).communicate(f"{kind}{entry_id}\n")
         try:
             found = store.stat(entry_id)
         except NotFoundError:
             assert said == ""
-            assert visible(root) == []
-            assert not root.exists() or store.list(store.root) == []
-            store.create(entry_id, None if kind else b"second", name="x", parent=store.root)
+            assert visible(where) == []
+            assert not root.exists() or store.list(parent) == []
+            store.create(entry_id, None if kind else b"second", name="x", parent=parent)
             if not kind:
                 assert store.read(entry_id) == b"second"
         else:
@@ -60,11 +68,11 @@ def test_killed_at_any_step_a_create_has_happened_or_not(tmp_path: Path, kind: s
             if not kind:
                 assert store.read(entry_id) == b"first"
             with pytest.raises(IdTakenError):
-                store.create(entry_id, b"second", name="x", parent=store.root)
-        assert [entry.id for entry in store.list(store.root)] == [entry_id]
-        assert len(visible(root)) == 1
+                store.create(entry_id, b"second", name="x", parent=parent)
+        assert [entry.id for entry in store.list(parent)] == [entry_id]
+        assert len(visible(where)) == 1
         store.trash(entry_id)
-        assert visible(root) == []
+        assert visible(where) == []
         deaths += said == ""
         if said:
             break
@@ -101,16 +109,22 @@ def test_no_acknowledged_create_is_lost_by_kills(tmp_path: Path) -> None:
             store.create(entry_id, b"again", name="x", parent=store.root)
 
 
-def test_of_racing_processes_exactly_one_wins_each_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["file", "folder", "file in a search"])
+def test_of_racing_processes_exactly_one_wins_each_id(tmp_path: Path, kind: str) -> None:
     """Three processes create the same ids: one `made` for each, and its content is what lasts."""
     store = FolderStore(tmp_path)
-    ids = store.reserve(150)
-    rivals = [start(tmp_path, word) for word in ("a", "b", "c")]
+    ids, parent, where = store.reserve(150), store.root, tmp_path
+    if kind == "file in a search":
+        (parent,) = store.reserve(1)
+        store.create(parent, None, name="s", parent=store.root)
+        where = tmp_path / "s"
+    rivals = [start(tmp_path, word, "0", parent) for word in ("a", "b", "c")]
+    asked = [f"folder {one}" if kind == "folder" else one for one in ids]
     threads = []
     said: dict[int, str] = {}
 
     def run(number: int) -> None:
-        said[number] = rivals[number].communicate("\n".join(ids) + "\n")[0]
+        said[number] = rivals[number].communicate("\n".join(asked) + "\n")[0]
 
     for number in range(3):
         threads.append(threading.Thread(target=run, args=[number]))
@@ -124,5 +138,8 @@ def test_of_racing_processes_exactly_one_wins_each_id(tmp_path: Path) -> None:
         if line.startswith("made ")
     }
     assert sum(text.count("made ") for text in said.values()) == len(ids)
-    assert {entry_id: store.read(entry_id).decode() for entry_id in ids} == winners
-    assert len(visible(tmp_path)) == len(ids)
+    if kind == "folder":
+        assert {store.stat(entry_id).is_folder for entry_id in ids} == {True}
+    else:
+        assert {entry_id: store.read(entry_id).decode() for entry_id in ids} == winners
+    assert len(visible(where)) == len(ids)

@@ -127,7 +127,7 @@ def instrument(log: PhaseLog) -> None:
     log.wrap(reader.Reader, "refresh", "open")
     log.wrap(journal.Journal, "claim", "claim")
     log.wrap(Loop, "_ask", "suggest")
-    log.wrap(spool.Segment, "remove", "acknowledge")
+    log.wrap(spool.Segment, "acknowledge", "acknowledge")
     log.wrap(upkeep, "save_snapshot", "snapshot")
     log.wrap(upkeep.Upkeep, "_copy_out", "export")
     log.wrap(journal.Journal, "close", "close")
