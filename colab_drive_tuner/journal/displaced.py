@@ -153,12 +153,14 @@ def require_single(store: Store, name: str, folder: SearchFolder) -> None:
             )
 
 
-def copy_alone(store: Store, name: str, folder: SearchFolder) -> SearchFolderError:
-    """The error for a copy of a folder that lies in the trash, records included."""
+def require_records(store: Store, name: str, folder: SearchFolder) -> None:
+    """Raise `SearchFolderError` for a copy of a folder that lies in the trash, records included."""
+    if _exists(store, folder.records):
+        return
     marks = {KIND: SEARCH, FIRST: folder.first}
     others = [entry for entry in store.find_marked(marks) if entry.id != folder.id]
     where = "".join(f": {_link(store, entry)}" for entry in others[:1])
-    return SearchFolderError(
+    raise SearchFolderError(
         f"The folder {store.url(folder.id)} of search {name!r} is a copy without its records, "
         f"which lie in the trash. Restore the folder of which it is a copy{where}."
     )

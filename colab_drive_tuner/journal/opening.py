@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.chain import create
-from colab_drive_tuner.journal.displaced import copy_alone, find_displaced, require_single
+from colab_drive_tuner.journal.displaced import find_displaced, require_records, require_single
 from colab_drive_tuner.journal.folder import (
     RECORDS,
     SearchFolder,
@@ -109,8 +109,8 @@ def _become_owner(
         reader.found = _find_or_create(reader, spool, notify, sleep, anew=anew)
         reader.refresh()
     require_single(reader.store, reader.name, reader.folder)
-    if reader.head.pos and RECORDS in reader.absent:
-        raise copy_alone(reader.store, reader.name, reader.folder)
+    if reader.head.pos and RECORDS in reader.absent:  # or another runtime just made them
+        require_records(reader.store, reader.name, reader.folder)
     owner = secrets.token_hex(16)
     spool.note_owner(owner)
     while True:

@@ -34,6 +34,8 @@ def make_good(
     for rival in reader.folder.rivals:
         try:
             epoch, found = _close_rival(reader, writer.owner, rival)
+        except NotFoundError:
+            continue  # its creator saw it lose, too, and has put it into the trash meanwhile
         except ForeignFileError as error:
             notify(f"Another folder of search {reader.name!r} is left as it is: {error}")
             continue

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.journal import writer
 from colab_drive_tuner.journal.segment import Leftover, Segment, SpoolSession
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.missing import MissingCall, missing_calls, missing_points
 from colab_drive_tuner.search.points import point_document
 from colab_drive_tuner.store.folder import FolderStore
+from tests.journal.disks import FailingDisk
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import in_child, killing_in_an_outage, plain, points, search, stored
 
@@ -180,3 +182,28 @@ def counting(ran: list[int]) -> Callable[[object], float]:
         return bowl(point)
 
     return counted
+
+
+@pytest.mark.parametrize("act", [1, 3, 4, 7, 8, 10, 11])
+def test_a_disk_that_is_full_for_a_moment_in_an_outage_costs_no_trial(tmp_path, monkeypatch, act):
+    """With the store away and then a kill: what was not kept at first was kept right after."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    store = WeatheredStore(tmp_path / "store")
+    deadly = killing_in_an_outage(store, away=AWAY, calls=KILLED)
+
+    def die() -> None:
+        monkeypatch.setattr(writer, "SPOOL_AGAIN_SECONDS", 0.05)
+        FailingDisk(monkeypatch, lambda now: store.away and now_away(now) == act)
+        stored(store, "anneal", MOST, deadly)
+
+    first: list[int] = []
+
+    def now_away(now: int) -> int:
+        first.append(now)
+        return now - first[0] + 1
+
+    assert in_child(die) == -signal.SIGKILL
+    ran: list[int] = []
+    trials = stored(store, "anneal", MOST, counting(ran))
+    assert points(trials) == points(plain("anneal", MOST))
+    assert len(ran) == MOST - KILLED + 1, "nothing that had ended ran again"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.checkpoint.items import END, read_items
-from colab_drive_tuner.journal.spool import _entries
+from colab_drive_tuner.journal.segment import read_segment
 from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import LIST_LAG
 from tests.torture.session import Session, changed
@@ -37,8 +37,8 @@ def kept_trials(loser: Running) -> list[int]:
     assert folder.is_dir(), says
     kept = []
     for path in folder.glob("*.spool"):
-        for entry in _entries(path.read_bytes())[1:]:
-            kept += [item.tid for item in read_items(entry, "a kept item") if item.kind == END]
+        for spooled, _ in read_segment(path).items:
+            kept += [item.tid for item in read_items(spooled, "a kept item") if item.kind == END]
     return kept
 
 
