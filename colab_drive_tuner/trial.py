@@ -6,11 +6,23 @@ The loop in `search/` fills this in; `training/` reads it. Neither imports the o
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+
+@dataclass
+class Pace:
+    """How long epochs and uploads of a search's trials took in this run, at most, in seconds."""
+
+    epoch: float = 0.0
+    upload: float = 0.0
 
 
 class Artifacts(Protocol):
     """Where the files of one trial are kept while it runs (model backups)."""
+
+    pace: Pace
+    writer: Any
+    """The background writer of the trial's backups, which `TrialBackup` makes; None before."""
 
     def put(self, name: str, path: Path) -> None:
         """Keep the file at `path` under `name`, replacing what was kept under it; may take long."""

@@ -16,6 +16,7 @@ from colab_drive_tuner.training import (
     has_backups,
     sweep_backups,
 )
+from colab_drive_tuner.trial import Pace
 
 
 class Backups:
@@ -25,7 +26,11 @@ class Backups:
         self, store: Store, folder: Callable[[], str | None], epoch: Callable[[], str]
     ) -> None:
         self._store, self._folder, self._epoch = store, folder, epoch
+        self._pace = Pace()
+        self._running: list[StoreArtifacts] = []
         self._ended: dict[int, StoreArtifacts] = {}
+        self._dropped: list[StoreArtifacts] = []
+        """Those whose backups may still be on their way to the trash."""
 
     def of(self, tid: int, *, fresh: bool = False) -> StoreArtifacts | None:
         """Where the backups of a trial are; the store is asked nothing until they are used.
@@ -35,7 +40,11 @@ class Backups:
         folder = self._folder()
         if folder is None:
             return None
-        return StoreArtifacts(self._store, folder, tid, epoch=self._epoch(), fresh=fresh)
+        artifacts = StoreArtifacts(
+            self._store, folder, tid, epoch=self._epoch(), fresh=fresh, pace=self._pace
+        )
+        self._running.append(artifacts)
+        return artifacts
 
     @staticmethod
     def progress(artifacts: StoreArtifacts) -> int:
@@ -47,10 +56,14 @@ class Backups:
 
     def ended(self, tid: int, artifacts: StoreArtifacts | None, history: History) -> None:
         """A trial ended; drop what belongs to trials whose end is acknowledged by now."""
-        if artifacts is not None and has_backups(artifacts):
-            self._ended[tid] = artifacts
+        if artifacts is not None:
+            self._running.remove(artifacts)
+            if has_backups(artifacts):
+                self._ended[tid] = artifacts
         for done in [tid for tid in self._ended if _is_recorded(history, tid)]:
-            drop_backups(self._ended.pop(done))
+            drop_backups(self._ended[done])
+            self._dropped = [a for a in self._dropped if not flush_backups([a], 0)]
+            self._dropped.append(self._ended.pop(done))
 
     def sweep(self, history: History) -> None:
         """After a death, or a restart: drop what is of no use any more."""
@@ -66,7 +79,7 @@ class Backups:
     def close(self, timeout: float, history: History) -> None:
         """Wait until what is on its way has reached the store."""
         self.ended(-1, None, history)
-        flush_backups(timeout)
+        flush_backups([*self._running, *self._ended.values(), *self._dropped], timeout)
 
 
 def _is_recorded(history: History, tid: int) -> bool:

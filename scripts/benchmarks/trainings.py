@@ -54,7 +54,7 @@ def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, f
         artifacts = StoreArtifacts(store, home.id, 0)
         with run_as(RunningTrial(search="bench", tid=0, seed=1, artifacts=artifacts)):
             model.fit(x, y, batch_size=64, epochs=count + 3, verbose=0, callbacks=callbacks)
-        flush_backups(30)
+        flush_backups([artifacts], 30)
     return {
         "cpu": _median_step(cpu),
         "wall": _median_step(wall),

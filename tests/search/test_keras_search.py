@@ -16,7 +16,6 @@ from colab_drive_tuner.search import loop, stops
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training import TrialBackup
-from colab_drive_tuner.training.backup import writer
 from colab_drive_tuner.training.notices import TrainingWarning
 
 # TensorFlow's tensors, under numpy 2
@@ -86,14 +85,13 @@ def files(store: DriveStore, folder: str) -> dict[str, int]:
 
 
 def test_a_deadline_stops_a_search_between_epochs_and_the_next_run_goes_on(
-    drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
+    drive_emulator: DriveEmulator,
 ) -> None:
     """Runs of 11 h 30 min, an hour an epoch, six a trial: in the end as without any deadline."""
     store = DriveStore.connect()
     clock = Hours()
     done, epochs = [], []
     for _ in range(2):
-        monkeypatch.setattr(writer, "_longest", {})  # each run is a process of its own
         clock.here.epochs = 0
         stopped = search(store, "stopped", objective(clock), max_time="11h30m")
         done.append((stopped.done, stopped.finished))

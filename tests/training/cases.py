@@ -20,9 +20,9 @@ import numpy as np
 from keras import layers, ops
 
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.training import TrialBackup, flush_backups
+from colab_drive_tuner.training import TrialBackup
 from tests.training.keeping import search_folder
-from tests.training.trials import run
+from tests.training.trials import flush_all, run
 
 X = np.random.default_rng(0).normal(size=(24, 6)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)
@@ -82,7 +82,7 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         stage = self.stage()
         if batch >= 1 and stage.trained and stage.trained[-1] == self.stop_in and stage.then:
-            assert flush_backups(60)
+            assert flush_all(60)
             then, stage.then = stage.then, None
             then()
 

@@ -12,7 +12,6 @@ from tests.training.trials import KillAt, Killed, run, simple
 def store(tmp_path, monkeypatch):
     """A store that a test can give troubles; retries come quickly, and no epoch is known yet."""
     monkeypatch.setattr(writer, "_PAUSES", (0.01, 0.02))
-    monkeypatch.setattr(writer, "_longest", {})
     return TroubledStore(tmp_path / "store")
 
 

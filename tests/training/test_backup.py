@@ -12,7 +12,6 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training import (
     TrialBackup,
     drop_backups,
-    flush_backups,
 )
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.notices import TrainingWarning
@@ -31,6 +30,7 @@ from tests.training.trials import (
     compare,
     convolutional,
     fit,
+    flush_all,
     outcome,
     run,
     simple,
@@ -65,7 +65,7 @@ def test_a_trial_that_is_done_but_not_recorded_trains_nothing_again(store):
     """Killed between the end of `fit` and the result's record: all epochs are skipped."""
     folder = search_folder(store)
     first = run(store, folder, simple)
-    assert flush_backups(20)
+    assert flush_all(20)
     assert run(store, folder, lambda: simple(KillAt(0))) == first
 
 
@@ -173,7 +173,7 @@ def test_a_stop_is_remembered(store):
     folder = search_folder(store)
     first = run(store, folder, training)
     assert first["histories"][0][0] == [0, 1]
-    assert flush_backups(20)
+    assert flush_all(20)
     assert run(store, folder, training) == first
 
 

@@ -3,7 +3,6 @@
 import keras
 import pytest
 
-from colab_drive_tuner.training import flush_backups
 from colab_drive_tuner.training.notices import TrainingWarning
 from tests.training.keeping import NUMPY_2, search_folder
 from tests.training.trials import (
@@ -13,6 +12,7 @@ from tests.training.trials import (
     Notebook,
     backups,
     fit,
+    flush_all,
     run,
     simple,
 )
@@ -117,6 +117,6 @@ def test_an_outage_costs_backups_never_the_training(store, uninterrupted):
     store.away = True
     with pytest.warns(TrainingWarning, match="could not be looked up"):
         assert run(store, folder, simple) == uninterrupted
-    assert not flush_backups(0)
+    assert not flush_all(0)
     store.away = False
     assert backups(store, folder) == ["trial-00003-fit-000-epoch-00004.backup"]

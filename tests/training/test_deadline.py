@@ -4,10 +4,10 @@ import keras
 import pytest
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.training import TrialBackup, TrialInterrupted, drop_backups, flush_backups
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training import TrialBackup, TrialInterrupted, drop_backups
+from colab_drive_tuner.trial import Pace, running_trial
 from tests.training.keeping import NUMPY_2, search_folder
-from tests.training.trials import backups, convolutional, fit, outcome, run, simple
+from tests.training.trials import backups, convolutional, fit, flush_all, outcome, run, simple
 
 pytestmark = NUMPY_2
 
@@ -74,10 +74,11 @@ def test_a_trial_knows_how_long_epochs_of_the_trial_before_took(store):
         artifacts.append(running_trial().artifacts)
         return fit(convolutional(), 2, Ticking(clock), clock=clock)
 
-    run(store, folder, training, deadline=35)
+    pace = Pace()
+    run(store, folder, training, deadline=35, pace=pace)
     drop_backups(artifacts[0])
     with pytest.raises(TrialInterrupted) as stopped:
-        run(store, folder, training, tid=4, deadline=28)
+        run(store, folder, training, tid=4, deadline=28, pace=pace)
     assert (clock.now, stopped.value.epoch, stopped.value.stored) == (20, 0, True)
 
 
@@ -94,4 +95,4 @@ def test_a_stop_without_a_backup_says_so(store):
         run(store, folder, lambda: fit(convolutional(), 6, Away(), clock=clock), deadline=10.5)
     assert not stopped.value.stored
     store.away = False
-    assert flush_backups(20)
+    assert flush_all(20)

@@ -17,10 +17,12 @@ from colab_drive_tuner.training import (
     free_memory,
     seed_trial,
 )
-from colab_drive_tuner.trial import RunningTrial, run_as
+from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
 from tests.training.keeping import search_folder, shown
 
 SEED = 11
+RUN = []
+"""Where the backups went of the trials that ran in this process."""
 X = np.random.default_rng(0).normal(size=(48, 4, 4, 1)).astype("float32")
 Y = X.sum(axis=(1, 2, 3))[:, None]
 
@@ -45,7 +47,7 @@ class KillAt(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.place().epoch == self.epoch and batch == 1:
             if self.flush:
-                flush_backups(20)
+                flush_backups([running_trial().artifacts], 20)
             if self.really:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise Killed
@@ -120,11 +122,17 @@ def outcome(model, *histories):
     }
 
 
-def run(store, folder, training, *, tid=3, deadline=None):
+def flush_all(timeout):
+    """Wait for the backups of all trials that ran in this process."""
+    return flush_backups(RUN, timeout)
+
+
+def run(store, folder, training, *, tid=3, deadline=None, pace=None):
     """Run `training()` as the trial of a search, as in a process of its own."""
     free_memory()
     seed_trial(SEED, tid)
-    artifacts = StoreArtifacts(store, folder, tid)
+    artifacts = StoreArtifacts(store, folder, tid, pace=pace)
+    RUN.append(artifacts)
     trial = RunningTrial("search", tid, SEED, deadline=deadline, artifacts=artifacts)
     with run_as(trial):
         return training()
@@ -138,7 +146,7 @@ def simple(kill=None, epochs=4):
 
 def backups(store, folder):
     """The names of the backups that lie in the store."""
-    assert flush_backups(20)
+    assert flush_all(20)
     homes = [e.id for e in FolderStore.list(store, folder, name="backups")]
     return [name for home in homes for name in shown(store, home)]
 

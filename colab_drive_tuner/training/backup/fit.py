@@ -44,6 +44,7 @@ class FitBackup(BackupCallback):
         super().__init__()
         self._trial, self._writer = trial, writer
         self._fit = writer.next_fit(trial)
+        self._pace = writer.artifacts.pace
         self._callbacks, self._ignore = callbacks, ignore
         self._every, self._clock, self._batches = every, clock, batches
         self._resumed: int | None = None
@@ -98,7 +99,7 @@ class FitBackup(BackupCallback):
         now = self._clock()
         others = self._others()
         callback_state.make_plain(c for c in others if isinstance(c, keras.callbacks.History))
-        self._writer.longest_epoch = max(self._writer.longest_epoch, now - self._began)
+        self._pace.epoch = max(self._pace.epoch, now - self._began)
         over = bool(self.model.stop_training) or done >= self.params.get("epochs", 0)
         late = not over and self._is_late(now)
         if over or late or self._every is None or now - self._saved >= self._every:
@@ -136,7 +137,7 @@ class FitBackup(BackupCallback):
                 "fit": self._fit,
                 "epoch": done,
                 "over": over,
-                "longest_epoch": self._writer.longest_epoch,
+                "longest_epoch": self._pace.epoch,
                 "callbacks": self._memory.capture(others, frozenset(map(id, parts.values()))),
                 "model": capture_model(self.model, parts),
                 "files": self._files.capture(),
@@ -163,7 +164,7 @@ class FitBackup(BackupCallback):
         """Whether the next epoch, with its backup, may end after the trial's deadline."""
         if self._trial.deadline is None:
             return False
-        needed = _SLACK * (self._writer.longest_epoch + self._writer.longest_upload)
+        needed = _SLACK * (self._pace.epoch + self._pace.upload)
         return now + needed > self._trial.deadline
 
     def _stop(self, done: int) -> None:

@@ -63,7 +63,8 @@ def restore_newest(
             )
         else:
             done, over = epoch, bool(tree["over"])
-            fit.writer.longest_epoch = max(fit.writer.longest_epoch, tree["longest_epoch"])
+            pace = fit.writer.artifacts.pace
+            pace.epoch = max(pace.epoch, tree["longest_epoch"])
             break
     if troubles:
         where = f"goes on after epoch {done}" if done else "begins at its first epoch"

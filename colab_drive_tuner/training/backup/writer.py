@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,6 @@ class BackupWriter:
 
     def __init__(self, artifacts: Artifacts) -> None:
         self.artifacts = artifacts
-        self.longest_epoch = 0.0
-        self.longest_upload = 0.0
         self._trial: RunningTrial | None = None
         self._fits = 0
         self._names: set[str] | None = None
@@ -48,13 +46,7 @@ class BackupWriter:
         self._troubles: list[str] = []
 
     def next_fit(self, trial: RunningTrial) -> int:
-        """Which `fit` call of the trial this is, from 0; an attempt in this process starts anew.
-
-        How long epochs and uploads take is known from the search's trials before.
-        """
-        before = _longest.setdefault(trial.search, (0.0, 0.0))
-        self.longest_epoch = max(self.longest_epoch, before[0])
-        self.longest_upload = max(self.longest_upload, before[1])
+        """Which `fit` call of the trial this is, from 0; an attempt in this process starts anew."""
         if trial is not self._trial:
             self._trial, self._fits, self._dropped = trial, 0, False
         self._fits += 1
@@ -82,13 +74,6 @@ class BackupWriter:
         """Wait until nothing is left to do; False if that takes longer than `timeout` seconds."""
         with self._state:
             return self._state.wait_for(lambda: self._thread is None, timeout)
-
-    def note_longest(self) -> None:
-        """Remember for the search's later trials how long epochs and uploads took."""
-        if self._trial is not None:
-            before = _longest[self._trial.search]
-            longest = max(before[0], self.longest_epoch), max(before[1], self.longest_upload)
-            _longest[self._trial.search] = longest
 
     def drop(self) -> None:
         """Forget all backups, in the background: the trial's result is safe."""
@@ -168,7 +153,8 @@ class BackupWriter:
             self.artifacts.put(name, path)
         self._note(name)
         with self._state:
-            self.longest_upload = max(self.longest_upload, time.monotonic() - began)
+            pace = self.artifacts.pace
+            pace.upload = max(pace.upload, time.monotonic() - began)
         self._drop_unneeded(fit)
 
     def _note(self, name: str) -> None:
@@ -199,22 +185,15 @@ class BackupWriter:
                     self._names.discard(name)
 
 
-_longest: dict[str, tuple[float, float]] = {}
-"""By search, the seconds of its longest epoch and its longest upload in this process."""
-_writers: dict[int, BackupWriter] = {}
-"""The writers of this process by the identity of their artifacts, which they hold on to."""
-_dropping: list[BackupWriter] = []
-"""Those that may still be busy with dropping."""
-
-
 def writer_of(artifacts: Artifacts) -> BackupWriter:
     """The writer of one trial's backups, made where there is none yet."""
-    return _writers.setdefault(id(artifacts), BackupWriter(artifacts))
+    artifacts.writer = writer = artifacts.writer or BackupWriter(artifacts)
+    return writer
 
 
 def has_backups(artifacts: Artifacts) -> bool:
     """Whether the trial made backups in this process."""
-    return id(artifacts) in _writers
+    return artifacts.writer is not None
 
 
 def drop_backups(artifacts: Artifacts) -> None:
@@ -222,17 +201,14 @@ def drop_backups(artifacts: Artifacts) -> None:
 
     Costs nothing for a trial that made none in this process.
     """
-    writer = _writers.pop(id(artifacts), None)
-    if writer is not None:
-        writer.note_longest()
-        writer.drop()
-        _dropping[:] = [*(w for w in _dropping if not w.wait(0)), writer]
+    if artifacts.writer is not None:
+        artifacts.writer.drop()
 
 
-def flush_backups(timeout: float) -> bool:
+def flush_backups(trials: Iterable[Artifacts], timeout: float) -> bool:
     """Wait until every backup, and every drop, has reached the store; False if time runs out."""
     until = time.monotonic() + timeout
-    writers = [*_writers.values(), *_dropping]
+    writers = [artifacts.writer for artifacts in trials if artifacts.writer is not None]
     return all(writer.wait(max(0.0, until - time.monotonic())) for writer in writers)
 
 
