@@ -297,6 +297,40 @@ def test_edited_documents(edit):
     assert (after == before) == (edit is reorder)  # they are sorted by tid
 
 
+class InterruptedOnce(dict):
+    """A point during whose reading somebody presses Ctrl-C."""
+
+    pressed = False
+
+    def __getitem__(self, label: str) -> Any:
+        if label == "n" and not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+        return super().__getitem__(label)
+
+
+@pytest.mark.parametrize("algo", [tpe.suggest, anneal.suggest], ids=["tpe", "anneal"])
+def test_an_interrupt_leaves_nothing_half_read(algo):
+    """The next suggestion is hyperopt's, whether the trial is the first that is read or not."""
+    domain = domain_of(MIXED)
+    trials = history(domain, 60)
+    fast = fast_algorithm(algo)
+    for row in (30, 59):
+        misc = trials.trials[row]["misc"]
+        misc["vals"] = InterruptedOnce(misc["vals"])
+        if row == 59:
+            last = trials._dynamic_trials.pop()
+            trials.refresh()
+            fast([60], domain, trials, 0)
+            trials._dynamic_trials.append(last)
+            trials.refresh()
+        with pytest.raises(KeyboardInterrupt):
+            fast([60], domain, trials, 0)
+        for seed in range(5):
+            given = [60], domain, trials, seed
+            assert answer(fast, *given) == answer(algo, *given)
+
+
 def test_documents_in_another_order(asked):
     """A trial that was made up for later has a lower tid than those before it in the list."""
     domain = domain_of(CONDITIONAL)

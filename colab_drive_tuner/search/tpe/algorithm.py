@@ -74,16 +74,23 @@ class FastTpe:
         with self._lock:
             try:
                 if domain is not self._domain:
-                    self._domain, self._space = domain, None
-                    self._observations = Observations(list(domain.params))
-                    self._space = CompiledSpace(domain)
+                    self._compile(domain)
                 if self._space is not None and self._usual_settings:
                     self._observations.update(trials.trials)
                     return self._suggest(self._space, new_ids, domain, trials, seed)
-            except (UnknownNodeError, UnusualHistoryError) as error:
+            except UnusualHistoryError as error:
                 self._space = None  # for good: to find it out again costs more than is won
                 _own_logger.debug("left to hyperopt's own TPE: %s", error)
         return tpe.suggest(new_ids, domain, trials, seed, **self._settings)
+
+    def _compile(self, domain: Domain) -> None:
+        self._domain = None  # an interrupt leaves it to be done again
+        try:
+            self._space = CompiledSpace(domain)
+        except UnknownNodeError as error:
+            self._space = None
+            _own_logger.debug("left to hyperopt's own TPE: %s", error)
+        self._observations, self._domain = Observations(list(domain.params)), domain
 
     def _suggest(
         self, space: CompiledSpace, new_ids: list[int], domain: Domain, trials: Trials, seed: Any

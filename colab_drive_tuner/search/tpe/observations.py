@@ -69,13 +69,13 @@ class Observations:
                 self._sorting = True
                 if not self._take(sorted(documents, key=itemgetter("tid"))):
                     raise UnusualHistoryError("two trials with one tid")
-        except UnusualHistoryError:
-            self._forget()
-            raise
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             # hyperopt says what is wrong with them, if anything is.
             self._forget()
             raise UnusualHistoryError(repr(error)) from error
+        except BaseException:  # an interrupt, too, may have left half of a trial
+            self._forget()
+            raise
 
     def _take(self, documents: list[Document]) -> bool:
         """Read them; False if one's tid is not higher than that of the one before."""
