@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
-from colab_drive_tuner.training.result import is_keras_model, split_result
+from colab_drive_tuner.training.models.result import is_keras_model, split_result
 from colab_drive_tuner.training.seeds import seed_trial, training_seed
 
 if TYPE_CHECKING:
     from colab_drive_tuner.training.artifacts import StoreArtifacts, sweep_backups
     from colab_drive_tuner.training.backup.callback import TrialBackup
     from colab_drive_tuner.training.backup.writer import drop_backups, flush_backups, has_backups
-    from colab_drive_tuner.training.best_models import BestModels
+    from colab_drive_tuner.training.models.best_models import BestModels
 
 __all__ = [
     "BestModels",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "BestModels": "best_models",
+    "BestModels": "models.best_models",
     "StoreArtifacts": "artifacts",
     "TrialBackup": "backup.callback",
     "drop_backups": "backup.writer",

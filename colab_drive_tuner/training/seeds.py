@@ -38,3 +38,22 @@ def seed_trial(seed: int, tid: int, *, keras_wanted: bool = False) -> int:
         random.seed(value)
         np.random.seed(value)
     return value
+
+
+def seed_epoch(seed: int) -> None:
+    """Seed what the next epoch draws from global generators, without paying for what none needs.
+
+    With TensorFlow, Keras's layers keep their random state in variables, which a backup holds, and
+    `fit` shuffles with seeds from its beginning; setting TensorFlow's seed again would only throw
+    all compiled kernels away, tens of milliseconds an epoch. So there `random` and `numpy.random`
+    are seeded. What code draws otherwise, from `tf.random` or from `keras.random` without a seed of
+    its own, goes on undisturbed, but a resumed trial draws other numbers there.
+    """
+    import keras
+    import numpy as np
+
+    if keras.backend.backend() == "tensorflow":
+        random.seed(seed)
+        np.random.seed(seed)
+    else:
+        keras.utils.set_random_seed(seed)

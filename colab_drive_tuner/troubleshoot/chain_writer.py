@@ -41,8 +41,8 @@ from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.trials_export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training import StoreArtifacts
-from colab_drive_tuner.training.best_models import FOLDER as BEST
 from colab_drive_tuner.training.folders import EPOCH, find_folders, make_folder
+from colab_drive_tuner.training.models.best_models import FOLDER as BEST
 from colab_drive_tuner.troubleshoot.evidence import Evidence
 from colab_drive_tuner.troubleshoot.rebuild import Rebuilt, load_attachments
 

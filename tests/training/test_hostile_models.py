@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ModelError
-from colab_drive_tuner.training import keras_file
-from colab_drive_tuner.training.keras_file import load_keras_file
+from colab_drive_tuner.training.models import keras_file
+from colab_drive_tuner.training.models.keras_file import load_keras_file
 from tests.training.keeping import NUMPY_2
 
 pytestmark = NUMPY_2

@@ -14,9 +14,8 @@ from colab_drive_tuner.training.backup.model_state import capture_model, symboli
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variables import walk
 from colab_drive_tuner.training.backup.writer import BackupWriter
-from colab_drive_tuner.training.epoch_seed import seed_epoch
 from colab_drive_tuner.training.notices import TrainingWarning
-from colab_drive_tuner.training.seeds import training_seed
+from colab_drive_tuner.training.seeds import seed_epoch, training_seed
 from colab_drive_tuner.trial import RunningTrial
 
 _SLACK = 1.1
