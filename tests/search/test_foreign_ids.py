@@ -23,11 +23,10 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training import StoreArtifacts
 from colab_drive_tuner.training.folders import EPOCH, TID, make_folder
-from colab_drive_tuner.troubleshoot.doctor import OK, WARNING, Patient
+from colab_drive_tuner.troubleshoot.doctor import OK, WARNING, examine
 from colab_drive_tuner.troubleshoot.leftovers import remove
 from colab_drive_tuner.troubleshoot.repair import repair
 from colab_drive_tuner.troubleshoot.search_leftovers import search_leftovers
-from colab_drive_tuner.troubleshoot.store_probes import searches
 from tests.search.searching import bowl, stored
 from tests.troubleshoot.repairing import run_slowly
 
@@ -176,7 +175,7 @@ def attempt(action: Callable[[], Any]) -> None:
 def use(store: Store) -> None:
     """All that an owner may do with a search that others have changed."""
     attempt(lambda: list_searches(store))
-    attempt(lambda: list(searches(Patient(store))))
+    attempt(lambda: list(examine(store)))
     attempt(lambda: export_trials(store, SHARED, "out.pkl"))
     attempt(lambda: _clean(store))
     attempt(lambda: run_slowly(store, 7, SHARED))
@@ -284,14 +283,14 @@ def test_what_can_be_made_anew_is_made_anew(in_folder: FolderStore, key: str) ->
     """trials.pkl and the hint get a file of the search's own, under an id of their own."""
     wrong = targets(in_folder)["thesis.txt"]
     point(in_folder, key, wrong)
-    (told,) = (one for one in searches(Patient(in_folder)) if one.about == f"search {SHARED!r}")
+    (told,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
     assert (told.level, key in told.text) == (WARNING, True)
     run_slowly(in_folder, 6, SHARED)
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
     named = {EXPORT: folder.export, HINT: folder.hint}[key]
     assert named != wrong
-    (ours,) = (one for one in searches(Patient(in_folder)) if one.about == f"search {SHARED!r}")
+    (ours,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
     assert ours.level == OK
     assert in_folder.stat(named).parent in (folder.id, folder.records)
     assert in_folder.read(wrong) == b"thesis.txt"
