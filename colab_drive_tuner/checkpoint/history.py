@@ -278,10 +278,12 @@ class History:
             }
             history.next_tid, history.owner = whole(head["next"]), typed(head["owner"], str)
             history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
+            end = unpacker.tell()
             for fields in unpacker:
                 entry = _entry(fields)
                 history.trials[entry.tid] = entry
-            if unpacker.tell() != len(content):
+                end = unpacker.tell()  # after the loop it counts what it could not decode, too
+            if end != len(content):
                 raise ValueError("it ends in the middle of a trial")
         entries = history.trials.values()
         check_calls((entry.k for entry in entries), len(entries), what)

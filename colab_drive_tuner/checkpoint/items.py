@@ -78,8 +78,11 @@ def read_items(payload: bytes, what: str) -> list[Item]:
             raw=False, strict_map_key=False, max_buffer_size=max(len(payload), 1)
         )
         unpacker.feed(payload)
-        items = [item_from(fields) for fields in unpacker]
-        if unpacker.tell() != len(payload):
+        items, end = [], 0
+        for fields in unpacker:
+            items.append(item_from(fields))
+            end = unpacker.tell()  # after the loop it counts what it could not decode, too
+        if end != len(payload):
             raise ValueError("it ends in the middle of an entry")
     return items
 

@@ -217,3 +217,16 @@ def test_a_newer_format_is_said_to_be_newer() -> None:
     newer = msgpack.packb({"v": VERSION + 1, "settings": {}, "trials": b""})
     with pytest.raises(SearchDamagedError, match="newer version"):
         folded(record("claim", newer))
+
+
+def test_what_ends_in_the_middle_of_an_entry_is_damage() -> None:
+    """Wherever it is cut: a trial less would look like a search that has not come so far."""
+    end_of_first = len(folded(claim("A", "new", max_evals=3)).dump())
+    content = folded(claim("A", "new", max_evals=3), end(0, loss=1.0)).dump()
+    for cut in range(end_of_first + 1, len(content)):
+        with pytest.raises(SearchDamagedError):
+            History.load(content[:cut])
+    payload = end_item(document(0), 0, k=0, how=DONE, loss=1.0)
+    for cut in range(1, len(payload)):
+        with pytest.raises(SearchDamagedError, match="Record 0"):
+            folded(record("trials", payload[:cut]))
