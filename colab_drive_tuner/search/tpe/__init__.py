@@ -1,6 +1,6 @@
-"""hyperopt's TPE several times as fast: the same documents, to the last bit.
+"""hyperopt's TPE and annealing, several times as fast: the same documents, to the last bit.
 
-`algorithm` is the suggest function, `space` the program that a search space is compiled to,
+`algorithm` is TPE's suggest function, `annealing` the other one, `space` the program that a search space is compiled to,
 `observations` what was tried so far, `parameters` the choice of one parameter's value, `scores`
 the comparison of its candidates. What none of them knows is left to hyperopt's own function.
 """
