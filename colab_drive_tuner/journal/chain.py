@@ -28,7 +28,8 @@ from colab_drive_tuner.journal.record import (
 )
 from colab_drive_tuner.store.protocol import Store
 
-PARALLEL_READS = 32
+PARALLEL_READS = 40
+"""Twice as many are more than lie behind a snapshot: two round trips read them."""
 LOOK_BEYOND = 4
 """Of the ids behind the first missing one, how many must be missing too."""
 _SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)
