@@ -270,9 +270,11 @@ def a_copy_is_a_rival() -> None:
 
     def suspicious(store: Any, name: str) -> Any:
         found = find_folder(store, name)
+        if found is None:
+            return None
         entries = [entry for entry in store.list(store.root, name=name) if entry.is_folder]
-        others = [folder.described(entry) for entry in entries if found and entry.id != found.id]
-        return found and dataclasses.replace(found, rivals=tuple(others))
+        others = [folder.described(entry) for entry in entries if entry.id != found.id]
+        return dataclasses.replace(found, rivals=tuple(others))
 
     reader.find_folder = suspicious
     recovery.owned_ids = lambda store, rival: SimpleNamespace(require=lambda *keys: None)
