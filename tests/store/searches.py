@@ -1,4 +1,4 @@
-"""Small searches in a folder, for the tests of what people do to it."""
+"""Small searches for the tests of what people do to the folders that they are kept in."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from colab_drive_tuner.store import open_store
 SPACE = {"x": hyperopt.hp.uniform("x", -1, 1)}
 
 
-def run(root: Path, name: str, max_evals: int) -> DriveTrials:
+def run(root: Path | str, name: str, max_evals: int) -> DriveTrials:
     """Run the search up to so many trials, in a store object of its own."""
     trials = DriveTrials(name, store=open_store(root), notify=lambda text: None)
     hyperopt.fmin(
@@ -30,7 +30,7 @@ def run(root: Path, name: str, max_evals: int) -> DriveTrials:
     return trials
 
 
-def points(root: Path, name: str) -> list[Any]:
+def points(root: Path | str, name: str) -> list[Any]:
     """What the search has tried, read anew."""
     trials = DriveTrials(name, store=open_store(root), notify=lambda text: None)
     if trials.trials:

@@ -234,3 +234,17 @@ def test_damage_to_one_id_stops_only_that_file(root: Path) -> None:
     listed = {entry.name: entry.damage for entry in store.list(folder.id)}
     assert folder.export in listed.pop("trials.pkl")
     assert set(listed.values()) == {""}
+
+
+def test_a_lost_claim_on_a_name_is_made_again(root: Path) -> None:
+    """What lies in a folder is listed without it, and nobody else gets the name."""
+    store = FolderStore(root).for_search("a")
+    folder = find_folder(store, "a")
+    places = (folder.id, folder.records)
+    before = [store.list(place) for place in places]
+    claims = list((root / "a" / "index" / "names").rglob("*.id"))
+    for claim in claims:
+        claim.unlink()
+    again = FolderStore(root).for_search("a")
+    assert [again.list(place) for place in places] == before
+    assert all(claim.exists() for claim in claims)

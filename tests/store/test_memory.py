@@ -4,9 +4,15 @@ import uuid
 
 import pytest
 
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.rerun.rerunner import _local_folder as local_folder
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.memory import MemoryStore
+from colab_drive_tuner.troubleshoot import find_leftovers
+from colab_drive_tuner.troubleshoot.doctor import examine
+from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 from tests.store.contract import Reopen, StoreContract
+from tests.store.searches import points, run
 
 
 class TestContract(StoreContract):
@@ -23,3 +29,29 @@ def test_stores_of_two_names_are_two_stores() -> None:
     assert [len(store.list(store.root)) for store in (one, two)] == [1, 0]
     assert one.location != two.location
     assert one.location != "memory:one-of-two"
+
+
+def test_a_search_in_memory_goes_on_and_is_looked_at(
+    bare_machine: object,  # noqa: F811 - the fixture
+) -> None:
+    """Doctor says that it ends with its process, clean that nothing is stale."""
+    spec = f"memory:{uuid.uuid4().hex}"
+    run(spec, "a", 3)
+    run(spec, "a", 5)
+    assert len(points(spec, "a")) == 5
+    found = {finding.about: finding for finding in examine(spec)}
+    assert "ends with its process" in found["store"].text
+    assert "kept in memory" in found["credentials"].text
+    assert "without a limit" in found["quota"].text
+    assert found["search 'a'"].level == "ok"
+    assert find_leftovers(store=spec) == []
+    store = open_store(spec)
+    (entry,) = store.list(store.root)
+    store.trash(entry.id)
+    assert store.trash_location == "the memory of this process"
+
+
+def test_a_rerun_cannot_see_a_store_in_memory() -> None:
+    """It is another process: refused before anything is started."""
+    with pytest.raises(UsageError, match="ends with this process"):
+        local_folder(open_store("memory:x"))

@@ -23,7 +23,7 @@ from typing import Any
 import hyperopt
 import numpy as np
 
-from colab_drive_tuner.errors import ColabDriveTunerError, SearchChangedWarning
+from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchChangedWarning
 from colab_drive_tuner.journal import chain, journal, lease, opening, upkeep, writer
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -109,7 +109,9 @@ def check(session: Session) -> None:
             lambda record: records.add((record.pos, record.sha)),
             session.name,
         )
-    searches = {entry.name for entry in store.list(store.root) if "cdt_kind" in entry.properties}
+    searches = set()
+    with contextlib.suppress(NotFoundError):  # killed before the store was made
+        searches = {one.name for one in store.list(store.root) if "cdt_kind" in one.properties}
     read = DriveTrials(session.name)
     entries = read.log.history.trials
     found = {
@@ -204,8 +206,11 @@ def _search(session: Session, objective: Any) -> None:
 
 
 def _visible(store: Any, folder: str) -> list[str]:
-    names = []
-    for entry in store.list(folder):
+    names: list[str] = []
+    entries = []
+    with contextlib.suppress(NotFoundError):  # killed before the store was made
+        entries = store.list(folder)
+    for entry in entries:
         names.append(entry.name)
         if entry.is_folder:
             names += _visible(store, entry.id)

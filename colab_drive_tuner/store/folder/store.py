@@ -181,11 +181,11 @@ class FolderStore:
 
     def list(self, parent: str, *, name: str | None = None) -> builtins.list[Entry]:
         """What lies in a folder, oldest first, never lagging; not what people put there by hand."""
+        if parent == ROOT and not self._root.is_dir():
+            raise self._missing()
         found: list[Entry] = []
         with self._honest(f"list folder {parent}"):
             if parent == ROOT:
-                if not self._root.is_dir():
-                    raise self._missing()
                 place = Place(self._ids.index, "")
                 self._ids.finish()
                 found += map(top_entry, self._ids.folders.all())
