@@ -48,7 +48,9 @@ def search_leftovers(store: Store) -> Iterator[Leftover]:
     ours = [e for e in store.list(store.root) if e.is_folder and KIND in e.properties]
     for folder in ours:
         if folder.properties[KIND] in (ARCHIVED, REPAIRING):
-            yield from _of_repairs(store, folder)
+            # A mark alone proves nothing: who may edit a search's folder can set it there.
+            begun = {e.id for e in ours if e.name == folder.name and e.properties[KIND] == SEARCH}
+            yield from _of_repairs(store, folder, folder.properties.get("cdt_from") in begun)
     for name in sorted({e.name for e in ours if e.properties[KIND] == SEARCH}):
         if not is_held(store, name):
             yield from _of_search(store, name)
@@ -91,7 +93,7 @@ def is_held(store: Store, name: str) -> bool:
         return True  # unreadable: `repair` is for that, nothing here is
 
 
-def _of_repairs(store: Store, folder: Entry) -> Iterator[Leftover]:
+def _of_repairs(store: Store, folder: Entry, known: bool) -> Iterator[Leftover]:
     archived = folder.properties[KIND] == ARCHIVED
     if not archived and folder.created > store.now() - SETTLED_SECONDS:
         return
@@ -104,7 +106,7 @@ def _of_repairs(store: Store, folder: Entry) -> Iterator[Leftover]:
             if archived
             else "A `repair` was cut off before it had taken the search's name."
         ),
-        ours=not archived,
+        ours=known and not archived,
         still=partial(_is_unchanged, store, folder),
         put_away=partial(_trash, store, [folder.id]),
     )

@@ -23,10 +23,12 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training import StoreArtifacts
 from colab_drive_tuner.training.folders import EPOCH, TID, make_folder
+from colab_drive_tuner.troubleshoot.chain_writer import REPAIRING
 from colab_drive_tuner.troubleshoot.doctor import OK, WARNING, examine
 from colab_drive_tuner.troubleshoot.leftovers import remove
 from colab_drive_tuner.troubleshoot.repair import repair
 from colab_drive_tuner.troubleshoot.search_leftovers import search_leftovers
+from tests.journal.weather import WeatheredStore
 from tests.search.searching import bowl, stored
 from tests.troubleshoot.repairing import run_slowly
 
@@ -391,3 +393,16 @@ def forge_attachment(store: FolderStore, entry_id: str, value: bytes) -> None:
     )
     name = f"record-{record.pos + 1:06d}.cdt"
     store.create(ids[record.pos + 1], forged.content, name=name, parent=folder.records)
+
+
+def test_a_search_that_is_marked_as_half_a_repair_is_not_put_away(in_folder: FolderStore) -> None:
+    """`clean --yes` removes what was begun beside a search; this one is the search."""
+    folder = find_folder(in_folder, SHARED)
+    assert folder is not None
+    in_folder.set_properties(folder.id, {KIND: REPAIRING, "cdt_from": folder.id})
+    later = WeatheredStore(Path(in_folder.location.removeprefix("folder:")))
+    later.later = 86_400.0
+    (found,) = (one for one in search_leftovers(later) if one.kind == "unfinished repair")
+    assert not found.ours
+    assert remove([found], yes=True) == []
+    assert in_folder.stat(folder.id).name == SHARED
