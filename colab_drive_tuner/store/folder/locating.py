@@ -4,7 +4,6 @@ import contextlib
 import copy
 import os
 import shutil
-import time
 import uuid
 from pathlib import Path
 from typing import Self
@@ -62,7 +61,9 @@ class Locator:
             others.append(self.index)
         return any(index.descriptions.has(entry_id) for index in others)
 
-    def create_folder(self, entry_id: str, name: str, properties: dict[str, str]) -> TopFolder:
+    def create_folder(
+        self, entry_id: str, name: str, properties: dict[str, str], created: float
+    ) -> TopFolder:
         """Create a folder directly in the root: it is made whole, and then moved to its place."""
         self.finish()
         known = [folder.token for folder in self.folders.usable()]
@@ -72,7 +73,7 @@ class Locator:
         aside = disk.make_folders(self.index.home, "names", TOP)
         disk.make_folders(self.index.home, "ids")
         nonce = uuid.uuid4().hex
-        described = Description(entry_id, name, "", "", time.time(), True, properties, nonce)
+        described = Description(entry_id, name, "", "", created, True, properties, nonce)
         new = aside / f"{nonce}.new"
         try:
             make_folder(new, described, self._trash)

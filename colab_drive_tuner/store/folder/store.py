@@ -135,7 +135,7 @@ class FolderStore:
             if self._ids.is_used_elsewhere(entry_id, place):
                 raise self._ids.taken(entry_id, name)
             if parent == ROOT and content is None:
-                made = self._ids.create_folder(entry_id, name, dict(properties or {}))
+                made = self._ids.create_folder(entry_id, name, dict(properties or {}), self.now())
                 return top_entry(made)
             described, visible = place.index.create(
                 entry_id,
