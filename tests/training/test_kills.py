@@ -32,7 +32,7 @@ def children(root, backend, names, kills):
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
     def end(process, code):
-        _, errors = process.communicate(timeout=280)
+        _, errors = process.communicate(timeout=550)
         assert process.returncode == code, errors[-3000:]
 
     whole = start("alone", "whole", "disk", "whole", 0)
