@@ -24,7 +24,7 @@ from colab_drive_tuner.notebook.local_copy import (
     working_directory,
 )
 from colab_drive_tuner.notebook.running import open_paths, running_notebook
-from colab_drive_tuner.troubleshoot.doctor import Patient
+from colab_drive_tuner.troubleshoot.doctor import CheckContext
 from colab_drive_tuner.troubleshoot.leftovers import (
     Leftover,
     Removed,
@@ -75,13 +75,13 @@ def find_leftovers(
     folder = (directory or working_directory()).resolve()
     found = [*_notebook_copies(folder, notebook), *_parts(folder), *_temp_models(folder)]
     found += temporary_folders()
-    patient = Patient(store)
+    context = CheckContext(store)
     if client is not None:
-        patient.client = client
+        context.client = client
     try:
-        running = _in_drive(folder, notebook, patient.client)
+        running = _in_drive(folder, notebook, context.client)
         if running is not None:
-            found += _duplicates(running, patient.client)
+            found += _duplicates(running, context.client)
     except CredentialsError:
         pass  # then there is nobody whose Drive could be looked at
     except StoreError as error:
@@ -91,7 +91,7 @@ def find_leftovers(
             stacklevel=2,
         )
     try:
-        where = patient.store
+        where = context.store
     except (CredentialsError, NotFoundError):
         return found  # there is no store yet, or none that could be looked at
     except StoreError as error:

@@ -42,7 +42,7 @@ class Finding:
 
 
 @dataclass
-class Patient:
+class CheckContext:
     """What is looked at; each part is found out when a probe first needs it, and then kept."""
 
     spec: "Store | Path | str | None" = None
@@ -106,7 +106,7 @@ class Part:
     probe: "Probe"
 
 
-Probe = Callable[[Patient], Iterator[Finding | Part]]
+Probe = Callable[[CheckContext], Iterator[Finding | Part]]
 
 
 def examine(
@@ -115,17 +115,17 @@ def examine(
     """Each finding as soon as it is known, in the order of the house: the runtime comes first."""
     from colab_drive_tuner.troubleshoot.probes import PROBES
 
-    patient = Patient(spec)
+    context = CheckContext(spec)
     parts = [Part(about, probe) for about, probe in reversed(PROBES.items())]
     while parts:
         part = parts.pop()
-        found = _asked(part.about, part.probe, patient, seconds)
+        found = _asked(part.about, part.probe, context, seconds)
         parts += reversed([one for one in found if isinstance(one, Part)])
         yield from (one for one in found if isinstance(one, Finding))
 
 
-def _asked(about: str, probe: Probe, patient: Patient, seconds: float) -> list[Finding | Part]:
-    answer = ask(lambda: list(probe(patient)))
+def _asked(about: str, probe: Probe, context: CheckContext, seconds: float) -> list[Finding | Part]:
+    answer = ask(lambda: list(probe(context)))
     try:
         return answer(seconds)
     except TimeoutError:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, ipython, uptime_hours
 from colab_drive_tuner.troubleshoot import store_probes
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Patient, Probe
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, CheckContext, Finding, Probe
 
 _MEGABYTE = 1e6
 
 
-def runtime(patient: Patient) -> Iterator[Finding]:
+def runtime(context: CheckContext) -> Iterator[Finding]:
     """Where this runs, and what did not answer."""
-    here = patient.runtime
+    here = context.runtime
     if here.unanswered:
         text = f"{here.label}; no answer from {', '.join(here.unanswered)}."
         yield Finding("runtime", WARNING, text, "If it stays so, restart the runtime.")
@@ -28,9 +28,9 @@ def runtime(patient: Patient) -> Iterator[Finding]:
         yield Finding("runtime", OK, f"{here.label}{page}.")
 
 
-def gpu(patient: Patient) -> Iterator[Finding]:
+def gpu(context: CheckContext) -> Iterator[Finding]:
     """Whether there is one; on Colab its absence is usually an oversight."""
-    here = patient.runtime
+    here = context.runtime
     if here.gpu:
         yield Finding("GPU", OK, f"{here.gpu}.")
     elif here.is_colab:
@@ -40,7 +40,7 @@ def gpu(patient: Patient) -> Iterator[Finding]:
         yield Finding("GPU", OK, "none found; training uses the CPU.")
 
 
-def versions(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - they are this process's
+def versions(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - they are this process's
     """Versions that are known to clash."""
     clashes = 0
     for text, advice in _clashes():
@@ -81,7 +81,7 @@ def _number(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def disk(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
+def disk(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
     """Room in the working directory and where results are spooled, and whether that can be."""
     from colab_drive_tuner.journal.machine import state_folder
 
@@ -111,7 +111,7 @@ def disk(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this ma
         yield Finding("disk", OK, text)
 
 
-def state(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
+def state(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
     """Files in the state folder that are damaged, or something else than they should be."""
     from colab_drive_tuner.journal.state_check import check_state_folder
 
@@ -122,10 +122,10 @@ def state(patient: Patient) -> Iterator[Finding]:  # noqa: ARG001 - it is this m
         yield Finding("state folder", OK, "what this machine keeps of searches is readable.")
 
 
-def time_left(patient: Patient) -> Iterator[Finding]:
+def time_left(context: CheckContext) -> Iterator[Finding]:
     """How long this runtime may still live, where that is known."""
-    hours = uptime_hours() if patient.runtime.is_colab else None
-    if hours is None or patient.runtime.kind == "colab-enterprise":
+    hours = uptime_hours() if context.runtime.is_colab else None
+    if hours is None or context.runtime.kind == "colab-enterprise":
         yield Finding("time left", OK, "no limit is known here.")
         return
     most = COLAB_HOURS if hours < COLAB_HOURS else COLAB_MOST_HOURS

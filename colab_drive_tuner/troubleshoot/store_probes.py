@@ -22,7 +22,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.store import VARIABLE
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, Part, Patient
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, CheckContext, Finding, Part
 
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
@@ -31,29 +31,29 @@ _FIRST = "First do what the line of the credentials says."
 _MEGABYTE = 1e6
 
 
-def credentials(patient: Patient) -> Iterator[Finding]:
+def credentials(context: CheckContext) -> Iterator[Finding]:
     """Whom searches are kept as; nobody is asked."""
-    if _in_a_folder(patient):
-        store = _store(patient)
+    if _in_a_folder(context):
+        store = _store(context)
         where = "in memory" if store and store.local_path is None else "in a local folder"
         yield Finding("credentials", OK, f"not needed: searches are kept {where}.")
         return
     try:
-        client = patient.client
+        client = context.client
         account = client.account()
     except CredentialsError as error:
-        patient.away = "nobody is signed in"
-        asks = patient.runtime.browser_attached and patient.runtime.can_prompt
+        context.away = "nobody is signed in"
+        asks = context.runtime.browser_attached and context.runtime.can_prompt
         advice = "Run cdt.setup() in this notebook, which asks for it." if asks else ""
         yield Finding("credentials", PROBLEM, f"without credentials. {error}", advice)
         return
     except UnavailableError as error:
-        patient.away = "it does not answer"
+        context.away = "it does not answer"
         yield Finding("credentials", PROBLEM, str(error))
         return
-    patient.account = account
+    context.account = account
     who = "the emulated Drive" if client.is_emulated else "Google Drive"
-    scopes = patient.scopes
+    scopes = context.scopes
     known = f", with the scopes {', '.join(sorted(map(_short, scopes)))}" if scopes else ""
     if scopes and not any(_short(s) in ("drive", "drive.readonly") for s in scopes):
         text = f"{account} in {who}{known}: searches can be kept; notebooks cannot be read."
@@ -62,26 +62,26 @@ def credentials(patient: Patient) -> Iterator[Finding]:
         yield Finding("credentials", OK, f"{account} in {who}{known}.")
 
 
-def _in_a_folder(patient: Patient) -> bool:
-    return patient.folder_spec is not None and not hasattr(patient.folder_spec, "client")
+def _in_a_folder(context: CheckContext) -> bool:
+    return context.folder_spec is not None and not hasattr(context.folder_spec, "client")
 
 
 def _short(scope: str) -> str:
     return scope.rpartition("/")[2]
 
 
-def reachable(patient: Patient) -> Iterator[Finding]:
+def reachable(context: CheckContext) -> Iterator[Finding]:
     """How fast Drive answers, and how its clock differs; or whether the folder can be used."""
-    if _in_a_folder(patient):
-        yield _folder(patient)
+    if _in_a_folder(context):
+        yield _folder(context)
         return
-    if not patient.account:
-        yield Finding("store", WARNING, f"Drive is not looked at, for {patient.away}.", _FIRST)
+    if not context.account:
+        yield Finding("store", WARNING, f"Drive is not looked at, for {context.away}.", _FIRST)
         return
     began = time.monotonic()
-    patient.client.quota()
+    context.client.quota()
     latency = time.monotonic() - began
-    ahead = time.time() - patient.client.now()
+    ahead = time.time() - context.client.now()
     clock = f"its clock and this one differ by {abs(ahead):.0f} s"
     text = f"Drive answers in {latency * 1000:.0f} ms; {clock}."
     if latency > 5:
@@ -92,9 +92,9 @@ def reachable(patient: Patient) -> Iterator[Finding]:
         yield Finding("store", OK, text)
 
 
-def _folder(patient: Patient) -> Finding:
+def _folder(context: CheckContext) -> Finding:
     try:
-        store = patient.store
+        store = context.store
     except NotFoundError:
         store = None
     except UsageError as error:
@@ -103,9 +103,9 @@ def _folder(patient: Patient) -> Finding:
     if store is not None and store.local_path is None:
         text = f"searches are kept in {store.location}, which ends with its process."
         return Finding("store", WARNING, text, "Name a folder to keep them.")
-    place, existing = _places(patient)
+    place, existing = _places(context)
     if existing.is_dir() and os.access(existing, os.W_OK):
-        made = _store(patient) is not None
+        made = _store(context) is not None
         how = "can be written to." if made else "holds no search yet; the first one makes it."
         return Finding("store", OK, f"{place} {how}")
     why = "is no folder" if not existing.is_dir() else "cannot be written to"
@@ -113,33 +113,33 @@ def _folder(patient: Patient) -> Finding:
     return Finding("store", PROBLEM, text, f"Name another folder with --store or {VARIABLE}.")
 
 
-def _places(patient: Patient) -> tuple[Path, Path]:
+def _places(context: CheckContext) -> tuple[Path, Path]:
     """The folder in which searches are (to be) kept, and what of the way to it exists."""
-    store = _store(patient)
-    spec = str(patient.folder_spec) if store is None else store.url(store.root)
+    store = _store(context)
+    spec = str(context.folder_spec) if store is None else store.url(store.root)
     place = Path(spec).expanduser().absolute()
     return place, next(folder for folder in (place, *place.parents) if folder.exists())
 
 
-def quota(patient: Patient) -> Iterator[Finding]:
+def quota(context: CheckContext) -> Iterator[Finding]:
     """How much room there is against what the searches will need, by what they took so far."""
-    if not _in_a_folder(patient) and not patient.account:
-        yield Finding("quota", WARNING, f"not looked at, for {patient.away}.", _FIRST)
+    if not _in_a_folder(context) and not context.account:
+        yield Finding("quota", WARNING, f"not looked at, for {context.away}.", _FIRST)
         return
     from colab_drive_tuner.search.status import list_searches
 
     needed = 0.0
-    if (store := _store(patient)) is not None:
+    if (store := _store(context)) is not None:
         for search in list_searches(store):
             left = (search.max_evals or 0) - search.done
             if search.done and 0 < left < 2**31:
                 needed += _size(store, search.name) / search.done * left
     if store is not None:
         free: float | None = store.free_space()
-    elif _in_a_folder(patient):
-        free = shutil.disk_usage(_places(patient)[1]).free
+    elif _in_a_folder(context):
+        free = shutil.disk_usage(_places(context)[1]).free
     else:
-        known = patient.client.quota()
+        known = context.client.quota()
         free = None if known.limit is None else max(0, known.limit - known.used)
     text = f"about {needed / _MEGABYTE:.1f} MB are needed to finish all searches, "
     text += "without a limit." if free is None else f"{free / _MEGABYTE:.1f} MB are free."
@@ -166,36 +166,36 @@ def _size(store: "Store", name: str) -> int:
     return sum(entry.size for entry in [*entries, *below])
 
 
-def _store(patient: Patient) -> "Store | None":
+def _store(context: CheckContext) -> "Store | None":
     """The store, or None where there is none yet, or can be none: `_folder` says why."""
     try:
-        return patient.store
+        return context.store
     except (NotFoundError, UsageError):
         return None
 
 
-def notebook(patient: Patient) -> Iterator[Finding]:
+def notebook(context: CheckContext) -> Iterator[Finding]:
     """Which one runs, and whether the copy in Drive is what the page shows."""
     from colab_drive_tuner.notebook import page_differs
     from colab_drive_tuner.notebook.find import locate
     from colab_drive_tuner.notebook.running import content_in_browser, running_notebook
 
-    page = content_in_browser if patient.runtime.browser_attached else lambda: None
+    page = content_in_browser if context.runtime.browser_attached else lambda: None
     if running_notebook(page) is None:
-        if patient.runtime.kind in ("python", "ipython", "ci"):
+        if context.runtime.kind in ("python", "ipython", "ci"):
             yield Finding("notebook", OK, "none runs here.")
         else:
             text = "this runtime does not say which notebook it runs."
             yield Finding("notebook", WARNING, text, "Name it: cdt.setup(notebook='X').")
         return
     try:
-        found = locate(None, lambda: patient.client, page)
+        found = locate(None, lambda: context.client, page)
     except (NotebookError, CredentialsError) as error:
         yield Finding("notebook", WARNING, str(error))
         return
     stale = False
-    if found.file is not None and patient.runtime.browser_attached:
-        stale = page_differs(patient.client.download(found.file.id))
+    if found.file is not None and context.runtime.browser_attached:
+        stale = page_differs(context.client.download(found.file.id))
     if stale:
         text = f"{found.name!r} has changes that are not saved in Drive yet."
         yield Finding("notebook", WARNING, text, "Save it (Ctrl+S) and run the setup cell again.")
@@ -204,12 +204,12 @@ def notebook(patient: Patient) -> Iterator[Finding]:
         yield Finding("notebook", OK, f"{found.name!r}, {where}.")
 
 
-def searches(patient: Patient) -> Iterator[Finding | Part]:
+def searches(context: CheckContext) -> Iterator[Finding | Part]:
     """Each search, within a time limit of its own."""
-    if not _in_a_folder(patient) and not patient.account:
-        yield Finding("searches", WARNING, f"not looked at, for {patient.away}.", _FIRST)
+    if not _in_a_folder(context) and not context.account:
+        yield Finding("searches", WARNING, f"not looked at, for {context.away}.", _FIRST)
         return
-    store = _store(patient)
+    store = _store(context)
     if store is None:
         yield Finding("searches", OK, "none yet: there is no store.")
         return
@@ -232,7 +232,7 @@ def searches(patient: Patient) -> Iterator[Finding | Part]:
             yield Finding(about, WARNING, text, advice)
 
 
-def _chain(_patient: Patient, store: "Store", name: str) -> Iterator[Finding]:
+def _chain(_context: CheckContext, store: "Store", name: str) -> Iterator[Finding]:
     """Whether its chain is whole, who holds it, what waits on this machine."""
     try:
         yield _search(store, name)
@@ -242,7 +242,7 @@ def _chain(_patient: Patient, store: "Store", name: str) -> Iterator[Finding]:
         yield Finding(f"search {name!r}", PROBLEM, f"it cannot be looked at: {error}")
 
 
-def _extent(_patient: Patient, store: "Store", name: str) -> Iterator[Finding]:
+def _extent(_context: CheckContext, store: "Store", name: str) -> Iterator[Finding]:
     """Whether more is known to have been there than can be read."""
     from colab_drive_tuner.journal.folder import find_folder
     from colab_drive_tuner.search.status import read_history

@@ -27,10 +27,9 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.export import export_trials
 from colab_drive_tuner.search.status import list_searches, open_journal, read_history, read_status
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.doctor import PROBLEM, Patient
+from colab_drive_tuner.troubleshoot.doctor import PROBLEM, examine
 from colab_drive_tuner.troubleshoot.repair import repair
 from colab_drive_tuner.troubleshoot.search_leftovers import search_leftovers
-from colab_drive_tuner.troubleshoot.store_probes import searches
 from tests.troubleshoot.repairing import run_slowly
 
 DEEP = msgpack.packb(None)
@@ -122,7 +121,7 @@ def use(store: FolderStore) -> str:
         lambda: export_trials(store, "search", "out.pkl"),
         lambda: dict(DriveTrials("search", store=store).attachments),
         lambda: list(search_leftovers(store)),
-        lambda: list(searches(Patient(store))),
+        lambda: list(examine(store)),
     ):
         with contextlib.suppress(SearchError):
             action()
@@ -166,7 +165,7 @@ def test_a_strange_entry_is_damage_of_a_record_that_is_named(store: FolderStore,
     assert f"Record {pos} " in use(store)
     with pytest.raises(SearchDamagedError, match=rf"Record {pos} .*repair search"):
         read_status(store, "search")
-    (found,) = (one for one in searches(Patient(store)) if one.about == "search 'search'")
+    (found,) = (one for one in examine(store) if one.about == "search 'search'")
     assert (found.level, f"Record {pos}" in found.text) == (PROBLEM, True)
     assert repair(store, "search").reason
     assert read_status(store, "search").trials <= 2
@@ -215,7 +214,7 @@ def test_a_document_that_is_none_is_damage_of_a_trial_that_is_named(
         DriveTrials("search", store=store)
     with pytest.raises(SearchDamagedError, match="trial 0 "):
         export_trials(store, "search", "out.pkl")
-    (found,) = (one for one in searches(Patient(store)) if one.about == "search 'search'")
+    (found,) = (one for one in examine(store) if one.about == "search 'search'")
     assert (found.level, "trial 0 " in found.text) == (PROBLEM, True)
     Path(store.url(store.root), "search", "trials.pkl").unlink()  # which knows it otherwise
     report = repair(store, "search")

@@ -204,7 +204,7 @@ def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
     """Each probe has a time limit; the others are asked all the same."""
     release = threading.Event()
 
-    def hangs(patient):
+    def hangs(context):
         release.wait(60)
         yield from ()
 
@@ -231,7 +231,7 @@ def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
 def test_versions_that_clash_are_named(monkeypatch, installed, named):
     """Which, with which, and what to do."""
     monkeypatch.setattr(probes, "_version", lambda package: installed.get(package, ""))
-    (finding,) = probes.versions(doctor.Patient())
+    (finding,) = probes.versions(doctor.CheckContext())
     assert finding.level == WARNING
     assert named in finding.text
     assert finding.advice
@@ -245,11 +245,11 @@ def test_a_full_disk_and_a_state_folder_that_is_none_are_problems(monkeypatch, t
         "colab_drive_tuner.troubleshoot.probes.shutil.disk_usage",
         lambda place: SimpleNamespace(free=1000),
     )
-    assert [finding.level for finding in probes.disk(doctor.Patient())] == [PROBLEM]
+    assert [finding.level for finding in probes.disk(doctor.CheckContext())] == [PROBLEM]
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(blocked))
-    assert "cannot be spooled" in next(iter(probes.disk(doctor.Patient()))).text
+    assert "cannot be spooled" in next(iter(probes.disk(doctor.CheckContext()))).text
 
 
 def test_a_runtime_that_is_about_to_end_is_a_warning(monkeypatch, tmp_path):
@@ -258,7 +258,7 @@ def test_a_runtime_that_is_about_to_end_is_a_warning(monkeypatch, tmp_path):
     uptime.write_text(f"{11.5 * 3600} 0.0\n")
     monkeypatch.setattr(runtime, "_UPTIME", uptime)
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
-    patient = doctor.Patient()
-    (finding,) = probes.time_left(patient)
+    context = doctor.CheckContext()
+    (finding,) = probes.time_left(context)
     assert finding.level == WARNING
     assert "max_time=" in finding.advice
