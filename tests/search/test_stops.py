@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hyperopt.early_stop import no_progress_loss
 
-from colab_drive_tuner.rerun.outcome import Outcome, look
+from colab_drive_tuner.rerun.outcome import Outcome, read_verdict
 from colab_drive_tuner.search import loop
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.status import read_status
@@ -34,9 +34,9 @@ def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
     assert result.best_loss < 1.2
     status = read_status(open_store(tmp_path), "s")
     assert (status.stopped, status.finished, status.holder) == (why, True, None)
-    verdict = look(open_store(tmp_path), "s")
+    verdict = read_verdict(open_store(tmp_path), "s")
     assert verdict.outcome is Outcome.FINISHED
-    assert why in verdict.words
+    assert why in verdict.message
     again = go(tmp_path, never, max_evals=200, loss_threshold=1.2)
     assert (again.done, again.stopped) == (result.done, why)
 
