@@ -138,12 +138,27 @@ def emulator(
         list[str] | None, typer.Option(help="do=KIND,NAME=VALUE; may be given again.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the faults' random choices.")] = 0,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Web pages of other sites that may call the API, such as https://app.example.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a local Drive for tests, on loopback, until interrupted."""
     from colab_drive_tuner.emulator import serve
     from colab_drive_tuner.errors import UsageError
 
     try:
-        serve(port, data, token or [], latency, faults=fault or [], seed=seed)
+        serve(
+            port,
+            data,
+            token or [],
+            latency,
+            faults=fault or [],
+            seed=seed,
+            origins=allow_origin or [],
+        )
     except (ValueError, OSError) as error:
         raise UsageError(f"The emulator cannot start: {error}.") from error

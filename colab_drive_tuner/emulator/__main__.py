@@ -28,10 +28,23 @@ def main() -> None:
         help=f"for example do=error,status=503,probability=0.1. Kinds: {kinds}",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the faults' random choices")
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="web pages of other sites that may call the API, such as https://app.example",
+    )
     given = parser.parse_args()
     try:
         serve(
-            given.port, given.data, given.token, given.latency, faults=given.fault, seed=given.seed
+            given.port,
+            given.data,
+            given.token,
+            given.latency,
+            faults=given.fault,
+            seed=given.seed,
+            origins=given.allow_origin,
         )
     except ValueError as error:
         parser.error(str(error))

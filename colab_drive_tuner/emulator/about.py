@@ -2,6 +2,7 @@
 
 from . import access, resources, resources_v2
 from .calls import Answer, Call
+from .changes import change_number
 from .database import Database
 from .errors import ApiError
 
@@ -53,6 +54,8 @@ async def get_v2(call: Call) -> Answer:
     """v2's about.get, which needs no `fields`."""
     database, account = call.database, call.caller.account
     used = str(database.usage.get(account.email, 0))
+    first, most = (call.parameters.text(one) for one in ("startChangeId", "maxChangeIdCount"))
+    remaining = max(0, database.change + 1 - change_number(first or "1"))
     return call.answer(
         {
             "kind": "drive#about",
@@ -61,6 +64,8 @@ async def get_v2(call: Call) -> Answer:
             "user": resources_v2.user(call.view, account.email),
             "permissionId": resources.user(call.view, account.email)["permissionId"],
             "rootFolderId": account.root,
+            "largestChangeId": str(database.change),
+            "remainingChangeIds": str(min(remaining, change_number(most or "2500"))),
             "quotaBytesTotal": str(account.limit or 0),
             "quotaBytesUsed": used,
             "quotaBytesUsedAggregate": used,

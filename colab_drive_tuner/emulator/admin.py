@@ -1,26 +1,40 @@
 """What tests ask of the emulator itself, at /_emulator/: log, faults, clock, tokens, accounts."""
 
+import time
 from dataclasses import asdict, replace
+from math import isfinite
 from typing import Any
 
-from .calls import Answer, parse_json
+from .calls import FORM_LIMIT, Answer, parse_json, read_whole
 from .errors import ApiError, bad_request
 from .faults import KINDS
 from .service import Request, Service
 from .tokens import Grant, short_scopes
 
+LATEST = 221_845_392_000
+"""The year 9000: what is later still must be shown as a date, too."""
+
 
 async def answer(service: Service, request: Request) -> Answer:
     """The answer of an admin endpoint; errors come as Google's do."""
     try:
-        raw = b"".join([chunk async for chunk in request.body])
+        raw = await read_whole(request.body, FORM_LIMIT)
+        _check_type(request, raw)
         return Answer.json(_act(service, request, parse_json(raw)))
     except ApiError as error:
         return Answer.refusal(error)
     except KeyError as error:
         return Answer.refusal(bad_request(f"{error} is missing."))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         return Answer.refusal(bad_request(str(error)))
+
+
+def _check_type(request: Request, raw: bytes) -> None:
+    """415 for other bodies than JSON: the types that a page's form can send are not taken."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if raw and kind != "application/json":
+        message = "The body must be JSON, with the header Content-Type: application/json."
+        raise ApiError(415, "unsupportedMediaType", message)
 
 
 def _act(service: Service, request: Request, body: dict[str, Any]) -> Any:
@@ -66,7 +80,10 @@ def _faults(service: Service, verb: str, parts: list[str], body: dict[str, Any])
 def _clock(service: Service, verb: str, body: dict[str, Any]) -> Any:
     clock = service.database.clock
     if verb == "POST":
-        clock.offset = float(body.get("offset", clock.offset)) + float(body.get("advance", 0))
+        offset = float(body.get("offset", clock.offset)) + float(body.get("advance", 0))
+        if not 0 <= time.time() + offset <= LATEST:
+            raise ValueError("The clock can show the years from 1970 to 9000 only.")
+        clock.offset = offset
     return {"now": clock.now(), "offset": clock.offset}
 
 
@@ -83,11 +100,13 @@ def _tokens(service: Service, verb: str, parts: list[str], body: dict[str, Any])
         grant = replace(
             grant,
             client=str(body.get("client", grant.client)),
-            scopes=short_scopes(scopes.split() if isinstance(scopes, str) else scopes),
+            scopes=short_scopes(scopes.split() if isinstance(scopes, str) else map(str, scopes)),
         )
         if body.get("expires_in") is not None:
-            now = service.database.clock.now()
-            grant = replace(grant, expires=now + float(body["expires_in"]))
+            lifetime = float(body["expires_in"])
+            if not isfinite(lifetime):
+                raise ValueError("expires_in must be a number of seconds.")
+            grant = replace(grant, expires=service.database.clock.now() + lifetime)
         if body.get("refresh_token"):
             tokens.allow_refresh(str(body["refresh_token"]), grant)
         if token:

@@ -7,7 +7,7 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from . import admin, batch, front, oauth
+from . import admin, batch, browsers, front, oauth
 from .calls import Answer, Slice
 from .errors import ApiError
 from .faults import Rule
@@ -63,9 +63,13 @@ class Body:
 class App:
     """The emulator as an ASGI application."""
 
-    def __init__(self, service: Service, latency: float = 0.0) -> None:
+    def __init__(
+        self, service: Service, latency: float = 0.0, origins: Collection[str] = ()
+    ) -> None:
         self.service = service
         self.latency = latency
+        self.origins = frozenset(origins)
+        """Those of other sites whose pages may call the API."""
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,8 +81,15 @@ class App:
         headers = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
+        admin_path = scope["raw_path"].startswith(b"/_emulator")
+        port = scope["server"][1]
+        refused = browsers.refusal(headers, port, self.origins, admin=admin_path)
+        if refused is not None:
+            await body.drain()
+            await self._send(send, Answer.refusal(refused))
+            return
         chunks = body.chunks()
-        if headers.get("content-encoding") == "gzip":
+        if headers.get("content-encoding", "").lower() == "gzip":
             headers.pop("content-length", None)  # that of the packed body
             chunks = front.unpacked(chunks)
         request = Request(
@@ -87,9 +98,9 @@ class App:
             query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
             headers=headers,
             body=chunks,
-            base=f"http://{headers.get('host', '127.0.0.1')}",
+            base=f"http://{headers.get('host', f'127.0.0.1:{port}')}",
         )
-        if request.path.startswith("/_emulator"):
+        if admin_path:
             answer = await admin.answer(self.service, request)
             await body.drain()
             await self._send(send, answer)

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from .database import Database
-from .errors import ApiError, bad_request
+from .errors import ApiError, bad_request, too_large
 from .fields import Selection, prune, select
 from .model import Caller, Node
 from .resources import View
-from .surface import Match, Method, Parameters
+from .surface import Match, Method, Parameters, check_body
 
 JSON_LIMIT = 16 * 2**20
+FORM_LIMIT = 2**20
+"""Bytes of a form, and of a body of the emulator's own endpoints."""
+DEEPEST_JSON = 100
+"""Nesting of a JSON body, as in Google's own parser."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,18 @@ class Answer:
     def refusal(cls, error: ApiError) -> "Answer":
         """The answer for an error."""
         return cls.json(error.body(), error.status, **error.headers)
+
+
+async def read_whole(chunks: AsyncIterator[bytes], limit: int = JSON_LIMIT) -> bytes:
+    """A request body in one piece; 413 above the limit."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > limit:
+            raise too_large()
+        parts.append(chunk)
+    return b"".join(parts)
 
 
 async def whole(body: bytes) -> AsyncIterator[bytes]:
@@ -107,18 +123,18 @@ class Call:
 
     async def read(self, limit: int = JSON_LIMIT) -> bytes:
         """The whole body; 413 above the limit."""
-        parts: list[bytes] = []
-        size = 0
-        async for chunk in self.body:
-            size += len(chunk)
-            if size > limit:
-                raise ApiError(413, "requestTooLarge", "Request Entity Too Large")
-            parts.append(chunk)
-        return b"".join(parts)
+        return await read_whole(self.body, limit)
 
     async def json(self) -> dict[str, Any]:
         """The body as JSON, an empty one as an empty object."""
-        return parse_json(await self.read())
+        return self.parse(await self.read())
+
+    def parse(self, raw: bytes) -> dict[str, Any]:
+        """The JSON body that this text is; 400 where it is not of the method's schema."""
+        found = parse_json(raw)
+        if self.method.request is not None:
+            check_body(self.method.version, self.method.request, found)
+        return found
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
@@ -134,7 +150,19 @@ def parse_json(raw: bytes) -> dict[str, Any]:
         raise ApiError(400, "parseError", "Parse Error") from None
     if not isinstance(found, dict):
         raise bad_request("Invalid JSON payload received. The request body must be an object.")
+    if raw.count(b"{") + raw.count(b"[") > DEEPEST_JSON and _is_deep(found):
+        raise ApiError(400, "parseError", "Parse Error")
     return found
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        within = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [one for many in within for one in many if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _no_constant(name: str) -> None:

@@ -6,8 +6,8 @@ from . import access, contents
 from .calls import Answer, Call
 from .contents import Received
 from .dialects import answer, read_body, selection
-from .errors import bad_request, forbidden, invalid
-from .files import check_create, create_node, has_content, the_file
+from .errors import forbidden, invalid
+from .files import check_content, check_create, create_node, the_file
 from .model import SHORTCUT, Node
 
 
@@ -48,8 +48,7 @@ def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
     head = node.head
     if head is None:
         return create_node(call, given, None, None)
-    if not has_content(given["mimeType"]):
-        raise bad_request("The requested conversion is not supported.")
+    check_content(call, given["mimeType"])
     check_create(call, given, None, media=True)
     # A second name for the same bytes, put where received contents lie.
     blob = contents.copy_blob(database, head["blob"])

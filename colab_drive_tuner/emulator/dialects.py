@@ -9,7 +9,7 @@ from typing import Any
 
 from . import resources, resources_v2, writing
 from .calls import Answer, Call
-from .errors import ApiError
+from .errors import condition_not_met, no_conversion
 from .fields import Selection
 from .model import Node
 from .resources import View
@@ -52,6 +52,15 @@ def creates(call: Call) -> bool:
     return call.method.id.endswith((".create", ".insert", ".copy"))
 
 
+def check_conversion(call: Call) -> None:
+    """501 where v2's `convert` or `ocr` ask for a Docs Editors format.
+
+    `convert` has no function in updates, as their description says.
+    """
+    if call.parameters.flag("ocr") or (creates(call) and call.parameters.flag("convert")):
+        raise no_conversion(call.method.id)
+
+
 def read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """The body's metadata in v3's names, checked; v2 moves a file by its `parents`."""
     known = dialect(call).rename(body, creates(call))
@@ -81,22 +90,33 @@ def keeps_time(call: Call, body: Mapping[str, Any]) -> bool:
 def answer(call: Call, node: Node, wanted: Selection) -> Answer:
     """The answer that shows a file; in v2 a 304 to a client that has this version already."""
     headers = {"ETag": etag(node)} if call.method.version == "v2" else {}
-    if call.method.verb == "GET" and headers and call.headers.get("if-none-match") == etag(node):
+    if call.method.verb == "GET" and headers and _names(call.headers.get("if-none-match"), node):
         return Answer(304, b"", headers)
     return Answer.json(dialect(call).show(call.view, node, wanted), 200, **headers)
 
 
 def check_precondition(call: Call, node: Node) -> None:
-    """412 in v2 where If-Match names another version; v3 has no etags and ignores the header."""
-    wanted = call.headers.get("if-match")
-    if call.method.version != "v2" or not wanted:
+    """412 in v2 where If-Match names another version, or If-None-Match this one.
+
+    v3 has no etags and ignores both headers.
+    """
+    if call.method.version != "v2":
         return
-    given = {one.strip() for one in wanted.split(",")}
-    if "*" not in given and etag(node) not in given:
-        raise ApiError(
-            412,
-            "conditionNotMet",
-            "Precondition Failed",
-            location="If-Match",
-            location_type="header",
-        )
+    if call.headers.get("if-match") and not _names(call.headers["if-match"], node):
+        raise condition_not_met("If-Match")
+    if _names(call.headers.get("if-none-match"), node):
+        raise condition_not_met("If-None-Match")
+
+
+def check_none_there(call: Call) -> None:
+    """412 for an insert with `If-None-Match: *`, which live clients got for every id and for none.
+
+    The header asks about the collection, which is there. v3 ignores it.
+    """
+    if call.method.version == "v2" and (call.headers.get("if-none-match") or "").strip() == "*":
+        raise condition_not_met("If-None-Match")
+
+
+def _names(header: str | None, node: Node) -> bool:
+    given = {one.strip().removeprefix("W/") for one in (header or "").split(",")}
+    return bool(given & {"*", etag(node)})

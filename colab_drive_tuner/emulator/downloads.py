@@ -5,6 +5,8 @@ from typing import Any
 
 from .calls import Answer, Call, Slice
 from .errors import ApiError
+from .model import OCTETS
+from .writing import check_mime_type
 
 
 def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
@@ -20,7 +22,7 @@ def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
     size = int(head["size"])
     path = call.database.blobs / head["blob"]
     headers = {
-        "Content-Type": str(head["mime"]),
+        "Content-Type": _sendable(str(head["mime"])),
         "Content-Disposition": "attachment",
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=0, must-revalidate",
@@ -40,6 +42,14 @@ def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
         )
     headers["Content-Range"] = f"bytes {start}-{end}/{size}"
     return Answer(206, Slice(path, start, end - start + 1), headers)
+
+
+def _sendable(mime_type: str) -> str:
+    # Older versions stored what no header can hold.
+    try:
+        return check_mime_type(mime_type)
+    except ApiError:
+        return OCTETS
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """Shared drives: who made one organizes it, and nobody owns what lies in it.
 
 After "Manage shared drives". A drive's id is the id of its top folder; members are permissions on
-that folder.
+that folder. The deprecated `teamdrives` are the same drives under older names.
 """
 
 from typing import Any
@@ -13,7 +13,6 @@ from .fields import Selection, prune
 from .model import FOLDER, Node, person_id, root_id
 from .paging import page
 from .resources import View, capabilities, rfc3339
-from .writing import check_types
 
 DEFAULT: Selection = {"kind": {}, "id": {}, "name": {}}
 WRITABLE = ("colorRgb", "restrictions", "themeId", "backgroundImageFile")
@@ -52,13 +51,36 @@ def shown(view: View, node: Node) -> dict[str, Any]:
     }
 
 
+TEAM_NAMES = {
+    "canDeleteDrive": "canDeleteTeamDrive",
+    "canRenameDrive": "canRenameTeamDrive",
+    "driveMembersOnly": "teamMembersOnly",
+}
+
+
+def _is_team(call: Call) -> bool:
+    return ".teamdrives." in call.method.id
+
+
+def _shown(call: Call, node: Node) -> dict[str, Any]:
+    """A Drive resource, or a TeamDrive for who calls it so."""
+    found = shown(call.view, node)
+    if not _is_team(call):
+        return found
+    found["kind"] = "drive#teamDrive"
+    del found["hidden"]
+    for part in ("capabilities", "restrictions"):
+        found[part] = {TEAM_NAMES.get(name, name): value for name, value in found[part].items()}
+    return found
+
+
 def _answer(call: Call, node: Node) -> Answer:
     default = DEFAULT if call.method.version == "v3" else {}
-    return Answer.json(prune(shown(call.view, node), call.selection(default)))
+    return Answer.json(prune(_shown(call, node), call.selection(default)))
 
 
 def _find(call: Call) -> Node:
-    drive_id = call.path_value("driveId")
+    drive_id = call.path_value("teamDriveId" if _is_team(call) else "driveId")
     node = call.database.nodes.get(drive_id)
     known = node is not None and node.id == node.drive
     if not known or node is None or not access.visible(call.database, call.caller, node):
@@ -70,7 +92,6 @@ async def create(call: Call) -> Answer:
     """drives.create: a requestId makes it safe to repeat, with 409 for the repetition."""
     request_id = call.parameters.text("requestId")
     body = await call.json()
-    check_types("Drive", body)
     name = body.get("name")
     if not name:
         raise bad_request("The name of a shared drive is required.")
@@ -131,9 +152,10 @@ async def list_drives(call: Call) -> Answer:
     ]
     v3 = call.method.version == "v3"
     on_page, following = page(call, found)
-    name = "drives" if v3 else "items"
-    answer: dict[str, Any] = {"kind": "drive#driveList"}
-    answer[name] = [shown(call.view, node) for node in on_page]
+    name = ("teamDrives" if _is_team(call) else "drives") if v3 else "items"
+    kind = "drive#teamDriveList" if _is_team(call) else "drive#driveList"
+    answer: dict[str, Any] = {"kind": kind}
+    answer[name] = [_shown(call, node) for node in on_page]
     if following:
         answer["nextPageToken"] = following
     default = {"kind": {}, "nextPageToken": {}, name: DEFAULT} if v3 else {}
@@ -145,7 +167,6 @@ async def update(call: Call) -> Answer:
     node = _find(call)
     access.require(call.database, call.caller, node, access.ORGANIZER)
     body = await call.json()
-    check_types("Drive", body)
     extra = {name: body[name] for name in WRITABLE if name in body}
     if "colorRgb" in extra and "themeId" in extra:
         raise invalid_parameter("themeId", "colorRgb and themeId cannot be set together.")

@@ -68,6 +68,11 @@ def bad_request(message: str = "Bad Request") -> ApiError:
     return ApiError(400, "badRequest", message)
 
 
+def too_large() -> ApiError:
+    """413: the body is longer than any that this call can need."""
+    return ApiError(413, "requestTooLarge", "Request Entity Too Large")
+
+
 def forbidden(reason: str, message: str) -> ApiError:
     """403 with one of Drive's reasons."""
     return ApiError(403, reason, message)
@@ -108,6 +113,24 @@ def id_not_usable() -> ApiError:
         "The provided file ID is not usable.",
         location="file.id",
         location_type="other",
+    )
+
+
+def not_emulated(method: str) -> ApiError:
+    """501: a method of the API that the emulator does not have."""
+    return ApiError(501, "notImplemented", f"The emulator does not know {method}.")
+
+
+def no_conversion(method: str) -> ApiError:
+    """501: a call that would convert to or from a Docs Editors format."""
+    message = f"The emulator does not convert documents, as this call of {method} asks for."
+    return ApiError(501, "notImplemented", message)
+
+
+def condition_not_met(header: str) -> ApiError:
+    """412: If-Match names another version, or If-None-Match this one."""
+    return ApiError(
+        412, "conditionNotMet", "Precondition Failed", location=header, location_type="header"
     )
 
 

@@ -15,6 +15,8 @@ from .surface import discovery_document
 Selection = Mapping[str, Any]
 """Names to sub-selections; an empty one selects everything below; "*" stands for every name."""
 
+DEEPEST = 50
+"""How deep a path or parentheses may go; the deepest field of the API lies at 5."""
 _TOKEN = re.compile(r"\s*(?:([A-Za-z0-9_.$-]+|\*)|([(),/]))\s*")
 
 
@@ -34,6 +36,7 @@ class _Parser:
             self.tokens.append(found[1] or found[2])
             at = found.end()
         self.at = 0
+        self.depth = 0
 
     def peek(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
@@ -58,6 +61,9 @@ class _Parser:
         return found
 
     def path(self, into: dict[str, Any]) -> None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _bad(self.text[:100])
         name = self.take()
         whole = name in into and not into[name]
         below: dict[str, Any] = into.setdefault(name, {})
@@ -73,6 +79,7 @@ class _Parser:
             whole = True
         if whole:
             below.clear()
+        self.depth -= 1
 
 
 def _check(version: str, schema: Mapping[str, Any], selection: Selection) -> None:

@@ -8,7 +8,14 @@ from . import access, contents, writing
 from .calls import Answer, Call
 from .contents import Received
 from .database import Database
-from .dialects import answer, check_precondition, keeps_time, read_body, selection
+from .dialects import (
+    answer,
+    check_none_there,
+    check_precondition,
+    keeps_time,
+    read_body,
+    selection,
+)
 from .downloads import content_answer
 from .errors import (
     ApiError,
@@ -17,6 +24,7 @@ from .errors import (
     id_in_use,
     id_not_usable,
     insufficient_scopes,
+    no_conversion,
     no_permission,
     no_storage,
     quota_exceeded,
@@ -28,6 +36,14 @@ from .moving import check_depth, move, move_below
 def has_content(mime_type: str) -> bool:
     """Whether files of this type have bytes: not folders, shortcuts and Docs Editors formats."""
     return not mime_type.startswith(GOOGLE)
+
+
+def check_content(call: Call, mime_type: str) -> None:
+    """Refuse bytes for what has none: 501 for Docs Editors formats, to which Drive converts."""
+    if mime_type in {FOLDER, SHORTCUT}:
+        raise bad_request("The requested conversion is not supported.")
+    if not has_content(mime_type):
+        raise no_conversion(call.method.id)
 
 
 def check_new_id(call: Call, body: Mapping[str, Any], mime_type: str) -> None:
@@ -84,14 +100,20 @@ def check_room(database: Database, email: str, drive: str, growth: int) -> None:
 
 def media_type(body: Mapping[str, Any], uploaded: str | None) -> str:
     """The type of a file: the metadata's, else the upload's, else unknown bytes."""
-    return body.get("mimeType") or (uploaded or "").split(";")[0].strip().lower() or OCTETS
+    return body.get("mimeType") or uploaded_type(uploaded) or OCTETS
+
+
+def uploaded_type(header: str | None) -> str:
+    """The type that a Content-Type header names, or an empty text."""
+    return writing.check_mime_type((header or "").split(";")[0].strip().lower())
 
 
 def check_create(call: Call, body: dict[str, Any], uploaded: str | None, *, media: bool) -> Node:
     """Everything that can be refused before the bytes arrive; returns the parent folder."""
+    check_none_there(call)
     mime_type = media_type(body, uploaded)
-    if media and not has_content(mime_type):
-        raise bad_request("The requested conversion is not supported.")
+    if media:
+        check_content(call, mime_type)
     parent = parent_for(call, body)
     check_new_id(call, body, mime_type)
     if has_content(mime_type):
@@ -215,7 +237,8 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
     """403 or 400 where the caller may not change this in the file."""
     database, caller = call.database, call.caller
     check_precondition(call, node)
-    moves = call.parameters.text("addParents") or call.new_parents
+    parameters = call.parameters
+    moves = parameters.text("addParents") or parameters.text("removeParents") or call.new_parents
     personal = {"starred", "viewedByMeTime", "kind"}
     if set(body) - personal or media or moves:
         access.require(database, caller, node, access.WRITER)
@@ -226,8 +249,8 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
         )
     if not node.parent and (set(body) & {"name", "trashed"} or moves):
         raise no_permission()
-    if media and not has_content(node.mime_type):
-        raise bad_request("The requested conversion is not supported.")
+    if media:
+        check_content(call, body.get("mimeType") or node.mime_type)
     restrictions = node.extra.get("contentRestrictions") or ()
     if media and any(one.get("readOnly") for one in restrictions):
         raise forbidden("fileContentRestricted", "The content of the file is read-only.")
@@ -251,7 +274,7 @@ def update_node(
     gone: list[str] = []
     if received is not None:
         check_room(database, node.owner or caller.email, node.drive, received.size - node.size)
-        mime_type = (uploaded or "").split(";")[0].strip().lower()
+        mime_type = uploaded_type(uploaded)
         if not body.get("mimeType") and mime_type:
             found["mime_type"] = mime_type
         kept = [one for one in node.revisions[:-1] if one.get("keep")]

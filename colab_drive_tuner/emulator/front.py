@@ -10,8 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 from .calls import Answer
-from .errors import bad_request
+from .errors import bad_request, too_large
 
+INFLATED = 64 * 2**20
+INFLATION = 100
+"""A packed body may grow to INFLATED bytes; beyond these, to INFLATION times its own size."""
 VERBS = "DELETE,GET,HEAD,PATCH,POST,PUT"
 
 
@@ -33,11 +36,13 @@ def preflight(verb: str, headers: Mapping[str, str]) -> Answer | None:
 
 
 async def unpacked(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A gzipped body as it was; 400 where it is not gzip."""
+    """A gzipped body as it was; 400 where it is not gzip, 413 where little becomes very much."""
     inflate = zlib.decompressobj(wbits=31)
     begun = False
+    packed = size = 0
     async for chunk in body:
         begun, rest = True, chunk
+        packed += len(chunk)
         while rest:
             try:
                 # By pieces: what inflates to gigabytes must not do so at once.
@@ -45,6 +50,9 @@ async def unpacked(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             except zlib.error:
                 raise bad_request("The body is not gzip, as Content-Encoding says.") from None
             rest = inflate.unconsumed_tail
+            size += len(piece)
+            if size > max(INFLATED, INFLATION * packed):
+                raise too_large()
             if piece:
                 yield piece
     if begun and not inflate.eof:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlencode
 
 from . import access, query
 from .calls import Answer, Call
@@ -12,7 +11,7 @@ from .dialects import dialect
 from .errors import ApiError, file_not_found, forbidden, invalid
 from .fields import prune
 from .model import FOLDER, Caller, Node, person_id
-from .paging import page
+from .paging import next_link, page
 from .query import Condition, Term
 from .resources import DEFAULT
 
@@ -164,9 +163,9 @@ def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
         key = words[0] if words else ""
         if grammar == "v2":
             key = V2_SORT_KEYS.get(key, key if key not in V2_SORT_KEYS.values() else "")
-        if key not in SORT_KEYS or words[1:] not in ([], ["desc"]):
+        if key not in SORT_KEYS or words[1:] not in ([], ["asc"], ["desc"]):
             raise invalid("orderBy")
-        found.append((key, bool(words[1:])))
+        found.append((key, words[1:] == ["desc"]))
     return found
 
 
@@ -259,9 +258,7 @@ async def list_files(call: Call) -> Answer:
     if following:
         answer["nextPageToken"] = following
         if not v3:
-            query = [(k, v) for k, v in call.query if k != "pageToken"]
-            link = urlencode([*query, ("pageToken", following)])
-            answer["nextLink"] = f"{call.base}{call.path}?{link}"
+            answer["nextLink"] = next_link(call, following)
     name = "files" if v3 else "items"
     whole = not selection or "*" in selection
     if whole or name in selection:

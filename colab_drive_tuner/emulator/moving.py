@@ -5,7 +5,7 @@ from typing import Any
 from . import access
 from .calls import Call
 from .database import Database
-from .errors import ApiError, bad_request, forbidden, invalid
+from .errors import ApiError, bad_request, forbidden, invalid, no_permission
 from .model import Node
 
 DEEPEST = 100
@@ -26,7 +26,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
             "removeParents", "The specified parent to remove is not a parent of the file."
         )
     if not add:
-        raise cannot_remove_parent()
+        return to_root(call, node)
     if len(add) > 1:
         raise forbidden("cannotAddParent", "Increasing the number of parents is not allowed")
     parent = access.find(database, caller, add[0], all_drives=call.all_drives)
@@ -39,16 +39,22 @@ def move(call: Call, node: Node) -> dict[str, Any]:
         raise bad_request("The specified parent would create a cycle.")
     check_depth(database, parent)
     if not remove and node.drive:
-        raise forbidden(
-            "teamDrivesParentLimit", "A shared drive item must have exactly one parent."
-        )
+        raise _one_parent()
     owner = "" if parent.drive else (node.owner or caller.email)
     return {"parent": parent.id, "drive": parent.drive, "owner": owner}
 
 
-def cannot_remove_parent() -> ApiError:
-    """403: a file without a folder is none."""
-    return forbidden("cannotRemoveParent", "A file must have exactly one parent.")
+def to_root(call: Call, node: Node) -> dict[str, Any]:
+    """What it changes to take a file's only parent away: it goes to its owner's root folder."""
+    if node.drive:
+        raise _one_parent()
+    if not node.parent:
+        raise no_permission()
+    return {"parent": call.database.account(node.owner).root}
+
+
+def _one_parent() -> ApiError:
+    return forbidden("teamDrivesParentLimit", "A shared drive item must have exactly one parent.")
 
 
 def check_depth(database: Database, parent: Node) -> None:

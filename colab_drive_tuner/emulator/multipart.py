@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from email.message import Message
 
 from .calls import JSON_LIMIT
-from .errors import ApiError, bad_request
+from .errors import bad_request, too_large
+
+HEADERS_LIMIT = 65536
+"""Bytes before the first boundary, and of a part's headers."""
 
 
 class Multipart:
@@ -28,7 +31,10 @@ class Multipart:
         self._newline = b"\r\n"
         self._base64 = False
 
-    async def _more(self) -> None:
+    async def _more(self, limit: int = HEADERS_LIMIT) -> None:
+        """Wait for the next piece; 413 where more than the limit lies unread already."""
+        if len(self._buffer) > limit:
+            raise too_large()
         async for chunk in self._chunks:
             if chunk:
                 self._buffer += chunk
@@ -38,11 +44,9 @@ class Multipart:
     async def _headers(self) -> Message:
         """Read up to the empty line after a boundary's headers."""
         while True:
-            found = re.match(rb"(?:[^\r\n]+\r?\n)*\r?\n", bytes(self._buffer[:65536]))
+            found = re.match(rb"(?:[^\r\n]+\r?\n)*\r?\n", bytes(self._buffer[:HEADERS_LIMIT]))
             if found is not None:
                 break
-            if len(self._buffer) > 65536:
-                raise bad_request("Malformed multipart body.")
             await self._more()
         message = Message()
         for line in self._buffer[: found.end()].decode("latin-1").splitlines():
@@ -65,9 +69,9 @@ class Multipart:
         await self._headers()
         delimiter = self._newline + self._boundary
         while (end := self._buffer.find(delimiter)) < 0:
-            if len(self._buffer) > JSON_LIMIT:
-                raise ApiError(413, "requestTooLarge", "Request Entity Too Large")
-            await self._more()
+            await self._more(JSON_LIMIT)
+        if end > JSON_LIMIT:
+            raise too_large()
         metadata = bytes(self._buffer[:end])
         del self._buffer[: end + len(delimiter)]
         return metadata

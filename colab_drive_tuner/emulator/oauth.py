@@ -10,7 +10,7 @@ import time
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .calls import Answer
+from .calls import FORM_LIMIT, Answer, read_whole
 from .errors import ApiError
 from .model import person_id
 from .service import Request
@@ -30,7 +30,7 @@ async def answer(tokens: Tokens, request: Request, now: float) -> Answer | None:
     if request.path not in PATHS:
         return None
     what = request.path.rpartition("/")[2]
-    raw = b"".join([chunk async for chunk in request.body]).decode("utf-8", "replace")
+    raw = (await read_whole(request.body, FORM_LIMIT)).decode("utf-8", "replace")
     form = dict(request.query) | dict(parse_qsl(raw))
     if what == "tokeninfo":
         return _tokeninfo(tokens, form.get("access_token", ""), now)
@@ -125,7 +125,7 @@ def _claims(assertion: str) -> dict[str, Any]:
     try:
         middle = assertion.split(".")[1]
         found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

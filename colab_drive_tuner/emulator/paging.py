@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from .calls import Call
 from .errors import invalid
@@ -33,6 +34,12 @@ def page(call: Call, found: list[Item]) -> tuple[list[Item], str | None]:
     return shown, "~!!" + base64.urlsafe_b64encode(raw).decode()
 
 
+def next_link(call: Call, token: str) -> str:
+    """v2's address of the next page."""
+    kept = [(k, v) for k, v in call.query if k not in {"pageToken", "startChangeId"}]
+    return f"{call.base}{call.path}?{urlencode([*kept, ('pageToken', token)])}"
+
+
 def _identity(item: Node | Mapping[str, Any]) -> str:
     return item.id if isinstance(item, Node) else str(item["id"])
 
@@ -43,11 +50,13 @@ def _start(call: Call, found: list[Item], mark: str) -> int:
         return 0
     try:
         last, end, seen = json.loads(base64.urlsafe_b64decode(token[3:]))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise invalid("pageToken") from None
     if seen != mark or not token.startswith("~!!"):
+        raise invalid("pageToken")
+    if not isinstance(end, int) or end < 0:
         raise invalid("pageToken")
     for place, item in enumerate(found):
         if _identity(item) == last:
             return place + 1
-    return int(end)
+    return end

@@ -19,7 +19,7 @@ _TOKEN = re.compile(
     (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") |
     (?P<op><=|>=|!=|=|<|>|\(|\)|\{|\}) |
     (?P<word>[A-Za-z_][A-Za-z0-9_.]*) |
-    (?P<number>-?\d+)
+    (?P<number>-?[0-9]{1,18})
     )\s*""",
     re.VERBOSE | re.DOTALL,
 )
@@ -160,7 +160,10 @@ class _Parser:
 
     def single(self) -> Condition:
         if self.word("not"):
-            return Not(self.deeper(self.single))
+            inner = self.deeper(self.single)
+            if isinstance(inner, Term) and inner.field == "sharedWithMe":
+                raise _MalformedError  # see `comparison`
+            return Not(inner)
         kind, text = self.peek()
         if (kind, text) == ("op", "("):
             self.take("op", "(")
@@ -203,7 +206,11 @@ class _Parser:
         field, sort, _ = self.term(name, operator)
         if sort == "collection":
             raise _MalformedError  # `in` has its value on the left
-        return Term(field, operator, self.value(sort))
+        value = self.value(sort)
+        if field == "sharedWithMe" and value != (operator == "="):
+            # The table of terms allows false, too; the live service refuses it, as its users found.
+            raise _MalformedError
+        return Term(field, operator, value)
 
     def value(self, sort: str) -> Any:
         if sort == "boolean":

@@ -209,8 +209,6 @@ def body_in_v3(body: dict[str, Any], creating: bool) -> dict[str, Any]:
             if known in WRITABLE and (creating or known not in {"id", "createdTime"}):
                 found[known] = value
     labels = body.get("labels") or {}
-    if not isinstance(labels, dict):
-        raise invalid("file.labels")
     found |= {name: labels[name] for name in ("starred", "trashed") if name in labels}
     if "restricted" in labels:
         found["copyRequiresWriterPermission"] = labels["restricted"]
@@ -218,13 +216,12 @@ def body_in_v3(body: dict[str, Any], creating: bool) -> dict[str, Any]:
     if parents is not None:
         try:
             ids = [one["id"] for one in parents]
-        except (TypeError, KeyError):
+        except KeyError:
             raise invalid("file.parents") from None
         if ids:
             found["parents"] = ids
-    given = body.get("properties") or []
-    for one in given if isinstance(given, list) else [given]:
-        if not isinstance(one, dict) or "key" not in one:
+    for one in body.get("properties") or []:
+        if not one.get("key"):
             raise invalid("file.properties")
         kind = "properties" if one.get("visibility") == "PUBLIC" else "appProperties"
         found.setdefault(kind, {})[one["key"]] = one.get("value")

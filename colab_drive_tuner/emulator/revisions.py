@@ -6,7 +6,7 @@ from typing import Any
 from . import access, resources, resources_v2
 from .calls import Answer, Call
 from .downloads import content_answer
-from .errors import ApiError, bad_request, forbidden, invalid
+from .errors import ApiError, bad_request, forbidden, no_conversion
 from .fields import Selection, prune
 from .files import the_file
 from .model import Node
@@ -73,9 +73,7 @@ async def update(call: Call) -> Answer:
     found = _find(call, node)
     # v2 says pinned.
     field = "keepForever" if call.method.version == "v3" else "pinned"
-    keep = body.get(field, bool(found.get("keep")))
-    if not isinstance(keep, bool):
-        raise invalid(f"revision.{field}")
+    keep = bool(body.get(field, found.get("keep")))
     if found.get("keep") and not keep:
         raise ApiError(
             400,
@@ -110,4 +108,4 @@ async def export(call: Call) -> Answer:
     node = the_file(call)
     if node.head is not None or node.is_folder:
         raise forbidden("fileNotExportable", "Export only supports Docs Editors files.")
-    raise bad_request("The requested conversion is not supported.")
+    raise no_conversion(call.method.id)

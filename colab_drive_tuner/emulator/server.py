@@ -10,11 +10,12 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from .browsers import parse_origin
 from .tokens import Grant, parse_grant
 
 DEFAULT_ACCOUNT = "owner@example.com"
@@ -26,7 +27,7 @@ def default_tokens() -> dict[str, Grant]:
     return {"emulator": Grant(DEFAULT_ACCOUNT)}
 
 
-def _server(service: Any, latency: float) -> Any:
+def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
     """A uvicorn server whose requests know their connection, so that faults can break it."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -39,7 +40,7 @@ def _server(service: Any, latency: float) -> Any:
             super().connection_made(transport)
 
     config = uvicorn.Config(
-        App(service, latency),
+        App(service, latency, origins),
         http=Protocol,
         ws="none",
         lifespan="off",
@@ -81,12 +82,14 @@ def serve(
     *,
     faults: Sequence[str] = (),
     seed: int = 0,
+    origins: Sequence[str] = (),
 ) -> None:
     """Serve until interrupted; prints one line with the URL when ready.
 
     `tokens` are `TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`; without any, the token `emulator`
     stands for owner@example.com. Without `data` everything is gone at the end. `faults` are
-    `do=KIND,NAME=VALUE,...`; raises ValueError for a token or fault that cannot be understood.
+    `do=KIND,NAME=VALUE,...`. Web pages of this machine may call the API, and those of `origins`.
+    Raises ValueError for a token, fault or origin that cannot be understood.
     """
     from .faults import parse_rule
     from .service import Service
@@ -95,6 +98,7 @@ def serve(
         raise ValueError(f"the latency must be 0 or more seconds, not {latency:g}")
     known = dict(tokens) if isinstance(tokens, Mapping) else dict(map(parse_grant, tokens))
     rules = [parse_rule(text) for text in faults]
+    allowed = [parse_origin(text) for text in origins]
     with contextlib.ExitStack() as stack:
         if data is None:
             data = stack.enter_context(tempfile.TemporaryDirectory(prefix="drive-emulator-"))
@@ -105,7 +109,7 @@ def serve(
         listening = stack.enter_context(listen(port))
         sys.stdout.write(f"{READY}{address(listening)}\n")
         sys.stdout.flush()
-        server = _server(service, latency)
+        server = _server(service, latency, allowed)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
 
@@ -114,7 +118,8 @@ class DriveEmulator:
     """A running emulator, as a context manager: in a thread, or (`process=True`) on its own.
 
     The one in a process can be killed with `kill()` and started again with `start()`, on the same
-    data and the same port. `data_dir` defaults to a folder that is deleted at the end.
+    data and the same port. `data_dir` defaults to a folder that is deleted at the end. Web pages of
+    this machine may call the API, and those of `origins`, such as "https://app.example".
     """
 
     def __init__(
@@ -126,8 +131,10 @@ class DriveEmulator:
         port: int = 0,
         process: bool = False,
         seed: int = 0,
+        origins: Sequence[str] = (),
     ) -> None:
         self._grants = dict(map(parse_grant, tokens)) or default_tokens()
+        self._origins = list(map(parse_origin, origins))
         self._own = None if data_dir else tempfile.TemporaryDirectory(prefix="drive-emulator-")
         self.data_dir = Path(data_dir or (self._own.name if self._own else ""))
         self._tokens = list(tokens)
@@ -178,6 +185,8 @@ class DriveEmulator:
         command += ["--seed", str(self._seed)]
         for token in self._tokens:
             command += ["--token", token]
+        for origin in self._origins:
+            command += ["--allow-origin", origin]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         root = str(Path(__file__).parents[2])
         paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
@@ -194,7 +203,7 @@ class DriveEmulator:
         service = Service(self.data_dir, self._grants, self._seed)
         listening = listen(self.port)
         self.port = listening.getsockname()[1]
-        server = _server(service, self._latency)
+        server = _server(service, self._latency, self._origins)
 
         def run() -> None:
             try:
@@ -241,7 +250,10 @@ class DriveEmulator:
         """Ask the admin endpoint `path` and return its JSON; ValueError for what it refuses."""
         data = None if body is None else json.dumps(body).encode()
         asked = urllib.request.Request(  # noqa: S310 our own server on the loopback interface
-            f"{self.url}/_emulator/{path}", data=data, method=verb
+            f"{self.url}/_emulator/{path}",
+            data=data,
+            headers={"Content-Type": "application/json"},
+            method=verb,
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

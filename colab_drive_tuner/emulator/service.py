@@ -24,9 +24,10 @@ from . import (
     uploads,
     v2,
 )
-from .calls import Answer, Call, whole
+from .calls import FORM_LIMIT, Answer, Call, read_whole, whole
 from .database import Database
-from .errors import ApiError, insufficient_scopes
+from .dialects import check_conversion
+from .errors import ApiError, insufficient_scopes, not_emulated
 from .faults import Faults, Rule, refusal
 from .log import RequestLog, public_query
 from .model import Caller, Node
@@ -56,6 +57,11 @@ _V3: dict[str, Handler] = {
     "revisions.delete": revisions.delete,
     "changes.getStartPageToken": changes.start_token,
     "changes.list": changes.list_changes,
+    "teamdrives.create": drives.create,
+    "teamdrives.get": drives.get,
+    "teamdrives.list": drives.list_drives,
+    "teamdrives.update": drives.update,
+    "teamdrives.delete": drives.delete,
     "drives.create": drives.create,
     "drives.get": drives.get,
     "drives.list": drives.list_drives,
@@ -84,6 +90,14 @@ _V2: dict[str, Handler] = {
     "permissions.update": permissions.update,
     "permissions.patch": permissions.update,
     "permissions.delete": permissions.delete,
+    "changes.getStartPageToken": changes.start_token,
+    "changes.list": changes.list_changes,
+    "changes.get": changes.get,
+    "teamdrives.insert": drives.create,
+    "teamdrives.get": drives.get,
+    "teamdrives.list": drives.list_drives,
+    "teamdrives.update": drives.update,
+    "teamdrives.delete": drives.delete,
     "drives.insert": drives.create,
     "drives.get": drives.get,
     "drives.list": drives.list_drives,
@@ -226,7 +240,8 @@ class Service:
         call.selection({})  # fields that do not exist are refused before anything is done
         handler = HANDLERS.get(f"{match.method.version} {match.method.id}")
         if handler is None:
-            raise ApiError(501, "notImplemented", f"The emulator does not know {match.method.id}.")
+            raise not_emulated(match.method.id)
+        check_conversion(call)
         if match.upload:
             return await uploads.upload(call)
         # The body is here before anything is looked up: from then on nothing is waited for, and
@@ -259,7 +274,7 @@ class Service:
         """Clients send a long GET as a POST whose body is the query (X-HTTP-Method-Override)."""
         kind = request.headers.get("content-type", "")
         if request.verb == "GET" and kind.startswith("application/x-www-form-urlencoded"):
-            raw = b"".join([chunk async for chunk in request.body])
+            raw = await read_whole(request.body, FORM_LIMIT)
             more = parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True)
             request.query = request.query + more
 

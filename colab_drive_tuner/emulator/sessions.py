@@ -18,8 +18,7 @@ from .errors import ApiError, bad_request, invalid
 from .model import Node
 
 ALIGNMENT = 256 * 1024
-"""Sessions keep whole multiples of 256 KiB until the last chunk."""
-
+"""Every chunk but the last is a multiple of 256 KiB."""
 
 WEEK = 7 * 24 * 3600
 
@@ -50,6 +49,7 @@ class Session:
 
 def prepare(call: Call, body: dict[str, Any], media_type: str) -> Node | None:
     """The file to be updated, or None for a new one; refuses what can be refused before bytes."""
+    files.media_type(body, media_type)  # one that no header can hold is refused before any bytes
     if creates(call):
         files.check_create(call, body, media_type, media=True)
         return None
@@ -75,7 +75,7 @@ async def start_session(call: Call) -> Answer:
     body = read_body(call, await call.json())
     media_type = call.headers.get("x-upload-content-type", "")
     announced = call.headers.get("x-upload-content-length")
-    if announced is not None and not announced.isdigit():
+    if announced is not None and not re.fullmatch("[0-9]{1,18}", announced):
         raise bad_request("Invalid X-Upload-Content-Length.")
     target = prepare(call, body, media_type)
     length = int(announced) if announced else None
@@ -95,7 +95,7 @@ async def start_session(call: Call) -> Answer:
         media_type=media_type,
         length=length,
         expires=call.database.clock.now() + WEEK,
-        headers={k: v for k, v in call.headers.items() if k == "if-match"},
+        headers={k: v for k, v in call.headers.items() if k in {"if-match", "if-none-match"}},
         new_parents=call.new_parents,
     )
     session.save(call.database)
@@ -108,7 +108,9 @@ async def start_session(call: Call) -> Answer:
     return Answer(200, b"", headers)
 
 
-_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)\s*$", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(
+    r"bytes\s+(?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)\s*$", re.IGNORECASE
+)
 
 
 class Sessions:
@@ -173,6 +175,14 @@ class Sessions:
             # The connection broke: what is there counts, in whole multiples of 256 KiB.
             self._reopen(session)
             raise
+        if not last and end is not None and (end + 1) % ALIGNMENT:
+            # What is whole has been kept, and a status query says so.
+            raise bad_request(
+                "Invalid request.  The number of bytes uploaded is required to be equal or greater "
+                f"than {ALIGNMENT}, except for the final request (it's recommended to be the exact "
+                f"multiple of {ALIGNMENT}).  The received request contained {at - start} bytes, "
+                "which does not meet this requirement."
+            )
         if (end is not None and at != end + 1) or (end is None and at != (total or at)):
             self._reopen(session)
             raise bad_request("The body is not as long as was announced.")

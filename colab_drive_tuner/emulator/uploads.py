@@ -4,7 +4,7 @@ After "Upload file data" of the Drive documentation.
 """
 
 from . import contents
-from .calls import Answer, Call, parse_json
+from .calls import Answer, Call
 from .dialects import answer, read_body, selection
 from .errors import invalid
 from .multipart import Multipart
@@ -25,7 +25,7 @@ async def upload(call: Call) -> Answer:
     if kind not in {"multipart", None}:
         raise invalid("uploadType")
     parts = Multipart(content_type, call.body)
-    body = read_body(call, parse_json(await parts.read_metadata()))
+    body = read_body(call, call.parse(await parts.read_metadata()))
     media_type = await parts.start_media()
     prepare(call, body, media_type)
     received = await contents.receive(call.database, parts.media())

@@ -9,7 +9,7 @@ from .errors import ApiError, file_not_found, invalid
 from .files import the_file, update_node
 from .listing import find_all
 from .model import Node, person_id
-from .moving import cannot_remove_parent
+from .moving import to_root
 from .paging import page
 
 
@@ -67,9 +67,10 @@ async def insert_parent(call: Call) -> Answer:
 
 
 async def delete_parent(call: Call) -> Answer:
-    """parents.delete: refused where it would leave the file without any."""
+    """parents.delete: the file goes to its owner's root folder."""
     await get_parent(call)
-    raise cannot_remove_parent()
+    _take_out(call, the_file(call))
+    return Answer(204)
 
 
 async def list_children(call: Call) -> Answer:
@@ -106,9 +107,10 @@ async def insert_child(call: Call) -> Answer:
 
 
 async def delete_child(call: Call) -> Answer:
-    """children.delete: refused where it would leave the file without a parent."""
+    """children.delete: the file goes to its owner's root folder."""
     await get_child(call)
-    raise cannot_remove_parent()
+    _take_out(call, access.find(call.database, call.caller, call.path_value("childId")))
+    return Answer(204)
 
 
 def _parents(call: Call, node: Node) -> list[dict[str, Any]]:
@@ -125,6 +127,12 @@ def _place(call: Call, node: Node, folder: Any) -> Node:
         raise invalid("parent.id")
     call.new_parents = [folder]
     return update_node(call, node, {}, None, None)
+
+
+def _take_out(call: Call, node: Node) -> None:
+    access.require(call.database, call.caller, node, access.WRITER)
+    with call.database.transaction():
+        call.database.put(node.with_(**to_root(call, node)))
 
 
 def _child(call: Call, folder: Node, node: Node) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from .errors import ApiError, bad_request, forbidden, invalid, not_writable
+from .errors import forbidden, invalid, no_conversion, not_writable
 from .model import FOLDER, GOOGLE, Node
 from .surface import discovery_document
 
@@ -30,6 +30,16 @@ WRITABLE = STORED | CREATE_ONLY | {
 }  # fmt: skip
 
 
+_MIME_TYPE = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
+
+
+def check_mime_type(text: str) -> str:
+    """The type, or nothing; 400 for one that the Content-Type of a download could not hold."""
+    if text and not _MIME_TYPE.fullmatch(text):
+        raise invalid("file.mimeType", "Invalid MIME type provided for the uploaded content.")
+    return text
+
+
 def check_body(body: dict[str, Any], *, creating: bool) -> dict[str, Any]:
     """The body; 403 `fieldNotWritable` where it sets what only the server sets.
 
@@ -48,31 +58,16 @@ def check_body(body: dict[str, Any], *, creating: bool) -> dict[str, Any]:
             )
     if refused:
         raise not_writable()
-    check_types("File", body)
+    check_mime_type(body.get("mimeType") or "")
     return body
-
-
-_TYPES = {"string": str, "boolean": bool, "object": dict, "array": list}
-
-
-def check_types(resource: str, body: Mapping[str, Any]) -> None:
-    """400 where a member of a v3 resource (File, Permission, ...) has another type than its own."""
-    known = discovery_document("v3")["schemas"][resource]["properties"]
-    for name, value in body.items():
-        kind = known.get(name, {}).get("type")
-        expected = _TYPES.get(kind)
-        if expected is not None and value is not None and not isinstance(value, expected):
-            where = f"{resource.lower()}.{name}"
-            raise ApiError(
-                400,
-                "invalid",
-                f"Invalid JSON payload received. Invalid value at '{where}' (TYPE_{kind}).",
-                rpc=True,
-            )
 
 
 # A date alone, and a time without an offset, are taken too; ISO 8601's other forms are not.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
+
+
+EARLIEST = int(datetime(1, 1, 1, tzinfo=UTC).timestamp()) * 1000
+LATEST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()) * 1000 + 999
 
 
 def parse_time(text: str, location: str) -> int:
@@ -85,7 +80,10 @@ def parse_time(text: str, location: str) -> int:
         raise invalid(location)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+    ms = round(moment.timestamp() * 1000)
+    if not EARLIEST <= ms <= LATEST:  # its offset moves it out of the years that can be shown
+        raise invalid(location)
+    return ms
 
 
 def merged_properties(
@@ -97,8 +95,6 @@ def merged_properties(
         if value is None:
             result.pop(key, None)
             continue
-        if not isinstance(value, str):
-            raise invalid("file.properties")
         if len(key.encode()) + len(value.encode()) > 124:
             raise forbidden(
                 "propertyLengthLimitExceeded" if not private else "appPropertyLengthLimitExceeded",
@@ -190,5 +186,5 @@ def _new_type(node: Node, wanted: str) -> str:
     if wanted != node.mime_type and FOLDER in {wanted, node.mime_type}:
         raise invalid("file.mimeType", "The MIME type of a folder cannot be changed.")
     if wanted != node.mime_type and wanted.startswith(GOOGLE) and node.head is not None:
-        raise bad_request("The requested conversion is not supported.")
+        raise no_conversion("drive.files.update")
     return wanted

@@ -94,7 +94,7 @@ def test_two_permissions_given_at_once_both_hold(me):
     path = f"/drive/v3/files/{file}/permissions"
     body = json.dumps({"type": "anyone", "role": "reader"}).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {me.token}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {me.url[7:]}\r\nAuthorization: Bearer {me.token}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     port = int(me.url.rpartition(":")[2])

@@ -1,5 +1,7 @@
 """Shared drives: made, listed, deleted, and only for clients that know them."""
 
+import pytest
+
 from tests.emulator.wire import FOLDER
 
 ALL = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
@@ -45,3 +47,27 @@ def test_a_folder_in_a_shared_drive_belongs_to_it(me):
     file = me.upload(b"x" * 500, parents=[folder], params=ALL_FILES)
     assert file["driveId"] == drive
     assert me.get("about", fields="storageQuota/usage")["storageQuota"]["usage"] == "0"
+
+
+@pytest.mark.parametrize(("version", "verb", "items"), [("v3", "PATCH", "teamDrives"),
+                                                        ("v2", "PUT", "items")])  # fmt: skip
+def test_shared_drives_have_an_older_name(me, version, verb, items):
+    """The deprecated teamdrives: make, get, list, change and delete the same drives."""
+    path = f"/drive/{version}/teamdrives"
+    made = me("POST", f"{path}?requestId=team", json={"name": "Team"}).json()
+    assert (made["kind"], made["name"]) == ("drive#teamDrive", "Team")
+    assert me("POST", f"{path}?requestId=team", json={"name": "Team"}).status_code == 409
+    listed = me("GET", path).json()
+    assert listed["kind"] == "drive#teamDriveList"
+    assert [one["id"] for one in listed[items]] == [made["id"]]
+    assert [one["id"] for one in me.get("drives")["drives"]] == [made["id"]]
+    where = f"{path}/{made['id']}"
+    shown = me(
+        "GET", where, params={"fields": "capabilities(canDeleteTeamDrive),restrictions"}
+    ).json()
+    assert shown["capabilities"] == {"canDeleteTeamDrive": True}
+    assert shown["restrictions"]["teamMembersOnly"] is False
+    assert me(verb, where, json={"name": "New"}).json()["name"] == "New"
+    assert me.get(f"drives/{made['id']}")["name"] == "New"
+    assert me("DELETE", where).status_code == 204
+    assert me.refusal("GET", where) == (404, "notFound")

@@ -137,11 +137,54 @@ def test_a_batch_names_its_answers_after_its_questions(me):
 
 
 def test_a_batch_that_is_refused_did_nothing(me):
-    """Media cannot go in a batch; what stands before them is not done either."""
+    """A part that is no request makes the whole a 400; what stands before it is not done either."""
     made = 'POST /drive/v3/files\r\nContent-Type: application/json\r\n\r\n{"name": "a"}'
-    media = "POST /upload/drive/v3/files?uploadType=media\r\n\r\nx"
-    assert batch(me, ("", made), ("", media)).status_code == 400
+    assert batch(me, ("", made), ("", "GET //[ HTTP/1.1")).status_code == 400
     assert me.names("") == []
+
+
+def test_media_do_not_go_in_a_batch_and_other_parts_do(me):
+    """Part by part: a 302 to where content is, a 400 for bytes that come, answers for the rest."""
+    file = me.upload(b"content")["id"]
+    made = 'POST /drive/v3/files\r\nContent-Type: application/json\r\n\r\n{"name": "a"}'
+    down = f"GET /drive/v3/files/{file}?alt=media&supportsAllDrives=true HTTP/1.1"
+    up = "POST /upload/drive/v3/files?uploadType=media\r\n\r\nx"
+    nowhere = "GET /drive/v3/files/nowhere?alt=media"
+    answer = batch(me, ("", made), ("", down), ("", up), ("", nowhere), ("", made))
+    statuses = [line.split()[1] for line in answer.text.splitlines() if line.startswith("HTTP/")]
+    assert statuses == ["200", "302", "400", "404", "200"]
+    assert "content" not in answer.text.replace("content-", "").replace("Content-", "")
+    (location,) = [
+        line.removeprefix("Location: ")
+        for line in answer.text.splitlines()
+        if line.startswith("Location: ")
+    ]
+    assert me("GET", location).content == b"content"
+    assert me.names("name = 'a'") == ["a", "a"]
+
+
+def test_the_client_s_batch_tells_which_part_has_media(service):
+    """get_media in a batch is an error of that part; its neighbours have their answers."""
+    file = service.files().create(body={"name": "m"}, media_body=media(b"x")).execute()
+    answers = {}
+    batched = service.new_batch_http_request(
+        callback=lambda name, answer, error: answers.update(
+            {name: error.status_code if error else 200}
+        )
+    )
+    batched.add(service.files().get(fileId=file["id"]), request_id="metadata")
+    batched.add(service.files().get_media(fileId=file["id"]), request_id="media")
+    batched.execute()
+    assert answers == {"metadata": 200, "media": 302}
+
+
+def test_an_odd_chunk_size_is_an_error_of_the_client(service):
+    """google-api-python-client raises what Drive says, in place of going round for ever."""
+    from googleapiclient.errors import HttpError
+
+    upload = media(os.urandom(700_000), resumable=True, chunksize=100_000)
+    with pytest.raises(HttpError, match="equal or greater than 262144"):
+        service.files().create(body={"name": "m"}, media_body=upload).execute()
 
 
 def test_an_expired_token_is_refreshed(build, emulator, me):

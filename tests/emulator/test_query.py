@@ -171,7 +171,19 @@ def test_owners_writers_readers_and_shared_with_me(me, person):
     assert me.names("'me' in writers") == ["mine"]
     assert me.names("sharedWithMe") == ["theirs"]
     assert me.names("sharedWithMe and name contains 'their'") == ["theirs"]
-    assert me.names("sharedWithMe = false") == ["mine"]
+    assert me.names("sharedWithMe != false") == ["theirs"]
+    assert me.names("'me' in owners") == ["mine"]
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+@pytest.mark.parametrize(
+    "q", ["sharedWithMe = false", "sharedWithMe=false and trashed = false", "sharedWithMe != true",
+          "not sharedWithMe", "not (sharedWithMe = true)"],
+)  # fmt: skip
+def test_what_is_not_shared_with_me_cannot_be_asked(me, version, q):
+    """400 at `q`, as the live service answers, though its table of terms allows false."""
+    me.create("mine")
+    assert me.refusal("GET", f"/drive/{version}/files", params={"q": q}) == (400, "invalid")
 
 
 def test_visibility_and_shortcuts_are_found(me):

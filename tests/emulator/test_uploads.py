@@ -135,11 +135,40 @@ def test_a_status_query_tells_how_far_it_is(me):
     assert me.names("name = 'asked'") == ["asked"]
 
 
-def test_only_whole_multiples_of_256_kib_are_kept_before_the_end(me):
-    """A chunk of another size is kept as far as it is whole."""
-    uri = start(me)
-    answer = put(me, uri, b"x" * (PIECE + 1000), f"bytes 0-{PIECE + 999}/*")
-    assert answer.headers["Range"] == f"bytes=0-{PIECE - 1}"
+@pytest.mark.parametrize("extra", [-1, 1, 1000, PIECE - 1])
+@pytest.mark.parametrize("total", ["*", str(8 * PIECE)])
+def test_a_chunk_that_is_no_multiple_of_256_kib_is_refused(me, extra, total):
+    """400 with Drive's words; what is whole is kept, and from there the session goes on."""
+    content = os.urandom(3 * PIECE)
+    uri = start(me, {"name": "odd"})
+    size = PIECE + extra
+    answer = put(me, uri, content[:size], f"bytes 0-{size - 1}/{total}")
+    assert answer.status_code == 400
+    message = answer.json()["error"]["message"]
+    assert "equal or greater than 262144" in message
+    assert f"contained {size} bytes" in message
+    kept = PIECE if extra > 0 else 0
+    asked = put(me, uri, b"", f"bytes */{total}")
+    assert asked.status_code == 308
+    assert asked.headers.get("Range") == (f"bytes=0-{kept - 1}" if kept else None)
+    end = int(total) if total != "*" else len(content)
+    rest = (content + bytes(5 * PIECE))[kept:end]
+    done = put(me, uri, rest, f"bytes {kept}-{end - 1}/{end}")
+    assert done.status_code == 200
+    assert content_of(me, done.json())[: len(content)] == content
+
+
+def test_a_client_with_odd_chunks_is_told_and_does_not_loop(me):
+    """The usual loop (send, read Range, send on) ends with the refusal of its first chunk."""
+    uri, content, at, statuses = start(me), os.urandom(700_000), 0, []
+    while at < len(content) and len(statuses) < 20:
+        piece = content[at : at + 100_000]
+        answer = put(me, uri, piece, f"bytes {at}-{at + len(piece) - 1}/{len(content)}")
+        statuses.append(answer.status_code)
+        if answer.status_code != 308:
+            break
+        at = int(answer.headers.get("Range", "bytes=0--1").rpartition("-")[2]) + 1
+    assert statuses == [400]
 
 
 def test_bytes_sent_twice_count_once_and_gaps_are_refused(me):

@@ -146,7 +146,7 @@ def test_parents_in_an_update_move_the_file(me, file):
 
 
 def test_parents_and_children_say_where_a_file_lies(me, file):
-    """Inserting a parent, or a child, moves; taking the only parent away is refused."""
+    """Inserting a parent, or a child, moves; taking the only one away leads to the root folder."""
     folder = me("POST", "/drive/v2/files", json={"title": "f", "mimeType": FOLDER}).json()["id"]
     path = f"/drive/v2/files/{file['id']}/parents"
     (root,) = me("GET", path).json()["items"]
@@ -157,8 +157,16 @@ def test_parents_and_children_say_where_a_file_lies(me, file):
     children = f"/drive/v2/files/{folder}/children"
     assert [one["id"] for one in me("GET", children).json()["items"]] == [file["id"]]
     assert me("GET", f"{children}/{file['id']}").json()["id"] == file["id"]
-    assert me.refusal("DELETE", f"{path}/{folder}") == (403, "cannotRemoveParent")
-    assert me.refusal("DELETE", f"{children}/{file['id']}") == (403, "cannotRemoveParent")
+    for gone in (f"{path}/{folder}", f"{children}/{file['id']}"):
+        assert me("DELETE", gone).status_code == 204
+        assert me.refusal("DELETE", gone) == (404, "notFound")
+        assert me("GET", f"{path}/root").json() == root
+        assert me("POST", children, json={"id": file["id"]}).status_code == 200
+    for version in ("v2", "v3"):
+        where = f"/drive/{version}/files/{file['id']}?removeParents={folder}"
+        assert me("PATCH", where, json={}).status_code == 200
+        assert me("GET", f"{path}/root").json() == root
+        assert me("POST", children, json={"id": file["id"]}).status_code == 200
     assert me("POST", "/drive/v2/files/root/children", json={"id": file["id"]}).status_code == 200
     assert me.refusal("GET", f"{children}/{file['id']}") == (404, "notFound")
     assert me.refusal("POST", path, json={}) == (400, "invalid")
@@ -239,3 +247,119 @@ def test_a_resumable_upload_in_v2(me):
     ]
     assert "/upload/drive/v2/files" in uri
     assert me("PUT", uri, data=b"bytes").json()["fileSize"] == "5"
+
+
+def test_a_file_of_a_shared_drive_keeps_its_parent(me):
+    """403 teamDrivesParentLimit: there is no root folder of an owner to go to."""
+    drive = me("POST", "/drive/v2/drives?requestId=parents", json={"name": "team"}).json()["id"]
+    all_drives = {"supportsAllDrives": "true"}
+    body = {"title": "in it", "parents": [{"id": drive}]}
+    file = me("POST", "/drive/v2/files", json=body, params=all_drives).json()["id"]
+    where = f"/drive/v3/files/{file}"
+    refused = me.refusal("PATCH", where, json={}, params={"removeParents": drive, **all_drives})
+    assert refused == (403, "teamDrivesParentLimit")
+
+
+def test_an_insert_if_there_is_none_is_refused(me):
+    """412 for `If-None-Match: *`, as live clients got it, by every way in; v3 ignores it."""
+    condition = {"If-None-Match": "*"}
+    used, free = me.get("files/generateIds", count=2)["ids"]
+    me.create("there", id=used)
+    for body in ({"id": used}, {"id": free}, {}):
+        refused = me.refusal("POST", "/drive/v2/files", json=body, headers=condition)
+        assert refused == (412, "conditionNotMet")
+        for kind in ("multipart", "resumable", "media"):
+            headers = {**condition, "Content-Type": "multipart/related; boundary=xyz"}
+            where = f"/upload/drive/v2/files?uploadType={kind}"
+            data = multipart(body, b"x", "text/plain") if kind != "resumable" else b"{}"
+            assert me.refusal("POST", where, data=data, headers=headers)[0] == 412
+    assert me.names("") == ["there"]
+    made = me("POST", "/drive/v3/files", json={"id": free}, headers=condition)
+    assert made.status_code == 200
+
+
+@pytest.mark.parametrize("condition", ["*", "{etag}", '"x", {etag}', "W/{etag}"])
+def test_if_none_match_guards_changes_too(me, file, condition):
+    """412 where the header names what is there, and a 304 for who reads."""
+    headers = {"If-None-Match": condition.format(etag=file["etag"])}
+    path = f"/drive/v2/files/{file['id']}"
+    refused = me.refusal("PUT", path, json={"title": "x"}, headers=headers)
+    assert refused == (412, "conditionNotMet")
+    assert me("GET", path, headers=headers).status_code == 304
+    other = {"If-None-Match": '"other"'}
+    assert me("PUT", path, json={"title": "x"}, headers=other).status_code == 200
+
+
+@pytest.mark.parametrize("wish", ["convert", "ocr"])
+def test_conversion_is_a_501(me, file, wish):
+    """`convert` and `ocr` ask for a Docs Editors format; `convert=false` does not."""
+    where = f"/upload/drive/v2/files?uploadType=media&{wish}="
+    for verb, path, more in (
+        ("POST", f"{where}true", {"data": b"a,b"}),
+        ("POST", f"/drive/v2/files?{wish}=true", {"json": {}}),
+        ("POST", f"/drive/v2/files/{file['id']}/copy?{wish}=true", {"json": {}}),
+    ):
+        answer = me(verb, path, **more)
+        assert answer.status_code == 501
+        assert answer.json()["error"]["message"].find("drive.files.") > 0
+    assert me("POST", f"{where}false", data=b"a,b").status_code == 200
+    assert len(titles(me, "")) == 2
+
+
+# Changes
+
+
+def test_changes_are_listed_by_number(me, file):
+    """From the beginning, from a token, or from a change's number; largestChangeId is the last."""
+    first = me("GET", "/drive/v2/changes").json()
+    assert (first["kind"], first["items"][-1]["fileId"]) == ("drive#changeList", file["id"])
+    largest = int(first["largestChangeId"])
+    about = me("GET", f"/drive/v2/about?startChangeId={largest}").json()
+    assert (about["largestChangeId"], about["remainingChangeIds"]) == (str(largest), "1")
+    start = me("GET", "/drive/v2/changes/startPageToken").json()
+    assert start == {"kind": "drive#startPageToken", "startPageToken": str(largest + 1)}
+    me("PUT", f"/drive/v2/files/{file['id']}", json={"title": "changed"})
+    gone = me.create("gone")["id"]
+    me("DELETE", f"/drive/v2/files/{gone}")
+    for asked in ({"pageToken": start["startPageToken"]}, {"startChangeId": str(largest + 1)}):
+        listed = me("GET", "/drive/v2/changes", params=asked).json()
+        changed, removed = listed["items"]
+        assert changed["file"]["title"] == "changed"
+        assert (changed["deleted"], changed["changeType"]) == (False, "file")
+        assert changed["modificationDate"].endswith("Z")
+        assert (removed["fileId"], removed["deleted"], "file" in removed) == (gone, True, False)
+        assert int(listed["newStartPageToken"]) == int(listed["largestChangeId"]) + 1
+    some = me("GET", "/drive/v2/changes", params={**asked, "includeDeleted": "false"}).json()
+    assert [one["fileId"] for one in some["items"]] == [file["id"]]
+
+
+def test_a_change_is_found_by_its_id(me, file):
+    """changes.get and selfLink; 404 for a number that no file stands at."""
+    listed = me("GET", "/drive/v2/changes").json()["items"]
+    change = listed[-1]
+    assert me("GET", f"/drive/v2/changes/{change['id']}").json() == change
+    assert me("GET", change["selfLink"]).json() == change
+    shown = me("GET", f"/drive/v2/changes/{change['id']}?fields=file/title").json()
+    assert shown == {"file": {"title": "f.txt"}}
+    for wrong in ("0", "x", "999999999", "9" * 5000):
+        assert me.refusal("GET", f"/drive/v2/changes/{wrong}") == (404, "notFound")
+
+
+def test_pages_of_changes_follow_each_other(me):
+    """maxResults, nextPageToken and nextLink, until newStartPageToken."""
+    start = me("GET", "/drive/v2/changes/startPageToken").json()["startPageToken"]
+    made = [me.create(f"f{number}")["id"] for number in range(3)]
+    params = {"startChangeId": start, "maxResults": "2"}
+    page = me("GET", "/drive/v2/changes", params=params).json()
+    assert "newStartPageToken" not in page
+    rest = me("GET", page["nextLink"]).json()
+    assert [one["fileId"] for one in page["items"] + rest["items"]] == made
+    assert rest["newStartPageToken"]
+
+
+@pytest.mark.parametrize("name", ["pageToken", "startChangeId"])
+@pytest.mark.parametrize("token", ["x", "0", "-1", "999999999", "9" * 5000, "१"])
+def test_a_token_of_changes_is_one_that_was_given(me, name, token):
+    """400 for others."""
+    refused = me.refusal("GET", "/drive/v2/changes", params={name: token})
+    assert refused == (400, "invalid")

@@ -1,0 +1,268 @@
+"""Limits of what a request may hold: lengths, nesting, and what a header cannot carry."""
+
+import dataclasses
+import gzip
+import http.client
+import json
+
+import pytest
+
+from colab_drive_tuner.emulator import DriveEmulator
+from colab_drive_tuner.emulator.database import Database
+from tests.emulator.wire import Wire, multipart
+
+BOMB = gzip.compress(b"\0" * 70_000_000)
+PACKED = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+RELATED = {**PACKED, "Content-Type": "multipart/related; boundary=xyz"}
+FORM = {**PACKED, "Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/_emulator/tokens", PACKED),
+        ("/token", FORM),
+        ("/batch/drive/v3", {**PACKED, "Content-Type": "multipart/mixed; boundary=b"}),
+        ("/drive/v3/files", PACKED),
+        ("/drive/v3/files", {**FORM, "X-HTTP-Method-Override": "GET"}),
+        ("/upload/drive/v3/files?uploadType=media", PACKED),
+        ("/upload/drive/v3/files?uploadType=multipart", RELATED),
+        ("/upload/drive/v3/files?uploadType=resumable", PACKED),
+    ],
+)
+def test_little_that_inflates_to_much_is_a_413(me, emulator, path, headers):
+    """70 kB that hold 70 MB are refused wherever a body is read; nothing of them stays."""
+    assert me("POST", path, data=BOMB, headers=headers).status_code == 413
+    assert me.names("") == []
+    assert list((emulator.data_dir / "incoming").glob("[!s]*")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "size"),
+    [
+        ("/_emulator/tokens", "application/json", 2**20 + 1),
+        ("/token", "application/x-www-form-urlencoded", 2**20 + 1),
+        ("/batch/drive/v3", "multipart/mixed; boundary=b", 2**24 + 1),
+        ("/drive/v3/files", "application/json", 2**24 + 1),
+        ("/upload/drive/v3/files?uploadType=multipart", "multipart/related; boundary=b", 2**20),
+    ],
+)
+def test_a_long_body_is_a_413(me, path, kind, size):
+    """Every body but content has a length that it may have."""
+    answer = me("POST", path, data=b"x" * size, headers={"Content-Type": kind})
+    assert answer.status_code == 413
+
+
+def test_long_metadata_before_content_are_a_413(me):
+    """Metadata of a multipart upload are bounded as every JSON body is."""
+    body = multipart({"name": "x" * (2**24 + 1)}, b"content", "text/plain")
+    headers = {"Content-Type": "multipart/related; boundary=xyz"}
+    answer = me("POST", "/upload/drive/v3/files?uploadType=multipart", data=body, headers=headers)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "fields",
+    ["a(" * 2000, "files(" * 2000 + "id" + ")" * 2000, "files/" * 2000 + "id", "*/" * 60 + "*"],
+)
+@pytest.mark.parametrize("path", ["files", "changes?pageToken=1", "about", "drives"])
+def test_deep_fields_are_refused(me, path, fields):
+    """400 invalidParameter, as for fields that do not exist."""
+    refused = me.refusal("GET", f"/drive/v3/{path}", params={"fields": fields})
+    assert refused == (400, "invalidParameter")
+
+
+def nested(depth, kind):
+    return (
+        json.loads("[" * depth + "]" * depth)
+        if kind == "list"
+        else json.loads('{"a":' * depth + "1" + "}" * depth)
+    )
+
+
+@pytest.mark.parametrize("kind", ["list", "object"])
+def test_deep_json_is_refused(me, kind):
+    """400 parseError beyond 100 levels, as Google's parser has it, plain and in uploads."""
+    for depth in (101, 400, 900):
+        body = {"name": "deep", "unknown": nested(depth, kind)}
+        assert me.refusal("POST", "/drive/v3/files", json=body) == (400, "parseError")
+        headers = {"Content-Type": "multipart/related; boundary=xyz"}
+        whole = multipart(body, b"x", "text/plain")
+        refused = me.refusal(
+            "POST", "/upload/drive/v3/files?uploadType=multipart", data=whole, headers=headers
+        )
+        assert refused == (400, "parseError")
+    assert me.create("not deep", unknown=nested(90, kind))["name"] == "not deep"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"pageToken": "9" * 5000},
+        {"pageToken": "~!!" + "W1tb" * 100_000},
+        {"pageToken": "x" * 1_000_000},
+        {"pageSize": "9" * 5000},
+        {"pageSize": "१"},
+        {"q": "(" * 100_000},
+        {"q": "not " * 100_000},
+    ],
+)
+def test_huge_parameters_are_refused(me, params):
+    """400 for numbers, tokens and queries that nobody can mean."""
+    for path in ("files", "changes"):
+        more = {"pageToken": "1", **params} if path == "changes" else params
+        assert me("GET", f"/drive/v3/{path}", params=more).status_code == 400
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "-1", "1_0"])
+def test_a_length_is_a_number(me, length):
+    """400 for other digits than ASCII's, and for numbers beyond 64 bits, in headers too."""
+    headers = {"X-Upload-Content-Length": length.encode("latin-1")}
+    path = "/upload/drive/v3/files?uploadType=resumable"
+    assert me.refusal("POST", path, json={}, headers=headers) == (400, "badRequest")
+    uri = me("POST", path, json={}).headers["Location"]
+    headers = {"Content-Range": f"bytes 0-0/{length}".encode("latin-1")}
+    assert me("PUT", uri, data=b"x", headers=headers).status_code == 400
+    assert me("PUT", uri, data=b"x").status_code == 200
+
+
+BAD_TYPES = ["text/plain\r\nX-Injected: 1", "a\nb", "a\0b", "a\x7fb", "é", "🦆", " text/plain",
+             "text/plain ", "a" * 256, "\t"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_TYPES)
+def test_a_type_that_no_header_holds_is_refused(me, kind):
+    """400 wherever a MIME type is written, in both versions; nothing is made or changed."""
+    file = me.upload(b"content", name="f", type="text/plain")["id"]
+    related = {"Content-Type": "multipart/related; boundary=xyz"}
+    whole = multipart({"mimeType": kind}, b"x", "text/plain")
+    for verb, path, more in (
+        ("POST", "v3/files", {"json": {"mimeType": kind}}),
+        ("POST", "v2/files", {"json": {"mimeType": kind}}),
+        ("PATCH", f"v3/files/{file}", {"json": {"mimeType": kind}}),
+        ("PUT", f"v2/files/{file}", {"json": {"mimeType": kind}}),
+        ("POST", f"v3/files/{file}/copy", {"json": {"mimeType": kind}}),
+    ):
+        assert me.refusal(verb, f"/drive/{path}", **more) == (400, "invalid"), path
+    for verb, path, more in (
+        ("POST", "files?uploadType=multipart", {"data": whole, "headers": related}),
+        ("PATCH", f"files/{file}?uploadType=multipart", {"data": whole, "headers": related}),
+        ("POST", "files?uploadType=resumable", {"json": {"mimeType": kind}}),
+    ):
+        assert me.refusal(verb, f"/upload/drive/v3/{path}", **more) == (400, "invalid"), path
+    assert me.names("") == ["f"]
+    answer = me("GET", f"/drive/v3/files/{file}?alt=media")
+    assert (answer.content, answer.headers["Content-Type"]) == (b"content", "text/plain")
+
+
+def test_the_type_of_uploaded_bytes_is_looked_at_too(me):
+    """In the header of a simple upload, of a part, and of what a resumable upload announces."""
+    path = "/upload/drive/v3/files?uploadType="
+    for kind in ("é".encode("latin-1"), b"a" * 300):
+        simple = me.refusal("POST", f"{path}media", data=b"x", headers={"Content-Type": kind})
+        announced = {"X-Upload-Content-Type": kind}
+        resumable = me.refusal("POST", f"{path}resumable", json={}, headers=announced)
+        assert simple == resumable == (400, "invalid")
+    whole = multipart({}, b"x", "a\x7fb")
+    related = {"Content-Type": "multipart/related; boundary=xyz"}
+    assert me.refusal("POST", f"{path}multipart", data=whole, headers=related) == (400, "invalid")
+
+
+@pytest.mark.parametrize("kind", ["text/plain\r\nX-Injected: 1", "🦆", "é", " x"])
+def test_a_type_stored_long_ago_breaks_no_download(tmp_path, kind):
+    """What was written before such types were refused comes down as unknown bytes."""
+    with DriveEmulator(tmp_path) as emulator:
+        wire = Wire(emulator.url, emulator.token)
+        file = wire.upload(b"content")["id"]
+        wire.session.close()
+    database = Database(tmp_path)
+    node = database.nodes[file]
+    (revision,) = node.revisions
+    with database.transaction():
+        changed = dataclasses.replace(node, mime_type=kind, revisions=({**revision, "mime": kind},))
+        database.put(changed)
+    database.close()
+    with DriveEmulator(tmp_path) as emulator:
+        wire = Wire(emulator.url, emulator.token)
+        answer = wire("GET", f"/drive/v3/files/{file}?alt=media")
+        assert answer.content == b"content"
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert "X-Injected" not in answer.headers
+        assert wire.get(f"files/{file}", fields="*")["mimeType"] == kind
+        wire.session.close()
+
+
+@pytest.mark.parametrize("header", ["Content-ID: a\r\n b", "Content-ID: é", "Content-ID: a\x00b"])
+def test_an_odd_content_id_breaks_no_batch(me, header):
+    """What is given back in the answer was looked at, too."""
+    part = f"--b\r\n{header}\r\n\r\nGET /drive/v3/about?fields=user\r\n\r\n--b--"
+    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    answer = me("POST", "/batch/drive/v3", data=part.encode("latin-1"), headers=headers)
+    assert answer.status_code == 200
+    assert "HTTP/1.1 200 OK" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body"),
+    [
+        ("POST", "v3/files", {"parents": [["root"]]}),
+        ("POST", "v3/files", {"parents": [None]}),
+        ("POST", "v3/files", {"properties": {"a": ["b"]}}),
+        ("POST", "v3/files", {"contentHints": {"indexableText": 5}}),
+        ("POST", "v3/files", {"contentRestrictions": ["readOnly"]}),
+        ("POST", "v3/files", {"shortcutDetails": {"targetId": ["x"]}}),
+        ("POST", "v2/files", {"parents": [{"id": ["root"]}]}),
+        ("POST", "v2/files", {"properties": [{"key": ["a"], "value": "b"}]}),
+        ("POST", "v2/files", {"properties": [{"key": None, "value": "b"}]}),
+        ("POST", "v2/files/root/permissions", {"type": ["user"], "value": "a@example.com"}),
+        ("POST", "v2/files/root/permissions", {"type": "anyone", "additionalRoles": 5}),
+        ("POST", "v3/files", {"modifiedTime": "9999-12-31T23:59:59.999-23:59"}),
+        ("POST", "v3/files", {"modifiedTime": "0001-01-01T00:00:00+23:59"}),
+    ],
+)
+def test_a_member_of_another_type_is_a_400_at_every_depth(me, verb, path, body):
+    """Bodies are held against the schema of the discovery document, whatever lies how deep."""
+    assert me.refusal(verb, f"/drive/{path}", json=body) == (400, "invalid")
+    assert me.names("") == []
+
+
+def test_many_properties_and_parents_are_refused(me):
+    """At most 30 properties of a kind, and one parent."""
+    many = {str(number): "x" for number in range(100_000)}
+    assert me.refusal("POST", "/drive/v3/files", json={"properties": many})[0] == 403
+    assert me.refusal("POST", "/drive/v3/files", json={"parents": ["root"] * 100_000})[0] == 400
+    listed = [{"key": key, "value": "x"} for key in many]
+    assert me.refusal("POST", "/drive/v2/files", json={"properties": listed})[0] == 403
+
+
+def test_headers_beyond_all_measure_are_refused(emulator):
+    """A header of megabytes is a 4xx, and the emulator goes on."""
+    connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=30)
+    try:
+        connection.request("GET", "/drive/v3/files", headers={"X-Long": "x" * 5_000_000})
+        assert 400 <= connection.getresponse().status < 500
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it was not read to its end
+    finally:
+        connection.close()
+    assert emulator.log is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("clock", {"advance": 10**30}),
+        ("clock", {"offset": "nan"}),
+        ("clock", {"offset": -(10**12)}),
+        ("accounts", {"email": "a@example.com", "limit": 1e999}),
+        ("tokens", {"account": "a@example.com", "expires_in": 1e999}),
+    ],
+)
+def test_admin_numbers_make_sense(emulator, path, body):
+    """A clock beyond all dates, or an infinite quota, is refused; the emulator goes on."""
+    text = json.dumps(body).replace("Infinity", "1e999")
+    wire = Wire(emulator.url, "emulator")
+    headers = {"Content-Type": "application/json"}
+    assert wire("POST", f"/_emulator/{path}", data=text, headers=headers).status_code == 400
+    assert wire("GET", "/drive/v3/files").status_code == 200
+    wire.session.close()
