@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .browsers import parse_origin
-from .tokens import Grant, parse_grant
+from .front.browsers import parse_origin
+from .state.tokens import Grant, parse_grant
 
 DEFAULT_ACCOUNT = "owner@example.com"
 READY = "Drive emulator on "
@@ -32,7 +32,7 @@ def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    from .app import App
+    from .front.app import App
 
     class Protocol(H11Protocol):
         def connection_made(self, transport: Any) -> None:

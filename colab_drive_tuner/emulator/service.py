@@ -9,29 +9,18 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
 
-from . import (
-    about,
-    changes,
-    copying,
-    drives,
-    files,
-    listing,
-    permissions,
-    removal,
-    revisions,
-    sessions,
-    surface,
-    uploads,
-    v2,
-)
-from .calls import FORM_LIMIT, Answer, Call, read_whole, whole
-from .database import Database
-from .dialects import check_conversion
 from .errors import ApiError, insufficient_scopes, not_emulated
 from .faults import Faults, Rule, refusal
-from .log import RequestLog, public_query
-from .model import Caller, Node
-from .tokens import Grant, Tokens
+from .media import sessions, uploads
+from .methods import about, changes, copying, drives, files, permissions, removal, revisions, v2
+from .protocol import surface
+from .protocol.calls import FORM_LIMIT, Answer, Call, read_whole, whole
+from .protocol.dialects import check_conversion
+from .queries import listing
+from .state.database import Database
+from .state.log import RequestLog, public_query
+from .state.model import Caller, Node
+from .state.tokens import Grant, Tokens
 
 Handler = Callable[[Call], Awaitable[Answer]]
 

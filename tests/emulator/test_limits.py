@@ -8,7 +8,7 @@ import json
 import pytest
 
 from colab_drive_tuner.emulator import DriveEmulator
-from colab_drive_tuner.emulator.database import Database
+from colab_drive_tuner.emulator.state.database import Database
 from tests.emulator.wire import Wire, multipart
 
 BOMB = gzip.compress(b"\0" * 70_000_000)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colab_drive_tuner.emulator.errors import ApiError
-from colab_drive_tuner.emulator.query import Chain, Not, Term, parse
+from colab_drive_tuner.emulator.queries.query import Chain, Not, Term, parse
 from tests.emulator.wire import FOLDER
 
 MALFORMED = [

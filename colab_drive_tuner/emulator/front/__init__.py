@@ -1,0 +1,1 @@
+"""The HTTP front: sockets, headers, batches, sign-in and admin endpoints."""

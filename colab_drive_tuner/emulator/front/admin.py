@@ -1,0 +1,131 @@
+"""Admin endpoints of the emulator itself, at /_emulator/: log, faults, clock, tokens, accounts."""
+
+import time
+from dataclasses import asdict, replace
+from math import isfinite
+from typing import Any
+
+from ..errors import ApiError, bad_request
+from ..faults import KINDS
+from ..protocol.calls import FORM_LIMIT, Answer, parse_json, read_whole
+from ..service import Request, Service
+from ..state.tokens import Grant, short_scopes
+
+LATEST = 221_845_392_000
+"""The year 9000: what is later still must be shown as a date, too."""
+
+
+async def answer(service: Service, request: Request) -> Answer:
+    """The answer of an admin endpoint; errors come as Google's do."""
+    try:
+        raw = await read_whole(request.body, FORM_LIMIT)
+        _check_type(request, raw)
+        return Answer.json(_act(service, request, parse_json(raw)))
+    except ApiError as error:
+        return Answer.refusal(error)
+    except KeyError as error:
+        return Answer.refusal(bad_request(f"{error} is missing."))
+    except (TypeError, ValueError, OverflowError) as error:
+        return Answer.refusal(bad_request(str(error)))
+
+
+def _check_type(request: Request, raw: bytes) -> None:
+    """415 for other bodies than JSON: the types that a page's form can send are not taken."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if raw and kind != "application/json":
+        message = "The body must be JSON, with the header Content-Type: application/json."
+        raise ApiError(415, "unsupportedMediaType", message)
+
+
+def _act(service: Service, request: Request, body: dict[str, Any]) -> Any:
+    parts = request.path.strip("/").split("/")[1:]
+    what = parts[0] if parts else ""
+    verb = request.verb
+    if what == "log":
+        return _log(service, verb, dict(request.query))
+    if what == "faults":
+        return _faults(service, verb, parts[1:], body)
+    if what == "clock":
+        return _clock(service, verb, body)
+    if what == "tokens":
+        return _tokens(service, verb, parts[1:], body)
+    if what == "accounts":
+        return _accounts(service, verb, body)
+    if what == "":
+        return {"emulator": "drive", "accounts": sorted(service.database.accounts)}
+    raise ApiError(404, "notFound", "Known are log, faults, clock, tokens and accounts.")
+
+
+def _log(service: Service, verb: str, query: dict[str, str]) -> Any:
+    if verb == "DELETE":
+        service.log.clear()
+    start = int(query.get("since", 0))
+    return {"count": service.log.count, "entries": service.log.since(start)}
+
+
+def _faults(service: Service, verb: str, parts: list[str], body: dict[str, Any]) -> Any:
+    faults = service.faults
+    if verb == "DELETE":
+        faults.remove(int(parts[0]) if parts else None)
+    elif verb == "POST":
+        seeded = "seed" in body
+        if seeded:
+            faults.reseed(int(body.pop("seed")))
+        if body or not seeded:
+            rule = faults.add(service.database.clock.now(), **body)
+            return {"id": rule.id}
+    return {"seed": faults.seed, "rules": faults.described(), "kinds": KINDS}
+
+
+def _clock(service: Service, verb: str, body: dict[str, Any]) -> Any:
+    clock = service.database.clock
+    if verb == "POST":
+        offset = float(body.get("offset", clock.offset)) + float(body.get("advance", 0))
+        if not 0 <= time.time() + offset <= LATEST:
+            raise ValueError("The clock can show the years from 1970 to 9000 only.")
+        clock.offset = offset
+    return {"now": clock.now(), "offset": clock.offset}
+
+
+def _tokens(service: Service, verb: str, parts: list[str], body: dict[str, Any]) -> Any:
+    tokens = service.tokens
+    token = str(body.get("token", ""))
+    if verb == "POST" and parts == ["expire"]:
+        tokens.expire(token or None)
+    elif verb == "POST":
+        grant = Grant(str(body["account"]))
+        if "@" not in grant.account:
+            raise ValueError(f"{grant.account!r} is no email address")
+        scopes = body.get("scopes", grant.scopes)
+        grant = replace(
+            grant,
+            client=str(body.get("client", grant.client)),
+            scopes=short_scopes(scopes.split() if isinstance(scopes, str) else map(str, scopes)),
+        )
+        if body.get("expires_in") is not None:
+            lifetime = float(body["expires_in"])
+            if not isfinite(lifetime):
+                raise ValueError("expires_in must be a number of seconds.")
+            grant = replace(grant, expires=service.database.clock.now() + lifetime)
+        if body.get("refresh_token"):
+            tokens.allow_refresh(str(body["refresh_token"]), grant)
+        if token:
+            tokens.allow(token, grant)
+    elif verb == "DELETE":
+        tokens.revoke(token)
+    return {}
+
+
+def _accounts(service: Service, verb: str, body: dict[str, Any]) -> Any:
+    database = service.database
+    if verb == "POST":
+        account = database.account(str(body["email"]))
+        if "limit" in body:
+            limit = None if body["limit"] is None else int(body["limit"])
+            database.set_account(replace(account, limit=limit))
+    return {
+        "accounts": [
+            {**asdict(one), "usage": database.usage.get(one.email, 0)}
+            for one in database.accounts.values()
+        ]
+    }

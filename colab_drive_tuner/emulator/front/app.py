@@ -1,0 +1,337 @@
+"""The ASGI application: sockets on one side, the service on the other, faults in between."""
+
+import asyncio
+import contextlib
+import random
+import socket
+import struct
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from ..errors import ApiError
+from ..faults import Rule
+from ..protocol.calls import Answer, Slice
+from ..protocol.surface import discovery_document
+from ..service import Request, Service
+from ..state.log import public_query
+from . import admin, batch, browsers, oauth, transport
+
+PIECE = 256 * 1024
+DRAINED = 64 * 2**20
+"""Bytes of an unread body that are still taken after a refusal, so that the client can read it."""
+
+
+class ResetError(Exception):
+    """Break the connection instead of answering."""
+
+
+class Body:
+    """The request's body, counted; what is not read may be drained."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.size = 0
+        self.done = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body in the pieces in which it arrives; raises when the client breaks off."""
+        while not self.done:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.done = True
+                raise ClientDisconnect
+            chunk = message.get("body", b"")
+            self.size += len(chunk)
+            self.done = not message.get("more_body", False)
+            if chunk:
+                yield chunk
+
+    async def drain(self) -> None:
+        """Read on to the end, within reason."""
+        async for _ in self.chunks():
+            if self.size > DRAINED:
+                return
+
+
+class App:
+    """The emulator as an ASGI application."""
+
+    def __init__(
+        self, service: Service, latency: float = 0.0, origins: Collection[str] = ()
+    ) -> None:
+        self.service = service
+        self.latency = latency
+        self.origins = frozenset(origins)
+        """Those of other sites whose pages may call the API."""
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event, as ASGI defines it."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        body = Body(receive)
+        headers = {
+            key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
+        }
+        admin_path = scope["raw_path"].startswith(b"/_emulator")
+        port = scope["server"][1]
+        refused = browsers.refusal(headers, port, self.origins, admin=admin_path)
+        if refused is not None:
+            await body.drain()
+            await self._send(send, Answer.refusal(refused))
+            return
+        chunks = body.chunks()
+        if headers.get("content-encoding", "").lower() == "gzip":
+            headers.pop("content-length", None)  # that of the packed body
+            chunks = transport.unpacked(chunks)
+        request = Request(
+            verb=transport.real_verb(scope["method"], headers),
+            path=scope["raw_path"].decode("latin-1"),
+            query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
+            headers=headers,
+            body=chunks,
+            base=f"http://{headers.get('host', f'127.0.0.1:{port}')}",
+        )
+        if admin_path:
+            answer = await admin.answer(self.service, request)
+            await body.drain()
+            await self._send(send, answer)
+            return
+        allowed = transport.preflight(request.verb, headers)
+        if allowed is not None:
+            await self._send(send, allowed)
+            return
+        await self._serve(scope, request, body, send)
+
+    async def _serve(self, scope: Scope, request: Request, body: Body, send: Send) -> None:
+        begun = time.perf_counter()
+        service = self.service
+        query = public_query(request.query)
+        entry: dict[str, Any] = {
+            "time": round(service.database.clock.now(), 6),
+            "method": request.verb,
+            "path": request.path,
+            "query": query,
+        }
+        service.identify(request)
+        struck: list[Rule] = []
+        sent = status = 0
+        try:
+            struck = service.faults.striking(
+                service.database.clock.now(),
+                request.verb,
+                request.path,
+                query,
+                request.api,
+                request.account,
+            )
+            answer = transport.dressed(await self._answer(request, body, struck), request.headers)
+            status = answer.status
+            sent = await self._send(send, answer, struck, head=request.verb == "HEAD")
+        except (ResetError, ClientDisconnect):
+            abort(scope)
+            # Let the server see that the connection is gone, lest it warn of a missing answer.
+            await asyncio.sleep(0)
+        finally:
+            service.log.add(
+                entry
+                | {
+                    "status": status,
+                    "bytes_in": body.size,
+                    "bytes_out": sent,
+                    "account": request.account,
+                    "api": request.api,
+                    "calls": request.calls,
+                    "seconds": round(time.perf_counter() - begun, 6),
+                    "faults": [rule.do for rule in struck],
+                }
+            )
+
+    async def _answer(self, request: Request, body: Body, struck: list[Rule]) -> Answer:
+        await self._wait(struck)
+        await self._before(request, body, struck)
+        error = self.service.refusal(request, struck)
+        if error is not None:
+            answer = Answer.refusal(error)
+        else:
+            answer = await self.process(request)
+        await body.drain()
+        if any(rule.do == "reset" and rule.when == "after" for rule in struck):
+            raise ResetError
+        return answer
+
+    async def process(self, request: Request) -> Answer:
+        """The answer of whatever the path means: batch, token endpoint, discovery, API."""
+        path = request.path
+        try:
+            if path.startswith("/batch"):
+                return await batch.answer(self.service, request)
+            now = self.service.database.clock.now()
+            if (found := await oauth.answer(self.service.tokens, request, now)) is not None:
+                return found
+            if "discovery" in path and path.endswith("/rest"):
+                return _discovery(request)
+        except ApiError as error:
+            return Answer.refusal(error)
+        return await self.service.answer(request)
+
+    async def _wait(self, struck: list[Rule]) -> None:
+        wait = self.latency
+        for rule in struck:
+            if rule.do == "latency":
+                jitter = self.service.faults.random(rule).uniform(0, rule.jitter)
+                wait += rule.seconds + jitter
+        if wait:
+            await asyncio.sleep(wait)
+
+    async def _before(self, request: Request, body: Body, struck: list[Rule]) -> None:
+        """The faults that strike before the service sees the request."""
+        for rule in struck:
+            if rule.do == "outage" and rule.status is None:
+                raise ResetError
+            if rule.do == "hang":
+                await body.drain()
+                await asyncio.sleep(rule.seconds or 3600)
+                raise ResetError
+            if rule.do == "reset" and rule.when == "before":
+                raise ResetError
+            if rule.do == "reset" and rule.when == "during":
+                await self._interrupt(request, body, rule)
+            if rule.do == "late":
+                await self._deliver_late(request, rule)
+
+    async def _interrupt(self, request: Request, body: Body, rule: Rule) -> None:
+        """Let the service read part of the body, as far as the connection would have carried it."""
+        length = int(request.headers.get("content-length") or 0)
+        limit = int(length * rule.fraction)
+
+        async def part() -> AsyncIterator[bytes]:
+            left = limit
+            async for chunk in body.chunks():
+                yield chunk[:left]
+                left -= len(chunk)
+                if left <= 0:
+                    break
+            raise ClientDisconnect
+
+        request.body = part()
+        if "upload_id" in dict(request.query):
+            with contextlib.suppress(ClientDisconnect):
+                await self.process(request)
+        raise ResetError
+
+    async def _deliver_late(self, request: Request, rule: Rule) -> None:
+        """Take the whole request, break the connection, and process it some time later."""
+        spool = tempfile.SpooledTemporaryFile(max_size=2**20)  # noqa: SIM115 outlives this call
+        async for chunk in request.body:
+            spool.write(chunk)
+        spool.seek(0)
+
+        async def later() -> None:
+            await asyncio.sleep(rule.seconds)
+
+            async def chunks() -> AsyncIterator[bytes]:
+                while chunk := spool.read(PIECE):
+                    yield chunk
+
+            request.body = chunks()
+            await self.process(request)
+            spool.close()
+
+        task = asyncio.ensure_future(later())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        raise ResetError
+
+    async def _send(
+        self, send: Send, answer: Answer, struck: list[Rule] | None = None, *, head: bool = False
+    ) -> int:
+        """Send an answer, spoiled where a rule says so; returns the bytes of its body."""
+        body = answer.body
+        length = body.length if isinstance(body, Slice) else len(body)
+        source = body.path.open("rb") if isinstance(body, Slice) else None
+        headers = {
+            **answer.headers,
+            "Date": formatdate(self.service.database.clock.now(), usegmt=True),
+        }
+        if answer.status not in {204, 304}:
+            headers["Content-Length"] = str(length)
+        pairs = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        spoil: Callable[[bytes], bytes] = _keep
+        end, reset = (0 if head else length), False
+        for rule in struck or ():
+            if rule.do == "truncate" or (rule.do == "reset" and rule.when == "answer"):
+                end, reset = int(length * rule.fraction), True
+            if rule.do == "corrupt":
+                spoil = _spoiler(self.service.faults.random(rule))
+        await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
+        sent = 0
+        if isinstance(body, Slice) and source is not None:
+            with source:
+                source.seek(body.start)
+                while sent < end and (piece := source.read(min(PIECE, end - sent))):
+                    sent += len(piece)
+                    message = {"type": "http.response.body", "body": spoil(piece)}
+                    await send({**message, "more_body": sent < length})
+        elif end:
+            piece = spoil(body[:end]) if isinstance(body, bytes) else b""
+            sent = len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": sent < length})
+        if reset and sent < length:
+            # What was sent should arrive: a reset would throw it away.
+            await asyncio.sleep(0.05)
+            raise ResetError
+        if not sent:
+            await send({"type": "http.response.body", "body": b""})
+        return sent
+
+
+def _keep(piece: bytes) -> bytes:
+    return piece
+
+
+def _spoiler(source: random.Random) -> Callable[[bytes], bytes]:
+    def spoil(piece: bytes) -> bytes:
+        changed = bytearray(piece)
+        for start in range(0, len(changed), 65536):
+            at = source.randrange(start, min(start + 65536, len(changed)))
+            changed[at] ^= source.randrange(1, 256)
+        return bytes(changed)
+
+    return spoil
+
+
+def abort(scope: Scope) -> None:
+    """Break the connection with a TCP reset, as a failing network does."""
+    stream = scope.get("state", {}).get("transport")
+    if stream is None:
+        return
+    connection = stream.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            # No lingering: the kernel sends RST instead of FIN.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.abort()
+
+
+def _discovery(request: Request) -> Answer:
+    """The discovery document, with this emulator as its root."""
+    version = "v2" if "v2" in request.path or ("version", "v2") in request.query else "v3"
+    root = f"{request.base}/"
+    return Answer.json({**discovery_document(version), "rootUrl": root, "baseUrl": root})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

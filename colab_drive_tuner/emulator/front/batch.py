@@ -1,0 +1,102 @@
+"""Batches: several calls in one multipart/mixed request ("Batch requests" of the Drive guide)."""
+
+import re
+import secrets
+from email.message import Message
+from http.client import responses
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from ..errors import ApiError, bad_request
+from ..protocol.calls import Answer, Slice, read_whole, whole
+from ..service import Request, Service
+
+LARGEST = 100
+
+
+async def answer(service: Service, request: Request) -> Answer:
+    """Do every call of the batch in turn; each part of the answer is an HTTP answer of its own."""
+    if request.verb != "POST":
+        raise ApiError(405, "httpMethodNotAllowed", "Method Not Allowed")
+    parts = _split(request.headers.get("content-type", ""), await read_whole(request.body))
+    if len(parts) > LARGEST:
+        raise bad_request(f"The batch request exceeds the limit of {LARGEST} calls.")
+    request.calls = len(parts)
+    # All are read before the first one takes effect: a batch that is refused did nothing.
+    calls = [_request(request, raw) for _, raw in parts]
+    answers: list[bytes] = []
+    boundary = "batch_" + secrets.token_hex(16)
+    for (content_id, _), call in zip(parts, calls, strict=True):
+        answers.append(_part(boundary, content_id, await _answer(service, call)))
+    body = b"".join(answers) + f"--{boundary}--\r\n".encode()
+    return Answer(200, body, {"Content-Type": f"multipart/mixed; boundary={boundary}"})
+
+
+def _split(content_type: str, raw: bytes) -> list[tuple[str | None, bytes]]:
+    """The parts of the body, each as its Content-ID and the request that it holds."""
+    message = Message()
+    message["Content-Type"] = content_type
+    boundary = message.get_param("boundary")
+    if message.get_content_type() != "multipart/mixed" or not isinstance(boundary, str):
+        raise bad_request("Failed to parse batch request, error: no multipart/mixed body.")
+    line = rb"^--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*\r?$"
+    lines = list(re.finditer(line, raw, re.MULTILINE))
+    found: list[tuple[str | None, bytes]] = []
+    ends = [*(one.start() for one in lines), len(raw)][1:]
+    for this, end in zip(lines, ends, strict=True):
+        part = raw[this.end() : end].replace(b"\r\n", b"\n")
+        head, blank, call = part.partition(b"\n\n")
+        if blank and not this[1]:
+            fields = _fields(head.decode("latin-1").split("\n"))
+            found.append((fields.get("content-id"), call.removesuffix(b"\n")))
+    if not found:
+        raise bad_request("Failed to parse batch request, error: no parts.")
+    return found
+
+
+def _fields(lines: list[str]) -> dict[str, str]:
+    named = (line.partition(":") for line in lines)
+    return {name.strip().lower(): value.strip() for name, _, value in named}
+
+
+def _request(outer: Request, raw: bytes) -> Request:
+    head, _, body = raw.partition(b"\n\n")
+    first, *lines = head.decode("latin-1").strip().split("\n")
+    verb, _, rest = first.partition(" ")
+    try:
+        target = urlsplit(rest.rsplit(" HTTP/", 1)[0])
+    except ValueError:
+        raise bad_request("Failed to parse batch request, error: no URL.") from None
+    # Headers of the batch hold for its calls, but for those that describe its own content.
+    shared = {k: v for k, v in outer.headers.items() if not k.startswith("content-")}
+    return Request(
+        verb=verb.upper(),
+        path=target.path,
+        query=parse_qsl(target.query, keep_blank_values=True),
+        headers={**shared, **_fields(lines)},
+        body=whole(body),
+        base=outer.base,
+    )
+
+
+async def _answer(service: Service, call: Request) -> Answer:
+    if "/upload/" in call.path:
+        return Answer.refusal(bad_request("Media cannot be uploaded in a batch."))
+    answer_ = await service.answer_batched(call)
+    if isinstance(answer_.body, Slice):
+        # A batch carries no content: the live service says where it is to be had, instead.
+        location = f"{call.base}/download{call.path}?{urlencode(call.query)}"
+        return Answer(302, b"", {"Location": location, "Content-Type": "text/html; charset=UTF-8"})
+    return answer_
+
+
+def _part(boundary: str, content_id: str | None, answer_: Answer) -> bytes:
+    body = b"" if isinstance(answer_.body, Slice) else answer_.body
+    status = f"HTTP/1.1 {answer_.status} {responses.get(answer_.status, 'Unknown')}\r\n"
+    headers = {**answer_.headers, "Content-Length": str(len(body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"--{boundary}\r\nContent-Type: application/http\r\n"
+    if content_id is not None:
+        bare = content_id.strip().removeprefix("<")
+        bracket = "<" if bare != content_id.strip() else ""
+        head += f"Content-ID: {bracket}response-{bare}\r\n"
+    return (head + "\r\n" + status + lines + "\r\n").encode("latin-1") + body + b"\r\n"

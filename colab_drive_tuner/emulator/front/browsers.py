@@ -1,0 +1,76 @@
+"""Refusal of requests that web pages send: foreign origins, and host names of other machines.
+
+Any page that a browser on this machine shows can send requests to the loopback interface, and a
+page whose own name is made to resolve to 127.0.0.1 (DNS rebinding) can read the answers, too. A
+browser says so in `Origin`, `Sec-Fetch-Site` and `Host`; other programs send none of the first two
+and a loopback name in the third.
+"""
+
+import ipaddress
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
+
+from ..errors import ApiError, forbidden
+
+
+def parse_origin(text: str) -> str:
+    """An origin that is to be allowed, in the form in which browsers send it."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+        raise ValueError(f"{text!r} is not an origin, such as https://app.example:8443")
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def refusal(
+    headers: Mapping[str, str], port: int, allowed: Collection[str], *, admin: bool
+) -> ApiError | None:
+    """The 403 for a request of a foreign page; None where the request may be answered.
+
+    `allowed` origins may call the API as pages of this machine may; the admin endpoints stay closed
+    to them.
+    """
+    host = headers.get("host")
+    if host is not None and not _is_this_server(host, port):
+        return forbidden(
+            "forbidden",
+            f"The emulator answers to localhost:{port} and 127.0.0.1:{port} only; "
+            "this request names another host.",
+        )
+    origin = headers.get("origin")
+    if origin is None:
+        foreign = headers.get("sec-fetch-site", "").strip().lower() == "cross-site"
+    else:
+        foreign = not _is_loopback_origin(origin) and (admin or origin.lower() not in allowed)
+    if not foreign:
+        return None
+    remedy = "" if admin else " Start it with --allow-origin for a page that your tests need."
+    return forbidden("forbidden", f"The emulator does not answer pages of other sites.{remedy}")
+
+
+def _is_this_server(host: str, port: int) -> bool:
+    try:
+        parts = urlsplit(f"//{host}")
+        named = parts.port if parts.port is not None else 80
+    except ValueError:
+        return False
+    if parts.netloc != host or parts.username is not None:
+        return False
+    return named == port and _is_loopback(parts.hostname)
+
+
+def _is_loopback_origin(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and _is_loopback(parts.hostname)
+
+
+def _is_loopback(name: str | None) -> bool:
+    # Browsers resolve localhost and the names below it to this machine, whatever the DNS says.
+    if name is None or name == "localhost" or name.endswith(".localhost"):
+        return name is not None
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

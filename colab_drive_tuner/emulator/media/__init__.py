@@ -1,0 +1,1 @@
+"""Contents: uploads, downloads, and the bytes on disk."""

@@ -1,0 +1,131 @@
+"""Contents on disk: received in pieces, hashed on the way, moved into place when complete.
+
+Memory stays flat whatever the size; hashing and writing run in a thread, so that a transfer of
+gigabytes does not hold up other calls.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..state.database import Database
+
+PIECE = 2**20
+
+
+@dataclass(frozen=True)
+class Received:
+    """A content that has arrived, lying in the incoming folder."""
+
+    path: Path
+    size: int
+    md5: str
+    sha1: str
+    sha256: str
+
+    def keep(self, database: Database) -> str:
+        """Move it to the contents; returns the name under which it lies there."""
+        blob = self.path.name
+        self.path.rename(database.blobs / blob)
+        return blob
+
+    def discard(self) -> None:
+        """Delete it: nobody refers to it."""
+        self.path.unlink(missing_ok=True)
+
+
+class Sink:
+    """A file that grows; opened again, it goes on where the last one stopped."""
+
+    def __init__(self, path: Path, *, cut_at: int | None = None) -> None:
+        self.path = path
+        self.size = 0
+        self._sums = [hashlib.md5(), hashlib.sha1(), hashlib.sha256()]  # noqa: S324 Drive's own
+        if path.exists():
+            with path.open("r+b") as known:
+                if cut_at is not None:
+                    known.truncate(cut_at)
+                while piece := known.read(PIECE):
+                    self._hash(piece)
+        self._file = path.open("ab", buffering=0)
+        self._waiting = bytearray()
+
+    def _hash(self, piece: bytes | bytearray) -> None:
+        for one in self._sums:
+            one.update(piece)
+        self.size += len(piece)
+
+    def _write(self, piece: bytes | bytearray) -> None:
+        self._file.write(piece)
+        self._hash(piece)
+
+    async def write(self, chunk: bytes) -> None:
+        """Append; small chunks are gathered first."""
+        self._waiting += chunk
+        if len(self._waiting) >= PIECE:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Have everything on disk that was written."""
+        piece, self._waiting = self._waiting, bytearray()
+        if len(piece) < 65536:
+            self._write(piece)
+        else:
+            await asyncio.to_thread(self._write, piece)
+
+    async def finish(self) -> Received:
+        """Close it and say what arrived."""
+        await self.flush()
+        self._file.close()
+        md5, sha1, sha256 = (one.hexdigest() for one in self._sums)
+        return Received(self.path, self.size, md5, sha1, sha256)
+
+    def close(self) -> None:
+        """Let go of the file and leave it."""
+        self._file.close()
+
+    def discard(self) -> None:
+        """Close and delete it."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def new_sink(database: Database) -> Sink:
+    """A sink in the incoming folder under a fresh name."""
+    return Sink(database.incoming / secrets.token_hex(16))
+
+
+async def receive(database: Database, chunks: AsyncIterator[bytes]) -> Received:
+    """Take a whole content; nothing is left behind when the client breaks off."""
+    sink = new_sink(database)
+    try:
+        async for chunk in chunks:
+            await sink.write(chunk)
+        return await sink.finish()
+    except BaseException:
+        sink.discard()
+        raise
+
+
+async def empty(database: Database) -> Received:
+    """A content of no bytes, for files created without any."""
+    return await new_sink(database).finish()
+
+
+def copy_blob(database: Database, blob: str) -> str:
+    """Another name for the same bytes, which live as long as either name."""
+    name = secrets.token_hex(16)
+    target = database.blobs / name
+    try:
+        target.hardlink_to(database.blobs / blob)
+    except OSError:
+        with contextlib.ExitStack() as stack:
+            source = stack.enter_context((database.blobs / blob).open("rb"))
+            sink = stack.enter_context(target.open("wb"))
+            while piece := source.read(PIECE):
+                sink.write(piece)
+    return name

@@ -1,0 +1,154 @@
+"""Changes of files and shared drives since a moment ("Retrieve changes").
+
+A file is listed once, as it is now, at its latest change; one that is gone, or that the caller no
+longer sees, is listed as removed.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ApiError, invalid
+from ..protocol import resources, resources_v2
+from ..protocol.calls import Answer, Call
+from ..protocol.resources import rfc3339
+from ..queries.fields import Selection, prune
+from ..queries.paging import next_link
+from ..state import access
+from ..state.model import Node
+from . import drives
+
+DEFAULT: Selection = {
+    "kind": {},
+    "nextPageToken": {},
+    "newStartPageToken": {},
+    "changes": {
+        **{name: {} for name in ("kind", "type", "changeType", "time", "removed", "fileId")},
+        **{name: {} for name in ("driveId", "teamDriveId", "drive")},
+        "file": resources.DEFAULT,
+    },
+}
+
+
+async def start_token(call: Call) -> Answer:
+    """changes.getStartPageToken: where a list of what changes from now on begins."""
+    token = str(call.database.change + 1)
+    return call.answer({"kind": "drive#startPageToken", "startPageToken": token})
+
+
+async def list_changes(call: Call) -> Answer:
+    """changes.list, oldest change first."""
+    v3 = call.method.version == "v3"
+    found = sorted(_changes(call, _start(call)), key=lambda one: one.number)
+    shown = found[: call.parameters.number("pageSize" if v3 else "maxResults")]
+    answer: dict[str, Any] = {"kind": "drive#changeList"}
+    if len(shown) < len(found):
+        following = str(shown[-1].number + 1)
+        answer["nextPageToken"] = following
+        answer |= {} if v3 else {"nextLink": next_link(call, following)}
+    else:
+        answer["newStartPageToken"] = str(call.database.change + 1)
+    if not v3:
+        largest = str(call.database.change)
+        answer |= {"largestChangeId": largest, "selfLink": f"{call.base}{call.path}"}
+        answer["etag"] = f'"{largest}"'
+    answer["changes" if v3 else "items"] = [_shown(call, one) for one in shown]
+    return Answer.json(prune(answer, call.selection(DEFAULT if v3 else {})))
+
+
+async def get(call: Call) -> Answer:
+    """v2's changes.get: a change by its number, as long as no newer one of that file is known."""
+    wanted = call.path_value("changeId")
+    number = change_number(wanted)
+    for one in _changes(call, number or 1):
+        if one.number == number:
+            return call.answer(_shown(call, one))
+    raise ApiError(404, "notFound", f"Change not found: {wanted}", location="changeId")
+
+
+def _start(call: Call) -> int:
+    """The number of the first change to list; v2 lists all where none is named."""
+    token = call.parameters.text("pageToken") or ""
+    if call.method.version == "v2" and not token:
+        token = call.parameters.text("startChangeId") or "1"
+    number = change_number(token)
+    if not 1 <= number <= call.database.change + 1:
+        raise invalid("pageToken")
+    return number
+
+
+def change_number(text: str) -> int:
+    """The number that a token or id names; 0, which no change has, for any other text."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One change: of a file as it is now, or of one that is gone."""
+
+    number: int
+    time: int
+    file_id: str
+    node: Node | None
+
+
+def _changes(call: Call, start: int) -> Iterator[_Change]:
+    """Each change since `start`, in any order."""
+    covers = _scope(call)
+    above = access.Inheritance(call.database, call.caller.email, listed=True)
+    seen: set[str] = set()
+    for node in call.database.nodes.values():
+        if not (node.parent or node.drive) or not access.in_reach(call.caller, node):
+            continue
+        if covers(node.drive, node.space, node.owner) and above.rank(node):
+            seen.add(node.id)
+            if node.change >= start:
+                yield _Change(node.change, node.changed, node.id, node)
+    if "false" in {call.parameters.text(one) for one in ("includeRemoved", "includeDeleted")}:
+        return
+    for gone in call.database.removals(call.caller.email):
+        known = covers(gone["drive"], gone["space"], gone["owner"])
+        if gone["change"] >= start and gone["id"] not in seen and known:
+            yield _Change(gone["change"], gone["time"], gone["id"], None)
+
+
+def _scope(call: Call) -> Callable[[str, str, str], bool]:
+    """Which files the list is about, by their shared drive, space and owner."""
+    parameters = call.parameters
+    spaces = {one.strip() for one in (parameters.text("spaces") or "drive").split(",")}
+    drive = parameters.text("driveId") or parameters.text("teamDriveId")
+    if drive:
+        access.find(call.database, call.caller, drive)
+    every = parameters.flag("includeItemsFromAllDrives", "includeTeamDriveItems")
+    mine = parameters.flag("restrictToMyDrive") or parameters.text("includeSubscribed") == "false"
+
+    def covers(in_drive: str, space: str, owner: str) -> bool:
+        if drive:
+            return in_drive == drive
+        if mine and owner != call.caller.email:
+            return False
+        return space in spaces and (every or not in_drive)
+
+    return covers
+
+
+def _shown(call: Call, change: _Change) -> dict[str, Any]:
+    """A Change resource."""
+    v3, node = call.method.version == "v3", change.node
+    is_drive = node is not None and node.id == node.drive
+    kind = "drive" if is_drive else "file"
+    shown: dict[str, Any] = {"kind": "drive#change", "changeType": kind, "type": kind}
+    if v3:
+        shown |= {"time": rfc3339(change.time), "removed": node is None}
+    else:
+        link = resources_v2.self_link(call.view, f"changes/{change.number}")
+        shown |= {"id": str(change.number), "selfLink": link, "deleted": node is None}
+        shown["modificationDate"] = rfc3339(change.time)
+    if node is not None and is_drive:
+        return shown | {"driveId": node.id, "drive": drives.shown(call.view, node)}
+    shown["fileId"] = change.file_id
+    if node is not None:
+        version = resources if v3 else resources_v2
+        shown["file"] = version.file(call.view, node, {})
+    return shown

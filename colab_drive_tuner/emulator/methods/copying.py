@@ -1,0 +1,76 @@
+"""files.copy, and files.generateIds, with which copies and creates are made safe to repeat."""
+
+from typing import Any
+
+from ..errors import forbidden, invalid
+from ..media import contents
+from ..media.contents import Received
+from ..protocol.calls import Answer, Call
+from ..protocol.dialects import answer, read_body, selection
+from ..state import access
+from ..state.model import SHORTCUT, Node
+from .files import check_content, check_create, create_node, the_file
+
+
+async def copy(call: Call) -> Answer:
+    """files.copy."""
+    wanted = selection(call)
+    node = the_file(call)
+    body = read_body(call, await call.json())
+    return answer(call, copy_node(call, node, body), wanted)
+
+
+def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
+    """A new file with the content of another."""
+    database = call.database
+    if node.is_folder:
+        raise forbidden("cannotCopyFile", "This file cannot be copied by the user.")
+    given = {
+        "name": f"Copy of {node.name}",
+        "mimeType": node.mime_type,
+        "description": node.description,
+        "properties": dict(node.properties),
+        **body,
+    }
+    if "properties" in body:
+        given["properties"] = {**node.properties, **(body["properties"] or {})}
+    if node.app_properties.get(call.caller.client):
+        mine = node.app_properties[call.caller.client]
+        given["appProperties"] = {**mine, **(body.get("appProperties") or {})}
+    if node.mime_type == SHORTCUT:
+        given.setdefault("shortcutDetails", dict(node.extra["shortcutDetails"]))
+    if "parents" not in body:
+        parent = database.nodes.get(node.parent)
+        writable = parent is not None and (
+            access.visible(database, call.caller, parent)
+            and access.rank(database, call.caller.email, parent) >= access.WRITER
+        )
+        given["parents"] = [node.parent if writable else "root"]
+    head = node.head
+    if head is None:
+        return create_node(call, given, None, None)
+    check_content(call, given["mimeType"])
+    check_create(call, given, None, media=True)
+    # A second name for the same bytes, put where received contents lie.
+    blob = contents.copy_blob(database, head["blob"])
+    path = database.incoming / blob
+    (database.blobs / blob).rename(path)
+    received = Received(path, int(head["size"]), head["md5"], head["sha1"], head["sha256"])
+    try:
+        return create_node(call, given, received, None)
+    finally:
+        received.discard()
+
+
+async def generate_ids(call: Call) -> Answer:
+    """files.generateIds: ids that this user may create files and folders with, or shortcuts."""
+    space = call.parameters.text("space") or "drive"
+    kind = call.parameters.text("type") or "files"
+    if space not in {"drive", "appDataFolder"}:
+        raise invalid("space")
+    if kind not in {"files", "shortcuts"} or (kind == "shortcuts" and space != "drive"):
+        raise invalid("type")
+    # v2 calls it maxResults.
+    count = call.parameters.number("count" if call.method.version == "v3" else "maxResults")
+    ids = [call.database.new_id(call.caller.email, kind) for _ in range(count)]
+    return call.answer({"kind": "drive#generatedIds", "space": space, "ids": ids})

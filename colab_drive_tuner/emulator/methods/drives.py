@@ -1,0 +1,213 @@
+"""Shared drives: their maker organizes them, and nobody owns what lies in them.
+
+After "Manage shared drives". A drive's id is the id of its top folder; members are permissions on
+that folder. The deprecated `teamdrives` are the same drives under older names.
+"""
+
+from typing import Any
+
+from ..errors import ApiError, bad_request, forbidden, invalid_parameter
+from ..protocol.calls import Answer, Call
+from ..protocol.resources import View, capabilities, rfc3339
+from ..queries import query
+from ..queries.fields import Selection, prune
+from ..queries.paging import page
+from ..state import access
+from ..state.model import FOLDER, Node, person_id, root_id
+
+DEFAULT: Selection = {"kind": {}, "id": {}, "name": {}}
+WRITABLE = ("colorRgb", "restrictions", "themeId", "backgroundImageFile")
+
+
+def shown(view: View, node: Node) -> dict[str, Any]:
+    """A Drive resource: a shared drive as the caller sees it."""
+    can = capabilities(view, node)
+    rank = access.rank(view.database, view.caller.email, node)
+    return {
+        "kind": "drive#drive",
+        "id": node.id,
+        "name": node.name,
+        "createdTime": rfc3339(node.created),
+        "createdDate": rfc3339(node.created),
+        "hidden": view.caller.email in node.extra.get("hidden", ()),
+        "colorRgb": node.extra.get("colorRgb", "#0f9d58"),
+        "restrictions": node.extra.get(
+            "restrictions",
+            {
+                "adminManagedRestrictions": False,
+                "copyRequiresWriterPermission": False,
+                "domainUsersOnly": False,
+                "driveMembersOnly": False,
+            },
+        ),
+        "capabilities": {
+            **{name: can[name] for name in ("canAddChildren", "canComment", "canCopy", "canEdit")},
+            "canListChildren": True,
+            "canDeleteDrive": rank >= access.ORGANIZER,
+            "canManageMembers": rank >= access.ORGANIZER,
+            "canRenameDrive": rank >= access.ORGANIZER,
+            "canTrashChildren": rank >= access.FILE_ORGANIZER,
+            "canDeleteChildren": rank >= access.ORGANIZER,
+        },
+    }
+
+
+TEAM_NAMES = {
+    "canDeleteDrive": "canDeleteTeamDrive",
+    "canRenameDrive": "canRenameTeamDrive",
+    "driveMembersOnly": "teamMembersOnly",
+}
+
+
+def _is_team(call: Call) -> bool:
+    return ".teamdrives." in call.method.id
+
+
+def _shown(call: Call, node: Node) -> dict[str, Any]:
+    """A Drive resource, or a TeamDrive for who calls it so."""
+    found = shown(call.view, node)
+    if not _is_team(call):
+        return found
+    found["kind"] = "drive#teamDrive"
+    del found["hidden"]
+    for part in ("capabilities", "restrictions"):
+        found[part] = {TEAM_NAMES.get(name, name): value for name, value in found[part].items()}
+    return found
+
+
+def _answer(call: Call, node: Node) -> Answer:
+    default = DEFAULT if call.method.version == "v3" else {}
+    return Answer.json(prune(_shown(call, node), call.selection(default)))
+
+
+def _find(call: Call) -> Node:
+    drive_id = call.path_value("teamDriveId" if _is_team(call) else "driveId")
+    node = call.database.nodes.get(drive_id)
+    known = node is not None and node.id == node.drive
+    if not known or node is None or not access.visible(call.database, call.caller, node):
+        raise ApiError(404, "notFound", f"Shared drive not found: {drive_id}", location="driveId")
+    return node
+
+
+async def create(call: Call) -> Answer:
+    """drives.create: a requestId makes it safe to repeat, with 409 for the repetition."""
+    request_id = call.parameters.text("requestId")
+    body = await call.json()
+    name = body.get("name")
+    if not name:
+        raise bad_request("The name of a shared drive is required.")
+    database, email = call.database, call.caller.email
+    key = f"{email} {request_id}"
+    if database.document("drive-request", key) is not None:
+        raise ApiError(409, "duplicate", "A shared drive was created with this requestId before.")
+    now = database.clock.ms()
+    identity = root_id()
+    organizer = {"id": person_id(email), "type": "user", "role": "organizer", "emailAddress": email}
+    node = Node(
+        id=identity,
+        name=name,
+        mime_type=FOLDER,
+        drive=identity,
+        created=now,
+        modified=now,
+        permissions={organizer["id"]: organizer},
+        clients=(call.caller.client,),
+        extra={name: body[name] for name in WRITABLE if name in body},
+    )
+    with database.transaction():
+        database.put(node)
+        database.store("drive-request", key, identity)
+    return _answer(call, node)
+
+
+async def get(call: Call) -> Answer:
+    """drives.get."""
+    return _answer(call, _find(call))
+
+
+def _term(call: Call, node: Node, term: query.Term) -> bool:
+    members = len(node.permissions)
+    organizers = sum(one["role"] == "organizer" for one in node.permissions.values())
+    if term.field == "name":
+        if term.operator == "contains":
+            return query.has_prefixes(node.name, term.value)
+        return query.compare(term.operator, node.name.lower(), term.value.lower())
+    actual: dict[str, Any] = {
+        "createdTime": node.created,
+        "hidden": call.caller.email in node.extra.get("hidden", ()),
+        "memberCount": members,
+        "organizerCount": organizers,
+        "orgUnitId": "",
+    }
+    return query.compare(term.operator, actual[term.field], term.value)
+
+
+async def list_drives(call: Call) -> Answer:
+    """drives.list: the drives of which the caller is a member."""
+    condition = query.parse(call.parameters.text("q") or "", "drives")
+    test = query.matcher(condition, lambda node, term: _term(call, node, term))
+    found = [
+        node
+        for node in call.lagging(call.database.nodes.values())
+        if node.drive == node.id and access.visible(call.database, call.caller, node) and test(node)
+    ]
+    v3 = call.method.version == "v3"
+    on_page, following = page(call, found)
+    name = ("teamDrives" if _is_team(call) else "drives") if v3 else "items"
+    kind = "drive#teamDriveList" if _is_team(call) else "drive#driveList"
+    answer: dict[str, Any] = {"kind": kind}
+    answer[name] = [_shown(call, node) for node in on_page]
+    if following:
+        answer["nextPageToken"] = following
+    default = {"kind": {}, "nextPageToken": {}, name: DEFAULT} if v3 else {}
+    return Answer.json(prune(answer, call.selection(default)))
+
+
+async def update(call: Call) -> Answer:
+    """drives.update."""
+    node = _find(call)
+    access.require(call.database, call.caller, node, access.ORGANIZER)
+    body = await call.json()
+    extra = {name: body[name] for name in WRITABLE if name in body}
+    if "colorRgb" in extra and "themeId" in extra:
+        raise invalid_parameter("themeId", "colorRgb and themeId cannot be set together.")
+    changed = node.with_(name=body.get("name") or node.name, extra={**node.extra, **extra})
+    with call.database.transaction():
+        call.database.put(changed)
+    return _answer(call, changed)
+
+
+async def delete(call: Call) -> Answer:
+    """drives.delete: organizers only, and only when nothing untrashed is left in it."""
+    node = _find(call)
+    access.require(call.database, call.caller, node, access.ORGANIZER)
+    database = call.database
+    below = [one for one in database.nodes.values() if one.drive == node.id and one is not node]
+    if any(not access.is_trashed(database, one) for one in below):
+        raise forbidden(
+            "teamDriveNotEmpty", "A shared drive with untrashed items cannot be deleted."
+        )
+    with database.transaction():
+        for one in [*below, node]:
+            database.remove(one)
+    return Answer(204)
+
+
+async def hide(call: Call) -> Answer:
+    """drives.hide: out of the caller's default view."""
+    return _set_hidden(call, hidden=True)
+
+
+async def unhide(call: Call) -> Answer:
+    """drives.unhide."""
+    return _set_hidden(call, hidden=False)
+
+
+def _set_hidden(call: Call, *, hidden: bool) -> Answer:
+    node = _find(call)
+    others = [one for one in node.extra.get("hidden", ()) if one != call.caller.email]
+    mine = [call.caller.email] if hidden else []
+    changed = node.with_(extra={**node.extra, "hidden": others + mine})
+    with call.database.transaction():
+        call.database.put(changed)
+    return _answer(call, changed)

@@ -1,0 +1,305 @@
+"""The methods of v3's `files` that make, show, change and delete one file."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import (
+    ApiError,
+    bad_request,
+    forbidden,
+    id_in_use,
+    id_not_usable,
+    insufficient_scopes,
+    no_conversion,
+    no_permission,
+    no_storage,
+    quota_exceeded,
+)
+from ..media import contents
+from ..media.contents import Received
+from ..media.downloads import content_answer
+from ..protocol import writing
+from ..protocol.calls import Answer, Call
+from ..protocol.dialects import (
+    answer,
+    check_none_there,
+    check_precondition,
+    keeps_time,
+    read_body,
+    selection,
+)
+from ..state import access
+from ..state.database import Database
+from ..state.model import FOLDER, GOOGLE, OCTETS, SHORTCUT, Node
+from .moving import check_depth, move, move_below
+
+
+def has_content(mime_type: str) -> bool:
+    """Whether files of this type have bytes: not folders, shortcuts and Docs Editors formats."""
+    return not mime_type.startswith(GOOGLE)
+
+
+def check_content(call: Call, mime_type: str) -> None:
+    """Refuse bytes for what has none: 501 for Docs Editors formats, to which Drive converts."""
+    if mime_type in {FOLDER, SHORTCUT}:
+        raise bad_request("The requested conversion is not supported.")
+    if not has_content(mime_type):
+        raise no_conversion(call.method.id)
+
+
+def check_new_id(call: Call, body: Mapping[str, Any], mime_type: str) -> None:
+    """409 for an id that is in use, 400 or 403 for one that cannot be used ("generateIds")."""
+    wanted = body.get("id")
+    if wanted is None:
+        return
+    if call.database.is_used(wanted):
+        raise id_in_use()
+    kind = "shortcuts" if mime_type == SHORTCUT else "files"
+    if not call.database.is_generated(call.caller.email, kind, wanted):
+        raise id_not_usable()
+    # As observed live by others.
+    if mime_type.startswith(GOOGLE) and mime_type not in {FOLDER, SHORTCUT}:
+        raise forbidden(
+            "insufficientFilePermissions",
+            "Generated IDs are not supported for Docs Editors formats.",
+        )
+
+
+def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
+    """The folder for a new file: the one named, else the root of My Drive."""
+    wanted = body.get("parents") or ["root"]
+    if len(wanted) > 1:
+        raise ApiError(
+            400,
+            "invalid",
+            "A file cannot have more than one parent. Use shortcuts instead.",
+            location="file.parents",
+            location_type="other",
+        )
+    if wanted[0] in {"root", call.caller.account.root}:
+        # Apps with drive.file may put files into a root folder that they cannot read.
+        return call.database.nodes[call.caller.account.root]
+    parent = access.find(call.database, call.caller, wanted[0], all_drives=call.all_drives)
+    if not parent.is_folder:
+        raise forbidden("parentNotAFolder", "The specified parent is not a folder.")
+    if access.rank(call.database, call.caller.email, parent) < access.WRITER:
+        raise no_permission()
+    check_depth(call.database, parent)
+    return parent
+
+
+def check_room(database: Database, email: str, drive: str, growth: int) -> None:
+    """403 `storageQuotaExceeded` if the account cannot own that many more bytes."""
+    if drive:
+        return
+    account = database.account(email)
+    if account.is_service and account.limit == 0:
+        raise no_storage()
+    if account.limit is not None and database.usage.get(account.email, 0) + growth > account.limit:
+        raise quota_exceeded()
+
+
+def media_type(body: Mapping[str, Any], uploaded: str | None) -> str:
+    """The type of a file: the metadata's, else the upload's, else unknown bytes."""
+    return body.get("mimeType") or uploaded_type(uploaded) or OCTETS
+
+
+def uploaded_type(header: str | None) -> str:
+    """The type that a Content-Type header names, or an empty text."""
+    return writing.check_mime_type((header or "").split(";")[0].strip().lower())
+
+
+def check_create(call: Call, body: dict[str, Any], uploaded: str | None, *, media: bool) -> Node:
+    """Everything that can be refused before the bytes arrive; returns the parent folder."""
+    check_none_there(call)
+    mime_type = media_type(body, uploaded)
+    if media:
+        check_content(call, mime_type)
+    parent = parent_for(call, body)
+    check_new_id(call, body, mime_type)
+    if has_content(mime_type):
+        check_room(call.database, call.caller.email, parent.drive, 0)
+    return parent
+
+
+def revision(
+    call: Call, received: Received, blob: str, mime_type: str, name: str
+) -> dict[str, Any]:
+    """The record of a content."""
+    return {
+        "id": "0B" + secrets.token_urlsafe(36)[:49],
+        "blob": blob,
+        "size": received.size,
+        "md5": received.md5,
+        "sha1": received.sha1,
+        "sha256": received.sha256,
+        "mime": mime_type,
+        "modified": call.database.clock.ms(),
+        "name": name,
+        "keep": call.parameters.flag("keepRevisionForever", "pinned"),
+        "by": call.caller.email,
+    }
+
+
+def create_node(
+    call: Call, body: dict[str, Any], received: Received | None, uploaded: str | None
+) -> Node:
+    """Make the file; the received content becomes its own."""
+    database, caller = call.database, call.caller
+    parent = check_create(call, body, uploaded, media=received is not None)
+    mime_type = media_type(body, uploaded)
+    if received is not None:
+        check_room(database, caller.email, parent.drive, received.size)
+    now = database.clock.ms()
+    created = now
+    if body.get("createdTime"):
+        created = writing.parse_time(body["createdTime"], "file.createdTime")
+    blank = Node(
+        id=body.get("id") or database.new_id(caller.email),
+        name=body.get("name") or "Untitled",
+        mime_type=mime_type,
+        owner="" if parent.drive else caller.email,
+        parent=parent.id,
+        drive=parent.drive,
+        space=parent.space,
+        created=created,
+        modified=now,
+        version=0,
+        clients=(caller.client,),
+        original_name=body.get("originalFilename") or body.get("name") or "Untitled",
+        viewed={caller.email: now},
+        extra=_shortcut(call, body, mime_type),
+    )
+    rest = {name: value for name, value in body.items() if name != "mimeType"}
+    found = writing.changes(blank, rest, caller.email, caller.client, now)
+    found.setdefault("modified_by", caller.email)
+    found.setdefault("modified_by_users", {caller.email: now})
+    if received is not None:
+        blob = received.keep(database)
+        found["revisions"] = (revision(call, received, blob, mime_type, blank.original_name),)
+    node = blank.with_(**found)
+    with database.transaction():
+        database.put(node)
+    return node
+
+
+def _shortcut(call: Call, body: Mapping[str, Any], mime_type: str) -> dict[str, Any]:
+    if mime_type != SHORTCUT:
+        return {}
+    target_id = (body.get("shortcutDetails") or {}).get("targetId")
+    if not target_id:
+        raise bad_request("A shortcut needs shortcutDetails.targetId.")
+    target = access.find(call.database, call.caller, target_id)
+    return {"shortcutDetails": {"targetId": target.id, "targetMimeType": target.mime_type}}
+
+
+async def create(call: Call) -> Answer:
+    """files.create without media: a folder, a shortcut, or a file of no bytes."""
+    wanted = selection(call)
+    body = read_body(call, await call.json())
+    return answer(call, await create_without_media(call, body), wanted)
+
+
+async def create_without_media(call: Call, body: dict[str, Any]) -> Node:
+    """Make a file from metadata alone; one that should have bytes gets none of them."""
+    check_create(call, body, None, media=False)
+    received = None
+    if has_content(media_type(body, None)):
+        received = await contents.empty(call.database)
+    return create_node(call, body, received, None)
+
+
+def the_file(call: Call) -> Node:
+    """The file that the path names."""
+    return access.find(
+        call.database, call.caller, call.path_value("fileId"), all_drives=call.all_drives
+    )
+
+
+async def get(call: Call) -> Answer:
+    """files.get: metadata, or with `alt=media` the content or a range of it."""
+    node = the_file(call)
+    if call.parameters.text("alt") == "media":
+        if not call.caller.scopes & {"drive", "drive.readonly", "drive.file", "drive.appdata"}:
+            raise insufficient_scopes()
+        return content_answer(call, node.head)
+    return answer(call, node, selection(call))
+
+
+async def update(call: Call) -> Answer:
+    """files.update without media."""
+    wanted = selection(call)
+    the_file(call)
+    body = read_body(call, await call.json())
+    return answer(call, update_node(call, the_file(call), body, None, None), wanted)
+
+
+def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool) -> None:
+    """403 or 400 where the caller may not change this in the file."""
+    database, caller = call.database, call.caller
+    check_precondition(call, node)
+    parameters = call.parameters
+    moves = parameters.text("addParents") or parameters.text("removeParents") or call.new_parents
+    personal = {"starred", "viewedByMeTime", "kind"}
+    if set(body) - personal or media or moves:
+        access.require(database, caller, node, access.WRITER)
+    if "trashed" in body:
+        # "Only the owner may trash a file" (File.trashed); in shared drives, content managers.
+        access.require(
+            database, caller, node, access.FILE_ORGANIZER if node.drive else access.OWNER
+        )
+    if not node.parent and (set(body) & {"name", "trashed"} or moves):
+        raise no_permission()
+    if media:
+        check_content(call, body.get("mimeType") or node.mime_type)
+    restrictions = node.extra.get("contentRestrictions") or ()
+    if media and any(one.get("readOnly") for one in restrictions):
+        raise forbidden("fileContentRestricted", "The content of the file is read-only.")
+
+
+def update_node(
+    call: Call,
+    node: Node,
+    body: dict[str, Any],
+    received: Received | None,
+    uploaded: str | None,
+) -> Node:
+    """Change metadata, content and place of the file, all or nothing."""
+    database, caller = call.database, call.caller
+    check_update(call, node, body, media=received is not None)
+    now = database.clock.ms()
+    found = writing.changes(node, body, caller.email, caller.client, now)
+    if keeps_time(call, body):
+        found["modified"] = node.modified
+    found |= move(call, node)
+    gone: list[str] = []
+    if received is not None:
+        check_room(database, node.owner or caller.email, node.drive, received.size - node.size)
+        mime_type = uploaded_type(uploaded)
+        if not body.get("mimeType") and mime_type:
+            found["mime_type"] = mime_type
+        kept = [one for one in node.revisions[:-1] if one.get("keep")]
+        kept += node.revisions[-1:]
+        recent = node.revisions[-KEPT_REVISIONS:]
+        gone = [one["blob"] for one in node.revisions if one not in kept and one not in recent]
+        blob = received.keep(database)
+        content_type = found.get("mime_type", node.mime_type)
+        name = found.get("original_name", node.original_name)
+        new = revision(call, received, blob, content_type, name)
+        found["revisions"] = (*(one for one in node.revisions if one["blob"] not in gone), new)
+        found.setdefault("modified", now)
+        found["modified_by"] = caller.email
+        found["modified_by_users"] = {**node.modified_by_users, caller.email: found["modified"]}
+    changed = node.with_(**found)
+    with database.transaction():
+        database.put(changed)
+        if changed.drive != node.drive:
+            move_below(database, changed)
+    for one in gone:
+        database.drop_blob(one)
+    return changed
+
+
+KEPT_REVISIONS = 100
+"""Drive drops revisions after 100 newer ones ("Manage file revisions")."""

@@ -1,0 +1,75 @@
+"""Moving a file: addParents and removeParents, into and out of shared drives."""
+
+from typing import Any
+
+from ..errors import ApiError, bad_request, forbidden, invalid, no_permission
+from ..protocol.calls import Call
+from ..state import access
+from ..state.database import Database
+from ..state.model import Node
+
+DEEPEST = 100
+
+
+def move(call: Call, node: Node) -> dict[str, Any]:
+    """What addParents and removeParents change: a file has exactly one parent."""
+    database, caller = call.database, call.caller
+    add = [one for one in (call.parameters.text("addParents") or "").split(",") if one]
+    remove = [one for one in (call.parameters.text("removeParents") or "").split(",") if one]
+    if call.new_parents is not None:
+        add, remove = call.new_parents, [node.parent]
+    if not add and not remove:
+        return {}
+    current = {node.parent} | ({"root"} if node.parent == caller.account.root else set())
+    if any(one not in current for one in remove):
+        raise invalid(
+            "removeParents", "The specified parent to remove is not a parent of the file."
+        )
+    if not add:
+        return to_root(call, node)
+    if len(add) > 1:
+        raise forbidden("cannotAddParent", "Increasing the number of parents is not allowed")
+    parent = access.find(database, caller, add[0], all_drives=call.all_drives)
+    if parent.id == node.parent:
+        return {}
+    if not parent.is_folder:
+        raise forbidden("parentNotAFolder", "The specified parent is not a folder.")
+    access.require(database, caller, parent, access.WRITER)
+    if any(one.id == node.id for one in access.lineage(database, parent)):
+        raise bad_request("The specified parent would create a cycle.")
+    check_depth(database, parent)
+    if not remove and node.drive:
+        raise _one_parent()
+    owner = "" if parent.drive else (node.owner or caller.email)
+    return {"parent": parent.id, "drive": parent.drive, "owner": owner}
+
+
+def to_root(call: Call, node: Node) -> dict[str, Any]:
+    """What it changes to take a file's only parent away: it goes to its owner's root folder."""
+    if node.drive:
+        raise _one_parent()
+    if not node.parent:
+        raise no_permission()
+    return {"parent": call.database.account(node.owner).root}
+
+
+def _one_parent() -> ApiError:
+    return forbidden("teamDrivesParentLimit", "A shared drive item must have exactly one parent.")
+
+
+def check_depth(database: Database, parent: Node) -> None:
+    """403 where a file in this folder would lie below more folders than Drive allows."""
+    if sum(1 for _ in access.lineage(database, parent)) > DEEPEST:
+        raise forbidden(
+            "teamDriveHierarchyTooDeep" if parent.drive else "myDriveHierarchyDepthLimitExceeded",
+            f"A folder may lie below at most {DEEPEST} others.",
+        )
+
+
+def move_below(database: Database, folder: Node) -> None:
+    """Let everything below a folder follow it into or out of a shared drive."""
+    for child in list(database.children.get(folder.id, ())):
+        node = database.nodes[child]
+        moved = node.with_(drive=folder.drive, owner=folder.owner)
+        database.put(moved)
+        move_below(database, moved)

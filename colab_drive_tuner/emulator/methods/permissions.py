@@ -1,0 +1,225 @@
+"""Sharing: v3's `permissions` of a file or shared drive."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ApiError, bad_request, forbidden, invalid
+from ..protocol import resources, resources_v2
+from ..protocol.calls import Answer, Call
+from ..protocol.resources import rfc3339
+from ..protocol.writing import parse_time
+from ..queries.fields import Selection, prune
+from ..queries.paging import page
+from ..state import access
+from ..state.model import Node, person_id
+from .files import the_file
+
+DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
+ROLES = frozenset(access.RANKS)
+
+
+def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
+    v3 = call.method.version == "v3"
+    return Answer.json(prune(_whole(call, node, found), call.selection(DEFAULT if v3 else {})))
+
+
+def _whole(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
+    version = resources if call.method.version == "v3" else resources_v2
+    shown: dict[str, Any] = version.permission(call.view, node, found)
+    return shown
+
+
+def _sharable(call: Call, node: Node) -> None:
+    needed = access.WRITER
+    if node.drive:
+        needed = access.ORGANIZER if node.id == node.drive else access.FILE_ORGANIZER
+    elif node.extra.get("writersCanShare") is False:
+        needed = access.OWNER
+    access.require(call.database, call.caller, node, needed)
+
+
+def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    """The body in v3's names, checked: v2 says `value`, `withLink` and `additionalRoles`."""
+    found = dict(body)
+    if call.method.version == "v2":
+        named: dict[Any, str] = {
+            "user": "emailAddress", "group": "emailAddress", "domain": "domain"
+        }  # fmt: skip
+        if "value" in body and body.get("type") in named:
+            found[named[body["type"]]] = body["value"]
+        if "commenter" in (body.get("additionalRoles") or ()):
+            found["role"] = "commenter"
+        if "expirationDate" in body:
+            found["expirationTime"] = body["expirationDate"]
+        # v2's permissions for everybody are found in searches unless they say otherwise.
+        found["allowFileDiscovery"] = not body.get("withLink", body.get("type") == "anyone")
+    return found
+
+
+def _grantee(body: dict[str, Any], kind: str) -> dict[str, Any]:
+    """To whom the permission goes, with its id."""
+    if kind in {"user", "group"}:
+        email = body.get("emailAddress")
+        if not isinstance(email, str) or "@" not in email:
+            raise invalid(
+                "permission.emailAddress",
+                "The specified emailAddress is invalid or not applicable for the given "
+                "permission type.",
+            )
+        return {"emailAddress": email.lower(), "id": person_id(email)}
+    discovery = bool(body.get("allowFileDiscovery"))
+    if kind == "domain":
+        if not body.get("domain"):
+            raise invalid("permission.domain", "The specified domain is invalid.")
+        identity = person_id(body["domain"]) + "k"
+        return {"domain": body["domain"], "id": identity, "allowFileDiscovery": discovery}
+    return {
+        "id": "anyoneCanFind" if discovery else "anyoneWithLink",
+        "allowFileDiscovery": discovery,
+    }
+
+
+def _expiration(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Until when the permission holds: as it is shown, and in milliseconds."""
+    if not body.get("expirationTime"):
+        return {}
+    expires = parse_time(body["expirationTime"], "permission.expirationTime")
+    if expires <= call.database.clock.ms():
+        raise invalid("permission.expirationTime", "The expiration must be in the future.")
+    return {"expirationTime": rfc3339(expires), "expires": expires}
+
+
+def _check_role(node: Node, kind: str, role: str) -> None:
+    if kind in {"domain", "anyone"} and access.RANKS[role] > access.WRITER:
+        raise forbidden("invalidSharingRequest", "This role cannot be given to everybody.")
+    if role in {"organizer", "fileOrganizer"} and not node.drive:
+        raise forbidden("cannotShareRole", "This role exists in shared drives only.")
+
+
+async def create(call: Call) -> Answer:
+    """permissions.create: give an account, a domain or everybody a role."""
+    node = the_file(call)
+    body = _read_body(call, await call.json())
+    kind, role = body.get("type"), body.get("role")
+    if kind not in {"user", "group", "domain", "anyone"}:
+        raise bad_request("The permission type field is required.")
+    if role not in ROLES:
+        raise bad_request("The permission role field is required.")
+    _sharable(call, node)
+    given = {"type": kind, "role": role, **_grantee(body, kind)}
+    _check_role(node, kind, role)
+    given |= _expiration(call, body)
+    given |= {"view": body["view"]} if body.get("view") else {}
+    if role == "owner":
+        return _transfer(call, node, given)
+    shared = node.shared_with
+    if given.get("emailAddress") == node.owner and node.owner:
+        # The owner keeps that role.
+        owned = access.effective_permissions(call.database, node)[given["id"]]
+        return _shown(call, node, owned)
+    if "emailAddress" in given:
+        shared = {given["emailAddress"]: call.database.clock.ms(), **shared}
+    changed = node.with_(permissions={**node.permissions, given["id"]: given}, shared_with=shared)
+    with call.database.transaction():
+        call.database.put(changed)
+    return _shown(call, changed, given)
+
+
+def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
+    if node.drive:
+        raise forbidden("ownershipChangeAcrossDomainNotPermitted", "Shared drives have no owners.")
+    if not call.parameters.flag("transferOwnership"):
+        raise forbidden(
+            "forbidden",
+            "The transferOwnership parameter must be enabled when the permission role is 'owner'.",
+        )
+    access.require(call.database, call.caller, node, access.OWNER)
+    new = call.database.account(given["emailAddress"])
+    old = {
+        "id": person_id(node.owner),
+        "type": "user",
+        "role": "writer",
+        "emailAddress": node.owner,
+    }
+    kept = {key: value for key, value in node.permissions.items() if key != given["id"]}
+    changed = node.with_(
+        owner=new.email,
+        permissions={**kept, old["id"]: old},
+        parent=new.root if call.parameters.flag("moveToNewOwnersRoot") else node.parent,
+    )
+    with call.database.transaction():
+        call.database.put(changed)
+    return _shown(call, changed, access.effective_permissions(call.database, changed)[given["id"]])
+
+
+def _find(call: Call, node: Node) -> dict[str, Any]:
+    identity = call.path_value("permissionId")
+    found = access.effective_permissions(call.database, node).get(identity)
+    if found is None:
+        raise ApiError(
+            404, "notFound", f"Permission not found: {identity}.", location="permissionId"
+        )
+    return found
+
+
+async def list_permissions(call: Call) -> Answer:
+    """permissions.list."""
+    node = the_file(call)
+    if access.rank(call.database, call.caller.email, node) < access.WRITER:
+        raise forbidden(
+            "insufficientFilePermissions",
+            "The user does not have sufficient permissions for this file.",
+        )
+    found, following = page(call, list(access.effective_permissions(call.database, node).values()))
+    v3 = call.method.version == "v3"
+    answer: dict[str, Any] = {"kind": "drive#permissionList"}
+    answer["permissions" if v3 else "items"] = [_whole(call, node, one) for one in found]
+    if following:
+        answer["nextPageToken"] = following
+    default = {"kind": {}, "nextPageToken": {}, "permissions": DEFAULT} if v3 else {}
+    return Answer.json(prune(answer, call.selection(default)))
+
+
+async def get(call: Call) -> Answer:
+    """permissions.get."""
+    node = the_file(call)
+    return _shown(call, node, _find(call, node))
+
+
+async def update(call: Call) -> Answer:
+    """permissions.update: another role or expiration, or the transfer of ownership."""
+    node = the_file(call)
+    found = _find(call, node)
+    body = _read_body(call, await call.json())
+    _sharable(call, node)
+    role = body.get("role", found["role"])
+    if role not in ROLES:
+        raise bad_request("The permission role field is invalid.")
+    if role == "owner" and found["role"] != "owner":
+        return _transfer(call, node, found)
+    new = {**found, "role": role, **_expiration(call, body)}
+    if call.parameters.flag("removeExpiration"):
+        new = {key: new[key] for key in new if key not in {"expirationTime", "expires"}}
+    changed = {**node.permissions, found["id"]: new}
+    if found["id"] not in node.permissions:
+        raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
+    node = node.with_(permissions=changed)
+    with call.database.transaction():
+        call.database.put(node)
+    return _shown(call, node, changed[found["id"]])
+
+
+async def delete(call: Call) -> Answer:
+    """permissions.delete; anybody may give up their own."""
+    node = the_file(call)
+    found = _find(call, node)
+    if found["id"] != person_id(call.caller.email):
+        _sharable(call, node)
+    if found["role"] == "owner":
+        raise forbidden("insufficientFilePermissions", "The owner cannot be removed.")
+    if found["id"] not in node.permissions:
+        raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
+    kept = {key: value for key, value in node.permissions.items() if key != found["id"]}
+    with call.database.transaction():
+        call.database.put(node.with_(permissions=kept))
+    return Answer(204)

@@ -1,0 +1,210 @@
+"""The methods that only v2 has: touch, trash, untrash; parents, children and properties by one."""
+
+from typing import Any
+
+from ..errors import ApiError, file_not_found, invalid
+from ..protocol import resources_v2
+from ..protocol.calls import Answer, Call
+from ..protocol.dialects import answer, check_precondition, selection
+from ..queries.listing import find_all
+from ..queries.paging import page
+from ..state import access
+from ..state.model import Node, person_id
+from .files import the_file, update_node
+from .moving import to_root
+
+
+async def touch(call: Call) -> Answer:
+    """files.touch: the file was modified now."""
+    node = the_file(call)
+    check_precondition(call, node)
+    access.require(call.database, call.caller, node, access.WRITER)
+    now = call.database.clock.ms()
+    email = call.caller.email
+    changed = node.with_(
+        modified=now, modified_by=email, modified_by_users={**node.modified_by_users, email: now}
+    )
+    with call.database.transaction():
+        call.database.put(changed)
+    return answer(call, changed, selection(call))
+
+
+async def trash(call: Call) -> Answer:
+    """files.trash."""
+    return answer(
+        call, update_node(call, the_file(call), {"trashed": True}, None, None), selection(call)
+    )
+
+
+async def untrash(call: Call) -> Answer:
+    """files.untrash."""
+    return answer(
+        call, update_node(call, the_file(call), {"trashed": False}, None, None), selection(call)
+    )
+
+
+# Parents and children: two ways to say where a file lies
+
+
+async def list_parents(call: Call) -> Answer:
+    """parents.list."""
+    return call.answer({"kind": "drive#parentList", "items": _parents(call, the_file(call))})
+
+
+async def get_parent(call: Call) -> Answer:
+    """parents.get."""
+    wanted = call.path_value("parentId")
+    for found in _parents(call, the_file(call)):
+        if wanted == found["id"] or (wanted == "root" and found["isRoot"]):
+            return call.answer(found)
+    raise file_not_found(wanted)
+
+
+async def insert_parent(call: Call) -> Answer:
+    """parents.insert: a file has one parent, so this moves it."""
+    body = await call.json()
+    node = _place(call, the_file(call), body.get("id"))
+    return call.answer(_parents(call, node)[0])
+
+
+async def delete_parent(call: Call) -> Answer:
+    """parents.delete: the file goes to its owner's root folder."""
+    await get_parent(call)
+    _take_out(call, the_file(call))
+    return Answer(204)
+
+
+async def list_children(call: Call) -> Answer:
+    """children.list: the ids of what lies in a folder and meets `q`."""
+    folder = _folder(call)
+    text = call.parameters.text("q") or ""
+    within = f"'{folder.id}' in parents" + (f" and ({text})" if text.strip() else "")
+    found = find_all(call, within, call.parameters.text("orderBy"), "v2")
+    shown, following = page(call, found)
+    answer: dict[str, Any] = {
+        "kind": "drive#childList",
+        "items": [_child(call, folder, one) for one in shown],
+    }
+    if following:
+        answer["nextPageToken"] = following
+    return call.answer(answer)
+
+
+async def get_child(call: Call) -> Answer:
+    """children.get."""
+    folder, wanted = _folder(call), call.path_value("childId")
+    node = access.find(call.database, call.caller, wanted)
+    if node.parent != folder.id:
+        raise file_not_found(wanted)
+    return call.answer(_child(call, folder, node))
+
+
+async def insert_child(call: Call) -> Answer:
+    """children.insert: moves a file into the folder."""
+    body = await call.json()
+    folder = _folder(call)
+    node = access.find(call.database, call.caller, str(body.get("id")))
+    return call.answer(_child(call, folder, _place(call, node, folder.id)))
+
+
+async def delete_child(call: Call) -> Answer:
+    """children.delete: the file goes to its owner's root folder."""
+    await get_child(call)
+    _take_out(call, access.find(call.database, call.caller, call.path_value("childId")))
+    return Answer(204)
+
+
+def _parents(call: Call, node: Node) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = resources_v2.FIELDS["parents"](call.view, node)
+    return found
+
+
+def _folder(call: Call) -> Node:
+    return access.find(call.database, call.caller, call.path_value("folderId"))
+
+
+def _place(call: Call, node: Node, folder: Any) -> Node:
+    if not isinstance(folder, str):
+        raise invalid("parent.id")
+    call.new_parents = [folder]
+    return update_node(call, node, {}, None, None)
+
+
+def _take_out(call: Call, node: Node) -> None:
+    access.require(call.database, call.caller, node, access.WRITER)
+    with call.database.transaction():
+        call.database.put(node.with_(**to_root(call, node)))
+
+
+def _child(call: Call, folder: Node, node: Node) -> dict[str, Any]:
+    return {
+        "kind": "drive#childReference",
+        "id": node.id,
+        "selfLink": resources_v2.self_link(call.view, f"files/{folder.id}/children/{node.id}"),
+        "childLink": resources_v2.self_link(call.view, f"files/{node.id}"),
+    }
+
+
+# Properties, one by one
+
+
+async def list_properties(call: Call) -> Answer:
+    """properties.list."""
+    items = resources_v2.properties(call.view, the_file(call))
+    return call.answer({"kind": "drive#propertyList", "items": items})
+
+
+async def get_property(call: Call) -> Answer:
+    """properties.get: of the visibility that is asked for, by default private."""
+    return call.answer(_property(call, the_file(call), call.path_value("propertyKey")))
+
+
+async def insert_property(call: Call) -> Answer:
+    """properties.insert: adds a property, or sets it."""
+    body = await call.json()
+    return _set_property(call, body.get("key"), body.get("value"), body.get("visibility"))
+
+
+async def update_property(call: Call) -> Answer:
+    """properties.update and properties.patch."""
+    body = await call.json()
+    _property(call, the_file(call), call.path_value("propertyKey"))
+    return _set_property(call, call.path_value("propertyKey"), body.get("value"), None)
+
+
+async def delete_property(call: Call) -> Answer:
+    """properties.delete."""
+    key = call.path_value("propertyKey")
+    node = the_file(call)
+    field = _property_field(_property(call, node, key)["visibility"])
+    update_node(call, node, {field: {key: None}}, None, None)
+    return Answer(204)
+
+
+def _property_field(visibility: Any) -> str:
+    return "properties" if str(visibility).upper() == "PUBLIC" else "appProperties"
+
+
+def _property(call: Call, node: Node, key: str, visibility: Any = None) -> dict[str, Any]:
+    visibility = visibility or call.parameters.text("visibility")
+    for found in resources_v2.properties(call.view, node):
+        if (found["key"], _property_field(found["visibility"])) == (
+            key,
+            _property_field(visibility),
+        ):
+            return found
+    raise ApiError(404, "notFound", f"Property not found: key = {key}", location="propertyKey")
+
+
+def _set_property(call: Call, key: Any, value: Any, visibility: Any) -> Answer:
+    if not isinstance(key, str) or not key:
+        raise invalid("property.key")
+    visibility = visibility or call.parameters.text("visibility")
+    values = {_property_field(visibility): {key: value if value is not None else ""}}
+    node = update_node(call, the_file(call), values, None, None)
+    return call.answer(_property(call, node, key, visibility))
+
+
+async def permission_id(call: Call) -> Answer:
+    """permissions.getIdForEmail."""
+    return call.answer({"kind": "drive#permissionId", "id": person_id(call.path_value("email"))})

@@ -1,0 +1,299 @@
+"""Resources of v3, as answers show them: each field a function, computed when selected.
+
+Which fields exist, and when they are absent, follows the File resource of the v3 reference.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from ..queries.fields import Selection, prune
+from ..state import access
+from ..state.database import Database, stored_bytes
+from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, person_id
+
+
+@dataclass(frozen=True)
+class View:
+    """What an answer depends on besides the file: the caller, and the address it came through."""
+
+    database: Database
+    caller: Caller
+    base: str = ""
+
+
+def rfc3339(ms: int) -> str:
+    """A time as Drive writes it: UTC with milliseconds."""
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+
+
+def user(view: View, email: str) -> dict[str, Any]:
+    """A User resource."""
+    name = email.partition("@")[0].replace(".", " ").title()
+    return {
+        "kind": "drive#user",
+        "displayName": name,
+        "me": email == view.caller.email,
+        "permissionId": person_id(email),
+        "emailAddress": email,
+    }
+
+
+def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A Permission resource."""
+    shown: dict[str, Any] = {
+        "kind": "drive#permission",
+        "id": found["id"],
+        "type": found["type"],
+        "role": found["role"],
+    }
+    if "emailAddress" in found:
+        shown |= {
+            "emailAddress": found["emailAddress"],
+            "displayName": user(view, found["emailAddress"])["displayName"],
+            "deleted": False,
+            "pendingOwner": bool(found.get("pendingOwner")),
+        }
+    for name in ("domain", "allowFileDiscovery", "expirationTime", "view"):
+        if name in found:
+            shown[name] = found[name]
+    if node.drive:
+        inherited = found.get("inherited", "")
+        detail = {
+            "permissionType": "member" if node.drive in {inherited, node.id} else "file",
+            "role": found["role"],
+            "inherited": bool(inherited),
+        }
+        if inherited:
+            detail["inheritedFrom"] = inherited
+        shown["permissionDetails"] = [detail]
+    return shown
+
+
+def revision(view: View, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A Revision resource."""
+    return {
+        "kind": "drive#revision",
+        "id": found["id"],
+        "mimeType": found["mime"],
+        "modifiedTime": rfc3339(found["modified"]),
+        "keepForever": bool(found.get("keep")),
+        "published": False,
+        "lastModifyingUser": user(view, found["by"]),
+        "originalFilename": found["name"],
+        "md5Checksum": found["md5"],
+        "size": str(found["size"]),
+    }
+
+
+def links(node: Node) -> dict[str, str]:
+    """Addresses at which a person opens or downloads the file."""
+    if node.is_folder:
+        return {"webViewLink": f"https://drive.google.com/drive/folders/{node.id}"}
+    found = {"webViewLink": f"https://drive.google.com/file/d/{node.id}/view?usp=drivesdk"}
+    if node.mime_type == "application/vnd.google.colaboratory":
+        found["webViewLink"] = f"https://colab.research.google.com/drive/{node.id}"
+    if node.head is not None:
+        found["webContentLink"] = f"https://drive.google.com/uc?id={node.id}&export=download"
+    return found
+
+
+def capabilities(view: View, node: Node) -> dict[str, bool]:
+    """What the caller may do with the file."""
+    rank = access.rank(view.database, view.caller.email, node)
+    edit = rank >= access.WRITER
+    own = rank >= (access.FILE_ORGANIZER if node.drive else access.OWNER)
+    folder = node.is_folder
+    is_root = not node.parent
+    return {
+        "canAddChildren": edit and folder,
+        "canAddMyDriveParent": False,
+        "canChangeCopyRequiresWriterPermission": own,
+        "canComment": rank >= access.COMMENTER,
+        "canCopy": rank > 0 and not folder,
+        "canDelete": (rank >= access.ORGANIZER if node.drive else own) and not is_root,
+        "canDeleteChildren": False,
+        "canDownload": rank > 0 and node.head is not None,
+        "canEdit": edit,
+        "canListChildren": rank > 0 and folder,
+        "canModifyContent": edit,
+        "canMoveItemWithinDrive": edit and not is_root,
+        "canReadRevisions": edit and not folder,
+        "canRemoveChildren": edit and folder,
+        "canRename": edit and not is_root,
+        "canShare": edit,
+        "canTrash": own and not is_root,
+        "canTrashChildren": own and folder and bool(node.drive),
+        "canUntrash": own and not is_root,
+    }
+
+
+def _extension(name: str) -> str:
+    head, dot, tail = name.rpartition(".")
+    return tail if dot and head else ""
+
+
+def _full_extension(name: str) -> str:
+    stem, _, last = name.rpartition(".")
+    if last.lower() in {"gz", "bz2", "xz", "zst"} and stem.endswith(".tar"):
+        return f"tar.{last}"
+    return _extension(name)
+
+
+def _head(name: str) -> Callable[[View, Node], Any]:
+    return lambda view, node: None if node.head is None else str(node.head[name])
+
+
+def _blob(value: Callable[[Node], str]) -> Callable[[View, Node], Any]:
+    return lambda view, node: None if node.head is None else value(node)
+
+
+def _stored(name: str, default: Any = None) -> Callable[[View, Node], Any]:
+    return lambda view, node: node.extra.get(name, default)
+
+
+def _my_drive(value: Callable[[View, Node], Any]) -> Callable[[View, Node], Any]:
+    return lambda view, node: None if node.drive else value(view, node)
+
+
+def _parents(view: View, node: Node) -> list[str] | None:
+    parent = view.database.nodes.get(node.parent)
+    # A folder that was not shared with the caller is not shown as a parent.
+    if parent is None or not access.rank(view.database, view.caller.email, parent):
+        return None
+    return [parent.id]
+
+
+def _permissions(view: View, node: Node) -> list[dict[str, Any]] | None:
+    if access.rank(view.database, view.caller.email, node) < access.WRITER:
+        return None
+    found = access.effective_permissions(view.database, node)
+    return [permission(view, node, one) for one in found.values()]
+
+
+def _shared(view: View, node: Node) -> bool:
+    return len(access.effective_permissions(view.database, node)) > 1
+
+
+def _export_links(_: View, node: Node) -> dict[str, str] | None:
+    # Docs Editors formats cannot be downloaded; the emulator has no converter either.
+    return (
+        {} if node.mime_type.startswith(GOOGLE) and node.mime_type == GOOGLE + "document" else None
+    )
+
+
+FIELDS: dict[str, Callable[[View, Node], Any]] = {
+    "kind": lambda view, node: "drive#file",
+    "id": lambda view, node: node.id,
+    "name": lambda view, node: node.name,
+    "mimeType": lambda view, node: node.mime_type,
+    "description": lambda view, node: node.description or None,
+    "starred": lambda view, node: view.caller.email in node.starred,
+    "trashed": lambda view, node: access.is_trashed(view.database, node),
+    "explicitlyTrashed": lambda view, node: node.trashed,
+    "trashedTime": lambda view, node: (
+        rfc3339(node.trashed_at) if node.drive and node.trashed else None
+    ),
+    "trashingUser": lambda view, node: (
+        user(view, node.trashed_by) if node.drive and node.trashed else None
+    ),
+    "parents": _parents,
+    "properties": lambda view, node: dict(node.properties) or None,
+    "appProperties": lambda view, node: node.app_properties.get(view.caller.client) or None,
+    "spaces": lambda view, node: [node.space],
+    "version": lambda view, node: str(node.version),
+    "webViewLink": lambda view, node: links(node)["webViewLink"],
+    "webContentLink": lambda view, node: links(node).get("webContentLink"),
+    "iconLink": lambda view, node: (
+        "https://drive-thirdparty.googleusercontent.com/16/type/" + quote(node.mime_type)
+    ),
+    "hasThumbnail": lambda view, node: False,
+    "thumbnailVersion": lambda view, node: "0",
+    "viewedByMe": lambda view, node: view.caller.email in node.viewed,
+    "viewedByMeTime": lambda view, node: (
+        rfc3339(node.viewed[view.caller.email]) if view.caller.email in node.viewed else None
+    ),
+    "createdTime": lambda view, node: rfc3339(node.created),
+    "modifiedTime": lambda view, node: rfc3339(node.modified),
+    "modifiedByMe": lambda view, node: view.caller.email in node.modified_by_users,
+    "modifiedByMeTime": lambda view, node: (
+        rfc3339(node.modified_by_users[view.caller.email])
+        if view.caller.email in node.modified_by_users
+        else None
+    ),
+    "sharedWithMeTime": lambda view, node: (
+        rfc3339(node.shared_with[view.caller.email])
+        if view.caller.email in node.shared_with
+        else None
+    ),
+    "owners": _my_drive(lambda view, node: [user(view, node.owner)]),
+    "ownedByMe": _my_drive(lambda view, node: node.owner == view.caller.email),
+    "driveId": lambda view, node: node.drive or None,
+    "teamDriveId": lambda view, node: node.drive or None,
+    "lastModifyingUser": lambda view, node: (
+        user(view, node.modified_by) if node.modified_by else None
+    ),
+    "shared": _my_drive(_shared),
+    "capabilities": capabilities,
+    "permissions": _my_drive(_permissions),
+    "permissionIds": lambda view, node: list(access.effective_permissions(view.database, node)),
+    "hasAugmentedPermissions": lambda view, node: bool(node.permissions) if node.drive else None,
+    "viewersCanCopyContent": lambda view, node: not node.extra.get("copyRequiresWriterPermission"),
+    "copyRequiresWriterPermission": _stored("copyRequiresWriterPermission", default=False),
+    "writersCanShare": _my_drive(_stored("writersCanShare", default=True)),
+    "folderColorRgb": lambda view, node: (
+        node.extra.get("folderColorRgb", "#8f8f8f") if node.is_folder else None
+    ),
+    "originalFilename": _blob(lambda node: node.original_name or node.name),
+    "fileExtension": _blob(lambda node: _extension(node.name)),
+    "fullFileExtension": _blob(lambda node: _full_extension(node.name)),
+    "md5Checksum": _head("md5"),
+    "sha1Checksum": _head("sha1"),
+    "sha256Checksum": _head("sha256"),
+    "size": lambda view, node: None if node.mime_type in {FOLDER, SHORTCUT} else str(node.size),
+    "quotaBytesUsed": lambda view, node: "0" if node.drive else str(stored_bytes(node)),
+    "headRevisionId": _head("id"),
+    "isAppAuthorized": lambda view, node: view.caller.client in node.clients,
+    "exportLinks": _export_links,
+    "shortcutDetails": _stored("shortcutDetails"),
+    "contentRestrictions": _stored("contentRestrictions"),
+    "linkShareMetadata": lambda view, node: {
+        "securityUpdateEligible": False,
+        "securityUpdateEnabled": True,
+    },
+    "inheritedPermissionsDisabled": _stored("inheritedPermissionsDisabled", default=False),
+}
+
+DEFAULT: Selection = {
+    name: {} for name in ("kind", "id", "name", "mimeType", "driveId", "teamDriveId")
+}
+"""What v3 answers where no `fields` are asked for (reference of files.get)."""
+
+
+def computed(
+    fields: Mapping[str, Callable[[View, Node], Any]],
+    view: View,
+    node: Node,
+    selection: Selection,
+) -> dict[str, Any]:
+    """The selected ones of these fields (an empty selection means all), where they have a value."""
+    names = fields if not selection or "*" in selection else selection
+    shown: dict[str, Any] = {}
+    for name in names:
+        compute = fields.get(name)
+        value = None if compute is None else compute(view, node)
+        if value is not None:
+            shown[name] = value
+    return shown
+
+
+def file(view: View, node: Node, selection: Selection = DEFAULT) -> dict[str, Any]:
+    """The File resource with the selected fields; an empty selection means all."""
+    shown = computed(FIELDS, view, node, selection)
+    if any(selection.get(name) for name in shown):
+        pruned: dict[str, Any] = prune(shown, selection)
+        return pruned
+    return shown

@@ -1,0 +1,1 @@
+"""Queries: search terms, lists, pages and partial responses."""

@@ -1,0 +1,123 @@
+"""Partial responses: the `fields` parameter, parsed, checked against the schema, and applied.
+
+The grammar is that of "Return specific fields" in the Drive documentation: comma-separated paths
+with `/`, sub-selectors in parentheses, and `*`.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from ..errors import ApiError, invalid_parameter
+from ..protocol.surface import discovery_document
+
+Selection = Mapping[str, Any]
+"""Names to sub-selections; an empty one selects everything below; "*" stands for every name."""
+
+DEEPEST = 50
+"""How deep a path or parentheses may go; the deepest field of the API lies at 5."""
+_TOKEN = re.compile(r"\s*(?:([A-Za-z0-9_.$-]+|\*)|([(),/]))\s*")
+
+
+def _bad(name: str) -> ApiError:
+    return invalid_parameter("fields", f"Invalid field selection {name}")
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens: list[str] = []
+        at = 0
+        while at < len(text):
+            found = _TOKEN.match(text, at)
+            if found is None:
+                raise _bad(text)
+            self.tokens.append(found[1] or found[2])
+            at = found.end()
+        self.at = 0
+        self.depth = 0
+
+    def peek(self) -> str:
+        return self.tokens[self.at] if self.at < len(self.tokens) else ""
+
+    def take(self, wanted: str = "") -> str:
+        token = self.peek()
+        expected = token == wanted if wanted else token not in {"", *"(),/"}
+        if not expected:
+            raise _bad(self.text)
+        self.at += 1
+        return token
+
+    def items(self, close: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while True:
+            self.path(found)
+            if self.peek() != ",":
+                break
+            self.take(",")
+        if self.peek() != close:
+            raise _bad(self.text)
+        return found
+
+    def path(self, into: dict[str, Any]) -> None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _bad(self.text[:100])
+        name = self.take()
+        whole = name in into and not into[name]
+        below: dict[str, Any] = into.setdefault(name, {})
+        if self.peek() == "/":
+            self.take("/")
+            self.path(below)
+        elif self.peek() == "(":
+            self.take("(")
+            for key, value in self.items(")").items():
+                below.setdefault(key, {}).update(value)
+            self.take(")")
+        else:
+            whole = True
+        if whole:
+            below.clear()
+        self.depth -= 1
+
+
+def _check(version: str, schema: Mapping[str, Any], selection: Selection) -> None:
+    if "$ref" in schema:
+        schema = discovery_document(version)["schemas"][schema["$ref"]]
+    if "items" in schema:
+        _check(version, schema["items"], selection)
+        return
+    properties = schema.get("properties", {})
+    for name, below in selection.items():
+        if name == "*":
+            continue  # what stands below a star need not exist in every member
+        if name in properties:
+            _check(version, properties[name], below)
+        elif "additionalProperties" not in schema:
+            raise _bad(name)
+
+
+@lru_cache(maxsize=4096)
+def select(version: str, schema: str, fields: str) -> Selection:
+    """The selection that `fields` means for an answer of `schema`; 400 where it names no field."""
+    parser = _Parser(fields)
+    selection = parser.items("")
+    _check(version, {"$ref": schema}, selection)
+    return selection
+
+
+def prune(value: Any, selection: Selection) -> Any:
+    """`value` with nothing but what is selected; arrays are pruned element by element."""
+    if not selection:
+        return value
+    if isinstance(value, list):
+        return [prune(item, selection) for item in value]
+    if not isinstance(value, dict):
+        return value
+    star = selection.get("*")
+    return {
+        name: prune(inner, selection.get(name, star or {}))
+        for name, inner in value.items()
+        if star is not None or name in selection
+    }

@@ -1,0 +1,271 @@
+"""files.list: the files that a query finds, in order, page by page."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..errors import ApiError, file_not_found, forbidden, invalid
+from ..protocol.calls import Answer, Call
+from ..protocol.dialects import dialect
+from ..protocol.resources import DEFAULT
+from ..state import access
+from ..state.database import stored_bytes
+from ..state.model import FOLDER, Caller, Node, person_id
+from . import query
+from .fields import prune
+from .paging import next_link, page
+from .query import Condition, Term
+
+DEFAULT_LIST = {"kind": {}, "incompleteSearch": {}, "nextPageToken": {}, "files": DEFAULT}
+TEXT_LIMIT = 2**20
+
+SORT_KEYS: dict[str, Callable[[Caller, Node], Any]] = {
+    "createdTime": lambda caller, node: node.created,
+    "folder": lambda caller, node: node.mime_type != FOLDER,
+    "modifiedByMeTime": lambda caller, node: node.modified_by_users.get(caller.email, 0),
+    "modifiedTime": lambda caller, node: node.modified,
+    "name": lambda caller, node: node.name.lower(),
+    "name_natural": lambda caller, node: _natural(node.name),
+    "quotaBytesUsed": lambda caller, node: stored_bytes(node),
+    "recency": lambda caller, node: max(node.modified, node.viewed.get(caller.email, 0)),
+    "sharedWithMeTime": lambda caller, node: node.shared_with.get(caller.email, 0),
+    "starred": lambda caller, node: caller.email not in node.starred,
+    "viewedByMeTime": lambda caller, node: node.viewed.get(caller.email, 0),
+}
+V2_SORT_KEYS = {
+    "createdDate": "createdTime",
+    "modifiedByMeDate": "modifiedByMeTime",
+    "modifiedDate": "modifiedTime",
+    "title": "name",
+    "title_natural": "name_natural",
+    "sharedWithMeDate": "sharedWithMeTime",
+    "lastViewedByMeDate": "viewedByMeTime",
+}
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", name.lower())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+class Search:
+    """One query of one caller: candidates, test, order."""
+
+    def __init__(self, call: Call, text: str, grammar: str) -> None:
+        self.database = call.database
+        self.caller = call.caller
+        self.above = access.Inheritance(call.database, call.caller.email, listed=True)
+        self.condition: Condition | None = query.parse(text, grammar)
+        self.test = query.matcher(self.condition, self.term)
+        for parent in query.mentioned(self.condition, "parents"):
+            if parent not in {"root", "appDataFolder"}:
+                folder = self.database.nodes.get(parent)
+                # A folder that is not there for the account is a 404 even in a query.
+                if folder is None or not access.rank(self.database, self.caller.email, folder):
+                    raise file_not_found(".")
+
+    def real_id(self, parent: str) -> str:
+        """The id behind an alias."""
+        if parent == "root":
+            return self.caller.account.root
+        if parent == "appDataFolder":
+            return access.app_data_folder(self.database, self.caller).id
+        return parent
+
+    def candidates(self) -> Iterable[Node]:
+        """Files that may match: the fewest of those in a folder or of a name that is required."""
+        nodes = self.database.nodes
+        parents = [self.real_id(one) for one in query.required(self.condition, "parents")]
+        names = [one.lower() for one in query.required(self.condition, "name")]
+        found = [self.database.children.get(one, {}) for one in parents]
+        found += [self.database.names.get(one, {}) for one in names]
+        return [nodes[one] for one in min(found, key=len)] if found else list(nodes.values())
+
+    def term(self, node: Node, term: Term) -> bool:
+        """Whether a file meets a single term."""
+        field, operator, value = term.field, term.operator, term.value
+        if field == "parents":
+            return node.parent == self.real_id(value)
+        if field == "name":
+            if operator == "contains":
+                return query.has_prefixes(node.name, value)
+            # The service compares names without regard to case (as rclone found).
+            return query.compare(operator, node.name.lower(), value.lower())
+        if field == "mimeType":
+            if operator == "contains":
+                return value.lower() in node.mime_type.lower()
+            return query.compare(operator, node.mime_type, value)
+        if field == "labels":
+            return False  # the emulator knows no labels, so that no file has one
+        if field in {"owners", "writers", "readers"}:
+            return self._has_role(node, field, value)
+        if field in {"properties", "appProperties"}:
+            return self._has_property(node, field, value)
+        if field == "fullText":
+            return self._full_text(node, value)
+        return query.compare(operator, self._value(node, field), value)
+
+    def _value(self, node: Node, field: str) -> Any:
+        if field == "trashed":
+            return self.above.is_trashed(node)
+        if field == "starred":
+            return self.caller.email in node.starred
+        if field == "sharedWithMe":
+            return person_id(self.caller.email) in node.permissions
+        if field == "visibility":
+            return self._visibility(node)
+        if field == "shortcutDetails.targetId":
+            return (node.extra.get("shortcutDetails") or {}).get("targetId")
+        if field == "viewedByMeTime":
+            return node.viewed.get(self.caller.email, 0)
+        return node.modified if field == "modifiedTime" else node.created
+
+    def _visibility(self, node: Node) -> str:
+        found = access.effective_permissions(self.database, node).values()
+        for kind in ("anyone", "domain"):
+            for one in found:
+                if one["type"] == kind:
+                    return f"{kind}CanFind" if one.get("allowFileDiscovery") else f"{kind}WithLink"
+        return "limited"
+
+    def _has_role(self, node: Node, field: str, who: str) -> bool:
+        email = self.caller.email if who == "me" else who.lower()
+        if field == "owners":
+            return node.owner == email
+        needed = access.WRITER if field == "writers" else access.READER
+        return access.rank(self.database, email, node, listed=True) >= needed
+
+    def _has_property(self, node: Node, field: str, wanted: dict[str, str]) -> bool:
+        private = node.app_properties.get(self.caller.client, {})
+        if field == "appProperties" or wanted.get("visibility") == "PRIVATE":
+            return private.get(wanted["key"]) == wanted["value"]
+        return node.properties.get(wanted["key"]) == wanted["value"]
+
+    def _full_text(self, node: Node, wanted: str) -> bool:
+        text = " ".join([node.name, node.description, node.extra.get("indexableText", "")])
+        head = node.head
+        if head is not None and head["size"] <= TEXT_LIMIT:
+            if node.mime_type.startswith("text/") or "json" in node.mime_type:
+                raw = (self.database.blobs / head["blob"]).read_bytes()
+                text += " " + raw.decode("utf-8", "replace")
+        known = query.words(text)
+        if wanted.startswith('"') and wanted.endswith('"') and len(wanted) > 1:
+            return f" {' '.join(query.words(wanted))} " in f" {' '.join(known)} "
+        return set(query.words(wanted)) <= set(known)
+
+
+def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
+    """The sort keys as (key, descending); 400 for an unknown one."""
+    found: list[tuple[str, bool]] = []
+    for part in (text or "").split(","):
+        words = part.split()
+        if not words and not (text or "").strip():
+            continue
+        key = words[0] if words else ""
+        if grammar == "v2":
+            key = V2_SORT_KEYS.get(key, key if key not in V2_SORT_KEYS.values() else "")
+        if key not in SORT_KEYS or words[1:] not in ([], ["asc"], ["desc"]):
+            raise invalid("orderBy")
+        found.append((key, words[1:] == ["desc"]))
+    return found
+
+
+def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Node]:
+    """Every file that the call's query, corpora and order find."""
+    search = Search(call, text, grammar)
+    keys = parse_order(order, grammar)
+    if keys and query.mentioned(search.condition, "fullText"):
+        message = (
+            "Sorting is not supported for queries with fullText terms. "
+            "Results are always in descending relevance order."
+        )
+        raise ApiError(400, "badRequest", message, location="orderBy")
+    in_corpora = corpora(call)
+    caller = call.caller
+    found = [
+        node
+        for node in call.lagging(search.candidates())
+        if node.parent and search.test(node) and in_corpora(node) and access.in_reach(caller, node)
+    ]
+    found = [node for node in found if search.above.rank(node)]
+    # Newest first where nothing is asked for; the sort is stable, so the last key goes first.
+    found.sort(key=lambda node: node.modified, reverse=True)
+    for key, descending in reversed(keys):
+        value = SORT_KEYS[key]
+        found.sort(key=lambda node: value(caller, node), reverse=descending)
+    return found
+
+
+def corpora(call: Call) -> Callable[[Node], bool]:
+    """Which files a list goes over: corpora, driveId and spaces ("Search for files")."""
+    parameters = call.parameters
+    wanted = parameters.text("corpora") or (parameters.text("corpus") or "user").lower()
+    drive = parameters.text("driveId") or parameters.text("teamDriveId")
+    with_drives = parameters.flag("includeItemsFromAllDrives", "includeTeamDriveItems")
+    spaces = {one.strip() for one in (parameters.text("spaces") or "drive").split(",")}
+    if spaces - {"drive", "appDataFolder", "photos"}:
+        raise invalid("spaces")
+    if "appDataFolder" in spaces and "drive.appdata" not in call.caller.scopes:
+        raise forbidden(
+            "insufficientScopes",
+            "The granted scopes do not give access to all of the requested spaces.",
+        )
+    if wanted not in {
+        "user",
+        "domain",
+        "drive",
+        "allDrives",
+        "default",
+        "teamDrive",
+        "allTeamDrives",
+    }:
+        raise invalid("corpora")
+    if wanted in {"drive", "teamDrive"} and not drive:
+        raise invalid("driveId", "The driveId parameter must be specified with corpora=drive.")
+    if drive and wanted not in {"drive", "teamDrive"}:
+        raise invalid("corpora", "The driveId parameter must be specified with corpora=drive.")
+    if with_drives and not call.all_drives:
+        raise ApiError(
+            403,
+            "teamDrivesNotSupported",
+            "The supportsAllDrives parameter must be true with includeItemsFromAllDrives.",
+        )
+    if wanted in {"drive", "allDrives", "teamDrive", "allTeamDrives"} and not with_drives:
+        raise ApiError(
+            403,
+            "teamDriveCorporaRequiresInclude",
+            "The includeItemsFromAllDrives parameter must be true for this corpora.",
+        )
+    if drive:
+        access.find(call.database, call.caller, drive)
+        return lambda node: node.drive == drive and node.space in spaces
+    if with_drives:
+        return lambda node: node.space in spaces
+    return lambda node: not node.drive and node.space in spaces
+
+
+async def list_files(call: Call) -> Answer:
+    """files.list, of either version."""
+    version = call.method.version
+    v3 = version == "v3"
+    selection = call.selection(DEFAULT_LIST if v3 else {})
+    text = call.parameters.text("q") or ""
+    found = find_all(call, text, call.parameters.text("orderBy"), version)
+    shown, following = page(call, found)
+    answer: dict[str, Any] = {"kind": "drive#fileList", "incompleteSearch": False}
+    if not v3:
+        answer["selfLink"] = f"{call.base}{call.path}"
+        answer["etag"] = f'"{call.database.clock.ms()}"'
+    if following:
+        answer["nextPageToken"] = following
+        if not v3:
+            answer["nextLink"] = next_link(call, following)
+    name = "files" if v3 else "items"
+    whole = not selection or "*" in selection
+    if whole or name in selection:
+        below = {} if whole else selection[name]
+        show, view = dialect(call).show, call.view
+        # Shown with nothing but what is selected, so not to be pruned again.
+        answer[name] = [show(view, node, below) for node in shown]
+        selection = {} if whole else {**selection, name: {}}
+    return Answer.json(prune(answer, selection))

@@ -1,0 +1,62 @@
+"""Long lists, page by page."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from ..errors import invalid
+from ..protocol.calls import Call
+from ..state.model import Node
+
+Item = TypeVar("Item", Node, Mapping[str, Any])
+SELECTING = ("q", "orderBy", "corpora", "corpus", "driveId", "spaces")
+"""Parameters that must be the same on every page."""
+
+
+def page(call: Call, found: list[Item]) -> tuple[list[Item], str | None]:
+    """The page that the call asks for, and the token of the next one.
+
+    The token names the last item shown, so that items made in between move nothing twice. Where
+    neither the call nor the method's description says how long a page is, it is everything.
+    """
+    parts = [call.caller.email, call.path, *(call.parameters.text(one) or "" for one in SELECTING)]
+    mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+    start = _start(call, found, mark)
+    v3 = call.method.version == "v3"
+    end = start + (call.parameters.number("pageSize" if v3 else "maxResults") or len(found))
+    shown = found[start:end]
+    if end >= len(found):
+        return shown, None
+    raw = json.dumps([_identity(shown[-1]), end, mark]).encode()
+    return shown, "~!!" + base64.urlsafe_b64encode(raw).decode()
+
+
+def next_link(call: Call, token: str) -> str:
+    """v2's address of the next page."""
+    kept = [(k, v) for k, v in call.query if k not in {"pageToken", "startChangeId"}]
+    return f"{call.base}{call.path}?{urlencode([*kept, ('pageToken', token)])}"
+
+
+def _identity(item: Node | Mapping[str, Any]) -> str:
+    return item.id if isinstance(item, Node) else str(item["id"])
+
+
+def _start(call: Call, found: list[Item], mark: str) -> int:
+    token = call.parameters.text("pageToken")
+    if not token:
+        return 0
+    try:
+        last, end, seen = json.loads(base64.urlsafe_b64decode(token[3:]))
+    except (ValueError, TypeError, RecursionError):
+        raise invalid("pageToken") from None
+    if seen != mark or not token.startswith("~!!"):
+        raise invalid("pageToken")
+    if not isinstance(end, int) or end < 0:
+        raise invalid("pageToken")
+    for place, item in enumerate(found):
+        if _identity(item) == last:
+            return place + 1
+    return end

@@ -1,0 +1,350 @@
+"""The search language of files.list and drives.list: a parser, and the test of a file.
+
+After "Search query terms and operators" of the Drive documentation. A query that does not parse,
+names an unknown term, or uses an operator that the term does not have is a 400, never an empty and
+never a full list.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ..errors import ApiError, invalid
+from ..protocol.writing import parse_time
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+    (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") |
+    (?P<op><=|>=|!=|=|<|>|\(|\)|\{|\}) |
+    (?P<word>[A-Za-z_][A-Za-z0-9_.]*) |
+    (?P<number>-?[0-9]{1,18})
+    )\s*""",
+    re.VERBOSE | re.DOTALL,
+)
+
+EQUALITY = frozenset({"=", "!="})
+ORDER = EQUALITY | {"<", "<=", ">", ">="}
+
+TERMS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
+    "v3": {
+        "name": ("text", EQUALITY | {"contains"}),
+        "fullText": ("text", frozenset({"contains"})),
+        "mimeType": ("text", EQUALITY | {"contains"}),
+        "modifiedTime": ("date", ORDER),
+        "viewedByMeTime": ("date", ORDER),
+        "createdTime": ("date", ORDER),
+        "trashed": ("boolean", EQUALITY),
+        "starred": ("boolean", EQUALITY),
+        "sharedWithMe": ("boolean", EQUALITY),
+        "parents": ("collection", frozenset({"in"})),
+        "owners": ("collection", frozenset({"in"})),
+        "labels": ("collection", frozenset({"in"})),
+        "writers": ("collection", frozenset({"in"})),
+        "readers": ("collection", frozenset({"in"})),
+        "properties": ("pairs", frozenset({"has"})),
+        "appProperties": ("pairs", frozenset({"has"})),
+        "visibility": ("visibility", EQUALITY),
+        "shortcutDetails.targetId": ("text", EQUALITY),
+    },
+    "drives": {
+        "name": ("text", EQUALITY | {"contains"}),
+        "createdTime": ("date", ORDER),
+        "hidden": ("boolean", EQUALITY),
+        "memberCount": ("number", ORDER),
+        "organizerCount": ("number", ORDER),
+        "orgUnitId": ("text", EQUALITY),
+    },
+}
+# v2 has the same language under older names ("Drive API v2 and v3 comparison").
+V2_NAMES = {
+    "title": "name",
+    "modifiedDate": "modifiedTime",
+    "lastViewedByMeDate": "viewedByMeTime",
+    "createdDate": "createdTime",
+}
+DEEPEST = 100
+"""How many parentheses and `not`s may lie within each other."""
+VISIBILITIES = {
+    "anyoneCanFind", "anyoneWithLink", "domainCanFind", "domainWithLink", "limited"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Term:
+    """One comparison: `name = 'x'`, `'id' in parents`, `properties has {...}`."""
+
+    field: str
+    operator: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Conditions joined by `and` and `or`, evaluated from left to right: neither binds tighter.
+
+    So `a or b and c` is `(a or b) and c` ("Search for files and folders").
+    """
+
+    first: "Condition"
+    rest: tuple[tuple[bool, "Condition"], ...]
+    """Each with whether `and` joins it to what stands before."""
+
+
+@dataclass(frozen=True)
+class Not:
+    """A negated condition."""
+
+    inner: "Condition"
+
+
+Condition = Term | Chain | Not
+
+
+class _MalformedError(Exception):
+    pass
+
+
+class _Parser:
+    def __init__(self, text: str, grammar: str) -> None:
+        self.grammar = grammar
+        self.tokens: list[tuple[str, str]] = []
+        at = 0
+        while at < len(text):
+            found = _TOKEN.match(text, at)
+            if found is None:
+                raise _MalformedError
+            self.tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
+            at = found.end()
+        self.at = 0
+        self.depth = 0
+
+    def deeper(self, inner: "Callable[[], Condition]") -> "Condition":
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _MalformedError
+        found = inner()
+        self.depth -= 1
+        return found
+
+    def peek(self) -> tuple[str, str]:
+        return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
+
+    def take(self, kind: str, value: str | None = None) -> str:
+        found, text = self.peek()
+        if found != kind or (value is not None and text.lower() != value):
+            raise _MalformedError
+        self.at += 1
+        return text
+
+    def word(self, *expected: str) -> str | None:
+        kind, text = self.peek()
+        if kind == "word" and text.lower() in expected:
+            self.at += 1
+            return text.lower()
+        return None
+
+    def whole(self) -> Condition:
+        found = self.chain()
+        if self.peek()[0] != "end":
+            raise _MalformedError
+        return found
+
+    def chain(self) -> Condition:
+        first = self.single()
+        rest: list[tuple[bool, Condition]] = []
+        while joint := self.word("and", "or"):
+            rest.append((joint == "and", self.single()))
+        return Chain(first, tuple(rest)) if rest else first
+
+    def single(self) -> Condition:
+        if self.word("not"):
+            inner = self.deeper(self.single)
+            if isinstance(inner, Term) and inner.field == "sharedWithMe":
+                raise _MalformedError  # see `comparison`
+            return Not(inner)
+        kind, text = self.peek()
+        if (kind, text) == ("op", "("):
+            self.take("op", "(")
+            inner = self.deeper(self.chain)
+            self.take("op", ")")
+            return inner
+        if kind == "text":
+            value = self.text()
+            self.take("word", "in")
+            field, sort, _ = self.term(self.take("word"), "in")
+            if sort != "collection":
+                raise _MalformedError
+            return Term(field, "in", value)
+        return self.comparison()
+
+    def term(self, name: str, operator: str) -> tuple[str, str, frozenset[str]]:
+        known = TERMS["drives" if self.grammar == "drives" else "v3"]
+        if self.grammar == "v2":
+            if name in V2_NAMES.values() or name == "appProperties":
+                raise _MalformedError
+            name = V2_NAMES.get(name, name)
+        if name not in known:
+            raise _MalformedError
+        sort, operators = known[name]
+        if operator not in operators:
+            raise _MalformedError
+        return name, sort, operators
+
+    def comparison(self) -> Condition:
+        name = self.take("word")
+        kind, text = self.peek()
+        operator = text.lower() if kind == "word" else text
+        if operator in {"and", "or", ")", ""} and kind != "text":
+            # The documentation writes `sharedWithMe and name contains 'hello'`.
+            field, sort, _ = self.term(name, "=")
+            if sort != "boolean":
+                raise _MalformedError
+            return Term(field, "=", value=True)
+        self.at += 1
+        field, sort, _ = self.term(name, operator)
+        if sort == "collection":
+            raise _MalformedError  # `in` has its value on the left
+        value = self.value(sort)
+        if field == "sharedWithMe" and value != (operator == "="):
+            # The table of terms allows false, too; the live service refuses it, as its users found.
+            raise _MalformedError
+        return Term(field, operator, value)
+
+    def value(self, sort: str) -> Any:
+        if sort == "boolean":
+            return self.take("word").lower() == "true" if self.boolean_ahead() else self.fail()
+        if sort == "number":
+            return int(self.take("number"))
+        if sort == "pairs":
+            return self.pairs()
+        text = self.text()
+        if sort == "date":
+            try:
+                return parse_time(text, "q")
+            except ApiError:
+                raise _MalformedError from None
+        if sort == "visibility" and text not in VISIBILITIES:
+            raise _MalformedError
+        return text
+
+    def boolean_ahead(self) -> bool:
+        kind, text = self.peek()
+        return kind == "word" and text.lower() in {"true", "false"}
+
+    def fail(self) -> None:
+        raise _MalformedError
+
+    def text(self) -> str:
+        raw = self.take("text")
+        return re.sub(r"\\(.)", r"\1", raw[1:-1], flags=re.DOTALL)
+
+    def pairs(self) -> dict[str, str]:
+        self.take("op", "{")
+        found: dict[str, str] = {}
+        while True:
+            name = self.take("word")
+            if name not in {"key", "value", "visibility"} or name in found:
+                raise _MalformedError
+            self.take("op", "=")
+            found[name] = self.text()
+            if not self.word("and"):
+                break
+        self.take("op", "}")
+        if "key" not in found or "value" not in found:
+            raise _MalformedError
+        if "visibility" in found and self.grammar != "v2":
+            raise _MalformedError
+        return found
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str, grammar: str = "v3") -> Condition | None:
+    """The condition that a query states (grammar "v2", "v3" or "drives"); None for an empty one.
+
+    Raises a 400 `invalid` at `q` for anything that is not in the language.
+    """
+    if not text.strip():
+        return None
+    try:
+        return _Parser(text, grammar).whole()
+    except _MalformedError:
+        message = "Invalid Value" if grammar != "v2" else "Invalid query"
+        raise invalid("q", message) from None
+
+
+def required(condition: Condition | None, field: str) -> list[Any]:
+    """Values that the field must have in every match: of terms with no `or` after them."""
+    if isinstance(condition, Chain):
+        found: list[Any] = []
+        for every, part in reversed(condition.rest):
+            if not every:
+                return found
+            found = required(part, field) + found
+        return required(condition.first, field) + found
+    if isinstance(condition, Term) and condition.field == field:
+        return [condition.value] if condition.operator in {"=", "in"} else []
+    return []
+
+
+def mentioned(condition: Condition | None, field: str) -> list[Any]:
+    """Every value that a term compares the field with."""
+    if isinstance(condition, Chain):
+        parts = [condition.first, *(part for _, part in condition.rest)]
+        return [one for part in parts for one in mentioned(part, field)]
+    if isinstance(condition, Not):
+        return mentioned(condition.inner, field)
+    return [condition.value] if condition is not None and condition.field == field else []
+
+
+def matcher(
+    condition: Condition | None, terms: Callable[[Any, Term], bool]
+) -> Callable[[Any], bool]:
+    """A function that says whether a thing meets the condition; `terms` judges a single term."""
+    if condition is None:
+        return lambda thing: True
+    if isinstance(condition, Not):
+        inner = matcher(condition.inner, terms)
+        return lambda thing: not inner(thing)
+    if isinstance(condition, Chain):
+        first = matcher(condition.first, terms)
+        rest = [(every, matcher(part, terms)) for every, part in condition.rest]
+
+        def holds(thing: Any) -> bool:
+            held = first(thing)
+            for every, part in rest:
+                if held == every:  # else the result is known without this part
+                    held = part(thing)
+            return held
+
+        return holds
+    term = condition
+    return lambda thing: terms(thing, term)
+
+
+_WORDS = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in lower case, as the index sees them."""
+    return _WORDS.findall(text.replace("_", " ").lower())
+
+
+def has_prefixes(text: str, wanted: str) -> bool:
+    """Whether each wanted word begins a word of the text: how `name contains` matches."""
+    known = words(text)
+    return all(any(word.startswith(one) for word in known) for one in words(wanted))
+
+
+def compare(operator: str, actual: Any, wanted: Any) -> bool:
+    """The result of `=`, `!=`, `<`, `<=`, `>` or `>=`."""
+    if operator == "=":
+        return bool(actual == wanted)
+    if operator == "!=":
+        return bool(actual != wanted)
+    if operator == "<":
+        return bool(actual < wanted)
+    if operator == "<=":
+        return bool(actual <= wanted)
+    return bool(actual > wanted if operator == ">" else actual >= wanted)

@@ -1,0 +1,1 @@
+"""State: files, accounts, tokens, access rules and the request log."""

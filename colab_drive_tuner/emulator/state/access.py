@@ -1,0 +1,213 @@
+"""Access rules: roles, inherited through folders, and the reach of scopes.
+
+Rules from "Share files, folders & drives" and "Choose Google Drive API scopes": permissions of a
+folder hold for everything below it; the scope drive.file reaches only files that the client made.
+"""
+
+from collections.abc import Iterator, Mapping
+from math import inf
+from typing import Any
+
+from ..errors import file_not_found, forbidden, no_permission
+from .database import Database
+from .model import Caller, Node, person_id
+
+READER, COMMENTER, WRITER, FILE_ORGANIZER, ORGANIZER, OWNER = range(1, 7)
+RANKS = {
+    "reader": READER,
+    "commenter": COMMENTER,
+    "writer": WRITER,
+    "fileOrganizer": FILE_ORGANIZER,
+    "organizer": ORGANIZER,
+    "owner": OWNER,
+}
+
+
+def lineage(database: Database, node: Node) -> Iterator[Node]:
+    """The file, its folder, that folder's folder, and so on."""
+    current: Node | None = node
+    while current is not None:
+        yield current
+        current = database.nodes.get(current.parent)
+
+
+def is_trashed(database: Database, node: Node) -> bool:
+    """Trashed itself, or below a trashed folder."""
+    return any(one.trashed for one in lineage(database, node))
+
+
+def applies(permission: Mapping[str, Any], email: str) -> bool:
+    """Whether a permission is meant for this account, by name or by domain."""
+    kind = permission["type"]
+    if kind == "domain":
+        return email.endswith("@" + permission["domain"])
+    return kind in {"user", "group"} and permission["emailAddress"].lower() == email
+
+
+def standing(database: Database, node: Node) -> Iterator[Mapping[str, Any]]:
+    """The permissions given on this very file that have not expired."""
+    for permission in node.permissions.values():
+        if permission.get("expires", inf) > database.clock.ms():
+            yield permission
+
+
+def _given(database: Database, email: str, node: Node, *, listed: bool) -> int:
+    """The highest role that a permission on this very file gives the account."""
+    best = 0
+    for permission in standing(database, node):
+        kind = permission["type"]
+        if listed and kind in {"anyone", "domain"} and not permission.get("allowFileDiscovery"):
+            continue
+        if kind == "anyone" or applies(permission, email):
+            best = max(best, RANKS[permission["role"]])
+    return best
+
+
+def rank(database: Database, email: str, node: Node, *, listed: bool = False) -> int:
+    """The highest role the account has on the file; 0 is none.
+
+    With `listed`, a permission for everybody counts only where it allows discovery: a link makes a
+    file readable, it does not put it into anybody's list.
+    """
+    return Inheritance(database, email, listed=listed).rank(node)
+
+
+class Inheritance:
+    """What an account's files have from the folders above them, each folder looked at once.
+
+    For one answer only: it does not notice changes.
+    """
+
+    def __init__(self, database: Database, email: str, *, listed: bool) -> None:
+        self._database = database
+        self._email = email
+        self._listed = listed
+        self._below: dict[str, tuple[int, bool]] = {"": (0, False)}
+
+    def rank(self, node: Node) -> int:
+        """As `rank`."""
+        if node.owner == self._email:
+            return OWNER
+        here = self._here(node)
+        return max(here, self._passed_on(node.parent)[0])
+
+    def is_trashed(self, node: Node) -> bool:
+        """As `is_trashed`."""
+        return node.trashed or self._passed_on(node.parent)[1]
+
+    def _here(self, node: Node) -> int:
+        if not node.permissions:
+            return 0
+        return _given(self._database, self._email, node, listed=self._listed)
+
+    def _passed_on(self, folder_id: str) -> tuple[int, bool]:
+        """The role that a folder gives on what lies in it, and whether that is in the trash."""
+        known = self._below.get(folder_id)
+        if known is None:
+            folder = self._database.nodes.get(folder_id)
+            if folder is None:
+                return (0, False)
+            role, trashed = self._passed_on(folder.parent)
+            # Who owns a folder edits what others put into it, but does not own that.
+            owned = WRITER if folder.owner == self._email else 0
+            known = (max(role, owned, self._here(folder)), trashed or folder.trashed)
+            self._below[folder_id] = known
+        return known
+
+
+def in_reach(caller: Caller, node: Node) -> bool:
+    """Whether the scopes reach the file, whatever the account may do."""
+    if node.space == "appDataFolder":
+        return "drive.appdata" in caller.scopes and caller.client in node.clients
+    if caller.sees_all:
+        return True
+    return "drive.file" in caller.scopes and caller.client in node.clients
+
+
+def visible(database: Database, caller: Caller, node: Node) -> bool:
+    """Whether a get answers with the file."""
+    return in_reach(caller, node) and rank(database, caller.email, node) > 0
+
+
+def find(database: Database, caller: Caller, file_id: str, *, all_drives: bool = True) -> Node:
+    """The file that the caller means by an id or alias; 404 if it is not there for this caller.
+
+    A client that does not say `supportsAllDrives` gets a 404 for what lies in a shared drive
+    ("Implement shared drive support").
+    """
+    real = file_id
+    if file_id == "root":
+        real = caller.account.root
+    elif file_id == "appDataFolder":
+        real = app_data_folder(database, caller).id
+    node = database.nodes.get(real)
+    if node is None or (node.drive and not all_drives) or not visible(database, caller, node):
+        shown = "." if file_id == "root" else file_id
+        raise file_not_found(shown)
+    return node
+
+
+def app_data_folder(database: Database, caller: Caller) -> Node:
+    """The hidden folder of this client in this account, made when first asked for."""
+    if "drive.appdata" not in caller.scopes:
+        raise forbidden(
+            "insufficientScopes",
+            "The granted scopes do not give access to all of the requested spaces.",
+        )
+    key = f"{caller.email} {caller.client}"
+    known = database.document("appdata", key)
+    if known is not None:
+        return database.nodes[known]
+    now = database.clock.ms()
+    node = Node(
+        id=database.new_id(caller.email),
+        name="Application Data",
+        mime_type="application/vnd.google-apps.folder",
+        owner=caller.email,
+        space="appDataFolder",
+        created=now,
+        modified=now,
+        clients=(caller.client,),
+    )
+    with database.transaction():
+        database.put(node)
+        database.store("appdata", key, node.id)
+    return node
+
+
+def require(database: Database, caller: Caller, node: Node, needed: int) -> None:
+    """403 unless the account has at least this role and the client may write to the file."""
+    if rank(database, caller.email, node) < needed:
+        raise no_permission()
+    if node.space == "drive" and not caller.writes_all and caller.client not in node.clients:
+        raise forbidden(
+            "appNotAuthorizedToFile",
+            f"The user has not granted the app {caller.client} write access to the file {node.id}.",
+        )
+
+
+def effective_permissions(database: Database, node: Node) -> dict[str, dict[str, Any]]:
+    """Every permission that holds on the file, by id, with where each one comes from."""
+    found: dict[str, dict[str, Any]] = {}
+    if node.owner:
+        identity = person_id(node.owner)
+        found[identity] = {
+            "id": identity,
+            "type": "user",
+            "role": "owner",
+            "emailAddress": node.owner,
+            "inherited": "",
+        }
+    for one in lineage(database, node):
+        given = list(standing(database, one))
+        if one is not node and one.owner and one.owner != node.owner:
+            identity = person_id(one.owner)
+            given.append(
+                {"id": identity, "type": "user", "role": "writer", "emailAddress": one.owner}
+            )
+        for permission in given:
+            known = found.get(permission["id"])
+            if known is None or RANKS[known["role"]] < RANKS[permission["role"]]:
+                inherited = "" if one is node else one.id
+                found[permission["id"]] = {**permission, "inherited": inherited}
+    return found

@@ -1,0 +1,266 @@
+"""Storage of everything that the emulator keeps: an SQLite file and a folder of contents.
+
+Every change is in the write-ahead log before it is answered, so a SIGKILL loses nothing that was
+acknowledged. (It is not synced to the platter: what is emulated is Drive, not a power cut.) All
+metadata is also in memory, where queries are answered.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .model import Account, Node, random_text, root_id
+
+GIGABYTE = 2**30
+
+
+class Clock:
+    """The service's clock: real time plus an offset that tests may set."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return time.time() + self.offset
+
+    def ms(self) -> int:
+        """Milliseconds since 1970."""
+        return int(self.now() * 1000)
+
+
+class Database:
+    """Files, accounts and small documents; used by one thread, held by one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.blobs = folder / "content"
+        self.incoming = folder / "incoming"
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        self.incoming.mkdir(exist_ok=True)
+        for left in self.incoming.iterdir():
+            # Bytes whose request was cut off by a kill; those of sessions are still wanted.
+            if not left.name.startswith("session-"):
+                left.unlink()
+        self.clock = Clock()
+        self._sql = sqlite3.connect(
+            folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=2
+        )
+        # Exclusive: a second emulator on the same folder would overwrite what this one holds.
+        self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
+        try:
+            self._sql.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            self._sql.close()
+            raise ValueError(
+                f"{folder} cannot be used ({error}): stop another emulator that holds it, "
+                "or choose another folder"
+            ) from None
+        self._sql.execute("PRAGMA synchronous = NORMAL")
+        self._sql.execute(
+            "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, "
+            "PRIMARY KEY (kind, key)) WITHOUT ROWID"
+        )
+        self.nodes: dict[str, Node] = {}
+        self.children: dict[str, dict[str, None]] = {}
+        self.names: dict[str, dict[str, None]] = {}
+        self.usage: dict[str, int] = {}
+        self.accounts: dict[str, Account] = {}
+        self._doomed: list[str] = []
+        self.changed: list[tuple[Node | None, Node | None]] = []
+        """Changes of the current call as (before, after), for listings that lag."""
+        for _, value in self.documents("account"):
+            self.accounts[value["email"]] = Account(**value)
+        for (text,) in self._sql.execute("SELECT value FROM documents WHERE kind = 'node'"):
+            self._index(Node.from_json(text))
+        numbers = [node.change for node in self.nodes.values()]
+        numbers += [entry["change"] for _, entry in self.documents("removal")]
+        self.change = max(numbers, default=0)
+        known = {one["blob"] for node in self.nodes.values() for one in node.revisions}
+        for left in self.blobs.iterdir():
+            # Contents whose file was not yet there, or no longer, when the process was killed.
+            if left.name not in known:
+                left.unlink()
+        stored = self.document("setting", "secret")
+        self._secret = bytes.fromhex(stored) if stored else secrets.token_bytes(16)
+        if not stored:
+            self.store("setting", "secret", self._secret.hex())
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._sql.close()
+
+    # Small documents
+
+    def documents(self, kind: str) -> Iterator[tuple[str, Any]]:
+        """All documents of a kind, as (key, value)."""
+        rows = self._sql.execute("SELECT key, value FROM documents WHERE kind = ?", (kind,))
+        for key, value in rows.fetchall():
+            yield key, json.loads(value)
+
+    def document(self, kind: str, key: str) -> Any:
+        """One document, or None."""
+        row = self._sql.execute(
+            "SELECT value FROM documents WHERE kind = ? AND key = ?", (kind, key)
+        ).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def store(self, kind: str, key: str, value: Any) -> None:
+        """Keep a document; None removes it."""
+        if value is None:
+            self._sql.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
+        else:
+            self._write(kind, key, json.dumps(value))
+
+    def _write(self, kind: str, key: str, text: str) -> None:
+        self._sql.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (kind, key, text))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything within happens, or nothing of it, also when the process is killed."""
+        self._sql.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._sql.execute("ROLLBACK")
+            self._doomed.clear()
+            raise
+        self._sql.execute("COMMIT")
+        while self._doomed:
+            self.drop_blob(self._doomed.pop())
+
+    # Files
+
+    def put(self, node: Node) -> None:
+        """Keep a file, new or changed."""
+        before = self.nodes.get(node.id)
+        self.change += 1
+        node = replace(node, change=self.change, changed=self.clock.ms())
+        if before is not None:
+            self._note_removal(node, before.people() - node.people())
+        self._write("node", node.id, node.to_json())
+        if before is not None:
+            self._forget(before)
+        self._index(node)
+        self.changed.append((before, node))
+
+    def remove(self, node: Node) -> None:
+        """Delete a file for good, within a transaction; its id stays used."""
+        self._sql.execute("DELETE FROM documents WHERE kind = 'node' AND key = ?", (node.id,))
+        self.store("used", node.id, True)
+        self.change += 1
+        people: set[str] = set()
+        above: Node | None = node
+        while above is not None:
+            people |= above.people()
+            above = self.nodes.get(above.parent)
+        self._note_removal(node, people)
+        self._forget(node)
+        self.changed.append((node, None))
+        # A kill before the commit must leave the file whole.
+        self._doomed += [revision["blob"] for revision in node.revisions]
+
+    def _note_removal(self, node: Node, people: set[str]) -> None:
+        """Remember for changes.list that these accounts no longer have the file."""
+        entry = {
+            "id": node.id,
+            "change": self.change,
+            "time": self.clock.ms(),
+            "drive": node.drive,
+            "space": node.space,
+            "owner": node.owner,
+        }
+        for email in people:
+            self.store("removal", f"{email} {node.id}", entry)
+
+    def removals(self, email: str) -> Iterator[dict[str, Any]]:
+        """What this account once had and lost, latest number of each file."""
+        for key, entry in self.documents("removal"):
+            if key.partition(" ")[0] == email:
+                yield entry
+
+    def drop_blob(self, blob: str) -> None:
+        """Delete a content that no file has any more."""
+        (self.blobs / blob).unlink(missing_ok=True)
+
+    def is_used(self, file_id: str) -> bool:
+        """Whether anything was ever created under this id."""
+        return file_id in self.nodes or self.document("used", file_id) is not None
+
+    def _index(self, node: Node) -> None:
+        self.nodes[node.id] = node
+        self.children.setdefault(node.parent, {})[node.id] = None
+        self.names.setdefault(node.name.lower(), {})[node.id] = None
+        if node.owner:
+            self.usage[node.owner] = self.usage.get(node.owner, 0) + stored_bytes(node)
+
+    def _forget(self, node: Node) -> None:
+        del self.nodes[node.id]
+        del self.children[node.parent][node.id]
+        name = node.name.lower()
+        del self.names[name][node.id]
+        if not self.names[name]:
+            del self.names[name]
+        if node.owner:
+            self.usage[node.owner] -= stored_bytes(node)
+
+    # Accounts and ids
+
+    def account(self, email: str) -> Account:
+        """The account of this address, opened with a root folder when first heard of."""
+        email = email.lower()
+        if email not in self.accounts:
+            service = email.endswith(".gserviceaccount.com")
+            account = Account(email, root_id(), 0 if service else 15 * GIGABYTE)
+            now = self.clock.ms()
+            root = Node(
+                id=account.root,
+                name="My Drive",
+                mime_type="application/vnd.google-apps.folder",
+                owner=email,
+                created=now,
+                modified=now,
+            )
+            with self.transaction():
+                self.put(root)
+                self.set_account(account)
+            self.changed.clear()
+        return self.accounts[email]
+
+    def set_account(self, account: Account) -> None:
+        """Keep an account, new or changed."""
+        self.accounts[account.email] = account
+        self.store("account", account.email, account.__dict__)
+
+    def new_id(self, email: str, kind: str = "files") -> str:
+        """A fresh id, 33 characters as Drive's are, which only this account may use.
+
+        It is for `files` (folders, too) or for `shortcuts`. The last characters prove that it was
+        handed out, so nothing need be remembered.
+        """
+        body = "1" + random_text(24)
+        return body + self._seal(email, kind, body)
+
+    def is_generated(self, email: str, kind: str, file_id: str) -> bool:
+        """Whether `new_id` made this id for this account and this kind of file."""
+        return len(file_id) == 33 and hmac.compare_digest(
+            self._seal(email, kind, file_id[:25]).encode(), file_id[25:].encode()
+        )
+
+    def _seal(self, email: str, kind: str, body: str) -> str:
+        message = f"{email.lower()} {kind} {body}".encode()
+        return hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:8]
+
+
+def stored_bytes(node: Node) -> int:
+    """The bytes that count against the owner's quota: the head, and revisions kept for ever."""
+    kept = sum(int(r["size"]) for r in node.revisions[:-1] if r.get("keep"))
+    return kept + node.size
