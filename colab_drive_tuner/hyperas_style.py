@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.keywords import MINIMIZE_ADVICE, explain_keywords
 from colab_drive_tuner.search.models import best_kept, check_kept
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
 
 
+@explain_keywords(MINIMIZE_ADVICE)
 def minimize(
     model: Callable[..., Any],
     data: Callable[..., Any],
@@ -47,6 +49,7 @@ def minimize(
     return (best_run, best_model, space) if return_space else (best_run, best_model)
 
 
+@explain_keywords(MINIMIZE_ADVICE)
 def best_models(
     nb_models: int,
     model: Callable[..., Any],
@@ -67,6 +70,7 @@ def best_models(
     return best_kept(trials, nb_models)
 
 
+@explain_keywords(MINIMIZE_ADVICE)
 def best_ensemble(
     nb_ensemble_models: int,
     model: Callable[..., Any],

@@ -38,6 +38,7 @@ from colab_drive_tuner.runtime import (
     detect,
     uptime_hours,
 )
+from colab_drive_tuner.search.keywords import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
 from colab_drive_tuner.text import visible
 
@@ -67,6 +68,7 @@ class _Request:
 _last: "tuple[_Request, Session] | None" = None
 
 
+@explain_keywords(SETUP_ADVICE)
 def setup(
     *, notebook: str | None = None, folder: str | None = None, credentials: Any = None
 ) -> "Session":

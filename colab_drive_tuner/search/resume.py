@@ -20,6 +20,7 @@ from colab_drive_tuner.search.arguments import (
     parse_duration,
     whole_number,
 )
+from colab_drive_tuner.search.keywords import ADVICE, explain_keywords
 from colab_drive_tuner.search.objective import checked, refuse_parameters, refuse_returns
 from colab_drive_tuner.search.result import SearchResult
 from colab_drive_tuner.store.protocol import Store
@@ -43,6 +44,7 @@ class Task:
     templated: bool
 
 
+@explain_keywords(ADVICE)
 def resume_search(
     objective: Callable[..., Any],
     data: Any = None,

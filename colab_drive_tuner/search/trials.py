@@ -21,6 +21,7 @@ from colab_drive_tuner.search.arguments import whole_number
 from colab_drive_tuner.search.attachments import Attachments
 from colab_drive_tuner.search.backups import Backups
 from colab_drive_tuner.search.documents import FINISHED, OPEN, place_of
+from colab_drive_tuner.search.keywords import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.models import Models
 from colab_drive_tuner.search.settings import SearchSettings
@@ -37,6 +38,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     `DriveTrials`, which adds `fmin`, explains the arguments.
     """
 
+    @explain_keywords(TRIALS_ADVICE, called="DriveTrials")
     def __init__(
         self,
         name: str,

@@ -1,0 +1,107 @@
+"""Arguments under the names of other packages, or misspelt: the error says what to write."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hyperopt import hp
+
+from colab_drive_tuner import DriveTrials, resume_search, setup
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.hyperas_style import best_ensemble, best_models, minimize
+from colab_drive_tuner.search.keywords import _RENAMED
+
+SPACE = hp.uniform("x", 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("timeout", "max_time="),
+        ("rstate", "seed="),
+        ("trials", "name="),
+        ("verbose", "progress="),
+        ("show_progressbar", "progress="),
+        ("eval_space", ".best_params"),
+        ("return_argmin", ".best_run"),
+        ("n_trials", "max_evals="),
+        ("study_name", "name="),
+        ("storage", "store="),
+        ("direction", "minimized"),
+        ("n_jobs", "one after another"),
+        ("max_trials", "max_evals="),
+        ("project_name", "name="),
+        ("overwrite", "restart="),
+        ("num_samples", "max_evals="),
+        ("random_state", "seed="),
+        ("max_eval", "did you mean max_evals="),
+        ("Max_Time", "did you mean max_time="),
+        ("keep_model", "did you mean keep_models="),
+        ("zzz", "it has objective, data, data_args, name, max_evals"),
+    ],
+)
+def test_resume_search_says_what_an_argument_is_called_here(
+    name: str, words: str, tmp_path: Path
+) -> None:
+    """Nothing is written, and the name that was passed is in the message."""
+    arguments: dict[str, Any] = {name: 1}
+    with pytest.raises(UsageError) as caught:
+        resume_search(
+            abs, space=SPACE, name="s", max_evals=1, store=tmp_path / "store", **arguments
+        )
+    assert f"resume_search() has no argument {name}=: " in str(caught.value)
+    assert words in str(caught.value)
+    assert not (tmp_path / "store").exists()
+
+
+def test_several_foreign_arguments_are_all_named() -> None:
+    """Also where required ones are missing because of them."""
+    with pytest.raises(UsageError, match=r"(?s)n_trials=.*max_evals=.*study_name=.*name="):
+        resume_search(abs, space=SPACE, n_trials=3, study_name="s")  # type: ignore[call-arg]
+
+
+def test_arguments_by_position_are_explained() -> None:
+    """Those who come from hyperopt or hyperas pass more of them by position."""
+    with pytest.raises(UsageError, match=r"too many positional.*Call it as resume_search\(objecti"):
+        resume_search(abs, SPACE, "tpe", 3)  # type: ignore[misc,call-arg]
+    with pytest.raises(UsageError, match=r"missing a required.*'name'"):
+        resume_search(abs, space=SPACE, max_evals=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "words"),
+    [
+        (DriveTrials, "max_evals", "hyperopt.fmin"),
+        (DriveTrials, "rstate", "seed="),
+        (DriveTrials, "storage", "store="),
+        (DriveTrials, "onbusy", "on_busy="),
+        (minimize, "seed", "did you mean rseed="),
+        (minimize, "random_state", "rseed="),
+        (minimize, "name", "DriveTrials(name)"),
+        (minimize, "n_trials", "max_evals="),
+        (best_models, "nb_model", "nb_models="),
+        (best_ensemble, "zzz", "it has nb_ensemble_models"),
+        (setup, "notebook_name", "notebook="),
+        (setup, "store", "COLAB_DRIVE_TUNER_STORE"),
+        (setup, "credential", "credentials="),
+    ],
+)
+def test_the_other_calls_do_too(function: Any, name: str, words: str) -> None:
+    """`DriveTrials`, hyperas's calls and `setup`, each by the name that users write."""
+    with pytest.raises(UsageError) as caught:
+        function(**{name: 1})
+    assert f"{function.__name__}() has no argument {name}=: " in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_help_and_completion_see_the_real_signature() -> None:
+    """No `*args, **kwargs`; the names that foreign ones stand for are there."""
+    known: set[str] = set()
+    for function in (resume_search, DriveTrials, minimize, setup):
+        parameters = inspect.signature(function).parameters
+        assert all(
+            part.kind not in (part.VAR_KEYWORD, part.VAR_POSITIONAL) for part in parameters.values()
+        )
+        known |= parameters.keys()
+    assert {ours for names in _RENAMED.values() for ours in names} <= known
