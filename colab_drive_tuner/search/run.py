@@ -1,13 +1,11 @@
 """One run of a search: claim it, run trials until enough are there, release it in any case."""
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import Training
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
+from colab_drive_tuner.search.interrupts import sigterm_exits, stopped_by_user
 from colab_drive_tuner.search.loop import Loop, LoopOptions
 from colab_drive_tuner.search.missing import missing_points
 from colab_drive_tuner.search.points import check_documents, point_document
@@ -37,7 +36,6 @@ from colab_drive_tuner.training import TrialInterrupted
 
 STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""
-_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,14 +76,6 @@ class SearchSpec:
         return StopRules(self.max_evals, self.loss_threshold, self.early_stop_fn)
 
 
-class SearchStopped(KeyboardInterrupt):
-    """The user stopped the search: it is flushed, and the message says how to go on."""
-
-    def _render_traceback_(self) -> list[str]:
-        """What IPython shows instead of a traceback."""
-        return [str(self)]
-
-
 def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     """Run trials until `max_evals` are there, or another rule of the spec ends the run.
 
@@ -116,7 +106,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             search=trials.name,
         )
     stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
-    with _sigterm() as arrived, _closing(trials, spec.max_evals, arrived):
+    with sigterm_exits() as arrived, _closing(trials, spec.max_evals, arrived):
         trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
         _inherit(trials, spec.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
@@ -204,7 +194,7 @@ def _closing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> 
         ended = count_ended(trials._dynamic_trials)
         _close_after(trials, STOP_PATIENCE)
         total = "" if max_evals == sys.maxsize else f" of {max_evals}"
-        raise SearchStopped(
+        raise stopped_by_user(
             f"Search {trials.name!r} stopped after {ended}{total} trials. Run it again to go on."
         ) from None
     except SystemExit:
@@ -221,35 +211,3 @@ def _close_after(trials: StoredTrials, *timeout: float) -> None:
     """Close after an error, which says more than that the search is lost."""
     with suppress(SearchTakenOverError):
         trials.close(*timeout)
-
-
-@contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """Within the block SIGTERM ends the process by SystemExit: what is pending is flushed.
-
-    Python drops what a signal raises inside a finalizer or a callback of the garbage collector, so
-    the signal comes again until whoever waits for the exception says that it has arrived.
-    """
-    arrived = threading.Event()
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield arrived
-        return
-
-    def once_more() -> None:
-        if not arrived.is_set():
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        if not arrived.is_set():
-            again = threading.Timer(_AGAIN_SECONDS, once_more)
-            again.daemon = True
-            again.start()
-            raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield arrived
-    finally:
-        arrived.set()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,88 @@
+"""Ctrl-C in a script: one line, and the end of a process that an interrupt ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.search.interrupts import stopped_by_user
+
+SCRIPT = """
+import sys
+import time
+import hyperopt
+from hyperopt import hp
+from colab_drive_tuner import DriveTrials, resume_search
+
+def objective(point):
+    if point["x"] and len(seen) == 2:
+        print("in the third trial", flush=True)
+        time.sleep(100)
+    seen.append(point)
+    return point["x"]
+
+seen = []
+space = {"x": hp.uniform("x", 0, 1)}
+"""
+CALLS = {
+    "resume_search": "resume_search(objective, space=space, name='s', max_evals=5, store='store')",
+    "fmin": "hyperopt.fmin(objective, space, max_evals=5, trials=DriveTrials('s', store='store'))",
+    "caught": """
+try:
+    resume_search(objective, space=space, name='s', max_evals=5, store='store')
+except KeyboardInterrupt as stop:
+    assert "Run it again" in str(stop)
+raise KeyError("another error")""",
+}
+
+
+def interrupted(folder: Path, call: str) -> tuple[int, list[str]]:
+    """The exit status of a script that was interrupted in its third trial, and its last lines."""
+    script = folder / "script.py"
+    script.write_text(SCRIPT + CALLS[call])
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "in the third trial" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=100)
+    return process.returncode, errors.splitlines()
+
+
+@pytest.mark.parametrize("call", ["resume_search", "fmin"])
+def test_an_interrupt_ends_a_script_by_sigint_with_one_line(call: str, tmp_path: Path) -> None:
+    """The parent sees SIGINT, which a shell's loop ends at; no traceback is printed."""
+    status, lines = interrupted(tmp_path, call)
+    assert status == -signal.SIGINT, lines
+    assert lines[-1] == "Search 's' stopped after 2 of 5 trials. Run it again to go on."
+    assert not any("Traceback" in line or "File " in line for line in lines)
+
+
+def test_other_errors_of_the_script_keep_their_traceback(tmp_path: Path) -> None:
+    """Also after an interrupt that the script has caught."""
+    status, lines = interrupted(tmp_path, "caught")
+    assert status == 1
+    assert "Traceback (most recent call last):" in lines
+    assert lines[-1] == "KeyError: 'another error'"
+
+
+def test_a_notebook_shows_the_line_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPython asks the exception what to show; the hook is put in place once."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    stopped = stopped_by_user("Stopped.")
+    hook = sys.excepthook
+    stopped_by_user("Once more.")
+    assert sys.excepthook is hook is not sys.__excepthook__
+    assert type(stopped) is KeyboardInterrupt
+    assert stopped._render_traceback_() == ["Stopped."]  # type: ignore[attr-defined]
