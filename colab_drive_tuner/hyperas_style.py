@@ -32,11 +32,30 @@ def minimize(
     keep_temp: bool = False,  # noqa: ARG001 - no file is written
     data_args: "DataArguments | None" = None,
 ) -> tuple[Any, ...]:
-    """Search the templates of `model`; return `best_run, best_model`, as hyperas does.
+    """Search the templates of a model function, as `hyperas.optim.minimize` does.
 
-    In `best_run` a choice is its index, or with `eval_space` what was chosen; with `return_space`
-    the space comes third. `data(*data_args)` runs once per process, unless nothing is left to run.
-    Raises `TemplateError` and `ObjectiveError` before the first trial.
+    Args:
+        model: The model function with `{{...}}` templates.
+        data: The data function; it runs once per process, and not where nothing is left to run.
+        algo: A suggest function of hyperopt, such as `tpe.suggest`.
+        max_evals: How many trials the search has in the end, those of all runs together.
+        trials: `session.trials(name)`, a `DriveTrials`, or hyperopt's own `Trials`.
+        functions: Accepted and not needed: helpers are visible.
+        rseed: The seed of a new search; None: one is drawn.
+        notebook_name: Accepted and not needed: no notebook is read.
+        verbose: Whether to print the space and show hyperopt's progress.
+        eval_space: Whether a choice in `best_run` is what was chosen; otherwise it is its index.
+        return_space: Whether the space is returned as well.
+        keep_temp: Accepted and not needed: no file is written.
+        data_args: The arguments of `data`: a tuple, or a dict by name.
+
+    Returns:
+        `best_run, best_model`, and with `return_space` the space as third. The model is None where
+        the model function returned none.
+
+    Raises:
+        TemplateError: A template cannot be compiled; no trial has run.
+        ObjectiveError: The model or data function does not fit; no trial has run.
     """
     from hyperopt import space_eval
 
@@ -62,8 +81,19 @@ def best_models(
 ) -> list[Any]:
     """Search, and return the models with the lowest losses, best first (hyperas: the highest).
 
-    Raises `UsageError` where `trials` would not keep so many, and `SearchError` where one of them
-    was not kept.
+    Args:
+        nb_models: How many models to return.
+        model: The model function with `{{...}}` templates, which returns its Keras model.
+        data: The data function.
+        algo: A suggest function of hyperopt, such as `tpe.suggest`.
+        max_evals: How many trials the search has in the end, those of all runs together.
+        trials: Such as `session.trials(name, keep_models=3)`; it must keep `nb_models` models.
+        functions: Accepted and not needed: helpers are visible.
+        keep_temp: Accepted and not needed: no file is written.
+
+    Raises:
+        UsageError: `trials` would not keep so many models; no trial has run.
+        SearchError: One of the models was not kept.
     """
     check_kept(trials, nb_models)
     _search(model, data, algo, max_evals, trials)
@@ -83,7 +113,24 @@ def best_ensemble(
     nb_classes: int | None = None,  # noqa: ARG001 - the predictions' width says it
     functions: Sequence[Any] | None = None,  # noqa: ARG001
 ) -> "VotingModel":
-    """Search, and let the best models vote."""
+    """Search, and let the best models vote.
+
+    Args:
+        nb_ensemble_models: How many models vote.
+        model: The model function with `{{...}}` templates, which returns its Keras model.
+        data: The data function.
+        algo: A suggest function of hyperopt, such as `tpe.suggest`.
+        max_evals: How many trials the search has in the end, those of all runs together.
+        trials: As for `best_models`.
+        voting: "hard" or "soft", as `VotingModel` has it.
+        weights: The weight of each model, best first; None: all weigh the same.
+        nb_classes: Accepted and not needed: the predictions' width says it.
+        functions: Accepted and not needed: helpers are visible.
+
+    Raises:
+        UsageError: `voting` is neither, or `trials` would not keep so many models.
+        SearchError: One of the models was not kept.
+    """
     VotingModel([], voting)  # refused before the search, not after it
     models = best_models(nb_ensemble_models, model, data, algo, max_evals, trials)
     return VotingModel(models, voting, weights)
@@ -92,8 +139,13 @@ def best_ensemble(
 class VotingModel:
     """Classifiers that decide together; `predict` as each of them has it, but for classes.
 
-    `voting="hard"`: each model has one vote (or its weight) for its likeliest class;
-    `"soft"`: their probabilities are added up, each times its weight. The lower class wins a tie.
+    The lower class wins a tie.
+
+    Args:
+        model_list: Models whose `predict` gives the probability of each class.
+        voting: "hard": each model has one vote (or its weight) for its likeliest class; "soft":
+            their probabilities are added up, each times its weight.
+        weights: The weight of each model; None: all weigh the same.
     """
 
     def __init__(
@@ -109,7 +161,13 @@ class VotingModel:
         self.model_list, self.voting, self.weights = list(model_list), voting, weights
 
     def predict(self, x: Any, batch_size: int = 128, verbose: int = 0) -> Any:
-        """The class of each sample, an array of integers of shape (samples,)."""
+        """The class of each sample, an array of integers of shape (samples,).
+
+        Args:
+            x: The samples, as the models take them.
+            batch_size: How many samples are predicted at once.
+            verbose: As Keras's `predict` has it.
+        """
         import numpy as np
 
         predictions = np.stack(

@@ -72,14 +72,31 @@ _last: "tuple[_Request, Session] | None" = None
 def setup(
     *, notebook: str | None = None, folder: str | None = None, credentials: Any = None
 ) -> "Session":
-    """Sign in, open the store, find the running notebook; return what the rest of it is done with.
+    """Sign in, open the store and find the running notebook: the first line of a notebook.
 
-    `notebook` is a name, Drive id or link, where the runtime cannot say which notebook it runs;
-    `folder` a folder of Drive (path, id or link) other than "Colab Drive Tuner"; `credentials` are
-    of google-auth, or the path of a credentials file. With COLAB_DRIVE_TUNER_STORE naming a local
-    folder Drive is not needed. A notebook that is not found is a warning. Called again, it signs in
-    and opens nothing twice, and renews what is known of notebook and searches. It never waits for
-    anybody who is not there.
+    It also makes the hyperas package work again, where that is installed. Called again, it signs in
+    and opens nothing twice, and renews what is known of notebook and searches. Where the
+    environment variable `COLAB_DRIVE_TUNER_STORE` names a local folder, searches are kept there and
+    nobody needs to sign in.
+
+    Args:
+        notebook: The notebook's name, Drive id or link; None: the one that runs here. One that is
+            not found is a warning, not an error.
+        folder: A folder of Drive (path, id or link) to keep searches in; None: "Colab Drive Tuner".
+        credentials: google-auth credentials, or the path of a credentials file; None: what this
+            machine has, in Colab its own sign-in.
+
+    Returns:
+        The session. Its `trials(name)`, `store` and `notebook_name` are what later cells need.
+
+    Raises:
+        UsageError: An argument cannot be used.
+        CredentialsError: Nobody is signed in, or Google refused the sign-in.
+        StoreError: Drive, or the folder, did not do what was asked.
+
+    Example:
+        >>> import colab_drive_tuner as cdt
+        >>> session = cdt.setup()  # doctest: +SKIP
     """
     global _last  # noqa: PLW0603 - the session of this process; a cell that is run again reuses it
     for name, value in (("notebook", notebook), ("folder", folder)):
@@ -187,7 +204,9 @@ class Session:
     def trials(self, name: str, **options: Any) -> "DriveTrials":
         """The trials of a search, for `hyperopt.fmin` or `hyperas.optim.minimize`.
 
-        `options` are those of `DriveTrials`.
+        Args:
+            name: The search's name, and that of its folder in the store.
+            **options: Those of `DriveTrials`, such as `seed` and `keep_models`.
         """
         from colab_drive_tuner.search.drive_trials import DriveTrials
 
@@ -217,8 +236,10 @@ class Session:
     def clean(self, *named: str, yes: bool = False) -> "list[Leftover]":
         """Print what older runs left behind, and return it.
 
-        With `yes`, what is ours is put away, and what is `named` by its path or Drive id: files in
-        Drive into its trash, local ones into a folder that is printed.
+        Args:
+            *named: Paths or Drive ids of listed leftovers to put away as well.
+            yes: Whether to put away what is ours: files in Drive go into its trash, local ones into
+                a folder that is printed. Otherwise they are only listed.
         """
         from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
 

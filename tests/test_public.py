@@ -1,12 +1,15 @@
 """What users may rely on: the public names, and how little an import costs."""
 
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
 import colab_drive_tuner
+from colab_drive_tuner import hyperas_style
 
 PUBLIC = [
     "DriveClient",
@@ -29,6 +32,8 @@ PUBLIC = [
     "running_trial",
     "setup",
 ]
+
+HYPERAS_STYLE = ["VotingModel", "best_ensemble", "best_models", "minimize"]
 
 HEAVY = (
     "google.auth",
@@ -60,6 +65,33 @@ def test_every_public_name_is_there_and_explained(name: str) -> None:
         for attribute, value in vars(found).items():
             if not attribute.startswith("_") and (callable(value) or isinstance(value, property)):
                 assert inspect.getdoc(value), f"{name}.{attribute} has no docstring"
+
+
+MADE_BY_US = {"Notebook", "RunningTrial", "SearchResult", "SearchStatus", "Session"}
+"""Classes that users get, and do not make."""
+
+
+def callables(name: str) -> Iterator[tuple[str, Callable[..., object]]]:
+    """A public function, or a class and its public methods."""
+    found = getattr(colab_drive_tuner, name, None) or getattr(hyperas_style, name)
+    if inspect.isclass(found):
+        for attribute, value in vars(found).items():
+            if not attribute.startswith("_") and inspect.isfunction(value):
+                yield f"{name}.{attribute}", value
+    if callable(found) and name not in MADE_BY_US:
+        yield name, found
+
+
+@pytest.mark.parametrize("name", [*(name for name in PUBLIC if name != "errors"), *HYPERAS_STYLE])
+def test_help_explains_every_argument(name: str) -> None:
+    """`help(cdt.resume_search)` says of each argument what it means; a new one is not forgotten."""
+    for title, function in callables(name):
+        if title == "TrialBackup.on_train_begin":  # Keras calls it
+            continue
+        text = inspect.getdoc(function) or ""
+        for argument in inspect.signature(function).parameters.keys() - {"self"}:
+            explained = re.search(rf"^ +\*{{0,2}}{argument}[:,] \S", text, re.MULTILINE)
+            assert explained, f"{title}() does not explain {argument}"
 
 
 def test_an_import_loads_nothing_heavy() -> None:

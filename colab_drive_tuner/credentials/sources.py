@@ -133,8 +133,9 @@ def find_credentials(
             "Nobody is signed in to Google Drive. In Colab, run the cell while the notebook is open"
             " in a browser; elsewhere run `colab-drive-tuner login`, or `gcloud auth "
             f"application-default login --scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set "
-            f"{files.FILE_VARIABLE} to a credentials file; or keep searches in a local folder with "
-            f"store=. What was tried:\n{tried}"
+            f"{files.FILE_VARIABLE} to a credentials file. To keep searches in a local folder "
+            "instead, pass store=, or set COLAB_DRIVE_TUNER_STORE to the folder (setup() and the "
+            f"command line read it too). What was tried:\n{tried}"
         )
     return identity
 

@@ -68,7 +68,7 @@ def check_name(name: object) -> None:
     """Raise `SearchNameError` unless `name` can be the name of a folder in Drive and on disk."""
     problem = None
     if not isinstance(name, str):
-        problem = "is no text"
+        problem = "is not text"
     elif not name.strip():
         problem = "is empty"
     elif any("\ud800" <= char <= "\udfff" for char in name):

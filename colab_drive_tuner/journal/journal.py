@@ -143,7 +143,9 @@ class Journal:
         `StoreError`.
         """
         if on_busy not in ON_BUSY:
-            raise UsageError(f"on_busy={on_busy!r} is none of {', '.join(map(repr, ON_BUSY))}.")
+            raise UsageError(
+                f"on_busy must be one of {', '.join(map(repr, ON_BUSY))}, got {on_busy!r}."
+            )
         if self._own is not None and self._own.writer.lost is None:
             return self._own.claim
         self.close()

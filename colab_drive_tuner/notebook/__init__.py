@@ -35,10 +35,19 @@ class NotebookWarning(UserWarning):
 def download_notebook(name: str | None = None, *, client: "DriveClient | None" = None) -> Path:
     """Return the path of the notebook on this disk, after a copy into the working directory.
 
-    Found as `find_notebook` does. Served from this very disk, it is not copied. A copy replaces
-    only one that we wrote and nobody changed; another file of its name is kept under a new name,
-    and a `NotebookWarning` says which. Raises `NotebookError` where the content is no notebook or
-    the directory cannot be written to; nothing is replaced then.
+    A notebook that is served from this very disk is not copied. A copy replaces only one that this
+    package wrote and nobody changed; another file of its name is kept under a new name, and a
+    `NotebookWarning` says which.
+
+    Args:
+        name: The notebook's name, Drive id or link; None: the one that runs here.
+        client: Drive; None: connected to if it has to be asked.
+
+    Raises:
+        NotebookNotFoundError: There is no such notebook.
+        AmbiguousNotebookError: Several fit; the message lists them.
+        NotebookError: The file is not a notebook, or the directory cannot be written to; nothing
+            has been replaced.
     """
     notebook = find_notebook(name, client=client)
     path = save_copy(notebook, client)

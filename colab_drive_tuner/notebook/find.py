@@ -64,11 +64,16 @@ class Notebook:
 
 
 def find_notebook(name: str | None = None, *, client: "DriveClient | None" = None) -> Notebook:
-    """Return the notebook of this name (or Drive id, or link); without one, the one that runs.
+    """Return the notebook that is named, or the one that runs here.
 
-    Where the runtime cannot say which one runs, the only notebook in Drive is taken. Raises
-    `AmbiguousNotebookError` where several fit, `NotebookNotFoundError` where none does. `client`
-    is connected only if Drive has to be asked.
+    Args:
+        name: The notebook's name, Drive id or link; None: the one that runs here, or, where the
+            runtime cannot say which that is, the only notebook in Drive.
+        client: Drive; None: connected to if it has to be asked.
+
+    Raises:
+        NotebookNotFoundError: There is no such notebook.
+        AmbiguousNotebookError: Several fit; the message lists them.
     """
     return locate(name, _lazily(client), content_in_browser)
 

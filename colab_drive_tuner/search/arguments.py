@@ -23,9 +23,9 @@ def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) 
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or number < least:
-        raise UsageError(f"{name}={value!r} is no integer of {least} or more.")
+        raise UsageError(f"{name} must be an integer >= {least}, got {value!r}.")
     if number > most:
-        raise UsageError(f"{name}={value!r} is too large: {most} is the most.")
+        raise UsageError(f"{name} must be at most {most}, got {value!r}.")
     return number
 
 
@@ -46,7 +46,7 @@ def parse_duration(duration: float | str | timedelta | None) -> float | None:
         parts = [int(part or 0) for part in match.groups()]
         seconds = float(sum(n * unit for n, unit in zip(parts, (86400, 3600, 60, 1), strict=True)))
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"max_time={duration!r} is no time: write '11h30m', or seconds.")
+        raise UsageError(f"max_time must be a time such as '11h30m', or seconds, got {duration!r}.")
     return seconds
 
 
@@ -56,7 +56,8 @@ def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
         return algo
     if algo not in ALGORITHMS:
         raise UsageError(
-            f"algo={algo!r} is none of {', '.join(map(repr, ALGORITHMS))}, and no suggest function."
+            f"algo must be one of {', '.join(map(repr, ALGORITHMS))}, or a suggest function, "
+            f"got {algo!r}."
         )
     suggest: Callable[..., Any] = import_module(f"hyperopt.{algo}").suggest
     return suggest
@@ -65,9 +66,9 @@ def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
 def check_stops(loss_threshold: Any, early_stop_fn: Any) -> None:
     """Raise `UsageError` for what could not end a search early."""
     if loss_threshold is not None and not isinstance(loss_threshold, Real):
-        raise UsageError(f"loss_threshold={loss_threshold!r} is no number: pass one, or None.")
+        raise UsageError(f"loss_threshold must be a number or None, got {loss_threshold!r}.")
     if early_stop_fn is not None and not callable(early_stop_fn):
-        raise UsageError(f"early_stop_fn={early_stop_fn!r} is no function: pass one, or None.")
+        raise UsageError(f"early_stop_fn must be a function or None, got {early_stop_fn!r}.")
 
 
 def check_space(space: Any) -> None:

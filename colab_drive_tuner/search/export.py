@@ -10,7 +10,20 @@ from colab_drive_tuner.store.protocol import Store
 
 
 def export_trials(store: Store, name: str, path: str | Path) -> int:
-    """Write the search to `path` as a plain pickle of Trials; return how many trials it holds."""
+    """Write a search as a plain pickle of `hyperopt.Trials`.
+
+    Args:
+        store: Where the search is kept, as `open_store` returns it.
+        name: The search's name.
+        path: The file to write; one that is there is replaced.
+
+    Returns:
+        How many trials the file holds.
+
+    Raises:
+        SearchNotFoundError: There is no search of that name.
+        UsageError: The file cannot be written.
+    """
     from colab_drive_tuner.search.status import open_journal
 
     journal = open_journal(store, name)
@@ -35,9 +48,20 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
 
 
 def import_trials(store: Store, name: str, path: str | Path) -> int:
-    """Make the new search `name` from a pickle of Trials; return how many trials it held.
+    """Make a new search from a pickle of `hyperopt.Trials`; no code in the file is run.
 
-    No code in the file is run. Trials that had not ended are run when the search goes on.
+    Trials that had not ended are run when the search goes on.
+
+    Args:
+        store: Where the search will be kept, as `open_store` returns it.
+        name: The new search's name.
+        path: The pickle; docs/hyperopt.md lists the kinds that can be read.
+
+    Returns:
+        How many trials the file held.
+
+    Raises:
+        UsageError: There is a search of that name, or no such file, or its trials cannot be used.
     """
     from colab_drive_tuner.checkpoint.pickle_reader import read_trials
     from colab_drive_tuner.search.drive_trials import DriveTrials

@@ -163,7 +163,7 @@ def _metrics(history: Any) -> dict[str, list[float]] | None:
 def check_kept(trials: Any, number: int) -> None:
     """Raise `UsageError` where `trials` would not keep so many models; nothing has run then."""
     if number < 1:
-        raise UsageError(f"nb_models={number!r} is no number of models: ask for 1 or more.")
+        raise UsageError(f"nb_models must be an integer >= 1, got {number!r}.")
     if (keep := getattr(trials, "keep_models", number)) < number:
         raise UsageError(
             f"These trials keep {keep} of the best models, not {number}: make them by "

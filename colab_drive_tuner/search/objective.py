@@ -64,7 +64,7 @@ def _check_loss(loss: Any, name: str) -> None:
         float(loss)
     except (TypeError, ValueError) as error:
         raise ObjectiveError(
-            f"{name}() returned the loss {loss!r:.40}, which is no number: {_HINT}."
+            f"{name}() returned the loss {loss!r:.40}, which is not a number: {_HINT}."
         ) from error
 
 

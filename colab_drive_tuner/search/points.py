@@ -106,8 +106,8 @@ class ParameterSpace:
         number = finite_number(value)
         if number is None:
             raise UsageError(
-                f"{what} gives {value!r:.40} for {label}, which is no finite number: a choice is "
-                "given by its index."
+                f"{what} gives {value!r:.40} for {label}, which is not a finite number: a choice "
+                "is given by its index."
             )
         least, most = _bounds(name, arguments)
         index = name in _INDICES
@@ -186,7 +186,8 @@ def check_points(points: Any, space: Any) -> list[dict[str, list[Any]]]:
         return []
     if not isinstance(points, Sequence) or not all(isinstance(point, Mapping) for point in points):
         raise UsageError(
-            f"points_to_evaluate={points!r:.80} is no list of points: write [{{'x': 0.5}}, ...]."
+            "points_to_evaluate must be a list of points such as [{'x': 0.5}], "
+            f"got {points!r:.80}."
         )
     parameters = ParameterSpace(space)
     return [
@@ -241,6 +242,6 @@ def complete_imported(documents: list[Document], source: str) -> None:
             if len(given) > 1 or any(finite_number(value) is None for value in given):
                 raise UsageError(
                     f"Trial {document['tid']} of {source} is still to be run, and gives "
-                    f"{given!r:.40} for {label!r:.40}, which is no list of one finite number."
+                    f"{given!r:.40} for {label!r:.40}, which is not a list of one finite number."
                 )
     name_all_parameters(documents, {label for doc in documents for label in doc["misc"]["vals"]})

@@ -90,7 +90,12 @@ class SearchResult:
     def load_model(self, tid: int | None = None, **options: Any) -> Any:
         """The kept model of a trial, or the best kept one; None where there is none.
 
-        `options` are `custom_objects` and `safe_mode`, as Keras has them.
+        Args:
+            tid: The trial's number; None: that of the best kept model.
+            **options: `custom_objects` and `safe_mode`, as `keras.models.load_model` has them.
+
+        Raises:
+            ModelError: The kept model cannot be loaded.
         """
         return self.trials.models.load(tid, **options)
 
@@ -114,10 +119,16 @@ class SearchResult:
         return pandas.DataFrame(self.rows)
 
     def history(self, tid: int | None = None) -> dict[str, list[float]]:
-        """What `fit` reported epoch by epoch, by metric, in a trial (None: the best one).
+        """What `fit` reported epoch by epoch in a trial, by metric.
 
         That is the result's own `history` if the objective returned one, else that of the model it
-        returned; empty where it returned neither. Raises `SearchError` for an unknown tid.
+        returned; empty where it returned neither.
+
+        Args:
+            tid: The trial's number; None: the best trial.
+
+        Raises:
+            SearchError: The search has no such trial.
         """
         if tid is None:
             self._warn()

@@ -72,18 +72,63 @@ def resume_search(
 ) -> SearchResult:
     """Run the search `name` until it has `max_evals` trials, going on from what the store has.
 
-    `objective` is a model function with `{{...}}` templates, with a data function as hyperas has
-    it; or, with `space`, any objective that `hyperopt.fmin` takes. `data(*data_args)` runs once per
-    process, however often this is called; a changed function or argument, and `restart`, run it
-    again. It may return anything: a tuple is the model's arguments, a dict those by name.
+    The same call starts a search, goes on with it in another runtime, and returns at once when it
+    is finished.
 
-    `algo` is "tpe", "rand", "anneal", "atpe" or a suggest function. `max_time` ("11h30m", seconds,
-    a timedelta) starts nothing after it. `restart` begins again and keeps the old history in the
-    store; `retry_failed` tries trials again that were given up. The other arguments are those of
-    `DriveTrials` and `hyperopt.fmin`. A finished search returns at once.
+    Args:
+        objective: A model function with `{{...}}` templates, as hyperas has it; or, with `space`,
+            any objective that `hyperopt.fmin` takes. It returns a loss, or a dict with `loss` and
+            `status`; a Keras model goes under `model`.
+        data: The data function of a model with templates, or the data itself. A tuple is the
+            model's arguments, a dict gives them by name. The function runs once per process; a
+            change of it or of `data_args`, and `restart`, run it again.
+        data_args: The arguments of `data`: a tuple, or a dict by name.
+        name: The search's name, and that of its folder in the store.
+        max_evals: How many trials the search has in the end, those of all runs together.
+        space: A hyperopt space, for an objective without templates.
+        algo: "tpe", "rand", "anneal", "atpe", or a suggest function as hyperopt has them.
+        seed: Decides the suggestions and, with `seed_training`, the training. The one that the
+            search was created with holds ever after; None: that one, or for a new search a drawn
+            one.
+        store: A store, or the path of a folder; None: the one that `COLAB_DRIVE_TUNER_STORE` names,
+            else the one that `setup()` opened, else Drive.
+        max_time: How long this run may take: "11h30m", seconds, or a timedelta. No trial is started
+            after it, and one with a `TrialBackup` stops before it. None: no limit.
+        on_busy: What to do where another runtime holds the search: "wait" until it has released it
+            or was silent for 90 seconds, "takeover" at once, or "error".
+        restart: Whether to begin again under the same name; the old history stays in the store.
+        retry_failed: Whether to run the trials again that were given up after `max_attempts`.
+        max_attempts: A trial during which so many runtimes died is given up: it ends as failed.
+        keep_models: How many of the best Keras models that the objective returned are kept.
+        seed_training: Whether Python's, NumPy's and Keras's generators are seeded before each
+            trial, from `seed` and the trial's number.
+        free_memory: Whether Keras gives back, after each trial, what it held.
+        points_to_evaluate: Points to try first, a dict by parameter each, a choice by its index.
+            Those that the search has tried are not run again.
+        progress: Whether to show the line of progress.
+        catch_eval_exceptions: Whether a trial whose objective raises is recorded as an error that
+            counts towards `max_evals`. Otherwise the exception ends the run, and the next run
+            tries the trial again.
+        loss_threshold: The search ends when a loss is below it.
+        early_stop_fn: hyperopt's function that ends the search, such as `no_progress_loss(10)`.
 
-    Raises a `UsageError` before anything is written where an argument cannot be used, and a
-    `SearchBusyError` where another runtime holds the search.
+    Returns:
+        The result, with all trials of all runs. Where `max_time` has ended the run, or a trial was
+        interrupted, its `finished` is False, and the same call goes on.
+
+    Raises:
+        UsageError: An argument cannot be used; nothing has been written.
+        SeedChangedError: The search was created with another seed.
+        SpaceChangedError: The search was created with another space.
+        TemplateError: A template cannot be compiled.
+        ObjectiveError: The objective or data function does not fit, or returned no loss.
+        SearchBusyError: Another runtime holds the search, and `on_busy` is "error".
+        SearchTakenOverError: Another runtime took the search over while this one ran.
+
+    Example:
+        >>> from hyperopt import hp
+        >>> result = resume_search(lambda x: (x - 3) ** 2, space=hp.uniform("x", -10, 10),
+        ...                        name="parabola", max_evals=20, store="searches")
     """
     began = time.monotonic()
     check_name(name)
@@ -175,7 +220,7 @@ def _task(
     from colab_drive_tuner.search.fingerprints import describe_source
 
     if not callable(objective):
-        raise ObjectiveError(f"{objective!r:.60} is no function: pass the model or objective.")
+        raise ObjectiveError(f"The model or objective must be a function, got {objective!r:.60}.")
     refuse_returns(objective)
     if space is None:
         return _templated(objective, data, data_args, again=again)

@@ -36,7 +36,8 @@ def generator_of(rstate: Any) -> np.random.Generator:
     if isinstance(rstate, int | np.integer) and not isinstance(rstate, bool) and rstate >= 0:
         return np.random.default_rng(int(rstate))
     raise UsageError(
-        f"rstate={rstate!r:.80} is no numpy Generator: pass numpy.random.default_rng(seed)."
+        "rstate must be a numpy Generator such as numpy.random.default_rng(seed), "
+        f"got {rstate!r:.80}."
     )
 
 

@@ -93,7 +93,16 @@ def read_history(store: Store, name: str) -> History:
 
 
 def read_status(store: Store, name: str) -> SearchStatus:
-    """How the search stands; raises `SearchNotFoundError` where there is none."""
+    """Read how far a search is; nothing is written, and no lock is taken.
+
+    Args:
+        store: Where the search is kept, as `open_store` returns it.
+        name: The search's name.
+
+    Raises:
+        SearchNotFoundError: There is no search of that name.
+        SearchDamagedError: The search cannot be read.
+    """
     journal = open_journal(store, name)
     history: History = journal.state
     holder = journal.holder()
@@ -127,7 +136,14 @@ def _stopped(history: History) -> str:
 
 
 def list_searches(store: Store) -> list[SearchStatus]:
-    """All searches in the store, by name; one that cannot be read is listed with its problem."""
+    """Read how far each search is, in the order of their names.
+
+    Args:
+        store: Where the searches are kept, as `open_store` returns it.
+
+    Returns:
+        A status for each search; one that cannot be read has its `problem` set.
+    """
     names = {
         entry.name
         for entry in store.list(store.root)

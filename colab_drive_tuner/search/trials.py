@@ -55,7 +55,9 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     ) -> None:
         check_name(name)
         if on_busy not in ON_BUSY:
-            raise UsageError(f"on_busy={on_busy!r} is none of {', '.join(map(repr, ON_BUSY))}.")
+            raise UsageError(
+                f"on_busy must be one of {', '.join(map(repr, ON_BUSY))}, got {on_busy!r}."
+            )
         self.name, self.seed_training, self.free_memory = name, seed_training, free_memory
         self.keep_models = keep_models = whole_number("keep_models", keep_models, least=0)
         max_attempts = whole_number("max_attempts", max_attempts, least=1)

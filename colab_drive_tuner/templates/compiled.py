@@ -12,6 +12,7 @@ from colab_drive_tuner.errors import ObjectiveError, TemplateError
 from colab_drive_tuner.templates.find import (
     DISTRIBUTIONS,
     Template,
+    distribution,
     find_templates,
     has_template,
 )
@@ -97,7 +98,7 @@ def compile_model(
         except Exception as error:
             raise TemplateError(
                 f"The template {template.text}, {source.where(template.line)}, cannot be "
-                f"evaluated: {type(error).__name__}: {error}"
+                f"evaluated: {type(error).__name__}: {error}{_advice(template, error)}"
             ) from error
     try:
         Domain(None, space)
@@ -115,6 +116,20 @@ def compile_model(
         _run=lambda values: wrap(run(values)),
         _expressions=expressions,
     )
+
+
+def _advice(template: Template, error: Exception) -> str:
+    """What to write instead, where Python's or hyperopt's own error would not tell."""
+    match template.expression:
+        case ast.Call(head, [argument, *more], named) if argument is template.call:
+            values = ast.Set([ast.Set([template.call])])
+            return (
+                ". Inside the braces there is no value yet: convert it outside of them, "
+                f"{ast.unparse(ast.Call(head, [values, *more], named))}."
+            )
+    if distribution(template.call.func) == "choice" and isinstance(error, TypeError | ValueError):
+        return ". choice takes one list of options, at least one: choice([32, 64])."
+    return ""
 
 
 def _arguments_read(

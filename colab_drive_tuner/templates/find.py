@@ -279,9 +279,6 @@ def _converted_or_annotated(function: ast.AST) -> dict[int, str]:
     return names
 
 
-_CONVERSIONS = ("int", "float", "bool", "str", "round")
-
-
 def _unconverted(value: ast.expr | None) -> ast.expr | None:
     """What stands inside `int(...)`, `float(...)` and the like."""
     while True:

@@ -69,7 +69,8 @@ def _checked(
         arguments = ()
     if not isinstance(arguments, tuple | list | Mapping):
         raise UsageError(
-            f"data_args={arguments!r:.80} is no tuple: write data_args=({arguments!r:.80},)."
+            f"data_args must be a tuple or a dict, got {arguments!r:.80}: write "
+            f"data_args=({arguments!r:.80},)."
         )
     if not callable(data):
         if arguments:

@@ -47,14 +47,14 @@ def test_a_search_without_an_end_has_no_target(
 @pytest.mark.parametrize("max_evals", [0, -3, 2.5, "3", float("nan"), 10**30])
 def test_no_other_max_evals_is_taken(max_evals: Any, tmp_path: Path) -> None:
     """By name, before the search is created."""
-    with pytest.raises(UsageError, match="max_evals="):
+    with pytest.raises(UsageError, match="max_evals must be"):
         stored(tmp_path, "rand", max_evals)
     assert list_searches(open_store(tmp_path)) == []
 
 
 def test_an_algorithm_that_is_none_is_refused(tmp_path: Path) -> None:
     """Before the search is created."""
-    with pytest.raises(UsageError, match="algo=5"):
+    with pytest.raises(UsageError, match=r"algo must be .* got 5"):
         hyperopt.fmin(
             abs,
             hyperopt.hp.uniform("x", 0, 1),
@@ -62,7 +62,7 @@ def test_an_algorithm_that_is_none_is_refused(tmp_path: Path) -> None:
             max_evals=1,
             trials=stored(tmp_path / "other", "rand", 1),
         )
-    with pytest.raises(UsageError, match="algo='grid'"):
+    with pytest.raises(UsageError, match=r"algo must be .* got 'grid'"):
         stored(tmp_path / "other", "rand", 2).fmin(abs, hyperopt.hp.uniform("x", 0, 1), "grid", 3)
 
 

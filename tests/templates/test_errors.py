@@ -86,6 +86,16 @@ def converted():
     return n
 
 
+def options_as_arguments():
+    n = {{choice(1, 2, 3)}}
+    return n
+
+
+def rounded():
+    n = {{round(uniform(0, 1), ndigits=2)}}
+    return n
+
+
 @pytest.mark.parametrize(
     ("model", "line", "message"),
     [
@@ -103,8 +113,10 @@ def converted():
         (loop_variable, 1, "'i', which exists only while"),
         (undefined, 1, "NameError: name 'nowhere'"),
         (bad_arguments, 1, "cannot be evaluated: "),
-        (no_options, 1, "cannot be evaluated: "),
-        (converted, 1, "cannot be evaluated: TypeError"),
+        (no_options, 1, "choice takes one list of options, at least one"),
+        (options_as_arguments, 1, "choice takes one list of options"),
+        (converted, 1, "convert it outside of them, int({{quniform(1, 10, 1)}})."),
+        (rounded, 1, "convert it outside of them, round({{uniform(0, 1)}}, ndigits=2)."),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -79,7 +79,7 @@ def test_arguments_count(notebook):
     assert load_data(functools.partial(load, "c")) == ["c"]
     with pytest.raises(ObjectiveError, match=r"load\(\) cannot be called with data_args=.*'path'"):
         load_data(load)
-    with pytest.raises(UsageError, match=r"is no tuple: write data_args=\('a',\)"):
+    with pytest.raises(UsageError, match=r"must be a tuple.* write data_args=\('a',\)"):
         load_data(load, "a")
     with pytest.raises(UsageError, match="there is none"):
         load_data([1], ("a",))

@@ -155,7 +155,7 @@ def test_a_loss_that_cannot_be_compared_keeps_no_model(store, folder, loss):
 def test_keeping_none_stores_none(store, folder):
     """`keep=0` is a choice, a negative number a mistake."""
     assert keep(store, folder, [(0, 0.5)], keep=0) == []
-    with pytest.raises(UsageError, match="keep_models=-1"):
+    with pytest.raises(UsageError, match="keep_models must be an integer >= 0, got -1"):
         BestModels(store, folder, keep=-1)
 
 

@@ -18,7 +18,7 @@ def test_seldom_backups(store):
     folder = search_folder(store)
     run(store, folder, lambda: fit(convolutional(), 5, every_seconds=1e6, clock=clock.__next__))
     assert [name[-12:] for name in backups(store, folder)] == ["00005.backup"]
-    with pytest.raises(UsageError, match="every_seconds=-1"):
+    with pytest.raises(UsageError, match=r"every_seconds must be .* got -1"):
         TrialBackup(-1)
 
 

@@ -55,7 +55,9 @@ class TrialBackup(BackupCallback):
     ) -> None:
         super().__init__()
         if every_seconds is not None and not every_seconds >= 0:
-            raise UsageError(f"every_seconds={every_seconds} is no length of time: give seconds.")
+            raise UsageError(
+                f"every_seconds must be a number of seconds >= 0, got {every_seconds}."
+            )
         if isinstance(ignore, str):
             raise UsageError(f"ignore={ignore!r} is one text: give a list, [{ignore!r}].")
         self._every, self._ignore, self._clock = every_seconds, ignore, clock
