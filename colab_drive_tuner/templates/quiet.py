@@ -31,7 +31,23 @@ def try_drawing(expression: Any) -> None:
     prints what it could not draw; the error says so better.
     """
     import numpy as np
+    from hyperopt.pyll import as_apply, dfs
     from hyperopt.pyll.stochastic import sample
 
     with quietly(), redirect_stdout(io.StringIO()):
         sample(expression, np.random.default_rng(0))
+        for node in dfs(as_apply(expression)):
+            if node.name == "randint":
+                _check_bounds(node)
+            elif node.name == "hyperopt_param":
+                drawn = sample(node, np.random.default_rng(0))
+                if not np.isfinite(drawn):
+                    raise ValueError(f"it draws {drawn}, which is not a finite number")
+
+
+def _check_bounds(randint: Any) -> None:
+    """TPE fails on a fraction, but only once it has learned from its first trials."""
+    for bound in [*randint.pos_args, *(value for name, value in randint.named_args)]:
+        value = getattr(bound, "obj", None)
+        if isinstance(value, float):
+            raise ValueError(f"randint takes integers, not {value}")

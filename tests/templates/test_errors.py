@@ -86,6 +86,16 @@ def converted():
     return n
 
 
+def without_steps():
+    n = {{quniform(1, 9, 0)}}
+    return n
+
+
+def fraction():
+    n = {{choice([1, hp.randint("m", 2.5)])}}
+    return n
+
+
 def options_as_arguments():
     n = {{choice(1, 2, 3)}}
     return n
@@ -114,6 +124,8 @@ def rounded():
         (undefined, 1, "NameError: name 'nowhere'"),
         (bad_arguments, 1, "cannot be evaluated: "),
         (no_options, 1, "choice takes one list of options, at least one"),
+        (without_steps, 1, "draws nan"),
+        (fraction, 1, "randint takes integers, not 2.5"),
         (options_as_arguments, 1, "choice takes one list of options"),
         (converted, 1, "convert it outside of them, int({{quniform(1, 10, 1)}})."),
         (rounded, 1, "convert it outside of them, round({{uniform(0, 1)}}, ndigits=2)."),
