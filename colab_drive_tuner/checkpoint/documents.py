@@ -3,6 +3,7 @@
 Records and snapshots carry documents as encoded bytes; they are decoded here, and nowhere else.
 """
 
+import contextlib
 import numbers
 from typing import Any
 
@@ -12,9 +13,13 @@ from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.errors import NotPlainDataError, SearchDamagedError
 
-_STATES = 5
+_STATES, _DONE = 5, 2
 """hyperopt's job states: new, running, done, error, cancelled."""
-_INTEGERS, _LISTS = (int, np.integer), (list, tuple, np.ndarray)
+_INTEGERS = (int, np.integer)
+_KEYS = frozenset(
+    {"tid", "spec", "result", "misc", "state", "owner", "book_time", "refresh_time", "exp_key"}
+)
+"""What every document of hyperopt's has."""
 
 
 def read_document(encoded: bytes, tid: Tid) -> dict[str, Any]:
@@ -38,30 +43,35 @@ def check_document(document: Any, tid: Any) -> dict[str, Any]:
         raise ValueError(f"its state is {state!r:.60}")
     if not isinstance(exp_key, str | None):
         raise TypeError("its exp_key is missing, or no text")
-    _check_misc(document.get("misc"))
-    _check_result(document.get("result"))
+    if missing := _KEYS - document.keys():
+        raise ValueError(f"it has no {min(missing)!r}")
+    _check_misc(document["misc"], tid)
+    _check_result(document["result"], ended=state == _DONE)
     return document
 
 
-def _check_misc(misc: Any) -> None:
+def _check_misc(misc: Any, tid: Any) -> None:
     if not isinstance(misc, dict):
         raise TypeError("its misc is no map")
-    for part in ("vals", "idxs"):
-        lists = misc.get(part)
-        if not isinstance(lists, dict):
-            raise TypeError(f"its misc.{part} is no map")
-        for key, value in lists.items():
-            if not isinstance(key, str) or not (type(value) is list or isinstance(value, _LISTS)):
-                raise TypeError(f"its misc.{part} is no map of lists")
+    if misc.get("tid") != tid:
+        raise ValueError("its misc bears the number of another trial")
+    values, indices = misc.get("vals"), misc.get("idxs")
+    if not isinstance(values, dict) or not isinstance(indices, dict):
+        raise TypeError("its misc.vals or misc.idxs is no map")
+    for label, given in values.items():
+        if not isinstance(label, str) or not isinstance(given, list | tuple):
+            raise TypeError("its misc.vals is no map of lists")
+        if len(given) > 1 or not all(map(_is_value, given)):
+            raise TypeError(f"its value of {label!r:.60} is {given!r:.60}, not one number or none")
 
 
-def _check_result(result: Any) -> None:
+def _check_result(result: Any, *, ended: bool) -> None:
     if not isinstance(result, dict):
         raise TypeError("its result is no map")
     status, loss = result.get("status"), result.get("loss")
     if status is not None and not isinstance(status, str):
         raise TypeError(f"its status is {status!r:.60}")
-    if status == "ok" and loss is not None and not _is_number(loss):
+    if status == "ok" and (ended or loss is not None) and not _is_number(loss):
         raise TypeError(f"its loss is {loss!r:.60}")
 
 
@@ -76,6 +86,16 @@ def parameters(document: dict[str, Any]) -> bytes:
         return encode({name: val for name, val in document["misc"]["vals"].items() if len(val)})
     except NotPlainDataError as error:
         raise SearchDamagedError(f"The parameters of a trial cannot be used: {error}") from error
+
+
+def _is_value(value: Any) -> bool:
+    """Whether it can be the value of a parameter: a number that fits a float."""
+    if not isinstance(value, numbers.Real | np.bool_):
+        return False
+    with contextlib.suppress(OverflowError):
+        float(value)
+        return True
+    return False
 
 
 def _is_number(value: Any) -> bool:

@@ -17,6 +17,7 @@ from colab_drive_tuner.checkpoint.items import (
     DONE,
     END,
     GIVEN_UP,
+    MOST_TIDS,
     QUEUED,
     RAISED,
     REAL_ENDS,
@@ -276,7 +277,8 @@ class History:
                 typed(name, str): _attachment(value)
                 for name, value in typed(head["attachments"], dict).items()
             }
-            history.next_tid, history.owner = whole(head["next"]), typed(head["owner"], str)
+            history.next_tid = whole(head["next"], MOST_TIDS + 1)
+            history.owner = typed(head["owner"], str)
             history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
             end = unpacker.tell()
             for fields in unpacker:

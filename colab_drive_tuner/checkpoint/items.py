@@ -27,6 +27,8 @@ VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""
 
 QUEUED, START, END, SETTINGS, ATTACHMENT = "queued", "start", "end", "settings", "attachment"
+MOST_TIDS = 2**62
+"""What no number of a trial exceeds: with those of later trials it fits 64 bits."""
 Tid = int | str | float
 """hyperopt numbers trials; documents that people insert may bear other ids."""
 
@@ -103,7 +105,7 @@ def item_from(fields: Any) -> Item:
     check_tid(tid)
     if k is not None:
         whole(k)
-    next_tid = whole(info.get("next", 0))
+    next_tid = whole(info.get("next", 0), MOST_TIDS)
     if kind == END:
         loss, model = check_loss(info.get("loss")), typed(info.get("model", False), bool)
         return Item(END, tid, k, document, next_tid, 0, check_end(info["how"]), loss, model)
@@ -128,7 +130,8 @@ def pack_item(
 
 def check_tid(value: Any) -> Tid:
     """A trial's id: what can be told from every other one."""
-    if type(value) in (int, str) or (type(value) is float and math.isfinite(value)):
+    number = type(value) is int and abs(value) <= MOST_TIDS
+    if number or type(value) is str or (type(value) is float and math.isfinite(value)):
         tid: Tid = value
         return tid
     raise ValueError(f"{value!r:.60} is no trial's id")

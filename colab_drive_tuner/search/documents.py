@@ -48,7 +48,8 @@ def as_new(document: dict[str, Any]) -> dict[str, Any]:
 def name_all_parameters(documents: Iterable[dict[str, Any]], labels: Iterable[str]) -> int:
     """Say of each parameter that a document does not name that its trial did not use it.
 
-    Return in how many documents one was missing; hyperopt's algorithms fail on such a document.
+    Return in how many documents one was missing; hyperopt's algorithms fail on such a document, and
+    on one whose values are noted under another trial's number.
     """
     wanted, incomplete = frozenset(labels), 0
     for document in documents:
@@ -56,7 +57,10 @@ def name_all_parameters(documents: Iterable[dict[str, Any]], labels: Iterable[st
         missing = wanted - misc["vals"].keys()
         incomplete += bool(missing)
         for label in missing:
-            misc["vals"][label], misc["idxs"][label] = [], []
+            misc["vals"][label] = []
+        misc["idxs"] = {
+            label: [document["tid"]] * len(vals) for label, vals in misc["vals"].items()
+        }
     return incomplete
 
 

@@ -8,6 +8,7 @@ fail on it later or learn from a value that no trial used.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,16 +67,38 @@ class ParameterSpace:
             for label, node in self._parameters.items()
         }
 
+    def check_runnable(self, point: Mapping[str, Any], what: str) -> None:
+        """Raise `UsageError` where hyperopt could not evaluate the point, whatever its numbers."""
+        self.check_indices(point, what)
+        self._visit(self._expression, point, {}, set(), what, ranges=False)
+
     def check_indices(self, point: Mapping[str, Any], what: str) -> None:
         """Raise `UsageError` where a value is no index of the options that a parameter has."""
-        for label in point.keys() & self.labels:
-            distribution = self._parameters[label].arg["obj"]
-            if distribution.name in _INDICES:
-                arguments = _evaluated(distribution, {})
-                self._checked(label, point[label], distribution.name, arguments, what)
+        for label, arguments in self._options.items():
+            if label in point:
+                name = self._parameters[label].arg["obj"].name
+                self._checked(label, point[label], name, arguments, what)
+
+    @cached_property
+    def _options(self) -> dict[str, dict[str, Any]]:
+        """The arguments of each distribution of indices that depends on no other parameter."""
+        distributions = {label: node.arg["obj"] for label, node in self._parameters.items()}
+        return {
+            label: _evaluated(distribution, {})
+            for label, distribution in distributions.items()
+            if distribution.name in _INDICES
+            and not any(node.name == "hyperopt_param" for node in dfs(distribution))
+        }
 
     def _visit(
-        self, node: Any, point: Mapping[str, Any], values: dict[Any, Any], seen: set[Any], what: str
+        self,
+        node: Any,
+        point: Mapping[str, Any],
+        values: dict[Any, Any],
+        seen: set[Any],
+        what: str,
+        *,
+        ranges: bool = True,
     ) -> None:
         """Collect the values of the parameters that this part of the space uses."""
         if node in seen or isinstance(node, Literal):
@@ -83,21 +106,24 @@ class ParameterSpace:
         seen.add(node)
         if node.name == "switch":
             index = node.pos_args[0]
-            self._visit(index, point, values, seen, what)
+            self._visit(index, point, values, seen, what, ranges=ranges)
             chosen = rec_eval(index, memo=values)
-            self._visit(node.pos_args[int(chosen) + 1], point, values, seen, what)
+            option = node.pos_args[int(chosen) + 1]
+            self._visit(option, point, values, seen, what, ranges=ranges)
         elif node.name == "hyperopt_param":
             label, distribution = node.arg["label"].obj, node.arg["obj"]
-            self._visit(distribution, point, values, seen, what)
+            self._visit(distribution, point, values, seen, what, ranges=ranges)
             if label not in point:
                 raise UsageError(
                     f"{what} lacks {label!r}, which the options that it chooses use: give a value."
                 )
-            arguments = _evaluated(distribution, values)
-            values[node] = self._checked(label, point[label], distribution.name, arguments, what)
+            values[node] = point[label]
+            if ranges or distribution.name in _INDICES:
+                arguments, name = _evaluated(distribution, values), distribution.name
+                values[node] = self._checked(label, point[label], name, arguments, what)
         else:
             for part in node.inputs():
-                self._visit(part, point, values, seen, what)
+                self._visit(part, point, values, seen, what, ranges=ranges)
 
     def _checked(
         self, label: str, value: Any, name: str, arguments: Mapping[str, Any], what: str
@@ -205,28 +231,38 @@ def point_document(tid: int, values: Mapping[str, list[Any]]) -> Document:
 
 
 def check_documents(
-    documents: Iterable[Document], space: Any, *, suggested: Callable[[Any], bool], search: str
+    documents: Iterable[Document],
+    space: Any,
+    *,
+    suggested: Callable[[Any], bool],
+    search: str,
+    learns: bool,
 ) -> None:
-    """Raise `UsageError` where trials that no algorithm suggested cannot be run, or learnt from.
+    """Raise `UsageError` where trials cannot be run, or learnt from.
 
-    Those that are to be run are held to the same as `points_to_evaluate`. Of those that have ended
-    only what TPE cannot count is refused: an index that no option has.
+    Those that no algorithm suggested are held to the same as `points_to_evaluate`, as long as they
+    are to be run. Whatever else is recorded (anybody who may edit the search's folder can say that
+    an algorithm suggested it) must be what hyperopt can evaluate. Of trials that have ended only
+    what TPE cannot count is refused: an index that no option has, and, where the algorithm
+    `learns`, an id that is no number.
     """
     parameters = ParameterSpace(space)
     for document in documents:
-        if suggested(document["tid"]):
-            continue
-        what = (
-            f"Trial {document['tid']!r:.40} of search {search!r}, which was inserted or imported,"
-        )
-        values = document["misc"]["vals"]
-        if not all(isinstance(given, list | tuple) and len(given) < 2 for given in values.values()):
-            raise UsageError(f"{what} has no list of one value, or none, for each parameter.")
-        point = {label: given[0] for label, given in values.items() if given}
-        if document["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
-            parameters.complete(point, what)
-        else:
+        tid = document["tid"]
+        how = "was suggested" if suggested(tid) else "was inserted or imported"
+        what = f"Trial {tid!r:.40} of search {search!r}, which {how},"
+        if learns and isinstance(tid, str):
+            raise UsageError(
+                f"{what} bears no number, so the algorithm cannot learn from it: pass algo='rand', "
+                f"or restart=True to begin again."
+            )
+        point = {label: given[0] for label, given in document["misc"]["vals"].items() if given}
+        if document["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):
             parameters.check_indices(point, what)
+        elif suggested(tid):
+            parameters.check_runnable(point, what)
+        else:
+            parameters.complete(point, what)
 
 
 def complete_imported(documents: list[Document], source: str) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,7 @@ class SearchResult:
             "state": ("new", "running", "done", "error", "cancelled")[document["state"]],
             "status": document["result"].get("status"),
             "loss": document["result"].get("loss"),
-            "duration": (ended - began).total_seconds() if began and ended else None,
+            "duration": _seconds(began, ended),
             "runtime": document["owner"],
         }
         values = self._values(_parameters(document))
@@ -195,6 +196,15 @@ class SearchResult:
 def _parameters(document: dict[str, Any]) -> dict[str, Any]:
     """The sampled values by label, without those that the trial does not have."""
     return {label: vals[0] for label, vals in document["misc"]["vals"].items() if vals}
+
+
+def _seconds(began: Any, ended: Any) -> float | None:
+    """From one time to another; None where they are no times that can be compared."""
+    if not isinstance(began, datetime) or not isinstance(ended, datetime):
+        return None
+    if (began.tzinfo is None) != (ended.tzinfo is None):
+        return None
+    return (ended - began).total_seconds()
 
 
 def _history(document: dict[str, Any]) -> dict[str, list[float]]:

@@ -104,6 +104,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             spec.space,
             suggested=lambda tid: trials.log.k_of.get(tid) is not None,
             search=trials.name,
+            learns=settings.algo != "rand",
         )
     stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
     with sigterm_exits() as arrived, _closing(trials, spec.max_evals, arrived):

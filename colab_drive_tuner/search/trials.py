@@ -13,8 +13,8 @@ from typing import Any
 import hyperopt
 from hyperopt.base import JOB_VALID_STATES, SONify
 
-from colab_drive_tuner.checkpoint.items import CAUGHT, DONE
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, MOST_TIDS
+from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.journal.journal import ON_BUSY
 from colab_drive_tuner.search.arguments import whole_number
@@ -140,6 +140,11 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     def new_trial_ids(self, n: int) -> list[int]:
         """Ids above all that were ever given."""
         first = self.log.next_tid
+        if first + n > MOST_TIDS:
+            raise SearchDamagedError(
+                f"A trial of search {self.name!r} bears so large a number that no other can follow "
+                f"it: pass restart=True to begin again."
+            )
         self.log.next_tid = first + n
         tids = list(range(first, first + n))
         self._ids.update(tids)

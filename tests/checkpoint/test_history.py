@@ -44,8 +44,10 @@ def folded(*records: Record) -> History:
 
 
 def document(tid: int, x: float = 0.5, state: int = 0) -> bytes:
-    misc = {"vals": {"x": [x]}, "idxs": {"x": [tid]}}
-    return encode({"tid": tid, "state": state, "misc": misc, "result": {}, "exp_key": None})
+    misc = {"tid": tid, "vals": {"x": [x]}, "idxs": {"x": [tid]}}
+    known = {"tid": tid, "state": state, "misc": misc, "result": {}}
+    others = ("spec", "owner", "book_time", "refresh_time", "exp_key")
+    return encode(known | dict.fromkeys(others))
 
 
 def start(tid: int, owner: str = "A", progress: int = 0) -> Record:

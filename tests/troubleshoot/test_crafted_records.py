@@ -1,21 +1,26 @@
 """One search with a record that makes no sense: it is named, and hides none of the others."""
 
+import contextlib
+import math
 from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 
 from colab_drive_tuner.checkpoint.codec import encode
-from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.journal.record import freeze
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.status import list_searches, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot import find_leftovers
 from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, examine
 from colab_drive_tuner.troubleshoot.evidence import collect
 from colab_drive_tuner.troubleshoot.repair import repair
+from tests.search.searching import SPACE, bowl, resume_search
 from tests.troubleshoot.repairing import run_slowly
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -29,6 +34,74 @@ def entry(kind: str, info: Any, document: Any = NO_TRIAL, tid: Any = 99, k: Any 
     return packed
 
 
+def trial(**changes: Any) -> bytes:
+    """A recorded trial of SPACE, the fourth, with some fields changed; of `misc`, by `misc_`."""
+    misc = {
+        "tid": 3,
+        "cmd": None,
+        "vals": {"x": [1.0], "kind": [0], "y": [], "n": [], "q": [3.0]},
+        "idxs": {"x": [3], "kind": [3], "y": [], "n": [], "q": [3]},
+    }
+    document: dict[str, Any] = {
+        "tid": 3,
+        "state": 2,
+        "spec": None,
+        "misc": misc,
+        "result": {"status": "ok", "loss": 1.0},
+        "exp_key": None,
+        "owner": None,
+        "version": 0,
+        "book_time": None,
+        "refresh_time": None,
+    }
+    for key, value in changes.items():
+        where = misc if key.startswith("misc_") else document
+        where[key.removeprefix("misc_")] = value
+        if value is _ABSENT:
+            del where[key.removeprefix("misc_")]
+    return encode(document)
+
+
+def parameters(**changes: Any) -> dict[str, Any]:
+    """The parameters of that trial, some of them changed."""
+    return {"x": [1.0], "kind": [0], "y": [], "n": [], "q": [3.0]} | changes
+
+
+_ABSENT = object()
+NO_TRIALS = {
+    "no owner": trial(owner=_ABSENT),
+    "no times": trial(book_time=_ABSENT, refresh_time=_ABSENT),
+    "another's number": trial(misc_tid=4),
+    "a text for a value": trial(misc_vals=parameters(x=["\x1b[2J"])),
+    "a complex value": trial(misc_vals=parameters(x=[1j])),
+    "a number beyond floats": trial(misc_vals=parameters(x=[2**1100])),
+    "an array of values": trial(misc_vals=parameters(x=np.arange(3.0))),
+    "two values": trial(misc_vals=parameters(x=[1.0, 2.0])),
+    "a set for a value": trial(misc_vals=parameters(x=[{1}])),
+    "no loss": trial(result={"status": "ok"}),
+}
+"""Documents that hyperopt, or what shows a search, cannot use."""
+
+STRANGE = {
+    "no such option": entry("end", {"how": "done"}, trial(misc_vals=parameters(kind=[7])), 3, 3),
+    "an option of NaN": entry(
+        "end", {"how": "done"}, trial(misc_vals=parameters(kind=[math.nan])), 3, 3
+    ),
+    "a missing value": entry(
+        "queued", {"next": 4}, trial(state=0, misc_vals=parameters(x=[])), 3, 3
+    ),
+    "an option that is to be run": entry(
+        "queued", {"next": 4}, trial(state=0, misc_vals=parameters(kind=[2**63])), 3, 3
+    ),
+    "a text for a number": entry("end", {"how": "done"}, trial(tid="x", misc_tid="x"), "x", None),
+    "the last number": entry("end", {"how": "done"}, trial(tid=2**62, misc_tid=2**62), 2**62, None),
+    "times that are none": entry(
+        "end", {"how": "done"}, trial(book_time="\x1b[2J", refresh_time=5), 3, 3
+    ),
+    "other indices": entry("end", {"how": "done"}, trial(misc_idxs={"x": [0, 0], "z": 1}), 3, 3),
+}
+"""Records of trials that hold what no search would, and that can be read all the same."""
+
 CRAFTED = {
     "a list as a key": b"\x81\x90\xc0",
     "junk": b"\xff" * 50,
@@ -39,6 +112,8 @@ CRAFTED = {
     "a text for a loss": entry("end", {"how": "done", "loss": "x"}),
     "no way to end": entry("end", {"how": [1]}),
     "a map for a trial": entry("end", {"how": "done"}, tid={}),
+    "a number of trials above all": entry("queued", {"next": 2**62 + 1}),
+    "a trial's number above all": entry("end", {"how": "done"}, tid=2**62 + 1),
     "an infinite number": entry("queued", {"next": float("inf")}),
     "no info": entry("end", None),
 }
@@ -114,3 +189,33 @@ def test_repair_keeps_what_makes_sense(made: Path, name: str) -> None:
     assert "ecord 5" in report.reason
     assert report.done == 2
     assert read_status(FolderStore(made), name).done == 2
+
+
+@pytest.mark.parametrize("name", NO_TRIALS)
+def test_a_document_that_nothing_can_use_is_damage(tmp_path: Path, name: str) -> None:
+    """Whoever opens the search is told which trial it is; the others are brought back."""
+    run_slowly(tmp_path / "store", 2)
+    craft(tmp_path / "store", "search", entry("end", {"how": "done"}, NO_TRIALS[name], 3, 3))
+    with pytest.raises(SearchDamagedError, match="trial 3"):
+        DriveTrials("search", store=LaterStore(tmp_path / "store"))
+    assert repair(LaterStore(tmp_path / "store"), "search").done == 2
+
+
+@pytest.mark.filterwarnings("ignore::colab_drive_tuner.errors.SearchChangedWarning")
+@pytest.mark.parametrize("algo", ["tpe", "anneal", "rand"])
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_trial_ends_a_run_by_an_error_of_ours_at_most(
+    tmp_path: Path, name: str, algo: str
+) -> None:
+    """Whatever a record says of a trial, and of who suggested it, hyperopt never meets it."""
+    run_slowly(tmp_path / "store", 2)
+    craft(tmp_path / "store", "search", STRANGE[name])
+    store = LaterStore(tmp_path / "store")
+    with contextlib.suppress(ColabDriveTunerError):
+        result = resume_search(
+            bowl, name="search", store=store, space=SPACE, max_evals=25, algo=algo, progress=False,
+            max_attempts=100,
+        )  # fmt: skip
+        assert result.finished
+        assert len(result.rows) == 25
+    assert read_status(store, "search").done >= 2
