@@ -134,15 +134,20 @@ def _link(store: Store, entry: Entry) -> str:
 
 
 def begun_apart(folder: SearchFolder, rival: SearchFolder) -> bool:
-    """Whether two folders of one name cannot come from runtimes that made one search at once."""
-    return rival.created - folder.created > LIST_LAG_SECONDS
+    """Whether two folders of one name cannot come from runtimes that made one search at once.
+
+    Those lie no further apart than a listing can lag, and have borne the same name from the start:
+    a folder that got the other one's name later, by whomever, is another search.
+    """
+    renamed = bool(folder.names and rival.names) and folder.names != rival.names
+    return renamed or rival.created - folder.created > LIST_LAG_SECONDS
 
 
 def require_single(store: Store, name: str, folder: SearchFolder) -> None:
-    """Raise `SearchFolderError` where another search of this name was begun later, on purpose.
+    """Raise `SearchFolderError` where another search bears this name.
 
-    Two that were created at the same moment are one search; one that was begun anew while the
-    other lay in the trash, or bore another name, is not.
+    Two that were created at the same moment under it are one search; one that was begun anew while
+    the other lay in the trash, or that was renamed to it, is not.
     """
     for rival in folder.rivals:
         if begun_apart(folder, rival) and _has_begun(store, store.stat(rival.id)):

@@ -57,6 +57,8 @@ class SearchFolder:
     """Other folders of the same name, which lost."""
     marked: bool = field(default=True, compare=False)
     """Whether its properties say that it has borne this name in this store."""
+    names: frozenset[str] = field(default=frozenset(), compare=False)
+    """The properties that say which names it has borne."""
 
     @property
     def age(self) -> tuple[float, str]:
@@ -204,5 +206,11 @@ def described(entry: Entry) -> SearchFolder:
         return entry.properties.get(key, "")
 
     return SearchFolder(
-        entry.id, entry.created, fixed(FIRST), fixed(RECORDS), fixed(EXPORT), fixed(HINT)
+        entry.id,
+        entry.created,
+        fixed(FIRST),
+        fixed(RECORDS),
+        fixed(EXPORT),
+        fixed(HINT),
+        names=frozenset(key for key in entry.properties if key.startswith(NAMED)),
     )

@@ -193,6 +193,29 @@ def test_restored_beside_the_new_one_both_are_named(drive, run, monkeypatch):
     assert recorded(drive, "old") == [1]
 
 
+@pytest.mark.parametrize("older", [True, False])
+def test_a_search_that_gets_anothers_name_is_not_merged_with_it(drive, run, older):
+    """Made at the same moment, but under another name: neither gets the other's results."""
+    if older:
+        other = run(1, name="other")
+    own = run(2)
+    if not older:
+        other = run(1, name="other")
+    drive.rename(other, NAME)
+    with pytest.raises(SearchFolderError, match="Two searches are called") as told:
+        run(3)
+    assert own in str(told.value)
+    assert other in str(told.value)
+    drive.rename(other, "third")
+    assert run(3) == own
+    assert recorded(drive) == [2, 3]
+    assert run(4, name="third") == other
+    assert recorded(drive, "third") == [1, 4]
+    drive.rename(other, NAME)  # by now it has borne three names
+    with pytest.raises(SearchFolderError, match="Two searches are called"):
+        run(5)
+
+
 def test_a_search_deleted_for_good_is_told_of_and_begun_anew(drive, run):
     """Nothing of it is left; the machine that had noted it says so once."""
     drive.delete(run(1))
