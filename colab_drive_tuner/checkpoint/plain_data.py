@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,8 @@ def _name(value: Any) -> str:
 def _hint(value: Any) -> str:
     """What to return instead."""
     kind = type(value)
+    if isinstance(value, Enum):
+        return "Return `x.value`."
     if kind.__module__.partition(".")[0] in _TENSOR_PACKAGES:
         if isinstance(getattr(value, "history", None), dict):  # what `fit` returns
             return "Return its dict, `x.history`."

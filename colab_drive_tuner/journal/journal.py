@@ -72,6 +72,8 @@ class Journal:
         self._sleep = sleep
         self._notify: Callable[[str], None] = print
         self._own: _Owned | None = None
+        self.running = False
+        """Whether the owner runs trials now, and may not be taken over from within its process."""
 
     @classmethod
     def open(
@@ -152,6 +154,8 @@ class Journal:
         self._notify = notify
         spool = Spool(self.store.location, self.name)
         if spool.folder in _owned:
+            if on_busy != "takeover":
+                _owned[spool.folder].refuse_second_run()
             _owned.pop(spool.folder).close()
         if not spool.acquire():
             raise SearchBusyError(
@@ -166,6 +170,14 @@ class Journal:
         _owned[spool.folder] = self
         atexit.register(self.close)
         return self._own.claim
+
+    def refuse_second_run(self) -> None:
+        """Raise `SearchBusyError` where this process is running the search already."""
+        if self.running:
+            raise SearchBusyError(
+                f"Search {self.name!r} is running in this process already, in another thread or "
+                f"around this very call: wait for it, or give this search another name."
+            )
 
     def append(self, item: Item, *, durable: bool = False, beside: Sequence[bytes] = ()) -> None:
         """Hand over an item to be recorded; never waits. `durable`: spooled before it is sent.

@@ -1,11 +1,13 @@
 """What the arguments of a search may be; anything else is refused, by name, before any writing."""
 
+import math
 import operator
 import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from decimal import Decimal
 from importlib import import_module
 from numbers import Real
 from typing import Any
@@ -63,10 +65,24 @@ def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
     return suggest
 
 
-def check_stops(loss_threshold: Any, early_stop_fn: Any) -> None:
-    """Raise `UsageError` for what could not end a search early."""
-    if loss_threshold is not None and not isinstance(loss_threshold, Real):
-        raise UsageError(f"loss_threshold must be a number or None, got {loss_threshold!r}.")
+def real_number(name: str, value: Any) -> float | None:
+    """The float that `value` is, a Decimal's or Fraction's too; None stays None.
+
+    Raises `UsageError` for NaN, with which nothing can be compared, and for what is no number.
+    """
+    if value is None:
+        return None
+    number = float("nan")
+    if not isinstance(value, bool) and isinstance(value, Real | Decimal):
+        with suppress(OverflowError, ValueError):
+            number = float(value)
+    if math.isnan(number):
+        raise UsageError(f"{name} must be a number or None, got {value!r}.")
+    return number
+
+
+def check_early_stop(early_stop_fn: Any) -> None:
+    """Raise `UsageError` for what could not be called."""
     if early_stop_fn is not None and not callable(early_stop_fn):
         raise UsageError(f"early_stop_fn must be a function or None, got {early_stop_fn!r}.")
 

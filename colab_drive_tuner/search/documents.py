@@ -1,6 +1,7 @@
 """Trial documents as hyperopt makes them, without hyperopt: states, losses, and what is stored."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
@@ -19,11 +20,15 @@ def count_ended(documents: Iterable[dict[str, Any]]) -> int:
 
 
 def loss_of(document: dict[str, Any]) -> float | None:
-    """The loss by hyperopt's rule for stopping: of any status, unless it is NaN or an error's."""
-    loss: float | None = document["result"].get("loss")
-    if document["state"] in (ERROR, CANCELLED) or loss is None or loss != loss:  # noqa: PLR0124 - NaN
+    """The loss by hyperopt's rule for stopping: of any status, unless it is NaN or an error's.
+
+    Only of a trial that went well does hyperopt check that the loss is a number.
+    """
+    loss = document["result"].get("loss")
+    if document["state"] in (ERROR, CANCELLED) or not isinstance(loss, Real):
         return None
-    return loss
+    counted: Any = loss
+    return counted if counted == counted else None  # noqa: PLR0124 - NaN differs from itself
 
 
 def plain_result(result: Any) -> Any:

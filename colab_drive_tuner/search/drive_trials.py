@@ -10,7 +10,7 @@ from hyperopt.base import validate_loss_threshold, validate_timeout
 from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
-from colab_drive_tuner.search.arguments import find_algorithm, whole_number
+from colab_drive_tuner.search.arguments import find_algorithm, real_number, whole_number
 from colab_drive_tuner.search.run import SearchSpec, run_search
 from colab_drive_tuner.search.trials import StoredTrials
 
@@ -101,8 +101,8 @@ class DriveTrials(StoredTrials):
             space,
             find_algorithm(algo or hyperopt.tpe.suggest),
             max_evals=_total(max_evals),
-            timeout=timeout,
-            loss_threshold=loss_threshold,
+            timeout=real_number("timeout", timeout),
+            loss_threshold=real_number("loss_threshold", loss_threshold),
             max_queue_len=max_queue_len,
             rstate=rstate,
             pass_expr_memo_ctrl=pass_expr_memo_ctrl,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from hyperopt.base import Ctrl, Domain
+from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 
 from colab_drive_tuner.training import seed_trial
 from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
@@ -60,4 +60,5 @@ def evaluate(
         if training.seeded:
             seed_trial(training.seed, attempt.tid, keras_wanted=training.keras_wanted)
         result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
-        return result
+        # An enum's member may equal one of hyperopt's statuses, and is no plain data.
+        return result | {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}

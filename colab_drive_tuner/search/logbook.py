@@ -7,7 +7,8 @@ or none.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec import Taken, encode
@@ -125,6 +126,21 @@ class Logbook:
 
     # -- holding
 
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a fork of the owner: it has nothing to record or to close."""
+        return self.owned and self._pid != os.getpid()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within the block this process runs the search, and nothing else in it may."""
+        self.journal.refuse_second_run()
+        self.journal.running = True
+        try:
+            yield
+        finally:
+            self.journal.running = False
+
     def refresh(self) -> None:
         """Read on to the end of the chain, where the search is not held."""
         if not self.owned:
@@ -181,18 +197,21 @@ class Logbook:
 
     def close(self, timeout: float) -> None:
         """Flush, release; whoever comes next goes on from here."""
-        owned, self._claim = self.owned, None
-        if owned and self._pid == os.getpid():  # a fork has nothing of its own to close
+        owned, forked, self._claim = self.owned, self.forked, None
+        if owned and not forked:
             self.journal.close(timeout)
 
     def require_owner(self) -> None:
         """Raise where this process is a fork of the owner, or another runtime took over."""
-        if self.owned and self._pid != os.getpid():
+        self._refuse_fork()
+        self.journal.raise_if_lost()
+
+    def _refuse_fork(self) -> None:
+        if self.forked:
             raise SearchError(
                 f"Search {self.name!r} is held by process {self._pid}, of which this is a fork: "
                 f"run trials there."
             )
-        self.journal.raise_if_lost()
 
     def _learn(self) -> None:
         history = self.history
@@ -289,5 +308,6 @@ class Logbook:
         self._append(attachment_item(name, value), durable=True, beside=beside)
 
     def _append(self, item: bytes | Callable[[], bytes], **how: Any) -> None:
+        self._refuse_fork()
         self.journal.append(item, **how)
         self._start = None

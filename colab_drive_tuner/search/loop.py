@@ -119,6 +119,7 @@ class Loop:
                 show(why)
                 if exhausted:
                     break
+        self._trials.refresh()
         return why
 
     def _stopped(self, judge: Callable[..., tuple[str, dict[str, Any]]]) -> str:
@@ -213,8 +214,8 @@ class Loop:
         model = isinstance(document["result"], ModelResult)
         trials.log.end(document, how, model=model, seconds=seconds, result=result)
         self._tally.update()
-        if document["state"] == ERROR:
-            trials.refresh()  # hyperopt lists it no more
+        if document["state"] == ERROR or self._domain.pass_expr_memo_ctrl:
+            trials.refresh()  # hyperopt lists it no more, nor what the objective has cancelled
         trials.backups.ended(document["tid"], artifacts, trials.log.history)
 
     def _save(self) -> None:

@@ -136,7 +136,7 @@ def _hyperopt_callback(
         def update(_stopped: str) -> None:
             nonlocal shown
             if tally.best is not None:
-                bar.postfix = f"best loss: {tally.best}"
+                bar.postfix = "best loss: " + str(tally.best)
             if tally.finished > shown:
                 bar.update(tally.finished - shown)
             shown = tally.finished

@@ -14,10 +14,11 @@ from colab_drive_tuner.checkpoint.items import GIVEN_UP
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.search.arguments import (
+    check_early_stop,
     check_space,
-    check_stops,
     find_algorithm,
     parse_duration,
+    real_number,
     whole_number,
 )
 from colab_drive_tuner.search.keywords import ADVICE, explain_keywords
@@ -133,7 +134,8 @@ def resume_search(
     began = time.monotonic()
     check_name(name)
     max_evals = whole_number("max_evals", max_evals, least=1)
-    check_stops(loss_threshold, early_stop_fn)
+    loss_threshold = real_number("loss_threshold", loss_threshold)
+    check_early_stop(early_stop_fn)
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     task = _task(objective, data, space, data_args, again=restart)
@@ -141,7 +143,7 @@ def resume_search(
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.fingerprints import describe_space
     from colab_drive_tuner.search.points import check_points
-    from colab_drive_tuner.search.run import SearchSpec, run_search
+    from colab_drive_tuner.search.run import SearchSpec, run_search, untried_points
     from colab_drive_tuner.search.settings import SearchSettings
     from colab_drive_tuner.search.stops import StopRules
 
@@ -165,7 +167,8 @@ def resume_search(
     else:
         SearchSettings(seed=seed, space=describe_space(task.space)).check(name, history.settings)
     stopped = StopRules(max_evals, loss_threshold, early_stop_fn).stopped(history.settings)
-    if restart or again or (done < max_evals and not stopped):
+    new_points = untried_points(trials._dynamic_trials, points)
+    if restart or again or (done < max_evals and (new_points or not stopped)):
         function, described = task.prepare()
         spec = SearchSpec(
             function,

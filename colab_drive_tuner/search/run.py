@@ -85,7 +85,8 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     Returns:
         Why the search was stopped before it had all its trials; "" where it was not.
     """
-    if not spec.restart and (why := spec.stops.stopped(trials.log.settings)):
+    why = "" if spec.restart else spec.stops.stopped(trials.log.settings)
+    if why and not untried_points(trials._dynamic_trials, spec.points):
         return why
     domain = Domain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
     settings = SearchSettings(
@@ -107,7 +108,11 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             learns=settings.algo != "rand",
         )
     stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
-    with sigterm_exits() as arrived, _closing(trials, spec.max_evals, arrived):
+    with (
+        trials.log.running(),
+        sigterm_exits() as arrived,
+        _closing(trials, spec.max_evals, arrived),
+    ):
         trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
         _inherit(trials, spec.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
@@ -150,10 +155,8 @@ def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> No
     """Queue the given points that were never tried, behind what was left unfinished."""
     if lost := missing_points(trials._dynamic_trials, points):
         trials.put_back(lost, None)
-    tried = {_comparable(document["misc"]["vals"]) for document in trials._dynamic_trials}
-    new = [point for point in points if _comparable(point) not in tried]
-    if new:
-        if tried:
+    if new := untried_points(trials._dynamic_trials, points):
+        if trials._dynamic_trials:
             trials.notify(
                 f"{len(new)} of points_to_evaluate were not tried in search {trials.name!r} yet: "
                 "they are run before the algorithm is asked again."
@@ -161,6 +164,16 @@ def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> No
         tids = trials.new_trial_ids(len(new))
         trials.insert_trial_docs(list(map(point_document, tids, new)))
     trials.refresh()
+
+
+def untried_points(
+    documents: Sequence[dict[str, Any]], points: Sequence[dict[str, list[Any]]]
+) -> list[dict[str, list[Any]]]:
+    """The points that no trial has, which are still to be run."""
+    if not points:
+        return []
+    tried = {_comparable(document["misc"]["vals"]) for document in documents}
+    return [point for point in points if _comparable(point) not in tried]
 
 
 def _comparable(values: Mapping[str, Sequence[Any]]) -> frozenset[tuple[str, float]]:

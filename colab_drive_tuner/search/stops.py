@@ -119,6 +119,9 @@ class Stops:
 
     def judge_interrupted_round(self, trials: Any, tally: Tally) -> tuple[str, dict[str, Any]]:
         """Before the first round: judge the trials that ended when the session before could not."""
+        if self._judged is None and not self._reached(tally):
+            # So that a session which ends before its first judgement is seen to have left it out.
+            return "", self._state(tally) if self._rules.early_stop_fn is not None else {}
         lost = self._judged is not None and self._judged < tally.ended
         if self._went_on or not (lost or self._reached(tally)):
             return "", {}

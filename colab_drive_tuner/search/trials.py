@@ -222,7 +222,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         one's could not be recorded any more.
         """
         deadline = time.monotonic() + timeout
-        if self.log.owned:
+        if self.log.owned and not self.log.forked:
             self.models.close(timeout)
             self.log.journal.flush(max(0.0, deadline - time.monotonic()))
             self.backups.close(max(0.0, deadline - time.monotonic()), self.log.history)

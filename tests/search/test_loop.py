@@ -1,7 +1,9 @@
 """The loop: ask, run, tell, as `hyperopt.fmin` does it."""
 
 import contextlib
+import enum
 import functools
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,8 @@ import hyperopt
 import numpy as np
 import pytest
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import SearchBusyError, SearchError, UsageError
+from colab_drive_tuner.journal.journal import _owned
 from colab_drive_tuner.search import loop as module
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.status import read_status
@@ -174,3 +177,114 @@ def test_counts_follow_insertions_ends_and_deletions() -> None:
     documents.clear()
     tally.update()
     assert (len(tally), tally.ended, tally.best, tally.next_queued) == (0, 0, None, None)
+
+
+class Status(enum.StrEnum):
+    """Statuses of a user's own, equal to hyperopt's."""
+
+    FINE = "ok"
+
+
+def test_an_enum_is_a_status(tmp_path: Path) -> None:
+    """What equals one of hyperopt's statuses is recorded as that text."""
+
+    def objective(point: Any) -> dict[str, Any]:
+        return {"loss": bowl(point), "status": Status.FINE}
+
+    assert stored(tmp_path, "rand", 4, objective).losses() == plain("rand", 4).losses()
+    assert [type(result["status"]) for result in reopened(tmp_path).results] == [str] * 4
+
+
+def test_a_callback_gets_the_best_loss_as_hyperopt_writes_it(tmp_path: Path) -> None:
+    """Also where numpy's text of a number and Python's differ."""
+
+    def search_with(trials: Any) -> list[str]:
+        bars: list[Any] = []
+
+        class Bar:
+            def update(self, _n: int) -> None:
+                bars.append(self.postfix)  # type: ignore[attr-defined]
+
+        @contextlib.contextmanager
+        def progress(**_: Any) -> Iterator[Bar]:
+            yield Bar()
+
+        def failing(_point: Any) -> dict[str, Any]:
+            return {"status": "fail", "loss": np.float32(0.1)}
+
+        options = {"return_argmin": False, "show_progressbar": progress, "verbose": True}
+        with pytest.raises(hyperopt.exceptions.AllTrialsFailed):
+            run(trials, hyperopt.rand.suggest, fn=failing, max_evals=2, **options)
+        return bars
+
+    assert search_with(DriveTrials("s", store=tmp_path)) == search_with(hyperopt.Trials())
+
+
+@pytest.mark.parametrize("state", [hyperopt.JOB_STATE_ERROR, hyperopt.base.JOB_STATE_CANCEL])
+def test_states_that_an_objective_sets_count_as_with_hyperopt(state: int, tmp_path: Path) -> None:
+    """A trial that a later one takes out of the listing is not listed, then and afterwards."""
+
+    def listed(trials: Any) -> list[list[int]]:
+        seen: list[list[int]] = []
+
+        @hyperopt.fmin_pass_expr_memo_ctrl
+        def objective(expr: Any, memo: Any, ctrl: Any) -> float:
+            seen.append(list(ctrl.trials.tids))
+            if len(seen) == 3:
+                ctrl.trials.trials[0]["state"] = state
+            return bowl(hyperopt.pyll.rec_eval(expr, memo=memo))
+
+        run(trials, hyperopt.rand.suggest, fn=objective, max_evals=5)
+        return [*seen, trials.tids]
+
+    assert listed(DriveTrials("s", store=tmp_path)) == listed(hyperopt.Trials())
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_search_within_itself_is_refused(own: bool, tmp_path: Path) -> None:
+    """With the same object or another one; the search around it loses nothing and goes on."""
+    trials = DriveTrials("search", store=tmp_path, notify=lambda _: None)
+    refusals: list[SearchBusyError] = []
+
+    @functools.wraps(bowl)
+    def objective(point: Any) -> float:
+        inner = trials if own else DriveTrials("search", store=tmp_path)
+        try:
+            run(inner, hyperopt.rand.suggest, max_evals=3)
+        except SearchBusyError as error:
+            refusals.append(error)
+        return bowl(point)
+
+    run(trials, hyperopt.rand.suggest, fn=objective)
+    assert len(refusals) == 10
+    assert points(reopened(tmp_path)) == points(plain("rand", 10))
+
+
+@pytest.mark.parametrize("how", ["return", "raise", "exit"])
+def test_a_fork_of_the_objective_that_comes_back_records_nothing(how: str, tmp_path: Path) -> None:
+    """The child is told so, and does not wait for a writer that it does not have."""
+
+    def forking(point: Any) -> float:
+        if point["x"] == expected.trials[3]["misc"]["vals"]["x"][0]:
+            pid = os.fork()
+            if pid == 0:
+                for journal in _owned.values():
+                    journal.flush = lambda *_: os._exit(9)  # type: ignore[method-assign]
+            if pid == 0 and how == "raise":
+                raise ValueError
+            if pid == 0 and how == "exit":
+                raise SystemExit(5)
+            if pid == 0:
+                return -99.0
+            statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        return bowl(point)
+
+    expected, statuses, parent = plain("rand", 6), [], os.getpid()
+    try:
+        trials = stored(tmp_path, "rand", 6, forking)
+    except BaseException as error:
+        if os.getpid() == parent:
+            raise
+        os._exit(5 if isinstance(error, SearchError | SystemExit) else 1)
+    assert statuses == [5]
+    assert points(trials) == points(reopened(tmp_path)) == points(expected)

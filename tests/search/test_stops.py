@@ -3,18 +3,30 @@
 import functools
 import os
 import signal
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hyperopt.early_stop import no_progress_loss
 
+from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.outcome import Outcome, read_verdict
 from colab_drive_tuner.search import loop
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.status import read_status
 from colab_drive_tuner.store import open_store
-from tests.search.searching import SPACE, bowl, go, in_child, plain, points
+from tests.search.searching import (
+    SPACE,
+    bowl,
+    go,
+    in_child,
+    plain,
+    points,
+    search,
+)
 
 
 @functools.wraps(bowl)  # so that it counts as the same objective
@@ -132,3 +144,76 @@ def test_delete_all_leaves_nobody_holding_the_search(tmp_path: Path) -> None:
     trials = go(tmp_path, max_evals=3).trials
     trials.delete_all()
     assert read_status(open_store(tmp_path), "s").holder is None
+
+
+def test_new_points_go_on_with_a_search_that_was_stopped(tmp_path: Path) -> None:
+    """They are run, and the same rule ends the search again; the same call then returns at once."""
+    stop: dict[str, Any] = {"max_evals": 50, "loss_threshold": 1.2}
+    ended = go(tmp_path, **stop).done
+    given = {"points_to_evaluate": [{"x": 1.5, "kind": 0, "q": 3.0}]}
+    result = go(tmp_path, **stop, **given)
+    assert (result.done, result.trials.vals["x"][-1]) == (ended + 1, 1.5)
+    assert "< 1.2" in result.stopped
+    assert go(tmp_path, never, **stop, **given).done == ended + 1
+
+
+@pytest.mark.parametrize("stop_at", [3, 7])
+@pytest.mark.parametrize("flushed", [True, False])
+@pytest.mark.parametrize("killed_at", [0, 2])
+def test_kills_between_a_trial_and_its_judgement(
+    killed_at: int, flushed: bool, stop_at: int, tmp_path: Path
+) -> None:
+    """A function that counts its calls is called once a round, however sessions die."""
+
+    def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
+        return calls + 1 == stop_at, [calls + 1]
+
+    def killed() -> None:
+        tell = loop.Loop._tell
+
+        def then_die(self: Any, started: Any, *more: Any) -> None:
+            tell(self, started, *more)
+            if started.document["tid"] == killed_at:
+                if flushed:
+                    assert self._trials.log.journal.flush(30)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        loop.Loop._tell = then_die  # type: ignore[method-assign]
+        go(tmp_path, max_evals=20, early_stop_fn=counting)
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert go(tmp_path, max_evals=20, early_stop_fn=counting).done == stop_at
+
+
+@pytest.mark.parametrize("number", [Fraction(6, 5), Decimal("1.2"), np.float16(1.2)])
+def test_limits_are_any_real_number(number: Any, tmp_path: Path) -> None:
+    """They stop the search where the float does."""
+    trials = DriveTrials("s", store=tmp_path)
+    search(trials, "rand", 50, loss_threshold=number, timeout=Fraction(1000))
+    assert points(trials) == points(plain("rand", 50, loss_threshold=float(number)))
+
+
+@pytest.mark.parametrize(
+    "limit", [{"loss_threshold": float("nan")}, {"loss_threshold": 1j}, {"timeout": float("nan")}]
+)
+def test_what_cannot_be_compared_is_no_limit(limit: dict[str, Any], tmp_path: Path) -> None:
+    """It is refused by name, before anything is written."""
+    with pytest.raises(UsageError, match=next(iter(limit))):
+        search(DriveTrials("s", store=tmp_path), "rand", 5, **limit)
+    assert not list(tmp_path.iterdir())
+
+
+ODD_LOSSES = ["x", 1j, [1], np.array([1.0, 2.0])]
+
+
+@pytest.mark.parametrize("odd", ODD_LOSSES, ids=repr)
+def test_the_loss_of_a_failed_trial_may_be_anything(odd: Any, tmp_path: Path) -> None:
+    """It counts for nothing and does not end the run, in which plain hyperopt would fail."""
+
+    @functools.wraps(bowl)
+    def failing(point: Any) -> Any:
+        return {"status": "fail", "loss": odd} if point["x"] > 0 else bowl(point)
+
+    result = go(tmp_path, failing, max_evals=6, loss_threshold=-1)
+    assert (result.done, result.finished) == (6, True)
+    assert go(tmp_path, failing, max_evals=9).done == 9
