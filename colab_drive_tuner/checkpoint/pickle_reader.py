@@ -278,5 +278,9 @@ def _wrong_parameters(misc: dict[Any, Any], tid: int) -> Iterator[str]:
         chosen = values[label]
         if type(indices) is not list or type(chosen) is not list or len(indices) != len(chosen):
             yield f"has no proper value of {str(label)[:40]!r}"
-        if len(indices) > 1 or any(type(i) is not int or i != tid for i in indices):
+        if len(indices) > 1 or any(not _is_integer(i) or i != tid for i in indices):
             yield f"has the value of {str(label)[:40]!r} under another tid, in misc.idxs"
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int or isinstance(value, np.integer)

@@ -5,6 +5,7 @@ where it last found a search. What they tell is asked for only where no folder b
 """
 
 import contextlib
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -32,17 +33,12 @@ def find_displaced(
     """The folder of a search that no listing shows under its name, if only the listing lags.
 
     `known` is where this machine last found it. Raises `SearchFolderError` where the folder was
-    renamed, moved or put into the trash; None where there is none. One that was deleted for good
-    is only told of: nothing of it is left.
+    renamed, moved or put into the trash, or lost the mark of a search; None where there is none.
+    One that was deleted for good, or lies in another store, is only told of.
     """
-    found = {entry.id: entry for entry in _bearing(store, name)}
+    found, elsewhere = _bearing(store, name)
     if known is not None and known.id not in found:
         found |= {entry.id: entry for entry in _known(store, known)}
-        if not found:
-            notify(
-                f"The folder in which search {name!r} was last found ({known.id}) was deleted for "
-                f"good; the search begins anew."
-            )
     by_first: dict[str, list[Entry]] = {}
     for entry in found.values():
         by_first.setdefault(entry.properties.get(FIRST, entry.id), []).append(entry)
@@ -52,24 +48,59 @@ def find_displaced(
             return described(entry)  # the listing lags
         if _has_begun(store, entry):
             raise SearchFolderError(f"{_where(store, name, entry)} {_ANEW}")
+    if (unmarked := find_unmarked(store, name)) is not None:
+        raise SearchFolderError(
+            f"The folder {store.url(unmarked.id)} bears the name of search {name!r} and holds its "
+            f"records, but somebody altered its property {KIND}, which marks it as a search. "
+            f"`colab-drive-tuner repair {shlex.quote(name)}` goes on from these records. {_ANEW}"
+        )
+    for entry in elsewhere[:1]:
+        notify(
+            f"Search {name!r} begins in {store.url(store.root)}. One of that name lies in another "
+            f"folder: {store.url(entry.id)}. If that one was meant, since the folder in which "
+            f"searches lie was renamed or moved, undo that, or name it where the store is opened."
+        )
+    if known is not None and not found and not _exists(store, known.id):
+        notify(
+            f"The folder in which search {name!r} was last found ({known.id}) was deleted for "
+            f"good; the search begins anew."
+        )
     return None
 
 
-def _bearing(store: Store, name: str) -> list[Entry]:
+def find_unmarked(store: Store, name: str) -> Entry | None:
+    """A folder of the name that holds a search's records and is not marked as one."""
+    with contextlib.suppress(NotFoundError):  # no store yet
+        for entry in store.list(store.root, name=name):
+            unmarked = entry.is_folder and entry.properties.get(KIND) != SEARCH
+            if unmarked and not entry.damage and _holds_records(store, entry):
+                return entry
+    return None
+
+
+def _holds_records(store: Store, folder: Entry) -> bool:
+    homes = [entry for entry in store.list(folder.id, name="records") if entry.is_folder]
+    return any(store.list(home.id, name="record-000000.cdt") for home in homes)
+
+
+def _bearing(store: Store, name: str) -> tuple[dict[str, Entry], list[Entry]]:
     """Folders of searches that have borne the name in this store, or in one that is in the trash.
 
-    One of that name in another store that is in use is another search.
+    One of that name in another store that is in use is another search, and comes second; but this
+    store may also be that one's folder, made anew since it was renamed or moved.
     """
     marks = name_marks(store, name)
     del marks[HOME]
-    found, gone = [], dict[str, bool]()
+    found, elsewhere, gone = dict[str, Entry](), list[Entry](), dict[str, bool]()
     for entry in store.find_marked({KIND: SEARCH} | marks):
         home = entry.properties.get(HOME, "")
         if home != store.root and entry.trashed and home not in gone:
             gone[home] = not _exists(store, home)
         if home == store.root or (entry.trashed and gone[home]):
-            found.append(entry)
-    return found
+            found[entry.id] = entry
+        elif not entry.trashed:
+            elsewhere.append(entry)
+    return found, elsewhere
 
 
 def _known(store: Store, known: KnownFolder) -> list[Entry]:

@@ -53,8 +53,8 @@ def owned_entry(
     if not right:
         kind = "folder" if is_folder else "file"
         raise ForeignFileError(
-            f"{what} names {entry_id}, which is no {kind} of this search: somebody else set it, "
-            f"and what lies there is left alone."
+            f"{what} names {entry_id}, which is no {kind} of this search: somebody moved it out of "
+            f"the search's folder, or set that id. What lies there is left alone."
         )
     return entry
 

@@ -17,11 +17,16 @@ from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.machine import is_this_machine
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.settings import stored_stop
-from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 from colab_drive_tuner.text import visible
 
 MISNAMED = "its folder has a name that no search can have: give it back the name that it had"
 """The problem of a search whose folder somebody renamed by hand."""
+EMPTY = (
+    "it has no records: they were deleted, or the runtime that made its folder was gone before it "
+    "had recorded anything. `repair` looks for what is left; `clean` lists it if nothing is"
+)
+"""The problem of a search whose folder is all that there is."""
 
 
 @dataclass(frozen=True)
@@ -144,17 +149,19 @@ def list_searches(store: Store) -> list[SearchStatus]:
     Returns:
         A status for each search; one that cannot be read has its `problem` set.
     """
-    names = {
-        entry.name
+    made = {
+        entry.name: entry.created
         for entry in store.list(store.root)
         if entry.is_folder and (entry.damage or entry.properties.get(KIND) == SEARCH)
     }
     found = []
-    for name in sorted(names):
+    for name in sorted(made):
         try:
             found.append(read_status(store, name))
         except SearchNotFoundError:
-            continue  # made this moment, its first record is still to come
+            if store.now() - made[name] > LIST_LAG_SECONDS:
+                found.append(SearchStatus(name, problem=EMPTY))
+            # Else it was made this moment, and its first record is still to come.
         except SearchNameError:
             found.append(SearchStatus(name, problem=MISNAMED))
         except ColabDriveTunerError as error:

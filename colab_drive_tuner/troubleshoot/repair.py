@@ -17,6 +17,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
+from colab_drive_tuner.journal.displaced import find_unmarked
 from colab_drive_tuner.journal.folder import (
     KIND,
     SEARCH,
@@ -95,6 +96,7 @@ class _Found:
     folder: SearchFolder
     rivals: list[SearchFolder] = field(default_factory=list)
     in_trash: bool = False
+    unmarked: bool = False
 
 
 def repair(store: Store, name: str) -> Repair:
@@ -126,6 +128,8 @@ def _find(store: Store, name: str) -> _Found:
     folder = find_folder(store, name)
     if folder is not None:
         return _Found(folder, list(folder.rivals))
+    if (unmarked := find_unmarked(store, name)) is not None:
+        return _Found(described(unmarked), unmarked=True)
     trashed = [
         entry
         for entry in store.list_trash(store.root)
@@ -143,6 +147,8 @@ def _reason(store: Store, name: str, found: _Found) -> str:
     """Why the search cannot go on, found out by doing what any session does: claim and release."""
     if found.in_trash:
         return "its folder lies in the trash"
+    if found.unmarked:
+        return f"somebody altered the property {KIND} of its folder, which marks it as a search"
     if trashed := trashed_records(store, found.folder):
         return f"{trashed} of its records lie in the trash, from which they will vanish"
     try:
@@ -172,7 +178,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     built = rebuild(evidence)
     pickles = read_pickles(store, evidence.folder)
     if not (built.records or built.through or pickles):
-        raise _nothing_left(name)
+        raise _nothing_left(name, evidence)
     for rival in found.rivals:
         offer_records(built, collect(store, rival), f"the folder {store.url(rival.id)}")
     for leftover in spool.leftovers():
@@ -181,7 +187,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     for source, content in pickles:
         offer_pickle(built, content, source)
     if not built.history.settings and not built.history.trials:
-        raise _nothing_left(name)
+        raise _nothing_left(name, evidence)
     if completed := complete_documents(built.history):
         built.notes.append(f"{completed} trials now name the parameters that they did not use.")
     settings = {
@@ -212,9 +218,12 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     )
 
 
-def _nothing_left(name: str) -> SearchNotFoundError:
+def _nothing_left(name: str, evidence: Evidence) -> SearchNotFoundError:
+    why = " ".join(evidence.unreadable)
     return SearchNotFoundError(
-        f"Nothing of search {name!r} is readable any more: begin it again under another name."
+        f"Nothing of search {name!r} is readable any more"
+        f"{f' ({why}) Undo what was done there' if why else ''}: "
+        f"{'else ' if why else ''}begin it again under another name."
     )
 
 

@@ -216,6 +216,43 @@ def test_a_search_that_gets_anothers_name_is_not_merged_with_it(drive, run, olde
         run(5)
 
 
+@MACHINES
+@pytest.mark.parametrize("altered", ["removed", "other", "all"])
+def test_a_folder_that_lost_its_mark_is_not_begun_beside(drive, run, machine, where, altered):
+    """Whoever may edit it can alter the property: the error names the folder and the way out."""
+    folder = run(1)
+    marks = dict.fromkeys(drive.client.get(folder).properties)
+    mark = {"removed": {KIND: None}, "other": {KIND: "archived"}, "all": marks}[altered]
+    drive.change(folder, {"properties": mark})
+    machine(where)
+    with pytest.raises(SearchFolderError, match=rf"{folder}.*{KIND}.*repair.*restart=True"):
+        run(2)
+    assert run(2, anew=True) != folder
+
+
+def test_a_folder_of_a_persons_own_is_no_search(drive, run):
+    """It bears the name, and even holds a folder of records: not of ours."""
+    own = drive.client.create_folder(NAME, parent=DriveStore(drive.client).root)
+    drive.client.create_folder("records", parent=own.id)
+    assert run(1) != own.id
+
+
+@pytest.mark.parametrize("act", ["rename", "move"])
+def test_a_store_that_was_renamed_is_told_of(drive, run, machine, act):
+    """The searches in it are not begun anew without a word."""
+    folder = run(1)
+    store = drive.client.get(folder).parents[0]
+    if act == "rename":
+        drive.rename(store, "old searches")
+    else:
+        drive.move(store, drive.client.create_folder("elsewhere", parent="root").id)
+    machine("second")
+    assert run(2) != folder
+    assert folder in run.said[0]
+    run(3)
+    assert run.said == []
+
+
 def test_a_search_deleted_for_good_is_told_of_and_begun_anew(drive, run):
     """Nothing of it is left; the machine that had noted it says so once."""
     drive.delete(run(1))

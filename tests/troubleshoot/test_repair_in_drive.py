@@ -3,9 +3,14 @@
 import pytest
 import requests
 
-from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNotFoundError
-from colab_drive_tuner.journal.folder import find_folder
-from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.errors import (
+    NotFoundError,
+    SearchDamagedError,
+    SearchFolderError,
+    SearchNotFoundError,
+)
+from colab_drive_tuner.journal.folder import KIND, RECORDS, find_folder
+from colab_drive_tuner.search.status import list_searches, read_status
 from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, examine
 from colab_drive_tuner.troubleshoot.repair import repair
 from tests.search.searching import plain, points, stored
@@ -56,6 +61,55 @@ def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, 
     assert repair(store, "search").reason == ""
 
 
+@pytest.mark.parametrize("altered", [{KIND: None}, {KIND: "archived"}, {KIND: "", RECORDS: None}])
+def test_a_folder_that_lost_its_mark_comes_back(drive_emulator, altered):
+    """What it holds is found under its name, and nothing is begun beside it before."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    store = DriveStore.connect()
+    run_slowly(store, 6)
+    change(drive_emulator, find_folder(store, "search").id, {"properties": altered})
+    with pytest.raises(SearchFolderError, match="`colab-drive-tuner repair search`"):
+        stored(store, "tpe", 9)
+    report = repair(store, "search")
+    assert (report.done, report.lost) == (6, ())
+    assert "marks it as a search" in report.reason
+    assert points(stored(store, "tpe", 9)) == points(plain("tpe", 9))
+    assert repair(store, "search").reason == ""
+
+
+def test_a_folder_of_records_that_was_moved_away_is_not_called_lost(drive_emulator):
+    """Moved back, the search goes on; until then nobody says that nothing is left of it."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    store = DriveStore.connect()
+    run_slowly(store, 6)
+    folder = find_folder(store, "search")
+    delete(drive_emulator, folder.export)
+    move(drive_emulator, folder.records, folder.id, store.root)
+    with pytest.raises(SearchNotFoundError, match=f"{folder.records}.*moved.*Undo"):
+        repair(store, "search")
+    move(drive_emulator, folder.records, store.root, folder.id)
+    assert points(stored(store, "tpe", 9)) == points(plain("tpe", 9))
+
+
+def test_a_search_whose_records_are_gone_is_listed(drive_emulator, monkeypatch):
+    """With its problem, beside the others; one that was made this moment is not."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    store = DriveStore.connect()
+    run_slowly(store, 2)
+    run_slowly(store, 2, "another")
+    delete(drive_emulator, find_folder(store, "search").records)
+    assert [status.name for status in list_searches(store)] == ["another"]
+    now = store.now()
+    monkeypatch.setattr(store, "now", lambda: now + 3600)
+    first, second = list_searches(store)
+    assert (first.name, first.done) == ("another", 2)
+    assert second.name == "search"
+    assert "no records" in second.problem
+
+
 @pytest.mark.parametrize("left", ["trials.pkl", "nothing"])
 def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(drive_emulator, left):
     """trials.pkl is enough to go on from; without it the error says that nothing is left."""
@@ -91,3 +145,19 @@ def delete(drive_emulator, entry_id: str) -> None:
         headers={"Authorization": "Bearer emulator"},
         timeout=10,
     ).raise_for_status()
+
+
+def change(drive_emulator, file_id, body, **how):
+    """Change a file, as its owner or a co-editor can."""
+    requests.patch(
+        f"{drive_emulator.url}/drive/v3/files/{file_id}",
+        headers={"Authorization": "Bearer emulator"},
+        params=how,
+        json=body,
+        timeout=10,
+    ).raise_for_status()
+
+
+def move(drive_emulator, file_id, old, new):
+    """Move a file from one folder to another."""
+    change(drive_emulator, file_id, {}, addParents=new, removeParents=old)
