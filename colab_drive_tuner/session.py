@@ -278,16 +278,16 @@ class Session:
             page = _nothing
         try:
             found = locate(wanted, self._connect_for_notebook, page)
-            path = notebooks.save_copy(found, self.client, stacklevel=5)
+            path = notebooks.save_copy(found, self.client, stacklevel=6)
         except ColabDriveTunerError as error:
             if wanted is not None and not isinstance(error, NotebookNotFoundError):
                 raise
             warnings.warn(
-                f"setup() goes on without the notebook. {error}", NotebookWarning, stacklevel=4
+                f"setup() goes on without the notebook. {error}", NotebookWarning, stacklevel=5
             )
             return
         if self.runtime.browser_attached:
-            notebooks.warn_if_stale(found, path, stacklevel=5)
+            notebooks.warn_if_stale(found, path, stacklevel=6)
         self.notebook, self.notebook_path = found, path
 
     def _connect_for_notebook(self) -> "DriveClient":

@@ -70,7 +70,10 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
 
     try:
         if read_status(store, name).trials:
-            raise UsageError(f"There is a search {name!r} already: import under another name.")
+            raise UsageError(
+                f"There is a search {name!r} already: import under another name, or leave the "
+                "import out to go on with that search."
+            )
     except SearchNotFoundError:
         pass  # as it should be
     source = Path(path)

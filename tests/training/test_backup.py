@@ -11,6 +11,7 @@ import pytest
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training import (
     TrialBackup,
+    TrialInterrupted,
     drop_backups,
 )
 from colab_drive_tuner.training.artifacts import StoreArtifacts
@@ -114,6 +115,40 @@ def test_two_fits_in_one_model_function(store):
 
     whole = compare(store, training, KillAt(1), KillAt(4))
     assert whole["histories"][1][0] == [0, 1, 2, 3, 4]
+
+
+class Unfreezing(keras.callbacks.Callback):
+    """Trains one layer more from the second epoch on: Keras heeds it when it compiles."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            self.model.layers[1].trainable = True
+
+
+def unfreezing(kill):
+    model = convolutional()
+    model.layers[1].trainable = False
+    return outcome(model, fit(model, 4, before=[Unfreezing(), *([kill] if kill else [])]))
+
+
+def test_a_fit_that_unfreezes_layers_begins_anew(store):
+    """Not at the backup from before the change either, which would train what was not trained."""
+    with pytest.warns(TrainingWarning, match="differs.*It begins at its first epoch"):
+        compare(store, unfreezing, KillAt(2))
+
+
+def test_a_fit_that_goes_on_to_unfreeze_layers_is_interrupted(store):
+    """Killed in the epoch of the change it has only a backup from before, which is put away."""
+    whole = run(store, search_folder(store, "whole"), lambda: unfreezing(None))
+    folder = search_folder(store, "killed")
+    with pytest.raises(Killed):
+        run(store, folder, lambda: unfreezing(KillAt(1)))
+    with (
+        pytest.warns(TrainingWarning, match="a callback changes `trainable`"),
+        pytest.raises(TrialInterrupted),
+    ):
+        run(store, folder, lambda: unfreezing(None))
+    assert run(store, folder, lambda: unfreezing(None)) == whole
 
 
 def test_callbacks_remember(store):

@@ -10,7 +10,7 @@ import keras
 from colab_drive_tuner.training.backup import callback_state, restore
 from colab_drive_tuner.training.backup.callback_files import CallbackFiles
 from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
-from colab_drive_tuner.training.backup.model_state import capture_model, symbolic_build
+from colab_drive_tuner.training.backup.model_state import capture_model, symbolic_build, trained_in
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variables import walk
 from colab_drive_tuner.training.backup.writer import BackupWriter
@@ -20,6 +20,9 @@ from colab_drive_tuner.trial import RunningTrial
 
 _SLACK = 1.1
 """The next epoch, and the next upload, may take so many times the longest one so far."""
+
+_PUT_AWAY = 30.0
+"""Seconds to wait for the store where a backup must be out of the way before the next run."""
 
 
 class BackupCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -69,6 +72,7 @@ class FitBackup(BackupCallback):
         # Never 0, which Keras would not heed; None: where the caller of `fit` wants to begin.
         self.model._initial_epoch = (max(total, done) if over else done) or None
         self._resumed = None if over or done >= total else done or None
+        self._trained = trained_in(self.model) if self._resumed else []
         keras.utils.set_random_seed(self._seed(done + 1))
         self._saved = self._began = self._clock()
         if not over and done < total and self._is_late(self._began):
@@ -79,12 +83,14 @@ class FitBackup(BackupCallback):
         epoch: int,
         logs: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> None:
-        """Check that `fit` goes on where it was told to."""
+        """Check that `fit` goes on where it was told to, with the model that it was told of."""
         if self._resumed not in (None, epoch):
             raise RuntimeError(
                 f"Keras {keras.__version__} began at epoch {epoch} and not at {self._resumed}: "
                 "this version cannot resume a trial. Remove TrialBackup, or use another Keras."
             )
+        if self._resumed is not None and trained_in(self.model) != self._trained:
+            self._begin_anew()
         self._resumed = None
         self.model._initial_epoch = None  # heeded; a `fit` after one that raised begins anew
 
@@ -165,6 +171,17 @@ class FitBackup(BackupCallback):
             return False
         needed = _SLACK * (self._pace.epoch + self._pace.upload)
         return now + needed > self._trial.deadline
+
+    def _begin_anew(self) -> None:
+        """Put the backups away and raise `TrialInterrupted`: the next run begins at epoch 0."""
+        self._tell(
+            "a callback changes `trainable`, so that it cannot go on from its backup. The backup "
+            "was put away and the run ends: run it again, and the trial begins at its first epoch."
+        )
+        self._writer.drop()
+        self._writer.wait(_PUT_AWAY)
+        self.model._initial_epoch = None
+        raise TrialInterrupted(tid=self._trial.tid, fit=self._fit, epoch=0, stored=True)
 
     def _stop(self, done: int) -> None:
         """Flush, as long as the deadline allows, and raise `TrialInterrupted`."""

@@ -1,10 +1,11 @@
-"""How a training function is stopped before its deadline."""
+"""The exception that stops a training function, for the next run to go on with its trial."""
 
 
 class TrialInterrupted(BaseException):
-    """The trial stopped at an epoch's end because the next epoch would end after the deadline.
+    """The trial stopped before its end, and the next run of the search goes on with it.
 
-    No failure: what it has done is backed up, and the next run of the search goes on from there.
+    The next epoch would end after the deadline, and what was done is backed up; or the backup with
+    which it began cannot be used (then `epoch` is 0).
     Like KeyboardInterrupt it is not an `Exception`, so that neither the `except Exception` of a
     model function nor hyperopt's `catch_eval_exceptions` mistakes it for one.
     """
@@ -18,4 +19,4 @@ class TrialInterrupted(BaseException):
         self.stored = stored
         """Whether the backup of exactly this epoch lies in the store; else an older one may."""
         where = "backed up" if stored else "but the store did not take its newest backup in time"
-        super().__init__(f"trial {tid} stopped before the deadline after epoch {epoch}, {where}")
+        super().__init__(f"trial {tid} stopped after epoch {epoch}, {where}")

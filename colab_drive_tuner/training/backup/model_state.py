@@ -10,6 +10,7 @@ from colab_drive_tuner.training.backup.pack import pack_or_none
 from colab_drive_tuner.training.backup.unpack import Unpacker
 from colab_drive_tuner.training.backup.variables import (
     DoesNotFitError,
+    TrainableChangedError,
     Variables,
     is_variable,
     refuse_misfits,
@@ -78,7 +79,7 @@ def _refuse_others(here: Variables, state: Mapping[str, Any]) -> None:
     common = arrays.keys() & here.keys()
     refuse_misfits({p: here[p] for p in common}, {p: arrays[p] for p in common})
     if set(_trained(here)) & common != trained & common:
-        raise DoesNotFitError("other variables were being trained (`trainable` differs)")
+        raise TrainableChangedError("other variables were being trained (`trainable` differs)")
 
 
 def _built(model: Any, trained: Mapping[str, list[str]]) -> Variables:
@@ -104,6 +105,11 @@ def _built(model: Any, trained: Mapping[str, list[str]]) -> Variables:
 def _trained(variables: Variables) -> list[str]:
     """Which of Keras's variables are trained: freezing layers in mid-`fit` changes it."""
     return sorted(path for path, v in variables.items() if getattr(v, "trainable", False))
+
+
+def trained_in(model: Any) -> list[str]:
+    """The paths of the variables that the model trains as it is now."""
+    return _trained(variables_of(model))
 
 
 def _reset_each_epoch(model: Any) -> set[int]:

@@ -13,7 +13,7 @@ from colab_drive_tuner.training.backup import callback_state
 from colab_drive_tuner.training.backup.callback_files import prepare_files
 from colab_drive_tuner.training.backup.container import read_container
 from colab_drive_tuner.training.backup.model_state import prepare_restore
-from colab_drive_tuner.training.backup.variables import DoesNotFitError
+from colab_drive_tuner.training.backup.variables import DoesNotFitError, TrainableChangedError
 from colab_drive_tuner.training.backup.writer import BackupWriter, backup_name
 from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.trial import RunningTrial
@@ -55,6 +55,9 @@ def restore_newest(
             if tree is None:
                 continue
             _restore(fit, tree, model, callbacks, build_rest)
+        except TrainableChangedError as error:
+            troubles.append(f"the backup after epoch {epoch} cannot be used: {error}")
+            break  # an older one would go on to the same change
         except (ChecksumError, DoesNotFitError) as error:
             troubles.append(f"the backup after epoch {epoch} cannot be used: {error}".rstrip("."))
         except StoreError as error:

@@ -43,6 +43,14 @@ class DoesNotFitError(Exception):
     """A backup belongs to a model, or to callbacks, that are built differently."""
 
 
+class TrainableChangedError(DoesNotFitError):
+    """Other variables were trained than when the `fit` began, so no backup of it can be used.
+
+    Keras reads `trainable` when it compiles the training step, in the first batch: a `fit` that
+    goes on after the change would train what an uninterrupted one does not.
+    """
+
+
 def variables_of(root: Any, known: frozenset[int] = frozenset()) -> Variables:
     """Every variable that can be reached from `root`, by its path; none whose id is in `known`."""
     return {path: value for path, value in walk(root, known) if is_variable(value)}
