@@ -47,6 +47,16 @@ def edit(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"a", b"b") + b" edited\n")
 
 
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def outcome(act: Callable[..., object], *arguments: object) -> tuple[object, str]:
     """What it returns, or what its error says."""
     try:
@@ -56,6 +66,8 @@ def outcome(act: Callable[..., object], *arguments: object) -> tuple[object, str
 
 
 HARMS = [lose, empty, halve, flip, edit]
+IN_PLACE = [pipe, folder]
+"""What is no file of ours, put where one was."""
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +92,7 @@ def files(root: Path, *below: str) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in found)
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("harm", [*HARMS, *IN_PLACE])
 def test_one_damaged_file_of_an_index_changes_nothing(
     harm: Harm, root: Path, tmp_path: Path
 ) -> None:

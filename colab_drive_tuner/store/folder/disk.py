@@ -85,11 +85,10 @@ def make_folders(home: Path, *names: str) -> Path:
 def open_file(path: Path) -> BinaryIO:
     """Open a file for reading; what is no file is refused, and no link is followed."""
     handle = os.open(path, os.O_RDONLY | _PLAINLY)
-    file = os.fdopen(handle, "rb", buffering=0)
     if not stat.S_ISREG(os.fstat(handle).st_mode) or (not _PLAINLY and path.is_symlink()):
-        file.close()
+        os.close(handle)
         raise RefusedError(f"{path} is no plain file, so it is not read.")
-    return file
+    return os.fdopen(handle, "rb", buffering=0)
 
 
 def read(path: Path) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from colab_drive_tuner.errors import RefusedError
 from colab_drive_tuner.store.folder import disk
 
 Value = TypeVar("Value")
@@ -41,7 +42,7 @@ class TwoCopies(Generic[Value]):
     def read(self, key: str) -> Value | None:
         """What is kept under the key; None: nothing. Raises `ChecksumError` where both are bad."""
         path = self.path(key)
-        content = disk.read_small(path)
+        content = _read(path)
         value = None if content is None else self._decode(content, key)
         if value is not None:
             return value
@@ -65,7 +66,7 @@ class TwoCopies(Generic[Value]):
 
     def read_copy(self, key: str) -> bytes | None:
         """The bytes of the copy alone."""
-        return disk.read_small(self._copies / key)
+        return _read(self._copies / key)
 
     def write(self, key: str, content: bytes) -> None:
         """Replace what is kept under the key; the original is on the disk when this returns."""
@@ -90,3 +91,11 @@ class TwoCopies(Generic[Value]):
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of one copy; none where something else, which is not read, lies in its place."""
+    try:
+        return disk.read_small(path)
+    except RefusedError:
+        return b""
