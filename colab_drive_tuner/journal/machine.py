@@ -95,7 +95,7 @@ def set_aside(path: Path) -> Path:
 
 def _read_id(path: Path) -> str | None:
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for
     except OSError:
         return None  # not there yet; or a folder, or unreadable: then it is put aside
     return content.decode("ascii") if _ID.fullmatch(content) else None

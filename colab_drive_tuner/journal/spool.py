@@ -282,11 +282,11 @@ def read_about(path: Path) -> tuple[str, str] | None:
 def _read(path: Path) -> bytes:
     """The content of a note; empty where there is none, or it cannot be read."""
     try:
-        return path.read_bytes()
+        if path.is_file():  # a pipe would be waited for
+            return path.read_bytes()
     except OSError as error:
-        if not isinstance(error, FileNotFoundError):
-            log.warning("%s cannot be read: %s", path, error)
-        return b""
+        log.warning("%s cannot be read: %s", path, error)
+    return b""
 
 
 def _key(location: str, name: str) -> str:

@@ -47,7 +47,12 @@ def a_dangling_link(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
-DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, a_dangling_link]
+def a_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, a_dangling_link, a_pipe]
 
 
 @pytest.fixture
