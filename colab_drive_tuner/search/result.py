@@ -146,9 +146,10 @@ class SearchResult:
         yield self.load_model(best["tid"])
 
     def __repr__(self) -> str:
-        best = ""
-        if any(loss is not None for loss in self.trials.losses()):
+        try:
             best = f", best loss {float(self._best()['result']['loss']):.6g}"
+        except SearchError:  # no trial has a loss, or each one's is NaN
+            best = ""
         left = "" if self.finished else ", unfinished: run it again to go on"
         if self.stopped:
             left = f", stopped: {self.stopped}"

@@ -16,6 +16,7 @@ them afterwards: to differentiate, once more, a `tf.function` that was traced in
 import gc
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 
@@ -31,9 +32,19 @@ class KerasSettings:
     """TensorFlow's custom gradients so far, by name; None: not known, so none is forgotten."""
 
 
+def loaded_keras() -> Any:
+    """Keras where it has been imported, else None; waits for a thread that is importing it."""
+    if "keras" not in sys.modules:
+        return None
+    try:
+        return import_module("keras")
+    except ImportError:  # it failed in that thread
+        return None
+
+
 def keras_settings() -> KerasSettings:
     """The settings in force; Keras's own defaults where Keras is not loaded."""
-    keras = sys.modules.get("keras")
+    keras = loaded_keras()
     if keras is None:
         return KerasSettings()
     return KerasSettings(
@@ -65,7 +76,7 @@ def free_memory(settings: KerasSettings | None = None) -> None:
     default graph and kernel caches, and collects garbage. Elsewhere: garbage collection only. The
     caller drops its own references to the trial's model first.
     """
-    keras = sys.modules.get("keras")
+    keras = loaded_keras()
     if keras is None:
         gc.collect()
         return

@@ -104,6 +104,21 @@ def test_history_of_a_trial_that_is_not_there(tmp_path: Path) -> None:
         result.history(5)
 
 
+def test_a_result_without_a_loss_is_shown(tmp_path: Path) -> None:
+    """A cell that ends in the result shows it, also where every loss is NaN."""
+    result = resume_search(
+        lambda _: float("nan"),
+        space=hp.uniform("x", 0, 1),
+        name="nan",
+        max_evals=2,
+        store=tmp_path,
+        progress=False,
+    )
+    assert repr(result) == "Search 'nan': 2 of 2 trials"
+    with pytest.raises(SearchError, match="has a loss"):
+        _ = result.best_loss
+
+
 def test_pandas_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the one method that needs it."""
     monkeypatch.setitem(sys.modules, "pandas", None)

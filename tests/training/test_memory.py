@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+import textwrap
 import weakref
 
 import keras
@@ -161,3 +162,21 @@ def test_memory_stays_flat_over_a_hundred_trials(tmp_path, free):
     grown = megabytes[-1] - megabytes[0]
     assert len(megabytes) == 91
     assert (grown < 30) is free, f"{grown:.1f} MB in 90 trials"
+
+
+def test_keras_that_another_thread_is_importing_is_waited_for():
+    """Searches may run in threads at once; a module half imported has none of its names yet."""
+    program = """
+        import sys, threading
+        from colab_drive_tuner.training import is_keras_model
+        from colab_drive_tuner.training.memory import keras_settings
+
+        importing = threading.Thread(target=__import__, args=("keras",))
+        importing.start()
+        while "keras" not in sys.modules and importing.is_alive():
+            pass
+        assert not is_keras_model(1)
+        assert keras_settings().dtype_policy is not None
+        importing.join()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)

@@ -4,10 +4,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from colab_drive_tuner.training.memory import loaded_keras
+
 
 def is_keras_model(value: object) -> bool:
     """Whether `value` is a Keras model; where Keras is not loaded, nothing is."""
-    keras = sys.modules.get("keras")
+    keras = loaded_keras()
     return keras is not None and isinstance(value, keras.Model)
 
 
