@@ -199,7 +199,7 @@ def _search(
     from hyperopt import fmin
 
     from colab_drive_tuner.search.fingerprints import describe_space
-    from colab_drive_tuner.search.resume import keras_loads
+    from colab_drive_tuner.search.keras_use import load_keras_for
     from colab_drive_tuner.templates import (
         Callee,
         bind_data,
@@ -224,7 +224,7 @@ def _search(
     arguments: Any = ()
     if len(trials.trials) < max_evals:
         arguments = bound(compiled)
-        keras_loads()  # it is seeded for a trial only where it is there before the trial
+        load_keras_for(model)  # it is seeded for a trial only where it is there before the trial
     best_run = fmin(
         lambda values: compiled.call(values, arguments),
         space,

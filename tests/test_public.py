@@ -94,6 +94,13 @@ def test_help_explains_every_argument(name: str) -> None:
             assert explained, f"{title}() does not explain {argument}"
 
 
+def test_completion_offers_public_names_alone() -> None:
+    """What the package's front itself imports is not offered as if it were for users."""
+    offered = {name for name in dir(colab_drive_tuner) if not name.startswith("__")}
+    assert offered == set(PUBLIC)
+    assert "__version__" in dir(colab_drive_tuner)
+
+
 def test_an_import_loads_nothing_heavy() -> None:
     """A cell that only imports the package waits for no other package."""
     program = "import sys, colab_drive_tuner; print('\\n'.join(sys.modules))"

@@ -161,4 +161,7 @@ def emulator(
             origins=allow_origin or [],
         )
     except (ValueError, OSError) as error:
-        raise UsageError(f"The emulator cannot start: {error}.") from error
+        why = str(error)
+        if isinstance(error, OSError) and error.filename is None:  # no file's error: the socket's
+            why = f"port {port}: {error.strerror or error} (--port 0 takes a free one)"
+        raise UsageError(f"The emulator cannot start: {why}.") from error

@@ -11,8 +11,10 @@ from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
 from colab_drive_tuner.search.arguments import find_algorithm, real_number, whole_number
+from colab_drive_tuner.search.keras_use import load_keras_for
 from colab_drive_tuner.search.run import SearchSpec, run_search
 from colab_drive_tuner.search.trials import StoredTrials
+from colab_drive_tuner.text import visible
 
 
 class DriveTrials(StoredTrials):
@@ -43,6 +45,12 @@ class DriveTrials(StoredTrials):
         >>> best = hyperopt.fmin(lambda x: x**2, hp.uniform("x", -1, 1), max_evals=20,
         ...                      trials=trials)
     """
+
+    def __repr__(self) -> str:
+        kept = f"DriveTrials {self.name!r} in {self._store.url(self._store.root)}"
+        losses = [loss for loss in self.losses() if isinstance(loss, int | float)]
+        best = f", best loss {min(losses):.6g}" if losses else ""
+        return visible(f"{kept}: {len(self)} trials{best}")
 
     def fmin(
         self,
@@ -110,6 +118,7 @@ class DriveTrials(StoredTrials):
             show_progress=verbose and show_progressbar,
             early_stop_fn=early_stop_fn,
             trials_save_file=trials_save_file,
+            keras_wanted=load_keras_for(fn),
         )
         run_search(self, spec)
         if not return_argmin:

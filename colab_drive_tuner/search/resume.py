@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from colab_drive_tuner.search.arguments import (
     real_number,
     whole_number,
 )
+from colab_drive_tuner.search.keras_use import load_keras_for
 from colab_drive_tuner.search.keywords import ADVICE, explain_keywords
 from colab_drive_tuner.search.objective import checked, refuse_parameters, refuse_returns
 from colab_drive_tuner.search.result import SearchResult
@@ -42,7 +42,6 @@ class Task:
     """Loads the data; returns the objective and what describes the data."""
     source: str
     """A fingerprint of the model or objective function."""
-    templated: bool
 
 
 @explain_keywords(ADVICE)
@@ -184,7 +183,7 @@ def resume_search(
             points=points,
             model=task.source,
             data=described,
-            keras_wanted=task.templated and keras_loads(),
+            keras_wanted=load_keras_for(objective),
             deadline=None if seconds is None else began + seconds,
         )
         stopped = run_search(trials, spec)
@@ -192,15 +191,6 @@ def resume_search(
     return SearchResult(
         trials, done=done, max_evals=max_evals, stopped=stopped, values=_values(task.space)
     )
-
-
-def keras_loads() -> bool:
-    """Whether Keras can be imported; then it is, so that it is seeded from the first trial on."""
-    try:
-        import_module("keras")
-    except ImportError:  # a model function that needs no Keras needs no TensorFlow either
-        return False
-    return True
 
 
 def _time_left(max_time: float | None) -> float | None:
@@ -241,7 +231,7 @@ def _task(
     def prepare() -> tuple[Callable[[Any], Any], None]:
         return objective if raw else checked(objective, _name(objective)), None
 
-    return Task(space, prepare, describe_source(objective), templated=False)
+    return Task(space, prepare, describe_source(objective))
 
 
 def _templated(
@@ -286,7 +276,7 @@ def _templated(
         return call, described
 
     source = describe_source(model, compiled.fingerprint_source)
-    return Task(dict(compiled.space), prepare, source, templated=True)
+    return Task(dict(compiled.space), prepare, source)
 
 
 def _values(space: Any) -> Callable[[dict[str, Any]], Any]:

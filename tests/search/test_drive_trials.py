@@ -76,3 +76,12 @@ def test_trials_that_cannot_be_are_refused_before_the_store_is_opened(
     with pytest.raises(UsageError):
         DriveTrials(**{"name": "s", "store": tmp_path / "new"} | options)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_repr_says_which_search_and_how_it_stands(tmp_path: Path) -> None:
+    """Name, store, number of trials, best loss; nothing is asked of the store."""
+    trials = DriveTrials("search", store=tmp_path)
+    assert repr(trials) == f"DriveTrials 'search' in {tmp_path}: 0 trials"
+    trials = stored(tmp_path, "rand", 3)
+    best = min(trials.losses())
+    assert repr(trials) == f"DriveTrials 'search' in {tmp_path}: 3 trials, best loss {best:.6g}"

@@ -1,0 +1,158 @@
+"""Keras, which takes seconds to load, is imported for a model that uses it, and for no other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HELPERS = """
+def network():
+    from keras import Sequential
+    return Sequential
+
+def forest():
+    from sklearn.ensemble import RandomForestClassifier
+    return RandomForestClassifier
+
+class Network:
+    def build(self):
+        return __import__("keras").Sequential
+
+class Forest:
+    @staticmethod
+    def build():
+        return forest()
+"""
+WHOLE = """
+import keras
+"""
+PROGRAM = """
+import functools
+import sys
+from sklearn.linear_model import LogisticRegression
+import helpers
+from helpers import Forest, Network, forest, network
+from colab_drive_tuner.search.keras_use import load_keras_for
+
+def direct():
+    import tensorflow as tf
+    return tf.keras
+
+def by_name():
+    import importlib
+    return importlib.import_module("keras")
+
+def by_helper(x):
+    return network()
+
+def by_module(x):
+    return helpers.network()
+
+def by_class(x):
+    return Network().build()
+
+def by_file(x):
+    import whole
+    return whole
+
+def by_closure():
+    build = network
+    return lambda x: build()
+
+def decorated(function):
+    @functools.wraps(function)
+    def inner(*args):
+        return function(*args)
+    return inner
+
+class Callable:
+    def __call__(self, x):
+        return self.inner(x)
+
+    def inner(self, x):
+        return network()
+
+@decorated
+def by_wrapper(x):
+    return network()
+
+def plain(x):
+    '''A model that has nothing to do with keras or tensorflow.'''
+    import json
+    model = LogisticRegression(C=x)
+    return helpers.forest(), Forest.build(), model.fit, json.dumps("keras is a word here")
+
+USES = {
+    "direct": direct, "by_name": by_name, "by_helper": by_helper, "by_module": by_module,
+    "by_class": by_class, "by_file": by_file, "by_closure": by_closure(),
+    "by_wrapper": by_wrapper, "by_partial": functools.partial(by_helper, 1),
+    "by_call": Callable(), "by_method": Callable().inner, "plain": plain,
+    "plain_partial": functools.partial(plain, 1),
+}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's own files."""
+    (tmp_path / "helpers.py").write_text(HELPERS)
+    (tmp_path / "whole.py").write_text(WHOLE)
+    return tmp_path
+
+
+def run(folder: Path, program: str) -> str:
+    (folder / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_uses_keras_is_found_in_the_code_that_it_reaches(folder: Path) -> None:
+    """Imports inside functions, helpers in other files, classes, closures, what is wrapped."""
+    shown = run(
+        folder,
+        PROGRAM
+        + """
+from colab_drive_tuner.search.keras_use import uses_keras
+print([name for name, value in USES.items() if not uses_keras(value)])
+assert "keras" not in sys.modules and "whole" not in sys.modules
+""",
+    )
+    assert shown.strip() == "['plain', 'plain_partial']"
+
+
+def test_a_model_of_scikit_learn_loads_no_tensorflow(folder: Path) -> None:
+    """In a template, in an objective with a space, and in hyperas's and hyperopt's own calls."""
+    run(
+        folder,
+        """
+import sys
+import hyperopt
+from hyperopt import hp, rand
+from sklearn.linear_model import LogisticRegression
+import colab_drive_tuner as cdt
+from colab_drive_tuner.hyperas_style import minimize
+
+def data():
+    return [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
+
+def model(x, y):
+    score = LogisticRegression(C={{uniform(0.1, 2)}}).fit(x, y).score(x, y)
+    return {"loss": -score, "status": "ok"}
+
+cdt.resume_search(model, data, name="a", max_evals=2, store="store")
+cdt.resume_search(abs, space=hp.uniform("x", 0, 1), name="b", max_evals=2, store="store")
+trials = cdt.DriveTrials("c", store="store")
+minimize(model, data, algo=rand.suggest, max_evals=2, trials=trials)
+assert not {"keras", "tensorflow", "jax", "torch"} & sys.modules.keys()
+""",
+    )
