@@ -104,9 +104,9 @@ def status(
 def export(
     context: typer.Context,
     name: Name,
-    file: Annotated[Path, typer.Argument(help="Where the pickle goes.")],
+    file: Annotated[Path, typer.Argument(help="Where it goes: x.pkl, or x.csv for a table.")],
 ) -> None:
-    """Write a search to FILE as a plain pickle of hyperopt Trials."""
+    """Write a search to FILE as a plain pickle of hyperopt Trials, or as a table (.csv)."""
     from colab_drive_tuner.search.export import export_trials
 
     count = export_trials(_store(context), name, file)

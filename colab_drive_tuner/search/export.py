@@ -1,43 +1,65 @@
-"""Searches as plain pickles of hyperopt Trials, out and (carefully) in."""
+"""Searches as plain pickles of hyperopt Trials, out and (carefully) in; and out as CSV."""
 
+import csv
+import io
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.search.attachments import load_attachment
+from colab_drive_tuner.search.table import Table
 from colab_drive_tuner.search.trials_export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
 
+_NOT_WRITTEN = {
+    ".db", ".feather", ".h5", ".hdf5", ".html", ".ipynb", ".json", ".jsonl", ".md", ".npy", ".npz",
+    ".ods", ".parquet", ".py", ".sqlite", ".tsv", ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip",
+}  # fmt: skip
+"""Names by which others would take a pickle for something that it is not."""
+
 
 def export_trials(store: Store, name: str, path: str | Path) -> int:
-    """Write a search as a plain pickle of `hyperopt.Trials`.
+    """Write a search as a plain pickle of `hyperopt.Trials`, or as a table.
+
+    A table has a row for each trial: its parameters by their labels, a choice as its index.
 
     Args:
         store: Where the search is kept, as `open_store` returns it.
         name: The search's name.
-        path: The file to write; one that is there is replaced.
+        path: The file to write; one that is there is replaced. A name that ends in `.csv` gets
+            a table.
 
     Returns:
         How many trials the file holds.
 
     Raises:
         SearchNotFoundError: There is no search of that name.
-        UsageError: The file cannot be written.
+        UsageError: The file cannot be written, or its name is that of another kind of file.
     """
     from colab_drive_tuner.search.status import open_journal
 
     journal = open_journal(store, name)
     history: History = journal.state
-    loaded = {
-        key: load_attachment(journal.read_file, key, value)
-        for key, value in history.attachments.items()
-    }
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"{str(path)!r} is a folder: name a file.")
+    suffix = target.suffix.lower()
+    if suffix in _NOT_WRITTEN:
+        raise UsageError(
+            f"{str(path)!r} would hold no {suffix} file: an export is a pickle (.pkl) or a table "
+            "(.csv)."
+        )
+    if suffix == ".csv":
+        content = _csv(history)
+    else:
+        loaded = {
+            key: load_attachment(journal.read_file, key, value)
+            for key, value in history.attachments.items()
+        }
+        content = TrialsExport()(history, loaded)
     partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_bytes(TrialsExport()(history, loaded))
+        partial.write_bytes(content)
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -45,6 +67,15 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
             f"{str(path)!r} cannot be written: {error.strerror}; name another place."
         ) from error
     return len(history.trials)
+
+
+def _csv(history: History) -> bytes:
+    table = Table([entry.decoded() for entry in history.trials.values()])
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, table.columns)
+    writer.writeheader()
+    writer.writerows(table.rows)
+    return text.getvalue().encode()
 
 
 def import_trials(store: Store, name: str, path: str | Path) -> int:

@@ -1,12 +1,11 @@
 """What comes out of a search: the best parameters, loss and model, and every trial."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from datetime import datetime
-from importlib import import_module
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.errors import MissingExtraError, SearchError, UnfinishedSearchWarning
+from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
+from colab_drive_tuner.search.table import Table, evaluate_space, missing_labels, point_of
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -28,7 +27,7 @@ class SearchResult:
         done: int,
         max_evals: int,
         stopped: str = "",
-        values: Callable[[dict[str, Any]], Any],
+        space: Any,
     ) -> None:
         self.trials = trials
         """The trials as hyperopt has them."""
@@ -36,7 +35,7 @@ class SearchResult:
         """How many trials have ended (errors that were caught included), and how many shall."""
         self.stopped = stopped
         """Why the search ended before it had all its trials: "loss 0.01 < 0.5"; "": it did not."""
-        self._values = values
+        self._space = space
 
     @property
     def name(self) -> str:
@@ -74,13 +73,20 @@ class SearchResult:
     def best_run(self) -> dict[str, Any]:
         """The best parameters as hyperopt and hyperas give them: a choice as its index."""
         self._warn()
-        return _parameters(self._best())
+        return point_of(self._best())
 
     @property
     def best_params(self) -> Any:
         """The best parameters as the objective got them: a choice as what was chosen."""
         self._warn()
-        return self._values(_parameters(self._best()))
+        best = self._best()
+        point = point_of(best)
+        if missing := missing_labels(self._space, point):
+            raise SearchError(
+                f"Trial {best['tid']!r}, the best of search {self.name!r}, has no value for "
+                f"{', '.join(map(repr, sorted(missing)))}: `best_run` gives those that it has."
+            )
+        return evaluate_space(self._space, point)
 
     @property
     def best_model(self) -> Any:
@@ -102,22 +108,27 @@ class SearchResult:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each trial: tid, state, status, loss, duration in seconds, runtime, values.
+        """A row for each trial, as a dict of its columns.
 
-        The runtime is where the trial ran; the values are the parameters as the objective got them,
-        one column each. A parameter that bears the name of another column is `params.<name>`.
+        The columns are tid, state, status, loss, duration in seconds, and the runtime where it ran;
+        each parameter as the objective got it (`layers.units` where dicts are nested; in a list, by
+        its label; a choice among dicts as its index, with their entries below it); each number,
+        text, time and None that the objective returned; and the `error` of a trial that failed.
+        A parameter that the trial does not have, or a value that it did not return, is left out. A
+        name that is taken gets a prefix: `params.loss`, `result.rate`.
         """
-        return [self._row(document) for document in self.trials._dynamic_trials]
+        return self._table().rows
 
     def to_dataframe(self) -> Any:
-        """The rows as a pandas DataFrame."""
-        try:
-            pandas = import_module("pandas")
-        except ImportError as error:
-            raise MissingExtraError(
-                "to_dataframe() needs pandas: pip install pandas, or use .rows."
-            ) from error
-        return pandas.DataFrame(self.rows)
+        """The rows as a pandas DataFrame, the same columns whatever trials there are.
+
+        Numbers have pandas's types that know missing values (`Int64`, `Float64`, `boolean`). What a
+        trial does not have is `pandas.NA`; a None that was chosen or returned stays None.
+        """
+        return self._table().to_dataframe()
+
+    def _table(self) -> Table:
+        return Table(self.trials._dynamic_trials, self._space)
 
     def history(self, tid: int | None = None) -> dict[str, list[float]]:
         """What `fit` reported epoch by epoch in a trial, by metric.
@@ -142,7 +153,7 @@ class SearchResult:
     def __iter__(self) -> Iterator[Any]:
         self._warn()
         best = self._best()
-        yield _parameters(best)
+        yield point_of(best)
         yield self.load_model(best["tid"])
 
     def __repr__(self) -> str:
@@ -169,21 +180,6 @@ class SearchResult:
             )
         return best
 
-    def _row(self, document: dict[str, Any]) -> dict[str, Any]:
-        began, ended = document["book_time"], document["refresh_time"]
-        row = {
-            "tid": document["tid"],
-            "state": ("new", "running", "done", "error", "cancelled")[document["state"]],
-            "status": document["result"].get("status"),
-            "loss": document["result"].get("loss"),
-            "duration": _seconds(began, ended),
-            "runtime": document["owner"],
-        }
-        values = self._values(_parameters(document))
-        if not isinstance(values, dict):
-            values = {"value": values}
-        return row | {f"params.{key}" if key in row else key: val for key, val in values.items()}
-
     def _warn(self) -> None:
         if not self.finished:
             warnings.warn(
@@ -192,20 +188,6 @@ class SearchResult:
                 UnfinishedSearchWarning,
                 stacklevel=3,
             )
-
-
-def _parameters(document: dict[str, Any]) -> dict[str, Any]:
-    """The sampled values by label, without those that the trial does not have."""
-    return {label: vals[0] for label, vals in document["misc"]["vals"].items() if vals}
-
-
-def _seconds(began: Any, ended: Any) -> float | None:
-    """From one time to another; None where they are no times that can be compared."""
-    if not isinstance(began, datetime) or not isinstance(ended, datetime):
-        return None
-    if (began.tzinfo is None) != (ended.tzinfo is None):
-        return None
-    return (ended - began).total_seconds()
 
 
 def _history(document: dict[str, Any]) -> dict[str, list[float]]:

@@ -188,9 +188,7 @@ def resume_search(
         )
         stopped = run_search(trials, spec)
         done = count_ended(trials._dynamic_trials)
-    return SearchResult(
-        trials, done=done, max_evals=max_evals, stopped=stopped, values=_values(task.space)
-    )
+    return SearchResult(trials, done=done, max_evals=max_evals, stopped=stopped, space=task.space)
 
 
 def _time_left(max_time: float | None) -> float | None:
@@ -277,15 +275,6 @@ def _templated(
 
     source = describe_source(model, compiled.fingerprint_source)
     return Task(dict(compiled.space), prepare, source)
-
-
-def _values(space: Any) -> Callable[[dict[str, Any]], Any]:
-    def values(run: dict[str, Any]) -> Any:
-        from hyperopt import space_eval
-
-        return space_eval(space, run)
-
-    return values
 
 
 def _name(function: Callable[..., Any]) -> str:

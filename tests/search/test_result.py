@@ -79,7 +79,7 @@ assert result.best_params["loss"] in ("mae", "mse") and result.best_run["loss"] 
 assert result.history() == {"loss": [2.0, result.best_params["rate"]]}
 frame = result.to_dataframe()
 assert list(frame.columns) == ["tid", "state", "status", "loss", "duration", "runtime",
-                               "params.loss", "rate"]
+                               "params.loss", "rate", "error"]
 assert list(frame.tid) == [0, 1, 2, 3] and set(frame.status) == {"ok"}
 assert (frame.loss == 3 * frame.rate).all() and frame["params.loss"].isin(["mae", "mse"]).all()
 assert (frame.duration >= 0).all()
@@ -99,7 +99,7 @@ def test_history_of_a_trial_that_is_not_there(tmp_path: Path) -> None:
         lambda x: x, space=hp.uniform("x", 0, 1), name="s", max_evals=1, store=tmp_path, seed=1
     )
     assert result.history(0) == {}
-    assert result.rows[0]["value"] == pytest.approx(result.best_params)
+    assert result.rows[0]["x"] == pytest.approx(result.best_params)
     with pytest.raises(SearchError, match="'s' has no trial 5"):
         result.history(5)
 

@@ -1,0 +1,204 @@
+"""The table of a search: what pandas users expect of conditional spaces, failures, odd names."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hyperopt import hp
+from hyperopt.pyll import scope
+
+from colab_drive_tuner import export_trials, open_store, resume_search
+from colab_drive_tuner.errors import SearchError, UsageError
+from colab_drive_tuner.search.export import import_trials
+from colab_drive_tuner.search.result import SearchResult
+from colab_drive_tuner.search.table import Table
+
+FIXED = ["tid", "state", "status", "loss", "duration", "runtime"]
+
+
+def document(tid: int, point: dict[str, Any], result: dict[str, Any] | None = None) -> Any:
+    return {
+        "tid": tid,
+        "state": 2,
+        "owner": "here",
+        "book_time": None,
+        "refresh_time": None,
+        "result": result or {"status": "ok", "loss": 1.0},
+        "misc": {"vals": {label: [value] for label, value in point.items()}},
+    }
+
+
+CONDITIONAL = {
+    "lr": hp.uniform("rate", 0, 1),
+    "layers": {"units": hp.choice("units", [None, 32, 64]), "depth": hp.randint("depth", 4)},
+    "model": hp.choice(
+        "model",
+        [
+            {"kind": "svm", "C": hp.uniform("C", 0, 1), "shrink": hp.choice("s", [False, True])},
+            {"kind": "forest", "trees": scope.int(hp.quniform("trees", 1, 9, 1))},
+        ],
+    ),
+}
+SVM = {"rate": 0.5, "units": 0, "depth": 2, "model": 0, "C": 0.25, "s": 1}
+FOREST = {"rate": 0.25, "units": 1, "depth": 3, "model": 1, "trees": 4.0}
+
+
+def test_a_column_for_each_parameter_by_its_path() -> None:
+    """Nested dicts are one column for each entry, as `pandas.json_normalize` has them."""
+    table = Table([document(0, SVM), document(1, FOREST)], CONDITIONAL)
+    frame = table.to_dataframe()
+    assert set(frame.columns[6:-1]) == {
+        "lr", "layers.units", "layers.depth", "model", "model.kind", "model.C", "model.shrink",
+        "model.trees",
+    }  # fmt: skip
+    assert list(frame["model"]) == [0, 1]
+    assert list(frame["model.kind"]) == ["svm", "forest"]
+    assert table.rows[0]["layers.depth"] == 2
+    assert "model.trees" not in table.rows[0]
+    assert table.rows[1]["model.trees"] == 4
+
+
+def test_numbers_of_numpy_are_those_of_python() -> None:
+    """As stored trials hold them; an index that no option has is a parameter that is missing."""
+    point = {label: np.float64(v) if v % 1 else np.int64(v) for label, v in FOREST.items()}
+    (row,) = Table([document(0, point, {"status": "ok", "auc": np.float32(0.5)})], CONDITIONAL).rows
+    assert (type(row["layers.depth"]), type(row["model"]), type(row["auc"])) == (int, int, float)
+    (row,) = Table([document(0, FOREST | {"units": 7, "model": -1})], CONDITIONAL).rows
+    assert not {"layers.units", "model", "model.kind"} & row.keys()
+
+
+def test_none_is_a_value_and_an_inactive_parameter_is_na() -> None:
+    """They are told apart; numbers keep their type whichever trials there are."""
+    both = Table([document(0, SVM), document(1, FOREST)], CONDITIONAL).to_dataframe()
+    assert both["layers.units"][0] is None
+    assert both["layers.units"][1] == 32
+    assert both["model.trees"][0] is pd.NA
+    types = {"lr": "Float64", "layers.depth": "Int64", "model.C": "Float64", "model": "Int64",
+             "model.shrink": "boolean", "model.trees": "Int64", "tid": "int64"}  # fmt: skip
+    assert {name: str(both[name].dtype) for name in types} == types
+    alone = Table([document(0, SVM)], CONDITIONAL).to_dataframe()
+    assert list(alone.columns) == list(both.columns)
+    del types["model.trees"]
+    assert {name: str(alone[name].dtype) for name in types} == types
+
+
+@pytest.mark.parametrize(
+    ("space", "point", "columns"),
+    [
+        ([hp.uniform("a", 0, 1), hp.choice("b", ["x", None])], {"a": 0.5, "b": 1},
+         {"a": 0.5, "b": None}),
+        ((hp.uniform("a", 0, 1),), {"a": 0.5}, {"a": 0.5}),
+        (hp.uniform("x", 0, 1), {"x": 0.5}, {"x": 0.5}),
+        (scope.int(hp.quniform("x", 0, 9, 1)), {"x": 2.0}, {"x": 2}),
+        ({"a": [hp.uniform("b", 0, 1), 7, {"c": hp.uniform("d", 0, 1)}]}, {"b": 0.5, "d": 1.0},
+         {"a.b": 0.5, "a.1": 7, "a.2.c": 1.0}),
+        ({"units": hp.choice("units", [[64, 32], [8]])}, {"units": 0}, {"units": (64, 32)}),
+        ({"o": hp.choice("o", ["sgd", {"name": "adam", "b": hp.uniform("b", 0, 1)}])},
+         {"o": 1, "b": 0.5}, {"o.name": "adam", "o.b": 0.5}),
+        ({"o": hp.choice("o", ["sgd", {"name": "adam", "b": hp.uniform("b", 0, 1)}])},
+         {"o": 0}, {"o": "sgd"}),
+        ({"p": hp.pchoice("p", [(0.5, "x"), (0.5, "y")])}, {"p": 1}, {"p": "y"}),
+        ({"loss": hp.uniform("loss", 0, 1)}, {"loss": 0.5}, {"params.loss": 0.5}),
+        ({"a.b": hp.uniform("x", 0, 1), "a": {"b": hp.uniform("y", 0, 1)}}, {"x": 0.5, "y": 1.0},
+         {"a.b": 0.5, "params.a.b": 1.0}),
+        ({"params.loss": 1, "loss": hp.uniform("loss", 0, 1)}, {"loss": 0.5},
+         {"params.loss": 1, "params.params.loss": 0.5}),
+    ],
+)  # fmt: skip
+def test_spaces_of_any_shape(space: Any, point: dict[str, Any], columns: dict[str, Any]) -> None:
+    """Lists by their labels, choices among dicts, names that clash."""
+    (row,) = Table([document(0, point)], space).rows
+    assert {name: row[name] for name in row if name not in (*FIXED, "error")} == columns
+
+
+def test_what_the_objective_returned_has_columns() -> None:
+    """Each scalar, nested ones by their path; what is no scalar, or has a place of its own, not."""
+    result = {
+        "status": "ok", "loss": float("nan"), "accuracy": 0.5, "epochs": 3, "note": None,
+        "rate": 9, "tid": "mine", "metrics": {"auc": 0.75}, "curve": [1, 2], "history": {"x": [1]},
+        "attachments": {"a": b""}, "converged": True,
+    }  # fmt: skip
+    space = {"rate": hp.uniform("rate", 0, 1)}
+    table = Table([document(0, {"rate": 0.5}, result), document(1, {"rate": 0.5})], space)
+    assert list(table.columns) == [
+        *FIXED, "rate", "accuracy", "epochs", "note", "result.rate", "result.tid", "metrics.auc",
+        "converged", "error",
+    ]  # fmt: skip
+    frame = table.to_dataframe()
+    assert frame["note"][0] is None
+    assert frame["note"][1] is pd.NA
+    assert frame["epochs"][0] == 3
+    assert frame["epochs"].dtype == "Int64"
+    assert frame["loss"][0] != frame["loss"][0]  # NaN was returned, and is not missing
+    assert frame["loss"][1] == 1.0
+
+
+def test_a_failed_trial_shows_its_error(tmp_path: Path) -> None:
+    """`error`, with a state and a status that agree; a loss that is missing."""
+
+    def objective(point: Any) -> Any:
+        if point["x"] > 0.5:
+            raise ValueError("out of tune")
+        return {"loss": point["x"], "status": "ok", "accuracy": 1 - point["x"]}
+
+    result = resume_search(
+        objective, space={"x": hp.uniform("x", 0, 1)}, name="s", max_evals=8, store=tmp_path,
+        seed=1, catch_eval_exceptions=True, progress=False,
+    )  # fmt: skip
+    frame = result.to_dataframe()
+    failed = frame[frame.x > 0.5]
+    assert 0 < len(failed) < 8
+    assert set(zip(failed.state, failed.status, failed.error, strict=True)) == {
+        ("error", "fail", "ValueError: out of tune")
+    }
+    assert failed.loss.isna().all()
+    fine = frame[frame.x <= 0.5]
+    assert set(zip(fine.state, fine.status, strict=True)) == {("done", "ok")}
+    assert fine.error.isna().all()
+    assert list(fine.accuracy) == [1 - x for x in fine.x]
+    assert frame.loss.min() == result.best_loss
+
+
+def test_a_trial_that_lacks_a_parameter_is_a_row(tmp_path: Path) -> None:
+    """A space that was widened after export and import: what old trials do not have is missing."""
+    store = open_store(tmp_path / "store")
+    narrow = {"x": hp.uniform("x", 0, 1)}
+    options: dict[str, Any] = {"store": store, "progress": False}
+    resume_search(lambda p: p["x"], space=narrow, name="narrow", max_evals=3, seed=1, **options)
+    export_trials(store, "narrow", tmp_path / "x.pkl")
+    import_trials(store, "wide", tmp_path / "x.pkl")
+    wide = {"x": hp.uniform("x", 0, 1), "drop": hp.choice("drop", [None, 0.5])}
+    trials = resume_search(
+        lambda p: p["x"], space=narrow, name="narrow", max_evals=3, seed=1, **options
+    ).trials
+    result = SearchResult(trials, done=3, max_evals=3, space=wide)
+    frame = result.to_dataframe()
+    assert frame["drop"].isna().all()
+    assert frame["x"].notna().all()
+    with pytest.raises(SearchError, match="has no value for 'drop'"):
+        _ = result.best_params
+    assert set(result.best_run) == {"x"}
+
+
+def test_export_writes_what_the_name_promises(tmp_path: Path) -> None:
+    """`.csv` is a table; another kind of file is refused by name, and nothing is written."""
+    store = open_store(tmp_path / "store")
+    resume_search(
+        lambda p: {"loss": p["x"], "status": "ok", "note": "a, b"},
+        space={"x": hp.uniform("x", 0, 1), "c": hp.choice("c", ["p", "q"])},
+        name="s", max_evals=2, store=store, progress=False,
+    )  # fmt: skip
+    assert export_trials(store, "s", tmp_path / "x.CSV") == 2
+    with (tmp_path / "x.CSV").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["tid"] for row in rows] == ["0", "1"]
+    assert {row["c"] for row in rows} <= {"0", "1"}
+    assert float(rows[0]["x"]) == float(rows[0]["loss"])
+    assert rows[0]["note"] == "a, b"
+    for name in ("x.json", "x.xlsx", "x.parquet"):
+        with pytest.raises(UsageError, match=r"pickle .* or a table"):
+            export_trials(store, "s", tmp_path / name)
+        assert not (tmp_path / name).exists()
