@@ -61,7 +61,14 @@ class CellError:
 
 
 def load_program(name: str) -> Program:
-    """Read what is to be rerun; raises `NotebookNotFoundError`, `UsageError`."""
+    """Read what is to be rerun; raises `NotebookError` where it is not there, or no notebook."""
+    program = _read(name)
+    if not program.is_script:
+        program.notebook()
+    return program
+
+
+def _read(name: str) -> Program:
     if name.startswith("drive://"):
         from colab_drive_tuner.rerun.drive_notebooks import handler
 

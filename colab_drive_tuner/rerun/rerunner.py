@@ -1,8 +1,8 @@
 """Rerun of a search's notebook if the search is unfinished, once or until it is finished.
 
-The order makes it safe to run twice and cheap when there is nothing to do: the verdict on the
-search comes first (one request for its state), then the lock, then the outcome of earlier runs;
-only then is anything started.
+The order makes it safe to run twice and cheap when there is nothing to do: the program is read,
+whatever the search says, so that a schedule of one that is not there fails; the verdict on the
+search comes next, then the lock, then the outcome of earlier runs; only then is anything started.
 """
 
 import contextlib
@@ -83,12 +83,12 @@ class Rerunner:
             NotebookError: There is no such program.
         """
         with self.stops.raising():
+            program = load_program(self.program)
             verdict = read_verdict(self.store, self.search)
             if verdict.outcome in (Outcome.UNFINISHED, Outcome.BUSY):
                 _check_account(self.store, self.search)
             if verdict.outcome is not Outcome.UNFINISHED:
                 return verdict
-            program = load_program(self.program)
             try:
                 with rerun_lock(self.store, self.search, self.sleep), _private_folder() as folder:
                     given_up = self.given_up(verdict)

@@ -45,10 +45,30 @@ def test_a_run_finishes_a_search_is_kept_and_shown_and_a_second_one_starts_nothi
     assert "42" in programs.printed(kept, -1)
     shown = programs.run("--store", store, "status", "parabola").stdout
     assert re.search(rf"local +\d\.\d +\+4 +finished +{re.escape(str(kept))}", shown)
-    second = rerun(store, tmp_path / "gone.ipynb", "--scheduled")
+    second = rerun(store, nb, "--scheduled")
     assert second.returncode == Outcome.FINISHED
     assert "schedule remove 'parabola'" in second.stdout
     assert len(read_runs(open_store(store), "parabola")) == 1
+
+
+@pytest.mark.parametrize("options", [(), ("--loop",), ("--scheduled",)])
+def test_a_program_that_is_not_there_is_an_error_whatever_the_search_says(
+    tmp_path: Path, store: Path, options: tuple[str, ...]
+) -> None:
+    """Also where the search is finished: the schedule would fail as soon as it is needed."""
+    finished = programs.notebook(tmp_path / "nb.ipynb", programs.source())
+    assert rerun(store, finished).returncode == Outcome.FINISHED
+    (tmp_path / "damaged.ipynb").write_text("{")
+    for name, words in (
+        ("gone.ipynb", "There is no notebook or script"),
+        ("gone.py", "There is no notebook or script"),
+        ("damaged.ipynb", "no notebook of version 4"),
+    ):
+        done = rerun(store, tmp_path / name, *options)
+        assert done.returncode == Outcome.FAILED
+        assert words in done.stderr
+        assert name in done.stderr
+        assert done.stdout == ""
 
 
 def test_a_cell_that_raises_is_told_with_its_traceback(tmp_path: Path, store: Path) -> None:
@@ -98,6 +118,7 @@ def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> Non
 
 def test_a_notebook_that_is_none_is_not_run(tmp_path: Path, store: Path) -> None:
     """Nothing is started, and no run is noted."""
+    store.mkdir()
     (tmp_path / "nb.ipynb").write_text("{")
     done = rerun(store, tmp_path / "nb.ipynb")
     assert done.returncode == Outcome.FAILED
