@@ -4,6 +4,7 @@ Where IPython is not installed a cell is taken as it is; one with magics then is
 """
 
 import ast
+import tokenize
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -50,8 +51,36 @@ def _transformed(cell: str) -> str:
         module = import_module("IPython.core.inputtransformer2")
     except ImportError:
         return cell
-    transformed: str = module.TransformerManager().transform_cell(cell)
-    return transformed
+    return _without_shell_assignments(module.TransformerManager().transform_cell(cell))
+
+
+def _without_shell_assignments(source: str) -> str:
+    """The source with `files = None` for `files = !ls`.
+
+    IPython 7, which Colab has, does not see these among the tokens of Python 3.12 and later.
+    """
+    lines = source.splitlines(keepends=True)
+    while place := _shell_assignment(lines):
+        row, column = place
+        end = row + 1
+        while lines[end - 1].endswith("\\\n") and end < len(lines):
+            end += 1
+        lines[row:end] = [f"{lines[row][:column]}None\n"] + ["\n"] * (end - row - 1)
+    return "".join(lines)
+
+
+def _shell_assignment(lines: list[str]) -> tuple[int, int] | None:
+    """Row and column of the first `!` behind an `=` that is no argument's; None: there is none."""
+    depth, before = 0, ""
+    try:
+        for token in tokenize.generate_tokens(iter([*lines, ""]).__next__):
+            if (before, token.string, depth) == ("=", "!", 0):
+                return token.start[0] - 1, token.start[1]
+            depth += (token.string in ("(", "[", "{")) - (token.string in (")", "]", "}"))
+            before = token.string if token.string.strip() else before
+    except (tokenize.TokenError, SyntaxError):  # parsing says where
+        pass
+    return None
 
 
 def _magic_call(node: ast.AST) -> Any:

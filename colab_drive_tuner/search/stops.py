@@ -36,6 +36,12 @@ class StopRules:
         """The early-stop function, with what it was made with."""
         return "" if self.early_stop_fn is None else describe_value(self.early_stop_fn)
 
+    @property
+    def early_stop_name(self) -> str:
+        """The name of the early-stop function, or of the function that made it."""
+        name = getattr(self.early_stop_fn, "__qualname__", type(self.early_stop_fn).__qualname__)
+        return str(name).partition(".<locals>")[0]
+
     def stopped(self, settings: Mapping[str, Any]) -> str:
         """Why the search with these settings was stopped by these very rules; "": it was not."""
         stop = stored_stop(settings)
@@ -113,7 +119,7 @@ class Stops:
         if self._rules.early_stop_fn is not None:
             stop, self._arguments = self._rules.early_stop_fn(trials, *self._arguments)
             if stop:
-                why = f"early_stop_fn {self._by}"
+                why = f"early_stop_fn {self._rules.early_stop_name}"
             settings = self._state(tally)
         return why, settings | (self._rules.setting(why) if why else {})
 
