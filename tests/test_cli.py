@@ -78,6 +78,59 @@ def test_status_shows_every_search(run, folder):
     assert "unfinished" in out
 
 
+def test_status_as_json(run, folder, tmp_path):
+    """All searches as a list, or one as an object with its runs; whatever the names and losses."""
+    odd = 'a "b" é' + "x" * 90
+    cdt.resume_search(
+        lambda x: float("inf"), space=hp.uniform("x", 0, 1), name=odd, max_evals=1, store=folder,
+        progress=False,
+    )  # fmt: skip
+    code, out, err = run("--store", folder, "status", "--json")
+    assert (code, err) == (0, "")
+    first, second = json.loads(out, parse_constant=pytest.fail)
+    assert (first["name"], first["best_loss"], first["state"]) == (odd, "inf", "finished")
+    assert {key: second[key] for key in ("name", "state", "done", "max_evals", "failed")} == {
+        "name": "parabola", "state": "unfinished", "done": 5, "max_evals": 8, "failed": 0,
+    }  # fmt: skip
+    assert (
+        second["best_loss"]
+        == cdt.DriveTrials("parabola", store=folder).best_trial["result"]["loss"]
+    )
+    alone = json.loads(run("--store", folder, "status", "parabola", "--json")[1])
+    assert alone == {**second, "runs": []}
+    (tmp_path / "empty").mkdir()
+    assert json.loads(run("--store", tmp_path / "empty", "status", "--json")[1]) == []
+
+
+def test_status_shows_failed_trials_and_whole_names_in_a_pipe(run, tmp_path, monkeypatch):
+    """A line a search, however narrow the terminal is said to be: names differ at their ends."""
+    monkeypatch.setenv("COLUMNS", "40")
+
+    def failing(x):
+        raise ValueError("out of tune")
+
+    names = ["n" * 100 + end for end in "ab"]
+    for name in names:
+        cdt.resume_search(
+            failing, space=hp.uniform("x", 0, 1), name=name, max_evals=3, store=tmp_path,
+            catch_eval_exceptions=True, progress=False,
+        )  # fmt: skip
+    head, *lines = run("--store", tmp_path, "status")[1].splitlines()
+    assert head.split()[:3] == ["search", "trials", "failed"]
+    assert [line.split()[:5] for line in lines] == [[name, "3", "of", "3", "3"] for name in names]
+
+
+def test_status_on_a_narrow_terminal_is_a_block_for_each_search(run, folder, monkeypatch):
+    """Where a row would not fit: the name, and each value on a line of its own."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    name, *values = run("--store", folder, "status")[1].splitlines()
+    assert name == "parabola"
+    assert values[0] == "  trials: 5 of 8"
+    assert values[-1] == "  state: unfinished"
+    assert all(len(line) <= 40 for line in values)
+
+
 def test_status_of_an_empty_store(run, tmp_path):
     """No searches is said, not an empty table."""
     assert run("--store", tmp_path, "status") == (0, "No searches yet.\n", "")

@@ -80,20 +80,29 @@ def status(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit 0 finished, 75 unfinished, 69 held.")
     ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="For programs: a list, or with NAME one object.")
+    ] = False,
 ) -> None:
     """Show how far searches are, who holds them, and what was best."""
-    from colab_drive_tuner.cli.tables import show_runs, show_searches
+    from colab_drive_tuner.cli.tables import as_json, show_runs, show_searches
     from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.status import list_searches, read_status
 
     if exit_code and name is None:
         raise UsageError("--exit-code needs the NAME of one search.")
     store = _store(context)
-    show_searches([read_status(store, name)] if name else list_searches(store))
+    searches = [read_status(store, name)] if name else list_searches(store)
+    runs = None
     if name:
         from colab_drive_tuner.rerun import read_runs
 
-        show_runs(read_runs(store, name))
+        runs = read_runs(store, name)
+    if json:
+        echo(as_json(searches, runs))
+    else:
+        show_searches(searches)
+        show_runs(runs or [])
     if exit_code and name:
         from colab_drive_tuner.rerun import read_verdict
 

@@ -1,7 +1,9 @@
-"""What `status` shows, as tables."""
+"""What `status` shows: a table for people, in the width there is; whole lines for pipes; JSON."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,19 +18,20 @@ _WIDE = 100_000
 
 
 def show_searches(searches: Iterable[SearchStatus]) -> None:
-    """One line a search: how far, what was best, who holds it, when it was last seen."""
-    rows = Table("search", "trials", "best loss", "deaths survived", "state", box=None)
-    for search in searches:
-        _add_row(
-            rows,
+    """One line a search: how far, what failed, what was best, who holds it, how it stands."""
+    rows = [
+        (
             search.name,
             search.progress,
+            search.failed or "",
             "" if search.best_loss is None else f"{search.best_loss:.6g}",
             search.recovered,
             _state(search),
         )
-    if rows.row_count:
-        _print(rows)
+        for search in searches
+    ]
+    if rows:
+        _print(("search", "trials", "failed", "best loss", "deaths survived", "state"), rows)
     else:
         echo("No searches yet.")
 
@@ -44,27 +47,124 @@ def _state(search: SearchStatus) -> str:
         return "unfinished"
     if search.held:
         return f"running: {search.holder}"
-    return f"interrupted {datetime.fromtimestamp(search.holder.last_sign, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"interrupted {_time(search.holder.last_sign)}"
 
 
 def show_runs(runs: list[Run]) -> None:
     """One line for each run: when, where, how long, how many trials, how it ended."""
     if not runs:
         return
-    rows = Table("run (UTC)", "where", "minutes", "trials", "ended", "notebook", box=None)
-    for run in runs:
-        when = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%d %H:%M}"
-        minutes = f"{run.seconds / 60:.1f}"
-        _add_row(rows, when, run.where, minutes, f"+{run.trials}", run.ended, run.url)
     echo("")
-    _print(rows)
+    _print(
+        ("run (UTC)", "where", "minutes", "trials", "ended", "notebook"),
+        [
+            (
+                f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%d %H:%M}",
+                run.where,
+                f"{run.seconds / 60:.1f}",
+                f"+{run.trials}",
+                run.ended,
+                run.url,
+            )
+            for run in runs
+        ],
+    )
 
 
-def _add_row(rows: Table, *cells: object) -> None:
-    """Add a row of cells, each on one line; what looks like markup is shown as it is."""
-    rows.add_row(*(Text(visible(cell)) for cell in cells))
+def as_json(searches: Iterable[SearchStatus], runs: Sequence[Run] | None = None) -> str:
+    """The same for programs: a list of searches, or the one search with its runs."""
+    found = [_described(search) for search in searches]
+    if runs is None:
+        return json.dumps(found, indent=2)
+    described = [
+        {
+            "began": _iso(run.began),
+            "where": run.where,
+            "seconds": run.seconds,
+            "trials": run.trials,
+            "ended": run.ended,
+            "url": run.url,
+        }
+        for run in runs
+    ]
+    return json.dumps({**found[0], "runs": described}, indent=2)
 
 
-def _print(rows: Table) -> None:
-    """Print each row on one line, however long: a second line could be taken for another row."""
-    Console(width=_WIDE, soft_wrap=True, highlight=False, markup=False, emoji=False).print(rows)
+def _described(search: SearchStatus) -> dict[str, Any]:
+    holder = search.holder
+    return {
+        "name": search.name,
+        "state": _kind(search),
+        "done": search.done,
+        "max_evals": search.max_evals,
+        "trials": search.trials,
+        "failed": search.failed,
+        "best_loss": _number(search.best_loss),
+        "best_tid": search.best_tid if isinstance(search.best_tid, int) else _text(search.best_tid),
+        "finished": search.finished,
+        "stopped": search.stopped or None,
+        "held": search.held,
+        "holder": None
+        if holder is None
+        else {
+            "runtime": holder.claimant.runtime,
+            "host": holder.claimant.host,
+            "pid": holder.claimant.pid,
+            "account": holder.claimant.account,
+            "last_seen": _iso(holder.last_sign),
+        },
+        "deaths_survived": search.recovered,
+        "sessions": search.sessions,
+        "url": search.url,
+        "problem": search.problem or None,
+    }
+
+
+def _kind(search: SearchStatus) -> str:
+    """The state in one word."""
+    if search.problem:
+        return "problem"
+    if search.finished:
+        return "stopped" if search.stopped else "finished"
+    if search.holder is None:
+        return "unfinished"
+    return "running" if search.held else "interrupted"
+
+
+def _number(value: float | None) -> float | str | None:
+    """A loss as JSON has it: it knows neither infinity nor NaN, which are texts."""
+    return value if value is None or abs(value) < float("inf") else str(value)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _iso(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _print(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; on a narrow terminal each row as a block of lines, `name: value`.
+
+    A row is never wrapped, for its second line could be taken for another row; and nothing is cut.
+    What looks like markup is shown as it is.
+    """
+    cells = [[visible(cell) for cell in row] for row in rows]
+    table = Table(*head, box=None)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    wide = Console(width=_WIDE, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = Console()
+    if not console.is_terminal or wide.measure(table).maximum <= console.width:
+        wide.print(table)
+        return
+    for title, *row in cells:
+        echo(title)
+        for name, cell in zip(head[1:], row, strict=True):
+            if cell:
+                echo(f"  {name}: {cell}")
