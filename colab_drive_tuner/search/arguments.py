@@ -1,4 +1,4 @@
-"""What the arguments of a search may be; anything else is refused, by name, before any writing."""
+"""Checks of a search's arguments: what cannot be used is refused, by name, before any writing."""
 
 import math
 import operator

@@ -1,4 +1,4 @@
-"""Going carefully after a runtime died, so that a trial that kills runtimes is found out.
+"""Synchronous acknowledgement after a crash, so that a poison trial is attributed correctly.
 
 Training does not wait for the store, so a runtime may die in a trial that the chain has not heard
 of. The session after it makes up for that (PROTOCOL, rule ATTEMPTS): each start is acknowledged

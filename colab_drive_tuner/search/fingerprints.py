@@ -1,4 +1,4 @@
-"""Whether a search that is resumed is still the same search: its space, model, data and algorithm.
+"""Fingerprints that tell whether a resumed search is the same: space, model, data and algorithm.
 
 Another space makes the stored trials meaningless to the algorithm, so it is refused. A changed
 model or changed data may be meant (a typo in a print, a longer training set) and is warned of; so

@@ -1,4 +1,4 @@
-"""What a search writes in its journal, in terms of trial documents: named, started, ended.
+"""Entries of a search in its journal, in terms of trial documents: named, started, ended.
 
 The loop and `DriveTrials` speak to the journal through this only. A suggestion is named by the
 start of its trial. What is settled together (a batch of suggestions, points to evaluate) is named

@@ -1,4 +1,4 @@
-"""What an objective takes, a point, and returns: a number, or a dict with status and loss."""
+"""Checks of an objective: it takes a point and returns a number, or a dict with status and loss."""
 
 import ast
 import inspect

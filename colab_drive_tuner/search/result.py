@@ -1,4 +1,4 @@
-"""What comes out of a search: the best parameters, loss and model, and every trial."""
+"""The result of a search: the best parameters, loss and model, and every trial."""
 
 import warnings
 from collections.abc import Iterator

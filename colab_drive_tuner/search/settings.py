@@ -1,4 +1,4 @@
-"""What a search was created with, and whether a caller who resumes it means the same search."""
+"""Settings that a search was created with, compared with those of a caller who resumes it."""
 
 import warnings
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How far searches are, read from the store: nothing is claimed, no hyperopt is needed."""
+"""Status of searches, read from the store: nothing is claimed, no hyperopt is needed."""
 
 import sys
 from dataclasses import dataclass
