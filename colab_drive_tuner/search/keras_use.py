@@ -1,4 +1,4 @@
-"""Detection of objectives that use Keras, by its code and that of what it calls in the user's own files.
+"""Detection of Keras in an objective: in its code, and in what it calls in the user's own files.
 
 Keras is seeded at the start of a trial, so an objective that imports it only while it runs needs it
 imported before; one that does not use it shall not wait for TensorFlow.
