@@ -11,8 +11,11 @@ import pytest
 from colab_drive_tuner.search.interrupts import stopped_by_user
 
 SCRIPT = """
+import signal
 import sys
 import time
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and so their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import hyperopt
 from hyperopt import hp
 from colab_drive_tuner import DriveTrials, resume_search

@@ -76,7 +76,7 @@ class BestModels:
         room: Callable[[], int | None] | None = None,
     ) -> None:
         if keep < 0:
-            raise UsageError(f"keep_models={keep} is negative: 0 keeps none, 1 the best one.")
+            raise UsageError(f"keep_models must be an integer >= 0, got {keep}: 0 keeps none.")
         self._store, self._folder, self._keep, self._room = store, folder, keep, room
         self._epoch = epoch
         self._state = threading.Condition()
