@@ -28,14 +28,14 @@ def drive_rows():
 
 
 def test_a_trial_of_a_second_is_about_one_call(drive_rows):
-    """Of 100 trials; the calls of opening and closing are among them, some twenty."""
+    """Of 150 trials; the calls of opening and closing are among them, some thirty."""
     (what, _, result, *_) = drive_rows[0]
-    assert what.startswith("Drive calls a trial, 100 trials")
+    assert what.startswith("Drive calls a trial, 150 trials")
     assert 1 <= float(result) <= 1.3
 
 
 def test_bytes_grow_with_what_is_new(drive_rows):
-    """Uploading all Trials each time is some times as much by 100 trials, and ever more later."""
+    """Uploading all Trials each time is some times as much by 150 trials, and ever more later."""
     found = re.fullmatch(r"1/(\d+)", drive_rows[1][2])
     assert int(found[1]) >= 5
 

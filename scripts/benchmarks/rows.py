@@ -165,7 +165,7 @@ def save_file(effort: Effort) -> Iterator[Row]:
 
 def drive_use(effort: Effort) -> Iterator[Row]:
     """Calls and bytes of a search, everything counted, by the emulator's log."""
-    count = effort.trials(1000, 100)
+    count = effort.trials(1000, 150)
     with drive(effort.latency() / LAPSE) as emulator:
         found = child("search", emulator.environment, count=count, seconds=1 / LAPSE, lapse=LAPSE)
         log = emulator.log
