@@ -101,7 +101,7 @@ def test_best_models_are_the_best(capsys):
     del trials.best_trial["result"]["model"]
     with pytest.raises(SearchError, match="keep_models=2"):
         best_models(2, model, data, rand.suggest, 4, trials)
-    with pytest.raises(UsageError, match="nb_models=0"):
+    with pytest.raises(UsageError, match="nb_models must be an integer >= 1, got 0"):
         best_models(0, model, data, rand.suggest, 4, trials)
 
 

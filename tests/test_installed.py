@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FACE = {"colab_drive_tuner", "colab_drive_tuner.errors", "colab_drive_tuner.version"}
+FACE = {
+    "colab_drive_tuner",
+    "colab_drive_tuner.errors",
+    "colab_drive_tuner.text",
+    "colab_drive_tuner.version",
+}
 """What `import colab_drive_tuner` itself loads."""
 
 
