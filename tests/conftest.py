@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from colab_drive_tuner import store
+
 OURS = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
 """Variables that change what this package does."""
 
@@ -59,6 +61,7 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         if variable.startswith((*OURS, *THEIRS)):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
+    monkeypatch.setattr(store, "_default", None)  # that of an earlier test's `setup()`
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal import chain, opening
+from colab_drive_tuner.journal import chain, lease, opening
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.search.status import list_searches
 from colab_drive_tuner.store import open_store
@@ -127,9 +127,11 @@ def test_swapped_files_of_an_index_change_nothing_or_are_named(root: Path, tmp_p
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_file_of_the_search_is_damage_to_it_alone(
-    harm: Harm, root: Path, tmp_path: Path
+    harm: Harm, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No record is passed over, no search begins anew, and the others are as they were."""
+    for module in (lease, opening):  # where the release is lost, the lease is waited for
+        monkeypatch.setattr(module, "STALE_SECONDS", 1.0)
     whole = points(root, "a")
     for number, path in enumerate(files(root, "a/records")):
         copy = tmp_path / f"copy{number}"
