@@ -295,19 +295,18 @@ def a_search_in_the_trash_is_missed(folder: Path) -> None:
 @check
 def snapshots_hold_acknowledged_records(folder: Path) -> None:
     """What is on its way when a snapshot is taken is not in it."""
+    refused: list[str] = []  # shared by what `for_search` makes of the store
 
     class RecordsAway(WeatheredStore):
-        refuse = False
-
         def create(self, *args: Any, **options: Any) -> Any:
-            if self.refuse and options["name"].startswith("record"):
+            if refused and options["name"].startswith("record"):
                 raise UnavailableError("Records are not taken.")
             return super().create(*args, **options)
 
     store = RecordsAway(folder / "store")
     journal = claimed(store)
     append(journal, 1)
-    store.refuse = True
+    refused.append("records")
     journal.append(item("on its way"), durable=True)
     journal.flush(0.3)
     assert journal._own is not None

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import DONE, GIVEN_UP, end_item, start_item
 from colab_drive_tuner.journal.record import Record
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.logbook import rules
+from tests.checkpoint.test_history import document
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import (
     SPACE,
@@ -80,9 +80,7 @@ def a_trial_ends_once(folder: Path) -> None:
 
 
 def _with_end(how: str) -> tuple[History, bytes]:
-    misc = {"vals": {"x": [0.5]}, "idxs": {"x": [0]}}
-    document = {"tid": 0, "state": 2, "misc": misc, "result": {}, "exp_key": None}
-    history, encoded = History(), encode(document)
+    history, encoded = History(), document(0, state=2)
     history.apply(_record(start_item(encoded, 0, k=0, next_tid=1), "first"))
     loss = 1.0 if how == DONE else None
     history.apply(_record(end_item(encoded, 0, k=0, how=how, loss=loss), "second"))
