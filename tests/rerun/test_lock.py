@@ -142,12 +142,12 @@ def share(emulator: DriveEmulator, folder: str, account: str) -> None:
 def test_a_tick_of_a_finished_search_is_one_look(
     tmp_path: Path, drive_emulator: DriveEmulator
 ) -> None:
-    """It reads and writes nothing: the same few questions as `status`, and no program is loaded."""
+    """It writes nothing: the same few questions as `status`, and no program is run."""
     script = tmp_path / "search.py"
     script.write_text(programs.source())
     subprocess.run([sys.executable, str(script)], check=True)
     store = open_store()
-    rerunner = Rerunner(store, "gone.ipynb", "parabola", LocalRunner())
+    rerunner = Rerunner(store, str(script), "parabola", LocalRunner())
     before = len(drive_emulator.log)
     assert rerunner.once().outcome is Outcome.FINISHED
     asked = drive_emulator.log[before:]
