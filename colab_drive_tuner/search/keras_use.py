@@ -110,10 +110,11 @@ def _parts(value: Any) -> Iterator[Any]:
 
 @cache
 def _is_users(file: str | None) -> bool:
-    """Whether a file is neither Python's own nor an installed package's."""
+    """Whether a file is neither Python's own, nor an installed package's, nor this package's."""
     if file is None:
         return False
-    installed = (sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))
+    installed = [sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")]
+    installed.append(str(Path(__file__).parents[1]))
     parts = Path(file).parts
     return "site-packages" not in parts and not any(
         Path(file).is_relative_to(folder) for folder in installed
