@@ -338,7 +338,7 @@ def test_models_are_compiled_in_threads_at_once():
     """The interpreter's parser, standard output and the warnings' filters are not shared in use."""
     out, filters = sys.stdout, list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(compile_model, [models.expressions] * 200))
+        made = list(pool.map(compile_model, [models.expressions] * 60))
     assert {compiled.labels for compiled in made} == {compile_model(models.expressions).labels}
     assert sys.stdout is out
     assert warnings.filters == filters
