@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
+from hyperopt.pyll import dfs
+from hyperopt.pyll.base import GarbageCollected
 
 from colab_drive_tuner.training import seed_trial
 from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
@@ -34,6 +36,22 @@ class Attempt:
     point: dict[str, Any]
     """The sampled values by label, without those of branches that were not chosen."""
     training: Training
+
+
+class IndexedDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
+    """hyperopt's Domain, which looks for its parameters once and not for each trial."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._parameters = [
+            (node, node.arg["label"].obj)
+            for node in dfs(self.expr)
+            if node.name == "hyperopt_param"
+        ]
+
+    def memo_from_config(self, config: dict[str, Any]) -> dict[Any, Any]:
+        """The value of each parameter's node; of one in an option not chosen, that it has none."""
+        return {node: config.get(label, GarbageCollected) for node, label in self._parameters}
 
 
 def evaluate(

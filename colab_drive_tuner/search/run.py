@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hyperopt.base import Domain
 
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
-from colab_drive_tuner.search.evaluate import Training
+from colab_drive_tuner.search.evaluate import IndexedDomain, Training
 from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.interrupts import sigterm_exits, stopped_by_user
 from colab_drive_tuner.search.loop import Loop, LoopOptions
@@ -88,7 +87,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     why = "" if spec.restart else spec.stops.stopped(trials.log.settings)
     if why and not untried_points(trials._dynamic_trials, spec.points):
         return why
-    domain = Domain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
+    domain = IndexedDomain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
     settings = SearchSettings(
         seed=trials.asked_seed,
         rstate=_initial(spec.rstate) if trials.asked_seed is None else None,
