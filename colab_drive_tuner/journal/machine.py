@@ -13,6 +13,7 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.store.folder.disk import sync as sync_folder
 
 _ID = re.compile(rb"[0-9a-f]{32}")
 
@@ -38,17 +39,6 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk."""
-    if os.name == "nt":  # Windows cannot open a folder, and keeps its names in a journal
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def machine_id() -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
+from colab_drive_tuner.training.backup.mutable import BIT_GENERATORS
 
 
 def draw_seed() -> int:
@@ -48,19 +49,9 @@ def freeze_generator(generator: np.random.Generator) -> bytes:
 
 def thaw_generator(frozen: bytes) -> np.random.Generator:
     """The generator of a stored state; raises `SearchDamagedError` if it is none."""
-    kinds = {
-        kind.__name__: kind
-        for kind in (
-            np.random.PCG64,
-            np.random.PCG64DXSM,
-            np.random.MT19937,
-            np.random.Philox,
-            np.random.SFC64,
-        )
-    }
     try:
         state = decode(frozen)
-        bits = kinds[state["bit_generator"]]()
+        bits = BIT_GENERATORS[state["bit_generator"]]()
         # numpy believes these two, and would read behind the end of its buffer.
         inner = state["state"]
         if not (0 <= state.get("buffer_pos", 0) <= 4 and 0 <= inner.get("pos", 0) <= 624):

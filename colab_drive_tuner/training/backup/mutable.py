@@ -24,7 +24,7 @@ FACTORIES: dict[str, Any] = {
 } | {"None": None}
 """What a defaultdict may make its values with; any other function must be there already."""
 
-_BIT_GENERATORS: dict[str, Any] = {
+BIT_GENERATORS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         np.random.PCG64,
@@ -104,7 +104,7 @@ def _bits(value: Any) -> tuple[str, Any]:
 
 
 def _make_bits(head: tuple[str, Any]) -> Any:
-    return _BIT_GENERATORS[head[0]](_seeds(head[1]))
+    return BIT_GENERATORS[head[0]](_seeds(head[1]))
 
 
 def _fill_bits(target: Any, body: tuple[Any, int]) -> None:
@@ -179,13 +179,13 @@ KINDS: dict[type, Kind] = {
     np.random.RandomState: Kind(
         "RandomState",
         lambda r: r.get_state(legacy=False),
-        lambda name: np.random.RandomState(_BIT_GENERATORS[name](0)),
+        lambda name: np.random.RandomState(BIT_GENERATORS[name](0)),
         lambda r, body: r.set_state(body),
         lambda r: r.get_state(legacy=False)["bit_generator"],
     ),
     **{
         kind: Kind(name, _bits_body, _make_bits, _fill_bits, _bits)
-        for name, kind in _BIT_GENERATORS.items()
+        for name, kind in BIT_GENERATORS.items()
     },
 }
 
