@@ -1,4 +1,4 @@
-"""What hyperas makes of the user's functions: the imports it needs, and whether the rest would run.
+"""Checks of the module that hyperas makes of the user's functions: its imports, and its rest.
 
 hyperas writes a module out of the text of the model and data functions and the imports of their
 notebook. Where that cannot work it fails late, or in words of its own inside. Nothing here changes

@@ -1,4 +1,4 @@
-"""What a chain says of its search, folded record by record without decoding a document.
+"""State of a search, folded record by record without decoding a document.
 
 This is the journal's `State`. It holds the settings, the newest document of each trial (as encoded
 bytes), how each trial ended, and which sessions died in it (PROTOCOL, rule ATTEMPTS).

@@ -1,4 +1,4 @@
-"""What one trial adds to a chain, as bytes: a self-delimiting msgpack array around its document.
+"""Entries that trials add to a chain, as bytes: self-delimiting msgpack arrays around documents.
 
 `[kind, tid, k, info, document]`: the document is encoded by the codec and stays opaque here, so
 that a chain can be folded, and a snapshot joined, without decoding a single document.

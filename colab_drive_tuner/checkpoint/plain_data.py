@@ -1,4 +1,4 @@
-"""What a trial's result may hold, and the words for what it may not: where it is and what to do."""
+"""Plain data that a trial's result may hold, and errors that name what it may not and where."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What `status` shows: a table for people, in the width there is; whole lines for pipes; JSON."""
+"""Output of `status`: a table for people, in the width there is; whole lines for pipes; JSON."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Which folder bears a search's name: the rule FOLDER, the only one that needs a listing.
+"""Lookup and creation of a search's folder by name: rule FOLDER, the only one that needs a listing.
 
 Two runtimes that create one search at the same moment make two folders, since Drive has no
 create-if-absent by name. Both then look again, and the folder with the lowest (created, id) wins.

@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.opening import OPENING_PATIENCE, become_owner, remember_folder
 from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.recovery import make_good
+from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.rules import Rules
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.upkeep import Upkeep
@@ -256,7 +256,7 @@ class Journal:
         writer = Writer(reader, spool, ownership.owner, self._notify)
         writer.start()
         try:
-            recovered = make_good(
+            recovered = replay(
                 reader, writer, spool, patience=OPENING_PATIENCE, notify=self._notify
             )
         except BaseException:

@@ -1,4 +1,4 @@
-"""What earlier sessions could not record, judged after the own claim (rules SPOOL, FOLDER)."""
+"""Replay of items spooled by earlier sessions, after this session's claim (rules SPOOL, FOLDER)."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ _NO_ITEM = (SearchDamagedError, KeyError, TypeError, ValueError)
 """What the rules raise for an item that is none."""
 
 
-def make_good(
+def replay(
     reader: Reader,
     writer: Writer,
     spool: Spool,

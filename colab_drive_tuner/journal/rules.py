@@ -1,4 +1,4 @@
-"""What the layer above decides by content: the folded state, which spooled items still count."""
+"""Decisions by content that the layer above makes: the folded state, the items that still count."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

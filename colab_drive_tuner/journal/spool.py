@@ -1,4 +1,4 @@
-"""What must survive this process on this machine: ends of trials not yet acknowledged (rule SPOOL).
+"""Spool on this machine's disk of ends of trials not yet acknowledged (rule SPOOL).
 
 One directory per store and search in the platform's state folder, with a lock that the owner
 holds, so that the next process here knows for certain whether the one before is dead. Items are

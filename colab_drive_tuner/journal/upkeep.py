@@ -1,4 +1,4 @@
-"""What an owner does beside writing, in a thread of its own: heartbeat, ids, snapshot, trials.pkl.
+"""Maintenance by a search's owner, in a thread of its own: heartbeat, ids, snapshot, trials.pkl.
 
 Nothing here is needed for correctness, so a store that does not answer is met with patience: the
 sender says so to the user, and this thread tries again later.

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
 from colab_drive_tuner.journal.chain import create
-from colab_drive_tuner.journal.patience import Patience
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Frozen, freeze
+from colab_drive_tuner.journal.retry_until import RetryUntil
 from colab_drive_tuner.journal.segment import Segment, Spooled
 from colab_drive_tuner.journal.spool import Spool
 
@@ -104,7 +104,7 @@ class Writer:
         """Held by collector and sender while they touch a batch; training never waits for it."""
         self._pending = self._acknowledged = 0
         self._urgent = self._closed = self._disk_fails = False
-        self._patience = Patience(spool.folder, notify)
+        self._retry = RetryUntil(spool.folder, notify)
         self._spare: tuple[str, ...] = ()
         self._threads = [
             threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
@@ -140,7 +140,7 @@ class Writer:
 
     def counts(self) -> Counts:
         """How far the store has acknowledged what was appended."""
-        return Counts(self._pending, self._acknowledged, self._patience.offline_since)
+        return Counts(self._pending, self._acknowledged, self._retry.offline_since)
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything appended is acknowledged; False if that took too long."""
@@ -171,7 +171,7 @@ class Writer:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._patience.end()
+        self._retry.end()
         for thread in self._threads:
             # A sender in the middle of a request cannot be ended: it is a daemon, and what it
             # sends is what the spool holds.
@@ -302,7 +302,7 @@ class Writer:
 
     def _put_beside(self, values: Iterable[bytes]) -> dict[str, str]:
         """Create a file for each value; return their ids by sha256."""
-        store, ask = self.reader.store, self._patience.until_answered
+        store, ask = self.reader.store, self._retry.until_answered
         files: dict[str, str] = {}
         for sha, value in {hashlib.sha256(value).hexdigest(): value for value in values}.items():
             reserved = ask(lambda: store.reserve(1))
@@ -334,7 +334,7 @@ class Writer:
         more, self._spare = self._spare, ()
         if not more and len(head.ids) < 2:  # the last known id must name its successors
             reserve = partial(self.reader.store.reserve, ID_BLOCK)
-            more = tuple(self._patience.until_answered(reserve, deadline) or ())
+            more = tuple(self._retry.until_answered(reserve, deadline) or ())
             if not more:
                 return False
         frozen = freeze(
@@ -351,7 +351,7 @@ class Writer:
     def _create(self, frozen: Frozen, deadline: float | None) -> bool:
         """CREATE until 200 or 409: the same bytes each time, under the same id."""
         entry_id, folder = self.reader.head.ids[0], self.reader.folder.records
-        done = self._patience.until_answered(
+        done = self._retry.until_answered(
             lambda: create(self.reader.store, frozen, entry_id, folder), deadline
         )
         if done is None:

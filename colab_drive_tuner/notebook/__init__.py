@@ -1,4 +1,4 @@
-"""Which notebook is running, and a local copy of it where hyperas looks for one."""
+"""The running notebook, and a local copy of it where hyperas looks for one."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""Which notebook is meant: the one named, else the one that runs, else the only one in Drive.
+"""Lookup of a notebook: the one named, else the one that runs, else the only one in Drive.
 
 Guessing between notebooks would let hyperas read the wrong one without a word, so whatever is not
 certain is an error that lists the candidates and says how to choose.

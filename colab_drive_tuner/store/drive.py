@@ -61,7 +61,7 @@ class DriveStore(NotOnDisk):
     trash_location = "the trash of Drive, for 30 days"
 
     @property
-    def twins(self) -> "builtins.list[DriveFile]":
+    def duplicate_roots(self) -> "builtins.list[DriveFile]":
         """The younger folders at the same path."""
         return [folder for folder in self._folders if folder.id != self.root]
 
@@ -184,7 +184,7 @@ class DriveStore(NotOnDisk):
 
     def duplicates(self) -> "builtins.list[Entry]":
         """See `Store.duplicates`."""
-        return [_entry(twin) for twin in self.twins]
+        return [_entry(folder) for folder in self.duplicate_roots]
 
     def _places(self, parent: str) -> "builtins.list[str]":
         """The folder; for that of all searches, every one at its path."""
@@ -194,7 +194,7 @@ class DriveStore(NotOnDisk):
         if young and time.monotonic() - self._looked_at > _LOOK_SECONDS:
             self._folders = self.client.folders(self._place, create=False)
             self._looked_at = time.monotonic()
-        return [self.root, *(twin.id for twin in self.twins)]
+        return [self.root, *(folder.id for folder in self.duplicate_roots)]
 
 
 def _entry(file: DriveFile) -> Entry:

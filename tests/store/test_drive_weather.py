@@ -9,7 +9,7 @@ from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.endpoint import Endpoint
 from colab_drive_tuner.drive.signing import Authorizer
-from colab_drive_tuner.journal import Journal, patience
+from colab_drive_tuner.journal import Journal, retry_until
 from colab_drive_tuner.store.drive import DriveStore
 from tests.journal.listing import RULES, item
 from tests.journal.weather import append
@@ -42,7 +42,7 @@ def sign_in(drive_emulator):
 @pytest.fixture
 def begin(monkeypatch, sign_in):
     """Open and claim the journal of the search "s"; what it says is in `.said`."""
-    monkeypatch.setattr(patience, "_REFUSED_SECONDS", 0.1)
+    monkeypatch.setattr(retry_until, "_REFUSED_SECONDS", 0.1)
     opened = []
 
     def begin_one(store, said=None):

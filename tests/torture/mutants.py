@@ -18,10 +18,10 @@ from colab_drive_tuner.journal import (
     machine,
     opening,
     owned,
-    patience,
     reader,
     record,
     recovery,
+    retry_until,
     segment,
     snapshot,
     spool,
@@ -133,7 +133,7 @@ def two_records_in_flight() -> None:
 @mutant
 def acknowledged_before_the_answer() -> None:
     """APPEND: counted as acknowledged when it is handed to the sender."""
-    until = patience.Patience.until_answered
+    until = retry_until.RetryUntil.until_answered
 
     def impatient(self: Any, ask: Any, deadline: Any = None) -> Any:
         if deadline is not None:
@@ -143,7 +143,7 @@ def acknowledged_before_the_answer() -> None:
         except Exception:  # noqa: BLE001 - the mutant's fault
             return True
 
-    patience.Patience.until_answered = impatient
+    retry_until.RetryUntil.until_answered = impatient
 
 
 @mutant

@@ -1,4 +1,4 @@
-"""Asking a store until it answers; the user hears when it goes away, and when it is back."""
+"""Retries of a call to the store until it is answered; the user hears of outages and their end."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ _REFUSED_SECONDS = 30.0
 """Pauses after no answer, and after a definite no, which a person may take back."""
 
 
-class Patience:
+class RetryUntil:
     """Asks for as long as the owner of a search lives; `kept_in` is where what is pending lies."""
 
     def __init__(self, kept_in: Path, notify: Callable[[str], None]) -> None:
