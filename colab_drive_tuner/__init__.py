@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from colab_drive_tuner.drive.client import DriveClient
     from colab_drive_tuner.notebook import Notebook, download_notebook, find_notebook
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.export import export_trials, import_trials
-    from colab_drive_tuner.search.result import SearchResult
+    from colab_drive_tuner.search.results.export import export_trials, import_trials
+    from colab_drive_tuner.search.results.result import SearchResult
+    from colab_drive_tuner.search.results.status import SearchStatus, list_searches, read_status
     from colab_drive_tuner.search.resume import resume_search
-    from colab_drive_tuner.search.status import SearchStatus, list_searches, read_status
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
     from colab_drive_tuner.training.backup.callback import TrialBackup
@@ -52,17 +52,17 @@ _ROOMS = {
     "DriveTrials": "search.drive_trials",
     "Notebook": "notebook",
     "RunningTrial": "trial",
-    "SearchResult": "search.result",
-    "SearchStatus": "search.status",
+    "SearchResult": "search.results.result",
+    "SearchStatus": "search.results.status",
     "Session": "session",
     "TrialBackup": "training.backup.callback",
     "download_notebook": "notebook",
-    "export_trials": "search.export",
+    "export_trials": "search.results.export",
     "find_notebook": "notebook",
-    "import_trials": "search.export",
-    "list_searches": "search.status",
+    "import_trials": "search.results.export",
+    "list_searches": "search.results.status",
     "open_store": "store",
-    "read_status": "search.status",
+    "read_status": "search.results.status",
     "resume_search": "search.resume",
     "running_trial": "trial",
     "setup": "session",

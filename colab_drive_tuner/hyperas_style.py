@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.keywords import MINIMIZE_ADVICE, explain_keywords
 from colab_drive_tuner.search.models import best_kept, check_kept
+from colab_drive_tuner.search.spec.keywords import MINIMIZE_ADVICE, explain_keywords
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
@@ -198,8 +198,8 @@ def _search(
     import numpy as np
     from hyperopt import fmin
 
-    from colab_drive_tuner.search.fingerprints import describe_space
-    from colab_drive_tuner.search.keras_use import load_keras_for
+    from colab_drive_tuner.search.spec.fingerprints import describe_space
+    from colab_drive_tuner.search.spec.keras_use import load_keras_for
     from colab_drive_tuner.templates import (
         Callee,
         bind_data,

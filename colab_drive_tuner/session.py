@@ -38,16 +38,16 @@ from colab_drive_tuner.runtime import (
     detect,
     uptime_hours,
 )
-from colab_drive_tuner.search.keywords import SETUP_ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
 from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.status import SearchStatus
+    from colab_drive_tuner.search.results.status import SearchStatus
     from colab_drive_tuner.store.protocol import Store
-    from colab_drive_tuner.troubleshoot import Leftover
+    from colab_drive_tuner.troubleshoot.clean import Leftover
 
 _ENVIRONMENT = (VARIABLE, EMULATOR_VARIABLE, "DRIVE_EMULATOR_TOKEN", *ENVIRONMENT)
 """Variables that decide whose Drive it is, or which folder: another value asks for another session.
@@ -214,7 +214,7 @@ class Session:
 
     def searches(self) -> "list[SearchStatus]":
         """The searches in the store and how far each is; asks the store."""
-        from colab_drive_tuner.search.status import list_searches
+        from colab_drive_tuner.search.results.status import list_searches
 
         try:
             return list(list_searches(self.store))
@@ -241,7 +241,7 @@ class Session:
             yes: Whether to put away what is ours: files in Drive go into its trash, local ones into
                 a folder that is printed. Otherwise they are only listed.
         """
-        from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
+        from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
         found = find_leftovers(notebook=self.notebook, client=self.client, store=self.store)
         print(describe(found, remove(found, yes=yes, named=named)))  # noqa: T201 - for a notebook

@@ -16,7 +16,7 @@ from hyperopt import hp
 
 import colab_drive_tuner as cdt
 from colab_drive_tuner.cli import main
-from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.search.spec.settings import SearchSettings
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_what_nobody_expected_is_told_in_a_sentence(run, folder, monkeypatch):
     def fail(store):
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("colab_drive_tuner.search.status.list_searches", fail)
+    monkeypatch.setattr("colab_drive_tuner.search.results.status.list_searches", fail)
     code, out, err = run("status", "--store", folder)
     assert (code, out) == (1, "")
     assert err == (

@@ -17,7 +17,7 @@ DEMO, COMPARE = ROOT / "scripts" / "demo.py", ROOT / "scripts" / "compare_trials
 SABOTAGES = {
     "no stored seed": """
 import time, numpy
-import colab_drive_tuner.search.seeds as seeds
+import colab_drive_tuner.search.spec.seeds as seeds
 seeds.thaw_generator = lambda frozen: numpy.random.default_rng(time.time_ns())
 """,
     "one bit of one loss": """

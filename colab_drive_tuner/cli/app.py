@@ -87,7 +87,7 @@ def status(
     """Show how far searches are, who holds them, and what was best."""
     from colab_drive_tuner.cli.tables import as_json, show_runs, show_searches
     from colab_drive_tuner.errors import UsageError
-    from colab_drive_tuner.search.status import list_searches, read_status
+    from colab_drive_tuner.search.results.status import list_searches, read_status
 
     if exit_code and name is None:
         raise UsageError("--exit-code needs the NAME of one search.")
@@ -95,7 +95,7 @@ def status(
     searches = [read_status(store, name)] if name else list_searches(store)
     runs = None
     if name:
-        from colab_drive_tuner.rerun import read_runs
+        from colab_drive_tuner.rerun.runs import read_runs
 
         runs = read_runs(store, name)
     if json:
@@ -104,7 +104,7 @@ def status(
         show_searches(searches)
         show_runs(runs or [])
     if exit_code and name:
-        from colab_drive_tuner.rerun import read_verdict
+        from colab_drive_tuner.rerun.outcome import read_verdict
 
         raise typer.Exit(read_verdict(store, name).outcome)
 
@@ -116,7 +116,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="Where it goes: x.pkl, or x.csv for a table.")],
 ) -> None:
     """Write a search to FILE as a plain pickle of hyperopt Trials, or as a table (.csv)."""
-    from colab_drive_tuner.search.export import export_trials
+    from colab_drive_tuner.search.results.export import export_trials
 
     count = export_trials(_store(context), name, file)
     echo(f"{count} trials of {name!r} are in {file}.")
@@ -129,7 +129,7 @@ def import_(
     file: Annotated[Path, typer.Argument(help="The pickle, whoever made it.")],
 ) -> None:
     """Make a new search from FILE, a plain pickle of hyperopt Trials; no code in it is run."""
-    from colab_drive_tuner.search.export import import_trials
+    from colab_drive_tuner.search.results.export import import_trials
 
     count = import_trials(_store(context), name, file)
     echo(f"{count} trials are now in the new search {name!r}.")

@@ -70,9 +70,10 @@ def rerun(
 
     Exits 0 (finished, now or before), 75 (more to do), 69 (another runtime is at it), 1 (failed).
     """
-    from colab_drive_tuner.rerun import Outcome, Rerunner, rerun_until_finished
+    from colab_drive_tuner.rerun.outcome import Outcome
+    from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
     from colab_drive_tuner.rerun.stopping import StoppedError
-    from colab_drive_tuner.search.arguments import parse_duration
+    from colab_drive_tuner.search.spec.arguments import parse_duration
 
     runner = choose_runner(
         on, parameter or [], gpu=gpu, install=install, project=project, region=region,

@@ -65,7 +65,7 @@ def add(
     from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.program import load_program
     from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_every
-    from colab_drive_tuner.search.arguments import parse_duration
+    from colab_drive_tuner.search.spec.arguments import parse_duration
 
     check_name(search)
     max_seconds = parse_duration(max_time)

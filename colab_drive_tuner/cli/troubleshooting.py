@@ -22,7 +22,7 @@ def doctor(
     from dataclasses import asdict
     from json import dumps
 
-    from colab_drive_tuner.troubleshoot.doctor import PROBLEM, examine
+    from colab_drive_tuner.troubleshoot.doctor.doctor import PROBLEM, examine
 
     findings = []
     for finding in examine(context.obj):
@@ -42,7 +42,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
 ) -> None:
     """List stale copies and leftovers; with --yes remove those that are ours, into the trash."""
-    from colab_drive_tuner.troubleshoot import describe, find_leftovers, remove
+    from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
     found = find_leftovers(store=context.obj)
     echo(describe(found, remove(found, yes=yes, named=named or ())))
@@ -53,6 +53,6 @@ def repair(
 ) -> None:
     """Rebuild a damaged search, in a new folder, from whatever of it can be read."""
     from colab_drive_tuner.store import open_store
-    from colab_drive_tuner.troubleshoot.repair import repair as rebuild
+    from colab_drive_tuner.troubleshoot.repair.repair import repair as rebuild
 
     echo(rebuild(open_store(context.obj), name))

@@ -27,11 +27,11 @@ from colab_drive_tuner.journal.folder import (
     name_marks,
 )
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
-from colab_drive_tuner.journal.machine import machine_id
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Claimant, Frozen, freeze
 from colab_drive_tuner.journal.spool import KnownFolder, Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
+from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.runtime import place
 from colab_drive_tuner.text import visible
 

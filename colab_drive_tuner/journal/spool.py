@@ -23,7 +23,6 @@ import msgpack
 from filelock import FileLock, Timeout
 
 from colab_drive_tuner.errors import SearchError
-from colab_drive_tuner.journal.machine import make_folder, set_aside, state_folder
 from colab_drive_tuner.journal.segment import (
     Leftover,
     Segment,
@@ -31,7 +30,7 @@ from colab_drive_tuner.journal.segment import (
     acknowledged_name,
     read_segment,
 )
-from colab_drive_tuner.store.folder.disk import sync as sync_folder
+from colab_drive_tuner.machine import make_folder, set_aside, state_folder, sync_folder
 
 ABOUT, LOCK, OWNERS, RUNNING, SEARCH = "about.txt", "lock", "owners", "running", "search"
 _TID = struct.Struct("=qq")

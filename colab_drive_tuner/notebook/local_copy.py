@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.journal.machine import state_folder
+from colab_drive_tuner.machine import state_folder
 
 MAX_BYTES = 64 << 20
 """A larger file takes gigabytes as JSON; Drive's own editor stops at a third of that."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchNotFoundError
-from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store.protocol import Store
 
 

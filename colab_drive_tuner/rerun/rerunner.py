@@ -32,7 +32,7 @@ from colab_drive_tuner.rerun.program import CellError, load_program
 from colab_drive_tuner.rerun.runners.runner import Runner, RunTask
 from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
 from colab_drive_tuner.rerun.stopping import StoppedError, Stops
-from colab_drive_tuner.search.status import open_journal
+from colab_drive_tuner.search.results.status import open_journal
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 

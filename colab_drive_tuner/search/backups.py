@@ -9,13 +9,8 @@ from collections.abc import Callable
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training import (
-    StoreArtifacts,
-    drop_backups,
-    flush_backups,
-    has_backups,
-    sweep_backups,
-)
+from colab_drive_tuner.training.artifacts import StoreArtifacts, sweep_backups
+from colab_drive_tuner.training.backup.writer import drop_backups, flush_backups, has_backups
 from colab_drive_tuner.trial import Pace
 
 

@@ -10,9 +10,9 @@ from hyperopt.base import validate_loss_threshold, validate_timeout
 from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
-from colab_drive_tuner.search.arguments import find_algorithm, real_number, whole_number
-from colab_drive_tuner.search.keras_use import load_keras_for
 from colab_drive_tuner.search.run import SearchSpec, run_search
+from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
+from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.trials import StoredTrials
 from colab_drive_tuner.text import visible
 

@@ -7,7 +7,7 @@ from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 from hyperopt.pyll import dfs
 from hyperopt.pyll.base import GarbageCollected
 
-from colab_drive_tuner.training import seed_trial
+from colab_drive_tuner.training.seeds import seed_trial
 from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
 
 

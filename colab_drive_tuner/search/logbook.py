@@ -30,14 +30,14 @@ from colab_drive_tuner.checkpoint.items import (
 from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.journal import Claim, Journal, Rules
-from colab_drive_tuner.search.care import CARE_PATIENCE, Care
+from colab_drive_tuner.search.careful_start import CARE_PATIENCE, Care
 from colab_drive_tuner.search.documents import (
     FINISHED,
     as_new,
     countable_loss,
     plain_document,
 )
-from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Store
 
 

@@ -29,18 +29,13 @@ from colab_drive_tuner.search.documents import ERROR, FINISHED, RUNNING, plain_r
 from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
 from colab_drive_tuner.search.missing import MissingTrials
 from colab_drive_tuner.search.models import ModelResult
-from colab_drive_tuner.search.seeds import SeedStream
+from colab_drive_tuner.search.spec.seeds import SeedStream
 from colab_drive_tuner.search.stops import Stops
 from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.trials import StoredTrials
-from colab_drive_tuner.training import (
-    KerasSettings,
-    StoreArtifacts,
-    free_memory,
-    has_backups,
-    keras_grew,
-    keras_settings,
-)
+from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.backup.writer import has_backups
+from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 
 Suggest = Callable[..., list[dict[str, Any]]]
 """An algorithm: hyperopt's `suggest(new_ids, domain, trials, seed)`."""

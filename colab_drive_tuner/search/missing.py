@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import hyperopt
 
 from colab_drive_tuner.search.documents import OPEN, place_of
-from colab_drive_tuner.search.points import point_document
-from colab_drive_tuner.search.seeds import SeedStream, thaw_generator
-from colab_drive_tuner.search.settings import stored_state
+from colab_drive_tuner.search.spec.points import point_document
+from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
+from colab_drive_tuner.search.spec.settings import stored_state
 from colab_drive_tuner.search.trials import StoredTrials
 
 Document = dict[str, Any]

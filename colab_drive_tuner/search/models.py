@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training import split_result
+from colab_drive_tuner.training.models.result import split_result
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.training import BestModels
+    from colab_drive_tuner.training.models.best_models import BestModels
 
 
 class ModelResult(dict[str, Any]):
@@ -122,7 +122,7 @@ class Models:
     def _models(self) -> "BestModels | None":
         folder, epoch = self._folder(), self._epoch()
         if folder is not None and (self._best is None or self._best_of != epoch):
-            from colab_drive_tuner.training import BestModels
+            from colab_drive_tuner.training.models.best_models import BestModels
 
             self._best = BestModels(
                 self._store,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.checkpoint.items import GIVEN_UP
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder import check_name
-from colab_drive_tuner.search.arguments import (
+from colab_drive_tuner.search.results.result import SearchResult
+from colab_drive_tuner.search.spec.arguments import (
     check_early_stop,
     check_space,
     find_algorithm,
@@ -20,10 +21,9 @@ from colab_drive_tuner.search.arguments import (
     real_number,
     whole_number,
 )
-from colab_drive_tuner.search.keras_use import load_keras_for
-from colab_drive_tuner.search.keywords import ADVICE, explain_keywords
-from colab_drive_tuner.search.objective import checked, refuse_parameters, refuse_returns
-from colab_drive_tuner.search.result import SearchResult
+from colab_drive_tuner.search.spec.keras_use import load_keras_for
+from colab_drive_tuner.search.spec.keywords import ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.objective import checked, refuse_parameters, refuse_returns
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -140,10 +140,10 @@ def resume_search(
     task = _task(objective, data, space, data_args, again=restart)
     from colab_drive_tuner.search.documents import count_ended
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.fingerprints import describe_space
-    from colab_drive_tuner.search.points import check_points
     from colab_drive_tuner.search.run import SearchSpec, run_search, untried_points
-    from colab_drive_tuner.search.settings import SearchSettings
+    from colab_drive_tuner.search.spec.fingerprints import describe_space
+    from colab_drive_tuner.search.spec.points import check_points
+    from colab_drive_tuner.search.spec.settings import SearchSettings
     from colab_drive_tuner.search.stops import StopRules
 
     points = check_points(points_to_evaluate, task.space)
@@ -208,7 +208,7 @@ def _task(
     *,
     again: bool,
 ) -> Task:
-    from colab_drive_tuner.search.fingerprints import describe_source
+    from colab_drive_tuner.search.spec.fingerprints import describe_source
 
     if not callable(objective):
         raise ObjectiveError(f"The model or objective must be a function, got {objective!r:.60}.")
@@ -235,7 +235,7 @@ def _task(
 def _templated(
     model: Callable[..., Any], data: Any, data_args: "DataArguments | None", *, again: bool
 ) -> Task:
-    from colab_drive_tuner.search.fingerprints import describe_data, describe_source
+    from colab_drive_tuner.search.spec.fingerprints import describe_data, describe_source
     from colab_drive_tuner.templates import (
         Callee,
         bind_data,

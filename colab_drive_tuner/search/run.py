@@ -13,25 +13,25 @@ import numpy as np
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import IndexedDomain, Training
-from colab_drive_tuner.search.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.interrupts import sigterm_exits, stopped_by_user
 from colab_drive_tuner.search.loop import Loop, LoopOptions
 from colab_drive_tuner.search.missing import missing_points
-from colab_drive_tuner.search.points import check_documents, point_document
 from colab_drive_tuner.search.progress import display
-from colab_drive_tuner.search.seeds import (
+from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
+from colab_drive_tuner.search.spec.points import check_documents, point_document
+from colab_drive_tuner.search.spec.seeds import (
     SeedStream,
     freeze_generator,
     generator_of,
     thaw_generator,
     training_seed_of,
 )
-from colab_drive_tuner.search.settings import STOPPED, SearchSettings, stored_state
+from colab_drive_tuner.search.spec.settings import STOPPED, SearchSettings, stored_state
 from colab_drive_tuner.search.stops import StopRules, Stops
 from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.tpe import fast_algorithm
 from colab_drive_tuner.search.trials import StoredTrials
-from colab_drive_tuner.training import TrialInterrupted
+from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
 
 STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""

@@ -11,9 +11,14 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.codec import decode, encode
 from colab_drive_tuner.errors import NotPlainDataError
-from colab_drive_tuner.search.settings import EARLY_STOP, STOPPED, stored_early_stop, stored_stop
+from colab_drive_tuner.search.spec.settings import (
+    EARLY_STOP,
+    STOPPED,
+    stored_early_stop,
+    stored_stop,
+)
+from colab_drive_tuner.search.spec.value_text import describe_value
 from colab_drive_tuner.search.tally import Tally
-from colab_drive_tuner.search.value_text import describe_value
 
 
 @dataclass(frozen=True)

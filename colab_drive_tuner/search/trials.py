@@ -17,14 +17,14 @@ from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, MOST_TIDS
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.journal.journal import ON_BUSY
-from colab_drive_tuner.search.arguments import whole_number
 from colab_drive_tuner.search.attachments import Attachments
 from colab_drive_tuner.search.backups import Backups
 from colab_drive_tuner.search.documents import FINISHED, OPEN, place_of
-from colab_drive_tuner.search.keywords import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.models import Models
-from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.search.spec.arguments import whole_number
+from colab_drive_tuner.search.spec.keywords import TRIALS_ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 

@@ -24,12 +24,17 @@ from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.journal.record import decode_record, frame, split_items, unframe
 from colab_drive_tuner.journal.snapshot import load_snapshot, save_snapshot
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.export import export_trials
-from colab_drive_tuner.search.status import list_searches, open_journal, read_history, read_status
+from colab_drive_tuner.search.results.export import export_trials
+from colab_drive_tuner.search.results.status import (
+    list_searches,
+    open_journal,
+    read_history,
+    read_status,
+)
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.doctor import PROBLEM, examine
-from colab_drive_tuner.troubleshoot.repair import repair
-from colab_drive_tuner.troubleshoot.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.doctor.doctor import PROBLEM, examine
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.troubleshoot.repairing import run_slowly
 
 DEEP = msgpack.packb(None)

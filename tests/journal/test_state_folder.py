@@ -10,14 +10,14 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import SearchError, StoreError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.journal import _owned
-from colab_drive_tuner.journal.machine import is_this_machine, machine_id, state_folder
 from colab_drive_tuner.journal.spool import Spool
-from colab_drive_tuner.journal.state_check import check_state_folder
-from colab_drive_tuner.search.status import _dead_here
+from colab_drive_tuner.machine import is_this_machine, machine_id, state_folder
+from colab_drive_tuner.search.results.status import _dead_here
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.troubleshoot.local_leftovers import spools
-from colab_drive_tuner.troubleshoot.probes import state
-from colab_drive_tuner.troubleshoot.search_leftovers import is_held
+from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import is_held
+from colab_drive_tuner.troubleshoot.doctor.probes import state
+from colab_drive_tuner.troubleshoot.doctor.state_folder import check_state_folder
 from tests.journal.listing import RULES
 from tests.journal.weather import append
 from tests.search.searching import in_child

@@ -7,7 +7,7 @@ open; the runtime itself keeps it. As a script: `python as_a_person.py NOTEBOOK 
 import os
 import sys
 
-from colab_drive_tuner.rerun import Rerunner
+from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.colab import ColabRunner
 from colab_drive_tuner.rerun.stopping import StoppedError
 from colab_drive_tuner.store import open_store

@@ -13,13 +13,13 @@ import pytest
 import requests
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun import Outcome, Rerunner
 from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
 from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
 from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
-from colab_drive_tuner.rerun.outcome import NotebookRunError
+from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome
 from colab_drive_tuner.rerun.program import load_program
+from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.schedulers.plan import Plan
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs

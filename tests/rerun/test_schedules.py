@@ -14,7 +14,7 @@ import pytest
 import yaml  # papermill brings it
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun import read_runs
+from colab_drive_tuner.rerun.runs import read_runs
 from colab_drive_tuner.rerun.schedulers import cron, github, systemd
 from colab_drive_tuner.rerun.schedulers.plan import Plan, parse_every
 from colab_drive_tuner.store import open_store

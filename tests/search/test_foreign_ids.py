@@ -17,17 +17,17 @@ from colab_drive_tuner.journal import chain, upkeep
 from colab_drive_tuner.journal.folder import EXPORT, FIRST, HINT, KIND, RECORDS, SEARCH, find_folder
 from colab_drive_tuner.journal.record import decode_record, freeze
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.export import export_trials
-from colab_drive_tuner.search.status import list_searches, open_journal, read_status
+from colab_drive_tuner.search.results.export import export_trials
+from colab_drive_tuner.search.results.status import list_searches, open_journal, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training import StoreArtifacts
+from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.folders import EPOCH, TID, make_folder
-from colab_drive_tuner.troubleshoot.chain_writer import REPAIRING
-from colab_drive_tuner.troubleshoot.doctor import OK, WARNING, examine
-from colab_drive_tuner.troubleshoot.leftovers import remove
-from colab_drive_tuner.troubleshoot.repair import repair
-from colab_drive_tuner.troubleshoot.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.clean.leftovers import remove
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.doctor.doctor import OK, WARNING, examine
+from colab_drive_tuner.troubleshoot.repair.chain_writer import REPAIRING
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import bowl, stored
 from tests.troubleshoot.repairing import run_slowly

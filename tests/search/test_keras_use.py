@@ -34,7 +34,7 @@ import sys
 from sklearn.linear_model import LogisticRegression
 import helpers
 from helpers import Forest, Network, forest, network
-from colab_drive_tuner.search.keras_use import load_keras_for
+from colab_drive_tuner.search.spec.keras_use import load_keras_for
 
 def direct():
     import tensorflow as tf
@@ -122,7 +122,7 @@ def test_what_uses_keras_is_found_in_the_code_that_it_reaches(folder: Path) -> N
         folder,
         PROGRAM
         + """
-from colab_drive_tuner.search.keras_use import uses_keras
+from colab_drive_tuner.search.spec.keras_use import uses_keras
 print([name for name, value in USES.items() if not uses_keras(value)])
 assert "keras" not in sys.modules and "whole" not in sys.modules
 """,

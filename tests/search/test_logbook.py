@@ -15,7 +15,7 @@ from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.journal.chain import Head, read_on
 from colab_drive_tuner.journal.record import Record
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.search.spec.settings import SearchSettings
 
 
 def suggested() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from colab_drive_tuner.journal.segment import Leftover, Segment, SpoolSession
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.missing import MissingCall, missing_calls, missing_points
-from colab_drive_tuner.search.points import point_document
+from colab_drive_tuner.search.spec.points import point_document
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.disks import FailingDisk
 from tests.journal.weather import WeatheredStore

@@ -14,12 +14,12 @@ from hyperopt.fmin import generate_trials_to_calculate
 from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.export import export_trials, import_trials
-from colab_drive_tuner.search.points import ParameterSpace, point_document
+from colab_drive_tuner.search.results.export import export_trials, import_trials
+from colab_drive_tuner.search.results.status import list_searches, read_history, read_status
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.status import list_searches, read_history, read_status
+from colab_drive_tuner.search.spec.points import ParameterSpace, point_document
 from colab_drive_tuner.store import open_store
-from colab_drive_tuner.troubleshoot.repair import repair
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 
 NET = hp.choice("net", [{"kind": "flat"}, {"kind": "deep", "layers": hp.randint("layers", 4)}])
 SHARED = hp.uniform("shared", 0, 1)

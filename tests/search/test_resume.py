@@ -22,8 +22,8 @@ from colab_drive_tuner.errors import (
     UnfinishedSearchWarning,
 )
 from colab_drive_tuner.search.documents import name_all_parameters
-from colab_drive_tuner.search.fingerprints import describe_space, space_difference
 from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.search.spec.fingerprints import describe_space, space_difference
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import SPACE, bowl, data, go, in_child, killing, model, plain, points
 
@@ -184,7 +184,7 @@ def test_the_space_is_described_alike_in_every_process(tmp_path: Path) -> None:
 import sys; sys.path.insert(0, sys.argv[1])
 from hyperopt import hp
 from hyperopt.hp import choice, uniform
-from colab_drive_tuner.search.fingerprints import describe_space
+from colab_drive_tuner.search.spec.fingerprints import describe_space
 class Layer: pass
 print(describe_space({"b": hp.choice("b", [{"x", "y", "z"}, len, Layer(), Layer]), "a": 1}))
 """

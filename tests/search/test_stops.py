@@ -16,7 +16,7 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.outcome import Outcome, read_verdict
 from colab_drive_tuner.search import loop
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store import open_store
 from tests.search.searching import (
     SPACE,

@@ -14,7 +14,7 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.errors import SpaceChangedError
-from colab_drive_tuner.search.value_text import describe_value
+from colab_drive_tuner.search.spec.value_text import describe_value
 from colab_drive_tuner.text import visible
 from tests.search.searching import go
 

@@ -16,10 +16,10 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import chain, lease, opening
 from colab_drive_tuner.journal.folder import find_folder
-from colab_drive_tuner.search.status import list_searches
+from colab_drive_tuner.search.results.status import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.repair import repair
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.store.searches import expected, points, run
 
 Harm = Callable[[Path], object]

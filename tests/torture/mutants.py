@@ -11,11 +11,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from colab_drive_tuner import machine
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
     chain,
     folder,
-    machine,
     opening,
     owned,
     reader,

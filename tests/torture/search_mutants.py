@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from colab_drive_tuner.checkpoint import history, items
-from colab_drive_tuner.search import care, missing, run, seeds
+from colab_drive_tuner.search import careful_start, missing, run
+from colab_drive_tuner.search.spec import seeds
 from tests.torture.mutants import mutant
 
 
@@ -90,7 +91,7 @@ def a_clean_end_counts_as_a_death() -> None:
 @mutant
 def no_care_after_a_death() -> None:
     """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
-    care.Care.needed = lambda self, tid: False
+    careful_start.Care.needed = lambda self, tid: False
 
 
 @mutant

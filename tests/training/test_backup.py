@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.training import (
-    TrialBackup,
-    TrialInterrupted,
-    drop_backups,
-)
 from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.backup.callback import TrialBackup
+from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
+from colab_drive_tuner.training.backup.writer import drop_backups
 from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.training.seeds import training_seed
 from colab_drive_tuner.trial import RunningTrial, run_as, running_trial

@@ -10,14 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from colab_drive_tuner.training import (
-    free_memory,
-    is_keras_model,
-    keras_grew,
-    keras_settings,
-    seed_trial,
-    split_result,
-)
+from colab_drive_tuner.training.memory import free_memory, keras_grew, keras_settings
+from colab_drive_tuner.training.models.result import is_keras_model, split_result
+from colab_drive_tuner.training.seeds import seed_trial
 from tests.training.keeping import NUMPY_2
 
 pytestmark = NUMPY_2

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import StoreError, UsageError
-from colab_drive_tuner.journal.machine import state_folder
+from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.notebook import Notebook, NotebookWarning
 from colab_drive_tuner.notebook.local_copy import write_copy
-from colab_drive_tuner.troubleshoot import clean, doctor
-from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove, wrote_hyperas
+from colab_drive_tuner.troubleshoot.clean import (
+    clean,
+    describe,
+    find_leftovers,
+    remove,
+)
+from colab_drive_tuner.troubleshoot.doctor import doctor
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
@@ -167,11 +172,11 @@ def test_a_temp_model_that_hyperas_did_not_write_is_the_users_and_so_is_its_cach
     """Their own module of that name, also one that began as hyperas's."""
     path = Path("temp_model.py")
     path.write_text(written_by_hyperas(), encoding="utf-8")
-    assert wrote_hyperas(path)
+    assert clean.wrote_hyperas(path)
     path.write_text(edit(written_by_hyperas()), encoding="utf-8")
     Path("__pycache__").mkdir()
     Path("__pycache__/temp_model.cpython-311.pyc").write_bytes(b"keras_fmin_fnct get_space")
-    assert not wrote_hyperas(path)
+    assert not clean.wrote_hyperas(path)
     assert find_leftovers() == []
 
 

@@ -19,13 +19,13 @@ from colab_drive_tuner.journal.folder import FIRST, KIND, RECORDS, SEARCH, find_
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.logbook import rules
-from colab_drive_tuner.search.status import open_journal, read_history, read_status
+from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.training import StoreArtifacts
+from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.folders import find_folders
-from colab_drive_tuner.troubleshoot import find_leftovers, remove
-from colab_drive_tuner.troubleshoot import search_leftovers as module
+from colab_drive_tuner.troubleshoot.clean import find_leftovers, remove
+from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import bowl, in_child, killing, stored
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture

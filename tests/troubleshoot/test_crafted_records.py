@@ -14,12 +14,12 @@ from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.journal.record import freeze
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.status import list_searches, read_status
+from colab_drive_tuner.search.results.status import list_searches, read_status
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot import find_leftovers
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, examine
-from colab_drive_tuner.troubleshoot.evidence import collect
-from colab_drive_tuner.troubleshoot.repair import repair
+from colab_drive_tuner.troubleshoot.clean import find_leftovers
+from colab_drive_tuner.troubleshoot.doctor.doctor import OK, PROBLEM, examine
+from colab_drive_tuner.troubleshoot.repair.repair import repair
+from colab_drive_tuner.troubleshoot.repair.salvage import collect
 from tests.search.searching import SPACE, bowl, resume_search
 from tests.troubleshoot.repairing import run_slowly
 

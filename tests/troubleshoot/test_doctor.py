@@ -13,8 +13,8 @@ from colab_drive_tuner.cli import main
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot import doctor, probes
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, examine
+from colab_drive_tuner.troubleshoot.doctor import doctor, probes
+from colab_drive_tuner.troubleshoot.doctor.doctor import OK, PROBLEM, WARNING, examine
 from tests.search.searching import stored
 from tests.standins import google_colab
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
@@ -242,7 +242,7 @@ def test_a_full_disk_and_a_state_folder_that_is_none_are_problems(monkeypatch, t
     from types import SimpleNamespace
 
     monkeypatch.setattr(
-        "colab_drive_tuner.troubleshoot.probes.shutil.disk_usage",
+        "colab_drive_tuner.troubleshoot.doctor.probes.shutil.disk_usage",
         lambda place: SimpleNamespace(free=1000),
     )
     assert [finding.level for finding in probes.disk(doctor.CheckContext())] == [PROBLEM]

@@ -6,11 +6,11 @@ import pytest
 
 from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal.folder import HINT, find_folder
-from colab_drive_tuner.search.status import read_status
+from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot import store_probes
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, Finding, examine
-from colab_drive_tuner.troubleshoot.repair import repair
+from colab_drive_tuner.troubleshoot.doctor import store_probes
+from colab_drive_tuner.troubleshoot.doctor.doctor import OK, PROBLEM, WARNING, Finding, examine
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.searching import go
 from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
 

@@ -13,9 +13,9 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder import KIND, find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.status import list_searches, read_history, read_status
+from colab_drive_tuner.search.results.status import list_searches, read_history, read_status
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.repair import repair
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.searching import bowl, in_child, killing, plain, points, stored
 from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
 
@@ -219,7 +219,7 @@ def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("colab_drive_tuner.troubleshoot.repair.switch", cut)
+        patched.setattr("colab_drive_tuner.troubleshoot.repair.repair.switch", cut)
         with pytest.raises(KeyboardInterrupt):
             repair(FolderStore(folder), "search")
     assert find_folder(FolderStore(folder), "search").id == old

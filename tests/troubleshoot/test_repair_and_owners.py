@@ -5,9 +5,9 @@ import pytest
 from colab_drive_tuner.errors import AccountMismatchError, SearchBusyError
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.status import read_history
+from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.repair import repair
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.weather import WeatheredStore
 from tests.troubleshoot.repairing import records
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from colab_drive_tuner.journal.machine import state_folder
+from colab_drive_tuner.machine import state_folder
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import subprocess
 from itertools import pairwise
 
 from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError, UsageError
-from colab_drive_tuner.journal.machine import state_folder
+from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
 
 _MARK = "# colab-drive-tuner schedule "

@@ -19,6 +19,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.machine import sync_folder
 
 _NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^\.')
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -35,17 +36,6 @@ NO_LINKS = (
     "can promise that a file is created only once; leave `store` out to use Drive itself, or name "
     "a folder on an ordinary disk"
 )
-
-
-def sync(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk."""
-    if os.name == "nt":  # Windows cannot open a folder, and keeps its names in a journal
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write(path: Path, content: bytes | Path) -> None:
@@ -77,7 +67,7 @@ def make_folders(home: Path, *names: str) -> Path:
             require_folder(path)
         except FileNotFoundError:
             path.mkdir(exist_ok=True)
-            sync(home)
+            sync_folder(home)
         home = path
     return home
 
@@ -186,7 +176,7 @@ def prepare(root: Path, hidden: Path) -> None:
     linked.unlink()
     probe.unlink()
     for path in (hidden, *(path.parent for path in made)):
-        sync(path)
+        sync_folder(path)
 
 
 def meaning(error: OSError, doing: str) -> StoreError:

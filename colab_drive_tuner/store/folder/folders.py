@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from colab_drive_tuner.errors import ChecksumError, RefusedError, StoreError
+from colab_drive_tuner.machine import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import (
     TOP,
@@ -127,7 +128,7 @@ def make_folder(base: Path, described: Description, trash: Path) -> None:
         properties = encode_properties(described.id, described.properties)
         index.kept_properties.write(described.id, properties)
     for folder in (home / "ids", home, base):
-        disk.sync(folder)
+        sync_folder(folder)
 
 
 def is_free(place: Path, name: str, entry_id: str) -> None:

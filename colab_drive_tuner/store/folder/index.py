@@ -27,6 +27,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     StoreError,
 )
+from colab_drive_tuner.machine import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import (
     ID,
@@ -123,7 +124,7 @@ class Index:
         target = self.descriptions.path(entry_id)
         try:
             disk.write(draft, written)
-            disk.sync(draft.parent)
+            sync_folder(draft.parent)
             try:
                 disk.link(draft, target)
             except FileExistsError:
@@ -137,7 +138,7 @@ class Index:
         """The error to raise; the winner's create is on disk by now, even if the winner is not."""
         with contextlib.suppress(NotFoundError):
             self.locate(entry_id)
-        disk.sync(self.descriptions.folder)
+        sync_folder(self.descriptions.folder)
         return IdTakenError(f"The id {entry_id}, asked for {name!r}, was used in {self.base}.")
 
     def locate(self, key: str) -> tuple[Description, Path]:
@@ -217,8 +218,8 @@ class Index:
         # Killed before the move it lies where it was, which is found as if it were moved back.
         self.descriptions.write(key, encode(replace(described, trashed=target)))
         visible.rename(trash / target)
-        disk.sync(trash)
-        disk.sync(visible.parent)
+        sync_folder(trash)
+        sync_folder(visible.parent)
         # The name may be given away only when nothing can mistake the next owner for this one.
         names = disk.make_folders(self.home, "names", described.parent or TOP)
         with contextlib.suppress(FileExistsError):
@@ -365,8 +366,8 @@ class Index:
             # Asked last: whoever has done it may be removing `new` at this very moment.
             if not done and os.path.lexists(new):
                 raise
-        disk.sync(self.descriptions.folder)
-        disk.sync(where)
+        sync_folder(self.descriptions.folder)
+        sync_folder(where)
         self.descriptions.write_copy(described.id, written or encode(described))
         if described.properties and not self.kept_properties.has(described.id):
             self.kept_properties.write(

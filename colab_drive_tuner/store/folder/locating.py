@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, RefusedError, StoreError
+from colab_drive_tuner.machine import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description, encode
 from colab_drive_tuner.store.folder.entries import Place
@@ -114,8 +115,8 @@ class Locator:
                     break  # somebody else has done it
         else:
             raise RefusedError(f"{self._root / name} is in the way of {described.name!r}.")
-        disk.sync(self.index.descriptions.folder)
-        disk.sync(self._root)
+        sync_folder(self.index.descriptions.folder)
+        sync_folder(self._root)
         self.index.descriptions.write_copy(described.id, encode(described))
 
     def find(self, entry_id: str, *, also_trashed: bool = False) -> Place:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.machine import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import TOP, Description
 from colab_drive_tuner.store.folder.folders import make_folder
@@ -56,7 +57,7 @@ def rebuild_index(base: Path, name: str, trash: Path, ids: Mapping[str, str]) ->
         index.set_properties(token.id, marks[token.id])
     (aside / NAME).rename(home)
     aside.rmdir()
-    disk.sync(base)
+    sync_folder(base)
 
 
 def _files_below(

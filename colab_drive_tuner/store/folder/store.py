@@ -28,6 +28,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.machine import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description
 from colab_drive_tuner.store.folder.entries import (
@@ -238,7 +239,7 @@ class FolderStore:
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
-            disk.sync(path.parent)
+            sync_folder(path.parent)
 
     def trash(self, entry_id: str) -> None:
         """Move it into `.trash/`, from where a person can move it back; its name is free again."""
@@ -254,8 +255,8 @@ class FolderStore:
             if os.path.lexists(trash / target):
                 target = disk.with_ending(found.folder.directory)
             found.index.base.rename(trash / target)
-            disk.sync(trash)
-            disk.sync(self._root)
+            sync_folder(trash)
+            sync_folder(self._root)
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
         """What lies in `.trash/` and came out of the folder, or lay in it when it was trashed."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from colab_drive_tuner.errors import RefusedError
+from colab_drive_tuner.machine import sync_folder
 from colab_drive_tuner.store.folder import disk
 
 Value = TypeVar("Value")
@@ -61,7 +62,7 @@ class TwoCopies(Generic[Value]):
                 os.link(temporary, path)  # nobody else's, should it come back at this moment
             else:
                 temporary.replace(path)
-            disk.sync(self.folder)
+            sync_folder(self.folder)
         return value
 
     def read_copy(self, key: str) -> bytes | None:
@@ -73,7 +74,7 @@ class TwoCopies(Generic[Value]):
         disk.make_folders(self._home, self.folder.name)
         with self._aside(content) as temporary:
             temporary.replace(self.path(key))
-        disk.sync(self.folder)
+        sync_folder(self.folder)
         self.write_copy(key, content)
 
     def write_copy(self, key: str, content: bytes) -> None:

@@ -14,7 +14,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.search.value_text import describe_value
+from colab_drive_tuner.search.spec.value_text import describe_value
 from colab_drive_tuner.templates import read_source
 
 

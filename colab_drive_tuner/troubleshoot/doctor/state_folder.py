@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError
-from colab_drive_tuner.journal.machine import has_valid_id, state_folder
 from colab_drive_tuner.journal.segment import read_segment
 from colab_drive_tuner.journal.spool import (
     ABOUT,
@@ -18,6 +17,7 @@ from colab_drive_tuner.journal.spool import (
     read_owners,
     read_running,
 )
+from colab_drive_tuner.machine import has_valid_id, state_folder
 
 
 def check_state_folder() -> list[str]:

@@ -43,7 +43,7 @@ from colab_drive_tuner.search.documents import (
     name_all_parameters,
 )
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.evidence import Evidence
+from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
 
 
 @dataclass

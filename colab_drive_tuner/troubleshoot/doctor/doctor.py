@@ -113,7 +113,7 @@ def examine(
     spec: "Store | Path | str | None" = None, *, seconds: float = SECONDS
 ) -> Iterator[Finding]:
     """Each finding as soon as it is known, in the order of the house: the runtime comes first."""
-    from colab_drive_tuner.troubleshoot.probes import PROBES
+    from colab_drive_tuner.troubleshoot.doctor.probes import PROBES
 
     context = CheckContext(spec)
     parts = [Part(about, probe) for about, probe in reversed(PROBES.items())]

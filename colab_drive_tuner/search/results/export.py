@@ -7,7 +7,7 @@ from pathlib import Path
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.search.attachments import load_attachment
-from colab_drive_tuner.search.table import Table
+from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.trials_export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
 
@@ -36,7 +36,7 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
         SearchNotFoundError: There is no search of that name.
         UsageError: The file cannot be written, or its name is that of another kind of file.
     """
-    from colab_drive_tuner.search.status import open_journal
+    from colab_drive_tuner.search.results.status import open_journal
 
     journal = open_journal(store, name)
     history: History = journal.state
@@ -96,8 +96,8 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
     """
     from colab_drive_tuner.checkpoint.pickle_reader import read_trials
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.points import complete_imported
-    from colab_drive_tuner.search.status import read_status
+    from colab_drive_tuner.search.results.status import read_status
+    from colab_drive_tuner.search.spec.points import complete_imported
 
     try:
         if read_status(store, name).trials:

@@ -24,22 +24,17 @@ from colab_drive_tuner.notebook.local_copy import (
     working_directory,
 )
 from colab_drive_tuner.notebook.running import open_paths, running_notebook
-from colab_drive_tuner.troubleshoot.doctor import CheckContext
-from colab_drive_tuner.troubleshoot.leftovers import (
+from colab_drive_tuner.troubleshoot.clean.leftovers import (
     Leftover,
-    Removed,
-    describe,
     left_on_disk,
-    remove,
 )
-from colab_drive_tuner.troubleshoot.local_leftovers import spools, temporary_folders
-from colab_drive_tuner.troubleshoot.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools, temporary_folders
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.doctor.doctor import CheckContext
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient, DriveFile
     from colab_drive_tuner.store.protocol import Store
-
-__all__ = ["Leftover", "Removed", "describe", "find_leftovers", "remove"]
 
 # As hyperas 0.4.1 puts temp_model.py together (`utils.temp_string`): its head, each import in a
 # `try` of its own, this line, the functions, the model and, as the last thing, the space.

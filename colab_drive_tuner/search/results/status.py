@@ -14,9 +14,9 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.journal.folder import KIND, SEARCH
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.machine import is_this_machine
 from colab_drive_tuner.journal.spool import Spool
-from colab_drive_tuner.search.settings import stored_stop
+from colab_drive_tuner.machine import is_this_machine
+from colab_drive_tuner.search.spec.settings import stored_stop
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 from colab_drive_tuner.text import visible
 

@@ -11,8 +11,8 @@ from colab_drive_tuner.errors import (
     SeedChangedError,
     SpaceChangedError,
 )
-from colab_drive_tuner.search.fingerprints import space_difference
-from colab_drive_tuner.search.seeds import draw_seed, freeze_generator, generator_of
+from colab_drive_tuner.search.spec.fingerprints import space_difference
+from colab_drive_tuner.search.spec.seeds import draw_seed, freeze_generator, generator_of
 from colab_drive_tuner.text import visible
 
 STOPPED, EARLY_STOP = "stopped", "early_stop"

@@ -34,17 +34,17 @@ from colab_drive_tuner.journal.folder import (
     SearchFolder,
     ensure_records_folder,
 )
-from colab_drive_tuner.journal.machine import machine_id
 from colab_drive_tuner.journal.record import Claimant, freeze
 from colab_drive_tuner.journal.writer import ID_BLOCK
+from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.trials_export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training import StoreArtifacts
+from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.folders import EPOCH, find_folders, make_folder
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
-from colab_drive_tuner.troubleshoot.evidence import Evidence
-from colab_drive_tuner.troubleshoot.rebuild import Rebuilt, load_attachments
+from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, load_attachments
+from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
 
 ARCHIVED, REPAIRING = "archived", "repairing"
 """Kinds of folders (see `folder.KIND`) that bear a search's name and are not the search."""

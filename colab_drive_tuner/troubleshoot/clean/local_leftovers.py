@@ -11,13 +11,13 @@ from colab_drive_tuner.checkpoint.documents import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_ENDS, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError, SearchError
-from colab_drive_tuner.journal.machine import state_folder
 from colab_drive_tuner.journal.segment import Leftover as Segment
 from colab_drive_tuner.journal.spool import Spool, read_about
+from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.notebook.local_copy import process_started
-from colab_drive_tuner.search.status import read_history
+from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.leftovers import Leftover, left_on_disk, move_to_trash
+from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk, move_to_trash
 
 _SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d{1,10})-[a-z0-9_]{8}")
 """As `tempfile` composes it, which also lets nobody else in."""

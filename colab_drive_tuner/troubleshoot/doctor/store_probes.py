@@ -22,7 +22,14 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.store import VARIABLE
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, CheckContext, Finding, Part
+from colab_drive_tuner.troubleshoot.doctor.doctor import (
+    OK,
+    PROBLEM,
+    WARNING,
+    CheckContext,
+    Finding,
+    Part,
+)
 
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
@@ -126,7 +133,7 @@ def quota(context: CheckContext) -> Iterator[Finding]:
     if not _in_a_folder(context) and not context.account:
         yield Finding("quota", WARNING, f"not looked at, for {context.away}.", _FIRST)
         return
-    from colab_drive_tuner.search.status import list_searches
+    from colab_drive_tuner.search.results.status import list_searches
 
     needed = 0.0
     if (store := _store(context)) is not None:
@@ -245,9 +252,9 @@ def _chain(_context: CheckContext, store: "Store", name: str) -> Iterator[Findin
 def _extent(_context: CheckContext, store: "Store", name: str) -> Iterator[Finding]:
     """Whether more is known to have been there than can be read."""
     from colab_drive_tuner.journal.folder import find_folder
-    from colab_drive_tuner.search.status import read_history
-    from colab_drive_tuner.troubleshoot.evidence import collect
-    from colab_drive_tuner.troubleshoot.extent import lost_trials
+    from colab_drive_tuner.search.results.status import read_history
+    from colab_drive_tuner.troubleshoot.repair.extent import lost_trials
+    from colab_drive_tuner.troubleshoot.repair.salvage import collect
 
     try:
         folder = find_folder(store, name)
@@ -265,8 +272,8 @@ def _extent(_context: CheckContext, store: "Store", name: str) -> Iterator[Findi
 def _search(store: "Store", name: str) -> Finding:
     from colab_drive_tuner.journal.folder import find_folder
     from colab_drive_tuner.journal.owned import owned_ids
-    from colab_drive_tuner.search.status import MISNAMED, read_history, read_status
-    from colab_drive_tuner.troubleshoot.evidence import trashed_records
+    from colab_drive_tuner.search.results.status import MISNAMED, read_history, read_status
+    from colab_drive_tuner.troubleshoot.repair.salvage import trashed_records
 
     about, repair = f"search {name!r}", f"`colab-drive-tuner repair {shlex.quote(name)}`"
     store = store.for_search(name)
@@ -308,7 +315,7 @@ def _search(store: "Store", name: str) -> Finding:
 def _without_first(store: "Store", name: str) -> Finding:
     """A folder whose first record is not there: new, or damaged, by what else lies in it."""
     from colab_drive_tuner.journal.folder import find_folder
-    from colab_drive_tuner.troubleshoot.evidence import collect
+    from colab_drive_tuner.troubleshoot.repair.salvage import collect
 
     if (folder := find_folder(store, name)) is not None:
         found = collect(store, folder)
@@ -323,7 +330,7 @@ def _waiting(store: "Store", name: str) -> int:
     """How many entries of earlier sessions on this machine are not recorded."""
     from colab_drive_tuner.checkpoint.history import wanted
     from colab_drive_tuner.journal.spool import Spool
-    from colab_drive_tuner.search.status import read_history
+    from colab_drive_tuner.search.results.status import read_history
 
     try:
         spool = Spool(store.location, name)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
-from colab_drive_tuner.search.table import Table, evaluate_space, missing_labels, point_of
+from colab_drive_tuner.search.results.table import Table, evaluate_space, missing_labels, point_of
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials

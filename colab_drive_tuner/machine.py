@@ -1,4 +1,4 @@
-"""The state folder of a machine, which outlives its processes, and the machine's random id.
+"""The machine: its state folder, which outlives processes, and its random id.
 
 Whatever lies there may be damaged, or be something else than it should. What nothing depends on is
 put aside under a name of its own and made anew.
@@ -13,7 +13,6 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from colab_drive_tuner.errors import StoreError
-from colab_drive_tuner.store.folder.disk import sync as sync_folder
 
 _ID = re.compile(rb"[0-9a-f]{32}")
 
@@ -39,6 +38,17 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in `folder` are on the disk."""
+    if os.name == "nt":  # Windows cannot open a folder, and keeps its names in a journal
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def machine_id() -> str:

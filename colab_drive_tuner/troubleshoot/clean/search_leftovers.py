@@ -26,14 +26,14 @@ from colab_drive_tuner.journal.owned import owned_ids
 from colab_drive_tuner.journal.record import unframe
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
-from colab_drive_tuner.search.settings import SearchSettings
-from colab_drive_tuner.search.status import open_journal, read_history, read_status
+from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
+from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
-from colab_drive_tuner.troubleshoot.chain_writer import ARCHIVED, REPAIRING
-from colab_drive_tuner.troubleshoot.evidence import Evidence, collect
-from colab_drive_tuner.troubleshoot.leftovers import Leftover, left_on_disk
+from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk
+from colab_drive_tuner.troubleshoot.repair.chain_writer import ARCHIVED, REPAIRING
+from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect
 
 SETTLED_SECONDS = 3600.0
 """What was made so long ago is not being made at this moment."""

@@ -8,8 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, ipython, uptime_hours
-from colab_drive_tuner.troubleshoot import store_probes
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, CheckContext, Finding, Probe
+from colab_drive_tuner.troubleshoot.doctor import store_probes
+from colab_drive_tuner.troubleshoot.doctor.doctor import (
+    OK,
+    PROBLEM,
+    WARNING,
+    CheckContext,
+    Finding,
+    Probe,
+)
 
 _MEGABYTE = 1e6
 
@@ -83,7 +90,7 @@ def _number(text: str) -> tuple[int, ...]:
 
 def disk(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
     """Room in the working directory and where results are spooled, and whether that can be."""
-    from colab_drive_tuner.journal.machine import state_folder
+    from colab_drive_tuner.machine import state_folder
 
     try:
         spool = state_folder()
@@ -113,7 +120,7 @@ def disk(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is th
 
 def state(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
     """Files in the state folder that are damaged, or something else than they should be."""
-    from colab_drive_tuner.journal.state_check import check_state_folder
+    from colab_drive_tuner.troubleshoot.doctor.state_folder import check_state_folder
 
     problems = check_state_folder()
     for problem in problems:

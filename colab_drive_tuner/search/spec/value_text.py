@@ -17,7 +17,7 @@ from types import FunctionType, GenericAlias, MappingProxyType, ModuleType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.search.array_text import array_text
+from colab_drive_tuner.search.spec.array_text import array_text
 from colab_drive_tuner.templates import read_source
 from colab_drive_tuner.text import visible
 

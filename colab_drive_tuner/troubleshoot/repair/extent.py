@@ -10,8 +10,8 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import NotFoundError, RefusedError, UsageError
 from colab_drive_tuner.journal.folder import SearchFolder
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.troubleshoot.evidence import Evidence
-from colab_drive_tuner.troubleshoot.rebuild import Rebuilt, offer_documents, rebuild
+from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, offer_documents, rebuild
+from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
 
 
 def lost_trials(store: Store, evidence: Evidence, readable: History) -> str:

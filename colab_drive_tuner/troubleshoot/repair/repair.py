@@ -29,24 +29,29 @@ from colab_drive_tuner.journal.folder import (
 from colab_drive_tuner.journal.reindex import damaged_entries, reindex_search
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.logbook import Logbook
-from colab_drive_tuner.search.settings import SearchSettings
+from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
-from colab_drive_tuner.troubleshoot.chain_writer import copy_files, fence, switch, write_chain
-from colab_drive_tuner.troubleshoot.evidence import Evidence, collect, trashed_records
-from colab_drive_tuner.troubleshoot.extent import (
+from colab_drive_tuner.troubleshoot.repair.chain_writer import (
+    copy_files,
+    fence,
+    switch,
+    write_chain,
+)
+from colab_drive_tuner.troubleshoot.repair.extent import (
     lost_trials,
     name_sources,
     offer_pickle,
     read_pickles,
 )
-from colab_drive_tuner.troubleshoot.rebuild import (
+from colab_drive_tuner.troubleshoot.repair.rebuild import (
     Rebuilt,
     complete_documents,
     offer_records,
     offer_spooled,
     rebuild,
 )
+from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_records
 
 LIFE_OF_A_RUNTIME = 24 * 3600.0
 """No Colab runtime lives longer: a claim older than that cannot be woken up again."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError, UsageError
-from colab_drive_tuner.journal.machine import state_folder
+from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.text import visible
 
 

@@ -1,0 +1,1 @@
+"""The outcome of a search: status, result, table of trials, export and import."""

@@ -1,0 +1,1 @@
+"""Checks of the surroundings and of the searches, each with advice."""

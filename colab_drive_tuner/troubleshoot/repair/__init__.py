@@ -1,0 +1,1 @@
+"""Repair of a search's chain from all that is readable."""
