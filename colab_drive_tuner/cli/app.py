@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from colab_drive_tuner.cli import rerunning, scheduling, signing_in, troubleshooting
 from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.version import __version__
 
@@ -33,19 +34,23 @@ class _SharedOptions(TyperGroup):
 
 app = typer.Typer(
     cls=_SharedOptions,
-    help="Hyperparameter searches that outlive Google Colab runtimes.",
+    help="""Hyperparameter searches that outlive Google Colab runtimes.
+
+    Searches are kept in Google Drive, or in the local folder that --store names.
+
+    Example:
+        colab-drive-tuner --store searches status
+    """,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 rerunning.register(app)
 scheduling.register(app)
 signing_in.register(app)
 troubleshooting.register(app)
-Name = Annotated[str, typer.Argument(help="The search's name.")]
 
 
-def _say_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         echo(__version__)
         raise typer.Exit
@@ -56,11 +61,17 @@ def _options(
     context: typer.Context,
     store: Annotated[
         str | None,
-        typer.Option(help="A local folder, instead of Drive.", envvar="COLAB_DRIVE_TUNER_STORE"),
+        typer.Option(
+            help="The local folder in which searches are kept. Google Drive without it.",
+            envvar="COLAB_DRIVE_TUNER_STORE",
+        ),
     ] = None,
-    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     del debug, version  # read in main(), and done with already
@@ -76,15 +87,30 @@ def _store(context: typer.Context) -> Store:
 @app.command()
 def status(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="One search; all of them without it.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="The name of one search. All searches without it.", autocompletion=complete_name
+        ),
+    ] = None,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit 0 finished, 75 unfinished, 69 held.")
+        bool,
+        typer.Option(
+            "--exit-code",
+            help="Tell the state of NAME by the exit code: 0 finished, 75 unfinished, 69 running.",
+        ),
     ] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="For programs: a list, or with NAME one object.")
+        bool,
+        typer.Option("--json", help="Print JSON: a list of all searches, or one object for NAME."),
     ] = False,
 ) -> None:
-    """Show how far searches are, who holds them, and what was best."""
+    """Show the progress, the best loss and the owner of each search.
+
+    Example:
+        colab-drive-tuner status
+        colab-drive-tuner --store searches status mnist-cnn --json
+    """
     from colab_drive_tuner.cli.tables import as_json, show_runs, show_searches
     from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.results.status import list_searches, read_status
@@ -113,9 +139,16 @@ def status(
 def export(
     context: typer.Context,
     name: Name,
-    file: Annotated[Path, typer.Argument(help="Where it goes: x.pkl, or x.csv for a table.")],
+    file: Annotated[
+        Path, typer.Argument(help="The file to write. A name that ends in .csv gets a table.")
+    ],
 ) -> None:
-    """Write a search to FILE as a plain pickle of hyperopt Trials, or as a table (.csv)."""
+    """Write the trials of a search to a file: a pickle of hyperopt Trials, or a table.
+
+    Example:
+        colab-drive-tuner export mnist-cnn trials.pkl
+        colab-drive-tuner export mnist-cnn trials.csv
+    """
     from colab_drive_tuner.search.results.export import export_trials
 
     count = export_trials(_store(context), name, file)
@@ -125,10 +158,14 @@ def export(
 @app.command("import")
 def import_(
     context: typer.Context,
-    name: Name,
-    file: Annotated[Path, typer.Argument(help="The pickle, whoever made it.")],
+    name: Annotated[str, typer.Argument(help="The name of the new search.")],
+    file: Annotated[Path, typer.Argument(help="A pickle of hyperopt Trials. Its code is not run.")],
 ) -> None:
-    """Make a new search from FILE, a plain pickle of hyperopt Trials; no code in it is run."""
+    """Make a new search from a pickle of hyperopt Trials.
+
+    Example:
+        colab-drive-tuner import mnist-cnn-2 trials.pkl
+    """
     from colab_drive_tuner.search.results.export import import_trials
 
     count = import_trials(_store(context), name, file)
@@ -137,25 +174,40 @@ def import_(
 
 @app.command()
 def emulator(
-    port: Annotated[int, typer.Option(help="0 picks a free one.", min=0, max=65535)] = 8085,
-    data: Annotated[Path, typer.Option(help="Where its files live.")] = Path("drive-emulator"),
+    port: Annotated[
+        int, typer.Option(help="The port. 0 takes a free one.", min=0, max=65535)
+    ] = 8085,
+    data: Annotated[Path, typer.Option(help="The folder for its files.")] = Path("drive-emulator"),
     token: Annotated[
-        list[str] | None, typer.Option(help="TOKEN=ACCOUNT; may be given again.")
+        list[str] | None,
+        typer.Option(
+            metavar="TOKEN=ACCOUNT",
+            help="An access token and its account. May be given more than once.",
+        ),
     ] = None,
     latency: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.0,
     fault: Annotated[
-        list[str] | None, typer.Option(help="do=KIND,NAME=VALUE; may be given again.")
+        list[str] | None,
+        typer.Option(
+            metavar="do=KIND,NAME=VALUE",
+            help="A fault to inject: do=error,status=503,every=10. May be given more than once.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the faults' random choices.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the faults' random choices.")] = 0,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
-            help="Web pages of other sites that may call the API, such as https://app.example.",
+            help="A web site whose pages may call the API, such as https://app.example. "
+            "May be given more than once.",
         ),
     ] = None,
 ) -> None:
-    """Serve a local Drive for tests, on loopback, until interrupted."""
+    """Serve a local emulator of Google Drive for tests, until interrupted.
+
+    Example:
+        colab-drive-tuner emulator --port 8085 --data drive-emulator
+    """
     from colab_drive_tuner.emulator import serve
     from colab_drive_tuner.errors import UsageError
 

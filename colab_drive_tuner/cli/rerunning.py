@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.search_names import complete_name
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.version import __version__
 
@@ -15,26 +16,44 @@ if TYPE_CHECKING:
 
 Program = Annotated[
     str,
-    typer.Argument(help="The notebook or script, or a notebook in Drive: drive://Folder/x.ipynb."),
+    typer.Argument(
+        help="A notebook or script. drive://Folder/x.ipynb is a notebook in Google Drive."
+    ),
 ]
-Search = Annotated[str, typer.Option(help="The search that it works on.")]
+Search = Annotated[
+    str,
+    typer.Option(help="The name of the search that it works on.", autocompletion=complete_name),
+]
 On = Annotated[str, typer.Option(help="Where it runs: local, colab or enterprise.")]
-Gpu = Annotated[str | None, typer.Option(help="T4, L4, A100, ... (colab and enterprise).")]
+Gpu = Annotated[
+    str | None, typer.Option(help="The GPU, with --on colab or enterprise: T4, L4, A100.")
+]
 Folder = Annotated[
-    str | None, typer.Option(help="The folder of Drive, if setup(folder=...) names one.")
+    str | None,
+    typer.Option(help="The folder in Drive, where the notebook calls setup(folder=...)."),
 ]
 Install = Annotated[
-    str | None, typer.Option(help="What pip installs on the runtime, instead of this version.")
+    str | None,
+    typer.Option(help="What pip installs on the runtime. This version of the package without it."),
 ]
-MaxTime = Annotated[str | None, typer.Option(help="How long one run may take: 11h30m.")]
+MaxTime = Annotated[
+    str | None, typer.Option(help="How long one run may take, such as 45m or 11h30m.")
+]
 GiveUp = Annotated[
-    int, typer.Option(help="Runs without a new trial after which nothing is started; 0: never.")
+    int,
+    typer.Option(help="Start nothing after this many runs without a new trial. 0: never give up."),
 ]
-Project = Annotated[str | None, typer.Option(help="enterprise: the project.")]
-Region = Annotated[str, typer.Option(help="enterprise: the region.")]
-Bucket = Annotated[str | None, typer.Option(help="enterprise: gs://..., for executed notebooks.")]
-Account = Annotated[str | None, typer.Option(help="enterprise: the service account to run as.")]
-User = Annotated[str | None, typer.Option(help="enterprise: the person to run as.")]
+Project = Annotated[str | None, typer.Option(help="Colab Enterprise: the Google Cloud project.")]
+Region = Annotated[str, typer.Option(help="Colab Enterprise: the region.")]
+Bucket = Annotated[
+    str | None, typer.Option(help="Colab Enterprise: gs://BUCKET for executed notebooks.")
+]
+Account = Annotated[
+    str | None, typer.Option(help="Colab Enterprise: the service account to run as.")
+]
+User = Annotated[
+    str | None, typer.Option(help="Colab Enterprise: the person to run as, an e-mail address.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,11 +71,16 @@ def rerun(
     parameter: Annotated[
         list[str] | None,
         typer.Option(
-            "-p", "--parameter", help="NAME=VALUE for papermill (local); may be repeated."
+            "-p",
+            "--parameter",
+            metavar="NAME=VALUE",
+            help="A parameter of the notebook, with --on local. May be given more than once.",
         ),
     ] = None,
     max_time: MaxTime = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Go on until it is finished.")] = False,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Run again and again until the search is finished.")
+    ] = False,
     give_up_after: GiveUp = 3,
     install: Install = None,
     project: Project = None,
@@ -66,9 +90,13 @@ def rerun(
     user: User = None,
     scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True)] = False,
 ) -> None:
-    """Run a notebook or script once more if its search is unfinished; safe to run twice.
+    """Run a notebook or script once, if its search is unfinished and nobody runs it.
 
-    Exits 0 (finished, now or before), 75 (more to do), 69 (another runtime is at it), 1 (failed).
+    Exit codes: 0 finished, 75 trials are left, 69 another runtime runs the search, 1 it failed.
+
+    Example:
+        colab-drive-tuner rerun train.ipynb --search mnist-cnn --loop
+        colab-drive-tuner rerun train.ipynb --search mnist-cnn --on colab --gpu T4
     """
     from colab_drive_tuner.rerun.outcome import Outcome
     from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished

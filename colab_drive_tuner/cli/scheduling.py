@@ -23,11 +23,17 @@ from colab_drive_tuner.cli.rerunning import (
     choose_runner,
     enterprise_runner,
 )
+from colab_drive_tuner.cli.search_names import Name
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.text import visible
 
 schedule_app = typer.Typer(
-    no_args_is_help=True, help="Have a search rerun every so often, until it is finished."
+    no_args_is_help=True,
+    help="""Rerun a search at intervals until it is finished.
+
+    Example:
+        colab-drive-tuner schedule list
+    """,
 )
 
 
@@ -42,11 +48,14 @@ def add(
     program: Program,
     search: Search,
     with_: Annotated[
-        str, typer.Option("--with", help="cron, systemd, github or enterprise.")
+        str,
+        typer.Option("--with", help="The scheduler: cron, systemd, github or enterprise."),
     ] = "cron",
-    every: Annotated[str, typer.Option(help="15m, 2h, 1d, or five fields of cron.")] = "30m",
+    every: Annotated[
+        str, typer.Option(help="The interval: 15m, 2h, 1d, or the five fields of cron.")
+    ] = "30m",
     print_: Annotated[
-        bool, typer.Option("--print", help="Show what would be installed, and do nothing.")
+        bool, typer.Option("--print", help="Show what would be installed. Install nothing.")
     ] = False,
     on: On = "local",
     gpu: Gpu = None,
@@ -60,7 +69,12 @@ def add(
     service_account: Account = None,
     user: User = None,
 ) -> None:
-    """Show a schedule, then install it: `rerun` every so often, with these options."""
+    """Show and install a schedule: `rerun` at intervals, with these options.
+
+    Example:
+        colab-drive-tuner schedule add train.ipynb --search mnist-cnn --every 30m
+        colab-drive-tuner schedule add train.ipynb --search mnist-cnn --with systemd
+    """
     from colab_drive_tuner.journal.folder import check_name
     from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.program import load_program
@@ -99,7 +113,13 @@ def add(
 
 @schedule_app.command("list")
 def list_(project: Project = None, region: Region = "us-central1") -> None:
-    """List the schedules of this machine, of the repository here and (--project) of Enterprise."""
+    """List the schedules of this machine and of the repository here.
+
+    With --project, those of Colab Enterprise too.
+
+    Example:
+        colab-drive-tuner schedule list
+    """
     from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
     from colab_drive_tuner.rerun.enterprise.vertex import Vertex
     from colab_drive_tuner.rerun.schedulers import plan as schedules
@@ -116,11 +136,17 @@ def list_(project: Project = None, region: Region = "us-central1") -> None:
 
 @schedule_app.command()
 def remove(
-    search: Annotated[str, typer.Argument(help="The search's name.")],
+    search: Name,
     project: Project = None,
     region: Region = "us-central1",
 ) -> None:
-    """Remove every schedule of a search from this machine and the repository here."""
+    """Remove every schedule of a search from this machine and the repository here.
+
+    With --project, from Colab Enterprise too.
+
+    Example:
+        colab-drive-tuner schedule remove mnist-cnn
+    """
     from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
     from colab_drive_tuner.rerun.enterprise.vertex import Vertex
     from colab_drive_tuner.rerun.schedulers import plan as schedules
@@ -135,7 +161,13 @@ def remove(
 
 @schedule_app.command()
 def release() -> None:
-    """Give back every Colab runtime that a killed run of this machine left; for stop hooks."""
+    """Release the Colab runtimes that killed runs of this machine left behind.
+
+    Stop hooks of schedulers call it.
+
+    Example:
+        colab-drive-tuner schedule release
+    """
     from colab_drive_tuner.rerun.runners.colab import release_abandoned
 
     for session in release_abandoned():

@@ -17,8 +17,6 @@ from typing import Annotated, Any
 import typer
 
 from colab_drive_tuner.cli.output import echo
-from colab_drive_tuner.credentials import find_credentials, login_file
-from colab_drive_tuner.credentials.wire import guard, new_session
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
 
 WAIT_SECONDS = 300
@@ -45,10 +43,18 @@ def login(
     ],
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="drive.file unless given; may be given again. See docs/permissions.md."),
+        typer.Option(
+            help="What the sign-in may do: drive.file without it. May be given more than once."
+        ),
     ] = None,
 ) -> None:
-    """Sign in to Google Drive in a browser on this machine, until `logout`."""
+    """Sign in to Google Drive in a browser on this machine, until `logout`.
+
+    Example:
+        colab-drive-tuner login --client-secrets client_secret.json
+    """
+    from colab_drive_tuner.credentials import login_file
+
     _refuse_emulator()
     wanted = [f"https://www.googleapis.com/auth/{one}" for one in scope or [Scope.FILE]]
     found = _ask(client_secrets, wanted)
@@ -60,7 +66,14 @@ def login(
 
 
 def logout() -> None:
-    """Have Google forget the sign-in of `login`, and delete it here."""
+    """Revoke the sign-in of `login` at Google, and delete it here.
+
+    Example:
+        colab-drive-tuner logout
+    """
+    from colab_drive_tuner.credentials import login_file
+    from colab_drive_tuner.credentials.wire import new_session
+
     _refuse_emulator()
     path = login_file()
     try:
@@ -83,7 +96,14 @@ def logout() -> None:
 
 
 def whoami() -> None:
-    """Show which account acts in Google Drive, and how it was found; asks nobody to sign in."""
+    """Show the Google account that is used, and where its sign-in was found.
+
+    Nobody is asked to sign in.
+
+    Example:
+        colab-drive-tuner whoami
+    """
+    from colab_drive_tuner.credentials import find_credentials
     from colab_drive_tuner.drive import DriveClient
     from colab_drive_tuner.drive.endpoint import find_endpoint
 
@@ -101,6 +121,8 @@ def whoami() -> None:
 
 def _ask(client_secrets: Path, scopes: list[str]) -> Any:
     """Google's own flow: a page in the browser, which comes back to a server on this machine."""
+    from colab_drive_tuner.credentials.wire import guard
+
     try:
         from google_auth_oauthlib.flow import InstalledAppFlow
         from oauthlib.oauth2 import OAuth2Error
@@ -140,6 +162,8 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
 
 def _keep(info: dict[str, Any]) -> None:
     """Write the file in one step, readable by this user alone from its first moment."""
+    from colab_drive_tuner.credentials import login_file
+
     path = login_file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")

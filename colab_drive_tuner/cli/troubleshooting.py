@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.search_names import Name
 
 
 def register(app: typer.Typer) -> None:
@@ -16,9 +17,13 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look at everything that a search rests on; exit 1 if there is a problem."""
+    """Check the sign-in, Drive, this machine and every search; exit 1 if there is a problem.
+
+    Example:
+        colab-drive-tuner doctor
+    """
     from dataclasses import asdict
     from json import dumps
 
@@ -41,17 +46,24 @@ def clean(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
 ) -> None:
-    """List stale copies and leftovers; with --yes remove those that are ours, into the trash."""
+    """List stale copies and leftovers; with --yes put those of this package into the trash.
+
+    Example:
+        colab-drive-tuner clean
+        colab-drive-tuner clean --yes
+    """
     from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
     found = find_leftovers(store=context.obj)
     echo(describe(found, remove(found, yes=yes, named=named or ())))
 
 
-def repair(
-    context: typer.Context, name: Annotated[str, typer.Argument(help="The search's name.")]
-) -> None:
-    """Rebuild a damaged search, in a new folder, from whatever of it can be read."""
+def repair(context: typer.Context, name: Name) -> None:
+    """Rebuild a damaged search, in a new folder, from whatever of it can be read.
+
+    Example:
+        colab-drive-tuner repair mnist-cnn
+    """
     from colab_drive_tuner.store import open_store
     from colab_drive_tuner.troubleshoot.repair.repair import repair as rebuild
 

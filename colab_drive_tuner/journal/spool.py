@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -277,6 +277,14 @@ def read_about(path: Path) -> tuple[str, str] | None:
     except UnicodeDecodeError:
         return None
     return (name, location) if path.parent.name == _key(location, name) else None
+
+
+def known_searches() -> Iterator[tuple[str, str]]:
+    """Name and location of each search that this machine has run; raises `StoreError`."""
+    for about in sorted((state_folder() / "spool").glob(f"*/{ABOUT}")):
+        described = read_about(about)
+        if described is not None:
+            yield described
 
 
 def _read(path: Path) -> bytes:

@@ -12,8 +12,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_ENDS, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError, SearchError
 from colab_drive_tuner.journal.segment import Leftover as Segment
-from colab_drive_tuner.journal.spool import Spool, read_about
-from colab_drive_tuner.machine import state_folder
+from colab_drive_tuner.journal.spool import Spool, known_searches
 from colab_drive_tuner.notebook.local_copy import process_started
 from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.store.protocol import Store
@@ -55,11 +54,9 @@ def spools(store: Store) -> Iterator[Leftover]:
 
     What is not recorded yet is no leftover: the next run records it.
     """
-    for about in sorted((state_folder() / "spool").glob("*/about.txt")):
-        described = read_about(about)
-        if described is None or described[1] != store.location:
+    for name, location in known_searches():
+        if location != store.location:
             continue
-        name = described[0]
         try:
             spool = Spool(store.location, name)
             if not spool.acquire():

@@ -1,0 +1,176 @@
+"""The command line's help and completion: what it says parses, and completes without a network."""
+
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import typer
+from hyperopt import hp
+
+import colab_drive_tuner as cdt
+from colab_drive_tuner.cli.app import app
+
+PROGRAM = typer.main.get_command(app)
+ROOT = Path(__file__).parents[1]
+
+
+def commands(command=PROGRAM, path=()):
+    """Each command and group, by the words that call it."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+COMMANDS = dict(commands())
+
+
+def examples(command) -> list[str]:
+    """The lines below "Example:" in a command's help."""
+    _, _, text = (command.help or "").partition("Example:\n")
+    return [line.strip() for line in text.splitlines()]
+
+
+def printed(capsys, *arguments: str) -> str:
+    PROGRAM.main(list(arguments), prog_name="colab-drive-tuner", standalone_mode=False)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_shows_an_example_that_parses(path, monkeypatch, capsys):
+    """Each line is one of this command, is shown whole, and has no option that there is not."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = examples(COMMANDS[path])
+    assert lines, "no example"
+    called = []
+    for other, command in COMMANDS.items():
+        if not hasattr(command, "commands"):
+            monkeypatch.setattr(command, "callback", lambda _at=other, **_: called.append(_at))
+    shown = [line.strip() for line in printed(capsys, *path, "--help").splitlines()]
+    for line in lines:
+        assert line in shown
+        program, *arguments = shlex.split(line)
+        assert program == "colab-drive-tuner"
+        printed(capsys, *arguments)
+    assert len(called) == len(lines)
+    assert all(at[: len(path)] == path for at in called)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_explains_every_argument_in_sentences(path):
+    """An option or argument without a word about it helps nobody."""
+    command = COMMANDS[path]
+    assert command.help
+    silent = [
+        parameter.name
+        for parameter in command.params
+        if not getattr(parameter, "hidden", False) and not (parameter.help or "").endswith(".")
+    ]
+    assert silent == []
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A folder with two searches, and what is none."""
+    for name in ("mnist-cnn", "mnist-mlp", "with space", "$(touch hacked)"):
+        cdt.resume_search(
+            lambda x: x, space=hp.uniform("x", 0, 1), name=name, max_evals=1,
+            store=tmp_path / "store", progress=False, seed_training=False,
+        )  # fmt: skip
+    (tmp_path / "store" / "mnist-no-search").mkdir()
+    return tmp_path / "store"
+
+
+def complete(line: str, environ: dict[str, str] | None = None) -> list[str]:
+    """What bash offers for the last word of a line, by the script that the program prints."""
+    script = """
+        eval "$(colab-drive-tuner --show-completion)"
+        COMP_WORDS=($1 "$2")
+        COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+        _colab_drive_tuner_completion colab-drive-tuner
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    words, _, last = line.rpartition(" ")
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", words, last],
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)} | (environ or {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_and_names(store):
+    """By `--show-completion`: names of the folder's searches, none that a shell would run."""
+    assert complete("colab-drive-tuner sta") == ["status"]
+    assert complete(f"colab-drive-tuner --store {store} status ") == ["mnist-cnn", "mnist-mlp"]
+
+
+def offered(monkeypatch, capsys, line: str) -> list[str]:
+    """The same without a shell: what the program prints for it."""
+    monkeypatch.setenv("_COLAB_DRIVE_TUNER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(shlex.split(line)) - (not line.endswith(" "))))
+    with pytest.raises(SystemExit):
+        PROGRAM.main([], prog_name="colab-drive-tuner")
+    return capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status", "export", "repair", "rerun x.py --search", "schedule add x.py --search",
+     "schedule remove"],
+)  # fmt: skip
+def test_names_are_completed_wherever_one_is_expected(command, store, monkeypatch, capsys):
+    """Of the store that an option or the environment names; a new search's name is not."""
+    line = f"colab-drive-tuner --store {store} {command} mnist-c"
+    assert offered(monkeypatch, capsys, line) == ["mnist-cnn"]
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", f"folder:{store}")
+    assert offered(monkeypatch, capsys, f"colab-drive-tuner {command} mnist-m") == ["mnist-mlp"]
+    assert offered(monkeypatch, capsys, "colab-drive-tuner import mnist-m") == []
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(store / "missing"))
+    assert offered(monkeypatch, capsys, f"colab-drive-tuner {command} ") == []
+
+
+def test_names_in_drive_are_those_that_this_machine_has_run(
+    store, drive_emulator, monkeypatch, capsys
+):
+    """Without a request: Drive may be slow, and nobody may be signed in."""
+    cdt.resume_search(
+        lambda x: x, space=hp.uniform("x", 0, 1), name="in-drive", max_evals=1, progress=False,
+        seed_training=False,
+    )  # fmt: skip
+    drive_emulator.faults.add("outage")
+    assert offered(monkeypatch, capsys, "colab-drive-tuner status ") == ["in-drive"]
+    assert store.is_dir()
+
+
+def test_completion_loads_nothing_heavy(store):
+    """Pressing Tab does not wait for hyperopt or Google's client."""
+    program = (
+        "import sys\nfrom colab_drive_tuner.cli.app import app\n"
+        "try:\n    app(prog_name='colab-drive-tuner')\n"
+        "finally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ
+        | {
+            "_COLAB_DRIVE_TUNER_COMPLETE": "complete_bash",
+            "COMP_WORDS": "colab-drive-tuner status m",
+            "COMP_CWORD": "2",
+            "COLAB_DRIVE_TUNER_STORE": str(store),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["mnist-cnn", "mnist-mlp"]
+    heavy = {"hyperopt", "numpy", "google.auth", "googleapiclient", "requests", "msgpack"}
+    assert heavy.isdisjoint(done.stderr.split())
