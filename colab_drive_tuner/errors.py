@@ -1,4 +1,4 @@
-"""Every error that this package raises, each also the builtin error that it resembles.
+"""Every error and warning of this package; each error is also the builtin one that it resembles.
 
 ColabDriveTunerError
 ├── UsageError (ValueError)              an argument, named in the message, cannot be used
@@ -21,13 +21,25 @@ ColabDriveTunerError
 ├── NotebookError (ValueError)           the running notebook cannot be used
 │   ├── NotebookNotFoundError (FileNotFoundError)   no notebook of that name
 │   └── AmbiguousNotebookError                      several of that name; lists them
-└── SearchError (RuntimeError)           a search cannot go on, or not now
-    ├── SearchNotFoundError (LookupError)      no search of that name in this store
-    ├── SearchBusyError                        another runtime holds it: who, since when
-    ├── SearchTakenOverError                   another runtime has it: this one stopped
-    ├── SearchDamagedError                     a record is missing or altered
-    ├── SearchFolderError                      its folder was renamed, moved, trashed or doubled
-    └── AccountMismatchError (PermissionError) it belongs to another Drive account
+├── SearchError (RuntimeError)           a search cannot go on, or not now
+│   ├── SearchNotFoundError (LookupError)      no search of that name in this store
+│   ├── SearchBusyError                        another runtime holds it: who, since when
+│   ├── SearchTakenOverError                   another runtime has it: this one stopped
+│   ├── SearchDamagedError                     a record is missing or altered
+│   │   ├── ForeignFileError                   an id in it names a file that is not the search's
+│   │   └── NewerFormatError                   not damaged: written by a later version
+│   ├── SearchFolderError                      its folder was renamed, moved, trashed or doubled
+│   └── AccountMismatchError (PermissionError) it belongs to another Drive account
+└── NotebookRunError (RuntimeError)      a run of `rerun` broke off
+    ├── RuntimeLostError                 the runtime vanished in the middle of it
+    └── NoRuntimeError                   no runtime could be had: the program was not run
+
+UserWarning
+├── UnfinishedSearchWarning              a result was read while trials are left to run
+├── SearchChangedWarning                 model, data or algorithm differ from those before
+├── DataWarning                          what a data function returned serves one trial only
+├── NotebookWarning                      the notebook: none found, stale, or kept aside
+└── TrainingWarning                      beside a training something did not work
 """
 
 from colab_drive_tuner.text import visible
@@ -141,6 +153,14 @@ class SearchDamagedError(SearchError):
     """A record of the search is missing, altered or unreadable; the message says which."""
 
 
+class ForeignFileError(SearchDamagedError):
+    """An id in a property or a record names a file that does not belong to the search."""
+
+
+class NewerFormatError(SearchDamagedError):
+    """Not damaged: written by a later version of this package, which must be upgraded."""
+
+
 class SearchFolderError(SearchError):
     """The search's folder was renamed, moved, put into the trash or doubled by hand; says where."""
 
@@ -149,9 +169,33 @@ class AccountMismatchError(SearchError, PermissionError):
     """The search was written by another Drive account, whose reserved ids only it can use."""
 
 
+class NotebookRunError(ColabDriveTunerError, RuntimeError):
+    """A run broke off: its runner could not run it; the message says why."""
+
+
+class RuntimeLostError(NotebookRunError):
+    """The runtime vanished in the middle of a run: what reruns are for, and no failure."""
+
+
+class NoRuntimeError(NotebookRunError):
+    """No runtime could be had, so the program was not run: that says nothing about it."""
+
+
 class UnfinishedSearchWarning(UserWarning):
     """A result was read while trials are left to run."""
 
 
 class SearchChangedWarning(UserWarning):
     """The model's source or the shape of the data differs from when the search was created."""
+
+
+class DataWarning(UserWarning):
+    """What a data function returned serves the first trial that reads it, and no other."""
+
+
+class NotebookWarning(UserWarning):
+    """Something about the notebook that the user should know: none found, stale, kept aside."""
+
+
+class TrainingWarning(UserWarning):
+    """Something around a training did not work as meant; the training itself goes on."""

@@ -18,6 +18,7 @@ from colab_drive_tuner.errors import ObjectiveError
 from colab_drive_tuner.notebook.imports import global_names, imports_of, notebook_imports
 from colab_drive_tuner.templates.find import has_template
 from colab_drive_tuner.templates.quiet import quietly
+from colab_drive_tuner.user_warnings import user_frame
 
 TEMP_FILE = "temp_model.py (made by hyperas, in memory)"
 """What tracebacks show as the file of hyperas's module."""
@@ -116,9 +117,5 @@ def refuse_broken(text: str, model: Callable[..., Any], session: Mapping[str, An
 
 def _calling_lines() -> list[str]:
     """The lines of the script or cell that called hyperas."""
-    frame = inspect.currentframe()
-    while frame:
-        if not str(frame.f_globals.get("__name__")).startswith(("hyperas.", "colab_drive_tuner.")):
-            return linecache.getlines(frame.f_code.co_filename, frame.f_globals)
-        frame = frame.f_back
-    return []
+    frame = user_frame()
+    return linecache.getlines(frame.f_code.co_filename, frame.f_globals) if frame else []

@@ -6,7 +6,6 @@ changed nothing but what is useful the next time: a folder in Drive, a copy of t
 """
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +24,11 @@ from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     CredentialsError,
     NotebookNotFoundError,
+    NotebookWarning,
     NotFoundError,
     UsageError,
 )
-from colab_drive_tuner.notebook import Notebook, NotebookWarning
+from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.find import locate
 from colab_drive_tuner.notebook.running import content_in_browser
 from colab_drive_tuner.runtime import (
@@ -41,6 +41,7 @@ from colab_drive_tuner.runtime import (
 from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
 from colab_drive_tuner.text import visible
+from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
@@ -278,16 +279,14 @@ class Session:
             page = _nothing
         try:
             found = locate(wanted, self._connect_for_notebook, page)
-            path = notebooks.save_copy(found, self.client, stacklevel=6)
+            path = notebooks.save_copy(found, self.client)
         except ColabDriveTunerError as error:
             if wanted is not None and not isinstance(error, NotebookNotFoundError):
                 raise
-            warnings.warn(
-                f"setup() goes on without the notebook. {error}", NotebookWarning, stacklevel=5
-            )
+            warn_user(f"setup() goes on without the notebook. {error}", NotebookWarning)
             return
         if self.runtime.browser_attached:
-            notebooks.warn_if_stale(found, path, stacklevel=6)
+            notebooks.warn_if_stale(found, path)
         self.notebook, self.notebook_path = found, path
 
     def _connect_for_notebook(self) -> "DriveClient":

@@ -1,14 +1,18 @@
-"""The tree of errors: what its drawing says is what the classes are."""
+"""The tree of errors and warnings: what its drawing says is what the classes are."""
 
+import ast
 import builtins
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
 from colab_drive_tuner import errors
 
-LINE = re.compile(r"^(?P<indent>[│ ]*[├└]── )?(?P<name>\w+Error)\b(?: \((?P<builtin>\w+)\))?", re.M)
+LINE = re.compile(
+    r"^(?P<indent>[│ ]*[├└]── )?(?P<name>\w+(?:Error|Warning))\b(?: \((?P<builtin>\w+)\))?", re.M
+)
 
 
 def drawn() -> dict[str, tuple[str | None, str | None]]:
@@ -32,15 +36,13 @@ CLASSES = {
 
 
 def test_every_error_is_drawn() -> None:
-    """The drawing and the module have the same errors, and one root."""
-    of_ours = {name for name, value in CLASSES.items() if not issubclass(value, Warning)}
-    assert set(DRAWN) == of_ours
-    assert [name for name, (parent, _) in DRAWN.items() if parent is None] == [
-        "ColabDriveTunerError"
-    ]
+    """The drawing and the module have the same classes: one root of errors, one of warnings."""
+    assert set(DRAWN) == {*CLASSES, "UserWarning"}
+    roots = [name for name, (parent, _) in DRAWN.items() if parent is None]
+    assert roots == ["ColabDriveTunerError", "UserWarning"]
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", CLASSES)
 def test_an_error_is_where_it_is_drawn(name: str) -> None:
     """Its first base is the error above it, its second the builtin in brackets, if there is one."""
     parent, builtin = DRAWN[name]
@@ -50,7 +52,7 @@ def test_an_error_is_where_it_is_drawn(name: str) -> None:
         assert issubclass(getattr(builtins, builtin), Exception)
 
 
-@pytest.mark.parametrize("name", [name for name in DRAWN if name != "ColabDriveTunerError"])
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != "ColabDriveTunerError"])
 def test_an_error_can_be_caught_as_a_builtin(name: str) -> None:
     """Code that knows nothing of this package can catch what it knows."""
     others = set(CLASSES[name].__mro__) - set(CLASSES.values())
@@ -62,3 +64,39 @@ def test_an_error_says_what_it_is_about(name: str) -> None:
     """Each class has a docstring; its message is the text it was raised with."""
     assert inspect.getdoc(CLASSES[name])
     assert str(CLASSES[name]("what happened")) == "what happened"
+
+
+PACKAGE = Path(errors.__file__).parent
+
+
+def names_in(node: ast.AST | None) -> set[str]:
+    """The names that an expression uses, those behind a dot included."""
+    parts = ast.walk(node) if node else ()
+    return {getattr(part, "id", None) or getattr(part, "attr", "") for part in parts}
+
+
+def test_what_a_user_can_catch_is_in_this_module() -> None:
+    """An exception class elsewhere is internal: no kin of these, and caught in the package."""
+    # The emulator is a program of its own, which answers with Google's errors.
+    files = [
+        path for path in PACKAGE.rglob("*.py") if "emulator" not in path.relative_to(PACKAGE).parts
+    ]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text("utf-8")))]
+    known = {name for name, value in vars(builtins).items() if is_exception(value)}
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    internal: dict[str, set[str]] = {}
+    for node in classes:
+        bases = set().union(*map(names_in, node.bases), set())
+        if node.name not in CLASSES and bases & {*known, *CLASSES, *internal}:
+            internal[node.name] = bases
+    handlers = [node for node in nodes if isinstance(node, ast.ExceptHandler)]
+    suppressed = [n for n in nodes if isinstance(n, ast.Call) and "suppress" in names_in(n.func)]
+    caught = set().union(*(names_in(n.type) for n in handlers), *map(names_in, suppressed))
+    assert "TryAgainError" in internal, "this test looks in the wrong place"
+    assert [name for name, bases in internal.items() if bases & set(CLASSES)] == []
+    assert [name for name, bases in internal.items() if not {name, *bases} & caught] == []
+
+
+def is_exception(value: object) -> bool:
+    """Whether this is a class that can be raised."""
+    return isinstance(value, type) and issubclass(value, BaseException)

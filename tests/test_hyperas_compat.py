@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -93,6 +94,30 @@ def write_notebook(path, *cells, encoding="utf-8"):
     made = [{"cell_type": "code", "source": cell, "metadata": {}, "outputs": []} for cell in cells]
     text = json.dumps({"cells": made, "metadata": {}, "nbformat": 4}, ensure_ascii=False)
     path.write_bytes(text.encode(encoding))
+
+
+def test_a_warning_points_at_the_call_of_minimize(run):
+    """Between it and the place that warns lie hyperopt, hyperas and the module that it makes."""
+    said = run(
+        """
+        import warnings
+        from hyperopt import anneal
+        from colab_drive_tuner import DriveTrials
+
+        sys.modules.pop("keras")  # the stand-in: a search would ask it for its settings
+
+        def search(algo, total):
+            trials = DriveTrials("s", store="searches")
+            optim.minimize(model, data, algo, total, trials, verbose=False)
+
+        search(rand.suggest, 1)
+        warnings.simplefilter("always")
+        with warnings.catch_warnings(record=True) as told:
+            search(anneal.suggest, 2)
+        print([one.filename for one in told if one.category.__name__ == "SearchChangedWarning"])
+        """
+    )
+    assert re.search(r"^\['\S+/script.py'\]$", said, re.MULTILINE), said
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")

@@ -16,10 +16,10 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
     CredentialsError,
+    NotebookWarning,
     StoreError,
     UsageError,
 )
-from colab_drive_tuner.notebook import NotebookWarning
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store import open_store
 from tests.standins import google_colab

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from colab_drive_tuner.checkpoint.plain_data import MAX_DEPTH, nests_deeper
-from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
 from colab_drive_tuner.journal.record import (
-    NewerFormatError,
     check_claims,
     decoding,
     sha256_hex,

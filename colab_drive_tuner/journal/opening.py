@@ -13,7 +13,7 @@ from colab_drive_tuner.errors import (
     AccountMismatchError,
     NotFoundError,
     SearchBusyError,
-    SearchError,
+    SearchFolderError,
     StoreError,
     UnavailableError,
 )
@@ -43,7 +43,7 @@ _LOOK_SECONDS = 5.0
 _MOVED_SECONDS = (0.2, 1.0, 3.0)
 
 
-class _MovedError(SearchError):
+class _MovedError(Exception):
     """The folder that was found lost against another one."""
 
 
@@ -90,6 +90,8 @@ def become_owner(
         return _become_owner(
             reader, spool, payload, on_busy=on_busy, anew=anew, notify=notify, sleep=sleep
         )
+    except _MovedError as error:
+        raise SearchFolderError(str(error)) from error
     except NotFoundError as error:
         raise reader.damaged(f"The records of search {reader.name!r} are gone: {error}") from error
 

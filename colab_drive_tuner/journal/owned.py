@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from colab_drive_tuner.errors import (
+    ForeignFileError,
     NotFoundError,
-    SearchDamagedError,
     StoreError,
     UnavailableError,
 )
@@ -21,10 +21,6 @@ from colab_drive_tuner.journal.chain import parallel_readers
 from colab_drive_tuner.journal.folder import EXPORT, EXPORT_NAME, FIRST, HINT, RECORDS, SearchFolder
 from colab_drive_tuner.journal.record import FILE_ID
 from colab_drive_tuner.store.protocol import Entry, Store
-
-
-class ForeignFileError(SearchDamagedError):
-    """An id in a property or a record names a file that does not belong to the search."""
 
 
 def owned_entry(

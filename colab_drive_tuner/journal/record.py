@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgpack
 
-from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
 
 MAGIC = b"CDT1"
 T = TypeVar("T")
@@ -27,10 +27,6 @@ FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SHA = re.compile(r"[0-9a-f]{64}")
 _LITTLE = 1 << 13
 _HEADER = len(MAGIC) + hashlib.sha256().digest_size
-
-
-class NewerFormatError(SearchDamagedError):
-    """Not damaged: written by a later version of this package."""
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from colab_drive_tuner.errors import NotFoundError, SearchDamagedError
+from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain import Head, create, read_on
 from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder
-from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry, owned_ids
+from colab_drive_tuner.journal.owned import owned_entry, owned_ids
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Record, freeze, split_items
 from colab_drive_tuner.journal.segment import Leftover, Spooled

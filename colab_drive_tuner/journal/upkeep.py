@@ -10,6 +10,7 @@ import time
 
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
+    ForeignFileError,
     IdTakenError,
     NotFoundError,
     UnavailableError,
@@ -17,7 +18,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder import EXPORT, EXPORT_NAME, find_folder
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.opening import Ownership
-from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry
+from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS

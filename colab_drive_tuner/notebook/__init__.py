@@ -1,10 +1,10 @@
 """The running notebook, and a local copy of it where hyperas looks for one."""
 
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colab_drive_tuner.errors import NotebookWarning
 from colab_drive_tuner.notebook.find import Notebook, find_notebook
 from colab_drive_tuner.notebook.local_copy import (
     sha256_of,
@@ -13,23 +13,19 @@ from colab_drive_tuner.notebook.local_copy import (
     write_copy,
 )
 from colab_drive_tuner.notebook.running import content_in_browser
+from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
 
 __all__ = [
     "Notebook",
-    "NotebookWarning",
     "download_notebook",
     "find_notebook",
     "page_differs",
     "save_copy",
     "warn_if_stale",
 ]
-
-
-class NotebookWarning(UserWarning):
-    """Something about the notebook that the user should know: none found, stale, kept aside."""
 
 
 def download_notebook(name: str | None = None, *, client: "DriveClient | None" = None) -> Path:
@@ -55,10 +51,8 @@ def download_notebook(name: str | None = None, *, client: "DriveClient | None" =
     return path
 
 
-def save_copy(
-    notebook: Notebook, client: "DriveClient | None" = None, *, stacklevel: int = 3
-) -> Path:
-    """`download_notebook` for a notebook that has been found; `stacklevel` leads to the user."""
+def save_copy(notebook: Notebook, client: "DriveClient | None" = None) -> Path:
+    """`download_notebook` for a notebook that has been found."""
     if notebook.path is not None:
         return notebook.path
     path = working_directory() / notebook.local_name
@@ -78,25 +72,23 @@ def save_copy(
             source = file.id
     aside = write_copy(path, content, source)
     if aside is not None:
-        warnings.warn(
+        warn_user(
             f"{path.name} was not a copy that we made, or somebody changed it: it is kept as "
             f"{aside.name}, and {path.name} is now the notebook from Drive.",
             NotebookWarning,
-            stacklevel=stacklevel,
         )
     return path
 
 
-def warn_if_stale(notebook: Notebook, path: Path, *, stacklevel: int = 3) -> None:
+def warn_if_stale(notebook: Notebook, path: Path) -> None:
     """Warn where the page shows other code than the copy of the running notebook has."""
     if not notebook.running or notebook.file is None:
         return
     if page_differs(path.read_bytes()):
-        warnings.warn(
+        warn_user(
             f"{notebook.name!r} has changes that are not saved in Drive yet, so the hyperas "
             "package would read old cells. Save it (Ctrl+S) and run the setup cell again.",
             NotebookWarning,
-            stacklevel=stacklevel,
         )
 
 

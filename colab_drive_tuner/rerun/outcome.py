@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from colab_drive_tuner.errors import ColabDriveTunerError, SearchNotFoundError
+from colab_drive_tuner.errors import SearchNotFoundError
 from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store.protocol import Store
 
@@ -15,18 +15,6 @@ class Outcome(IntEnum):
     FAILED = 1
     BUSY = 69
     UNFINISHED = 75
-
-
-class NotebookRunError(ColabDriveTunerError, RuntimeError):
-    """A run broke off: its runner could not run it; the message says why."""
-
-
-class RuntimeLostError(NotebookRunError):
-    """The runtime vanished in the middle of a run: what reruns are for, and no failure."""
-
-
-class NoRuntimeError(NotebookRunError):
-    """No runtime could be had, so the program was not run: that says nothing about it."""
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,15 @@ from pathlib import Path
 from colab_drive_tuner.errors import (
     AccountMismatchError,
     ColabDriveTunerError,
+    NoRuntimeError,
+    NotebookRunError,
+    RuntimeLostError,
     SearchNotFoundError,
     UnavailableError,
     UsageError,
 )
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
-from colab_drive_tuner.rerun.outcome import (
-    NoRuntimeError,
-    NotebookRunError,
-    Outcome,
-    RuntimeLostError,
-    Verdict,
-    read_verdict,
-)
+from colab_drive_tuner.rerun.outcome import Outcome, Verdict, read_verdict
 from colab_drive_tuner.rerun.program import CellError, load_program
 from colab_drive_tuner.rerun.runners.runner import Runner, RunTask
 from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs

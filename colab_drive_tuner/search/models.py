@@ -5,14 +5,14 @@ trial that had a model is a dict whose `model` is loaded when it is read, from h
 also by a session that did not train it.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.errors import SearchError, UsageError
+from colab_drive_tuner.errors import SearchError, TrainingWarning, UsageError
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.models.result import split_result
+from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.training.models.best_models import BestModels
@@ -113,10 +113,10 @@ class Models:
         left = self._best.close(timeout)
         self._best = None
         if left:
-            warnings.warn(
+            warn_user(
                 f"Drive did not take {', '.join(left)} in time: the model is lost with this "
                 f"runtime, the trial's result is not.",
-                stacklevel=2,
+                TrainingWarning,
             )
 
     def _models(self) -> "BestModels | None":
@@ -136,11 +136,11 @@ class Models:
 
     def _hold(self, model: Any, tid: int, loss: float | None) -> None:
         if self._other is None:
-            warnings.warn(
+            warn_user(
                 f"result['model'] of trial {tid} is a {type(model).__name__}, no Keras model: the "
                 f"best one is kept in this process only. To keep more, return plain data, or bytes "
                 f"as `attachments`.",
-                stacklevel=2,
+                TrainingWarning,
             )
         if loss is None or loss != loss:  # noqa: PLR0124 - NaN
             return

@@ -7,14 +7,14 @@ module that it uses has changed. What it reads from disk or network is not watch
 
 import functools
 import inspect
-import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from colab_drive_tuner.errors import ObjectiveError, UsageError
+from colab_drive_tuner.errors import DataWarning, ObjectiveError, UsageError
 from colab_drive_tuner.templates.reads import cell_content, global_names
+from colab_drive_tuner.user_warnings import warn_user
 
 DataArguments = Sequence[Any] | Mapping[str, Any]
 
@@ -45,10 +45,10 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
     result = data(*given, **named)
     parts = _parts(result)
     if any(isinstance(part, Generator) for part in parts):
-        warnings.warn(
+        warn_user(
             f"{key[1]}() returned a generator: what one trial reads of it is gone for the next. "
             "Return a list, or a function that makes a new one.",
-            stacklevel=2,
+            DataWarning,
         )
     if not any(isinstance(part, Iterator) for part in parts):
         # Afterwards: what the function itself did to a counter or a list is no change.

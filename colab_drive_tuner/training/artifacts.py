@@ -11,8 +11,8 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.errors import IdTakenError, NotFoundError, UnavailableError
-from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry
+from colab_drive_tuner.errors import ForeignFileError, IdTakenError, NotFoundError, UnavailableError
+from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 from colab_drive_tuner.trial import Pace

@@ -6,8 +6,8 @@ read by id and therefore up to date.
 
 import contextlib
 
-from colab_drive_tuner.errors import NotFoundError
-from colab_drive_tuner.journal.owned import ForeignFileError, owned_entry
+from colab_drive_tuner.errors import ForeignFileError, NotFoundError
+from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 
 TID, EPOCH = "cdt_tid", "cdt_epoch"

@@ -9,8 +9,9 @@ from colab_drive_tuner.errors import (
     CredentialsError,
     NotebookError,
     NotebookNotFoundError,
+    NotebookWarning,
 )
-from colab_drive_tuner.notebook import NotebookWarning, download_notebook, find_notebook
+from colab_drive_tuner.notebook import download_notebook, find_notebook
 from tests.standins import google_colab
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 from tests.standins.colab_sessions import SessionsServer, entry

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import requests
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import NotebookRunError, UsageError
 from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
 from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
 from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
-from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome
+from colab_drive_tuner.rerun.outcome import Outcome
 from colab_drive_tuner.rerun.program import load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.schedulers.plan import Plan

@@ -11,12 +11,11 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.emulator.server import DriveEmulator
-from colab_drive_tuner.errors import UnfinishedSearchWarning
+from colab_drive_tuner.errors import TrainingWarning, UnfinishedSearchWarning
 from colab_drive_tuner.search import loop, stops
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.backup.callback import TrialBackup
-from colab_drive_tuner.training.notices import TrainingWarning
 
 # TensorFlow's tensors, under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import pytest
 
+from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.callback import TrialBackup
 from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
 from colab_drive_tuner.training.backup.writer import drop_backups
-from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.training.seeds import training_seed
 from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
 from tests.training.keeping import NUMPY_2, TroubledStore, search_folder
@@ -339,8 +339,9 @@ def test_outside_of_a_search_it_does_nothing_and_says_so():
     plain.fit(X, Y, epochs=2, verbose=0)
     keras.utils.set_random_seed(1)
     tried = convolutional()
-    with pytest.warns(TrainingWarning, match="no search runs"):
+    with pytest.warns(TrainingWarning, match="no search runs") as told:
         tried.fit(X, Y, epochs=2, verbose=0, callbacks=[TrialBackup()])
+    assert told[0].filename == __file__, "a line of Keras's says nothing to the user"
     for one, other in zip(plain.get_weights(), tried.get_weights(), strict=True):
         assert np.array_equal(one, other)
     with run_as(RunningTrial("search", 0, 0)), pytest.warns(TrainingWarning):

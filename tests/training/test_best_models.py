@@ -6,10 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from colab_drive_tuner.errors import ModelError, UsageError
+from colab_drive_tuner.errors import ModelError, TrainingWarning, UsageError
 from colab_drive_tuner.training.models import best_models
 from colab_drive_tuner.training.models.best_models import BestModels
-from colab_drive_tuner.training.notices import TrainingWarning
 from tests.training.keeping import NUMPY_2, TroubledStore, search_folder, shown
 
 pytestmark = NUMPY_2

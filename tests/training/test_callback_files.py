@@ -5,12 +5,11 @@ from functools import partial
 import keras
 import pytest
 
-from colab_drive_tuner.errors import ChecksumError, UsageError
+from colab_drive_tuner.errors import ChecksumError, TrainingWarning, UsageError
 from colab_drive_tuner.training.backup import callback_files
 from colab_drive_tuner.training.backup.callback import TrialBackup
 from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_files
 from colab_drive_tuner.training.backup.variables import DoesNotFitError
-from colab_drive_tuner.training.notices import TrainingWarning
 from tests.training.keeping import NUMPY_2, search_folder
 from tests.training.trials import (
     Counting,

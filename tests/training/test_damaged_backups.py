@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from colab_drive_tuner.training.notices import TrainingWarning
+from colab_drive_tuner.errors import TrainingWarning
 from tests.training.keeping import NUMPY_2, search_folder
 from tests.training.trials import (
     Counting,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import StoreError, UsageError
+from colab_drive_tuner.errors import NotebookWarning, StoreError, UsageError
 from colab_drive_tuner.machine import state_folder
-from colab_drive_tuner.notebook import Notebook, NotebookWarning
+from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.local_copy import write_copy
 from colab_drive_tuner.troubleshoot.clean import (
     clean,

@@ -8,15 +8,13 @@ import pytest
 
 from colab_drive_tuner import errors
 from colab_drive_tuner.cli.app import app
-from colab_drive_tuner.notebook import NotebookWarning
-from colab_drive_tuner.training.notices import TrainingWarning
 
 HANDBOOK = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 CLASSES = {
     name
     for name, value in vars(errors).items()
     if inspect.isclass(value) and value.__module__ == errors.__name__
-} | {NotebookWarning.__name__, TrainingWarning.__name__}
+}
 
 
 def entries() -> dict[str, str]:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import NotebookRunError, UsageError
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
-from colab_drive_tuner.rerun.outcome import NotebookRunError
 from colab_drive_tuner.rerun.program import CellError, Program, with_first_cells
 from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.search.resume import DEADLINE_VARIABLE

@@ -14,8 +14,7 @@ from urllib.parse import quote
 
 from colab_drive_tuner.credentials import cloud_credentials
 from colab_drive_tuner.drive.refusal import Refusal
-from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun.outcome import NotebookRunError
+from colab_drive_tuner.errors import NotebookRunError, UsageError
 
 _PREFIX = "GoogleCloudAiplatformV1"
 

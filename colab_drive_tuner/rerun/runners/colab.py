@@ -26,8 +26,13 @@ from colab_drive_tuner.credentials import (
     emulator_named,
     portable_file,
 )
-from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.rerun.outcome import NoRuntimeError, NotebookRunError, RuntimeLostError
+from colab_drive_tuner.errors import (
+    MissingExtraError,
+    NoRuntimeError,
+    NotebookRunError,
+    RuntimeLostError,
+    UsageError,
+)
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
 from colab_drive_tuner.rerun.runners.agent import GRACE_SECONDS, IDLE_SECONDS
 from colab_drive_tuner.rerun.runners.leases import abandoned, allocation, lease

@@ -10,8 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.rerun.outcome import NotebookRunError, Outcome, RuntimeLostError
+from colab_drive_tuner.errors import (
+    MissingExtraError,
+    NotebookRunError,
+    RuntimeLostError,
+    UsageError,
+)
+from colab_drive_tuner.rerun.outcome import Outcome
 from colab_drive_tuner.rerun.program import CellError, find_error
 from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command

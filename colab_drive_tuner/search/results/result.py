@@ -1,11 +1,11 @@
 """The result of a search: the best parameters, loss and model, and every trial."""
 
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
 from colab_drive_tuner.search.results.table import Table, evaluate_space, missing_labels, point_of
+from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -182,11 +182,10 @@ class SearchResult:
 
     def _warn(self) -> None:
         if not self.finished:
-            warnings.warn(
+            warn_user(
                 f"Search {self.name!r} is unfinished: {self.done} of {self.max_evals} trials have "
                 f"ended. Run it again to go on.",
                 UnfinishedSearchWarning,
-                stacklevel=3,
             )
 
 

@@ -1,6 +1,5 @@
 """Settings that a search was created with, compared with those of a caller who resumes it."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.search.spec.fingerprints import space_difference
 from colab_drive_tuner.search.spec.seeds import draw_seed, freeze_generator, generator_of
 from colab_drive_tuner.text import visible
+from colab_drive_tuner.user_warnings import warn_user
 
 STOPPED, EARLY_STOP = "stopped", "early_stop"
 """Why the search was stopped before all its trials; the state of its early-stop function."""
@@ -88,11 +88,10 @@ class SearchSettings:
             if was is None or now is None or was == now:
                 continue
             how = f" ({visible(was)} before, {visible(now)} now)" if key != "model" else ""
-            warnings.warn(
+            warn_user(
                 f"{what} of search {name!r} has changed{how}: earlier trials may not compare with "
                 f"those to come. Pass restart=True to begin again.",
                 SearchChangedWarning,
-                stacklevel=2,
             )
 
     def _beginning(self) -> dict[str, Any]:

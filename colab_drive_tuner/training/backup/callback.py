@@ -10,18 +10,17 @@ interrupted or not, so that what an epoch draws depends on nothing before it.
 
 import sys
 import time
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from types import FrameType
 from typing import Any
 
 import keras
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.training.backup.fit import BackupCallback, FitBackup
 from colab_drive_tuner.training.backup.writer import writer_of
-from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.user_warnings import warn_user
 
 
 class TrialBackup(BackupCallback):
@@ -66,10 +65,9 @@ class TrialBackup(BackupCallback):
         """Add `FitBackup` to the callbacks of this `fit`, as the last of them."""
         trial = running_trial()
         if trial is None or trial.artifacts is None:
-            warnings.warn(
+            warn_user(
                 "TrialBackup does nothing here: no search runs that could keep backups.",
                 TrainingWarning,
-                stacklevel=2,
             )
             return
         fit = _calling(self)

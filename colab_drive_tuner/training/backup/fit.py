@@ -1,12 +1,12 @@
 """One `fit` of one trial: when it is backed up, where it goes on, and when it stops."""
 
 import sys
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
 
+from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.training.backup import callback_state, restore
 from colab_drive_tuner.training.backup.callback_files import CallbackFiles
 from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
@@ -14,9 +14,9 @@ from colab_drive_tuner.training.backup.model_state import capture_model, symboli
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variables import walk
 from colab_drive_tuner.training.backup.writer import BackupWriter
-from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.training.seeds import seed_epoch, training_seed
 from colab_drive_tuner.trial import RunningTrial
+from colab_drive_tuner.user_warnings import warn_user
 
 _SLACK = 1.1
 """The next epoch, and the next upload, may take so many times the longest one so far."""
@@ -163,7 +163,7 @@ class FitBackup(BackupCallback):
         """Warn, once in a `fit`."""
         if not self._told:
             self._told = True
-            warnings.warn(f"Trial {self._trial.tid}: {message}", TrainingWarning, stacklevel=2)
+            warn_user(f"Trial {self._trial.tid}: {message}", TrainingWarning)
 
     def _is_late(self, now: float) -> bool:
         """Whether the next epoch, with its backup, may end after the trial's deadline."""

@@ -2,21 +2,20 @@
 
 import os
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.errors import ChecksumError, StoreError
+from colab_drive_tuner.errors import ChecksumError, StoreError, TrainingWarning
 from colab_drive_tuner.training.backup import callback_state
 from colab_drive_tuner.training.backup.callback_files import prepare_files
 from colab_drive_tuner.training.backup.container import read_container
 from colab_drive_tuner.training.backup.model_state import prepare_restore
 from colab_drive_tuner.training.backup.variables import DoesNotFitError, TrainableChangedError
 from colab_drive_tuner.training.backup.writer import BackupWriter, backup_name
-from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.trial import RunningTrial
+from colab_drive_tuner.user_warnings import warn_user
 
 _MALFORMED = (
     *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError),
@@ -35,7 +34,7 @@ class Fit:
 
     def warn(self, message: str) -> None:
         """Tell the user about the trial."""
-        warnings.warn(f"Trial {self.trial.tid}: {message}", TrainingWarning, stacklevel=3)
+        warn_user(f"Trial {self.trial.tid}: {message}", TrainingWarning)
 
 
 def restore_newest(

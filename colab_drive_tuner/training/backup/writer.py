@@ -9,15 +9,14 @@ import re
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.errors import StoreError, UnavailableError
+from colab_drive_tuner.errors import StoreError, TrainingWarning, UnavailableError
 from colab_drive_tuner.training.backup.container import write_container
-from colab_drive_tuner.training.notices import TrainingWarning
 from colab_drive_tuner.trial import Artifacts, RunningTrial
+from colab_drive_tuner.user_warnings import warn_user
 
 GENERATIONS = 2
 _PAUSES = (1.0, 60.0)
@@ -87,7 +86,7 @@ class BackupWriter:
         with self._state:
             troubles, self._troubles = self._troubles, []
         for trouble in dict.fromkeys(troubles):
-            warnings.warn(trouble, TrainingWarning, stacklevel=2)
+            warn_user(trouble, TrainingWarning)
 
     def _wake(self) -> None:
         if self._thread is None:

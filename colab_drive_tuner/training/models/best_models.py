@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     QuotaError,
     StoreError,
+    TrainingWarning,
     UnavailableError,
     UsageError,
 )
@@ -30,7 +30,7 @@ from colab_drive_tuner.store.properties import read_count, read_number
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 from colab_drive_tuner.training.models.keras_file import load_keras_file
-from colab_drive_tuner.training.notices import TrainingWarning
+from colab_drive_tuner.user_warnings import warn_user
 
 FOLDER = "best"
 _PAUSES = (1.0, 60.0)
@@ -123,7 +123,7 @@ class BestModels:
         except Exception as error:  # noqa: BLE001 - a user's get_config can fail in any way
             path.unlink(missing_ok=True)
             message = f"The model of trial {tid} is among the best, but cannot be saved: {error!r}"
-            warnings.warn(message, TrainingWarning, stacklevel=2)
+            warn_user(message, TrainingWarning)
             return False
         with self._state:
             self._pending[path] = KeptModel(float(loss), tid, "", size, path)
@@ -189,7 +189,7 @@ class BestModels:
         with self._state:
             troubles, self._troubles = self._troubles, []
         for trouble in troubles:
-            warnings.warn(trouble, TrainingWarning, stacklevel=3)
+            warn_user(trouble, TrainingWarning)
 
     def _fetch(self, kept: KeptModel, copy: Path) -> bool:
         """Copy a kept model to `copy`; False if it is not there any more."""

@@ -5,14 +5,12 @@ A file is known by our mark or by its content, never by its name alone: people h
 """
 
 import re
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_drive_tuner.errors import CredentialsError, NotFoundError, StoreError
-from colab_drive_tuner.notebook import NotebookWarning
+from colab_drive_tuner.errors import CredentialsError, NotebookWarning, NotFoundError, StoreError
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
 from colab_drive_tuner.notebook.local_copy import (
     Mark,
@@ -31,6 +29,7 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools, temporary_folders
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from colab_drive_tuner.troubleshoot.doctor.doctor import CheckContext
+from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient, DriveFile
@@ -80,26 +79,21 @@ def find_leftovers(
     except CredentialsError:
         pass  # then there is nobody whose Drive could be looked at
     except StoreError as error:
-        warnings.warn(
+        warn_user(
             f"Duplicates in Drive are not listed, because it did not answer: {error}",
             NotebookWarning,
-            stacklevel=2,
         )
     try:
         where = context.store
     except (CredentialsError, NotFoundError):
         return found  # there is no store yet, or none that could be looked at
     except StoreError as error:
-        warnings.warn(
-            f"Leftovers of searches are not listed: {error}", NotebookWarning, stacklevel=2
-        )
+        warn_user(f"Leftovers of searches are not listed: {error}", NotebookWarning)
         return found
     try:
         found += [*search_leftovers(where), *spools(where)]
     except (StoreError, OSError) as error:
-        warnings.warn(
-            f"Leftovers of searches are not listed: {error}", NotebookWarning, stacklevel=2
-        )
+        warn_user(f"Leftovers of searches are not listed: {error}", NotebookWarning)
     return found
 
 

@@ -1,0 +1,41 @@
+"""Warnings that point at the user's line, whatever lies between it and the place that warns."""
+
+import sys
+import warnings
+from types import FrameType
+
+from colab_drive_tuner.text import visible
+
+_BETWEEN = {
+    *("colab_drive_tuner", "hyperopt", "hyperas", "temp_model", "tqdm", "keras"),
+    *("contextlib", "functools", "importlib", "threading", "concurrent"),
+}
+"""Packages whose frames are no user's; `temp_model` is the module that hyperas makes of a model."""
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame of the user's own code; None in a thread that runs none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _BETWEEN:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warn as `warnings.warn` does, with the user's file and line.
+
+    Args:
+        message: What happened and what to do; characters that a terminal obeys become escapes.
+        category: The class of the warning.
+    """
+    frame = user_frame() or sys._getframe(1)
+    warnings.warn_explicit(
+        visible(message, lines=True),
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=str(frame.f_globals.get("__name__", "<unknown>")),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )

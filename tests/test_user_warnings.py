@@ -1,0 +1,184 @@
+"""Warnings name the user's file and line, through whichever door the package was entered."""
+
+import ast
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import pytest
+from hyperopt import hp
+
+import colab_drive_tuner as cdt
+from colab_drive_tuner import errors, hyperas_compat, session
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.errors import NotebookWarning
+from colab_drive_tuner.hyperas_style import minimize
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.user_warnings import warn_user
+from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+
+PACKAGE = Path(cdt.__file__).parent
+OURS = tuple(
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, UserWarning)
+)
+COLAB = "application/vnd.google.colaboratory"
+SPACE = {"x": hp.uniform("x", -1, 1)}
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if nothing had been set up yet; and afterwards again."""
+    monkeypatch.setattr(session, "_last", None)
+    yield
+    hyperas_compat.disable()
+
+
+def model(x):
+    """A model function in hyperas's manner."""
+    rate = {{uniform(0, 1)}}  # noqa: F821
+    return {"loss": rate + sum(x), "status": "ok"}
+
+
+def data():
+    """The data of `model`."""
+    return ([1],)
+
+
+def resume(store: Any, max_evals: int = 1, algo: str = "rand") -> Any:
+    """Run a search by `resume_search`."""
+    return cdt.resume_search(
+        lambda point: point["x"] ** 2,
+        space=SPACE,
+        name="s",
+        max_evals=max_evals,
+        algo=algo,
+        store=store,
+        progress=False,
+    )
+
+
+def by_resume_search(store: Any) -> None:
+    """Another algorithm, through `resume_search`."""
+    resume(store)
+    resume(store, 2, "anneal")
+
+
+def by_fmin(store: Any) -> None:
+    """Another algorithm, through `hyperopt.fmin`."""
+    for algo, total in ((hyperopt.rand.suggest, 1), (hyperopt.anneal.suggest, 2)):
+        trials = cdt.DriveTrials("s", store=store)
+        hyperopt.fmin(
+            lambda point: point["x"] ** 2,
+            SPACE,
+            algo=algo,
+            max_evals=total,
+            trials=trials,
+            verbose=False,
+        )
+
+
+def by_minimize(store: Any) -> None:
+    """Another algorithm, through hyperas's own call."""
+    for algo, total in ((hyperopt.rand.suggest, 1), (hyperopt.anneal.suggest, 2)):
+        minimize(model, data, algo, total, cdt.DriveTrials("s", store=store), verbose=False)
+
+
+def by_result(store: Any) -> None:
+    """A result that is read too early."""
+    result = resume(store)
+    result.max_evals = 5
+    _ = result.best_loss
+
+
+def by_data(store: Any) -> None:
+    """A generator instead of data."""
+    cdt.resume_search(model, lambda: ((n for n in [1]),), name="g", max_evals=1, store=store)
+
+
+def by_setup(_: Any) -> None:
+    """No notebook is found."""
+    cdt.setup()
+
+
+def by_refresh(_: Any) -> None:
+    """No notebook is found when a session is asked anew."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened = cdt.setup()
+    opened.refresh()
+
+
+def by_download(_: Any) -> None:
+    """A notebook that somebody edited is kept aside."""
+    client = DriveClient.connect()
+    client.create_file("x.ipynb", b'{"cells": []}', parent="root", mime_type=COLAB)
+    Path("x.ipynb").write_text("my edits")
+    cdt.download_notebook("x", client=client)
+
+
+def by_clean(_: Any) -> None:
+    """A store whose searches cannot be looked at."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened = cdt.setup()
+    os.environ["XDG_STATE_HOME"] = "/proc/nowhere"
+    opened.clean()
+
+
+@pytest.mark.parametrize(
+    "warn",
+    [
+        *(by_resume_search, by_fmin, by_minimize, by_result, by_data),
+        *(by_setup, by_refresh, by_download, by_clean),
+    ],
+)
+def test_the_warning_is_of_the_line_that_called(
+    warn: Callable[[Any], None],
+    bare_machine: Path,  # noqa: F811
+    drive_emulator: Any,
+) -> None:
+    """Neither a line of the package nor one of hyperopt: the user's."""
+    with pytest.warns(OURS) as told:
+        warn(FolderStore(bare_machine / "store"))
+    assert {one.filename for one in told if issubclass(one.category, OURS)} == {__file__}
+
+
+def test_a_warning_is_escaped_and_shown_once_a_line() -> None:
+    """As `warnings.warn` does it: the registry of the user's module, the filters by its name."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.resetwarnings()
+        warnings.simplefilter("default")
+        for _ in range(2):
+            warn_user("red \x1b[31m\nline", NotebookWarning)
+        warnings.filterwarnings("ignore", module=__name__)
+        warn_user("another", NotebookWarning)
+    assert [str(one.message) for one in told] == ["red \\x1b[31m\nline"]
+
+
+def test_a_thread_without_a_user_warns_all_the_same() -> None:
+    """There is no line of the user's to name, and nothing is lost."""
+    with (
+        pytest.warns(NotebookWarning, match="from afar"),
+        ThreadPoolExecutor(1) as threads,
+    ):
+        threads.submit(warn_user, "from afar", NotebookWarning).result()
+
+
+def test_nobody_counts_frames_by_hand() -> None:
+    """`warn_user` is the only way to warn: a count is wrong as soon as a caller is put between."""
+    calls = {}
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "user_warnings.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in ("warn", "warn_explicit"):
+                calls[f"{path.name}:{node.lineno}"] = ast.unparse(node)
+            if isinstance(node, ast.ImportFrom) and node.module == "warnings":
+                calls[f"{path.name}:{node.lineno}"] = ast.unparse(node)
+    assert {place: call for place, call in calls.items() if "warn" in call.split(".")[0]} == {}
