@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from colab_drive_tuner.environment import Variable
+
 T = TypeVar("T")
 Kind = Literal[
     "colab", "colab-cli", "colab-vscode", "colab-enterprise", "kaggle",
@@ -172,11 +174,11 @@ def vscode_notebook() -> str | None:
 
 def _kind() -> Kind:
     shell = ipython()
-    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:  # before Colab, whose variables its image inherits
+    if Variable.KAGGLE_RUN.get():  # before Colab, whose variables its image inherits
         return "kaggle"
-    if os.environ.get("VERTEX_PRODUCT") == "COLAB_ENTERPRISE":
+    if Variable.VERTEX_PRODUCT.get() == "COLAB_ENTERPRISE":
         return "colab-enterprise"
-    if "COLAB_RELEASE_TAG" in os.environ or "COLAB_JUPYTER_IP" in os.environ:
+    if Variable.COLAB_RELEASE.get() or Variable.COLAB_ADDRESS.get():
         return "colab-vscode" if vscode_notebook() else "colab"
     if vscode_notebook():
         return "vscode"
@@ -187,7 +189,7 @@ def _kind() -> Kind:
 
 
 def _in_ci() -> bool:
-    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+    return Variable.CI.get().lower() not in ("", "0", "false")
 
 
 def _can_prompt(kind: Kind, browser_attached: bool) -> bool:
@@ -195,7 +197,7 @@ def _can_prompt(kind: Kind, browser_attached: bool) -> bool:
         return False
     if kind in ("colab", "colab-cli", "colab-enterprise"):
         return browser_attached
-    if kind == "kaggle" and os.environ["KAGGLE_KERNEL_RUN_TYPE"] != "Interactive":
+    if kind == "kaggle" and Variable.KAGGLE_RUN.get() != "Interactive":
         return False
     kernel = getattr(ipython(), "kernel", None)
     if kernel is not None:

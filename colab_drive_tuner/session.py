@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner import notebook as notebooks
 from colab_drive_tuner.credentials import (
-    EMULATOR_VARIABLE,
     ENVIRONMENT,
-    FILE_VARIABLE,
     SCOPE_ALL,
     SCOPE_FILE,
     SCOPE_READ,
 )
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     CredentialsError,
@@ -39,7 +38,7 @@ from colab_drive_tuner.runtime import (
     uptime_hours,
 )
 from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
-from colab_drive_tuner.store import VARIABLE, open_store, set_default_store
+from colab_drive_tuner.store import open_store, set_default_store
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot.clean import Leftover
 
-_ENVIRONMENT = (VARIABLE, EMULATOR_VARIABLE, "DRIVE_EMULATOR_TOKEN", *ENVIRONMENT)
+_ENVIRONMENT = (Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN, *ENVIRONMENT)
 """Variables that decide whose Drive it is, or which folder: another value asks for another session.
 """
 
@@ -62,7 +61,7 @@ class _Request:
     notebook: str | None
     folder: str | None
     credentials: Any = field(repr=False)
-    environment: dict[str, str | None] = field(repr=False)
+    environment: dict[Variable, str] = field(repr=False)
     pid: int
 
 
@@ -105,7 +104,7 @@ def setup(
             raise UsageError(
                 f"{name}={value!r} is neither a name nor a link; leave it out, or give one."
             )
-    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    environment = {variable: variable.get() for variable in _ENVIRONMENT}
     request = _Request(notebook, folder, credentials, environment, os.getpid())
     known = _last[1] if _last is not None and _last[0] == request else None
     runtime = known.runtime if known is not None else detect()
@@ -129,11 +128,11 @@ def setup(
 
 
 def _open(request: _Request, runtime: Runtime) -> "Session":
-    if os.environ.get(VARIABLE):
+    if Variable.STORE.get():
         if request.folder is not None:
             raise UsageError(
-                f"folder={request.folder!r} is a folder of Drive, but {VARIABLE} says to keep "
-                f"searches in {os.environ[VARIABLE]!r}; unset one of the two."
+                f"folder={request.folder!r} is a folder of Drive, but {Variable.STORE} says to "
+                f"keep searches in {Variable.STORE.get()!r}; unset one of the two."
             )
         return Session(request, runtime, open_store(), None)
     from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
@@ -146,7 +145,7 @@ def _connect(request: _Request, runtime: Runtime) -> "DriveClient":
     from colab_drive_tuner.drive import DriveClient
 
     scopes = None
-    if runtime.is_colab and request.credentials is None and FILE_VARIABLE not in os.environ:
+    if runtime.is_colab and request.credentials is None and not Variable.CREDENTIALS.get():
         # The notebook is a file that Colab made: to read it takes more than `drive.file`, and so
         # does writing into a folder that was not made by us.
         scopes = [SCOPE_ALL] if request.folder is not None else [SCOPE_FILE, SCOPE_READ]
@@ -293,7 +292,7 @@ class Session:
         """Drive, also where searches are kept elsewhere, if somebody asked for it by name."""
         if self.client is None:
             request = self._request
-            emulated = request.environment[EMULATOR_VARIABLE]
+            emulated = request.environment[Variable.EMULATOR_HOST]
             if (request.notebook or request.credentials) is None and not emulated:
                 raise CredentialsError(
                     f"Searches are kept in {self.place}, so nobody was signed in to Drive; pass "

@@ -10,8 +10,9 @@ import pytest
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner import credentials as ours
-from colab_drive_tuner.credentials import cloud_credentials, colab, default, find_credentials
+from colab_drive_tuner.credentials import cloud_credentials, colab, find_credentials
 from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 from tests.standins import google_colab
 from tests.standins.sign_in import SignInServer
@@ -99,8 +100,8 @@ def chosen(request, monkeypatch, tmp_path, google):
         client = {name: USER[name] for name in ("client_id", "client_secret", "refresh_token")}
         return {"explicit": Credentials(None, token_uri=google.token_uri, **client)}, "credentials="
     if request.param == "variable":
-        monkeypatch.setenv(ours.FILE_VARIABLE, str(write(tmp_path, USER)))
-        return {}, ours.FILE_VARIABLE
+        monkeypatch.setenv(Variable.CREDENTIALS, str(write(tmp_path, USER)))
+        return {}, Variable.CREDENTIALS
     if request.param == "login":
         keep_login(google)
         return {}, "colab-drive-tuner login"
@@ -149,7 +150,7 @@ def test_an_outage_says_nothing_about_who_is_signed_in(google, chosen, answer):
 def test_every_kind_of_file_is_proven(google, info, tmp_path, monkeypatch):
     """By a token, whether it is named by our variable or by Google's."""
     path = str(write(tmp_path, info))
-    for variable in (ours.FILE_VARIABLE, "GOOGLE_APPLICATION_CREDENTIALS"):
+    for variable in (Variable.CREDENTIALS, "GOOGLE_APPLICATION_CREDENTIALS"):
         with monkeypatch.context() as patch:
             patch.setenv(variable, path)
             before = google.tokens_asked()
@@ -285,7 +286,7 @@ class TestAMachineAtGoogle:
 
     def test_gcloud_s_sign_in_that_was_revoked(self, google, monkeypatch, tmp_path):
         """The file of `gcloud auth application-default login`, on whichever machine."""
-        monkeypatch.setenv(default.GCLOUD_VARIABLE, str(tmp_path))
+        monkeypatch.setenv(Variable.GCLOUD_FOLDER, str(tmp_path))
         write(tmp_path, USER, "application_default_credentials.json")
         google.answer = REVOKED
         with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:

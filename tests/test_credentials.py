@@ -16,6 +16,7 @@ from colab_drive_tuner import credentials as ours
 from colab_drive_tuner.credentials import colab, find_credentials
 from colab_drive_tuner.credentials.files import from_info
 from colab_drive_tuner.credentials.lookup import Lookup
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError
 from tests.standins import google_colab
 from tests.standins.sign_in import SignInServer
@@ -62,7 +63,7 @@ def robot(pem, google_accounts):
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch, tmp_path):
     """A machine on which nobody is signed in, whoever runs the tests."""
-    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "COLAB_RELEASE_TAG", ours.FILE_VARIABLE):
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "COLAB_RELEASE_TAG", Variable.CREDENTIALS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "no-gcloud"))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
@@ -85,7 +86,7 @@ def test_explicit_credentials_come_first(tmp_path):
     """What is given is taken, whatever the environment says."""
     given = Credentials("token")
     path = write(tmp_path, USER)
-    assert find(given, environ={ours.FILE_VARIABLE: str(path)}).credentials is given
+    assert find(given, environ={Variable.CREDENTIALS: str(path)}).credentials is given
 
 
 def test_explicit_path_and_identity(tmp_path):
@@ -105,18 +106,18 @@ def test_explicit_nonsense_is_refused():
 def test_authorized_user_file(tmp_path):
     """Its scopes are what the user consented to: a refresh asks for no others."""
     path = write(tmp_path, {**USER, "scopes": ["https://www.googleapis.com/auth/drive"]})
-    found = find(environ={ours.FILE_VARIABLE: str(path)})
-    assert found.how == ours.FILE_VARIABLE
+    found = find(environ={Variable.CREDENTIALS: str(path)})
+    assert found.how == Variable.CREDENTIALS
     assert found.credentials.scopes is None
 
 
 def test_service_account_file(tmp_path, robot):
     """As itself it may use what was shared with it; for a user only what the app made."""
-    environ = {ours.FILE_VARIABLE: str(write(tmp_path, robot))}
+    environ = {Variable.CREDENTIALS: str(write(tmp_path, robot))}
     assert find(environ=environ).credentials.scopes == [ours.SCOPE_ALL]
     chosen = find(environ=environ, scopes=[ours.SCOPE_READ]).credentials
     assert chosen.scopes == [ours.SCOPE_READ]
-    acting = find(environ={**environ, ours.SUBJECT_VARIABLE: "ann@example.com"}).credentials
+    acting = find(environ={**environ, Variable.ACT_AS: "ann@example.com"}).credentials
     assert acting.scopes == [ours.SCOPE_FILE]
     assert acting._subject == "ann@example.com"
 
@@ -182,7 +183,7 @@ def test_a_broken_file_ends_the_search(tmp_path, content, words):
     path = tmp_path / "broken.json"
     path.write_text(content)
     with pytest.raises(CredentialsError, match=words) as caught:
-        find(environ={ours.FILE_VARIABLE: str(path)})
+        find(environ={Variable.CREDENTIALS: str(path)})
     assert str(path) in str(caught.value)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
@@ -190,7 +191,7 @@ def test_a_broken_file_ends_the_search(tmp_path, content, words):
 def test_a_missing_file_is_named(tmp_path):
     """A typing error in the path is told as such."""
     with pytest.raises(CredentialsError, match="correct the path"):
-        find(environ={ours.FILE_VARIABLE: str(tmp_path / "nowhere.json")})
+        find(environ={Variable.CREDENTIALS: str(tmp_path / "nowhere.json")})
 
 
 def test_the_home_folder_may_be_written_as_people_do(tmp_path, monkeypatch):
@@ -199,7 +200,7 @@ def test_the_home_folder_may_be_written_as_people_do(tmp_path, monkeypatch):
     write(tmp_path, USER)
     for found in (
         find("~/credentials.json"),
-        find(environ={ours.FILE_VARIABLE: "~/credentials.json"}),
+        find(environ={Variable.CREDENTIALS: "~/credentials.json"}),
     ):
         assert found.credentials.refresh_token == SECRET
 
@@ -207,7 +208,7 @@ def test_the_home_folder_may_be_written_as_people_do(tmp_path, monkeypatch):
 def test_content_in_place_of_a_path_is_not_quoted(robot):
     """As of a secret that was read and handed on: the error must not print a private key."""
     content = json.dumps(robot)
-    for options in ({"explicit": content}, {"environ": {ours.FILE_VARIABLE: content}}):
+    for options in ({"explicit": content}, {"environ": {Variable.CREDENTIALS: content}}):
         with pytest.raises(CredentialsError, match="give the path") as caught:
             find(**options)
         assert "PRIVATE" not in "".join(traceback.format_exception(caught.value))
@@ -234,7 +235,7 @@ def test_nobody_lists_every_way():
         text.index(word)
         for word in (
             "credentials=: none",
-            f"{ours.FILE_VARIABLE}: not set",
+            f"{Variable.CREDENTIALS}: not set",
             "no browser",
             "application default credentials: none",
         )
@@ -290,7 +291,7 @@ class TestColab:
             found = find(environ={}, browser_attached=lambda: True)
             assert found.how == "Colab's secrets"
             assert found.credentials.refresh_token == SECRET
-        assert asked == [ours.FILE_VARIABLE]
+        assert asked == [Variable.CREDENTIALS]
         assert page.calls == []
 
     @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from colab_drive_tuner.cli import rerunning, scheduling, signing_in, troubleshooting
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.cli.search_names import Name, complete_name
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.version import __version__
 
@@ -63,7 +64,7 @@ def _options(
         str | None,
         typer.Option(
             help="The local folder in which searches are kept. Google Drive without it.",
-            envvar="COLAB_DRIVE_TUNER_STORE",
+            envvar=Variable.STORE.value,
         ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,

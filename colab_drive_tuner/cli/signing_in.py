@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
 
 WAIT_SECONDS = 300
@@ -44,7 +45,8 @@ def login(
     scope: Annotated[
         list[Scope] | None,
         typer.Option(
-            help="What the sign-in may do: drive.file without it. May be given more than once."
+            metavar="|".join(Scope),
+            help="What the sign-in may do: drive.file without it. May be given more than once.",
         ),
     ] = None,
 ) -> None:
@@ -178,7 +180,7 @@ def _keep(info: dict[str, Any]) -> None:
 
 
 def _refuse_emulator() -> None:
-    if os.environ.get("DRIVE_EMULATOR_HOST"):
+    if Variable.EMULATOR_HOST.get():
         raise UsageError(
             "DRIVE_EMULATOR_HOST is set, and an emulator knows nobody's sign-in: unset it first."
         )

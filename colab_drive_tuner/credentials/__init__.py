@@ -5,14 +5,11 @@ entries name; `token` gets the token that proves one, and renews it later.
 """
 
 from colab_drive_tuner.credentials.files import (
-    FILE_VARIABLE,
-    SUBJECT_VARIABLE,
     login_file,
     user_credentials,
 )
 from colab_drive_tuner.credentials.lookup import (
     CLOUD_SCOPE,
-    EMULATOR_VARIABLE,
     SCOPE_ALL,
     SCOPE_FILE,
     SCOPE_READ,
@@ -31,14 +28,11 @@ from colab_drive_tuner.credentials.sources import (
 
 __all__ = [
     "CLOUD_SCOPE",
-    "EMULATOR_VARIABLE",
     "ENVIRONMENT",
-    "FILE_VARIABLE",
     "SCOPE_ALL",
     "SCOPE_FILE",
     "SCOPE_READ",
     "SOURCES",
-    "SUBJECT_VARIABLE",
     "CredentialSource",
     "Identity",
     "SourceError",

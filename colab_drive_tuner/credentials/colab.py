@@ -5,8 +5,9 @@ from functools import lru_cache
 from typing import Any
 
 from colab_drive_tuner.credentials.default import application_default
-from colab_drive_tuner.credentials.files import FILE_VARIABLE, from_info
+from colab_drive_tuner.credentials.files import from_info
 from colab_drive_tuner.credentials.lookup import Lookup, SourceError
+from colab_drive_tuner.environment import Variable
 
 SECRET_SECONDS = 20.0
 """How long Colab's page may take to hand over a secret; a person may have to allow it first."""
@@ -22,10 +23,10 @@ def from_secret(lookup: Lookup) -> Any:
     """Credentials of a file's content that is kept as Colab's secret."""
     _require_page(lookup)
     try:
-        info = json.loads(secret(FILE_VARIABLE))
+        info = json.loads(secret(Variable.CREDENTIALS.value))
     except ValueError:
         info = None
-    return from_info(info, f"The secret {FILE_VARIABLE}", lookup)
+    return from_info(info, f"The secret {Variable.CREDENTIALS}", lookup)
 
 
 def from_sign_in(lookup: Lookup) -> Any:
@@ -75,7 +76,7 @@ def _require_page(lookup: Lookup) -> None:
         from colab_drive_tuner import runtime
 
         # The first look is cheap, and spares everybody else the second.
-        here = runtime.detect() if "COLAB_RELEASE_TAG" in lookup.environ else None
+        here = runtime.detect() if Variable.COLAB_RELEASE.get(lookup.environ) else None
         if here is None or not here.is_colab:
             raise SourceError("this is not Colab")
         attached = here.browser_attached

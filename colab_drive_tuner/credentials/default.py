@@ -4,16 +4,13 @@ The metadata server of a machine at Google, Colab's included, names an account w
 anybody has signed in. Only a token tells, so finding is not believing (see `token`).
 """
 
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials.lookup import Lookup, SourceError, scoped
-
-NAMED_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
-GCLOUD_VARIABLE = "CLOUDSDK_CONFIG"
+from colab_drive_tuner.environment import Variable
 
 
 def application_default(lookup: Lookup) -> Any:
@@ -28,18 +25,20 @@ def application_default(lookup: Lookup) -> Any:
             # Scopes only afterwards: a user's are fixed, and asking for others would fail.
             credentials, _ = google.auth.default()
     except (GoogleAuthError, OSError) as error:
-        if NAMED_VARIABLE not in os.environ:
+        if not Variable.GOOGLE_CREDENTIALS.get():
             raise SourceError("none on this machine") from None
         kind = type(error).__name__
-        raise SourceError(f"the file that {NAMED_VARIABLE} names cannot be used ({kind})") from None
+        raise SourceError(
+            f"the file that {Variable.GOOGLE_CREDENTIALS} names cannot be used ({kind})"
+        ) from None
     return scoped(credentials, lookup.scopes)
 
 
 def default_file(environ: Mapping[str, str]) -> Path | None:
     """The file that application default credentials are read from; None: there is none."""
-    if named := environ.get(NAMED_VARIABLE):
+    if named := Variable.GOOGLE_CREDENTIALS.get(environ):
         return Path(named).expanduser()
-    folder = environ.get(GCLOUD_VARIABLE)
+    folder = Variable.GCLOUD_FOLDER.get(environ)
     path = Path(folder) if folder else Path("~/.config/gcloud").expanduser()
     path /= "application_default_credentials.json"
     return path if path.is_file() else None

@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials.lookup import Lookup, SourceError, default_scopes
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError
-
-FILE_VARIABLE = "COLAB_DRIVE_TUNER_CREDENTIALS"
-"""Names a file: a service account's key, an authorized user, or workload identity federation."""
-SUBJECT_VARIABLE = "COLAB_DRIVE_TUNER_ACT_AS"
-"""The user for whom a service account with domain-wide delegation acts."""
 
 PORTABLE_TYPES = ("authorized_user", "service_account")
 """Types of files that work on any machine."""
@@ -22,7 +18,7 @@ PORTABLE_TYPES = ("authorized_user", "service_account")
 
 def from_variable(lookup: Lookup) -> Any:
     """Credentials of the file that COLAB_DRIVE_TUNER_CREDENTIALS names."""
-    named = lookup.environ.get(FILE_VARIABLE, "")
+    named = Variable.CREDENTIALS.get(lookup.environ)
     if not named:
         raise SourceError("not set")
     return from_file(Path(named), lookup)
@@ -30,7 +26,7 @@ def from_variable(lookup: Lookup) -> Any:
 
 def variable_file(environ: Mapping[str, str]) -> Path | None:
     """The file that COLAB_DRIVE_TUNER_CREDENTIALS names."""
-    named = environ.get(FILE_VARIABLE)
+    named = Variable.CREDENTIALS.get(environ)
     return Path(named).expanduser() if named else None
 
 
@@ -103,7 +99,7 @@ def from_info(info: Any, where: str, lookup: Lookup) -> Any:
     scopes = lookup.scopes
     try:
         if kind == "service_account":
-            return service_account(info, scopes, lookup.environ.get(SUBJECT_VARIABLE) or None)
+            return service_account(info, scopes, Variable.ACT_AS.get(lookup.environ) or None)
         if kind == "authorized_user":
             return _authorized_user(info)
         if kind == "external_account":

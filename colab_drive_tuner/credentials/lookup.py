@@ -5,18 +5,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from colab_drive_tuner.environment import Variable
+
 SCOPE_FILE = "https://www.googleapis.com/auth/drive.file"
 SCOPE_READ = "https://www.googleapis.com/auth/drive.readonly"
 SCOPE_ALL = "https://www.googleapis.com/auth/drive"
 CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
-EMULATOR_VARIABLE = "DRIVE_EMULATOR_HOST"
-"""Names an emulator, which knows nobody's sign-in: with it set no source is looked at."""
-
 
 def emulator_named(environ: Mapping[str, str]) -> str:
-    """The emulator that the environment names; empty: Google itself."""
-    return environ.get(EMULATOR_VARIABLE, "").strip()
+    """The emulator that the environment names; empty: Google itself.
+
+    An emulator knows nobody's sign-in: where one is named, no source is looked at.
+    """
+    return Variable.EMULATOR_HOST.get(environ).strip()
 
 
 @dataclass(frozen=True)

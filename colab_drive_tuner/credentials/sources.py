@@ -15,7 +15,6 @@ from colab_drive_tuner.credentials import colab, default, files
 from colab_drive_tuner.credentials.given import from_argument
 from colab_drive_tuner.credentials.lookup import (
     CLOUD_SCOPE,
-    EMULATOR_VARIABLE,
     SCOPE_FILE,
     Identity,
     Lookup,
@@ -23,6 +22,7 @@ from colab_drive_tuner.credentials.lookup import (
     emulator_named,
 )
 from colab_drive_tuner.credentials.token import TokenRefusedError, prove
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError, UsageError
 
 Retry = Callable[[Callable[[], None]], None]
@@ -48,7 +48,7 @@ class CredentialSource:
 
     name: str
     load: Callable[[Lookup], Any]
-    variables: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
     chosen: bool = False
     file: Callable[[Mapping[str, str]], Path | None] = _no_file
 
@@ -56,16 +56,16 @@ class CredentialSource:
 APPLICATION_DEFAULT = CredentialSource(
     "application default credentials",
     default.application_default,
-    variables=(default.NAMED_VARIABLE, default.GCLOUD_VARIABLE),
+    variables=(Variable.GOOGLE_CREDENTIALS, Variable.GCLOUD_FOLDER),
     file=default.default_file,
 )
 
 SOURCES = (
     CredentialSource("credentials=", from_argument, chosen=True),
     CredentialSource(
-        files.FILE_VARIABLE,
+        Variable.CREDENTIALS,
         files.from_variable,
-        variables=(files.FILE_VARIABLE, files.SUBJECT_VARIABLE),
+        variables=(Variable.CREDENTIALS, Variable.ACT_AS),
         chosen=True,
         file=files.variable_file,
     ),
@@ -133,7 +133,7 @@ def find_credentials(
             "Nobody is signed in to Google Drive. In Colab, run the cell while the notebook is open"
             " in a browser; elsewhere run `colab-drive-tuner login`, or `gcloud auth "
             f"application-default login --scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set "
-            f"{files.FILE_VARIABLE} to a credentials file. To keep searches in a local folder "
+            f"{Variable.CREDENTIALS} to a credentials file. To keep searches in a local folder "
             "instead, pass store=, or set COLAB_DRIVE_TUNER_STORE to the folder (setup() and the "
             f"command line read it too). What was tried:\n{tried}"
         )
@@ -178,7 +178,7 @@ def portable_file(environ: Mapping[str, str] = os.environ) -> Path | None:
             return files.check_portable(path)
     raise CredentialsError(
         "A runtime elsewhere needs a credentials file to act as you, and there is none here: set "
-        f"{files.FILE_VARIABLE} to one, or run `colab-drive-tuner login` or `gcloud auth "
+        f"{Variable.CREDENTIALS} to one, or run `colab-drive-tuner login` or `gcloud auth "
         "application-default login`."
     )
 
@@ -190,8 +190,8 @@ def _look_up(
     given_object = lookup.given is not None and not isinstance(lookup.given, str | Path)
     if emulator_named(lookup.environ) and not given_object:
         raise UsageError(
-            f"{EMULATOR_VARIABLE} is set, and an emulator knows nobody's sign-in, so none is used: "
-            "unset it to act in Google's own services."
+            f"{Variable.EMULATOR_HOST} is set, and an emulator knows nobody's sign-in, so none is "
+            "used: unset it to act in Google's own services."
         )
     failures = []
     for number, source in enumerate(sources, 1):

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from colab_drive_tuner.credentials import EMULATOR_VARIABLE, emulator_named
+from colab_drive_tuner.credentials import emulator_named
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import UsageError
 
 
@@ -28,8 +29,8 @@ def find_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     if not host:
         return Endpoint()
     problem = UsageError(
-        f"{EMULATOR_VARIABLE}={host!r} is not an address on this machine; set it to something like "
-        "127.0.0.1:8085, or unset it to use Google Drive."
+        f"{Variable.EMULATOR_HOST}={host!r} is not an address on this machine; set it to something "
+        "like 127.0.0.1:8085, or unset it to use Google Drive."
     )
     try:
         address = urlsplit(host if "://" in host else f"http://{host}")
@@ -42,7 +43,7 @@ def find_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     # Put together anew: parsers disagree about odd addresses, and only this one has been checked.
     literal = f"[{name}]" if ":" in name else name
     origin = f"http://{literal}" + (f":{port}" if port else "")
-    return Endpoint(origin, environ.get("DRIVE_EMULATOR_TOKEN") or "emulator")
+    return Endpoint(origin, Variable.EMULATOR_TOKEN.get(environ) or "emulator")
 
 
 def _is_loopback(name: str) -> bool:

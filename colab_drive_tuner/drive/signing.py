@@ -5,6 +5,7 @@ from typing import Any
 
 from colab_drive_tuner.credentials import Identity, user_credentials
 from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 
 
@@ -18,7 +19,7 @@ class Signature(dict[str, str]):
 def at_emulator(token: str, origin: str) -> "Authorizer":
     """Signs for an emulator, with the token that it was started with; it also renews itself."""
     client = {"client_id": "emulator", "client_secret": "emulator", "token_uri": f"{origin}/token"}
-    identity = Identity(user_credentials(client, token, token=token), "DRIVE_EMULATOR_TOKEN")
+    identity = Identity(user_credentials(client, token, token=token), Variable.EMULATOR_TOKEN)
     return Authorizer(identity, local=True)
 
 

@@ -6,7 +6,6 @@ Code leaves a variable in the notebook. Nothing here talks to Drive, and nothing
 """
 
 import json
-import os
 import re
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.error import HTTPError
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.runtime import ask, open_notebook_content, vscode_notebook
 
 SECONDS = 5.0
@@ -56,7 +56,7 @@ class _Server:
 
 def content_in_browser() -> dict[str, Any] | None:
     """The notebook as it is open in Colab's page, saved or not; None where no page answers."""
-    if "COLAB_RELEASE_TAG" not in os.environ and "COLAB_JUPYTER_IP" not in os.environ:
+    if not (Variable.COLAB_RELEASE.get() or Variable.COLAB_ADDRESS.get()):
         return None
     try:
         return ask(open_notebook_content)(SECONDS + 1)
@@ -109,7 +109,7 @@ def _listed() -> Running | None:
 
 def _from_environment() -> Running | None:
     """The path that a Jupyter server gave its kernel at the start; renaming makes it stale."""
-    path = Path(os.environ.get("JPY_SESSION_NAME", ""))
+    path = Path(Variable.JUPYTER_SESSION.get())
     return Running(path.name, path=path) if path.suffix == ".ipynb" and _is_file(path) else None
 
 
@@ -155,16 +155,16 @@ def _kernel_of(item: dict[str, Any]) -> str | None:
 
 
 def _colab_server() -> _Server | None:
-    address, port = os.environ.get("COLAB_JUPYTER_IP"), os.environ.get("KMP_TARGET_PORT", "9000")
+    address, port = Variable.COLAB_ADDRESS.get(), Variable.COLAB_PORT.get() or "9000"
     if not address:
         return None
-    return _Server(f"http://{address}:{port}/", os.environ.get("COLAB_JUPYTER_TOKEN", ""))
+    return _Server(f"http://{address}:{port}/", Variable.COLAB_TOKEN.get())
 
 
 def _jupyter_servers() -> list[_Server]:
     """The Jupyter servers of this user, the one that started this kernel first."""
-    parent = os.environ.get("JPY_PARENT_PID", "")
-    hub_token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+    parent = Variable.JUPYTER_PARENT.get()
+    hub_token = Variable.JUPYTERHUB_TOKEN.get()
     servers = []
     for folder in _runtime_folders():
         for path in sorted([*folder.glob("jpserver-*.json"), *folder.glob("nbserver-*.json")]):
@@ -184,8 +184,8 @@ def _runtime_folders() -> Iterator[Path]:
     seen = set()
     file = _connection_file()
     candidates = [file.parent] if file else []
-    if os.environ.get("JUPYTER_RUNTIME_DIR"):
-        candidates.append(Path(os.environ["JUPYTER_RUNTIME_DIR"]))
+    if named := Variable.JUPYTER_RUNTIME.get():
+        candidates.append(Path(named))
     try:
         from jupyter_core.paths import jupyter_runtime_dir
 

@@ -1,6 +1,5 @@
 """`resume_search`: start a search, or go on with it; the call is the same, today and tomorrow."""
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.items import GIVEN_UP
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder import check_name
 from colab_drive_tuner.search.results.result import SearchResult
@@ -29,7 +29,6 @@ from colab_drive_tuner.store.protocol import Store
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
 
-DEADLINE_VARIABLE = "COLAB_DRIVE_TUNER_DEADLINE"
 """By when a scheduled run must be over, in seconds since 1970; the rerunner sets it."""
 
 
@@ -193,7 +192,7 @@ def resume_search(
 
 def _time_left(max_time: float | None) -> float | None:
     """The seconds that a run has: `max_time`, or less where a scheduled run must be over before."""
-    until = os.environ.get(DEADLINE_VARIABLE)
+    until = Variable.DEADLINE.get()
     if not until:
         return max_time
     left = max(1.0, float(until) - time.time())

@@ -1,6 +1,5 @@
 """One run of a search: claim it, run trials until enough are there, release it in any case."""
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import IndexedDomain, Training
@@ -191,7 +191,7 @@ def _initial(rstate: Any) -> np.random.Generator | None:
     """What hyperopt makes of `rstate`; None where it would draw one: then we draw a seed."""
     if rstate is not None:
         return generator_of(rstate)
-    seed = os.environ.get("HYPEROPT_FMIN_SEED", "")
+    seed = Variable.HYPEROPT_SEED.get()
     return np.random.default_rng(int(seed)) if seed else None
 
 

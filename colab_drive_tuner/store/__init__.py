@@ -4,17 +4,15 @@
 is the only state in here.
 """
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.store.protocol import Entry, Store
 
 __all__ = ["Entry", "Store", "open_store", "set_default_store"]
-
-VARIABLE = "COLAB_DRIVE_TUNER_STORE"
 
 _default: Store | None = None
 
@@ -47,7 +45,7 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
         []
     """
     if spec is None:
-        spec = os.environ.get(VARIABLE) or _default
+        spec = Variable.STORE.get() or _default
     if spec is None:
         from colab_drive_tuner.drive import DriveClient
         from colab_drive_tuner.store.drive import DriveStore
@@ -57,7 +55,9 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
         return _folder(str(spec))
     if isinstance(spec, str):
         if not spec.strip():
-            raise UsageError(f"The store is an empty text; name a folder, or unset {VARIABLE}.")
+            raise UsageError(
+                f"The store is an empty text; name a folder, or unset {Variable.STORE}."
+            )
         scheme = _SCHEME.match(spec)
         if scheme is None or Path(spec).exists():
             return _folder(spec)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import NotebookRunError, UsageError
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
 from colab_drive_tuner.rerun.program import CellError, Program, with_first_cells
 from colab_drive_tuner.rerun.runners.runner import RunTask
-from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 from colab_drive_tuner.version import __version__
 
 _ENDED = {
@@ -55,7 +55,7 @@ class EnterpriseRunner:
         """The program, after a cell that installs and says how long the run may take."""
         first = _INSTALL.format(package=self.install)
         if seconds is not None:
-            first += _LIMIT.format(variable=DEADLINE_VARIABLE, seconds=seconds)
+            first += _LIMIT.format(variable=Variable.DEADLINE.value, seconds=seconds)
         return json.dumps(with_first_cells(program.notebook(), first)).encode()
 
     def job(

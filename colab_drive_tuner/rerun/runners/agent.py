@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials import FILE_VARIABLE, SUBJECT_VARIABLE
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.runtime import ipython
-from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
 
 IDLE_SECONDS = 300.0
 """Between the cells of a run lie milliseconds."""
@@ -40,9 +39,9 @@ def load_credentials(path: str, act_as: str | None = None) -> None:
     descriptor = os.memfd_create("credentials")
     os.write(descriptor, secret)
     _memory.append(descriptor)
-    os.environ[FILE_VARIABLE] = f"/proc/{os.getpid()}/fd/{descriptor}"
+    os.environ[Variable.CREDENTIALS] = f"/proc/{os.getpid()}/fd/{descriptor}"
     if act_as:
-        os.environ[SUBJECT_VARIABLE] = act_as
+        os.environ[Variable.ACT_AS] = act_as
 
 
 def begin_run(deadline: float | None) -> None:
@@ -51,7 +50,7 @@ def begin_run(deadline: float | None) -> None:
     Colab's command line would run every cell, whatever became of the ones before.
     """
     if deadline is not None:
-        os.environ[DEADLINE_VARIABLE] = f"{deadline:.0f}"
+        os.environ[Variable.DEADLINE] = f"{deadline:.0f}"
     shell = ipython()
     if shell is None:
         return

@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials import (
-    EMULATOR_VARIABLE,
-    SUBJECT_VARIABLE,
     emulator_named,
     portable_file,
 )
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import (
     MissingExtraError,
     NoRuntimeError,
@@ -40,7 +39,6 @@ from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
 from colab_drive_tuner.version import __version__
 
-COMMAND_VARIABLE = "COLAB_DRIVE_TUNER_COLAB"
 """The command line to use, with its own options: `colab --auth adc`."""
 GPUS = ("T4", "L4", "G4", "A100", "H100")
 _ALLOCATE_SECONDS, _PREPARE_SECONDS, _UPLOAD_SECONDS, _RELEASE_SECONDS = 900.0, 900.0, 300.0, 120.0
@@ -77,7 +75,7 @@ del agent
 
 def colab_command() -> list[str]:
     """Colab's command line: the one named, `colab` here or on the PATH, or run by uvx."""
-    named = shlex.split(os.environ.get(COMMAND_VARIABLE, ""))
+    named = shlex.split(Variable.COLAB_COMMAND.get())
     if named:
         return named
     beside = Path(sys.executable).parent  # in this environment, which need not be activated
@@ -89,7 +87,7 @@ def colab_command() -> list[str]:
     raise MissingExtraError(
         "Running on Colab needs its command line: `pip install google-colab-cli` with Python 3.12 "
         "or newer, and sign in once with `colab new` and `colab stop`; where it has another name, "
-        f"set {COMMAND_VARIABLE}."
+        f"set {Variable.COLAB_COMMAND}."
     )
 
 
@@ -117,10 +115,11 @@ class ColabRunner:
         """Raise where Colab cannot run the program; nothing is allocated."""
         if self.gpu is not None and self.gpu not in GPUS:
             raise UsageError(f"--gpu {self.gpu} is none of {', '.join(GPUS)}.")
-        if emulator_named(os.environ) and not os.environ.get(COMMAND_VARIABLE):
+        if emulator_named(os.environ) and not Variable.COLAB_COMMAND.get():
             raise UsageError(
-                f"{EMULATOR_VARIABLE} is set, and a runtime of Colab cannot reach an emulator on "
-                f"this machine: unset it, or name another command line in {COMMAND_VARIABLE}."
+                f"{Variable.EMULATOR_HOST} is set, and a runtime of Colab cannot reach an emulator "
+                "on this machine: unset it, or name another command line in "
+                f"{Variable.COLAB_COMMAND}."
             )
         colab_command()
         portable_file()
@@ -174,7 +173,7 @@ class ColabRunner:
             file = f"{remote}/credentials.json"
             upload = ["upload", "-s", session, str(identity), file.lstrip("/")]
             self._step(task, "upload", upload, _UPLOAD_SECONDS)
-            act_as = os.environ.get(SUBJECT_VARIABLE)
+            act_as = Variable.ACT_AS.get()
             load = f"agent.load_credentials({file!r}, {act_as!r})\n"
         begin = _BEGIN.format(credentials=load, deadline=task.deadline)
         return self._execute(task, session, begin, f"{remote}/alive")

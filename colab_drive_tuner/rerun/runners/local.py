@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import (
     MissingExtraError,
     NotebookRunError,
@@ -20,8 +21,6 @@ from colab_drive_tuner.rerun.outcome import Outcome
 from colab_drive_tuner.rerun.program import CellError, find_error
 from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
-from colab_drive_tuner.search.resume import DEADLINE_VARIABLE
-from colab_drive_tuner.store import VARIABLE
 
 _GRACE_SECONDS = 600.0
 """How long after its deadline a run may still put away what it has."""
@@ -50,9 +49,9 @@ class LocalRunner:
         """See `Runner.run`."""
         environ = dict(os.environ)
         if task.local_store is not None:
-            environ[VARIABLE] = task.local_store
+            environ[Variable.STORE] = task.local_store
         if task.deadline is not None:
-            environ[DEADLINE_VARIABLE] = f"{task.deadline:.0f}"
+            environ[Variable.DEADLINE] = f"{task.deadline:.0f}"
         run = self._run_script if task.program.is_script else self._run_notebook
         with task.output.open("wb") as output:
             try:

@@ -1,16 +1,15 @@
 """Schedules as a GitHub Actions workflow: the credentials come from a secret, by way of a file."""
 
-import os
 import re
 import shlex
 from pathlib import Path, PurePosixPath
 
-from colab_drive_tuner.credentials import FILE_VARIABLE, SUBJECT_VARIABLE
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
 from colab_drive_tuner.version import __version__
 
-SECRET = FILE_VARIABLE
+SECRET = Variable.CREDENTIALS
 """The secret's name in GitHub."""
 _LONGEST_RUN = "5h30m"
 """GitHub ends a job after six hours; a run should end before, with everything put away."""
@@ -51,9 +50,9 @@ def text(plan: Plan) -> str:
     if "${{" in rerun:
         raise UsageError("GitHub would read '${{' in the command: choose other names.")
     environment = _ENVIRONMENT + (_COLAB if on_colab else "")
-    if act_as := os.environ.get(SUBJECT_VARIABLE):
-        person = check_line(act_as, SUBJECT_VARIABLE)
-        environment += f"          {SUBJECT_VARIABLE}: {_yaml(person)}\n"
+    if act_as := Variable.ACT_AS.get():
+        person = check_line(act_as, Variable.ACT_AS)
+        environment += f"          {Variable.ACT_AS}: {_yaml(person)}\n"
     return f"""\
 # search: {search}
 name: {_yaml(f"Rerun {search}")}

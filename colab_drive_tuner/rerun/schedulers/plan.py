@@ -15,13 +15,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from colab_drive_tuner.credentials import EMULATOR_VARIABLE, ENVIRONMENT
+from colab_drive_tuner.credentials import ENVIRONMENT
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.rerun.runners.colab import COMMAND_VARIABLE
 
 SCHEDULERS = ("cron", "systemd", "github")
 _EVERY = re.compile(r"(\d+)(m|h|d)")
-_PASSED_ON = (*ENVIRONMENT, COMMAND_VARIABLE, EMULATOR_VARIABLE)
+_PASSED_ON = (*ENVIRONMENT, Variable.COLAB_COMMAND, Variable.EMULATOR_HOST)
 """Variables that say where things are. None of them holds a secret, and no others are passed on."""
 
 
@@ -60,7 +60,7 @@ class Plan:
 
     def environment(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         """What the command needs of the present environment: paths, never a secret."""
-        passed = {name: environ[name] for name in _PASSED_ON if environ.get(name)}
+        passed = {one.value: one.get(environ) for one in _PASSED_ON if one.get(environ)}
         folders = [str(Path(sys.executable).parent)]
         folders += [str(Path(tool).parent) for tool in map(shutil.which, ("colab", "uvx")) if tool]
         folders += ["/usr/local/bin", "/usr/bin", "/bin"]

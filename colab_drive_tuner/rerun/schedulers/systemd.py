@@ -1,12 +1,12 @@
 """Schedules as a systemd user timer, with a stop hook that releases what a killed run leaves."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError
 from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
 
@@ -148,7 +148,7 @@ def _quoted(text: str) -> str:
 
 
 def _folder() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
+    base = Variable.CONFIG_HOME.get() or str(Path("~/.config").expanduser())
     return Path(base) / "systemd" / "user"
 
 

@@ -4,13 +4,13 @@ It only looks: nobody is asked to sign in, no folder is made, nothing is claimed
 a thread of its own with a time limit, so that one that hangs costs a line and not the rest.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError
 from colab_drive_tuner.runtime import Runtime, ask, detect
 from colab_drive_tuner.text import visible
@@ -62,9 +62,7 @@ class CheckContext:
     @cached_property
     def folder_spec(self) -> "Store | Path | str | None":
         """The store that was named, by argument or environment; None: Drive."""
-        from colab_drive_tuner.store import VARIABLE
-
-        return self.spec or os.environ.get(VARIABLE) or None
+        return self.spec or Variable.STORE.get() or None
 
     @cached_property
     def client(self) -> "DriveClient":

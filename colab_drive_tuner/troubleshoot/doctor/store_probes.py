@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     CredentialsError,
@@ -21,7 +22,6 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.store import VARIABLE
 from colab_drive_tuner.troubleshoot.doctor.doctor import (
     OK,
     PROBLEM,
@@ -105,7 +105,7 @@ def _folder(context: CheckContext) -> Finding:
     except NotFoundError:
         store = None
     except UsageError as error:
-        advice = f"Name another folder with --store or {VARIABLE}."
+        advice = f"Name another folder with --store or {Variable.STORE}."
         return Finding("store", PROBLEM, str(error), advice)
     if store is not None and store.local_path is None:
         text = f"searches are kept in {store.location}, which ends with its process."
@@ -117,7 +117,7 @@ def _folder(context: CheckContext) -> Finding:
         return Finding("store", OK, f"{place} {how}")
     why = "is no folder" if not existing.is_dir() else "cannot be written to"
     text = f"no search can be kept in {place}: {existing} {why}."
-    return Finding("store", PROBLEM, text, f"Name another folder with --store or {VARIABLE}.")
+    return Finding("store", PROBLEM, text, f"Name another folder with --store or {Variable.STORE}.")
 
 
 def _places(context: CheckContext) -> tuple[Path, Path]:

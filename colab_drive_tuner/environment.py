@@ -1,0 +1,86 @@
+"""Environment variables that the package reads: the name and the meaning of each, once.
+
+docs/environment.md is made from this list. The emulator, which imports nothing of the package, has
+the names of its two variables itself.
+"""
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Self
+
+
+class Variable(StrEnum):
+    """An environment variable: a text, its name, with a meaning in a sentence of Markdown."""
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> Self:
+        """A member; equal to its name."""
+        variable = str.__new__(cls, name)
+        variable._value_ = name
+        variable.meaning = meaning
+        return variable
+
+    def get(self, environ: Mapping[str, str] = os.environ) -> str:
+        """Its value; empty where it is not set."""
+        return environ.get(self.value, "")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether people set it for this package, and not for another program."""
+        return self.startswith(("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_", "XDG_"))
+
+    STORE = (
+        "COLAB_DRIVE_TUNER_STORE",
+        "The local folder for searches, in place of Google Drive. No account is needed then.",
+    )
+    CREDENTIALS = (
+        "COLAB_DRIVE_TUNER_CREDENTIALS",
+        "The [credentials file](permissions.md#where-a-sign-in-comes-from) to sign in with.",
+    )
+    ACT_AS = (
+        "COLAB_DRIVE_TUNER_ACT_AS",
+        "The e-mail address of the user for whom a service account acts.",
+    )
+    DEADLINE = (
+        "COLAB_DRIVE_TUNER_DEADLINE",
+        "When a run must be over, in seconds since 1970. `rerun --max-time` sets it.",
+    )
+    COLAB_COMMAND = (
+        "COLAB_DRIVE_TUNER_COLAB",
+        "Google's Colab command line with its options, for `rerun --on colab`. Default: `colab`.",
+    )
+    EMULATOR_HOST = (
+        "DRIVE_EMULATOR_HOST",
+        "The address of a [Drive emulator](emulator.md) to use in place of Google Drive.",
+    )
+    EMULATOR_TOKEN = "DRIVE_EMULATOR_TOKEN", "The emulator's access token. Default: `emulator`."
+    STATE_HOME = (
+        "XDG_STATE_HOME",
+        "The folder for locks, logs and results on their way to Drive. Default: `~/.local/state`.",
+    )
+    CONFIG_HOME = (
+        "XDG_CONFIG_HOME",
+        "The folder for the sign-in of `login` and for systemd's units. Default: `~/.config`.",
+    )
+    GOOGLE_CREDENTIALS = (
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "The file of Google's application default credentials.",
+    )
+    GCLOUD_FOLDER = "CLOUDSDK_CONFIG", "The folder of gcloud. Default: `~/.config/gcloud`."
+    HYPEROPT_SEED = (
+        "HYPEROPT_FMIN_SEED",
+        "The seed of a new search that names none, as for `hyperopt.fmin`.",
+    )
+    CI = "CI", "Set by continuous integration. Nobody is asked to sign in then."
+    COLAB_RELEASE = "COLAB_RELEASE_TAG", "Set on Colab runtimes, by which they are known."
+    COLAB_ADDRESS = "COLAB_JUPYTER_IP", "The address of the notebook server on a Colab runtime."
+    COLAB_PORT = "KMP_TARGET_PORT", "The port of the notebook server on a Colab runtime."
+    COLAB_TOKEN = "COLAB_JUPYTER_TOKEN", "The token of the notebook server on a Colab runtime."
+    VERTEX_PRODUCT = "VERTEX_PRODUCT", "Set on Colab Enterprise, by which it is known."
+    KAGGLE_RUN = "KAGGLE_KERNEL_RUN_TYPE", "Set on Kaggle. Says whether a person is there."
+    JUPYTER_SESSION = "JPY_SESSION_NAME", "The path of the notebook that Jupyter runs."
+    JUPYTER_PARENT = "JPY_PARENT_PID", "The process of the Jupyter server that runs this kernel."
+    JUPYTER_RUNTIME = "JUPYTER_RUNTIME_DIR", "The folder in which Jupyter servers are listed."
+    JUPYTERHUB_TOKEN = "JUPYTERHUB_API_TOKEN", "The token of a Jupyter server behind JupyterHub."

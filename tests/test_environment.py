@@ -1,0 +1,84 @@
+"""The one list of environment variables: nothing else in the package knows one by its name."""
+
+import ast
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import colab_drive_tuner
+from colab_drive_tuner.environment import Variable
+
+PACKAGE = Path(colab_drive_tuner.__file__).parent
+LIST = PACKAGE / "environment.py"
+OF_THE_SYSTEM = {"PATH", "PYTHONPATH"}
+"""Handed on to the programs that are started; they say nothing to this package."""
+
+
+def sources() -> list[Path]:
+    """The package without the list, and without the emulator, which imports nothing of it."""
+    files = [path for path in PACKAGE.rglob("*.py") if "emulator" not in path.parts]
+    return [path for path in files if path != LIST]
+
+
+def names_read(source: str) -> Iterator[str]:
+    """Variables that a file names: `environ[...]`, `environ.get(...)`, `in environ`, `getenv`."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Subscript(value=place, slice=ast.Constant(str(name))):
+                pass
+            case ast.Call(
+                func=ast.Attribute(value=place, attr="get" | "pop" | "setdefault"),
+                args=[ast.Constant(str(name)), *_],
+            ):
+                pass
+            case ast.Compare(left=ast.Constant(str(name)), comparators=[place]):
+                pass
+            case ast.Call(
+                func=ast.Attribute(attr="getenv") as place, args=[ast.Constant(str(name)), *_]
+            ):
+                pass
+            case _:
+                continue
+        if "env" in ast.unparse(place):
+            yield name
+
+
+def test_no_other_file_names_a_variable():
+    """Neither one of the list nor one that is missing there."""
+    listed = {variable.value for variable in Variable}
+    found = {}
+    for path in sources():
+        source = path.read_text("utf-8")
+        constants = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+        named = listed.intersection(node.value for node in constants)
+        named |= set(names_read(source)) - OF_THE_SYSTEM
+        if named:
+            found[str(path.relative_to(PACKAGE))] = named
+    assert found == {}
+
+
+def test_every_way_of_naming_one_is_noticed():
+    """Those that this package has used."""
+    source = (
+        "os.environ['A']; os.environ.get('B', ''); os.getenv('C'); 'D' in os.environ\n"
+        "environ.get('E'); lookup.environ['F']; environment['G']; other['H']; os.environ[I]"
+    )
+    assert sorted(names_read(source)) == list("ABCDEFG")
+
+
+@pytest.mark.parametrize("variable", Variable)
+def test_every_variable_is_read_and_explained(variable):
+    """One that nothing reads any more leaves the list."""
+    assert variable.meaning.endswith(".")
+    if variable is not Variable.STATE_HOME:  # platformdirs reads it
+        assert any(f"Variable.{variable.name}" in path.read_text("utf-8") for path in sources())
+
+
+def test_a_variable_is_its_name(monkeypatch):
+    """It stands for the name as a key and in messages; one that is not set has an empty value."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "folder")
+    assert (Variable.STORE, f"{Variable.STORE}") == ("COLAB_DRIVE_TUNER_STORE",) * 2
+    assert (Variable.STORE.get(), os.environ[Variable.STORE]) == ("folder", "folder")
+    assert (Variable.STORE.get({}), Variable.STORE.get({"COLAB_DRIVE_TUNER_STORE": ""})) == ("", "")
