@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import colab_drive_tuner
+from scripts.reference import PARTS, rendered
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -38,6 +39,21 @@ def test_every_page_is_in_the_navigation():
     assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_is_made_from_the_program_is_up_to_date(page):
+    """Commands, variables and versions are those of today: else run `scripts/reference.py`."""
+    text = page.read_text("utf-8")
+    assert rendered(text) == text
+
+
+def test_every_made_part_has_its_place():
+    """A mark with another spelling would silently never be filled."""
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    found = re.findall(r"^<!-- (\w+), made by scripts/reference\.py -->$", text, re.MULTILINE)
+    assert sorted(found) == sorted(PARTS)
+    assert sorted(re.findall(r"^<!-- end of (\w+) -->$", text, re.MULTILINE)) == sorted(PARTS)
+
+
 def test_the_site_builds_without_a_warning(tmp_path):
     """`mkdocs build --strict`: every link, anchor and docstring resolves."""
     pytest.importorskip("mkdocs", reason="the dependency group docs is not installed")
@@ -55,5 +71,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
     page = (site / "api" / "index.html").read_text()
     for name in ENTRY.findall((ROOT / "docs/api.md").read_text()):
         assert f'id="colab_drive_tuner.{name}"' in page, f"{name} is missing"
+    assert "<code>max_evals</code>" in page, "the reference has no table of arguments"
     elsewhere = r'<(?:link|script|img)[^>]+(?:href|src)="https?://'
     assert not re.search(elsewhere, page), "the page asks another host for something"

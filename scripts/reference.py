@@ -1,0 +1,166 @@
+"""The parts of pages that are made from the program: commands, environment variables, versions.
+
+    python scripts/reference.py    writes them into README.md and docs/, between their marks
+
+`tests/test_site.py` fails where a page is not what this would write.
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from inspect import cleandoc
+from pathlib import Path
+
+import typer
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAM = "colab-drive-tuner"
+_PART = re.compile(
+    r"^<!-- (?P<name>\w+), made by scripts/reference\.py -->\n"
+    r"(?P<text>.*?)^<!-- end of (?P=name) -->\n",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def rendered(page: str) -> str:
+    """The text of a page with its made parts as they are today."""
+
+    def part(match: re.Match[str]) -> str:
+        name = match["name"]
+        mark = f"<!-- {name}, made by scripts/reference.py -->"
+        return f"{mark}\n\n{PARTS[name]().strip()}\n\n<!-- end of {name} -->\n"
+
+    return _PART.sub(part, page)
+
+
+def commands() -> str:
+    """The reference of the command line: the program's own help, a section for each command."""
+    from colab_drive_tuner.cli.app import app
+
+    return "\n\n".join(_sections(typer.main.get_command(app), ()))
+
+
+def _sections(command, path) -> Iterator[str]:
+    inner = getattr(command, "commands", {})
+    text, _, examples = cleandoc(command.help).partition("Example:\n")
+    title = " ".join(path) if path else "Options of every command"
+    yield f"## {title}" if len(path) < 2 else f"### {title}"
+    if path:
+        yield text.strip()
+    if not inner:
+        yield f"```text\n{_usage(command, path)}\n```"
+    rows = [_row(parameter) for parameter in command.params if _shown(parameter)]
+    if rows:
+        yield _table(("argument or option", "meaning", "default"), rows)
+    if not inner:
+        yield f"```bash\n{cleandoc(examples)}\n```"
+    for name, one in sorted(inner.items()):
+        yield from _sections(one, (*path, name))
+
+
+def _shown(parameter) -> bool:
+    # The help of typer's own options is another one in each version of it.
+    return not parameter.hidden and not parameter.name.endswith("_completion")
+
+
+def _usage(command, path) -> str:
+    words = [PROGRAM, *path]
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            name = _argument(parameter)
+            words.append(name if parameter.required else f"[{name}]")
+        elif parameter.required:
+            words.append(f"{parameter.opts[-1]} {_value(parameter)}")
+    optional = [one for one in command.params if one.param_type_name == "option" and _shown(one)]
+    return " ".join([*words, "[OPTIONS]"] if optional else words)
+
+
+def _argument(parameter) -> str:
+    return parameter.name.upper() + ("..." if parameter.nargs == -1 else "")
+
+
+def _row(parameter) -> tuple[str, str, str]:
+    if parameter.param_type_name == "argument":
+        name = f"`{_argument(parameter)}`"
+    else:
+        value = "" if parameter.is_flag else f" {_value(parameter)}"
+        name = ", ".join(f"`{option}{value}`" for option in parameter.opts)
+    meaning = parameter.help
+    if parameter.envvar:
+        meaning += f" Also by the environment variable `{parameter.envvar}`."
+    default = parameter.default
+    if parameter.required:
+        default = "required"
+    else:
+        default = "" if default is None or parameter.is_flag else f"`{default}`"
+    return name, meaning, default
+
+
+def _value(parameter) -> str:
+    return parameter.metavar or parameter.name.strip("_").upper()
+
+
+def variables() -> str:
+    """The environment variables of people, then those of other programs."""
+    from colab_drive_tuner.environment import Variable
+
+    def table(*, ours: bool) -> str:
+        listed = [(f"`{one}`", one.meaning) for one in Variable if one.is_ours is ours]
+        return _table(("variable", "meaning"), listed)
+
+    return (
+        f"## Yours to set\n\n{table(ours=True)}\n\n"
+        "## Set or read by other programs\n\n"
+        "This package looks at them too. They need not be set for it.\n\n"
+        f"{table(ours=False)}"
+    )
+
+
+TESTED = (
+    "hyperopt", "numpy", "keras", "tensorflow", "google-api-python-client", "google-auth",
+    "hyperas",
+)  # fmt: skip
+"""The packages that a reader asks about."""
+
+
+def versions() -> str:
+    """What the tests install: the floors of pyproject.toml, and the versions of Colab's image."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pythons = [
+        text.rpartition(" ")[2] for text in project["classifiers"] if re.search(r":: 3\.\d+$", text)
+    ]
+    image = (ROOT / "tests/colab/constraints.txt").read_text("utf-8")
+    colab = dict(re.findall(r"^([\w.-]+)==(\S+)$", image, re.MULTILINE))
+    about = re.search(r"Python (?P<python>[\d.]+), .*read (?P<date>[\d-]+)", image)
+    wanted = [*project["dependencies"]]
+    for extra in project["optional-dependencies"].values():
+        wanted += extra
+    allowed = dict(re.fullmatch(r"([\w-]+)(?:\[.*\])?(.*)", text).groups() for text in wanted)
+    rows = [("Python", f"{pythons[0]} to {pythons[-1]}", about["python"])]
+    rows += [(name, allowed[name], colab.get(name, "not in the image")) for name in TESTED]
+    return _table(("", "allowed", f"Colab's image of {about['date']}"), rows)
+
+
+PARTS = {"commands": commands, "variables": variables, "versions": versions}
+
+
+def _table(head, rows) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def main() -> None:
+    """Write every page whose parts have changed."""
+    for page in PAGES:
+        before = page.read_text("utf-8")
+        after = rendered(before)
+        if after != before:
+            page.write_text(after, "utf-8")
+            print(f"{page.relative_to(ROOT)} is up to date now.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
