@@ -1,7 +1,9 @@
 """Run what a Markdown page shows, by the marks before its fenced blocks.
 
-`<!-- run -->`: Python, in one namespace for the page, or bash. `<!-- prints -->`: what the block
-that ran before must have printed. `<!-- file: NAME -->`: a file beside them. And `not run: WHY`.
+`<!-- run -->`: Python, in one namespace for the page, or bash, on a machine without an account.
+`<!-- run in Drive -->`: the same, signed in; so are the blocks after it. `<!-- prints -->`: what
+the block that ran before must have printed. `<!-- file: NAME -->`: a file beside them. And
+`not run: WHY`.
 """
 
 import contextlib
@@ -11,6 +13,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +41,10 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-def run_page(page: Path) -> int:
+def run_page(page: Path, sign_in: Callable[[], object] | None = None) -> int:
     """Run a page's blocks in the working directory, in order; return how many ran.
 
+    `sign_in` is called before the first block that needs Drive.
     Each Python block is a file of its own, as a cell is: templates find their source, and an error
     shows the page's line.
     """
@@ -48,7 +52,10 @@ def run_page(page: Path) -> int:
     printed, count = "", 0
     for block in blocks(page):
         where = f"{page.name}, line {block.line}"
-        if block.mark == "run":
+        if block.mark == "run in Drive":
+            assert sign_in is not None, f"{where}: nobody can sign in"
+            sign_in()
+        if block.mark.startswith("run"):
             printed = _run(block, page, names)
             count += 1
         elif block.mark == "prints":

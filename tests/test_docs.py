@@ -21,16 +21,17 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", RUNNING, ids=name_of)
-def test_what_a_page_shows_runs(page, tmp_path, monkeypatch, drive_emulator):
-    """In order, in an empty directory, with the emulator for a Drive."""
+def test_what_a_page_shows_runs(page, tmp_path, monkeypatch, request):
+    """In order, in an empty directory, without an account until a block says `in Drive`."""
     if page.stem == "hyperas" and find_spec("hyperas") is None:
         pytest.skip("hyperas is not installed")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))  # hyperas appends to it
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "")  # pages set it: to be undone afterwards
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")  # a reader sees them, too
-            assert run_page(page)
+            assert run_page(page, lambda: request.getfixturevalue("drive_emulator"))
     finally:
         hyperas_compat.disable()
         set_default_store(None)
