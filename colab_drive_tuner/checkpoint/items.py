@@ -174,6 +174,7 @@ _SETTINGS: dict[str, type] = {
     "algo": str,
     "space": str,
     "model": str,
+    "source": bytes,
     "data": str,
     "from": str,
 }

@@ -40,7 +40,7 @@ class Task:
     prepare: Callable[[], tuple[Callable[[Any], Any], str | None]]
     """Loads the data; returns the objective and what describes the data."""
     source: str
-    """A fingerprint of the model or objective function."""
+    """The text of the model or objective function, without comments and layout."""
 
 
 @explain_keywords(ADVICE)
@@ -180,7 +180,7 @@ def resume_search(
             restart=restart,
             retry_failed=retry_failed,
             points=points,
-            model=task.source,
+            source=task.source,
             data=described,
             keras_wanted=load_keras_for(objective),
             deadline=None if seconds is None else began + seconds,
@@ -234,7 +234,7 @@ def _task(
 def _templated(
     model: Callable[..., Any], data: Any, data_args: "DataArguments | None", *, again: bool
 ) -> Task:
-    from colab_drive_tuner.search.spec.fingerprints import describe_data, describe_source
+    from colab_drive_tuner.search.spec.fingerprints import describe_data
     from colab_drive_tuner.templates import (
         Callee,
         bind_data,
@@ -272,8 +272,7 @@ def _templated(
         call = checked(lambda sampled: compiled.call(sampled, arguments), compiled.name)
         return call, described
 
-    source = describe_source(model, compiled.fingerprint_source)
-    return Task(dict(compiled.space), prepare, source)
+    return Task(dict(compiled.space), prepare, compiled.fingerprint_source)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -62,9 +62,10 @@ class SearchSpec:
     retry_failed: bool = False
     points: Sequence[dict[str, list[Any]]] = ()
     """Points to evaluate first in a search that has no trials yet, as `check_points` has them."""
-    model: str | None = None
+    source: str | None = None
+    """The text of the model or objective function."""
     data: str | None = None
-    """Fingerprints of the model function and the data."""
+    """A fingerprint of the data."""
     keras_wanted: bool = False
     deadline: float | None = None
     """`time.monotonic()` after which no trial is started."""
@@ -94,7 +95,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         max_evals=spec.max_evals,
         algo=describe_algorithm(spec.algo),
         space=describe_space(spec.space),
-        model=spec.model,
+        source=spec.source,
         data=spec.data,
     )
     if not spec.restart:

@@ -260,6 +260,7 @@ CLAIMS: dict[str, bytes] = {
     "a text as max_evals": msgpack.packb({"v": 1, "settings": {"max_evals": "9"}, "trials": b""}),
     "a negative max_evals": msgpack.packb({"v": 1, "settings": {"max_evals": -9}, "trials": b""}),
     "a list as rstate": msgpack.packb({"v": 1, "settings": {"rstate": [1]}, "trials": b""}),
+    "a text as source": msgpack.packb({"v": 1, "settings": {"source": "x"}, "trials": b""}),
     "a list as space": msgpack.packb({"v": 1, "settings": {"space": [1]}, "trials": b""}),
     "a list as generation": msgpack.packb({"v": 1, "settings": {"generation": [1]}, "trials": b""}),
     "a number as a setting's name": msgpack.packb({"v": 1, "settings": {1: 1}, "trials": b""}),

@@ -214,7 +214,10 @@ def test_what_stands_around_the_objective_may_change(tmp_path: Path) -> None:
         max_evals=3,
         **options,
     )
-    with pytest.warns(SearchChangedWarning, match="source of the model"):
+    changed = (
+        r"source of the model.*:\n  - lambda x: x \*\* 2\n  \+ lambda x: x \*\* 3\nEarlier trials"
+    )
+    with pytest.warns(SearchChangedWarning, match=changed):
         resume_search(lambda x: x**3, space=hp.uniform("x", 0, 1), max_evals=4, **options)
 
 

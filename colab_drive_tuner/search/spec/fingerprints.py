@@ -6,7 +6,6 @@ is another algorithm, which goes on from the trials that are there.
 """
 
 import functools
-import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable
@@ -82,18 +81,13 @@ def _excerpt(line: str, start: int) -> str:
     return textwrap.shorten(head + line[start:], 300, placeholder=" ...")
 
 
-def describe_source(function: Callable[..., Any], source: str | None = None) -> str:
-    """A digest of what a function's text says, without comments and layout.
+def describe_source(function: Callable[..., Any]) -> str:
+    """What a function's text says, without comments and layout.
 
     Of a lambda it is the lambda alone, not the call that it stands in. Where the text is not at
-    hand it is of the names that the function uses.
+    hand it is the names that the function uses.
     """
-    if source is None:
-        source = _source(inspect.unwrap(function))
-    return hashlib.sha256(source.encode()).hexdigest()[:32]
-
-
-def _source(function: Callable[..., Any]) -> str:
+    function = inspect.unwrap(function)
     while isinstance(function, functools.partial | MethodType):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     if not isinstance(function, FunctionType):
@@ -102,7 +96,8 @@ def _source(function: Callable[..., Any]) -> str:
         return read_source(function).expression
     except TemplateError:
         # Interpreters differ in bytecode: names say enough for a warning.
-        return repr((function.__code__.co_names, function.__code__.co_varnames))
+        code = function.__code__
+        return f"names: {', '.join(code.co_names)}\nvariables: {', '.join(code.co_varnames)}"
 
 
 def describe_data(names: Iterable[str], values: Iterable[Any]) -> str:

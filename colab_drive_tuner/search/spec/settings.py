@@ -11,6 +11,12 @@ from colab_drive_tuner.errors import (
     SpaceChangedError,
 )
 from colab_drive_tuner.search.spec.fingerprints import space_difference
+from colab_drive_tuner.search.spec.kept_source import (
+    digest,
+    pack_source,
+    source_difference,
+    unpack_source,
+)
 from colab_drive_tuner.search.spec.seeds import draw_seed, freeze_generator, generator_of
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
@@ -35,10 +41,16 @@ class SearchSettings:
     algo: str | None = None
     space: str | None = None
     """As `describe_space` has it."""
-    model: str | None = None
+    source: str | None = None
+    """The text of the model or objective function, as `describe_source` has it."""
     data: str | None = None
     seeded: bool = True
     """Whether a stream of seeds is needed now: a search may begin with documents alone."""
+
+    @property
+    def model(self) -> str | None:
+        """The fingerprint of the source."""
+        return None if self.source is None else digest(self.source)
 
     def claim(self, name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as a claim says them, given those that are stored.
@@ -46,13 +58,15 @@ class SearchSettings:
         Raises `SeedChangedError` and `SpaceChangedError`.
         """
         self.check(name, stored)
-        told = {
+        told: dict[str, Any] = {
             "max_evals": self.max_evals,
             "algo": self.algo,
             "space": self.space,
             "model": self.model,
             "data": self.data,
         }
+        if self.source is not None and stored.get("model") != self.model:
+            told["source"] = pack_source(self.source)
         said: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
         if stored.get(STOPPED) is not None:
             said[STOPPED] = None  # whoever claims it goes on
@@ -87,12 +101,20 @@ class SearchSettings:
             was, now = stored.get(key), getattr(self, key)
             if was is None or now is None or was == now:
                 continue
-            how = f" ({visible(was)} before, {visible(now)} now)" if key != "model" else ""
+            if key == "model":
+                how = self._changed_lines(stored)
+            else:
+                how = f" ({visible(was)} before, {visible(now)} now): earlier"
             warn_user(
-                f"{what} of search {name!r} has changed{how}: earlier trials may not compare with "
-                f"those to come. Pass restart=True to begin again.",
+                f"{what} of search {name!r} has changed{how} trials may not compare with those to "
+                "come. Pass restart=True to begin again.",
                 SearchChangedWarning,
             )
+
+    def _changed_lines(self, stored: Mapping[str, Any]) -> str:
+        before = unpack_source(stored.get("source"), stored["model"])
+        changes = source_difference(before, self.source or "") if before is not None else ""
+        return f" (- before, + now):\n{changes}\nEarlier" if changes else ": earlier"
 
     def _beginning(self) -> dict[str, Any]:
         seed = self.seed

@@ -1,0 +1,88 @@
+"""The source that a search keeps of its objective, and what it shows of a change."""
+
+import zlib
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.errors import SearchChangedWarning
+from colab_drive_tuner.search.spec.kept_source import (
+    MOST_BYTES,
+    digest,
+    pack_source,
+    source_difference,
+    unpack_source,
+)
+from colab_drive_tuner.search.spec.settings import SearchSettings
+
+LONG = "x" * (MOST_BYTES + 1)
+BEFORE = "def model(x):\n    rate = 0.1\n    units = 'ä'\n    return x"
+
+
+def kept(source: str) -> dict[str, Any]:
+    """The settings of a search that was created with this source."""
+    return SearchSettings(seed=1, source=source).claim("s", {})
+
+
+def warned(stored: dict[str, Any], source: str) -> str:
+    """What is said to who goes on with another source."""
+    with pytest.warns(SearchChangedWarning, match="source of the model") as told:
+        SearchSettings(source=source).warn_of_changes("s", stored)
+    return str(told[0].message)
+
+
+def test_the_warning_shows_the_changed_lines() -> None:
+    """Once; from then on the new source is the one that is compared with."""
+    stored = kept(BEFORE)
+    after = BEFORE.replace("0.1", "0.2")
+    text = warned(stored, after)
+    assert "\n  -     rate = 0.1\n  +     rate = 0.2\n" in text
+    assert "Pass restart=True" in text
+    stored |= SearchSettings(source=after).claim("s", stored)
+    SearchSettings(source=after).warn_of_changes("s", stored)
+    assert "-     rate = 0.2\n" in warned(stored, after.replace("0.2", "0.3"))
+
+
+def test_a_source_that_did_not_change_is_not_written_again() -> None:
+    """A claim is written at each start; the chain does not grow by the source each time."""
+    stored = kept(BEFORE)
+    assert "source" in stored
+    assert "source" not in SearchSettings(source=BEFORE).claim("s", stored)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    {
+        "none": None,
+        "text": "a text",
+        "no zlib": b"\x00" * 20,
+        "torn": zlib.compress(BEFORE.encode())[:9],
+        "another's": zlib.compress(b"def model(x): ..."),
+        "no UTF-8": zlib.compress(b"\xff\xfe"),
+        "a bomb": zlib.compress(bytes(100_000_000), 9),
+    }.values(),
+)
+def test_what_is_not_the_source_of_the_fingerprint_is_not_shown(packed: Any) -> None:
+    """Whoever can write to the store cannot put words into the warning, nor stop the search."""
+    assert unpack_source(packed, digest(BEFORE)) is None
+    text = warned(kept(BEFORE) | {"source": packed}, "def model(x): pass")
+    assert "has changed: earlier trials" in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("source", [LONG, "x\n" * 3000])
+def test_a_long_source_is_not_kept(source: str) -> None:
+    """Then it is only said that it has changed."""
+    assert pack_source(source) is None
+    assert "has changed: earlier trials" in warned(kept(source), "def model(x): pass")
+    assert "has changed: earlier trials" in warned(kept("def model(x): pass"), "y\n" * 3000)
+
+
+def test_what_is_shown_is_short_and_harms_no_terminal() -> None:
+    """Some twelve lines, none of them endless, control characters as escapes."""
+    before = "\n".join(f"line {n}" for n in range(400))
+    text = source_difference(before, before.replace("line", "row"))
+    assert len(text.splitlines()) == 13
+    assert text.splitlines()[-1] == "  ... and 788 more lines"
+    assert max(map(len, source_difference("x" * 500, "y" * 500).splitlines())) <= 122
+    assert "\\x1b[31m" in warned(kept("a = '\x1b[31m'"), "a = 1")
