@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.notebook import Notebook, download_notebook, find_notebook
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.results.export import export_trials, import_trials
-    from colab_drive_tuner.search.results.result import SearchResult
+    from colab_drive_tuner.search.results.result import SearchResult, TrialResult
     from colab_drive_tuner.search.results.status import SearchStatus, list_searches, read_status
     from colab_drive_tuner.search.resume import resume_search
     from colab_drive_tuner.session import Session, setup
@@ -34,6 +34,7 @@ __all__ = [
     "SearchStatus",
     "Session",
     "TrialBackup",
+    "TrialResult",
     "download_notebook",
     "errors",
     "export_trials",
@@ -56,6 +57,7 @@ _ROOMS = {
     "SearchStatus": "search.results.status",
     "Session": "session",
     "TrialBackup": "training.backup.callback",
+    "TrialResult": "search.results.result",
     "download_notebook": "notebook",
     "export_trials": "search.results.export",
     "find_notebook": "notebook",

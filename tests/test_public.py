@@ -20,6 +20,7 @@ PUBLIC = [
     "SearchStatus",
     "Session",
     "TrialBackup",
+    "TrialResult",
     "download_notebook",
     "errors",
     "export_trials",

@@ -45,12 +45,33 @@ from colab_drive_tuner.journal.record import (
     whole,
 )
 
+MOST_SESSIONS = 1000
+"""How many sessions are told apart; what the search is does not depend on them."""
+
 
 class Beside(NamedTuple):
     """Where a large attachment lies: in a file beside the chain."""
 
     id: str
     sha: str
+
+
+@dataclass(slots=True)
+class Session:
+    """One runtime's time with the search, from its claim to its last record."""
+
+    where: str
+    """As the documents of its trials name it: "Colab, process 12 on 3f2a"."""
+    began: float
+    last: float
+    """When its newest record was written, by its own clock."""
+    end: str = ""
+    """How it ended: released, dead, stale, takeover; empty: it has not, as far as is recorded."""
+
+
+def place_of(runtime: str, pid: int, host: str) -> str:
+    """A process in words, as trials name their owner."""
+    return f"{runtime}, process {pid} on {host}"
 
 
 @dataclass(slots=True)
@@ -111,12 +132,15 @@ class History:
         """How many claims this history has seen."""
         self.deaths = 0
         """How many of them found the session before dead."""
+        self.timeline: list[Session] = []
+        """The newest sessions, in their order."""
 
     # -- folding
 
     def apply(self, record: Record) -> None:
         """Take in the next record; raises `SearchDamagedError` where its content makes no sense."""
         settings, items = self._read(record)  # before anything is changed
+        self._note_session(record)
         if record.kind == "claim":
             if record.reason == "takeover":
                 self._excuse(self.owner)
@@ -126,13 +150,28 @@ class History:
         elif record.kind == "release":
             self._excuse(record.owner)
         elif record.kind == "reset":
-            owner = self.owner
+            owner, timeline = self.owner, self.timeline[-1:]
             self.__init__()  # type: ignore[misc]  # a reset is a new beginning, in the same chain
-            self.owner, self.sessions = owner, 1
+            self.owner, self.sessions, self.timeline = owner, 1, timeline
         if settings:
             self._set(settings)
         for item in items:
             self._take(item, record)
+
+    def _note_session(self, record: Record) -> None:
+        if record.claimant is not None:
+            if self.timeline and not self.timeline[-1].end:
+                self.timeline[-1].end = record.reason
+            who = record.claimant
+            where = place_of(who.runtime, who.pid, who.host)
+            self.timeline = [
+                *self.timeline[1 - MOST_SESSIONS :],
+                Session(where, record.at, record.at),
+            ]
+        elif self.timeline and record.owner == self.owner:
+            self.timeline[-1].last = record.at
+            if record.kind == "release":
+                self.timeline[-1].end = "released"
 
     def _read(self, record: Record) -> tuple[dict[str, Any], list[Item]]:
         """The settings and items of a record, checked."""
@@ -249,6 +288,7 @@ class History:
             "owner": self.owner,
             "sessions": self.sessions,
             "deaths": self.deaths,
+            "timeline": [[one.where, one.began, one.last, one.end] for one in self.timeline],
             "attachments": self.attachments,
         }
         parts = [packer.pack(head)]
@@ -280,6 +320,9 @@ class History:
             history.next_tid = whole(head["next"], MOST_TIDS + 1)
             history.owner = typed(head["owner"], str)
             history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
+            history.timeline = [
+                _session(fields) for fields in typed(head.get("timeline", []), list)
+            ]
             end = unpacker.tell()
             for fields in unpacker:
                 entry = _entry(fields)
@@ -312,6 +355,11 @@ def _attachment(value: Any) -> bytes | Beside:
         return value
     entry_id, sha = typed(value, list)
     return Beside(file_id(entry_id), sha256_hex(sha))
+
+
+def _session(fields: Any) -> Session:
+    where, began, last, end = typed(fields, list)
+    return Session(typed(where, str), typed(began, float), typed(last, float), typed(end, str))
 
 
 def _entry(fields: Any) -> TrialEntry:

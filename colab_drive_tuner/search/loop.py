@@ -21,6 +21,7 @@ from hyperopt.base import Ctrl, Domain, spec_from_misc
 from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.codec import Taken
+from colab_drive_tuner.checkpoint.history import place_of
 from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
 from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.errors import UsageError
@@ -89,7 +90,7 @@ class Loop:
         self._training, self._stops, self._tally, self._options = training, stops, tally, options
         self._unasked = options.max_evals - len(tally)
         """How many trials the algorithm may still suggest."""
-        self._owner = f"{place()}, process {os.getpid()} on {socket.gethostname()}"
+        self._owner = place_of(place(), os.getpid(), socket.gethostname())
         self._missing = MissingTrials(trials, algo, domain)
         self._keras: KerasSettings | None = None
 

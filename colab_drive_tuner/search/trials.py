@@ -78,6 +78,11 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
     # -- reading
 
+    @property
+    def url(self) -> str:
+        """Where the search lies: a link, or a path; that of its store while it has no folder."""
+        return self._store.url(self.log.journal.folder or self._store.root)
+
     def restore(self) -> None:
         """Hold what the chain says; documents that are as they were stay the same objects."""
         history, journal = self.log.history, self.log.journal

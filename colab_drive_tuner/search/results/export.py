@@ -1,7 +1,5 @@
 """Searches as plain pickles of hyperopt Trials, out and (carefully) in; and out as CSV."""
 
-import csv
-import io
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
@@ -50,13 +48,20 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
             "(.csv)."
         )
     if suffix == ".csv":
-        content = _csv(history)
+        content = Table([entry.decoded() for entry in history.trials.values()]).to_csv()
     else:
         loaded = {
             key: load_attachment(journal.read_file, key, value)
             for key, value in history.attachments.items()
         }
         content = TrialsExport()(history, loaded)
+    write_file(target, content)
+    return len(history.trials)
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a file of the user's, whole or not at all; raises `UsageError`."""
+    target = Path(path)
     partial = target.with_name(f".{target.name}.partial")
     try:
         partial.write_bytes(content)
@@ -66,16 +71,6 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
         raise UsageError(
             f"{str(path)!r} cannot be written: {error.strerror}; name another place."
         ) from error
-    return len(history.trials)
-
-
-def _csv(history: History) -> bytes:
-    table = Table([entry.decoded() for entry in history.trials.values()])
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, table.columns)
-    writer.writeheader()
-    writer.writerows(table.rows)
-    return text.getvalue().encode()
 
 
 def import_trials(store: Store, name: str, path: str | Path) -> int:

@@ -1,9 +1,15 @@
 """The result of a search: the best parameters, loss and model, and every trial."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
+from colab_drive_tuner.search.results.cards import result_card
+from colab_drive_tuner.search.results.export import write_file
+from colab_drive_tuner.search.results.page import made_of, report_page
+from colab_drive_tuner.search.results.series import Series, history_of, series_of
 from colab_drive_tuner.search.results.table import Table, evaluate_space, missing_labels, point_of
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -79,11 +85,13 @@ class SearchResult:
     def best_params(self) -> Any:
         """The best parameters as the objective got them: a choice as what was chosen."""
         self._warn()
-        best = self._best()
-        point = point_of(best)
+        return self._params(self._best())
+
+    def _params(self, document: dict[str, Any]) -> Any:
+        point = point_of(document)
         if missing := missing_labels(self._space, point):
             raise SearchError(
-                f"Trial {best['tid']!r}, the best of search {self.name!r}, has no value for "
+                f"Trial {document['tid']!r} of search {self.name!r} has no value for "
                 f"{', '.join(map(repr, sorted(missing)))}: `best_run` gives those that it has."
             )
         return evaluate_space(self._space, point)
@@ -130,6 +138,72 @@ class SearchResult:
     def _table(self) -> Table:
         return Table(self.trials._dynamic_trials, self._space)
 
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows as a table of text.
+
+        Args:
+            path: The file to write; one that is there is replaced.
+
+        Raises:
+            UsageError: The file cannot be written.
+        """
+        write_file(path, self._table().to_csv())
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write `to_dataframe()` as a Parquet file; what it cannot hold is written as text.
+
+        Args:
+            path: The file to write; one that is there is replaced.
+
+        Raises:
+            MissingExtraError: pandas or pyarrow is not installed.
+            UsageError: The file cannot be written.
+        """
+        write_file(path, self._table().to_parquet())
+
+    def report(self, path: str | Path) -> None:
+        """Write the search as one HTML page, which opens offline and loads nothing.
+
+        Args:
+            path: The file to write; one that is there is replaced.
+
+        Raises:
+            UsageError: The file cannot be written.
+        """
+        history = self.trials.log.history
+        page = report_page(self._series(), self._head(), made_of(history, self.trials.url))
+        write_file(path, page.encode())
+
+    def trial(self, tid: int) -> "TrialResult":
+        """One trial: its parameters, loss and model.
+
+        Args:
+            tid: The trial's number.
+
+        Raises:
+            SearchError: The search has no such trial.
+        """
+        return TrialResult(self, self._document(tid))
+
+    def best(self, count: int = 10) -> "list[TrialResult]":
+        """The trials with the lowest losses, the best first.
+
+        Args:
+            count: How many at most.
+        """
+        self._warn()
+        return [self.trial(trial.tid) for trial in self._series().best(count)]
+
+    def _document(self, tid: Any) -> dict[str, Any]:
+        for document in self.trials._dynamic_trials:
+            if document["tid"] == tid:
+                return document
+        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: `rows` lists those it has.")
+
+    def _series(self) -> Series:
+        timeline = self.trials.log.history.timeline
+        return series_of(self.name, self.trials._dynamic_trials, self._space, timeline)
+
     def history(self, tid: int | None = None) -> dict[str, list[float]]:
         """What `fit` reported epoch by epoch in a trial, by metric.
 
@@ -144,11 +218,8 @@ class SearchResult:
         """
         if tid is None:
             self._warn()
-            return _history(self._best())
-        for document in self.trials._dynamic_trials:
-            if document["tid"] == tid:
-                return _history(document)
-        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: `rows` lists those it has.")
+            return history_of(self._best())
+        return history_of(self._document(tid))
 
     def __iter__(self) -> Iterator[Any]:
         self._warn()
@@ -161,10 +232,29 @@ class SearchResult:
             best = f", best loss {float(self._best()['result']['loss']):.6g}"
         except SearchError:  # no trial has a loss, or each one's is NaN
             best = ""
-        left = "" if self.finished else ", unfinished: run it again to go on"
+        return f"Search {self.name!r}: {self._counts()}{best}{self._left()}"
+
+    def _repr_html_(self) -> str:
+        return result_card(
+            self._series(), self._head(), done=self.done, total=self._total(), link=self.trials.url
+        )
+
+    def _head(self) -> str:
+        best = self._series().best(1)
+        loss = f", best loss {best[0].loss:.6g} in trial {best[0].tid}" if best else ""
+        return f"{self._counts()}{loss}{self._left()}"
+
+    def _counts(self) -> str:
+        total = self._total()
+        return f"{self.done} trials" if total is None else f"{self.done} of {total} trials"
+
+    def _total(self) -> int | None:
+        return None if self.max_evals >= sys.maxsize else self.max_evals
+
+    def _left(self) -> str:
         if self.stopped:
-            left = f", stopped: {self.stopped}"
-        return f"Search {self.name!r}: {self.done} of {self.max_evals} trials{best}{left}"
+            return f", stopped: {self.stopped}"
+        return "" if self.finished else ", unfinished: run it again to go on"
 
     def _best(self) -> dict[str, Any]:
         from hyperopt.exceptions import AllTrialsFailed
@@ -189,7 +279,44 @@ class SearchResult:
             )
 
 
-def _history(document: dict[str, Any]) -> dict[str, list[float]]:
-    given = document["result"].get("history")
-    found = given if isinstance(given, dict) else document["misc"].get("history")
-    return dict(found or {})
+class TrialResult:
+    """One trial of a `SearchResult`."""
+
+    def __init__(self, result: SearchResult, document: dict[str, Any]) -> None:
+        self._result = result
+        self.document = document
+        """The trial as hyperopt has it."""
+
+    @property
+    def tid(self) -> int:
+        """The trial's number."""
+        return int(self.document["tid"])
+
+    @property
+    def loss(self) -> float | None:
+        """Its loss; None where it has none."""
+        loss = self.document["result"].get("loss")
+        return None if loss is None else float(loss)
+
+    @property
+    def params(self) -> Any:
+        """Its parameters as the objective got them: a choice as what was chosen."""
+        return self._result._params(self.document)
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """Its parameters as hyperopt and hyperas give them: a choice as its index."""
+        return point_of(self.document)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """What `fit` reported epoch by epoch, by metric."""
+        return history_of(self.document)
+
+    @property
+    def model(self) -> Any:
+        """Its Keras model; None if it was not kept."""
+        return self._result.load_model(self.tid)
+
+    def __repr__(self) -> str:
+        return f"Trial {self.tid} of {self._result.name!r}: loss {self.loss}, {self.run}"

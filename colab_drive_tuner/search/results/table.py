@@ -1,5 +1,7 @@
 """Trials as a table: a row for each trial, a column for each parameter and each value returned."""
 
+import csv
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -44,6 +46,7 @@ class Table:
             path: names.add("result", path)
             for path in dict.fromkeys(path for found in returned for path in found)
         }
+        self.parameters = tuple(self._parameters.values())
         self.columns = (*FIXED[:-1], *self._parameters.values(), *self._returned.values(), "error")
         self.rows = [
             self._row(document, given, scalars)
@@ -68,6 +71,30 @@ class Table:
             **{self._returned[path]: value for path, value in scalars.items()},
             "error": _error(document),
         }
+
+    def to_csv(self) -> bytes:
+        """The rows as CSV; a missing value is an empty cell."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue().encode(errors="backslashreplace")
+
+    def to_parquet(self) -> bytes:
+        """The DataFrame as a Parquet file; columns of objects as their text."""
+        frame = self.to_dataframe()
+        for name in frame.columns:
+            if frame[name].dtype == object:
+                frame[name] = [
+                    None if cell is None or _is_na(cell) else str(cell) for cell in frame[name]
+                ]
+        try:
+            content: bytes = frame.to_parquet(index=False)
+        except ImportError as error:
+            raise MissingExtraError(
+                "to_parquet() needs pyarrow: pip install pyarrow, or use to_csv()."
+            ) from error
+        return content
 
     def to_dataframe(self) -> Any:
         """The rows as a pandas DataFrame whose column types do not depend on what is missing."""
@@ -231,6 +258,10 @@ def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]
         value = _plain(given)
         if value is None or isinstance(value, bool | int | float | str | datetime):
             yield (*path, str(key)), value
+
+
+def _is_na(cell: Any) -> bool:
+    return type(cell).__name__ == "NAType"
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,162 @@
+"""HTML for notebooks: a search's result, and a list of searches, as cells show them.
+
+Plain elements with a few inline styles: no script, no style sheet, no ids; colours fit light and
+dark themes. Everything from a store is escaped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from colab_drive_tuner.search.results import pictures
+from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.results.status import SearchStatus
+from colab_drive_tuner.search.results.svg import GREEN, GREY, RED, escaped, shortened
+from colab_drive_tuner.search.results.timeline import lanes_of, timeline
+
+_CELL = "style='text-align:left;padding:2px 10px 2px 0'"
+_MOST_COLUMNS = 12
+
+
+def result_card(series: Series, head: str, *, done: int, total: int | None, link: str = "") -> str:
+    """A search: how far it is, its best parameters, the loss over trials, the ten best trials.
+
+    Args:
+        series: The search.
+        head: How it stands, in words.
+        done: How many trials have ended.
+        total: How many there shall be; None: no target is known.
+        link: Where the search lies.
+    """
+    parts = [
+        f"<b>{escaped(series.name)}</b> · {escaped(head)}",
+        bar(done, total),
+        pictures.history(series) if series.with_loss else "",
+        timeline(series) if len(lanes_of(series)) > 1 else "",
+        trials_table(series.best(10), series.parameters),
+        place(link),
+    ]
+    return _card(parts)
+
+
+def searches_card(searches: Iterable[SearchStatus]) -> str:
+    """A line with a bar for each search."""
+    rows = [
+        f"<tr><td {_CELL}>{_linked(search)}</td><td {_CELL}>{_progress(search)}</td>"
+        f"<td {_CELL}>{bar(search.done, search.max_evals, width='120px')}</td>"
+        f"<td {_CELL}>{'' if search.best_loss is None else f'{search.best_loss:.6g}'}</td>"
+        f"<td {_CELL}>{escaped(state_of(search))}</td></tr>"
+        for search in searches
+    ]
+    if not rows:
+        return "No searches yet."
+    return _table(("search", "trials", "", "best loss", "state"), rows)
+
+
+def facts_card(title: str, facts: Mapping[str, object], below: str = "") -> str:
+    """A title, lines of name and value, and HTML below them."""
+    rows = [
+        f"<tr><td {_CELL}><span style='opacity:.65'>{escaped(name)}</span></td>"
+        f"<td {_CELL}>{place(str(value)) if _is_link(str(value)) else escaped(value)}</td></tr>"
+        for name, value in facts.items()
+    ]
+    return _card([f"<b>{escaped(title)}</b>", _table((), rows), below])
+
+
+def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
+    """A row for each trial: number, loss, seconds and parameters."""
+    if not trials:
+        return ""
+    shown = [name for name in parameters if any(name in trial.parameters for trial in trials)]
+    shown, more = shown[:_MOST_COLUMNS], len(shown) - _MOST_COLUMNS
+    rows = []
+    for trial in trials:
+        cells = [str(trial.tid), loss_text(trial), seconds_text(trial)]
+        cells += [value_text(trial, name) for name in shown]
+        rows.append("<tr>" + "".join(f"<td {_CELL}>{escaped(c)}</td>" for c in cells) + "</tr>")
+    names = ("trial", "loss", "seconds", *(shortened(name, 30) for name in shown))
+    left_out = f"<div>and {more} more parameters: see <code>rows</code></div>" if more > 0 else ""
+    return _table(names, rows) + left_out
+
+
+def loss_text(trial: Trial) -> str:
+    """A trial's loss, or why it has none."""
+    return trial.error or trial.state if trial.loss is None else f"{trial.loss:.6g}"
+
+
+def seconds_text(trial: Trial) -> str:
+    """How long a trial took."""
+    if trial.began is None or trial.ended is None:
+        return ""
+    return f"{trial.ended - trial.began:.4g}"
+
+
+def value_text(trial: Trial, name: str, width: int = 40) -> str:
+    """A parameter's value; nothing where the trial does not have it."""
+    if name not in trial.parameters:
+        return ""
+    value: Any = trial.parameters[name]
+    return f"{value:.6g}" if isinstance(value, float) else shortened(value, width)
+
+
+def bar(done: int, total: int | None, *, width: str = "100%") -> str:
+    """A bar of how much is done; nothing where it is not known of how much."""
+    if not total:
+        return ""
+    share = max(0.0, min(done / total, 1.0))
+    return (
+        f"<div style='height:6px;width:{width};background:rgba(128,128,128,.3);border-radius:3px'>"
+        f"<div style='height:6px;width:{share:.1%};background:{GREEN};border-radius:3px'></div>"
+        "</div>"
+    )
+
+
+def place(link: str) -> str:
+    """Where a search lies: a link where it is one on the web, else its path."""
+    if not link:
+        return ""
+    if not _is_link(link):
+        return f"<code>{escaped(link)}</code>"
+    return f"<a href='{escaped(link)}' target='_blank' rel='noopener'>{escaped(link)}</a>"
+
+
+def state_of(search: SearchStatus) -> str:
+    """How a search stands, in a few words."""
+    if search.problem:
+        return search.problem
+    if search.stopped:
+        return f"stopped: {search.stopped}"
+    if search.finished:
+        return "finished"
+    return "running" if search.held else "unfinished" if search.holder is None else "interrupted"
+
+
+def _progress(search: SearchStatus) -> str:
+    failed = f" <span style='color:{RED}'>({search.failed} failed)</span>" if search.failed else ""
+    return f"{escaped(search.progress)}{failed}"
+
+
+def _linked(search: SearchStatus) -> str:
+    name = escaped(shortened(search.name, 60))
+    if not _is_link(search.url):
+        return name
+    return f"<a href='{escaped(search.url)}' target='_blank' rel='noopener'>{name}</a>"
+
+
+def _is_link(text: str) -> bool:
+    return text.startswith(("https://", "http://"))
+
+
+def _table(names: Sequence[str], rows: Sequence[str]) -> str:
+    head = "".join(
+        f"<th {_CELL}><span style='color:{GREY}'>{escaped(name)}</span></th>" for name in names
+    )
+    return (
+        "<div style='overflow-x:auto'><table style='border-collapse:collapse'>"
+        f"{f'<thead><tr>{head}</tr></thead>' if names else ''}"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _card(parts: Iterable[str]) -> str:
+    inner = "".join(f"<div style='margin:4px 0'>{part}</div>" for part in parts if part)
+    return f"<div style='max-width:740px;font-family:system-ui,sans-serif'>{inner}</div>"

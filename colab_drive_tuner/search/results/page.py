@@ -1,0 +1,153 @@
+"""Report of a search: one HTML file that opens offline and is readable without its script.
+
+It loads nothing and sends nothing: a content security policy forbids it, and allows no style and no
+script but the two written here. What names, parameters and results hold is text and nothing else.
+"""
+
+import base64
+import contextlib
+import hashlib
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.search.results import pictures
+from colab_drive_tuner.search.results.cards import loss_text, seconds_text, value_text
+from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.results.svg import escaped, shortened
+from colab_drive_tuner.search.results.timeline import summary, timeline
+from colab_drive_tuner.version import __version__
+
+_ROWS_BYTES = 220_000
+"""How much of the page its table may take: the best trials come first."""
+_COLUMNS = 24
+
+
+def report_page(
+    series: Series,
+    head: str,
+    facts: Mapping[str, object],
+    *,
+    refresh: int | None = None,
+    now: datetime | None = None,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        series: The search.
+        head: How it stands, in words.
+        facts: How it was made, by name: algorithm, seed, versions, place.
+        refresh: After how many seconds a browser loads it anew; None: never.
+        now: The time that the page gives for itself; None: now.
+    """
+    style, script = (
+        files(__package__).joinpath(name).read_text() for name in ("page.css", "page.js")
+    )
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
+    made = f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    sections = [
+        ("Best trial", _best(series)),
+        ("Loss over trials", pictures.history(series)),
+        ("Runtimes", f"<p>{escaped(summary(series))}.</p>{timeline(series)}"),
+        ("Importance of parameters", pictures.importance(series)),
+        ("Loss over each parameter", pictures.slices(series)),
+        ("Learning curves of the best trials", pictures.learning_curves(series)),
+        ("Trials", _trials(series)),
+        ("How it was made", _pairs(facts)),
+    ]
+    body = "".join(
+        f"<section><h2>{title}</h2>{content}</section>" for title, content in sections if content
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,">{again}'
+        f"<title>{escaped(series.name)}</title><style>{style}</style></head><body>"
+        f"<header><h1>{escaped(series.name)}</h1><p>{escaped(head)}</p></header><main>{body}</main>"
+        f"<footer>Written {made} by colab_drive_tuner.</footer>"
+        f"<script>{script}</script></body></html>"
+    )
+
+
+def made_of(history: History, place: str) -> dict[str, object]:
+    """How a search was made, by its records: what a page says at its end."""
+    settings = history.settings
+    said = ("algo", "seed", "max_evals", "space")
+    names = ("algorithm", "seed", "trials wanted", "space")
+    facts: dict[str, object] = {
+        name: settings[key] for key, name in zip(said, names, strict=True) if settings.get(key)
+    }
+    if facts.get("trials wanted") == sys.maxsize:
+        del facts["trials wanted"]
+    versions = {"colab_drive_tuner": __version__}
+    for package in ("hyperopt", "keras", "tensorflow", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    facts["versions here"] = ", ".join(f"{name} {number}" for name, number in versions.items())
+    facts["runtimes"] = "\n".join(dict.fromkeys(session.where for session in history.timeline))
+    return facts | {"deaths survived": history.deaths, "kept in": place}
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _best(series: Series) -> str:
+    best = series.best(1)
+    if not best:
+        return "<p>No trial has a loss yet.</p>"
+    facts = {"trial": best[0].tid, "loss": loss_text(best[0]), "seconds": seconds_text(best[0])}
+    return _pairs(facts | {name: value_text(best[0], name, 400) for name in best[0].parameters})
+
+
+def _pairs(pairs: Mapping[str, object]) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{escaped(shortened(name, 200))}</th><td>{escaped(value)}</td></tr>"
+        for name, value in pairs.items()
+        if value not in ("", None)
+    )
+    return f'<div class="wide"><table>{rows}</table></div>'
+
+
+def _trials(series: Series) -> str:
+    """The best trials, then the others, as many as the page has room for."""
+    known = set(map(id, series.with_loss))
+    ordered = series.best(len(series.trials)) + [t for t in series.trials if id(t) not in known]
+    names = series.parameters[:_COLUMNS]
+    rows, size = list[str](), 0
+    for trial in ordered:
+        row = _row(trial, names)
+        size += len(row.encode())
+        if size > _ROWS_BYTES:
+            break
+        rows.append(row)
+    titles = "".join(
+        f"<th scope='col'><button>{escaped(shortened(name, 40))}</button></th>"
+        for name in ("trial", "state", "loss", "seconds", *names)
+    )
+    note = ""
+    if len(rows) < len(ordered) or len(names) < len(series.parameters):
+        note = (
+            f"<p>The {len(rows)} best of {len(ordered)} trials, with {len(names)} of "
+            f"{len(series.parameters)} parameters: `colab-drive-tuner export` has all.</p>"
+        )
+    return (
+        f'{note}<div class="wide"><table class="sortable"><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _row(trial: Trial, names: tuple[str, ...]) -> str:
+    loss = "" if trial.loss is None else loss_text(trial)
+    state = f"{trial.state}: {trial.error}" if trial.error else trial.state
+    cells = [str(trial.tid), shortened(state, 80), loss, seconds_text(trial)]
+    cells += [value_text(trial, name) for name in names]
+    return "<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in cells) + "</tr>"

@@ -1,0 +1,174 @@
+"""Plain series of a search's trials, parameters and sessions, for pictures and pages."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from colab_drive_tuner.checkpoint.history import Session
+from colab_drive_tuner.search.results.table import Table
+
+LEAST_FOR_IMPORTANCE = 10
+"""With fewer trials an order of parameters says nothing."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial, in numbers and texts."""
+
+    tid: Any
+    state: str
+    """new, running, done, error or cancelled."""
+    loss: float | None
+    """None where it has none, or none that is a finite number."""
+    where: str
+    """The runtime, or the worker, that ran it last."""
+    began: float | None = None
+    ended: float | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """What it reported epoch by epoch, by metric."""
+    error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without a loss."""
+        return self.state in ("done", "error", "cancelled") and self.loss is None
+
+
+@dataclass(frozen=True)
+class Series:
+    """A search as plain series."""
+
+    name: str
+    trials: tuple[Trial, ...]
+    """In the order in which they were suggested."""
+    parameters: tuple[str, ...]
+    """Their names, in the order of the space."""
+    sessions: tuple[Session, ...] = ()
+
+    @property
+    def with_loss(self) -> list[Trial]:
+        """The trials that have a loss."""
+        return [trial for trial in self.trials if trial.loss is not None]
+
+    def best(self, count: int) -> list[Trial]:
+        """The trials with the lowest losses, the best first."""
+        return sorted(self.with_loss, key=lambda trial: trial.loss or 0.0)[:count]
+
+    def importance(self) -> dict[str, float]:
+        """The share of the losses' spread that each parameter explains by itself, largest first.
+
+        Losses count by their rank. The trials are grouped by the parameter's value (a number in
+        groups of equal size), and what the groups explain beyond chance is its importance. Empty
+        where too few trials have a loss.
+        """
+        trials = self.with_loss
+        if len(trials) < LEAST_FOR_IMPORTANCE:
+            return {}
+        order = sorted(range(len(trials)), key=lambda index: trials[index].loss or 0.0)
+        ranks = {index: float(rank) for rank, index in enumerate(order)}
+        found = {}
+        for name in self.parameters:
+            pairs = [
+                (trial.parameters[name], ranks[index])
+                for index, trial in enumerate(trials)
+                if name in trial.parameters
+            ]
+            found[name] = _explained(pairs) * len(pairs) / len(trials)
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def series_of(
+    name: str,
+    documents: Sequence[Mapping[str, Any]],
+    space: Any = None,
+    sessions: Sequence[Session] = (),
+) -> Series:
+    """The series of these trial documents.
+
+    Args:
+        name: The search's name.
+        documents: The trials' documents.
+        space: The space; None: parameters are named by their labels, and a choice is its index.
+        sessions: The runtimes that held the search, by its records.
+    """
+    table = Table(documents, space)
+    trials = tuple(
+        Trial(
+            tid=document["tid"],
+            state=row["state"],
+            loss=_finite(row["loss"]) if row["status"] == "ok" else None,
+            where=str(row["runtime"] or ""),
+            began=_seconds(document.get("book_time")),
+            ended=_seconds(document.get("refresh_time")),
+            parameters={name: row[name] for name in table.parameters if name in row},
+            curves=_curves(document),
+            error=str(row["error"] or ""),
+        )
+        for document, row in zip(documents, table.rows, strict=True)
+    )
+    known = tuple(one for one in sessions if math.isfinite(one.began) and math.isfinite(one.last))
+    return Series(name, trials, table.parameters, known)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a parameter's value has a place on an axis."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _explained(pairs: Sequence[tuple[Any, float]]) -> float:
+    """How much of the ranks' variance the groups of a parameter explain, less what chance would."""
+    groups: dict[Any, list[float]] = {}
+    if all(is_number(value) for value, _ in pairs) and len({value for value, _ in pairs}) > 10:
+        ordered = sorted(pairs, key=lambda pair: pair[0])
+        count = max(2, min(10, round(math.sqrt(len(pairs)) / 1.5)))
+        for index, (_, rank) in enumerate(ordered):
+            groups.setdefault(index * count // len(ordered), []).append(rank)
+    else:
+        for value, rank in pairs:
+            groups.setdefault(repr(value), []).append(rank)
+    spread = len(pairs) - len(groups)
+    if len(groups) < 2 or spread < 1:
+        return 0.0
+    mean = sum(rank for _, rank in pairs) / len(pairs)
+    whole = sum((rank - mean) ** 2 for _, rank in pairs)
+    within = 0.0
+    for ranks in groups.values():
+        middle = sum(ranks) / len(ranks)
+        within += sum((rank - middle) ** 2 for rank in ranks)
+    return max(0.0, 1.0 - (within / spread) / (whole / (len(pairs) - 1))) if whole else 0.0
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        loss = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return loss if math.isfinite(loss) else None
+
+
+def _seconds(value: Any) -> float | None:
+    """A time of a document as seconds since 1970; those without a zone are UTC, as hyperopt's."""
+    if not isinstance(value, datetime):
+        return None
+    try:
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    except (OverflowError, ValueError):
+        return None
+
+
+def history_of(document: Mapping[str, Any]) -> dict[str, list[float]]:
+    """What `fit` reported in a trial, by metric: the result's own, else that of its model."""
+    given = document["result"].get("history")
+    found = given if isinstance(given, dict) else document["misc"].get("history")
+    return dict(found or {})
+
+
+def _curves(document: Mapping[str, Any]) -> dict[str, list[float]]:
+    curves = {}
+    for metric, values in history_of(document).items():
+        if isinstance(values, list | tuple) and all(map(is_number, values)):
+            curves[str(metric)] = [float(value) for value in values]
+    return curves

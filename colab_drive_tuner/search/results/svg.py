@@ -1,0 +1,188 @@
+"""Drawing primitives for inline SVG: a canvas, scales with ticks, and escaped text.
+
+A picture is a few kB of text that every notebook and browser draws without a library. It takes its
+text colour from where it stands, so it fits light and dark pages; it has no ids and no style sheet,
+so many of them can stand in one page.
+"""
+
+import html
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from colab_drive_tuner.text import visible
+
+BLUE, ORANGE, RED, GREEN, GREY = "#4c8dd0", "#e08a2c", "#d9534f", "#3f9e5a", "#8a8f98"
+LOSS_COLOURS = ("#1a9850", "#66bd63", "#a6d96a", "#e0c34a", "#fdae61", "#f46d43", "#c94a4a")
+"""From the best losses to the worst."""
+_FONT = "font-family='system-ui,sans-serif' font-size='12'"
+
+
+def escaped(text: object) -> str:
+    """Text from anywhere, safe inside HTML and SVG, also in an attribute."""
+    return html.escape(visible(text), quote=True)
+
+
+def shortened(text: object, width: int) -> str:
+    """Text of at most `width` characters."""
+    whole = visible(text)
+    return whole if len(whole) <= width else f"{whole[: width - 1]}…"
+
+
+def number(value: float) -> str:
+    """A coordinate with one decimal, as short as it can be."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A mapping from values to coordinates, linear or logarithmic."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The coordinate of a value; one beyond the ends is drawn at the end."""
+        if self.log:
+            low, high, value = math.log(self.low), math.log(self.high), math.log(value)
+        else:
+            low, high = self.low, self.high
+        share = 0.5 if high == low else (value - low) / (high - low)
+        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
+
+    def ticks(self, count: int = 5) -> list[float]:
+        """Round values to write at the axis."""
+        if self.log:
+            first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
+            stride = max(1, (last - first) // count + 1)
+            decades = [10.0**power for power in range(first, last + 1, stride)]
+            return decades if len(decades) > 1 else [self.low, self.high]
+        span = self.high - self.low
+        if span <= 0 or not math.isfinite(span):
+            return [self.low]
+        raw = span / count
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(size * power for size in (1, 2, 5, 10) if size * power >= raw)
+        first = math.ceil(self.low / step)
+        return [
+            index * step for index in range(first, first + count + 2) if index * step <= self.high
+        ]
+
+
+def scale_for(
+    values: Sequence[float], start: float, end: float, *, log: bool | None = None
+) -> Scale:
+    """A scale that holds all of the values; `log` None: logarithmic where they span 1 to 100."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if log is None:
+        log = low > 0 and high / low > 100
+    if low == high:
+        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+    return Scale(low, high, start, end, log)
+
+
+class Canvas:
+    """An SVG picture that grows piece by piece.
+
+    Args:
+        width: Its width in units; on a page it shrinks with its column.
+        height: Its height in the same units.
+        label: What it shows, for those who hear it.
+    """
+
+    def __init__(self, width: int, height: int, label: str) -> None:
+        self.width, self.height = width, height
+        self._parts = [
+            (
+                f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
+                f"width='{width}' height='{height}' role='img' aria-label='{escaped(label)}' "
+                f"fill='currentColor' {_FONT}>"
+            )
+        ]
+
+    def text(
+        self, x: float, y: float, text: object, *, anchor: str = "start", faint: bool = False
+    ) -> None:
+        """A line of text; `anchor`: start, middle or end of it stands at `x`."""
+        opacity = " opacity='.65'" if faint else ""
+        where = "" if anchor == "start" else f" text-anchor='{anchor}'"
+        self._parts.append(
+            f"<text x='{number(x)}' y='{number(y)}'{where}{opacity}>{escaped(text)}</text>"
+        )
+
+    def rect(
+        self, x: float, y: float, width: float, height: float, colour: str, title: object = ""
+    ) -> None:
+        """A filled rectangle, at least one unit wide, with a text that shows under the mouse."""
+        about = f"<title>{escaped(title)}</title>" if title else ""
+        self._parts.append(
+            f"<rect x='{number(x)}' y='{number(y)}' width='{number(max(width, 1))}' "
+            f"height='{number(height)}' fill='{colour}'>{about}</rect>"
+        )
+
+    def path(
+        self, points: Iterable[tuple[float, float]], colour: str, *, dashed: bool = False
+    ) -> None:
+        """A line through the points."""
+        steps = " ".join(f"{number(x)},{number(y)}" for x, y in points)
+        dash = " stroke-dasharray='4 3'" if dashed else ""
+        self._parts.append(
+            f"<polyline points='{steps}' fill='none' stroke='{colour}' stroke-width='1.8'{dash}/>"
+        )
+
+    def dots(self, points: Iterable[tuple[float, float]], colour: str, *, size: float = 5) -> None:
+        """Points of one colour: one path, however many there are."""
+        steps = "".join(f"M{number(x)},{number(y)}h0" for x, y in points)
+        if steps:
+            self._parts.append(
+                f"<path d='{steps}' stroke='{colour}' stroke-width='{number(size)}' "
+                f"stroke-linecap='round' fill='none' opacity='.8'/>"
+            )
+
+    def bars(self, bars: Iterable[tuple[float, float, float]], height: float, colour: str) -> None:
+        """Horizontal bars (x, width, middle y) of one colour: one path, however many there are."""
+        steps = "".join(
+            f"M{number(x)},{number(y)}h{number(max(width, 0.8))}" for x, width, y in bars
+        )
+        if steps:
+            self._parts.append(
+                f"<path d='{steps}' stroke='{colour}' stroke-width='{number(height)}' fill='none'/>"
+            )
+
+    def hover(self, x: float, y: float, width: float, height: float, title: object) -> None:
+        """An unseen area with a text that shows under the mouse."""
+        self._parts.append(
+            f"<rect x='{number(x)}' y='{number(y)}' width='{number(max(width, 3))}' "
+            f"height='{number(height)}' fill-opacity='0'><title>{escaped(title)}</title></rect>"
+        )
+
+    def rule(self, x1: float, y1: float, x2: float, y2: float) -> None:
+        """A thin line, as axes and grids have."""
+        self._parts.append(
+            f"<line x1='{number(x1)}' y1='{number(y1)}' x2='{number(x2)}' y2='{number(y2)}' "
+            f"stroke='currentColor' stroke-opacity='.25'/>"
+        )
+
+    def x_axis(self, scale: Scale, y: float, show: Callable[[float], str], count: int = 5) -> None:
+        """An axis below: a rule, and values under it."""
+        self.rule(scale.start, y, scale.end, y)
+        for value in scale.ticks(count):
+            self.text(scale(value), y + 15, show(value), anchor="middle", faint=True)
+
+    def y_axis(self, scale: Scale, x: float, to: float, show: Callable[[float], str]) -> None:
+        """An axis at the left: values, and a faint rule across for each."""
+        for value in scale.ticks(4):
+            self.rule(x, scale(value), to, scale(value))
+            self.text(x - 6, scale(value) + 4, show(value), anchor="end", faint=True)
+
+    def __str__(self) -> str:
+        return "".join([*self._parts, "</svg>"])
+
+
+def short_number(value: float) -> str:
+    """A number for an axis or a label: four digits at most."""
+    return f"{value:.4g}"
