@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from colab_drive_tuner.cli import rerunning, scheduling, signing_in, troubleshooting
+from colab_drive_tuner.cli import rerunning, results, scheduling, signing_in, troubleshooting
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.environment import Variable
@@ -45,6 +45,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+results.register(app)
 rerunning.register(app)
 scheduling.register(app)
 signing_in.register(app)

@@ -1,5 +1,7 @@
 """Output of `status`: a table for people, in the width there is; whole lines for pipes; JSON."""
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -31,7 +33,7 @@ def show_searches(searches: Iterable[SearchStatus]) -> None:
         for search in searches
     ]
     if rows:
-        _print(("search", "trials", "failed", "best loss", "deaths survived", "state"), rows)
+        show_table(("search", "trials", "failed", "best loss", "deaths survived", "state"), rows)
     else:
         echo("No searches yet.")
 
@@ -55,7 +57,7 @@ def show_runs(runs: list[Run]) -> None:
     if not runs:
         return
     echo("")
-    _print(
+    show_table(
         ("run (UTC)", "where", "minutes", "trials", "ended", "notebook"),
         [
             (
@@ -148,7 +150,15 @@ def _iso(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _print(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table as CSV."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([head, *rows])
+    echo(text.getvalue().removesuffix("\n"))
+
+
+def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; on a narrow terminal each row as a block of lines, `name: value`.
 
     A row is never wrapped, for its second line could be taken for another row; and nothing is cut.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.codec import decode, encode
-from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.history import MOST_SESSIONS, History, wanted
 from colab_drive_tuner.checkpoint.items import (
     CAUGHT,
     DONE,
@@ -232,3 +232,42 @@ def test_what_ends_in_the_middle_of_an_entry_is_damage() -> None:
     for cut in range(1, len(payload)):
         with pytest.raises(SearchDamagedError, match="Record 0"):
             folded(record("trials", payload[:cut]))
+
+
+def claimed(at: float, reason: str, pid: int) -> Record:
+    who = dataclasses.replace(SOMEBODY, pid=pid)
+    return dataclasses.replace(record("claim", reason=reason, owner=f"S{pid}"), at=at, claimant=who)
+
+
+def test_sessions_are_kept_with_their_times_and_ends() -> None:
+    """From claim to last record; how each ended is known by its release, or by the next claim."""
+    history = folded(
+        claimed(10.0, "new", 1),
+        dataclasses.replace(start(0, "S1"), at=12.0),
+        claimed(50.0, "dead", 2),
+        dataclasses.replace(record("release", owner="S2"), at=60.0),
+        claimed(90.0, "released", 3),
+    )
+    ends = [(one.where, one.began, one.last, one.end) for one in history.timeline]
+    assert ends == [
+        ("a test, process 1 on host", 10.0, 12.0, "dead"),
+        ("a test, process 2 on host", 50.0, 60.0, "released"),
+        ("a test, process 3 on host", 90.0, 90.0, ""),
+    ]
+    assert History.load(history.dump()).timeline == history.timeline
+
+
+def test_a_reset_begins_the_sessions_anew() -> None:
+    """The history before a restart is another search's."""
+    history = folded(claimed(10.0, "new", 1), claimed(50.0, "dead", 2), record("reset", owner="S2"))
+    assert [one.began for one in history.timeline] == [50.0]
+
+
+def test_so_many_sessions_are_told_apart_and_no_more() -> None:
+    """A search that thousands of runtimes held does not grow with each of them."""
+    history = History()
+    for number in range(MOST_SESSIONS + 50):
+        history.apply(claimed(float(number), "dead", number))
+    assert len(history.timeline) == MOST_SESSIONS
+    assert history.timeline[-1].began == MOST_SESSIONS + 49
+    assert history.sessions == MOST_SESSIONS + 50

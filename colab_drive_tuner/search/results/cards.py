@@ -85,9 +85,7 @@ def loss_text(trial: Trial) -> str:
 
 def seconds_text(trial: Trial) -> str:
     """How long a trial took."""
-    if trial.began is None or trial.ended is None:
-        return ""
-    return f"{trial.ended - trial.began:.4g}"
+    return "" if trial.seconds is None else f"{trial.seconds:.4g}"
 
 
 def value_text(trial: Trial, name: str, width: int = 40) -> str:

@@ -16,12 +16,14 @@ from importlib.resources import files
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.search.results import pictures
 from colab_drive_tuner.search.results.cards import loss_text, seconds_text, value_text
-from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.results.series import Series, Trial, read_search
 from colab_drive_tuner.search.results.svg import escaped, shortened
 from colab_drive_tuner.search.results.timeline import summary, timeline
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import visible
 from colab_drive_tuner.version import __version__
 
-_ROWS_BYTES = 220_000
+_ROWS_BYTES = 150_000
 """How much of the page its table may take: the best trials come first."""
 _COLUMNS = 24
 
@@ -74,6 +76,15 @@ def report_page(
         f"<header><h1>{escaped(series.name)}</h1><p>{escaped(head)}</p></header><main>{body}</main>"
         f"<footer>Written {made} by colab_drive_tuner.</footer>"
         f"<script>{script}</script></body></html>"
+    )
+
+
+def page_of(store: Store, name: str, *, refresh: int | None = None) -> str:
+    """The page of a search, as its records have it."""
+    search = read_search(store, name)
+    head = str(search.status).removeprefix(f"{visible(name)}: ")
+    return report_page(
+        search.series, head, made_of(search.history, search.status.url), refresh=refresh
     )
 
 

@@ -21,7 +21,7 @@ WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, GREY)
 _HOVERED = 300
 """Up to so many trials each have a text under the mouse."""
-_DOTS = 12_000
+_DOTS = 8_000
 """How many dots the slices of a page have in all; where there are more, every n-th trial."""
 _CATEGORIES = 12
 _FEW = 4
@@ -168,8 +168,8 @@ def about(trial: Trial) -> str:
     """A trial in one line, for the text under the mouse."""
     parts = [f"trial {trial.tid}"]
     parts.append(trial.error or trial.state if trial.loss is None else f"loss {trial.loss:.6g}")
-    if trial.began is not None and trial.ended is not None and trial.state != "running":
-        parts.append(f"{trial.ended - trial.began:.3g} s")
+    if trial.seconds is not None:
+        parts.append(f"{trial.seconds:.3g} s")
     parts += [
         f"{shortened(n, 40)}={shortened(v, 40)}" for n, v in list(trial.parameters.items())[:12]
     ]

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from colab_drive_tuner.checkpoint.history import Session
+from colab_drive_tuner.checkpoint.history import History, Session
+from colab_drive_tuner.search.results.status import SearchStatus, open_journal, status_of
 from colab_drive_tuner.search.results.table import Table
+from colab_drive_tuner.store.protocol import Store
 
 LEAST_FOR_IMPORTANCE = 10
 """With fewer trials an order of parameters says nothing."""
@@ -30,6 +32,13 @@ class Trial:
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """What it reported epoch by epoch, by metric."""
     error: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None where that is not known, or it has not ended."""
+        if self.began is None or self.ended is None or self.state in ("new", "running"):
+            return None
+        return self.ended - self.began
 
     @property
     def failed(self) -> bool:
@@ -172,3 +181,29 @@ def _curves(document: Mapping[str, Any]) -> dict[str, list[float]]:
         if isinstance(values, list | tuple) and all(map(is_number, values)):
             curves[str(metric)] = [float(value) for value in values]
     return curves
+
+
+@dataclass(frozen=True)
+class ReadSearch:
+    """A search as it was read from its store: its status, series and records."""
+
+    status: SearchStatus
+    series: Series
+    history: History
+
+
+def read_search(store: Store, name: str) -> ReadSearch:
+    """Read a search whole; nothing is claimed or written.
+
+    Parameters are named by their labels and a choice is its index: the space is code, which a
+    store does not hold.
+
+    Raises:
+        SearchNotFoundError: There is no search of that name.
+        SearchDamagedError: The search cannot be read.
+    """
+    journal = open_journal(store, name)
+    history: History = journal.state
+    documents = [entry.decoded() for entry in history.trials.values()]
+    series = series_of(name, documents, None, history.timeline)
+    return ReadSearch(status_of(store, name, journal), series, history)

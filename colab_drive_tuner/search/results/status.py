@@ -108,7 +108,11 @@ def read_status(store: Store, name: str) -> SearchStatus:
         SearchNotFoundError: There is no search of that name.
         SearchDamagedError: The search cannot be read.
     """
-    journal = open_journal(store, name)
+    return status_of(store, name, open_journal(store, name))
+
+
+def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
+    """How the search of a journal stands, by what was read of it."""
     history: History = journal.state
     holder = journal.holder()
     entries = history.trials.values()

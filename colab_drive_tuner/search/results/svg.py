@@ -49,7 +49,7 @@ class Scale:
         if self.log:
             low, high, value = math.log(self.low), math.log(self.high), math.log(value)
         else:
-            low, high = self.low, self.high
+            low, high, value = self.low / 2, self.high / 2, value / 2  # their span may overflow
         share = 0.5 if high == low else (value - low) / (high - low)
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
@@ -61,9 +61,9 @@ class Scale:
             decades = [10.0**power for power in range(first, last + 1, stride)]
             return decades if len(decades) > 1 else [self.low, self.high]
         span = self.high - self.low
-        if span <= 0 or not math.isfinite(span):
-            return [self.low]
         raw = span / count
+        if not 1e-300 < raw < math.inf:
+            return [self.low, self.high]
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(size * power for size in (1, 2, 5, 10) if size * power >= raw)
         first = math.ceil(self.low / step)

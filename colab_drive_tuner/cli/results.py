@@ -1,0 +1,308 @@
+"""Commands that show what came out of a search: show, trials, best, compare, tail, report."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.search_names import complete_name
+from colab_drive_tuner.search.results.series import ReadSearch, Trial
+from colab_drive_tuner.store.protocol import Store
+
+Name = Annotated[str, typer.Argument(help="The name of the search.", autocompletion=complete_name)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (show, trials, best, compare, tail, report):
+        app.command()(command)
+
+
+def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Show how a search stands, its best trials and the course of its loss.
+
+    Example:
+        colab-drive-tuner show mnist-cnn
+    """
+    from colab_drive_tuner.cli.tables import as_json as described
+    from colab_drive_tuner.cli.tables import show_table
+    from colab_drive_tuner.search.results.timeline import summary
+
+    search = _read(_store(context), name)
+    series = search.series
+    if as_json:
+        said = json.loads(described([search.status]))[0]
+        said["best"] = [_described(trial) for trial in series.best(10)]
+        said["importance"] = series.importance()
+        echo(json.dumps(said, indent=2))
+        return
+    echo(search.status)
+    if line := sparkline([trial.loss for trial in series.trials]):
+        echo(f"best loss  {line}")
+    if shares := series.importance():
+        most = [f"{label} {share:.0%}" for label, share in list(shares.items())[:5]]
+        echo(f"importance {', '.join(most)}")
+    echo(f"ran on     {summary(series)}")
+    echo(f"kept in    {search.status.url}")
+    if leading := series.best(10):
+        echo("")
+        show_table(*_table(leading, series.parameters))
+
+
+def trials(
+    context: typer.Context,
+    name: Name,
+    sort: Annotated[
+        str, typer.Option(help="Sort by tid, loss, seconds, or by a parameter's name.")
+    ] = "tid",
+    limit: Annotated[int | None, typer.Option(min=1, help="Print so many trials at most.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the trials of a search, with their losses and parameters.
+
+    Example:
+        colab-drive-tuner trials mnist-cnn --sort loss --limit 20
+    """
+    from colab_drive_tuner.cli.tables import show_table, write_csv
+    from colab_drive_tuner.errors import UsageError
+
+    search = _read(_store(context), name)
+    names = search.series.parameters
+    known = ("tid", "loss", "seconds", *names)
+    if sort not in known:
+        raise UsageError(f"--sort {sort!r} is not a column: choose among {', '.join(known)}.")
+    chosen = sorted(search.series.trials, key=lambda trial: _key(trial, sort))[:limit]
+    if as_json:
+        echo(json.dumps([_described(trial) for trial in chosen], indent=2))
+    elif as_csv:
+        write_csv(
+            ("trial", "state", "loss", "seconds", *names, "error"),
+            [
+                [t.tid, t.state, t.loss, t.seconds, *map(t.parameters.get, names), t.error]
+                for t in chosen
+            ],
+        )
+    else:
+        show_table(*_table(chosen, names))
+
+
+def best(context: typer.Context, name: Name) -> None:
+    """Print the parameters of the best trial as JSON, for a script; a choice is its index.
+
+    Example:
+        colab-drive-tuner best mnist-cnn
+    """
+    from colab_drive_tuner.errors import SearchError
+
+    leading = _read(_store(context), name).series.best(1)
+    if not leading:
+        raise SearchError(f"No trial of search {name!r} has a loss yet.")
+    echo(json.dumps(_parameters(leading[0]), indent=2))
+
+
+def compare(
+    context: typer.Context,
+    names: Annotated[
+        list[str],
+        typer.Argument(help="The names of two or more searches.", autocompletion=complete_name),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Compare searches: how far, how long, the best loss and its parameters side by side.
+
+    Example:
+        colab-drive-tuner compare mnist-cnn mnist-mlp
+    """
+    from colab_drive_tuner.cli.tables import show_table
+    from colab_drive_tuner.errors import UsageError
+
+    if len(set(names)) < 2:
+        raise UsageError("compare needs the names of two or more searches.")
+    store = _store(context)
+    columns = {name: _compared(_read(store, name)) for name in dict.fromkeys(names)}
+    if as_json:
+        echo(json.dumps(columns, indent=2))
+        return
+    rows = dict.fromkeys(key for column in columns.values() for key in column)
+    show_table(
+        ("", *columns),
+        [[row, *(_cell(column.get(row, "")) for column in columns.values())] for row in rows],
+    )
+
+
+def tail(
+    context: typer.Context,
+    name: Name,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10.0,
+) -> None:
+    """Follow a search that runs elsewhere: a line for each trial that ends, until the search has.
+
+    Example:
+        colab-drive-tuner tail mnist-cnn
+    """
+    store = _store(context)
+    seen: set[object] | None = None
+    while True:
+        search = _read(store, name)
+        ended = [t for t in search.series.trials if t.state not in ("new", "running")]
+        if seen is None:
+            echo(search.status)
+            seen = {trial.tid for trial in ended[:-3]}
+        for trial in ended:
+            if trial.tid not in seen:
+                seen.add(trial.tid)
+                echo(_line(trial))
+        if search.status.finished:
+            echo(search.status)
+            return
+        time.sleep(every)
+
+
+def report(
+    context: typer.Context,
+    name: Name,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file. NAME.html without it.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve the page on this machine, always up to date.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --watch; 0: any.")] = 0,
+) -> None:
+    """Write a search as one HTML page that opens offline: pictures, parameters, all trials.
+
+    Example:
+        colab-drive-tuner report mnist-cnn -o report.html
+    """
+    from colab_drive_tuner.search.results.export import write_file
+    from colab_drive_tuner.search.results.page import page_of
+
+    store = _store(context)
+    if watch:
+        from colab_drive_tuner.cli.watching import serve_page
+
+        page_of(store, name)  # what is wrong with the search is said here, not in the browser
+        serve_page(lambda: page_of(store, name, refresh=10), port)
+        return
+    target = output or Path(f"{name}.html")
+    write_file(target, page_of(store, name).encode())
+    echo(f"{target} shows search {name!r}.")
+
+
+def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
+    """The course of the best loss as blocks, high where the loss is high."""
+    course, least = list[float](), math.inf
+    for loss in losses:
+        least = min(least, math.inf if loss is None else loss)
+        if least < math.inf:
+            course.append(least)
+    if len(course) < 2:
+        return ""
+    some = [course[index * (len(course) - 1) // (width - 1)] for index in range(width)]
+    some = course if len(course) <= width else some
+    low, high = some[-1], some[0]
+    if high == low:
+        return "▁" * len(some)
+    return "".join("▁▂▃▄▅▆▇█"[int((loss - low) / (high - low) * 7)] for loss in some)
+
+
+def _store(context: typer.Context) -> Store:
+    from colab_drive_tuner.store import open_store
+
+    return open_store(context.obj)
+
+
+def _read(store: Store, name: str) -> ReadSearch:
+    from colab_drive_tuner.search.results.series import read_search
+
+    return read_search(store, name)
+
+
+def _table(chosen: Sequence[Trial], names: Sequence[str]) -> tuple[Sequence[str], list[list[Any]]]:
+    """Column names and rows of trials."""
+    from colab_drive_tuner.search.results.cards import seconds_text, value_text
+
+    shown = [label for label in names if any(label in trial.parameters for trial in chosen)]
+    rows = [
+        [
+            trial.tid,
+            trial.state,
+            "" if trial.loss is None else f"{trial.loss:.6g}",
+            seconds_text(trial),
+            *(value_text(trial, label, 60) for label in shown),
+            trial.error,
+        ]
+        for trial in chosen
+    ]
+    failed = any(trial.error for trial in chosen)
+    head = ["trial", "state", "loss", "seconds", *shown, "error"]
+    return (head, rows) if failed else (head[:-1], [row[:-1] for row in rows])
+
+
+def _key(trial: Trial, sort: str) -> tuple[bool, bool, Any]:
+    """Numbers in their order, then texts, then what is not there."""
+    value: Any = {"tid": trial.tid, "loss": trial.loss, "seconds": trial.seconds}.get(
+        sort, trial.parameters.get(sort)
+    )
+    number = isinstance(value, int | float)
+    return value is None, not number, value if number else str(value)
+
+
+def _described(trial: Trial) -> dict[str, Any]:
+    """A trial for programs."""
+    return {
+        "tid": trial.tid if isinstance(trial.tid, int) else str(trial.tid),
+        "state": trial.state,
+        "loss": trial.loss,
+        "seconds": trial.seconds,
+        "runtime": trial.where,
+        "parameters": _parameters(trial),
+        "error": trial.error or None,
+    }
+
+
+def _parameters(trial: Trial) -> dict[str, Any]:
+    return {
+        label: value if isinstance(value, bool | int | str | None) or _finite(value) else str(value)
+        for label, value in trial.parameters.items()
+    }
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _compared(search: ReadSearch) -> dict[str, Any]:
+    """What `compare` says of one search."""
+    series = search.series
+    seconds = [trial.seconds for trial in series.trials if trial.seconds is not None]
+    said: dict[str, Any] = {
+        "trials": search.status.progress,
+        "failed": search.status.failed,
+        "hours of trials": round(sum(seconds) / 3600, 3),
+        "deaths survived": search.status.recovered,
+        "algorithm": str(search.history.settings.get("algo", "")),
+        "seed": search.history.settings.get("seed"),
+    }
+    for leading in series.best(1):
+        said |= {"best loss": leading.loss, "best trial": leading.tid}
+        said |= {f"best {label}": value for label, value in _parameters(leading).items()}
+    return said
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _line(trial: Trial) -> str:
+    from colab_drive_tuner.search.results.cards import loss_text, seconds_text
+
+    parameters = ", ".join(f"{label}={_cell(value)}" for label, value in _parameters(trial).items())
+    return f"trial {trial.tid}: {loss_text(trial)} in {seconds_text(trial)} s, {parameters}"

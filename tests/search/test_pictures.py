@@ -1,0 +1,227 @@
+"""Pictures, cards and the report page of a search: escaped, small, and drawn from anything."""
+
+import math
+import xml.etree.ElementTree as ET
+from datetime import datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hyperopt import hp
+
+from colab_drive_tuner.checkpoint.history import Session
+from colab_drive_tuner.search.results import cards, page, pictures
+from colab_drive_tuner.search.results.series import Series, series_of
+from colab_drive_tuner.search.results.status import SearchStatus
+from colab_drive_tuner.search.results.svg import scale_for
+from colab_drive_tuner.search.results.timeline import lanes_of, summary, timeline
+
+BEGAN = datetime(2026, 11, 1, 12)
+HOSTILE = [
+    "</svg><script>alert(1)</script>",
+    "' onload='alert(1)",
+    '"><img src=x onerror=alert(1)>',
+    "\x1b[2J\u202etxt.exe",
+    "\ud800",
+    "🧪 " + "w" * 200,
+]
+PICTURES = {
+    "history": pictures.history,
+    "importance": pictures.importance,
+    "slices": pictures.slices,
+    "learning_curves": pictures.learning_curves,
+    "timeline": timeline,
+}
+
+
+def document(tid: int, loss: Any, point: dict[str, Any] | None = None, **result: Any) -> Any:
+    """A trial that ended; a loss of None: it failed."""
+    began = BEGAN + timedelta(minutes=tid)
+    ok = {"status": "ok", "loss": loss} if loss is not None else {"status": "fail"}
+    return {
+        "tid": tid,
+        "state": 2,
+        "owner": result.pop("owner", "Colab, process 1 on a"),
+        "book_time": began,
+        "refresh_time": began + timedelta(seconds=50),
+        "result": ok | result,
+        "misc": {"vals": {label: [value] for label, value in (point or {"x": 0.5}).items()}},
+    }
+
+
+def search(*losses: Any, **more: Any) -> Series:
+    return series_of("s", [document(tid, loss, **more) for tid, loss in enumerate(losses)])
+
+
+def session(where: str, minute: float, end: str, minutes: float = 5) -> Session:
+    began = BEGAN.timestamp() - _offset() + minute * 60
+    return Session(where, began, began + minutes * 60, end)
+
+
+def _offset() -> float:
+    """BEGAN is UTC, as hyperopt's times are."""
+    local = BEGAN.astimezone().utcoffset()
+    return -local.total_seconds() if local else 0.0
+
+
+SEARCHES = {
+    "no trial": search(),
+    "one trial": search(0.5),
+    "all failed": search(None, None, None),
+    "nan and inf": search(math.nan, math.inf, -math.inf, 1.0, 10**400, "many"),
+    "all alike": search(*[1.0] * 20),
+    "60 parameters": search(
+        *[float(n) for n in range(12)], point={f"p{n}": n * 0.1 for n in range(60)}
+    ),
+    "hostile": series_of(
+        HOSTILE[0],
+        [
+            document(n, n / 7, {text: text}, owner=text, history={text: [1.0, n / 3]}, reason=text)
+            for n, text in enumerate(HOSTILE * 3)
+        ],
+        None,
+        [session(text, n, text) for n, text in enumerate(HOSTILE)],
+    ),
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("series", SEARCHES.values(), ids=SEARCHES)
+def test_a_picture_is_drawn_of_any_search(series: Series, picture: Any) -> None:
+    """Well-formed SVG without scripts, handlers, styles or ids, and no coordinate is NaN."""
+    drawn = picture(series)
+    for element in ET.fromstring(drawn).iter():
+        name = element.tag.rpartition("}")[2]
+        assert name in {"svg", "text", "rect", "path", "polyline", "line", "title"}
+        assert not any(key.startswith("on") or key in ("style", "id") for key in element.attrib)
+        numbers = [element.attrib.get(key, "0") for key in ("x", "y", "x1", "y1", "width")]
+        assert all(math.isfinite(float(value)) for value in numbers)
+    assert "nan" not in drawn.replace("nan and inf", "")
+    assert "\x1b" not in drawn
+    assert "\u202e" not in drawn
+
+
+class Elements(HTMLParser):
+    """What a browser would make of a page: its elements and their attributes."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("series", SEARCHES.values(), ids=SEARCHES)
+def test_page_and_card_hold_no_element_of_anybody_else(series: Series) -> None:
+    """Whatever names, parameters and results hold is text: no script, image, link, handler."""
+    whole = page.report_page(series, "5 of 9 trials", {"space": HOSTILE[0], "kept in": HOSTILE[2]})
+    tags = [tag for tag, _ in Elements(whole).found]
+    assert tags.count("script") == 1
+    assert not {"img", "iframe", "a", "form", "object"} & set(tags)
+    card = cards.result_card(series, HOSTILE[0], done=3, total=5, link="javascript:alert(1)")
+    listed = cards.searches_card([SearchStatus(text, url=text, problem=text) for text in HOSTILE])
+    for tag, attributes in Elements(card + listed).found:
+        assert tag not in {"script", "img", "iframe", "a"}
+        assert not any(name.startswith("on") for name in attributes)
+
+
+def test_a_page_of_5000_trials_is_small() -> None:
+    """500 kB at most; the best trials are in its table, and it says that not all are."""
+    point = {f"parameter_{n}": n * 0.123456789 for n in range(12)}
+    losses = [math.sin(n) ** 2 + 5 / (n + 1) for n in range(5000)]
+    history = {"val_loss": [1.0 / n for n in range(1, 51)]}
+    series = search(*losses, point=point, history=history)
+    whole = page.report_page(series, "5000 of 5000 trials", {})
+    assert len(whole.encode()) <= 500_000
+    assert f"<td>{series.best(1)[0].tid}</td>" in whole
+    assert "best of 5000 trials" in whole
+
+
+def test_the_page_allows_nothing_but_its_own_style_and_script() -> None:
+    """Its policy forbids everything, and names the two by hashes; altered, neither would run."""
+    whole = page.report_page(search(1.0), "", {})
+    policy = next(
+        attributes["content"] or ""
+        for tag, attributes in Elements(whole).found
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    style, script = (
+        whole.split(f"<{tag}>")[1].split(f"</{tag}>")[0] for tag in ("style", "script")
+    )
+    assert "default-src 'none'" in policy
+    assert f"style-src {page._hash(style)}" in policy
+    assert f"script-src {page._hash(script)}" in policy
+    assert "unsafe" not in policy
+
+
+def test_importance_finds_the_parameter_that_matters() -> None:
+    """A parameter that decides the loss has most of it, one of noise next to none."""
+    documents = [
+        document(
+            n, (n / 200 - 0.5) ** 2, {"decides": n / 200, "noise": (n * 37) % 101, "kind": n % 2}
+        )
+        for n in range(200)
+    ]
+    shares = series_of("s", documents).importance()
+    assert next(iter(shares)) == "decides"
+    assert shares["decides"] > 0.8
+    assert shares["noise"] < 0.1
+    assert shares["kind"] < 0.1
+
+
+def test_importance_of_a_conditional_parameter_counts_where_it_is_active() -> None:
+    """It is no larger than the share of the trials that have it."""
+    documents = [
+        document(n, n / 10 if n % 4 == 0 else 5.0, {"k": n % 4, **({"c": n} if n % 4 == 0 else {})})
+        for n in range(80)
+    ]
+    assert 0.05 < series_of("s", documents).importance()["c"] <= 0.25
+
+
+def test_a_lane_for_each_runtime_with_its_trials_and_its_end() -> None:
+    """Trials lie in the lane of the session that ran them, also where two bear one name."""
+    first, second = "Colab, process 1 on a", "Colab, process 1 on b"
+    documents = [document(n, 1.0, owner=first if n < 3 or n > 8 else second) for n in range(12)]
+    sessions = [session(first, 0, "dead"), session(second, 3, "takeover"), session(first, 9, "")]
+    lanes = lanes_of(series_of("s", documents, None, sessions))
+    assert [(lane.where, lane.end, len(lane.trials)) for lane in lanes] == [
+        (first, "dead", 3),
+        (second, "takeover", 6),
+        (first, "", 3),
+    ]
+    text = summary(series_of("s", documents, None, sessions))
+    assert text == "3 runtimes, 1 of them killed, 1 taken over"
+
+
+def test_trials_of_workers_have_lanes_of_their_own() -> None:
+    """What no session ran is shown by the name of who ran it."""
+    documents = [document(n, 1.0, owner=f"worker {n % 2}") for n in range(6)]
+    lanes = lanes_of(series_of("s", documents, None, [session("Colab, process 1 on a", 0, "")]))
+    assert sorted(lane.where for lane in lanes) == ["Colab, process 1 on a", "worker 0", "worker 1"]
+
+
+def test_hours_without_a_runtime_are_cut_out() -> None:
+    """A night between two runtimes takes no more room than its mark."""
+    sessions = [session("a", 0, "dead"), session("b", 14 * 60, "released")]
+    drawn = timeline(series_of("s", [], None, sessions))
+    assert ">14 h<" in drawn
+
+
+def test_parameters_of_a_space_are_shown_as_chosen() -> None:
+    """With the space at hand a choice is what was chosen, not its index."""
+    space = {"opt": hp.choice("opt", ["adam", {"kind": "sgd"}])}
+    series = series_of("s", [document(0, 1.0, {"opt": 0})], space)
+    assert series.trials[0].parameters["opt"] in ("adam", 0)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0], [5.0, 5.0], [1e-9, 1.0], [-1.0, 1e300], [0.0, 5e-324], [1e308, -1e308]]
+)
+def test_a_scale_holds_all_of_its_values(values: list[float]) -> None:
+    """Every value has a coordinate between the ends, and ticks are values of the scale."""
+    scale = scale_for(values, 10, 90)
+    assert all(10 <= scale(value) <= 90 for value in values)
+    assert all(10 <= scale(tick) <= 90 for tick in scale.ticks())
+    assert 1 <= len(scale.ticks()) < 20

@@ -1,0 +1,219 @@
+"""The commands that show what came out of a search."""
+
+import csv
+import io
+import json
+import math
+import sys
+import threading
+import urllib.error
+import urllib.request
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from hyperopt import hp
+
+import colab_drive_tuner as cdt
+from colab_drive_tuner.cli import main
+from colab_drive_tuner.cli.results import sparkline
+from colab_drive_tuner.cli.watching import handler
+
+SPACE = {"x": hp.uniform("x", -1, 1), "kind": hp.choice("kind", [{"y": hp.normal("y", 0, 1)}, 0])}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A store with the searches "bowl", of 14 trials of which some failed, and "other"."""
+    store = tmp_path_factory.mktemp("stores") / "store"
+    cdt.resume_search(bowl, space=SPACE, name="bowl", max_evals=14, seed=1, **options(store))
+    cdt.resume_search(
+        lambda z: z,
+        space=hp.uniform("z", 0, 1),
+        name="other",
+        max_evals=3,
+        seed=2,
+        **options(store),
+    )
+    return store
+
+
+def options(store: Path) -> dict[str, object]:
+    """Arguments that all searches here have."""
+    return {"store": store, "progress": False, "algo": "rand"}
+
+
+def bowl(point: dict[str, object]) -> dict[str, object]:
+    """An objective that fails at large x."""
+    x = float(point["x"])
+    return {"status": "fail"} if x > 0.8 else {"status": "ok", "loss": x**2, "accuracy": 1 - x**2}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line; return its exit code and what it printed."""
+
+    def run_one(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, captured.err
+
+    return run_one
+
+
+def result(folder: Path) -> cdt.SearchResult:
+    """The search "bowl" as its cell gets it."""
+    return cdt.resume_search(
+        bowl, space=SPACE, name="bowl", max_evals=14, seed=1, **options(folder)
+    )
+
+
+def test_show_says_what_was_best_and_where_it_ran(run, folder):
+    """How it stands, the course of the loss, the best trials, the runtimes, the folder."""
+    code, out, _ = run("--store", folder, "show", "bowl")
+    assert code == 0
+    assert "14 of 14 trials" in out
+    assert "1 runtime" in out
+    assert str(folder / "bowl") in out
+    best = result(folder).best_trial
+    assert f"{best['result']['loss']:.6g}" in out
+    shown = json.loads(run("--store", folder, "show", "bowl", "--json")[1])
+    assert shown["best"][0]["tid"] == best["tid"]
+
+
+def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run, folder):
+    """By loss with what has none last; CSV and JSON have every digit."""
+    code, out, _ = run("--store", folder, "trials", "bowl", "--sort", "loss", "--json")
+    rows = json.loads(out)
+    assert (code, len(rows)) == (0, 14)
+    losses = [math.inf if row["loss"] is None else row["loss"] for row in rows]
+    assert losses == sorted(losses)
+    assert math.inf in losses
+    _, out, _ = run("--store", folder, "trials", "bowl", "--sort", "loss", "--csv", "--limit", "2")
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert [float(row["loss"]) for row in table] == losses[:2]
+    assert [float(row["x"]) for row in table] == [row["parameters"]["x"] for row in rows[:2]]
+    code, _, err = run("--store", folder, "trials", "bowl", "--sort", "nothing")
+    assert code == 2
+    assert "'nothing' is not a column: choose among tid, loss, seconds, " in err
+
+
+def test_best_prints_parameters_for_a_script(run, folder, tmp_path):
+    """As hyperopt names them; a search without a loss is an error that names it."""
+    code, out, _ = run("--store", folder, "best", "bowl")
+    assert (code, json.loads(out)) == (0, pytest.approx(result(folder).best_run))
+    cdt.resume_search(
+        lambda x: {"status": "fail"},
+        space=hp.uniform("x", 0, 1),
+        name="none",
+        max_evals=1,
+        **options(tmp_path / "store"),
+    )
+    code, _, err = run("--store", tmp_path / "store", "best", "none")
+    assert code == 1
+    assert "No trial of search 'none' has a loss yet." in err
+
+
+def test_compare_shows_different_spaces_side_by_side(run, folder):
+    """Parameters that one of them does not have are empty there."""
+    code, out, _ = run("--store", folder, "compare", "bowl", "other", "--json")
+    compared = json.loads(out)
+    assert code == 0
+    assert compared["bowl"]["trials"] == "14 of 14"
+    assert "best z" in compared["other"]
+    assert "best z" not in compared["bowl"]
+    assert "best loss" in run("--store", folder, "compare", "bowl", "other")[1]
+    assert run("--store", folder, "compare", "bowl", "bowl")[0] == 2
+
+
+def test_tail_ends_with_its_search(run, folder):
+    """The last trials, and how the search stands."""
+    code, out, _ = run("--store", folder, "tail", "other")
+    assert code == 0
+    assert out.count("trial 2: ") == 1
+    assert out.count("3 of 3 trials") == 2
+
+
+def test_report_is_written_and_replaced(run, folder, tmp_path, monkeypatch):
+    """Under the search's name, or as it is told; a place that cannot be written is an error."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        code, out, _ = run("--store", folder, "report", "bowl")
+        assert (code, out) == (0, "bowl.html shows search 'bowl'.\n")
+    assert "14 of 14 trials" in Path("bowl.html").read_text()
+    code, _, err = run("--store", folder, "report", "bowl", "-o", "missing/x.html")
+    assert code == 2
+    assert "'missing/x.html' cannot be written" in err
+
+
+def test_a_watched_page_is_made_anew_and_served_to_this_machine_alone():
+    """On loopback; a page of another site that names this address otherwise gets nothing."""
+    made = iter(["<p>1", "<p>2"])
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler(lambda: next(made))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        for content in (b"<p>1", b"<p>2"):
+            with urllib.request.urlopen(url) as answer:
+                assert answer.read() == content
+                assert answer.headers["Refresh"] == "10"
+        foreign = urllib.request.Request(url, headers={"Host": "evil.example:80"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(foreign)
+        refused.value.close()
+        assert refused.value.code == 403
+        server.shutdown()
+
+
+def test_a_result_shows_itself_and_its_trials(folder, tmp_path):
+    """As HTML in a notebook; its best trials with what each got; as a page and as tables."""
+    found = result(folder)
+    card = found._repr_html_()
+    assert "14 of 14 trials" in card
+    assert "<svg" in card
+    best = found.best(3)
+    assert [trial.loss for trial in best] == sorted(trial.loss for trial in best)
+    assert best[0].tid == found.best_trial["tid"]
+    assert best[0].params == found.best_params
+    assert best[0].run == found.best_run
+    assert best[1].model is None
+    assert found.trial(2).tid == 2
+    with pytest.raises(cdt.errors.SearchError, match="has no trial 99"):
+        found.trial(99)
+    found.report(tmp_path / "report.html")
+    assert "rand" in (tmp_path / "report.html").read_text()
+    found.to_csv(tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open() as table:
+        assert [float(row["loss"] or "nan") for row in csv.DictReader(table)] == pytest.approx(
+            [row["loss"] if row["loss"] is not None else math.nan for row in found.rows],
+            nan_ok=True,
+        )
+
+
+def test_a_parquet_file_reads_back_as_the_frame(folder, tmp_path):
+    """Numbers and missing values as they are."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    found = result(folder)
+    found.to_parquet(tmp_path / "t.parquet")
+    read = pandas.read_parquet(tmp_path / "t.parquet", dtype_backend="numpy_nullable")
+    frame = found.to_dataframe()
+    assert list(read.columns) == list(frame.columns)
+    assert read["loss"].isna().sum() == frame["loss"].isna().sum() > 0
+    assert read["accuracy"].dropna().tolist() == frame["accuracy"].dropna().tolist()
+
+
+@pytest.mark.parametrize(
+    ("losses", "drawn"),
+    [
+        ([], ""),
+        ([None, 1.0], ""),
+        ([1.0, 1.0, None], "▁▁▁"),
+        ([8.0, None, 4.5, 1.0, 3.0], "██▄▁▁"),
+    ],
+)
+def test_the_course_of_the_best_loss_as_blocks(losses, drawn):
+    """High where the best so far is high; trials without a loss change nothing."""
+    assert sparkline(losses) == drawn
+    assert len(sparkline([1 / (n + 1) for n in range(500)])) == 60
