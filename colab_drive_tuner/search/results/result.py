@@ -280,7 +280,12 @@ class SearchResult:
 
 
 class TrialResult:
-    """One trial of a `SearchResult`."""
+    """One trial of a search, as `SearchResult.trial` and `SearchResult.best` give it.
+
+    Args:
+        result: The search's result.
+        document: The trial as hyperopt has it.
+    """
 
     def __init__(self, result: SearchResult, document: dict[str, Any]) -> None:
         self._result = result

@@ -1,0 +1,88 @@
+"""The report page in a real browser: nothing is fetched, nothing is refused, its table sorts."""
+
+import shutil
+import socketserver
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.search.results.page import report_page
+from tests.search.test_pictures import HOSTILE, SEARCHES, search
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
+
+# Presses the title of the column of losses twice, as a reader would, and notes what is first then.
+SORTED = """
+<script>addEventListener("load", () => {
+  const table = document.querySelector("table.sortable");
+  table.querySelectorAll("th button")[2].click();
+  const first = table.tBodies[0].rows[0].cells[2].textContent;
+  table.querySelectorAll("th button")[2].click();
+  document.title = `from ${first} to ${table.tBodies[0].rows[0].cells[2].textContent}`;
+});</script>
+"""
+
+
+class Asked(socketserver.BaseRequestHandler):
+    """A proxy that notes that it was asked for something, and gives nothing."""
+
+    def handle(self) -> None:
+        self.server.asked.append(self.request.recv(200))  # type: ignore[attr-defined]
+
+
+def opened(page: Path, home: Path) -> tuple[str, str, list[bytes]]:
+    """The page's elements as the browser has them, its log, and what it asked the network for."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Asked) as proxy:
+        proxy.asked = []  # type: ignore[attr-defined]
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        done = subprocess.run(
+            [
+                CHROMIUM,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--no-first-run",
+                f"--user-data-dir={home}",
+                f"--proxy-server=127.0.0.1:{proxy.server_address[1]}",
+                "--proxy-bypass-list=<-loopback>",
+                "--enable-logging=stderr",
+                "--dump-dom",
+                page.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        proxy.shutdown()
+    log = "\n".join(line for line in done.stderr.splitlines() if ":CONSOLE" in line)
+    return done.stdout, log, proxy.asked  # type: ignore[attr-defined]
+
+
+def test_a_hostile_search_runs_nothing_and_fetches_nothing(tmp_path: Path) -> None:
+    """Names, parameters and errors that are HTML: no console message, no request, plain text."""
+    page = tmp_path / "report.html"
+    page.write_text(report_page(SEARCHES["hostile"], HOSTILE[0], {HOSTILE[1]: HOSTILE[2]}))
+    shown, log, asked = opened(page, tmp_path / "profile")
+    assert log == ""
+    assert not [request for request in asked if b"evil" in request or b"file" in request]
+    assert shown.count("<script") == 1
+    assert "alert(1)" in shown
+
+
+def test_the_table_sorts_by_numbers(tmp_path: Path) -> None:
+    """By the loss, the least first, then the largest; a trial without one is last."""
+    content = report_page(search(10.0, 9.0, None, 100.0), "", {})
+    policy_off = content.replace('http-equiv="Content-Security-Policy"', 'name="none"')
+    page = tmp_path / "report.html"
+    page.write_text(policy_off.replace("</body>", f"{SORTED}</body>"))
+    shown, _, _ = opened(page, tmp_path / "profile")
+    assert "<title>from 9 to 100</title>" in shown
