@@ -30,7 +30,7 @@ def say(text):
 
 
 def show(text):
-    """What a cell writes; in a file, the line of progress is a new line each time."""
+    """What a cell writes; in a file, progress is a new line each time."""
     print(text if sys.stdout.isatty() else text.replace("\r", "\n"), end="", flush=True)
 
 
@@ -122,6 +122,8 @@ class Kernel:
             kind, content = message["msg_type"], message["content"]
             if kind == "stream":
                 show(content["text"])
+            elif kind in ("display_data", "update_display_data"):
+                show(f"\r{content['data'].get('text/plain', '')}")
             elif kind == "execute_result":
                 print(content["data"]["text/plain"], flush=True)
             elif kind == "error":

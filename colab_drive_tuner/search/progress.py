@@ -1,31 +1,142 @@
-"""Progress while a search runs: one line, or hyperopt's own kind of progress callback.
+"""Progress while a search runs: HTML in a notebook, a bar in a terminal, lines in a log.
 
-cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 | 11 acknowledged, 1 on its way | 8 min left
+cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 in trial 7 | 11 acknowledged, 1 on its way |
+40 s a trial | 8 min left
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, TextIO
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO
 
+from colab_drive_tuner.search.html import ORANGE, bar, escaped
 from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.trials import StoredTrials
+from colab_drive_tuner.text import visible
 
-_TERMINAL_SECONDS, _LOG_SECONDS = 0.25, 30.0
-"""How often the line is drawn anew where it can be overdrawn, and elsewhere."""
+_SECONDS, _LOG_SECONDS = 0.25, 30.0
+"""How often it is drawn anew where it can be overdrawn, and in a log."""
 _LAST_SECONDS = 2.0
-"""How long the last line waits for the store, to show everything acknowledged."""
+"""How long the last drawing waits for the store, to show everything acknowledged."""
+_BAR = 20
 
 
-class ProgressLine:
-    """One line that says how far a search is, drawn anew now and then.
+@dataclass(frozen=True)
+class Shown:
+    """How far a search is, in words and as a share."""
+
+    name: str
+    parts: tuple[str, ...]
+    share: float | None
+    """How much is done; None: nobody knows of how much."""
+    problem: bool
+    """Whether the store does not answer, or trials wait for it."""
+
+    def __str__(self) -> str:
+        return f"{visible(self.name)}: {' | '.join(self.parts)}"
+
+
+class Output(Protocol):
+    """Where progress is shown."""
+
+    pause: float
+    """Seconds between two drawings."""
+
+    def draw(self, shown: Shown, *, last: bool) -> None:
+        """Show this instead of what was shown before."""
+
+
+class Log:
+    """A line each time, for files, pipes and CI."""
+
+    pause = _LOG_SECONDS
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def draw(self, shown: Shown, *, last: bool) -> None:
+        """Write a line."""
+        del last
+        self._out.write(f"{shown}\n")
+        self._out.flush()
+
+
+class Terminal:
+    """One line with a bar, as wide as the terminal, which overdraws itself."""
+
+    pause = _SECONDS
+
+    def __init__(self, out: TextIO) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=out, highlight=False, emoji=False)
+
+    def draw(self, shown: Shown, *, last: bool) -> None:
+        """Overdraw the line; the last one stays whole, however long it is."""
+        from rich.text import Text
+
+        line = Text()
+        line.append(visible(shown.name), "bold")
+        if shown.share is not None and self._console.width >= 60:
+            done = round(shown.share * _BAR)
+            line.append(" ").append("━" * done, "green").append("━" * (_BAR - done), "dim")
+        line.append(" ").append(" | ".join(shown.parts), "yellow" if shown.problem else "")
+        width = max(self._console.width - 1, 10)  # the last column would wrap
+        if not last:
+            line.truncate(width, overflow="ellipsis", pad=True)
+        self._console.file.write("\r\x1b[K" if self._console.is_terminal else "\r")
+        self._console.print(line, end="\n" if last else "", soft_wrap=True)
+        self._console.file.flush()
+
+
+class Notebook:
+    """HTML in the cell's output, renewed in place; the same as plain text for who shows no HTML."""
+
+    pause = _SECONDS
+
+    def __init__(self) -> None:
+        from IPython.display import display as show
+
+        self._handle: Any = show(  # type: ignore[no-untyped-call]
+            {"text/plain": ""}, raw=True, display_id=True
+        )
+
+    def draw(self, shown: Shown, *, last: bool) -> None:
+        """Renew the output."""
+        del last
+        html = progress_html(shown)
+        self._handle.update({"text/html": html, "text/plain": str(shown)}, raw=True)
+
+
+def progress_html(shown: Shown) -> str:
+    """Progress as HTML: a bar, and the words below it."""
+    parts = " · ".join(map(escaped, shown.parts))
+    colour = f";color:{ORANGE}" if shown.problem else ""
+    filled = "" if shown.share is None else bar(shown.share)
+    return (
+        "<div style='max-width:740px;font-family:system-ui,sans-serif'>"
+        f"<b>{escaped(shown.name)}</b>{filled}<div style='opacity:.85{colour}'>{parts}</div></div>"
+    )
+
+
+def output_for(out: TextIO) -> Output:
+    """How progress is shown here: by what standard output is."""
+    if type(out).__module__.startswith(("ipykernel", "google.colab")):
+        return Notebook()
+    return Terminal(out) if out.isatty() else Log(out)
+
+
+class Progress:
+    """How far a search is, drawn anew now and then.
 
     Args:
         trials: The search.
         tally: Counts over its documents.
         total: How many trials there shall be.
-        out: Where the line is written; None: standard output.
+        deadline: `clock()` at which the run ends; None: it may go on.
+        output: Where it is shown; None: by what standard output is.
         clock: Seconds, as `time.monotonic` gives them.
     """
 
@@ -35,68 +146,71 @@ class ProgressLine:
         tally: Tally,
         total: int,
         *,
-        out: TextIO | None = None,
+        deadline: float | None = None,
+        output: Output | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._trials, self._tally, self._total, self._clock = trials, tally, total, clock
+        self._trials, self._tally, self._total = trials, tally, total
+        self._deadline, self._clock = deadline, clock
         self._recovered = tally.ended
-        self._out = out or sys.stdout
-        self._redraws = self._out.isatty() or type(self._out).__module__.startswith("ipykernel")
-        self._pause = _TERMINAL_SECONDS if self._redraws else _LOG_SECONDS
+        self._output = output or output_for(sys.stdout)
         self._begun = self._drawn = clock()
-        self._width = 0
         self._stopped = ""
 
     def update(self, stopped: str) -> None:
-        """Draw the line, unless that was done a moment ago; `stopped`: why the search ends here."""
+        """Draw, unless that was done a moment ago; `stopped`: why the search ends here."""
         self._stopped = stopped
-        if self._clock() - self._drawn >= self._pause:
+        if self._clock() - self._drawn >= self._output.pause:
             self.draw()
 
     def draw(self, *, last: bool = False) -> None:
-        """Write the line."""
+        """Show how far the search is now."""
         self._drawn = self._clock()
-        line = str(self)
-        if self._redraws:
-            self._out.write(f"\r{line.ljust(self._width)}" + ("\n" if last else ""))
-            self._width = len(line)
-        else:
-            self._out.write(f"{line}\n")
-        self._out.flush()
+        self._output.draw(self.shown(last=last), last=last)
 
-    def __str__(self) -> str:
+    def shown(self, *, last: bool = False) -> Shown:
+        """How far the search is now; at the last there is no time left to speak of."""
         ended, best = self._tally.ended, self._tally.best
-        total = "" if self._total >= sys.maxsize else f" of {self._total}"
-        parts = [f"{self._trials.name}: {ended}{total} trials"]
+        endless = self._total >= sys.maxsize
+        parts = [f"{ended} trials" if endless else f"{ended} of {self._total} trials"]
+        if (running := len(self._tally.open) - self._tally.queued) > 1:
+            parts.append(f"{running} running")
         if self._recovered:
             parts.append(f"{self._recovered} recovered")
         if best is not None:
-            parts.append(f"best loss {float(best):.6g}")
-        parts.append(self._acknowledged(ended))
+            parts.append(f"best loss {float(best):.6g} in trial {self._tally.best_tid}")
+        offline = self._trials.log.journal.counts().offline_since is not None
+        parts.append(self._acknowledged(ended, offline))
         if self._stopped:
             parts.append(f"stopped: {self._stopped}")
-        elif (left := self._time_left(ended)) is not None:
-            parts.append(f"{_duration(left)} left")
-        return " | ".join(parts)
+        elif not last:
+            parts += self._times(ended, endless)
+        share = None if endless else min(ended / max(self._total, 1), 1.0)
+        return Shown(self._trials.name, tuple(parts), share, offline)
 
-    def _acknowledged(self, ended: int) -> str:
-        log = self._trials.log
-        acknowledged = min(log.history.done, ended)
+    def _acknowledged(self, ended: int, offline: bool) -> str:
+        acknowledged = min(self._trials.log.history.done, ended)
         pending = ended - acknowledged
         waiting = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
-        if log.journal.counts().offline_since is not None:
+        if offline:
             waiting = f", {pending} wait for the store, which does not answer"
         return f"{acknowledged} acknowledged{waiting}"
 
-    def _time_left(self, ended: int) -> float | None:
-        ran = ended - self._recovered
-        if ran <= 0 or self._total >= sys.maxsize or self._total <= ended:
-            return None
-        return (self._clock() - self._begun) / ran * (self._total - ended)
+    def _times(self, ended: int, endless: bool) -> Iterator[str]:
+        """Time a trial, time left, and time until the deadline."""
+        now, ran = self._clock(), ended - self._recovered
+        if ran > 0:
+            each = (now - self._begun) / ran
+            if each >= 1:
+                yield f"{_duration(each)} a trial"
+            if not endless and self._total > ended:
+                yield f"{_duration(each * (self._total - ended))} left"
+        if self._deadline is not None and (endless or self._total > ended):
+            yield f"{_duration(max(self._deadline - now, 0))} until the deadline"
 
 
 def display(
-    trials: StoredTrials, tally: Tally, total: int, show: Any
+    trials: StoredTrials, tally: Tally, total: int, show: Any, deadline: float | None = None
 ) -> AbstractContextManager[Callable[[str], None]]:
     """The display that `show` asks for: what it enters to is called after each round of trials.
 
@@ -104,11 +218,14 @@ def display(
         trials: The search.
         tally: Counts over its documents.
         total: How many trials there shall be.
-        show: False: nothing; True: `ProgressLine`; else a progress callback as hyperopt has them.
+        show: False: nothing; True: `Progress`; else a progress callback as hyperopt has them.
+        deadline: `time.monotonic()` at which the run ends; None: it may go on.
     """
     if not show:
         return nullcontext(_nothing)
-    return _line(trials, tally, total) if show is True else _hyperopt_callback(show, tally, total)
+    if show is True:
+        return _drawn(Progress(trials, tally, total, deadline=deadline), trials)
+    return _hyperopt_callback(show, tally, total)
 
 
 def _nothing(_stopped: str) -> None:
@@ -116,14 +233,13 @@ def _nothing(_stopped: str) -> None:
 
 
 @contextmanager
-def _line(trials: StoredTrials, tally: Tally, total: int) -> Iterator[Callable[[str], None]]:
-    line = ProgressLine(trials, tally, total)
-    line.draw()
+def _drawn(progress: Progress, trials: StoredTrials) -> Iterator[Callable[[str], None]]:
+    progress.draw()
     try:
-        yield line.update
+        yield progress.update
         trials.log.journal.flush(_LAST_SECONDS)
     finally:
-        line.draw(last=True)
+        progress.draw(last=True)
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def resume_search(
         free_memory: Whether Keras gives back, after each trial, what it held.
         points_to_evaluate: Points to try first, a dict by parameter each, a choice by its index.
             Those that the search has tried are not run again.
-        progress: Whether to show the line of progress.
+        progress: Whether to show how far the search is while it runs.
         catch_eval_exceptions: Whether a trial whose objective raises is recorded as an error that
             counts towards `max_evals`. Otherwise the exception ends the run, and the next run
             tries the trial again.

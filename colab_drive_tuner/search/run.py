@@ -147,7 +147,9 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         )
         # A trial that stopped before the deadline is unfinished; the next run goes on with it.
         with suppress(TrialInterrupted):
-            return loop.run(display(trials, tally, spec.max_evals, spec.show_progress))
+            return loop.run(
+                display(trials, tally, spec.max_evals, spec.show_progress, spec.deadline)
+            )
     return ""
 
 

@@ -25,6 +25,8 @@ class Tally:
         """Trials that ended, caught errors included."""
         self.finished = 0
         """Trials that ended with a result: what hyperopt's progress callbacks count."""
+        self.best_tid: Any = None
+        """The trial that has it."""
         self.best: float | None = None
         """The lowest loss, by hyperopt's rule for `loss_threshold`: of any status, not NaN."""
         self.update()
@@ -67,4 +69,4 @@ class Tally:
         self.finished += document["state"] == FINISHED
         loss = loss_of(document)
         if loss is not None and (self.best is None or loss < self.best):
-            self.best = loss
+            self.best, self.best_tid = loss, document["tid"]

@@ -1,42 +1,60 @@
-"""One line of progress."""
+"""Progress as a notebook, a terminal and a log show it."""
 
 import functools
 import io
+import re
 import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.progress import ProgressLine
+from colab_drive_tuner.search.progress import Notebook, Progress, Shown, Terminal, progress_html
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.tally import Tally
 from tests.search.searching import SPACE, bowl, in_child, killing
 
 
-class Terminal(io.StringIO):
+class Screen(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-def test_what_the_line_says(tmp_path: Path) -> None:
-    """Trials done of all, recovered, best loss, what the store has, time left."""
+def test_what_it_says(tmp_path: Path) -> None:
+    """Trials done of all, recovered, best loss and its trial, what the store has, times."""
     search(tmp_path, 3)
-    times = iter([0.0, 40.0, 40.0])
+    times = iter([0.0, 40.0])
     trials = DriveTrials("s", store=tmp_path)
     tally = Tally(trials._dynamic_trials)
-    line = ProgressLine(trials, tally, 50, out=Terminal(), clock=lambda: next(times))
+    progress = Progress(trials, tally, 50, deadline=640.0, output=Kept(), clock=lambda: next(times))
     document = deepcopy(trials.trials[0])
     document["result"]["loss"] = 0.03123456
     for tid in (3, 4):  # ended here, and not yet recorded
         trials._dynamic_trials.append(document | {"tid": tid})
     tally.update()
-    assert str(line) == (
-        "s: 5 of 50 trials | 3 recovered | best loss 0.0312346 | 3 acknowledged, 2 on their way | "
-        "15 min left"
+    shown = progress.shown()
+    assert str(shown) == (
+        "s: 5 of 50 trials | 3 recovered | best loss 0.0312346 in trial 3 | "
+        "3 acknowledged, 2 on their way | 20 s a trial | 15 min left | 10 min until the deadline"
     )
+    assert shown.share == 0.1
+    assert not shown.problem
+
+
+class Kept:
+    """An output that keeps what it was to show."""
+
+    pause = 0.0
+
+    def __init__(self) -> None:
+        self.drawn: list[Shown] = []
+
+    def draw(self, shown: Shown, *, last: bool) -> None:
+        del last
+        self.drawn.append(shown)
 
 
 def search(store: Path, max_evals: int, objective: Any = bowl, **options: Any) -> None:
@@ -45,7 +63,7 @@ def search(store: Path, max_evals: int, objective: Any = bowl, **options: Any) -
     resume_search(objective, name="s", max_evals=max_evals, space=SPACE, store=store, **options)
 
 
-@pytest.mark.parametrize(("out", "lines"), [(Terminal(), 1), (io.StringIO(), 2)])
+@pytest.mark.parametrize(("out", "lines"), [(Screen(), 1), (io.StringIO(), 2)])
 def test_a_terminal_is_overdrawn_and_a_log_is_not_flooded(
     out: Any, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,8 +71,9 @@ def test_a_terminal_is_overdrawn_and_a_log_is_not_flooded(
     monkeypatch.setattr(sys, "stdout", out)
     search(tmp_path, 5, progress=True)
     assert out.getvalue().count("\n") == lines
-    last = out.getvalue().replace("\r", "\n").strip().splitlines()[-1]
-    assert last.startswith("s: 5 of 5 trials | best loss ")
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n")
+    last = plain.strip().splitlines()[-1]
+    assert "5 of 5 trials | best loss " in last
     assert last.endswith("| 5 acknowledged")
 
 
@@ -96,3 +115,55 @@ def test_silence_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         bowl, name="s", max_evals=2, space=SPACE, algo="rand", store=tmp_path, progress=False
     )
     assert capsys.readouterr() == ("", "")
+
+
+def drawn(shown: Shown, width: int, *, last: bool = False) -> str:
+    """What a terminal of this width gets, without colours."""
+    screen = Screen()
+    terminal = Terminal(screen)
+    terminal._console.width = width
+    terminal.draw(shown, last=last)
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", screen.getvalue()).removeprefix("\r")
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+@pytest.mark.parametrize("name", ["cnn", "模型" * 30, "x" * 200, "a\x1b]0;b\x07"])
+def test_a_terminal_gets_one_line_that_fits(name: str, width: int) -> None:
+    """Whatever the name and the width; the last drawing leaves nothing out."""
+    parts = ("12 of 50 trials", "best loss 0.0312 in trial 7", "11 acknowledged")
+    shown = Shown(name, parts, 0.24, problem=False)
+    line = drawn(shown, width)
+    assert "\n" not in line
+    assert cell_len(line) < width
+    assert "\x07" not in line
+    whole = drawn(shown, width, last=True)
+    assert "".join(["11", "acknowledged"]) in "".join(whole.split())
+
+
+def test_html_escapes_names_and_shows_a_bar() -> None:
+    """A name is text, whatever it holds; what the store does not answer is coloured."""
+    html = progress_html(Shown("<script>", ("12 of 50 trials",), 0.24, problem=True))
+    assert "&lt;script&gt;" in html
+    assert "width:24.0%" in html
+    assert "color:#e08a2c" in html
+    assert "width:24" not in progress_html(Shown("s", ("12 trials",), None, problem=False))
+
+
+def test_a_notebook_output_is_renewed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One output for the whole search; as plain text, too."""
+    published: list[tuple[Any, bool]] = []
+    monkeypatch.setattr(
+        "IPython.display.publish_display_data",
+        lambda data, **more: published.append((data, more.get("update", False))),
+    )
+    monkeypatch.setattr(
+        "IPython.core.display_functions.publish_display_data",
+        lambda data, **more: published.append((data, more.get("update", False))),
+    )
+    monkeypatch.setattr("IPython.core.interactiveshell.InteractiveShell._instance", object())
+    output = Notebook()
+    for done in (1, 2):
+        output.draw(Shown("s", (f"{done} of 2 trials",), done / 2, problem=False), last=done == 2)
+    assert [update for _, update in published] == [False, True, True]
+    assert published[-1][0]["text/plain"] == "s: 2 of 2 trials"
+    assert "2 of 2 trials" in published[-1][0]["text/html"]

@@ -7,10 +7,10 @@ dark themes. Everything from a store is escaped.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from colab_drive_tuner.search.html import GREY, RED, bar, escaped, shortened
 from colab_drive_tuner.search.results import pictures
 from colab_drive_tuner.search.results.series import Series, Trial
 from colab_drive_tuner.search.results.status import SearchStatus
-from colab_drive_tuner.search.results.svg import GREEN, GREY, RED, escaped, shortened
 from colab_drive_tuner.search.results.timeline import lanes_of, timeline
 
 _CELL = "style='text-align:left;padding:2px 10px 2px 0'"
@@ -29,7 +29,7 @@ def result_card(series: Series, head: str, *, done: int, total: int | None, link
     """
     parts = [
         f"<b>{escaped(series.name)}</b> · {escaped(head)}",
-        bar(done, total),
+        _bar(done, total),
         pictures.history(series) if series.with_loss else "",
         timeline(series) if len(lanes_of(series)) > 1 else "",
         trials_table(series.best(10), series.parameters),
@@ -42,7 +42,7 @@ def searches_card(searches: Iterable[SearchStatus]) -> str:
     """A line with a bar for each search."""
     rows = [
         f"<tr><td {_CELL}>{_linked(search)}</td><td {_CELL}>{_progress(search)}</td>"
-        f"<td {_CELL}>{bar(search.done, search.max_evals, width='120px')}</td>"
+        f"<td {_CELL}>{_bar(search.done, search.max_evals, width='120px')}</td>"
         f"<td {_CELL}>{'' if search.best_loss is None else f'{search.best_loss:.6g}'}</td>"
         f"<td {_CELL}>{escaped(state_of(search))}</td></tr>"
         for search in searches
@@ -96,16 +96,8 @@ def value_text(trial: Trial, name: str, width: int = 40) -> str:
     return f"{value:.6g}" if isinstance(value, float) else shortened(value, width)
 
 
-def bar(done: int, total: int | None, *, width: str = "100%") -> str:
-    """A bar of how much is done; nothing where it is not known of how much."""
-    if not total:
-        return ""
-    share = max(0.0, min(done / total, 1.0))
-    return (
-        f"<div style='height:6px;width:{width};background:rgba(128,128,128,.3);border-radius:3px'>"
-        f"<div style='height:6px;width:{share:.1%};background:{GREEN};border-radius:3px'></div>"
-        "</div>"
-    )
+def _bar(done: int, total: int | None, *, width: str = "100%") -> str:
+    return bar(done / total, width=width) if total else ""
 
 
 def place(link: str) -> str:

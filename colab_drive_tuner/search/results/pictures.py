@@ -3,19 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from colab_drive_tuner.search.html import BLUE, GREEN, GREY, ORANGE, RED, shortened
 from colab_drive_tuner.search.results.series import Series, Trial, is_number
-from colab_drive_tuner.search.results.svg import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    RED,
-    Canvas,
-    Scale,
-    scale_for,
-    short_number,
-    shortened,
-)
+from colab_drive_tuner.search.results.svg import Canvas, Scale, scale_for, short_number
 
 WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, GREY)

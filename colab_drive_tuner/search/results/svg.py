@@ -5,28 +5,15 @@ text colour from where it stands, so it fits light and dark pages; it has no ids
 so many of them can stand in one page.
 """
 
-import html
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.search.html import escaped
 
-BLUE, ORANGE, RED, GREEN, GREY = "#4c8dd0", "#e08a2c", "#d9534f", "#3f9e5a", "#8a8f98"
 LOSS_COLOURS = ("#1a9850", "#66bd63", "#a6d96a", "#e0c34a", "#fdae61", "#f46d43", "#c94a4a")
 """From the best losses to the worst."""
 _FONT = "font-family='system-ui,sans-serif' font-size='12'"
-
-
-def escaped(text: object) -> str:
-    """Text from anywhere, safe inside HTML and SVG, also in an attribute."""
-    return html.escape(visible(text), quote=True)
-
-
-def shortened(text: object, width: int) -> str:
-    """Text of at most `width` characters."""
-    whole = visible(text)
-    return whole if len(whole) <= width else f"{whole[: width - 1]}…"
 
 
 def number(value: float) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from colab_drive_tuner.search.html import GREY, RED, shortened
 from colab_drive_tuner.search.results.pictures import WIDTH, about
 from colab_drive_tuner.search.results.series import Series, Trial
-from colab_drive_tuner.search.results.svg import GREY, LOSS_COLOURS, RED, Canvas, shortened
+from colab_drive_tuner.search.results.svg import LOSS_COLOURS, Canvas
 
 _LEFT, _LANE, _CUT = 190, 22, 34.0
 _MOST_LANES = 40
