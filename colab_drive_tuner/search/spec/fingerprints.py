@@ -85,19 +85,18 @@ def describe_source(function: Callable[..., Any]) -> str:
     """What a function's text says, without comments and layout.
 
     Of a lambda it is the lambda alone, not the call that it stands in. Where the text is not at
-    hand it is the names that the function uses.
+    hand it is, in angle brackets, the names that the function uses.
     """
     function = inspect.unwrap(function)
     while isinstance(function, functools.partial | MethodType):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     if not isinstance(function, FunctionType):
-        return type(function).__qualname__
+        return f"<{type(function).__qualname__}>"
     try:
         return read_source(function).expression
     except TemplateError:
         # Interpreters differ in bytecode: names say enough for a warning.
-        code = function.__code__
-        return f"names: {', '.join(code.co_names)}\nvariables: {', '.join(code.co_varnames)}"
+        return f"<{function.__code__.co_names}, {function.__code__.co_varnames}>"
 
 
 def describe_data(names: Iterable[str], values: Iterable[Any]) -> str:

@@ -23,9 +23,9 @@ def digest(source: str) -> str:
 
 
 def pack_source(source: str) -> bytes | None:
-    """The source, compressed; None where it is too long to be kept."""
+    """The source, compressed; None where it is too long to be kept, or no source but names."""
     encoded = source.encode()
-    if len(encoded) > MOST_BYTES or source.count("\n") >= _MOST_LINES:
+    if source.startswith("<") or len(encoded) > MOST_BYTES or source.count("\n") >= _MOST_LINES:
         return None
     return zlib.compress(encoded)
 
@@ -42,9 +42,12 @@ def unpack_source(packed: object, fingerprint: str) -> str | None:
 
 
 def source_difference(before: str, now: str) -> str:
-    """The changed lines with one line around them: `- ` was, `+ ` is; at most some twelve."""
+    """The changed lines with one line around them: `- ` was, `+ ` is; at most some twelve.
+
+    Empty where there is nothing to be compared line by line.
+    """
     one, other = before.split("\n"), now.split("\n")
-    if max(len(one), len(other)) > _MOST_LINES:
+    if now.startswith("<") or max(len(one), len(other)) > _MOST_LINES:
         return ""
     # Without the head. Numbers of lines would be those of the text without comments and layout.
     changes = [
