@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.results.export import export_trials, import_trials
     from colab_drive_tuner.search.results.result import SearchResult, TrialResult
-    from colab_drive_tuner.search.results.status import SearchStatus, list_searches, read_status
+    from colab_drive_tuner.search.results.status import list_searches, read_status
     from colab_drive_tuner.search.resume import resume_search
+    from colab_drive_tuner.search.standing import SearchStatus
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
     from colab_drive_tuner.training.backup.callback import TrialBackup
@@ -54,7 +55,7 @@ _ROOMS = {
     "Notebook": "notebook",
     "RunningTrial": "trial",
     "SearchResult": "search.results.result",
-    "SearchStatus": "search.results.status",
+    "SearchStatus": "search.standing",
     "Session": "session",
     "TrialBackup": "training.backup.callback",
     "TrialResult": "search.results.result",

@@ -6,6 +6,7 @@ changed nothing but what is useful the next time: a folder in Drive, a copy of t
 """
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,13 +46,17 @@ from colab_drive_tuner.user_warnings import warn_user
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.results.status import SearchStatus
+    from colab_drive_tuner.search.standing import SearchStatus
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot.clean import Leftover
 
 _ENVIRONMENT = (Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN, *ENVIRONMENT)
 """Variables that decide whose Drive it is, or which folder: another value asks for another session.
 """
+
+
+_MOST_SHOWN = 8
+"""How many searches a session shows."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,11 @@ def _enable_hyperas() -> None:
 
 
 class Session:
-    """Where searches are kept and what runs, as `setup()` found it. Printing it asks nobody."""
+    """Where searches are kept and what runs, as `setup()` found it.
+
+    Printing it asks nobody: searches that this process runs are counted live, the others are shown
+    as they were when `setup()` or `refresh()` last looked.
+    """
 
     def __init__(
         self,
@@ -185,11 +194,19 @@ class Session:
         self.place = store.url(store.root)
         """Where searches are kept: a link, or a path."""
         self._searches: list[SearchStatus] = []
+        self._looked = 0.0
+        """When the store was asked for them, in seconds since 1970."""
 
-    def refresh(self) -> None:
-        """Renew the notebook's copy and what is known of the searches."""
+    def refresh(self) -> "Session":
+        """Renew the notebook's copy and what is known of the searches.
+
+        Returns:
+            This session, so that a cell that ends in `session.refresh()` shows it.
+        """
         self._find_notebook()
-        self._searches = self.searches()
+        looked = time.time()
+        self._searches, self._looked = self.searches(), looked
+        return self
 
     @property
     def notebook_name(self) -> str | None:
@@ -256,13 +273,26 @@ class Session:
             f"  folder    {visible(self.place)}",
             *_about_time(runtime),
         ]
-        shown = [
-            f"{search}{' (finished)' if search.finished else ''}" for search in self._searches[:8]
-        ]
-        if len(self._searches) > len(shown):
-            shown.append(f"and {len(self._searches) - len(shown)} more")
-        lines.append("  searches  " + "\n            ".join(shown or ["none yet"]))
+        lines.append("  searches  " + "\n            ".join(self._about_searches()))
         return "\n".join(lines)
+
+    def _about_searches(self) -> list[str]:
+        """A line for each search: live where this process holds it, else as of when."""
+        from colab_drive_tuner.journal.held import held_searches
+
+        live: list[str] = []
+        others = {search.name: _ended(search) for search in self._searches}
+        for held in sorted(held_searches(self.store.location), key=lambda one: one.name):
+            if held.journal is not None:
+                doing = "running here" if held.journal.running else "held here"
+                live.append(f"{held.report()}, {doing}")
+                others.pop(held.name, None)
+            elif held.let_go is not None and held.let_go > self._looked:
+                others[held.name] = f"{_ended(held.report())}, as of {_clock(held.let_go)}"
+        shown = [*live, *(others[name] for name in sorted(others))]
+        more = [f"and {len(shown) - _MOST_SHOWN} more"] if len(shown) > _MOST_SHOWN else []
+        looked = f"as of {_clock(self._looked)}; session.refresh() looks again"
+        return [*(shown[:_MOST_SHOWN] or ["none yet"]), *more, looked]
 
     def _about_notebook(self) -> str:
         if self.notebook is None or self.notebook_path is None:
@@ -300,6 +330,17 @@ class Session:
                 )
             self.client = _connect(request, self.runtime)
         return self.client
+
+
+def _ended(search: "SearchStatus") -> str:
+    return f"{search}{' (finished)' if search.finished else ''}"
+
+
+def _clock(moment: float) -> str:
+    """A time of this machine's day; the date as well, where it was another day."""
+    there = time.localtime(moment)
+    today = there[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M %Z" if today else "%Y-%m-%d %H:%M %Z", there)
 
 
 def _about_time(runtime: Runtime) -> list[str]:

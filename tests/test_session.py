@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import re
@@ -6,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
+from colab_drive_tuner.journal import held
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store import open_store
 from tests.standins import google_colab
@@ -35,6 +39,7 @@ def fresh_process(bare_machine, monkeypatch):  # noqa: F811
     """As if nothing had been set up yet; and afterwards again."""
     monkeypatch.setattr(session, "_last", None)
     monkeypatch.setattr(store, "_default", None)
+    monkeypatch.setattr(held, "_searches", {})
     yield
     hyperas_compat.disable()
 
@@ -77,6 +82,7 @@ def test_one_line_finds_account_notebook_folder_and_searches(colab, drive_emulat
     assert re.fullmatch(r"  folder    https?://\S+", lines[3])
     assert re.fullmatch(r"  time      up for \d+\.\d h; Colab is likely to end it .*", lines[4])
     assert lines[5] == "  searches  none yet"
+    assert re.fullmatch(r" +as of \d\d:\d\d \S+; session\.refresh\(\) looks again", lines[6])
 
 
 def test_the_store_is_handed_down_to_everything_else(colab):
@@ -103,6 +109,69 @@ def test_the_repr_says_how_far_each_search_is(colab):
     assert re.search(
         r"searches  by hand: 3 of 3 trials, best loss \d\.\d+ \(finished\)", repr(setup())
     )
+
+
+def run_search(here, name, max_evals, objective=lambda x: x**2):
+    """Run a search of a session."""
+    from hyperopt import fmin, hp, rand
+
+    trials = here.trials(name, seed=1, notify=lambda line: None)
+    space = hp.uniform("x", 1, 2)
+    fmin(objective, space, rand.suggest, max_evals, trials=trials, verbose=False)
+
+
+def test_searches_of_this_process_are_counted_live(colab):
+    """While one runs, and once it is over: no cell shows less than the one before."""
+    here = setup()
+    shown = []
+
+    def objective(x):
+        shown.append(repr(here))
+        return x**2
+
+    run_search(here, "mine", 3, objective)
+    for ended, text in enumerate(shown):
+        assert re.search(rf"searches  mine: {ended} of 3 trials.*, running here\n", text), text
+    over = r"mine: 3 of 3 trials, best loss \S+ \(finished\), as of \d\d:\d\d \S+\n +as of "
+    assert re.search(over, repr(here)), repr(here)
+
+
+def test_a_search_that_is_held_is_shown_so(colab, drive_emulator):
+    """A document was inserted by hand, and nothing runs; printing asks nobody."""
+    here = setup()
+    trials = here.trials("held", notify=lambda line: None)
+    trials.attachments["note"] = b"claims it"
+    trials.log.journal.flush()
+    drive_emulator.clear_log()
+    assert "searches  held: 0 trials, held here\n" in repr(here)
+    assert drive_emulator.log == []
+    trials.close()
+    assert "searches  held: 0 trials, as of" in repr(here)
+
+
+def test_what_others_do_is_seen_after_a_refresh(colab, monkeypatch):
+    """Until then it is as of when the store was asked, which the last line says."""
+    here = setup()
+    run_search(here, "theirs", 2)
+    monkeypatch.setattr(held, "_searches", {})  # as if another process had run it
+    stale = repr(here)
+    assert "theirs" not in stale
+    assert re.search(r"none yet\n +as of \d\d:\d\d \S+; session\.refresh\(\) looks again$", stale)
+    fresh = repr(here.refresh())
+    assert re.search(r"theirs: 2 of 2 trials, best loss \S+ \(finished\)\n +as of", fresh), fresh
+
+
+def test_what_is_known_of_a_search_that_ended_is_small(tmp_path):
+    """Its trials can be collected as garbage: only their counts are remembered."""
+    trials = DriveTrials("s", store=tmp_path, notify=lambda line: None)
+    trials.attachments["note"] = b"claims it"
+    trials.close()
+    (known,) = held.held_searches(trials.log.journal.store.location)
+    gone = weakref.ref(trials)
+    del trials
+    gc.collect()
+    assert gone() is None
+    assert known.report().name == "s"
 
 
 def test_called_twice_it_does_nothing_twice(colab, drive_emulator):
@@ -209,7 +278,7 @@ def test_a_page_that_nobody_watches_is_not_asked_to_sign_in(monkeypatch):
     assert "authenticate_user" not in page.calls
 
 
-@pytest.mark.filterwarnings("ignore::colab_drive_tuner.notebook.NotebookWarning")
+@pytest.mark.filterwarnings("ignore::colab_drive_tuner.errors.NotebookWarning")
 def test_a_setup_that_fails_half_way_can_be_called_again(colab, drive_emulator):
     """Whichever call Drive refuses, nothing is handed down and nothing there is made twice."""
     failures = []

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.rerun.runs import Run
-from colab_drive_tuner.search.results.status import SearchStatus
+from colab_drive_tuner.search.standing import SearchStatus
 from colab_drive_tuner.text import visible
 
 _WIDE = 100_000

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import (
@@ -16,6 +15,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder import check_name
+from colab_drive_tuner.journal.held import hold, holder_here, let_go
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.opening import OPENING_PATIENCE, become_owner, remember_folder
 from colab_drive_tuner.journal.owned import owned_entry
@@ -28,9 +28,6 @@ from colab_drive_tuner.journal.writer import Counts, Item, Writer
 from colab_drive_tuner.store.protocol import Store
 
 ON_BUSY = ("wait", "takeover", "error")
-
-_owned: dict[Path, "Journal"] = {}
-"""The journals that this process owns, by spool folder: a cell run again takes over from itself."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,8 @@ class Journal:
         self._own: _Owned | None = None
         self.running = False
         """Whether the owner runs trials now, and may not be taken over from within its process."""
+        self.report: Callable[[], Any] = lambda: None
+        """How the search stands, for whoever asks this process; None: that is not to be shown."""
 
     @classmethod
     def open(
@@ -153,10 +152,10 @@ class Journal:
         self.close()
         self._notify = notify
         spool = Spool(self.store.location, self.name)
-        if spool.folder in _owned:
+        if (before := holder_here(spool.folder)) is not None:
             if on_busy != "takeover":
-                _owned[spool.folder].refuse_second_run()
-            _owned.pop(spool.folder).close()
+                before.refuse_second_run()
+            before.close()
         if not spool.acquire():
             raise SearchBusyError(
                 f"Search {self.name!r} is being run by another live process of this machine: stop "
@@ -167,7 +166,7 @@ class Journal:
         except BaseException:
             spool.release()
             raise
-        _owned[spool.folder] = self
+        hold(spool.folder, self)
         atexit.register(self.close)
         return self._own.claim
 
@@ -284,10 +283,10 @@ class Journal:
                 f"in {left[0] if left else own.spool.folder}; the next run on this machine records "
                 f"them."
             )
-        _owned.pop(own.spool.folder, None)
         own.spool.release()
         atexit.unregister(self.close)
         self._own = None
+        let_go(own.spool.folder)
 
     def _owner(self) -> _Owned:
         if self._own is None:

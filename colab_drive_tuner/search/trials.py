@@ -25,6 +25,7 @@ from colab_drive_tuner.search.models import Models
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.keywords import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.search.standing import SearchStatus, status_of_documents
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
@@ -66,6 +67,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
         SearchSettings(seed=self._seed).check(name, self.log.settings)
         journal = self.log.journal
+        journal.report = self.status
         self.models = Models(
             self._store, lambda: journal.folder, lambda: journal.epoch, keep_models
         )
@@ -139,6 +141,10 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             "_trials": self._trials,
         }
         return hyperopt.Trials, (), state
+
+    def status(self) -> SearchStatus:
+        """How the search stands by what is here, acknowledged or not; asks nobody."""
+        return status_of_documents(self.name, list(self._dynamic_trials), self.log.settings)
 
     # -- writing
 

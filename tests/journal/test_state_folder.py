@@ -9,7 +9,7 @@ import pytest
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import SearchError, StoreError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.journal import _owned
+from colab_drive_tuner.journal.held import let_go
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.machine import is_this_machine, machine_id, state_folder
 from colab_drive_tuner.search.results.status import _dead_here
@@ -67,7 +67,7 @@ def left(store, machine) -> Path:
     own.upkeep.stop()
     own.spool.release()
     folder = own.spool.folder
-    _owned.pop(folder)
+    let_go(folder)
     journal._own = None
     assert check_state_folder() == []
     assert {path.name for path in folder.iterdir()} >= {"about.txt", "owners", "running", "search"}

@@ -14,7 +14,8 @@ from hyperopt import STATUS_OK, hp
 from hyperopt.hp import choice, uniform
 
 from colab_drive_tuner.checkpoint.items import read_items
-from colab_drive_tuner.journal.journal import Journal, _owned
+from colab_drive_tuner.journal.held import held_journals
+from colab_drive_tuner.journal.journal import Journal
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
@@ -93,7 +94,7 @@ def killing(objective: Callable[[Any], Any], calls: int, when: str = "end") -> A
         count += 1
         result = objective(point)
         if count == calls and when == "end":
-            assert all(journal.flush(30) for journal in _owned.values())
+            assert all(journal.flush(30) for journal in held_journals())
         if count == calls:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
@@ -112,7 +113,7 @@ def killing_in_an_outage(store: WeatheredStore, away: int, calls: int) -> Any:
     def deadly(point: Any) -> float:
         nonlocal count
         count += 1
-        (journal,) = (one for one in _owned.values() if one.store.location == store.location)
+        (journal,) = (one for one in held_journals() if one.store.location == store.location)
         if count == away:
             assert journal.flush(30)
             store.away = True

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import SearchBusyError, SearchError, UsageError
-from colab_drive_tuner.journal.journal import _owned
+from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.search import loop as module
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import read_status
@@ -268,7 +268,7 @@ def test_a_fork_of_the_objective_that_comes_back_records_nothing(how: str, tmp_p
         if point["x"] == expected.trials[3]["misc"]["vals"]["x"][0]:
             pid = os.fork()
             if pid == 0:
-                for journal in _owned.values():
+                for journal in held_journals():
                     journal.flush = lambda *_: os._exit(9)  # type: ignore[method-assign]
             if pid == 0 and how == "raise":
                 raise ValueError

@@ -12,9 +12,9 @@ from hyperopt import hp
 from colab_drive_tuner.checkpoint.history import Session
 from colab_drive_tuner.search.results import cards, page, pictures
 from colab_drive_tuner.search.results.series import Series, series_of
-from colab_drive_tuner.search.results.status import SearchStatus
 from colab_drive_tuner.search.results.svg import scale_for
 from colab_drive_tuner.search.results.timeline import lanes_of, summary, timeline
+from colab_drive_tuner.search.standing import SearchStatus
 
 BEGAN = datetime(2026, 11, 1, 12)
 HOSTILE = [

@@ -15,7 +15,7 @@ import pytest
 
 from colab_drive_tuner.checkpoint.pickle_reader import read_trials
 from colab_drive_tuner.journal import upkeep
-from colab_drive_tuner.journal.journal import _owned
+from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
@@ -69,7 +69,7 @@ def write_fixture(folder: Path) -> None:
     trials.close()
 
     def dying(point: dict[str, Any]) -> dict[str, Any]:
-        (journal,) = _owned.values()
+        (journal,) = held_journals()
         if journal.counts().acknowledged > 1:
             store.away = True
         if len(calls) == 4:

@@ -10,8 +10,8 @@ from typing import Any
 from colab_drive_tuner.search.html import GREY, RED, bar, escaped, shortened
 from colab_drive_tuner.search.results import pictures
 from colab_drive_tuner.search.results.series import Series, Trial
-from colab_drive_tuner.search.results.status import SearchStatus
 from colab_drive_tuner.search.results.timeline import lanes_of, timeline
+from colab_drive_tuner.search.standing import SearchStatus
 
 _CELL = "style='text-align:left;padding:2px 10px 2px 0'"
 _MOST_COLUMNS = 12

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History, Session
-from colab_drive_tuner.search.results.status import SearchStatus, open_journal, status_of
+from colab_drive_tuner.search.results.status import open_journal, status_of
 from colab_drive_tuner.search.results.table import Table
+from colab_drive_tuner.search.standing import SearchStatus
 from colab_drive_tuner.store.protocol import Store
 
 LEAST_FOR_IMPORTANCE = 10

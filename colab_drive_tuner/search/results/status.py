@@ -1,10 +1,6 @@
 """Status of searches, read from the store: nothing is claimed, no hyperopt is needed."""
 
-import sys
-from dataclasses import dataclass
-
 from colab_drive_tuner.checkpoint.history import History, wanted
-from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     SearchError,
@@ -17,8 +13,8 @@ from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.search.spec.settings import stored_stop
+from colab_drive_tuner.search.standing import SearchStatus, target_of
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
-from colab_drive_tuner.text import visible
 
 MISNAMED = "its folder has a name that no search can have: give it back the name that it had"
 """The problem of a search whose folder somebody renamed by hand."""
@@ -27,57 +23,6 @@ EMPTY = (
     "had recorded anything. `repair` looks for what is left; `clean` lists it if nothing is"
 )
 """The problem of a search whose folder is all that there is."""
-
-
-@dataclass(frozen=True)
-class SearchStatus:
-    """How one search stands, by its acknowledged records."""
-
-    name: str
-    done: int = 0
-    """Trials that count towards `max_evals`: ended, caught errors and given-up ones included."""
-    max_evals: int | None = None
-    """The target of the last run; None where there was none."""
-    stopped: str = ""
-    """Why it ended before all its trials: its loss threshold, or its early-stop function."""
-    best_loss: float | None = None
-    best_tid: Tid | None = None
-    trials: int = 0
-    """All trials, unfinished ones included."""
-    failed: int = 0
-    """Trials that ended in an error or were given up."""
-    holder: Holder | None = None
-    """Who holds it; None: nobody, it was released."""
-    dead_here: bool = False
-    """Whether the holder was a process of this machine that is certainly gone."""
-    recovered: int = 0
-    """How many deaths of a runtime the search has survived."""
-    sessions: int = 0
-    url: str = ""
-    problem: str = ""
-    """Why it cannot be read, where it cannot."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the search has ended: with all `max_evals` trials, or stopped by a rule."""
-        return bool(self.stopped) or (self.max_evals is not None and self.done >= self.max_evals)
-
-    @property
-    def held(self) -> bool:
-        """Whether a runtime that may well be alive holds it."""
-        return self.holder is not None and not (self.holder.stale or self.dead_here)
-
-    @property
-    def progress(self) -> str:
-        """How many trials are done, of how many: "12 of 50"; "12" where there is no target."""
-        return f"{self.done}" if self.max_evals is None else f"{self.done} of {self.max_evals}"
-
-    def __str__(self) -> str:
-        if self.problem:
-            return f"{visible(self.name)}: {visible(self.problem)}"
-        best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
-        state = ", running" if self.held else f", stopped: {self.stopped}" if self.stopped else ""
-        return f"{visible(self.name)}: {self.progress} trials{best}{visible(state)}"
 
 
 def open_journal(store: Store, name: str) -> Journal:
@@ -121,11 +66,10 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         key=lambda entry: (entry.loss, str(entry.tid)),
         default=None,
     )
-    max_evals = history.settings.get("max_evals")
     return SearchStatus(
         name=name,
         done=history.done,
-        max_evals=max_evals if isinstance(max_evals, int) and max_evals < sys.maxsize else None,
+        max_evals=target_of(history.settings),
         stopped=_stopped(history),
         best_loss=best.loss if best else None,
         best_tid=best.tid if best else None,

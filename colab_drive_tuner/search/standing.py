@@ -1,0 +1,92 @@
+"""`SearchStatus`: how far a search is; and how it is read off the trial documents in memory."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from colab_drive_tuner.checkpoint.items import Tid
+from colab_drive_tuner.journal.lease import Holder
+from colab_drive_tuner.search.documents import OPEN, count_ended, countable_loss
+from colab_drive_tuner.search.spec.settings import stored_stop
+from colab_drive_tuner.text import visible
+
+
+@dataclass(frozen=True)
+class SearchStatus:
+    """How one search stands, by its acknowledged records."""
+
+    name: str
+    done: int = 0
+    """Trials that count towards `max_evals`: ended, caught errors and given-up ones included."""
+    max_evals: int | None = None
+    """The target of the last run; None where there was none."""
+    stopped: str = ""
+    """Why it ended before all its trials: its loss threshold, or its early-stop function."""
+    best_loss: float | None = None
+    best_tid: Tid | None = None
+    trials: int = 0
+    """All trials, unfinished ones included."""
+    failed: int = 0
+    """Trials that ended in an error or were given up."""
+    holder: Holder | None = None
+    """Who holds it; None: nobody, it was released."""
+    dead_here: bool = False
+    """Whether the holder was a process of this machine that is certainly gone."""
+    recovered: int = 0
+    """How many deaths of a runtime the search has survived."""
+    sessions: int = 0
+    url: str = ""
+    problem: str = ""
+    """Why it cannot be read, where it cannot."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search has ended: with all `max_evals` trials, or stopped by a rule."""
+        return bool(self.stopped) or (self.max_evals is not None and self.done >= self.max_evals)
+
+    @property
+    def held(self) -> bool:
+        """Whether a runtime that may well be alive holds it."""
+        return self.holder is not None and not (self.holder.stale or self.dead_here)
+
+    @property
+    def progress(self) -> str:
+        """How many trials are done, of how many: "12 of 50"; "12" where there is no target."""
+        return f"{self.done}" if self.max_evals is None else f"{self.done} of {self.max_evals}"
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"{visible(self.name)}: {visible(self.problem)}"
+        best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
+        state = ", running" if self.held else f", stopped: {self.stopped}" if self.stopped else ""
+        return f"{visible(self.name)}: {self.progress} trials{best}{visible(state)}"
+
+
+def status_of_documents(
+    name: str, documents: Sequence[dict[str, Any]], settings: Mapping[str, Any]
+) -> SearchStatus:
+    """How a search stands by what this process has in memory, acknowledged or not."""
+    losses = [
+        (loss, str(doc["tid"]), doc["tid"])
+        for doc in documents
+        if (loss := countable_loss(doc)) is not None
+    ]
+    best = min(losses, default=None)
+    stop = stored_stop(settings)
+    is_open = any(doc["state"] in OPEN for doc in documents)
+    return SearchStatus(
+        name=name,
+        done=count_ended(documents),
+        max_evals=target_of(settings),
+        stopped=str(stop["why"]) if stop and not is_open else "",
+        best_loss=best[0] if best else None,
+        best_tid=best[2] if best else None,
+        trials=len(documents),
+    )
+
+
+def target_of(settings: Mapping[str, Any]) -> int | None:
+    """How many trials the search shall have; None where there is no target."""
+    max_evals = settings.get("max_evals")
+    return max_evals if isinstance(max_evals, int) and max_evals < sys.maxsize else None
