@@ -42,7 +42,7 @@ def make_folder(folder: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the names in `folder` are on the disk."""
-    if os.name == "nt":  # Windows cannot open a folder, and keeps its names in a journal
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folder, and keeps names in a journal
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -237,6 +237,8 @@ def _output(command: list[str]) -> str:
         try:
             printed, _ = process.communicate(timeout=_GPU_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # its children hold the pipe open, too
+            if hasattr(os, "killpg"):  # its children hold the pipe open, too
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             return ""
     return printed.strip() if process.returncode == 0 else ""

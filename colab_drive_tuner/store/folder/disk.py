@@ -26,7 +26,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# Neither a link is followed nor a pipe waited for; Windows has none of these.
+# Neither a link is followed nor a pipe waited for; Windows has the last of these only.
 _PLAINLY = sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 )
@@ -75,7 +75,8 @@ def make_folders(home: Path, *names: str) -> Path:
 def open_file(path: Path) -> BinaryIO:
     """Open a file for reading; what is no file is refused, and no link is followed."""
     handle = os.open(path, os.O_RDONLY | _PLAINLY)
-    if not stat.S_ISREG(os.fstat(handle).st_mode) or (not _PLAINLY and path.is_symlink()):
+    follows = not hasattr(os, "O_NOFOLLOW")
+    if not stat.S_ISREG(os.fstat(handle).st_mode) or (follows and path.is_symlink()):
         os.close(handle)
         raise RefusedError(f"{path} is no plain file, so it is not read.")
     return os.fdopen(handle, "rb", buffering=0)
