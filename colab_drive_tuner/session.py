@@ -312,7 +312,8 @@ class Session:
         except ColabDriveTunerError as error:
             if wanted is not None and not isinstance(error, NotebookNotFoundError):
                 raise
-            warn_user(f"setup() goes on without the notebook. {error}", NotebookWarning)
+            if wanted is not None or self.runtime.kind != "python":  # a script misses none
+                warn_user(f"setup() goes on without the notebook. {error}", NotebookWarning)
             return
         if self.runtime.browser_attached:
             notebooks.warn_if_stale(found, path)

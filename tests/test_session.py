@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import colab_drive_tuner as cdt
-from colab_drive_tuner import hyperas_compat, session, store
+from colab_drive_tuner import hyperas_compat, runtime, session, store
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
@@ -214,12 +214,20 @@ def test_arguments_that_name_nothing_are_refused(arguments):
         setup(**arguments)
 
 
-def test_a_missing_notebook_is_a_warning(drive_emulator):
-    """Searches work without it; hyperas is told nothing, so that it looks at the script."""
+def test_a_missing_notebook_is_a_warning(drive_emulator, monkeypatch):
+    """Searches work without it."""
+    monkeypatch.setattr(runtime, "_kind", lambda: "jupyter")
     with pytest.warns(NotebookWarning, match="goes on without the notebook"):
         here = setup()
     assert here.notebook_name is None
     assert "notebook  not known" in repr(here)
+
+
+def test_a_script_misses_no_notebook(drive_emulator):
+    """Without a warning; hyperas is told nothing, so that it looks at the script."""
+    assert setup().notebook_name is None
+    with pytest.warns(NotebookWarning, match="goes on without the notebook"):
+        setup(notebook="named")
 
 
 def test_a_named_notebook_that_is_ambiguous_is_an_error_that_lists_them(drive_emulator):
@@ -235,8 +243,7 @@ def test_a_named_notebook_that_is_ambiguous_is_an_error_that_lists_them(drive_em
 def test_a_local_folder_needs_no_drive_at_all(monkeypatch, tmp_path):
     """COLAB_DRIVE_TUNER_STORE: nobody is signed in, and nothing leaves this machine."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "searches"))
-    with pytest.warns(NotebookWarning, match="goes on without the notebook"):
-        here = setup()
+    here = setup()
     assert here.client is None
     assert str(tmp_path / "searches") in repr(here)
     with pytest.raises(UsageError, match=r"unset one of the two.*\n.*What worked: this is Python"):
