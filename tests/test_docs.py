@@ -37,6 +37,20 @@ def test_what_a_page_shows_runs(page, tmp_path, monkeypatch, request):
         set_default_store(None)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_begins_with_what_runs_anywhere(page):
+    """Its first block needs no account and no Colab: nobody stumbles before having seen it work."""
+    assert blocks(page)[0].mark == "run"
+
+
+def test_the_readme_shows_the_cells_of_the_first_page():
+    """They run there, so they need not run twice."""
+    first_page = [block.text for block in blocks(ROOT / "docs" / "index.md")]
+    readme = [block.text for block in blocks(ROOT / "README.md") if "docs/index.md" in block.mark]
+    assert len(readme) == 2
+    assert set(readme) <= set(first_page)
+
+
 def page_of(folder: Path, text: str) -> Path:
     page = folder / "page.md"
     page.write_text(text)

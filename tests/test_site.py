@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 import colab_drive_tuner
+from scripts import timeline
 from scripts.reference import PARTS, rendered
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +54,24 @@ def test_every_made_part_has_its_place():
     found = re.findall(r"^<!-- (\w+), made by scripts/reference\.py -->$", text, re.MULTILINE)
     assert sorted(found) == sorted(PARTS)
     assert sorted(re.findall(r"^<!-- end of (\w+) -->$", text, re.MULTILINE)) == sorted(PARTS)
+
+
+def test_the_picture_shows_a_search_that_was_killed():
+    """It can be read as XML, asks no host for anything, and shows what its title says."""
+    text = (ROOT / "docs" / "timeline.svg").read_text("utf-8")
+    kinds = [element.get("class") for element in ElementTree.fromstring(text).iter()]
+    assert (kinds.count("trial"), kinds.count("kept"), kinds.count("cut")) == (20, 20, 3)
+    assert text.count("http") == 1, "more than the name of SVG"
+    assert "20 trials goes on through 3 killed" in text
+
+
+@pytest.mark.long
+def test_the_picture_can_be_drawn_again(tmp_path, monkeypatch):
+    """By a search that is killed three times while it is drawn."""
+    monkeypatch.setattr(timeline, "PICTURE", tmp_path / "timeline.svg")
+    timeline.main()
+    kinds = [one.get("class") for one in ElementTree.parse(timeline.PICTURE).iter()]
+    assert (kinds.count("trial"), kinds.count("cut")) == (20, 3)
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -11,7 +11,7 @@ from harness import LATENCY, Effort, Row
 from rows import ROWS, measured
 
 ROOT = Path(__file__).parents[2]
-PAGE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
+PAGE = ROOT / "docs" / "performance.md"
 HEADING = "| what | goal | result | met |\n|---|---|---|---|"
 BEGIN, END = "<!-- measured by scripts/bench --write -->", "<!-- end of what was measured -->"
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=ROWS, metavar="NAME", default=[])
     parser.add_argument("--quick", action="store_true", help="few trials: shows counts, not times")
-    parser.add_argument("--write", action="store_true", help="put the table into README and docs")
+    parser.add_argument("--write", action="store_true", help="put the table into docs")
     given = parser.parse_args()
     effort = Effort(quick=given.quick)
     sys.stdout.write(f"{HEADING}\n")
@@ -37,7 +37,6 @@ def main() -> None:
             f"Drive is the emulator in a process of its own, {LATENCY * 1e3:.0f} ms before each "
             f"answer; medians."
         )
-        put(README, [HEADING, *map(str, rows)])
         put(PAGE, [machine, "", HEADING, *(row.full for row in rows)])
 
 
