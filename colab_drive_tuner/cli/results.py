@@ -5,16 +5,17 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from colab_drive_tuner.cli.output import echo
-from colab_drive_tuner.cli.search_names import complete_name
-from colab_drive_tuner.search.results.series import ReadSearch, Trial
+from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.store.protocol import Store
 
-Name = Annotated[str, typer.Argument(help="The name of the search.", autocompletion=complete_name)]
+if TYPE_CHECKING:
+    from colab_drive_tuner.search.results.series import ReadSearch, Trial
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -219,13 +220,15 @@ def _store(context: typer.Context) -> Store:
     return open_store(context.obj)
 
 
-def _read(store: Store, name: str) -> ReadSearch:
+def _read(store: Store, name: str) -> "ReadSearch":
     from colab_drive_tuner.search.results.series import read_search
 
     return read_search(store, name)
 
 
-def _table(chosen: Sequence[Trial], names: Sequence[str]) -> tuple[Sequence[str], list[list[Any]]]:
+def _table(
+    chosen: Sequence["Trial"], names: Sequence[str]
+) -> tuple[Sequence[str], list[list[Any]]]:
     """Column names and rows of trials."""
     from colab_drive_tuner.search.results.cards import seconds_text, value_text
 
@@ -246,7 +249,7 @@ def _table(chosen: Sequence[Trial], names: Sequence[str]) -> tuple[Sequence[str]
     return (head, rows) if failed else (head[:-1], [row[:-1] for row in rows])
 
 
-def _key(trial: Trial, sort: str) -> tuple[bool, bool, Any]:
+def _key(trial: "Trial", sort: str) -> tuple[bool, bool, Any]:
     """Numbers in their order, then texts, then what is not there."""
     value: Any = {"tid": trial.tid, "loss": trial.loss, "seconds": trial.seconds}.get(
         sort, trial.parameters.get(sort)
@@ -255,7 +258,7 @@ def _key(trial: Trial, sort: str) -> tuple[bool, bool, Any]:
     return value is None, not number, value if number else str(value)
 
 
-def _described(trial: Trial) -> dict[str, Any]:
+def _described(trial: "Trial") -> dict[str, Any]:
     """A trial for programs."""
     return {
         "tid": trial.tid if isinstance(trial.tid, int) else str(trial.tid),
@@ -268,7 +271,7 @@ def _described(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _parameters(trial: Trial) -> dict[str, Any]:
+def _parameters(trial: "Trial") -> dict[str, Any]:
     return {
         label: value if isinstance(value, bool | int | str | None) or _finite(value) else str(value)
         for label, value in trial.parameters.items()
@@ -279,7 +282,7 @@ def _finite(value: Any) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _compared(search: ReadSearch) -> dict[str, Any]:
+def _compared(search: "ReadSearch") -> dict[str, Any]:
     """What `compare` says of one search."""
     series = search.series
     seconds = [trial.seconds for trial in series.trials if trial.seconds is not None]
@@ -301,7 +304,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _line(trial: Trial) -> str:
+def _line(trial: "Trial") -> str:
     from colab_drive_tuner.search.results.cards import loss_text, seconds_text
 
     parameters = ", ".join(f"{label}={_cell(value)}" for label, value in _parameters(trial).items())
