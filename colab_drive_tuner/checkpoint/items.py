@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.plain_data import MAX_DEPTH, nests_deeper
+from colab_drive_tuner.checkpoint.plain_data import is_exact
 from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
 from colab_drive_tuner.journal.record import (
     check_claims,
@@ -161,7 +161,7 @@ def check_settings(value: Any) -> dict[str, Any]:
             whole(setting, 2**64 - 1)
         elif kind is not None:
             typed(setting, kind)
-    if nests_deeper(settings, MAX_DEPTH):
+    if not is_exact(settings):
         raise ValueError("the settings nest too deeply")
     return settings
 

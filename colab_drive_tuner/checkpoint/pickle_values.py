@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from colab_drive_tuner.checkpoint.arrays import Spec, build_array, build_dtype, check_size
-from colab_drive_tuner.checkpoint.datetimes import find_zone
+from colab_drive_tuner.checkpoint.extensions import find_zone
 from colab_drive_tuner.checkpoint.pickle_machine import (
     Instance,
     Members,

@@ -54,24 +54,21 @@ def keys_collide(keys: Iterable[Any]) -> bool:
     return len(hashes) > _MAX_ALIKE and max(Counter(hashes).values()) > _MAX_ALIKE
 
 
-def is_exact(value: Any, impostors: frozenset[type]) -> bool:
-    """Whether no object in `value` is of an impostor's type, and none nested above MAX_DEPTH.
+def is_exact(value: Any, impostors: frozenset[type] = frozenset(), levels: int = MAX_DEPTH) -> bool:
+    """Whether no object in `value` is of an impostor's type, and none nested more than `levels`.
 
     Walks level by level; where all members of a container are atoms, at the speed of C.
     """
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(levels):
         below: list[Any] = []
         for item in level:
             kind = type(item)
-            if kind is dict:
+            if kind in _CONTAINERS:
                 if not ATOMS.issuperset(map(type, item)):
                     below.extend(item)
-                if not ATOMS.issuperset(map(type, item.values())):
+                if kind is dict and not ATOMS.issuperset(map(type, item.values())):
                     below.extend(item.values())
-            elif kind in _CONTAINERS:
-                if not ATOMS.issuperset(map(type, item)):
-                    below.extend(item)
             elif kind in impostors:
                 return False
         if not below:
@@ -151,18 +148,3 @@ def _hint(value: Any) -> str:
     return (
         "Return plain data (numbers, text, lists, dicts, arrays), or put bytes under `attachments`."
     )
-
-
-def nests_deeper(value: Any, levels: int) -> bool:
-    """Whether lists, maps and sets lie in one another more than so many levels deep."""
-    level = [value]
-    for _ in range(levels + 1):
-        level = [
-            inner
-            for item in level
-            if isinstance(item, list | tuple | dict | set | frozenset)
-            for inner in ((*item, *item.values()) if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return False
-    return True

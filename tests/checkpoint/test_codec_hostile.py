@@ -19,8 +19,7 @@ def ext(code, data=b""):
 
 def array(spec, shape, order="C", data=b""):
     """An encoded array, as a forger would write it."""
-    head = msgpack.packb([spec, shape, order])
-    return ext(16, struct.pack(">H", len(head)) + head + data)
+    return b"\x92" + ext(16, msgpack.packb([spec, shape, order])) + msgpack.packb(data)
 
 
 def struct_of(itemsize, *rows):
@@ -28,7 +27,7 @@ def struct_of(itemsize, *rows):
     return ["struct", itemsize, False, [list(row) for row in rows]]
 
 
-NEW_YEAR = struct.pack("<HBBBBBIB", 2020, 1, 1, 0, 0, 0, 0, 0)
+NEW_YEAR = b"2020-01-01T00:00:00"
 NESTED_SPEC = "<f8"
 for _ in range(100):
     NESTED_SPEC = ["sub", NESTED_SPEC, [1]]
@@ -55,14 +54,30 @@ HOSTILE = {
     "splice": ext(127, b"x" * 16),
     "unknown extension": ext(99),
     "short datetime": ext(8, b"\x00"),
-    "datetime of month 13": ext(8, struct.pack("<HBBBBBIB", 2020, 13, 1, 0, 0, 0, 0, 0)),
-    "zone outside": ext(8, NEW_YEAR + b"z../../x"),
-    "zone of a million hours": ext(8, NEW_YEAR + b"o9" * 6),
-    "date of day 0": ext(9, struct.pack("<HBB", 2020, 1, 0)),
+    "no datetime": ext(8),
+    "datetime of month 13": ext(8, b"2020-13-01T00:00:00"),
+    "datetime that is no text": ext(8, b"\xff"),
+    "datetime twice": ext(8, NEW_YEAR * 2),
+    "zone outside": ext(8, NEW_YEAR + b" ../../x"),
+    "zone at the root": ext(8, NEW_YEAR + b" /etc/passwd"),
+    "zone that is a folder": ext(8, NEW_YEAR + b" Europe"),
+    "zone of a hundred hours": ext(8, NEW_YEAR + b"+99:00"),
+    "date of day 0": ext(9, b"2020-01-00"),
+    "date that is no text": ext(9, b"\xff"),
     "endless timedelta": ext(10, struct.pack("<iii", 2**31 - 1, 0, 0)),
     "text that is none": ext(18, b"\xff"),
     "short number": ext(32 + 11, b"1234"),
-    "array without head": ext(16, b""),
+    "array without head": b"\x92" + ext(16) + b"\xc4\x00",
+    "array without a list": ext(16, msgpack.packb(["<f8", [0], "C"])),
+    "array in two pieces, of which one is a list": b"\x93"
+    + (ext(16, msgpack.packb(["<f8", [1], "C"])) + b"\xc4\x08" + b"8" * 8 + b"\x90"),
+    "array of a number": b"\x92" + ext(16, msgpack.packb(["<f8", [1], "C"])) + b"\x01",
+    "array with a head of text": b"\x92" + ext(16, msgpack.packb("abc")) + b"\xc4\x00",
+    "array with a head in a head": b"\x92" + ext(16, ext(16, b"\x90")) + b"\xc4\x00",
+    "dtype of a package that is not here": array("float8_nothing", [1], data=b"1"),
+    "scalar without a head": ext(17),
+    "scalar of two": ext(17, msgpack.packb(["<f4", b"12345678"])),
+    "scalar that is an object": ext(17, msgpack.packb(["|O", b"12345678"])),
     "array of 2**60": array("<f8", [2**60]),
     "array of nearly 2**64": array("<f8", [2**64 - 1]),
     "array that wraps around": array("<f8", [2**61, 8]),

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.training.backup.callback_state import CallbackMemory, prepare_restore
-from colab_drive_tuner.training.backup.container import read_container, write_container
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variables import DoesNotFitError
+from colab_drive_tuner.training.backup.writer import read_backup, write_backup
 from tests.training.keeping import NUMPY_2
 
 pytestmark = NUMPY_2
@@ -66,8 +66,8 @@ def saved(tmp_path, before, now):
     callback = Callback(before)
     memory = CallbackMemory([callback], ())
     callback.value = now
-    write_container(tmp_path / "x", memory.capture([callback], frozenset()))
-    return read_container(tmp_path / "x")
+    write_backup(tmp_path / "x", memory.capture([callback], frozenset()))
+    return read_backup(tmp_path / "x")
 
 
 def restored(tmp_path, before, now, here=None):
@@ -136,10 +136,10 @@ def test_a_generator_goes_on(tmp_path, make, in_place):
     memory = CallbackMemory([callback], ())
     callback.value = generator
     drawn = [generator.random(), generator.normal() if hasattr(generator, "normal") else 0]
-    write_container(tmp_path / "x", memory.capture([callback], frozenset()))
+    write_backup(tmp_path / "x", memory.capture([callback], frozenset()))
     expected = [generator.random() for _ in range(3)]
     here = Callback(make() if in_place else None)
-    prepare_restore([here], read_container(tmp_path / "x"))()
+    prepare_restore([here], read_backup(tmp_path / "x"))()
     assert drawn
     assert [here.value.random() for _ in range(3)] == expected
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
-from colab_drive_tuner.training.backup.mutable import BIT_GENERATORS
+from colab_drive_tuner.training.backup.kinds import BIT_GENERATORS
 
 
 def draw_seed() -> int:

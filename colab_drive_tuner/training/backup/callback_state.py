@@ -5,6 +5,7 @@ patience used up, ReduceLROnPlateau's cooldown, History's history, and those of 
 callbacks. What has not changed is configuration and stays as the code says it.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from colab_drive_tuner.training.backup.container import digest_of
+from colab_drive_tuner.checkpoint.codec import encode_pieces
 from colab_drive_tuner.training.backup.inert import FUNCTIONS, is_inert
 from colab_drive_tuner.training.backup.pack import CannotSaveError, Packed, Packer
 from colab_drive_tuner.training.backup.unpack import Unpacker, set_attributes
@@ -107,7 +108,8 @@ class CallbackMemory:
 
     def _digest(self, value: Any) -> bytes | None:
         try:
-            return digest_of(Packer(omitted=self._omitted).pack_or_forget(value, ""))
+            packed = Packer(omitted=self._omitted).pack_or_forget(value, "")
+            return hashlib.sha256(b"".join(encode_pieces(packed, foreign=True))).digest()
         except CannotSaveError:
             return None
 

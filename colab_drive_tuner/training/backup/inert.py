@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from colab_drive_tuner.training.backup import mutable
+from colab_drive_tuner.training.backup.kinds import KINDS
 
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, type, functools.partial)
 
@@ -40,7 +40,7 @@ this is asked."""
 
 def is_inert(value: Any) -> bool:
     """Whether a value may stay as the running process has made it."""
-    if type(value) in mutable.KINDS:
+    if type(value) in KINDS:
         return False
     if isinstance(value, (*FUNCTIONS, ModuleType, io.IOBase, np.dtype, np.ufunc)):
         return True

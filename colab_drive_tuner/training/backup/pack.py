@@ -1,24 +1,28 @@
 """Python values as plain data, for a backup.
 
-This is what pickle does, without its freedom: only the kinds of `by_value` and `mutable`, instances
-of the user's own classes, and what holds Keras variables can be saved, and `unpack` imports nothing
-and runs no code of a class. What was changed in place is restored in place, so whoever else holds
-it sees what it held.
+This is what pickle does, without its freedom: only the kinds of `kinds`, instances of the user's
+own classes, and what holds Keras variables can be saved, and `unpack` imports nothing and runs no
+code of a class. What was changed in place is restored in place, so whoever else holds it sees what
+it held.
 
-Packed, a value is None, bool, a small int, float, str, bytes, a numpy scalar, or a tuple that
-begins with its kind.
+Packed, a value is one that the codec takes and that holds no others, or a tuple that begins with
+its kind.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import FunctionType, MethodType
 from typing import Any
 
 import keras
 import numpy as np
 
-from colab_drive_tuner.training.backup import by_value, mutable
-from colab_drive_tuner.training.backup.container import dtype_name
+from colab_drive_tuner.checkpoint.arrays import describe_dtype
+from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.plain_data import ATOMS
+from colab_drive_tuner.errors import NotPlainDataError
 from colab_drive_tuner.training.backup.inert import is_inert, is_iterator
+from colab_drive_tuner.training.backup.kinds import BUILT_IN, KINDS, VALUES
 from colab_drive_tuner.training.backup.names import find, identity, is_users_own, name_of
 from colab_drive_tuner.training.backup.variables import (
     WALKED,
@@ -30,6 +34,8 @@ from colab_drive_tuner.training.backup.variables import (
 
 Packed = Any
 _MOST_DEPTH = 100
+_LEAVES = ATOMS - {datetime}
+"""What the codec takes whatever its value; the zone of a datetime may be unknown."""
 
 
 class CannotSaveError(Exception):
@@ -84,9 +90,8 @@ class Packer:
             return value
         if depth > _MOST_DEPTH:
             raise CannotSaveError(path, value)
-        if kind in by_value.KINDS:
-            name, to_plain, _ = by_value.KINDS[kind]
-            return (name, self.pack(to_plain(value), path, depth + 1))
+        if kind in VALUES:
+            return (kind.__name__, self.pack(VALUES[kind][0](value), path, depth + 1))
         if kind in (tuple, frozenset):
             return (kind.__name__, *self._items(value, path, depth))
         if id(value) in self._numbers:
@@ -95,7 +100,7 @@ class Packer:
             return ("here", identity(value))
         if kind is np.ndarray:
             return self._array(value, path, depth)
-        if kind in mutable.KINDS:
+        if kind in KINDS:
             return self._mutable(value, path, depth)
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return ("namedtuple", self._class(value, path), *self._items(value, path, depth))
@@ -104,7 +109,7 @@ class Packer:
         return self._object(value, path, depth)
 
     def _items(self, values: Any, path: str, depth: int) -> list[Packed]:
-        if by_value.ATOMS.issuperset(map(type, values)):
+        if _LEAVES.issuperset(map(type, values)):
             return list(values)
         return [self.pack(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(values)]
 
@@ -114,12 +119,12 @@ class Packer:
         if value.dtype == object:
             items = self._items(value.reshape(-1).tolist(), path, depth)
             return ("objects", in_place, list(value.shape), *items)
-        if not dtype_name(value.dtype):
+        if not _has_plain_dtype(value):
             raise CannotSaveError(path, value)
         return ("ndarray", in_place, value.copy())
 
     def _mutable(self, value: Any, path: str, depth: int) -> Packed:
-        kind = mutable.KINDS[type(value)]
+        kind = KINDS[type(value)]
         in_place = self._originals.get(path) is value
         self.number(value, path)
         head, body = kind.head(value), kind.body(value)
@@ -148,7 +153,7 @@ class Packer:
         if is_inert(value) and not is_callback:
             return ("here", identity(value))
         own = is_users_own(kind) or is_callback
-        if not own or is_iterator(value) or isinstance(value, by_value.BUILT_IN):
+        if not own or is_iterator(value) or isinstance(value, BUILT_IN):
             raise CannotSaveError(path, value)
         in_place = self._originals.get(path) is value
         name = name_of(kind) if in_place else self._class(value, path)
@@ -179,13 +184,23 @@ def pack_or_none(value: Any) -> Packed:
 def _is_plain(value: Any) -> bool:
     """Whether a value is written as it is."""
     kind = type(value)
-    if kind is int:
-        return bool(-(2**63) <= value < 2**63)
-    if kind is str:
-        return by_value.is_text(value)
+    if kind is datetime:
+        try:
+            encode(value)
+        except NotPlainDataError:
+            return False
+        return True
     if isinstance(value, np.generic):
-        return kind is value.dtype.type and bool(dtype_name(value.dtype))
-    return kind in by_value.ATOMS
+        return kind is value.dtype.type and _has_plain_dtype(value)
+    return kind in ATOMS
+
+
+def _has_plain_dtype(value: np.ndarray[Any, Any] | np.generic) -> bool:
+    try:
+        describe_dtype(value.dtype, foreign=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _array_of(tensor: Any, path: str) -> Any:
@@ -193,6 +208,6 @@ def _array_of(tensor: Any, path: str) -> Any:
         array = np.asarray(keras.ops.convert_to_numpy(tensor))
     except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError) as error:
         raise CannotSaveError(path, tensor) from error
-    if not dtype_name(array.dtype):
+    if not _has_plain_dtype(array):
         raise CannotSaveError(path, tensor)
     return array.copy()

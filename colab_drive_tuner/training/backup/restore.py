@@ -10,10 +10,9 @@ from typing import Any
 from colab_drive_tuner.errors import ChecksumError, StoreError, TrainingWarning
 from colab_drive_tuner.training.backup import callback_state
 from colab_drive_tuner.training.backup.callback_files import prepare_files
-from colab_drive_tuner.training.backup.container import read_container
 from colab_drive_tuner.training.backup.model_state import prepare_restore
 from colab_drive_tuner.training.backup.variables import DoesNotFitError, TrainableChangedError
-from colab_drive_tuner.training.backup.writer import BackupWriter, backup_name
+from colab_drive_tuner.training.backup.writer import BackupWriter, backup_name, read_backup
 from colab_drive_tuner.trial import RunningTrial
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -101,7 +100,7 @@ def _read(fit: Fit, epoch: int) -> Any:
         path = Path(scratch) / name
         if not fit.writer.artifacts.get(name, path):
             return None
-        tree = read_container(path)
+        tree = read_backup(path)
     wanted = (fit.trial.tid, fit.trial.seed, fit.number, epoch)
     if not isinstance(tree, dict) or wanted != tuple(
         tree.get(key) for key in ("tid", "seed", "fit", "epoch")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from colab_drive_tuner.training.backup import by_value, mutable
+from colab_drive_tuner.training.backup.kinds import BUILT_IN, KINDS_BY_NAME, VALUES_BY_NAME
 from colab_drive_tuner.training.backup.names import find, identity, name_of, short
 from colab_drive_tuner.training.backup.pack import Packed
 from colab_drive_tuner.training.backup.variables import (
@@ -49,9 +49,9 @@ class Unpacker:
         if not isinstance(packed, tuple):
             return packed
         name, *parts = packed
-        if name in by_value.BY_NAME:
-            return by_value.BY_NAME[name](self.unpack(*parts))
-        if name in mutable.BY_NAME:
+        if name in VALUES_BY_NAME:
+            return VALUES_BY_NAME[name](self.unpack(*parts))
+        if name in KINDS_BY_NAME:
             return self._mutable(here, name, *parts)
         return self._KINDS[name](self, here, *parts)
 
@@ -71,7 +71,7 @@ class Unpacker:
         return here
 
     def _mutable(self, here: Any, name: str, in_place: bool, head: Packed, body: Packed) -> Any:
-        cls, kind = mutable.BY_NAME[name]
+        cls, kind = KINDS_BY_NAME[name]
         made_from = self.unpack(head)
         if in_place and (type(here) is not cls or not _alike(kind.head(here), made_from)):
             raise DoesNotFitError(f"a {name} is not here, or is another one")
@@ -154,7 +154,7 @@ class Unpacker:
         kind = _class(name, here)
         if in_place and kind is not type(here):
             raise DoesNotFitError(f"{short(name)} is not here")
-        if not in_place and issubclass(kind, by_value.BUILT_IN):
+        if not in_place and issubclass(kind, BUILT_IN):
             raise DoesNotFitError(f"{short(name)} is another class")
         target = here if in_place else object.__new__(kind)
         self.met.append(target)

@@ -1,9 +1,13 @@
 """The background writer of one trial's backups: the training thread only hands copies over.
 
 A newer backup of a `fit` replaces one that still waits, so slow or absent storage costs backups,
-never training time, and at most two copies of a model are held.
+never training time, and at most two copies of a model are held. A backup file proves itself whole:
+
+    magic, 8 bytes | plain data with arrays, as `checkpoint.codec` writes it | sha256 of all that
 """
 
+import hashlib
+import mmap
 import os
 import re
 import tempfile
@@ -13,13 +17,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.errors import StoreError, TrainingWarning, UnavailableError
-from colab_drive_tuner.training.backup.container import write_container
+from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode_pieces
+from colab_drive_tuner.errors import (
+    ChecksumError,
+    StoreError,
+    TrainingWarning,
+    UnavailableError,
+)
 from colab_drive_tuner.trial import Artifacts, RunningTrial
 from colab_drive_tuner.user_warnings import warn_user
 
 GENERATIONS = 2
 _PAUSES = (1.0, 60.0)
+_MAGIC, _DIGEST = b"CDTBACK2", 32
 _NAME = re.compile(r"fit-(\d+)-epoch-(\d+)\.backup")
 
 
@@ -148,7 +158,7 @@ class BackupWriter:
                     self._note(file.copy.name)
         with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
             path = Path(scratch) / name
-            write_container(path, {**tree, "files": [file.as_plain() for file in tree["files"]]})
+            write_backup(path, {**tree, "files": [file.as_plain() for file in tree["files"]]})
             self.artifacts.put(name, path)
         self._note(name)
         with self._state:
@@ -182,6 +192,37 @@ class BackupWriter:
             with self._state:
                 if self._names:
                     self._names.discard(name)
+
+
+def write_backup(path: Path, tree: Any) -> None:
+    """Write plain data, with arrays of all of Keras's dtypes among it, to `path`."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in (_MAGIC, *encode_pieces(tree, where="backup", foreign=True)):
+            digest.update(piece)
+            file.write(piece)
+        file.write(digest.digest())
+
+
+def read_backup(path: Path) -> Any:
+    """What `write_backup` wrote, bit for bit; `ChecksumError` for anything else."""
+    if path.stat().st_size <= len(_MAGIC) + _DIGEST:
+        raise ChecksumError(f"{path.name} is not whole: it is too short.")
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as whole,
+        whole[:-_DIGEST] as proven,
+        proven[len(_MAGIC) :] as content,
+    ):
+        if hashlib.sha256(proven).digest() != mapped[-_DIGEST:]:
+            raise ChecksumError(f"{path.name} is not whole: its checksum differs.")
+        if mapped[: len(_MAGIC)] != _MAGIC:
+            raise ChecksumError(f"{path.name} is no backup of this version.")
+        try:
+            return decode(content)
+        except CodecError as error:
+            raise ChecksumError(f"{path.name} is no readable backup: {error}") from error
 
 
 def writer_of(artifacts: Artifacts) -> BackupWriter:
