@@ -1,4 +1,4 @@
-"""Where this process runs and what works there: browser, prompts, GPU. Asked, not assumed.
+"""The runtime of this process and what works there: browser, prompts, GPU. Asked, not assumed.
 
 Names of environments change and lie (Kaggle's image is built on Colab's; a Colab kernel may have no
 browser), so whatever can be asked is asked. Every question is put in a thread of its own and given

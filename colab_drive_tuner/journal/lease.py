@@ -1,4 +1,4 @@
-"""Whether a search's owner still lives: advice for openers; correctness never rests on it (LEASE).
+"""Lease of a search's owner: does it still live? Advice; correctness never rests on it (LEASE).
 
 The owner marks its own claim file every 30 seconds with the store's time; a recent record is a sign
 of life too. All times are the store's, so no clock here or there can be wrong enough to matter.

@@ -1,4 +1,4 @@
-"""What a notebook imports, read from its file cell by cell, whatever else its cells hold.
+"""Imports of a notebook, read from its file cell by cell, whatever else its cells hold.
 
 The hyperas package takes a notebook's imports from the saved file and fails as a whole on one magic
 or one broken cell; here such a cell is passed over, and named.

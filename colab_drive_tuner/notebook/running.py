@@ -1,4 +1,4 @@
-"""What the runtime itself says about the notebook that is running: VS Code, Colab, Jupyter.
+"""Answers of the runtime itself about the notebook that is running: VS Code, Colab, Jupyter.
 
 There is no API for it. Colab and Jupyter list their sessions over HTTP, each in its own shape; VS
 Code leaves a variable in the notebook. Nothing here talks to Drive, and nothing waits longer than

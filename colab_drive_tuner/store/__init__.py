@@ -1,4 +1,4 @@
-"""Where searches are kept: one interface, Drive, a local folder or memory behind it.
+"""Stores that keep searches: one interface, Drive, a local folder or memory behind it.
 
 `open_store` decides once and for everybody which one it is. The default that `setup()` hands down
 is the only state in here.

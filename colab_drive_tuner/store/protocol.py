@@ -1,4 +1,4 @@
-"""What a search needs of the place where it is kept: the one interface of Drive and folder."""
+"""The protocol of a store: what a search needs of the place where it is kept."""
 
 import builtins
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a data function returned, kept while this process lives: nothing is loaded twice.
+"""Cache of what data functions returned, while this process lives: nothing is loaded twice.
 
 Loading may take minutes, and people run cells again and again. So `data()` runs once, and again
 when running it could give something else: its source, its arguments, or a helper, constant or

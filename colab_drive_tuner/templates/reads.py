@@ -1,4 +1,4 @@
-"""What a function reads from outside: global names, and the cells of its closure."""
+"""Names that a function reads from outside: globals, and the cells of its closure."""
 
 import builtins
 import dis

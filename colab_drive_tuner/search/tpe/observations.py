@@ -1,4 +1,4 @@
-"""What was tried so far: the trials' losses, and the values of each parameter."""
+"""Observations so far: the trials' losses, and the values of each parameter."""
 
 import math
 from array import array

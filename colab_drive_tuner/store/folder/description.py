@@ -1,4 +1,4 @@
-"""What a folder store keeps about each id, as the bytes of a small file, read with suspicion.
+"""Description of an id in a folder store: the bytes of a small file, read with suspicion.
 
 Others may be able to write to the folder, and disks fail: a line begins with a checksum of the
 rest, and a description that names a file outside of its place describes nothing.

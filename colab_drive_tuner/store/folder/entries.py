@@ -1,4 +1,4 @@
-"""What a folder store knows, as the entries that the protocol speaks of."""
+"""Entries of the protocol, made from what a folder store knows."""
 
 import contextlib
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Where an id lies in a folder store: the folder and the index that know it, and new folders."""
+"""Location of an id in a folder store: the folder and the index that know it; new folders."""
 
 import contextlib
 import copy

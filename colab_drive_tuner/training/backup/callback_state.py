@@ -1,4 +1,4 @@
-"""What the callbacks of a `fit` remember, saved and restored together or not at all.
+"""State of the callbacks of a `fit`, saved and restored together or not at all.
 
 Of a callback every attribute counts that is not as it was when `fit` began: EarlyStopping's
 patience used up, ReduceLROnPlateau's cooldown, History's history, and those of the user's own

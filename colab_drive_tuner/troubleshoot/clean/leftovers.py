@@ -1,4 +1,4 @@
-"""What a leftover is, and how one is put away: never deleted, and never what changed meanwhile."""
+"""Leftovers, and how one is put away: never deleted, and never what changed meanwhile."""
 
 import shutil
 import time

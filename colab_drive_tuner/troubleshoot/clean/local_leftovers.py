@@ -1,4 +1,4 @@
-"""What dead processes leave on this machine: spools already made good, and temporary folders."""
+"""Leftovers of dead processes on this machine: spools already recorded, and temporary folders."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What searches leave in their store: duplicate folders, old snapshots, backups, half a create.
+"""Leftovers of searches in their store: duplicate folders, old snapshots, backups, half a create.
 
 Only folders that bear our marks are looked into, and never those of a search that a runtime holds.
 What holds a result that is nowhere else is shown, and refused.

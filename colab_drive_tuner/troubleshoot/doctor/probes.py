@@ -1,4 +1,4 @@
-"""What the doctor looks at on this machine, and the order of all probes; each only looks."""
+"""Probes of this machine, and the order of all probes of the doctor; each only looks."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What the doctor looks at in the store: each probe only looks, and yields what it found."""
+"""Probes of the store: each only looks, and yields what it found."""
 
 import os
 import shlex

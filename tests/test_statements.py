@@ -1,0 +1,101 @@
+"""Statements that the project makes about itself, held against the project."""
+
+import ast
+import builtins
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "colab_drive_tuner"
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every file of the package, by its path in it."""
+    return {
+        str(path.relative_to(PACKAGE)): ast.parse(path.read_text("utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def names_of_others(tree: ast.Module) -> set[str]:
+    """What a file imports that is not the package's."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            if not node.module.startswith("colab_drive_tuner"):
+                names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def changed_attributes(tree: ast.Module) -> Iterator[str]:
+    """Attributes of others' modules and classes that a file sets or deletes."""
+    others = names_of_others(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or isinstance(node.ctx, ast.Load):
+            continue
+        owner: ast.expr = node
+        while isinstance(owner, ast.Attribute):
+            owner = owner.value
+        if isinstance(owner, ast.Name) and owner.id in others:
+            yield ast.unparse(node)
+
+
+def test_the_hyperas_package_is_the_only_one_that_is_patched() -> None:
+    """Beside it one hook is set that Python offers: the message of an interrupt, in one line."""
+    changed = {name: sorted(set(changed_attributes(tree))) for name, tree in modules().items()}
+    assert {name: attributes for name, attributes in changed.items() if attributes} == {
+        "hyperas_compat.py": ["models.model_from_yaml"],
+        "search/interrupts.py": ["sys.excepthook"],
+    }
+    setters = {
+        name: [ast.unparse(call.args[0]) for call in ast.walk(tree) if is_setter(call)]
+        for name, tree in modules().items()
+    }
+    assert {name: targets for name, targets in setters.items() if targets} == {
+        "hyperas_compat.py": ["optim", "_shim.optim"],
+        "search/interrupts.py": ["stopped"],
+    }
+
+
+def is_setter(node: ast.AST) -> bool:
+    """Whether this sets or deletes an attribute by its name."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("setattr", "delattr")
+    )
+
+
+def test_a_module_begins_with_what_it_is() -> None:
+    """Its first line would serve as its entry in a table of contents; it is no question."""
+    first = {
+        name: (ast.get_docstring(tree) or "").partition(" ")[0] for name, tree in modules().items()
+    }
+    asking = {"", "What", "Where", "How", "Which", "Why", "Whether", "Who", "Whose"}
+    assert [name for name, word in first.items() if word in asking] == []
+
+
+def test_the_files_that_contributing_names_are_there() -> None:
+    """A recipe that sends to a file that moved is none."""
+    named = set(re.findall(r"`([\w.]+(?:/[\w.]+)+|\w+\.(?:py|md|toml|yml))`", CONTRIBUTING))
+    places = [ROOT, PACKAGE, PACKAGE / "store", ROOT / "tests"]
+    assert len(named) > 20
+    assert [
+        path for path in sorted(named) if not any((place / path).exists() for place in places)
+    ] == []
+
+
+def test_the_names_that_contributing_sends_to_are_in_the_code() -> None:
+    """Constants, functions and classes: `SOURCES`, `item_from`, `StoreContract`."""
+    named = set(re.findall(r"`(_?[A-Za-z]\w*(?:_\w+)+|[A-Z]\w{3,}|_[a-z]+)`", CONTRIBUTING))
+    places = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    code = "\n".join(path.read_text("utf-8") for path in places if path != Path(__file__))
+    known = {*vars(builtins), "LIVE_DRIVE"}
+    assert len(named) > 15
+    assert [
+        n for n in sorted(named - known) if not re.search(rf"\b{n}\b\s*[:=(]|\bclass {n}\b", code)
+    ] == []
