@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.standing import SearchStatus
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
+    from colab_drive_tuner.studies import optuna_storage
     from colab_drive_tuner.training.backup.callback import TrialBackup
     from colab_drive_tuner.trial import RunningTrial, running_trial
 
@@ -43,6 +44,7 @@ __all__ = [
     "import_trials",
     "list_searches",
     "open_store",
+    "optuna_storage",
     "read_status",
     "resume_search",
     "running_trial",
@@ -65,6 +67,7 @@ _ROOMS = {
     "import_trials": "search.results.export",
     "list_searches": "search.results.status",
     "open_store": "store",
+    "optuna_storage": "studies",
     "read_status": "search.results.status",
     "resume_search": "search.resume",
     "running_trial": "trial",

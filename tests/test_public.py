@@ -28,6 +28,7 @@ PUBLIC = [
     "import_trials",
     "list_searches",
     "open_store",
+    "optuna_storage",
     "read_status",
     "resume_search",
     "running_trial",

@@ -17,6 +17,7 @@ from colab_drive_tuner.checkpoint.items import (
     DONE,
     END,
     GIVEN_UP,
+    LOG,
     MOST_TIDS,
     QUEUED,
     RAISED,
@@ -34,6 +35,7 @@ from colab_drive_tuner.checkpoint.items import (
     read_items,
     unpack_map,
 )
+from colab_drive_tuner.checkpoint.study_log import StudyLog
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.record import (
     Record,
@@ -132,6 +134,8 @@ class History:
         """How many claims this history has seen."""
         self.deaths = 0
         """How many of them found the session before dead."""
+        self.study = StudyLog()
+        """The log of an Optuna study, which such a search is instead of trials."""
         self.timeline: list[Session] = []
         """The newest sessions, in their order."""
 
@@ -199,6 +203,9 @@ class History:
             return
         if item.kind == ATTACHMENT:
             self._attach(item, record.files)
+            return
+        if item.kind == LOG:
+            self.study.take(item)
             return
         entry = self.trials.get(item.tid)
         if entry is None:
@@ -291,6 +298,8 @@ class History:
             "timeline": [[one.where, one.began, one.last, one.end] for one in self.timeline],
             "attachments": self.attachments,
         }
+        if self.study.lines:
+            head["study"] = self.study.dump()
         parts = [packer.pack(head)]
         # In small steps: none of them may hold the interpreter for long (training runs beside).
         parts += [
@@ -320,6 +329,8 @@ class History:
             history.next_tid = whole(head["next"], MOST_TIDS + 1)
             history.owner = typed(head["owner"], str)
             history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
+            if "study" in head:
+                history.study = StudyLog.load(head["study"])
             history.timeline = [
                 _session(fields) for fields in typed(head.get("timeline", []), list)
             ]
@@ -398,6 +409,8 @@ def wanted(history: History, item: bytes) -> bool:
             spooled.name not in history.attachments
             and spooled.name.rpartition("::")[0] not in ended
         )
+    if spooled.kind == LOG:
+        return history.study.wants(spooled)
     if spooled.kind != END:
         return False
     entry = history.trials.get(spooled.tid)

@@ -5,6 +5,7 @@ that a chain can be folded, and a snapshot joined, without decoding a single doc
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -26,18 +27,23 @@ VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""
 
 QUEUED, START, END, SETTINGS, ATTACHMENT = "queued", "start", "end", "settings", "attachment"
+LOG = "log"
 MOST_TIDS = 2**62
 """What no number of a trial exceeds: with those of later trials it fits 64 bits."""
 Tid = int | str | float
 """hyperopt numbers trials; documents that people insert may bear other ids."""
 
-KINDS = (QUEUED, START, END, SETTINGS, ATTACHMENT)
+KINDS = (QUEUED, START, END, SETTINGS, ATTACHMENT, LOG)
 
 DONE, CAUGHT, RAISED, GIVEN_UP = "done", "caught", "raised", "given up"
 ENDS = (DONE, CAUGHT, RAISED, GIVEN_UP)
 """How a trial ended: with a result; with an error that was caught; with an error that ended the run
 (it is tried again); given up, because it killed too many runtimes."""
 REAL_ENDS = (DONE, CAUGHT)
+MOST_OPERATIONS = 16
+"""Operation codes of Optuna's journal are below this."""
+LARGEST_LINE = 1 << 20
+"""Bytes of a line of a study's log."""
 LARGE = 16 * 1024
 """Bytes above which an encoded attachment gets a file of its own."""
 
@@ -68,7 +74,7 @@ class Item(NamedTuple):
     sha: str = ""
     """Attachments: the sha256 of the file that holds the value; empty: `document` is the value."""
     settings: Mapping[str, Any] | None = None
-    """Settings: those that changed."""
+    """Settings: those that changed. Lines of a study's log: their place."""
 
 
 def read_items(payload: bytes, what: str) -> list[Item]:
@@ -101,6 +107,9 @@ def item_from(fields: Any) -> Item:
         name, is_set = typed(info["name"], str), typed(info["set"], bool)
         sha = sha256_hex(info["sha"]) if "sha" in info else ""
         return Item(ATTACHMENT, document=document, name=name, is_set=is_set, sha=sha)
+    if kind == LOG:
+        check_line(document)
+        return Item(LOG, document=document, settings=check_place(info))
     check_tid(tid)
     if k is not None:
         whole(k)
@@ -149,6 +158,25 @@ def check_loss(value: Any) -> float | None:
         loss: float | None = value
         return loss
     raise ValueError(f"{value!r:.60} is no loss")
+
+
+def check_place(info: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a line; raises KeyError, TypeError or ValueError where one is wrong."""
+    typed(info["session"], str)
+    whole(info["at"])
+    sha256_hex(info["base"])
+    return info
+
+
+def check_line(line: Any) -> dict[str, Any]:
+    """The operation that a line holds; raises TypeError or ValueError for anything else."""
+    if len(typed(line, bytes)) > LARGEST_LINE:
+        raise ValueError(f"a line of {len(line)} bytes is no operation of a study")
+    operation = typed(json.loads(line), dict)
+    if not 0 <= whole(operation.get("op_code")) < MOST_OPERATIONS:
+        raise ValueError(f"{line!r:.60} is no operation of a study")
+    typed(operation.get("worker_id"), str)
+    return operation
 
 
 def check_settings(value: Any) -> dict[str, Any]:

@@ -207,6 +207,10 @@ class Journal:
         """Wait until everything appended is acknowledged; False if that took too long."""
         return self._own is None or self._own.writer.flush(timeout)
 
+    def flush_to_disk(self, timeout: float | None = None) -> bool:
+        """Wait until everything durable is on this disk, where a kill leaves it."""
+        return self._own is None or self._own.writer.flush_to_disk(timeout)
+
     def counts(self) -> Counts:
         """How far the store has acknowledged what was appended."""
         return self._own.writer.counts() if self._own else Counts(0, 0, None)

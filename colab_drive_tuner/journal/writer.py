@@ -102,7 +102,7 @@ class Writer:
         """What gathers, and what the sender has at work."""
         self._handover = threading.Lock()
         """Held by collector and sender while they touch a batch; training never waits for it."""
-        self._pending = self._acknowledged = 0
+        self._pending = self._acknowledged = self._collected = 0
         self._urgent = self._closed = self._disk_fails = False
         self._retry = RetryUntil(spool.folder, notify)
         self._spare: tuple[str, ...] = ()
@@ -144,19 +144,23 @@ class Writer:
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything appended is acknowledged; False if that took too long."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        return self._wait_for(lambda: self._pending == 0, timeout)
+
+    def flush_to_disk(self, timeout: float | None) -> bool:
+        """Wait until everything durable is spooled, or the disk has refused it; as `flush`."""
+        appended = self._pending + self._acknowledged
+        return self._wait_for(lambda: self._collected >= appended, timeout)
+
+    def _wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait without a pause of the threads; False if it took too long, or the search is lost."""
         with self._changed:
             self._urgent = True
             self._changed.notify_all()
             try:
-                while self._pending and self.lost is None:
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if left is not None and left <= 0:
-                        return False
-                    self._changed.wait(left)
+                self._changed.wait_for(lambda: done() or self.lost is not None, timeout)
             finally:
                 self._urgent = False
-        return self._pending == 0
+            return done()
 
     def write(self, kind: str, payload: bytes, *, timeout: float) -> bool:
         """Write a record of its own (release, reset) now; False if the store did not answer."""
@@ -228,6 +232,7 @@ class Writer:
             for entry in taken:
                 batch.beside += entry.beside
         with self._changed:
+            self._collected += len(taken)
             self._changed.notify_all()
 
     def _make_durable(self, batch: Batch, items: list[Spooled]) -> None:

@@ -37,6 +37,8 @@ class SearchStatus:
     """How many deaths of a runtime the search has survived."""
     sessions: int = 0
     url: str = ""
+    study: bool = False
+    """Whether it is an Optuna study."""
     problem: str = ""
     """Why it cannot be read, where it cannot."""
 

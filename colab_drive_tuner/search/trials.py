@@ -65,6 +65,11 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self._seed, self._on_busy, self.notify = _checked_seed(seed), on_busy, notify
         self._store = open_store(store).for_search(name)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
+        if self.log.history.study.lines:
+            raise UsageError(
+                f"{name!r} is an Optuna study: go on with it by cdt.optuna_storage({name!r}), or "
+                "give the search another name."
+            )
         SearchSettings(seed=self._seed).check(name, self.log.settings)
         journal = self.log.journal
         journal.report = self.status

@@ -8,6 +8,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History, Session
 from colab_drive_tuner.search.results.status import open_journal, status_of
+from colab_drive_tuner.search.results.study import State, read_study
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.standing import SearchStatus
 from colab_drive_tuner.store.protocol import Store
@@ -205,6 +206,48 @@ def read_search(store: Store, name: str) -> ReadSearch:
     """
     journal = open_journal(store, name)
     history: History = journal.state
-    documents = [entry.decoded() for entry in history.trials.values()]
-    series = series_of(name, documents, None, history.timeline)
+    if history.study.lines:
+        series = _of_study(name, history)
+    else:
+        documents = [entry.decoded() for entry in history.trials.values()]
+        series = series_of(name, documents, None, history.timeline)
     return ReadSearch(status_of(store, name, journal), series, history)
+
+
+_STATES = {
+    State.RUNNING: "running",
+    State.WAITING: "new",
+    State.COMPLETE: "done",
+    State.PRUNED: "done",
+    State.FAIL: "error",
+}
+
+
+def _of_study(name: str, history: History) -> Series:
+    """The series of an Optuna study; trials of several studies are told apart by their names."""
+    found = read_study(history.study.lines)
+    several = len({trial.study for trial in found}) > 1
+    trials = tuple(
+        Trial(
+            tid=f"{trial.study} {trial.number}" if several else trial.number,
+            state=_STATES[trial.state],
+            loss=trial.loss,
+            where=_where(history.timeline, trial.began),
+            began=trial.began,
+            ended=trial.ended,
+            parameters=trial.parameters,
+            curves={"value": [trial.steps[step] for step in sorted(trial.steps)]}
+            if trial.steps
+            else {},
+            error="pruned" if trial.state == State.PRUNED else "",
+        )
+        for trial in found
+    )
+    names = tuple(dict.fromkeys(label for trial in found for label in trial.parameters))
+    return Series(name, trials, names, tuple(history.timeline))
+
+
+def _where(sessions: Sequence[Session], began: float | None) -> str:
+    """The runtime that held the study when a trial began."""
+    before = [one for one in sessions if began is not None and one.began <= began]
+    return before[-1].where if before else ""

@@ -1,5 +1,7 @@
 """Status of searches, read from the store: nothing is claimed, no hyperopt is needed."""
 
+from typing import Any
+
 from colab_drive_tuner.checkpoint.history import History, wanted
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -12,6 +14,7 @@ from colab_drive_tuner.journal.folder import KIND, SEARCH
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
+from colab_drive_tuner.search.results.study import State, read_study
 from colab_drive_tuner.search.spec.settings import stored_stop
 from colab_drive_tuner.search.standing import SearchStatus, target_of
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
@@ -60,6 +63,16 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
     """How the search of a journal stands, by what was read of it."""
     history: History = journal.state
     holder = journal.holder()
+    common: dict[str, Any] = {
+        "name": name,
+        "holder": holder,
+        "dead_here": holder is not None and _dead_here(store, name, holder),
+        "recovered": history.deaths,
+        "sessions": history.sessions,
+        "url": store.url(journal.folder) if journal.folder else "",
+    }
+    if history.study.lines:
+        return _status_of_study(history, common)
     entries = history.trials.values()
     best = min(
         (entry for entry in entries if entry.loss is not None),
@@ -67,7 +80,6 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         default=None,
     )
     return SearchStatus(
-        name=name,
         done=history.done,
         max_evals=target_of(history.settings),
         stopped=_stopped(history),
@@ -75,11 +87,23 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         best_tid=best.tid if best else None,
         trials=len(history.trials),
         failed=sum(entry.end not in (None, "done") for entry in entries),
-        holder=holder,
-        dead_here=holder is not None and _dead_here(store, name, holder),
-        recovered=history.deaths,
-        sessions=history.sessions,
-        url=store.url(journal.folder) if journal.folder else "",
+        **common,
+    )
+
+
+def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
+    """The status of an Optuna study: a value that is to be large counts as a negative loss."""
+    trials = read_study(history.study.lines)
+    with_loss = [trial for trial in trials if trial.loss is not None]
+    best = min(with_loss, key=lambda trial: trial.loss or 0.0, default=None)
+    return SearchStatus(
+        done=sum(trial.state.ended for trial in trials),
+        best_loss=best.loss if best else None,
+        best_tid=best.number if best else None,
+        trials=len(trials),
+        failed=sum(trial.state == State.FAIL for trial in trials),
+        study=True,
+        **common,
     )
 
 
