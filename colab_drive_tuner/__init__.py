@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.standing import SearchStatus
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
-    from colab_drive_tuner.studies import optuna_storage
+    from colab_drive_tuner.studies import StudyStorage, optuna_storage
     from colab_drive_tuner.training.backup.callback import TrialBackup
     from colab_drive_tuner.trial import RunningTrial, running_trial
 
@@ -35,6 +35,7 @@ __all__ = [
     "SearchResult",
     "SearchStatus",
     "Session",
+    "StudyStorage",
     "TrialBackup",
     "TrialResult",
     "download_notebook",
@@ -59,6 +60,7 @@ _ROOMS = {
     "SearchResult": "search.results.result",
     "SearchStatus": "search.standing",
     "Session": "session",
+    "StudyStorage": "studies",
     "TrialBackup": "training.backup.callback",
     "TrialResult": "search.results.result",
     "download_notebook": "notebook",

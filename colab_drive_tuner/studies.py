@@ -116,7 +116,7 @@ class StudyStorage(JournalStorage):
     """Optuna's journal storage over a chain, as `optuna_storage` opens it.
 
     Args:
-        backend: Where its lines go.
+        log_storage: Where its lines go: a `ChainBackend`.
     """
 
     @property

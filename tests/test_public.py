@@ -19,6 +19,7 @@ PUBLIC = [
     "SearchResult",
     "SearchStatus",
     "Session",
+    "StudyStorage",
     "TrialBackup",
     "TrialResult",
     "download_notebook",
