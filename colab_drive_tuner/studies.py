@@ -116,8 +116,11 @@ class StudyStorage(JournalStorage):
     """Optuna's journal storage over a chain, as `optuna_storage` opens it.
 
     Args:
-        log_storage: Where its lines go: a `ChainBackend`.
+        backend: Where its lines go.
     """
+
+    def __init__(self, backend: ChainBackend) -> None:
+        super().__init__(backend)
 
     @property
     def journal(self) -> Journal:
