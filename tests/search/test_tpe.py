@@ -1,4 +1,4 @@
-"""The fast TPE gives the documents that hyperopt's gives."""
+"""The fast TPE, annealing and random search give the documents that hyperopt's own give."""
 
 import math
 import threading
@@ -58,7 +58,8 @@ _SETTINGS = st.fixed_dictionaries(
     optional={
         "gamma": st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0, 4.0]),
         "n_EI_candidates": st.sampled_from([0, 1, 2, 24, 60]),
-        "prior_weight": st.sampled_from([0, 0.3, 1.0, 2]),
+        # Not 0: with a step wider than the range, hyperopt looks for a candidate for ever.
+        "prior_weight": st.sampled_from([0.3, 1.0, 2]),
         "n_startup_jobs": st.sampled_from([0, 1, 20]),
         "verbose": st.booleans(),
     },
@@ -80,7 +81,7 @@ def test_any_space_and_history(space, algo_settings, odd, count, seed):
         trials = history(domain, count, seed, odd=odd)
     except Exception:  # noqa: BLE001 - whatever it is, hyperopt itself does not take this space
         assume(False)
-    plain = [partial(tpe.suggest, **algo_settings), anneal.suggest]
+    plain = [partial(tpe.suggest, **algo_settings), anneal.suggest, rand.suggest]
     fast = [fast_algorithm(algo) for algo in plain]
     first = 1000
     for n, new_ids in enumerate([[first], [first + 1, first + 2], [first + 3]]):
@@ -177,16 +178,84 @@ def test_settings_and_mixes(algo, asked):
     assert fast == run(algo, CONDITIONAL, evals=120)
 
 
+def test_no_prior_at_all(asked):
+    """Where nothing is left of the prior, the bounds do not hold: hyperopt itself suggests."""
+    algo = partial(tpe.suggest, prior_weight=0)
+    found = run(fast_algorithm(algo), MIXED, evals=60)
+    assert len(asked) > 30
+    assert found == run(algo, MIXED, evals=60)
+
+
 def test_other_algorithms_stay_what_they_are(monkeypatch):
     """Those it does not know, and all of a hyperopt that may have changed."""
 
     def own(*arguments: Any) -> Any:
         return tpe.suggest(*arguments)
 
-    for algo in (rand.suggest, own, partial(tpe.suggest, [0]), partial(tpe.suggest, other=1)):
+    for algo in (own, partial(tpe.suggest, [0]), partial(tpe.suggest, other=1)):
         assert fast_algorithm(algo) is algo
     monkeypatch.setattr(hyperopt, "__version__", "0.4.0")
-    assert fast_algorithm(tpe.suggest) is tpe.suggest
+    for algo in (rand.suggest, tpe.suggest, anneal.suggest):
+        assert fast_algorithm(algo) is algo
+
+
+@pytest.fixture
+def sampled(monkeypatch) -> list[Any]:
+    """The calls that reach the work of hyperopt's own random search."""
+    calls: list[Any] = []
+    update = rand.miscs_update_idxs_vals
+
+    def noting(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return update(*arguments)
+
+    monkeypatch.setattr(rand, "miscs_update_idxs_vals", noting)
+    return calls
+
+
+@pytest.mark.parametrize("new_ids", [[7], [3, 4, 5], []], ids=["one", "three", "none"])
+@pytest.mark.parametrize("space", [PLAIN, MIXED, CONDITIONAL, hp.uniform("x", 0, 1), {"a": 3}])
+def test_random_search(space, new_ids, sampled):
+    """The same documents from the same seeds, without hyperopt's own suggest."""
+    domain, fast = domain_of(space), fast_algorithm(rand.suggest)
+    seeds = [*range(50), np.int64(2**31 - 2)]
+    found = [answer(fast, new_ids, domain, Trials(), seed) for seed in seeds]
+    assert sampled == []
+    assert found == [answer(rand.suggest, new_ids, domain, Trials(), seed) for seed in seeds]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"b": hp.normal("b", hp.uniform("a", 0, 1), 1)},
+        {"a": hp.choice("a", [0, hp.randint("b", 0)])},
+        {"a": hp.pchoice("a", [(0.9, 0), (0.9, 1)])},
+    ],
+    ids=["nested", "no integer", "above one"],
+)
+def test_spaces_that_random_search_refuses(space, capsys):
+    """Where hyperopt raises, the same error is raised, and what it prints is printed."""
+    domain, fast = domain_of(space), fast_algorithm(rand.suggest)
+    for seed in range(5):
+        shown = [
+            (answer(algo, [0], domain, Trials(), seed), capsys.readouterr())
+            for algo in (fast, rand.suggest)
+        ]
+        assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize(
+    ("new_ids", "seed"),
+    [(["a"], 1), ([np.int64(3)], 1), ([2**63], 1), ([2**70], 1), ([3], None), ([3], [1, 2])],
+)
+def test_unusual_arguments_of_random_search(new_ids, seed):
+    """Ids that are no small integers, and seeds that are no integers."""
+    domain, fast = domain_of(CONDITIONAL), fast_algorithm(rand.suggest)
+    if seed is None:
+        assert len(fast(new_ids, domain, Trials(), seed)) == 1
+    else:
+        given = new_ids, domain, Trials(), seed
+        assert answer(fast, *given) == answer(rand.suggest, *given)
 
 
 @scope.define

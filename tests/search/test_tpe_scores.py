@@ -51,14 +51,14 @@ def contests(draw: st.DrawFn):
 
 
 @settings(max_examples=150, deadline=None)
-@given(contests())
-def test_bounds_hold(contest):
+@given(contests(), st.sampled_from([scores._of_densities, scores._of_few_densities]))
+def test_bounds_hold(contest, of_densities):
     """Differences of scores are hyperopt's, up to what is said to be their error."""
     samples, below, above, scale = contest
     if scale.q is None:
         values = samples
         at = np.log(values) if scale.log else values
-        found, errors = scores._of_densities(at, below, above)
+        found, errors = of_densities(at, below, above)
     else:
         values = np.unique(samples)
         cells = scores._cells(values, scale.q, scale)
@@ -80,14 +80,19 @@ def test_a_clear_best_is_the_best(contest):
         assert best == np.argmax(exact(samples, below, above, scale))
 
 
-def test_most_contests_are_decided():
-    """Few suggestions need exact scores."""
+@pytest.mark.parametrize("spread", [5, 0.05], ids=["begun", "converged"])
+def test_most_contests_are_decided(spread):
+    """Few suggestions need hyperopt's scores, also where all candidates lie close together."""
     rng = np.random.default_rng(3)
+    scale = Scale(-5, 5, None, log=False)
     decided = 0
     for _ in range(100):
-        below, above = (mixture(rng.uniform(-5, 5, count), -5, 5) for count in (8, 1000))
+        observed = (np.clip(rng.normal(0, spread, count), -5, 5) for count in (8, 3000))
+        below, above = (mixture(values, -5, 5) for values in observed)
         samples = tpe.GMM1(*below, low=-5, high=5, rng=rng, size=24)
-        decided += clear_best(samples, below, above, Scale(-5, 5, None, log=False)) is not None
+        best = clear_best(samples, below, above, scale)
+        decided += best is not None
+        assert best in (None, np.argmax(exact(samples, below, above, scale)))
     assert decided >= 95
 
 

@@ -15,7 +15,9 @@ from hyperopt.base import Domain, Trials
 from colab_drive_tuner.search.tpe.annealing import FastAnneal
 from colab_drive_tuner.search.tpe.observations import Observations, UnusualHistoryError
 from colab_drive_tuner.search.tpe.parameters import Request
-from colab_drive_tuner.search.tpe.space import CompiledSpace, UnknownNodeError
+from colab_drive_tuner.search.tpe.program import UnknownNodeError
+from colab_drive_tuner.search.tpe.random_search import FastRand
+from colab_drive_tuner.search.tpe.space import CompiledSpace
 
 Algorithm = Callable[..., Any]
 
@@ -30,8 +32,9 @@ def fast_algorithm(algo: Algorithm) -> Algorithm:
     """A faster function with the same suggestions as `algo`, or `algo` itself.
 
     Args:
-        algo: A suggest function of hyperopt. `tpe.suggest` and `anneal.suggest` are made faster,
-            also in a `functools.partial` and in a `partial(mix.suggest, p_suggest=[...])`.
+        algo: A suggest function of hyperopt. `rand.suggest`, `tpe.suggest` and `anneal.suggest`
+            are made faster, also in a `functools.partial` with their settings and in a
+            `partial(mix.suggest, p_suggest=[...])`.
 
     Returns:
         A function that takes what `algo` takes (`new_ids, domain, trials, seed`). It remembers
@@ -39,6 +42,8 @@ def fast_algorithm(algo: Algorithm) -> Algorithm:
     """
     if hyperopt.__version__ != _KNOWN_VERSION:
         return algo
+    if algo is rand.suggest:
+        return FastRand()
     if algo is tpe.suggest:
         return FastTpe()
     if algo is anneal.suggest:

@@ -7,14 +7,13 @@ the parameters: which of them a choice makes active.
 """
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hyperopt import pyll, tpe
 from hyperopt.base import Domain
-from hyperopt.pyll.base import Apply, Literal, scope
+from hyperopt.pyll.base import Apply, Literal
 
 from colab_drive_tuner.search.tpe.observations import Split
 from colab_drive_tuner.search.tpe.parameters import (
@@ -24,40 +23,15 @@ from colab_drive_tuner.search.tpe.parameters import (
     RandInt,
     Request,
 )
-
-_BETWEEN = {
-    *("array_union", "asarray", "getitem", "idxs_map", "idxs_take", "len", "pos_args", "repeat"),
-    *("vchoice_merge", "vchoice_split"),
-}
-"""Nodes that hyperopt's vectorizing puts between parameters."""
-_PURE = {
-    *("add", "asarray", "cos", "dict", "eq", "exp", "float", "floordiv", "ge", "getitem", "gt"),
-    *("int", "le", "len", "list", "log", "lt", "max", "maximum", "min", "minimum", "mul", "neg"),
-    *("pos_args", "pow", "sin", "sqrt", "sub", "sum", "tan", "truediv"),
-}
-"""Functions whose value for one candidate is that for each of many equal ones."""
+from colab_drive_tuner.search.tpe.program import (
+    Call,
+    Program,
+    UnknownNodeError,
+    evaluation_order,
+)
 
 _NARROW = 1e-8
 """hyperopt rounds sigmas up to 1e-12 in some places only; theirs are a hundredth of the prior's."""
-
-
-class UnknownNodeError(Exception):
-    """The space has a part that only hyperopt itself can evaluate."""
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A node between parameters, and what computes it."""
-
-    node: Apply
-    function: Callable[..., Any]
-
-    def value(self, values: dict[Apply, Any]) -> Any:
-        """Its value, given those of the nodes that it takes."""
-        return self.function(
-            *[values[arg] for arg in self.node.pos_args],
-            **{name: values[arg] for name, arg in self.node.named_args},
-        )
 
 
 @dataclass(frozen=True)
@@ -89,28 +63,20 @@ class CompiledSpace:
             step = _choose(node, label, domain.params[label])
             steps[node.pos_args[0]] = step  # its draw is when the generator is used
         wanted = _wanted([*idxs.values(), *vals.values()], chosen, steps)
-        self._steps: list[_Call | _Choose] = []
-        self._constants: dict[Apply, Any] = {domain.s_new_ids: [0]}  # the one row
-        for node in _evaluation_order(pyll.as_apply((idxs, vals)), domain):
+        self._program = Program(domain.s_new_ids)
+        for node in evaluation_order(pyll.as_apply((idxs, vals)), domain):
             if node in steps:
-                self._steps.append(steps[node])
-            elif node in wanted and node not in chosen and node is not domain.s_new_ids:
-                if isinstance(node, Literal):
-                    self._constants[node] = node.obj
-                    continue
-                call = _call(node)
-                if all(arg in self._constants for arg in node.inputs()):
-                    self._constants[node] = call.value(self._constants)
-                else:
-                    self._steps.append(call)
+                self._program.steps.append(steps[node])
+            elif node in wanted and node not in chosen:
+                self._program.add(node)
 
     def suggest(self, request: Request, split: Split) -> dict[str, Any]:
         """The active parameters' new values, each the best of its candidates."""
-        values = dict(self._constants)
+        values = dict(self._program.constants)
         chosen = {}
-        for step in self._steps:
+        for step in self._program.steps:
             node = step.node
-            if isinstance(step, _Call):
+            if isinstance(step, Call):
                 values[node] = step.value(values)
             elif values[step.size] > 0:
                 p = None if step.p is None else values[step.p]
@@ -173,14 +139,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and np.isfinite(value)
 
 
-def _call(node: Apply) -> _Call:
-    if node.name not in _BETWEEN:
-        raise UnknownNodeError(node.name)
-    if node.name == "idxs_map" and node.pos_args[1].obj not in _PURE:
-        raise UnknownNodeError(node.pos_args[1].obj)
-    return _Call(node, scope._impls[node.name])
-
-
 def _wanted(ends: list[Apply], chosen: dict[Apply, str], steps: dict[Apply, _Choose]) -> set[Apply]:
     """The nodes that the ends depend on, except those within a parameter."""
     wanted: set[Apply] = set()
@@ -196,27 +154,3 @@ def _wanted(ends: list[Apply], chosen: dict[Apply, str], steps: dict[Apply, _Cho
         else:
             todo += node.inputs()
     return wanted
-
-
-def _evaluation_order(top: Apply, domain: Domain) -> list[Apply]:
-    """All nodes in the order in which `pyll.rec_eval` evaluates them.
-
-    All parameters draw from one generator, so the order decides over the values.
-    """
-    given = {domain.s_new_ids, domain.s_rng}
-    done: set[Apply] = set()
-    order = []
-    todo = [top]
-    while todo:
-        node = todo.pop()
-        if node in done or node in given:
-            continue
-        if node.name == "switch":  # evaluated in parts, as its condition has it
-            raise UnknownNodeError(node.name)
-        waiting = [arg for arg in node.inputs() if arg not in done and arg not in given]
-        if waiting:
-            todo += [node, *waiting]
-        else:
-            done.add(node)
-            order.append(node)
-    return order
