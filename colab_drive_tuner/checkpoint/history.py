@@ -15,6 +15,7 @@ from colab_drive_tuner.checkpoint.items import (
     ATTACHMENT,
     CAUGHT,
     DONE,
+    EARLY_STOP,
     END,
     GIVEN_UP,
     LOG,
@@ -24,6 +25,7 @@ from colab_drive_tuner.checkpoint.items import (
     REAL_ENDS,
     SETTINGS,
     START,
+    STOPPED,
     VERSION,
     Item,
     Tid,
@@ -395,7 +397,8 @@ def wanted(history: History, item: bytes) -> bool:
 
     It lacks an end where the trial has no real end and, if it is named there, has the same
     parameters; a real end supersedes a give-up. It lacks the names of a batch where none of them
-    is known. Raises `SearchDamagedError` for what is no entry.
+    is known, and the state of an early-stop function that has seen more trials than the one there.
+    Raises `SearchDamagedError`, KeyError, TypeError or ValueError for what is no entry.
     """
     items = read_items(item, "A spooled entry")
     if not items:
@@ -411,6 +414,8 @@ def wanted(history: History, item: bytes) -> bool:
         )
     if spooled.kind == LOG:
         return history.study.wants(spooled)
+    if spooled.kind == SETTINGS:
+        return _has_seen_more(spooled.settings or {}, history.settings)
     if spooled.kind != END:
         return False
     entry = history.trials.get(spooled.tid)
@@ -419,3 +424,20 @@ def wanted(history: History, item: bytes) -> bool:
     if entry.end in REAL_ENDS or (entry.end is not None and spooled.how not in REAL_ENDS):
         return False
     return same_parameters(entry.document, spooled.document, spooled.tid)
+
+
+def _has_seen_more(spooled: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+    """Whether spooled settings hold a later state of the early-stop function than is recorded."""
+    if not {EARLY_STOP} <= spooled.keys() <= {EARLY_STOP, STOPPED}:
+        return False
+    (by, ended), state = _early_stop(spooled[EARLY_STOP]), recorded.get(EARLY_STOP)
+    if state is None:
+        return True
+    before_by, before_ended = _early_stop(state)
+    return ended > before_ended or (ended == before_ended and by != before_by)
+
+
+def _early_stop(state: Any) -> tuple[str, int]:
+    """Whose state it is, and after how many trials."""
+    typed(state["arguments"], bytes)
+    return typed(state["by"], str), whole(state["ended"])

@@ -33,6 +33,9 @@ MOST_TIDS = 2**62
 Tid = int | str | float
 """hyperopt numbers trials; documents that people insert may bear other ids."""
 
+STOPPED, EARLY_STOP = "stopped", "early_stop"
+"""Settings: why the search was stopped before all its trials; the state of its early-stop function.
+"""
 KINDS = (QUEUED, START, END, SETTINGS, ATTACHMENT, LOG)
 
 DONE, CAUGHT, RAISED, GIVEN_UP = "done", "caught", "raised", "given up"

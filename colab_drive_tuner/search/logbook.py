@@ -16,6 +16,7 @@ from colab_drive_tuner.checkpoint.documents import check_document
 from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
     DONE,
+    EARLY_STOP,
     GIVEN_UP,
     LARGE,
     Tid,
@@ -184,11 +185,14 @@ class Logbook:
             self._give_up(entry)
 
     def set(self, settings: dict[str, Any]) -> None:
-        """Record settings that changed since the claim."""
+        """Record settings that changed since the claim.
+
+        The state of an early-stop function is spooled: trials do not tell how it came about.
+        """
         changed = {key: val for key, val in settings.items() if self.settings.get(key) != val}
         if changed:
             self.settings |= changed
-            self._append(settings_item(changed))
+            self._append(settings_item(changed), durable=EARLY_STOP in changed)
 
     def reset(self, settings: dict[str, Any]) -> None:
         """Begin a new history; the old one stays in the chain."""

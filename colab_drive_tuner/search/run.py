@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from colab_drive_tuner.checkpoint.items import STOPPED
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
@@ -26,7 +27,7 @@ from colab_drive_tuner.search.spec.seeds import (
     thaw_generator,
     training_seed_of,
 )
-from colab_drive_tuner.search.spec.settings import STOPPED, SearchSettings, stored_state
+from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
 from colab_drive_tuner.search.stops import StopRules, Stops
 from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.tpe import fast_algorithm
@@ -114,6 +115,12 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         _closing(trials, spec.max_evals, arrived),
     ):
         trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
+        if trials.log.settings.get(STOPPED):  # as a dead session had spooled it
+            why = spec.stops.stopped(trials.log.settings)
+            if why and not untried_points(trials._dynamic_trials, spec.points):
+                return why
+            stopped_before = trials.log.settings[STOPPED]
+            trials.log.set({STOPPED: None})
         _inherit(trials, spec.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
         stored = stored_state(trials.name, trials.log.settings)

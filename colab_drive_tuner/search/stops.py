@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.items import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import NotPlainDataError
 from colab_drive_tuner.search.spec.settings import (
-    EARLY_STOP,
-    STOPPED,
     stored_early_stop,
     stored_stop,
 )

@@ -148,6 +148,11 @@ def test_attachments_are_kept_until_deleted() -> None:
     assert folded(record("trials", payload)).attachments == {"a": b"3"}
 
 
+def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
+    """The setting that holds the state of an early-stop function after so many trials."""
+    return {"early_stop": {"by": by, "arguments": b"", "ended": ended}}
+
+
 @pytest.mark.parametrize(
     ("chain", "item", "expected"),
     [
@@ -160,10 +165,26 @@ def test_attachments_are_kept_until_deleted() -> None:
         ([start(0), end(0, GIVEN_UP)], end_item(document(0), 0, k=0, how=RAISED), False),
         ([start(0), end(0, RAISED)], end_item(document(0), 0, k=0, how=DONE), True),
         ([start(0)], start_item(document(0), 0, k=0, next_tid=1), False),
+        ([], settings_item(early_stop(3)), True),
+        ([record("trials", settings_item(early_stop(2)))], settings_item(early_stop(3)), True),
+        ([record("trials", settings_item(early_stop(3)))], settings_item(early_stop(3)), False),
+        ([record("trials", settings_item(early_stop(4)))], settings_item(early_stop(3)), False),
+        ([record("trials", settings_item(early_stop(3, "g")))], settings_item(early_stop(3)), True),
+        (
+            [record("trials", settings_item(early_stop(4, "g")))],
+            settings_item(early_stop(3)),
+            False,
+        ),
+        ([], settings_item(early_stop(3) | {"stopped": {"why": "f"}}), True),
+        ([], settings_item(early_stop(3) | {"max_evals": 3}), False),
+        ([], settings_item({"stopped": {"why": "f"}}), False),
     ],
 )
 def test_which_spooled_items_are_wanted(chain: list[Record], item: bytes, expected: bool) -> None:
-    """Ends of trials that have no real end and the same parameters, if named at all."""
+    """Ends that are missing, with the parameters as named; later states of the early-stop function.
+
+    Other settings are those of the session that set them.
+    """
     assert wanted(folded(*chain), item) is expected
 
 

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import time
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -12,17 +13,21 @@ import numpy as np
 import pytest
 from hyperopt.early_stop import no_progress_loss
 
+from colab_drive_tuner.checkpoint.items import STOPPED, read_items
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.rerun.outcome import Outcome, read_verdict
 from colab_drive_tuner.search import loop
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store import open_store
+from tests.journal.weather import WeatheredStore
 from tests.search.searching import (
     SPACE,
     bowl,
     go,
     in_child,
+    killing_in_an_outage,
     plain,
     points,
     search,
@@ -183,6 +188,58 @@ def test_kills_between_a_trial_and_its_judgement(
 
     assert in_child(killed) == -signal.SIGKILL
     assert go(tmp_path, max_evals=20, early_stop_fn=counting).done == stop_at
+
+
+@pytest.mark.parametrize(("away", "calls"), [(1, 2), (1, 4), (3, 7)])
+def test_the_state_survives_a_kill_in_an_outage(away: int, calls: int, tmp_path: Path) -> None:
+    """A function that counts its calls goes on from those that the store never heard of."""
+
+    def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
+        return calls + 1 == 9, [calls + 1]
+
+    store = WeatheredStore(tmp_path)
+    deadly = killing_in_an_outage(store, away, calls)
+    options: dict[str, Any] = {"max_evals": 20, "early_stop_fn": counting}
+    assert in_child(lambda: go(store, deadly, **options)) == -signal.SIGKILL
+    assert go(store, **options).done == 9
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
+    """The same call returns at once, and says why; one for more trials goes on with the count."""
+
+    def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
+        return calls + 1 >= 5, [calls + 1]
+
+    store = WeatheredStore(tmp_path)
+
+    def killed() -> None:
+        stopped = loop.Loop._stopped
+
+        def then_die(self: Any, judge: Any) -> str:
+            store.away = store.away or self._tally.ended == 2
+            if why := stopped(self, judge):
+                while _spooled_stop(self._trials.log.journal) is None:
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return why
+
+        loop.Loop._stopped = then_die  # type: ignore[method-assign]
+        go(store, max_evals=20, early_stop_fn=counting)
+
+    assert in_child(killed) == -signal.SIGKILL
+    objective = bowl if more else never
+    result = go(store, objective, max_evals=20 + more, early_stop_fn=counting)
+    assert result.done == (6 if more else 5)
+    assert result.stopped.startswith("early_stop_fn")
+    assert go(store, never, max_evals=20 + more, early_stop_fn=counting).done == result.done
+
+
+def _spooled_stop(journal: Any) -> Any:
+    """The stop that lies in the spool; None: there is none."""
+    leftovers = Spool(journal.store.location, journal.name).leftovers()
+    items = [read_items(item, "an item")[0] for left in leftovers for item, _beside in left.items]
+    return next((one.settings[STOPPED] for one in items if STOPPED in (one.settings or {})), None)
 
 
 @pytest.mark.parametrize("number", [Fraction(6, 5), Decimal("1.2"), np.float16(1.2)])

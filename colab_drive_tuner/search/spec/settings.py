@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from colab_drive_tuner.checkpoint.items import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import (
     SearchChangedWarning,
     SearchDamagedError,
@@ -21,8 +22,6 @@ from colab_drive_tuner.search.spec.seeds import draw_seed, freeze_generator, gen
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
 
-STOPPED, EARLY_STOP = "stopped", "early_stop"
-"""Why the search was stopped before all its trials; the state of its early-stop function."""
 _WARNED = {
     "model": "The source of the model or objective function",
     "data": "The shape or type of the data",
