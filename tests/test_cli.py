@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hyperopt import hp
 
 import colab_drive_tuner as cdt
 from colab_drive_tuner.cli import main
+from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.search.spec.settings import SearchSettings
 
 
@@ -125,7 +127,7 @@ def test_status_on_a_narrow_terminal_is_a_block_for_each_search(run, folder, mon
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("FORCE_COLOR", "1")
     name, *values = run("--store", folder, "status")[1].splitlines()
-    assert name == "parabola"
+    assert name == "search: parabola"
     assert values[0] == "  trials: 5 of 8"
     assert values[-1] == "  state: unfinished"
     assert all(len(line) <= 40 for line in values)
@@ -280,6 +282,17 @@ def test_an_emulator_that_cannot_start_says_why(run, tmp_path):
     code, _, err = run("emulator", "--port", 0, "--data", tmp_path / "file")
     assert (code, str(tmp_path / "file") in err) == (2, True), err
     assert run("emulator", "--port", 99999)[0] == 2
+
+
+def test_an_emulator_without_its_packages_names_the_extra(run, tmp_path, monkeypatch):
+    """On the command line, in a thread and in a process, before anything is started."""
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    advice = "The emulator needs uvicorn: pip install 'colab-drive-tuner[emulator]'."
+    command = run("emulator", "--port", 0, "--data", tmp_path / "data")
+    assert command == (1, "", f"colab-drive-tuner: {advice}\n")
+    for process in (False, True):
+        with pytest.raises(ModuleNotFoundError, match=re.escape(advice)):
+            DriveEmulator(tmp_path, process=process).start()
 
 
 def test_the_emulator_serves_until_it_is_stopped(tmp_path):

@@ -211,7 +211,7 @@ def emulator(
         colab-drive-tuner emulator --port 8085 --data drive-emulator
     """
     from colab_drive_tuner.emulator import serve
-    from colab_drive_tuner.errors import UsageError
+    from colab_drive_tuner.errors import MissingExtraError, UsageError
 
     try:
         serve(
@@ -223,6 +223,8 @@ def emulator(
             seed=seed,
             origins=allow_origin or [],
         )
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error)) from None
     except (ValueError, OSError) as error:
         why = str(error)
         if isinstance(error, OSError) and error.filename is None:  # no file's error: the socket's

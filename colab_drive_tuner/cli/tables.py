@@ -174,7 +174,7 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         wide.print(table)
         return
     for title, *row in cells:
-        echo(title)
+        echo(f"{head[0]}: {title}")
         for name, cell in zip(head[1:], row, strict=True):
             if cell:
                 echo(f"  {name}: {cell}")

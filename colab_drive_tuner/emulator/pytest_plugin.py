@@ -5,7 +5,6 @@ with the first test that asks for the fixture.
 """
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,17 +16,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def drive_emulator(monkeypatch: pytest.MonkeyPatch) -> "Iterator[DriveEmulator]":
     """An empty Drive in a thread; clients of this package are pointed at it by the environment."""
-    from .server import DriveEmulator
+    from .server import DriveEmulator, require_packages
 
     try:
-        for needed in ("starlette", "uvicorn"):
-            import_module(needed)
-    except ImportError as error:
-        pytest.fail(
-            f"The fixture drive_emulator needs {error.name}: pip install "
-            "'colab-drive-tuner[emulator]'.",
-            pytrace=False,
-        )
+        require_packages()
+    except ModuleNotFoundError as error:
+        pytest.fail(str(error), pytrace=False)
     with DriveEmulator() as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)

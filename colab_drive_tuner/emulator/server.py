@@ -11,6 +11,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,6 +75,16 @@ def address(listening: socket.socket) -> str:
     return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
+def require_packages() -> None:
+    """Raise `ModuleNotFoundError`, which names the extra, where a package is missing."""
+    for package in ("starlette", "uvicorn"):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(
+                f"The emulator needs {package}: pip install 'colab-drive-tuner[emulator]'.",
+                name=package,
+            )
+
+
 def serve(
     port: int = 0,
     data: str | Path | None = None,
@@ -91,6 +102,7 @@ def serve(
     `do=KIND,NAME=VALUE,...`. Web pages of this machine may call the API, and those of `origins`.
     Raises ValueError for a token, fault or origin that cannot be understood.
     """
+    require_packages()
     from .faults import parse_rule
     from .service import Service
 
@@ -174,6 +186,7 @@ class DriveEmulator:
 
     def start(self) -> None:
         """Start it; when this returns it answers."""
+        require_packages()
         if self._in_process:
             self._start_process()
         else:
