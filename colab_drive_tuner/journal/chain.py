@@ -4,6 +4,7 @@ Nothing here believes a listing. What a chain holds is decided by `read` under k
 the next record is decided by `create`, which succeeds once, and by the sha256 of what lies there.
 """
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from colab_drive_tuner.journal.record import (
     decode_record,
     duration,
     file_id,
+    freeze,
     ids,
     is_whole,
     sha256_hex,
@@ -156,6 +158,22 @@ def create(store: Store, frozen: Frozen, entry_id: str, parent: str) -> bool:
         # Identity is the sha256 of the bytes, never a name: our own lost answer, or a rival?
         return _settled(store, entry_id, frozen.record.pos) == frozen.content
     return True
+
+
+def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
+    """Append `moved`: whoever writes here next learns that the search goes on in `target`.
+
+    False if a FOREIGN record holds its place.
+    """
+    moved = freeze(
+        pos=head.pos,
+        kind="moved",
+        owner=secrets.token_hex(16),
+        prev=head.sha,
+        more=store.reserve(1),
+        target=target,
+    )
+    return create(store, moved, head.ids[0], parent)
 
 
 def _settled(store: Store, entry_id: str, pos: int) -> bytes:

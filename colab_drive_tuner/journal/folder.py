@@ -8,7 +8,6 @@ to a folder by hand is found out before a new one is created (see displaced.py).
 
 import contextlib
 import hashlib
-import secrets
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -21,8 +20,7 @@ from colab_drive_tuner.errors import (
     SearchNameError,
     StoreError,
 )
-from colab_drive_tuner.journal.chain import create
-from colab_drive_tuner.journal.record import freeze
+from colab_drive_tuner.journal.chain import Head, end_chain
 from colab_drive_tuner.store.protocol import Entry, Store
 
 KIND, FIRST, RECORDS, EXPORT, HINT = (
@@ -147,44 +145,42 @@ def create_folder(
     It waits until the listing shows it (and with it whatever was created
     before), since nothing may be acknowledged before it is settled who won.
     """
-    own, first, records, export = store.reserve(4)
-    properties = {KIND: SEARCH, FIRST: first, RECORDS: records, EXPORT: export}
-    properties |= name_marks(store, name)
-    with contextlib.suppress(
-        IdTakenError
-    ):  # ours: nobody else has the id, so an earlier send got through
-        store.create(own, None, name=name, parent=store.root, properties=properties)
+    own = make_search_folder(store, name, SEARCH)
     for pause in _LOOKS:
         sleep(pause)
         found = find_folder(store, name)
-        if found is not None and own in {found.id, *(rival.id for rival in found.rivals)}:
+        if found is not None and own.id in {found.id, *(rival.id for rival in found.rivals)}:
             break
     else:
         raise StoreError(
             f"The new folder of search {name!r} does not show in its listing: try again in a "
             f"minute. Nothing is lost."
         )
-    if found.id != own:
-        _withdraw(store, own, first, found.id)
+    if found.id != own.id:
+        _withdraw(store, own, found.id)
     return found
 
 
-def _withdraw(store: Store, own: str, first: str, winner: str) -> None:
+def make_search_folder(store: Store, name: str, kind: str, **marks: str) -> SearchFolder:
+    """Create a folder with ids of its own; whose the name is, is not settled by that."""
+    own, first, records, export = store.reserve(4)
+    properties = {KIND: kind, FIRST: first, RECORDS: records, EXPORT: export, **marks}
+    properties |= name_marks(store, name)
+    try:
+        made = store.create(own, None, name=name, parent=store.root, properties=properties)
+    except IdTakenError:  # ours: nobody else has the id, so an earlier send got through
+        made = store.stat(own)
+    return described(made)
+
+
+def _withdraw(store: Store, own: SearchFolder, winner: str) -> None:
     """Trash the folder that lost, unless somebody has found it meanwhile and writes there.
 
     `moved` under the id of its record 0 settles that: whoever comes later collides with it. A
     chain that has begun stays, and its owner finds the winner.
     """
-    moved = freeze(
-        pos=0,
-        kind="moved",
-        owner=secrets.token_hex(16),
-        prev="",
-        more=store.reserve(1),
-        target=winner,
-    )
-    if create(store, moved, first, own):
-        store.trash(own)
+    if end_chain(store, Head(0, "", (own.first,)), own.id, winner):
+        store.trash(own.id)
 
 
 def ensure_records_folder(store: Store, folder: SearchFolder) -> None:

@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder import check_name
+from colab_drive_tuner.journal.folder import SearchFolder, check_name
 from colab_drive_tuner.journal.held import hold, holder_here, let_go
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.opening import OPENING_PATIENCE, become_owner, remember_folder
@@ -35,7 +35,7 @@ class Claim:
     """How the search was found when this session claimed it."""
 
     reason: str
-    """How the owner before ended: "new", "released", "dead", "stale", "takeover"."""
+    """How the owner before ended: see `Ownership`."""
     running: int | None
     """Where known for certain, the last trial that the dead owner can have run."""
     careful: float
@@ -61,12 +61,20 @@ class Journal:
     """
 
     def __init__(
-        self, store: Store, name: str, rules: Rules, sleep: Callable[[float], None] = time.sleep
+        self,
+        store: Store,
+        name: str,
+        rules: Rules,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        folder: SearchFolder | None = None,
+        spool_folder: Path | None = None,
     ) -> None:
+        """`folder`, whoever bears the name: with a spool elsewhere, for a chain being rebuilt."""
         check_name(name)
         self.store, self.name = store.for_search(name), name
-        self._reader = Reader(self.store, name, rules)
-        self._sleep = sleep
+        self._reader = Reader(self.store, name, rules, folder)
+        self._sleep, self._spool_folder = sleep, spool_folder
         self._notify: Callable[[str], None] = print
         self._own: _Owned | None = None
         self.running = False
@@ -151,7 +159,7 @@ class Journal:
             return self._own.claim
         self.close()
         self._notify = notify
-        spool = Spool(self.store.location, self.name)
+        spool = Spool(self.store.location, self.name, self._spool_folder)
         if (before := holder_here(spool.folder)) is not None:
             if on_busy != "takeover":
                 before.refuse_second_run()

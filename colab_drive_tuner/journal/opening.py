@@ -57,7 +57,7 @@ class Ownership:
     pos: int
     """The position of the claim."""
     reason: str
-    """How the owner before ended: "new", "released", "dead", "stale", "takeover"."""
+    """How the owner before ended: "new", "released", "dead", "stale", "takeover"; or "rebuilt"."""
     careful: float
     """For how many seconds of training to go carefully."""
 
@@ -117,6 +117,8 @@ def _become_owner(
     spool.note_owner(owner)
     while True:
         reason, holder = _wait_for_turn(reader, spool, on_busy, notify, sleep)
+        if reader.given is not None and reason == "new":
+            reason = "rebuilt"
         head, careful = reader.head, _careful(reader, reason, holder)
         if head.pos == 0:
             ensure_records_folder(reader.store, reader.folder)

@@ -25,9 +25,13 @@ from colab_drive_tuner.store.protocol import Entry, Store
 class Reader:
     """Reads one search; writes nothing, runs no code of it."""
 
-    def __init__(self, store: Store, name: str, rules: Rules) -> None:
+    def __init__(
+        self, store: Store, name: str, rules: Rules, folder: SearchFolder | None = None
+    ) -> None:
         self.store, self.name, self.rules = store, name, rules
-        self.found: SearchFolder | None = None
+        self.given = folder
+        """The folder to read, whichever bears the name; None: the one that bears it."""
+        self.found = folder
         self.state: Any = rules.empty()
         self._head: Head | None = None
         self._owned: OwnedIds | None = None
@@ -64,7 +68,7 @@ class Reader:
 
     def forget(self) -> None:
         """Look for the folder anew: the one known is gone, or goes on elsewhere."""
-        self.found, self._head, self.state = None, None, self.rules.empty()
+        self.found, self._head, self.state = self.given, None, self.rules.empty()
         self._owned, self._last = None, None
 
     def refresh(self) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal.chain import Head, create, read_on
+from colab_drive_tuner.journal.chain import Head, end_chain, read_on
 from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder
 from colab_drive_tuner.journal.owned import owned_entry, owned_ids
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import Record, freeze, split_items
+from colab_drive_tuner.journal.record import Record, split_items
 from colab_drive_tuner.journal.segment import Leftover, Spooled
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.writer import Writer
@@ -33,7 +33,7 @@ def replay(
     epochs, items = {reader.head.epoch}, list[Spooled]()
     for rival in reader.folder.rivals:
         try:
-            epoch, found = _close_rival(reader, writer.owner, rival)
+            epoch, found = _close_rival(reader, rival)
         except NotFoundError:
             continue  # its creator saw it lose, too, and has put it into the trash meanwhile
         except ForeignFileError as error:
@@ -102,7 +102,7 @@ def _settle(
         )
 
 
-def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, list[Spooled]]:
+def _close_rival(reader: Reader, rival: SearchFolder) -> tuple[str, list[Spooled]]:
     """FOLDER, two seen later: end the loser's chain with `moved`; return its epoch and items."""
     store, items = reader.store, list[Spooled]()
     owned_ids(store, rival).require(RECORDS, FIRST)
@@ -121,16 +121,8 @@ def _close_rival(reader: Reader, owner: str, rival: SearchFolder) -> tuple[str, 
     if head.last_id:  # each record names the one before: the last one tells for all
         owned_entry(store, head.last_id, places, "Its last record")
     while not head.moved_to:
-        frozen = freeze(
-            pos=head.pos,
-            kind="moved",
-            owner=owner,
-            prev=head.sha,
-            more=store.reserve(1),
-            target=reader.folder.id,
-        )
         try:
-            create(store, frozen, head.ids[0], rival.id)
+            end_chain(store, head, rival.id, reader.folder.id)
         except NotFoundError:
             break  # its creator saw it lose, too, and has trashed it: nobody writes there any more
         head = read_on(store, head, collect, reader.name)

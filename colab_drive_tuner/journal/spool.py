@@ -64,8 +64,8 @@ class KnownFolder(NamedTuple):
 class Spool:
     """The local directory of one search in one store."""
 
-    def __init__(self, location: str, name: str) -> None:
-        self.folder = state_folder() / "spool" / _key(location, name)
+    def __init__(self, location: str, name: str, folder: Path | None = None) -> None:
+        self.folder = folder or state_folder() / "spool" / _key(location, name)
         try:
             make_folder(self.folder)
         except OSError as error:

@@ -49,7 +49,7 @@ class Upkeep:
         self._begun = self._exported_at = self._beat_at = time.monotonic()
         self._rested_at = self._begun
         young = self._reader.store.now() - folder.created < LIST_LAG_SECONDS
-        self._looks = list(RIVAL_LOOKS) if young else []
+        self._looks = list(RIVAL_LOOKS) if young and self._reader.given is None else []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cdt-upkeep", daemon=True)
 

@@ -8,8 +8,6 @@ import contextlib
 import hashlib
 import itertools
 import os
-import secrets
-import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,27 +16,15 @@ from typing import Any
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import LARGE, attachment_item
 from colab_drive_tuner.errors import (
-    IdTakenError,
     NotFoundError,
     SearchDamagedError,
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.chain import Head, create, read_on
-from colab_drive_tuner.journal.folder import (
-    EXPORT,
-    FIRST,
-    KIND,
-    RECORDS,
-    SEARCH,
-    SearchFolder,
-    ensure_records_folder,
-)
-from colab_drive_tuner.journal.record import Claimant, freeze
-from colab_drive_tuner.journal.writer import ID_BLOCK
-from colab_drive_tuner.machine import machine_id
-from colab_drive_tuner.runtime import place
-from colab_drive_tuner.search.trials_export import TrialsExport
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal.chain import Head, end_chain
+from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, make_search_folder
+from colab_drive_tuner.search.logbook import rules
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.folders import EPOCH, find_folders, make_folder
@@ -48,64 +34,51 @@ from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
 
 ARCHIVED, REPAIRING = "archived", "repairing"
 """Kinds of folders (see `folder.KIND`) that bear a search's name and are not the search."""
+_PATIENCE = 180.0
+"""For how many seconds a store that does not answer is asked again."""
 
 
 def write_chain(
     store: Store, name: str, built: Rebuilt, settings: Mapping[str, Any], old: str
 ) -> SearchFolder:
     """Write the history as a chain of a claim, the attachments and a release, and read it back."""
-    own, first, records, export = store.reserve(4)
-    marks = {KIND: REPAIRING, FIRST: first, RECORDS: records, EXPORT: export, "cdt_from": old}
-    made = store.create(own, None, name=name, parent=store.root, properties=marks)
-    folder = SearchFolder(own, made.created, first, records, export, "")
-    ensure_records_folder(store, folder)
-    owner = secrets.token_hex(16)
-    claim = freeze(
-        pos=0,
-        kind="claim",
-        owner=owner,
-        prev="",
-        more=store.reserve(ID_BLOCK),
-        payload=built.payload(settings),
-        reason="new",
-        claimant=Claimant(machine_id(), os.getpid(), socket.gethostname(), store.account, place()),
-    )
-    create(store, claim, first, records)
+    folder = make_search_folder(store, name, REPAIRING, cdt_from=old)
     attachments = load_attachments(built, store)
-    values = freeze(
-        pos=1,
-        kind="trials",
-        owner=owner,
-        prev=claim.record.sha,
-        payload=b"".join(attachment_item(key, value) for key, value in attachments.items()),
-        files=_put_beside(store, records, attachments.values()),
-    )
-    create(store, values, claim.record.more[0], records)
-    release = freeze(pos=2, kind="release", owner=owner, prev=values.record.sha)
-    create(store, release, claim.record.more[1], records)
-    back = History()
-    read_on(store, Head(0, "", (first,)), back.apply, name)
-    if _told(back) != _told(built.history) or back.attachments.keys() != attachments.keys():
+    troubles: list[str] = []
+    with scratch_folder() as spool:
+        journal = Journal(store, name, rules(), folder=folder, spool_folder=spool)
+        journal.claim(lambda _: built.payload(settings), notify=troubles.append)
+        for key, value in attachments.items():
+            beside = [value] if len(value) > LARGE else []
+            journal.append(attachment_item(key, value), beside=beside)
+        written = journal.flush(_PATIENCE)
+        journal.close(_PATIENCE if written else 0.0)
+    back = Journal(store, name, rules(), folder=folder)
+    back.refresh()
+    if not written or back.holder() is not None:
+        raise UnavailableError(
+            f"The rebuilt search {name!r} could not be written to the end, so the old one was left "
+            f"in its place: repair it again. {' '.join(troubles)}"
+        )
+    if (
+        _contents(back.state) != _contents(built.history)
+        or back.state.attachments.keys() != attachments.keys()
+    ):
         raise SearchDamagedError(
             f"The rebuilt search {name!r} reads back differently, so the old one was left in its "
             f"place; please report it."
         )
-    store.create(export, TrialsExport()(back), name="trials.pkl", parent=own)
     return folder
 
 
-def _put_beside(store: Store, records: str, values: Iterable[bytes]) -> dict[str, str]:
-    """Create a file for each large attachment; return their ids by sha256."""
-    files: dict[str, str] = {}
-    for value in values:
-        sha = hashlib.sha256(value).hexdigest()
-        if len(value) > LARGE and sha not in files:
-            (files[sha],) = store.reserve(1)
-            store.create(files[sha], value, name=f"attachment-{sha[:16]}.cdt", parent=records)
-    return files
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder, known as this process's (see `clean`)."""
+    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as folder:
+        yield Path(folder)
 
 
-def _told(history: History) -> list[Any]:
+def _contents(history: History) -> list[Any]:
     return [
         history.next_tid,
         [(e.tid, e.k, e.document, e.end, e.loss, e.model) for e in history.trials.values()],
@@ -122,8 +95,8 @@ def copy_files(
     """
     troubles: list[str] = []
     epoch = hashlib.sha256(store.read(new.first)).hexdigest()
-    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
-        path = Path(scratch) / "copy.part"
+    with scratch_folder() as scratch:
+        path = scratch / "copy.part"
         with contextlib.suppress(NotFoundError):
             home = ""
             for entry in _files(store, old, BEST):
@@ -170,32 +143,22 @@ def fence(store: Store, name: str, evidence: Evidence, target: str) -> list[str]
     """
     if not evidence.records or not evidence.next_id:
         return []
-    top = evidence.top
-    newest = evidence.records.get(top - 1)
-    frozen = freeze(
-        pos=top,
-        kind="moved",
-        owner=secrets.token_hex(16),
-        prev="" if newest is None else newest.record.sha,
-        more=store.reserve(1),
-        target=target,
-    )
-    where = evidence.folder.records or evidence.folder.id
+    newest = evidence.records.get(evidence.top - 1)
+    head = Head(evidence.top, newest.record.sha if newest else "", (evidence.next_id,))
     try:
-        store.create(evidence.next_id, frozen.content, name=f"record-{top:06d}.cdt", parent=where)
-    except IdTakenError:
-        with contextlib.suppress(NotFoundError):
-            if not evidence.owns(store, evidence.next_id):
-                return ["The old chain could not be closed: its next id was used elsewhere."]
-            if store.read_trashed(evidence.next_id) != frozen.content:
-                raise SearchDamagedError(
-                    f"Search {name!r} was written to while it was repaired: repair it again."
-                ) from None
+        if end_chain(store, head, evidence.folder.records or evidence.folder.id, target):
+            return []
+    except NotFoundError:
+        return []  # something is there that nobody can read, so nobody can go on behind it
     except UnavailableError:
         raise
     except StoreError as error:
         return [f"The old chain could not be closed: {error}"]
-    return []
+    if not evidence.owns(store, evidence.next_id):
+        return ["The old chain could not be closed: its next id was used elsewhere."]
+    raise SearchDamagedError(
+        f"Search {name!r} was written to while it was repaired: repair it again."
+    )
 
 
 def switch(store: Store, new: str, old: Iterable[SearchFolder]) -> None:
