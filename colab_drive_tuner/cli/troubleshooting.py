@@ -27,7 +27,7 @@ def doctor(
     from dataclasses import asdict
     from json import dumps
 
-    from colab_drive_tuner.troubleshoot.doctor.doctor import PROBLEM, examine
+    from colab_drive_tuner.troubleshoot.doctor import PROBLEM, examine
 
     findings = []
     for finding in examine(context.obj):

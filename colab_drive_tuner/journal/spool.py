@@ -244,6 +244,20 @@ class Spool:
         return True
 
 
+def idle_leftovers(location: str, name: str) -> list[Leftover] | None:
+    """What earlier sessions of a search left here; None while a live process has its spool.
+
+    Raises `SearchError` where this machine cannot have one.
+    """
+    spool = Spool(location, name)
+    if not spool.acquire():
+        return None
+    try:
+        return spool.leftovers()
+    finally:
+        spool.release()
+
+
 def read_running(path: Path) -> int | None:
     """The trial that a file `running` notes; None where it notes none."""
     content = _read(path)

@@ -33,7 +33,7 @@ from colab_drive_tuner.search.results.status import (
 )
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
-from colab_drive_tuner.troubleshoot.doctor.doctor import PROBLEM, examine
+from colab_drive_tuner.troubleshoot.doctor import PROBLEM, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.troubleshoot.repairing import run_slowly
 

@@ -16,8 +16,8 @@ from colab_drive_tuner.search.results.status import _dead_here
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import is_held
-from colab_drive_tuner.troubleshoot.doctor.probes import state
-from colab_drive_tuner.troubleshoot.doctor.state_folder import check_state_folder
+from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
+from colab_drive_tuner.troubleshoot.doctor.state_folder import state
 from tests.journal.listing import RULES
 from tests.journal.weather import append
 from tests.search.searching import in_child
@@ -55,6 +55,11 @@ def a_pipe(path: Path) -> None:
 DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, a_dangling_link, a_pipe]
 
 
+def problems_here() -> list[str]:
+    """What doctor says is wrong with the state folder."""
+    return [finding.text for finding in state(CheckContext()) if finding.level == "warning"]
+
+
 @pytest.fixture
 def left(store, machine) -> Path:
     """The spool of a search whose session was killed: its notes are there, its lock is free."""
@@ -69,7 +74,7 @@ def left(store, machine) -> Path:
     folder = own.spool.folder
     let_go(folder)
     journal._own = None
-    assert check_state_folder() == []
+    assert problems_here() == []
     assert {path.name for path in folder.iterdir()} >= {"about.txt", "owners", "running", "search"}
     return folder
 
@@ -81,7 +86,7 @@ def test_a_damaged_note_is_named_and_the_search_goes_on(store, left, name, damag
     path = state_folder() / name if name == "machine" else left / name
     damage(path)
     harmless = damage is emptied and name == "owners"  # it says that nobody claimed
-    assert [problem for problem in check_state_folder() if str(path) in problem] or harmless
+    assert [problem for problem in problems_here() if str(path) in problem] or harmless
     list(spools(store))
     said: list[str] = []
     journal = Journal.open(store, NAME, RULES, sleep=lambda seconds: None)
@@ -91,7 +96,7 @@ def test_a_damaged_note_is_named_and_the_search_goes_on(store, left, name, damag
     assert Spool(store.location, NAME).last_running() == 8
     journal.close()
     assert Journal.open(store, NAME, RULES).state.items == [1, 2]
-    problems = check_state_folder()
+    problems = problems_here()
     assert all("was put aside" in problem for problem in problems), problems
 
 
@@ -110,7 +115,7 @@ def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
     """It is not put aside: a live run may hold one. The error and the check say what to do."""
     lock = left / "lock"
     damage(lock)
-    assert any(str(lock) in problem for problem in check_state_folder())
+    assert any(str(lock) in problem for problem in problems_here())
     with pytest.raises(SearchError, match="remove it") as told:
         Journal.open(store, NAME, RULES).claim(lambda state: b"")
     assert str(lock) in str(told.value)
@@ -144,7 +149,7 @@ def test_a_state_folder_that_cannot_be_made_is_named(machine):
     place.write_text("a file")
     with pytest.raises(StoreError, match="XDG_STATE_HOME"):
         machine_id()
-    (problem,) = check_state_folder()
+    (problem,) = problems_here()
     assert str(place) in problem
 
 
@@ -153,11 +158,11 @@ def test_a_spool_folder_that_is_none_is_named(store, left, damage):
     """In place of a search's folder, and of that of all of them."""
     strange = left.parent / "0123"
     damage(strange)
-    assert any(str(strange) in problem for problem in check_state_folder())
+    assert any(str(strange) in problem for problem in problems_here())
     list(spools(store))
     away = left.parent.rename(left.parent.with_name("away"))
     left.parent.write_text("a file")
-    assert any(str(left.parent) in problem for problem in check_state_folder())
+    assert any(str(left.parent) in problem for problem in problems_here())
     with pytest.raises(SearchError, match="remove what is in its way"):
         Spool(store.location, NAME)
     assert away.is_dir()
@@ -171,15 +176,15 @@ def test_damaged_results_are_named(store, left):
     segment.close()
     content = segment.path.read_bytes()
     segment.path.write_bytes(content[:-1] + b"x")
-    (problem,) = check_state_folder()
+    (problem,) = problems_here()
     assert str(segment.path) in problem
 
 
 def test_doctor_tells_of_them(store, left):
     """As a warning, and of whole ones that they are readable."""
-    assert [finding.level for finding in state(None)] == ["ok"]
+    assert [finding.level for finding in state(CheckContext())] == ["ok"]
     (left / "owners").write_bytes(b"\xff")
-    (finding,) = state(None)
+    (finding,) = state(CheckContext())
     assert finding.level == "warning"
     assert str(left / "owners") in finding.text
 

@@ -25,7 +25,7 @@ from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.folders import EPOCH, TID, make_folder
 from colab_drive_tuner.troubleshoot.clean.leftovers import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
-from colab_drive_tuner.troubleshoot.doctor.doctor import OK, WARNING, examine
+from colab_drive_tuner.troubleshoot.doctor import OK, WARNING, examine
 from colab_drive_tuner.troubleshoot.repair.chain_writer import REPAIRING
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.weather import WeatheredStore

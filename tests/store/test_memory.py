@@ -9,7 +9,7 @@ from colab_drive_tuner.rerun.rerunner import _local_folder as local_folder
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.troubleshoot.clean import find_leftovers
-from colab_drive_tuner.troubleshoot.doctor.doctor import examine
+from colab_drive_tuner.troubleshoot.doctor import examine
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 from tests.store.contract import Reopen, StoreContract
 from tests.store.searches import points, run

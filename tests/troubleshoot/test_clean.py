@@ -16,7 +16,7 @@ from colab_drive_tuner.troubleshoot.clean import (
     find_leftovers,
     remove,
 )
-from colab_drive_tuner.troubleshoot.doctor import doctor
+from colab_drive_tuner.troubleshoot.doctor import context
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
@@ -203,7 +203,7 @@ def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(monke
     assert names(found) == ["temp_model.py"]
     with pytest.raises(StoreError, match="cannot be moved away"):
         remove(found, yes=True)
-    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    monkeypatch.setattr(context, "PATIENCE", 0.1)
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", "http://127.0.0.1:9")
     with pytest.warns(NotebookWarning, match="did not answer"):
         found = find_leftovers()

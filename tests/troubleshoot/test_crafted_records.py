@@ -17,7 +17,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.clean import find_leftovers
-from colab_drive_tuner.troubleshoot.doctor.doctor import OK, PROBLEM, examine
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from colab_drive_tuner.troubleshoot.repair.salvage import collect
 from tests.search.searching import SPACE, bowl, resume_search

@@ -13,8 +13,15 @@ from colab_drive_tuner.cli import main
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.doctor import doctor, probes
-from colab_drive_tuner.troubleshoot.doctor.doctor import OK, PROBLEM, WARNING, examine
+from colab_drive_tuner.troubleshoot.doctor import (
+    OK,
+    PROBLEM,
+    WARNING,
+    context,
+    examination,
+    examine,
+    machine_probes,
+)
 from tests.search.searching import stored
 from tests.standins import google_colab
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
@@ -105,7 +112,7 @@ def test_without_credentials_it_says_so_and_looks_at_the_rest(run, monkeypatch):
 @pytest.mark.parametrize("drive", ["silent", "gone"])
 def test_a_drive_that_does_not_answer_is_said_and_nothing_is_claimed(run, monkeypatch, drive):
     """It took the question and kept silent, or nothing listens: the other lines say why not."""
-    monkeypatch.setattr(doctor, "PATIENCE", 0.5)
+    monkeypatch.setattr(context, "PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         monkeypatch.setenv("DRIVE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
@@ -208,11 +215,9 @@ def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
         release.wait(60)
         yield from ()
 
-    monkeypatch.setitem(probes.PROBES, "GPU", hangs)
     FolderStore(tmp_path)
-    monkeypatch.setattr(doctor, "SECONDS", 0.2)
-    only = {"GPU": hangs, "disk": probes.disk}
-    monkeypatch.setattr(probes, "PROBES", only)
+    only = {"GPU": hangs, "disk": machine_probes.disk}
+    monkeypatch.setattr(examination, "PROBES", only)
     found = {finding.about: finding for finding in examine(tmp_path, seconds=0.5)}
     release.set()
     assert found["GPU"].level == WARNING
@@ -230,8 +235,8 @@ def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
 )
 def test_versions_that_clash_are_named(monkeypatch, installed, named):
     """Which, with which, and what to do."""
-    monkeypatch.setattr(probes, "_version", lambda package: installed.get(package, ""))
-    (finding,) = probes.versions(doctor.CheckContext())
+    monkeypatch.setattr(machine_probes, "_version", lambda package: installed.get(package, ""))
+    (finding,) = machine_probes.versions(context.CheckContext())
     assert finding.level == WARNING
     assert named in finding.text
     assert finding.advice
@@ -242,14 +247,14 @@ def test_a_full_disk_and_a_state_folder_that_is_none_are_problems(monkeypatch, t
     from types import SimpleNamespace
 
     monkeypatch.setattr(
-        "colab_drive_tuner.troubleshoot.doctor.probes.shutil.disk_usage",
+        "colab_drive_tuner.troubleshoot.doctor.machine_probes.shutil.disk_usage",
         lambda place: SimpleNamespace(free=1000),
     )
-    assert [finding.level for finding in probes.disk(doctor.CheckContext())] == [PROBLEM]
+    assert [finding.level for finding in machine_probes.disk(context.CheckContext())] == [PROBLEM]
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(blocked))
-    assert "cannot be spooled" in next(iter(probes.disk(doctor.CheckContext()))).text
+    assert "cannot be spooled" in next(iter(machine_probes.disk(context.CheckContext()))).text
 
 
 def test_a_runtime_that_is_about_to_end_is_a_warning(monkeypatch, tmp_path):
@@ -258,7 +263,6 @@ def test_a_runtime_that_is_about_to_end_is_a_warning(monkeypatch, tmp_path):
     uptime.write_text(f"{11.5 * 3600} 0.0\n")
     monkeypatch.setattr(runtime, "_UPTIME", uptime)
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
-    context = doctor.CheckContext()
-    (finding,) = probes.time_left(context)
+    (finding,) = machine_probes.time_left(context.CheckContext())
     assert finding.level == WARNING
     assert "max_time=" in finding.advice

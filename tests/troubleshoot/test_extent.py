@@ -8,8 +8,15 @@ from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal.folder import HINT, find_folder
 from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.doctor import store_probes
-from colab_drive_tuner.troubleshoot.doctor.doctor import OK, PROBLEM, WARNING, Finding, examine
+from colab_drive_tuner.troubleshoot.doctor import (
+    OK,
+    PROBLEM,
+    WARNING,
+    Finding,
+    examine,
+    search_probes,
+)
+from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.searching import go
 from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
@@ -88,14 +95,14 @@ def test_each_search_has_a_time_limit_of_its_own(
     for name in ("a", "b", "search"):
         run_slowly(tmp_path, 2, name)
     records(tmp_path)[1].write_bytes(b"")
-    look = store_probes._search
+    look = search_probes._chain
 
-    def slow(store: FolderStore, name: str) -> Finding:
-        if name != "search":
-            raise UnavailableError("it does not answer") if name == "b" else TimeoutError
-        return look(store, name)
+    def slow(search: SearchCheck) -> Finding:
+        if search.name != "search":
+            raise UnavailableError("it does not answer") if search.name == "b" else TimeoutError
+        return look(search)
 
-    monkeypatch.setattr(store_probes, "_search", slow)
+    monkeypatch.setattr(search_probes, "_chain", slow)
     found = {finding.about: finding for finding in examine(tmp_path)}
     assert "it was not checked to the end" in found["search 'a'"].text
     assert (found["search 'a'"].level, found["search 'b'"].level) == (WARNING, PROBLEM)

@@ -11,7 +11,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder import KIND, RECORDS, find_folder
 from colab_drive_tuner.search.results.status import list_searches, read_status
-from colab_drive_tuner.troubleshoot.doctor.doctor import OK, PROBLEM, WARNING, examine
+from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.searching import plain, points, stored
 from tests.troubleshoot.repairing import run_slowly

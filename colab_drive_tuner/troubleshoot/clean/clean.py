@@ -28,7 +28,7 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
 )
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools, temporary_folders
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
-from colab_drive_tuner.troubleshoot.doctor.doctor import CheckContext
+from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Check of this machine's state folder: what in it is not as it should be, in words for a user."""
+"""Probe of this machine's state folder: what in it is not as it should be; nothing is written."""
 
 import os
 from collections.abc import Iterator
@@ -18,16 +18,21 @@ from colab_drive_tuner.journal.spool import (
     read_running,
 )
 from colab_drive_tuner.machine import has_valid_id, state_folder
+from colab_drive_tuner.troubleshoot.doctor.context import OK, WARNING, CheckContext, Finding
 
 
-def check_state_folder() -> list[str]:
-    """What is wrong, each with the file and what to do; nothing is written."""
+def state(_context: CheckContext) -> Iterator[Finding]:
+    """Files that are damaged, or something else than they should be, and what to do."""
     try:
-        return list(_problems(state_folder()))
+        problems = list(_problems(state_folder()))
     except StoreError as error:
-        return [str(error)]
+        problems = [str(error)]
     except OSError as error:
-        return [f"The state folder cannot be read: {error}."]
+        problems = [f"The state folder cannot be read: {error}."]
+    for problem in problems:
+        yield Finding(WARNING, problem)
+    if not problems:
+        yield Finding(OK, "what this machine keeps of searches is readable.")
 
 
 def _problems(state: Path) -> Iterator[str]:

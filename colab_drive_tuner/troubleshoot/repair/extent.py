@@ -5,13 +5,85 @@ lie behind a gap, snapshots, and trials.pkl.
 """
 
 import contextlib
+from dataclasses import dataclass
+from functools import cached_property
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.errors import NotFoundError, RefusedError, UsageError
-from colab_drive_tuner.journal.folder import SearchFolder
+from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError, UsageError
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal.folder import SearchFolder, find_folder
+from colab_drive_tuner.search.results.status import SearchStatus, open_journal, status_of
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, offer_documents, rebuild
-from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
+from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_files
+
+
+@dataclass
+class SearchCheck:
+    """One search that is looked at: each question is asked of the store once."""
+
+    root: Store
+    name: str
+    folders: int = 1
+    """How many folders bear its name."""
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, for whoever works in this search."""
+        return self.root.for_search(self.name)
+
+    @cached_property
+    def folder(self) -> SearchFolder | None:
+        """The folder that bears its name; None: none is listed any more."""
+        return find_folder(self.store, self.name)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Its journal, only for reading; raises as `open_journal` does."""
+        return open_journal(self.store, self.name)
+
+    @property
+    def history(self) -> History:
+        """What its acknowledged records say."""
+        history: History = self.journal.state
+        return history
+
+    @cached_property
+    def status(self) -> SearchStatus:
+        """How far it is."""
+        return status_of(self.store, self.name, self.journal)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Everything of it that can be read; `folder` must be there."""
+        if self.folder is None:
+            raise NotFoundError(f"There is no folder of search {self.name!r} any more.")
+        return collect(self.store, self.folder)
+
+    @property
+    def trashed(self) -> int:
+        """How many of its records lie in the trash: Drive still reads them, for 30 days."""
+        there = set() if self.folder is None else trashed_files(self.store, self.folder)
+        return self.evidence.count(there) if there else 0
+
+    @property
+    def lost(self) -> str:
+        """What is known to be missing, in words; empty: nothing."""
+        if self.folder is None:
+            return ""
+        evidence = self.evidence
+        self.journal.refresh()  # what was written meanwhile is not missing
+        return lost_trials(self.store, evidence, self.history)
+
+    @property
+    def size(self) -> int:
+        """Bytes in its folder, two floors down."""
+        try:
+            entries = self.store.list(self.folder.id) if self.folder is not None else []
+        except SearchDamagedError:
+            return 0
+        below = [one for entry in entries if entry.is_folder for one in self.store.list(entry.id)]
+        return sum(entry.size for entry in [*entries, *below])
 
 
 def lost_trials(store: Store, evidence: Evidence, readable: History) -> str:

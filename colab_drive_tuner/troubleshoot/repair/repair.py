@@ -51,7 +51,7 @@ from colab_drive_tuner.troubleshoot.repair.rebuild import (
     offer_spooled,
     rebuild,
 )
-from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_records
+from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_files
 
 LIFE_OF_A_RUNTIME = 24 * 3600.0
 """No Colab runtime lives longer: a claim older than that cannot be woken up again."""
@@ -154,10 +154,11 @@ def _reason(store: Store, name: str, found: _Found) -> str:
         return "its folder lies in the trash"
     if found.unmarked:
         return f"somebody altered the property {KIND} of its folder, which marks it as a search"
-    if trashed := trashed_records(store, found.folder):
-        return f"{trashed} of its records lie in the trash, from which they will vanish"
+    trashed = trashed_files(store, found.folder)
     try:
         evidence = collect(store, found.folder)  # first: a record that is written now is no loss
+        if count := evidence.count(trashed):
+            return f"{count} of its records lie in the trash, from which they will vanish"
         book = Logbook(store, name, max_attempts=_NEVER)
         if not book.journal.exists:
             return "its first record is missing"

@@ -67,6 +67,10 @@ class Evidence:
         """Whether a file, whose id was read somewhere, lies in the search's folders."""
         return is_owned(store, entry_id, self.places, self.listed)
 
+    def count(self, entry_ids: set[str]) -> int:
+        """How many of these files are records of the chain."""
+        return len(entry_ids & {found.id for found in self.records.values()})
+
     def holder(self, store: Store) -> Holder | None:
         """Who holds the search, by its last readable claim; None: nobody does."""
         claim: LastClaim | None = None
@@ -129,16 +133,14 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
     return found
 
 
-def trashed_records(store: Store, folder: SearchFolder) -> int:
-    """How many of its records lie in the trash: Drive still reads them, for 30 days."""
-    there, folder = set(), _readable(owned_ids(store, folder))
-    if not folder.records:
-        return 0
+def trashed_files(store: Store, folder: SearchFolder) -> set[str]:
+    """What lies in the trash of its folder of records and is named like one."""
+    folder = _readable(owned_ids(store, folder))
     with suppress(NotFoundError):  # no such folder any more: then nothing lies in its trash
-        there = {entry.id for entry in store.list_trash(folder.records) if _NAME.search(entry.name)}
-    if not there:
-        return 0
-    return len(there & {found.id for found in collect(store, folder).records.values()})
+        if folder.records:
+            listed = store.list_trash(folder.records)
+            return {entry.id for entry in listed if _NAME.search(entry.name)}
+    return set()
 
 
 def _readable(owned: OwnedIds) -> SearchFolder:

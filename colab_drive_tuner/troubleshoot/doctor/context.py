@@ -1,27 +1,22 @@
-"""`doctor`: looks at everything that a search rests on, in order, and says what to do.
-
-It only looks: nobody is asked to sign in, no folder is made, nothing is claimed. Each probe runs in
-a thread of its own with a time limit, so that one that hangs costs a line and not the rest.
-"""
+"""Context of the doctor's probes: what they ask of this machine and of the store, asked once."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_drive_tuner.environment import Variable
-from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError
-from colab_drive_tuner.runtime import Runtime, ask, detect
+from colab_drive_tuner.errors import NotFoundError, UsageError
+from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
     from colab_drive_tuner.store.protocol import Store
+    from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-SECONDS = 20.0
-"""How long one probe may take."""
 PATIENCE = 15.0
 """How long Drive is asked again before it counts as away."""
 
@@ -30,7 +25,8 @@ PATIENCE = 15.0
 class Finding:
     """One line of the doctor's: what was looked at, how it is, and what to do about it."""
 
-    about: str
+    about: str = field(default="", kw_only=True)
+    """Set by `examine`, which knows the probe's name."""
     level: str
     """"ok", "warning" or "problem"."""
     text: str
@@ -39,6 +35,21 @@ class Finding:
     def __str__(self) -> str:
         line = " ".join(f"{self.about}: {self.text} {self.advice}".split())
         return f"{self.level:8} {visible(line)}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of what a probe looks at, which has a time limit of its own."""
+
+    about: str
+    probe: "Probe"
+
+
+Probe = Callable[["CheckContext"], Iterator[Finding | Part]]
+
+
+class NotExaminedError(Exception):
+    """What a probe needs cannot be looked at; the message says why."""
 
 
 @dataclass
@@ -63,6 +74,11 @@ class CheckContext:
     def folder_spec(self) -> "Store | Path | str | None":
         """The store that was named, by argument or environment; None: Drive."""
         return self.spec or Variable.STORE.get() or None
+
+    @property
+    def in_drive(self) -> bool:
+        """Whether searches are kept in Drive."""
+        return self.folder_spec is None or hasattr(self.folder_spec, "client")
 
     @cached_property
     def client(self) -> "DriveClient":
@@ -95,48 +111,35 @@ class CheckContext:
 
         return DriveStore(self.client, create=False)
 
+    def require_account(self) -> None:
+        """Raise `NotExaminedError` where searches are kept in Drive, and nobody is signed in."""
+        if self.in_drive and not self.account:
+            raise NotExaminedError(self.away)
 
-@dataclass(frozen=True)
-class Part:
-    """A part of what a probe looks at, which has a time limit of its own."""
+    @property
+    def existing_store(self) -> "Store | None":
+        """The store; None where there is none yet, or can be none, as the probe of it says.
 
-    about: str
-    probe: "Probe"
+        Raises `NotExaminedError` where that is Drive, and nobody is signed in.
+        """
+        self.require_account()
+        try:
+            return self.store
+        except (NotFoundError, UsageError):
+            return None
 
+    @cached_property
+    def searches(self) -> "list[SearchCheck]":
+        """The searches in the store, by name."""
+        from colab_drive_tuner.journal.folder import KIND, SEARCH
+        from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 
-Probe = Callable[[CheckContext], Iterator[Finding | Part]]
-
-
-def examine(
-    spec: "Store | Path | str | None" = None, *, seconds: float = SECONDS
-) -> Iterator[Finding]:
-    """Each finding as soon as it is known, in the order of the house: the runtime comes first."""
-    from colab_drive_tuner.troubleshoot.doctor.probes import PROBES
-
-    context = CheckContext(spec)
-    parts = [Part(about, probe) for about, probe in reversed(PROBES.items())]
-    while parts:
-        part = parts.pop()
-        found = _asked(part.about, part.probe, context, seconds)
-        parts += reversed([one for one in found if isinstance(one, Part)])
-        yield from (one for one in found if isinstance(one, Finding))
-
-
-def _asked(about: str, probe: Probe, context: CheckContext, seconds: float) -> list[Finding | Part]:
-    answer = ask(lambda: list(probe(context)))
-    try:
-        return answer(seconds)
-    except TimeoutError:
-        return [
-            Finding(
-                about,
-                WARNING,
-                f"no answer within {seconds:g} seconds: it was not checked to the end.",
-                "Run doctor again later.",
-            )
+        store = self.existing_store
+        if store is None:
+            return []
+        names = [
+            entry.name
+            for entry in store.list(store.root)
+            if entry.is_folder and (entry.damage or entry.properties.get(KIND) == SEARCH)
         ]
-    except ColabDriveTunerError as error:
-        return [Finding(about, PROBLEM, str(error))]
-    except Exception as error:  # noqa: BLE001 - one probe that fails must not hide the others
-        text = f"it could not be looked at ({type(error).__name__}: {error})."
-        return [Finding(about, WARNING, text, "Please report it.")]
+        return [SearchCheck(store, name, names.count(name)) for name in sorted(set(names))]
