@@ -65,7 +65,7 @@ class Spool:
     """The local directory of one search in one store."""
 
     def __init__(self, location: str, name: str, folder: Path | None = None) -> None:
-        self.folder = folder or state_folder() / "spool" / _key(location, name)
+        self.folder = folder or spool_folder(location, name)
         try:
             make_folder(self.folder)
         except OSError as error:
@@ -242,6 +242,11 @@ class Spool:
             log.warning("%s cannot be written: %s", path, error)
             return False
         return True
+
+
+def spool_folder(location: str, name: str) -> Path:
+    """Where this machine keeps the spool of a search."""
+    return state_folder() / "spool" / _key(location, name)
 
 
 def idle_leftovers(location: str, name: str) -> list[Leftover] | None:

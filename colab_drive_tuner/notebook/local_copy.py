@@ -126,6 +126,12 @@ def is_ours(path: Path) -> bool:
     return mark is not None and mark.intact
 
 
+def is_stale(path: Path) -> bool:
+    """Whether we wrote the file for a process that has ended, and nobody changed it since."""
+    mark = _mark_of(path)
+    return mark is not None and mark.intact and not mark.in_use
+
+
 def touch_mark(path: Path) -> None:
     """Note that this process uses the copy now; nothing happens if it is not ours."""
     mark = _mark_of(path)

@@ -34,17 +34,18 @@ class Leftover:
     """Why it is never removed, although it is listed; empty: it can be."""
 
 
-def left_on_disk(kind: str, path: Path, reason: str, still: Callable[[], bool]) -> Leftover:
-    """Something of ours on this machine, which goes into the `trash` of our state folder."""
-    return Leftover(
-        kind=kind,
-        id=str(path),
-        where=str(path),
-        reason=reason,
-        ours=True,
-        still=still,
-        put_away=partial(move_to_trash, path),
-    )
+def left_on_disk(
+    kind: str,
+    path: Path,
+    reason: str,
+    still: Callable[[], bool],
+    *,
+    about: str = "",
+    ours: bool = True,
+) -> Leftover:
+    """Something on this machine, which goes into the `trash` of our state folder."""
+    where = f"{path}{about}"
+    return Leftover(kind, str(path), where, reason, ours, still, partial(move_to_trash, path))
 
 
 @dataclass(frozen=True)

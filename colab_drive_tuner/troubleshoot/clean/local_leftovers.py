@@ -1,4 +1,4 @@
-"""Leftovers of dead processes on this machine: spools already recorded, and temporary folders."""
+"""Leftovers of dead processes on this machine: notebook copies, spools, temporary folders."""
 
 import os
 import re
@@ -10,17 +10,96 @@ from pathlib import Path
 from colab_drive_tuner.checkpoint.documents import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_ENDS, read_items
-from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError, SearchError
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.segment import Leftover as Segment
-from colab_drive_tuner.journal.spool import Spool, known_searches
-from colab_drive_tuner.notebook.local_copy import process_started
+from colab_drive_tuner.journal.spool import idle_leftovers, known_searches, spool_folder
+from colab_drive_tuner.notebook.find import Notebook
+from colab_drive_tuner.notebook.local_copy import (
+    abandoned_parts,
+    forget,
+    is_stale,
+    marks,
+    process_started,
+    sha256_of,
+)
+from colab_drive_tuner.notebook.running import open_paths
 from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk, move_to_trash
+from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk
 
 _SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d{1,10})-[a-z0-9_]{8}")
 """As `tempfile` composes it, which also lets nobody else in."""
+_LARGEST = 2**20
+_PARTS = (
+    "#coding=utf-8\n\n",
+    "\nfrom hyperopt import fmin, tpe, hp, STATUS_OK, Trials\n",
+    "\ndef keras_fmin_fnct(space):\n",
+    "\ndef get_space():\n    return {\n",
+)
+"""Of a temp_model.py as hyperas 0.4.1 puts it together (`utils.temp_string`), in this order."""
 _OURS_IN_SCRATCH = (".keras", ".backup", ".part")
+
+
+def notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftover]:
+    """Copies of notebooks in a directory that no process uses, and nobody changed."""
+    running = open_paths()
+    if notebook is not None:
+        running.add(folder / notebook.local_name)
+    for mark in marks():
+        path = Path(mark.path)
+        if not path.exists():
+            forget(path)
+        elif path.parent == folder and path not in running and is_stale(path):
+            yield left_on_disk(
+                "notebook copy",
+                path,
+                "We downloaded it for a run that has ended, and nobody changed it since.",
+                partial(is_stale, path),
+            )
+
+
+def abandoned_copies(folder: Path) -> Iterator[Leftover]:
+    """Copies of notebooks that were not written to their end."""
+    for part in abandoned_parts(folder):
+        reason = "The process that was writing it was ended before it had finished."
+        yield left_on_disk("half-written copy", part, reason, part.is_file)
+
+
+def hyperas_modules(folder: Path) -> Iterator[Leftover]:
+    """The module that hyperas writes for each search, and what Python compiled of it."""
+    source = folder / "temp_model.py"
+    if source.exists() or source.is_symlink():
+        if not wrote_hyperas(source):
+            return  # somebody's own module, and so is its cache
+        yield _left_by_hyperas(source, "hyperas module")
+    caches = [folder / "temp_model.pyc", *(folder / "__pycache__").glob("temp_model.*.pyc")]
+    for cache in sorted(caches):
+        content = _read_small(cache)
+        if b"keras_fmin_fnct" in content and b"get_space" in content:
+            yield _left_by_hyperas(cache, "hyperas cache")
+
+
+def _left_by_hyperas(path: Path, kind: str) -> Leftover:
+    was = sha256_of(path)
+    reason = "hyperas writes it for each search and left it when one failed to start."
+    return left_on_disk(kind, path, reason, lambda: path.is_file() and sha256_of(path) == was)
+
+
+def wrote_hyperas(path: Path) -> bool:
+    """Whether a temp_model.py has, from its first line to its last, the parts hyperas gives it."""
+    text = _read_small(path).decode(errors="replace")
+    places = [text.find(part) for part in _PARTS]
+    return places == sorted(places) and places[0] == 0 and text.endswith("\n    }\n")
+
+
+def _read_small(path: Path) -> bytes:
+    """The content of a plain file; empty where it is none, or is larger than any of hyperas's."""
+    try:
+        if path.is_file() and not path.is_symlink() and path.stat().st_size <= _LARGEST:
+            return path.read_bytes()
+    except OSError:
+        pass  # nothing that could be put away
+    return b""
 
 
 def temporary_folders() -> Iterator[Leftover]:
@@ -58,23 +137,21 @@ def spools(store: Store) -> Iterator[Leftover]:
         if location != store.location:
             continue
         try:
-            spool = Spool(store.location, name)
-            if not spool.acquire():
-                continue  # a live process has it
-        except SearchError:
-            continue  # `doctor` names it
-        try:
-            segments = spool.leftovers()
+            segments = idle_leftovers(location, name)
             history = read_history(store, name) if segments else History()
         except ColabDriveTunerError:
-            continue  # what it holds may be all there is of the search
-        finally:
-            spool.release()
-        for segment in segments:
-            if made_good(segment, history):
-                yield _spool(segment.path, name, ours=True)
-        for kept in sorted(spool.folder.glob("*.kept")):
-            yield _spool(kept, name, ours=False)
+            continue  # what it holds may be all there is of the search; `doctor` names it
+        if segments is None:
+            continue  # a live process has it
+        of_search = f", of search {name!r}"
+        for path in (segment.path for segment in segments if made_good(segment, history)):
+            reason = "All that it holds is recorded."
+            yield left_on_disk("spool", path, reason, path.is_file, about=of_search)
+        for path in sorted(spool_folder(location, name).glob("*.kept")):
+            reason = "It holds results that belong to an earlier history of the search."
+            yield left_on_disk(
+                "kept results", path, reason, path.is_file, about=of_search, ours=False
+            )
 
 
 def made_good(segment: Segment, history: History) -> bool:
@@ -96,19 +173,3 @@ def made_good(segment: Segment, history: History) -> bool:
         if not recorded:
             return False
     return True
-
-
-def _spool(path: Path, name: str, *, ours: bool) -> Leftover:
-    return Leftover(
-        kind="spool" if ours else "kept results",
-        id=str(path),
-        where=f"{path}, of search {name!r}",
-        reason=(
-            "All that it holds is recorded."
-            if ours
-            else "It holds results that belong to an earlier history of the search."
-        ),
-        ours=ours,
-        still=path.is_file,
-        put_away=partial(move_to_trash, path),
-    )

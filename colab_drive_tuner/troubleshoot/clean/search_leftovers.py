@@ -5,7 +5,7 @@ What holds a result that is nowhere else is shown, and refused.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -24,7 +24,7 @@ from colab_drive_tuner.journal.displaced import begun_apart
 from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, find_folder
 from colab_drive_tuner.journal.owned import owned_ids
 from colab_drive_tuner.journal.record import unframe
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool import idle_leftovers
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
 from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -68,25 +68,16 @@ def _empty_twins(store: Store) -> Iterator[Leftover]:
     for twin in store.duplicates():
         if twin.created > store.now() - SETTLED_SECONDS or not _is_empty(store, twin.id):
             continue
-        yield Leftover(
-            kind="empty folder",
-            id=twin.id,
-            where=_where(store, twin.id, twin.name),
-            reason="It lies beside the older folder of this name, in which searches are made.",
-            ours=False,  # only its name says so
-            still=partial(_is_empty, store, twin.id),
-            put_away=partial(_trash, store, [twin.id]),
-        )
+        reason = "It lies beside the older folder of this name, in which searches are made."
+        still = partial(_is_empty, store, twin.id)
+        # Only its name says that it is ours.
+        yield _folder(store, "empty folder", twin.id, twin.name, reason, still, ours=False)
 
 
 def is_held(store: Store, name: str) -> bool:
     """Whether a runtime that may be alive holds the search, here or elsewhere."""
     try:
-        spool = Spool(store.location, name)
-        if not spool.acquire():
-            return True
-        spool.release()
-        return read_status(store, name).held
+        return idle_leftovers(store.location, name) is None or read_status(store, name).held
     except SearchNotFoundError:
         return False
     except ColabDriveTunerError:
@@ -97,19 +88,12 @@ def _of_repairs(store: Store, folder: Entry, known: bool) -> Iterator[Leftover]:
     archived = folder.properties[KIND] == ARCHIVED
     if not archived and folder.created > store.now() - SETTLED_SECONDS:
         return
-    yield Leftover(
-        kind="archived search" if archived else "unfinished repair",
-        id=folder.id,
-        where=_where(store, folder.id, folder.name),
-        reason=(
-            "`repair` went on in another folder, and left this one as it was."
-            if archived
-            else "A `repair` was cut off before it had taken the search's name."
-        ),
-        ours=known and not archived,
-        still=partial(_is_unchanged, store, folder),
-        put_away=partial(_trash, store, [folder.id]),
-    )
+    kind, reason = "unfinished repair", "A `repair` was cut off before it had taken the name."
+    if archived:
+        kind = "archived search"
+        reason = "`repair` went on in another folder, and left this one as it was."
+    still, ours = partial(_is_unchanged, store, folder), known and not archived
+    yield _folder(store, kind, folder.id, folder.name, reason, still, ours=ours)
 
 
 def _of_search(store: Store, name: str) -> Iterator[Leftover]:
@@ -140,14 +124,13 @@ def _empty(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
     evidence = collect(store, folder)
     files = [entry for entry in store.list(folder.id) if entry.id != folder.records]
     if not (evidence.records or evidence.snapshots or evidence.unreadable or files):
-        yield Leftover(
-            kind="empty search",
-            id=folder.id,
-            where=_where(store, folder.id, name),
-            reason="The runtime that made it was gone before it had recorded anything.",
-            ours=True,
-            still=lambda: not collect(store, folder).records and not is_held(store, name),
-            put_away=partial(_trash, store, [folder.id]),
+        yield _folder(
+            store,
+            "empty search",
+            folder.id,
+            name,
+            "The runtime that made it was gone before it had recorded anything.",
+            lambda: not collect(store, folder).records and not is_held(store, name),
         )
 
 
@@ -230,16 +213,8 @@ def _snapshots(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftov
         for entry in there[:-_KEPT_SNAPSHOTS]
         if entry.id != folder.hint and _is_snapshot(store, entry.id)
     ]
-    if old:
-        yield Leftover(
-            kind="old snapshots",
-            id=folder.records,
-            where=f"{len(old)} snapshots of search {name!r}, {store.url(folder.records)}",
-            reason="Readers use the newest one; what these hold stands in the records, too.",
-            ours=True,
-            still=lambda: not is_held(store, name),
-            put_away=partial(_trash, store, old),
-        )
+    reason = "Readers use the newest one; what these hold stands in the records, too."
+    yield from _files(store, folder, name, "snapshots", reason, old)
 
 
 def _is_snapshot(store: Store, entry_id: str) -> bool:
@@ -259,16 +234,34 @@ def _backups(store: Store, name: str, folder: SearchFolder, journal: Journal) ->
             used = tid in unfinished and entry.properties.get(EPOCH, "") == journal.epoch
             if _BACKUP.fullmatch(entry.name) and tid.isdecimal() and not used:
                 old.append(entry.id)
+    reason = "The trials that they were made in have ended, and their results are recorded."
+    yield from _files(store, folder, name, "backups", reason, old)
+
+
+def _folder(
+    store: Store,
+    kind: str,
+    entry_id: str,
+    name: str,
+    reason: str,
+    still: Callable[[], bool],
+    *,
+    ours: bool = True,
+) -> Leftover:
+    """A folder that can go as a whole."""
+    where, put_away = _where(store, entry_id, name), partial(_trash, store, [entry_id])
+    return Leftover(kind, entry_id, where, reason, ours, still, put_away)
+
+
+def _files(
+    store: Store, folder: SearchFolder, name: str, kind: str, reason: str, old: list[str]
+) -> Iterator[Leftover]:
+    """Files of a search that nobody holds, all of a kind at once; none where there are none."""
     if old:
-        yield Leftover(
-            kind="old backups",
-            id=f"{folder.id}/backups",
-            where=f"{len(old)} backups of search {name!r}, {store.url(folder.id)}",
-            reason="The trials that they were made in have ended, and their results are recorded.",
-            ours=True,
-            still=lambda: not is_held(store, name),
-            put_away=partial(_trash, store, old),
-        )
+        where = f"{len(old)} {kind} of search {name!r}, {store.url(folder.id)}"
+        still, put_away = lambda: not is_held(store, name), partial(_trash, store, old)
+        leftover_id = f"{folder.id}/{kind}"
+        yield Leftover(f"old {kind}", leftover_id, where, reason, True, still, put_away)
 
 
 def _is_unchanged(store: Store, folder: Entry) -> bool:
