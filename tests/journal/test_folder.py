@@ -7,7 +7,7 @@ import pytest
 
 from colab_drive_tuner.errors import IdTakenError, SearchTakenOverError, StoreError
 from colab_drive_tuner.journal import chain, upkeep
-from colab_drive_tuner.journal.folder import _withdraw, create_folder, find_folder
+from colab_drive_tuner.journal.folder import _withdraw, create_folder, described, find_folder
 from colab_drive_tuner.journal.record import decode_record
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.weather import WeatheredStore, append
@@ -29,8 +29,8 @@ class WithdrawingStore(WeatheredStore):
 
     def create(self, entry_id, *args, **options) -> Entry:
         if self.withdrawn is not None and entry_id == self.withdrawn[1]:
-            (own, first), self.withdrawn = self.withdrawn, None
-            _withdraw(self, own, first, create_in(self, "a search"))
+            own, self.withdrawn = described(self.stat(self.withdrawn[0])), None
+            _withdraw(self, own, create_in(self, "a search"))
             raise IdTakenError("The creator of the folder was faster.")
         return super().create(entry_id, *args, **options)
 
