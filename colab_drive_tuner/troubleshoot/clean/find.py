@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_drive_tuner.errors import CredentialsError, NotFoundError, StoreError
-from colab_drive_tuner.notebook import NotebookWarning
+from colab_drive_tuner.errors import CredentialsError, NotebookWarning, NotFoundError, StoreError
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
 from colab_drive_tuner.notebook.local_copy import marks, working_directory
 from colab_drive_tuner.notebook.running import running_notebook
