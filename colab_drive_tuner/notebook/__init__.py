@@ -1,10 +1,10 @@
 """The running notebook, and a local copy of it where hyperas looks for one."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from colab_drive_tuner.errors import NotebookWarning
+from colab_drive_tuner.errors import NotebookError, NotebookWarning
+from colab_drive_tuner.notebook.cells import code_cells
 from colab_drive_tuner.notebook.find import Notebook, find_notebook
 from colab_drive_tuner.notebook.local_copy import (
     sha256_of,
@@ -95,15 +95,7 @@ def warn_if_stale(notebook: Notebook, path: Path) -> None:
 def page_differs(saved: bytes) -> bool:
     """Whether a page is open that shows other code than this content of the notebook has."""
     opened = content_in_browser()
-    return opened is not None and _code(opened) != _code(json.loads(saved))
-
-
-def _code(notebook: dict[str, Any]) -> list[str]:
-    """The sources of the code cells; saved as a list of lines, or as one string."""
-    cells = notebook.get("cells")
-    sources = [
-        cell.get("source", "")
-        for cell in (cells if isinstance(cells, list) else [])
-        if isinstance(cell, dict) and cell.get("cell_type") == "code"
-    ]
-    return ["".join(source) if isinstance(source, list) else str(source) for source in sources]
+    try:
+        return opened is not None and code_cells(opened, "page") != code_cells(saved, "file")
+    except NotebookError:
+        return False  # what cannot be compared is not called stale

@@ -6,14 +6,13 @@ or one broken cell; here such a cell is passed over, and named.
 
 import ast
 import builtins
-import json
 import re
 import symtable
 from collections.abc import Callable
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.notebook.local_copy import MAX_BYTES
+from colab_drive_tuner.notebook.cells import MAX_BYTES, code_cells
 from colab_drive_tuner.notebook.magics import python_trees
 
 
@@ -28,9 +27,13 @@ def notebook_imports(name: str | Path, announce: Callable[[str], object] = print
     if not path.is_file():
         announce(f"hyperas: there is no {path.resolve()}; imports come from the running session.")
         return []
-    sources = _code_cells(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise NotebookError(f"{path.resolve()} cannot be read ({error.strerror}).") from error
     imports: list[str] = []
-    for number, source in enumerate(sources, 1):
+    for number, source in enumerate(code_cells(content, str(path.resolve())), 1):
         try:
             for tree in python_trees(source):
                 imports += _imports_in(tree)
@@ -45,29 +48,6 @@ def notebook_imports(name: str | Path, announce: Callable[[str], object] = print
                 "for Python, or holds half a character."
             )
     return list(dict.fromkeys(imports))
-
-
-def _code_cells(path: Path) -> list[str]:
-    """The sources of a notebook's code cells; `NotebookError` for what is none."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-        content = path.read_bytes()
-        try:
-            text = content.decode(json.detect_encoding(content))
-        except UnicodeDecodeError:
-            text = content.decode("cp1252", errors="replace")
-        notebook = json.loads(text)
-        sheets = [notebook, *notebook.get("worksheets", [])]  # version 3 had worksheets
-        cells = [cell for sheet in sheets for cell in sheet.get("cells", [])]
-        code = [cell for cell in cells if cell["cell_type"] == "code"]
-        return ["".join(cell.get("source", cell.get("input", ""))) for cell in code]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {str(error)[:200]}"
-        raise NotebookError(
-            f"{path.resolve()} is not a notebook ({reason}): save it again in Colab, or name "
-            "another one."
-        ) from error
 
 
 def imports_of(source: str) -> list[str]:

@@ -19,9 +19,8 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
 from colab_drive_tuner.machine import state_folder
+from colab_drive_tuner.notebook.cells import code_cells
 
-MAX_BYTES = 64 << 20
-"""A larger file takes gigabytes as JSON; Drive's own editor stops at a third of that."""
 _PART = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
 
 
@@ -55,7 +54,7 @@ def write_copy(path: Path, content: bytes, source: str) -> Path | None:
 
     A file that holds the content already is left as it is, and only marked if we wrote it.
     """
-    check_notebook(content, path.name)
+    code_cells(content, path.name)  # raises where it is no notebook
     aside = None
     try:
         if path.is_dir():
@@ -87,27 +86,6 @@ def working_directory() -> Path:
             f"The working directory is gone ({error.strerror}): change to another one, in a "
             "notebook with %cd, and run the cell again."
         ) from error
-
-
-def check_notebook(content: bytes, name: str) -> None:
-    """Raise `NotebookError` unless the content is a notebook: JSON that holds cells."""
-    if len(content) > MAX_BYTES:
-        raise NotebookError(
-            f"{name!r} is larger than {MAX_BYTES >> 20} MiB: clear its outputs, or name another."
-        )
-    try:
-        notebook = json.loads(content)
-    except (ValueError, RecursionError):
-        raise NotebookError(
-            f"{name!r} is not a notebook: its content is not JSON. Open it in Colab and save it, "
-            "or name another one."
-        ) from None
-    cells = notebook.get("cells") if isinstance(notebook, dict) else None
-    if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
-        raise NotebookError(
-            f"{name!r} is not a notebook: it holds no list of cells. Open it in Colab and save it, "
-            "or name another one."
-        )
 
 
 def abandoned_parts(folder: Path) -> Iterator[Path]:

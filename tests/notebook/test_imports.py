@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.notebook import imports as notebook_module
+from colab_drive_tuner.notebook import cells as cells_module
 from colab_drive_tuner.notebook.imports import notebook_imports
 
 
@@ -95,13 +95,13 @@ NO_NOTEBOOKS = {
 def test_what_is_no_notebook_is_one_error(case, tmp_path):
     """Broken, endlessly deep, of wrong types: the error names the file."""
     (tmp_path / "n.ipynb").write_bytes(NO_NOTEBOOKS[case])
-    with pytest.raises(NotebookError, match=r"n.ipynb is not a notebook \(.+\): save it again"):
+    with pytest.raises(NotebookError, match=r"n.ipynb' is not a notebook \(.+\): save it again"):
         notebook_imports(tmp_path / "n")
 
 
 def test_a_file_too_large_to_be_a_notebook_is_not_read(tmp_path, monkeypatch):
     """Its size alone tells."""
-    monkeypatch.setattr(notebook_module, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(cells_module, "MAX_BYTES", 1 << 20)
     (tmp_path / "n.ipynb").write_bytes(cells(source="#" * (1 << 20)))
     with pytest.raises(NotebookError, match="it is larger than 1 MiB"):
         notebook_imports(tmp_path / "n")

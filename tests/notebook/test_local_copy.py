@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.notebook import local_copy
+from colab_drive_tuner.notebook import cells, local_copy
 from colab_drive_tuner.notebook.local_copy import (
     Mark,
     is_ours,
@@ -152,9 +152,9 @@ def test_names_as_long_as_a_file_system_takes_are_kept_aside_too():
 
 def test_a_file_too_large_to_be_a_notebook_replaces_nothing(monkeypatch):
     """The error says how large, and what to do."""
-    monkeypatch.setattr(local_copy, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(cells, "MAX_BYTES", 1 << 20)
     content = json.dumps({"cells": [], "text": "x" * (1 << 20)}).encode()
-    with pytest.raises(NotebookError, match=r"'x.ipynb' is larger than 1 MiB: clear its outputs"):
+    with pytest.raises(NotebookError, match=r"it is larger than 1 MiB: clear its outputs"):
         write_copy(Path("x.ipynb").absolute(), content, "id")
     assert not Path("x.ipynb").exists()
 
