@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from colab_drive_tuner.errors import SearchNotFoundError
-from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.search.results.status import open_journal, status_of
 from colab_drive_tuner.store.protocol import Store
 
 
@@ -25,6 +25,8 @@ class Verdict:
     message: str
     done: int = 0
     """Trials that have ended."""
+    account: str | None = None
+    """Whose search it is: the account of its last owner; None: nobody's yet."""
 
 
 def read_verdict(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
@@ -37,19 +39,18 @@ def read_verdict(store: Store, name: str, *, own_run_ended: bool = False) -> Ver
             alive, and its holder is then not taken for somebody else.
     """
     try:
-        status = read_status(store, name)
+        journal = open_journal(store, name)
     except SearchNotFoundError:
         return Verdict(Outcome.UNFINISHED, f"Search {name!r} has not begun.")
+    status = status_of(journal)
     progress = f"{status.progress} trials done"
     if status.stopped:
         progress += f", stopped: {status.stopped}"
     if status.finished:
-        return Verdict(
-            Outcome.FINISHED, f"Search {name!r} is finished: {progress}.", done=status.done
-        )
-    if status.held and not own_run_ended:
+        outcome, message = Outcome.FINISHED, f"Search {name!r} is finished: {progress}."
+    elif status.held and not own_run_ended:
+        outcome = Outcome.BUSY
         message = f"Search {name!r} is running ({progress}): {status.holder}."
-        return Verdict(Outcome.BUSY, message, done=status.done)
-    return Verdict(
-        Outcome.UNFINISHED, f"Search {name!r} is unfinished: {progress}.", done=status.done
-    )
+    else:
+        outcome, message = Outcome.UNFINISHED, f"Search {name!r} is unfinished: {progress}."
+    return Verdict(outcome, message, status.done, journal.account)

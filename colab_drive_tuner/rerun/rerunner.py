@@ -5,10 +5,9 @@ whatever the search says, so that a schedule of one that is not there fails; the
 search comes next, then the lock, then the outcome of earlier runs; only then is anything started.
 """
 
-import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from colab_drive_tuner.errors import (
     NoRuntimeError,
     NotebookRunError,
     RuntimeLostError,
-    SearchNotFoundError,
     UnavailableError,
     UsageError,
 )
@@ -28,17 +26,10 @@ from colab_drive_tuner.rerun.program import CellError, load_program
 from colab_drive_tuner.rerun.runners.runner import Runner, RunTask
 from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
 from colab_drive_tuner.rerun.stopping import StoppedError, Stops
-from colab_drive_tuner.search.results.status import open_journal
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 1800.0
-_ENDED = {
-    Outcome.FINISHED: "finished",
-    Outcome.UNFINISHED: "unfinished",
-    Outcome.FAILED: "failed",
-    Outcome.BUSY: "busy",
-}
 
 
 @dataclass
@@ -81,19 +72,28 @@ class Rerunner:
         with self.stops.raising():
             program = load_program(self.program)
             verdict = read_verdict(self.store, self.search)
-            if verdict.outcome in (Outcome.UNFINISHED, Outcome.BUSY):
-                _check_account(self.store, self.search)
+            if verdict.outcome is not Outcome.FINISHED:
+                _check_account(self.search, verdict.account, self.store.account)
             if verdict.outcome is not Outcome.UNFINISHED:
                 return verdict
             try:
-                with rerun_lock(self.store, self.search, self.sleep), _private_folder() as folder:
+                with (
+                    rerun_lock(self.store, self.search, self.sleep),
+                    tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as folder,  # mode 0700
+                ):
                     given_up = self.given_up(verdict)
                     if given_up is not None:
                         return given_up
                     began = time.time()
                     deadline = None if self.max_seconds is None else began + self.max_seconds
-                    local = _local_folder(self.store)
-                    task = RunTask(program, self.search, folder, self.stops, deadline, local)
+                    task = RunTask(
+                        program,
+                        self.search,
+                        Path(folder),
+                        self.stops,
+                        deadline,
+                        _local_folder(self.store),
+                    )
                     self.runner.check(task)
                     self.notify(f"{verdict.message} Running {self.program} on {self.runner.name}.")
                     return self._run(task, verdict, began)
@@ -139,7 +139,7 @@ class Rerunner:
                 after = Verdict(
                     after.outcome if vanished else error.outcome, message, done=after.done
                 )
-            self._note(task, before, after, began, ended or _ENDED[after.outcome])
+            self._note(task, before, after, began, ended or after.outcome.name.lower())
         return after
 
     def _note(
@@ -203,23 +203,12 @@ def _verdict_or(otherwise: Verdict, store: Store, search: str) -> Verdict:
         return otherwise
 
 
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as folder:  # mode 0700
-        yield Path(folder)
-
-
-def _check_account(store: Store, search: str) -> None:
+def _check_account(search: str, owner: str | None, account: str) -> None:
     """Refuse before anything is started what the journal would refuse later."""
-    try:
-        journal = open_journal(store, search)
-    except SearchNotFoundError:
-        return
-    owner = journal.account
-    if owner not in (None, store.account):
+    if owner not in (None, account):
         owner = visible(owner)
         raise AccountMismatchError(
-            f"Search {search!r} belongs to {owner}, and this rerun is {store.account}: give it "
+            f"Search {search!r} belongs to {owner}, and this rerun is {account}: give it "
             f"credentials of {owner} (see docs/scheduling.md), or begin a search of its own."
         )
 

@@ -13,6 +13,7 @@ from colab_drive_tuner.errors import IdTakenError, StoreError
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.store.properties import read_count, read_number, read_time
 from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.training.folders import find_folders, make_folder
 
 FOLDER = "runs"
 _BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (
@@ -52,7 +53,7 @@ def keep_run(store: Store, run: Run, executed: Path | None, message: str = "") -
     """
     store = store.for_search(run.search)
     folder = find_folder(store, run.search)
-    runs = _folder(store, folder.id if folder is not None else store.root)
+    runs = _runs_folder(store, folder.id if folder is not None else store.root)
     (entry_id,) = store.reserve(1)
     name = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%dT%H-%M-%SZ} {run.ended}"
     content: Path | bytes = executed if executed is not None else message.encode()
@@ -87,8 +88,8 @@ def read_runs(store: Store, search: str) -> list[Run]:
     found = [
         run
         for parent in parents
-        for runs in _folders(store, parent)
-        for entry in store.list(runs.id)
+        for runs in find_folders(store, parent, FOLDER)
+        for entry in store.list(runs)
         if (run := _run(store, entry, search)) is not None
     ]
     return sorted(found, key=lambda run: run.began)
@@ -130,23 +131,15 @@ def _short(search: str) -> str:
     return search.encode()[:100].decode(errors="ignore")
 
 
-def _folders(store: Store, parent: str) -> list[Entry]:
-    return [entry for entry in store.list(parent, name=FOLDER) if entry.is_folder]
-
-
-def _folder(store: Store, parent: str) -> str:
+def _runs_folder(store: Store, parent: str) -> str:
     """The folder `runs/`; two runtimes may each make one, and both are read."""
-    found = _folders(store, parent)
-    if found:
-        return min(found, key=lambda entry: (entry.created, entry.id)).id
-    (made,) = store.reserve(1)
-    try:
-        store.create(made, None, name=FOLDER, parent=parent)
-    except IdTakenError:
-        return made
-    except StoreError:
-        again = _folders(store, parent)  # a rival was first, where a name can be used only once
-        if not again:
-            raise
-        return again[0].id
-    return made
+    found = find_folders(store, parent, FOLDER)
+    if not found:
+        try:
+            return make_folder(store, parent, FOLDER).id
+        except StoreError:
+            found = find_folders(store, parent, FOLDER)
+            if not found:
+                raise
+            # A rival was first, where a name can be used only once.
+    return found[0]

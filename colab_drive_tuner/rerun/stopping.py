@@ -1,4 +1,4 @@
-"""Stops: SIGTERM, SIGINT and SIGHUP become an exception, and only where one can be borne.
+"""Stops: a signal that asks this process to end becomes an exception, where one can be borne.
 
 Whatever was started must be ended on the way out, so a stop is never lost and never interrupts a
 step that has to be carried through (allocating a runtime, releasing it): there it waits.
@@ -8,17 +8,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
-)
-"""SIGHUP is missing on Windows."""
+from colab_drive_tuner.signals import caught
+
 _GRACE_SECONDS = 20.0
 
 
@@ -37,27 +33,15 @@ class Stops:
         self.received: int | None = None
         self._held = 0
 
-    @contextlib.contextmanager
-    def raising(self) -> Iterator[None]:
+    def raising(self) -> contextlib.AbstractContextManager[None]:
         """Within the block the signals raise `StoppedError`; afterwards they do as before."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals are the main thread's affair
-            return
-        before = {signum: signal.signal(signum, self._take) for signum in SIGNALS}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+        return caught(self._take)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Within the block a signal waits; it raises at the end, unless an error goes first."""
-        self._held += 1
-        try:
+        with self.ignored():
             yield
-        finally:
-            self._held -= 1
         self.check()
 
     @contextlib.contextmanager
@@ -74,8 +58,7 @@ class Stops:
         if self.received is not None and not self._held:
             raise StoppedError(self.received)
 
-    def _take(self, signum: int, frame: FrameType | None) -> None:
-        del frame
+    def _take(self, signum: int) -> None:
         self.received = signum
         self.check()
 
@@ -120,9 +103,12 @@ def run_command(
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    for signum in (signal.SIGTERM, signal.SIGKILL):
+    for signum in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signum)
+            if hasattr(os, "killpg"):  # not on Windows
+                os.killpg(process.pid, signum)
+            else:
+                process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_SECONDS)
             return

@@ -6,8 +6,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
+
+from colab_drive_tuner.signals import caught
 
 _AGAIN_SECONDS = 0.5
 _SHOWN = "_render_traceback_"
@@ -50,25 +52,23 @@ def sigterm_exits() -> Iterator[threading.Event]:
     the signal comes again until whoever waits for the exception says that it has arrived.
     """
     arrived = threading.Event()
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield arrived
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield arrived  # whoever catches it already knows better
         return
 
     def once_more() -> None:
         if not arrived.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def leave(number: int, _frame: FrameType | None) -> None:
+    def leave(number: int) -> None:
         if not arrived.is_set():
             again = threading.Timer(_AGAIN_SECONDS, once_more)
             again.daemon = True
             again.start()
             raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield arrived
-    finally:
-        arrived.set()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with caught(leave, [signal.SIGTERM]):
+        try:
+            yield arrived
+        finally:
+            arrived.set()

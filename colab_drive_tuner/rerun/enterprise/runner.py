@@ -9,7 +9,7 @@ from typing import Any
 
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import NotebookRunError, UsageError
-from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
+from colab_drive_tuner.rerun.enterprise.vertex import Vertex
 from colab_drive_tuner.rerun.program import CellError, Program, with_first_cells
 from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.version import __version__
@@ -49,7 +49,7 @@ class EnterpriseRunner:
 
     def check(self, task: RunTask) -> None:
         """Raise where the request would not be one; nothing is sent."""
-        self.job(task.program, task.search, _seconds_left(task))
+        self.job(task.program, task.search, task.seconds_left)
 
     def notebook(self, program: Program, seconds: float | None) -> bytes:
         """The program, after a cell that installs and says how long the run may take."""
@@ -92,12 +92,11 @@ class EnterpriseRunner:
             body["serviceAccount"] = self.service_account
         if self.user:
             body["executionUser"] = self.user
-        check_body(body, "NotebookExecutionJob")
         return body
 
     def run(self, task: RunTask) -> CellError | None:
         """See `Runner.run`; a run that we are stopped in is deleted."""
-        body = self.job(task.program, task.search, _seconds_left(task))
+        body = self.job(task.program, task.search, task.seconds_left)
         call = self.vertex.call
         with task.stops.deferred():
             operation = call("POST", f"{self.vertex.parent}/notebookExecutionJobs", body)
@@ -124,7 +123,3 @@ class EnterpriseRunner:
             f"Colab Enterprise says {found['jobState']}: {status.get('message', 'no reason')}. The "
             f"executed notebook is in {self.bucket}."
         )
-
-
-def _seconds_left(task: RunTask) -> float | None:
-    return None if task.deadline is None else task.deadline - time.time()

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
-from colab_drive_tuner.rerun.enterprise.vertex import Vertex, check_body
+from colab_drive_tuner.rerun.enterprise.vertex import Vertex
 from colab_drive_tuner.rerun.program import Program
 from colab_drive_tuner.rerun.schedulers.plan import Plan
 
@@ -34,7 +34,7 @@ class EnterpriseSchedule:
         """The request that makes it: one run at a time, and none queues behind it."""
         source = {"gcsNotebookSource": {"uri": self.uri}}
         job = self.runner.job(self.program, self.plan.search, self.max_seconds, source)
-        body = {
+        return {
             "displayName": _name(self.plan.search),
             "cron": self.plan.cron,
             "maxConcurrentRunCount": "1",
@@ -44,8 +44,6 @@ class EnterpriseSchedule:
                 "notebookExecutionJob": job,
             },
         }
-        check_body(body, "Schedule")
-        return body
 
     def text(self) -> str:
         """What is sent, to be read before it is."""

@@ -1,22 +1,19 @@
-"""Requests to Vertex AI and Cloud Storage, checked before they are sent.
+"""Requests to Vertex AI and Cloud Storage.
 
-They are made to the discovery document that google-api-python-client ships, and every field of
-theirs is looked up in it. NOT CONFIRMED on the live service: what is tested is that document.
+They are made to the discovery document that google-api-python-client ships: the tests look every
+field up in it. NOT CONFIRMED on the live service.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 from colab_drive_tuner.credentials import cloud_credentials
 from colab_drive_tuner.drive.refusal import Refusal
 from colab_drive_tuner.errors import NotebookRunError, UsageError
-
-_PREFIX = "GoogleCloudAiplatformV1"
 
 
 @dataclass(frozen=True)
@@ -84,43 +81,3 @@ class Vertex:
 
 def _token(session: Any) -> str:
     return str(getattr(getattr(session, "credentials", None), "token", None) or "")
-
-
-def check_body(body: Mapping[str, Any], schema: str) -> None:
-    """Raise `UsageError` unless the discovery document lets a client set every field."""
-    _check(body, {"$ref": f"{_PREFIX}{schema}"}, schema)
-
-
-def _check(value: Any, schema: Mapping[str, Any], where: str) -> None:
-    if "$ref" in schema:
-        schema = _schemas()[schema["$ref"]]
-    kinds: dict[str, Any] = {
-        "string": str, "integer": int, "boolean": bool, "object": Mapping, "array": list,
-    }  # fmt: skip
-    kind = schema.get("type", "any")
-    if kind in kinds and not isinstance(value, kinds[kind]):
-        raise UsageError(f"{where} must be of type {kind}, not {type(value).__name__}.")
-    if "enum" in schema and value not in schema["enum"]:
-        raise UsageError(f"{where} must be one of {', '.join(schema['enum'])}, not {value!r}.")
-    if kind == "array":
-        for item in value:
-            _check(item, schema["items"], where)
-    if kind != "object":
-        return
-    for key, item in value.items():
-        field = schema.get("properties", {}).get(key) or schema.get("additionalProperties")
-        if field is None:
-            raise UsageError(f"{where} has no field {key!r}.")
-        if field.get("readOnly"):
-            raise UsageError(f"{where}.{key} is set by the service only.")
-        _check(item, field, f"{where}.{key}")
-
-
-@lru_cache
-def _schemas() -> dict[str, Any]:
-    from importlib.resources import files
-
-    documents = files("googleapiclient.discovery_cache") / "documents"
-    document = json.loads((documents / "aiplatform.v1.json").read_text(encoding="utf-8"))
-    schemas: dict[str, Any] = document["schemas"]
-    return schemas

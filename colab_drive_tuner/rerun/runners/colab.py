@@ -7,6 +7,7 @@ nothing happens in it any more (see `agent`). Colab's command line notices neith
 died nor a runtime that vanished while a cell ran: the signs of life of `agent` tell.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -181,9 +182,8 @@ class ColabRunner:
     def _execute(self, task: RunTask, session: str, begin: str, alive: str) -> CellError | None:
         given = task.folder / "given.ipynb"
         given.write_text(json.dumps(with_first_cells(task.program.notebook(), begin)))
-        seconds = _DAY
-        if task.deadline is not None:
-            seconds = max(60.0, task.deadline - time.time() + GRACE_SECONDS)
+        left = task.seconds_left
+        seconds = _DAY if left is None else max(60.0, left + GRACE_SECONDS)
         command = ["exec", "-s", session, "-f", str(given), "--timeout", f"{seconds:.0f}"]
         collected = task.folder / "given_output.ipynb"
         check = _SignOfLife(session, alive, task.folder / "alive", self.silent_seconds).check
@@ -206,21 +206,27 @@ class ColabRunner:
         """Run one command; returns its output, raises `NotebookRunError` where it failed."""
         file = task.folder / f"{step}.txt"
         try:
-            with file.open("wb") as output:
-                code = run_command([*colab_command(), *arguments], output, timeout=seconds, **how)
-            text = file.read_text(errors="replace").strip()
-        except subprocess.TimeoutExpired:
-            raise NotebookRunError(
-                f"Colab's command line took more than {seconds:.0f} s to {step}."
-            ) from None
+            code = _run_colab(arguments, file, seconds, **how)
         finally:
             with task.output.open("ab") as log:
                 log.write(f"\n[{step}]\n".encode() + file.read_bytes())
+        text = file.read_text(errors="replace").strip()
+        if code is None:
+            raise NotebookRunError(
+                f"Colab's command line took more than {seconds:.0f} s to {step}."
+            )
         if code:
             raise NotebookRunError(
                 f"Colab's command line failed to {step} ({code}):\n{text[-4000:]}"
             )
         return text
+
+
+def _run_colab(arguments: Sequence[str], output: Path, seconds: float, **how: Any) -> int | None:
+    """Run Colab's command line; return its exit code, None where its time was up."""
+    with output.open("wb") as file, contextlib.suppress(subprocess.TimeoutExpired):
+        return run_command([*colab_command(), *arguments], file, timeout=seconds, **how)
+    return None
 
 
 class _SignOfLife:
@@ -233,12 +239,8 @@ class _SignOfLife:
 
     def check(self) -> None:
         """Raise `RuntimeLostError` where nothing new has been seen for too long."""
-        try:
-            with Path(os.devnull).open("wb") as nowhere:
-                run_command([*colab_command(), *self._command], nowhere, timeout=_UPLOAD_SECONDS)
-            shown = self._copy.read_bytes()
-        except (subprocess.TimeoutExpired, FileNotFoundError):
-            shown = self._seen
+        _run_colab(self._command, Path(os.devnull), _UPLOAD_SECONDS)
+        shown = self._copy.read_bytes() if self._copy.exists() else self._seen
         if shown != self._seen:
             self._seen, self._since = shown, time.monotonic()
         elif time.monotonic() - self._since > self._patience:
@@ -258,21 +260,13 @@ def release_abandoned(search: str | None = None, *, pause: float = 10.0) -> list
 
 def _release(note: Path, pause: float) -> None:
     """Stop the session and remove its note; what cannot be stopped now keeps its note."""
-    file = note.with_suffix(".txt")
-
-    def call(step: str) -> int:
-        try:
-            with file.open("wb") as output:
-                command = [*colab_command(), step, "-s", note.stem]
-                return run_command(command, output, timeout=_RELEASE_SECONDS)
-        except subprocess.TimeoutExpired:
-            return -1
-
+    file, session = note.with_suffix(".txt"), ["-s", note.stem]
     for attempt in range(3):
         if attempt:
             time.sleep(pause)
-            call("status")  # it forgets a session whose runtime has vanished
-        code = call("stop")
+            # It forgets a session whose runtime has vanished.
+            _run_colab(["status", *session], file, _RELEASE_SECONDS)
+        code = _run_colab(["stop", *session], file, _RELEASE_SECONDS)
         if code == 0:
             file.unlink()
             note.unlink()

@@ -5,10 +5,10 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any
+from functools import partial
+from typing import Any
 
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import (
@@ -53,18 +53,20 @@ class LocalRunner:
         if task.deadline is not None:
             environ[Variable.DEADLINE] = f"{task.deadline:.0f}"
         run = self._run_script if task.program.is_script else self._run_notebook
+        left = task.seconds_left
+        seconds = None if left is None else max(1.0, left + _GRACE_SECONDS)
         with task.output.open("wb") as output:
             try:
-                return run(task, environ, output)
+                return run(
+                    task, partial(run_command, output=output, environ=environ, timeout=seconds)
+                )
             except subprocess.TimeoutExpired:
                 raise NotebookRunError(
                     f"{task.program.name} was ended: it was still running "
                     f"{_GRACE_SECONDS / 60:.0f} minutes after its time was up."
                 ) from None
 
-    def _run_notebook(
-        self, task: RunTask, environ: Mapping[str, str], output: IO[bytes]
-    ) -> CellError | None:
+    def _run_notebook(self, task: RunTask, run: Callable[..., int]) -> CellError | None:
         given = task.folder / "given.ipynb"
         given.write_bytes(task.program.content)
         parameters = task.folder / "parameters.json"  # JSON is YAML, which papermill reads
@@ -78,7 +80,7 @@ class LocalRunner:
             *([] if "name" in spec else ["--kernel", "python3"]),
             *([] if "language" in spec or "name" in language else ["--language", "python"]),
         ]  # fmt: skip
-        code = run_command(command, output, environ=environ, timeout=_seconds_left(task))
+        code = run(command)
         error = find_error(task.executed) if task.executed.exists() else None
         tail = task.output_tail()
         if code and error is None and "PapermillExecutionError" not in tail:
@@ -87,29 +89,15 @@ class LocalRunner:
             raise NotebookRunError(f"papermill failed ({code}):\n{tail}")
         return error
 
-    def _run_script(
-        self, task: RunTask, environ: Mapping[str, str], output: IO[bytes]
-    ) -> CellError | None:
+    def _run_script(self, task: RunTask, run: Callable[..., int]) -> CellError | None:
         script = task.program.file  # in place: it may look for what lies beside it
         if script is None:
             script = task.folder / "script.py"
             script.write_bytes(task.program.content)
-        code = run_command(
-            [sys.executable, str(script)],
-            output,
-            cwd=task.program.folder,
-            environ=environ,
-            timeout=_seconds_left(task),
-        )
+        code = run([sys.executable, str(script)], cwd=task.program.folder)
         if code in (Outcome.FINISHED, Outcome.UNFINISHED):
             return None
         if code < 0:
             raise RuntimeLostError(f"{task.program.name} was killed by signal {-code}.")
         message = f"{task.program.name} ended with exit code {code}:\n{task.output_tail()}"
         return CellError(message, Outcome.BUSY if code == Outcome.BUSY else Outcome.FAILED)
-
-
-def _seconds_left(task: RunTask) -> float | None:
-    if task.deadline is None:
-        return None
-    return max(1.0, task.deadline - time.time() + _GRACE_SECONDS)

@@ -1,5 +1,6 @@
 """The protocol of runners, and the task that one is given."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,11 @@ class RunTask:
     """Seconds since 1970."""
     local_store: str | None = None
     """The folder in which searches are kept, where that is not Drive."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline; None: it has none."""
+        return None if self.deadline is None else self.deadline - time.time()
 
     @property
     def executed(self) -> Path:
