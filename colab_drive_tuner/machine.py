@@ -1,4 +1,4 @@
-"""The machine: its state folder, which outlives processes, and its random id.
+"""The machine: its state folder, which outlives processes, its random id, its processes and files.
 
 Whatever lies there may be damaged, or be something else than it should. What nothing depends on is
 put aside under a name of its own and made anew.
@@ -8,12 +8,19 @@ import logging
 import os
 import re
 import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from platformdirs import user_state_path
 
 from colab_drive_tuner.errors import StoreError
 
+PART = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
+"""The name of a file that is being written, and the process that does."""
 _ID = re.compile(rb"[0-9a-f]{32}")
 
 log = logging.getLogger(__name__)
@@ -49,6 +56,50 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def replace_file(path: Path, fill: Callable[[BinaryIO], object], *, mode: int = 0o666) -> None:
+    """Let `fill` write a temporary file beside `path`, then put it there in one step.
+
+    Whatever goes wrong, `path` holds what it held before and no temporary file is left; after a
+    sudden death its name says whose it was (see `PART`).
+    """
+    temporary = path.with_name(f".colab-drive-tuner-{os.getpid()}-{secrets.token_hex(8)}.part")
+    try:
+        opener = partial(os.open, mode=mode)
+        with open(temporary, "x+b", opener=opener) as sink:
+            fill(sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder for this user only, whose name says which process uses it."""
+    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def process_started(pid: int) -> str | None:
+    """When a process of this machine began; None if there is none, "" if the system won't say."""
+    if Path("/proc/self/stat").exists():
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        return status.rpartition(")")[2].split()[19]  # field 22, counted behind the name
+    if os.name == "posix":  # elsewhere signal 0 would end the process
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return ""
+    return ""
 
 
 def machine_id() -> str:

@@ -7,8 +7,6 @@ renews one; `logout` has Google forget that, too.
 import contextlib
 import json
 import logging
-import os
-import secrets
 import webbrowser
 from enum import StrEnum
 from pathlib import Path
@@ -165,18 +163,12 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
 def _keep(info: dict[str, Any]) -> None:
     """Write the file in one step, readable by this user alone from its first moment."""
     from colab_drive_tuner.credentials import login_file
+    from colab_drive_tuner.machine import replace_file
 
     path = login_file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(info, stream)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    content = json.dumps(info).encode()
+    replace_file(path, lambda sink: sink.write(content), mode=0o600)
 
 
 def _refuse_emulator() -> None:

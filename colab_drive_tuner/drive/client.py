@@ -13,7 +13,6 @@ from colab_drive_tuner.credentials import find_credentials
 from colab_drive_tuner.drive.account import Account
 from colab_drive_tuner.drive.calls import DESCRIBED, EVERYWHERE, Calls, checked
 from colab_drive_tuner.drive.content import Content
-from colab_drive_tuner.drive.download import replace_file
 from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
 from colab_drive_tuner.drive.folders import open_folders
@@ -28,6 +27,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.machine import replace_file
 
 BINARY = "application/octet-stream"
 

@@ -4,10 +4,7 @@ The loop is ours: the download class of Google's client holds 100 MiB in memory,
 """
 
 import hashlib
-import os
-import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 from colab_drive_tuner.drive.file import DriveFile
@@ -49,23 +46,6 @@ def download(
         f"The bytes of {file.name!r} ({file.id}) arrived altered, {TRIES} times: {wrong}. Try "
         "again; if it stays so, the copy in Drive is not what was uploaded."
     )
-
-
-def replace_file(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """Let `fill` write a temporary file beside `path`, then put it there in one step.
-
-    Whatever goes wrong, `path` holds what it held before and no temporary file is left.
-    """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("x+b") as sink:
-            fill(sink)
-            sink.flush()
-            os.fsync(sink.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class _Fetch:

@@ -10,18 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.machine import state_folder
+from colab_drive_tuner.machine import PART, process_started, replace_file, state_folder
 from colab_drive_tuner.notebook.cells import code_cells
-
-_PART = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,6 @@ class Mark:
     pid: int
     started: str
     """When the process `pid` began, in the system's own words; ids of processes come round."""
-    at: float
 
     @property
     def in_use(self) -> bool:
@@ -55,7 +49,7 @@ def write_copy(path: Path, content: bytes, source: str) -> Path | None:
     A file that holds the content already is left as it is, and only marked if we wrote it.
     """
     code_cells(content, path.name)  # raises where it is no notebook
-    aside = None
+    aside, digest = None, hashlib.sha256(content).hexdigest()
     try:
         if path.is_dir():
             raise NotebookError(f"{path} is a folder; the notebook's copy belongs there: move it.")
@@ -63,17 +57,17 @@ def write_copy(path: Path, content: bytes, source: str) -> Path | None:
             ours = is_ours(path)
             if not path.is_symlink() and path.read_bytes() == content:
                 if ours:
-                    _set_mark(path, content, source)
+                    _set_mark(path, digest, source)
                 return None
             if not ours:
                 aside = _move_aside(path)
-        _replace(path, content)
+        replace_file(path, lambda sink: sink.write(content))
     except OSError as error:
         raise NotebookError(
             f"The notebook's copy cannot be written to {path} ({error.strerror or error}); change "
             "to a directory that can be written to and run the cell again."
         ) from error
-    _set_mark(path, content, source)
+    _set_mark(path, digest, source)
     return aside
 
 
@@ -91,7 +85,7 @@ def working_directory() -> Path:
 def abandoned_parts(folder: Path) -> Iterator[Path]:
     """Half-written copies in a folder, of processes that have ended."""
     for part in sorted(folder.glob(".colab-drive-tuner-*.part")):
-        match = _PART.fullmatch(part.name)
+        match = PART.fullmatch(part.name)
         if match is None or part.is_symlink() or not part.is_file():
             continue  # a file of the user's
         if process_started(int(match[1])) is None:
@@ -114,7 +108,7 @@ def touch_mark(path: Path) -> None:
     """Note that this process uses the copy now; nothing happens if it is not ours."""
     mark = _mark_of(path)
     if mark is not None and mark.intact:
-        _write_mark(path, mark.sha256, mark.source)
+        _set_mark(path, mark.sha256, mark.source)
 
 
 def marks() -> Iterator[Mark]:
@@ -140,36 +134,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def process_started(pid: int) -> str | None:
-    """When a process of this machine began; None if there is none, "" if the system won't say."""
-    if Path("/proc/self/stat").exists():
-        try:
-            status = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return None
-        return status.rpartition(")")[2].split()[19]  # field 22, counted behind the name
-    if os.name == "posix":  # elsewhere signal 0 would end the process
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            return ""
-    return ""
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".colab-drive-tuner-{os.getpid()}-{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _move_aside(path: Path) -> Path:
     """Rename the file to a name that nobody has: `X (kept).ipynb`, `X (kept 2).ipynb`, ..."""
     number = 1
@@ -186,17 +150,13 @@ def _move_aside(path: Path) -> Path:
         return path.replace(aside)
 
 
-def _set_mark(path: Path, content: bytes, source: str) -> None:
-    _write_mark(path, hashlib.sha256(content).hexdigest(), source)
-
-
-def _write_mark(path: Path, sha256: str, source: str) -> None:
+def _set_mark(path: Path, sha256: str, source: str) -> None:
     pid = os.getpid()
-    started = process_started(pid) or ""
-    mark = Mark(str(_absolute(path)), sha256, source, pid, started, time.time())
+    mark = Mark(str(_absolute(path)), sha256, source, pid, process_started(pid) or "")
     # Where the state folder cannot be written to there are no marks: copies count as the user's.
     with contextlib.suppress(OSError):
-        _replace(_mark_path(path), json.dumps(asdict(mark)).encode())
+        text = json.dumps(asdict(mark)).encode()
+        replace_file(_mark_path(path), lambda sink: sink.write(text))
 
 
 def _mark_of(path: Path) -> Mark | None:
@@ -213,7 +173,7 @@ def _read_mark(path: Path) -> Mark | None:
         return None
     texts = (mark.path, mark.sha256, mark.source, mark.started)
     whole = all(type(text) is str and "\0" not in text for text in texts)
-    return mark if whole and type(mark.pid) is int and type(mark.at) in (int, float) else None
+    return mark if whole and type(mark.pid) is int else None
 
 
 def _mark_path(path: Path) -> Path:

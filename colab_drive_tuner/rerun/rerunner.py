@@ -5,11 +5,9 @@ whatever the search says, so that a schedule of one that is not there fails; the
 search comes next, then the lock, then the outcome of earlier runs; only then is anything started.
 """
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from colab_drive_tuner.errors import (
     AccountMismatchError,
@@ -20,6 +18,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.outcome import Outcome, Verdict, read_verdict
 from colab_drive_tuner.rerun.program import CellError, load_program
@@ -79,7 +78,7 @@ class Rerunner:
             try:
                 with (
                     rerun_lock(self.store, self.search, self.sleep),
-                    tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as folder,  # mode 0700
+                    scratch_folder() as folder,
                 ):
                     given_up = self.given_up(verdict)
                     if given_up is not None:
@@ -89,7 +88,7 @@ class Rerunner:
                     task = RunTask(
                         program,
                         self.search,
-                        Path(folder),
+                        folder,
                         self.stops,
                         deadline,
                         _local_folder(self.store),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, RefusedError
+from colab_drive_tuner.machine import replace_file
 from colab_drive_tuner.store.protocol import Entry, NotOnDisk, check_properties
 
 _ROOT = "root"
@@ -110,12 +111,7 @@ class MemoryStore(NotOnDisk):
     def fetch(self, entry_id: str, path: Path) -> None:
         """See `Store.fetch`."""
         content = self.read(entry_id)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(path, lambda sink: sink.write(content))
 
     def stat(self, entry_id: str) -> Entry:
         """See `Store.stat`."""

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import NotebookError
+from colab_drive_tuner.machine import process_started
 from colab_drive_tuner.notebook import cells, local_copy
 from colab_drive_tuner.notebook.local_copy import (
     Mark,
     is_ours,
     marks,
-    process_started,
     write_copy,
 )
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
+from colab_drive_tuner.machine import replace_file
 from colab_drive_tuner.search.attachments import load_attachment
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.trials_export import TrialsExport
@@ -61,13 +62,9 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
 
 def write_file(path: str | Path, content: bytes) -> None:
     """Write a file of the user's, whole or not at all; raises `UsageError`."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(target)
+        replace_file(Path(path), lambda sink: sink.write(content))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UsageError(
             f"{str(path)!r} cannot be written: {error.strerror}; name another place."
         ) from error

@@ -13,13 +13,13 @@ from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_END
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.segment import Leftover as Segment
 from colab_drive_tuner.journal.spool import idle_leftovers, known_searches, spool_folder
+from colab_drive_tuner.machine import process_started
 from colab_drive_tuner.notebook.find import Notebook
 from colab_drive_tuner.notebook.local_copy import (
     abandoned_parts,
     forget,
     is_stale,
     marks,
-    process_started,
     sha256_of,
 )
 from colab_drive_tuner.notebook.running import open_paths

@@ -7,10 +7,7 @@ takes it for the search, or for a rival that lost. The old folder then becomes a
 import contextlib
 import hashlib
 import itertools
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
@@ -24,6 +21,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain import Head, end_chain
 from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, make_search_folder
+from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.search.logbook import rules
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.artifacts import StoreArtifacts
@@ -69,13 +67,6 @@ def write_chain(
             f"place; please report it."
         )
     return folder
-
-
-@contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A temporary folder, known as this process's (see `clean`)."""
-    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as folder:
-        yield Path(folder)
 
 
 def _contents(history: History) -> list[Any]:
