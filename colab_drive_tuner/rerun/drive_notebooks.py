@@ -124,10 +124,8 @@ class DriveHandler:
             drive = self._drive()
             try:
                 parent = drive.folder(folder or "My Drive", create=False)
-            except ColabDriveTunerError as error:
-                if isinstance(error, FileNotFoundError):
-                    return None
-                raise
+            except FileNotFoundError:  # one of ours
+                return None
             files = [file for file in drive.list_folder(parent.id, name) if not file.is_folder]
             if len(files) > 1:
                 ids = ", ".join(f"{SCHEME}id/{file.id}" for file in files)

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def watch(
 
     As long as the kernel lives, the file `alive` changes every few seconds.
     """
-    watching = _Watch(idle_seconds, deadline, alive, release or _unassign)
+    last = None if deadline is None else deadline + GRACE_SECONDS
+    watching = _Watch(idle_seconds, last, alive, release or _unassign)
     shell = ipython()
     if shell is not None:
         shell.events.register("pre_run_cell", watching.began)
@@ -83,39 +85,34 @@ def watch(
     threading.Thread(target=watching.run, name="colab-drive-tuner-watch", daemon=True).start()
 
 
+@dataclass
 class _Watch:
-    def __init__(
-        self,
-        idle_seconds: float,
-        deadline: float | None,
-        alive: str | None,
-        release: Callable[[], None],
-    ) -> None:
-        self._idle_seconds, self._alive, self._release = idle_seconds, alive, release
-        self._last = None if deadline is None else deadline + GRACE_SECONDS
-        self._busy = True
-        self._since = time.monotonic()
+    idle_seconds: float
+    last: float | None
+    """When it is over in any case, in seconds since 1970."""
+    alive: str | None
+    release: Callable[[], None]
+    busy: bool = True
+    since: float = field(default_factory=time.monotonic)
 
-    def began(self, info: Any = None) -> None:
-        del info
-        self._busy = True
+    def began(self, _info: Any = None) -> None:
+        self.busy = True
 
-    def ended(self, result: Any = None) -> None:
-        del result
-        self._busy, self._since = False, time.monotonic()
+    def ended(self, _result: Any = None) -> None:
+        self.busy, self.since = False, time.monotonic()
 
     def run(self) -> None:
         while not self._over():
-            if self._alive is not None:
+            if self.alive is not None:
                 with contextlib.suppress(OSError):  # a full disk is no reason to stop watching
-                    Path(self._alive).write_text(f"{time.monotonic()}")
-            time.sleep(min(SIGN_OF_LIFE_EVERY, self._idle_seconds / 4))
-        self._release()
+                    Path(self.alive).write_text(f"{time.monotonic()}")
+            time.sleep(min(SIGN_OF_LIFE_EVERY, self.idle_seconds / 4))
+        self.release()
 
     def _over(self) -> bool:
-        if self._last is not None and time.time() > self._last:
+        if self.last is not None and time.time() > self.last:
             return True
-        return not self._busy and time.monotonic() - self._since > self._idle_seconds
+        return not self.busy and time.monotonic() - self.since > self.idle_seconds
 
 
 def _unassign() -> None:

@@ -1,15 +1,13 @@
 """Schedules in the user's crontab: two lines each, the first a comment that names the search."""
 
-import json
 import shlex
 import subprocess
 from itertools import pairwise
 
 from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError, UsageError
 from colab_drive_tuner.machine import state_folder
-from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
+from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line, mark, marked_search
 
-_MARK = "# colab-drive-tuner schedule "
 _LONGEST = 998
 """What is longer is cut off by Debian's cron, without a word."""
 _OTHER_WAYS = "The other ways are --with systemd, github and enterprise."
@@ -25,7 +23,7 @@ def text(plan: Plan) -> str:
             f"The command would be longer than the {_LONGEST} bytes that cron reads: shorten the "
             "path of the notebook, or use --with systemd."
         )
-    return f"{_MARK}{json.dumps(plan.search)}\n{plan.cron} {line}\n"
+    return f"{mark(plan.search)}\n{plan.cron} {line}\n"
 
 
 def install(plan: Plan) -> str:
@@ -37,12 +35,11 @@ def install(plan: Plan) -> str:
 
 def installed() -> list[tuple[str, str]]:
     """The searches that have a schedule here, and when they are looked at."""
-    lines = _read()
-    found = []
-    for mark, line in pairwise(lines):
-        if mark.startswith(_MARK):
-            found.append((_search(mark), " ".join(line.split()[:5])))
-    return found
+    return [
+        (search, " ".join(line.split()[:5]))
+        for comment, line in pairwise(_read())
+        if (search := marked_search(comment)) is not None
+    ]
 
 
 def remove(search: str) -> bool:
@@ -60,17 +57,10 @@ def _escaped(line: str) -> str:
     return line.replace("%", r"\%")
 
 
-def _search(mark: str) -> str:
-    try:
-        return str(json.loads(mark.removeprefix(_MARK)))
-    except ValueError:
-        return ""
-
-
 def _without(lines: list[str], search: str) -> list[str]:
     kept, skip = [], False
     for line in lines:
-        if line.startswith(_MARK) and _search(line) == search:
+        if marked_search(line) == search:
             skip = True  # and the line after it
         elif skip:
             skip = False

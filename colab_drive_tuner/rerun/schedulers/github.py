@@ -1,12 +1,11 @@
 """Schedules as a GitHub Actions workflow: the credentials come from a secret, by way of a file."""
 
-import re
 import shlex
 from pathlib import Path, PurePosixPath
 
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
+from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line, mark, marked_files
 from colab_drive_tuner.version import __version__
 
 SECRET = Variable.CREDENTIALS
@@ -20,7 +19,6 @@ _ENVIRONMENT = """\
 _COLAB = "          COLAB_DRIVE_TUNER_COLAB: colab --auth adc\n"
 _FOLDER = Path(".github") / "workflows"
 _PREFIX = "colab-drive-tuner-"
-_SEARCH = re.compile(r"^# search: (.*)$", re.MULTILINE)
 
 
 def path(plan: Plan) -> Path:
@@ -43,7 +41,6 @@ def text(plan: Plan) -> str:
     packages = [f"colab-drive-tuner{extras}=={__version__}"]
     if on_colab:
         packages.append("google-colab-cli")
-    search = check_line(plan.search, "The search's name")
     limit = [] if "--max-time" in given else ["--max-time", _LONGEST_RUN]
     rerun = shlex.join(["colab-drive-tuner", *plan.arguments(program), *limit])
     check_line(rerun, "The command")
@@ -54,8 +51,8 @@ def text(plan: Plan) -> str:
         person = check_line(act_as, Variable.ACT_AS)
         environment += f"          {Variable.ACT_AS}: {_yaml(person)}\n"
     return f"""\
-# search: {search}
-name: {_yaml(f"Rerun {search}")}
+{mark(plan.search)}
+name: {_yaml(f"Rerun {plan.search}")}
 
 on:
   schedule:
@@ -116,14 +113,7 @@ def install(plan: Plan) -> str:
 
 def installed() -> list[tuple[str, str]]:
     """The searches that have a workflow in the repository here, and their cron fields."""
-    found = []
-    for file in sorted(_FOLDER.glob(f"{_PREFIX}*.yml")):
-        content = file.read_text()
-        when = re.search(r"- cron: '(.*)'", content)
-        named = _SEARCH.search(content)
-        if named:
-            found.append((named[1], when[1] if when else "?"))
-    return found
+    return marked_files(sorted(_FOLDER.glob(f"{_PREFIX}*.yml")), r"^ +- cron: '(.*)'$")
 
 
 def remove(search: str) -> bool:

@@ -4,12 +4,13 @@ No secret is ever part of a plan: credentials are named by the path of their fil
 """
 
 import hashlib
+import json
 import os
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 
 SCHEDULERS = ("cron", "systemd", "github")
+_MARK = "# colab-drive-tuner schedule "
 _EVERY = re.compile(r"(\d+)(m|h|d)")
 _PASSED_ON = (*ENVIRONMENT, Variable.COLAB_COMMAND, Variable.EMULATOR_HOST)
 """Variables that say where things are. None of them holds a secret, and no others are passed on."""
@@ -100,6 +102,31 @@ def check_line(text: str, what: str) -> str:
     if any(not char.isprintable() for char in text):
         raise UsageError(f"{what} contains a line break or control character: {text!r}.")
     return text
+
+
+def mark(search: str) -> str:
+    """The comment that says of which search a schedule is, in whatever file it lies."""
+    return _MARK + json.dumps(check_line(search, "The search's name"))
+
+
+def marked_search(line: str) -> str | None:
+    """The search that a line names by its mark; None where it bears none."""
+    if not line.startswith(_MARK):
+        return None
+    try:
+        return str(json.loads(line.removeprefix(_MARK)))
+    except ValueError:
+        return None
+
+
+def marked_files(files: Iterable[Path], when: str) -> list[tuple[str, str]]:
+    """The searches whose mark is in one of the files, and what the pattern `when` finds there."""
+    found = []
+    for file in files:
+        content = file.read_text()
+        times = "; ".join(re.findall(when, content, re.MULTILINE)) or "?"
+        found += [(name, times) for name in map(marked_search, content.splitlines()) if name]
+    return found
 
 
 class Scheduler(Protocol):

@@ -1,6 +1,5 @@
 """Schedules as a systemd user timer, with a stop hook that releases what a killed run leaves."""
 
-import json
 import re
 import subprocess
 import sys
@@ -8,10 +7,9 @@ from pathlib import Path
 
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError
-from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line
+from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line, mark, marked_files
 
 _PREFIX = "colab-drive-tuner-"
-_SEARCH = "X-ColabDriveTunerSearch="
 
 
 def files(plan: Plan) -> dict[Path, str]:
@@ -45,15 +43,7 @@ def install(plan: Plan) -> str:
 
 def installed() -> list[tuple[str, str]]:
     """The searches that have a timer here, and when it fires."""
-    found = []
-    for path in sorted(_folder().glob(f"{_PREFIX}*.timer")):
-        lines = path.read_text().splitlines()
-        named = [
-            json.loads(line.removeprefix(_SEARCH)) for line in lines if line.startswith(_SEARCH)
-        ]
-        when = [line.partition("=")[2] for line in lines if line.startswith("OnCalendar=")]
-        found += [(search, "; ".join(when)) for search in named]
-    return found
+    return marked_files(sorted(_folder().glob(f"{_PREFIX}*.timer")), "^OnCalendar=(.*)$")
 
 
 def remove(search: str) -> bool:
@@ -117,9 +107,9 @@ TimeoutStopSec=20min
 
 def _timer(plan: Plan) -> str:
     return f"""\
+{mark(plan.search)}
 [Unit]
 Description=Rerun of search {_plain(plan.search)}
-{_SEARCH}{json.dumps(plan.search)}
 
 [Timer]
 OnCalendar={on_calendar(plan.cron)}

@@ -55,11 +55,6 @@ class Removed:
     leftover: Leftover
     kept_at: str
 
-    @property
-    def where(self) -> str:
-        """What it was, and where it is now."""
-        return f"{self.leftover.where} (now in {self.kept_at})"
-
 
 def remove(
     leftovers: Iterable[Leftover], *, yes: bool = False, named: Collection[str] = ()

@@ -6,7 +6,7 @@ written and read back are the folders' marks changed, last of all, so that a rep
 has changed nothing.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from colab_drive_tuner.errors import (
     AccountMismatchError,
@@ -94,14 +94,14 @@ class Repair:
         return "\n".join(visible(line) for line in lines if line)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Found:
-    """The folders that bear, or bore, the search's name."""
+    """The folder that bears, or bore, the search's name."""
 
     folder: SearchFolder
-    rivals: list[SearchFolder] = field(default_factory=list)
+    reason: str = ""
+    """Why the search cannot go on, where its folder alone says so."""
     in_trash: bool = False
-    unmarked: bool = False
 
 
 def repair(store: Store, name: str) -> Repair:
@@ -132,9 +132,10 @@ def repair(store: Store, name: str) -> Repair:
 def _find(store: Store, name: str) -> _Found:
     folder = find_folder(store, name)
     if folder is not None:
-        return _Found(folder, list(folder.rivals))
+        return _Found(folder)
     if (unmarked := find_unmarked(store, name)) is not None:
-        return _Found(described(unmarked), unmarked=True)
+        reason = f"somebody altered the property {KIND} of its folder, which marks it as a search"
+        return _Found(described(unmarked), reason)
     trashed = [
         entry
         for entry in store.list_trash(store.root)
@@ -145,15 +146,14 @@ def _find(store: Store, name: str) -> _Found:
             f"There is no search {name!r} in {store.url(store.root)}, nor in its trash: "
             f"`colab-drive-tuner status` lists those there are."
         )
-    return _Found(described(max(trashed, key=lambda entry: entry.created)), in_trash=True)
+    newest = described(max(trashed, key=lambda entry: entry.created))
+    return _Found(newest, "its folder lies in the trash", in_trash=True)
 
 
 def _reason(store: Store, name: str, found: _Found) -> str:
     """Why the search cannot go on, found out by doing what any session does: claim and release."""
-    if found.in_trash:
-        return "its folder lies in the trash"
-    if found.unmarked:
-        return f"somebody altered the property {KIND} of its folder, which marks it as a search"
+    if found.reason:
+        return found.reason
     trashed = trashed_files(store, found.folder)
     try:
         evidence = collect(store, found.folder)  # first: a record that is written now is no loss
@@ -185,7 +185,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     pickles = read_pickles(store, evidence.folder)
     if not (built.records or built.through or pickles):
         raise _nothing_left(name, evidence)
-    for rival in found.rivals:
+    for rival in found.folder.rivals:
         offer_records(built, collect(store, rival), f"the folder {store.url(rival.id)}")
     for leftover in spool.leftovers():
         if not built.epochs or leftover.epoch in built.epochs:
@@ -209,7 +209,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     ]
     if not found.in_trash:
         notes += fence(store, name, evidence, chain.id)
-    switch(store, chain.id, [] if found.in_trash else [found.folder, *found.rivals])
+    switch(store, chain.id, [] if found.in_trash else [found.folder, *found.folder.rivals])
     return Repair(
         name=name,
         reason=reason,
