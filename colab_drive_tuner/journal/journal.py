@@ -223,6 +223,11 @@ class Journal:
         """How far the store has acknowledged what was appended."""
         return self._own.writer.counts() if self._own else Counts(0, 0, None)
 
+    @property
+    def trouble(self) -> ColabDriveTunerError | None:
+        """Why the store does not take what was appended; None: it does, as far as is known."""
+        return self._own.writer.trouble if self._own else None
+
     def raise_if_lost(self) -> None:
         """Raise `SearchTakenOverError` once another runtime owns the search."""
         if self._own is not None and self._own.writer.lost is not None:

@@ -20,6 +20,8 @@ class RetryUntil:
     def __init__(self, kept_in: Path, notify: Callable[[str], None]) -> None:
         self.offline_since: float | None = None
         """`time.monotonic()` when the store stopped answering; None: it answers."""
+        self.trouble: ColabDriveTunerError | None = None
+        """What it said last instead of an answer; None: it answers."""
         self._kept_in, self._notify = kept_in, notify
         self._ended = threading.Event()
 
@@ -33,6 +35,7 @@ class RetryUntil:
             try:
                 answer = ask()
             except ColabDriveTunerError as error:
+                self.trouble = error
                 if self.offline_since is None:
                     self.offline_since = time.monotonic()
                     self._notify(
@@ -46,6 +49,7 @@ class RetryUntil:
                 self._ended.wait(pause)
                 attempt += 1
             else:
+                self.trouble = None
                 if self.offline_since is not None:
                     self.offline_since = None
                     self._notify("The store answers again; what was pending is being recorded.")

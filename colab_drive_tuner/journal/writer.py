@@ -18,7 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    IdTakenError,
+    SearchError,
+    SearchTakenOverError,
+)
 from colab_drive_tuner.journal.chain import create
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Frozen, freeze
@@ -141,6 +146,11 @@ class Writer:
     def counts(self) -> Counts:
         """How far the store has acknowledged what was appended."""
         return Counts(self._pending, self._acknowledged, self._retry.offline_since)
+
+    @property
+    def trouble(self) -> ColabDriveTunerError | None:
+        """Why the store does not take what is pending; None: it does, as far as is known."""
+        return self._retry.trouble
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything appended is acknowledged; False if that took too long."""

@@ -12,6 +12,7 @@ from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.local_copy import write_copy
 from colab_drive_tuner.troubleshoot.clean import (
     describe,
+    find,
     find_leftovers,
     local_leftovers,
     remove,
@@ -113,6 +114,28 @@ def test_a_copy_that_somebody_edited_is_theirs():
     assert remove(found, yes=True) == []
     assert find_leftovers() == []
     assert path.read_bytes() == b'{"cells": [1]}'
+
+
+def test_a_copy_that_another_process_took_meanwhile_stays():
+    """Between looking and removing a new run began to use it."""
+    path = copy_of_an_older_run()
+    found = find_leftovers()
+    write_copy(path, b'{"cells": []}', "id")  # as that run's setup() does
+    assert remove(found, yes=True) == []
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        *(("Copy of x.ipynb", True), ("Kopie van x.ipynb", True), ("x (1).ipynb", True)),
+        *(("Copia de Copia de x", True), ("x.ipynb (2)", True), ("x.ipynb", True)),
+        *(("xy.ipynb", False), ("x-cnn.ipynb", False), ("x (old).ipynb", False)),
+    ],
+)
+def test_a_copy_in_drive_is_named_after_the_original_in_any_language(name, shown):
+    """Words before its name, or a number behind; whoever it is, it is only shown."""
+    assert find._is_named_like_copy(name, "x.ipynb") is shown
 
 
 def test_half_written_copies_of_dead_processes_are_listed():

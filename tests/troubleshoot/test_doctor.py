@@ -225,6 +225,21 @@ def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
     assert found["disk"].level == OK
 
 
+def test_a_probe_that_runs_out_of_time_keeps_what_it_had_found(monkeypatch):
+    """The first part of an answer is an answer."""
+    release = threading.Event()
+
+    def slow(_context):
+        yield context.Finding(PROBLEM, "the first part")
+        release.wait(60)
+
+    monkeypatch.setattr(examination, "PROBES", {"slow": slow})
+    first, second = examine(seconds=0.5)
+    release.set()
+    assert (first.about, first.level, first.text) == ("slow", PROBLEM, "the first part")
+    assert second.level == WARNING
+
+
 @pytest.mark.parametrize(
     ("installed", "named"),
     [

@@ -10,11 +10,14 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
     SearchNotFoundError,
+    StoreError,
+    UnavailableError,
 )
 from colab_drive_tuner.journal.folder import KIND, find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches, read_history, read_status
 from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.troubleshoot.repair import chain_writer
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.searching import bowl, in_child, killing, plain, points, stored
 from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
@@ -226,6 +229,36 @@ def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
     assert find_folder(FolderStore(folder), "search").rivals == ()
     assert repair(FolderStore(folder), "search").done == 12
     goes_on_as_it_would(folder)
+
+
+class TakingNoAttachments(FolderStore):
+    """A store that is away, or full, when a large attachment comes."""
+
+    says: StoreError | None = None
+
+    def create(self, entry_id, *args, **options):
+        if self.says is not None and options["name"].startswith("attachment-"):
+            raise self.says
+        return super().create(entry_id, *args, **options)
+
+
+@pytest.mark.parametrize("says", [UnavailableError("It is away."), RefusedError("It is full.")])
+def test_a_store_that_does_not_take_the_new_chain_changes_nothing(folder, monkeypatch, says):
+    """What the store said is raised; the old folder bears the name, and repair works later."""
+    store = TakingNoAttachments(folder)
+    trials = DriveTrials("search", store=store)
+    trials.attachments["large"] = b"L" * 50_000
+    trials.close()
+    records(folder)[8].unlink()
+    old = find_folder(store, "search").id
+    with monkeypatch.context() as patched:
+        patched.setattr(TakingNoAttachments, "says", says)
+        patched.setattr(chain_writer, "_PATIENCE", 0.1)
+        with pytest.raises(type(says), match=str(says)):
+            repair(store, "search")
+    assert find_folder(store, "search").id == old
+    assert repair(store, "search").done == 12
+    assert DriveTrials("search", store=store).attachments["large"] == b"L" * 50_000
 
 
 def test_records_of_another_search_in_its_folder_are_not_mixed_in(folder):

@@ -42,21 +42,22 @@ def write_chain(
     """Write the history as a chain of a claim, the attachments and a release, and read it back."""
     folder = make_search_folder(store, name, REPAIRING, cdt_from=old)
     attachments = load_attachments(built, store)
-    troubles: list[str] = []
     with scratch_folder() as spool:
         journal = Journal(store, name, rules(), folder=folder, spool_folder=spool)
-        journal.claim(lambda _: built.payload(settings), notify=troubles.append)
+        journal.claim(lambda _: built.payload(settings), notify=lambda _: None)
         for key, value in attachments.items():
             beside = [value] if len(value) > LARGE else []
             journal.append(attachment_item(key, value), beside=beside)
-        written = journal.flush(_PATIENCE)
-        journal.close(_PATIENCE if written else 0.0)
+        trouble = None if journal.flush(_PATIENCE) else journal.trouble
+        journal.close(0.0 if trouble else _PATIENCE)
+        if trouble is not None:
+            raise trouble
     back = Journal(store, name, rules(), folder=folder)
     back.refresh()
-    if not written or back.holder() is not None:
+    if back.holder() is not None:
         raise UnavailableError(
-            f"The rebuilt search {name!r} could not be written to the end, so the old one was left "
-            f"in its place: repair it again. {' '.join(troubles)}"
+            f"The rebuilt search {name!r} could not be released, so the old one was left in its "
+            f"place: repair it again."
         )
     if (
         _contents(back.state) != _contents(built.history)

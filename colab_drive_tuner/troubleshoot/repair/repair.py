@@ -27,7 +27,7 @@ from colab_drive_tuner.journal.folder import (
     find_folder,
 )
 from colab_drive_tuner.journal.reindex import damaged_entries, reindex_search
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool import KnownFolder, Spool
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Store
@@ -210,6 +210,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     if not found.in_trash:
         notes += fence(store, name, evidence, chain.id)
     switch(store, chain.id, [] if found.in_trash else [found.folder, *found.folder.rivals])
+    spool.note_folder(KnownFolder(chain.id, chain.first))
     return Repair(
         name=name,
         reason=reason,

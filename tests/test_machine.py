@@ -1,0 +1,50 @@
+"""Files and processes of this machine."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from colab_drive_tuner.machine import PART, process_started, replace_file, scratch_folder
+
+
+def test_a_file_is_replaced_in_one_step_or_left_as_it_was(tmp_path):
+    """Where writing breaks off, what was there is there, and nothing beside it."""
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    seen: list[str] = []
+
+    def fails(sink):
+        sink.write(b"half")
+        seen.extend(one.name for one in tmp_path.iterdir() if one != path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(path, fails)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+    (part,) = seen  # by this name a sudden death's rest is known
+    assert PART.fullmatch(part)[1] == str(os.getpid())
+    replace_file(path, lambda sink: sink.write(b"after"), mode=0o600)
+    assert path.read_bytes() == b"after"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_scratch_folder_is_private_named_after_its_process_and_gone():
+    """Nobody else reads what lies there for a moment."""
+    with scratch_folder() as folder:
+        assert folder.name.startswith(f"colab-drive-tuner-{os.getpid()}-")
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
+
+
+def test_a_process_is_known_by_when_it_began():
+    """Ids come round: the same id at another time is another process."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        began = process_started(process.pid)
+        assert began
+        assert process_started(process.pid) == began
+        process.communicate(b"\n")
+    assert process_started(process.pid) is None
