@@ -42,7 +42,7 @@ def read_verdict(store: Store, name: str, *, own_run_ended: bool = False) -> Ver
         journal = open_journal(store, name)
     except SearchNotFoundError:
         return Verdict(Outcome.UNFINISHED, f"Search {name!r} has not begun.")
-    status = status_of(journal)
+    status = status_of(store, name, journal)
     progress = f"{status.progress} trials done"
     if status.stopped:
         progress += f", stopped: {status.stopped}"

@@ -12,7 +12,8 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError, UsageError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder import SearchFolder, find_folder
-from colab_drive_tuner.search.results.status import SearchStatus, open_journal, status_of
+from colab_drive_tuner.search.results.status import open_journal, status_of
+from colab_drive_tuner.search.standing import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, offer_documents, rebuild
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_files
