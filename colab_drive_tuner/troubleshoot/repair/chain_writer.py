@@ -45,13 +45,16 @@ def write_chain(
     with scratch_folder() as spool:
         journal = Journal(store, name, rules(), folder=folder, spool_folder=spool)
         journal.claim(lambda _: built.payload(settings), notify=lambda _: None)
-        for key, value in attachments.items():
-            beside = [value] if len(value) > LARGE else []
-            journal.append(attachment_item(key, value), beside=beside)
-        trouble = None if journal.flush(_PATIENCE) else journal.trouble
-        journal.close(0.0 if trouble else _PATIENCE)
-        if trouble is not None:
-            raise trouble
+        try:
+            for key, value in attachments.items():
+                beside = [value] if len(value) > LARGE else []
+                journal.append(attachment_item(key, value), beside=beside)
+            if not journal.flush(_PATIENCE) and journal.trouble is not None:
+                raise journal.trouble
+        except BaseException:
+            journal.close(0.0)
+            raise
+        journal.close(_PATIENCE)
     back = Journal(store, name, rules(), folder=folder)
     back.refresh()
     if back.holder() is not None:
