@@ -81,11 +81,12 @@ def _only_member(data: bytes, most: int) -> bytes:
                 )
             with archive.open(members[0]) as file:
                 whole = file.read(most + 1)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
-        if isinstance(error, CompressedError):
-            raise
-        raise CompressedError(f"it is a zip file that cannot be read: {error}") from error
-    except (NotImplementedError, zlib.error, lzma.LZMAError) as error:
+    except CompressedError:
+        raise
+    except (
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError),
+        *(ValueError, RuntimeError),  # encrypted, or in an odd method
+    ) as error:
         raise CompressedError(f"it is a zip file that cannot be read: {error}") from error
     _check_size(len(whole), most)
     return whole

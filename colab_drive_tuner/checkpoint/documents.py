@@ -15,7 +15,6 @@ from colab_drive_tuner.errors import NotPlainDataError, SearchDamagedError
 
 _STATES, _DONE = 5, 2
 """hyperopt's job states: new, running, done, error, cancelled."""
-_INTEGERS = (int, np.integer)
 _KEYS = frozenset(
     {"tid", "spec", "result", "misc", "state", "owner", "book_time", "refresh_time", "exp_key"}
 )
@@ -38,13 +37,13 @@ def check_document(document: Any, tid: Any) -> dict[str, Any]:
         raise TypeError("it is no map")
     if document.get("tid") != tid:
         raise ValueError("it bears the number of another trial")
-    state, exp_key = document.get("state"), document.get("exp_key", 0)
-    if not isinstance(state, _INTEGERS) or not 0 <= state < _STATES:
-        raise ValueError(f"its state is {state!r:.60}")
-    if not isinstance(exp_key, str | None):
-        raise TypeError("its exp_key is missing, or no text")
     if missing := _KEYS - document.keys():
         raise ValueError(f"it has no {min(missing)!r}")
+    state = document["state"]
+    if not isinstance(state, int | np.integer) or state is True or not 0 <= state < _STATES:
+        raise ValueError(f"its state is {state!r:.60}")
+    if not isinstance(document["exp_key"], str | None):
+        raise TypeError("its exp_key is no text")
     _check_misc(document["misc"], tid)
     _check_result(document["result"], ended=state == _DONE)
     return document

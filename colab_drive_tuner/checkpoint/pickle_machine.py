@@ -1,11 +1,13 @@
 """A pickle machine that can make nothing but data: names stay names, and no call is made.
 
-Python's own unpickler imports what a pickle names, calls it, patches objects through BUILD, hashes
-what is nested without end, and allocates what a length claims. This one uses the standard library
-only to cut the bytes into opcodes. A class or function is a `Name`, which does nothing. A call, or
-an object of a class, is an `Instance`, which remembers what was asked for; for a few names
-`pickle_values` has a recipe of ours that makes the value. Dicts and sets stay lists until their
-keys have been checked. Every opcode is charged for the memory that it takes.
+Python's own unpickler imports what a pickle names, calls it, patches objects through BUILD, and
+allocates what a length claims. A `find_class` that finds nothing but inert stand-ins would not do:
+a tuple in a tuple in a tuple, 200,000 deep, as the key of a dict ends the interpreter when its hash
+is taken, in C and in Python alike. So this one uses the standard library only to cut the bytes into
+opcodes. A class or function is a `Name`, which does nothing. A call, or an object of a class, is an
+`Instance`, which remembers what was asked for; for a few names `pickle_values` has a recipe of ours
+that makes the value. Dicts and sets stay lists until their keys have been checked. Every opcode is
+charged for the memory that it takes.
 """
 
 import io
@@ -22,11 +24,12 @@ _VALUES = (
 )
 _PYTHON_2 = frozenset({"STRING", "BINSTRING", "SHORT_BINSTRING", "INST", "OBJ"})
 _UNMADE = "it is damaged, or is no pickle: it uses what it never made"
+_CALLS, _MAKES = "calls", "makes an object of"
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # protocols 0 to 2
 _ITEM = 10
 """Bytes that a place on the stack, in the memo or in a list takes, with room to grow."""
-_PAIR, _ELEMENT = 64, 112
-"""Bytes that a pair of a dict, or an element of a set, takes beyond its place in a list."""
+_MEMBER: dict[type, int] = {list: 0, dict: 32, set: 112, frozenset: 112}
+"""Bytes that a member takes beyond its place in a list: a key, a value, an element."""
 _FREE = frozenset(
     (
         *("PROTO", "FRAME", "STOP", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"),
@@ -86,33 +89,20 @@ class Instance:
 
 
 @dataclass(slots=True, eq=False)
-class Pairs:
-    """A dict whose keys have not been looked at: key, value, key, value, ..."""
+class Unhashed:
+    """A dict or set whose keys have not been looked at."""
 
+    kind: type
     items: list[Any] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class Members:
-    """A set whose elements have not been looked at."""
-
-    items: list[Any] = field(default_factory=list)
-    frozen: bool = False
+    """The elements of a set; of a dict key, value, key, value, ..."""
 
 
 @dataclass(slots=True, eq=False)
 class Unbuilt:
     """A value between its call and its BUILD, which fills in `value`."""
 
-    build: Callable[[Any], Any]
-    value: Any = None
-
-
-@dataclass(slots=True, eq=False)
-class UnreadArray:
-    """An array of joblib's, whose bytes follow its BUILD in the file."""
-
     build: Callable[[Any, io.BytesIO], Any]
+    """Makes it of what BUILD gives, and of what follows in the file."""
     value: Any = None
 
 
@@ -124,7 +114,7 @@ class Refused:
 
 
 Recipe = Callable[[tuple[Any, ...]], Any]
-_Step = tuple[Callable[[Any], None], Callable[[IO[bytes]], Any] | None, int]
+_Step = tuple[Callable[[Any], object], Callable[[IO[bytes]], Any] | None, int]
 
 
 class Machine:
@@ -182,8 +172,8 @@ class Machine:
     def _charged(self, value: Any) -> Any:
         """What a recipe or a long list became, which may be a copy of much."""
         size = getattr(value, "nbytes", 0) + getsizeof(value)
-        if type(value) in (Pairs, Members):
-            size += (_ITEM + (_PAIR if type(value) is Pairs else _ELEMENT)) * len(value.items)
+        if type(value) is Unhashed:
+            size += (_ITEM + _MEMBER[value.kind]) * len(value.items)
         self._left -= size
         return value
 
@@ -201,34 +191,21 @@ class Machine:
         else:
             self._to_mark()
 
-    def _pop_mark(self, _: Any) -> None:
-        self._to_mark()
-
     def _take(self, count: int) -> list[Any]:
         return [self._stack.pop() for _ in range(count)][::-1]
 
-    def _append(self, items: list[Any]) -> None:
-        target = self._stack[-1]
-        if type(target) is list:
+    def _extend(self, kind: type, items: list[Any]) -> None:
+        """Add to the list, dict or set that lies below."""
+        target: Any = self._stack[-1]
+        self._left -= _MEMBER[kind] * len(items)
+        if kind is list and type(target) is list:
             target.extend(items)
+        elif type(target) is Unhashed and target.kind is kind:
+            target.items.extend(items if kind is set else _in_pairs(items))
         elif type(target) is not Instance:  # which keeps nothing: it is refused, or not needed
-            raise RefusedPickleError(f"it appends to {_what(target)}")
-
-    def _set_items(self, items: list[Any]) -> None:
-        target = self._stack[-1]
-        self._left -= _PAIR * len(items) // 2
-        if type(target) is Pairs:
-            target.items.extend(_in_pairs(items))
-        elif type(target) is not Instance:
-            raise RefusedPickleError(f"it sets items of {_what(target)}")
-
-    def _add_items(self, items: list[Any]) -> None:
-        target = self._stack[-1]
-        self._left -= _ELEMENT * len(items)
-        if type(target) is Members:
-            target.items.extend(items)
-        elif type(target) is not Instance:
-            raise RefusedPickleError(f"it adds elements to {_what(target)}")
+            raise RefusedPickleError(
+                f"it adds to {_what(target)} as if that were a {kind.__name__}"
+            )
 
     def _put(self, index: int) -> None:
         missing = index - len(self._memo)
@@ -255,46 +232,36 @@ class Machine:
             raise RefusedPickleError("it names a class by something else than text")
         self._stack.append(Name(_RENAMED.get(module, module), name))
 
-    def _call(self, _: Any) -> None:
-        arguments, name = self._stack.pop(), self._stack.pop()
+    def _make(self, word: str, keywords: int = 0) -> None:
+        """Call a function, or make an object of a class, with the arguments on the stack."""
+        name, arguments, *_ = self._take(2 + keywords)
         if type(name) not in (Name, Instance) or type(arguments) is not tuple:
-            raise RefusedPickleError(f"it calls {_what(name)}")
-        self._push(self._made(name, arguments, called=True))
-
-    def _new(self, _: Any, keywords: int = 0) -> None:
-        arguments = self._take(1 + keywords)[0]
-        kind = self._stack.pop()
-        if type(kind) not in (Name, Instance) or type(arguments) is not tuple:
-            raise RefusedPickleError(f"it makes an object of {_what(kind)}")
-        self._push(self._made(kind, arguments, called=False))
-
-    def _made(self, name: Any, arguments: tuple[Any, ...], *, called: bool) -> Any:
+            raise RefusedPickleError(f"it {word} {_what(name)}")
         recipe = self._recipes.get(str(name).replace("numpy.core.", "numpy._core."))
         if recipe is None:
-            return Instance(name, called)
+            self._push(Instance(name, word == _CALLS))
+            return
         try:
-            return self._charged(recipe(arguments))
+            self._push(self._charged(recipe(arguments)))
         except UnplainError as error:
-            return Refused(str(error))
+            self._push(Refused(str(error)))
 
     def _build(self, _: Any) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         if type(target) is Unbuilt:
             try:
-                target.value = target.build(state)
+                target.value = target.build(state, self._stream)
             except UnplainError as error:
                 target.value = Refused(str(error))
             self._left -= getattr(target.value, "nbytes", 0)
-        elif type(target) is UnreadArray:
-            target.value = target.build(state, self._stream)
-            self._left -= target.value.nbytes
         elif type(target) is Instance and target.state is None:
             target.state = state
-        elif type(target) not in (
-            Pairs,
-            Refused,
-        ):  # a dict made for a class derived from dict has it all
+        elif type(target) not in (Unhashed, Refused):
+            # A dict that was made for a class derived from dict has it all.
             raise RefusedPickleError(f"it wants to change {_what(target)} from inside")
+
+    def _tuple(self, count: int) -> Callable[[Any], None]:
+        return lambda _: self._push(tuple(self._take(count)))
 
     def _refuse(self, name: str) -> Callable[[Any], None]:
         def step(_: Any) -> None:
@@ -320,11 +287,11 @@ class Machine:
 
             return step
 
-        def extend(step: Callable[[list[Any]], None], count: int) -> Callable[[Any], None]:
-            """`step` with the topmost `count` items, or where `count` is 0 those to the mark."""
-            return lambda _: step(self._take(count) if count else self._to_mark())
+        def extend(kind: type, count: int = 0) -> Callable[[Any], None]:
+            """Add the topmost `count` items, or where that is 0 those to the mark."""
+            return lambda _: self._extend(kind, self._take(count) if count else self._to_mark())
 
-        named: dict[str, Callable[[Any], None]] = {
+        named: dict[str, Callable[[Any], object]] = {
             **dict.fromkeys(_VALUES, self._push),
             "PROTO": lambda _: None,
             "FRAME": lambda _: None,
@@ -334,32 +301,30 @@ class Machine:
             "NEWFALSE": push(lambda: False),
             "EMPTY_LIST": push(list),
             "EMPTY_TUPLE": push(tuple),
-            "EMPTY_DICT": push(Pairs),
-            "EMPTY_SET": push(Members),
+            "EMPTY_DICT": push(lambda: Unhashed(dict)),
+            "EMPTY_SET": push(lambda: Unhashed(set)),
             "LIST": collect(list),
             "TUPLE": collect(tuple),
-            "DICT": collect(lambda items: self._charged(Pairs(_in_pairs(items)))),
-            "FROZENSET": collect(lambda items: self._charged(Members(items, frozen=True))),
-            "TUPLE1": lambda _: self._push(tuple(self._take(1))),
-            "TUPLE2": lambda _: self._push(tuple(self._take(2))),
-            "TUPLE3": lambda _: self._push(tuple(self._take(3))),
-            "APPEND": extend(self._append, 1),
-            "APPENDS": extend(self._append, 0),
-            "SETITEM": extend(self._set_items, 2),
-            "SETITEMS": extend(self._set_items, 0),
-            "ADDITEMS": extend(self._add_items, 0),
+            "DICT": collect(lambda items: self._charged(Unhashed(dict, _in_pairs(items)))),
+            "FROZENSET": collect(lambda items: self._charged(Unhashed(frozenset, items))),
+            **{f"TUPLE{n}": self._tuple(n) for n in (1, 2, 3)},
+            "APPEND": extend(list, 1),
+            "APPENDS": extend(list),
+            "SETITEM": extend(dict, 2),
+            "SETITEMS": extend(dict),
+            "ADDITEMS": extend(set),
             "MARK": self._mark,
             "POP": self._pop,
-            "POP_MARK": self._pop_mark,
+            "POP_MARK": lambda _: self._to_mark(),
             "DUP": lambda _: self._push(self._stack[-1]),
             **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), self._put),
             **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), self._get),
             "MEMOIZE": lambda _: self._put(len(self._memo)),
             "GLOBAL": self._global,
             "STACK_GLOBAL": self._stack_global,
-            "REDUCE": self._call,
-            "NEWOBJ": self._new,
-            "NEWOBJ_EX": lambda _: self._new(_, keywords=1),
+            "REDUCE": lambda _: self._make(_CALLS),
+            "NEWOBJ": lambda _: self._make(_MAKES),
+            "NEWOBJ_EX": lambda _: self._make(_MAKES, keywords=1),
             "BUILD": self._build,
         }
         steps: dict[bytes, _Step] = {}
@@ -390,4 +355,6 @@ def _what(value: Any) -> str:
     """What a refused operation was about, in words."""
     if type(value) is Name:
         return str(value)
-    return f"an object of {value}" if type(value) is Instance else f"a {type(value).__name__}"
+    if type(value) is Instance:
+        return f"an object of {value}"
+    return f"a {(value.kind if type(value) is Unhashed else type(value)).__name__}"

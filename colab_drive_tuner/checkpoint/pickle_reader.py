@@ -6,7 +6,6 @@ large it becomes, and a check that every document is one that hyperopt could hav
 is imported or called on the way.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from sys import getsizeof
 from typing import Any
@@ -14,17 +13,16 @@ from typing import Any
 import numpy as np
 
 from colab_drive_tuner.checkpoint.compressed import CompressedError, decompress
+from colab_drive_tuner.checkpoint.documents import check_document
 from colab_drive_tuner.checkpoint.pickle_machine import (
     Instance,
     Machine,
-    Members,
     Name,
-    Pairs,
     Refused,
     RefusedPickleError,
     Unbuilt,
+    Unhashed,
     UnplainError,
-    UnreadArray,
 )
 from colab_drive_tuner.checkpoint.pickle_values import RECIPES
 from colab_drive_tuner.checkpoint.plain_data import ATOMS, MAX_DEPTH, keys_collide
@@ -46,8 +44,6 @@ _SMALL = 1 << 10
 _TEXT = frozenset({str, bytes})
 """What Python hashes with a secret of the process, so that nobody can make it collide."""
 _CONVERT = "if you trust the file, load it, put numbers, text, lists or arrays there, pickle it"
-_STATES = frozenset(range(5))
-_KEYS = ("state", "spec", "result", "misc", "owner", "book_time", "refresh_time", "exp_key")
 
 
 def read_trials(source: str | Path | bytes) -> tuple[list[Document], dict[str, Any]]:
@@ -98,7 +94,7 @@ def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
         raise RefusedPickleError(f"it holds {_kind(tree)}, not a hyperopt.Trials")
     state = tree.state[0] if type(tree.state) is tuple and tree.state else tree.state
     parts = {}
-    if type(state) is Pairs:
+    if type(state) is Unhashed and state.kind is dict:
         pairs = zip(state.items[::2], state.items[1::2], strict=True)
         parts = {key: value for key, value in pairs if type(key) is str}
     if type(parts.get("_dynamic_trials")) is not list:
@@ -106,7 +102,7 @@ def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
             raise RefusedPickleError(f"it wants to call {tree}, which trials do not need")
         raise RefusedPickleError(f"it holds an object of {tree}, which is not a hyperopt.Trials")
     documents = walk.plain(parts["_dynamic_trials"], "document")
-    attachments = walk.plain(parts.get("attachments", Pairs()), "attachment")
+    attachments = walk.plain(parts.get("attachments", Unhashed(dict)), "attachment")
     if type(attachments) is not dict or any(type(key) is not str for key in attachments):
         raise RefusedPickleError("its attachments are not a dict with names as keys")
     return documents, attachments
@@ -136,14 +132,14 @@ class _Walk:
     def _visit(self, node: Any, depth: int) -> tuple[Any, int]:
         """Its value, and how many bytes it takes, about, when it is written out in full."""
         kind = type(node)
-        if kind in (Unbuilt, UnreadArray) and type(node.value) in (np.ndarray, str, Refused):
+        if kind is Unbuilt and type(node.value) in (np.ndarray, str, Refused):
             node = node.value
             kind = type(node)
         if kind in ATOMS or isinstance(node, np.generic):
             return node, getsizeof(node)
         if kind is np.ndarray:
             return node, 128 + node.nbytes
-        if kind not in (list, tuple, Pairs, Members):
+        if kind not in (list, tuple, Unhashed):
             raise UnplainError(_unplain(node))
         if depth >= MAX_DEPTH:
             raise UnplainError(f"is nested more than {MAX_DEPTH} levels deep, or contains itself")
@@ -153,18 +149,18 @@ class _Walk:
         leaves = ATOMS.issuperset(map(type, items))
         size = 64 + sum(map(getsizeof, items)) if leaves else 64
         if not leaves:
-            items, size = self._members(items, kind, depth + 1)
+            items, size = self._members(node, items, depth + 1)
         self._left -= len(items)
         if size > self._limit or self._left < 0:
             raise UnplainError("would become absurdly large")
-        value = self._built(node, kind, items, size)
-        if size > _SMALL or not leaves or kind in (Pairs, Members):
+        value = self._built(node, items, size)
+        if size > _SMALL or not leaves or kind is Unhashed:
             self._done[id(node)] = node, value, size
         return value, size
 
-    def _members(self, items: Any, kind: type, depth: int) -> tuple[Any, int]:
+    def _members(self, node: Any, items: Any, depth: int) -> tuple[Any, int]:
         """The plain values in a container, and their size."""
-        size, values = 64, list(items) if kind is tuple else items
+        size, values = 64, list(items) if type(items) is tuple else items
         for place, item in enumerate(values):
             if type(item) in ATOMS:
                 size += getsizeof(item)
@@ -172,20 +168,21 @@ class _Walk:
             try:
                 value, more = self._visit(item, depth)
             except UnplainError as error:
-                error.path.append(_step(items, kind, place))
+                error.path.append(_step(node, items, place))
                 raise
             size += more
             if value is not item:
                 values[place] = value
         return values, size
 
-    def _built(self, node: Any, kind: type, items: Any, size: int) -> Any:
-        """The container of `kind` that holds `items`, which are plain."""
-        if kind is list:
+    def _built(self, node: Any, items: Any, size: int) -> Any:
+        """The container in place of `node` that holds `items`, which are plain."""
+        if type(node) is list:
             return items
-        if kind is tuple:
-            return items if type(items) is tuple else tuple(items)
-        keys = items[::2] if kind is Pairs else items
+        if type(node) is tuple:
+            return tuple(items)
+        is_dict = node.kind is dict
+        keys = items[::2] if is_dict else items
         if not _TEXT.issuperset(map(type, keys)):
             self._left -= size  # what hashing them takes
             try:
@@ -194,16 +191,16 @@ class _Walk:
             except TypeError as error:
                 raise UnplainError("holds a key that cannot be one") from error
         node.items = []
-        if kind is Pairs:
-            return dict(zip(keys, items[1::2], strict=True))
-        return frozenset(items) if node.frozen else set(items)
+        return dict(zip(keys, items[1::2], strict=True)) if is_dict else node.kind(items)
 
 
-def _step(items: Any, kind: type, place: int) -> Any:
+def _step(node: Any, items: Any, place: int) -> Any:
     """How a path goes on from a container to its member."""
-    if kind is Pairs:
+    if type(node) is not Unhashed:
+        return place
+    if node.kind is dict:
         return items[place - 1] if place % 2 else "a key"
-    return "an element" if kind is Members else place
+    return "an element"
 
 
 def _unplain(node: Any) -> str:
@@ -220,9 +217,9 @@ def _kind(node: Any) -> str:
         return f"the class or function {node}"
     if type(node) is Instance:
         return f"an object of {node}"
-    if type(node) in (Unbuilt, UnreadArray):
+    if type(node) is Unbuilt:
         return "an unfinished array"
-    name = {Pairs: "dict", Members: "set"}.get(type(node), type(node).__name__)
+    name = (node.kind if type(node) is Unhashed else type(node)).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
@@ -230,8 +227,24 @@ def _check_documents(documents: list[Any]) -> None:
     for place, document in enumerate(documents):
         if type(document) is not dict or type(document.get("tid")) is not int:
             raise RefusedPickleError(f"its entry {place} is not a trial document with a tid")
-        for wrong in _wrongs(document, document["tid"]):
-            raise RefusedPickleError(f"trial {document['tid']} {wrong}")
+        tid = document["tid"]
+        try:
+            _check_indices(check_document(document, tid)["misc"], tid)
+        except (TypeError, ValueError) as error:
+            raise RefusedPickleError(f"trial {tid} is no trial document: {error}") from error
+
+
+def _check_indices(misc: dict[Any, Any], tid: int) -> None:
+    if tid < 0:
+        raise ValueError("it has a negative tid")
+    values = misc["vals"]
+    if misc["idxs"].keys() != values.keys():
+        raise ValueError("its misc.idxs and misc.vals differ in their labels")
+    for label, indices in misc["idxs"].items():
+        if type(indices) is not list or len(indices) != len(values[label]):
+            raise ValueError(f"it has no proper index of {label!r:.40}")
+        if any(not isinstance(index, int | np.integer) or index != tid for index in indices):
+            raise ValueError(f"it has the value of {label!r:.40} under another tid, in misc.idxs")
 
 
 def _renumber(documents: list[Document]) -> list[Document]:
@@ -249,38 +262,3 @@ def _renumber(documents: list[Document]) -> list[Document]:
         misc = {**document["misc"], "tid": new, "idxs": idxs}
         result.append({**document, "tid": new, "misc": misc})
     return result
-
-
-def _wrongs(document: Document, tid: int) -> Iterator[str]:
-    """What is wrong with a document, as ends of a sentence; only the first is to be relied on."""
-    if tid < 0:
-        yield "has a negative tid"
-    for key in _KEYS:
-        if key not in document:
-            yield f"has no {key!r}"
-    state, misc = document["state"], document["misc"]
-    if type(state) is not int or state not in _STATES:
-        yield f"has an unknown state, {str(state)[:40]}"
-    if type(document["result"]) is not dict:
-        yield "has a result that is not a dict"
-    if type(misc) is not dict or type(misc.get("tid")) is not int or misc["tid"] != tid:
-        yield "has another tid in misc, or none"
-    else:
-        yield from _wrong_parameters(misc, tid)
-
-
-def _wrong_parameters(misc: dict[Any, Any], tid: int) -> Iterator[str]:
-    idxs, values = misc.get("idxs"), misc.get("vals")
-    if type(idxs) is not dict or type(values) is not dict or idxs.keys() != values.keys():
-        yield "has no parameters in misc, or misc.idxs and misc.vals differ in their labels"
-        return
-    for label, indices in idxs.items():
-        chosen = values[label]
-        if type(indices) is not list or type(chosen) is not list or len(indices) != len(chosen):
-            yield f"has no proper value of {str(label)[:40]!r}"
-        if len(indices) > 1 or any(not _is_integer(i) or i != tid for i in indices):
-            yield f"has the value of {str(label)[:40]!r} under another tid, in misc.idxs"
-
-
-def _is_integer(value: Any) -> bool:
-    return type(value) is int or isinstance(value, np.integer)

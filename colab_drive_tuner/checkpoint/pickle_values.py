@@ -7,7 +7,6 @@ have written.
 
 import io
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -19,14 +18,12 @@ from colab_drive_tuner.checkpoint.arrays import Spec, build_array, build_dtype, 
 from colab_drive_tuner.checkpoint.extensions import find_zone
 from colab_drive_tuner.checkpoint.pickle_machine import (
     Instance,
-    Members,
     Name,
-    Pairs,
     Recipe,
     Refused,
     Unbuilt,
+    Unhashed,
     UnplainError,
-    UnreadArray,
 )
 
 _SON, _OBJECT_ID = "bson.son.SON", "bson.objectid.ObjectId"
@@ -51,6 +48,13 @@ def _checks(values: Any, *kinds: type) -> list[Any]:
     return [_check(value, kind) for value, kind in zip(values, kinds, strict=True)]
 
 
+def _dict_items(value: Any) -> list[Any]:
+    """Keys and values of a dict in turn."""
+    if type(value) is not Unhashed or value.kind is not dict:
+        raise TypeError("where a dict belongs there is something else")
+    return value.items
+
+
 def _spec(dtype: Any) -> Spec:
     if type(dtype) is Unbuilt and type(dtype.value) is Refused:
         raise UnplainError(dtype.value.reason)
@@ -61,7 +65,7 @@ def _spec(dtype: Any) -> Spec:
 
 def _dtype(arguments: tuple[Any, ...]) -> Unbuilt:
     code, _, _ = arguments
-    return Unbuilt(lambda state: _Dtype(_dtype_state(_check(code, str), _check(state, tuple))))
+    return Unbuilt(lambda state, _: _Dtype(_dtype_state(_check(code, str), _check(state, tuple))))
 
 
 def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
@@ -72,14 +76,14 @@ def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
     metadata, unit_of_time = (
         _check(more[0], tuple) if code in ("M8", "m8") else (*more, None, None)[:2]
     )
-    if metadata is not None and (type(metadata) is not Pairs or metadata.items):
+    if metadata is not None and (_dict_items(metadata)):
         raise UnplainError("holds a dtype with metadata")
     if sub is not None:
         base, shape = _check(sub, tuple)
         return ["sub", _spec(base), list(shape) if type(shape) is tuple else [shape]]
     if names is not None:
         rows = []
-        items = _check(fields, Pairs).items
+        items = _dict_items(fields)
         by_name = dict(
             zip(_checks(tuple(items[::2]), *[str] * (len(items) // 2)), items[1::2], strict=True)
         )
@@ -106,7 +110,7 @@ def _reconstruct(arguments: tuple[Any, ...]) -> Unbuilt:
     return Unbuilt(_array_state)
 
 
-def _array_state(state: Any) -> np.ndarray[Any, Any]:
+def _array_state(state: Any, _: Any = None) -> np.ndarray[Any, Any]:
     _, shape, dtype, fortran, data = _check(state, tuple)
     if type(data) is list:
         raise UnplainError("holds an array of Python objects")
@@ -120,7 +124,7 @@ def _frombuffer(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         raise TypeError("where an array's bytes belong there is something else")
     if order != "K" or not axes or axes[0] is None:
         return build_array(build_dtype(_spec(dtype)), shape, data, order=_check(order, str))
-    array = build_array(build_dtype(_spec(dtype)), shape, data, order="C")
+    array = build_array(build_dtype(_spec(dtype)), shape, data)
     if sorted(_check(axes[0], tuple)) != list(range(array.ndim)):
         raise ValueError("an array's axes are in no order")
     return array.transpose(axes[0])
@@ -134,7 +138,11 @@ def _scalar(arguments: tuple[Any, ...]) -> Any:
         return np.str_(_check(data, bytes).decode(codec, "surrogatepass"))
     if type(spec) is str and spec[1:2] == "S":
         return np.bytes_(_check(data, bytes))
-    return build_array(build_dtype(spec), (), _check(data, bytes), order="C")[()]
+    return build_array(
+        build_dtype(spec),
+        (),
+        _check(data, bytes),
+    )[()]
 
 
 def _datetime(arguments: tuple[Any, ...]) -> datetime:
@@ -170,8 +178,8 @@ def _zone(arguments: tuple[Any, ...]) -> Any:
     return find_zone(_check(key, str))
 
 
-def _set(*, frozen: bool) -> Callable[[tuple[Any, ...]], Members]:
-    return lambda arguments: Members(list(_checks(arguments, list)[0]), frozen)
+def _set(kind: type) -> Recipe:
+    return lambda arguments: Unhashed(kind, list(_checks(arguments, list)[0]))
 
 
 def _copyreg_object(arguments: tuple[Any, ...]) -> Any:
@@ -179,7 +187,7 @@ def _copyreg_object(arguments: tuple[Any, ...]) -> Any:
     kind, _, state = arguments
     if type(kind) not in (Name, Instance):
         raise TypeError("where a class belongs there is something else")
-    if type(state) is Pairs and str(kind) == _SON:
+    if type(state) is Unhashed and str(kind) == _SON:
         return state
     return _newobj((kind,))
 
@@ -193,24 +201,24 @@ def _newobj(arguments: tuple[Any, ...]) -> Any:
 def _object_id(arguments: tuple[Any, ...]) -> Unbuilt:
     """A MongoDB id as its hexadecimal text."""
     _checks(arguments)
-    return Unbuilt(lambda state: _check(state, bytes).hex())
+    return Unbuilt(lambda state, _: _check(state, bytes).hex())
 
 
-def _dict(arguments: tuple[Any, ...]) -> Pairs:
+def _dict(arguments: tuple[Any, ...]) -> Unhashed:
     """A dict of a derived class, as a plain one with the same items in the same order."""
-    if arguments and type(arguments[0]) is Pairs:  # a Counter's; a defaultdict has its factory
-        return Pairs(list(arguments[0].items))
-    return Pairs()
+    if arguments and type(arguments[0]) is Unhashed:  # a Counter's; a defaultdict has its factory
+        return Unhashed(dict, list(_dict_items(arguments[0])))
+    return Unhashed(dict)
 
 
-def _joblib_array(arguments: tuple[Any, ...]) -> UnreadArray:
+def _joblib_array(arguments: tuple[Any, ...]) -> Unbuilt:
     _checks(arguments)
-    return UnreadArray(_joblib_state)
+    return Unbuilt(_joblib_state)
 
 
 def _joblib_state(state: Any, stream: io.BytesIO) -> np.ndarray[Any, Any]:
     """An array whose bytes joblib wrote behind its description, after some padding."""
-    items = _check(state, Pairs).items
+    items = _dict_items(state)
     parts = dict(zip(map(str, items[::2]), items[1::2], strict=True))
     if str(parts["subclass"]) != "numpy.ndarray":
         raise UnplainError(f"holds an array of {parts['subclass']}, not an ordinary one")
@@ -226,8 +234,8 @@ def _dill_array(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     function, creation, state, *_ = arguments
     if str(function).rpartition(".")[2] != "_reconstruct":
         raise UnplainError(f"holds an array made by {function}")
-    built: np.ndarray[Any, Any] = _reconstruct(_check(creation, tuple)).build(state)
-    return built
+    _reconstruct(_check(creation, tuple))  # which refuses all but ordinary arrays
+    return _array_state(state)
 
 
 def _trials(arguments: tuple[Any, ...]) -> Instance:
@@ -250,8 +258,8 @@ RECIPES: dict[str, Recipe] = {
     "_codecs.encode": _encode,
     "builtins.bytes": lambda arguments: bytes(len(_checks(arguments))),
     "builtins.complex": lambda arguments: complex(*_checks(arguments, float, float)),
-    "builtins.set": _set(frozen=False),
-    "builtins.frozenset": _set(frozen=True),
+    "builtins.set": _set(set),
+    "builtins.frozenset": _set(frozenset),
     "copyreg._reconstructor": _copyreg_object,
     "copyreg.__newobj__": _newobj,
     "collections.OrderedDict": _dict,

@@ -1,6 +1,7 @@
 """No pickle makes the reader import, call or patch anything, or take what the machine has."""
 
 import random
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -111,6 +112,27 @@ def test_any_bytes_are_read_or_refused(noise, chance):
             read_trials(whole)
         except UsageError:
             continue
+
+
+PYTHONS_OWN = """
+import io, pickle, sys
+from tests.checkpoint.attacks import ATTACKS
+class Careful(getattr(pickle, sys.argv[1])):
+    def find_class(self, module, name):
+        return type("Inert", (), {})
+    def persistent_load(self, pid):
+        raise pickle.UnpicklingError
+Careful(io.BytesIO(ATTACKS["deep key"][0])).load()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="another stack, another depth")
+@pytest.mark.parametrize("unpickler", ["Unpickler", "_Unpickler"])
+def test_pythons_own_unpickler_would_not_do(unpickler):
+    """One that finds nothing but inert classes ends with the interpreter: hence our own machine."""
+    command = [sys.executable, "-c", PYTHONS_OWN, unpickler]
+    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": ""}, check=False)
+    assert done.returncode == -signal.SIGSEGV
 
 
 def test_nothing_is_imported_or_executed(tmp_path):

@@ -144,25 +144,30 @@ def broken_misc(**changes):
 
 
 BROKEN = {
-    "another tid in misc": broken_misc(tid=5),
+    "its misc bears the number of another trial": broken_misc(tid=5),
     "under another tid": broken_misc(idxs={"x": [5], "unused": []}),
-    "no proper value of 'x'": broken_misc(idxs={"x": [], "unused": []}),
+    "no proper index of 'x'": broken_misc(idxs={"x": [], "unused": []}),
     "differ in their labels": broken_misc(vals={"x": [1]}),
-    "no parameters": broken_misc(idxs=None),
-    "no proper value of 'unused'": broken_misc(
-        idxs={"x": [4], "unused": {}}, vals={"x": [1], "unused": {}}
+    "its misc.vals or misc.idxs is no map": broken_misc(idxs=None),
+    "no proper index of 'unused'": broken_misc(
+        idxs={"x": [4], "unused": {}}, vals={"x": [1], "unused": []}
     ),
-    "unknown state, 7": broken(state=7),
-    "unknown state, True": broken(state=True),
-    "not a dict": broken(result=None),
-    "another tid in misc, or none": broken(misc=[]),
+    "its misc.vals is no map of lists": broken_misc(
+        idxs={"x": [4], "unused": []}, vals={"x": [1], "unused": {}}
+    ),
+    "its value of 'x' is .'high'.,": broken_misc(vals={"x": ["high"], "unused": []}),
+    "its state is 7": broken(state=7),
+    "its state is True": broken(state=True),
+    "its result is no map": broken(result=None),
+    "its loss is 'low'": broken(result={"status": "ok", "loss": "low"}),
+    "its misc is no map": broken(misc=[]),
 }
 
 
 @pytest.mark.parametrize("words", BROKEN)
 def test_a_document_that_hyperopt_would_not_write_is_named(words):
     """The error names the tid and what is wrong."""
-    with pytest.raises(UsageError, match=f"trial 4 .*{words}"):
+    with pytest.raises(UsageError, match=f"trial 4 is no trial document: .*{words}"):
         read_trials(pickle.dumps([document(0), BROKEN[words]]))
 
 
@@ -172,9 +177,9 @@ def test_incomplete_and_odd_documents_are_named():
         if key not in ("tid", "version"):
             incomplete = document(0)
             del incomplete[key]
-            with pytest.raises(UsageError, match=f"trial 0 has no '{key}'"):
+            with pytest.raises(UsageError, match=f"trial 0 .* has no '{key}'"):
                 read_trials(pickle.dumps([incomplete]))
-    with pytest.raises(UsageError, match="trial -1 has a negative tid"):
+    with pytest.raises(UsageError, match=r"trial -1 .* has a negative tid"):
         read_trials(pickle.dumps([document(-1)]))
     for entry in (5, {}, {"tid": True}, {"tid": "a"}):
         with pytest.raises(UsageError, match="entry 1 is not a trial document"):
