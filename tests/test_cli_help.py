@@ -122,20 +122,24 @@ def offered(monkeypatch, capsys, line: str) -> list[str]:
     return capsys.readouterr().out.split()
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["status", "export", "repair", "rerun x.py --search", "schedule add x.py --search",
-     "schedule remove"],
+TAKE_A_NAME = (
+    "status", "export", "repair", "rerun x.py --search", "schedule add x.py --search",
+    "schedule remove",
 )  # fmt: skip
-def test_names_are_completed_wherever_one_is_expected(command, store, monkeypatch, capsys):
+
+
+def test_names_are_completed_wherever_one_is_expected(store, monkeypatch, capsys):
     """Of the store that an option or the environment names; a new search's name is not."""
-    line = f"colab-drive-tuner --store {store} {command} mnist-c"
-    assert offered(monkeypatch, capsys, line) == ["mnist-cnn"]
-    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", f"folder:{store}")
-    assert offered(monkeypatch, capsys, f"colab-drive-tuner {command} mnist-m") == ["mnist-mlp"]
+    for command in TAKE_A_NAME:
+        monkeypatch.delenv("COLAB_DRIVE_TUNER_STORE", raising=False)
+        line = f"colab-drive-tuner --store {store} {command} mnist-c"
+        assert offered(monkeypatch, capsys, line) == ["mnist-cnn"]
+        monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", f"folder:{store}")
+        assert offered(monkeypatch, capsys, f"colab-drive-tuner {command} mnist-m") == ["mnist-mlp"]
+        monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(store / "missing"))
+        assert offered(monkeypatch, capsys, f"colab-drive-tuner {command} ") == []
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(store))
     assert offered(monkeypatch, capsys, "colab-drive-tuner import mnist-m") == []
-    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(store / "missing"))
-    assert offered(monkeypatch, capsys, f"colab-drive-tuner {command} ") == []
 
 
 def test_names_in_drive_are_those_that_this_machine_has_run(
