@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.notebook import Notebook, download_notebook, find_notebook
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.results.export import export_trials, import_trials
+    from colab_drive_tuner.search.results.optuna_study import from_optuna
     from colab_drive_tuner.search.results.result import SearchResult, TrialResult
     from colab_drive_tuner.search.results.status import list_searches, read_status
     from colab_drive_tuner.search.resume import resume_search
@@ -42,6 +43,7 @@ __all__ = [
     "errors",
     "export_trials",
     "find_notebook",
+    "from_optuna",
     "import_trials",
     "list_searches",
     "open_store",
@@ -66,6 +68,7 @@ _ROOMS = {
     "download_notebook": "notebook",
     "export_trials": "search.results.export",
     "find_notebook": "notebook",
+    "from_optuna": "search.results.optuna_study",
     "import_trials": "search.results.export",
     "list_searches": "search.results.status",
     "open_store": "store",

@@ -39,6 +39,7 @@ UserWarning
 ├── SearchChangedWarning                 model, data or algorithm differ from those before
 ├── DataWarning                          what a data function returned serves one trial only
 ├── NotebookWarning                      the notebook: none found, stale, or kept aside
+├── ConversionWarning                    a study holds what a search cannot
 └── TrainingWarning                      beside a training something did not work
 """
 
@@ -191,6 +192,10 @@ class SearchChangedWarning(UserWarning):
 
 class DataWarning(UserWarning):
     """What a data function returned serves the first trial that reads it, and no other."""
+
+
+class ConversionWarning(UserWarning):
+    """An Optuna study holds what a search cannot: it says what is left out."""
 
 
 class NotebookWarning(UserWarning):

@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Iterable
 from typing import Any
+from wsgiref.simple_server import make_server
 
 from colab_drive_tuner.checkpoint.history import History, wanted
 from colab_drive_tuner.checkpoint.items import LARGEST_LINE, claim_payload
@@ -201,3 +202,31 @@ def _try_again(storage: StudyStorage, study_id: int, trial: FrozenTrial, most: i
         storage.create_new_trial(study_id, again)
     storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)
     storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def serve_dashboard(study: Any, port: int) -> None:
+    """Serve optuna-dashboard on a study on loopback, until interrupted.
+
+    Args:
+        study: A study in memory.
+        port: Its port.
+
+    Raises:
+        MissingExtraError: optuna-dashboard is not installed.
+        UsageError: The port cannot be used.
+    """
+    try:
+        from optuna_dashboard import wsgi
+    except ImportError as error:
+        raise MissingExtraError(
+            "optuna-dashboard is not installed: pip install 'colab-drive-tuner[dashboard]'."
+        ) from error
+    try:
+        server = make_server("127.0.0.1", port, wsgi(study._storage))
+    except OSError as error:
+        raise UsageError(
+            f"Port {port} cannot be used: {error.strerror}. Choose another."
+        ) from error
+    with server:
+        print(f"http://127.0.0.1:{server.server_port}/ shows it; Ctrl-C ends it.", flush=True)  # noqa: T201
+        server.serve_forever()

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import subprocess
 import sys
 import threading
 import urllib.error
@@ -217,3 +218,25 @@ def test_the_course_of_the_best_loss_as_blocks(losses, drawn):
     """High where the best so far is high; trials without a loss change nothing."""
     assert sparkline(losses) == drawn
     assert len(sparkline([1 / (n + 1) for n in range(500)])) == 60
+
+
+def test_the_dashboard_serves_a_search_and_a_study(folder, tmp_path):
+    """optuna-dashboard answers on loopback, with the trials that the store has."""
+    pytest.importorskip("optuna_dashboard")
+    import optuna
+
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, study_name="mine")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    storage.close()
+    for store, name, trials in ((folder, "bowl", 14), (tmp_path, "study", 2)):
+        command = ["colab_drive_tuner", "--store", str(store), "dashboard", name, "--port", "0"]
+        with subprocess.Popen(
+            [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True
+        ) as served:
+            url = served.stdout.readline().split()[0]
+            with urllib.request.urlopen(f"{url}api/studies") as answer:
+                (summary,) = json.load(answer)["study_summaries"]
+            with urllib.request.urlopen(f"{url}api/studies/{summary['study_id']}") as answer:
+                assert len(json.load(answer)["trials"]) == trials
+            served.terminate()

@@ -26,6 +26,7 @@ PUBLIC = [
     "errors",
     "export_trials",
     "find_notebook",
+    "from_optuna",
     "import_trials",
     "list_searches",
     "open_store",

@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (show, trials, best, compare, tail, report):
+    for command in (show, trials, best, compare, tail, report, dashboard):
         app.command()(command)
 
 
@@ -195,6 +195,22 @@ def report(
     target = output or Path(f"{name}.html")
     write_file(target, page_of(store, name).encode())
     echo(f"{target} shows search {name!r}.")
+
+
+def dashboard(
+    context: typer.Context,
+    name: Name,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine.")] = 8080,
+) -> None:
+    """Open optuna-dashboard on a search or study, from memory; needs the extra `dashboard`.
+
+    Example:
+        colab-drive-tuner dashboard mnist-cnn --port 8081
+    """
+    from colab_drive_tuner.search.results.optuna_study import study_in_store
+    from colab_drive_tuner.studies import serve_dashboard
+
+    serve_dashboard(study_in_store(_store(context), name), port)
 
 
 def sparkline(losses: Sequence[float | None], width: int = 60) -> str:

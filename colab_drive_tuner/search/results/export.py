@@ -1,6 +1,9 @@
 """Searches as plain pickles of hyperopt Trials, out and (carefully) in; and out as CSV."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
@@ -87,23 +90,25 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
         UsageError: There is a search of that name, or no such file, or its trials cannot be used.
     """
     from colab_drive_tuner.checkpoint.pickle_reader import read_trials
-    from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.results.status import read_status
     from colab_drive_tuner.search.spec.points import complete_imported
 
-    try:
-        if read_status(store, name).trials:
-            raise UsageError(
-                f"There is a search {name!r} already: import under another name, or leave the "
-                "import out to go on with that search."
-            )
-    except SearchNotFoundError:
-        pass  # as it should be
+    _refuse_taken(store, name)
     source = Path(path)
     if not source.is_file():
         raise UsageError(f"There is no file {str(path)!r}: check the path.")
     documents, attachments = read_trials(source)
     complete_imported(documents, str(source))
+    insert_into_new(store, name, documents, attachments)
+    return len(documents)
+
+
+def insert_into_new(
+    store: Store, name: str, documents: list[dict[str, Any]], attachments: Mapping[str, Any]
+) -> None:
+    """Make a new search of these trials; raises `UsageError` where there is one of that name."""
+    from colab_drive_tuner.search.drive_trials import DriveTrials
+
+    _refuse_taken(store, name)
     trials = DriveTrials(name, store=store)
     try:
         trials._insert_trial_docs(documents)
@@ -111,4 +116,14 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
             trials.attachments[key] = value
     finally:
         trials.close()
-    return len(documents)
+
+
+def _refuse_taken(store: Store, name: str) -> None:
+    from colab_drive_tuner.search.results.status import read_status
+
+    with suppress(SearchNotFoundError):  # as it should be
+        if read_status(store, name).trials:
+            raise UsageError(
+                f"There is a search {name!r} already: import under another name, or leave the "
+                "import out to go on with that search."
+            )

@@ -15,6 +15,7 @@ from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
+    from colab_drive_tuner.search.results.plots import Plots
 
 EXIT_FINISHED, EXIT_UNFINISHED = 0, 75
 
@@ -173,6 +174,26 @@ class SearchResult:
         history = self.trials.log.history
         page = report_page(self._series(), self._head(), made_of(history, self.trials.url))
         write_file(path, page.encode())
+
+    @property
+    def plot(self) -> "Plots":
+        """Pictures: `result.plot.history()`, `.timeline()`, `.parallel()` and others."""
+        from colab_drive_tuner.search.results.plots import Plots
+
+        return Plots(self._series(), self.to_optuna)
+
+    def to_optuna(self) -> Any:
+        """The search as an Optuna study in memory. Needs the extra `optuna`.
+
+        A choice among values is categorical, by short names. Each trial keeps its whole document in
+        an attribute, so that `cdt.from_optuna` gives back equal trials.
+
+        Raises:
+            MissingExtraError: Optuna is not installed.
+        """
+        from colab_drive_tuner.search.results.optuna_study import to_study
+
+        return to_study(self.name, self.trials._dynamic_trials, self._space)
 
     def trial(self, tid: int) -> "TrialResult":
         """One trial: its parameters, loss and model.

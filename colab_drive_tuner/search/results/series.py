@@ -115,7 +115,7 @@ def series_of(
             began=_seconds(document.get("book_time")),
             ended=_seconds(document.get("refresh_time")),
             parameters={name: row[name] for name in table.parameters if name in row},
-            curves=_curves(document),
+            curves=curves_of(document),
             error=str(row["error"] or ""),
         )
         for document, row in zip(documents, table.rows, strict=True)
@@ -177,7 +177,8 @@ def history_of(document: Mapping[str, Any]) -> dict[str, list[float]]:
     return dict(found or {})
 
 
-def _curves(document: Mapping[str, Any]) -> dict[str, list[float]]:
+def curves_of(document: Mapping[str, Any]) -> dict[str, list[float]]:
+    """What a trial reported epoch by epoch, by metric; only lists of finite numbers."""
     curves = {}
     for metric, values in history_of(document).items():
         if isinstance(values, list | tuple) and all(map(is_number, values)):

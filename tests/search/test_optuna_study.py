@@ -1,0 +1,186 @@
+"""Searches as Optuna studies and back: equal field by field, and nothing dropped in silence."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hyperopt import hp
+from hyperopt.pyll import scope
+
+import colab_drive_tuner as cdt
+from colab_drive_tuner.errors import UsageError
+
+optuna = pytest.importorskip("optuna")
+
+from optuna.trial import TrialState  # noqa: E402 - asked for above
+
+from colab_drive_tuner.search.results.optuna_study import LOSS, to_study  # noqa: E402
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+SPACE = {
+    "rate": hp.loguniform("rate", -7, 0),
+    "step": hp.quniform("step", 5, 40, 3),
+    "wide": hp.qlognormal("wide", 1, 1, 2),
+    "normal": hp.normal("normal", 0, 1),
+    "depth": hp.randint("depth", 2, 6),
+    "size": hp.uniformint("size", 1, 9),
+    "half": scope.int(hp.quniform("half", 0, 5, 1)),
+    "kind": hp.choice("kind", ["adam", "sgd", None, {"momentum": hp.uniform("momentum", 0, 1)}]),
+    "weighted": hp.pchoice("weighted", [(0.2, "a"), (0.8, "b")]),
+}
+
+
+def objective(point: dict[str, Any]) -> dict[str, Any]:
+    """NaN, a failure, an error: each now and then."""
+    loss = point["rate"] + point["normal"] ** 2
+    if point["depth"] == 2:
+        return {"status": "fail"}
+    if point["depth"] == 3:
+        loss = math.nan
+    return {"status": "ok", "loss": loss, "history": {"val_loss": [loss + 1, loss]}, "extra": b"\0"}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> cdt.SearchResult:
+    """A search with conditional parameters, failures and NaN."""
+    return cdt.resume_search(
+        objective,
+        space=SPACE,
+        name="s",
+        max_evals=40,
+        seed=2,
+        algo="rand",
+        store=tmp_path_factory.mktemp("store"),
+        progress=False,
+    )
+
+
+def test_a_search_as_a_study(result: cdt.SearchResult) -> None:
+    """States, losses, times, curves; conditional parameters only where they were active."""
+    study = result.to_optuna()
+    assert len(study.trials) == 40
+    for trial, document in zip(study.trials, result.trials._dynamic_trials, strict=True):
+        loss = document["result"].get("loss")
+        if loss is None or math.isnan(loss):
+            assert trial.state == TrialState.FAIL
+            assert (LOSS in trial.user_attrs) == (loss is not None)
+        else:
+            assert (trial.state, trial.value) == (TrialState.COMPLETE, loss)
+        active = {label for label, values in document["misc"]["vals"].items() if len(values)}
+        assert trial.params.keys() == active
+        assert ("momentum" in active) == (document["misc"]["vals"]["kind"] == [3])
+    assert study.best_value == result.best_loss
+    assert {trial.params["kind"] for trial in study.trials} == {"adam", "sgd", "None", "3: dict"}
+    assert {trial.params["weighted"] for trial in study.trials} == {"a", "b"}
+
+
+def test_there_and_back_every_document_is_equal(result: cdt.SearchResult, tmp_path: Path) -> None:
+    """Field by field, bytes and NaN included; and the search goes on from there."""
+    cdt.from_optuna(result.to_optuna(), name="back", store=tmp_path)
+    back = cdt.resume_search(
+        objective, space=SPACE, name="back", max_evals=40, store=tmp_path, progress=False
+    )
+    for ours, theirs in zip(
+        result.trials._dynamic_trials, back.trials._dynamic_trials, strict=True
+    ):
+        assert without_indices(ours) == without_indices(theirs)
+
+
+def without_indices(document: dict[str, Any]) -> str:
+    """A document as text but for `idxs`, which hold its number again and again."""
+    misc = {key: value for key, value in document["misc"].items() if key != "idxs"}
+    return repr(document | {"misc": misc})
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:optuna")
+def test_all_of_optunas_figures_are_drawn(result: cdt.SearchResult) -> None:
+    """With conditional parameters and failures; our timeline is an SVG."""
+    pytest.importorskip("plotly")
+    for figure in (
+        result.plot.history(),
+        result.plot.importance(),
+        result.plot.parallel(),
+        result.plot.slice(),
+        result.plot.contour("rate", "normal"),
+        result.plot.learning_curves(),
+    ):
+        assert figure.data
+    assert result.plot.timeline()._repr_html_().startswith("<svg")
+    assert result.plot.slices().svg.startswith("<svg")
+
+
+@pytest.fixture
+def study() -> Any:
+    """A study of Optuna's own, to be maximized."""
+    made = optuna.create_study(study_name="theirs", direction="maximize")
+
+    def tried(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 1e-3, 10, log=True)
+        n = trial.suggest_int("n", 1, 9)
+        even = trial.suggest_int("even", 2, 8, step=2)
+        kind = trial.suggest_categorical("kind", ["a", None, 7])
+        trial.report(x, 0)
+        if trial.number == 2:
+            raise optuna.TrialPruned
+        if trial.number == 3:
+            raise ValueError
+        return x + n + even + (kind == "a")
+
+    made.optimize(tried, n_trials=12, catch=(ValueError,))
+    made.enqueue_trial({"x": 0.5})
+    return made
+
+
+def test_a_study_becomes_a_search_that_goes_on(study: Any, tmp_path: Path) -> None:
+    """Losses negated, choices by index, what failed or was pruned as failed; TPE learns from it."""
+    with pytest.warns(cdt.errors.ConversionWarning, match="Trials 12 wait with values for some"):
+        space = cdt.from_optuna(study, name="s", store=tmp_path)
+    assert sorted(space) == ["even", "kind", "n", "x"]
+
+    def again(point: dict[str, Any]) -> float:
+        return -(point["x"] + point["n"] + point["even"] + (point["kind"] == "a"))
+
+    found = cdt.resume_search(
+        again, space=space, name="s", max_evals=20, store=tmp_path, progress=False
+    )
+    documents = found.trials._dynamic_trials
+    assert len(documents) == 20
+    for trial, document in zip(study.trials[:12], documents, strict=False):
+        if trial.state == TrialState.COMPLETE:
+            assert document["result"]["loss"] == -trial.value
+        else:
+            assert document["result"]["status"] == "fail"
+        assert document["misc"]["vals"]["x"] == [trial.params["x"]]
+    assert documents[2]["result"]["reason"] == "pruned"
+    assert found.best_loss <= -study.best_value
+
+
+def test_what_a_search_cannot_say_is_refused(tmp_path: Path) -> None:
+    """Several objectives; an attribute that is no document; a name that is taken."""
+    several = optuna.create_study(study_name="two", directions=["minimize", "maximize"])
+    with pytest.raises(UsageError, match="'two' has 2 objectives"):
+        cdt.from_optuna(several, name="s", store=tmp_path)
+    forged = optuna.create_study()
+    forged.add_trial(
+        optuna.trial.create_trial(value=1.0, user_attrs={"colab_drive_tuner:document": "AAAA"})
+    )
+    with pytest.raises(UsageError, match="Trial 0 has an attribute"):
+        cdt.from_optuna(forged, name="s", store=tmp_path)
+    assert not list(tmp_path.iterdir())
+    plain = optuna.create_study()
+    plain.add_trial(optuna.trial.create_trial(value=1.0))
+    cdt.from_optuna(plain, name="s", store=tmp_path)
+    with pytest.raises(UsageError, match="There is a search 's' already"):
+        cdt.from_optuna(plain, name="s", store=tmp_path)
+
+
+def test_without_the_space_distributions_are_what_was_observed(result: cdt.SearchResult) -> None:
+    """As the command line has it: numbers as numbers, a choice by its index."""
+    study = to_study("s", result.trials._dynamic_trials, None)
+    assert {trial.params["kind"] for trial in study.trials} == {0, 1, 2, 3}
+    rates = [trial.params["rate"] for trial in study.trials]
+    shape = study.trials[0].distributions["rate"]
+    assert (shape.low, shape.high) == (min(rates), max(rates))
