@@ -12,23 +12,15 @@ import msgpack
 
 from colab_drive_tuner.checkpoint.documents import read_document, same_parameters
 from colab_drive_tuner.checkpoint.items import (
-    ATTACHMENT,
-    CAUGHT,
-    DONE,
     EARLY_STOP,
-    END,
-    GIVEN_UP,
-    LOG,
     MOST_TIDS,
-    QUEUED,
-    RAISED,
     REAL_ENDS,
-    SETTINGS,
-    START,
     STOPPED,
     VERSION,
     Item,
+    ItemKind,
     Tid,
+    TrialEnd,
     check_end,
     check_loss,
     check_settings,
@@ -40,10 +32,14 @@ from colab_drive_tuner.checkpoint.items import (
 from colab_drive_tuner.checkpoint.study_log import StudyLog
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.record import (
+    DEATHS,
+    ClaimReason,
     Record,
+    RecordKind,
     check_claims,
     decoding,
     file_id,
+    one_of,
     sha256_hex,
     typed,
     whole,
@@ -69,8 +65,8 @@ class Session:
     began: float
     last: float
     """When its newest record was written, by its own clock."""
-    end: str = ""
-    """How it ended: released, dead, stale, takeover; empty: it has not, as far as is recorded."""
+    end: ClaimReason | None = None
+    """How it ended; None: it has not, as far as is recorded."""
 
 
 def place_of(runtime: str, pid: int, host: str) -> str:
@@ -87,8 +83,8 @@ class TrialEntry:
     """Which call of the algorithm suggested it; None: none did."""
     document: bytes
     """The newest document, encoded."""
-    end: str | None = None
-    """How it ended (see `items.ENDS`); None: it has not."""
+    end: TrialEnd | None = None
+    """How it ended; None: it has not."""
     loss: float | None = None
     """Where it ended with status ok and a loss that is not NaN."""
     model: bool = False
@@ -112,12 +108,12 @@ class TrialEntry:
     @property
     def counts(self) -> bool:
         """Whether it counts towards `max_evals` as done."""
-        return self.end in (DONE, CAUGHT, GIVEN_UP)
+        return self.end in (TrialEnd.DONE, TrialEnd.CAUGHT, TrialEnd.GIVEN_UP)
 
     @property
     def unfinished(self) -> bool:
         """Whether a later session must run it: no end, or an error that ended the run."""
-        return self.end in (None, RAISED)
+        return self.end in (None, TrialEnd.RAISED)
 
 
 class History:
@@ -147,15 +143,15 @@ class History:
         """Take in the next record; raises `SearchDamagedError` where its content makes no sense."""
         settings, items = self._read(record)  # before anything is changed
         self._note_session(record)
-        if record.kind == "claim":
-            if record.reason == "takeover":
+        if record.kind == RecordKind.CLAIM:
+            if record.reason == ClaimReason.TAKEOVER:
                 self._excuse(self.owner)
             self.sessions += 1
-            self.deaths += record.reason in ("dead", "stale")
+            self.deaths += record.reason in DEATHS
             self.owner = record.owner
-        elif record.kind == "release":
+        elif record.kind == RecordKind.RELEASE:
             self._excuse(record.owner)
-        elif record.kind == "reset":
+        elif record.kind == RecordKind.RESET:
             owner, timeline = self.owner, self.timeline[-1:]
             self.__init__()  # type: ignore[misc]  # a reset is a new beginning, in the same chain
             self.owner, self.sessions, self.timeline = owner, 1, timeline
@@ -176,18 +172,18 @@ class History:
             ]
         elif self.timeline and record.owner == self.owner:
             self.timeline[-1].last = record.at
-            if record.kind == "release":
-                self.timeline[-1].end = "released"
+            if record.kind == RecordKind.RELEASE:
+                self.timeline[-1].end = ClaimReason.RELEASED
 
     def _read(self, record: Record) -> tuple[dict[str, Any], list[Item]]:
         """The settings and items of a record, checked."""
         what, settings, items = f"Record {record.pos}", dict[str, Any](), list[Item]()
-        if record.kind == "trials":
+        if record.kind == RecordKind.TRIALS:
             items = read_items(record.payload, what)
-        elif record.kind in ("claim", "reset"):
+        elif record.kind in (RecordKind.CLAIM, RecordKind.RESET):
             settings, items = read_claim(record.payload, what)
         for item in items:
-            if item.kind == ATTACHMENT and item.sha and item.sha not in record.files:
+            if item.kind == ItemKind.ATTACHMENT and item.sha and item.sha not in record.files:
                 raise SearchDamagedError(f"{what} attaches {item.name!r:.60} without its file.")
         check_calls((item.k for item in items), len(self.trials) + len(items), what)
         return settings, items
@@ -200,30 +196,30 @@ class History:
         self.settings = self.settings | settings | kept
 
     def _take(self, item: Item, record: Record) -> None:
-        if item.kind == SETTINGS:
+        if item.kind == ItemKind.SETTINGS:
             self._set(dict(item.settings or {}))
             return
-        if item.kind == ATTACHMENT:
+        if item.kind == ItemKind.ATTACHMENT:
             self._attach(item, record.files)
             return
-        if item.kind == LOG:
+        if item.kind == ItemKind.LOG:
             self.study.take(item)
             return
         entry = self.trials.get(item.tid)
         if entry is None:
             entry = self._name(item)
-        elif item.kind in (END, QUEUED) and entry.end in REAL_ENDS:
+        elif item.kind in (ItemKind.END, ItemKind.QUEUED) and entry.end in REAL_ENDS:
             return  # the first real end holds
         entry.document, entry.record = item.document, record.pos
         after = item.tid + 1 if isinstance(item.tid, int) else 0
         self.next_tid = max(self.next_tid, after, item.next_tid)
-        if item.kind == END:
+        if item.kind == ItemKind.END:
             entry.end, entry.loss, entry.model, entry.attempts = item.how, item.loss, item.model, {}
             return
-        if entry.end == GIVEN_UP:
+        if entry.end == TrialEnd.GIVEN_UP:
             entry.attempts = {}  # it is tried again from the beginning
         entry.end = entry.loss = None
-        if item.kind == START:
+        if item.kind == ItemKind.START:
             self._attempt(entry, record.owner, item.progress)
 
     def _name(self, item: Item) -> TrialEntry:
@@ -233,7 +229,7 @@ class History:
         """
         entry = TrialEntry(item.tid, item.k, item.document)
         behind: list[Tid] = []
-        if isinstance(item.tid, int) and (item.k is not None or item.kind == QUEUED):
+        if isinstance(item.tid, int) and (item.k is not None or item.kind == ItemKind.QUEUED):
             for tid in reversed(self.trials):
                 if not isinstance(tid, int) or tid < item.tid:
                     break
@@ -297,7 +293,7 @@ class History:
             "owner": self.owner,
             "sessions": self.sessions,
             "deaths": self.deaths,
-            "timeline": [[one.where, one.began, one.last, one.end] for one in self.timeline],
+            "timeline": [[one.where, one.began, one.last, one.end or ""] for one in self.timeline],
             "attachments": self.attachments,
         }
         if self.study.lines:
@@ -372,7 +368,8 @@ def _attachment(value: Any) -> bytes | Beside:
 
 def _session(fields: Any) -> Session:
     where, began, last, end = typed(fields, list)
-    return Session(typed(where, str), typed(began, float), typed(last, float), typed(end, str))
+    how = None if end == "" else one_of(ClaimReason, end)
+    return Session(typed(where, str), typed(began, float), typed(last, float), how)
 
 
 def _entry(fields: Any) -> TrialEntry:
@@ -404,19 +401,19 @@ def wanted(history: History, item: bytes) -> bool:
     if not items:
         raise SearchDamagedError("A spooled entry is empty.")
     spooled = items[0]
-    if spooled.kind == QUEUED:
+    if spooled.kind == ItemKind.QUEUED:
         return not any(one.tid in history.trials for one in items)
-    if spooled.kind == ATTACHMENT:
+    if spooled.kind == ItemKind.ATTACHMENT:
         ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}
         return (
             spooled.name not in history.attachments
             and spooled.name.rpartition("::")[0] not in ended
         )
-    if spooled.kind == LOG:
+    if spooled.kind == ItemKind.LOG:
         return history.study.wants(spooled)
-    if spooled.kind == SETTINGS:
+    if spooled.kind == ItemKind.SETTINGS:
         return _has_seen_more(spooled.settings or {}, history.settings)
-    if spooled.kind != END:
+    if spooled.kind != ItemKind.END:
         return False
     entry = history.trials.get(spooled.tid)
     if entry is None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgpack
@@ -17,6 +18,7 @@ from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
 from colab_drive_tuner.journal.record import (
     check_claims,
     decoding,
+    one_of,
     sha256_hex,
     typed,
     unpack,
@@ -26,8 +28,6 @@ from colab_drive_tuner.journal.record import (
 VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""
 
-QUEUED, START, END, SETTINGS, ATTACHMENT = "queued", "start", "end", "settings", "attachment"
-LOG = "log"
 MOST_TIDS = 2**62
 """What no number of a trial exceeds: with those of later trials it fits 64 bits."""
 Tid = int | str | float
@@ -36,13 +36,6 @@ Tid = int | str | float
 STOPPED, EARLY_STOP = "stopped", "early_stop"
 """Settings: why the search was stopped before all its trials; the state of its early-stop function.
 """
-KINDS = (QUEUED, START, END, SETTINGS, ATTACHMENT, LOG)
-
-DONE, CAUGHT, RAISED, GIVEN_UP = "done", "caught", "raised", "given up"
-ENDS = (DONE, CAUGHT, RAISED, GIVEN_UP)
-"""How a trial ended: with a result; with an error that was caught; with an error that ended the run
-(it is tried again); given up, because it killed too many runtimes."""
-REAL_ENDS = (DONE, CAUGHT)
 MOST_OPERATIONS = 16
 """Operation codes of Optuna's journal are below this."""
 LARGEST_LINE = 1 << 20
@@ -51,10 +44,37 @@ LARGE = 16 * 1024
 """Bytes above which an encoded attachment gets a file of its own."""
 
 
+class ItemKind(StrEnum):
+    """What an item records."""
+
+    QUEUED = "queued"
+    START = "start"
+    END = "end"
+    SETTINGS = "settings"
+    ATTACHMENT = "attachment"
+    LOG = "log"
+
+
+class TrialEnd(StrEnum):
+    """How a trial ended."""
+
+    DONE = "done"
+    """With a result."""
+    CAUGHT = "caught"
+    """With an error that was caught."""
+    RAISED = "raised"
+    """With an error that ended the run: it is tried again."""
+    GIVEN_UP = "given up"
+    """It killed too many runtimes."""
+
+
+REAL_ENDS = (TrialEnd.DONE, TrialEnd.CAUGHT)
+
+
 class Item(NamedTuple):
     """One entry of a record, as its fields were checked; what a kind lacks has its default."""
 
-    kind: str
+    kind: ItemKind
     tid: Tid = -1
     k: int | None = None
     """Which call of the algorithm suggested the trial; None: none did."""
@@ -64,8 +84,8 @@ class Item(NamedTuple):
     """The number that the next trial gets."""
     progress: int = 0
     """Starts: how far a backup lets it go on."""
-    how: str = ""
-    """Ends: one of ENDS."""
+    how: TrialEnd | None = None
+    """Ends: how."""
     loss: float | None = None
     """Ends: the loss where it counts for the best (status ok, not NaN)."""
     model: bool = False
@@ -104,31 +124,37 @@ def item_from(fields: Any) -> Item:
     kind, tid, k, info, document = fields[:5]
     if type(info) is not dict or type(document) is not bytes:
         raise TypeError(f"entry {fields!r:.60} has wrong fields")
-    if kind == SETTINGS:
-        return Item(SETTINGS, settings=check_settings(info))
-    if kind == ATTACHMENT:
+    if kind == ItemKind.SETTINGS:
+        return Item(ItemKind.SETTINGS, settings=check_settings(info))
+    if kind == ItemKind.ATTACHMENT:
         name, is_set = typed(info["name"], str), typed(info["set"], bool)
         sha = sha256_hex(info["sha"]) if "sha" in info else ""
-        return Item(ATTACHMENT, document=document, name=name, is_set=is_set, sha=sha)
-    if kind == LOG:
+        return Item(ItemKind.ATTACHMENT, document=document, name=name, is_set=is_set, sha=sha)
+    if kind == ItemKind.LOG:
         check_line(document)
-        return Item(LOG, document=document, settings=check_place(info))
+        return Item(ItemKind.LOG, document=document, settings=check_place(info))
     check_tid(tid)
     if k is not None:
         whole(k)
     next_tid = whole(info.get("next", 0), MOST_TIDS)
-    if kind == END:
+    if kind == ItemKind.END:
         loss, model = check_loss(info.get("loss")), typed(info.get("model", False), bool)
-        return Item(END, tid, k, document, next_tid, 0, check_end(info["how"]), loss, model)
-    if kind == START:
-        return Item(START, tid, k, document, next_tid, whole(info.get("progress", 0)))
-    if kind == QUEUED:
-        return Item(QUEUED, tid, k, document, next_tid)
+        return Item(
+            ItemKind.END, tid, k, document, next_tid, 0, check_end(info["how"]), loss, model
+        )
+    if kind == ItemKind.START:
+        return Item(ItemKind.START, tid, k, document, next_tid, whole(info.get("progress", 0)))
+    if kind == ItemKind.QUEUED:
+        return Item(ItemKind.QUEUED, tid, k, document, next_tid)
     raise ValueError(f"{kind!r:.60} is no kind of entry")
 
 
 def pack_item(
-    kind: str, info: Mapping[str, Any], document: bytes = b"", tid: Any = -1, k: int | None = None
+    kind: ItemKind,
+    info: Mapping[str, Any],
+    document: bytes = b"",
+    tid: Any = -1,
+    k: int | None = None,
 ) -> bytes:
     """The bytes of an item; `info` holds its small plain facts."""
     tid = tid if type(tid) in (int, str, float) else int(tid)  # numpy's integers
@@ -148,11 +174,9 @@ def check_tid(value: Any) -> Tid:
     raise ValueError(f"{value!r:.60} is no trial's id")
 
 
-def check_end(value: Any) -> str:
+def check_end(value: Any) -> TrialEnd:
     """How a trial ended."""
-    if type(value) is str and value in ENDS:
-        return value
-    raise ValueError(f"{value!r:.60} is no way to end")
+    return one_of(TrialEnd, value)
 
 
 def check_loss(value: Any) -> float | None:
@@ -213,7 +237,7 @@ _SETTINGS: dict[str, type] = {
 
 def queued_item(document: bytes, tid: Tid, *, k: int | None, next_tid: int) -> bytes:
     """A trial is named: its parameters are settled, it has not started."""
-    return pack_item(QUEUED, {"next": next_tid}, document, tid, k)
+    return pack_item(ItemKind.QUEUED, {"next": next_tid}, document, tid, k)
 
 
 def start_item(
@@ -221,7 +245,7 @@ def start_item(
 ) -> bytes:
     """A trial starts; `progress` is how far a backup lets it go on."""
     info = {"next": next_tid} | ({"progress": progress} if progress else {})
-    return pack_item(START, info, document, tid, k)
+    return pack_item(ItemKind.START, info, document, tid, k)
 
 
 def end_item(
@@ -229,7 +253,7 @@ def end_item(
     tid: Tid,
     *,
     k: int | None,
-    how: str,
+    how: TrialEnd,
     loss: float | None = None,
     model: bool = False,
 ) -> bytes:
@@ -239,12 +263,12 @@ def end_item(
         info["loss"] = loss
     if model:
         info["model"] = True
-    return pack_item(END, info, document, tid, k)
+    return pack_item(ItemKind.END, info, document, tid, k)
 
 
 def settings_item(settings: Mapping[str, Any]) -> bytes:
     """Settings changed while the search is held."""
-    return pack_item(SETTINGS, settings)
+    return pack_item(ItemKind.SETTINGS, settings)
 
 
 def attachment_item(name: str, value: bytes | None) -> bytes:
@@ -256,7 +280,7 @@ def attachment_item(name: str, value: bytes | None) -> bytes:
     if value is not None and len(value) > LARGE:
         info["sha"] = hashlib.sha256(value).hexdigest()
         value = None
-    return pack_item(ATTACHMENT, info, value or b"")
+    return pack_item(ItemKind.ATTACHMENT, info, value or b"")
 
 
 def claim_payload(settings: Mapping[str, Any], queued: Iterable[bytes] = ()) -> bytes:

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from colab_drive_tuner.checkpoint.items import LOG, Item, check_line, pack_item
+from colab_drive_tuner.checkpoint.items import Item, ItemKind, check_line, pack_item
 from colab_drive_tuner.journal.record import sha256_hex, typed
 
 
@@ -59,7 +59,7 @@ def line_item(line: bytes, session: str, at: int, base: str) -> bytes:
         at: Its place among all lines.
         base: The digest of the lines that the session found.
     """
-    return pack_item(LOG, {"session": session, "at": at, "base": base}, line)
+    return pack_item(ItemKind.LOG, {"session": session, "at": at, "base": base}, line)
 
 
 def place_of_line(item: Item) -> tuple[str, int, str]:

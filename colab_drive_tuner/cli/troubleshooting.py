@@ -27,7 +27,7 @@ def doctor(
     from dataclasses import asdict
     from json import dumps
 
-    from colab_drive_tuner.troubleshoot.doctor import PROBLEM, examine
+    from colab_drive_tuner.troubleshoot.doctor import Level, examine
 
     findings = []
     for finding in examine(context.obj):
@@ -36,7 +36,7 @@ def doctor(
             echo(finding)
     if as_json:
         echo(dumps([asdict(finding) for finding in findings], indent=1))
-    raise typer.Exit(any(finding.level == PROBLEM for finding in findings))
+    raise typer.Exit(any(finding.level == Level.PROBLEM for finding in findings))
 
 
 def clean(

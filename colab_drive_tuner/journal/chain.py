@@ -17,6 +17,7 @@ from colab_drive_tuner.journal.record import (
     Claimant,
     Frozen,
     Record,
+    RecordKind,
     decode_claimant,
     decode_record,
     duration,
@@ -70,9 +71,9 @@ class Head:
         claim = self.claim
         if record.claimant is not None:
             claim = LastClaim(self.ids[0], record.owner, record.claimant, record.careful)
-        elif record.kind == "release" and claim is not None:
+        elif record.kind == RecordKind.RELEASE and claim is not None:
             claim = replace(claim, released=True)
-        begins = record.pos == 0 or record.kind == "reset"
+        begins = record.pos == 0 or record.kind == RecordKind.RESET
         return Head(
             pos=self.pos + 1,
             sha=record.sha,
@@ -80,7 +81,7 @@ class Head:
             last_id=self.ids[0],
             epoch=record.sha if begins else self.epoch,
             claim=claim,
-            moved_to=record.target if record.kind == "moved" else "",
+            moved_to=record.target if record.kind == RecordKind.MOVED else "",
         )
 
 
@@ -167,7 +168,7 @@ def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
     """
     moved = freeze(
         pos=head.pos,
-        kind="moved",
+        kind=RecordKind.MOVED,
         owner=secrets.token_hex(16),
         prev=head.sha,
         more=store.reserve(1),

@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.folder import (
     name_marks,
     original,
 )
-from colab_drive_tuner.journal.record import decode_record
+from colab_drive_tuner.journal.record import RecordKind, decode_record
 from colab_drive_tuner.journal.spool import KnownFolder
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, Store
 
@@ -130,7 +130,7 @@ def _has_begun(store: Store, entry: Entry) -> bool:
         return False
     except SearchDamagedError:
         return True
-    return record.kind != "moved"
+    return record.kind != RecordKind.MOVED
 
 
 def _where(store: Store, name: str, entry: Entry) -> str:

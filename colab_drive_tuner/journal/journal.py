@@ -13,14 +13,20 @@ from colab_drive_tuner.errors import (
     SearchBusyError,
     SearchError,
     UnavailableError,
-    UsageError,
 )
 from colab_drive_tuner.journal.folder import SearchFolder, check_name
 from colab_drive_tuner.journal.held import hold, holder_here, let_go
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.opening import OPENING_PATIENCE, become_owner, remember_folder
+from colab_drive_tuner.journal.opening import (
+    OPENING_PATIENCE,
+    OnBusy,
+    become_owner,
+    on_busy_of,
+    remember_folder,
+)
 from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.journal.reader import Reader
+from colab_drive_tuner.journal.record import ClaimReason, RecordKind
 from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.rules import Rules
 from colab_drive_tuner.journal.spool import Spool
@@ -28,15 +34,13 @@ from colab_drive_tuner.journal.upkeep import Upkeep
 from colab_drive_tuner.journal.writer import Counts, Item, Writer
 from colab_drive_tuner.store.protocol import Store
 
-ON_BUSY = ("wait", "takeover", "error")
-
 
 @dataclass(frozen=True)
 class Claim:
     """How the search was found when this session claimed it."""
 
-    reason: str
-    """How the owner before ended: see `Ownership`."""
+    reason: ClaimReason
+    """How the owner before ended."""
     running: int | None
     """Where known for certain, the last trial that the dead owner can have run."""
     careful: float
@@ -152,17 +156,14 @@ class Journal:
         Raises `SearchBusyError`, `AccountMismatchError`, `SearchFolderError`, `SearchDamagedError`,
         `StoreError`.
         """
-        if on_busy not in ON_BUSY:
-            raise UsageError(
-                f"on_busy must be one of {', '.join(map(repr, ON_BUSY))}, got {on_busy!r}."
-            )
+        when_busy = on_busy_of(on_busy)
         if self._own is not None and self._own.writer.lost is None:
             return self._own.claim
         self.close()
         self._notify = notify
         spool = Spool(self.store.location, self.name, self._spool_folder)
         if (before := holder_here(spool.folder)) is not None:
-            if on_busy != "takeover":
+            if when_busy is not OnBusy.TAKEOVER:
                 before.refuse_second_run()
             before.close()
         if not spool.acquire():
@@ -171,7 +172,7 @@ class Journal:
                 f"it there first."
             )
         try:
-            self._own = self._start(spool, payload, on_busy, anew=anew)
+            self._own = self._start(spool, payload, when_busy, anew=anew)
         except BaseException:
             spool.release()
             raise
@@ -199,7 +200,7 @@ class Journal:
 
     def reset(self, payload: bytes) -> None:
         """Begin a new history in the same chain; the old one stays in it."""
-        if not self._owner().writer.write("reset", payload, timeout=OPENING_PATIENCE):
+        if not self._owner().writer.write(RecordKind.RESET, payload, timeout=OPENING_PATIENCE):
             self.raise_if_lost()
             raise UnavailableError(
                 f"The store does not answer, so search {self.name!r} was not restarted: try again "
@@ -247,7 +248,7 @@ class Journal:
             if own.writer.flush(timeout) and own.writer.lost is None:
                 own.upkeep.stop(timeout)
                 own.upkeep.finish()
-                released = own.writer.write("release", b"", timeout=timeout)
+                released = own.writer.write(RecordKind.RELEASE, b"", timeout=timeout)
         except ColabDriveTunerError as error:
             self._notify(f"Search {self.name!r} could not be closed cleanly: {error}")
         finally:
@@ -256,7 +257,7 @@ class Journal:
             raise own.writer.lost
 
     def _start(
-        self, spool: Spool, payload: Callable[[Any], bytes], on_busy: str, *, anew: bool
+        self, spool: Spool, payload: Callable[[Any], bytes], on_busy: OnBusy, *, anew: bool
     ) -> _Owned:
         reader = self._reader
         running = spool.last_running()
@@ -283,7 +284,7 @@ class Journal:
         upkeep.start()
         claim = Claim(
             ownership.reason,
-            running if ownership.reason == "dead" else None,
+            running if ownership.reason == ClaimReason.DEAD else None,
             ownership.careful,
             recovered,
         )

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from colab_drive_tuner.errors import (
@@ -16,6 +17,7 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     StoreError,
     UnavailableError,
+    UsageError,
 )
 from colab_drive_tuner.journal.chain import create
 from colab_drive_tuner.journal.displaced import find_displaced, require_records, require_single
@@ -28,7 +30,14 @@ from colab_drive_tuner.journal.folder import (
 )
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import Claimant, Frozen, freeze
+from colab_drive_tuner.journal.record import (
+    DEATHS,
+    Claimant,
+    ClaimReason,
+    Frozen,
+    RecordKind,
+    freeze,
+)
 from colab_drive_tuner.journal.spool import KnownFolder, Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
@@ -41,6 +50,23 @@ OPENING_PATIENCE = 180.0
 """How long claiming a search may wait for a store that does not answer, in seconds."""
 _LOOK_SECONDS = 5.0
 _MOVED_SECONDS = (0.2, 1.0, 3.0)
+
+
+class OnBusy(StrEnum):
+    """What to do where another runtime holds the search."""
+
+    WAIT = "wait"
+    """Wait until its lease has run out."""
+    TAKEOVER = "takeover"
+    ERROR = "error"
+
+
+def on_busy_of(value: str) -> OnBusy:
+    """What a caller asks for; raises `UsageError`."""
+    if value not in list(OnBusy):
+        known = ", ".join(repr(str(one)) for one in OnBusy)
+        raise UsageError(f"on_busy must be one of {known}, got {value!r}.")
+    return OnBusy(value)
 
 
 class _MovedError(Exception):
@@ -56,8 +82,8 @@ class Ownership:
     claim_id: str
     pos: int
     """The position of the claim."""
-    reason: str
-    """How the owner before ended: "new", "released", "dead", "stale", "takeover"; or "rebuilt"."""
+    reason: ClaimReason
+    """How the owner before ended."""
     careful: float
     """For how many seconds of training to go carefully."""
 
@@ -67,7 +93,7 @@ def become_owner(
     spool: Spool,
     payload: Callable[[Any], bytes],
     *,
-    on_busy: str,
+    on_busy: OnBusy,
     anew: bool,
     notify: Callable[[str], None],
     sleep: Callable[[float], None],
@@ -101,7 +127,7 @@ def _become_owner(
     spool: Spool,
     payload: Callable[[Any], bytes],
     *,
-    on_busy: str,
+    on_busy: OnBusy,
     anew: bool,
     notify: Callable[[str], None],
     sleep: Callable[[float], None],
@@ -117,14 +143,14 @@ def _become_owner(
     spool.note_owner(owner)
     while True:
         reason, holder = _wait_for_turn(reader, spool, on_busy, notify, sleep)
-        if reader.given is not None and reason == "new":
-            reason = "rebuilt"
+        if reader.given is not None and reason is ClaimReason.NEW:
+            reason = ClaimReason.REBUILT
         head, careful = reader.head, _careful(reader, reason, holder)
         if head.pos == 0:
             ensure_records_folder(reader.store, reader.folder)
         frozen = freeze(
             pos=head.pos,
-            kind="claim",
+            kind=RecordKind.CLAIM,
             owner=owner,
             prev=head.sha,
             # The last known id must name its successors.
@@ -169,19 +195,19 @@ def remember_folder(reader: Reader, spool: Spool) -> None:
 def _wait_for_turn(
     reader: Reader,
     spool: Spool,
-    on_busy: str,
+    on_busy: OnBusy,
     notify: Callable[[str], None],
     sleep: Callable[[float], None],
-) -> tuple[str, Holder | None]:
+) -> tuple[ClaimReason, Holder | None]:
     """How the owner before ended; waits for its lease to run out where that is asked for."""
     waited = 0.0
     while True:
         reason, holder = _look(reader, spool)
-        if reason or holder is None:
-            return reason, holder
-        if on_busy == "takeover":
-            return "takeover", holder
-        if on_busy == "error" or waited > STALE_SECONDS:
+        if reason is not None or holder is None:
+            return reason or ClaimReason.RELEASED, holder
+        if on_busy is OnBusy.TAKEOVER:
+            return ClaimReason.TAKEOVER, holder
+        if on_busy is OnBusy.ERROR or waited > STALE_SECONDS:
             raise SearchBusyError(
                 f"Search {reader.name!r} is held by {holder}. Stop it there, or pass "
                 f"on_busy='takeover' to take it over."
@@ -197,7 +223,7 @@ def _wait_for_turn(
         reader.refresh()
 
 
-def _look(reader: Reader, spool: Spool) -> tuple[str, Holder | None]:
+def _look(reader: Reader, spool: Spool) -> tuple[ClaimReason | None, Holder | None]:
     """How the owner before ended and who it was; no reason while its lease is fresh."""
     head, account = reader.head, reader.store.account
     if head.moved_to:
@@ -206,7 +232,7 @@ def _look(reader: Reader, spool: Spool) -> tuple[str, Holder | None]:
             f"minute."
         )
     if head.claim is None:
-        return "new", None
+        return ClaimReason.NEW, None
     if head.claim.claimant.account != account:
         raise AccountMismatchError(
             f"Search {reader.name!r} belongs to {visible(head.claim.claimant.account)}, and you "
@@ -215,19 +241,19 @@ def _look(reader: Reader, spool: Spool) -> tuple[str, Holder | None]:
         )
     holder = reader.holder()
     if holder is None:
-        return "released", None
+        return ClaimReason.RELEASED, None
     if spool.knows(holder.owner):
-        return "dead", holder  # certainly: we have the lock that it would hold
-    return ("stale" if holder.stale else ""), holder
+        return ClaimReason.DEAD, holder  # certainly: we have the lock that it would hold
+    return (ClaimReason.STALE if holder.stale else None), holder
 
 
-def _careful(reader: Reader, reason: str, holder: Holder | None) -> float:
+def _careful(reader: Reader, reason: ClaimReason, holder: Holder | None) -> float:
     """ATTEMPTS: for how many seconds of training the dead owner can have run ahead.
 
     It may have run on, unacknowledged, from its newest record to its last sign of life and a lease
     more; the same trials take about as long here. What it had left to go carefully itself is added.
     """
-    if reason not in {"dead", "stale"} or holder is None:
+    if reason not in DEATHS or holder is None:
         return 0.0
     last_life = min(holder.now, holder.last_sign + STALE_SECONDS)
     before = reader.head.claim

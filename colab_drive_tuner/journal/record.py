@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgpack
@@ -20,13 +21,43 @@ from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
 
 MAGIC = b"CDT1"
 T = TypeVar("T")
-KINDS = ("claim", "trials", "release", "reset", "moved")
+E = TypeVar("E", bound=StrEnum)
 MOST = 2**64 - 1
 """What a count cannot exceed."""
 FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SHA = re.compile(r"[0-9a-f]{64}")
 _LITTLE = 1 << 13
 _HEADER = len(MAGIC) + hashlib.sha256().digest_size
+
+
+class RecordKind(StrEnum):
+    """What a record says."""
+
+    CLAIM = "claim"
+    TRIALS = "trials"
+    RELEASE = "release"
+    RESET = "reset"
+    MOVED = "moved"
+
+
+class ClaimReason(StrEnum):
+    """How the owner before a claim ended."""
+
+    NEW = "new"
+    """There was none."""
+    REBUILT = "rebuilt"
+    """There was none in this chain, which `repair` writes."""
+    RELEASED = "released"
+    """By itself."""
+    DEAD = "dead"
+    """Its process is certainly gone."""
+    STALE = "stale"
+    """Its lease has run out."""
+    TAKEOVER = "takeover"
+    """Perhaps not: the search was taken from it."""
+
+
+DEATHS = (ClaimReason.DEAD, ClaimReason.STALE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +78,7 @@ class Record:
     """One link of the chain."""
 
     pos: int
-    kind: str
+    kind: RecordKind
     owner: str
     """The session that wrote it: a fresh random id for every claim."""
     prev: str
@@ -58,8 +89,8 @@ class Record:
     at: float
     """The writer's clock, for people only: nothing is decided by it."""
     sha: str
-    reason: str = ""
-    """Claims: how the owner before ended ("new", "released", "dead", "stale", "takeover")."""
+    reason: ClaimReason | None = None
+    """Claims: how the owner before ended."""
     claimant: Claimant | None = None
     """Claims: who."""
     careful: float = 0.0
@@ -81,12 +112,12 @@ class Frozen:
 def freeze(
     *,
     pos: int,
-    kind: str,
+    kind: RecordKind,
     owner: str,
     prev: str,
     more: Sequence[str] = (),
     payload: bytes = b"",
-    reason: str = "",
+    reason: ClaimReason | None = None,
     claimant: Claimant | None = None,
     careful: float = 0.0,
     target: str = "",
@@ -220,14 +251,14 @@ def decode_record(content: bytes, what: str) -> Record:
         claimant = body.get("claimant")
         record = Record(
             pos=whole(body["pos"]),
-            kind=_one_of(KINDS, body["kind"]),
+            kind=one_of(RecordKind, body["kind"]),
             owner=typed(body["owner"], str),
             prev="" if body["prev"] == "" else sha256_hex(body["prev"]),
             more=ids(body.get("more", [])),
             payload=typed(body["payload"], bytes),
             at=typed(body["at"], float),
             sha=hashlib.sha256(content).hexdigest(),
-            reason=typed(body.get("reason", ""), str),
+            reason=one_of(ClaimReason, body["reason"]) if "reason" in body else None,
             claimant=None if claimant is None else decode_claimant(claimant),
             careful=duration(body.get("careful", 0.0)),
             target=typed(body.get("target", ""), str),
@@ -236,7 +267,7 @@ def decode_record(content: bytes, what: str) -> Record:
                 for sha, entry_id in typed(body.get("files", {}), dict).items()
             },
         )
-        if (record.kind == "claim") != (record.claimant is not None):
+        if (record.kind == RecordKind.CLAIM) != (record.claimant is not None):
             raise ValueError("only a claim has a claimant")
     except (KeyError, TypeError, ValueError) as error:
         raise SearchDamagedError(f"{what} lacks a field or has a wrong one: {error}") from error
@@ -298,7 +329,8 @@ def sha256_hex(value: Any) -> str:
     return value
 
 
-def _one_of(known: Sequence[str], value: Any) -> str:
-    if type(value) is not str or value not in known:
+def one_of(kind: type[E], value: Any) -> E:
+    """A member of an enum, by its text."""
+    if type(value) is not str or value not in list(kind):
         raise ValueError(f"{value!r:.60} is unknown here")
-    return value
+    return kind(value)

@@ -7,7 +7,7 @@ from colab_drive_tuner.journal.chain import Head, end_chain, read_on
 from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder
 from colab_drive_tuner.journal.owned import owned_entry, owned_ids
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import Record, split_items
+from colab_drive_tuner.journal.record import Record, RecordKind, split_items
 from colab_drive_tuner.journal.segment import Leftover, Spooled
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.writer import Writer
@@ -109,7 +109,7 @@ def _close_rival(reader: Reader, rival: SearchFolder) -> tuple[str, list[Spooled
     places = {rival.records, rival.id}
 
     def collect(record: Record) -> None:
-        if record.kind == "trials":
+        if record.kind == RecordKind.TRIALS:
             for entry_id in record.files.values():
                 owned_entry(store, entry_id, places, "A record of it")
             beside = tuple(map(store.read, record.files.values()))

@@ -19,6 +19,7 @@ from colab_drive_tuner.journal.folder import EXPORT, EXPORT_NAME, find_folder
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.opening import Ownership
 from colab_drive_tuner.journal.owned import owned_entry
+from colab_drive_tuner.journal.record import ClaimReason
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS
@@ -43,7 +44,7 @@ class Upkeep:
         self._snapshots: list[str] = [folder.hint] if folder.hint else []
         self._snapshot_pos = pos
         # Only a release says that the copy holds everything before it.
-        self._exported_pos = ownership.pos + 1 if ownership.reason == "released" else 0
+        self._exported_pos = ownership.pos + 1 if ownership.reason == ClaimReason.RELEASED else 0
         self._export_id = folder.export
         self._export_found = bool(folder.export) and EXPORT not in self._reader.absent
         self._begun = self._exported_at = self._beat_at = time.monotonic()

@@ -26,7 +26,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain import create
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import Frozen, freeze
+from colab_drive_tuner.journal.record import Frozen, RecordKind, freeze
 from colab_drive_tuner.journal.retry_until import RetryUntil
 from colab_drive_tuner.journal.segment import Segment, Spooled
 from colab_drive_tuner.journal.spool import Spool
@@ -172,7 +172,7 @@ class Writer:
                 self._urgent = False
             return done()
 
-    def write(self, kind: str, payload: bytes, *, timeout: float) -> bool:
+    def write(self, kind: RecordKind, payload: bytes, *, timeout: float) -> bool:
         """Write a record of its own (release, reset) now; False if the store did not answer."""
         deadline = time.monotonic() + timeout
         if not self.flush(timeout):
@@ -297,7 +297,7 @@ class Writer:
                     self._ready = Batch()
                 batch.close()
                 files = self._put_beside(batch.beside)
-                if not self._append("trials", b"".join(batch.items), files):
+                if not self._append(RecordKind.TRIALS, b"".join(batch.items), files):
                     return
                 with self._handover:
                     self._sent = Batch()
@@ -338,7 +338,7 @@ class Writer:
 
     def _append(
         self,
-        kind: str,
+        kind: RecordKind,
         payload: bytes,
         files: Mapping[str, str] | None = None,
         *,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.journal import Claim
+from colab_drive_tuner.journal.record import DEATHS
 
 CARE_PATIENCE = 120.0
 """How long a careful session waits for the store in all, in seconds, whether it answers or not."""
@@ -19,7 +20,7 @@ class Care:
     """After an unclean death: go carefully until past where the dead session can have been."""
 
     def __init__(self, claim: Claim) -> None:
-        self._unclean = claim.reason in ("dead", "stale")
+        self._unclean = claim.reason in DEATHS
         self._running, self._seconds = claim.running, claim.careful
         self._spent, self._begun, self._patience = 0.0, False, CARE_PATIENCE
 

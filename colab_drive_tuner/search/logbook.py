@@ -15,11 +15,10 @@ from colab_drive_tuner.checkpoint.codec import Taken, encode
 from colab_drive_tuner.checkpoint.documents import check_document
 from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
-    DONE,
     EARLY_STOP,
-    GIVEN_UP,
     LARGE,
     Tid,
+    TrialEnd,
     attachment_item,
     check_tid,
     claim_payload,
@@ -31,6 +30,7 @@ from colab_drive_tuner.checkpoint.items import (
 from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.journal import Claim, Journal, Rules
+from colab_drive_tuner.journal.record import DEATHS
 from colab_drive_tuner.search.careful_start import CARE_PATIENCE, Care
 from colab_drive_tuner.search.documents import (
     FINISHED,
@@ -123,7 +123,7 @@ class Logbook:
     @property
     def unclean(self) -> bool:
         """Whether the session before this one died."""
-        return self._claim is not None and self._claim.reason in ("dead", "stale")
+        return self._claim is not None and self._claim.reason in DEATHS
 
     # -- holding
 
@@ -170,7 +170,7 @@ class Logbook:
                     next_tid=history.next_tid,
                 )
                 for entry in history.trials.values()
-                if entry.unfinished or (retry_failed and entry.end == GIVEN_UP)
+                if entry.unfinished or (retry_failed and entry.end == TrialEnd.GIVEN_UP)
             ]
             return claim_payload(settings.claim(self.name, history.settings), queued)
 
@@ -233,7 +233,7 @@ class Logbook:
         }
         self.inherited.pop(entry.tid, None)
         # Not spooled: the next session would come to the same judgement by itself.
-        item = end_item(encode(document), entry.tid, k=entry.k, how=GIVEN_UP)
+        item = end_item(encode(document), entry.tid, k=entry.k, how=TrialEnd.GIVEN_UP)
         self._append(item)
         self.journal.flush(CARE_PATIENCE)
 
@@ -280,7 +280,7 @@ class Logbook:
     def end(
         self,
         document: dict[str, Any],
-        how: str = DONE,
+        how: TrialEnd = TrialEnd.DONE,
         *,
         model: bool = False,
         seconds: float = 0.0,

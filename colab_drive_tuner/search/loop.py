@@ -22,7 +22,7 @@ from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.codec import Taken
 from colab_drive_tuner.checkpoint.history import place_of
-from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, RAISED
+from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import place
@@ -168,19 +168,19 @@ class Loop:
             # What is no plain data is refused here, as an error of the objective.
             taken = take(plain_result(result))
         except Exception as error:
-            how = CAUGHT if self._options.catch_eval_exceptions else RAISED
+            how = TrialEnd.CAUGHT if self._options.catch_eval_exceptions else TrialEnd.RAISED
             document["state"] = ERROR
             document["misc"]["error"] = str(type(error)), str(error)
             document["misc"]["traceback"] = traceback.format_exc()
             self._tell(started, how)
-            if how == RAISED:
+            if how == TrialEnd.RAISED:
                 raise
             log.error("Trial %s of search %r raised: %s", tid, self._trials.name, error)
         else:
             document |= {"state": FINISHED, "result": result}
             if curves:
                 document["misc"]["history"] = curves
-            self._tell(started, DONE, taken)
+            self._tell(started, TrialEnd.DONE, taken)
         if self._options.free_memory and "keras" in sys.modules and keras_grew(self._keras):
             free_memory(self._keras)
 
@@ -200,7 +200,7 @@ class Loop:
         attempt = Attempt(trials.name, tid, 1 + (deaths or 0), point, self._training)
         return _Started(document, attempt, artifacts, time.monotonic())
 
-    def _tell(self, started: "_Started", how: str, result: Taken | None = None) -> None:
+    def _tell(self, started: "_Started", how: TrialEnd, result: Taken | None = None) -> None:
         """Record how the trial ended; `result`: a copy of its plain result."""
         trials, document, artifacts = self._trials, started.document, started.artifacts
         document["refresh_time"] = coarse_utcnow()

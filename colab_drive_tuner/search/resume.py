@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.checkpoint.items import GIVEN_UP
+from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder import check_name
@@ -158,7 +158,9 @@ def resume_search(
         free_memory=free_memory,
     )
     history = trials.log.history
-    again = retry_failed and any(entry.end == GIVEN_UP for entry in history.trials.values())
+    again = retry_failed and any(
+        entry.end == TrialEnd.GIVEN_UP for entry in history.trials.values()
+    )
     done = history.done
     if restart:
         trials.ask_seed(seed)

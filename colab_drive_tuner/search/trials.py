@@ -13,10 +13,10 @@ from typing import Any
 import hyperopt
 from hyperopt.base import JOB_VALID_STATES, SONify
 
-from colab_drive_tuner.checkpoint.items import CAUGHT, DONE, MOST_TIDS
+from colab_drive_tuner.checkpoint.items import MOST_TIDS, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.folder import check_name
-from colab_drive_tuner.journal.journal import ON_BUSY
+from colab_drive_tuner.journal.opening import on_busy_of
 from colab_drive_tuner.search.attachments import Attachments
 from colab_drive_tuner.search.backups import Backups
 from colab_drive_tuner.search.documents import FINISHED, OPEN, place_of
@@ -55,14 +55,10 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         notify: Callable[[str], None] = print,
     ) -> None:
         check_name(name)
-        if on_busy not in ON_BUSY:
-            raise UsageError(
-                f"on_busy must be one of {', '.join(map(repr, ON_BUSY))}, got {on_busy!r}."
-            )
         self.name, self.seed_training, self.free_memory = name, seed_training, free_memory
         self.keep_models = keep_models = whole_number("keep_models", keep_models, least=0)
         max_attempts = whole_number("max_attempts", max_attempts, least=1)
-        self._seed, self._on_busy, self.notify = _checked_seed(seed), on_busy, notify
+        self._seed, self._on_busy, self.notify = _checked_seed(seed), on_busy_of(on_busy), notify
         self._store = open_store(store).for_search(name)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
         if self.log.history.study.lines:
@@ -198,7 +194,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.log.next_tid = max([self.log.next_tid, *above])
         for doc in docs:
             if doc["state"] not in OPEN:
-                self.log.end(doc, DONE if doc["state"] == FINISHED else CAUGHT)
+                self.log.end(doc, TrialEnd.DONE if doc["state"] == FINISHED else TrialEnd.CAUGHT)
         return tids
 
     def delete_all(self) -> None:

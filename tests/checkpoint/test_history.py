@@ -13,11 +13,8 @@ from hypothesis import strategies as st
 from colab_drive_tuner.checkpoint.codec import decode, encode
 from colab_drive_tuner.checkpoint.history import MOST_SESSIONS, History, wanted
 from colab_drive_tuner.checkpoint.items import (
-    CAUGHT,
-    DONE,
-    GIVEN_UP,
-    RAISED,
     VERSION,
+    TrialEnd,
     attachment_item,
     claim_payload,
     end_item,
@@ -55,7 +52,7 @@ def start(tid: int, owner: str = "A", progress: int = 0) -> Record:
     return record("trials", item, owner)
 
 
-def end(tid: int, how: str = DONE, owner: str = "A", loss: float | None = None) -> Record:
+def end(tid: int, how: str = TrialEnd.DONE, owner: str = "A", loss: float | None = None) -> Record:
     return record("trials", end_item(document(tid, state=2), tid, k=tid, how=how, loss=loss), owner)
 
 
@@ -125,7 +122,12 @@ def test_equal_progress_is_a_vain_death() -> None:
 
 @pytest.mark.parametrize(
     ("how", "counts", "unfinished"),
-    [(DONE, True, False), (CAUGHT, True, False), (GIVEN_UP, True, False), (RAISED, False, True)],
+    [
+        (TrialEnd.DONE, True, False),
+        (TrialEnd.CAUGHT, True, False),
+        (TrialEnd.GIVEN_UP, True, False),
+        (TrialEnd.RAISED, False, True),
+    ],
 )
 def test_ends(how: str, counts: bool, unfinished: bool) -> None:
     """All ends count but the error that ended the run, which is tried again."""
@@ -136,9 +138,9 @@ def test_ends(how: str, counts: bool, unfinished: bool) -> None:
 
 def test_the_first_real_end_holds() -> None:
     """A second one is the same trial's echo; a give-up is superseded."""
-    history = folded(start(0), end(0, loss=1.0), end(0, CAUGHT))
-    assert (history.trials[0].end, history.best_loss) == (DONE, 1.0)
-    assert folded(start(0), end(0, GIVEN_UP), end(0)).trials[0].end == DONE
+    history = folded(start(0), end(0, loss=1.0), end(0, TrialEnd.CAUGHT))
+    assert (history.trials[0].end, history.best_loss) == (TrialEnd.DONE, 1.0)
+    assert folded(start(0), end(0, TrialEnd.GIVEN_UP), end(0)).trials[0].end == TrialEnd.DONE
 
 
 def test_attachments_are_kept_until_deleted() -> None:
@@ -156,14 +158,30 @@ def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("chain", "item", "expected"),
     [
-        ([], end_item(document(0), 0, k=0, how=DONE), True),
-        ([start(0)], end_item(document(0), 0, k=0, how=DONE), True),
-        ([start(0)], end_item(document(0, x=0.7), 0, k=0, how=DONE), False),
-        ([start(0), end(0)], end_item(document(0), 0, k=0, how=DONE), False),
-        ([start(0), end(0, CAUGHT)], end_item(document(0), 0, k=0, how=DONE), False),
-        ([start(0), end(0, GIVEN_UP)], end_item(document(0), 0, k=0, how=DONE), True),
-        ([start(0), end(0, GIVEN_UP)], end_item(document(0), 0, k=0, how=RAISED), False),
-        ([start(0), end(0, RAISED)], end_item(document(0), 0, k=0, how=DONE), True),
+        ([], end_item(document(0), 0, k=0, how=TrialEnd.DONE), True),
+        ([start(0)], end_item(document(0), 0, k=0, how=TrialEnd.DONE), True),
+        ([start(0)], end_item(document(0, x=0.7), 0, k=0, how=TrialEnd.DONE), False),
+        ([start(0), end(0)], end_item(document(0), 0, k=0, how=TrialEnd.DONE), False),
+        (
+            [start(0), end(0, TrialEnd.CAUGHT)],
+            end_item(document(0), 0, k=0, how=TrialEnd.DONE),
+            False,
+        ),
+        (
+            [start(0), end(0, TrialEnd.GIVEN_UP)],
+            end_item(document(0), 0, k=0, how=TrialEnd.DONE),
+            True,
+        ),
+        (
+            [start(0), end(0, TrialEnd.GIVEN_UP)],
+            end_item(document(0), 0, k=0, how=TrialEnd.RAISED),
+            False,
+        ),
+        (
+            [start(0), end(0, TrialEnd.RAISED)],
+            end_item(document(0), 0, k=0, how=TrialEnd.DONE),
+            True,
+        ),
         ([start(0)], start_item(document(0), 0, k=0, next_tid=1), False),
         ([], settings_item(early_stop(3)), True),
         ([record("trials", settings_item(early_stop(2)))], settings_item(early_stop(3)), True),
@@ -194,7 +212,14 @@ def chains() -> st.SearchStrategy[list[Record]]:
     return st.lists(
         st.one_of(
             st.builds(start, tids, owners, st.integers(0, 3)),
-            st.builds(end, tids, st.sampled_from([DONE, CAUGHT, RAISED, GIVEN_UP]), owners),
+            st.builds(
+                end,
+                tids,
+                st.sampled_from(
+                    [TrialEnd.DONE, TrialEnd.CAUGHT, TrialEnd.RAISED, TrialEnd.GIVEN_UP]
+                ),
+                owners,
+            ),
             st.builds(claim, owners, st.sampled_from(["dead", "released", "takeover"])),
             st.builds(lambda owner: record("release", owner=owner), owners),
             st.just(record("reset", claim_payload({"max_evals": 3}))),
@@ -249,7 +274,7 @@ def test_what_ends_in_the_middle_of_an_entry_is_damage() -> None:
     for cut in range(end_of_first + 1, len(content)):
         with pytest.raises(SearchDamagedError):
             History.load(content[:cut])
-    payload = end_item(document(0), 0, k=0, how=DONE, loss=1.0)
+    payload = end_item(document(0), 0, k=0, how=TrialEnd.DONE, loss=1.0)
     for cut in range(1, len(payload)):
         with pytest.raises(SearchDamagedError, match="Record 0"):
             folded(record("trials", payload[:cut]))
@@ -273,7 +298,7 @@ def test_sessions_are_kept_with_their_times_and_ends() -> None:
     assert ends == [
         ("a test, process 1 on host", 10.0, 12.0, "dead"),
         ("a test, process 2 on host", 50.0, 60.0, "released"),
-        ("a test, process 3 on host", 90.0, 90.0, ""),
+        ("a test, process 3 on host", 90.0, 90.0, None),
     ]
     assert History.load(history.dump()).timeline == history.timeline
 

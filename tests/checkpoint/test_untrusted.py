@@ -33,7 +33,7 @@ from colab_drive_tuner.search.results.status import (
 )
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
-from colab_drive_tuner.troubleshoot.doctor import PROBLEM, examine
+from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.troubleshoot.repairing import run_slowly
 
@@ -171,7 +171,7 @@ def test_a_strange_entry_is_damage_of_a_record_that_is_named(store: FolderStore,
     with pytest.raises(SearchDamagedError, match=rf"Record {pos} .*repair search"):
         read_status(store, "search")
     (found,) = (one for one in examine(store) if one.about == "search 'search'")
-    assert (found.level, f"Record {pos}" in found.text) == (PROBLEM, True)
+    assert (found.level, f"Record {pos}" in found.text) == (Level.PROBLEM, True)
     assert repair(store, "search").reason
     assert read_status(store, "search").trials <= 2
 
@@ -220,7 +220,7 @@ def test_a_document_that_is_none_is_damage_of_a_trial_that_is_named(
     with pytest.raises(SearchDamagedError, match="trial 0 "):
         export_trials(store, "search", "out.pkl")
     (found,) = (one for one in examine(store) if one.about == "search 'search'")
-    assert (found.level, "trial 0 " in found.text) == (PROBLEM, True)
+    assert (found.level, "trial 0 " in found.text) == (Level.PROBLEM, True)
     Path(store.url(store.root), "search", "trials.pkl").unlink()  # which knows it otherwise
     report = repair(store, "search")
     assert (report.done, report.again) == (1, ("0",))

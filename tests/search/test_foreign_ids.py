@@ -25,7 +25,7 @@ from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.folders import EPOCH, TID, make_folder
 from colab_drive_tuner.troubleshoot.clean.leftovers import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
-from colab_drive_tuner.troubleshoot.doctor import OK, WARNING, examine
+from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.chain_writer import REPAIRING
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.weather import WeatheredStore
@@ -286,14 +286,14 @@ def test_what_can_be_made_anew_is_made_anew(in_folder: FolderStore, key: str) ->
     wrong = targets(in_folder)["thesis.txt"]
     point(in_folder, key, wrong)
     (told,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
-    assert (told.level, key in told.text) == (WARNING, True)
+    assert (told.level, key in told.text) == (Level.WARNING, True)
     run_slowly(in_folder, 6, SHARED)
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
     named = {EXPORT: folder.export, HINT: folder.hint}[key]
     assert named != wrong
     (ours,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
-    assert ours.level == OK
+    assert ours.level == Level.OK
     assert in_folder.stat(named).parent in (folder.id, folder.records)
     assert in_folder.read(wrong) == b"thesis.txt"
 

@@ -10,7 +10,7 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.checkpoint.codec import decode
-from colab_drive_tuner.checkpoint.items import END, START, read_items
+from colab_drive_tuner.checkpoint.items import ItemKind, read_items
 from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.journal.chain import Head, read_on
 from colab_drive_tuner.journal.record import Record
@@ -66,7 +66,7 @@ def test_of_a_short_trial_the_end_is_recorded(trials: DriveTrials) -> None:
     with at_once(trials):
         trials.log.start(document, [document])
         end(trials, document)
-    assert recorded(trials) == [END]
+    assert recorded(trials) == [ItemKind.END]
     (entry,) = trials.log.history.trials.values()
     assert decode(entry.document) == document
     assert trials.log.knows(entry)
@@ -79,11 +79,11 @@ def test_of_a_long_trial_both_are_recorded(trials: DriveTrials) -> None:
     with at_once(trials):
         trials.log.start(document, [document])
         document["misc"]["vals"]["x"][0] = 7.0
-    assert recorded(trials) == [START]
+    assert recorded(trials) == [ItemKind.START]
     (entry,) = trials.log.history.trials.values()
     assert decode(entry.document) == before
     end(trials, document)
-    assert recorded(trials) == [START, END]
+    assert recorded(trials) == [ItemKind.START, ItemKind.END]
 
 
 def test_what_comes_between_keeps_its_place(trials: DriveTrials) -> None:
@@ -94,5 +94,5 @@ def test_what_comes_between_keeps_its_place(trials: DriveTrials) -> None:
         trials.log.start(document, [document])
         end(trials, inserted)
         end(trials, document)
-    assert recorded(trials) == [START, END, END]
+    assert recorded(trials) == [ItemKind.START, ItemKind.END, ItemKind.END]
     assert list(trials.log.history.trials) == [0, 1]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import DONE, GIVEN_UP, end_item, start_item
+from colab_drive_tuner.checkpoint.items import TrialEnd, end_item, start_item
 from colab_drive_tuner.journal.record import Record
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -64,16 +64,16 @@ def a_batch_is_inherited_whole(folder: Path) -> None:
 @check
 def a_real_end_supersedes_a_give_up(folder: Path) -> None:
     """It is wanted from the spool, and holds from then on."""
-    history, late = _with_end(GIVEN_UP)
+    history, late = _with_end(TrialEnd.GIVEN_UP)
     assert rules().wanted(history, late)
     history.apply(_record(late, "somebody"))
-    assert history.trials[0].end == DONE
+    assert history.trials[0].end == TrialEnd.DONE
 
 
 @check
 def a_trial_ends_once(folder: Path) -> None:
     """A second end from a spool is not wanted, and would not count."""
-    history, late = _with_end(DONE)
+    history, late = _with_end(TrialEnd.DONE)
     assert not rules().wanted(history, late)
     history.apply(_record(late, "somebody"))
     assert history.trials[0].loss == 1.0
@@ -82,10 +82,10 @@ def a_trial_ends_once(folder: Path) -> None:
 def _with_end(how: str) -> tuple[History, bytes]:
     history, encoded = History(), document(0, state=2)
     history.apply(_record(start_item(encoded, 0, k=0, next_tid=1), "first"))
-    loss = 1.0 if how == DONE else None
+    loss = 1.0 if how == TrialEnd.DONE else None
     history.apply(_record(end_item(encoded, 0, k=0, how=how, loss=loss), "second"))
     assert history.trials[0].end == how
-    return history, end_item(encoded, 0, k=0, how=DONE, loss=2.0)
+    return history, end_item(encoded, 0, k=0, how=TrialEnd.DONE, loss=2.0)
 
 
 def _record(item: bytes, owner: str) -> Record:
@@ -112,7 +112,13 @@ def a_poison_trial_is_given_up(folder: Path) -> None:
         deaths += 1
         assert deaths <= 3
     entries = _trials(folder, 2).log.history.trials
-    assert [entry.end for entry in entries.values()] == [DONE, DONE, GIVEN_UP, DONE, DONE]
+    assert [entry.end for entry in entries.values()] == [
+        TrialEnd.DONE,
+        TrialEnd.DONE,
+        TrialEnd.GIVEN_UP,
+        TrialEnd.DONE,
+        TrialEnd.DONE,
+    ]
 
 
 @check
@@ -127,7 +133,7 @@ def a_stop_is_no_death(folder: Path) -> None:
             _trials(folder, 2).fmin(stopped, SPACE, max_evals=4, **_FMIN)
     trials = _trials(folder, 2)
     trials.fmin(bowl, SPACE, max_evals=4, **_FMIN)
-    assert [entry.end for entry in trials.log.history.trials.values()] == [DONE] * 4
+    assert [entry.end for entry in trials.log.history.trials.values()] == [TrialEnd.DONE] * 4
 
 
 _FMIN: dict[str, Any] = {"show_progressbar": False, "return_argmin": False}

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from colab_drive_tuner.checkpoint.items import DONE
+from colab_drive_tuner.checkpoint.items import TrialEnd
 from tests.torture.harness import Lab, Running
 from tests.torture.session import changed
 
@@ -94,7 +94,7 @@ def test_a_stop_by_the_user(drive_lab: Lab, number: int, status: int, weather: s
     found = drive_lab.found(running.session)
     if weather == "calm":
         assert not found["holder"]
-        ended = [tid for tid, end in found["ends"].items() if end == DONE]
+        ended = [tid for tid, end in found["ends"].items() if end == TrialEnd.DONE]
         assert ended == list(range(len(ended)))
         assert len(found["tids"]) - len(ended) in (0, 1), "all but the one that was stopped"
     drive_lab.place.behave()

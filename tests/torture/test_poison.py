@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.checkpoint.items import DONE, GIVEN_UP
+from colab_drive_tuner.checkpoint.items import TrialEnd
 from tests.torture.harness import LEASE, Lab
 from tests.torture.session import changed, plain
 
@@ -53,9 +53,9 @@ def test_a_poison_trial_is_given_up(lab: Lab, fresh: bool, nap: float, poisons: 
         assert ATTEMPTS <= deaths <= ATTEMPTS + 1
         found = lab.found(search)
         assert found["tids"] == list(range(12))
-        assert found["ends"] == {tid: GIVEN_UP if tid == poison else DONE for tid in range(12)}, (
-            "no innocent trial"
-        )
+        assert found["ends"] == {
+            tid: TrialEnd.GIVEN_UP if tid == poison else TrialEnd.DONE for tid in range(12)
+        }, "no innocent trial"
         result = found["results"][poison]
         assert result["status"] == "fail"
         assert f"{ATTEMPTS} runtimes died" in result["reason"]
@@ -74,7 +74,7 @@ def test_two_poison_trials_in_a_row(folder_lab: Lab) -> None:
     deaths = runs_until_done(folder_lab, search, fresh=False, limit=6)
     assert 4 <= deaths <= 6
     ends = folder_lab.found(search)["ends"]
-    assert [tid for tid, end in ends.items() if end == GIVEN_UP] == [3, 4]
+    assert [tid for tid, end in ends.items() if end == TrialEnd.GIVEN_UP] == [3, 4]
 
 
 @pytest.mark.long
@@ -88,7 +88,7 @@ def test_far_ahead_of_the_store(drive_lab: Lab, ahead: int) -> None:
     deaths = runs_until_done(drive_lab, search, fresh=True, limit=ATTEMPTS + 1)
     assert ATTEMPTS <= deaths <= ATTEMPTS + 1
     ends = drive_lab.found(search)["ends"]
-    assert [tid for tid, end in ends.items() if end == GIVEN_UP] == [ahead]
+    assert [tid for tid, end in ends.items() if end == TrialEnd.GIVEN_UP] == [ahead]
 
 
 def test_kills_from_outside_give_nobody_up(folder_lab: Lab, tmp_path: Path) -> None:
@@ -102,4 +102,4 @@ def test_kills_from_outside_give_nobody_up(folder_lab: Lab, tmp_path: Path) -> N
         assert running.end() in (0, -signal.SIGKILL), running.said
     folder_lab.finish(search)
     ends = folder_lab.found(search)["ends"]
-    assert ends == dict.fromkeys(range(20), DONE)
+    assert ends == dict.fromkeys(range(20), TrialEnd.DONE)

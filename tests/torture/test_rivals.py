@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.checkpoint.items import END, read_items
+from colab_drive_tuner.checkpoint.items import ItemKind, read_items
 from colab_drive_tuner.journal.segment import read_segment
 from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import LIST_LAG
@@ -38,7 +38,9 @@ def kept_trials(loser: Running) -> list[int]:
     kept = []
     for path in folder.glob("*.spool"):
         for spooled, _ in read_segment(path).items:
-            kept += [item.tid for item in read_items(spooled, "a kept item") if item.kind == END]
+            kept += [
+                item.tid for item in read_items(spooled, "a kept item") if item.kind == ItemKind.END
+            ]
     return kept
 
 

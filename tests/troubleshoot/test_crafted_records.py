@@ -17,7 +17,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.clean import find_leftovers
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, examine
+from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from colab_drive_tuner.troubleshoot.repair.salvage import collect
 from tests.search.searching import SPACE, bowl, resume_search
@@ -168,9 +168,9 @@ def test_status_shows_the_others_and_names_the_record(made: Path) -> None:
 def test_doctor_names_each_and_looks_at_the_others(made: Path) -> None:
     """As a problem, by which its exit code is 1."""
     found = {finding.about: finding for finding in examine(made)}
-    assert found["search 'whole'"].level == OK
+    assert found["search 'whole'"].level == Level.OK
     for name in CRAFTED:
-        assert found[f"search {name!r}"].level == PROBLEM, name
+        assert found[f"search {name!r}"].level == Level.PROBLEM, name
         assert "ecord 5" in found[f"search {name!r}"].text
         assert "colab-drive-tuner repair" in found[f"search {name!r}"].advice
 

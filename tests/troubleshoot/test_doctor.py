@@ -14,9 +14,7 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import (
-    OK,
-    PROBLEM,
-    WARNING,
+    Level,
     context,
     examination,
     examine,
@@ -131,7 +129,7 @@ def test_a_clock_that_is_wrong_is_a_warning(drive_emulator, monkeypatch):
     """Google refuses sign-ins whose time is off by minutes."""
     monkeypatch.setattr(DriveClient, "now", lambda client: time.time() - 3600)
     found = {finding.about: finding for finding in examine()}["store"]
-    assert found.level == WARNING
+    assert found.level == Level.WARNING
     assert "differ by 3600 s" in found.text
     assert "clock" in found.advice
 
@@ -140,11 +138,11 @@ def test_a_folder_in_which_no_search_can_be_kept_is_a_problem(tmp_path):
     """A file in the way, or no right to write; one that is not there yet is none."""
     file = tmp_path / "file"
     file.write_text("")
-    assert levels(tmp_path / "new" / "store")["store"] == OK
+    assert levels(tmp_path / "new" / "store")["store"] == Level.OK
     assert not (tmp_path / "new").exists()
     for place in (file, file / "store"):
         (found,) = (finding for finding in examine(place) if finding.about == "store")
-        assert (found.level, place.name in found.text) == (PROBLEM, True)
+        assert (found.level, place.name in found.text) == (Level.PROBLEM, True)
         assert found.advice.startswith("Name another folder")
 
 
@@ -176,16 +174,16 @@ def test_drive_is_asked_and_nothing_is_made_there(drive_emulator):
     """Latency, clock, room; looking makes no folder."""
     before = len(DriveClient.connect().list_folder("root"))
     found = {finding.about: finding for finding in examine()}
-    assert found["credentials"].level == OK
+    assert found["credentials"].level == Level.OK
     assert "owner@example.com" in found["credentials"].text
     assert "Drive answers in" in found["store"].text
-    assert found["quota"].level == OK
+    assert found["quota"].level == Level.OK
     assert found["searches"].text == "none yet: there is no store."
     assert len(DriveClient.connect().list_folder("root")) == before
     store = DriveStore.connect()
     stored(store, "rand", 2)  # type: ignore[arg-type]
-    assert levels()["search 'search'"] == OK
-    assert levels()["quota"] == OK
+    assert levels()["search 'search'"] == Level.OK
+    assert levels()["quota"] == Level.OK
 
 
 def test_results_that_wait_in_the_spool_are_told(tmp_path):
@@ -203,7 +201,7 @@ def test_results_that_wait_in_the_spool_are_told(tmp_path):
     segment.add([(end_item(encode(document), 7, k=7, how="done", loss=0.5), ())])
     segment.close()
     found = {finding.about: finding for finding in examine(tmp_path / "store")}
-    assert found["search 'search'"].level == WARNING
+    assert found["search 'search'"].level == Level.WARNING
     assert "1 results wait in the spool" in found["search 'search'"].text
 
 
@@ -220,9 +218,9 @@ def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
     monkeypatch.setattr(examination, "PROBES", only)
     found = {finding.about: finding for finding in examine(tmp_path, seconds=0.5)}
     release.set()
-    assert found["GPU"].level == WARNING
+    assert found["GPU"].level == Level.WARNING
     assert "no answer within 0.5 seconds" in found["GPU"].text
-    assert found["disk"].level == OK
+    assert found["disk"].level == Level.OK
 
 
 def test_a_probe_that_runs_out_of_time_keeps_what_it_had_found(monkeypatch):
@@ -230,14 +228,14 @@ def test_a_probe_that_runs_out_of_time_keeps_what_it_had_found(monkeypatch):
     release = threading.Event()
 
     def slow(_context):
-        yield context.Finding(PROBLEM, "the first part")
+        yield context.Finding(Level.PROBLEM, "the first part")
         release.wait(60)
 
     monkeypatch.setattr(examination, "PROBES", {"slow": slow})
     first, second = examine(seconds=0.5)
     release.set()
-    assert (first.about, first.level, first.text) == ("slow", PROBLEM, "the first part")
-    assert second.level == WARNING
+    assert (first.about, first.level, first.text) == ("slow", Level.PROBLEM, "the first part")
+    assert second.level == Level.WARNING
 
 
 @pytest.mark.parametrize(
@@ -252,7 +250,7 @@ def test_versions_that_clash_are_named(monkeypatch, installed, named):
     """Which, with which, and what to do."""
     monkeypatch.setattr(machine_probes, "_version", lambda package: installed.get(package, ""))
     (finding,) = machine_probes.versions(context.CheckContext())
-    assert finding.level == WARNING
+    assert finding.level == Level.WARNING
     assert named in finding.text
     assert finding.advice
 
@@ -265,7 +263,9 @@ def test_a_full_disk_and_a_state_folder_that_is_none_are_problems(monkeypatch, t
         "colab_drive_tuner.troubleshoot.doctor.machine_probes.shutil.disk_usage",
         lambda place: SimpleNamespace(free=1000),
     )
-    assert [finding.level for finding in machine_probes.disk(context.CheckContext())] == [PROBLEM]
+    assert [finding.level for finding in machine_probes.disk(context.CheckContext())] == [
+        Level.PROBLEM
+    ]
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(blocked))
@@ -279,5 +279,5 @@ def test_a_runtime_that_is_about_to_end_is_a_warning(monkeypatch, tmp_path):
     monkeypatch.setattr(runtime, "_UPTIME", uptime)
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     (finding,) = machine_probes.time_left(context.CheckContext())
-    assert finding.level == WARNING
+    assert finding.level == Level.WARNING
     assert "max_time=" in finding.advice

@@ -8,14 +8,7 @@ from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal.folder import HINT, find_folder
 from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.doctor import (
-    OK,
-    PROBLEM,
-    WARNING,
-    Finding,
-    examine,
-    search_probes,
-)
+from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes
 from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.searching import go
@@ -46,11 +39,11 @@ def lose(folder: Path, *, newest: int) -> None:
 def test_trials_pkl_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     """The doctor counts what there was; repair brings it back."""
     run_slowly(tmp_path, 6)
-    assert [finding.level for finding in about(tmp_path)] == [OK]
+    assert [finding.level for finding in about(tmp_path)] == [Level.OK]
     lose(tmp_path, newest=3)
     assert read_status(FolderStore(tmp_path), "search").done == 4
     _, found = about(tmp_path)
-    assert found.level == PROBLEM
+    assert found.level == Level.PROBLEM
     assert "6 trials are known to have existed (" in found.text
     assert "), 5 are readable" in found.text
     assert "trials.pkl: " in found.text
@@ -58,7 +51,7 @@ def test_trials_pkl_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     report = repair(LaterStore(tmp_path), "search")
     assert "6 trials are known to have existed" in report.reason
     assert report.done == 6
-    assert [finding.level for finding in about(tmp_path)] == [OK]
+    assert [finding.level for finding in about(tmp_path)] == [Level.OK]
     goes_on_as_it_would(tmp_path)
 
 
@@ -68,11 +61,11 @@ def test_a_snapshot_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     lose(tmp_path, newest=3)
     store = FolderStore(tmp_path)
     folder = find_folder(store, "search")
-    (finding,) = [one for one in about(tmp_path) if one.level == PROBLEM]
+    (finding,) = [one for one in about(tmp_path) if one.level == Level.PROBLEM]
     assert "of its records 21, 22 are gone, and only a snapshot stands" in finding.text
     store.set_properties(folder.id, {HINT: ""})
     (tmp_path / "search" / "trials.pkl").unlink()
-    (finding,) = [one for one in about(tmp_path) if one.level == PROBLEM]
+    (finding,) = [one for one in about(tmp_path) if one.level == Level.PROBLEM]
     assert "21 trials are known to have existed (" in finding.text
     assert "a snapshot that stands for the first 23 records" in finding.text
     assert repair(LaterStore(tmp_path), "search").done == 21
@@ -84,7 +77,7 @@ def test_an_older_trials_pkl_is_no_evidence(tmp_path: Path) -> None:
     before = (tmp_path / "search" / "trials.pkl").read_bytes()
     go(tmp_path, name="search", max_evals=2, restart=True)
     (tmp_path / "search" / "trials.pkl").write_bytes(before)
-    assert [finding.level for finding in about(tmp_path)] == [OK]
+    assert [finding.level for finding in about(tmp_path)] == [Level.OK]
     assert repair(FolderStore(tmp_path), "search").reason == ""
 
 
@@ -105,5 +98,5 @@ def test_each_search_has_a_time_limit_of_its_own(
     monkeypatch.setattr(search_probes, "_chain", slow)
     found = {finding.about: finding for finding in examine(tmp_path)}
     assert "it was not checked to the end" in found["search 'a'"].text
-    assert (found["search 'a'"].level, found["search 'b'"].level) == (WARNING, PROBLEM)
-    assert found["search 'search'"].level == PROBLEM
+    assert (found["search 'a'"].level, found["search 'b'"].level) == (Level.WARNING, Level.PROBLEM)
+    assert found["search 'search'"].level == Level.PROBLEM

@@ -69,12 +69,12 @@ def test_without_trials_pkl_the_lost_result_is_computed_again(folder):
 
 def holds_end_of(path: Path, tid: int) -> bool:
     """Whether a record says how a trial ended."""
-    from colab_drive_tuner.checkpoint.items import END, read_items
+    from colab_drive_tuner.checkpoint.items import ItemKind, read_items
     from colab_drive_tuner.journal.record import decode_record
 
     record = decode_record(path.read_bytes(), "a record")
     items = list(read_items(record.payload, "it")) if record.kind == "trials" else []
-    return (END, tid) in [(item.kind, item.tid) for item in items]
+    return (ItemKind.END, tid) in [(item.kind, item.tid) for item in items]
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "swapped", "first", "all", "trashed"])

@@ -11,7 +11,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder import KIND, RECORDS, find_folder
 from colab_drive_tuner.search.results.status import list_searches, read_status
-from colab_drive_tuner.troubleshoot.doctor import OK, PROBLEM, WARNING, examine
+from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.searching import plain, points, stored
 from tests.troubleshoot.repairing import run_slowly
@@ -49,7 +49,7 @@ def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, 
         store.trash(entry.id)
     count = 2 if what == "records" else len(records)
     (finding,) = (f for f in examine(store) if f.about == "search 'search'")
-    assert finding.level == WARNING
+    assert finding.level == Level.WARNING
     assert f"{count} of its records lie in the trash" in finding.text
     assert "`colab-drive-tuner repair search`" in finding.advice
     report = repair(store, "search")
@@ -123,14 +123,14 @@ def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(dri
     if left == "nothing":
         delete(drive_emulator, folder.export)
     found = {finding.about: finding for finding in examine(store)}
-    assert found["search 'another'"].level == OK
+    assert found["search 'another'"].level == Level.OK
     if left == "nothing":
         with pytest.raises(SearchNotFoundError, match="Nothing of search 'search' is readable"):
             repair(store, "search")
         return
     with pytest.raises(SearchDamagedError, match=r"are gone: .*`colab-drive-tuner repair search`"):
         run_slowly(store, 8)
-    assert found["search 'search'"].level == PROBLEM
+    assert found["search 'search'"].level == Level.PROBLEM
     assert "colab-drive-tuner repair" in found["search 'search'"].advice
     report = repair(store, "search")
     assert (report.done, report.again) == (6, ())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from colab_drive_tuner.journal.record import DEATHS, ClaimReason
 from colab_drive_tuner.search.html import GREY, RED, shortened
 from colab_drive_tuner.search.results.pictures import WIDTH, about
 from colab_drive_tuner.search.results.series import Series, Trial
@@ -17,11 +18,11 @@ _LEFT, _LANE, _CUT = 190, 22, 34.0
 _MOST_LANES = 40
 _HOVERED = 400
 _ENDS = {
-    "dead": "killed",
-    "stale": "vanished",
-    "takeover": "taken over",
-    "released": "ended by itself",
-    "": "no end recorded",
+    ClaimReason.DEAD: "killed",
+    ClaimReason.STALE: "vanished",
+    ClaimReason.TAKEOVER: "taken over",
+    ClaimReason.RELEASED: "ended by itself",
+    None: "no end recorded",
 }
 
 
@@ -32,7 +33,7 @@ class Lane:
     where: str
     began: float
     last: float
-    end: str
+    end: ClaimReason | None
     trials: tuple[Trial, ...]
 
 
@@ -54,7 +55,9 @@ def lanes_of(series: Series) -> list[Lane]:
             Lane(session.where, *_span(ran, session.began, session.last), session.end, tuple(ran))
         )
     for where, ran in elsewhere.items():
-        lanes.append(Lane(where, *_span(ran, math.inf, -math.inf), "released", tuple(ran)))
+        lanes.append(
+            Lane(where, *_span(ran, math.inf, -math.inf), ClaimReason.RELEASED, tuple(ran))
+        )
     return sorted(lanes, key=lambda lane: lane.began)
 
 
@@ -97,10 +100,10 @@ def summary(series: Series) -> str:
     lanes = lanes_of(series)
     ends = [lane.end for lane in lanes]
     words = [f"{len(lanes)} runtime{'s' * (len(lanes) != 1)}"]
-    killed = sum(end in ("dead", "stale") for end in ends)
+    killed = sum(end in DEATHS for end in ends)
     if killed:
         words.append(f"{killed} of them killed")
-    if taken := ends.count("takeover"):
+    if taken := ends.count(ClaimReason.TAKEOVER):
         words.append(f"{taken} taken over")
     return ", ".join(words)
 
@@ -130,12 +133,12 @@ def _colours(series: Series) -> Callable[[Trial], str]:
 
 def _mark_end(canvas: Canvas, lane: Lane, x: float, y: float) -> None:
     """A cross for a kill, an arrow for a takeover, a line for an end of its own."""
-    if lane.end in ("dead", "stale"):
+    if lane.end in DEATHS:
         for slope in (1, -1):
             canvas.path([(x - 1, y - 6 * slope), (x + 11, y + 6 * slope)], RED)
-    elif lane.end == "takeover":
+    elif lane.end is ClaimReason.TAKEOVER:
         canvas.path([(x + 1, y - 6), (x + 8, y), (x + 1, y + 6)], RED)
-    elif lane.end == "released":
+    elif lane.end is ClaimReason.RELEASED:
         canvas.path([(x + 2, y - 7), (x + 2, y + 7)], GREY)
     canvas.hover(x - 2, y - 8, 14, 16, f"{lane.where}: {_ENDS.get(lane.end, lane.end)}")
 

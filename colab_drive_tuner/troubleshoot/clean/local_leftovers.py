@@ -9,7 +9,7 @@ from pathlib import Path
 
 from colab_drive_tuner.checkpoint.documents import same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import ATTACHMENT, END, QUEUED, REAL_ENDS, read_items
+from colab_drive_tuner.checkpoint.items import REAL_ENDS, ItemKind, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.segment import Leftover as Segment
 from colab_drive_tuner.journal.spool import idle_leftovers, known_searches, spool_folder
@@ -162,11 +162,11 @@ def made_good(segment: Segment, history: History) -> bool:
         return False
     for item in items:
         entry = history.trials.get(item.tid)
-        if item.kind == ATTACHMENT:
+        if item.kind == ItemKind.ATTACHMENT:
             recorded = item.name in history.attachments
-        elif item.kind == QUEUED:
+        elif item.kind == ItemKind.QUEUED:
             recorded = entry is not None
-        elif item.kind == END and entry is not None and entry.end in REAL_ENDS:
+        elif item.kind == ItemKind.END and entry is not None and entry.end in REAL_ENDS:
             recorded = same_parameters(entry.document, item.document, item.tid)
         else:
             recorded = False

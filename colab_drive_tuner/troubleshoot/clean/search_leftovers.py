@@ -11,7 +11,7 @@ from functools import partial
 
 from colab_drive_tuner.checkpoint.documents import same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import END, REAL_ENDS, read_items
+from colab_drive_tuner.checkpoint.items import REAL_ENDS, ItemKind, read_items
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     NotFoundError,
@@ -23,7 +23,7 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.displaced import begun_apart
 from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, find_folder
 from colab_drive_tuner.journal.owned import owned_ids
-from colab_drive_tuner.journal.record import unframe
+from colab_drive_tuner.journal.record import RecordKind, unframe
 from colab_drive_tuner.journal.spool import idle_leftovers
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
@@ -174,10 +174,10 @@ def results_without_place(evidence: Evidence, history: History, *, merged: bool 
     """How many results of a folder the history cannot take; once `merged`, has not taken."""
     count = 0
     for found in evidence.records.values():
-        if found.record.kind != "trials":
+        if found.record.kind != RecordKind.TRIALS:
             continue
         for item in read_items(found.record.payload, f"Record {found.record.pos}"):
-            if item.kind != END or item.how not in REAL_ENDS:
+            if item.kind != ItemKind.END or item.how not in REAL_ENDS:
                 continue
             entry = history.trials.get(item.tid)
             if entry is None or (merged and entry.end not in REAL_ENDS):

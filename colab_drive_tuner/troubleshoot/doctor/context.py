@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 
-OK, WARNING, PROBLEM = "ok", "warning", "problem"
 PATIENCE = 15.0
 """How long Drive is asked again before it counts as away."""
+
+
+class Level(StrEnum):
+    """How well it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,7 @@ class Finding:
 
     about: str = field(default="", kw_only=True)
     """Set by `examine`, which knows the probe's name."""
-    level: str
-    """"ok", "warning" or "problem"."""
+    level: Level
     text: str
     advice: str = ""
 

@@ -18,10 +18,9 @@ from colab_drive_tuner.troubleshoot.doctor import (
     store_probes,
 )
 from colab_drive_tuner.troubleshoot.doctor.context import (
-    PROBLEM,
-    WARNING,
     CheckContext,
     Finding,
+    Level,
     NotExaminedError,
     Part,
     Probe,
@@ -70,13 +69,13 @@ def _asked(probe: Probe, context: CheckContext, seconds: float) -> list[Finding 
         ask(lambda: found.extend(probe(context)))(seconds)
     except TimeoutError:
         text = f"no answer within {seconds:g} seconds: it was not checked to the end."
-        return [*found, Finding(WARNING, text, "Run doctor again later.")]
+        return [*found, Finding(Level.WARNING, text, "Run doctor again later.")]
     except NotExaminedError as why:
         advice = "First do what the line of the credentials says."
-        return [*found, Finding(WARNING, f"not looked at, for {why}.", advice)]
+        return [*found, Finding(Level.WARNING, f"not looked at, for {why}.", advice)]
     except ColabDriveTunerError as error:
-        return [*found, Finding(PROBLEM, str(error))]
+        return [*found, Finding(Level.PROBLEM, str(error))]
     except Exception as error:  # noqa: BLE001 - one probe that fails must not hide the others
         text = f"it could not be looked at ({type(error).__name__}: {error})."
-        return [*found, Finding(WARNING, text, "Please report it.")]
+        return [*found, Finding(Level.WARNING, text, "Please report it.")]
     return found

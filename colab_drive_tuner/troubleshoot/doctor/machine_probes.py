@@ -9,13 +9,7 @@ from pathlib import Path
 
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, ipython, uptime_hours
-from colab_drive_tuner.troubleshoot.doctor.context import (
-    OK,
-    PROBLEM,
-    WARNING,
-    CheckContext,
-    Finding,
-)
+from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
 _MEGABYTE = 1e6
 
@@ -25,25 +19,25 @@ def runtime(context: CheckContext) -> Iterator[Finding]:
     here = context.runtime
     if here.unanswered:
         text = f"{here.label}; no answer from {', '.join(here.unanswered)}."
-        yield Finding(WARNING, text, "If it stays so, restart the runtime.")
+        yield Finding(Level.WARNING, text, "If it stays so, restart the runtime.")
     elif here.kind == "colab-cli" and ipython() is None:
         text = "Google Colab; a command cannot ask the notebook's page, a cell can."
-        yield Finding(OK, text)
+        yield Finding(Level.OK, text)
     else:
         page = ", its page is open" if here.browser_attached else ""
-        yield Finding(OK, f"{here.label}{page}.")
+        yield Finding(Level.OK, f"{here.label}{page}.")
 
 
 def gpu(context: CheckContext) -> Iterator[Finding]:
     """Whether there is one; on Colab its absence is usually an oversight."""
     here = context.runtime
     if here.gpu:
-        yield Finding(OK, f"{here.gpu}.")
+        yield Finding(Level.OK, f"{here.gpu}.")
     elif here.is_colab:
         text = "none is attached, so training is slow."
-        yield Finding(WARNING, text, "Choose one under Runtime > Change runtime type.")
+        yield Finding(Level.WARNING, text, "Choose one under Runtime > Change runtime type.")
     else:
-        yield Finding(OK, "none found; training uses the CPU.")
+        yield Finding(Level.OK, "none found; training uses the CPU.")
 
 
 def versions(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - they are this process's
@@ -51,11 +45,11 @@ def versions(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - they
     clashes = 0
     for text, advice in _clashes():
         clashes += 1
-        yield Finding(WARNING, text, advice)
+        yield Finding(Level.WARNING, text, advice)
     if not clashes:
         names = ("hyperopt", "numpy", "keras", "hyperas", "pydrive2")
         there = [f"{name} {found}" for name in names if (found := _version(name))]
-        yield Finding(OK, f"{', '.join(there)}.")
+        yield Finding(Level.OK, f"{', '.join(there)}.")
 
 
 def _clashes() -> Iterator[tuple[str, str]]:
@@ -96,36 +90,36 @@ def disk(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is th
         probe.unlink()
     except OSError as error:
         text = f"results cannot be spooled: {error}."
-        yield Finding(PROBLEM, text, "Set XDG_STATE_HOME to a folder that can be written.")
+        yield Finding(Level.PROBLEM, text, "Set XDG_STATE_HOME to a folder that can be written.")
         return
     try:
         here = Path.cwd()
         free = {place: shutil.disk_usage(place).free for place in (here, spool)}
     except OSError as error:
         text = f"the working directory is gone ({error.strerror})."
-        yield Finding(PROBLEM, text, "Change to another one, in a notebook with %cd.")
+        yield Finding(Level.PROBLEM, text, "Change to another one, in a notebook with %cd.")
         return
     place, least = min(free.items(), key=lambda item: item[1])
     text = f"{least / 1e9:.1f} GB are free in {place}."
     if least < 100 * _MEGABYTE:
-        yield Finding(PROBLEM, text, "Remove files that you do not need.")
+        yield Finding(Level.PROBLEM, text, "Remove files that you do not need.")
     elif least < 1000 * _MEGABYTE:
-        yield Finding(WARNING, text, "Remove files that you do not need.")
+        yield Finding(Level.WARNING, text, "Remove files that you do not need.")
     else:
-        yield Finding(OK, text)
+        yield Finding(Level.OK, text)
 
 
 def time_left(context: CheckContext) -> Iterator[Finding]:
     """How long this runtime may still live, where that is known."""
     hours = uptime_hours() if context.runtime.is_colab else None
     if hours is None or context.runtime.kind == "colab-enterprise":
-        yield Finding(OK, "no limit is known here.")
+        yield Finding(Level.OK, "no limit is known here.")
         return
     most = COLAB_HOURS if hours < COLAB_HOURS else COLAB_MOST_HOURS
     text = f"up for {hours:.1f} h; Colab ends a runtime after {COLAB_HOURS:.0f} h, with Pro+ after "
     text += f"{COLAB_MOST_HOURS:.0f} h, and sooner where nobody uses it."
     if most - hours < 1:
         advice = "Pass max_time= to stop in time; on the next runtime the search goes on."
-        yield Finding(WARNING, text, advice)
+        yield Finding(Level.WARNING, text, advice)
     else:
-        yield Finding(OK, text)
+        yield Finding(Level.OK, text)

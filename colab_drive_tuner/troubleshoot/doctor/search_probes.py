@@ -17,23 +17,16 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.owned import owned_ids
 from colab_drive_tuner.journal.spool import idle_leftovers
 from colab_drive_tuner.search.results.status import MISNAMED
-from colab_drive_tuner.troubleshoot.doctor.context import (
-    OK,
-    PROBLEM,
-    WARNING,
-    CheckContext,
-    Finding,
-    Part,
-)
+from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, Part
 from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 
 
 def searches(context: CheckContext) -> Iterator[Finding | Part]:
     """Each search, within a time limit of its own."""
     if context.existing_store is None:
-        yield Finding(OK, "none yet: there is no store.")
+        yield Finding(Level.OK, "none yet: there is no store.")
     elif not context.searches:
-        yield Finding(OK, "none yet.")
+        yield Finding(Level.OK, "none yet.")
     for search in context.searches:
         yield Part(f"search {search.name!r}", partial(examine_search, search=search))
 
@@ -43,19 +36,19 @@ def examine_search(_context: CheckContext, search: SearchCheck) -> Iterator[Find
     if search.folders > 1:
         text = f"{search.folders} folders bear its name."
         advice = "`colab-drive-tuner clean` shows them, and merges what can be merged."
-        yield Finding(WARNING, text, advice)
+        yield Finding(Level.WARNING, text, advice)
     try:
         yield _chain(search)
     except UnavailableError:
         raise
     except ColabDriveTunerError as error:
-        yield Finding(PROBLEM, f"it cannot be looked at: {error}")
+        yield Finding(Level.PROBLEM, f"it cannot be looked at: {error}")
     try:
         lost = search.lost
     except (SearchError, UsageError):
         return  # the chain cannot be read: that has been said
     if lost:
-        yield Finding(PROBLEM, f"{lost}.", f"Run {_repair(search)}.")
+        yield Finding(Level.PROBLEM, f"{lost}.", f"Run {_repair(search)}.")
 
 
 def _chain(search: SearchCheck) -> Finding:
@@ -66,14 +59,14 @@ def _chain(search: SearchCheck) -> Finding:
         search.history.check()
     except SearchDamagedError as error:
         if error.__cause__ is None:  # then the error itself says what to do
-            return Finding(PROBLEM, str(error))
-        return Finding(PROBLEM, str(error.__cause__), f"Run {repair}.")
+            return Finding(Level.PROBLEM, str(error))
+        return Finding(Level.PROBLEM, str(error.__cause__), f"Run {repair}.")
     except SearchNotFoundError:
         return _without_first(search)
     except SearchNameError:
-        return Finding(PROBLEM, f"{MISNAMED}.", "In Drive's own pages you can rename it.")
+        return Finding(Level.PROBLEM, f"{MISNAMED}.", "In Drive's own pages you can rename it.")
     except ColabDriveTunerError as error:
-        return Finding(PROBLEM, f"its chain cannot be read: {error}")
+        return Finding(Level.PROBLEM, f"its chain cannot be read: {error}")
     text = f"{status.progress} trials in {status.sessions} sessions, whole"
     if status.held:
         text += f", held by {status.holder}"
@@ -81,18 +74,18 @@ def _chain(search: SearchCheck) -> Finding:
         text += f", interrupted: last held by {status.holder}"
     if trashed := search.trashed:
         text += f"; {trashed} of its records lie in the trash, which Drive empties after 30 days."
-        return Finding(WARNING, text, f"Restore them there, or run {repair}.")
+        return Finding(Level.WARNING, text, f"Restore them there, or run {repair}.")
     if search.folder is not None and (foreign := owned_ids(search.store, search.folder).foreign):
         text += f"; {next(iter(foreign.values()))}"
-        return Finding(WARNING, text, "The next run makes it anew in the search's folder.")
+        return Finding(Level.WARNING, text, "The next run makes it anew in the search's folder.")
     if waiting := _waiting(search):
         advice = "Run the search again on this machine: it records them."
-        return Finding(WARNING, f"{text}; {waiting} results wait in the spool.", advice)
+        return Finding(Level.WARNING, f"{text}; {waiting} results wait in the spool.", advice)
     account = search.store.account
     if status.holder and status.holder.claimant.account != account and not status.held:
         advice = f"Sign in as its owner, or run {repair} a day after it was last seen."
-        return Finding(WARNING, f"{text}.", advice)
-    return Finding(OK, f"{text}.")
+        return Finding(Level.WARNING, f"{text}.", advice)
+    return Finding(Level.OK, f"{text}.")
 
 
 def _repair(search: SearchCheck) -> str:
@@ -105,8 +98,8 @@ def _without_first(search: SearchCheck) -> Finding:
         found = search.evidence
         written = search.folder.hint or found.records or found.snapshots or found.unreadable
         if written or search.store.list(search.folder.id, name="trials.pkl"):
-            return Finding(PROBLEM, "its first record is missing.", f"Run {_repair(search)}.")
-    return Finding(OK, "it has been made, and nothing is recorded yet.")
+            return Finding(Level.PROBLEM, "its first record is missing.", f"Run {_repair(search)}.")
+    return Finding(Level.OK, "it has been made, and nothing is recorded yet.")
 
 
 def _waiting(search: SearchCheck) -> int:

@@ -18,7 +18,7 @@ from colab_drive_tuner.journal.spool import (
     read_running,
 )
 from colab_drive_tuner.machine import has_valid_id, state_folder
-from colab_drive_tuner.troubleshoot.doctor.context import OK, WARNING, CheckContext, Finding
+from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
 
 def state(_context: CheckContext) -> Iterator[Finding]:
@@ -30,9 +30,9 @@ def state(_context: CheckContext) -> Iterator[Finding]:
     except OSError as error:
         problems = [f"The state folder cannot be read: {error}."]
     for problem in problems:
-        yield Finding(WARNING, problem)
+        yield Finding(Level.WARNING, problem)
     if not problems:
-        yield Finding(OK, "what this machine keeps of searches is readable.")
+        yield Finding(Level.OK, "what this machine keeps of searches is readable.")
 
 
 def _problems(state: Path) -> Iterator[str]:

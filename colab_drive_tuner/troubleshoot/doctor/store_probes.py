@@ -15,13 +15,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.troubleshoot.doctor.context import (
-    OK,
-    PROBLEM,
-    WARNING,
-    CheckContext,
-    Finding,
-)
+from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
 _MEGABYTE = 1e6
 _ANOTHER = f"Name another folder with --store or {Variable.STORE}."
@@ -32,7 +26,7 @@ def credentials(context: CheckContext) -> Iterator[Finding]:
     if not context.in_drive:
         store = context.existing_store
         where = "in memory" if store and store.local_path is None else "in a local folder"
-        yield Finding(OK, f"not needed: searches are kept {where}.")
+        yield Finding(Level.OK, f"not needed: searches are kept {where}.")
         return
     try:
         client = context.client
@@ -41,11 +35,11 @@ def credentials(context: CheckContext) -> Iterator[Finding]:
         context.away = "nobody is signed in"
         asks = context.runtime.browser_attached and context.runtime.can_prompt
         advice = "Run cdt.setup() in this notebook, which asks for it." if asks else ""
-        yield Finding(PROBLEM, f"without credentials. {error}", advice)
+        yield Finding(Level.PROBLEM, f"without credentials. {error}", advice)
         return
     except UnavailableError as error:
         context.away = "it does not answer"
-        yield Finding(PROBLEM, str(error))
+        yield Finding(Level.PROBLEM, str(error))
         return
     context.account = account
     who = "the emulated Drive" if client.is_emulated else "Google Drive"
@@ -53,9 +47,9 @@ def credentials(context: CheckContext) -> Iterator[Finding]:
     known = f", with the scopes {', '.join(sorted(map(_short, scopes)))}" if scopes else ""
     if scopes and not any(_short(s) in ("drive", "drive.readonly") for s in scopes):
         text = f"{account} in {who}{known}: searches can be kept; notebooks cannot be read."
-        yield Finding(OK, text)
+        yield Finding(Level.OK, text)
     else:
-        yield Finding(OK, f"{account} in {who}{known}.")
+        yield Finding(Level.OK, f"{account} in {who}{known}.")
 
 
 def _short(scope: str) -> str:
@@ -75,11 +69,11 @@ def reachable(context: CheckContext) -> Iterator[Finding]:
     clock = f"its clock and this one differ by {abs(ahead):.0f} s"
     text = f"Drive answers in {latency * 1000:.0f} ms; {clock}."
     if latency > 5:
-        yield Finding(WARNING, text, "Training does not wait for it; results come late.")
+        yield Finding(Level.WARNING, text, "Training does not wait for it; results come late.")
     elif abs(ahead) > 300:
-        yield Finding(WARNING, text, "Set this machine's clock: sign-ins may fail.")
+        yield Finding(Level.WARNING, text, "Set this machine's clock: sign-ins may fail.")
     else:
-        yield Finding(OK, text)
+        yield Finding(Level.OK, text)
 
 
 def _folder(context: CheckContext) -> Finding:
@@ -88,10 +82,10 @@ def _folder(context: CheckContext) -> Finding:
     except NotFoundError:
         store = None
     except UsageError as error:
-        return Finding(PROBLEM, str(error), _ANOTHER)
+        return Finding(Level.PROBLEM, str(error), _ANOTHER)
     if store is not None and store.local_path is None:
         text = f"searches are kept in {store.location}, which ends with its process."
-        return Finding(WARNING, text, "Name a folder to keep them.")
+        return Finding(Level.WARNING, text, "Name a folder to keep them.")
     place, existing = _places(context)
     if existing.is_dir() and os.access(existing, os.W_OK):
         how = (
@@ -99,9 +93,9 @@ def _folder(context: CheckContext) -> Finding:
             if store is None
             else "can be written to."
         )
-        return Finding(OK, f"{place} {how}")
+        return Finding(Level.OK, f"{place} {how}")
     why = "is no folder" if not existing.is_dir() else "cannot be written to"
-    return Finding(PROBLEM, f"no search can be kept in {place}: {existing} {why}.", _ANOTHER)
+    return Finding(Level.PROBLEM, f"no search can be kept in {place}: {existing} {why}.", _ANOTHER)
 
 
 def _places(context: CheckContext) -> tuple[Path, Path]:
@@ -134,9 +128,9 @@ def quota(context: CheckContext) -> Iterator[Finding]:
     text += "without a limit." if free is None else f"{free / _MEGABYTE:.1f} MB are free."
     if free is not None and free < max(needed, 10 * _MEGABYTE):
         advice = "Free some space, or keep searches in another folder or account."
-        yield Finding(PROBLEM, text, advice)
+        yield Finding(Level.PROBLEM, text, advice)
     else:
-        yield Finding(OK, text)
+        yield Finding(Level.OK, text)
 
 
 def notebook(context: CheckContext) -> Iterator[Finding]:
@@ -148,22 +142,22 @@ def notebook(context: CheckContext) -> Iterator[Finding]:
     page = content_in_browser if context.runtime.browser_attached else lambda: None
     if running_notebook(page) is None:
         if context.runtime.kind in ("python", "ipython", "ci"):
-            yield Finding(OK, "none runs here.")
+            yield Finding(Level.OK, "none runs here.")
         else:
             text = "this runtime does not say which notebook it runs."
-            yield Finding(WARNING, text, "Name it: cdt.setup(notebook='X').")
+            yield Finding(Level.WARNING, text, "Name it: cdt.setup(notebook='X').")
         return
     try:
         found = locate(None, lambda: context.client, page)
     except (NotebookError, CredentialsError) as error:
-        yield Finding(WARNING, str(error))
+        yield Finding(Level.WARNING, str(error))
         return
     stale = False
     if found.file is not None and context.runtime.browser_attached:
         stale = page_differs(context.client.download(found.file.id))
     if stale:
         text = f"{found.name!r} has changes that are not saved in Drive yet."
-        yield Finding(WARNING, text, "Save it (Ctrl+S) and run the setup cell again.")
+        yield Finding(Level.WARNING, text, "Save it (Ctrl+S) and run the setup cell again.")
     else:
         where = found.path or (found.file and found.file.web_view_link) or "open in the browser"
-        yield Finding(OK, f"{found.name!r}, {where}.")
+        yield Finding(Level.OK, f"{found.name!r}, {where}.")

@@ -12,6 +12,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError, UsageError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder import SearchFolder, find_folder
+from colab_drive_tuner.journal.record import RecordKind
 from colab_drive_tuner.search.results.status import open_journal, status_of
 from colab_drive_tuner.search.standing import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -93,7 +94,7 @@ def lost_trials(store: Store, evidence: Evidence, readable: History) -> str:
     The evidence must have been collected before the history was read.
     """
     built = rebuild(evidence)
-    restarted = any(found.record.kind == "reset" for found in evidence.records.values())
+    restarted = any(found.record.kind == RecordKind.RESET for found in evidence.records.values())
     if not restarted:  # else trials.pkl may be from before
         for source, content in read_pickles(store, evidence.folder):
             offer_pickle(built, content, source)

@@ -14,12 +14,8 @@ from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.checkpoint.documents import read_document, same_parameters
 from colab_drive_tuner.checkpoint.history import History, wanted
 from colab_drive_tuner.checkpoint.items import (
-    CAUGHT,
-    DONE,
-    END,
-    QUEUED,
-    RAISED,
-    START,
+    ItemKind,
+    TrialEnd,
     claim_payload,
     end_item,
     pack_item,
@@ -34,7 +30,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal.record import Record, split_items
+from colab_drive_tuner.journal.record import Record, RecordKind, split_items
 from colab_drive_tuner.journal.segment import Spooled
 from colab_drive_tuner.search.documents import (
     ERROR,
@@ -86,7 +82,7 @@ class Rebuilt:
             if entry.end is not None:
                 info |= {"how": entry.end} | ({"model": True} if entry.model else {})
                 info |= {} if entry.loss is None else {"loss": entry.loss}
-            kind = QUEUED if entry.end is None else END
+            kind = ItemKind.QUEUED if entry.end is None else ItemKind.END
             items.append(pack_item(kind, info, entry.document, entry.tid, entry.k))
         return claim_payload(history.settings | dict(settings), items)
 
@@ -124,16 +120,16 @@ def _fold(built: Rebuilt, record: Record, *, doubtful: bool) -> None:
     except (SearchDamagedError, KeyError, TypeError, ValueError) as error:
         built.lost_records.append(record.pos)
         built.notes.append(str(error))
-    if record.pos == 0 or record.kind == "reset":
+    if record.pos == 0 or record.kind == RecordKind.RESET:
         built.epochs = {record.sha}
 
 
 def _usable(built: Rebuilt, record: Record) -> Record:
     """The record without entries whose documents are none: what a trial said before stands then."""
-    if record.kind == "trials":
+    if record.kind == RecordKind.TRIALS:
         kept = _readable(built, record, record.payload)
         return record if kept == record.payload else replace(record, payload=kept)
-    if record.kind in ("claim", "reset") and record.payload:
+    if record.kind in (RecordKind.CLAIM, RecordKind.RESET) and record.payload:
         body = unpack_map(record.payload, f"Record {record.pos}")
         queued = body.get("trials")
         if isinstance(queued, bytes):
@@ -148,7 +144,7 @@ def _readable(built: Rebuilt, record: Record, entries: bytes) -> bytes:
     for entry in split_items(entries, what):
         (item,) = read_items(entry, what)
         try:
-            if item.kind in (QUEUED, START, END):
+            if item.kind in (ItemKind.QUEUED, ItemKind.START, ItemKind.END):
                 read_document(item.document, item.tid)
             kept.append(entry)
         except SearchDamagedError as error:
@@ -158,11 +154,11 @@ def _readable(built: Rebuilt, record: Record, entries: bytes) -> bytes:
 
 def _begins_anew(history: History, record: Record) -> bool:
     """Whether a trial is named with other parameters than it had: a reset lies in a gap before."""
-    if record.kind != "trials":
+    if record.kind != RecordKind.TRIALS:
         return False
     for item in read_items(record.payload, f"Record {record.pos}"):
         entry = history.trials.get(item.tid)
-        if item.kind in (START, QUEUED) and entry is not None:
+        if item.kind in (ItemKind.START, ItemKind.QUEUED) and entry is not None:
             if not same_parameters(entry.document, item.document, item.tid):
                 return True
     return False
@@ -173,7 +169,7 @@ def offer_records(built: Rebuilt, evidence: Evidence, source: str) -> None:
     built.evidence.append(evidence)
     for pos in sorted(evidence.records):
         record = evidence.records[pos].record
-        if record.kind == "trials":
+        if record.kind == RecordKind.TRIALS:
             built.offer(split_items(record.payload), source, record.files)
 
 
@@ -226,14 +222,18 @@ def offer_documents(
             f"parameters), so nothing is taken from it."
         )
         return
-    errors = CAUGHT if any(e.end == CAUGHT for e in history.trials.values()) else RAISED
+    errors = (
+        TrialEnd.CAUGHT
+        if any(e.end == TrialEnd.CAUGHT for e in history.trials.values())
+        else TrialEnd.RAISED
+    )
     guess = _guesser(history)
     before = set(history.trials)
     for document in documents:
         tid, content = document["tid"], encoded[document["tid"]]
         k = history.trials[tid].k if tid in before else guess(tid)
         if document["state"] in (FINISHED, ERROR):
-            how = DONE if document["state"] == FINISHED else errors
+            how = TrialEnd.DONE if document["state"] == FINISHED else errors
             item = end_item(content, tid, k=k, how=how, loss=countable_loss(document))
             built.offer([item], source)
         elif tid not in before:
@@ -286,4 +286,4 @@ def complete_documents(history: History) -> int:
 
 def _loose(item: bytes, files: Mapping[str, str] = {}) -> Record:
     """An entry in the form that a history takes in."""
-    return Record(-1, "trials", "", "", (), item, 0.0, "", files=files)
+    return Record(-1, RecordKind.TRIALS, "", "", (), item, 0.0, "", files=files)

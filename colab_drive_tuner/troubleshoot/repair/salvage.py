@@ -22,7 +22,7 @@ from colab_drive_tuner.journal.chain import Head, LastClaim, parallel_readers
 from colab_drive_tuner.journal.folder import EXPORT, RECORDS, SearchFolder
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
 from colab_drive_tuner.journal.owned import OwnedIds, is_owned, owned_ids
-from colab_drive_tuner.journal.record import Record, decode_record, unframe
+from colab_drive_tuner.journal.record import Record, RecordKind, decode_record, unframe
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
 
@@ -80,7 +80,7 @@ class Evidence:
             last_id, record = found.id, found.record
             if record.claimant is not None:
                 claim = LastClaim(found.id, record.owner, record.claimant, record.careful)
-            elif record.kind == "release":
+            elif record.kind == RecordKind.RELEASE:
                 claim = None
         return look_at_holder(store, Head(0, "", (), last_id, "", claim), self.places)
 
