@@ -110,6 +110,8 @@ def setup(
                 f"{name}={value!r} is neither a name nor a link; leave it out, or give one."
             )
     environment = {variable: variable.get() for variable in _ENVIRONMENT}
+    if environment[Variable.STORE]:  # the same relative path is another folder after a change
+        environment[Variable.STORE] += f" in {Path.cwd()}"
     request = _Request(notebook, folder, credentials, environment, os.getpid())
     known = _last[1] if _last is not None and _last[0] == request else None
     runtime = known.runtime if known is not None else detect()

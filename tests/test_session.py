@@ -250,6 +250,16 @@ def test_a_local_folder_needs_no_drive_at_all(monkeypatch, tmp_path):
         setup(folder="Elsewhere")
 
 
+def test_another_working_directory_makes_another_folder(monkeypatch, tmp_path):
+    """COLAB_DRIVE_TUNER_STORE may be a relative path: `setup()` follows the directory."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "searches")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert setup().place == str(tmp_path / name / "searches")
+        assert setup() is setup()
+
+
 def test_on_a_local_folder_colab_gives_hyperas_what_its_page_shows(colab, monkeypatch, tmp_path):
     """Without Drive the open page still has the notebook."""
     monkeypatch.delenv("DRIVE_EMULATOR_HOST")
