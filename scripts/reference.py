@@ -143,7 +143,19 @@ def versions() -> str:
     return _table(("", "allowed", f"Colab's image of {about['date']}"), rows)
 
 
-PARTS = {"commands": commands, "variables": variables, "versions": versions}
+def extras() -> str:
+    """The optional dependencies of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return _table(
+        ("extra", "adds"),
+        [
+            (f"`{name}`", ", ".join(re.match(r"[\w-]+", text)[0] for text in packages))
+            for name, packages in project["optional-dependencies"].items()
+        ],
+    )
+
+
+PARTS = {"commands": commands, "extras": extras, "variables": variables, "versions": versions}
 
 
 def _table(head, rows) -> str:
