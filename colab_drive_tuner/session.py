@@ -7,7 +7,7 @@ changed nothing but what is useful the next time: a folder in Drive, a copy of t
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from colab_drive_tuner.runtime import (
     detect,
     uptime_hours,
 )
+from colab_drive_tuner.search.html import escaped
 from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.store import open_store, set_default_store
 from colab_drive_tuner.text import visible
@@ -55,6 +56,7 @@ _ENVIRONMENT = (Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN,
 """
 
 
+_LIVE = ("held here", "running here")
 _MOST_SHOWN = 8
 """How many searches a session shows."""
 
@@ -233,12 +235,12 @@ class Session:
 
     def searches(self) -> "list[SearchStatus]":
         """The searches in the store and how far each is; asks the store."""
-        from colab_drive_tuner.search.results.status import list_searches
+        from colab_drive_tuner.search.results.status import SearchList, list_searches
 
         try:
-            return list(list_searches(self.store))
+            return list_searches(self.store)
         except NotFoundError:
-            return []  # no folder yet: it is made with the first search
+            return SearchList()  # no folder yet: it is made with the first search
 
     def pydrive(self) -> Any:
         """A `pydrive2.drive.GoogleDrive` that acts as this session's account, signed in already.
@@ -278,23 +280,48 @@ class Session:
         lines.append("  searches  " + "\n            ".join(self._about_searches()))
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from colab_drive_tuner.search.results.cards import facts_card, searches_card
+
+        runtime = self.runtime
+        facts = {
+            "account": self._account,
+            "notebook": self._about_notebook(),
+            "folder": self.place,
+            "time": " ".join(_about_time(runtime)).replace("time", "", 1).strip(),
+        }
+        title = f"Colab Drive Tuner on {runtime.label}, {runtime.gpu or 'no GPU attached'}"
+        found = self._known_searches()
+        below = searches_card(found[:_MOST_SHOWN]) + escaped("; ".join(self._looked_at(found)))
+        return facts_card(title, {name: fact for name, fact in facts.items() if fact}, below)
+
     def _about_searches(self) -> list[str]:
         """A line for each search: live where this process holds it, else as of when."""
+        found = self._known_searches()
+        lines = [
+            f"{search if note in _LIVE else _ended(search)}{f', {note}' if note else ''}"
+            for search, note in found[:_MOST_SHOWN]
+        ]
+        return [*(lines or ["none yet"]), *self._looked_at(found)]
+
+    def _looked_at(self, found: "Sequence[object]") -> list[str]:
+        """How many searches are not shown, and when the store was asked."""
+        more = [f"and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
+        return [*more, f"as of {_clock(self._looked)}; session.refresh() looks again"]
+
+    def _known_searches(self) -> "list[tuple[SearchStatus, str]]":
+        """Each search with a note: live where this process holds it, else as of when."""
         from colab_drive_tuner.journal.held import held_searches
 
-        live: list[str] = []
-        others = {search.name: _ended(search) for search in self._searches}
+        live = []
+        others = {search.name: (search, "") for search in self._searches}
         for held in sorted(held_searches(self.store.location), key=lambda one: one.name):
             if held.journal is not None:
-                doing = "running here" if held.journal.running else "held here"
-                live.append(f"{held.report()}, {doing}")
+                live.append((held.report(), _LIVE[held.journal.running]))
                 others.pop(held.name, None)
             elif held.let_go is not None and held.let_go > self._looked:
-                others[held.name] = f"{_ended(held.report())}, as of {_clock(held.let_go)}"
-        shown = [*live, *(others[name] for name in sorted(others))]
-        more = [f"and {len(shown) - _MOST_SHOWN} more"] if len(shown) > _MOST_SHOWN else []
-        looked = f"as of {_clock(self._looked)}; session.refresh() looks again"
-        return [*(shown[:_MOST_SHOWN] or ["none yet"]), *more, looked]
+                others[held.name] = held.report(), f"as of {_clock(held.let_go)}"
+        return [*live, *(others[name] for name in sorted(others))]
 
     def _about_notebook(self) -> str:
         if self.notebook is None or self.notebook_path is None:

@@ -136,6 +136,21 @@ def test_searches_of_this_process_are_counted_live(colab):
     assert re.search(over, repr(here)), repr(here)
 
 
+def test_a_cell_shows_the_session_as_a_table(colab):
+    """Account, folder as a link, searches with their bars and states; everything escaped."""
+    here = setup()
+    run_search(here, "<b>mine", 3)
+    html = here._repr_html_()
+    assert "&lt;b&gt;mine" in html
+    assert "<b>mine" not in html
+    assert "owner@example.com" in html
+    assert f"href='{here.place}'" in html
+    assert "3 of 3" in html
+    assert "width:100.0%" in html
+    assert "finished" in here.searches()._repr_html_()
+    assert "mine: 3 of 3 trials" in repr(here.searches())
+
+
 def test_a_search_that_is_held_is_shown_so(colab, drive_emulator):
     """A document was inserted by hand, and nothing runs; printing asks nobody."""
     here = setup()

@@ -14,7 +14,8 @@ from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.search.results.series import ReadSearch, Trial
+    from colab_drive_tuner.search.results.reading import ReadSearch
+    from colab_drive_tuner.search.results.series import Trial
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -237,7 +238,7 @@ def _store(context: typer.Context) -> Store:
 
 
 def _read(store: Store, name: str) -> "ReadSearch":
-    from colab_drive_tuner.search.results.series import read_search
+    from colab_drive_tuner.search.results.reading import read_search
 
     return read_search(store, name)
 

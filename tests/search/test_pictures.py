@@ -121,7 +121,9 @@ def test_page_and_card_hold_no_element_of_anybody_else(series: Series) -> None:
     assert tags.count("script") == 1
     assert not {"img", "iframe", "a", "form", "object"} & set(tags)
     card = cards.result_card(series, HOSTILE[0], done=3, total=5, link="javascript:alert(1)")
-    listed = cards.searches_card([SearchStatus(text, url=text, problem=text) for text in HOSTILE])
+    listed = cards.searches_card(
+        (SearchStatus(text, url=text, problem=text), text) for text in HOSTILE
+    )
     for tag, attributes in Elements(card + listed).found:
         assert tag not in {"script", "img", "iframe", "a"}
         assert not any(name.startswith("on") for name in attributes)

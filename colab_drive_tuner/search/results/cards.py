@@ -38,14 +38,14 @@ def result_card(series: Series, head: str, *, done: int, total: int | None, link
     return _card(parts)
 
 
-def searches_card(searches: Iterable[SearchStatus]) -> str:
-    """A line with a bar for each search."""
+def searches_card(searches: Iterable[tuple[SearchStatus, str]]) -> str:
+    """A line with a bar for each search, with a note on its state."""
     rows = [
         f"<tr><td {_CELL}>{_linked(search)}</td><td {_CELL}>{_progress(search)}</td>"
         f"<td {_CELL}>{_bar(search.done, search.max_evals, width='120px')}</td>"
         f"<td {_CELL}>{'' if search.best_loss is None else f'{search.best_loss:.6g}'}</td>"
-        f"<td {_CELL}>{escaped(state_of(search))}</td></tr>"
-        for search in searches
+        f"<td {_CELL}>{escaped(', '.join(filter(None, (state_of(search), note))))}</td></tr>"
+        for search, note in searches
     ]
     if not rows:
         return "No searches yet."

@@ -7,11 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History, Session
-from colab_drive_tuner.search.results.status import open_journal, status_of
 from colab_drive_tuner.search.results.study import State, read_study
 from colab_drive_tuner.search.results.table import Table
-from colab_drive_tuner.search.standing import SearchStatus
-from colab_drive_tuner.store.protocol import Store
 
 LEAST_FOR_IMPORTANCE = 10
 """With fewer trials an order of parameters says nothing."""
@@ -186,35 +183,6 @@ def curves_of(document: Mapping[str, Any]) -> dict[str, list[float]]:
     return curves
 
 
-@dataclass(frozen=True)
-class ReadSearch:
-    """A search as it was read from its store: its status, series and records."""
-
-    status: SearchStatus
-    series: Series
-    history: History
-
-
-def read_search(store: Store, name: str) -> ReadSearch:
-    """Read a search whole; nothing is claimed or written.
-
-    Parameters are named by their labels and a choice is its index: the space is code, which a
-    store does not hold.
-
-    Raises:
-        SearchNotFoundError: There is no search of that name.
-        SearchDamagedError: The search cannot be read.
-    """
-    journal = open_journal(store, name)
-    history: History = journal.state
-    if history.study.lines:
-        series = _of_study(name, history)
-    else:
-        documents = [entry.decoded() for entry in history.trials.values()]
-        series = series_of(name, documents, None, history.timeline)
-    return ReadSearch(status_of(store, name, journal), series, history)
-
-
 _STATES = {
     State.RUNNING: "running",
     State.WAITING: "new",
@@ -224,7 +192,7 @@ _STATES = {
 }
 
 
-def _of_study(name: str, history: History) -> Series:
+def series_of_study(name: str, history: History) -> Series:
     """The series of an Optuna study; trials of several studies are told apart by their names."""
     found = read_study(history.study.lines)
     several = len({trial.study for trial in found}) > 1

@@ -112,7 +112,19 @@ def _stopped(history: History) -> str:
     return str(stop["why"]) if stop and not history.unfinished else ""
 
 
-def list_searches(store: Store) -> list[SearchStatus]:
+class SearchList(list[SearchStatus]):
+    """Searches and how far each is; a cell shows them as a table, with bars."""
+
+    def _repr_html_(self) -> str:
+        from colab_drive_tuner.search.results.cards import searches_card
+
+        return searches_card((search, "") for search in self)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self)) or "No searches yet."
+
+
+def list_searches(store: Store) -> SearchList:
     """Read how far each search is, in the order of their names.
 
     Args:
@@ -126,7 +138,7 @@ def list_searches(store: Store) -> list[SearchStatus]:
         for entry in store.list(store.root)
         if entry.is_folder and (entry.damage or entry.properties.get(KIND) == SEARCH)
     }
-    found = []
+    found = SearchList()
     for name in sorted(made):
         try:
             found.append(read_status(store, name))
