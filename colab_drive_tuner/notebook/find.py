@@ -75,7 +75,13 @@ def find_notebook(name: str | None = None, *, client: "DriveClient | None" = Non
         NotebookNotFoundError: There is no such notebook.
         AmbiguousNotebookError: Several fit; the message lists them.
     """
-    return locate(name, _lazily(client), content_in_browser)
+
+    def connect() -> "DriveClient":
+        from colab_drive_tuner.drive import DriveClient
+
+        return client or DriveClient.connect()
+
+    return locate(name, connect, content_in_browser)
 
 
 def locate(
@@ -187,31 +193,26 @@ def _the_named(name: str, client: "DriveClient") -> Notebook:
             f"{client.account()} has no notebook named {name!r} in Drive. Check the name (upper "
             "and lower case count), or give its Drive id or link."
         )
-    if len(found) > 1:
-        raise AmbiguousNotebookError(_choice(f"are named {name!r}", found, client))
-    return Notebook(stem(found[0].name), file=found[0])
+    return _single(found, f"are named {name!r}", client)
 
 
 def _the_only_one(client: "DriveClient") -> Notebook:
     # Uploaded notebooks have the types of everything else, too: a long list, so only if need be.
-    found = _of_type(client, (*COLAB_TYPES, UPLOADED_TYPES[0]))
-    found = found or _of_type(client, UPLOADED_TYPES)
+    found: list[DriveFile] = []
+    for types in ((*COLAB_TYPES, UPLOADED_TYPES[0]), UPLOADED_TYPES):
+        found = found or [file for file in client.find(mime_types=types) if is_notebook(file)]
     if not found:
         raise NotebookNotFoundError(
             "This runtime does not say which notebook it runs, and there is none in the Drive of "
             f"{client.account()}; name one with setup(notebook=...)."
         )
-    if len(found) > 1:
-        raise AmbiguousNotebookError(_choice("could be the running one", found, client))
-    return Notebook(stem(found[0].name), file=found[0])
+    return _single(found, "could be the running one", client)
 
 
-def _of_type(client: "DriveClient", mime_types: tuple[str, ...]) -> list["DriveFile"]:
-    return [file for file in client.find(mime_types=mime_types) if is_notebook(file)]
-
-
-def _choice(what: str, files: list["DriveFile"], client: "DriveClient") -> str:
-    """The message that lists notebooks to choose from, the last modified first."""
+def _single(files: list["DriveFile"], what: str, client: "DriveClient") -> Notebook:
+    """The one that was found; of several the error lists the last modified ones to choose from."""
+    if len(files) == 1:
+        return Notebook(stem(files[0].name), file=files[0])
     folders: dict[str, str] = {}
     files = sorted(files, key=lambda file: -file.modified)
     lines = []
@@ -223,7 +224,7 @@ def _choice(what: str, files: list["DriveFile"], client: "DriveClient") -> str:
         lines.append(f"  {file.id}  {file.name!r}, owner {owner}, in {where}, modified {when}")
     if len(files) > 10:
         lines.append(f"  and {len(files) - 10} more")
-    return (
+    raise AmbiguousNotebookError(
         f"{len(files)} notebooks in Drive {what}:\n" + "\n".join(lines) + "\n"
         f"Choose one by its id: setup(notebook={files[0].id!r})."
     )
@@ -236,14 +237,3 @@ def _folder(folder_id: str, client: "DriveClient", known: dict[str, str]) -> str
         except StoreError:
             known[folder_id] = _UNSEEN
     return known[folder_id]
-
-
-def _lazily(client: "DriveClient | None") -> Callable[[], "DriveClient"]:
-    """The client that was given; else one that is connected when first called for."""
-
-    def connect() -> Any:
-        from colab_drive_tuner.drive import DriveClient
-
-        return client if client is not None else DriveClient.connect()
-
-    return connect

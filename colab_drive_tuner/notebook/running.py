@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -180,22 +180,17 @@ def _jupyter_servers() -> list[_Server]:
     return sorted(servers, key=lambda server: str(server.pid) != parent)
 
 
-def _runtime_folders() -> Iterator[Path]:
-    seen = set()
+def _runtime_folders() -> list[Path]:
+    """Where Jupyter's servers may have left their addresses."""
     file = _connection_file()
     candidates = [file.parent] if file else []
     if named := Variable.JUPYTER_RUNTIME.get():
         candidates.append(Path(named))
-    try:
+    with suppress(ImportError):  # no Jupyter here, or the connection file shows where it lives
         from jupyter_core.paths import jupyter_runtime_dir
 
         candidates.append(Path(jupyter_runtime_dir()))
-    except ImportError:
-        pass  # then there is no Jupyter here, or the connection file has shown where it lives
-    for folder in candidates:
-        if folder not in seen and folder.is_dir():
-            seen.add(folder)
-            yield folder
+    return [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
 
 
 def _connection_file() -> Path | None:

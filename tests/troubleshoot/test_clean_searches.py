@@ -202,7 +202,7 @@ def test_what_a_killed_create_left_is_put_away(store, tmp_path):
     assert kinds(store) == []
 
 
-def test_only_spools_that_are_made_good_go(store):
+def test_only_spools_whose_items_are_recorded_go(store):
     """One holds a recorded result, the other one that is recorded nowhere."""
     spool = Spool(store.location, "search")
     epoch = hashlib.sha256(b"").hexdigest()

@@ -144,7 +144,7 @@ def spools(store: Store) -> Iterator[Leftover]:
         if segments is None:
             continue  # a live process has it
         of_search = f", of search {name!r}"
-        for path in (segment.path for segment in segments if made_good(segment, history)):
+        for path in (segment.path for segment in segments if is_recorded(segment, history)):
             reason = "All that it holds is recorded."
             yield left_on_disk("spool", path, reason, path.is_file, about=of_search)
         for path in sorted(spool_folder(location, name).glob("*.kept")):
@@ -154,7 +154,7 @@ def spools(store: Store) -> Iterator[Leftover]:
             )
 
 
-def made_good(segment: Segment, history: History) -> bool:
+def is_recorded(segment: Segment, history: History) -> bool:
     """Whether everything that a spool file holds stands in the chain."""
     try:
         items = [item for packed, _ in segment.items for item in read_items(packed, "An entry")]
