@@ -124,7 +124,7 @@ def test_the_mark_says_whose_copy_it_is_and_whether_that_process_lives():
     assert mark.sha256 == sha256(notebook("1")).hexdigest()
     assert mark.intact
     assert mark.in_use
-    assert not Mark(mark.path, mark.sha256, "id", os.getpid(), "another start", 0.0).in_use
+    assert not Mark(mark.path, mark.sha256, "id", os.getpid(), "another start").in_use
     assert process_started(2**22 + 1) is None
     path.write_bytes(b"changed")
     assert not mark.intact
