@@ -5,7 +5,7 @@ The arguments are those of `hyperas.optim`; the work is hyperopt's, over any Tri
 needs to rewrite notebooks (`functions`, `notebook_name`, `keep_temp`) is accepted, and not needed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
@@ -45,7 +45,9 @@ def minimize(
         notebook_name: Accepted and not needed: no notebook is read.
         verbose: Whether to print the space and show hyperopt's progress.
         eval_space: Whether a choice in `best_run` is what was chosen; otherwise it is its index.
-        return_space: Whether the space is returned as well.
+        return_space: Whether the space is returned as well; printed, and by its
+            `hyperas_names`, it shows the hyperas package's name beside one that differs, such as
+            `int` for `units=int({{...}})`.
         keep_temp: Accepted and not needed: no file is written.
         data_args: The arguments of `data`: a tuple, or a dict by name.
 
@@ -136,6 +138,33 @@ def best_ensemble(
     return VotingModel(models, voting, weights)
 
 
+class NamedSpace(dict[str, Any]):
+    """A search space: each hyperparameter's expression by its name.
+
+    Args:
+        space: The expressions.
+        hyperas_names: By name, the one that the hyperas package gives the hyperparameter.
+    """
+
+    def __init__(self, space: Mapping[str, Any], hyperas_names: Mapping[str, str]) -> None:
+        super().__init__(space)
+        self.hyperas_names = dict(hyperas_names)
+
+    def __reduce__(self) -> Any:
+        return type(self), (dict(self), self.hyperas_names)
+
+    def __repr__(self) -> str:
+        from colab_drive_tuner.search.spec.fingerprints import describe_space
+
+        lines = []
+        for line in describe_space(dict(self)).split("\n"):
+            name, colon, rest = line.partition(": ")
+            theirs = self.hyperas_names.get(name, name)
+            beside = f" (hyperas: {theirs})" if theirs != name else ""
+            lines.append(f"{name}{beside}{colon}{rest}")
+        return "\n".join(lines)
+
+
 class VotingModel:
     """Classifiers that decide together; `predict` as each of them has it, but for classes.
 
@@ -194,11 +223,10 @@ def _search(
     rseed: int | None = 1337,
     verbose: bool = True,
     data_args: "DataArguments | None" = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> "tuple[dict[str, Any], NamedSpace]":
     import numpy as np
     from hyperopt import fmin
 
-    from colab_drive_tuner.search.spec.fingerprints import describe_space
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
     from colab_drive_tuner.templates import (
         Callee,
@@ -218,9 +246,9 @@ def _search(
         data_names=local_names(data),
         arguments=lambda callee: named_arguments(callee, bound(callee)),
     )
-    space = dict(compiled.space)
+    space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:
-        print(f"Search space of {compiled.name}():\n{describe_space(space)}")  # noqa: T201
+        print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201
     arguments: Any = ()
     if len(trials.trials) < max_evals:
         arguments = bound(compiled)

@@ -1,5 +1,7 @@
 """hyperas's call without hyperas."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hyperopt import STATUS_OK, Trials, fmin, hp, rand, space_eval
@@ -35,6 +37,28 @@ def model(x, y):
         "status": STATUS_OK,
         "model": Constant(rate, 1 - rate, 0.4),
     }
+
+
+def test_the_space_shows_the_name_that_hyperas_gives(capsys):
+    """Whoever comes with results of the hyperas package finds them under the name they had."""
+
+    def forest(x, y):
+        n_estimators = int({{quniform(5, 40, 1)}})
+        rate = {{uniform(0, 1)}}
+        return {"loss": n_estimators * rate + x + y, "status": STATUS_OK}
+
+    best_run, _, space = minimize(
+        forest, data, rand.suggest, 2, Trials(), return_space=True, data_args=(7,)
+    )
+    assert set(best_run) == set(space) == {"n_estimators", "rate"}
+    assert space.hyperas_names == {"n_estimators": "int", "rate": "rate"}
+    first, second, _ = repr(space).split("\n")
+    assert first.startswith("n_estimators (hyperas: int): quniform(5, 40")
+    assert second.startswith("rate: uniform(0, 1")
+    assert repr(space) in capsys.readouterr().out
+    again = pickle.loads(pickle.dumps(space))
+    assert again.hyperas_names == space.hyperas_names
+    assert space_eval(space, best_run).keys() == space.keys()
 
 
 def test_minimize_gives_what_hyperas_gives(capsys):

@@ -41,6 +41,8 @@ class CompiledModel(Callee):
 
     space: Mapping[str, Any]
     """Label to hyperopt expression, in the order of the source: what hyperas would search."""
+    hyperas_names: Mapping[str, str]
+    """By label, the name that the hyperas package gives the hyperparameter."""
     source: str
     """The function's own text, without its common indentation."""
     fingerprint_source: str
@@ -111,6 +113,7 @@ def compile_model(
         name=callee.name,
         signature=callee.signature,
         space=space,
+        hyperas_names={template.label: template.hyperas_label for template in templates},
         source=source.own_text,
         fingerprint_source=ast.unparse(source.node),
         _run=lambda values: wrap(run(values)),

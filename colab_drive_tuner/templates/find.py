@@ -54,6 +54,8 @@ class Template:
     """One template of a function."""
 
     label: str
+    hyperas_label: str
+    """The name that the hyperas package gives it."""
     text: str
     line: int
     node: ast.Set
@@ -79,20 +81,23 @@ def find_templates(source: FunctionSource) -> list[Template]:
         key=lambda found: (found[0].lineno, found[0].col_offset),
     )
     start = source.offset(source.node.lineno, source.node.col_offset)
-    texts, names = [], []
+    texts, names, words = [], [], []
     assigned = _converted_or_annotated(source.node)
     for node, _ in found:
         begin = source.offset(node.lineno, node.col_offset)
         end = source.offset(node.end_lineno or 0, node.end_col_offset or 0)
         texts.append(source.text[begin:end])
-        names.append(assigned.get(id(node)) or _word_before(source.text[start:begin]))
+        word, name = _word_before(source.text[start:begin]), assigned.get(id(node))
+        names.append(name or word)
+        words.append(word or name)
     calls = [_distribution_call(node, source) for node, _ in found]
     reads = [_parameters_read(node, nested, source) for node, nested in found]
-    labels = _labels(texts, names, [node for node, _ in found], source)
+    nodes = [node for node, _ in found]
+    labels, hyperas_labels = (_labels(texts, given, nodes, source) for given in (names, words))
     return [
-        Template(label, text, node.lineno, node, call, read)
-        for label, text, (node, _), call, read in zip(
-            labels, texts, found, calls, reads, strict=True
+        Template(label, hyperas_label, text, node.lineno, node, call, read)
+        for label, hyperas_label, text, node, call, read in zip(
+            labels, hyperas_labels, texts, nodes, calls, reads, strict=True
         )
     ]
 

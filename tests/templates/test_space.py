@@ -3,6 +3,7 @@
 
 import inspect
 import sys
+import textwrap
 from types import ModuleType
 
 import pytest
@@ -36,7 +37,7 @@ def hyperas():
 
 @quietly()  # hyperas's code is of its time
 def space_by_hyperas(optim, model):
-    text = optim.remove_imports(inspect.getsource(model))
+    text = optim.remove_imports(textwrap.dedent(inspect.getsource(model)))
     parts = optim.hyperparameter_names(text)
     code = optim.get_hyperopt_space(parts, optim.get_hyperparameters(text), verbose=False)
     namespace = {**vars(models), "hp": hp}
@@ -67,8 +68,8 @@ def test_names_follow_the_rule():
     assert compile_model(models.assigned).labels == ("size", "rate", "rate_1", "typed")
 
 
-def test_conversions_and_annotations_are_no_names():
-    """The variable or keyword around `int(...)` names the parameter; elsewhere hyperas's rule."""
+def test_conversions_and_annotations_are_no_names(hyperas):
+    """The variable or keyword around `int(...)` names the parameter; hyperas's name is known."""
 
     def model(x):
         n_estimators: int = int({{quniform(5, 40, 1)}})
@@ -79,7 +80,11 @@ def test_conversions_and_annotations_are_no_names():
         return {"loss": max(n_estimators, depth, int({{quniform(0, 5, 1)}}))}
 
     labels = ("n_estimators", "depth", "leaves", "rate", "width", "int", "int_1")
-    assert compile_model(model).labels == labels
+    compiled = compile_model(model)
+    assert compiled.labels == labels
+    theirs = list(space_by_hyperas(hyperas, model))
+    assert theirs[:3] == ["int", "round", "int_1"]
+    assert compiled.hyperas_names == dict(zip(labels, theirs, strict=True))
 
 
 def test_the_distribution_of_hyperas_master():
