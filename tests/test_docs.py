@@ -64,6 +64,8 @@ def test_a_broken_block_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError) as caught:
         run_page(page_of(tmp_path, skipped + "<!-- run -->\n```python\nx = 1\nx / 0\n```\n"))
     assert caught.traceback[-1].lineno + 1 == 9
+    other = page_of(tmp_path, "<!-- a comment -->\n\n<!-- run -->\n```python\n1 + 1\n```\n")
+    assert run_page(other) == 1
     printing = "<!-- run -->\n```python\nprint(1)\n```\n<!-- prints -->\n```text\n{}\n```\n"
     assert run_page(page_of(tmp_path, printing.format(1))) == 1
     with pytest.raises(AssertionError, match=r"page\.md, line 7: printed"):
