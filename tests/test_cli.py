@@ -167,6 +167,18 @@ def test_a_search_that_does_not_exist(run, folder):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    "command", [["clean"], ["clean", "--yes"], ["status"], ["status", "x"], ["repair", "x"]]
+)
+def test_a_store_that_does_not_exist_is_an_error(run, tmp_path, command):
+    """Whatever only looks, or tidies up, says so: it may be a slip of the pen."""
+    missing = tmp_path / "missing"
+    code, out, err = run("--store", missing, *command)
+    assert (code, out) == (1, "")
+    assert str(missing) in err
+    assert not missing.exists()
+
+
 @pytest.mark.parametrize("place", [("--store", "{}"), ("--store={}",)])
 def test_the_store_may_be_named_after_the_command(run, folder, place):
     """`status --store DIR` and `--store DIR status` are the same; what follows `--` is a name."""

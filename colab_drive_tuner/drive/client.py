@@ -252,13 +252,19 @@ class DriveClient:
         """
         return self.find(name, parent=parent)
 
-    def find_marked(self, properties: Mapping[str, str]) -> list[DriveFile]:
+    def find_marked(
+        self, properties: Mapping[str, str], or_named: str | None = None
+    ) -> list[DriveFile]:
         """Find files and folders by their properties, in the trash or not; may lag by minutes.
 
         Args:
             properties: What they have, all of it.
+            or_named: Those of exactly this name are found, too.
         """
-        return self._calls.list(query(properties=properties, trashed=None))
+        wanted = query(properties=properties, trashed=None)
+        if or_named is not None:
+            wanted = f"({wanted}) or {query(name=or_named, trashed=None)}"
+        return self._calls.list(wanted)
 
     def list_trash(self, parent: str) -> list[DriveFile]:
         """List what of a folder lies in the trash; may lag by minutes.

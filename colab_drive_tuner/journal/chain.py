@@ -6,7 +6,7 @@ the next record is decided by `create`, which succeeds once, and by the sha256 o
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -147,14 +147,20 @@ def _read(store: Store, entry_id: str) -> bytes | None:
         return None
 
 
-def create(store: Store, frozen: Frozen, entry_id: str, parent: str) -> bool:
+def create(
+    store: Store,
+    frozen: Frozen,
+    entry_id: str,
+    parent: str,
+    properties: Mapping[str, str] | None = None,
+) -> bool:
     """CREATE: True if `frozen` is in the chain, False if a FOREIGN record holds its place.
 
     Raises `UnavailableError` if that is not known: then the same `frozen` must be tried again.
     """
-    name = f"record-{frozen.record.pos:06d}.cdt"
+    name = record_name(frozen.record.pos)
     try:
-        store.create(entry_id, frozen.content, name=name, parent=parent)
+        store.create(entry_id, frozen.content, name=name, parent=parent, properties=properties)
     except IdTakenError:
         # Identity is the sha256 of the bytes, never a name: our own lost answer, or a rival?
         return _settled(store, entry_id, frozen.record.pos) == frozen.content
@@ -175,6 +181,11 @@ def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
         target=target,
     )
     return create(store, moved, head.ids[0], parent)
+
+
+def record_name(pos: int) -> str:
+    """The name of a record's file, for people."""
+    return f"record-{pos:06d}.cdt"
 
 
 def _settled(store: Store, entry_id: str, pos: int) -> bytes:

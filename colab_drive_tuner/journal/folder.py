@@ -55,8 +55,6 @@ class SearchFolder:
     """Other folders of the same name, which lost."""
     marked: bool = field(default=True, compare=False)
     """Whether its properties say that it has borne this name in this store."""
-    names: frozenset[str] = field(default=frozenset(), compare=False)
-    """The properties that say which names it has borne."""
 
     @property
     def age(self) -> tuple[float, str]:
@@ -208,5 +206,4 @@ def described(entry: Entry) -> SearchFolder:
         fixed(RECORDS),
         fixed(EXPORT),
         fixed(HINT),
-        names=frozenset(key for key in entry.properties if key.startswith(NAMED)),
     )

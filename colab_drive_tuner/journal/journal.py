@@ -167,10 +167,7 @@ class Journal:
                 before.refuse_second_run()
             before.close()
         if not spool.acquire():
-            raise SearchBusyError(
-                f"Search {self.name!r} is being run by another live process of this machine: stop "
-                f"it there first."
-            )
+            raise spool.busy()
         try:
             self._own = self._start(spool, payload, when_busy, anew=anew)
         except BaseException:
@@ -270,7 +267,7 @@ class Journal:
             notify=self._notify,
             sleep=self._sleep,
         )
-        remember_folder(reader, spool)
+        remember_folder(reader, spool, self._notify)
         writer = Writer(reader, spool, ownership.owner, self._notify)
         writer.start()
         try:

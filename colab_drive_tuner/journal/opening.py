@@ -20,10 +20,10 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.chain import create
-from colab_drive_tuner.journal.displaced import find_displaced, require_records, require_single
+from colab_drive_tuner.journal.displaced import find_displaced
+from colab_drive_tuner.journal.duplicates import UnsettledError, require_records, require_single
 from colab_drive_tuner.journal.folder import (
     RECORDS,
-    SearchFolder,
     create_folder,
     ensure_records_folder,
     name_marks,
@@ -38,7 +38,9 @@ from colab_drive_tuner.journal.record import (
     RecordKind,
     freeze,
 )
-from colab_drive_tuner.journal.spool import KnownFolder, Spool
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool_notes import KnownFolder
+from colab_drive_tuner.journal.traces import exists
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.runtime import place
@@ -83,7 +85,7 @@ class Ownership:
     pos: int
     """The position of the claim."""
     reason: ClaimReason
-    """How the owner before ended."""
+    """How the owner before ended; where there was none, how the search began."""
     careful: float
     """For how many seconds of training to go carefully."""
 
@@ -108,8 +110,9 @@ def become_owner(
             return _become_owner(
                 reader, spool, payload, on_busy=on_busy, anew=anew, notify=notify, sleep=sleep
             )
-        except (NotFoundError, _MovedError):
-            # Somebody created the folder at the same moment as another one, and has withdrawn it.
+        except (NotFoundError, _MovedError, UnsettledError):
+            # Somebody created the folder at the same moment as another one, and has withdrawn it,
+            # or has not begun yet.
             sleep(pause)
             reader.forget()
     try:
@@ -133,9 +136,8 @@ def _become_owner(
     sleep: Callable[[float], None],
 ) -> Ownership:
     reader.refresh()
-    if reader.found is None:
-        reader.found = _find_or_create(reader, spool, notify, sleep, anew=anew)
-        reader.refresh()
+    if reader.given is None and (reader.found is None or reader.head.pos == 0):
+        _find_or_create(reader, spool, notify, sleep, anew=anew)
     require_single(reader.store, reader.name, reader.folder)
     if reader.head.pos and RECORDS in reader.absent:  # or another runtime just made them
         require_records(reader.store, reader.name, reader.folder)
@@ -145,6 +147,8 @@ def _become_owner(
         reason, holder = _wait_for_turn(reader, spool, on_busy, notify, sleep)
         if reader.given is not None and reason is ClaimReason.NEW:
             reason = ClaimReason.REBUILT
+        elif anew and reason is ClaimReason.NEW:
+            reason = ClaimReason.ANEW
         head, careful = reader.head, _careful(reader, reason, holder)
         if head.pos == 0:
             ensure_records_folder(reader.store, reader.folder)
@@ -158,6 +162,8 @@ def _become_owner(
             payload=payload(reader.state),
             reason=reason,
             claimant=_claimant(reader.store.account),
+            search=reader.name,
+            home=reader.store.root,
             careful=careful,
         )
         if _create_patiently(reader, frozen, sleep):
@@ -175,21 +181,36 @@ def _find_or_create(
     sleep: Callable[[float], None],
     *,
     anew: bool,
-) -> SearchFolder:
-    store, name = reader.store, reader.name
-    found = None if anew else find_displaced(store, name, spool.known_folder(), notify)
-    return found or create_folder(store, name, sleep)
+) -> None:
+    """The search begins: unless `anew`, look first whether records of it lie in another folder."""
+    store, name, listed = reader.store, reader.name, reader.found
+    known = spool.known_folder()
+    found = None if anew else find_displaced(store, name, known, notify, listed)
+    if found or listed is None:
+        reader.forget()
+        reader.found = found or create_folder(store, name, sleep)
+        reader.refresh()
 
 
-def remember_folder(reader: Reader, spool: Spool) -> None:
-    """Note for later sessions, here and anywhere, which folder has borne the search's name."""
-    folder = reader.folder
-    spool.note_folder(KnownFolder(folder.id, folder.first))
-    if not folder.marked:
-        try:
-            reader.store.set_properties(folder.id, name_marks(reader.store, reader.name))
-        except StoreError as error:  # a later session does it
-            log.warning("The name of search %r is not noted in its folder: %s", reader.name, error)
+def remember_folder(reader: Reader, spool: Spool, notify: Callable[[str], None]) -> None:
+    """Note for later sessions, here and anywhere, which folder has borne the search's name.
+
+    Where it is another one than this machine knew, and that one is there still, the user is told.
+    """
+    store, folder, known = reader.store, reader.folder, spool.known_folder()
+    try:
+        if known is not None and known.id != folder.id and known.first != folder.first:
+            if exists(store, known.id):
+                notify(
+                    f"Search {reader.name!r} goes on in {store.url(folder.id)}. When this machine "
+                    f"ran it last, it lay in {store.url(known.id)}, which is there still: if that "
+                    f"one was meant, give it the name back."
+                )
+        spool.note_folder(KnownFolder(folder.id, folder.first))
+        if not folder.marked:
+            store.set_properties(folder.id, name_marks(store, reader.name))
+    except StoreError as error:  # a later session does it
+        log.warning("The name of search %r is not noted in its folder: %s", reader.name, error)
 
 
 def _wait_for_turn(
@@ -263,9 +284,10 @@ def _careful(reader: Reader, reason: ClaimReason, holder: Holder | None) -> floa
 def _create_patiently(reader: Reader, frozen: Frozen, sleep: Callable[[float], None]) -> bool:
     """CREATE the claim; the same bytes again while the store does not answer."""
     deadline = time.monotonic() + OPENING_PATIENCE
+    marks = name_marks(reader.store, reader.name)
     while True:
         try:
-            return create(reader.store, frozen, reader.head.ids[0], reader.folder.records)
+            return create(reader.store, frozen, reader.head.ids[0], reader.folder.records, marks)
         except UnavailableError:
             if time.monotonic() > deadline:
                 raise

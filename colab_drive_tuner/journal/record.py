@@ -45,6 +45,8 @@ class ClaimReason(StrEnum):
 
     NEW = "new"
     """There was none."""
+    ANEW = "anew"
+    """There was none in this chain, which was begun on purpose beside another of its name."""
     REBUILT = "rebuilt"
     """There was none in this chain, which `repair` writes."""
     RELEASED = "released"
@@ -93,6 +95,10 @@ class Record:
     """Claims: how the owner before ended."""
     claimant: Claimant | None = None
     """Claims: who."""
+    search: str = ""
+    """Claims: the search's name at that time; empty where it is not known."""
+    home: str = ""
+    """Claims: the id of the folder in which searches lay at that time."""
     careful: float = 0.0
     """Claims: for how many seconds of training the owner must go carefully."""
     target: str = ""
@@ -119,6 +125,8 @@ def freeze(
     payload: bytes = b"",
     reason: ClaimReason | None = None,
     claimant: Claimant | None = None,
+    search: str = "",
+    home: str = "",
     careful: float = 0.0,
     target: str = "",
     files: Mapping[str, str] | None = None,
@@ -142,6 +150,7 @@ def freeze(
         body["files"] = dict(files)
     if claimant is not None:
         body |= {"reason": reason, "claimant": vars(claimant), "careful": careful}
+        body |= {"search": search, "home": home}
     content = frame(body)
     record = Record(
         pos=pos,
@@ -154,6 +163,8 @@ def freeze(
         sha=hashlib.sha256(content).hexdigest(),
         reason=reason,
         claimant=claimant,
+        search=search,
+        home=home,
         careful=careful,
         target=target,
         files=dict(files or {}),
@@ -181,7 +192,8 @@ def unframe(content: bytes, what: str) -> dict[str, Any]:
         raise SearchDamagedError(f"{what} is not a file of ours, or was cut or overwritten.")
     if content[:4] != MAGIC:
         raise NewerFormatError(
-            f"{what} has a format that this version does not know: upgrade colab-drive-tuner."
+            f"{what} was written by a newer version, in a format that this one does not know: "
+            f"upgrade colab-drive-tuner."
         )
     body = content[_HEADER:]
     if hashlib.sha256(body).digest() != content[len(MAGIC) : _HEADER]:
@@ -260,6 +272,8 @@ def decode_record(content: bytes, what: str) -> Record:
             sha=hashlib.sha256(content).hexdigest(),
             reason=one_of(ClaimReason, body["reason"]) if "reason" in body else None,
             claimant=None if claimant is None else decode_claimant(claimant),
+            search=typed(body.get("search", ""), str),
+            home=typed(body.get("home", ""), str),
             careful=duration(body.get("careful", 0.0)),
             target=typed(body.get("target", ""), str),
             files={

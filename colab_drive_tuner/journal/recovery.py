@@ -1,16 +1,18 @@
 """Replay of items spooled by earlier sessions, after this session's claim (rules SPOOL, FOLDER)."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain import Head, end_chain, read_on
-from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder
+from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder, find_folder
 from colab_drive_tuner.journal.owned import owned_entry, owned_ids
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.record import Record, RecordKind, split_items
 from colab_drive_tuner.journal.segment import Leftover, Spooled
 from colab_drive_tuner.journal.spool import Spool
 from colab_drive_tuner.journal.writer import Writer
+from colab_drive_tuner.store.protocol import Store
 
 _NO_ITEM = (SearchDamagedError, KeyError, TypeError, ValueError)
 """What the rules raise for an item that is none."""
@@ -30,6 +32,70 @@ def replay(
     damaged, is kept and named. What is missing between them is named, too: trials are numbered, so
     whoever runs them sees which are not there.
     """
+    with former_spools(reader.store, spool, reader.folder.first) as former:
+        return _replay(reader, writer, [spool, *former], patience=patience, notify=notify)
+
+
+@contextlib.contextmanager
+def former_spools(store: Store, spool: Spool, first: str) -> Iterator[list[Spool]]:
+    """The locked spools of a search that this machine ran under another name.
+
+    None of a name that a folder bears: the search was copied, and what is spooled is that one's.
+    """
+    with contextlib.ExitStack() as stack:
+        found = []
+        for former in spool.under_other_names(first):
+            if not _is_borne(store, former.name) and former.acquire():
+                stack.callback(former.release)
+                found.append(former)
+        yield found
+
+
+def _is_borne(store: Store, name: str) -> bool:
+    try:
+        return find_folder(store.for_search(name), name) is not None
+    except SearchDamagedError:
+        return True
+
+
+def _replay(
+    reader: Reader,
+    writer: Writer,
+    spools: list[Spool],
+    *,
+    patience: float,
+    notify: Callable[[str], None],
+) -> int:
+    """Do what `replay` says; of a spool of another name what belongs to this history counts."""
+    epochs, items = _end_rivals(reader, notify)
+    left = {spool: spool.leftovers() for spool in spools}
+    ours = {
+        spool: [leftover for leftover in leftovers if leftover.epoch in epochs]
+        for spool, leftovers in left.items()
+    }
+    items += [item for leftovers in ours.values() for one in leftovers for item in one.items]
+    wanted = [(item, beside) for item, beside in dict.fromkeys(items) if _is_wanted(reader, item)]
+    gaps = {spool: spool.gaps(leftovers) for spool, leftovers in ours.items()}
+    for item, beside in wanted:
+        writer.append(item, durable=True, beside=beside)
+    if not writer.flush(patience):
+        return 0  # the spool files stay: the next session judges them again
+    recorded = {item for item, _ in wanted}
+    for spool in spools:
+        for leftover in left[spool] if spool is spools[0] else ours[spool]:
+            _settle(reader, spool, leftover, recorded, notify)
+        if gaps[spool]:
+            notify(
+                f"Of what earlier runs of search {reader.name!r} had kept in {spool.folder}, "
+                f"entries {', '.join(map(str, gaps[spool]))} are missing. Trials whose results "
+                f"were there run again."
+            )
+        spool.forget_acknowledged()
+    return len(wanted)
+
+
+def _end_rivals(reader: Reader, notify: Callable[[str], None]) -> tuple[set[str], list[Spooled]]:
+    """End the chains of folders that lost; the epochs whose items count, and those found there."""
     epochs, items = {reader.head.epoch}, list[Spooled]()
     for rival in reader.folder.rivals:
         try:
@@ -41,25 +107,7 @@ def replay(
             continue
         epochs.add(epoch)
         items += found
-    leftovers = spool.leftovers()
-    for leftover in leftovers:
-        items += leftover.items if leftover.epoch in epochs else ()
-    wanted = [(item, beside) for item, beside in dict.fromkeys(items) if _is_wanted(reader, item)]
-    gaps = spool.gaps([leftover for leftover in leftovers if leftover.epoch in epochs])
-    for item, beside in wanted:
-        writer.append(item, durable=True, beside=beside)
-    if not writer.flush(patience):
-        return 0  # the spool files stay: the next session judges them again
-    recorded = {item for item, _ in wanted}
-    for leftover in leftovers:
-        _settle(reader, spool, leftover, recorded, notify)
-    if gaps:
-        notify(
-            f"Of what earlier runs of search {reader.name!r} had kept in {spool.folder}, entries "
-            f"{', '.join(map(str, gaps))} are missing. Trials whose results were there run again."
-        )
-    spool.forget_acknowledged()
-    return len(wanted)
+    return epochs, items
 
 
 def _is_wanted(reader: Reader, item: bytes) -> bool:

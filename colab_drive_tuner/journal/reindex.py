@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError
+from colab_drive_tuner.journal.chain import record_name
 from colab_drive_tuner.journal.folder import EXPORT, EXPORT_NAME, FIRST, KIND, RECORDS, SEARCH
 from colab_drive_tuner.journal.record import Record, decode_record
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -38,7 +39,7 @@ def reindex_search(store: Store, entry: Entry) -> int:
     found = store.reindex(entry.id, ids)
     inside = {one.name: one for one in store.list(found.id) if not one.damage}
     place = inside.get(_PLACE)
-    first = [one.id for one in store.list(place.id, name="record-000000.cdt")] if place else []
+    first = [one.id for one in store.list(place.id, name=record_name(0))] if place else []
     unused = iter(store.reserve(3))
     properties = {
         KIND: SEARCH,
@@ -56,7 +57,7 @@ def _chain(folder: Path) -> Iterator[tuple[str, Record]]:
     """The records in a folder from record 0 on, as far as each follows the one before it."""
     sha = ""
     for pos in range(len(list(folder.glob("record-*.cdt")))):
-        path = folder / f"record-{pos:06d}.cdt"
+        path = folder / record_name(pos)
         try:
             record = decode_record(path.read_bytes(), str(path))
         except (OSError, SearchDamagedError, StoreError):

@@ -6,23 +6,20 @@ written to segments (see segment.py), which are put away once their items are se
 Beside them lie small notes for the next session; one that cannot be used counts as not there.
 """
 
-import hashlib
 import json
 import logging
 import mmap
 import os
 import re
 import secrets
-import struct
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import msgpack
 from filelock import FileLock, Timeout
 
-from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.errors import SearchBusyError, SearchError
 from colab_drive_tuner.journal.segment import (
     Leftover,
     Segment,
@@ -30,15 +27,27 @@ from colab_drive_tuner.journal.segment import (
     acknowledged_name,
     read_segment,
 )
-from colab_drive_tuner.machine import make_folder, set_aside, state_folder, sync_folder
-
-ABOUT, LOCK, OWNERS, RUNNING, SEARCH = "about.txt", "lock", "owners", "running", "search"
-_TID = struct.Struct("=qq")
-"""The number of a trial and its complement, so that anything else is recognised."""
-
-_OWNER = re.compile(rb"[0-9a-f]{32}")
+from colab_drive_tuner.journal.spool_notes import (
+    ABOUT,
+    LOCK,
+    OWNERS,
+    RUNNING,
+    SEARCH,
+    TID,
+    KnownFolder,
+    known_folders,
+    read_about,
+    read_known_folder,
+    read_owners,
+    read_running,
+    spool_folder,
+)
+from colab_drive_tuner.machine import make_folder, set_aside, sync_folder
 
 log = logging.getLogger(__name__)
+
+_locked: dict[Path, int] = {}
+"""The spools whose locks were taken here, by the process that took them: a fork is another one."""
 
 
 class Gap(NamedTuple):
@@ -53,18 +62,11 @@ class Gap(NamedTuple):
         return f"{numbers} of session {self.session}"
 
 
-class KnownFolder(NamedTuple):
-    """The folder in which this machine last found a search."""
-
-    id: str
-    first: str
-    """The reserved id of record 0, which tells one search from another."""
-
-
 class Spool:
     """The local directory of one search in one store."""
 
     def __init__(self, location: str, name: str, folder: Path | None = None) -> None:
+        self.location, self.name = location, name
         self.folder = folder or spool_folder(location, name)
         try:
             make_folder(self.folder)
@@ -91,11 +93,26 @@ class Spool:
                 f"The lock {self.folder / LOCK} cannot be taken ({error.strerror}): remove it, "
                 f"which no live run can be holding, or make room on this disk."
             ) from error
+        _locked[self.folder] = os.getpid()
         return True
+
+    def busy(self) -> SearchBusyError:
+        """The error that says who has the lock: another process, or a thread of this one."""
+        if _locked.get(self.folder) == os.getpid():
+            return SearchBusyError(
+                f"Search {self.name!r} is in use by another thread of this process: wait for it, "
+                f"or give this search another name."
+            )
+        return SearchBusyError(
+            f"Search {self.name!r} is being run by another live process of this machine: stop it "
+            f"there first."
+        )
 
     def release(self) -> None:
         """Give the lock back, and forget which trial was running."""
         self._running = None  # the last reference unmaps it
+        if self._lock.is_locked:
+            _locked.pop(self.folder, None)
         self._lock.release(force=True)
 
     # -- items
@@ -112,6 +129,12 @@ class Spool:
     def leftovers(self) -> list[Leftover]:
         """What earlier sessions left, in the order in which it was written; torn tails apart."""
         return sorted(map(read_segment, self.folder.glob("*.spool")), key=lambda left: left.order)
+
+    def under_other_names(self, first: str) -> Iterator["Spool"]:
+        """Spools that hold items of the search with this record 0, from when it was called so."""
+        for name, known, note in known_folders(self.location):
+            if known.first == first and name != self.name and any(note.parent.glob("*.spool")):
+                yield Spool(self.location, name)
 
     def gaps(self, leftovers: list[Leftover]) -> list[Gap]:
         """What is missing between the items that the chain acknowledged and those left, or there.
@@ -152,11 +175,11 @@ class Spool:
         Where the disk takes no note, the next session has to go carefully for longer.
         """
         if self._running is None and not self._takes_no_note:
-            self._takes_no_note = not self._write_note(RUNNING, bytes(_TID.size))
+            self._takes_no_note = not self._write_note(RUNNING, bytes(TID.size))
             if not self._takes_no_note:
                 with (self.folder / RUNNING).open("r+b", buffering=0) as file:
                     # A write would wait for whatever the disk is busy with; memory does not.
-                    self._running = memoryview(mmap.mmap(file.fileno(), _TID.size)).cast("q")
+                    self._running = memoryview(mmap.mmap(file.fileno(), TID.size)).cast("q")
         if self._running is not None:
             self._running[0], self._running[1] = tid, ~tid
 
@@ -244,11 +267,6 @@ class Spool:
         return True
 
 
-def spool_folder(location: str, name: str) -> Path:
-    """Where this machine keeps the spool of a search."""
-    return state_folder() / "spool" / _key(location, name)
-
-
 def idle_leftovers(location: str, name: str) -> list[Leftover] | None:
     """What earlier sessions of a search left here; None while a live process has its spool.
 
@@ -261,60 +279,3 @@ def idle_leftovers(location: str, name: str) -> list[Leftover] | None:
         return spool.leftovers()
     finally:
         spool.release()
-
-
-def read_running(path: Path) -> int | None:
-    """The trial that a file `running` notes; None where it notes none."""
-    content = _read(path)
-    if len(content) != _TID.size:
-        return None
-    tid: int
-    tid, complement = _TID.unpack(content)
-    return tid if complement == ~tid else None
-
-
-def read_owners(path: Path) -> list[str] | None:
-    """The sessions that a file `owners` notes; None where it is damaged."""
-    owners = _read(path).split()
-    whole = all(map(_OWNER.fullmatch, owners)) and path.is_file() == os.path.lexists(path)
-    return [owner.decode("ascii") for owner in owners] if whole else None
-
-
-def read_known_folder(path: Path) -> KnownFolder | None:
-    """The folder that a file `search` notes; None where it notes none."""
-    try:
-        known = KnownFolder(**json.loads(_read(path)))
-    except (ValueError, TypeError):
-        return None
-    return known if all(isinstance(text, str) and text for text in known) else None
-
-
-def read_about(path: Path) -> tuple[str, str] | None:
-    """Name and location of the search whose spool a file `about.txt` describes, if it does."""
-    try:
-        name, _, location = _read(path).decode("utf-8").rstrip("\n").partition("\n")
-    except UnicodeDecodeError:
-        return None
-    return (name, location) if path.parent.name == _key(location, name) else None
-
-
-def known_searches() -> Iterator[tuple[str, str]]:
-    """Name and location of each search that this machine has run; raises `StoreError`."""
-    for about in sorted((state_folder() / "spool").glob(f"*/{ABOUT}")):
-        described = read_about(about)
-        if described is not None:
-            yield described
-
-
-def _read(path: Path) -> bytes:
-    """The content of a note; empty where there is none, or it cannot be read."""
-    try:
-        if path.is_file():  # a pipe would be waited for
-            return path.read_bytes()
-    except OSError as error:
-        log.warning("%s cannot be read: %s", path, error)
-    return b""
-
-
-def _key(location: str, name: str) -> str:
-    return hashlib.sha256(msgpack.packb([location, name])).hexdigest()[:24]

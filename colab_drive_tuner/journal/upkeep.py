@@ -13,8 +13,10 @@ from colab_drive_tuner.errors import (
     ForeignFileError,
     IdTakenError,
     NotFoundError,
+    StoreError,
     UnavailableError,
 )
+from colab_drive_tuner.journal.duplicates import is_another_search
 from colab_drive_tuner.journal.folder import EXPORT, EXPORT_NAME, find_folder
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.opening import Ownership
@@ -23,6 +25,7 @@ from colab_drive_tuner.journal.record import ClaimReason
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS
+from colab_drive_tuner.text import visible
 
 SNAPSHOT_RECORDS = 64
 """Records between two snapshots: a reader needs three round trips behind one."""
@@ -51,6 +54,7 @@ class Upkeep:
         self._rested_at = self._begun
         young = self._reader.store.now() - folder.created < LIST_LAG_SECONDS
         self._looks = list(RIVAL_LOOKS) if young and self._reader.given is None else []
+        self._told = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cdt-upkeep", daemon=True)
 
@@ -125,6 +129,30 @@ class Upkeep:
             self._export_found = False
             self._put_copy(content)
         self._exported_pos, self._exported_at = pos, time.monotonic()
+        self._tell_of_folder()
+
+    def _tell_of_folder(self) -> None:
+        """Say once what somebody did to the folder meanwhile; the run goes on in it, by its id."""
+        store, name, folder = self._reader.store, self._reader.name, self._reader.folder
+        try:
+            entry = store.stat(folder.id)
+        except NotFoundError:
+            what = "was deleted or lies in the trash, and what is recorded with it: restore it"
+        except StoreError as error:  # said another time
+            log.debug("the folder of search %r cannot be looked at: %s", name, error)
+            return
+        else:
+            moves = [] if entry.parent == store.root else ["moved out of its place"]
+            moves += [] if entry.name == name else [f"renamed to {visible(entry.name)!r}"]
+            if entry.parent == store.root:
+                next_time = "the next run finds it under that name"
+            else:
+                next_time = f"the next run needs it back in {store.url(store.root)}"
+            what = f"was {' and '.join(moves)}; this run goes on there, and {next_time}"
+            what = what if moves else ""
+        if what and what != self._told:
+            self._writer.notify(f"The folder of search {name!r} {what}.")
+        self._told = what
 
     def _put_copy(self, content: bytes) -> None:
         """Write trials.pkl: into the file that was seen to be ours, or into a new one."""
@@ -152,10 +180,11 @@ class Upkeep:
 
     def _look_for_winner(self) -> None:
         """FOLDER: a listing may have lagged when this search was created."""
-        writer = self._writer
-        found = find_folder(self._reader.store, self._reader.name)
-        ours = self._reader.folder
-        if found is not None and found.age < ours.age and found.first != ours.first:
-            writer.lose(
+        store, ours = self._reader.store, self._reader.folder
+        found = find_folder(store, self._reader.name)
+        if found is None or found.first == ours.first or found.age > ours.age:
+            return
+        if not is_another_search(store, found, ours):
+            self._writer.lose(
                 "Two runtimes created it at the same moment, and the other's folder was first."
             )

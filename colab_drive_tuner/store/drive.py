@@ -155,9 +155,11 @@ class DriveStore(NotOnDisk):
             for file in self.client.list_folder(place, name)
         ]
 
-    def find_marked(self, properties: Mapping[str, str]) -> "builtins.list[Entry]":
+    def find_marked(
+        self, properties: Mapping[str, str], *, or_named: str | None = None
+    ) -> "builtins.list[Entry]":
         """See `Store.find_marked`; it looks in all of Drive, not only in the store's folder."""
-        return [_entry(file) for file in self.client.find_marked(properties)]
+        return [_entry(file) for file in self.client.find_marked(properties, or_named)]
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """See `Store.set_properties`."""

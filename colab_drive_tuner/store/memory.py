@@ -126,12 +126,14 @@ class MemoryStore(NotOnDisk):
             if entry.parent == parent and not entry.trashed and name in (None, entry.name)
         ]
 
-    def find_marked(self, properties: Mapping[str, str]) -> builtins.list[Entry]:
+    def find_marked(
+        self, properties: Mapping[str, str], *, or_named: str | None = None
+    ) -> builtins.list[Entry]:
         """See `Store.find_marked`."""
         return [
             replace(entry, trashed=self._in_trash(entry))
             for entry in self._oldest_first()
-            if properties.items() <= entry.properties.items()
+            if properties.items() <= entry.properties.items() or entry.name == or_named
         ]
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:

@@ -113,8 +113,10 @@ class Store(Protocol):
     def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
         """What lies directly in a folder (of exactly that name, where one is given); may lag."""
 
-    def find_marked(self, properties: Mapping[str, str]) -> builtins.list[Entry]:
-        """Whatever has all these properties, wherever it lies, the trash included; may lag."""
+    def find_marked(
+        self, properties: Mapping[str, str], *, or_named: str | None = None
+    ) -> builtins.list[Entry]:
+        """Whatever has all these properties, or that name, also in the trash, anywhere; may lag."""
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """Set properties (key and value together at most 124 bytes); return the store's time."""

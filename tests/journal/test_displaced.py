@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -176,11 +178,12 @@ def test_a_search_can_be_begun_anew_beside_the_old_one(drive, run, machine, wher
     assert recorded(drive) == [2, 3]
 
 
-def test_restored_beside_the_new_one_both_are_named(drive, run, monkeypatch):
-    """Two searches that were begun on purpose are not one: neither gets the other's results."""
+@pytest.mark.parametrize("lag", [600.0, -1.0])
+def test_restored_beside_the_new_one_both_are_named(drive, run, monkeypatch, lag):
+    """Two searches that were begun on purpose are not one, however soon the second one was."""
     old = run(1)
     drive.trash(old)
-    monkeypatch.setattr("colab_drive_tuner.journal.displaced.LIST_LAG_SECONDS", -1.0)
+    monkeypatch.setattr("colab_drive_tuner.journal.duplicates.LIST_LAG_SECONDS", lag)
     new = run(2, anew=True)
     drive.restore(old)
     with pytest.raises(SearchFolderError, match="Two searches are called") as told:
@@ -217,6 +220,45 @@ def test_a_search_that_gets_anothers_name_is_not_merged_with_it(drive, run, olde
 
 
 @MACHINES
+@pytest.mark.parametrize("altered", ["kind", "marks", "forged", "everything"])
+@pytest.mark.parametrize("act", ["rename", "move", "move and rename"])
+def test_a_search_is_found_whatever_was_done_to_its_folder(
+    drive, run, machine, where, altered, act
+):
+    """Renamed or moved, and its properties altered, at once: an error that says the way back."""
+    folder, root = run(1), DriveStore(drive.client).root
+    run(2)
+    alter(drive, folder, altered)
+    if "move" in act:
+        drive.move(folder, drive.client.create_folder("elsewhere", parent="root").id)
+    if "rename" in act:
+        drive.rename(folder, "other")
+    machine(where)
+    with pytest.raises(SearchFolderError, match=rf"{folder}.*repair.*restart=True") as told:
+        run(3)
+    assert ("move it back" in str(told.value)) == ("move" in act)
+    run(name="a new one")
+    assert run.said == []
+    drive.move(folder, root)
+    drive.rename(folder, NAME)
+    with pytest.raises(SearchFolderError, match=r"holds its records.*repair"):
+        run(3)
+
+
+def alter(drive: Drive, folder: str, how: str) -> None:
+    """What a co-editor can do to the properties of a search's folder, and of what lies in it."""
+    marks = dict.fromkeys(drive.client.get(folder).properties)
+    forged = {HOME: "elsewhere", "cdt_first": "nowhere", "cdt_records": "nowhere", KIND: "x"}
+    change = {"kind": {KIND: "archived"}, "forged": forged}.get(how, marks)
+    drive.change(folder, {"properties": change})
+    if how == "everything":
+        records = drive.client.list_folder(folder, "records")[0].id
+        for file in drive.client.list_folder(records):
+            if file.properties:
+                drive.change(file.id, {"properties": dict.fromkeys(file.properties)})
+
+
+@MACHINES
 @pytest.mark.parametrize("altered", ["removed", "other", "all"])
 def test_a_folder_that_lost_its_mark_is_not_begun_beside(drive, run, machine, where, altered):
     """Whoever may edit it can alter the property: the error names the folder and the way out."""
@@ -228,6 +270,97 @@ def test_a_folder_that_lost_its_mark_is_not_begun_beside(drive, run, machine, wh
     with pytest.raises(SearchFolderError, match=rf"{folder}.*{KIND}.*repair.*restart=True"):
         run(2)
     assert run(2, anew=True) != folder
+
+
+@MACHINES
+def test_an_empty_folder_in_the_place_of_a_search_is_not_begun_in(drive, run, machine, where):
+    """Somebody renamed the search's folder and gave another one its name and its mark."""
+    folder = run(1)
+    planted = drive.copy(folder)
+    drive.rename(folder, "other")
+    fresh = DriveStore(drive.client).reserve(2)
+    drive.change(planted, {"properties": {"cdt_first": fresh[0], "cdt_records": fresh[1]}})
+    machine(where)
+    with pytest.raises(SearchFolderError, match="renamed to 'other'"):
+        run(2)
+
+
+@MACHINES
+def test_a_search_whose_ids_were_altered_is_not_begun_in_its_own_folder(drive, run, machine, where):
+    """New ids for record 0 and the folder of records would make it look like a new search."""
+    folder = run(1)
+    fresh = DriveStore(drive.client).reserve(2)
+    drive.change(folder, {"properties": {"cdt_first": fresh[0], "cdt_records": fresh[1]}})
+    machine(where)
+    with pytest.raises(SearchFolderError, match=rf"{folder}.*holds its records.*repair"):
+        run(2)
+
+
+def test_a_search_that_another_took_the_place_of_is_told_of(drive, run):
+    """Begun anew elsewhere, or put there by a co-editor: the machine that ran the other says so."""
+    folder = run(1)
+    drive.rename(folder, "other")
+    other = DriveStore(drive.client)
+    create_in(other, NAME, NAME)
+    run(2, on_busy="takeover")
+    assert folder in run.said[0]
+    run(3)
+    assert run.said == []
+
+
+def test_a_new_search_costs_two_questions(drive, run, drive_emulator):
+    """However many searches there are, nothing of them is read before it begins."""
+    for number in range(3):
+        run(1, name=f"search {number}")
+    ids = [file.id for file in drive.client.find("record-000000.cdt")]
+    drive_emulator.clear_log()
+    run(1, name="new")
+    asked = requests(drive_emulator)
+    assert len(ids) == 3
+    assert not any(file_id in request for request in asked for file_id in ids)
+    assert sum("properties has" in request for request in asked) == 1
+
+
+def requests(drive_emulator: DriveEmulator) -> list[str]:
+    """Path and query of each request, as a person reads them."""
+    return [unquote_plus(f"{entry['path']}?{entry['query']}") for entry in drive_emulator.log]
+
+
+@pytest.mark.parametrize("act", ["rename", "move"])
+def test_a_run_goes_on_in_its_folder_whatever_it_is_called(drive, machine, act):
+    """What is done to it meanwhile is told once; under its new name the search goes on."""
+    said: list[str] = []
+    journal = Journal.open(DriveStore(drive.client), NAME, RULES, sleep=lambda seconds: None)
+    journal.claim(lambda state: b"", notify=said.append)
+    folder = journal.folder
+    if act == "rename":
+        drive.rename(folder, "other")
+    else:
+        drive.move(folder, drive.client.create_folder("elsewhere", parent="root").id)
+    journal.append(item(1), durable=True)
+    journal.close()
+    (told,) = said
+    assert ("renamed to 'other'" if act == "rename" else "moved out of its place") in told
+    if act == "rename":
+        assert recorded(drive, "other") == [1]
+
+
+def test_a_run_in_a_local_folder_goes_on_where_that_is_renamed(store, open_journal):
+    """It is no outage: everything is recorded, in the folder that it was begun in."""
+    said: list[str] = []
+    journal = open_journal(store, claim=False)
+    journal.claim(lambda state: b"", notify=said.append)
+    journal.append(item(1), durable=True)
+    assert journal.flush(20)
+    root = Path(store.url(store.root))
+    (root / NAME).rename(root / "other")
+    journal.append(item(2), durable=True)
+    assert journal.flush(20)
+    journal.close()
+    assert Journal.open(store, "other", RULES).state.items == [1, 2]
+    assert (root / "other" / "trials.pkl").exists()
+    (told,) = said
+    assert "renamed to 'other'" in told
 
 
 def test_a_folder_of_a_persons_own_is_no_search(drive, run):
@@ -308,7 +441,7 @@ def test_a_listing_that_lags_is_no_alarm(drive, run, monkeypatch):
 
     monkeypatch.setattr(DriveStore, "list", lagging)
     assert run(2) == folder
-    monkeypatch.setattr(DriveStore, "find_marked", lambda store, properties: [])
+    monkeypatch.setattr(DriveStore, "find_marked", lambda store, properties, **how: [])
     assert run(3) == folder, "this machine has noted it"
 
 
@@ -317,7 +450,7 @@ def test_nobody_asks_where_the_folder_is_listed(drive, run, drive_emulator):
     run(1)
     drive_emulator.clear_log()
     run(2)
-    assert not any("properties has" in str(entry) for entry in drive_emulator.log)
+    assert not any("properties has" in request for request in requests(drive_emulator))
 
 
 def test_a_search_for_anybody_says_so_before_it_trains(drive, machine):
@@ -396,15 +529,69 @@ def test_a_copy_that_counts_as_older_is_no_rival(store, open_journal, machine):
     assert Journal.open(store, NAME, RULES).state.items == [1, 2]
 
 
-def test_a_rival_is_still_one(store, open_journal):
+@pytest.mark.parametrize("begun_as", ["", NAME])
+def test_a_rival_is_still_one(store, open_journal, begun_as):
     """A folder with another record 0 that was created at the same moment is ended and merged."""
     journal = open_journal(store)
     journal.append(item(1), durable=True)
     journal.close()
     store.later = 5.0
-    create_in(store, NAME)
+    create_in(store, NAME, begun_as)
     store.later = 0.0
     again = open_journal(store)
     (rival,) = find_folder(store, NAME).rivals
     assert again.folder != rival.id
-    assert b"moved" in store.read(rival.first)
+    (moved,) = [entry for entry in store.list(rival.id) if not entry.is_folder]
+    assert b"moved" in store.read(moved.id)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"begun_as": "another"},
+        {"begun_as": NAME, "reason": "anew"},
+        {"begun_as": NAME, "reason": "rebuilt"},
+        {"begun_as": NAME, "account": "another@example.com"},
+        {"begun_as": NAME, "home": "another"},
+    ],
+)
+@pytest.mark.parametrize("later", [5.0, -5.0])
+def test_properties_alone_make_no_two_searches_one(store, open_journal, claim, later):
+    """What each record 0 says decides: nothing is written into either folder."""
+    journal = open_journal(store)
+    journal.append(item(1), durable=True)
+    journal.close()
+    ours = find_folder(store, NAME)
+    store.later = later
+    theirs = create_in(store, NAME, **claim)
+    store.later = 0.0
+    store.set_properties(
+        theirs,
+        dict(store.stat(ours.id).properties)
+        | {key: store.stat(theirs).properties[key] for key in ("cdt_first", "cdt_records")},
+    )
+    before = [store.list(folder) for folder in (ours.id, theirs, ours.records)]
+    if later < 0 and claim.get("reason"):
+        claim["reason"] = "new"  # of the older one it says nothing
+        return
+    with pytest.raises(SearchFolderError, match="Two searches are called") as told:
+        open_journal(store)
+    assert store.url(theirs) in str(told.value)
+    assert before == [store.list(folder) for folder in (ours.id, theirs, ours.records)]
+
+
+def test_an_older_empty_folder_takes_no_search_over(store, open_journal):
+    """Whoever may add to the store's folder could make one, of any age."""
+    journal = open_journal(store)
+    journal.append(item(1), durable=True)
+    journal.close()
+    ours = find_folder(store, NAME)
+    store.later = -5.0
+    planted = create_in(store, NAME)
+    store.later = 0.0
+    assert find_folder(store, NAME).id == planted
+    assert open_journal(store).folder == ours.id
+    assert store.list(planted) == []
+    with pytest.raises(SearchFolderError, match="the empty one") as told:
+        open_journal(store, anew=True)
+    assert store.url(planted) in str(told.value)

@@ -8,7 +8,7 @@ import pytest
 from colab_drive_tuner.errors import IdTakenError, SearchTakenOverError, StoreError
 from colab_drive_tuner.journal import chain, upkeep
 from colab_drive_tuner.journal.folder import _withdraw, create_folder, described, find_folder
-from colab_drive_tuner.journal.record import decode_record
+from colab_drive_tuner.journal.record import Claimant, decode_record, freeze
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.weather import WeatheredStore, append
 
@@ -99,23 +99,27 @@ def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
     assert journal.folder == find_folder(store, "a search").id != loser.id
 
 
-@pytest.mark.parametrize("rival_is", ["earlier", "later"])
+@pytest.mark.parametrize("rival_is", ["earlier", "later", "earlier and empty", "another's"])
 @pytest.mark.parametrize("session", ["first", "second"])
 def test_the_owner_of_a_young_search_looks_again(
     store, open_journal, machine, monkeypatch, session, rival_is
 ):
-    """A listing may show only later that another runtime's folder was first."""
+    """A listing may show only later that another runtime's folder was first.
+
+    One in which nothing is recorded, or that was not begun as this search, takes nothing away.
+    """
     monkeypatch.setattr(upkeep, "RIVAL_LOOKS", (0.0, 0.1))
     if session == "second":
         open_journal(store).close()
         machine("second")
     ours = open_journal(store)
-    store.later = -1.0 if rival_is == "earlier" else 1.0
-    create_in(store, "a search")
+    store.later = 1.0 if rival_is == "later" else -1.0
+    begun_as = {"earlier and empty": "", "another's": "another"}.get(rival_is, "a search")
+    create_in(store, "a search", begun_as)
     store.later = 0.0
     looks = ours._own.upkeep._looks
     wait_until(lambda: not looks)
-    if rival_is == "later":
+    if rival_is != "earlier":
         append(ours, 1)
         return
     wait_until(lambda: ours._own.writer.lost is not None)
@@ -137,11 +141,26 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def create_in(store: WeatheredStore, name: str = "s") -> str:
-    """Create a search's folder without looking whether there is one; its id."""
+def create_in(store: WeatheredStore, name: str = "s", begun_as: str = "", **claim: str) -> str:
+    """Create a search's folder without looking whether there is one, and begin it; its id."""
     own, first, records, export = store.reserve(4)
     properties = {"cdt_kind": "search", "cdt_first": first, "cdt_records": records}
     store.create(
         own, None, name=name, parent=store.root, properties=properties | {"cdt_export": export}
     )
+    if begun_as:
+        store.create(records, None, name="records", parent=own)
+        fields = {"reason": "new", "home": store.root, "account": store.account} | claim
+        claimant = Claimant("0" * 32, 1, "host", fields.pop("account"), "a runtime")
+        frozen = freeze(
+            pos=0,
+            kind="claim",
+            owner="0" * 32,
+            prev="",
+            more=store.reserve(4),
+            claimant=claimant,
+            search=begun_as,
+            **fields,
+        )
+        chain.create(store, frozen, first, records)
     return own

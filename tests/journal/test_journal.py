@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,24 @@ def test_a_live_process_of_this_machine_is_never_overtaken(store, open_journal, 
     child.stdout.readline()
     with pytest.raises(SearchBusyError, match="live process of this machine"):
         open_journal(store, on_busy="takeover")
+
+
+@pytest.mark.parametrize("on_busy", ["error", "wait", "takeover"])
+def test_another_thread_of_this_process_is_told_from_another_process(store, open_journal, on_busy):
+    """Two threads open one search: the second one hears who has it."""
+    told: list[str] = []
+
+    def second(state: object) -> bytes:
+        with pytest.raises(SearchBusyError) as error:
+            ThreadPoolExecutor(1).submit(open_journal, store, on_busy=on_busy).result(20)
+        told.append(str(error.value))
+        return b""
+
+    journal = open_journal(store, claim=False)
+    journal.claim(second, notify=lambda text: None)
+    assert "another thread of this process" in told[0]
+    append(journal, 1)
+    journal.close()
 
 
 def test_a_live_process_with_a_lock_of_its_own_is_not_taken_for_dead(

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import time
 from dataclasses import replace
 from hashlib import sha256
@@ -13,6 +14,7 @@ import pytest
 from colab_drive_tuner.journal import Journal, writer
 from colab_drive_tuner.journal.segment import Segment
 from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.machine import state_folder
 from tests.journal.listing import RULES, Listing, item
 from tests.journal.weather import append
 
@@ -72,6 +74,29 @@ def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
     assert again.claim(lambda state: b"").recovered == 1
     assert again.state.items == ["kept"]
     again.close()
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_was_kept_under_another_name_is_recorded(store, open_journal, copied):
+    """The folder was renamed since: its results count, unless the one of the old name is there."""
+    journal = open_journal(store)
+    store.away = True
+    journal.append(item("kept"), durable=True)
+    journal.close(timeout=0.5)
+    store.away = False
+    root = Path(store.url(store.root))
+    if copied:
+        shutil.copytree(root / "a search", root / "renamed")
+    else:
+        (root / "a search").rename(root / "renamed")
+    renamed = Journal.open(store, "renamed", RULES, sleep=lambda seconds: None)
+    claim = renamed.claim(lambda state: b"", on_busy="takeover", notify=lambda text: None)
+    renamed.close()
+    assert (claim.recovered, renamed.state.items) == ((0, []) if copied else (1, ["kept"]))
+    spools = (state_folder() / "spool").glob("*/*.spool")
+    assert len(list(spools)) == copied
+    if copied:
+        assert open_journal(store).state.items == ["kept"]
 
 
 def test_values_beside_an_item_get_files_of_their_own(store, open_journal):

@@ -143,6 +143,8 @@ class StoreContract:
         }
         assert found[ids[0]] == other.stat(ids[0])
         assert other.find_marked({**marks, "cdt_kind": "other"}) == []
+        both = other.find_marked({"cdt_kind": "x"}, or_named="below")
+        assert {entry.id for entry in both} == {ids[1], ids[3]}
 
     def test_set_properties_returns_the_time_of_the_store(self, store: Store) -> None:
         """The times of creates, `set_properties` and `now()` are those of one clock, in seconds."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.items import claim_payload
 from colab_drive_tuner.errors import (
     NotFoundError,
     RefusedError,
@@ -17,6 +19,7 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     StoreError,
 )
+from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.search.results.status import list_searches
 from colab_drive_tuner.store import open_store
@@ -170,6 +173,31 @@ def test_a_copy_does_not_take_the_place_of_its_original(root: Path) -> None:
     assert len(points(root, "b")) == 3
 
 
+@pytest.mark.parametrize("copy", ["none", "before", "in its place"])
+@pytest.mark.parametrize("source", ["a", "c"])
+def test_what_is_renamed_while_it_is_used_is_the_same(
+    root: Path, tmp_path: Path, copy: str, source: str
+) -> None:
+    """A run goes on in its very folder, not in a copy, also where the copy bears its name now."""
+    if source == "c":  # a copy itself: its id depends on its name
+        shutil.copytree(root / "a", root / "c")
+    if copy == "before":
+        shutil.copytree(root / source, root / "b")
+    store = FolderStore(root).for_search(source)
+    folder = find_folder(store, source)
+    (record,) = store.list(folder.records, name="record-000000.cdt")
+    (root / source).rename(root / "renamed")
+    if copy == "in its place":
+        shutil.copytree(root / "renamed", root / source)
+    assert store.read(record.id)
+    assert store.stat(folder.id).name == "renamed"
+    store.create(*store.reserve(1), b"", name="x", parent=folder.records)
+    store.create(*store.reserve(1), b"", name="y", parent=folder.id)
+    store.set_properties(folder.id, {"cdt_a": "1"})
+    found = sorted(path.relative_to(root) for path in root.rglob("[xy]"))
+    assert found == [Path("renamed/records/x"), Path("renamed/y")]
+
+
 def test_an_id_of_two_copies_is_never_guessed(root: Path) -> None:
     """Whoever does not say which search it works in is told of both."""
     shutil.copytree(root / "a", root / "b")
@@ -187,6 +215,27 @@ def test_a_deleted_folder_leaves_nothing(root: Path, tmp_path: Path) -> None:
     run(root, "a", 4)
     assert points(root, "a") == expected(tmp_path, 4)
     assert sorted(path.name for path in root.iterdir() if path.name[0] != ".") == ["a"]
+
+
+@pytest.mark.parametrize("what", ["store", "searches", "one search"])
+def test_a_deleted_store_is_told_of_once(root: Path, what: str) -> None:
+    """One line names all searches that were in it; of one among others its own name is said."""
+    for name in ("b", "c"):
+        run(root, name, 1)
+    for path in {"store": [root], "searches": root.glob("[abc]"), "one search": [root / "a"]}[what]:
+        shutil.rmtree(path)
+    said: list[str] = []
+    for name in ("a", "b", "c"):
+        claim(root, name, said)
+    (told,) = (line for line in said if "deleted for good" in line)
+    assert ("'b', 'c'" in told) == (what != "one search")
+
+
+def claim(root: Path, name: str, said: list[str]) -> None:
+    """Begin the search, or go on with it."""
+    journal = Journal.open(open_store(root), name, Rules(History, History.load, wanted))
+    journal.claim(lambda state: claim_payload({}), notify=said.append)
+    journal.close()
 
 
 def test_a_trashed_folder_comes_back_by_hand(root: Path, tmp_path: Path) -> None:

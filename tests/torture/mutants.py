@@ -47,7 +47,7 @@ def a_409_is_success() -> None:
     """CREATE: whatever lies under the id is taken for one's own."""
     create = chain.create
 
-    def believing(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+    def believing(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
         create(store, frozen, entry_id, parent)
         return True
 
@@ -58,7 +58,7 @@ def a_409_is_success() -> None:
 def a_409_is_a_rival() -> None:
     """CREATE: one's own lost answer is taken for somebody else's record."""
 
-    def suspicious(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+    def suspicious(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
         try:
             store.create(entry_id, frozen.content, name="record", parent=parent)
         except IdTakenError:
@@ -72,7 +72,7 @@ def a_409_is_a_rival() -> None:
 def the_owner_is_compared_instead_of_the_sha() -> None:
     """CREATE: a cloned machine's record, or a fork's, is taken for one's own."""
 
-    def trusting(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+    def trusting(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
         try:
             store.create(entry_id, frozen.content, name="record", parent=parent)
         except IdTakenError:
@@ -95,7 +95,7 @@ def a_fresh_nonce_for_each_retry() -> None:
     """CREATE: the bytes are frozen after the first send."""
     create = chain.create
 
-    def refreezing(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+    def refreezing(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
         body = chain.decode_record.__globals__["unframe"](frozen.content, "a record")
         content = chain.decode_record.__globals__["frame"](
             body | {"nonce": secrets.token_bytes(16)}
@@ -311,7 +311,7 @@ def a_snapshot_holds_what_is_not_acknowledged() -> None:
 def the_lease_is_believed_over_the_chain() -> None:
     """LEASE: who holds it writes on, whatever lies under the next id."""
 
-    def sure(store: Any, frozen: Any, entry_id: str, parent: str) -> bool:
+    def sure(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
         try:
             store.create(entry_id, frozen.content, name="record", parent=parent)
         except IdTakenError:

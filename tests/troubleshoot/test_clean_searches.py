@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -58,7 +59,8 @@ def make_rival(store: WeatheredStore, tid: int, x: float, after: float = 1.0) ->
     store.create(own, None, name="search", parent=store.root, properties=marks)
     store.later = later
     history = Journal.open(store, "search", rules())
-    history.claim(lambda state: b"", notify=lambda text: None)
+    with patch("colab_drive_tuner.journal.opening.find_displaced", lambda *args: None):
+        history.claim(lambda state: b"", notify=lambda text: None)
     document = {
         "state": 2,
         "tid": tid,

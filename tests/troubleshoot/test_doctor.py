@@ -135,10 +135,10 @@ def test_a_clock_that_is_wrong_is_a_warning(drive_emulator, monkeypatch):
 
 
 def test_a_folder_in_which_no_search_can_be_kept_is_a_problem(tmp_path):
-    """A file in the way, or no right to write; one that is not there yet is none."""
+    """A file in the way, or no right to write. One that is not there may be one yet to come."""
     file = tmp_path / "file"
     file.write_text("")
-    assert levels(tmp_path / "new" / "store")["store"] == Level.OK
+    assert levels(tmp_path / "new" / "store")["store"] == Level.WARNING
     assert not (tmp_path / "new").exists()
     for place in (file, file / "store"):
         (found,) = (finding for finding in examine(place) if finding.about == "store")

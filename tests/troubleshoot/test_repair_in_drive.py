@@ -9,7 +9,7 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal.folder import KIND, RECORDS, find_folder
+from colab_drive_tuner.journal.folder import EXPORT, FIRST, HOME, KIND, RECORDS, find_folder
 from colab_drive_tuner.search.results.status import list_searches, read_status
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
@@ -61,7 +61,15 @@ def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, 
     assert repair(store, "search").reason == ""
 
 
-@pytest.mark.parametrize("altered", [{KIND: None}, {KIND: "archived"}, {KIND: "", RECORDS: None}])
+@pytest.mark.parametrize(
+    "altered",
+    [
+        {KIND: None},
+        {KIND: "archived"},
+        {KIND: "", RECORDS: None},
+        dict.fromkeys([KIND, FIRST, RECORDS, EXPORT, HOME]),
+    ],
+)
 def test_a_folder_that_lost_its_mark_comes_back(drive_emulator, altered):
     """What it holds is found under its name, and nothing is begun beside it before."""
     from colab_drive_tuner.store.drive import DriveStore
@@ -76,6 +84,21 @@ def test_a_folder_that_lost_its_mark_comes_back(drive_emulator, altered):
     assert "marks it as a search" in report.reason
     assert points(stored(store, "tpe", 9)) == points(plain("tpe", 9))
     assert repair(store, "search").reason == ""
+
+
+def test_a_search_whose_ids_were_altered_comes_back(drive_emulator):
+    """They name nothing, as those of a search do in which nothing is recorded yet."""
+    from colab_drive_tuner.store.drive import DriveStore
+
+    store = DriveStore.connect()
+    run_slowly(store, 6)
+    fresh = dict(zip((FIRST, RECORDS, EXPORT), store.reserve(3), strict=True))
+    change(drive_emulator, find_folder(store, "search").id, {"properties": fresh})
+    with pytest.raises(SearchFolderError, match="`colab-drive-tuner repair search`"):
+        stored(store, "tpe", 9)
+    report = repair(store, "search")
+    assert (report.done, report.lost) == (6, ())
+    assert points(stored(store, "tpe", 9)) == points(plain("tpe", 9))
 
 
 def test_a_folder_of_records_that_was_moved_away_is_not_called_lost(drive_emulator):

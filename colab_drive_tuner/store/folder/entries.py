@@ -37,9 +37,10 @@ class Place:
         return entry_of(described, described.parent or above, path, properties)
 
 
-def with_properties(place: Place) -> Iterator[Entry]:
-    """The entries of an index that have properties."""
-    for key in place.index.kept_properties:
+def with_properties(place: Place, or_named: str | None = None) -> Iterator[Entry]:
+    """The entries of an index that have properties, or that name."""
+    named = place.index.find_named(or_named) if or_named is not None else ()
+    for key in dict.fromkeys([*place.index.kept_properties, *named]):
         if key == (ROOT if place.folder is None else place.folder.token):
             continue
         with contextlib.suppress(StoreError):  # deleted by hand, or damaged

@@ -300,6 +300,14 @@ class Index:
             if ID.fullmatch(key):
                 yield key, claim.removesuffix(_CLAIM)
 
+    def find_named(self, file: str) -> Iterator[str]:
+        """The ids that have this visible name, in whichever folder."""
+        for parent in disk.names(self.home / "names"):
+            claim = self.home / "names" / parent / f"{file}{_CLAIM}"
+            key = (disk.read_small(claim, 129) or b"").decode("ascii", "replace")
+            if ID.fullmatch(key):
+                yield key
+
     def _has_claim(self, described: Description) -> bool:
         claim = self.home / "names" / (described.parent or TOP) / f"{described.file}{_CLAIM}"
         return disk.read_small(claim) == described.id.encode()

@@ -38,11 +38,16 @@ class Locator:
         self._tokens: set[str] = set()
         """Those of the folders that the search's name stood for; their copies are not looked at."""
         self._last: TopFolder | None = None
+        self._home: TopFolder | None = None
+        """The folder in which something of the search was found first; renamed, it is the same."""
 
     def for_search(self, name: str) -> Self:
-        """One that finds an id of several copies in the folder of that name."""
+        """One that finds an id of several copies in the folder of that name.
+
+        What it found there once it finds in that very folder, also when it is renamed meanwhile.
+        """
         view = copy.copy(self)
-        view._search, view._tokens, view._last = name, set(), None
+        view._search, view._tokens, view._last, view._home = name, set(), None, None
         return view
 
     def damaged(self, entry_id: str) -> Damaged | None:
@@ -138,16 +143,22 @@ class Locator:
         """Of the folders that hold the id the one that is meant."""
         folders = [*self.folders.usable(), *(self.in_trash.usable() if also_trashed else ())]
         holders = [folder for folder in folders if folder.index.descriptions.has(entry_id)]
+        home = [folder for folder in folders if self._is_home(folder)]
         if not holders:
             with contextlib.suppress(NotFoundError):
-                found = self.top(entry_id, folders)
+                is_home = home and self._home is not None and self._home.id == entry_id
+                found = home[0] if is_home else self.top(entry_id, folders)
+                self._note_home(found)
                 return Place(found.index, TOP, found)
             return Place(self.index, entry_id)
         if self._search is not None:
             ours = [folder for folder in folders if folder.name == self._search]
             self._tokens |= {folder.token for folder in ours}
-            named = [folder for folder in ours if folder in holders]
-            holders = named or [one for one in holders if one.token not in self._tokens]
+            holders = (
+                [folder for folder in home if folder in holders]
+                or [folder for folder in ours if folder in holders]
+                or [folder for folder in holders if folder.token not in self._tokens]
+            )
             if not holders:
                 place = self._root / self._search
                 raise NotFoundError(f"There is no file {entry_id} in {place}, or it was deleted.")
@@ -155,9 +166,18 @@ class Locator:
             places = ", ".join(str(folder.index.base) for folder in holders)
             raise StoreError(f"The file {entry_id} lies in several copies of a folder: {places}.")
         copies = [folder for folder in folders if folder.token == holders[0].token]
-        if self._search == holders[0].name or (self._search is None and len(copies) == 1):
+        self._note_home(holders[0])
+        if self._is_home(holders[0]) or (self._search is None and len(copies) == 1):
             self._last = holders[0]
         return Place(holders[0].index, entry_id, holders[0])
+
+    def _note_home(self, found: TopFolder) -> None:
+        if found.name == self._search and not self._is_home(found):
+            self._home = found
+
+    def _is_home(self, folder: TopFolder) -> bool:
+        """Whether it is the search's very folder, whatever its name is now."""
+        return self._home is not None and folder.state == self._home.state
 
     def top(self, entry_id: str, folders: list[TopFolder] | None = None) -> TopFolder:
         """The folder directly in the root that bears the id; renamed, it is found by its token."""

@@ -201,16 +201,23 @@ class FolderStore:
         found = [entry for entry in found if name is None or entry.name == name]
         return sorted(found, key=lambda entry: (entry.created, entry.id))
 
-    def find_marked(self, properties: Mapping[str, str]) -> builtins.list[Entry]:
+    def find_marked(
+        self, properties: Mapping[str, str], *, or_named: str | None = None
+    ) -> builtins.list[Entry]:
         """What has all these properties, of all that was ever created here and still exists."""
         found: list[Entry] = []
         with self._honest("look for marked files"):
             self._ids.finish()
-            for folder in (*self._ids.folders.usable(), *self._ids.in_trash.usable()):
-                found.append(top_entry(folder))
-                found += with_properties(Place(folder.index, TOP, folder))
-            found += with_properties(Place(self._ids.index, ""))
-        found = [entry for entry in found if properties.items() <= entry.properties.items()]
+            folders = (*self._ids.folders.usable(), *self._ids.in_trash.usable())
+            found += map(top_entry, folders)
+            places = [Place(folder.index, TOP, folder) for folder in folders]
+            for place in (*places, Place(self._ids.index, "")):
+                found += with_properties(place, or_named)
+        found = [
+            entry
+            for entry in found
+            if properties.items() <= entry.properties.items() or entry.name == or_named
+        ]
         return sorted(found, key=lambda entry: (entry.created, entry.id))
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:

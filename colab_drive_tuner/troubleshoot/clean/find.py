@@ -41,16 +41,19 @@ def find_leftovers(
 ) -> list[Leftover]:
     """List what is stale in a directory (the working directory), in Drive and in the store.
 
-    Changes nothing. `store` is where searches are kept, as `open_store` has it.
+    Changes nothing. `store` is where searches are kept, as `open_store` has it; raises
+    `NotFoundError` where it was named, by argument or environment, and is not there.
 
     `notebook` is the running one, else it is found out, or taken to be the one whose copy lies
     here: neither it nor a copy in use is ever listed, but its duplicates in Drive are. Without
     `client` Drive is asked where nobody needs to be prompted for it.
     """
+    context = CheckContext(store)
+    if context.folder_spec is not None:
+        _ = context.store  # raises: a slip of the pen has no leftovers
     folder = (directory or working_directory()).resolve()
     found = [*notebook_copies(folder, notebook), *abandoned_copies(folder)]
     found += [*hyperas_modules(folder), *temporary_folders()]
-    context = CheckContext(store)
     if client is not None:
         context.client = client
     with _else_warning("Duplicates in Drive"):

@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     StoreError,
 )
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.displaced import begun_apart
+from colab_drive_tuner.journal.duplicates import is_another_search
 from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, find_folder
 from colab_drive_tuner.journal.owned import owned_ids
 from colab_drive_tuner.journal.record import RecordKind, unframe
@@ -111,7 +111,7 @@ def _of_search(store: Store, name: str) -> Iterator[Leftover]:
         yield from _empty(store, name, winner)
         return
     for rival in winner.rivals:
-        if not begun_apart(winner, rival):  # else it is another search, which a run will name
+        if not is_another_search(store, winner, rival):  # else a run will name it
             yield from _duplicate(store, name, rival, journal.state)
     yield from _snapshots(store, name, winner)
     yield from _backups(store, name, winner, journal)

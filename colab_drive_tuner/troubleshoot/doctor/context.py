@@ -14,7 +14,7 @@ from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
-    from colab_drive_tuner.store.protocol import Store
+    from colab_drive_tuner.store.protocol import Entry, Store
     from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 
 PATIENCE = 15.0
@@ -112,7 +112,10 @@ class CheckContext:
         if self.folder_spec is not None:
             found = open_store(self.folder_spec)
             if found.local_path is not None and not found.local_path.is_dir():
-                raise NotFoundError(f"There is no folder {found.local_path} yet.")
+                raise NotFoundError(
+                    f"There is no folder {found.local_path}: name the folder that searches are "
+                    f"kept in, or begin one there."
+                )
             return found
         from colab_drive_tuner.store.drive import DriveStore
 
@@ -146,7 +149,26 @@ class CheckContext:
             return []
         names = [
             entry.name
-            for entry in store.list(store.root)
-            if entry.is_folder and (entry.damage or entry.properties.get(KIND) == SEARCH)
+            for entry in self._folders
+            if entry.damage or entry.properties.get(KIND) == SEARCH
         ]
         return [SearchCheck(store, name, names.count(name)) for name in sorted(set(names))]
+
+    @property
+    def unmarked_folders(self) -> "list[Entry]":
+        """The folders of which no property says what they are: a person's own, or altered ones."""
+        from colab_drive_tuner.journal.folder import KIND, SEARCH
+        from colab_drive_tuner.troubleshoot.repair.chain_writer import ARCHIVED, REPAIRING
+
+        kinds = (SEARCH, ARCHIVED, REPAIRING)
+        return [
+            entry
+            for entry in self._folders
+            if not entry.damage and entry.properties.get(KIND) not in kinds
+        ]
+
+    @cached_property
+    def _folders(self) -> "list[Entry]":
+        store = self.existing_store
+        entries = [] if store is None else store.list(store.root)
+        return [entry for entry in entries if entry.is_folder]

@@ -9,14 +9,20 @@ from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     SearchDamagedError,
     SearchError,
+    SearchFolderError,
     SearchNameError,
     SearchNotFoundError,
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.journal.duplicates import require_single
 from colab_drive_tuner.journal.owned import owned_ids
-from colab_drive_tuner.journal.spool import idle_leftovers
+from colab_drive_tuner.journal.recovery import former_spools
+from colab_drive_tuner.journal.segment import Leftover
+from colab_drive_tuner.journal.spool import Spool, idle_leftovers
+from colab_drive_tuner.journal.traces import holds_records
 from colab_drive_tuner.search.results.status import MISNAMED
+from colab_drive_tuner.store.protocol import Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, Part
 from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 
@@ -27,6 +33,8 @@ def searches(context: CheckContext) -> Iterator[Finding | Part]:
         yield Finding(Level.OK, "none yet: there is no store.")
     elif not context.searches:
         yield Finding(Level.OK, "none yet.")
+    for folder in context.unmarked_folders:
+        yield Part(f"folder {folder.name!r}", partial(_unmarked, folder=folder))
     for search in context.searches:
         yield Part(f"search {search.name!r}", partial(examine_search, search=search))
 
@@ -34,9 +42,7 @@ def searches(context: CheckContext) -> Iterator[Finding | Part]:
 def examine_search(_context: CheckContext, search: SearchCheck) -> Iterator[Finding]:
     """What its records say, and whether more is known to have been there than can be read."""
     if search.folders > 1:
-        text = f"{search.folders} folders bear its name."
-        advice = "`colab-drive-tuner clean` shows them, and merges what can be merged."
-        yield Finding(Level.WARNING, text, advice)
+        yield from _duplicates(search)
     try:
         yield _chain(search)
     except UnavailableError:
@@ -49,6 +55,29 @@ def examine_search(_context: CheckContext, search: SearchCheck) -> Iterator[Find
         return  # the chain cannot be read: that has been said
     if lost:
         yield Finding(Level.PROBLEM, f"{lost}.", f"Run {_repair(search)}.")
+
+
+def _duplicates(search: SearchCheck) -> Iterator[Finding]:
+    """Whether the folders of one name hold one search, which two runtimes made at once, or more."""
+    try:
+        if search.folder is not None:
+            folder = owned_ids(search.store, search.folder).folder
+            require_single(search.store, search.name, folder)
+    except SearchFolderError as error:
+        yield Finding(Level.PROBLEM, str(error))
+    except SearchDamagedError:
+        return  # that is said of its chain
+    else:
+        advice = "`colab-drive-tuner clean` shows them, and merges what can be merged."
+        yield Finding(Level.WARNING, f"{search.folders} folders bear its name.", advice)
+
+
+def _unmarked(context: CheckContext, folder: Entry) -> Iterator[Finding]:
+    """Whether a folder of which no property says that it is a search holds one's records."""
+    if holds_records(context.store, folder):
+        text = "it holds the records of a search, and no property of it says that it is one."
+        advice = "Under the search's name, `colab-drive-tuner repair NAME` brings it back."
+        yield Finding(Level.WARNING, text, advice)
 
 
 def _chain(search: SearchCheck) -> Finding:
@@ -106,6 +135,16 @@ def _waiting(search: SearchCheck) -> int:
     """How many entries of earlier sessions on this machine are not recorded."""
     try:
         leftovers = idle_leftovers(search.store.location, search.name) or []
+        leftovers += _left_under_other_names(search)
     except SearchError:
         return 0  # the state folder's own line says why
     return sum(wanted(search.history, item) for left in leftovers for item, _ in left.items)
+
+
+def _left_under_other_names(search: SearchCheck) -> list[Leftover]:
+    """What waits here from when the search's folder had another name."""
+    if search.folder is None:
+        return []
+    spool = Spool(search.store.location, search.name)
+    with former_spools(search.store, spool, search.folder.first) as former:
+        return [left for one in former for left in one.leftovers()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.journal.segment import read_segment
-from colab_drive_tuner.journal.spool import (
+from colab_drive_tuner.journal.spool_notes import (
     ABOUT,
     LOCK,
     OWNERS,

@@ -88,12 +88,10 @@ def _folder(context: CheckContext) -> Finding:
         return Finding(Level.WARNING, text, "Name a folder to keep them.")
     place, existing = _places(context)
     if existing.is_dir() and os.access(existing, os.W_OK):
-        how = (
-            "holds no search yet; the first one makes it."
-            if store is None
-            else "can be written to."
-        )
-        return Finding(Level.OK, f"{place} {how}")
+        if store is not None:
+            return Finding(Level.OK, f"{place} can be written to.")
+        advice = f"If searches are kept already, name their folder: --store or {Variable.STORE}."
+        return Finding(Level.WARNING, f"{place} does not exist: the first search makes it.", advice)
     why = "is no folder" if not existing.is_dir() else "cannot be written to"
     return Finding(Level.PROBLEM, f"no search can be kept in {place}: {existing} {why}.", _ANOTHER)
 

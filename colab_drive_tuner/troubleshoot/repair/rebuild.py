@@ -25,6 +25,7 @@ from colab_drive_tuner.checkpoint.items import (
 )
 from colab_drive_tuner.errors import (
     ChecksumError,
+    NewerFormatError,
     NotFoundError,
     NotPlainDataError,
     RefusedError,
@@ -117,6 +118,8 @@ def _fold(built: Rebuilt, record: Record, *, doubtful: bool) -> None:
             )
         built.history.apply(record)
         built.records += 1
+    except NewerFormatError:
+        raise  # nothing of it is lost: who wrote it can read it
     except (SearchDamagedError, KeyError, TypeError, ValueError) as error:
         built.lost_records.append(record.pos)
         built.notes.append(str(error))

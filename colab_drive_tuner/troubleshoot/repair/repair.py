@@ -10,14 +10,17 @@ from dataclasses import dataclass
 
 from colab_drive_tuner.errors import (
     AccountMismatchError,
+    NewerFormatError,
     SearchBusyError,
     SearchDamagedError,
     SearchError,
+    SearchFolderError,
     SearchNotFoundError,
     StoreError,
     UnavailableError,
 )
 from colab_drive_tuner.journal.displaced import find_unmarked
+from colab_drive_tuner.journal.duplicates import is_another_search, two_searches
 from colab_drive_tuner.journal.folder import (
     KIND,
     SEARCH,
@@ -26,8 +29,10 @@ from colab_drive_tuner.journal.folder import (
     described,
     find_folder,
 )
+from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.reindex import damaged_entries, reindex_search
-from colab_drive_tuner.journal.spool import KnownFolder, Spool
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool_notes import KnownFolder
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Store
@@ -107,6 +112,8 @@ class _Found:
 def repair(store: Store, name: str) -> Repair:
     """Rebuild the search in a new chain if it cannot go on as it is; say what was recovered.
 
+    What a newer version of this package wrote is left to it (`NewerFormatError`), and two searches
+    of one name are left alone (`SearchFolderError`).
     Raises `SearchNotFoundError` where nothing of it is left, `SearchBusyError` while a runtime
     holds it, `AccountMismatchError` while it is another account's and was not released.
     """
@@ -120,9 +127,7 @@ def repair(store: Store, name: str) -> Repair:
         return Repair(name, "")
     spool = Spool(store.location, name)
     if not spool.acquire():
-        raise SearchBusyError(
-            f"Search {name!r} is being run by a live process of this machine: stop it there first."
-        )
+        raise spool.busy()
     try:
         return _rebuild(store, name, found, reason, spool)
     finally:
@@ -157,6 +162,7 @@ def _reason(store: Store, name: str, found: _Found) -> str:
     trashed = trashed_files(store, found.folder)
     try:
         evidence = collect(store, found.folder)  # first: a record that is written now is no loss
+        evidence.require_known_format()
         if count := evidence.count(trashed):
             return f"{count} of its records lie in the trash, from which they will vanish"
         book = Logbook(store, name, max_attempts=_NEVER)
@@ -169,9 +175,11 @@ def _reason(store: Store, name: str, found: _Found) -> str:
         book.history.check()
         book.claim(SearchSettings(seeded=False), on_busy="error", notify=lambda text: None)
         book.close(timeout=60.0)
-    except (SearchBusyError, UnavailableError):
+    except (SearchBusyError, SearchFolderError, UnavailableError):
         raise
     except SearchDamagedError as error:
+        if isinstance(error, NewerFormatError) and not evidence.newer:
+            raise  # what a record holds; a record's own format may be damage, see `salvage`
         return str(error.__cause__ or error)  # without the advice to do what is being done
     except (SearchError, StoreError) as error:
         return str(error)
@@ -180,16 +188,21 @@ def _reason(store: Store, name: str, found: _Found) -> str:
 
 def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) -> Repair:
     evidence = collect(store, found.folder)
+    evidence.require_known_format()
     _require_free(store, name, evidence, spool)
+    rivals = [_read_rival(store, name, found.folder, one) for one in found.folder.rivals]
     built = rebuild(evidence)
     pickles = read_pickles(store, evidence.folder)
     if not (built.records or built.through or pickles):
         raise _nothing_left(name, evidence)
-    for rival in found.folder.rivals:
-        offer_records(built, collect(store, rival), f"the folder {store.url(rival.id)}")
-    for leftover in spool.leftovers():
-        if not built.epochs or leftover.epoch in built.epochs:
-            offer_spooled(built, leftover.items, "this machine's spool")
+    for rival in rivals:
+        offer_records(built, rival, f"the folder {store.url(rival.folder.id)}")
+    with former_spools(store, spool, evidence.folder.first) as former:
+        for one in (spool, *former):
+            anyway = one is spool and not built.epochs
+            for leftover in one.leftovers():
+                if anyway or leftover.epoch in built.epochs:
+                    offer_spooled(built, leftover.items, "this machine's spool")
     for source, content in pickles:
         offer_pickle(built, content, source)
     if not built.history.settings and not built.history.trials:
@@ -223,6 +236,16 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
         old="" if found.in_trash else store.url(found.folder.id),
         new=store.url(chain.id),
     )
+
+
+def _read_rival(store: Store, name: str, folder: SearchFolder, rival: SearchFolder) -> Evidence:
+    """What is readable of another folder of the name; raises where it is another search's."""
+    evidence = collect(store, rival)
+    evidence.require_known_format()
+    moved = any(found.record.target == folder.id for found in evidence.records.values())
+    if not moved and is_another_search(store, folder, rival):
+        raise two_searches(store, name, folder, rival)
+    return evidence
 
 
 def _nothing_left(name: str, evidence: Evidence) -> SearchNotFoundError:

@@ -5,6 +5,7 @@ names is read, and every file that lies (or lay) in the folder of records, whate
 a record says itself which position it has and which record it follows. Nothing is written.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import (
     ChecksumError,
+    NewerFormatError,
     NotFoundError,
     RefusedError,
     SearchDamagedError,
@@ -54,6 +56,8 @@ class Evidence:
     """The folders in which its files lie."""
     listed: frozenset[str] = frozenset()
     """The ids of the files that lie there, or in their trash."""
+    newer: list[str] = field(default_factory=list)
+    """Why each record of a format that this version does not know cannot be read."""
     next_id: str = ""
     """The id under which the next record would be written, where that is known."""
 
@@ -62,6 +66,15 @@ class Evidence:
         """The position after the last one of which anything is known."""
         heads = [head.pos for head, _ in self.snapshots]
         return max([0, *heads, *(pos + 1 for pos in self.records)])
+
+    def require_known_format(self) -> None:
+        """Raise `NewerFormatError` where the search was continued by a newer version.
+
+        One such record among others that are readable behind it is damaged, whatever it says.
+        """
+        readable = next(pos for pos in itertools.count() if pos not in self.records)
+        if self.newer and readable > max(self.records, default=-1):
+            raise NewerFormatError(self.newer[0])
 
     def owns(self, store: Store, entry_id: str) -> bool:
         """Whether a file, whose id was read somewhere, lies in the search's folders."""
@@ -105,6 +118,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
         listed=frozenset(entry.id for entry in inside),
     )
     listed = {entry.id for entry in inside if _NAME.search(entry.name)}
+    snapshots = {entry.id for entry in inside if entry.name.startswith("snapshot-")}
     wanted = {folder.first, folder.hint, *listed} - {""}
     tried: set[str] = set()
     candidates: dict[int, list[Found]] = {}
@@ -123,6 +137,8 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
                     names = _take(store, entry_id, content, candidates, found.snapshots)
                 except SearchDamagedError as error:
                     found.unreadable.append(str(error))
+                    if isinstance(error, NewerFormatError) and entry_id not in snapshots:
+                        found.newer.append(str(error))
                 else:
                     named |= names
                     wanted |= names

@@ -1,0 +1,56 @@
+"""What the doctor says of the folders in a store: two of one name, and one that lost its mark."""
+
+import pytest
+
+from colab_drive_tuner.journal.folder import KIND
+from colab_drive_tuner.troubleshoot.doctor.context import PROBLEM, WARNING, Finding
+from colab_drive_tuner.troubleshoot.doctor.examination import examine
+from tests.journal.test_folder import create_in
+from tests.journal.weather import WeatheredStore
+from tests.troubleshoot.repairing import run_slowly
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with a search in it."""
+    store = WeatheredStore(tmp_path)
+    run_slowly(store, 2)
+    return store
+
+
+def findings(store: WeatheredStore, about: str) -> list[Finding]:
+    return [one for one in examine(store) if one.about == about and one.level != "ok"]
+
+
+@pytest.mark.parametrize(
+    ("apart", "begun_as", "reason"),
+    [(7200.0, "search", "new"), (5.0, "search", "anew"), (5.0, "another", "new")],
+)
+def test_two_searches_of_one_name_are_a_problem(store, apart, begun_as, reason):
+    """No run goes on while both bear it: doctor says so before, and names both."""
+    store.later = apart
+    other = create_in(store, "search", begun_as, reason=reason)
+    store.later = 0.0
+    (found,) = findings(store, "search 'search'")
+    assert found.level == PROBLEM
+    assert "Two searches are called 'search'" in found.text
+    assert store.url(other) in found.text
+
+
+def test_one_search_in_two_folders_is_a_warning(store):
+    """Two runtimes made it at the same moment; the next run adds the one to the other."""
+    store.later = 5.0
+    create_in(store, "search", "search")
+    store.later = 0.0
+    (found,) = findings(store, "search 'search'")
+    assert (found.level, found.text) == (WARNING, "2 folders bear its name.")
+
+
+def test_a_folder_that_lost_its_mark_is_named(store):
+    """A person's own folder in the same place is not."""
+    folder = next(entry for entry in store.list(store.root) if entry.name == "search")
+    store.set_properties(folder.id, {KIND: "other"})
+    store.create(*store.reserve(1), None, name="mine", parent=store.root)
+    (found,) = findings(store, "folder 'search'")
+    assert "holds the records of a search" in found.text
+    assert findings(store, "folder 'mine'") == []
