@@ -27,6 +27,7 @@ from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.folders import find_folders
 from colab_drive_tuner.troubleshoot.clean import find_leftovers, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
+from colab_drive_tuner.troubleshoot.repair.chain_writer import REPAIRING
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import bowl, in_child, killing, stored
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
@@ -93,6 +94,26 @@ def test_a_duplicate_folder_is_merged_and_then_put_away(store):
     assert read_history(store, "search").trials[9].loss == 0.25
     assert kinds(store) == []
     assert find_folder(store, "search").rivals == ()
+
+
+@pytest.mark.parametrize("marks", ["duplicate", "empty search", "unfinished repair"])
+def test_a_persons_folder_that_was_marked_as_ours_stays(store, marks):
+    """Whoever may edit it can give it any name and mark: what lies in it says what it is."""
+    search = find_folder(store, "search")
+    store.later = 1.0
+    own, *ids = store.reserve(4)
+    kind = REPAIRING if marks == "unfinished repair" else SEARCH
+    name = "photos" if marks == "empty search" else "search"
+    forged = dict(zip((FIRST, RECORDS, folders.EXPORT), ids, strict=True)) | {KIND: kind}
+    store.create(own, None, name=name, parent=store.root, properties=forged)
+    inside = ids[1] if marks == "empty search" else store.reserve(1)[0]
+    store.create(inside, None, name="holidays", parent=own)
+    store.create(*store.reserve(1), b"a picture", name="a.jpg", parent=inside)
+    store.set_properties(own, {"cdt_from": search.id})
+    store.later = 86_400.0
+    found = [one for one in find_leftovers(store=store) if one.id == own]
+    assert remove(found, yes=True) == []
+    assert store.stat(own).name == name
 
 
 def test_another_search_of_that_name_is_no_duplicate(store):

@@ -21,16 +21,25 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.duplicates import is_another_search
-from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, find_folder
+from colab_drive_tuner.journal.folder import (
+    EXPORT_NAME,
+    KIND,
+    SEARCH,
+    SearchFolder,
+    described,
+    find_folder,
+)
 from colab_drive_tuner.journal.owned import owned_ids
 from colab_drive_tuner.journal.record import RecordKind, unframe
 from colab_drive_tuner.journal.spool import idle_leftovers
+from colab_drive_tuner.journal.traces import first_records
 from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
+from colab_drive_tuner.training.models.best_models import FOLDER as BEST
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk
 from colab_drive_tuner.troubleshoot.repair.chain_writer import ARCHIVED, REPAIRING
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect
@@ -41,6 +50,8 @@ _KEPT_SNAPSHOTS = 2
 _BACKUP = re.compile(r"trial-\d{5,}-.+")
 _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
 _NEVER = 2**31
+_OURS = re.compile(rf"records|{EXPORT_NAME}|{BEST}|{BACKUPS}|runs|record-\d{{6,}}\.cdt")
+"""What a search's folder holds: with a `moved` that ended a chain before it had begun."""
 
 
 def search_leftovers(store: Store) -> Iterator[Leftover]:
@@ -92,8 +103,30 @@ def _of_repairs(store: Store, folder: Entry, known: bool) -> Iterator[Leftover]:
     if archived:
         kind = "archived search"
         reason = "`repair` went on in another folder, and left this one as it was."
-    still, ours = partial(_is_unchanged, store, folder), known and not archived
+    still = partial(_is_unchanged, store, folder)
+    ours = known and not archived and _is_of_repair(store, folder)
     yield _folder(store, kind, folder.id, folder.name, reason, still, ours=ours)
+
+
+def _is_of_repair(store: Store, folder: Entry) -> bool:
+    """Whether its records say that `repair` made it: whoever may edit a folder can mark it so."""
+    own = owned_ids(store, described(folder)).folder
+    first = first_records(store, own.first)
+    if not first:
+        return _is_bare(store, folder.id)
+    made = first[0] is not None and (first[0].reason, first[0].search) == ("rebuilt", folder.name)
+    return made and not _other_files(store, folder.id)
+
+
+def _is_bare(store: Store, folder_id: str) -> bool:
+    """Whether nothing lies in a folder but an empty one for records."""
+    inside = store.list(folder_id)
+    return all(e.is_folder and e.name == "records" and _is_empty(store, e.id) for e in inside)
+
+
+def _other_files(store: Store, folder_id: str) -> list[str]:
+    """The names of what lies in a search's folder and that no search puts there."""
+    return [entry.name for entry in store.list(folder_id) if not _OURS.fullmatch(entry.name)]
 
 
 def _of_search(store: Store, name: str) -> Iterator[Leftover]:
@@ -122,8 +155,8 @@ def _empty(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
     if folder.rivals or folder.created > store.now() - SETTLED_SECONDS:
         return
     evidence = collect(store, folder)
-    files = [entry for entry in store.list(folder.id) if entry.id != folder.records]
-    if not (evidence.records or evidence.snapshots or evidence.unreadable or files):
+    known = evidence.records or evidence.snapshots or evidence.unreadable
+    if not known and _is_bare(store, folder.id):
         yield _folder(
             store,
             "empty search",
@@ -155,6 +188,8 @@ def _duplicate(
         )
     elif unreadable:
         refused = "Not all of its records are readable, so it stays as it is."
+    elif others := _other_files(store, rival.id):
+        refused = f"It holds {others[0]!r}, which no search puts there: move that away first."
     yield Leftover(
         kind="duplicate folder",
         id=rival.id,
