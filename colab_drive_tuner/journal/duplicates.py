@@ -16,10 +16,6 @@ from colab_drive_tuner.journal.traces import exists, first_records
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
 
-class UnsettledError(SearchFolderError):
-    """Nothing is recorded in the older folder: its creator may be about to do it."""
-
-
 def require_single(store: Store, name: str, folder: SearchFolder) -> None:
     """Raise `SearchFolderError` where another search bears this name."""
     for rival in folder.rivals:
@@ -32,7 +28,7 @@ def two_searches(
 ) -> SearchFolderError:
     """The error that names both, and what to do."""
     if not first_records(store, folder.first):
-        return UnsettledError(
+        return SearchFolderError(
             f"Two folders are called {name!r}: {store.url(rival.id)}, which holds a search, and "
             f"the older {store.url(folder.id)}, in which nothing is recorded. Put the empty one "
             f"into the trash."

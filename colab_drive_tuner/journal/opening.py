@@ -21,7 +21,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain import create
 from colab_drive_tuner.journal.displaced import find_displaced
-from colab_drive_tuner.journal.duplicates import UnsettledError, require_records, require_single
+from colab_drive_tuner.journal.duplicates import require_records, require_single
 from colab_drive_tuner.journal.folder import (
     RECORDS,
     create_folder,
@@ -110,9 +110,8 @@ def become_owner(
             return _become_owner(
                 reader, spool, payload, on_busy=on_busy, anew=anew, notify=notify, sleep=sleep
             )
-        except (NotFoundError, _MovedError, UnsettledError):
-            # Somebody created the folder at the same moment as another one, and has withdrawn it,
-            # or has not begun yet.
+        except (NotFoundError, _MovedError):
+            # Somebody created the folder at the same moment as another one, and has withdrawn it.
             sleep(pause)
             reader.forget()
     try:
