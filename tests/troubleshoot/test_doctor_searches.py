@@ -3,7 +3,7 @@
 import pytest
 
 from colab_drive_tuner.journal.folder import KIND
-from colab_drive_tuner.troubleshoot.doctor.context import PROBLEM, WARNING, Finding
+from colab_drive_tuner.troubleshoot.doctor.context import Finding, Level
 from colab_drive_tuner.troubleshoot.doctor.examination import examine
 from tests.journal.test_folder import create_in
 from tests.journal.weather import WeatheredStore
@@ -32,7 +32,7 @@ def test_two_searches_of_one_name_are_a_problem(store, apart, begun_as, reason):
     other = create_in(store, "search", begun_as, reason=reason)
     store.later = 0.0
     (found,) = findings(store, "search 'search'")
-    assert found.level == PROBLEM
+    assert found.level == Level.PROBLEM
     assert "Two searches are called 'search'" in found.text
     assert store.url(other) in found.text
 
@@ -43,7 +43,7 @@ def test_one_search_in_two_folders_is_a_warning(store):
     create_in(store, "search", "search")
     store.later = 0.0
     (found,) = findings(store, "search 'search'")
-    assert (found.level, found.text) == (WARNING, "2 folders bear its name.")
+    assert (found.level, found.text) == (Level.WARNING, "2 folders bear its name.")
 
 
 def test_a_folder_that_lost_its_mark_is_named(store):

@@ -30,7 +30,7 @@ from colab_drive_tuner.journal.folder import (
     find_folder,
 )
 from colab_drive_tuner.journal.owned import owned_ids
-from colab_drive_tuner.journal.record import RecordKind, unframe
+from colab_drive_tuner.journal.record import ClaimReason, RecordKind, unframe
 from colab_drive_tuner.journal.spool import idle_leftovers
 from colab_drive_tuner.journal.traces import first_records
 from colab_drive_tuner.search.logbook import Logbook
@@ -114,7 +114,10 @@ def _is_of_repair(store: Store, folder: Entry) -> bool:
     first = first_records(store, own.first)
     if not first:
         return _is_bare(store, folder.id)
-    made = first[0] is not None and (first[0].reason, first[0].search) == ("rebuilt", folder.name)
+    made = first[0] is not None and (first[0].reason, first[0].search) == (
+        ClaimReason.REBUILT,
+        folder.name,
+    )
     return made and not _other_files(store, folder.id)
 
 
