@@ -9,6 +9,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.machine import replace_file
 from colab_drive_tuner.search.attachments import load_attachment
+from colab_drive_tuner.search.results.keras_tuner_project import is_project, read_project
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.trials_export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
@@ -74,14 +75,16 @@ def write_file(path: str | Path, content: bytes) -> None:
 
 
 def import_trials(store: Store, name: str, path: str | Path) -> int:
-    """Make a new search from a pickle of `hyperopt.Trials`; no code in the file is run.
+    """Make a new search from a pickle of `hyperopt.Trials`, or from a KerasTuner project.
 
-    Trials that had not ended are run when the search goes on.
+    No code in the file is run, and the folder of a project is only read. Trials of a pickle that
+    had not ended are run when the search goes on; those of a project count as failed.
 
     Args:
         store: Where the search will be kept, as `open_store` returns it.
         name: The new search's name.
-        path: The pickle; docs/hyperopt.md lists the kinds that can be read.
+        path: The pickle (docs/hyperopt.md lists the kinds that can be read), or the folder of a
+            KerasTuner project, in which its `trial_…` folders lie.
 
     Returns:
         How many trials the file held.
@@ -94,9 +97,17 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
 
     _refuse_taken(store, name)
     source = Path(path)
-    if not source.is_file():
-        raise UsageError(f"There is no file {str(path)!r}: check the path.")
-    documents, attachments = read_trials(source)
+    documents: list[dict[str, Any]]
+    attachments: Mapping[str, Any]
+    if is_project(source):
+        documents, attachments = read_project(source), {}
+    elif source.is_file():
+        documents, attachments = read_trials(source)
+    else:
+        raise UsageError(
+            f"{str(path)!r} is neither a file nor the folder of a KerasTuner project: check the "
+            "path."
+        )
     complete_imported(documents, str(source))
     insert_into_new(store, name, documents, attachments)
     return len(documents)

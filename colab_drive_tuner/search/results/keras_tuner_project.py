@@ -1,0 +1,119 @@
+"""Trials of a KerasTuner project folder as hyperopt's documents; nothing of it is run or changed.
+
+KerasTuner keeps each trial in `trial_<id>/trial.json`, and the order of starts in `oracle.json`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.documents import FINISHED
+
+_LARGEST = 1 << 24
+_NUMBERS = ("Int", "Float")
+
+
+def is_project(path: Path) -> bool:
+    """Whether this is the folder of a KerasTuner project."""
+    return path.is_dir() and any(path.glob("trial_*/trial.json"))
+
+
+def read_project(path: Path) -> list[dict[str, Any]]:
+    """The trials in the order in which they began; raises `UsageError` naming what is wrong."""
+    found = [_read(file) for file in sorted(path.glob("trial_*/trial.json"))]
+    oracle = path / "oracle.json"
+    order = _read(oracle).get("start_order") if oracle.is_file() else None
+    begun = list(map(str, order)) if isinstance(order, list) else []
+    places = {trial: place for place, trial in enumerate(begun)}
+    found.sort(key=lambda trial: places.get(str(trial.get("trial_id")), len(places)))
+    documents: list[dict[str, Any]] = []
+    for trial in found:
+        try:
+            documents.append(_document(len(documents), trial))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"Trial {trial.get('trial_id')!r:.40} in {path} is no trial of KerasTuner's: "
+                f"{error!r:.200}."
+            ) from error
+    return documents
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise UsageError(f"{file} is too large for a file of KerasTuner's.")
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} is no file of KerasTuner's: it holds no object.")
+    return content
+
+
+def _document(tid: int, trial: Mapping[str, Any]) -> dict[str, Any]:
+    values = trial["hyperparameters"]["values"]
+    labels = {
+        name: [place]
+        for part in trial["hyperparameters"]["space"]
+        for name, place in _placed(part, values)
+    }
+    return {
+        "state": FINISHED,
+        "tid": tid,
+        "spec": None,
+        "result": _result(trial),
+        "misc": {
+            "tid": tid,
+            "cmd": ("domain_attachment", "FMinIter_Domain"),
+            "workdir": None,
+            "idxs": {name: [tid] for name in labels},
+            "vals": labels,
+        },
+        "exp_key": None,
+        "owner": "KerasTuner",
+        "version": 0,
+        "book_time": None,
+        "refresh_time": None,
+    }
+
+
+def _placed(part: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[str, float | int]]:
+    """A parameter's value as hyperopt notes it: a choice by its index; nothing for a fixed one."""
+    kind, config = part["class_name"], part["config"]
+    name = config["name"]
+    if kind == "Fixed" or name not in values:
+        return []
+    if kind == "Boolean":
+        return [(name, int(values[name]))]
+    if kind == "Choice":
+        return [(name, list(config["values"]).index(values[name]))]
+    if kind not in _NUMBERS:
+        raise ValueError(f"parameter {name!r} is a {kind!r}, which is unknown here")
+    return [(name, int(values[name]) if kind == "Int" else float(values[name]))]
+
+
+def _result(trial: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = trial["metrics"]["metrics"]
+    curves = {
+        str(name): [sum(seen["value"]) / len(seen["value"]) for seen in metric["observations"]]
+        for name, metric in metrics.items()
+    }
+    kept = {"history": curves, "keras_tuner": {"trial_id": str(trial["trial_id"])}}
+    score = trial["score"]
+    if trial["status"] != "COMPLETED" or score is None or math.isnan(score):
+        reason = trial.get("message") or f"KerasTuner says {trial['status']}"
+        return {"status": "fail", "reason": str(reason)[:1000]} | kept
+    largest = any(
+        metric["direction"] == "max" and math.isclose(max(curve), score)
+        for metric, curve in zip(metrics.values(), curves.values(), strict=True)
+        if curve
+    )
+    smallest = any(
+        metric["direction"] == "min" and math.isclose(min(curve), score)
+        for metric, curve in zip(metrics.values(), curves.values(), strict=True)
+        if curve
+    )
+    return {"status": "ok", "loss": -score if largest and not smallest else score} | kept
