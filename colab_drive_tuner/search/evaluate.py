@@ -1,14 +1,21 @@
 """One run of one trial, with nothing of the store inside, so that it can run anywhere."""
 
+import logging
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 from hyperopt.pyll import dfs
-from hyperopt.pyll.base import GarbageCollected
+from hyperopt.pyll.base import GarbageCollected, Literal
 
+from colab_drive_tuner.search.sampled_space import SampledSpace, sampled_space
+from colab_drive_tuner.search.tpe.program import UnknownNodeError
 from colab_drive_tuner.training.seeds import seed_trial
 from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,15 @@ class Attempt:
     training: Training
 
 
-class IndexedDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
-    """hyperopt's Domain, which looks for its parameters once and not for each trial."""
+class CompiledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
+    """hyperopt's Domain, whose space is compiled once and not evaluated anew for each trial."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._space: SampledSpace | None = None
+        if not self.pass_expr_memo_ctrl:
+            with suppress(UnknownNodeError):
+                self._space = sampled_space(self.expr)
         self._parameters = [
             (node, node.arg["label"].obj)
             for node in dfs(self.expr)
@@ -52,6 +63,30 @@ class IndexedDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
     def memo_from_config(self, config: dict[str, Any]) -> dict[Any, Any]:
         """The value of each parameter's node; of one in an option not chosen, that it has none."""
         return {node: config.get(label, GarbageCollected) for node, label in self._parameters}
+
+    def evaluate(self, config: dict[str, Any], ctrl: Ctrl, attach_attachments: bool = True) -> Any:
+        """What the objective returns for the sampled values, as hyperopt reads it."""
+        if self._space is not None:
+            try:
+                point = self._space.value(config)
+            except Exception as error:  # noqa: BLE001 - hyperopt says what is wrong with the values
+                _logger.debug("left to hyperopt's own evaluation: %r", error)
+            else:
+                return _SampledDomain(self.fn).evaluate(point, ctrl, attach_attachments)
+        return super().evaluate(config, ctrl, attach_attachments)
+
+
+class _SampledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
+    """A Domain that is given the objective's argument itself: the graph is that one node."""
+
+    pass_expr_memo_ctrl = False
+    expr = Literal()
+
+    def __init__(self, fn: Callable[[Any], Any]) -> None:
+        self.fn = fn  # all that `evaluate` needs; the rest is for those who suggest
+
+    def memo_from_config(self, config: Any) -> dict[Any, Any]:
+        return {self.expr: config}
 
 
 def evaluate(

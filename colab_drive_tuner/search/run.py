@@ -13,7 +13,7 @@ from colab_drive_tuner.checkpoint.items import STOPPED
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
-from colab_drive_tuner.search.evaluate import IndexedDomain, Training
+from colab_drive_tuner.search.evaluate import CompiledDomain, Training
 from colab_drive_tuner.search.interrupts import sigterm_exits, stopped_by_user
 from colab_drive_tuner.search.loop import Loop, LoopOptions
 from colab_drive_tuner.search.missing import missing_points
@@ -89,7 +89,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     why = "" if spec.restart else spec.stops.stopped(trials.log.settings)
     if why and not untried_points(trials._dynamic_trials, spec.points):
         return why
-    domain = IndexedDomain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
+    domain = CompiledDomain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
     settings = SearchSettings(
         seed=trials.asked_seed,
         rstate=_initial(spec.rstate) if trials.asked_seed is None else None,

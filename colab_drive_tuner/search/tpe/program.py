@@ -17,12 +17,12 @@ _BETWEEN = {
     *("vchoice_merge", "vchoice_split"),
 }
 """Nodes that hyperopt's vectorizing puts between parameters."""
-_PURE = {
+PURE = {
     *("add", "asarray", "cos", "dict", "eq", "exp", "float", "floordiv", "ge", "getitem", "gt"),
     *("int", "le", "len", "list", "log", "lt", "max", "maximum", "min", "minimum", "mul", "neg"),
     *("pos_args", "pow", "sin", "sqrt", "sub", "sum", "tan", "truediv"),
 }
-"""Functions whose value for one candidate is that for each of many equal ones."""
+"""Functions that depend on nothing but their arguments, and change nothing."""
 
 
 class UnknownNodeError(Exception):
@@ -62,7 +62,7 @@ class Program:
             return
         if node.name not in _BETWEEN:
             raise UnknownNodeError(node.name)
-        if node.name == "idxs_map" and node.pos_args[1].obj not in _PURE:
+        if node.name == "idxs_map" and node.pos_args[1].obj not in PURE:
             raise UnknownNodeError(node.pos_args[1].obj)
         call = Call(node, scope._impls[node.name])
         if all(arg in self.constants for arg in node.inputs()):

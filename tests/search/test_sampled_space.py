@@ -1,0 +1,150 @@
+"""The objective gets what hyperopt's own evaluation of the space would give it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hyperopt import Trials, hp, rand
+from hyperopt.base import Ctrl, Domain, spec_from_misc
+from hyperopt.pyll import rec_eval, scope
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from colab_drive_tuner.search import evaluate as evaluation
+from colab_drive_tuner.search.evaluate import CompiledDomain
+from tests.search.spaces import CONDITIONAL, MIXED, PLAIN, spaces
+
+
+def seen(domain: Domain, config: dict[str, Any]) -> str:
+    """What the objective was given, to the last bit, and what came of it; or the error."""
+    given: list[Any] = []
+    inner, domain.fn = domain.fn, lambda point: given.append(repr(point)) or inner(point)
+    try:
+        return repr((given, domain.evaluate(config, Ctrl(Trials()))))
+    except Exception as error:  # noqa: BLE001 - whatever hyperopt raises is compared
+        return repr((given, type(error), str(error)))
+    finally:
+        domain.fn = inner
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The points that hyperopt itself evaluates from the space's graph."""
+    calls: list[Any] = []
+    config = CompiledDomain.memo_from_config
+    monkeypatch.setattr(
+        CompiledDomain, "memo_from_config", lambda *given: calls.append(given) or config(*given)
+    )
+    return calls
+
+
+def configs(domain: Domain, count: int) -> list[dict[str, Any]]:
+    """Sampled values as the loop has them."""
+    return [
+        spec_from_misc(rand.suggest([0], domain, Trials(), seed)[0]["misc"])
+        for seed in range(count)
+    ]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(space=spaces(), seed=st.integers(0, 2**31 - 2))
+def test_any_space(space, seed):
+    """Nested choices, switches, arithmetic, parts that stand in two places."""
+    try:
+        ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
+        (document,) = rand.suggest([0], plain, Trials(), seed)
+    except Exception:  # noqa: BLE001 - whatever it is, hyperopt itself does not take this space
+        assume(False)
+    config = spec_from_misc(document["misc"])
+    assert seen(ours, config) == seen(plain, config)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        PLAIN,
+        MIXED,
+        CONDITIONAL,
+        hp.uniform("x", 0, 1),
+        [hp.randint("x", 3), {1: hp.normal("y", 0, 1)}],
+    ],
+    ids=["plain", "mixed", "nested", "one parameter", "list"],
+)
+def test_usual_spaces_are_not_left_to_hyperopt(space, left):
+    """Dicts, lists and choices of parameters."""
+    ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
+    for config in configs(plain, 20):
+        assert seen(ours, config) == seen(plain, config)
+    assert left == []
+
+
+def test_an_objective_that_changes_its_argument():
+    """Each trial has lists and dicts of its own; one that stands in two places is one object."""
+    inner = {"x": hp.uniform("x", 0, 1)}
+    shared = scope.dict(x=hp.uniform("y", 0, 1))
+
+    def objective(point: Any) -> float:
+        assert point["inner"].keys() == {"x"}
+        point["inner"]["more"] = point["one"]["more"] = 1
+        assert "more" in point["two"]
+        return 0.0
+
+    domain = CompiledDomain(objective, {"inner": inner, "one": shared, "two": shared})
+    for config in configs(domain, 3):
+        domain.evaluate(config, Ctrl(Trials()))
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        *(1, np.float32(0.5), {"loss": 1, "status": "ok", "attachments": {"a": b"1"}}),
+        *({"status": "fail"}, {"status": "great"}, {"status": "ok"}, "nothing", None),
+    ],
+)
+def test_results_are_read_by_hyperopt(returned):
+    """Numbers, dicts, and what is neither."""
+    ours, plain = (kind(lambda _: returned, PLAIN) for kind in (CompiledDomain, Domain))
+    (config,) = configs(plain, 1)
+    assert seen(ours, config) == seen(plain, config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"c": 0}, *({"a": 1.0, "b": 0.5, "c": c} for c in (7, -1, 0.5, True, np.array(1), "1"))],
+)
+def test_values_that_do_not_fit_the_space(config):
+    """As people insert them: the error is hyperopt's."""
+    space = {"a": hp.uniform("a", 0, 1), "c": hp.choice("c", [1, hp.uniform("b", 0, 1)])}
+    ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
+    assert seen(ours, config) == seen(plain, config)
+
+
+def test_what_only_hyperopt_can_evaluate(left):
+    """A function of the user's, and the trial's Ctrl in the space."""
+    calls: list[Any] = []
+
+    @scope.define
+    def counted_by_this_test(value: float) -> float:
+        calls.append(value)
+        return value
+
+    for space in (
+        {"a": scope.counted_by_this_test(hp.uniform("a", 0, 1))},
+        {"a": hp.uniform("a", 0, 1), "ctrl": Ctrl},
+    ):
+        domain = CompiledDomain(lambda point: "ctrl" in point and point["ctrl"] is not Ctrl, space)
+        (config,) = configs(domain, 1)
+        result = domain.evaluate(config, Ctrl(Trials()))
+    assert (len(calls), len(left), result["loss"]) == (1, 2, 1.0)
+
+
+def test_an_objective_that_evaluates_the_space_itself():
+    """With `pass_expr_memo_ctrl` it gets the space's graph and the values of its parameters."""
+
+    def objective(expr: Any, memo: Any, ctrl: Any) -> float:
+        del ctrl
+        return float(rec_eval(expr, memo=memo)["u"])
+
+    domain = evaluation.CompiledDomain(objective, PLAIN, pass_expr_memo_ctrl=True)
+    (config,) = configs(domain, 1)
+    assert domain.evaluate(config, Ctrl(Trials()))["loss"] == config["u"]
