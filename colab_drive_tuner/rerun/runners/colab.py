@@ -273,6 +273,7 @@ def _release(note: Path, pause: float) -> None:
             return
     text = file.read_text(errors="replace")[-1500:].strip()
     raise NotebookRunError(
-        f"The Colab runtime {note.stem} could not be released ({code}); the next run tries again, "
-        f"and it releases itself when idle. To do it now: `colab stop -s {note.stem}`.\n{text}"
+        f"The Colab runtime {note.stem} could not be released ({code or 'no answer'}); the next "
+        f"run tries again, and it releases itself when idle. To do it now: `colab stop -s "
+        f"{note.stem}`.\n{text}"
     )
