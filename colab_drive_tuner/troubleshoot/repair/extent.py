@@ -1,4 +1,4 @@
-"""The extent of a search: how many trials are known to have existed, by everything that says so.
+"""One search as doctor and repair look at it, and how many trials are known to have existed.
 
 A chain whose newest records are gone looks whole, only shorter. What knows better are records that
 lie behind a gap, snapshots, and trials.pkl.
