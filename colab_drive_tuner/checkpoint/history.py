@@ -14,6 +14,7 @@ from colab_drive_tuner.checkpoint.documents import read_document, same_parameter
 from colab_drive_tuner.checkpoint.items import (
     EARLY_STOP,
     MOST_TIDS,
+    OUTAGE,
     REAL_ENDS,
     STOPPED,
     VERSION,
@@ -23,6 +24,7 @@ from colab_drive_tuner.checkpoint.items import (
     TrialEnd,
     check_end,
     check_loss,
+    check_outage,
     check_settings,
     check_tid,
     read_claim,
@@ -45,7 +47,7 @@ from colab_drive_tuner.journal.record import (
     whole,
 )
 
-MOST_SESSIONS = 1000
+MOST_SESSIONS, MOST_OUTAGES = 1000, 100
 """How many sessions are told apart; what the search is does not depend on them."""
 
 
@@ -67,6 +69,8 @@ class Session:
     """When its newest record was written, by its own clock."""
     end: ClaimReason | None = None
     """How it ended; None: it has not, as far as is recorded."""
+    outages: list[list[float]] = field(default_factory=list)
+    """From when to when the store did not answer it."""
 
 
 def place_of(runtime: str, pid: int, host: str) -> str:
@@ -197,7 +201,11 @@ class History:
 
     def _take(self, item: Item, record: Record) -> None:
         if item.kind == ItemKind.SETTINGS:
-            self._set(dict(item.settings or {}))
+            settings = dict(item.settings or {})
+            outage = settings.pop(OUTAGE, None)
+            if outage and self.timeline:
+                self.timeline[-1].outages = [*self.timeline[-1].outages, outage][-MOST_OUTAGES:]
+            self._set(settings)
             return
         if item.kind == ItemKind.ATTACHMENT:
             self._attach(item, record.files)
@@ -293,7 +301,10 @@ class History:
             "owner": self.owner,
             "sessions": self.sessions,
             "deaths": self.deaths,
-            "timeline": [[one.where, one.began, one.last, one.end or ""] for one in self.timeline],
+            "timeline": [
+                [one.where, one.began, one.last, one.end or "", one.outages]
+                for one in self.timeline
+            ],
             "attachments": self.attachments,
         }
         if self.study.lines:
@@ -367,9 +378,10 @@ def _attachment(value: Any) -> bytes | Beside:
 
 
 def _session(fields: Any) -> Session:
-    where, began, last, end = typed(fields, list)
+    where, began, last, end, outages = typed(fields, list)
     how = None if end == "" else one_of(ClaimReason, end)
-    return Session(typed(where, str), typed(began, float), typed(last, float), how)
+    outages = [check_outage(outage) for outage in typed(outages, list)]
+    return Session(typed(where, str), typed(began, float), typed(last, float), how, outages)
 
 
 def _entry(fields: Any) -> TrialEntry:

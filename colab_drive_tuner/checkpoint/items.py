@@ -216,12 +216,22 @@ def check_settings(value: Any) -> dict[str, Any]:
             whole(setting, 2**64 - 1)
         elif kind is not None:
             typed(setting, kind)
+        if key == OUTAGE:
+            check_outage(setting)
     if not is_exact(settings):
         raise ValueError("the settings nest too deeply")
     return settings
 
 
+def check_outage(value: Any) -> list[float]:
+    """From when to when the store did not answer."""
+    began, ended = typed(value, list)
+    return [typed(began, float), typed(ended, float)]
+
+
+OUTAGE = "outage"
 _SETTINGS: dict[str, type] = {
+    OUTAGE: list,
     "rstate": bytes,
     "seed": int,
     "max_evals": int,

@@ -218,6 +218,10 @@ class Journal:
         """Wait until everything durable is on this disk, where a kill leaves it."""
         return self._own is None or self._own.writer.flush_to_disk(timeout)
 
+    def outages(self) -> list[tuple[float, float]]:
+        """The outages of the store that this session has seen end."""
+        return self._own.writer.outages if self._own else []
+
     def counts(self) -> Counts:
         """How far the store has acknowledged what was appended."""
         return self._own.writer.counts() if self._own else Counts(0, 0, None)

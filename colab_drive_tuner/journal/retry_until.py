@@ -22,6 +22,8 @@ class RetryUntil:
         """`time.monotonic()` when the store stopped answering; None: it answers."""
         self.trouble: ColabDriveTunerError | None = None
         """What it said last instead of an answer; None: it answers."""
+        self.outages: list[tuple[float, float]] = []
+        """From when to when the store did not answer, by this machine's clock."""
         self._kept_in, self._notify = kept_in, notify
         self._ended = threading.Event()
 
@@ -51,6 +53,8 @@ class RetryUntil:
             else:
                 self.trouble = None
                 if self.offline_since is not None:
+                    now = time.time()
+                    self.outages.append((now - (time.monotonic() - self.offline_since), now))
                     self.offline_since = None
                     self._notify("The store answers again; what was pending is being recorded.")
                 return answer

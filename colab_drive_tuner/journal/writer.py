@@ -143,6 +143,11 @@ class Writer:
                 f"fork: run trials in the process that called fmin or resume_search."
             )
 
+    @property
+    def outages(self) -> list[tuple[float, float]]:
+        """From when to when the store did not answer, by this machine's clock."""
+        return self._retry.outages
+
     def counts(self) -> Counts:
         """How far the store has acknowledged what was appended."""
         return Counts(self._pending, self._acknowledged, self._retry.offline_since)

@@ -17,6 +17,7 @@ from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
     EARLY_STOP,
     LARGE,
+    OUTAGE,
     Tid,
     TrialEnd,
     attachment_item,
@@ -95,7 +96,7 @@ class Logbook:
         """What was appended last, if that was a start."""
         self._claim: Claim | None = None
         self._care: Care | None = None
-        self._pid = 0
+        self._pid = self._outages = 0
         self._learn()
 
     @property
@@ -174,6 +175,7 @@ class Logbook:
             ]
             return claim_payload(settings.claim(self.name, history.settings), queued)
 
+        self._outages = 0
         self._claim = self.journal.claim(payload, on_busy=on_busy, anew=restart, notify=notify)
         self._care, self._pid = Care(self._claim), os.getpid()
         if restart and self.history.trials:
@@ -303,8 +305,16 @@ class Logbook:
         if self._start is not None and self._start.tid == tid:
             self._start.drop()
         self._append(item, durable=True)
+        self._note_outages()
         if care is not None and careful:
             care.wait(self.journal.flush)  # dying in the next trial must not count against this one
+
+    def _note_outages(self) -> None:
+        """Record the outages that have ended since, for the timeline."""
+        outages = self.journal.outages()
+        for began, ended in outages[self._outages :]:
+            self._append(settings_item({OUTAGE: [began, ended]}))
+        self._outages = len(outages)
 
     def attach(self, name: str, value: bytes | None) -> None:
         """An attachment was set to an encoded value, or deleted."""

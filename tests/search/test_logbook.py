@@ -1,7 +1,8 @@
 """What the journal is told of a trial: its start, unless its end follows at once, and its end."""
 
 import copy
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from colab_drive_tuner.checkpoint.taking import take
 from colab_drive_tuner.journal.chain import Head, read_on
 from colab_drive_tuner.journal.record import Record
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from tests.journal.weather import WeatheredStore
 
 
 def suggested() -> dict[str, Any]:
@@ -96,3 +99,32 @@ def test_what_comes_between_keeps_its_place(trials: DriveTrials) -> None:
         end(trials, document)
     assert recorded(trials) == [ItemKind.START, ItemKind.END, ItemKind.END]
     assert list(trials.log.history.trials) == [0, 1]
+
+
+def test_outages_are_recorded_for_the_timeline(tmp_path: Path) -> None:
+    """From when to when the store did not answer, with the session that waited for it."""
+    store = WeatheredStore(tmp_path)
+    trials = DriveTrials("s", store=store, seed=1)
+
+    def objective(x: float) -> float:
+        if len(trials.losses()) == 2:
+            store.away = True
+            wait_until(lambda: trials.log.journal.counts().offline_since is not None)
+            store.away = False
+            wait_until(trials.log.journal.outages)
+        return x
+
+    space = hp.uniform("x", 0, 1)
+    trials.fmin(objective, space, algo=hyperopt.rand.suggest, max_evals=5, show_progressbar=False)
+    (session,) = read_history(store, "s").timeline
+    ((gone, back),) = session.outages
+    assert session.began < gone < back < session.last + 1
+    assert "outage" not in read_history(store, "s").settings
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    """Return once it is so; fail after a minute."""
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from colab_drive_tuner.journal.record import DEATHS, ClaimReason
-from colab_drive_tuner.search.html import GREY, RED, shortened
+from colab_drive_tuner.search.html import GREY, ORANGE, RED, shortened
 from colab_drive_tuner.search.results.pictures import WIDTH, about
 from colab_drive_tuner.search.results.series import Series, Trial
 from colab_drive_tuner.search.results.svg import LOSS_COLOURS, Canvas
@@ -35,6 +35,7 @@ class Lane:
     last: float
     end: ClaimReason | None
     trials: tuple[Trial, ...]
+    outages: tuple[tuple[float, float], ...] = ()
 
 
 def lanes_of(series: Series) -> list[Lane]:
@@ -51,9 +52,9 @@ def lanes_of(series: Series) -> list[Lane]:
     lanes = []
     for index, session in enumerate(series.sessions):
         ran = by_session.get(index, [])
-        lanes.append(
-            Lane(session.where, *_span(ran, session.began, session.last), session.end, tuple(ran))
-        )
+        began, last = _span(ran, session.began, session.last)
+        outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
+        lanes.append(Lane(session.where, began, last, session.end, tuple(ran), outages))
     for where, ran in elsewhere.items():
         lanes.append(
             Lane(where, *_span(ran, math.inf, -math.inf), ClaimReason.RELEASED, tuple(ran))
@@ -81,6 +82,8 @@ def timeline(series: Series) -> str:
         for trial in lane.trials:
             began, ended = axis(trial.began or 0), axis(trial.ended or 0)
             bars.setdefault(colours(trial), []).append((began, ended - began, middle))
+        for gone, back in lane.outages:
+            canvas.rect(axis(gone), middle + 8, axis(back) - axis(gone), 3, ORANGE, "outage")
         _mark_end(canvas, lane, end, middle)
     for colour, drawn in bars.items():
         canvas.bars(drawn, 13, colour)
@@ -154,6 +157,8 @@ def _legend(canvas: Canvas, y: float, left_out: int) -> None:
     for slope in (1, -1):
         canvas.path([(x + 132, y - 4 - 5 * slope), (x + 142, y - 4 + 5 * slope)], RED)
     canvas.text(x + 150, y, "killed", faint=True)
+    canvas.rect(x + 196, y - 6, 16, 3, ORANGE)
+    canvas.text(x + 218, y, "store away", faint=True)
     if left_out > 0:
         canvas.text(
             WIDTH - 20, y, f"{left_out} earlier runtimes left out", anchor="end", faint=True
