@@ -142,9 +142,10 @@ class Upkeep:
             log.debug("the folder of search %r cannot be looked at: %s", name, error)
             return
         else:
-            moves = [] if entry.parent == store.root else ["moved out of its place"]
+            homes = {store.root, *(twin.id for twin in store.duplicates())}
+            moves = [] if entry.parent in homes else ["moved out of its place"]
             moves += [] if entry.name == name else [f"renamed to {visible(entry.name)!r}"]
-            if entry.parent == store.root:
+            if entry.parent in homes:
                 next_time = "the next run finds it under that name"
             else:
                 next_time = f"the next run needs it back in {store.url(store.root)}"
