@@ -9,7 +9,7 @@ import hyperopt
 import numpy as np
 import pytest
 from hyperopt import Trials, anneal, hp, mix, rand, tpe
-from hyperopt.base import JOB_STATE_ERROR, Domain
+from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, Domain
 from hyperopt.pyll import scope
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -146,6 +146,24 @@ def test_whole_searches(space, asked):
     assert asked == []
     assert fast == run(tpe.suggest, space)
     assert len(asked) > 290
+
+
+def test_a_search_that_has_converged(monkeypatch):
+    """Candidates that lie close together are told apart as hyperopt does, without its scores."""
+    exact: list[Any] = []
+    for name in ("GMM1_lpdf", "LGMM1_lpdf"):
+        inner = getattr(tpe, name)
+        monkeypatch.setattr(tpe, name, lambda *a, inner=inner: exact.append(a) or inner(*a))
+    domain, trials, fast = domain_of(PLAIN), Trials(), fast_algorithm(tpe.suggest)
+    for tid in range(500):
+        (document,) = fast([tid], domain, trials, tid)
+        loss = sum(values[0] ** 2 for values in document["misc"]["vals"].values())
+        document |= {"state": JOB_STATE_DONE, "result": {"status": "ok", "loss": float(loss)}}
+        trials._insert_trial_docs([document])
+        trials.refresh()
+    found = [answer(fast, [500], domain, trials, seed) for seed in range(20)]
+    assert len(exact) < 20  # of some 2,000 parameters
+    assert found == [answer(tpe.suggest, [500], domain, trials, seed) for seed in range(20)]
 
 
 def test_several_at_a_time(asked):
