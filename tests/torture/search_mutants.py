@@ -57,7 +57,7 @@ def spooled_ends_are_all_appended() -> None:
 
     def twice(self: Any, item: Any, *more: Any) -> None:
         entry = self.trials.get(item.tid)
-        if entry is not None and item.kind == items.END:
+        if entry is not None and item.kind == items.ItemKind.END:
             entry.end = None  # the last end holds
         take(self, item, *more)
 
@@ -70,7 +70,7 @@ def claims_do_not_name_what_they_inherit() -> None:
     take = history.History._take
 
     def dropping(self: Any, item: Any, *more: Any) -> None:
-        if item.kind not in (items.START, items.QUEUED):
+        if item.kind not in (items.ItemKind.START, items.ItemKind.QUEUED):
             take(self, item, *more)
 
     history.History._take = dropping
