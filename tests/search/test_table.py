@@ -137,11 +137,11 @@ def test_what_the_objective_returned_has_columns() -> None:
 
 
 def test_a_failed_trial_shows_its_error(tmp_path: Path) -> None:
-    """`error`, with a state and a status that agree; a loss that is missing."""
+    """Its error stands on one line that no terminal obeys; state and status agree; no loss."""
 
     def objective(point: Any) -> Any:
         if point["x"] > 0.5:
-            raise ValueError("out of tune")
+            raise ValueError("out of\ntune \x1b[31m")
         return {"loss": point["x"], "status": "ok", "accuracy": 1 - point["x"]}
 
     result = resume_search(
@@ -152,7 +152,7 @@ def test_a_failed_trial_shows_its_error(tmp_path: Path) -> None:
     failed = frame[frame.x > 0.5]
     assert 0 < len(failed) < 8
     assert set(zip(failed.state, failed.status, failed.error, strict=True)) == {
-        ("error", "fail", "ValueError: out of tune")
+        ("error", "fail", r"ValueError: out of\ntune \x1b[31m")
     }
     assert failed.loss.isna().all()
     fine = frame[frame.x <= 0.5]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, SupportsFloat
 
 from colab_drive_tuner.errors import MissingExtraError
+from colab_drive_tuner.text import visible
 
 FIXED = ("tid", "state", "status", "loss", "duration", "runtime", "error")
 _STATES = ("new", "running", "done", "error", "cancelled")
@@ -279,13 +280,16 @@ def _seconds(began: Any, ended: Any) -> float | None:
 
 
 def _error(document: Mapping[str, Any]) -> str | None:
-    """The error that ended a trial: `ValueError: out of tune`, or why it was given up."""
+    """The error that ended a trial: `ValueError: out of tune`, or why it was given up.
+
+    On one line that no terminal obeys: frames and CSV files are printed as they are.
+    """
     error = document["misc"].get("error")
     if isinstance(error, list | tuple) and len(error) == 2:
         kind = str(error[0]).removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
-        return f"{kind}: {error[1]}"
+        return visible(f"{kind}: {error[1]}")
     reason = document["result"].get("reason")
-    return reason if document["result"].get("status") == "fail" and reason else None
+    return visible(reason) if document["result"].get("status") == "fail" and reason else None
 
 
 def _series(pandas: Any, name: str, cells: list[Any]) -> Any:
