@@ -5,7 +5,8 @@ Records and snapshots carry documents as encoded bytes; they are decoded here, a
 
 import contextlib
 import numbers
-from typing import Any
+from datetime import datetime
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -21,7 +22,41 @@ _KEYS = frozenset(
 """What every document of hyperopt's has."""
 
 
-def read_document(encoded: bytes, tid: Tid) -> dict[str, Any]:
+class TrialMisc(TypedDict):
+    """Parameters of a trial, and what else hyperopt notes of it."""
+
+    tid: Tid
+    cmd: Any
+    workdir: NotRequired[Any]
+    vals: dict[str, list[Any]]
+    """By label the value, in a list; an empty list where the parameter is not active."""
+    idxs: dict[str, list[Any]]
+    """By label the number of the trial, in a list as long."""
+    error: NotRequired[tuple[str, str]]
+    """Type and text of the exception that ended it."""
+    traceback: NotRequired[str]
+    history: NotRequired[dict[str, list[float]]]
+    """What Keras reports of each epoch, by metric."""
+
+
+class TrialDocument(TypedDict):
+    """A trial as hyperopt keeps it. Who inserts documents by hand may leave other fields in it."""
+
+    tid: Any
+    """A number; a text or a float in documents that people insert."""
+    state: int
+    """One of hyperopt's job states: new, running, done, error, cancelled."""
+    spec: Any
+    result: dict[str, Any]
+    misc: TrialMisc
+    exp_key: str | None
+    owner: Any
+    book_time: datetime | None
+    refresh_time: datetime | None
+    version: NotRequired[int]
+
+
+def read_document(encoded: bytes, tid: Tid) -> TrialDocument:
     """The document of trial `tid`, or `SearchDamagedError` saying what it lacks."""
     try:
         return check_document(decode(encoded), tid)
@@ -31,7 +66,7 @@ def read_document(encoded: bytes, tid: Tid) -> dict[str, Any]:
         ) from error
 
 
-def check_document(document: Any, tid: Any) -> dict[str, Any]:
+def check_document(document: Any, tid: Any) -> TrialDocument:
     """A document with all that its readers rely on; raises TypeError or ValueError."""
     if type(document) is not dict:
         raise TypeError("it is no map")
@@ -46,7 +81,7 @@ def check_document(document: Any, tid: Any) -> dict[str, Any]:
         raise TypeError("its exp_key is no text")
     _check_misc(document["misc"], tid)
     _check_result(document["result"], ended=state == _DONE)
-    return document
+    return cast(TrialDocument, document)
 
 
 def _check_misc(misc: Any, tid: Any) -> None:
@@ -79,7 +114,7 @@ def same_parameters(one: bytes, other: bytes, tid: Tid) -> bool:
     return parameters(read_document(one, tid)) == parameters(read_document(other, tid))
 
 
-def parameters(document: dict[str, Any]) -> bytes:
+def parameters(document: TrialDocument) -> bytes:
     """The parameters that a trial used, as bytes: equal ones are equal, whatever their types."""
     try:
         return encode({name: val for name, val in document["misc"]["vals"].items() if len(val)})

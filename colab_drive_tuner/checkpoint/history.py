@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.documents import read_document, same_parameters
+from colab_drive_tuner.checkpoint.documents import TrialDocument, read_document, same_parameters
 from colab_drive_tuner.checkpoint.items import (
     EARLY_STOP,
     MOST_TIDS,
@@ -98,7 +98,7 @@ class TrialEntry:
     record: int = -1
     """The position of the record that holds the document."""
 
-    def decoded(self) -> dict[str, Any]:
+    def decoded(self) -> TrialDocument:
         """The document; raises `SearchDamagedError` where it is none."""
         try:
             return read_document(self.document, self.tid)

@@ -8,12 +8,12 @@ is imported or called on the way.
 
 from pathlib import Path
 from sys import getsizeof
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from colab_drive_tuner.checkpoint.compressed import CompressedError, decompress
-from colab_drive_tuner.checkpoint.documents import check_document
+from colab_drive_tuner.checkpoint.documents import TrialDocument, TrialMisc, check_document
 from colab_drive_tuner.checkpoint.pickle_machine import (
     Instance,
     Machine,
@@ -27,8 +27,6 @@ from colab_drive_tuner.checkpoint.pickle_machine import (
 from colab_drive_tuner.checkpoint.pickle_values import RECIPES
 from colab_drive_tuner.checkpoint.plain_data import ATOMS, MAX_DEPTH, keys_collide
 from colab_drive_tuner.errors import UsageError
-
-Document = dict[str, Any]
 
 _MAX_BYTES = 1 << 30
 _MAX_MEMORY = 4 << 30
@@ -46,7 +44,7 @@ _TEXT = frozenset({str, bytes})
 _CONVERT = "if you trust the file, load it, put numbers, text, lists or arrays there, pickle it"
 
 
-def read_trials(source: str | Path | bytes) -> tuple[list[Document], dict[str, Any]]:
+def read_trials(source: str | Path | bytes) -> tuple[list[TrialDocument], dict[str, Any]]:
     """Return the trial documents and the attachments that a pickle holds, running none of its code.
 
     `source` is a file's path or a pickle's bytes: of a `hyperopt.Trials`, of an object of a
@@ -68,7 +66,7 @@ def read_trials(source: str | Path | bytes) -> tuple[list[Document], dict[str, A
         raise UsageError(f"{name} cannot be read: this machine has not memory enough.") from None
 
 
-def _parse(data: bytes) -> tuple[list[Document], dict[str, Any]]:
+def _parse(data: bytes) -> tuple[list[TrialDocument], dict[str, Any]]:
     growth = _GROWTH * len(data)
     tree = Machine(RECIPES, min(_MAX_MEMORY, growth + _GROWTH_FREE)).run(data)
     documents, attachments = _find_trials(tree, _Walk(growth + _EXPANSION_FREE))
@@ -234,7 +232,7 @@ def _check_documents(documents: list[Any]) -> None:
             raise RefusedPickleError(f"trial {tid} is no trial document: {error}") from error
 
 
-def _check_indices(misc: dict[Any, Any], tid: int) -> None:
+def _check_indices(misc: TrialMisc, tid: int) -> None:
     if tid < 0:
         raise ValueError("it has a negative tid")
     values = misc["vals"]
@@ -247,7 +245,7 @@ def _check_indices(misc: dict[Any, Any], tid: int) -> None:
             raise ValueError(f"it has the value of {label!r:.40} under another tid, in misc.idxs")
 
 
-def _renumber(documents: list[Document]) -> list[Document]:
+def _renumber(documents: list[TrialDocument]) -> list[TrialDocument]:
     """The documents, those whose tid came before with new ones, above all others."""
     seen: set[int] = set()
     new = max((document["tid"] for document in documents), default=0)
@@ -260,5 +258,5 @@ def _renumber(documents: list[Document]) -> list[Document]:
         new += 1
         idxs = {label: [new] * len(idx) for label, idx in document["misc"]["idxs"].items()}
         misc = {**document["misc"], "tid": new, "idxs": idxs}
-        result.append({**document, "tid": new, "misc": misc})
+        result.append(cast(TrialDocument, {**document, "tid": new, "misc": misc}))
     return result

@@ -2,24 +2,26 @@
 
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, cast
+
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""
 OPEN = (NEW, RUNNING)
 
 
-def has_ended(document: dict[str, Any]) -> bool:
+def has_ended(document: TrialDocument) -> bool:
     """Whether the trial counts as done: with a result, or with an error that was caught."""
     return document["state"] in (FINISHED, ERROR)
 
 
-def count_ended(documents: Iterable[dict[str, Any]]) -> int:
+def count_ended(documents: Iterable[TrialDocument]) -> int:
     """How many of the trials have ended."""
     return sum(map(has_ended, documents))
 
 
-def loss_of(document: dict[str, Any]) -> float | None:
+def loss_of(document: TrialDocument) -> float | None:
     """The loss by hyperopt's rule for stopping: of any status, unless it is NaN or an error's.
 
     Only of a trial that went well does hyperopt check that the loss is a number.
@@ -37,20 +39,21 @@ def plain_result(result: Any) -> Any:
     return result if plain is None else plain()
 
 
-def plain_document(document: dict[str, Any]) -> dict[str, Any]:
+def plain_document(document: TrialDocument) -> TrialDocument:
     """The document as it is stored: its result without whatever stands for a model."""
-    return document | {"result": plain_result(document["result"])}
+    return cast(TrialDocument, document | {"result": plain_result(document["result"])})
 
 
-def as_new(document: dict[str, Any]) -> dict[str, Any]:
+def as_new(document: TrialDocument) -> TrialDocument:
     """The document of a trial that is to be run (again), with the parameters it has."""
     ran = ("error", "traceback", "history")
     misc = {key: val for key, val in document["misc"].items() if key not in ran}
     fresh = {"state": NEW, "result": {"status": "new"}, "misc": misc, "owner": None}
-    return document | fresh | {"book_time": None, "refresh_time": None}
+    fresh |= {"book_time": None, "refresh_time": None}
+    return cast(TrialDocument, {**document, **fresh})
 
 
-def name_all_parameters(documents: Iterable[dict[str, Any]], labels: Iterable[str]) -> int:
+def name_all_parameters(documents: Iterable[TrialDocument], labels: Iterable[str]) -> int:
     """Say of each parameter that a document does not name that its trial did not use it.
 
     Return in how many documents one was missing; hyperopt's algorithms fail on such a document, and
@@ -69,7 +72,7 @@ def name_all_parameters(documents: Iterable[dict[str, Any]], labels: Iterable[st
     return incomplete
 
 
-def countable_loss(document: dict[str, Any]) -> float | None:
+def countable_loss(document: TrialDocument) -> float | None:
     """The loss where it counts for the best: status ok, a number, not NaN."""
     result = document["result"]
     if document["state"] != FINISHED or result.get("status") != "ok":
@@ -81,7 +84,7 @@ def countable_loss(document: dict[str, Any]) -> float | None:
     return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
 
 
-def place_of(tid: int, documents: Sequence[dict[str, Any]]) -> int:
+def place_of(tid: int, documents: Sequence[TrialDocument]) -> int:
     """Where in the documents a trial belongs: before the first one with a higher number."""
     for at, doc in enumerate(documents):
         if isinstance(doc["tid"], int) and doc["tid"] > tid:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec import Taken, encode
-from colab_drive_tuner.checkpoint.documents import check_document
+from colab_drive_tuner.checkpoint.documents import TrialDocument, check_document
 from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
 from colab_drive_tuner.checkpoint.items import (
     EARLY_STOP,
@@ -64,7 +64,7 @@ class _Start:
         self._make = bytes
 
 
-def _checked(document: dict[str, Any]) -> Tid:
+def _checked(document: TrialDocument) -> Tid:
     """The trial's id, where a later session can read what is recorded of it."""
     tid: Tid = document["tid"]
     try:
@@ -241,11 +241,11 @@ class Logbook:
 
     # -- trials
 
-    def queue(self, documents: Iterable[dict[str, Any]]) -> None:
+    def queue(self, documents: Iterable[TrialDocument]) -> None:
         """Name trials that have not started; all of them in one entry, which is spooled."""
         self._append(b"".join(map(self._queued, documents)), durable=True)
 
-    def _queued(self, document: dict[str, Any]) -> bytes:
+    def _queued(self, document: TrialDocument) -> bytes:
         tid = _checked(document)
         self._named.add(tid)
         k = self.k_of.setdefault(tid, None)
@@ -254,7 +254,7 @@ class Logbook:
         return queued_item(encoded, tid, k=k, next_tid=self.next_tid)
 
     def start(
-        self, document: dict[str, Any], batch: Iterable[dict[str, Any]], *, progress: int = 0
+        self, document: TrialDocument, batch: Iterable[TrialDocument], *, progress: int = 0
     ) -> None:
         """A trial of the batch starts; before its first one all of it is named."""
         self.require_owner()
@@ -281,7 +281,7 @@ class Logbook:
 
     def end(
         self,
-        document: dict[str, Any],
+        document: TrialDocument,
         how: TrialEnd = TrialEnd.DONE,
         *,
         model: bool = False,

@@ -21,6 +21,7 @@ from hyperopt.base import Ctrl, Domain, spec_from_misc
 from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.codec import Taken
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.history import place_of
 from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.checkpoint.taking import take
@@ -38,7 +39,7 @@ from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.writer import has_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 
-Suggest = Callable[..., list[dict[str, Any]]]
+Suggest = Callable[..., list[TrialDocument]]
 """An algorithm: hyperopt's `suggest(new_ids, domain, trials, seed)`."""
 Display = AbstractContextManager[Callable[[str], None]]
 """Progress while the loop runs: what it enters to is called after each round.
@@ -158,7 +159,7 @@ class Loop:
 
     # -- run, tell
 
-    def _run_trial(self, document: dict[str, Any]) -> None:
+    def _run_trial(self, document: TrialDocument) -> None:
         """Run one trial: its start is recorded before, its end after."""
         started = self._start(document)
         ctrl, tid = Ctrl(self._trials, current_trial=document), document["tid"]
@@ -184,7 +185,7 @@ class Loop:
         if self._options.free_memory and "keras" in sys.modules and keras_grew(self._keras):
             free_memory(self._keras)
 
-    def _start(self, document: dict[str, Any]) -> "_Started":
+    def _start(self, document: TrialDocument) -> "_Started":
         """Record that the trial starts, and gather what it needs to run."""
         trials, tid, now = self._trials, document["tid"], coarse_utcnow()
         document |= {"state": RUNNING, "owner": self._owner, "book_time": now, "refresh_time": now}
@@ -225,7 +226,7 @@ class Loop:
 class _Started:
     """A trial that is running."""
 
-    document: dict[str, Any]
+    document: TrialDocument
     attempt: Attempt
     artifacts: StoreArtifacts | None
     began: float

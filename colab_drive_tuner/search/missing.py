@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 import hyperopt
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.search.documents import OPEN, place_of
 from colab_drive_tuner.search.spec.points import point_document
 from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
 from colab_drive_tuner.search.spec.settings import stored_state
 from colab_drive_tuner.search.trials import StoredTrials
-
-Document = dict[str, Any]
 
 
 class MissingCall(NamedTuple):
@@ -54,8 +53,8 @@ def missing_calls(k_of: Mapping[Any, int | None]) -> list[MissingCall]:
 
 
 def missing_points(
-    documents: Iterable[Document], points: Sequence[Mapping[str, list[Any]]]
-) -> list[Document]:
+    documents: Iterable[TrialDocument], points: Sequence[Mapping[str, list[Any]]]
+) -> list[TrialDocument]:
     """Of a search that began with these points, documents of those that are recorded nowhere."""
     recorded = {doc["tid"]: doc["misc"]["vals"] for doc in documents}
     begun = [tid for tid in range(len(points)) if tid in recorded]
@@ -71,7 +70,7 @@ class MissingTrials:
     def __init__(
         self,
         trials: StoredTrials,
-        algo: Callable[..., list[Document]],
+        algo: Callable[..., list[TrialDocument]],
         domain: Any,
     ) -> None:
         self._trials, self._algo, self._domain = trials, algo, domain
@@ -111,7 +110,7 @@ class MissingTrials:
         self._complete = True
         return 0
 
-    def _suggest(self, call: MissingCall, before: list[Document]) -> list[Document]:
+    def _suggest(self, call: MissingCall, before: list[TrialDocument]) -> list[TrialDocument]:
         trials = self._trials
         seen = hyperopt.Trials(trials._exp_key, refresh=False)
         seen._dynamic_trials, seen.attachments = before, trials.attachments

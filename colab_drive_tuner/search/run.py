@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import STOPPED
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import SearchTakenOverError
@@ -176,7 +177,7 @@ def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> No
 
 
 def untried_points(
-    documents: Sequence[dict[str, Any]], points: Sequence[dict[str, list[Any]]]
+    documents: Sequence[TrialDocument], points: Sequence[dict[str, list[Any]]]
 ) -> list[dict[str, list[Any]]]:
     """The points that no trial has, which are still to be run."""
     if not points:

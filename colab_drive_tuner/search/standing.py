@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.search.documents import OPEN, count_ended, countable_loss
@@ -66,7 +67,7 @@ class SearchStatus:
 
 
 def status_of_documents(
-    name: str, documents: Sequence[dict[str, Any]], settings: Mapping[str, Any]
+    name: str, documents: Sequence[TrialDocument], settings: Mapping[str, Any]
 ) -> SearchStatus:
     """How a search stands by what this process has in memory, acknowledged or not."""
     losses = [

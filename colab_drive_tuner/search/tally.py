@@ -6,19 +6,20 @@ once, when it is first seen to have ended; only those that are still open are lo
 
 from typing import Any
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.search.documents import CANCELLED, FINISHED, NEW, OPEN, has_ended, loss_of
 
 
 class Tally:
     """Counts over `documents`, a list that grows at its end; `update` takes in what changed."""
 
-    def __init__(self, documents: list[dict[str, Any]]) -> None:
+    def __init__(self, documents: list[TrialDocument]) -> None:
         self._documents = documents
         self.recount()
 
     def recount(self) -> None:
         """Count everything anew: documents were removed, or put in between others."""
-        self._open: list[dict[str, Any]] = []
+        self._open: list[TrialDocument] = []
         self._seen = 0
         self._cancelled = 0
         self.ended = 0
@@ -36,12 +37,12 @@ class Tally:
         return self._seen - self._cancelled
 
     @property
-    def open(self) -> list[dict[str, Any]]:
+    def open(self) -> list[TrialDocument]:
         """The documents that are new or running, in the order of their insertion."""
         return self._open
 
     @property
-    def next_queued(self) -> dict[str, Any] | None:
+    def next_queued(self) -> TrialDocument | None:
         """The first document that waits to be run."""
         return next((document for document in self._open if document["state"] == NEW), None)
 
@@ -63,7 +64,7 @@ class Tally:
                 self._count(document)
         self._open, self._seen = still_open, len(self._documents)
 
-    def _count(self, document: dict[str, Any]) -> None:
+    def _count(self, document: TrialDocument) -> None:
         self._cancelled += document["state"] == CANCELLED
         self.ended += has_ended(document)
         self.finished += document["state"] == FINISHED

@@ -13,6 +13,7 @@ from typing import Any
 import hyperopt
 from hyperopt.base import JOB_VALID_STATES, SONify
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import MOST_TIDS, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.folder import check_name
@@ -74,8 +75,8 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         )
         self.backups = Backups(self._store, lambda: journal.folder, lambda: journal.epoch)
         self._listed = 0
-        self._dynamic_trials: list[dict[str, Any]] = []
-        self._trials: list[dict[str, Any]] = []
+        self._dynamic_trials: list[TrialDocument] = []
+        self._trials: list[TrialDocument] = []
         super().__init__(exp_key, refresh=False)
         self.restore()
 
@@ -162,7 +163,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self._ids.update(tids)
         return tids
 
-    def _insert_trial_docs(self, docs: list[dict[str, Any]]) -> list[int]:
+    def _insert_trial_docs(self, docs: list[TrialDocument]) -> list[int]:
         """Insert documents and record them; the first one inserted claims the search."""
         self._own_for_documents()
         tids = self._add(docs)
@@ -170,14 +171,14 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             self.log.queue(waiting)
         return tids
 
-    def insert_suggested(self, docs: list[dict[str, Any]], k: int) -> None:
+    def insert_suggested(self, docs: list[TrialDocument], k: int) -> None:
         """Insert what the k-th call of the algorithm suggested; its start will name each trial."""
         for doc in docs:
             self.log.k_of[doc["tid"]] = k
         self._add([self.assert_valid_trial(SONify(doc)) for doc in docs])
         self.list_inserted()
 
-    def put_back(self, docs: list[dict[str, Any]], k: int | None) -> None:
+    def put_back(self, docs: list[TrialDocument], k: int | None) -> None:
         """Insert and record trials that are missing between others, where they belong."""
         docs = [self.assert_valid_trial(SONify(doc)) for doc in docs]
         for doc in docs:
@@ -187,7 +188,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.log.queue(docs)
         self.refresh()
 
-    def _add(self, docs: list[dict[str, Any]]) -> list[int]:
+    def _add(self, docs: list[TrialDocument]) -> list[int]:
         """Insert documents; what has ended is recorded."""
         tids: list[int] = super()._insert_trial_docs(docs)
         above = [tid + 1 for tid in tids if isinstance(tid, int)]

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.machine import replace_file
@@ -114,7 +115,7 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
 
 
 def insert_into_new(
-    store: Store, name: str, documents: list[dict[str, Any]], attachments: Mapping[str, Any]
+    store: Store, name: str, documents: list[TrialDocument], attachments: Mapping[str, Any]
 ) -> None:
     """Make a new search of these trials; raises `UsageError` where there is one of that name."""
     from colab_drive_tuner.search.drive_trials import DriveTrials

@@ -16,7 +16,7 @@ from typing import Any
 from hyperopt.pyll import as_apply, dfs
 
 from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
-from colab_drive_tuner.checkpoint.documents import check_document
+from colab_drive_tuner.checkpoint.documents import TrialDocument, check_document
 from colab_drive_tuner.errors import ConversionWarning, MissingExtraError, UsageError
 from colab_drive_tuner.search.documents import (
     ERROR,
@@ -53,7 +53,7 @@ LOSS = "colab_drive_tuner:loss"
 """The attribute that holds a loss that Optuna does not take: NaN."""
 
 
-def to_study(name: str, documents: Sequence[Mapping[str, Any]], space: Any) -> optuna.Study:
+def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optuna.Study:
     """The trials as a study in memory.
 
     Args:
@@ -113,12 +113,12 @@ class _Lines(optuna.storages.journal.BaseJournalBackend):
 
 
 def _frozen(
-    document: Mapping[str, Any], point: Mapping[str, Any], shapes: Mapping[str, BaseDistribution]
+    document: TrialDocument, point: Mapping[str, Any], shapes: Mapping[str, BaseDistribution]
 ) -> FrozenTrial:
     result, state = document["result"], _state(document)
     loss = _number(result.get("loss"))
     attributes: dict[str, Any] = {
-        DOCUMENT: base64.b64encode(encode(plain_document(dict(document)))).decode()
+        DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()
     }
     if state == TrialState.COMPLETE and (loss is None or math.isnan(loss)):
         state, attributes[LOSS] = TrialState.FAIL, repr(result.get("loss"))
@@ -139,7 +139,7 @@ def _frozen(
     return trial
 
 
-def _state(document: Mapping[str, Any]) -> TrialState:
+def _state(document: TrialDocument) -> TrialState:
     if document["state"] == NEW:
         return TrialState.WAITING
     if document["state"] == RUNNING:
@@ -210,7 +210,7 @@ def _external(distribution: BaseDistribution, value: Any) -> Any:
     return int(value) if isinstance(distribution, IntDistribution) else float(value)
 
 
-def _steps(document: Mapping[str, Any]) -> dict[int, float]:
+def _steps(document: TrialDocument) -> dict[int, float]:
     """What a trial reported epoch by epoch, of the metric that matters most."""
     curves = curves_of(document)
     return dict(enumerate(curves.get("val_loss") or next(iter(curves.values()), []), 1))
@@ -271,7 +271,7 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
     return space
 
 
-def _complete(documents: list[dict[str, Any]], labels: frozenset[str]) -> list[dict[str, Any]]:
+def _complete(documents: list[TrialDocument], labels: frozenset[str]) -> list[TrialDocument]:
     """The documents without those that are to be run and lack values for that; says which."""
     partial = [
         document["tid"]
@@ -287,7 +287,7 @@ def _complete(documents: list[dict[str, Any]], labels: frozenset[str]) -> list[d
     return [document for document in documents if document["tid"] not in partial]
 
 
-def documents_of(study: optuna.Study) -> list[dict[str, Any]]:
+def documents_of(study: optuna.Study) -> list[TrialDocument]:
     """The trials of a study as hyperopt's documents; raises `UsageError` for what it cannot say."""
     if len(study.directions) != 1:
         raise UsageError(
@@ -298,7 +298,7 @@ def documents_of(study: optuna.Study) -> list[dict[str, Any]]:
     return [_document(trial, maximized=maximized) for trial in study.trials]
 
 
-def _document(trial: FrozenTrial, *, maximized: bool) -> dict[str, Any]:
+def _document(trial: FrozenTrial, *, maximized: bool) -> TrialDocument:
     if DOCUMENT in trial.user_attrs:
         try:
             document = decode(base64.b64decode(trial.user_attrs[DOCUMENT], validate=True))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
 from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.export import write_file
@@ -65,7 +66,7 @@ class SearchResult:
         return self.trials.seed
 
     @property
-    def best_trial(self) -> dict[str, Any]:
+    def best_trial(self) -> TrialDocument:
         """The trial with the lowest loss; raises `SearchError` where none has one."""
         self._warn()
         return self._best()
@@ -88,7 +89,7 @@ class SearchResult:
         self._warn()
         return self._params(self._best())
 
-    def _params(self, document: dict[str, Any]) -> Any:
+    def _params(self, document: TrialDocument) -> Any:
         point = point_of(document)
         if missing := missing_labels(self._space, point):
             raise SearchError(
@@ -215,7 +216,7 @@ class SearchResult:
         self._warn()
         return [self.trial(trial.tid) for trial in self._series().best(count)]
 
-    def _document(self, tid: Any) -> dict[str, Any]:
+    def _document(self, tid: Any) -> TrialDocument:
         for document in self.trials._dynamic_trials:
             if document["tid"] == tid:
                 return document
@@ -277,11 +278,11 @@ class SearchResult:
             return f", stopped: {self.stopped}"
         return "" if self.finished else ", unfinished: run it again to go on"
 
-    def _best(self) -> dict[str, Any]:
+    def _best(self) -> TrialDocument:
         from hyperopt.exceptions import AllTrialsFailed
 
         try:
-            best: dict[str, Any] | None = self.trials.best_trial
+            best: TrialDocument | None = self.trials.best_trial
         except (AllTrialsFailed, KeyError):
             best = None
         if best is None:
@@ -308,7 +309,7 @@ class TrialResult:
         document: The trial as hyperopt has it.
     """
 
-    def __init__(self, result: SearchResult, document: dict[str, Any]) -> None:
+    def __init__(self, result: SearchResult, document: TrialDocument) -> None:
         self._result = result
         self.document = document
         """The trial as hyperopt has it."""

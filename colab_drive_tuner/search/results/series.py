@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.history import History, Session
 from colab_drive_tuner.search.results.study import State, read_study
 from colab_drive_tuner.search.results.table import Table
@@ -90,7 +91,7 @@ class Series:
 
 def series_of(
     name: str,
-    documents: Sequence[Mapping[str, Any]],
+    documents: Sequence[TrialDocument],
     space: Any = None,
     sessions: Sequence[Session] = (),
 ) -> Series:
@@ -167,14 +168,14 @@ def _seconds(value: Any) -> float | None:
         return None
 
 
-def history_of(document: Mapping[str, Any]) -> dict[str, list[float]]:
+def history_of(document: TrialDocument) -> dict[str, list[float]]:
     """What `fit` reported in a trial, by metric: the result's own, else that of its model."""
     given = document["result"].get("history")
     found = given if isinstance(given, dict) else document["misc"].get("history")
     return dict(found or {})
 
 
-def curves_of(document: Mapping[str, Any]) -> dict[str, list[float]]:
+def curves_of(document: TrialDocument) -> dict[str, list[float]]:
     """What a trial reported epoch by epoch, by metric; only lists of finite numbers."""
     curves = {}
     for metric, values in history_of(document).items():

@@ -8,6 +8,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any, SupportsFloat
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import MissingExtraError
 from colab_drive_tuner.text import visible
 
@@ -30,7 +31,7 @@ class Table:
         space: The space; None: parameters are named by their labels, and a choice is its index.
     """
 
-    def __init__(self, documents: Sequence[Mapping[str, Any]], space: Any = None) -> None:
+    def __init__(self, documents: Sequence[TrialDocument], space: Any = None) -> None:
         trials = [(document, point_of(document)) for document in documents]
         if space is None:
             parameters: list[dict[Path, Any]] = [
@@ -55,7 +56,7 @@ class Table:
         ]
 
     def _row(
-        self, document: Mapping[str, Any], given: Mapping[Path, Any], scalars: Mapping[Path, Any]
+        self, document: TrialDocument, given: Mapping[Path, Any], scalars: Mapping[Path, Any]
     ) -> dict[str, Any]:
         state = _STATES[document["state"]]
         result = document["result"]
@@ -128,7 +129,7 @@ class _Names:
         return name
 
 
-def point_of(document: Mapping[str, Any]) -> dict[str, Any]:
+def point_of(document: TrialDocument) -> dict[str, Any]:
     """The sampled values by label, without those that the trial does not have."""
     return {label: vals[0] for label, vals in document["misc"]["vals"].items() if len(vals)}
 
@@ -279,7 +280,7 @@ def _seconds(began: Any, ended: Any) -> float | None:
     return (ended - began).total_seconds()
 
 
-def _error(document: Mapping[str, Any]) -> str | None:
+def _error(document: TrialDocument) -> str | None:
     """The error that ended a trial: `ValueError: out of tune`, or why it was given up.
 
     On one line that no terminal obeys: frames and CSV files are printed as they are.

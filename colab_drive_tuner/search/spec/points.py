@@ -17,10 +17,10 @@ from hyperopt.fmin import generate_trial
 from hyperopt.pyll import as_apply, dfs, rec_eval
 from hyperopt.pyll.base import Literal, MissingArgument
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.documents import name_all_parameters
 
-Document = dict[str, Any]
 _INDICES = ("randint", "categorical")
 """Distributions of integers: of `hp.randint`, and of the index of an option."""
 _ROUNDING = 1e-9
@@ -222,16 +222,16 @@ def check_points(points: Any, space: Any) -> list[dict[str, list[Any]]]:
     ]
 
 
-def point_document(tid: int, values: Mapping[str, list[Any]]) -> Document:
+def point_document(tid: int, values: Mapping[str, list[Any]]) -> TrialDocument:
     """The trial document of a point that `check_points` has completed."""
-    document: Document = generate_trial(tid, {})
+    document: TrialDocument = generate_trial(tid, {})
     document["misc"]["vals"] = {label: list(given) for label, given in values.items()}
     document["misc"]["idxs"] = {label: [tid for _ in given] for label, given in values.items()}
     return document
 
 
 def check_documents(
-    documents: Iterable[Document],
+    documents: Iterable[TrialDocument],
     space: Any,
     *,
     suggested: Callable[[Any], bool],
@@ -265,7 +265,7 @@ def check_documents(
             parameters.complete(point, what)
 
 
-def complete_imported(documents: list[Document], source: str) -> None:
+def complete_imported(documents: list[TrialDocument], source: str) -> None:
     """Complete the trials of a pickle as far as can be told without the space.
 
     Each names the parameters that any of them names. Raises `UsageError` where one that is to be

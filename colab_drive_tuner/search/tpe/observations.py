@@ -10,9 +10,10 @@ import numpy as np
 from hyperopt.tpe import DEFAULT_LF, linear_forgetting_weights
 from numpy.typing import NDArray
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
+
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
-Document = dict[str, Any]
 
 
 class UnusualHistoryError(Exception):
@@ -61,7 +62,7 @@ class Observations:
             return "0 trials"
         return f"{self.count}/{total} trials with best loss {self._losses.min():f}"
 
-    def update(self, documents: list[Document]) -> None:
+    def update(self, documents: list[TrialDocument]) -> None:
         """Read the documents; raises `UnusualHistoryError` where hyperopt has to do it."""
         try:
             if self._sorting or not self._take(documents):
@@ -77,7 +78,7 @@ class Observations:
             self._forget()
             raise
 
-    def _take(self, documents: list[Document]) -> bool:
+    def _take(self, documents: list[TrialDocument]) -> bool:
         """Read them; False if one's tid is not higher than that of the one before."""
         losses = self._compare(documents)
         for document in documents[len(losses) :]:
@@ -89,7 +90,7 @@ class Observations:
         self._update_losses(losses)
         return True
 
-    def _compare(self, documents: list[Document]) -> list[Any]:
+    def _compare(self, documents: list[TrialDocument]) -> list[Any]:
         """The losses of the known trials; none where a trial is not what it was."""
         losses: list[Any] = []
         # With thousands of trials, waiting for memory takes longest: one pass, not one for each.
@@ -103,7 +104,7 @@ class Observations:
             return []
         return losses
 
-    def _add(self, document: Document) -> None:
+    def _add(self, document: TrialDocument) -> None:
         """Take the point of one more trial."""
         tid, misc = document["tid"], document["misc"]
         if type(tid) is not int or misc["tid"] != tid or "from_tid" in misc:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec import encode
-from colab_drive_tuner.checkpoint.documents import read_document, same_parameters
+from colab_drive_tuner.checkpoint.documents import TrialDocument, read_document, same_parameters
 from colab_drive_tuner.checkpoint.history import History, wanted
 from colab_drive_tuner.checkpoint.items import (
     ItemKind,
@@ -205,7 +205,7 @@ def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
 
 
 def offer_documents(
-    built: Rebuilt, documents: list[dict[str, Any]], attachments: Mapping[str, Any], source: str
+    built: Rebuilt, documents: list[TrialDocument], attachments: Mapping[str, Any], source: str
 ) -> None:
     """Add what a pickle of trials has and the chain lacks, if it is of the same search."""
     history = built.history
