@@ -103,14 +103,14 @@ def by_data(store: Any) -> None:
 
 def by_setup(_: Any) -> None:
     """No notebook is found."""
-    cdt.setup()
+    cdt.setup(notebook="absent")
 
 
 def by_refresh(_: Any) -> None:
     """No notebook is found when a session is asked anew."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        opened = cdt.setup()
+        opened = cdt.setup(notebook="absent")
     opened.refresh()
 
 

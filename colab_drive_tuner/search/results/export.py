@@ -98,7 +98,7 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
 
     _refuse_taken(store, name)
     source = Path(path)
-    documents: list[dict[str, Any]]
+    documents: list[TrialDocument]
     attachments: Mapping[str, Any]
     if is_project(source):
         documents, attachments = read_project(source), {}

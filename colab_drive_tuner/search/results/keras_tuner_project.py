@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.documents import FINISHED
 
@@ -21,7 +22,7 @@ def is_project(path: Path) -> bool:
     return path.is_dir() and any(path.glob("trial_*/trial.json"))
 
 
-def read_project(path: Path) -> list[dict[str, Any]]:
+def read_project(path: Path) -> list[TrialDocument]:
     """The trials in the order in which they began; raises `UsageError` naming what is wrong."""
     found = [_read(file) for file in sorted(path.glob("trial_*/trial.json"))]
     oracle = path / "oracle.json"
@@ -29,7 +30,7 @@ def read_project(path: Path) -> list[dict[str, Any]]:
     begun = list(map(str, order)) if isinstance(order, list) else []
     places = {trial: place for place, trial in enumerate(begun)}
     found.sort(key=lambda trial: places.get(str(trial.get("trial_id")), len(places)))
-    documents: list[dict[str, Any]] = []
+    documents: list[TrialDocument] = []
     for trial in found:
         try:
             documents.append(_document(len(documents), trial))
@@ -53,7 +54,7 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def _document(tid: int, trial: Mapping[str, Any]) -> dict[str, Any]:
+def _document(tid: int, trial: Mapping[str, Any]) -> TrialDocument:
     values = trial["hyperparameters"]["values"]
     labels = {
         name: [place]
