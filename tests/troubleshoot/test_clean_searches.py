@@ -25,7 +25,7 @@ from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.folders import find_folders
-from colab_drive_tuner.troubleshoot.clean import find_leftovers, remove
+from colab_drive_tuner.troubleshoot.clean import find_leftovers, leftovers, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
 from colab_drive_tuner.troubleshoot.repair.chain_writer import REPAIRING
 from tests.journal.weather import WeatheredStore
@@ -330,7 +330,7 @@ def test_one_of_everything_stale_goes_and_the_rest_stays(store):
     }
     assert len(remove(found, yes=True)) == 3
     assert json.dumps(kinds(store)) == "[]"
-    assert module.is_held(store, "search") is False
+    assert leftovers.is_held(store, "search") is False
 
 
 def test_an_empty_folder_beside_the_one_of_searches_must_be_named(drive_emulator, monkeypatch):

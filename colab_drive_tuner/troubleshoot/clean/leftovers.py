@@ -3,12 +3,22 @@
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from colab_drive_tuner.errors import StoreError, UsageError
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    NotFoundError,
+    SearchNotFoundError,
+    StoreError,
+    UsageError,
+)
+from colab_drive_tuner.journal.spool import idle_leftovers
 from colab_drive_tuner.machine import state_folder
+from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 
 
@@ -46,6 +56,44 @@ def left_on_disk(
     """Something on this machine, which goes into the `trash` of our state folder."""
     where = f"{path}{about}"
     return Leftover(kind, str(path), where, reason, ours, still, partial(move_to_trash, path))
+
+
+def left_in_store(
+    store: Store,
+    kind: str,
+    folder_id: str,
+    name: str,
+    reason: str,
+    still: Callable[[], bool],
+    *,
+    ours: bool = True,
+) -> Leftover:
+    """A folder in the store, which goes into its trash as a whole."""
+    where, put_away = place_in(store, folder_id, name), partial(trash, store, [folder_id])
+    return Leftover(kind, folder_id, where, reason, ours, still, put_away)
+
+
+def place_in(store: Store, entry_id: str, name: str) -> str:
+    """Name and link or path of something in the store, for people."""
+    return f"{name!r}, {store.url(entry_id)}"
+
+
+def trash(store: Store, entry_ids: Iterable[str]) -> str:
+    """Put files and folders into the store's trash; return where that is."""
+    for entry_id in entry_ids:
+        with suppress(NotFoundError):  # somebody was faster
+            store.trash(entry_id)
+    return store.trash_location
+
+
+def is_held(store: Store, name: str) -> bool:
+    """Whether a runtime that may be alive holds the search, here or elsewhere."""
+    try:
+        return idle_leftovers(store.location, name) is None or read_status(store, name).held
+    except SearchNotFoundError:
+        return False
+    except ColabDriveTunerError:
+        return True  # unreadable: `repair` is for that, nothing here is
 
 
 @dataclass(frozen=True)
