@@ -68,7 +68,7 @@ def test_a_healthy_folder_store_is_all_ok(tmp_path, run):
     expected = [about if about != "searches" else "search 'search'" for about in ORDER]
     assert [line.split(":")[0].split(maxsplit=1)[1] for line in lines] == expected
     assert "not needed: searches are kept in a local folder" in out
-    assert "3 of 3 trials in 1 sessions, whole" in out
+    assert "3 of 3 trials in 1 session, whole" in out
 
 
 def test_json_says_the_same(tmp_path, run):

@@ -29,7 +29,7 @@ from colab_drive_tuner.search.documents import (
 from colab_drive_tuner.search.html import shortened
 from colab_drive_tuner.search.results.series import curves_of, is_number
 from colab_drive_tuner.search.results.status import read_history
-from colab_drive_tuner.search.results.table import point_of
+from colab_drive_tuner.search.results.table import plain, point_of
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -163,7 +163,7 @@ def _distribution(
     declared: tuple[str, dict[str, Any], Sequence[Any] | None] | None, observed: Sequence[Any]
 ) -> BaseDistribution:
     """The distribution that holds what was declared and all that was observed."""
-    seen = [float(value) for value in observed if is_number(_plain(value))]
+    seen = [float(value) for value in observed if is_number(plain(value))]
     if declared is None:
         whole = bool(seen) and all(value.is_integer() for value in seen)
         low, high = min(seen, default=0.0), max(seen, default=1.0)
@@ -214,10 +214,6 @@ def _steps(document: TrialDocument) -> dict[int, float]:
     """What a trial reported epoch by epoch, of the metric that matters most."""
     curves = curves_of(document)
     return dict(enumerate(curves.get("val_loss") or next(iter(curves.values()), []), 1))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _number(value: Any) -> float | None:

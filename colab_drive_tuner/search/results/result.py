@@ -11,7 +11,13 @@ from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.export import write_file
 from colab_drive_tuner.search.results.page import made_of, report_page
 from colab_drive_tuner.search.results.series import Series, history_of, series_of
-from colab_drive_tuner.search.results.table import Table, evaluate_space, missing_labels, point_of
+from colab_drive_tuner.search.results.table import (
+    Table,
+    evaluate_space,
+    missing_labels,
+    plain,
+    point_of,
+)
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -333,7 +339,7 @@ class TrialResult:
     @property
     def run(self) -> dict[str, Any]:
         """Its parameters as hyperopt and hyperas give them: a choice as its index."""
-        return point_of(self.document)
+        return {label: plain(value) for label, value in point_of(self.document).items()}
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -346,4 +352,5 @@ class TrialResult:
         return self._result.load_model(self.tid)
 
     def __repr__(self) -> str:
-        return f"Trial {self.tid} of {self._result.name!r}: loss {self.loss}, {self.run}"
+        loss = "no loss" if self.loss is None else f"loss {self.loss:.6g}"
+        return f"Trial {self.tid} of {self._result.name!r}: {loss}, {self.run}"

@@ -35,7 +35,7 @@ class Table:
         trials = [(document, point_of(document)) for document in documents]
         if space is None:
             parameters: list[dict[Path, Any]] = [
-                {(label,): _plain(value) for label, value in point.items()} for _, point in trials
+                {(label,): plain(value) for label, value in point.items()} for _, point in trials
             ]
             paths = dict.fromkeys(path for found in parameters for path in found)
         else:
@@ -177,7 +177,7 @@ def _values(node: Any, point: Mapping[str, Any] | None, path: Path) -> Iterator[
     if point is None:
         yield leaf, None
     elif not missing_labels(node, point):
-        yield leaf, _plain(evaluate_space(node, point))
+        yield leaf, plain(evaluate_space(node, point))
 
 
 def evaluate_space(node: Any, point: Mapping[str, Any]) -> Any:
@@ -257,7 +257,7 @@ def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]
         if isinstance(given, Mapping):
             yield from _scalars(given, (*path, str(key)))
             continue
-        value = _plain(given)
+        value = plain(given)
         if value is None or isinstance(value, bool | int | float | str | datetime):
             yield (*path, str(key)), value
 
@@ -266,7 +266,7 @@ def _is_na(cell: Any) -> bool:
     return type(cell).__name__ == "NAType"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A number of numpy's as one of Python's, so that a column has one type."""
     return value.item() if getattr(value, "shape", None) == () else value
 

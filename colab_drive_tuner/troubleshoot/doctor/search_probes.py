@@ -96,7 +96,8 @@ def _chain(search: SearchCheck) -> Finding:
         return Finding(Level.PROBLEM, f"{MISNAMED}.", "In Drive's own pages you can rename it.")
     except ColabDriveTunerError as error:
         return Finding(Level.PROBLEM, f"its chain cannot be read: {error}")
-    text = f"{status.progress} trials in {status.sessions} sessions, whole"
+    sessions = "1 session" if status.sessions == 1 else f"{status.sessions} sessions"
+    text = f"{status.progress} trials in {sessions}, whole"
     if status.held:
         text += f", held by {status.holder}"
     elif status.holder is not None:
