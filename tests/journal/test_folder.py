@@ -6,10 +6,17 @@ from collections.abc import Callable
 import pytest
 
 from colab_drive_tuner.errors import IdTakenError, SearchTakenOverError, StoreError
-from colab_drive_tuner.journal import chain, upkeep
-from colab_drive_tuner.journal.folder import _withdraw, create_folder, described, find_folder
+from colab_drive_tuner.journal import Journal, chain, upkeep
+from colab_drive_tuner.journal.folder import (
+    _withdraw,
+    create_folder,
+    described,
+    find_folder,
+    make_search_folder,
+)
 from colab_drive_tuner.journal.record import Claimant, decode_record, freeze
 from colab_drive_tuner.store.protocol import Entry
+from tests.journal.listing import RULES
 from tests.journal.weather import WeatheredStore, append
 
 
@@ -132,6 +139,27 @@ def test_the_owner_of_an_old_search_does_not(store, open_journal):
     open_journal(store).close()
     store.later = 3600.0
     assert open_journal(store)._own.upkeep._looks == []
+
+
+def test_a_chain_that_is_rebuilt_beside_its_search_is_no_rival_of_it(
+    store, open_journal, tmp_path, monkeypatch
+):
+    """It is written in the folder that is given, and looks for no winner; the search stays."""
+    monkeypatch.setattr(upkeep, "RIVAL_LOOKS", (0.0,))
+    first = open_journal(store)
+    append(first, 1)
+    first.close()
+    folder = make_search_folder(store, "a search", "repairing")
+    rebuilt = Journal(store, "a search", RULES, folder=folder, spool_folder=tmp_path / "spool")
+    rebuilt.claim(lambda state: b"", notify=lambda text: None)
+    assert rebuilt._own.upkeep._looks == []
+    append(rebuilt, 2, 3)
+    rebuilt.close()
+    again = Journal(store, "a search", RULES, folder=folder)
+    again.refresh()
+    assert (again.state.items, again.holder()) == ([2, 3], None)
+    search = Journal.open(store, "a search", RULES)
+    assert (search.folder, search.state.items) == (first.folder, [1])
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
