@@ -2,6 +2,7 @@
 
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -12,7 +13,7 @@ from hyperopt import hp
 from colab_drive_tuner.checkpoint.history import Session
 from colab_drive_tuner.search.results import cards, page, pictures
 from colab_drive_tuner.search.results.series import Series, series_of
-from colab_drive_tuner.search.results.svg import scale_for
+from colab_drive_tuner.search.results.svg import fitting, scale_for
 from colab_drive_tuner.search.results.timeline import lanes_of, summary, timeline
 from colab_drive_tuner.search.standing import SearchStatus
 
@@ -216,6 +217,57 @@ def test_parameters_of_a_space_are_shown_as_chosen() -> None:
     space = {"opt": hp.choice("opt", ["adam", {"kind": "sgd"}])}
     series = series_of("s", [document(0, 1.0, {"opt": 0})], space)
     assert series.trials[0].parameters["opt"] in ("adam", 0)
+
+
+def texts(drawn: str) -> list[str]:
+    """What is written in a picture."""
+    return [element.text or "" for element in ET.fromstring(drawn).iter() if element.text]
+
+
+def test_a_few_numbers_stand_in_the_order_of_their_size() -> None:
+    """Numbers that are shown as kinds are sorted as numbers."""
+    documents = [document(n, n / 9, {"units": 2 ** (5 + n % 4)}) for n in range(12)]
+    written = texts(pictures.slices(series_of("s", documents)))
+    assert [text for text in written if text in ("32", "64", "128", "256")] == [
+        "32",
+        "64",
+        "128",
+        "256",
+    ]
+
+
+def test_options_that_begin_alike_are_told_apart() -> None:
+    """Each has its column, and a label from where it differs."""
+    options = [{"kind": "dense", "a": 1}, {"kind": "conv"}, {"kind": "attention"}]
+    documents = [document(n, n / 9) for n in range(12)]
+    trials = series_of("s", documents).trials
+    series = Series(
+        "s",
+        tuple(replace(trial, parameters={"layer": options[trial.tid % 3]}) for trial in trials),
+        ("layer",),
+    )
+    written = [text for text in texts(pictures.slices(series)) if text.startswith("…")]
+    assert [text[1] for text in written] == ["a", "c", "d"]
+
+
+def test_a_grid_is_thinned_out_evenly() -> None:
+    """Of 9,000 trials that take three options in turn, every option is drawn."""
+    documents = [document(n, 1 + n / 9000, {"kind": n % 3}) for n in range(9000)]
+    drawn = pictures.slices(series_of("s", documents))
+    assert {"0", "1", "2"} <= set(texts(drawn))
+    assert len(drawn) < 100_000
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "m" * 99, "W" * 99, "漢" * 99, "short"])
+def test_a_text_fits_its_place(text: str) -> None:
+    """It is cut where it is too long, and only there."""
+    shown = fitting(text, 100)
+    assert len(shown) <= 20
+    assert text != "short" or shown == "short"
+    if len(set(text)) == 1 and len(text) > 9:
+        assert shown.endswith("…")
+        assert len(shown) <= 9
+    assert fitting(text, 1) in ("…", "")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from colab_drive_tuner.search.results.timeline import lanes_of, timeline
 from colab_drive_tuner.search.standing import SearchStatus
 
 _CELL = "style='text-align:left;padding:2px 10px 2px 0'"
+_LINK = "target='_blank' rel='noopener' style='color:inherit'"
 _MOST_COLUMNS = 12
 
 
@@ -106,7 +107,7 @@ def place(link: str) -> str:
         return ""
     if not _is_link(link):
         return f"<code>{escaped(link)}</code>"
-    return f"<a href='{escaped(link)}' target='_blank' rel='noopener'>{escaped(link)}</a>"
+    return f"<a href='{escaped(link)}' {_LINK}>{escaped(link)}</a>"
 
 
 def state_of(search: SearchStatus) -> str:
@@ -129,7 +130,7 @@ def _linked(search: SearchStatus) -> str:
     name = escaped(shortened(search.name, 60))
     if not _is_link(search.url):
         return name
-    return f"<a href='{escaped(search.url)}' target='_blank' rel='noopener'>{name}</a>"
+    return f"<a href='{escaped(search.url)}' {_LINK}>{name}</a>"
 
 
 def _is_link(text: str) -> bool:

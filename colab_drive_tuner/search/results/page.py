@@ -57,11 +57,11 @@ def report_page(
     made = f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     sections = [
         ("Best trial", _best(series)),
-        ("Loss over trials", pictures.history(series)),
-        ("Runtimes", f"<p>{escaped(summary(series))}.</p>{timeline(series)}"),
-        ("Importance of parameters", pictures.importance(series)),
-        ("Loss over each parameter", pictures.slices(series)),
-        ("Learning curves of the best trials", pictures.learning_curves(series)),
+        ("Loss over trials", _wide(pictures.history(series))),
+        ("Runtimes", f"<p>{escaped(summary(series))}.</p>{_wide(timeline(series))}"),
+        ("Importance of parameters", _wide(pictures.importance(series))),
+        ("Loss over each parameter", _wide(pictures.slices(series))),
+        ("Learning curves of the best trials", _wide(pictures.learning_curves(series))),
         ("Trials", _trials(series)),
         ("How it was made", _pairs(facts)),
     ]
@@ -112,6 +112,11 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def _wide(content: str) -> str:
+    """Content that a narrow screen scrolls sideways, so that its letters stay large."""
+    return f'<div class="wide">{content}</div>'
+
+
 def _best(series: Series) -> str:
     best = series.best(1)
     if not best:
@@ -126,7 +131,7 @@ def _pairs(pairs: Mapping[str, object]) -> str:
         for name, value in pairs.items()
         if value not in ("", None)
     )
-    return f'<div class="wide"><table>{rows}</table></div>'
+    return _wide(f"<table>{rows}</table>")
 
 
 def _trials(series: Series) -> str:
@@ -151,10 +156,8 @@ def _trials(series: Series) -> str:
             f"<p>The {len(rows)} best of {len(ordered)} trials, with {len(names)} of "
             f"{len(series.parameters)} parameters: `colab-drive-tuner export` has all.</p>"
         )
-    return (
-        f'{note}<div class="wide"><table class="sortable"><thead><tr>{titles}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    head, body = f"<thead><tr>{titles}</tr></thead>", f"<tbody>{''.join(rows)}</tbody>"
+    return note + _wide(f'<table class="sortable">{head}{body}</table>')
 
 
 def _row(trial: Trial, names: tuple[str, ...]) -> str:

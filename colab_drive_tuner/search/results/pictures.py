@@ -1,18 +1,20 @@
 """Pictures of a search as inline SVG: loss over trials, importance, slices and learning curves."""
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from colab_drive_tuner.search.html import BLUE, GREEN, GREY, ORANGE, RED, shortened
 from colab_drive_tuner.search.results.series import Series, Trial, is_number
-from colab_drive_tuner.search.results.svg import Canvas, Scale, scale_for, short_number
+from colab_drive_tuner.search.results.svg import Canvas, Scale, fitting, scale_for, short_number
 
 WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, GREY)
 _HOVERED = 300
 """Up to so many trials each have a text under the mouse."""
 _DOTS = 8_000
-"""How many dots the slices of a page have in all; where there are more, every n-th trial."""
+"""How many dots the slices of a page have in all; where there are more, some trials."""
 _CATEGORIES = 12
 _FEW = 4
 """So few different numbers stand side by side, as kinds do."""
@@ -28,7 +30,7 @@ def history(series: Series) -> str:
     canvas.y_axis(y, 60, WIDTH - 15, short_number)
     canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
     canvas.text(WIDTH - 15, 252, "trial", anchor="end", faint=True)
-    canvas.text(60, 14, "loss" + (" (logarithmic)" if y.log else ""), anchor="middle", faint=True)
+    canvas.text(8, 14, "loss" + (" (logarithmic)" if y.log else ""), faint=True)
     spots = [
         (x(index), y(trial.loss)) for index, trial in enumerate(trials) if trial.loss is not None
     ]
@@ -60,7 +62,7 @@ def importance(series: Series, most: int = 15) -> str:
     largest = max(shares[0][1], 0.01)
     for row, (name, share) in enumerate(shares):
         y = 24 * row + 8
-        canvas.text(190, y + 13, shortened(name, 28), anchor="end")
+        canvas.text(190, y + 13, fitting(name, 185), anchor="end")
         canvas.rect(200, y, share / largest * (WIDTH - 270), 17, BLUE, name)
         canvas.text(208 + share / largest * (WIDTH - 270), y + 13, f"{share:.0%}", faint=True)
     return str(canvas)
@@ -76,13 +78,15 @@ def slices(series: Series, most: int = 12) -> str:
     columns, width, height = 3, WIDTH / 3, 190
     rows = math.ceil(len(shown) / columns)
     canvas = Canvas(WIDTH, rows * height, f"Loss over each parameter of {series.name}")
-    step = max(1, len(trials) * len(shown) // _DOTS)
+    # By chance, and not every n-th: trials may repeat a pattern, as those of a grid do.
+    count = min(len(trials), max(1, _DOTS // len(shown)))
+    drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
     losses = [trial.loss for trial in trials if trial.loss is not None]
     for place, name in enumerate(shown):
         left, top = place % columns * width, place // columns * height
         y = _losses(losses, top + height - 45, top + 22)
         best = series.best(1)[0]
-        some = [*trials[::step], best]
+        some = [*drawn, best]
         _slice(canvas, name, [trial for trial in some if name in trial.parameters], best, y, left)
     return str(canvas)
 
@@ -93,35 +97,49 @@ def _slice(
     """One parameter: dots, the best trial marked."""
     start, end, bottom = left + 48, left + WIDTH / 3 - 12, y.start + 8
     canvas.y_axis(y, start, end, short_number)
-    canvas.text((start + end) / 2, bottom + 32, shortened(name, 26), anchor="middle")
+    canvas.text((start + end) / 2, bottom + 32, fitting(name, end - start), anchor="middle")
     values = [trial.parameters[name] for trial in trials]
     if all(map(is_number, values)) and len(set(values)) > _FEW:
         x = scale_for(values, start + 6, end - 6)
         canvas.x_axis(x, bottom, short_number, 3)
         at = dict(zip(map(id, trials), map(x, values), strict=True))
     else:
-        texts = [shortened(value, 10) for value in values]
-        kinds = list(dict.fromkeys(sorted(texts)))
+        texts = [shortened(value, 400) for value in values]
+        kinds = _ordered(zip(texts, values, strict=True))
         slot = (end - start) / min(len(kinds), _CATEGORIES)
         places = {
             kind: start + slot * (min(i, _CATEGORIES - 1) + 0.5) for i, kind in enumerate(kinds)
         }
         canvas.rule(start, bottom, end, bottom)
         if len(kinds) <= 5:
-            for kind, middle in places.items():
-                canvas.text(
-                    middle,
-                    bottom + 15,
-                    shortened(kind, 30 // len(kinds)),
-                    anchor="middle",
-                    faint=True,
-                )
+            for label, middle in zip(_labels(kinds, slot), places.values(), strict=True):
+                canvas.text(middle, bottom + 15, label, anchor="middle", faint=True)
         at = {id(trial): places[text] for trial, text in zip(trials, texts, strict=True)}
     canvas.dots(
         [(at[id(t)], y(t.loss)) for t in trials if t is not best and t.loss is not None], BLUE
     )
     if id(best) in at and best.loss is not None:
         canvas.dots([(at[id(best)], y(best.loss))], ORANGE, size=9)
+
+
+def _ordered(kinds: Iterable[tuple[str, Any]]) -> list[str]:
+    """The different texts, each once: numbers by their size, before all others by name."""
+    value_of = dict(kinds)
+    return sorted(
+        value_of,
+        key=lambda text: (0, value_of[text], "") if is_number(value_of[text]) else (1, 0, text),
+    )
+
+
+def _labels(texts: Sequence[str], width: float) -> list[str]:
+    """A label for each text: where all begin alike, from where they differ."""
+    labels = [fitting(text, width) for text in texts]
+    if len(set(labels)) == len(texts):
+        return labels
+    first, last = min(texts), max(texts)
+    pairs = enumerate(zip(first, last, strict=False))
+    alike = next((index for index, (one, other) in pairs if one != other), len(first))
+    return [fitting(f"…{text[alike:]}", width) for text in texts]
 
 
 def learning_curves(series: Series, count: int = 5, metric: str | None = None) -> str:
@@ -143,7 +161,7 @@ def learning_curves(series: Series, count: int = 5, metric: str | None = None) -
     canvas.y_axis(y, 60, WIDTH - 15, short_number)
     canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
     canvas.text(WIDTH - 15, 252, "epoch", anchor="end", faint=True)
-    canvas.text(60, 14, shortened(named, 24), anchor="middle", faint=True)
+    canvas.text(8, 14, fitting(named, 170), faint=True)
     for curve, colour in zip(curves, _LINES * len(curves), strict=False):
         spots = [(x(epoch), y(value)) for epoch, value in enumerate(curve, 1)]
         canvas.path(spots, colour)

@@ -6,10 +6,11 @@ so many of them can stand in one page.
 """
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from colab_drive_tuner.search.html import escaped
+from colab_drive_tuner.search.html import escaped, shortened
 
 LOSS_COLOURS = ("#1a9850", "#66bd63", "#a6d96a", "#e0c34a", "#fdae61", "#f46d43", "#c94a4a")
 """From the best losses to the worst."""
@@ -19,6 +20,25 @@ _FONT = "font-family='system-ui,sans-serif' font-size='12'"
 def number(value: float) -> str:
     """A coordinate with one decimal, as short as it can be."""
     return f"{value:.1f}".removesuffix(".0")
+
+
+def fitting(text: object, width: float) -> str:
+    """As much of a text as certainly fits into `width` units of a picture, whatever its font."""
+    whole = shortened(text, 400)
+    ends, at = [0.0], 0.0
+    for character in whole:
+        at += _width(character)
+        ends.append(at)
+    if at <= width:
+        return whole
+    return f"{whole[: max(0, sum(end <= width - _width('…') for end in ends) - 1)]}…"
+
+
+def _width(character: str) -> float:
+    """How wide a character is at most, in the widest of the usual fonts."""
+    if unicodedata.east_asian_width(character) in "WF" or character in "mwMW@%…":
+        return 12.5
+    return 5.0 if character in " .,:;'|!()[]ijlftI" else 9.0 if character.isupper() else 7.8
 
 
 @dataclass(frozen=True)
@@ -162,7 +182,7 @@ class Canvas:
 
     def y_axis(self, scale: Scale, x: float, to: float, show: Callable[[float], str]) -> None:
         """An axis at the left: values, and a faint rule across for each."""
-        for value in scale.ticks(4):
+        for value in scale.ticks(5):
             self.rule(x, scale(value), to, scale(value))
             self.text(x - 6, scale(value) + 4, show(value), anchor="end", faint=True)
 

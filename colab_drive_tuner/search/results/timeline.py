@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from colab_drive_tuner.journal.record import DEATHS, ClaimReason
-from colab_drive_tuner.search.html import GREY, ORANGE, RED, shortened
+from colab_drive_tuner.search.html import GREY, ORANGE, RED
 from colab_drive_tuner.search.results.pictures import WIDTH, about
 from colab_drive_tuner.search.results.series import Series, Trial
-from colab_drive_tuner.search.results.svg import LOSS_COLOURS, Canvas
+from colab_drive_tuner.search.results.svg import LOSS_COLOURS, Canvas, fitting
 
 _LEFT, _LANE, _CUT = 190, 22, 34.0
 _MOST_LANES = 40
@@ -76,7 +76,7 @@ def timeline(series: Series) -> str:
     bars: dict[str, list[tuple[float, float, float]]] = {}
     for row, lane in enumerate(lanes):
         middle = _LANE * row + 20.0
-        canvas.text(_LEFT - 10, middle + 4, shortened(lane.where, 28), anchor="end")
+        canvas.text(_LEFT - 10, middle + 4, fitting(lane.where, _LEFT - 14), anchor="end")
         start, end = axis(lane.began), axis(lane.last)
         canvas.rule(start, middle, end, middle)
         for trial in lane.trials:
@@ -113,12 +113,12 @@ def summary(series: Series) -> str:
 
 def _session_of(series: Series, trial: Trial) -> int | None:
     """The session that ran a trial: of those with its runtime's name, the last before it began."""
-    fitting = [
+    sessions = [
         index
         for index, session in enumerate(series.sessions)
         if session.where == trial.where and session.began <= (trial.began or 0) + 1
     ]
-    return fitting[-1] if fitting else None
+    return sessions[-1] if sessions else None
 
 
 def _span(trials: Sequence[Trial], began: float, last: float) -> tuple[float, float]:
