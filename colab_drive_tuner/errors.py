@@ -36,6 +36,7 @@ ColabDriveTunerError
 
 UserWarning
 ├── UnfinishedSearchWarning              a result was read while trials are left to run
+├── SearchRestartedWarning               a restart follows a restart: restart=True was left in
 ├── SearchChangedWarning                 model, data or algorithm differ from those before
 ├── DataWarning                          what a data function returned serves one trial only
 ├── NotebookWarning                      the notebook: none found, stale, or kept aside
@@ -184,6 +185,10 @@ class NoRuntimeError(NotebookRunError):
 
 class UnfinishedSearchWarning(UserWarning):
     """A result was read while trials are left to run."""
+
+
+class SearchRestartedWarning(UserWarning):
+    """`restart=True` begins a search again that the run before began again, too."""
 
 
 class SearchChangedWarning(UserWarning):

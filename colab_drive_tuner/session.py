@@ -5,6 +5,7 @@ Everything that can fail comes first; only then is anything handed down to the r
 changed nothing but what is useful the next time: a folder in Drive, a copy of the notebook.
 """
 
+import builtins
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -46,6 +47,7 @@ from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
+    from colab_drive_tuner.manage.histories import SearchHistory
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.standing import SearchStatus
     from colab_drive_tuner.store.protocol import Store
@@ -233,7 +235,7 @@ class Session:
 
         return DriveTrials(name, store=self.store, **options)
 
-    def searches(self) -> "list[SearchStatus]":
+    def searches(self) -> "builtins.list[SearchStatus]":
         """The searches in the store and how far each is; asks the store."""
         from colab_drive_tuner.search.results.status import SearchList, list_searches
 
@@ -241,6 +243,81 @@ class Session:
             return list_searches(self.store)
         except NotFoundError:
             return SearchList()  # no folder yet: it is made with the first search
+
+    def list(self) -> "builtins.list[str]":
+        """The names of the searches in the store; asks one question, and opens none of them."""
+        from colab_drive_tuner.manage.naming import list_names
+
+        try:
+            return list_names(self.store)
+        except NotFoundError:
+            return []  # no folder yet: it is made with the first search
+
+    def remove(self, name: str) -> str:
+        """Put a search into the trash; see `remove_search`.
+
+        Args:
+            name: The search's name, which is free then.
+        """
+        from colab_drive_tuner.manage.naming import remove_search
+
+        return remove_search(self.store, name)
+
+    def rename(self, name: str, new_name: str) -> str:
+        """Give a search another name; see `rename_search`.
+
+        Args:
+            name: The search's name.
+            new_name: The name that it gets.
+        """
+        from colab_drive_tuner.manage.naming import rename_search
+
+        return rename_search(self.store, name, new_name)
+
+    def copy(self, name: str, to: "Store | Path | str", *, new_name: str | None = None) -> str:
+        """Copy a search into another store, or under another name; see `copy_search`.
+
+        Args:
+            name: The search's name.
+            to: Where the copy is made: a store, or what `open_store` takes.
+            new_name: The copy's name; None: the same.
+        """
+        from colab_drive_tuner.manage.copying import copy_search
+
+        return copy_search(self.store, name, to, new_name=new_name)
+
+    def move(self, name: str, to: "Store | Path | str", *, new_name: str | None = None) -> str:
+        """Move a search into another store; see `move_search`.
+
+        Args:
+            name: The search's name.
+            to: Where it goes: a store, or what `open_store` takes.
+            new_name: The name that it gets there; None: the same.
+        """
+        from colab_drive_tuner.manage.copying import move_search
+
+        return move_search(self.store, name, to, new_name=new_name)
+
+    def histories(self, name: str) -> "builtins.list[SearchHistory]":
+        """The histories of a search, those that a restart kept and the present one.
+
+        Args:
+            name: The search's name.
+        """
+        from colab_drive_tuner.manage.histories import list_histories
+
+        return list_histories(self.store, name)
+
+    def restore(self, name: str, history: str | None = None) -> "SearchHistory":
+        """Make a kept history of a search the present one again; see `restore_search`.
+
+        Args:
+            name: The search's name.
+            history: The history's id; None: the one before the present one.
+        """
+        from colab_drive_tuner.manage.histories import restore_search
+
+        return restore_search(self.store, name, history)
 
     def pydrive(self) -> Any:
         """A `pydrive2.drive.GoogleDrive` that acts as this session's account, signed in already.
@@ -254,7 +331,7 @@ class Session:
             self.client = _connect(self._request, self.runtime)
         return google_drive(self.client)
 
-    def clean(self, *named: str, yes: bool = False) -> "list[Leftover]":
+    def clean(self, *named: str, yes: bool = False) -> "builtins.list[Leftover]":
         """Print what older runs left behind, and return it.
 
         Args:
@@ -295,7 +372,7 @@ class Session:
         below = searches_card(found[:_MOST_SHOWN]) + escaped("; ".join(self._looked_at(found)))
         return facts_card(title, {name: fact for name, fact in facts.items() if fact}, below)
 
-    def _about_searches(self) -> list[str]:
+    def _about_searches(self) -> "builtins.list[str]":
         """A line for each search: live where this process holds it, else as of when."""
         found = self._known_searches()
         lines = [
@@ -304,12 +381,12 @@ class Session:
         ]
         return [*(lines or ["none yet"]), *self._looked_at(found)]
 
-    def _looked_at(self, found: "Sequence[object]") -> list[str]:
+    def _looked_at(self, found: "Sequence[object]") -> "builtins.list[str]":
         """How many searches are not shown, and when the store was asked."""
         more = [f"and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
         return [*more, f"as of {_clock(self._looked)}; session.refresh() looks again"]
 
-    def _known_searches(self) -> "list[tuple[SearchStatus, str]]":
+    def _known_searches(self) -> "builtins.list[tuple[SearchStatus, str]]":
         """Each search with a note: live where this process holds it, else as of when."""
         from colab_drive_tuner.journal.held import held_searches
 

@@ -16,22 +16,29 @@ PUBLIC = [
     "DriveTrials",
     "Notebook",
     "RunningTrial",
+    "SearchHistory",
     "SearchResult",
     "SearchStatus",
     "Session",
     "StudyStorage",
     "TrialBackup",
     "TrialResult",
+    "copy_search",
     "download_notebook",
     "errors",
     "export_trials",
     "find_notebook",
     "from_optuna",
     "import_trials",
+    "list_histories",
     "list_searches",
+    "move_search",
     "open_store",
     "optuna_storage",
     "read_status",
+    "remove_search",
+    "rename_search",
+    "restore_search",
     "resume_search",
     "running_trial",
     "setup",
@@ -71,7 +78,14 @@ def test_every_public_name_is_there_and_explained(name: str) -> None:
                 assert inspect.getdoc(value), f"{name}.{attribute} has no docstring"
 
 
-MADE_BY_US = {"Notebook", "RunningTrial", "SearchResult", "SearchStatus", "Session"}
+MADE_BY_US = {
+    "Notebook",
+    "RunningTrial",
+    "SearchHistory",
+    "SearchResult",
+    "SearchStatus",
+    "Session",
+}
 """Classes that users get, and do not make."""
 
 

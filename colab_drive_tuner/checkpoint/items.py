@@ -36,6 +36,8 @@ Tid = int | str | float
 STOPPED, EARLY_STOP = "stopped", "early_stop"
 """Settings: why the search was stopped before all its trials; the state of its early-stop function.
 """
+RESTARTED = "restarted"
+"""Whether the last run began the search again."""
 MOST_OPERATIONS = 16
 """Operation codes of Optuna's journal are below this."""
 LARGEST_LINE = 1 << 20
@@ -242,6 +244,7 @@ _SETTINGS: dict[str, type] = {
     "source": bytes,
     "data": str,
     "from": str,
+    "restarted": bool,
 }
 
 

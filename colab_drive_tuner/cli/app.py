@@ -7,7 +7,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from colab_drive_tuner.cli import rerunning, results, scheduling, signing_in, troubleshooting
+from colab_drive_tuner.cli import (
+    managing,
+    rerunning,
+    results,
+    scheduling,
+    signing_in,
+    troubleshooting,
+)
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.environment import Variable
@@ -46,6 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 results.register(app)
+managing.register(app)
 rerunning.register(app)
 scheduling.register(app)
 signing_in.register(app)
@@ -106,6 +114,10 @@ def status(
         bool,
         typer.Option("--json", help="Print JSON: a list of all searches, or one object for NAME."),
     ] = False,
+    histories: Annotated[
+        bool,
+        typer.Option("--histories", help="List the histories of NAME that restarts have kept."),
+    ] = False,
 ) -> None:
     """Show the progress, the best loss and the owner of each search.
 
@@ -119,7 +131,15 @@ def status(
 
     if exit_code and name is None:
         raise UsageError("--exit-code needs the NAME of one search.")
+    if histories and name is None:
+        raise UsageError("--histories needs the NAME of one search.")
     store = _store(context)
+    if histories and name:
+        from colab_drive_tuner.cli.tables import show_histories
+        from colab_drive_tuner.manage.histories import list_histories
+
+        show_histories(list_histories(store, name), name, as_json=json)
+        return
     searches = [read_status(store, name)] if name else list_searches(store)
     runs = None
     if name:

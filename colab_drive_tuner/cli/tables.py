@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.manage.histories import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
 from colab_drive_tuner.search.standing import SearchStatus
 from colab_drive_tuner.text import visible
@@ -71,6 +73,37 @@ def show_runs(runs: list[Run]) -> None:
             for run in runs
         ],
     )
+
+
+def show_histories(histories: Sequence[SearchHistory], name: str, *, as_json: bool) -> None:
+    """One line for each history, the oldest first, and how to bring one back; or JSON."""
+    if as_json:
+        found = [
+            {
+                "id": one.id,
+                "begun": _iso(one.begun),
+                "trials": one.trials,
+                "done": one.done,
+                "best_loss": _number(one.best_loss),
+                "present": one.present,
+            }
+            for one in histories
+        ]
+        echo(json.dumps(found, indent=2))
+        return
+    rows = [
+        (
+            one.id,
+            _time(one.begun),
+            one.trials,
+            "" if one.best_loss is None else f"{one.best_loss:.6g}",
+            "present" if one.present else "kept",
+        )
+        for one in histories
+    ]
+    show_table(("history", "begun", "trials", "best loss", "state"), rows)
+    if len(histories) > 1:
+        echo(f"\nTo go back to a kept one: colab-drive-tuner restore {shlex.quote(name)} HISTORY")
 
 
 def as_json(searches: Iterable[SearchStatus], runs: Sequence[Run] | None = None) -> str:

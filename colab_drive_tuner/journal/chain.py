@@ -35,6 +35,8 @@ PARALLEL_READS = 40
 """Twice as many are more than lie behind a snapshot: two round trips read them."""
 LOOK_BEYOND = 4
 """Of the ids behind the first missing one, how many must be missing too."""
+HISTORY_DIGITS = 8
+"""Digits of an epoch (see `Head.epoch`) by which people call a history."""
 _SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)
 
 

@@ -17,9 +17,11 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder import (
     FIRST,
     KIND,
+    MOVED,
     SEARCH,
     SearchFolder,
     described,
+    freed_mark,
     original,
 )
 from colab_drive_tuner.journal.record import RecordKind
@@ -55,6 +57,8 @@ def find_displaced(
     if known is not None and known.id not in traces.folders:
         traces.folders |= {entry.id: entry for entry in _known(store, known)}
     for entry in _originals(store, traces.folders.values()):
+        if freed_mark(name).items() <= entry.properties.items():
+            continue  # it was removed, or renamed by command
         altered = entry.id in traces.astray or is_altered(entry)
         usable = not altered and _is_in_place(store, name, entry)
         if usable and listed is None:
@@ -156,7 +160,12 @@ def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
     place, do = link(store, entry.id), list[str]()
     home = entry.parent == store.root
     renamed = f"renamed to {entry.name!r}" if entry.name != name else ""
-    if entry.trashed:
+    if entry.trashed and (moved := entry.properties.get(MOVED)):
+        happened = (
+            f"Search {name!r} was moved: it goes on in {moved}. What it left is in the trash."
+        )
+        do.append("name the store in which it lies now")
+    elif entry.trashed:
         happened = f"The folder of search {name!r} lies in the trash: {place}."
         do.append("restore it there")
     elif home and renamed:

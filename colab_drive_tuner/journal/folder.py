@@ -31,7 +31,12 @@ KIND, FIRST, RECORDS, EXPORT, HINT = (
     "cdt_hint",
 )
 NAMED, HOME = "cdt_named_", "cdt_home"
-SEARCH = "search"
+SEARCH, COPYING = "search", "copying"
+"""Kinds of folders: a search; a copy of one in the making, which nobody takes for a search."""
+FREED = "freed"
+"""The value of a name's mark once the search was removed or renamed: the name is free again."""
+MOVED = "cdt_moved"
+"""Where the search of a folder in the trash was moved to."""
 EXPORT_NAME = "trials.pkl"
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 _LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
@@ -131,8 +136,24 @@ def original(store: Store, entries: Sequence[Entry]) -> Entry:
 
 def name_marks(store: Store, name: str) -> dict[str, str]:
     """Properties of a folder that has borne this name in this store, whatever became of it."""
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return {f"{NAMED}{digest}": "1", HOME: store.root}
+    return {_name_key(name): "1", HOME: store.root}
+
+
+def freed_mark(name: str) -> dict[str, str]:
+    """The property of a folder that has borne this name until it was told to give it up."""
+    return {_name_key(name): FREED}
+
+
+def free_name(store: Store, folder: "SearchFolder", name: str) -> None:
+    """Take the name's mark from the folder and from the claims in it."""
+    for entry in store.find_marked({_name_key(name): "1"}):
+        if entry.id == folder.id or entry.parent in (folder.id, folder.records):
+            store.set_properties(entry.id, freed_mark(name))
+    store.set_properties(folder.id, freed_mark(name))
+
+
+def _name_key(name: str) -> str:
+    return f"{NAMED}{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def create_folder(

@@ -3,7 +3,7 @@
 import atexit
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,9 +195,14 @@ class Journal:
         """
         self._owner().writer.append(item, durable=durable, beside=beside)
 
-    def reset(self, payload: bytes) -> None:
-        """Begin a new history in the same chain; the old one stays in it."""
-        if not self._owner().writer.write(RecordKind.RESET, payload, timeout=OPENING_PATIENCE):
+    def reset(self, payload: bytes, files: Mapping[str, str] | None = None) -> None:
+        """Begin a new history in the same chain; the old one stays in it.
+
+        `files` hold large values that the payload names by their sha256, and lie there already.
+        """
+        if not self._owner().writer.write(
+            RecordKind.RESET, payload, files, timeout=OPENING_PATIENCE
+        ):
             self.raise_if_lost()
             raise UnavailableError(
                 f"The store does not answer, so search {self.name!r} was not restarted: try again "

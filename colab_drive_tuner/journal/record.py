@@ -48,7 +48,7 @@ class ClaimReason(StrEnum):
     ANEW = "anew"
     """There was none in this chain, which was begun on purpose beside another of its name."""
     REBUILT = "rebuilt"
-    """There was none in this chain, which `repair` writes."""
+    """There was none in this chain, which `repair` or a copy writes."""
     RELEASED = "released"
     """By itself."""
     DEAD = "dead"
@@ -104,7 +104,7 @@ class Record:
     target: str = ""
     """Moved: the folder in which the search goes on."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Trials: the ids of the files that hold large values of its items, by their sha256."""
+    """Trials, resets: the ids of the files that hold large values of their items, by sha256."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,13 @@ def freeze(
     careful: float = 0.0,
     target: str = "",
     files: Mapping[str, str] | None = None,
+    at: float | None = None,
 ) -> Frozen:
-    """Fix a record's bytes, with a fresh nonce so that no two sessions ever write equal ones."""
-    at = time.time()
+    """Fix a record's bytes, with a fresh nonce so that no two sessions ever write equal ones.
+
+    `at` is the time of a record that is written anew; None: now.
+    """
+    at = time.time() if at is None else at
     body: dict[str, Any] = {
         "pos": pos,
         "kind": kind,

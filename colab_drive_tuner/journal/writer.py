@@ -177,13 +177,20 @@ class Writer:
                 self._urgent = False
             return done()
 
-    def write(self, kind: RecordKind, payload: bytes, *, timeout: float) -> bool:
+    def write(
+        self,
+        kind: RecordKind,
+        payload: bytes,
+        files: Mapping[str, str] | None = None,
+        *,
+        timeout: float,
+    ) -> bool:
         """Write a record of its own (release, reset) now; False if the store did not answer."""
         deadline = time.monotonic() + timeout
         if not self.flush(timeout):
             return False
         with self._sending:
-            return self._append(kind, payload, deadline=deadline)
+            return self._append(kind, payload, files, deadline=deadline)
 
     def stop(self) -> list[Path]:
         """End the threads; return the spool files that hold what was not acknowledged."""

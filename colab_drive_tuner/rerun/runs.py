@@ -20,6 +20,9 @@ _BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (
     "cdt_began", "cdt_where", "cdt_seconds", "cdt_trials", "cdt_done", "cdt_ended", "cdt_search",
 )  # fmt: skip
 
+RUN_MARKS = (_BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH)
+"""The properties of a run's file."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -83,16 +86,20 @@ def read_runs(store: Store, search: str) -> list[Run]:
         search: The search's name.
     """
     store = store.for_search(search)
+    found = [_run(store, entry, search) for entry in run_files(store, search)]
+    return sorted(filter(None, found), key=lambda run: run.began)
+
+
+def run_files(store: Store, search: str) -> list[Entry]:
+    """The files of its runs: all in its own folder, whatever it was called, and the store's."""
     folder = find_folder(store, search)
-    parents = [store.root] if folder is None else [store.root, folder.id]
-    found = [
-        run
-        for parent in parents
-        for runs in find_folders(store, parent, FOLDER)
-        for entry in store.list(runs)
-        if (run := _run(store, entry, search)) is not None
+    own = [] if folder is None else find_folders(store, folder.id, FOLDER)
+    noted = [
+        entry for runs in find_folders(store, store.root, FOLDER) for entry in store.list(runs)
     ]
-    return sorted(found, key=lambda run: run.began)
+    return [entry for runs in own for entry in store.list(runs)] + [
+        entry for entry in noted if entry.properties.get(_SEARCH) == _short(search)
+    ]
 
 
 def fruitless(runs: list[Run], done: int) -> int:
@@ -109,8 +116,6 @@ def fruitless(runs: list[Run], done: int) -> int:
 
 def _run(store: Store, entry: Entry, search: str) -> Run | None:
     noted = entry.properties
-    if noted.get(_SEARCH) != _short(search):
-        return None
     try:
         return Run(
             search=search,

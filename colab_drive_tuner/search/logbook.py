@@ -18,6 +18,7 @@ from colab_drive_tuner.checkpoint.items import (
     EARLY_STOP,
     LARGE,
     OUTAGE,
+    RESTARTED,
     Tid,
     TrialEnd,
     attachment_item,
@@ -179,10 +180,10 @@ class Logbook:
         self._claim = self.journal.claim(payload, on_busy=on_busy, anew=restart, notify=notify)
         self._care, self._pid = Care(self._claim), os.getpid()
         if restart and self.history.trials:
-            self.journal.reset(claim_payload(settings.claim(self.name, {})))
+            self.journal.reset(claim_payload(settings.claim(self.name, {}) | {RESTARTED: True}))
         self._learn()
         if restart:
-            self.set(settings.claim(self.name, self.settings))
+            self.set(settings.claim(self.name, self.settings) | {RESTARTED: True})
         for entry in self.history.used_up(self._max_attempts):
             self._give_up(entry)
 

@@ -1,5 +1,6 @@
 """One run of a search: claim it, run trials until enough are there, release it in any case."""
 
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.checkpoint.items import STOPPED
+from colab_drive_tuner.checkpoint.items import RESTARTED, STOPPED
 from colab_drive_tuner.environment import Variable
-from colab_drive_tuner.errors import SearchTakenOverError
+from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverError
+from colab_drive_tuner.journal.chain import HISTORY_DIGITS
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import CompiledDomain, Training
 from colab_drive_tuner.search.interrupts import sigterm_exits, stopped_by_user
@@ -34,6 +36,7 @@ from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.tpe import fast_algorithm
 from colab_drive_tuner.search.trials import StoredTrials
 from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
+from colab_drive_tuner.user_warnings import warn_user
 
 STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""
@@ -100,7 +103,9 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         source=spec.source,
         data=spec.data,
     )
-    if not spec.restart:
+    if spec.restart:
+        _warn_of_second_restart(trials)
+    else:
         settings.warn_of_changes(trials.name, trials.log.settings)
         check_documents(
             trials._dynamic_trials,
@@ -159,6 +164,22 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
                 display(trials, tally, spec.max_evals, spec.show_progress, spec.deadline)
             )
     return ""
+
+
+def _warn_of_second_restart(trials: StoredTrials) -> None:
+    """Warn where `restart=True` was left in a cell: each run of it begins again."""
+    history, journal = trials.log.history, trials.log.journal
+    if not (trials.log.settings.get(RESTARTED) and history.trials):
+        return
+    name, kept = shlex.quote(trials.name), journal.epoch[:HISTORY_DIGITS]
+    best = "" if history.best_loss is None else f", best loss {history.best_loss:.6g}"
+    warn_user(
+        f"restart=True begins search {trials.name!r} again, as the run before did: take it out to "
+        f"go on with a search. Its {len(history.trials)} trials so far{best}, are kept as history "
+        f"{kept} in {journal.store.url(journal.folder or '')}; `colab-drive-tuner restore {name} "
+        f"{kept}` brings them back.",
+        SearchRestartedWarning,
+    )
 
 
 def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> None:

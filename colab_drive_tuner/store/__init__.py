@@ -28,9 +28,9 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
 
     Args:
         spec: A store, the path of a folder on this machine (made when a search first begins in
-            it), `folder:PATH`, or `memory:NAME`, which lives and ends with this process. None: what
-            the environment variable COLAB_DRIVE_TUNER_STORE names, else the default of `setup()`,
-            else Google Drive.
+            it), `folder:PATH`, `drive:` or `drive:FOLDER` for Google Drive, or `memory:NAME`, which
+            lives and ends with this process. None: what the environment variable
+            COLAB_DRIVE_TUNER_STORE names, else the default of `setup()`, else Google Drive.
 
     Returns:
         The store; nothing is written by opening it.
@@ -47,10 +47,7 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
     if spec is None:
         spec = Variable.STORE.get() or _default
     if spec is None:
-        from colab_drive_tuner.drive import DriveClient
-        from colab_drive_tuner.store.drive import DriveStore
-
-        return DriveStore(DriveClient.connect())
+        return _drive("")
     if isinstance(spec, Path):
         return _folder(str(spec))
     if isinstance(spec, str):
@@ -80,13 +77,23 @@ def _folder(path: str) -> Store:
     return FolderStore(path)
 
 
+def _drive(place: str) -> Store:
+    from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
+
+    return DriveStore.connect(place or DEFAULT_FOLDER)
+
+
 def _memory(name: str) -> Store:
     from colab_drive_tuner.store.memory import MemoryStore
 
     return MemoryStore(name)
 
 
-_OPENERS: dict[str, Callable[[str], Store]] = {"folder": _folder, "memory": _memory}
+_OPENERS: dict[str, Callable[[str], Store]] = {
+    "drive": _drive,
+    "folder": _folder,
+    "memory": _memory,
+}
 """What opens the store behind `SCHEME:REST`, given the rest. A new kind of store is named here."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """Two letters at least: `C:\\searches` is a path."""

@@ -166,6 +166,10 @@ class DriveStore(NotOnDisk):
         self.client.update_properties(entry_id, properties)
         return self.client.now()
 
+    def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
+        """See `Store.rename`; both by one request."""
+        self.client.rename(entry_id, name, properties)
+
     def replace(self, entry_id: str, content: bytes) -> None:
         """See `Store.replace`."""
         self.client.update_content(entry_id, content)

@@ -145,6 +145,12 @@ class MemoryStore(NotOnDisk):
             self._files.entries[entry_id] = changed
         return self.now()
 
+    def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
+        """See `Store.rename`."""
+        with self._files.lock:
+            self.set_properties(entry_id, properties or {})
+            self._files.entries[entry_id] = replace(self._entry(entry_id), name=name)
+
     def replace(self, entry_id: str, content: bytes) -> None:
         """See `Store.replace`."""
         with self._files.lock:

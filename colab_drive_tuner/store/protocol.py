@@ -121,6 +121,12 @@ class Store(Protocol):
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """Set properties (key and value together at most 124 bytes); return the store's time."""
 
+    def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
+        """Give a folder directly in the root another name, and set properties along with it.
+
+        Whether another folder bears the name is for the caller to ask before.
+        """
+
     def replace(self, entry_id: str, content: bytes) -> None:
         """Replace a file's content. Only for convenience copies: records are never replaced."""
 

@@ -170,6 +170,25 @@ class StoreContract:
         assert reopen().read(entry_id) == b"longer"
         assert (found.name, found.size, found.properties["cdt_a"]) == ("a", 6, "1")
 
+    @pytest.mark.parametrize("name", ["plain", "a: b?", "ü, 日本", "~", "x" * 120])
+    def test_a_renamed_folder_keeps_all_but_its_name(
+        self, store: Store, reopen: Reopen, name: str
+    ) -> None:
+        """The files in it keep their ids, others see the new name at once, the old one is free."""
+        folder, inner, second = store.reserve(3)
+        marks = {"cdt_a": "1", "cdt_b": "2"}
+        store.create(folder, None, name="old: 1", parent=store.root, properties=marks)
+        store.create(inner, b"1", name="file", parent=folder)
+        store.rename(folder, name, {"cdt_b": "3"})
+        (found,) = reopen().list(store.root, name=name)
+        assert {"cdt_a": "1", "cdt_b": "3"}.items() <= found.properties.items()
+        assert (reopen().read(inner), reopen().stat(inner).parent) == (b"1", found.id)
+        assert reopen().list(store.root, name="old: 1") == []
+        reopen().create(second, None, name="old: 1", parent=store.root)
+        assert {entry.name for entry in reopen().list(store.root)} == {name, "old: 1"}
+        reopen().rename(found.id, "again")
+        assert reopen().stat(inner).parent == reopen().list(store.root, name="again")[0].id
+
     def test_what_is_trashed_is_gone_and_its_id_stays_taken(
         self, store: Store, reopen: Reopen
     ) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from colab_drive_tuner.checkpoint.items import EARLY_STOP, STOPPED
+from colab_drive_tuner.checkpoint.items import EARLY_STOP, RESTARTED, STOPPED
 from colab_drive_tuner.errors import (
     SearchChangedWarning,
     SearchDamagedError,
@@ -45,6 +45,8 @@ class SearchSettings:
     data: str | None = None
     seeded: bool = True
     """Whether a stream of seeds is needed now: a search may begin with documents alone."""
+    runs: bool = True
+    """Whether trials are to be run; else a search that was stopped stays so."""
 
     @property
     def model(self) -> str | None:
@@ -67,8 +69,10 @@ class SearchSettings:
         if self.source is not None and stored.get("model") != self.model:
             told["source"] = pack_source(self.source)
         said: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
-        if stored.get(STOPPED) is not None:
-            said[STOPPED] = None  # whoever claims it goes on
+        if stored.get(STOPPED) is not None and self.runs:
+            said[STOPPED] = None
+        if stored.get(RESTARTED) and self.runs:
+            said[RESTARTED] = False
         if self.seeded and "rstate" not in stored:
             said |= self._beginning()
         return said

@@ -5,6 +5,7 @@ import copy
 import os
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -123,6 +124,32 @@ class Locator:
         sync_folder(self.index.descriptions.folder)
         sync_folder(self._root)
         self.index.descriptions.write_copy(described.id, encode(described))
+
+    def rename_folder(self, folder: TopFolder, name: str) -> TopFolder:
+        """Give a folder another name; the id stays, unless copies of the folder lie beside it."""
+        is_free(self._root, name, folder.token)
+        there = (*self.folders.usable(), *self.in_trash.usable())
+        # Copies have one token, and are told apart by the names of their directories alone.
+        alone = [one.token for one in there].count(folder.token) == 1
+        names = disk.file_names(name, folder.token)
+        if not alone and name != names[0]:
+            raise RefusedError(
+                f"{folder.index.base} cannot be called {name!r} while copies of it lie in "
+                f"{self._root}: a disk cannot bear that name as it is, so choose a plainer one."
+            )
+        for file in names if alone else names[:1]:
+            base = self._root / file
+            if not os.path.lexists(base):
+                folder.index.base.rename(base)
+                break
+        else:
+            raise RefusedError(f"{base} is in the way of {name!r}: choose another name.")
+        sync_folder(self._root)
+        self.folders.forget()
+        if alone:
+            described = replace(folder.described, name=name)
+            open_folder(base, self._trash).index.descriptions.rewrite(TOP, encode(described))
+        return open_folder(base, self._trash)
 
     def find(self, entry_id: str, *, also_trashed: bool = False) -> Place:
         """The folder and the index that know the id."""

@@ -236,6 +236,22 @@ class FolderStore:
                     found.index.set_properties(described.id, properties)
         return self.now()
 
+    def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
+        """Rename a folder directly in the root: first its directory, then the properties are set.
+
+        Raises `RefusedError` where something of that name is in the way.
+        """
+        check_properties(properties or {})
+        with self._honest(f"rename {entry_id} to {name!r}"):
+            found = None if entry_id == ROOT else self._ids.find(entry_id)
+            if found is None or found.folder is None or not found.is_top:
+                raise RefusedError(
+                    f"{self.url(entry_id)} is not renamed: it is no search's folder."
+                )
+            renamed = self._ids.rename_folder(found.folder, name)
+            if properties:
+                renamed.index.set_properties(renamed.token, properties)
+
     def replace(self, entry_id: str, content: bytes) -> None:
         """Replace a file's content: a reader sees the old one or the new one."""
         with self._honest(f"replace file {entry_id}"):

@@ -77,6 +77,13 @@ class TwoCopies(Generic[Value]):
         sync_folder(self.folder)
         self.write_copy(key, content)
 
+    def rewrite(self, key: str, content: bytes) -> None:
+        """As `write`; at no moment do original and copy say different things."""
+        disk.discard(self._copies / key)
+        with contextlib.suppress(FileNotFoundError):  # no copy was ever written
+            sync_folder(self._copies)
+        self.write(key, content)
+
     def write_copy(self, key: str, content: bytes) -> None:
         """Write the copy, without waiting for the disk."""
         path = disk.make_folders(self._home, "copies", self.folder.name) / key

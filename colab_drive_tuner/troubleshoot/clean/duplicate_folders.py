@@ -83,7 +83,7 @@ def results_without_place(evidence: Evidence, history: History, *, merged: bool 
 def _merge(store: Store, name: str, rival: SearchFolder) -> str:
     """Add what a loser's folder holds to the search, and put it away once all of it is there."""
     book = Logbook(store, name, max_attempts=_NEVER)
-    book.claim(SearchSettings(seeded=False), on_busy="error", notify=lambda text: None)
+    book.claim(SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None)
     book.close(60.0)
     if results_without_place(collect(store, rival), read_history(store, name), merged=True):
         raise StoreError(

@@ -16,6 +16,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.duplicates import is_another_search
 from colab_drive_tuner.journal.folder import (
+    COPYING,
     EXPORT_NAME,
     KIND,
     SEARCH,
@@ -31,6 +32,7 @@ from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
+from colab_drive_tuner.troubleshoot.clean.copies import copy_leftovers
 from colab_drive_tuner.troubleshoot.clean.duplicate_folders import duplicate_folder
 from colab_drive_tuner.troubleshoot.clean.leftovers import (
     Leftover,
@@ -56,6 +58,8 @@ def search_leftovers(store: Store) -> Iterator[Leftover]:
     """List what is stale in a store; changes nothing."""
     ours = [e for e in store.list(store.root) if e.is_folder and KIND in e.properties]
     for folder in ours:
+        if folder.properties[KIND] == COPYING:
+            yield from copy_leftovers(store, folder)
         if folder.properties[KIND] in (ARCHIVED, REPAIRING):
             # A mark alone proves nothing: who may edit a search's folder can set it there.
             begun = {e.id for e in ours if e.name == folder.name and e.properties[KIND] == SEARCH}

@@ -6,8 +6,7 @@ takes it for the search, or for a rival that lost. The old folder then becomes a
 
 import contextlib
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
@@ -24,9 +23,7 @@ from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, make_se
 from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.search.logbook import rules
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.folders import EPOCH, find_folders, make_folder
-from colab_drive_tuner.training.models.best_models import FOLDER as BEST
+from colab_drive_tuner.training.copying import FileCopier
 from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, load_attachments
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
 
@@ -90,45 +87,12 @@ def copy_files(
     """
     troubles: list[str] = []
     epoch = hashlib.sha256(store.read(new.first)).hexdigest()
-    with scratch_folder() as scratch:
-        path = scratch / "copy.part"
-        with contextlib.suppress(NotFoundError):
-            home = ""
-            for entry in _files(store, old, BEST):
-                if epochs and entry.properties.get(EPOCH, "") not in {"", *epochs}:
-                    continue
-                with _noting(entry.name, troubles):
-                    store.fetch(entry.id, path)
-                    home = home or make_folder(store, new.id, BEST).id
-                    store.create(
-                        store.reserve(1)[0],
-                        path,
-                        name=entry.name,
-                        parent=home,
-                        properties={**entry.properties, EPOCH: epoch},
-                    )
-            for tid, before in itertools.product(sorted(unfinished), sorted(epochs)):
-                backups = StoreArtifacts(store, old, tid, epoch=before)
-                for name in backups.names():
-                    with _noting(f"backup {name} of trial {tid}", troubles):
-                        if backups.get(name, path):
-                            StoreArtifacts(store, new.id, tid, epoch=epoch).put(name, path)
+    copier = FileCopier(store, store, old, new.id, troubles)
+    with contextlib.suppress(NotFoundError):
+        copier.models(lambda before: epoch if not epochs or before in {"", *epochs} else None)
+        for before in sorted(epochs):
+            copier.backups(unfinished, before, epoch)
     return troubles
-
-
-def _files(store: Store, old: str, folder: str) -> Iterator[Any]:
-    for home in find_folders(store, old, folder):
-        yield from (entry for entry in store.list(home) if not entry.is_folder)
-
-
-@contextlib.contextmanager
-def _noting(what: str, troubles: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except UnavailableError:
-        raise
-    except StoreError as error:
-        troubles.append(f"{what} could not be copied: {error}")
 
 
 def fence(store: Store, name: str, evidence: Evidence, target: str) -> list[str]:

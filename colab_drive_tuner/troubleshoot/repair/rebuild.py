@@ -18,11 +18,11 @@ from colab_drive_tuner.checkpoint.items import (
     TrialEnd,
     claim_payload,
     end_item,
-    pack_item,
     queued_item,
     read_items,
     unpack_map,
 )
+from colab_drive_tuner.checkpoint.restating import restated_trials
 from colab_drive_tuner.errors import (
     ChecksumError,
     NewerFormatError,
@@ -76,16 +76,7 @@ class Rebuilt:
 
     def payload(self, settings: Mapping[str, Any]) -> bytes:
         """The whole history as the claim with which a chain begins."""
-        history = self.history
-        items = []
-        for entry in history.trials.values():
-            info: dict[str, Any] = {"next": history.next_tid}
-            if entry.end is not None:
-                info |= {"how": entry.end} | ({"model": True} if entry.model else {})
-                info |= {} if entry.loss is None else {"loss": entry.loss}
-            kind = ItemKind.QUEUED if entry.end is None else ItemKind.END
-            items.append(pack_item(kind, info, entry.document, entry.tid, entry.k))
-        return claim_payload(history.settings | dict(settings), items)
+        return restated_trials(self.history, settings)
 
 
 def rebuild(evidence: Evidence) -> Rebuilt:

@@ -173,7 +173,9 @@ def _reason(store: Store, name: str, found: _Found) -> str:
         if incomplete := complete_documents(book.history):
             return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
         book.history.check()
-        book.claim(SearchSettings(seeded=False), on_busy="error", notify=lambda text: None)
+        book.claim(
+            SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None
+        )
         book.close(timeout=60.0)
     except (SearchBusyError, SearchFolderError, UnavailableError):
         raise

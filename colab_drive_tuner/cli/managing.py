@@ -1,0 +1,187 @@
+"""`list`, `rm`, `rename`, `copy`, `move`, `restore`: what is done to a search as a whole."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.search_names import Name
+from colab_drive_tuner.errors import UsageError
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.store.protocol import Store
+
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="STORE",
+        help="Where it goes: a local folder, or drive: or drive:FOLDER for Google Drive.",
+    ),
+]
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="NAME", help="The name that it gets there. Without it the same name."
+    ),
+]
+Credentials = Annotated[
+    str | None,
+    typer.Option(
+        "--to-credentials",
+        metavar="FILE",
+        help="The credentials of the account to whose Drive it goes, if it is another one.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("list")(list_)
+    for command in (rm, rename, copy, move, restore):
+        app.command()(command)
+
+
+def list_(context: typer.Context) -> None:
+    """Print the names of the searches, one on a line.
+
+    Example:
+        colab-drive-tuner list
+    """
+    from colab_drive_tuner.manage.naming import list_names
+    from colab_drive_tuner.store import open_store
+
+    for name in list_names(open_store(context.obj)):
+        echo(name)
+
+
+def rm(
+    context: typer.Context,
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Put a search into the trash, after asking; its name is free for a new search then.
+
+    Example:
+        colab-drive-tuner --store searches rm mnist-cnn
+    """
+    from colab_drive_tuner.manage.holding import require_folder
+    from colab_drive_tuner.manage.naming import remove_search
+    from colab_drive_tuner.store import open_store
+
+    store = open_store(context.obj)
+    if not yes:
+        where = store.url(require_folder(store, name).id)
+        echo(f"Search {name!r} ({where}) goes into the trash: {store.trash_location}.")
+        typer.confirm("Remove it?", abort=True)
+    where = remove_search(store, name, notify=echo)
+    echo(f"Search {name!r} lies in the trash: {where}.")
+
+
+def rename(
+    context: typer.Context,
+    name: Name,
+    new_name: Annotated[str, typer.Argument(help="The name that it gets.")],
+) -> None:
+    """Give a search another name, under which it goes on.
+
+    Example:
+        colab-drive-tuner rename mnist-cnn mnist-first-try
+    """
+    from colab_drive_tuner.manage.naming import rename_search
+    from colab_drive_tuner.store import open_store
+
+    where = rename_search(open_store(context.obj), name, new_name, notify=echo)
+    echo(
+        f"Search {name!r} is now called {new_name!r}: {where}. A cell that still says {name!r} "
+        f"would begin a new search."
+    )
+
+
+def copy(
+    context: typer.Context,
+    name: Name,
+    to: To,
+    new_name: As = None,
+    to_credentials: Credentials = None,
+) -> None:
+    """Copy a search into another store, or under another name: trials, seed, models and runs.
+
+    Example:
+        colab-drive-tuner --store searches copy mnist-cnn --to drive:
+        colab-drive-tuner copy mnist-cnn --to backup --as mnist-2026
+    """
+    from colab_drive_tuner.manage.copying import copy_search
+    from colab_drive_tuner.store import open_store
+
+    target = _target(to, to_credentials)
+    where = copy_search(open_store(context.obj), name, target, new_name=new_name, notify=echo)
+    echo(f"Search {name!r} is copied to {where}; the two go on independently.")
+
+
+def move(
+    context: typer.Context,
+    name: Name,
+    to: To,
+    new_name: As = None,
+    to_credentials: Credentials = None,
+) -> None:
+    """Move a search into another store: copy it, then put the original into the trash.
+
+    Example:
+        colab-drive-tuner --store searches move mnist-cnn --to drive:
+    """
+    from colab_drive_tuner.manage.copying import move_search
+    from colab_drive_tuner.store import open_store
+
+    target = _target(to, to_credentials)
+    where = move_search(open_store(context.obj), name, target, new_name=new_name, notify=echo)
+    echo(f"Search {name!r} is now in {where}.")
+
+
+def restore(
+    context: typer.Context,
+    name: Name,
+    history: Annotated[
+        str | None,
+        typer.Argument(
+            help="Its id, as `status NAME --histories` shows it. Without it the last kept one."
+        ),
+    ] = None,
+) -> None:
+    """Go back to a history that a restart has kept; the present one is kept in its place.
+
+    Example:
+        colab-drive-tuner restore mnist-cnn
+        colab-drive-tuner restore mnist-cnn 3f9a1c02
+    """
+    from colab_drive_tuner.manage.histories import restore_search
+    from colab_drive_tuner.store import open_store
+
+    restored = restore_search(open_store(context.obj), name, history, notify=echo)
+    echo(f"Search {name!r} goes on from history {restored}.")
+
+
+def _target(to: str, credentials: str | None) -> "Store":
+    """The store that a search goes to, perhaps in another account's Drive."""
+    from colab_drive_tuner.store import open_store
+
+    if to.startswith("memory:"):
+        raise UsageError(f"--to {to}: that store ends with this command; name another one.")
+    if credentials is None:
+        return open_store(to)
+    scheme, colon, folder = to.partition(":")
+    if scheme != "drive" or not colon:
+        raise UsageError("--to-credentials goes with --to drive: or --to drive:FOLDER.")
+    from colab_drive_tuner.drive import DriveClient
+    from colab_drive_tuner.drive.endpoint import find_endpoint
+    from colab_drive_tuner.drive.signing import at_emulator
+    from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
+
+    endpoint = find_endpoint()
+    if endpoint.emulator_token is None:
+        client = DriveClient.connect(Path(credentials), allow_prompt=False)
+    else:
+        client = DriveClient(at_emulator(credentials, endpoint.origin), endpoint=endpoint)
+    return DriveStore(client, folder or DEFAULT_FOLDER)

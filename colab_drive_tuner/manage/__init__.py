@@ -1,0 +1,1 @@
+"""Whole searches: listed, removed, renamed, copied, moved; and their histories brought back."""

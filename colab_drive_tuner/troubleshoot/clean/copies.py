@@ -1,0 +1,71 @@
+"""Copies of searches that were cut off: their marks, and whether one is still being made."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+from colab_drive_tuner.errors import NotFoundError
+from colab_drive_tuner.journal.folder import COPYING, KIND, described
+from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.traces import holds_records
+from colab_drive_tuner.machine import is_this_machine
+from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_in_store
+
+FROM, MAKER = "cdt_from", "cdt_by"
+"""Marks of a copy: the id of the original's first record, and the machine that makes the copy."""
+_ENDING = "~copying-"
+_SETTLED_SECONDS = 3600.0
+
+
+def copying_name(name: str, nonce: str) -> str:
+    """What a search's folder is called while it is being copied."""
+    return f"{name}{_ENDING}{nonce}"
+
+
+def name_of_copy(folder: Entry) -> str:
+    """The name that a copy in the making will get."""
+    return folder.name.rpartition(_ENDING)[0] or folder.name
+
+
+def is_abandoned(store: Store, folder: Entry, *, locked: bool = False) -> bool:
+    """Whether nobody makes this copy any more; `locked`: the caller has the lock of its name."""
+    if not is_this_machine(folder.properties.get(MAKER, "")):
+        return folder.created < store.now() - _SETTLED_SECONDS
+    if locked:
+        return True
+    spool = Spool(store.location, name_of_copy(folder))
+    if not spool.acquire():
+        return False
+    spool.release()
+    return True
+
+
+def copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
+    """A copy in the making that nobody makes."""
+    if not is_abandoned(store, folder):
+        return
+    yield left_in_store(
+        store,
+        "unfinished copy",
+        folder.id,
+        folder.name,
+        "A `copy` or `move` of a search was cut off before it was complete.",
+        partial(_is_still_abandoned, store, folder),
+        # The first record comes last: what has one may be a search whose mark somebody set.
+        ours=not (_has_begun(store, folder) or holds_records(store, folder)),
+    )
+
+
+def _has_begun(store: Store, folder: Entry) -> bool:
+    try:
+        store.stat(described(folder).first)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _is_still_abandoned(store: Store, folder: Entry) -> bool:
+    with suppress(NotFoundError):
+        return store.stat(folder.id).properties.get(KIND) == COPYING and is_abandoned(store, folder)
+    return False

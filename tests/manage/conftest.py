@@ -1,0 +1,60 @@
+"""Stores to manage searches in: folders, memory, and the Drives of two accounts."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.cli import main
+from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.drive.endpoint import find_endpoint
+from colab_drive_tuner.drive.signing import at_emulator
+from colab_drive_tuner.store.drive import DriveStore
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.memory import MemoryStore
+from colab_drive_tuner.store.protocol import Store
+
+Opener = Callable[[str], Store]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power does not fail in these tests."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Opens a store by its kind, and a word that tells it from others of the kind."""
+
+    def open_one(place: str) -> Store:
+        kind, _, word = place.partition(":")
+        if kind == "folder":
+            return FolderStore(tmp_path / word)
+        if kind == "memory":
+            return MemoryStore(f"{tmp_path}/{word}")
+        emulator = request.getfixturevalue("drive_emulator")
+        emulator.allow(kind, f"{kind}@example.com")
+        endpoint = find_endpoint()
+        client = DriveClient(at_emulator(kind, endpoint.origin), endpoint=endpoint)
+        return DriveStore(client, word)
+
+    return open_one
+
+
+@pytest.fixture
+def run_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line; returns its exit code and what it printed."""
+
+    def run_one(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return run_one

@@ -1,0 +1,166 @@
+"""A process is killed at each step of a copy or move: there is one search or the other, or both."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.manage.copying import copy_search, move_search
+from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.folder.index import Index
+from colab_drive_tuner.store.folder.two_copies import TwoCopies
+from colab_drive_tuner.troubleshoot.clean import remove
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
+from tests.search.searching import go, in_child, points
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> Path:
+    """A store with a search of five trials, restarted once, with a large attachment."""
+    go(tmp_path / "s", seed=8, max_evals=2)
+    trials = go(tmp_path / "s", restart=True, max_evals=5).trials
+    trials.attachments["large"] = b"x" * 40_000
+    trials.close()
+    return tmp_path / "s"
+
+
+def dying(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """From now on this process is killed when it has changed something on the disk `step` times."""
+    left = [step]
+
+    def counted(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def act(*args: Any, **options: Any) -> Any:
+            result = original(*args, **options)
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        monkeypatch.setattr(owner, name, act)
+
+    for owner, name in (
+        (Path, "rename"), (Index, "commit"), (TwoCopies, "write"), (TwoCopies, "rewrite"),
+    ):  # fmt: skip
+        counted(owner, name)
+
+
+def told(store: Path, name: str) -> list[Any]:
+    """The search, run on to nine trials."""
+    result = go(store, name=name, max_evals=9)
+    assert result.trials.attachments["large"] == b"x" * 40_000
+    return points(result.trials)
+
+
+def at_each_step(
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[], object],
+    judge: Callable[[], None],
+    stride: int = 1,
+) -> int:
+    """Kill a process at each step of `act`, or each few; judge after each; return how many."""
+    step = 1 - stride
+    while True:
+        step += stride
+
+        def work(step: int = step) -> None:
+            dying(monkeypatch, step)
+            act()
+
+        code = in_child(work)
+        judge()
+        if code != -signal.SIGKILL:
+            assert code == 0
+            return step
+
+
+@pytest.mark.parametrize("act", [copy_search, move_search])
+def test_a_copy_that_is_killed_is_no_search(
+    act: Callable[..., str], searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`clean` finds what is left of it, the original is whole, and the same call does it anew."""
+    expected = told(tmp_path / "s", "s") if act is copy_search else []
+    cut = 0
+    store, other = FolderStore(searched), tmp_path / "t"
+
+    def judge() -> None:
+        nonlocal cut
+        names = list_names(FolderStore(other)) if other.exists() else []
+        assert names in ([], ["s"])
+        if names:
+            assert points(go(other, max_evals=5).trials)
+            if act is copy_search:
+                with pytest.raises(UsageError, match="already"):
+                    copy_search(store, "s", other)
+                remove_search(FolderStore(other), "s")
+            return
+        assert list_names(store) == ["s"]
+        if other.exists():
+            left = [
+                one for one in search_leftovers(FolderStore(other)) if one.kind == "unfinished copy"
+            ]
+            folders = [path for path in other.iterdir() if path.name[0] != "."]
+            assert len(left) == len(folders)
+            cut += len(left)
+            # With its first record it may be a search whose mark somebody set: then it is named.
+            named = [one.id for one in left if not one.ours]
+            assert len(remove(left, yes=True, named=named)) == len(left)
+            assert [path for path in other.iterdir() if path.name[0] != "."] == []
+
+    steps = at_each_step(monkeypatch, lambda: act(store, "s", other), judge, 3)
+    assert steps > 20
+    assert cut > 5
+    if act is move_search:
+        assert list_names(store) == []
+        assert told(other, "s") == points(go(tmp_path / "whole", max_evals=9).trials)
+    else:
+        assert told(searched, "s") == expected
+
+
+def test_begun_again_a_killed_copy_leaves_nothing_of_the_first(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command puts away what the one before it left, and is whole."""
+
+    def work() -> None:
+        dying(monkeypatch, 20)
+        copy_search(FolderStore(searched), "s", tmp_path / "t")
+
+    assert in_child(work) == -signal.SIGKILL
+    (half,) = [path.name for path in (tmp_path / "t").iterdir() if path.name[0] != "."]
+    assert half.startswith("s~copying-")
+    go(tmp_path / "t", name="s~", max_evals=1)  # what is left is in nobody's way
+    copy_search(FolderStore(searched), "s", tmp_path / "t")
+    assert list_names(FolderStore(tmp_path / "t")) == ["s", "s~"]
+    assert [
+        one for one in search_leftovers(FolderStore(tmp_path / "t")) if "copy" in one.kind
+    ] == []
+    assert told(tmp_path / "t", "s") == told(searched, "s")
+
+
+def test_a_killed_rename_leaves_one_search_of_one_name(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one or the new one, whole."""
+    names = ["s", "a: b"]
+
+    def judge() -> None:
+        (name,) = list_names(FolderStore(searched))
+        assert name in (
+            *names,
+            "a_ b",
+        )  # killed between the directory's name and what it stands for
+        assert len(go(searched, name=name, max_evals=5).trials) == 5
+        if name != "s":
+            rename_search(FolderStore(searched), name, "s")
+
+    assert (
+        at_each_step(monkeypatch, lambda: rename_search(FolderStore(searched), "s", "a: b"), judge)
+        > 5
+    )

@@ -1,0 +1,148 @@
+"""Searches are listed, removed and renamed, whatever store they lie in."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.errors import (
+    RefusedError,
+    SearchBusyError,
+    SearchFolderError,
+    SearchNameError,
+    SearchNotFoundError,
+    UsageError,
+)
+from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.results.status import list_searches
+from colab_drive_tuner.store.folder import FolderStore
+from tests.manage.conftest import Opener
+from tests.store.searches import expected, points, run
+
+KINDS = ["folder:s", "memory:s", "ann:s"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_removed_search_lies_in_the_trash_and_its_name_is_free(
+    kind: str, opened: Opener, tmp_path: Path
+) -> None:
+    """A run of the same name begins a new search, as if there had never been one."""
+    store = opened(kind)
+    run(store, "a", 3)
+    run(store, "b", 1)
+    folder = find_folder(store, "a")
+    assert folder is not None
+    assert remove_search(store, "a") == store.trash_location
+    assert list_names(store) == ["b"]
+    assert "a" in [entry.name for entry in store.list_trash(store.root)]
+    assert store.read_trashed(folder.first)
+    run(store, "a", 2)
+    assert points(store, "a") == expected(tmp_path, 2)
+    with pytest.raises(SearchNotFoundError, match="colab-drive-tuner list"):
+        remove_search(store, "c")
+
+
+@pytest.mark.parametrize("new", ["b", "a: b?", "日本 'x'"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_renamed_search_goes_on_under_its_new_name(
+    kind: str, new: str, opened: Opener, tmp_path: Path
+) -> None:
+    """With all that it had; the old name is free, and is not mistaken for it."""
+    store = opened(kind)
+    run(store, "a", 3)
+    rename_search(store, "a", new)
+    assert list_names(store) == [new]
+    run(store, new, 6)
+    assert points(store, new) == expected(tmp_path, 6)
+    run(store, "a", 1)
+    assert [one.progress for one in list_searches(store)] == ["1 of 1", "6 of 6"]
+    with pytest.raises(UsageError, match="already"):
+        rename_search(store, "a", new)
+    rename_search(store, new, "again")
+    rename_search(store, "a", new)
+    assert len(points(store, "again")) == 6
+
+
+def test_what_cannot_be_renamed_stays_as_it_was(tmp_path: Path) -> None:
+    """An impossible name, the name that it has, and a folder of a person's own."""
+    store = FolderStore(tmp_path / "s")
+    run(store, "a", 1)
+    (tmp_path / "s" / "mine").mkdir()
+    (tmp_path / "s" / "mine" / "notes").touch()
+    for new, error in (("x/y", SearchNameError), ("a", UsageError), ("mine", RefusedError)):
+        with pytest.raises(error):
+            rename_search(store, "a", new)
+        assert list_names(store) == ["a"]
+        assert points(store, "a") == expected(tmp_path, 1)
+
+
+def test_one_of_two_copies_in_a_store_is_renamed_or_removed(tmp_path: Path) -> None:
+    """Copies that people made share their ids, and are still told apart."""
+    store = FolderStore(tmp_path / "s")
+    run(store, "a", 2)
+    shutil.copytree(tmp_path / "s" / "a", tmp_path / "s" / "b")
+    rename_search(store, "b", "c")
+    with pytest.raises(RefusedError, match="plainer"):
+        rename_search(store, "c", "d:")
+    run(store, "c", 4)
+    assert [len(points(store, name)) for name in list_names(store)] == [2, 4]
+    remove_search(store, "a")
+    assert points(store, "c") == expected(tmp_path, 4)
+
+
+@pytest.mark.parametrize("kind", ["folder:s", "ann:s"])
+def test_a_search_that_is_held_is_left_alone(kind: str, opened: Opener) -> None:
+    """By this process, in the middle of a run."""
+    store = opened(kind)
+    refused = 0
+
+    def objective(point: dict[str, float]) -> float:
+        nonlocal refused
+        for change in (lambda: remove_search(store, "a"), lambda: rename_search(store, "a", "b")):
+            with pytest.raises(SearchBusyError):
+                change()
+            refused += 1
+        return point["x"]
+
+    trials = DriveTrials("a", store=store, notify=lambda text: None)
+    import hyperopt
+
+    hyperopt.fmin(
+        objective,
+        {"x": hyperopt.hp.uniform("x", 0, 1)},
+        algo=hyperopt.rand.suggest,
+        max_evals=2,
+        trials=trials,
+        show_progressbar=False,
+        return_argmin=False,
+    )
+    assert (refused, len(trials), list_names(store)) == (4, 2, ["a"])
+
+
+def test_a_damaged_search_can_be_removed(tmp_path: Path) -> None:
+    """A person who gives it up need not repair it first; renaming says what is wrong."""
+    store = FolderStore(tmp_path / "s")
+    run(store, "a", 3)
+    (tmp_path / "s" / "a" / "records" / "record-000000.cdt").unlink()
+    for path in (tmp_path / "s" / "a" / "records").glob("snapshot*"):
+        path.unlink()
+    with pytest.raises(Exception, match="repair"):
+        rename_search(store, "a", "b")
+    remove_search(store, "a")
+    assert list_names(store) == []
+
+
+def test_a_search_brought_back_from_the_trash_by_hand_is_what_it_was(tmp_path: Path) -> None:
+    """It is found under its name, and keeps it against a search that is begun anew elsewhere."""
+    store = FolderStore(tmp_path / "s")
+    run(store, "a", 3)
+    remove_search(store, "a")
+    (gone,) = (tmp_path / "s" / ".trash").iterdir()
+    gone.rename(tmp_path / "s" / "a")
+    run(store, "a", 5)
+    assert points(store, "a") == expected(tmp_path, 5)
+    (tmp_path / "s" / "a").rename(tmp_path / "s" / "b")
+    with pytest.raises(SearchFolderError, match="renamed to 'b'"):
+        run(store, "a", 1)
