@@ -6,7 +6,7 @@ The loop in `search/` fills this in; `training/` reads it. Neither imports the o
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 
 @dataclass
@@ -17,11 +17,21 @@ class Pace:
     upload: float = 0.0
 
 
+class Writer(Protocol):
+    """What sends the backups of a trial in the background."""
+
+    def drop(self) -> None:
+        """Forget all backups: the trial's result is safe."""
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until nothing is left to do; False if that takes longer than so many seconds."""
+
+
 class Artifacts(Protocol):
     """Where the files of one trial are kept while it runs (model backups)."""
 
     pace: Pace
-    writer: Any
+    writer: Writer | None
     """The background writer of the trial's backups, which `TrialBackup` makes; None before."""
 
     def put(self, name: str, path: Path) -> None:

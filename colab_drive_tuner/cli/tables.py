@@ -15,7 +15,7 @@ from rich.text import Text
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.manage.histories import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
-from colab_drive_tuner.search.standing import SearchStatus
+from colab_drive_tuner.search.standing import SearchState, SearchStatus
 from colab_drive_tuner.text import visible
 
 _WIDE = 100_000
@@ -41,17 +41,16 @@ def show_searches(searches: Iterable[SearchStatus]) -> None:
 
 
 def _state(search: SearchStatus) -> str:
-    if search.problem:
+    """The state, and what goes with it: why, who or since when."""
+    if search.state is SearchState.PROBLEM:
         return search.problem
-    if search.stopped:
+    if search.state is SearchState.STOPPED:
         return f"stopped: {search.stopped}"
-    if search.finished:
-        return "finished"
-    if search.holder is None:
-        return "unfinished"
-    if search.held:
+    if search.state is SearchState.RUNNING:
         return f"running: {search.holder}"
-    return f"interrupted {_time(search.holder.last_sign)}"
+    if search.holder is not None and search.state is SearchState.INTERRUPTED:
+        return f"interrupted {_time(search.holder.last_sign)}"
+    return search.state
 
 
 def show_runs(runs: list[Run]) -> None:
@@ -129,7 +128,7 @@ def _described(search: SearchStatus) -> dict[str, Any]:
     holder = search.holder
     return {
         "name": search.name,
-        "state": _kind(search),
+        "state": search.state,
         "done": search.done,
         "max_evals": search.max_evals,
         "trials": search.trials,
@@ -153,17 +152,6 @@ def _described(search: SearchStatus) -> dict[str, Any]:
         "url": search.url,
         "problem": search.problem or None,
     }
-
-
-def _kind(search: SearchStatus) -> str:
-    """The state in one word."""
-    if search.problem:
-        return "problem"
-    if search.finished:
-        return "stopped" if search.stopped else "finished"
-    if search.holder is None:
-        return "unfinished"
-    return "running" if search.held else "interrupted"
 
 
 def _number(value: float | None) -> float | str | None:

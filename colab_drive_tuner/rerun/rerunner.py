@@ -23,7 +23,7 @@ from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.outcome import Outcome, Verdict, read_verdict
 from colab_drive_tuner.rerun.program import CellError, load_program
 from colab_drive_tuner.rerun.runners.runner import Runner, RunTask
-from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
+from colab_drive_tuner.rerun.runs import Run, RunEnd, fruitless, keep_run, read_runs
 from colab_drive_tuner.rerun.stopping import StoppedError, Stops
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
@@ -121,13 +121,17 @@ class Rerunner:
         except RuntimeLostError as lost:
             error = CellError(str(lost), Outcome.UNFINISHED)
         except NoRuntimeError as refused:
-            error, ended = CellError(str(refused), Outcome.FAILED), "not started"
+            error, ended = CellError(str(refused), Outcome.FAILED), RunEnd.NOT_STARTED
         except NotebookRunError as failure:
             error = CellError(str(failure), Outcome.FAILED)
         except StoppedError as stopped:
             with self.stops.ignored():
                 self._note(
-                    task, before, _verdict_or(before, self.store, self.search), began, "stopped"
+                    task,
+                    before,
+                    _verdict_or(before, self.store, self.search),
+                    began,
+                    RunEnd.STOPPED,
                 )
             raise stopped from None
         with self.stops.deferred():
@@ -138,11 +142,11 @@ class Rerunner:
                 after = Verdict(
                     after.outcome if vanished else error.outcome, message, done=after.done
                 )
-            self._note(task, before, after, began, ended or after.outcome.name.lower())
+            self._note(task, before, after, began, ended or RunEnd(after.outcome.name.lower()))
         return after
 
     def _note(
-        self, task: RunTask, before: Verdict, after: Verdict, began: float, ended: str
+        self, task: RunTask, before: Verdict, after: Verdict, began: float, ended: RunEnd
     ) -> None:
         run = Run(
             search=self.search,

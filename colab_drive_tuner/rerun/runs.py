@@ -7,6 +7,7 @@ of that file, so that one listing shows them all and no file is downloaded.
 import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, StoreError
@@ -24,6 +25,21 @@ RUN_MARKS = (_BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH)
 """The properties of a run's file."""
 
 
+class RunEnd(StrEnum):
+    """How a run ended."""
+
+    FINISHED = "finished"
+    UNFINISHED = "unfinished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    BUSY = "busy"
+    NOT_STARTED = "not started"
+
+
+NO_EVIDENCE = (RunEnd.BUSY, RunEnd.STOPPED, RunEnd.NOT_STARTED)
+"""Ends that say nothing about whether the program works."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a notebook or script.
@@ -35,7 +51,7 @@ class Run:
         seconds: How long it took.
         trials: How many trials ended in it.
         done: How many had ended when it was over.
-        ended: "finished", "unfinished", "failed", "stopped", "busy" or "not started".
+        ended: How it ended.
         url: The executed notebook.
     """
 
@@ -45,7 +61,7 @@ class Run:
     seconds: float
     trials: int
     done: int
-    ended: str
+    ended: RunEnd
     url: str = ""
 
 
@@ -106,8 +122,8 @@ def fruitless(runs: list[Run], done: int) -> int:
     """How many of the last runs ended no trial; somebody else's progress ends the row, too."""
     count = 0
     for run in reversed(runs):
-        if run.ended in ("busy", "stopped", "not started"):
-            continue  # these say nothing about whether it works
+        if run.ended in NO_EVIDENCE:
+            continue
         if run.trials > 0 or run.done != done:
             break
         count += 1
@@ -124,7 +140,7 @@ def _run(store: Store, entry: Entry, search: str) -> Run | None:
             seconds=read_number(noted, _SECONDS),
             trials=read_count(noted, _TRIALS),
             done=read_count(noted, _DONE),
-            ended=noted[_ENDED],
+            ended=RunEnd(noted[_ENDED]),
             url=store.url(entry.id),
         )
     except (KeyError, ValueError):

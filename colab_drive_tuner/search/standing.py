@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
@@ -11,6 +12,21 @@ from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.search.documents import OPEN, count_ended, countable_loss
 from colab_drive_tuner.search.spec.settings import stored_stop
 from colab_drive_tuner.text import visible
+
+
+class SearchState(StrEnum):
+    """How a search stands, in one word."""
+
+    PROBLEM = "problem"
+    """It cannot be read."""
+    STOPPED = "stopped"
+    """A rule ended it before it had all its trials."""
+    FINISHED = "finished"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """Its runtime died, or vanished."""
+    UNFINISHED = "unfinished"
+    """Nobody runs it, and there is more to do."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,17 @@ class SearchStatus:
     def held(self) -> bool:
         """Whether a runtime that may well be alive holds it."""
         return self.holder is not None and not (self.holder.stale or self.dead_here)
+
+    @property
+    def state(self) -> SearchState:
+        """How it stands, in one word."""
+        if self.problem:
+            return SearchState.PROBLEM
+        if self.finished:
+            return SearchState.STOPPED if self.stopped else SearchState.FINISHED
+        if self.holder is None:
+            return SearchState.UNFINISHED
+        return SearchState.RUNNING if self.held else SearchState.INTERRUPTED
 
     @property
     def progress(self) -> str:

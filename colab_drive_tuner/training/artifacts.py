@@ -9,13 +9,12 @@ import contextlib
 import threading
 from collections.abc import Container
 from pathlib import Path
-from typing import Any
 
 from colab_drive_tuner.errors import ForeignFileError, IdTakenError, NotFoundError, UnavailableError
 from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
-from colab_drive_tuner.trial import Pace
+from colab_drive_tuner.trial import Pace, Writer
 
 FOLDER = "backups"
 _NAME = "cdt_name"
@@ -41,7 +40,7 @@ class StoreArtifacts:
         pace: Pace | None = None,
     ) -> None:
         self.pace = pace or Pace()
-        self.writer: Any = None
+        self.writer: Writer | None = None
         self._store, self._search_folder, self._tid = store, search_folder, tid
         self._epoch = epoch
         self._lock = threading.RLock()

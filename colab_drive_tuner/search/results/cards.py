@@ -11,7 +11,7 @@ from colab_drive_tuner.search.html import GREY, RED, bar, escaped, shortened
 from colab_drive_tuner.search.results import pictures
 from colab_drive_tuner.search.results.series import Series, Trial
 from colab_drive_tuner.search.results.timeline import lanes_of, timeline
-from colab_drive_tuner.search.standing import SearchStatus
+from colab_drive_tuner.search.standing import SearchState, SearchStatus
 
 _CELL = "style='text-align:left;padding:2px 10px 2px 0'"
 _LINK = "target='_blank' rel='noopener' style='color:inherit'"
@@ -112,13 +112,9 @@ def place(link: str) -> str:
 
 def state_of(search: SearchStatus) -> str:
     """How a search stands, in a few words."""
-    if search.problem:
+    if search.state is SearchState.PROBLEM:
         return search.problem
-    if search.stopped:
-        return f"stopped: {search.stopped}"
-    if search.finished:
-        return "finished"
-    return "running" if search.held else "unfinished" if search.holder is None else "interrupted"
+    return f"stopped: {search.stopped}" if search.state is SearchState.STOPPED else search.state
 
 
 def _progress(search: SearchStatus) -> str:

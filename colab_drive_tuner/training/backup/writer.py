@@ -227,7 +227,9 @@ def read_backup(path: Path) -> Any:
 
 def writer_of(artifacts: Artifacts) -> BackupWriter:
     """The writer of one trial's backups, made where there is none yet."""
-    artifacts.writer = writer = artifacts.writer or BackupWriter(artifacts)
+    writer = artifacts.writer
+    if not isinstance(writer, BackupWriter):
+        artifacts.writer = writer = BackupWriter(artifacts)
     return writer
 
 
