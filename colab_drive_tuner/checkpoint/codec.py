@@ -10,7 +10,6 @@ not know is an error, which leaves later versions free to add some.
 import os
 import struct
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -29,6 +28,7 @@ from colab_drive_tuner.checkpoint.extensions import (
     write_scalar,
 )
 from colab_drive_tuner.checkpoint.plain_data import MAX_DEPTH, explain, is_exact, keys_collide
+from colab_drive_tuner.journal.record import check_claims
 
 _SPLICE = 127  # stands where array content or an encoded value goes; never in what `encode` returns
 _TOKEN = os.urandom(16)
@@ -37,8 +37,6 @@ _LARGE = 1 << 16
 """Arrays of so many bytes are not copied through msgpack but spliced in, once."""
 _CHUNK = 1 << 30
 """Bytes of an array's content that stand together; msgpack has room for four times as many."""
-_SKIM = 1 << 13
-"""Input of so many bytes is skimmed first; in shorter input no header can claim much memory."""
 _DEEPEST = MAX_DEPTH + 50
 """Levels of lists and maps, one in another: what a result may have, and a document around it."""
 _NO_HEADERS = bytes(
@@ -156,8 +154,7 @@ def _reason(item: Any) -> str | None:
 def decode(data: bytes | memoryview) -> Any:
     """Return the one value in `data`, or raise CodecError; runs no code, whatever the bytes are."""
     try:
-        if len(data) >= _SKIM:
-            _skim(data)
+        check_claims(data)
         try:
             return _decode(data, _Reading(careful=False))
         except _ManyKeysError:
@@ -252,17 +249,3 @@ def _decode(data: bytes | memoryview, reading: _Reading) -> Any:
     if not few and not is_exact(value, levels=_DEEPEST):  # each level needs a header
         raise CodecError("this is not encoded data: it nests too deeply")
     return value
-
-
-def _skim(data: bytes | memoryview) -> None:
-    """Check that what the headers claim is there; msgpack allocates for a list what it claims."""
-    place = 0
-
-    def read(size: int) -> bytes:
-        nonlocal place
-        place += size
-        return bytes(data[place - size : place])
-
-    unpacker = msgpack.Unpacker(SimpleNamespace(read=read), max_buffer_size=max(len(data), 1))
-    while unpacker.tell() < len(data):
-        unpacker.skip()

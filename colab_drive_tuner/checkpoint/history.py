@@ -25,11 +25,12 @@ from colab_drive_tuner.checkpoint.items import (
     check_end,
     check_loss,
     check_outage,
+    check_map,
     check_settings,
     check_tid,
     read_claim,
     read_items,
-    unpack_map,
+    unpack_all,
 )
 from colab_drive_tuner.checkpoint.study_log import StudyLog
 from colab_drive_tuner.errors import SearchDamagedError
@@ -38,7 +39,6 @@ from colab_drive_tuner.journal.record import (
     ClaimReason,
     Record,
     RecordKind,
-    check_claims,
     decoding,
     file_id,
     one_of,
@@ -322,13 +322,8 @@ class History:
         """Read what `dump` wrote; raises `SearchDamagedError` for anything else."""
         what = "The snapshot"
         with decoding(what):
-            check_claims(content)
-            unpacker = msgpack.Unpacker(
-                raw=False, strict_map_key=False, max_buffer_size=max(len(content), 1)
-            )
-            unpacker.feed(content)
-            unpacker.skip()
-            head = unpack_map(content[: unpacker.tell()], what)
+            values = unpack_all(content)
+            head = check_map(next(values, None), what)
             history = cls()
             history.settings = check_settings(head["settings"])
             history.attachments = {
@@ -343,13 +338,9 @@ class History:
             history.timeline = [
                 _session(fields) for fields in typed(head.get("timeline", []), list)
             ]
-            end = unpacker.tell()
-            for fields in unpacker:
+            for fields in values:
                 entry = _entry(fields)
                 history.trials[entry.tid] = entry
-                end = unpacker.tell()  # after the loop it counts what it could not decode, too
-            if end != len(content):
-                raise ValueError("it ends in the middle of a trial")
         entries = history.trials.values()
         check_calls((entry.k for entry in entries), len(entries), what)
         return history

@@ -7,7 +7,7 @@ that a chain can be folded, and a snapshot joined, without decoding a single doc
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -105,18 +105,22 @@ class Item(NamedTuple):
 def read_items(payload: bytes, what: str) -> list[Item]:
     """The items of a record's payload; raises `SearchDamagedError` naming `what` it read."""
     with decoding(what):
-        check_claims(payload)
-        unpacker = msgpack.Unpacker(
-            raw=False, strict_map_key=False, max_buffer_size=max(len(payload), 1)
-        )
-        unpacker.feed(payload)
-        items, end = [], 0
-        for fields in unpacker:
-            items.append(item_from(fields))
-            end = unpacker.tell()  # after the loop it counts what it could not decode, too
-        if end != len(payload):
-            raise ValueError("it ends in the middle of an entry")
-    return items
+        return [item_from(fields) for fields in unpack_all(payload)]
+
+
+def unpack_all(content: bytes) -> Iterator[Any]:
+    """The msgpack values in the content, one by one; ValueError where the last one is cut."""
+    check_claims(content)
+    unpacker = msgpack.Unpacker(
+        raw=False, strict_map_key=False, max_buffer_size=max(len(content), 1)
+    )
+    unpacker.feed(content)
+    end = 0
+    for value in unpacker:
+        end = unpacker.tell()  # after the loop it counts what it could not decode, too
+        yield value
+    if end != len(content):
+        raise ValueError("it ends in the middle of an entry")
 
 
 def item_from(fields: Any) -> Item:
@@ -315,7 +319,11 @@ def read_claim(payload: bytes, what: str) -> tuple[dict[str, Any], list[Item]]:
 
 def unpack_map(payload: bytes, what: str) -> dict[str, Any]:
     """A versioned map, or `SearchDamagedError` naming `what` it should have been."""
-    body = unpack(payload, what)
+    return check_map(unpack(payload, what), what)
+
+
+def check_map(body: Any, what: str) -> dict[str, Any]:
+    """A versioned map, or `SearchDamagedError` naming `what` it should have been."""
     if not isinstance(body, dict) or type(body.get("v")) is not int:
         raise SearchDamagedError(f"{what} holds no versioned map.")
     if body["v"] > VERSION:

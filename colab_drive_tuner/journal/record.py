@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import msgpack
@@ -233,7 +234,7 @@ def decoding(what: str) -> Iterator[None]:
         raise SearchDamagedError(f"{what} cannot be decoded: {error!r:.200}.") from error
 
 
-def check_claims(data: bytes) -> None:
+def check_claims(data: bytes | memoryview) -> None:
     """Raise unless what the headers in the data claim to hold is there.
 
     msgpack makes room for a list as long as its header says: many of them, one in another, would
@@ -241,8 +242,14 @@ def check_claims(data: bytes) -> None:
     """
     if len(data) < _LITTLE:
         return
-    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
-    unpacker.feed(data)
+    place = 0
+
+    def read(size: int) -> bytes:  # `feed` would copy all of it at once
+        nonlocal place
+        place += size
+        return bytes(data[place - size : place])
+
+    unpacker = msgpack.Unpacker(SimpleNamespace(read=read), max_buffer_size=len(data))
     while unpacker.tell() < len(data):
         unpacker.skip()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import SearchError, TrainingWarning, UsageError
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.models.result import split_result
+from colab_drive_tuner.training.memory import split_result
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from colab_drive_tuner.search.stops import StopRules, Stops
 from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.tpe import fast_algorithm
 from colab_drive_tuner.search.trials import StoredTrials
-from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
+from colab_drive_tuner.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
 
 STOP_PATIENCE = 10.0

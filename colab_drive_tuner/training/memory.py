@@ -15,6 +15,7 @@ them afterwards: to differentiate, once more, a `tf.function` that was traced in
 
 import gc
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -40,6 +41,27 @@ def loaded_keras() -> Any:
         return import_module("keras")
     except ImportError:  # it failed in that thread
         return None
+
+
+def is_keras_model(value: object) -> bool:
+    """Whether `value` is a Keras model; where Keras is not loaded, nothing is."""
+    keras = loaded_keras()
+    return keras is not None and isinstance(value, keras.Model)
+
+
+def split_result(result: Any) -> tuple[Any, Any | None]:
+    """Return `(result without its Keras model, the model or None)`.
+
+    The model is the one under `"model"`, else the first one found at the top of the dict. Whatever
+    else is no plain data stays where it is: encoding the result names it in its error. `result`
+    itself is not changed.
+    """
+    if "keras" not in sys.modules or not isinstance(result, Mapping):
+        return result, None
+    for key in ("model", *result):
+        if is_keras_model(result.get(key)):
+            return {k: v for k, v in result.items() if k != key}, result[key]
+    return result, None
 
 
 def keras_settings() -> KerasSettings:

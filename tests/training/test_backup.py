@@ -12,10 +12,9 @@ from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.callback import TrialBackup
-from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
 from colab_drive_tuner.training.backup.writer import drop_backups
 from colab_drive_tuner.training.seeds import training_seed
-from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
+from colab_drive_tuner.trial import RunningTrial, TrialInterrupted, run_as, running_trial
 from tests.training.keeping import NUMPY_2, TroubledStore, search_folder
 from tests.training.trials import (
     SEED,

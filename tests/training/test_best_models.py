@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ModelError, TrainingWarning, UsageError
+from colab_drive_tuner.training import uploads
 from colab_drive_tuner.training.models import best_models
 from colab_drive_tuner.training.models.best_models import BestModels
 from tests.training.keeping import NUMPY_2, TroubledStore, search_folder, shown
@@ -17,7 +18,7 @@ pytestmark = NUMPY_2
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A store that a test can give troubles; retries come quickly."""
-    monkeypatch.setattr(best_models, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(uploads, "PAUSES", (0.01, 0.02))
     return TroubledStore(tmp_path / "store")
 
 
@@ -44,8 +45,7 @@ def keep(store, folder, offers, keep=1):
     kept = BestModels(store, folder, keep=keep)
     for tid, loss in offers:
         kept.offer(model(float(tid)), tid=tid, loss=loss)
-        with kept._state:
-            assert kept._state.wait_for(lambda: kept._worker is None, 20)
+        assert kept._uploads.wait(20)
     assert kept.close(20) == []
     (home,) = [e.id for e in store.list(folder, name="best")] or [None]
     return shown(store, home) if home else []

@@ -5,9 +5,8 @@ import pytest
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.training.backup.callback import TrialBackup
-from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
 from colab_drive_tuner.training.backup.writer import drop_backups
-from colab_drive_tuner.trial import Pace, running_trial
+from colab_drive_tuner.trial import Pace, TrialInterrupted, running_trial
 from tests.training.keeping import NUMPY_2, search_folder
 from tests.training.trials import backups, convolutional, fit, flush_all, outcome, run, simple
 

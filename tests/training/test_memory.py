@@ -10,8 +10,13 @@ import keras
 import numpy as np
 import pytest
 
-from colab_drive_tuner.training.memory import free_memory, keras_grew, keras_settings
-from colab_drive_tuner.training.models.result import is_keras_model, split_result
+from colab_drive_tuner.training.memory import (
+    free_memory,
+    is_keras_model,
+    keras_grew,
+    keras_settings,
+    split_result,
+)
 from colab_drive_tuner.training.seeds import seed_trial
 from tests.training.keeping import NUMPY_2
 
@@ -100,7 +105,8 @@ def test_keras_is_not_loaded_for_those_who_do_without(call):
     """A search without Keras never pays for loading it."""
     code = (
         f"import sys; "
-        f"from colab_drive_tuner.training import free_memory, is_keras_model, seed_trial; {call}; "
+        f"from colab_drive_tuner.training.memory import free_memory, is_keras_model; "
+        f"from colab_drive_tuner.training.seeds import seed_trial; {call}; "
         "sys.exit('keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -163,8 +169,7 @@ def test_keras_that_another_thread_is_importing_is_waited_for():
     """Searches may run in threads at once; a module half imported has none of its names yet."""
     program = """
         import sys, threading
-        from colab_drive_tuner.training import is_keras_model
-        from colab_drive_tuner.training.memory import keras_settings
+        from colab_drive_tuner.training.memory import is_keras_model, keras_settings
 
         importing = threading.Thread(target=__import__, args=("keras",))
         importing.start()

@@ -15,19 +15,19 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from colab_drive_tuner.errors import ChecksumError
+from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.training.backup.callback_state import named
 from colab_drive_tuner.training.backup.variables import DoesNotFitError
 
 SMALL = 1 << 20
 """A file of so many bytes lies within the backup; a larger one beside it, and is sent once."""
-_BLOCK = 1 << 20
 Stamp = tuple[int, int, int]
 
 
@@ -40,14 +40,11 @@ class FileCopy:
         self.path = Path(folder) / "copy"
         shutil.copyfile(path, self.path)
         self.size = self.path.stat().st_size
-        self._sha256: str | None = None
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Its checksum; reads the file when first asked."""
-        if self._sha256 is None:
-            self._sha256 = sha256_of(self.path)
-        return self._sha256
+        return sha256_of(self.path)
 
     @property
     def name(self) -> str:
@@ -71,15 +68,12 @@ class SavedFile:
 
     def as_plain(self) -> dict[str, Any]:
         """What the backup says of it."""
-        content = None
-        if not self.is_large:
-            content = np.frombuffer(self.copy.path.read_bytes(), np.uint8)
         return {
             "callback": self.callback,
             "fills": list(self.fills),
             "sha256": self.copy.sha256,
             "name": self.copy.name,
-            "content": content,
+            "content": None if self.is_large else self.copy.path.read_bytes(),
         }
 
 
@@ -89,7 +83,7 @@ class CallbackFiles:
 
     callbacks: Iterable[Any]
     _before: dict[str, Stamp] = field(default_factory=dict)
-    _copies: dict[tuple[str, str], tuple[Stamp, FileCopy]] = field(default_factory=dict)
+    _copies: dict[str, tuple[str, Stamp, FileCopy]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for _, callback in self._writers():
@@ -109,13 +103,10 @@ class CallbackFiles:
             fills = _pattern(_template(callback)).fullmatch(path)
             if fills is None:
                 continue
-            stamp, copy = self._copies.get((key, path), (None, None))
-            if copy is None or stamp != paths[path]:
-                copy = FileCopy(Path(path))
-            for old in [other for other in self._copies if other[0] == key]:
-                del self._copies[old]
-            self._copies[key, path] = paths[path], copy
-            saved.append(SavedFile(key, fills.groups(), copy))
+            known = self._copies.get(key)
+            if known is None or known[:2] != (path, paths[path]):
+                known = self._copies[key] = path, paths[path], FileCopy(Path(path))
+            saved.append(SavedFile(key, fills.groups(), known[2]))
         return saved
 
     def _writers(self) -> list[tuple[str, Any]]:
@@ -136,15 +127,15 @@ def prepare_files(
     """
     found = {key: callback for key, (_, callback) in named(callbacks).items()}
     ready: list[tuple[Any, Path, FileCopy]] = []
-    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
+    with scratch_folder() as scratch:
         for file in files:
             callback = found.get(file["callback"])
             template = _template(callback)
             if not template:
                 raise DoesNotFitError(f"it has a file of {file['callback']}, which is not here")
-            path = Path(scratch) / "file"
+            path = scratch / "file"
             if file["content"] is not None:
-                path.write_bytes(np.asarray(file["content"], np.uint8).tobytes())
+                path.write_bytes(file["content"])
             elif not fetch(str(file["name"]), path):
                 raise ChecksumError(f"its file {file['name']} is not there")
             if sha256_of(path) != file["sha256"]:

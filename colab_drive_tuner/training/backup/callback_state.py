@@ -14,8 +14,13 @@ import keras
 import numpy as np
 
 from colab_drive_tuner.checkpoint.codec import encode_pieces
-from colab_drive_tuner.training.backup.inert import FUNCTIONS, is_inert
-from colab_drive_tuner.training.backup.pack import CannotSaveError, Packed, Packer
+from colab_drive_tuner.training.backup.pack import (
+    FUNCTIONS,
+    CannotSaveError,
+    Packed,
+    Packer,
+    is_inert,
+)
 from colab_drive_tuner.training.backup.unpack import Unpacker, set_attributes
 from colab_drive_tuner.training.backup.variables import (
     WALKED,

@@ -9,13 +9,12 @@ import keras
 from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.training.backup import callback_state, restore
 from colab_drive_tuner.training.backup.callback_files import CallbackFiles
-from colab_drive_tuner.training.backup.interrupted import TrialInterrupted
 from colab_drive_tuner.training.backup.model_state import capture_model, symbolic_build, trained_in
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variables import walk
 from colab_drive_tuner.training.backup.writer import BackupWriter
 from colab_drive_tuner.training.seeds import seed_epoch, training_seed
-from colab_drive_tuner.trial import RunningTrial
+from colab_drive_tuner.trial import RunningTrial, TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
 
 _SLACK = 1.1

@@ -1,11 +1,13 @@
 """Kinds of values that a backup takes apart: those made anew, and those filled in again.
 
 What cannot change is saved as what it is made of. A container or a random generator has a head,
-which a new one is made from, and a body, which one that is there takes over.
+which a new one is made from, and a body, which one that is there takes over. Classes and functions
+of the user's own are saved by name, as another process knows them.
 """
 
 import io
 import random
+import sys
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -221,3 +223,43 @@ KINDS: dict[type, Kind] = {
 }
 
 KINDS_BY_NAME = {kind.name: (cls, kind) for cls, kind in KINDS.items()}
+
+
+def name_of(kind: Any) -> str:
+    """A class's or function's module and name."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def short(name: str) -> str:
+    """A name without its module."""
+    return name.partition(":")[2]
+
+
+def identity(value: Any) -> str:
+    """What a thing that stays as it is must agree in: a function's name, or a class's."""
+    return name_of(value if isinstance(value, FunctionType) else type(value))
+
+
+def find(name: str) -> Any:
+    """The user's own class or function of that name, if its module is loaded; None otherwise."""
+    module, _, qualname = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    if not isinstance(found, type | FunctionType) or name_of(found) != name:
+        return None
+    return found if is_users_own(found) else None
+
+
+def is_users_own(kind: Any) -> bool:
+    """Whether a class or function was written by the user: in a notebook, a script or a package.
+
+    Those of the standard library and of installed packages were not.
+    """
+    module = str(kind.__module__)
+    root = module.partition(".")[0]
+    if root == "__main__":
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    installed = "site-packages" in file or "dist-packages" in file
+    return root not in sys.stdlib_module_names and bool(file) and not installed

@@ -9,9 +9,11 @@ Packed, a value is one that the codec takes and that holds no others, or a tuple
 its kind.
 """
 
+import functools
+import io
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import keras
@@ -21,9 +23,15 @@ from colab_drive_tuner.checkpoint.arrays import describe_dtype
 from colab_drive_tuner.checkpoint.codec import encode
 from colab_drive_tuner.checkpoint.plain_data import ATOMS
 from colab_drive_tuner.errors import NotPlainDataError
-from colab_drive_tuner.training.backup.inert import is_inert, is_iterator
-from colab_drive_tuner.training.backup.kinds import BUILT_IN, KINDS, VALUES
-from colab_drive_tuner.training.backup.names import find, identity, is_users_own, name_of
+from colab_drive_tuner.training.backup.kinds import (
+    BUILT_IN,
+    KINDS,
+    VALUES,
+    find,
+    identity,
+    is_users_own,
+    name_of,
+)
 from colab_drive_tuner.training.backup.variables import (
     WALKED,
     attributes_of,
@@ -36,6 +44,32 @@ Packed = Any
 _MOST_DEPTH = 100
 _LEAVES = ATOMS - {datetime}
 """What the codec takes whatever its value; the zone of a datetime may be unknown."""
+
+# A callback may hold what is no state of a training but its means: functions, files, locks,
+# loggers, datasets, and what draws progress or sends it somewhere. A new process makes its own.
+FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, type, functools.partial)
+
+_STANDARD = frozenset(
+    {
+        *("_thread", "threading", "concurrent", "multiprocessing", "asyncio", "subprocess"),
+        *("logging", "io", "_io", "csv", "_csv", "tempfile", "contextlib", "weakref", "_weakref"),
+        *("re", "socket", "ssl", "http", "urllib", "sqlite3", "argparse", "ctypes", "inspect"),
+        *("types", "typing", "abc", "operator", "importlib", "_frozen_importlib", "zoneinfo"),
+    }
+)
+"""Modules of the standard library whose objects are handles, patterns, or pieces of the language.
+"""
+
+_INSTALLED = frozenset(
+    {
+        *("tqdm", "rich", "IPython", "ipywidgets", "ipykernel", "matplotlib", "plotly", "seaborn"),
+        *("wandb", "mlflow", "neptune", "comet_ml", "clearml", "aim", "tensorboard"),
+        *("tensorboardX", "requests", "urllib3", "google", "googleapiclient", "fsspec", "gcsfs"),
+        *("keras", "tensorflow", "jax", "jaxlib", "torch", "optree", "tree"),
+    }
+)
+"""Packages that show or send progress, and frameworks: what they have as state is saved before
+this is asked."""
 
 
 class CannotSaveError(Exception):
@@ -171,6 +205,21 @@ class Packer:
         if is_users_own(kind) and (find(name) is kind or type(self._originals.get(path)) is kind):
             return name
         raise CannotSaveError(path, value)
+
+
+def is_inert(value: Any) -> bool:
+    """Whether a value may stay as the running process has made it."""
+    if type(value) in KINDS:
+        return False
+    if isinstance(value, (*FUNCTIONS, ModuleType, io.IOBase, np.dtype, np.ufunc)):
+        return True
+    root = type(value).__module__.partition(".")[0]
+    return root in _STANDARD | _INSTALLED and not is_iterator(value)
+
+
+def is_iterator(value: Any) -> bool:
+    """Whether it remembers how far it was read, and tells nobody."""
+    return hasattr(type(value), "__next__") and not isinstance(value, io.IOBase)
 
 
 def pack_or_none(value: Any) -> Packed:

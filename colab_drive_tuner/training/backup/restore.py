@@ -1,13 +1,11 @@
 """The newest backup of a `fit` that can be used, restored as a whole or not at all."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import ChecksumError, StoreError, TrainingWarning
+from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.training.backup import callback_state
 from colab_drive_tuner.training.backup.callback_files import prepare_files
 from colab_drive_tuner.training.backup.model_state import prepare_restore
@@ -96,8 +94,8 @@ def _restore(
 def _read(fit: Fit, epoch: int) -> Any:
     """The backup after `epoch` epochs; None if there is none; `ChecksumError` if damaged."""
     name = backup_name(fit.number, epoch)
-    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
-        path = Path(scratch) / name
+    with scratch_folder() as scratch:
+        path = scratch / name
         if not fit.writer.artifacts.get(name, path):
             return None
         tree = read_backup(path)
@@ -107,8 +105,3 @@ def _read(fit: Fit, epoch: int) -> Any:
     ):
         raise ChecksumError(f"{name} is that of another epoch or trial")
     return tree
-
-
-def _is_useless(error: Exception) -> bool:
-    """Whether asking again would not help."""
-    return isinstance(error, ChecksumError | DoesNotFitError)

@@ -9,8 +9,15 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from colab_drive_tuner.training.backup.kinds import BUILT_IN, KINDS_BY_NAME, VALUES_BY_NAME
-from colab_drive_tuner.training.backup.names import find, identity, name_of, short
+from colab_drive_tuner.training.backup.kinds import (
+    BUILT_IN,
+    KINDS_BY_NAME,
+    VALUES_BY_NAME,
+    find,
+    identity,
+    name_of,
+    short,
+)
 from colab_drive_tuner.training.backup.pack import Packed
 from colab_drive_tuner.training.backup.variables import (
     DoesNotFitError,

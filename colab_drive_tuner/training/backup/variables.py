@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from colab_drive_tuner.training.backup.names import is_users_own
+from colab_drive_tuner.training.backup.kinds import is_users_own
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, FunctionType, ModuleType})
 WALKED = (

@@ -8,10 +8,7 @@ never training time, and at most two copies of a model are held. A backup file p
 
 import hashlib
 import mmap
-import os
 import re
-import tempfile
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,14 +18,14 @@ from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode_pieces
 from colab_drive_tuner.errors import (
     ChecksumError,
     StoreError,
-    TrainingWarning,
-    UnavailableError,
 )
+from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.training.uploads import Uploads
 from colab_drive_tuner.trial import Artifacts, RunningTrial
-from colab_drive_tuner.user_warnings import warn_user
 
 GENERATIONS = 2
-_PAUSES = (1.0, 60.0)
+_DROP = -1
+"""In place of a `fit`: that all backups are to be dropped."""
 _MAGIC, _DIGEST = b"CDTBACK2", 32
 _NAME = re.compile(r"fit-(\d+)-epoch-(\d+)\.backup")
 
@@ -48,16 +45,18 @@ class BackupWriter:
         self._names: set[str] | None = None
         self._refers: dict[str, set[str]] = {}
         """By backup, the names of the files beside it that it needs, as far as they are known."""
-        self._state = threading.Condition()
-        self._waiting: dict[int, tuple[int, Mapping[str, Any]]] = {}
-        self._thread: threading.Thread | None = None
-        self._dropped = False
-        self._troubles: list[str] = []
+        self._uploads = Uploads[int, tuple[int, Mapping[str, Any]]](
+            "trial-backup",
+            self._store,
+            lambda fit, job, error: f"A backup of the trial could not be kept: {error}",
+        )
+        self._state = self._uploads.state
+        self.wait, self.warn = self._uploads.wait, self._uploads.warn
 
     def next_fit(self, trial: RunningTrial) -> int:
         """Which `fit` call of the trial this is, from 0; an attempt in this process starts anew."""
         if trial is not self._trial:
-            self._trial, self._fits, self._dropped = trial, 0, False
+            self._trial, self._fits = trial, 0
         self._fits += 1
         return self._fits - 1
 
@@ -69,71 +68,32 @@ class BackupWriter:
 
     def submit(self, fit: int, epoch: int, tree: Mapping[str, Any]) -> None:
         """Keep `tree` as the state after `epoch` epochs; returns at once."""
-        with self._state:
-            self._waiting[fit] = (epoch, tree)
-            self._wake()
+        self._uploads.submit(fit, (epoch, tree))
         self.warn()
 
     def is_stored(self, fit: int, epoch: int) -> bool:
         """Whether the state after `epoch` epochs lies in the store."""
         with self._state:
-            return fit not in self._waiting and backup_name(fit, epoch) in (self._names or ())
-
-    def wait(self, timeout: float | None) -> bool:
-        """Wait until nothing is left to do; False if that takes longer than `timeout` seconds."""
-        with self._state:
-            return self._state.wait_for(lambda: self._thread is None, timeout)
+            waits = fit in self._uploads.waiting
+            return not waits and backup_name(fit, epoch) in (self._names or ())
 
     def drop(self) -> None:
         """Forget all backups, in the background: the trial's result is safe."""
         with self._state:
-            self._dropped = True
-            self._waiting.clear()
-            self._wake()
+            self._uploads.cancel()
+            self._uploads.submit(_DROP, (0, {}))
 
-    def warn(self) -> None:
-        """Say in the user's thread what went wrong in the background."""
-        with self._state:
-            troubles, self._troubles = self._troubles, []
-        for trouble in dict.fromkeys(troubles):
-            warn_user(trouble, TrainingWarning)
-
-    def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="trial-backup", daemon=True)
-            self._thread.start()
-        self._state.notify_all()
-
-    def _work(self) -> None:
-        pause = _PAUSES[0]
-        while True:
+    def _store(self, fit: int, job: tuple[int, Mapping[str, Any]]) -> None:
+        if fit != _DROP:
+            self._keep(fit, *job)
+            return
+        try:
+            for name in sorted(self._names or ()):
+                self.artifacts.drop(name)
+                self._lose(name)
+        except (StoreError, OSError):
             with self._state:
-                if not self._waiting and not (self._dropped and self._names):
-                    self._thread = None
-                    self._state.notify_all()
-                    return
-                fit, job = next(iter(self._waiting.items()), (-1, None))
-            try:
-                if job is None:
-                    self._forget()
-                else:
-                    self._keep(fit, *job)
-            except UnavailableError:
-                with self._state:
-                    if self._dropped:
-                        self._names = None  # what is left is swept when the search is next opened
-                    self._state.wait(pause)
-                pause = min(2 * pause, _PAUSES[1])
-                continue
-            except (StoreError, OSError) as error:
-                with self._state:
-                    self._troubles.append(f"A backup of the trial could not be kept: {error}")
-                    if self._dropped:
-                        self._names = None
-            pause = _PAUSES[0]
-            with self._state:
-                if job is not None and self._waiting.get(fit) is job:
-                    del self._waiting[fit]
+                self._names = None  # what is left is swept when the search is next opened
 
     def refer(self, fit: int, epoch: int, files: list[dict[str, Any]]) -> None:
         """Note which files a backup of an earlier process needs."""
@@ -156,8 +116,8 @@ class BackupWriter:
                 if not stored:
                     self.artifacts.put(file.copy.name, file.copy.path)
                     self._note(file.copy.name)
-        with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
-            path = Path(scratch) / name
+        with scratch_folder() as scratch:
+            path = scratch / name
             write_backup(path, {**tree, "files": [file.as_plain() for file in tree["files"]]})
             self.artifacts.put(name, path)
         self._note(name)
@@ -182,16 +142,12 @@ class BackupWriter:
                 files = names - backups - set().union(*(self._refers[name] for name in kept))
         for name in (*old, *sorted(files)):
             self.artifacts.drop(name)
-            with self._state:
-                names.discard(name)
-                self._refers.pop(name, None)
+            self._lose(name)
 
-    def _forget(self) -> None:
-        for name in sorted(self._names or ()):
-            self.artifacts.drop(name)
-            with self._state:
-                if self._names:
-                    self._names.discard(name)
+    def _lose(self, name: str) -> None:
+        with self._state:
+            (self._names or set()).discard(name)
+            self._refers.pop(name, None)
 
 
 def write_backup(path: Path, tree: Any) -> None:

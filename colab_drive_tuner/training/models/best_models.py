@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,20 +20,18 @@ from colab_drive_tuner.errors import (
     IdTakenError,
     NotFoundError,
     QuotaError,
-    StoreError,
     TrainingWarning,
-    UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.store.properties import read_count, read_number
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 from colab_drive_tuner.training.models.keras_file import load_keras_file
+from colab_drive_tuner.training.uploads import Uploads
 from colab_drive_tuner.user_warnings import warn_user
 
 FOLDER = "best"
-_PAUSES = (1.0, 60.0)
-"""Seconds to wait after a first upload without an answer; then twice as long, up to the second."""
 
 
 @dataclass(frozen=True, order=True)
@@ -79,13 +76,13 @@ class BestModels:
             raise UsageError(f"keep_models must be an integer >= 0, got {keep}: 0 keeps none.")
         self._store, self._folder, self._keep, self._room = store, folder, keep, room
         self._epoch = epoch
-        self._state = threading.Condition()
-        # All below is guarded by _state, but for what only the worker uses: _home and _reserved.
+        self._uploads = Uploads[Path, KeptModel](
+            "best-models", self._keep_or_pass, self._failed, lambda w: min(w, key=w.__getitem__)
+        )
+        # All below is guarded by _state, but for what only the thread uses: _home and _reserved.
+        self._state, self._pending = self._uploads.state, self._uploads.waiting
         self._stored: dict[str, KeptModel] = {}
-        self._pending: dict[Path, KeptModel] = {}
-        self._looked = self._closing = self._stopped = False
-        self._worker: threading.Thread | None = None
-        self._troubles: list[str] = []
+        self._looked = self._closing = False
         self._local: Path | None = None
         self._home: str | None = None
         self._reserved: dict[Path, str] = {}
@@ -107,7 +104,7 @@ class BestModels:
 
         Saving happens here, in tens of milliseconds for a small model; the upload elsewhere.
         """
-        self._warn()
+        self._uploads.warn()
         if self._keep == 0 or loss is None or not math.isfinite(loss):
             return False
         with self._state:
@@ -125,11 +122,7 @@ class BestModels:
             message = f"The model of trial {tid} is among the best, but cannot be saved: {error!r}"
             warn_user(message, TrainingWarning)
             return False
-        with self._state:
-            self._pending[path] = KeptModel(float(loss), tid, "", size, path)
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name="best-models", daemon=True)
-                self._worker.start()
+        self._uploads.submit(path, KeptModel(float(loss), tid, "", size, path))
         return True
 
     def load(
@@ -148,8 +141,8 @@ class BestModels:
             known = self._looked and any(tid in (None, m.tid) for m in self._known())
         if not known:
             self._look()
-        with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as scratch:
-            copy = Path(scratch) / "model.keras"
+        with scratch_folder() as scratch:
+            copy = scratch / "model.keras"
             # Twice, because one that was on its way the first time may have arrived meanwhile.
             for _ in range(2):
                 with self._state:
@@ -168,28 +161,17 @@ class BestModels:
         Nothing is uploaded afterwards, and what is left is dropped; `load` goes on working.
         """
         with self._state:
-            self._closing = True
-            self._state.notify_all()
-            self._state.wait_for(lambda: self._worker is None, timeout)
-            self._stopped = True
-            self._state.notify_all()
-            left = sorted(self._pending.values())
-            self._pending.clear()
+            self._closing = self._uploads.hurry = True
             local, self._local = self._local, None
+        self._uploads.wait(timeout)
+        left = sorted(self._uploads.cancel())
         if local is not None:
             shutil.rmtree(local, ignore_errors=True)
-        self._warn()
+        self._uploads.warn()
         return [str(kept) for kept in left]
 
     def _known(self) -> list[KeptModel]:
         return [*self._stored.values(), *self._pending.values()]
-
-    def _warn(self) -> None:
-        """Say in the user's thread what went wrong in the background."""
-        with self._state:
-            troubles, self._troubles = self._troubles, []
-        for trouble in troubles:
-            warn_user(trouble, TrainingWarning)
 
     def _fetch(self, kept: KeptModel, copy: Path) -> bool:
         """Copy a kept model to `copy`; False if it is not there any more."""
@@ -212,32 +194,13 @@ class BestModels:
             self._stored = models | self._stored
             self._looked = True
 
-    def _work(self) -> None:
-        """The background thread: upload the best of what is pending until nothing is."""
-        pause = _PAUSES[0]
-        while True:
-            with self._state:
-                if self._stopped or not self._pending:
-                    self._worker = None
-                    self._state.notify_all()
-                    return
-                path, kept = min(self._pending.items(), key=lambda item: item[1])
-            trouble = None
-            try:
-                self._upload(path, kept)
-            except UnavailableError:
-                with self._state:
-                    self._state.wait(_PAUSES[0] if self._closing else pause)
-                pause = min(2 * pause, _PAUSES[1])
-                continue
-            except (StoreError, FileNotFoundError) as error:
-                trouble = f"{kept} was not kept: {error}"
-            pause = _PAUSES[0]
-            with self._state:
-                self._pending.pop(path, None)
-                if trouble and not self._stopped:
-                    self._troubles.append(trouble)
-            path.unlink(missing_ok=True)
+    def _keep_or_pass(self, path: Path, kept: KeptModel) -> None:
+        self._upload(path, kept)
+        path.unlink(missing_ok=True)
+
+    def _failed(self, path: Path, kept: KeptModel, error: Exception) -> str:
+        path.unlink(missing_ok=True)
+        return f"{kept} was not kept: {error}"
 
     def _upload(self, path: Path, kept: KeptModel) -> None:
         """Store one model, then trash what is worse than the best `keep`."""
