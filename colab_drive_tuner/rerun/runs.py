@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import IdTakenError, StoreError
 from colab_drive_tuner.journal.folder import find_folder
 from colab_drive_tuner.store.properties import read_count, read_number, read_time
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.folders import find_folders, make_folder
+from colab_drive_tuner.training.artifacts import find_folders, make_folder
 
 FOLDER = "runs"
 _BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (

@@ -1,8 +1,8 @@
-"""The files of one trial in the search's `backups/` folder, while it runs.
+"""The files of one trial in the search's `backups/` folder, while it runs; folders in a search's.
 
-Listings lag, so the ids of the two files written last are also marked on the folder, which is read
-by id and up to date; of two files of one name the newer one counts, and what a listing still shows
-although it is in the trash is found out when it is read.
+Listings lag, so the id of a new folder is also marked on its parent, and the ids of the two files
+written last on their folder: both are read by id and up to date. Of two files of one name the newer
+one counts, and what a listing still shows although it is in the trash is found out when it is read.
 """
 
 import contextlib
@@ -13,10 +13,12 @@ from pathlib import Path
 from colab_drive_tuner.errors import ForeignFileError, IdTakenError, NotFoundError, UnavailableError
 from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 from colab_drive_tuner.trial import Pace, Writer
 
 FOLDER = "backups"
+TID, EPOCH = "cdt_tid", "cdt_epoch"
+"""Marks on a file in such a folder: the trial it is of, and the history that the trial belongs to.
+"""
 _NAME = "cdt_name"
 _NEWEST = ("cdt_newest0", "cdt_newest1")
 _TRIES = 3
@@ -159,3 +161,24 @@ def _entries(store: Store, home: str) -> list[Entry]:
             with contextlib.suppress(NotFoundError, ForeignFileError):
                 entries[entry_id] = owned_entry(store, entry_id, {home}, key)
     return list(entries.values())
+
+
+def find_folders(store: Store, parent: str, name: str) -> list[str]:
+    """The ids of the folders of that name, best known first; more than one after a lost race."""
+    found = []
+    key = f"cdt_{name}"
+    marked = store.stat(parent).properties.get(key)
+    if marked:
+        # Not found: a person put it into the trash, so what lies in it is not wanted any more.
+        # Not ours: somebody set the property, and what it names is left alone.
+        with contextlib.suppress(NotFoundError, ForeignFileError):
+            found.append(owned_entry(store, marked, {parent}, key, name=name, is_folder=True).id)
+    listed = [e.id for e in store.list(parent, name=name) if e.is_folder and e.id != marked]
+    return found + listed
+
+
+def make_folder(store: Store, parent: str, name: str) -> Entry:
+    """Create a folder and mark its id on its parent."""
+    made = store.create(store.reserve(1)[0], None, name=name, parent=parent)
+    store.set_properties(parent, {f"cdt_{name}": made.id})
+    return made

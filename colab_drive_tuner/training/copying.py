@@ -14,9 +14,14 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.training.artifacts import (
+    EPOCH,
+    TID,
+    StoreArtifacts,
+    find_folders,
+    make_folder,
+)
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
-from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.folders import EPOCH, TID, find_folders, make_folder
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
 
 NewEpoch = Callable[[str], str | None]

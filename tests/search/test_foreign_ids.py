@@ -21,8 +21,7 @@ from colab_drive_tuner.search.results.export import export_trials
 from colab_drive_tuner.search.results.status import list_searches, open_journal, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.folders import EPOCH, TID, make_folder
+from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts, make_folder
 from colab_drive_tuner.troubleshoot.clean.leftovers import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine

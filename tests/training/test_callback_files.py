@@ -1,5 +1,6 @@
 """The files of ModelCheckpoint and CSVLogger in backups: sent once, restored in their places."""
 
+import hashlib
 from functools import partial
 
 import keras
@@ -9,6 +10,7 @@ from colab_drive_tuner.errors import ChecksumError, TrainingWarning, UsageError
 from colab_drive_tuner.training.backup import callback_files
 from colab_drive_tuner.training.backup.callback import TrialBackup
 from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_files
+from colab_drive_tuner.training.backup.callback_state import named
 from colab_drive_tuner.training.backup.variables import DoesNotFitError
 from tests.training.keeping import NUMPY_2, search_folder
 from tests.training.trials import (
@@ -114,6 +116,16 @@ def test_a_backup_says_nothing_about_folders(tmp_path, fill):
         prepare_files([callback], [{**saved, "content": None}], lambda *_: False)
     with pytest.raises(DoesNotFitError, match="not here"):
         prepare_files([], [saved], lambda *_: False)
+
+
+def test_two_placeholders_together_make_no_folder_above(tmp_path):
+    """Each of them alone is a name like any other."""
+    callback = checkpoint(tmp_path / "runs" / "{epoch}{val_loss}" / "best.weights.h5")
+    saved = {"callback": next(iter(named([callback]))), "content": b"", "name": "x"}
+    saved["sha256"] = hashlib.sha256(b"").hexdigest()
+    prepare_files([callback], [{**saved, "fills": [".", "5"]}], lambda *_: False)
+    with pytest.raises(DoesNotFitError):
+        prepare_files([callback], [{**saved, "fills": [".", "."]}], lambda *_: False)
 
 
 def test_a_file_of_before_fit_belongs_to_nobody(tmp_path):

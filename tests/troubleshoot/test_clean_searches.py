@@ -23,8 +23,7 @@ from colab_drive_tuner.search.logbook import rules
 from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.folders import find_folders
+from colab_drive_tuner.training.artifacts import StoreArtifacts, find_folders
 from colab_drive_tuner.troubleshoot.clean import find_leftovers, leftovers, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
 from colab_drive_tuner.troubleshoot.repair.chain_writer import REPAIRING

@@ -28,6 +28,7 @@ from colab_drive_tuner.training.backup.variables import DoesNotFitError
 
 SMALL = 1 << 20
 """A file of so many bytes lies within the backup; a larger one beside it, and is sent once."""
+_SEPARATOR = re.compile(r"[/\\]")
 Stamp = tuple[int, int, int]
 
 
@@ -197,16 +198,10 @@ def _filled(template: str, fills: list[str]) -> str:
     if not _pattern(template).fullmatch(path) or "\0" in path:
         raise DoesNotFitError(f"{path!r} is no file of {template!r}")
     # A name such as ".." would make another folder of it.
-    if fills and any(part in (".", "..") for part in re.split(r"[/\\]", path)[-_depth(template) :]):
+    parts = zip(_SEPARATOR.split(template), _SEPARATOR.split(path), strict=True)
+    if any("{" in part and made in (".", "..") for part, made in parts):
         raise DoesNotFitError(f"{path!r} is no file of {template!r}")
     return path
-
-
-def _depth(template: str) -> int:
-    """How many parts of a path, from its end, have placeholders or come after one."""
-    parts = re.split(r"[/\\]", template)
-    first = next((n for n, part in enumerate(parts) if "{" in part), len(parts) - 1)
-    return len(parts) - first
 
 
 def _matching(callback: Any) -> list[str]:

@@ -114,9 +114,12 @@ class CallbackMemory:
     def _digest(self, value: Any) -> bytes | None:
         try:
             packed = Packer(omitted=self._omitted).pack_or_forget(value, "")
-            return hashlib.sha256(b"".join(encode_pieces(packed, foreign=True))).digest()
         except CannotSaveError:
             return None
+        digest = hashlib.sha256()
+        for piece in encode_pieces(packed, foreign=True):
+            digest.update(piece)
+        return digest.digest()
 
     def _attributes(self, callback: Any) -> Iterable[tuple[str, Any]]:
         omitted = self._omitted(callback)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 
@@ -179,17 +179,14 @@ class FitBackup(BackupCallback):
         )
         self._writer.drop()
         self._writer.wait(_PUT_AWAY)
-        self.model._initial_epoch = None
-        raise TrialInterrupted(tid=self._trial.tid, fit=self._fit, epoch=0, stored=True)
+        self._interrupt(0, stored=True)
 
     def _stop(self, done: int) -> None:
         """Flush, as long as the deadline allows, and raise `TrialInterrupted`."""
         deadline = self._trial.deadline or 0.0
         self._writer.wait(max(0.0, deadline - self._clock()))
+        self._interrupt(done, stored=done == 0 or self._writer.is_stored(self._fit, done))
+
+    def _interrupt(self, done: int, *, stored: bool) -> NoReturn:
         self.model._initial_epoch = None
-        raise TrialInterrupted(
-            tid=self._trial.tid,
-            fit=self._fit,
-            epoch=done,
-            stored=done == 0 or self._writer.is_stored(self._fit, done),
-        )
+        raise TrialInterrupted(tid=self._trial.tid, fit=self._fit, epoch=done, stored=stored)

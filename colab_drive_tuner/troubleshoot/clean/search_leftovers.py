@@ -29,8 +29,8 @@ from colab_drive_tuner.journal.record import ClaimReason, unframe
 from colab_drive_tuner.journal.traces import first_records
 from colab_drive_tuner.search.results.status import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
-from colab_drive_tuner.training.folders import EPOCH, TID, find_folders
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
 from colab_drive_tuner.troubleshoot.clean.copies import copy_leftovers
 from colab_drive_tuner.troubleshoot.clean.duplicate_folders import duplicate_folder
