@@ -71,13 +71,14 @@ def encode_pieces(
     """As `encode`, in pieces to be joined: the content of a large array is one, and not copied.
 
     With `foreign`, arrays may be of the dtypes that ml_dtypes adds to numpy; where they are
-    decoded that package must have been imported, too.
+    decoded that package must have been imported, too. The value may nest as deeply as `decode`
+    takes it.
     """
     try:
         pieces = _pack(value, foreign=foreign)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise explain(value, where, _reason) from error
-    if not is_exact(value, _IMPOSTORS):
+    if not is_exact(value, _IMPOSTORS, _DEEPEST if foreign else MAX_DEPTH):
         raise explain(value, where, _reason)
     return pieces
 

@@ -4,7 +4,12 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from colab_drive_tuner.errors import StoreError, TrainingWarning, UnavailableError
+from colab_drive_tuner.errors import (
+    NotPlainDataError,
+    StoreError,
+    TrainingWarning,
+    UnavailableError,
+)
 from colab_drive_tuner.user_warnings import warn_user
 
 PAUSES = (1.0, 60.0)
@@ -20,7 +25,8 @@ class Uploads(Generic[Key, Job]):
     Args:
         name: The thread's name.
         do: Does one job. While it raises `UnavailableError` it is called again, after a pause.
-        failed: What to warn about when a job ended with another error of the store or the disk.
+        failed: What to warn about when a job ended with another error of the store or the disk, or
+            with one that names what cannot be stored.
         first: Which of the jobs that wait comes next.
     """
 
@@ -89,7 +95,7 @@ class Uploads(Generic[Key, Job]):
                     self.state.wait(PAUSES[0] if self.hurry else pause)
                 pause = min(2 * pause, longest)
                 continue
-            except (StoreError, OSError) as error:
+            except (StoreError, OSError, NotPlainDataError) as error:
                 trouble = self._failed(key, job, error)
             pause = PAUSES[0]
             with self.state:

@@ -200,6 +200,24 @@ def test_objects_of_the_user_are_restored_where_they_are(tmp_path):
     assert here.lock is lock
 
 
+def test_what_nests_deeply_comes_back_or_is_named(tmp_path):
+    """Nodes that hold the next one, and lists in lists; a backup bounds how many."""
+    chain, nested = None, []
+    for _ in range(100):
+        chain = Plain(next=chain)
+    for _ in range(45):
+        nested = [nested]
+    back = restored(tmp_path, None, chain)
+    for _ in range(99):
+        back = back.next
+    assert back.next is None
+    assert restored(tmp_path, None, nested) == nested
+    for _ in range(10):
+        chain = Plain(next=chain)
+    with pytest.raises(CannotSaveError):
+        saved(tmp_path, None, chain)
+
+
 def test_a_new_object_is_made_without_calling_its_class(tmp_path):
     """Only a class of the user's own, found by its name in a module that is loaded."""
     back = restored(tmp_path, None, Plain(a=1))
