@@ -37,6 +37,8 @@ class TrialMisc(TypedDict):
     traceback: NotRequired[str]
     history: NotRequired[dict[str, list[float]]]
     """What Keras reports of each epoch, by metric."""
+    from_search: NotRequired[str]
+    """The search that it ended in, where that is another one."""
 
 
 class TrialDocument(TypedDict):

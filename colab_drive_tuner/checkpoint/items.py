@@ -236,6 +236,8 @@ def check_outage(value: Any) -> list[float]:
 
 
 OUTAGE = "outage"
+FROM_SEARCH = "from_search"
+"""The search whose trials this one began with; each of them says so, too."""
 _SETTINGS: dict[str, type] = {
     OUTAGE: list,
     "rstate": bytes,
@@ -248,6 +250,7 @@ _SETTINGS: dict[str, type] = {
     "source": bytes,
     "data": str,
     "from": str,
+    FROM_SEARCH: str,
     "restarted": bool,
 }
 

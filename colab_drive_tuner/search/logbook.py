@@ -242,6 +242,20 @@ class Logbook:
 
     # -- trials
 
+    def insert_ended(self, documents: Iterable[TrialDocument], settings: dict[str, Any]) -> None:
+        """Record trials that ended elsewhere, and settings that say so: all of it in one entry."""
+        items = [settings_item(settings)]
+        for document in documents:
+            tid = _checked(document)
+            self._named.add(tid)
+            self.k_of[tid] = None
+            encoded = encode(plain_document(document))
+            self._written[tid] = hash(encoded)
+            how = TrialEnd.DONE if document["state"] == FINISHED else TrialEnd.CAUGHT
+            items.append(end_item(encoded, tid, k=None, how=how, loss=countable_loss(document)))
+        self.settings |= settings
+        self._append(b"".join(items), durable=True)
+
     def queue(self, documents: Iterable[TrialDocument]) -> None:
         """Name trials that have not started; all of them in one entry, which is spooled."""
         self._append(b"".join(map(self._queued, documents)), durable=True)

@@ -58,6 +58,7 @@ def resume_search(
     max_time: float | str | timedelta | None = None,
     on_busy: str = "wait",
     restart: bool = False,
+    from_search: str | None = None,
     retry_failed: bool = False,
     max_attempts: int = 3,
     keep_models: int = 1,
@@ -96,6 +97,10 @@ def resume_search(
         on_busy: What to do where another runtime holds the search: "wait" until it has released it
             or was silent for 90 seconds, "takeover" at once, or "error".
         restart: Whether to begin again under the same name; the old history stays in the store.
+        from_search: The name of another search in the same store, whose ended trials this one
+            begins with, to widen a space or to change the algorithm: they count towards
+            `max_evals`, and the algorithm learns from them. It counts when the search is created;
+            later it must be the same, or left out. None: the search begins with nothing.
         retry_failed: Whether to run the trials again that were given up after `max_attempts`.
         max_attempts: A trial during which so many runtimes died is given up: it ends as failed.
         keep_models: How many of the best Keras models that the objective returned are kept.
@@ -117,6 +122,7 @@ def resume_search(
 
     Raises:
         UsageError: An argument cannot be used; nothing has been written.
+        SearchNotFoundError: There is no search of the name `from_search`.
         SeedChangedError: The search was created with another seed.
         SpaceChangedError: The search was created with another space.
         TemplateError: A template cannot be compiled.
@@ -137,6 +143,7 @@ def resume_search(
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     task = _task(objective, data, space, data_args, again=restart)
+    from colab_drive_tuner.search.begin_from import origin_of
     from colab_drive_tuner.search.documents import count_ended
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.run import SearchSpec, run_search, untried_points
@@ -166,6 +173,9 @@ def resume_search(
         trials.ask_seed(seed)
     else:
         SearchSettings(seed=seed, space=describe_space(task.space)).check(name, history.settings)
+    origin = None
+    if from_search is not None:
+        origin = origin_of(trials, from_search, task.space, suggest, restart=restart)
     stopped = StopRules(max_evals, loss_threshold, early_stop_fn).stopped(history.settings)
     new_points = untried_points(trials._dynamic_trials, points)
     if restart or again or (done < max_evals and (new_points or not stopped)):
@@ -182,6 +192,7 @@ def resume_search(
             restart=restart,
             retry_failed=retry_failed,
             points=points,
+            origin=origin,
             source=task.source,
             data=described,
             keras_wanted=load_keras_for(objective),

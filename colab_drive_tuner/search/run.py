@@ -15,6 +15,7 @@ from colab_drive_tuner.checkpoint.items import RESTARTED, STOPPED
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverError
 from colab_drive_tuner.journal.chain import HISTORY_DIGITS
+from colab_drive_tuner.search.begin_from import Origin, begin_from
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import CompiledDomain, Training
 from colab_drive_tuner.search.interrupts import sigterm_exits, stopped_by_user
@@ -67,6 +68,8 @@ class SearchSpec:
     retry_failed: bool = False
     points: Sequence[dict[str, list[Any]]] = ()
     """Points to evaluate first in a search that has no trials yet, as `check_points` has them."""
+    origin: Origin | None = None
+    """Trials of another search to begin with."""
     source: str | None = None
     """The text of the model or objective function."""
     data: str | None = None
@@ -102,6 +105,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         space=describe_space(spec.space),
         source=spec.source,
         data=spec.data,
+        skipped=spec.origin.calls if spec.origin else 0,
     )
     if spec.restart:
         _warn_of_second_restart(trials)
@@ -127,6 +131,8 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
                 return why
             stopped_before = trials.log.settings[STOPPED]
             trials.log.set({STOPPED: None})
+        if spec.origin:
+            begin_from(trials, spec.origin)
         _inherit(trials, spec.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
         stored = stored_state(trials.name, trials.log.settings)

@@ -83,6 +83,11 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     # -- reading
 
     @property
+    def store(self) -> Store:
+        """Where the search is kept."""
+        return self._store
+
+    @property
     def url(self) -> str:
         """Where the search lies: a link, or a path; that of its store while it has no folder."""
         return self._store.url(self.log.journal.folder or self._store.root)
@@ -170,6 +175,14 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         if waiting := [doc for doc in docs if doc["state"] in OPEN]:
             self.log.queue(waiting)
         return tids
+
+    def begin_with(self, docs: list[TrialDocument], settings: dict[str, Any]) -> None:
+        """Insert trials that ended in another search, into one that has none."""
+        super()._insert_trial_docs(docs)
+        above = [doc["tid"] + 1 for doc in docs if isinstance(doc["tid"], int)]
+        self.log.next_tid = max([self.log.next_tid, *above])
+        self.log.insert_ended(docs, settings)
+        self.refresh()
 
     def insert_suggested(self, docs: list[TrialDocument], k: int) -> None:
         """Insert what the k-th call of the algorithm suggested; its start will name each trial."""

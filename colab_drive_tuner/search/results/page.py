@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
 from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.items import FROM_SEARCH
 from colab_drive_tuner.search.html import escaped, shortened
 from colab_drive_tuner.search.results import pictures
 from colab_drive_tuner.search.results.cards import loss_text, seconds_text, value_text
@@ -92,8 +93,8 @@ def page_of(store: Store, name: str, *, refresh: int | None = None) -> str:
 def made_of(history: History, place: str) -> dict[str, object]:
     """How a search was made, by its records: what a page says at its end."""
     settings = history.settings
-    said = ("algo", "seed", "max_evals", "space")
-    names = ("algorithm", "seed", "trials wanted", "space")
+    said = ("algo", "seed", "max_evals", FROM_SEARCH, "space")
+    names = ("algorithm", "seed", "trials wanted", "began with the trials of", "space")
     facts: dict[str, object] = {
         name: settings[key] for key, name in zip(said, names, strict=True) if settings.get(key)
     }

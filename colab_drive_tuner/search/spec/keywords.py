@@ -43,7 +43,7 @@ _RENAMED: Mapping[str, tuple[str, ...]] = {
     # scikit-learn and scikit-optimize
     "n_iter": _TOTAL, "n_calls": _TOTAL, "random_state": _SEED, "dimensions": ("space",),
     "param_distributions": ("space",), "param_grid": ("space",), "estimator": _OBJECTIVE,
-    "x0": ("points_to_evaluate",), "callback": ("early_stop_fn",),
+    "warm_start": ("from_search",), "x0": ("points_to_evaluate",), "callback": ("early_stop_fn",),
 }  # fmt: skip
 """Our names for an argument of another package; the first that the function has is meant."""
 
@@ -52,6 +52,7 @@ ADVICE: Mapping[str, str] = {
     "result's .trials; for hyperopt.fmin(trials=...) there is DriveTrials",
     "study": "the search is named by name= and kept by store=",
     "load_if_exists": "a search that exists is always gone on with; restart=True begins again",
+    "on_change": "a search's space stays as it is: from_search= begins another one with its trials",
     "resume": "a search that exists is always gone on with; restart=True begins again",
     "functions": "helpers of the notebook or file are visible without it",
     "notebook_name": "no notebook is read: leave it out",
@@ -81,16 +82,17 @@ _DONE_BY_FMIN = (
     "pass_expr_memo_ctrl", "catch_eval_exceptions", "return_argmin", "show_progressbar",
     "early_stop_fn", "trials_save_file", "points_to_evaluate", "n_trials", "max_trials",
 )  # fmt: skip
+_RESUME = "resume_search() has it"
 TRIALS_ADVICE: Mapping[str, str] = {
     **dict.fromkeys(_DONE_BY_FMIN, _FMIN),
     "refresh": "what is stored is read at once: leave it out",
     "path": "store= says where searches are kept",
     "folder": "store= says where searches are kept",
     "trials": "import_trials() makes a search of a pickle of Trials",
+    "from_search": _RESUME,
 }
 """What to do in place of an argument of `DriveTrials`."""
 
-_RESUME = "resume_search() has it"
 MINIMIZE_ADVICE: Mapping[str, str] = {
     "name": "the search is trials=DriveTrials(name), or trials=session.trials(name)",
     "store": "the search is trials=DriveTrials(name, store=...)",
@@ -99,7 +101,7 @@ MINIMIZE_ADVICE: Mapping[str, str] = {
     "timeout": "resume_search() has it, as max_time=",
     **dict.fromkeys(
         ("max_time", "points_to_evaluate", "loss_threshold", "early_stop_fn",
-         "catch_eval_exceptions", "restart", "retry_failed"), _RESUME,
+         "catch_eval_exceptions", "restart", "from_search", "retry_failed"), _RESUME,
     ),
     **dict.fromkeys(
         ("on_busy", "max_attempts", "keep_models", "seed_training", "free_memory"),

@@ -18,7 +18,12 @@ from colab_drive_tuner.search.spec.kept_source import (
     source_difference,
     unpack_source,
 )
-from colab_drive_tuner.search.spec.seeds import draw_seed, freeze_generator, generator_of
+from colab_drive_tuner.search.spec.seeds import (
+    SeedStream,
+    draw_seed,
+    freeze_generator,
+    generator_of,
+)
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -43,6 +48,8 @@ class SearchSettings:
     source: str | None = None
     """The text of the model or objective function, as `describe_source` has it."""
     data: str | None = None
+    skipped: int = 0
+    """How many draws of the seed another search has used, whose trials this one begins with."""
     seeded: bool = True
     """Whether a stream of seeds is needed now: a search may begin with documents alone."""
     runs: bool = True
@@ -95,7 +102,8 @@ class SearchSettings:
             raise SpaceChangedError(
                 f"The space of search {name!r} has changed (- stored, + given):\n"
                 f"{space_difference(space, self.space)}\n"
-                f"Restore it, choose another name, or pass restart=True to begin again."
+                f"Restore it; or give the search another name, and pass from_search={name!r} to go "
+                "on with these trials there; or pass restart=True to begin again."
             )
 
     def warn_of_changes(self, name: str, stored: Mapping[str, Any]) -> None:
@@ -125,7 +133,9 @@ class SearchSettings:
             return {"rstate": freeze_generator(generator_of(self.rstate))}
         if seed is None:
             seed = draw_seed()
-        return {"seed": seed, "rstate": freeze_generator(generator_of(seed))}
+        generator = generator_of(seed)
+        SeedStream(generator, self.skipped)
+        return {"seed": seed, "rstate": freeze_generator(generator)}
 
 
 def structured(

@@ -1,0 +1,109 @@
+"""Beginning of a search with the ended trials of another one, for a wider space or a new algorithm.
+
+The trials are copied in one entry of the new search's chain: a kill leaves all of them or none, and
+the same call then goes on. The other search is only read.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.items import FROM_SEARCH
+from colab_drive_tuner.errors import SearchNotFoundError, UsageError
+from colab_drive_tuner.journal.folder import check_name
+from colab_drive_tuner.search.documents import has_ended, name_all_parameters
+from colab_drive_tuner.search.logbook import Logbook
+from colab_drive_tuner.search.spec.fingerprints import describe_algorithm
+from colab_drive_tuner.search.spec.points import ParameterSpace, check_documents
+from colab_drive_tuner.search.trials import StoredTrials
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Trials with which a search begins."""
+
+    name: str
+    """The search that they come from."""
+    documents: tuple[TrialDocument, ...]
+    calls: int
+    """How often that search has asked its algorithm: seeds that are not drawn a second time."""
+
+
+def origin_of(
+    trials: StoredTrials, name: str, space: Any, algo: Callable[..., Any], *, restart: bool
+) -> Origin | None:
+    """The trials of search `name`, to begin with; None where `trials` began with them already.
+
+    Raises:
+        SearchNotFoundError: There is no search `name`.
+        UsageError: `trials` began otherwise, or those of `name` mean nothing in this space.
+    """
+    check_name(name)
+    if name == trials.name:
+        raise UsageError(
+            f"from_search={name!r} is the search itself: leave from_search= out to go on with it, "
+            "or give the new search another name."
+        )
+    if not restart and _began(trials, name):
+        return None
+    log = Logbook(trials.store.for_search(name), name, max_attempts=1)
+    if not log.journal.exists:
+        raise SearchNotFoundError(
+            f"There is no search {name!r} in {trials.store.url(trials.store.root)}, which "
+            f"from_search={name!r} names: `colab-drive-tuner status` lists those there are."
+        )
+    history = log.history
+    if history.study.lines:
+        raise UsageError(
+            f"{name!r} is an Optuna study: make a search of it by cdt.from_optuna(), and begin "
+            "with that."
+        )
+    documents = tuple(
+        document
+        for entry in history.trials.values()
+        if not entry.unfinished and has_ended(document := entry.decoded())
+    )
+    if not documents:
+        raise UsageError(
+            f"No trial of search {name!r} has ended yet: leave from_search= out, or run it first."
+        )
+    try:
+        check_documents(
+            documents,
+            space,
+            suggested=lambda _: True,
+            search=name,
+            learns=describe_algorithm(algo) != "rand",
+        )
+    except UsageError as error:
+        raise UsageError(
+            f"{error} A search that begins with from_search={name!r} keeps the labels of its "
+            "parameters, and the options of a choice in their order; new ones come at the end."
+        ) from error
+    name_all_parameters(documents, ParameterSpace(space).labels)
+    for document in documents:
+        document["misc"].setdefault("from_search", name)
+    calls = 1 + max((e.k for e in history.trials.values() if e.k is not None), default=-1)
+    return Origin(name, documents, calls)
+
+
+def begin_from(trials: StoredTrials, origin: Origin) -> None:
+    """Copy the trials into a search that this process holds, unless another runtime has done so."""
+    if not _began(trials, origin.name):
+        trials.begin_with(list(origin.documents), {FROM_SEARCH: origin.name})
+
+
+def _began(trials: StoredTrials, name: str) -> bool:
+    """Whether a search began with the trials of `name`; raises `UsageError` where otherwise."""
+    settings: Mapping[str, Any] = trials.log.settings
+    began = settings.get(FROM_SEARCH)
+    if began == name:
+        return True
+    if began is None and not trials._dynamic_trials:
+        return False
+    how = "with trials of its own" if began is None else f"with those of search {began!r}"
+    raise UsageError(
+        f"Search {trials.name!r} has begun {how}, so it cannot begin with those of search "
+        f"{name!r}: leave from_search= as it was to go on, or choose another name=."
+    )

@@ -1,0 +1,151 @@
+"""`resume_search(from_search=...)`: a search that begins with the ended trials of another one."""
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hyperopt import hp
+
+from colab_drive_tuner.errors import (
+    SearchNameError,
+    SearchNotFoundError,
+    SpaceChangedError,
+    UsageError,
+)
+from colab_drive_tuner.search.results.status import list_searches
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.store import open_store
+from tests.search.searching import in_child, killing, points
+
+OLD = {"x": hp.uniform("x", -2, 2), "kind": hp.choice("kind", ["a", "b"])}
+WIDER = {
+    "x": hp.uniform("x", -5, 5),
+    "kind": hp.choice("kind", ["a", "b", "c"]),
+    "z": hp.uniform("z", 0, 1),
+}
+
+
+def loss(point: dict[str, Any]) -> float:
+    return float(point["x"] ** 2 + point.get("z", 1) + "abc".index(point["kind"]))
+
+
+def run(store: Path, name: str, space: Any, max_evals: int, objective: Any = loss, **how: Any):
+    how = {"seed": 1, "progress": False} | how
+    return resume_search(objective, space=space, name=name, max_evals=max_evals, store=store, **how)
+
+
+wider = functools.partial(run, name="new", space=WIDER, max_evals=30, from_search="old")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A store with a search of 22 trials."""
+    run(tmp_path, "old", OLD, 22)
+    return tmp_path
+
+
+@pytest.mark.parametrize("algo", ["tpe", "anneal", "rand"])
+def test_a_search_begins_with_the_trials_of_another(old: Path, algo: str) -> None:
+    """They count, keep numbers, losses and times, say where they come from; new ones follow."""
+    result = wider(old, algo=algo)
+    documents, before = result.trials.trials, run(old, "old", OLD, 22).trials.trials
+    assert [doc["tid"] for doc in documents] == list(range(30))
+    for mine, theirs in zip(documents[:22], before, strict=True):
+        assert mine["result"] == theirs["result"]
+        assert mine["book_time"] == theirs["book_time"]
+        assert mine["misc"]["vals"] == theirs["misc"]["vals"] | {"z": []}
+        assert mine["misc"]["from_search"] == "old"
+    assert all("from_search" not in doc["misc"] for doc in documents[22:])
+    assert all(doc["misc"]["vals"]["z"] for doc in documents[22:])
+    assert all("from_search" not in doc["misc"] for doc in before)
+
+
+def test_killed_it_ends_as_if_it_had_not_been(old: Path, tmp_path_factory: Any) -> None:
+    """Bit for bit; the later calls name the same search, or none, and do not need it any more."""
+    whole = points(wider(old).trials)
+    again = tmp_path_factory.mktemp("again")
+    run(again, "old", OLD, 22)
+    in_child(lambda: wider(again, objective=killing(loss, 1)))
+    in_child(lambda: wider(again, objective=killing(loss, 4)))
+    shutil.rmtree(again / "old")
+    assert points(run(again, "new", WIDER, 30).trials) == whole
+    assert points(wider(again).trials) == whole
+
+
+def test_the_algorithm_learns_from_them(old: Path) -> None:
+    """With 22 trials TPE suggests no random points: a new search's first ones are others."""
+    began = points(wider(old, seed=7, space=OLD, max_evals=24).trials)[22:]
+    fresh = points(run(old, "fresh", OLD, 2, seed=7).trials)
+    assert [values for _, values, _ in began] != [values for _, values, _ in fresh]
+
+
+def test_seeds_that_the_other_search_used_are_not_used_again(old: Path) -> None:
+    """With its space, algorithm and seed the new search suggests what the other one would have."""
+    went_on = points(wider(old, space=OLD, max_evals=26, algo="rand").trials)[22:]
+    longer = points(run(old, "long", OLD, 26, algo="rand").trials)[22:]
+    assert [values for _, values, _ in went_on] == [values for _, values, _ in longer]
+
+
+def test_a_trial_that_had_not_ended_stays_behind(tmp_path: Path) -> None:
+    """The number of one that a kill cut off is not given to another trial's values."""
+    in_child(lambda: run(tmp_path, "old", OLD, 22, killing(loss, 5)))
+    result = wider(tmp_path, max_evals=8)
+    inherited = [doc["tid"] for doc in result.trials.trials if "from_search" in doc["misc"]]
+    assert inherited == [0, 1, 2, 3]
+    assert len(result.trials) == 8
+
+
+def names(store: Path) -> list[str]:
+    return sorted(search.name for search in list_searches(open_store(store)))
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "words"),
+    [
+        ({"from_search": "odl"}, SearchNotFoundError, "There is no search 'odl'"),
+        ({"from_search": "new"}, UsageError, "is the search itself"),
+        ({"from_search": "a/b"}, SearchNameError, "a/b"),
+        ({"from_search": ""}, SearchNameError, "name"),
+        ({"from_search": 7}, SearchNameError, "7"),
+        ({"space": {"kind": hp.choice("kind", ["a"])}}, UsageError, "options of a choice"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_refused_before_anything_is_written(
+    old: Path, how: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """An unknown name, the search's own, no name at all, a choice that lost options."""
+    with pytest.raises(error, match=words):
+        wider(old, **how)
+    assert names(old) == ["old"]
+
+
+def test_a_search_without_ended_trials_is_refused(tmp_path: Path) -> None:
+    """There is nothing to begin with."""
+    in_child(lambda: run(tmp_path, "old", OLD, 22, killing(loss, 1)))
+    with pytest.raises(UsageError, match="No trial of search 'old' has ended"):
+        wider(tmp_path)
+    assert names(tmp_path) == ["old"]
+
+
+def test_a_search_that_began_otherwise_is_left_as_it_is(old: Path) -> None:
+    """With trials of its own, or with those of a third search; `restart` begins anew."""
+    run(old, "new", OLD, 3)
+    with pytest.raises(UsageError, match="has begun with trials of its own"):
+        wider(old, space=OLD)
+    with pytest.raises(SpaceChangedError, match="from_search='new'"):
+        run(old, "new", WIDER, 4)
+    assert len(run(old, "new", OLD, 3).trials) == 3
+    assert len(wider(old, restart=True, max_evals=24).trials) == 24
+    run(old, "third", OLD, 2)
+    with pytest.raises(UsageError, match="has begun with those of search 'old'"):
+        wider(old, from_search="third")
+
+
+def test_from_a_search_that_began_so_itself(old: Path) -> None:
+    """Each trial names the search in which it ended."""
+    wider(old, max_evals=24)
+    third = run(old, "third", WIDER, 25, from_search="new")
+    origins = [doc["misc"].get("from_search") for doc in third.trials.trials]
+    assert origins == ["old"] * 22 + ["new"] * 2 + [None]
