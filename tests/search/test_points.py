@@ -320,11 +320,23 @@ def test_imported_and_inserted_points_are_checked_against_the_space(
         assert read_status(store, name) == before
 
 
-@pytest.mark.parametrize("value", [float("nan"), "deep", True, None, [1, 2]])
-def test_a_pickle_with_an_impossible_point_is_not_imported(value: Any, tmp_path: Path) -> None:
+NO_DOCUMENT = r"points.pkl .*trial 1 is no trial document: its value of 'layers' is "
+NO_POINT = r"Trial 1 of .*points.pkl is still to be run"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        *((value, NO_POINT) for value in (float("nan"), True)),
+        *((value, NO_DOCUMENT) for value in ("deep", None, [1, 2])),
+    ],
+)
+def test_a_pickle_with_an_impossible_point_is_not_imported(
+    value: Any, words: str, tmp_path: Path
+) -> None:
     """What no parameter can be needs no space to be refused."""
     path = pickled(tmp_path / "points.pkl", [{"net": 0}, {"net": 1, "layers": value}])
-    with pytest.raises(UsageError, match=r"Trial 1 of .*points.pkl is still to be run"):
+    with pytest.raises(UsageError, match=words):
         import_trials(open_store(tmp_path / "store"), "s", path)
     assert not (tmp_path / "store").exists()
 
