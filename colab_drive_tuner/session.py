@@ -8,7 +8,7 @@ changed nothing but what is useful the next time: a folder in Drive, a copy of t
 import builtins
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +33,17 @@ from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.find import locate
 from colab_drive_tuner.notebook.running import content_in_browser
 from colab_drive_tuner.runtime import (
-    COLAB_HOURS,
-    COLAB_MOST_HOURS,
     Runtime,
     detect,
-    uptime_hours,
 )
-from colab_drive_tuner.search.html import escaped
 from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
+from colab_drive_tuner.session_text import (
+    Shown,
+    about_time,
+    known_searches,
+    session_html,
+    session_text,
+)
 from colab_drive_tuner.store import open_store, set_default_store
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
@@ -56,11 +59,6 @@ if TYPE_CHECKING:
 _ENVIRONMENT = (Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN, *ENVIRONMENT)
 """Variables that decide whose Drive it is, or which folder: another value asks for another session.
 """
-
-
-_LIVE = ("held here", "running here")
-_MOST_SHOWN = 8
-"""How many searches a session shows."""
 
 
 @dataclass(frozen=True)
@@ -346,59 +344,25 @@ class Session:
         return found
 
     def __repr__(self) -> str:
-        runtime = self.runtime
-        lines = [
-            f"Colab Drive Tuner on {runtime.label}, {runtime.gpu or 'no GPU attached'}",
-            f"  account   {visible(self._account)}",
-            f"  notebook  {visible(self._about_notebook())}",
-            f"  folder    {visible(self.place)}",
-            *_about_time(runtime),
-        ]
-        lines.append("  searches  " + "\n            ".join(self._about_searches()))
-        return "\n".join(lines)
+        return session_text(self._shown())
 
     def _repr_html_(self) -> str:
-        from colab_drive_tuner.search.results.cards import facts_card, searches_card
+        return session_html(self._shown())
 
+    def _shown(self) -> Shown:
+        """What printing the session shows; nobody is asked."""
         runtime = self.runtime
-        facts = {
-            "account": self._account,
-            "notebook": self._about_notebook(),
-            "folder": self.place,
-            "time": " ".join(_about_time(runtime)).replace("time", "", 1).strip(),
-        }
-        title = f"Colab Drive Tuner on {runtime.label}, {runtime.gpu or 'no GPU attached'}"
-        found = self._known_searches()
-        below = searches_card(found[:_MOST_SHOWN]) + escaped("; ".join(self._looked_at(found)))
-        return facts_card(title, {name: fact for name, fact in facts.items() if fact}, below)
-
-    def _about_searches(self) -> "builtins.list[str]":
-        """A line for each search: live where this process holds it, else as of when."""
-        found = self._known_searches()
-        lines = [
-            f"{search if note in _LIVE else _ended(search)}{f', {note}' if note else ''}"
-            for search, note in found[:_MOST_SHOWN]
-        ]
-        return [*(lines or ["none yet"]), *self._looked_at(found)]
-
-    def _looked_at(self, found: "Sequence[object]") -> "builtins.list[str]":
-        """How many searches are not shown, and when the store was asked."""
-        more = [f"and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
-        return [*more, f"as of {_clock(self._looked)}; session.refresh() looks again"]
-
-    def _known_searches(self) -> "builtins.list[tuple[SearchStatus, str]]":
-        """Each search with a note: live where this process holds it, else as of when."""
-        from colab_drive_tuner.journal.held import held_searches
-
-        live = []
-        others = {search.name: (search, "") for search in self._searches}
-        for held in sorted(held_searches(self.store.location), key=lambda one: one.name):
-            if held.journal is not None:
-                live.append((held.report(), _LIVE[held.journal.running]))
-                others.pop(held.name, None)
-            elif held.let_go is not None and held.let_go > self._looked:
-                others[held.name] = held.report(), f"as of {_clock(held.let_go)}"
-        return [*live, *(others[name] for name in sorted(others))]
+        return Shown(
+            title=f"Colab Drive Tuner on {runtime.label}, {runtime.gpu or 'no GPU attached'}",
+            facts={
+                "account": self._account,
+                "notebook": self._about_notebook(),
+                "folder": self.place,
+                "time": about_time(runtime),
+            },
+            searches=known_searches(self._searches, self.store.location, self._looked),
+            looked=self._looked,
+        )
 
     def _about_notebook(self) -> str:
         if self.notebook is None or self.notebook_path is None:
@@ -437,28 +401,6 @@ class Session:
                 )
             self.client = _connect(request, self.runtime)
         return self.client
-
-
-def _ended(search: "SearchStatus") -> str:
-    return f"{search}{' (finished)' if search.finished else ''}"
-
-
-def _clock(moment: float) -> str:
-    """A time of this machine's day; the date as well, where it was another day."""
-    there = time.localtime(moment)
-    today = there[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M %Z" if today else "%Y-%m-%d %H:%M %Z", there)
-
-
-def _about_time(runtime: Runtime) -> list[str]:
-    """When Colab is likely to end this runtime, by its machine's uptime; nothing elsewhere."""
-    hours = uptime_hours()
-    if runtime.kind != "colab" or hours is None:
-        return []
-    left = COLAB_HOURS - hours
-    end = f"in about {left:.1f} h" if left > 0 else "any time now"
-    most = f"Pro+: {COLAB_MOST_HOURS:.0f} h in all"
-    return [f"  time      up for {hours:.1f} h; Colab is likely to end it {end} ({most})"]
 
 
 def _nothing() -> None:
