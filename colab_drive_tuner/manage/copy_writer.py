@@ -118,9 +118,14 @@ def write_copy(original: Original, target: Store, name: str, notify: Notify) -> 
         put_first_record()
         target.rename(folder.id, name, {KIND: SEARCH} | name_marks(target, name))
         _require_alone(target, name, folder.first)
-    except BaseException:
+    except BaseException as error:
         with suppress(StoreError):
             target.trash(folder.id)
+        if isinstance(error, KeyboardInterrupt):
+            notify(
+                f"Stopped: search {original.name!r} is as it was; what was copied of it lies in "
+                f"the trash, {target.trash_location}."
+            )
         raise
     _tell_of_strangers(original, notify)
     return target.url(folder.id)

@@ -260,13 +260,15 @@ def test_a_move_does_not_take_for_its_copy_what_lacks_a_trial(tmp_path: Path) ->
 @pytest.mark.parametrize("after", [0, 1, 3, 5])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), UnavailableError("away")], ids=str)
 def test_an_interrupted_copy_leaves_nothing_in_its_place(
-    error: BaseException, after: int, tmp_path: Path
+    error: BaseException, after: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Ctrl-C, or a store that stops answering: the target has no search, and may be used again."""
     begin(FolderStore(tmp_path / "s"))
     target = Refusing(tmp_path / "t", "create", error, after)
     with pytest.raises(type(error)):
         move_search(FolderStore(tmp_path / "s"), "s", target)
+    stopped = isinstance(error, KeyboardInterrupt) and after
+    assert ("Stopped: search 's' is as it was" in capsys.readouterr().out) == bool(stopped)
     target = FolderStore(tmp_path / "t")
     if (tmp_path / "t").exists():
         assert [path.name for path in (tmp_path / "t").iterdir() if path.name[0] != "."] == []

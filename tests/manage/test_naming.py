@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import colab_drive_tuner as cdt
 from colab_drive_tuner.errors import (
     RefusedError,
     SearchBusyError,
@@ -146,3 +147,21 @@ def test_a_search_brought_back_from_the_trash_by_hand_is_what_it_was(tmp_path: P
     (tmp_path / "s" / "a").rename(tmp_path / "s" / "b")
     with pytest.raises(SearchFolderError, match="renamed to 'b'"):
         run(store, "a", 1)
+
+
+def test_a_session_does_it_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its own store, as the functions do it in any."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "s"))
+    session = cdt.setup()
+    assert session.list() == []
+    run(tmp_path / "s", "a", 2)
+    run(tmp_path / "s", "b", 2)
+    session.rename("a", "c")
+    session.copy("c", tmp_path / "s", new_name="d")
+    session.move("b", tmp_path / "t")
+    session.remove("c")
+    assert session.list() == ["d"]
+    assert [one.present for one in session.histories("d")] == [True]
+    with pytest.raises(UsageError, match="never restarted"):
+        session.restore("d")
+    assert points(tmp_path / "t", "b") == expected(tmp_path, 2)
