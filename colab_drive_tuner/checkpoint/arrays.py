@@ -115,22 +115,28 @@ def check_size(dtype: np.dtype[Any], shape: Any) -> int:
 
 
 def build_array(
-    dtype: np.dtype[Any], shape: Any, data: bytes | bytearray | memoryview, *, order: str = "C"
+    dtype: np.dtype[Any], shape: Any, chunks: list[Any], *, order: str = "C"
 ) -> np.ndarray[Any, Any]:
-    """Return a new, writable array; ValueError unless `data` is exactly its content.
+    """Return a new, writable array; ValueError unless the chunks of bytes are its content exactly.
 
     `dtype` must come from `build_dtype`; `order` "F" means Fortran's. Nothing is allocated before
-    the shape is known to agree with the bytes at hand.
+    the shape is known to agree with the bytes at hand, and each chunk is taken out of the list once
+    it is copied, so that a large array is not in memory twice.
     """
-    if check_size(dtype, shape) != len(data):
+    if check_size(dtype, shape) != sum(map(len, chunks)):
         raise ValueError("an array's shape does not agree with its bytes")
     try:
         array = np.ndarray(tuple(shape), dtype, order="F" if order == "F" else "C")
     except (TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"numpy refuses an array: {error}") from error
-    if len(data):
-        content_of(array)[:] = np.frombuffer(data, np.uint8)
-        _check_text(array)
+    if not array.size:
+        return array
+    content, end = content_of(array), array.nbytes
+    while chunks:
+        chunk = chunks.pop()
+        content[end - len(chunk) : end] = np.frombuffer(chunk, np.uint8)
+        end -= len(chunk)
+    _check_text(array)
     return array
 
 

@@ -35,8 +35,8 @@ _TOKEN = os.urandom(16)
 """What marks a splice in this process: no value can hold it, since it never leaves `_pack`."""
 _LARGE = 1 << 16
 """Arrays of so many bytes are not copied through msgpack but spliced in, once."""
-_CHUNK = 1 << 30
-"""Bytes of an array's content that stand together; msgpack has room for four times as many."""
+_CHUNK = 1 << 24
+"""Bytes of an array's content that stand together; reading, so much is in memory twice."""
 _DEEPEST = MAX_DEPTH + 50
 """Levels of lists and maps, one in another: what a result may have, and a document around it."""
 _NO_HEADERS = bytes(
@@ -219,7 +219,7 @@ class _Reading:
     def array(self, items: list[Any]) -> Any:
         if items and type(items[0]) is _Marker:
             self.stray -= 1
-            return items[0](items[1:])
+            return items.pop(0)(items)
         return items
 
     @staticmethod

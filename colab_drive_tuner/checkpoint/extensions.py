@@ -42,8 +42,7 @@ def read_array(head: bytes, chunks: list[Any]) -> np.ndarray[Any, Any]:
     spec, shape, order = msgpack.unpackb(head)
     if any(type(chunk) is not bytes for chunk in chunks):
         raise ValueError("where an array's bytes belong there is something else")
-    content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    return build_array(build_dtype(spec), shape, content, order=order)
+    return build_array(build_dtype(spec), shape, chunks, order=order)
 
 
 def write_scalar(scalar: np.generic, *, foreign: bool) -> ExtType:
@@ -54,7 +53,7 @@ def write_scalar(scalar: np.generic, *, foreign: bool) -> ExtType:
 
 def _read_scalar(data: bytes) -> Any:
     spec, content = msgpack.unpackb(data)
-    return build_array(build_dtype(spec), (), content)[()]
+    return build_array(build_dtype(spec), (), [content])[()]
 
 
 def _write_int(number: int) -> ExtType:

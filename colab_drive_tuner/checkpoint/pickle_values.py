@@ -115,7 +115,7 @@ def _array_state(state: Any, _: Any = None) -> np.ndarray[Any, Any]:
     if type(data) is list:
         raise UnplainError("holds an array of Python objects")
     dtype = build_dtype(_spec(dtype))
-    return build_array(dtype, shape, _check(data, bytes), order="F" if fortran else "C")
+    return build_array(dtype, shape, [_check(data, bytes)], order="F" if fortran else "C")
 
 
 def _frombuffer(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
@@ -123,8 +123,8 @@ def _frombuffer(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     if type(data) not in (bytes, bytearray):
         raise TypeError("where an array's bytes belong there is something else")
     if order != "K" or not axes or axes[0] is None:
-        return build_array(build_dtype(_spec(dtype)), shape, data, order=_check(order, str))
-    array = build_array(build_dtype(_spec(dtype)), shape, data)
+        return build_array(build_dtype(_spec(dtype)), shape, [data], order=_check(order, str))
+    array = build_array(build_dtype(_spec(dtype)), shape, [data])
     if sorted(_check(axes[0], tuple)) != list(range(array.ndim)):
         raise ValueError("an array's axes are in no order")
     return array.transpose(axes[0])
@@ -138,11 +138,7 @@ def _scalar(arguments: tuple[Any, ...]) -> Any:
         return np.str_(_check(data, bytes).decode(codec, "surrogatepass"))
     if type(spec) is str and spec[1:2] == "S":
         return np.bytes_(_check(data, bytes))
-    return build_array(
-        build_dtype(spec),
-        (),
-        _check(data, bytes),
-    )[()]
+    return build_array(build_dtype(spec), (), [_check(data, bytes)])[()]
 
 
 def _datetime(arguments: tuple[Any, ...]) -> datetime:
@@ -227,7 +223,7 @@ def _joblib_state(state: Any, stream: io.BytesIO) -> np.ndarray[Any, Any]:
     if parts.get("numpy_array_alignment_bytes") is not None:
         stream.read(int.from_bytes(stream.read(1), "little"))
     data = stream.read(check_size(dtype, shape))
-    return build_array(dtype, shape, data, order=_check(parts["order"], str))
+    return build_array(dtype, shape, [data], order=_check(parts["order"], str))
 
 
 def _dill_array(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
