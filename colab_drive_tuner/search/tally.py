@@ -70,4 +70,4 @@ class Tally:
         self.finished += document["state"] == FINISHED
         loss = loss_of(document)
         if loss is not None and (self.best is None or loss < self.best):
-            self.best, self.best_tid = loss, document["tid"]
+            self.best, self.best_tid = loss, document.get("tid")
