@@ -4,7 +4,6 @@ What training hands over is copied where it is ordinary, which takes a fraction 
 encoding it. A long list of floats is the exception: encoding it is as fast as a look at its items.
 """
 
-import threading
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +18,6 @@ _DEPTH = 6
 """So deep do ordinary values go."""
 _LONG = 64
 """A list of so many floats is encoded sooner than copied."""
-_KEPT = 1 << 13
-"""Shorter lists are encoded in a buffer that is kept: memory that is new takes longer to fill."""
 
 
 def take(value: Any) -> Taken:
@@ -78,24 +75,11 @@ def _copy_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
     return copy
 
 
-class _Buffer(threading.local):
-    """Each thread's packer, which keeps its memory."""
-
-    def __init__(self) -> None:
-        self.packer = msgpack.Packer(strict_types=True, buf_size=9 * _KEPT)
-
-
-_buffer = _Buffer()
-
-
 def _floats(items: list[Any]) -> bytes | None:
     """The encoding of a long list, if it holds floats alone: as fast as a look at its items."""
     if type(items[0]) is not float:
         return None
-    if len(items) < _KEPT:
-        packer = _buffer.packer
-    else:
-        packer = msgpack.Packer(strict_types=True, buf_size=9 * len(items) + 8)
+    packer = msgpack.Packer(strict_types=True, buf_size=9 * len(items) + 8)
     try:
         packed: bytes = packer.pack(items)
     except (TypeError, ValueError, OverflowError):
