@@ -1,1 +1,1 @@
-"""Trial documents as bytes and back: the records' codec, and pickles of Trials, out and in."""
+"""Plain data as bytes and back: the codec of records and backups, and pickles of Trials."""

@@ -1,11 +1,12 @@
 """A plain pickle of a plain `hyperopt.Trials`, put together from documents pickled one at a time.
 
-Pickling 10,000 documents in one call holds the interpreter, and with it training, for a fifth of a
-second. Here each document is pickled alone when it changes, and a file is made by joining what is
-there. Two properties of the format make that sound, and keep any unpickler content. A pickler in
-`fast` mode refers to nothing that it wrote earlier, except to what was memoized before: a preamble
-of what all documents share (numpy's scalar constructor, the usual dtypes, the names of the keys).
-And MEMOIZE is as long as the STOP that it replaces, so every frame still ends where it says.
+Pickling 10,000 documents in one call holds the interpreter, and with it training, for a quarter of
+a second and more, at thirty times the CPU that this takes. Here each document is pickled alone when
+it changes, and a file is made by joining what is there. Two properties of the format make that
+sound, and keep any unpickler content. A pickler in `fast` mode refers to nothing that it wrote
+earlier, except to what was memoized before: a preamble of what all documents share (numpy's scalar
+constructor, the usual dtypes, the names of the keys). And MEMOIZE is as long as the STOP that it
+replaces, so every frame still ends where it says.
 """
 
 import io
