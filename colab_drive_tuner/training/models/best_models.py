@@ -93,12 +93,6 @@ class BestModels:
         with self._state:
             return sorted(self._stored.values())
 
-    @property
-    def pending(self) -> list[KeptModel]:
-        """What is on its way there, best first."""
-        with self._state:
-            return sorted(self._pending.values())
-
     def offer(self, model: Any, *, tid: int, loss: float | None) -> bool:
         """Keep `model` if it is among the best known; True if it is now on its way.
 
