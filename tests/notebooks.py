@@ -42,6 +42,7 @@ def execute(name: str, folder: Path, emulator: Any) -> Any:
             "COLAB_RELEASE_TAG": "release-colab",
             "COLAB_JUPYTER_IP": "127.0.0.1",
             "KMP_TARGET_PORT": str(sessions.port),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "",
@@ -67,7 +68,7 @@ def execute(name: str, folder: Path, emulator: Any) -> Any:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             for holder in (output, output.get("data", {})):
-                for key in {"text", "text/plain"} & set(holder):
+                for key in {"text", "text/html", "text/plain"} & set(holder):
                     for here, there in names.items():
                         holder[key] = holder[key].replace(here, there)
     return notebook

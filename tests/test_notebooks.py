@@ -14,9 +14,10 @@ import pytest
 from tests.notebooks import FOLDER, ROOT, execute
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-HERE = ("half_trial", "hyperopt", "scheduled", "troubleshooting")
+HERE = ("half_trial", "hyperopt", "optuna", "scheduled", "seeing", "troubleshooting")
 VARYING = re.compile(
     r"'duration': [\d.e-]+|process \d+ on [\w.-]+|/folders/[\w-]+|/tmp/\S+|\d\.\d+|in [\d.]+ s"
+    r"|[\d,]+ bytes|\d\d:\d\d UTC"
 )
 
 
