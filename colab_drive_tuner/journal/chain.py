@@ -30,6 +30,7 @@ from colab_drive_tuner.journal.record import (
     whole,
 )
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.waiting import bar
 
 PARALLEL_READS = 40
 """Twice as many are more than lie behind a snapshot: two round trips read them."""
@@ -103,7 +104,8 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
     Raises `SearchDamagedError` where a record is altered, does not follow the one before it, or is
     missing although a later one exists: a gap is never bridged.
     """
-    with parallel_readers("cdt-read") as readers:
+    begun = head.pos
+    with parallel_readers("cdt-read") as readers, bar(f"Reading {search}", " records") as seen:
         while True:
             batch = head.ids[:PARALLEL_READS]
             contents = list(readers.map(lambda entry_id: _read(store, entry_id), batch))
@@ -126,6 +128,8 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
                 record = _follow(content, head, search)
                 apply(record)
                 head = head.after(record)
+            if seen is not None:
+                seen(head.pos - begun, None)
             if not head.ids:
                 raise SearchDamagedError(
                     f"Search {search!r} names no id for record {head.pos}: record "

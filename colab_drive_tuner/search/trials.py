@@ -29,6 +29,7 @@ from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.standing import SearchStatus, status_of_documents
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.waiting import bar, said_if_slow
 
 CLOSING_PATIENCE = 60.0
 """How long a clean end waits for the store, in seconds."""
@@ -97,13 +98,16 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         history, journal = self.log.history, self.log.journal
         present = {doc["tid"]: doc for doc in self._dynamic_trials}
         documents = []
-        for tid, entry in history.trials.items():
-            document = present.get(tid)
-            if document is None or not self.log.knows(entry):
-                document = entry.decoded()
-                if entry.model:
-                    document["result"] = self.models.wrap(document["result"], tid)
-            documents.append(document)
+        with bar(f"Opening {self.name}", " trials") as seen:
+            for tid, entry in history.trials.items():
+                document = present.get(tid)
+                if document is None or not self.log.knows(entry):
+                    document = entry.decoded()
+                    if entry.model:
+                        document["result"] = self.models.wrap(document["result"], tid)
+                documents.append(document)
+                if seen is not None:
+                    seen(len(documents), len(history.trials))
         self._dynamic_trials[:] = documents
         self.attachments = Attachments(history.attachments, self._attach, journal.read_file)
         self._ids = set(range(min(self.log.next_tid, 1_000_000)))
@@ -248,11 +252,15 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         one's could not be recorded any more.
         """
         deadline = time.monotonic() + timeout
-        if self.log.owned and not self.log.forked:
-            self.models.close(timeout)
-            self.log.journal.flush(max(0.0, deadline - time.monotonic()))
-            self.backups.close(max(0.0, deadline - time.monotonic()), self.log.history)
-        self.log.close(max(1.0, deadline - time.monotonic()))
+        waiting = (
+            f"Waiting until all of search {self.name!r} is in the store, at most {timeout:.0f} s."
+        )
+        with said_if_slow(waiting, self.notify):
+            if self.log.owned and not self.log.forked:
+                self.models.close(timeout)
+                self.log.journal.flush(max(0.0, deadline - time.monotonic()))
+                self.backups.close(max(0.0, deadline - time.monotonic()), self.log.history)
+            self.log.close(max(1.0, deadline - time.monotonic()))
 
     @property
     def asked_seed(self) -> int | None:

@@ -8,10 +8,10 @@ from threading import TIMEOUT_MAX
 from typing import Any
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
-from colab_drive_tuner.drive.progress import bar
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.runtime import ask
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, NotOnDisk
+from colab_drive_tuner.waiting import bar
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
 _LOOK_SECONDS = 1.0

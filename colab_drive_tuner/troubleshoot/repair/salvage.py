@@ -27,6 +27,7 @@ from colab_drive_tuner.journal.owned import OwnedIds, is_owned, owned_ids
 from colab_drive_tuner.journal.record import Record, RecordKind, decode_record, unframe
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.waiting import bar
 
 LARGEST_GAP = 100_000
 """Positions that may lie between two records; more means that one was not written by us."""
@@ -123,12 +124,20 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
     tried: set[str] = set()
     candidates: dict[int, list[Found]] = {}
     named = {folder.first}
-    with parallel_readers("cdt-salvage") as readers:
+    with (
+        parallel_readers("cdt-salvage") as readers,
+        bar("Reading all that is left of the search", " files") as seen,
+    ):
         while wanted:
             batch, wanted = sorted(wanted), set()
             tried.update(batch)
             contents = readers.map(lambda entry_id: _content(store, found, entry_id), batch)
-            for entry_id, (content, trouble) in zip(batch, contents, strict=True):
+            read = len(tried) - len(batch)
+            for count, (entry_id, (content, trouble)) in enumerate(
+                zip(batch, contents, strict=True), 1
+            ):
+                if seen is not None:
+                    seen(read + count, len(tried))
                 if trouble:
                     found.unreadable.append(trouble)
                 if content is None:

@@ -1,0 +1,69 @@
+"""Progress of what takes seconds: one line, once it has lasted; what is quick shows nothing."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+AFTER_SECONDS = 1.5
+"""How long something lasts before anything is shown."""
+LOG_SECONDS = 30.0
+"""How often it is shown anew where nothing can be overdrawn: in files, pipes and CI."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with how much is done, and of how much; None: nobody knows."""
+
+
+@contextmanager
+def bar(
+    what: str, unit: str = "B", clock: Callable[[], float] = time.monotonic
+) -> Iterator[Progress | None]:
+    """What to call as something goes on: it shows a tqdm bar once that takes seconds.
+
+    None, and so nothing to see, in any thread but the main one: nobody waits for those, and their
+    bars would run into what training prints.
+
+    Args:
+        what: What goes on, in words.
+        unit: What is counted: "B", or a noun with a space before it.
+        clock: Seconds, as `time.monotonic` gives them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield None
+        return
+    begun, shown = clock(), None
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal shown
+        if shown is None and clock() - begun >= AFTER_SECONDS:
+            shown = _tqdm(desc=what, total=total, initial=done, unit=unit, unit_scale=unit == "B")
+        if shown is not None:
+            shown.update(done - shown.n)
+
+    try:
+        yield progress
+    finally:
+        if shown is not None:
+            shown.close()
+
+
+@contextmanager
+def said_if_slow(message: str, notify: Callable[[str], None]) -> Iterator[None]:
+    """Say what is waited for, once, if the block takes seconds."""
+    timer = threading.Timer(AFTER_SECONDS, notify, (message,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _tqdm(**options: Any) -> Any:
+    from tqdm.auto import tqdm
+
+    if type(sys.stderr).__module__.startswith("ipykernel") or sys.stderr.isatty():
+        return tqdm(leave=False, **options)
+    return tqdm(leave=False, mininterval=LOG_SECONDS, maxinterval=LOG_SECONDS, **options)

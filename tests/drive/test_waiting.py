@@ -1,0 +1,95 @@
+"""What takes seconds shows a bar; what is short, or in the background, shows nothing."""
+
+import functools
+import threading
+
+import pytest
+from hyperopt import hp
+
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.store.drive import DriveStore
+from colab_drive_tuner.waiting import bar, said_if_slow
+
+
+def test_a_bar_appears_after_seconds(clock, capsys):
+    """It says what is transferred and how far it is, also where a transfer begins anew."""
+    with bar("model.keras", clock=clock) as progress:
+        progress(10_000, 50_000)
+        assert capsys.readouterr().err == ""
+        clock.time += 3
+        progress(20_000, 50_000)
+        assert "model.keras:  40%" in capsys.readouterr().err
+        progress(0, 50_000)
+        progress(50_000, 50_000)
+
+
+def test_nothing_is_shown_in_the_background(clock):
+    """There is nobody who waits."""
+    found = []
+
+    def work():
+        with bar("x", clock=clock) as progress:
+            found.append(progress)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [None]
+
+
+def test_a_store_shows_what_it_moves(client, tmp_path, monkeypatch, capsys):
+    """A model that goes up from a file, and comes down to one."""
+    monkeypatch.setattr("colab_drive_tuner.waiting.AFTER_SECONDS", 0)
+    store = DriveStore(client)
+    path = tmp_path / "m"
+    path.write_bytes(bytes(1000))
+    (entry_id,) = store.reserve(1)
+    store.create(entry_id, path, name="model.keras", parent=store.root)
+    assert "model.keras" in capsys.readouterr().err
+    store.fetch(entry_id, tmp_path / "back.keras")
+    assert "back.keras" in capsys.readouterr().err
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Everything lasts long enough to be shown."""
+    monkeypatch.setattr("colab_drive_tuner.waiting.AFTER_SECONDS", 0)
+
+
+def test_opening_a_search_shows_how_far_it_is(tmp_path, at_once, capsys):
+    """Records are read, trials are decoded; standard output has none of it."""
+    run = functools.partial(
+        resume_search, lambda x: x, space=hp.uniform("x", 0, 1), name="s", progress=False
+    )
+    run(max_evals=5, store=tmp_path)
+    capsys.readouterr()
+    assert len(run(max_evals=5, store=tmp_path).trials) == 5
+    said = capsys.readouterr()
+    assert "Reading s: " in said.err
+    assert "Opening s: " in said.err
+    assert said.out == ""
+
+
+def test_what_is_waited_for_is_said_once_and_only_where_it_takes_long(monkeypatch):
+    """After a while; nothing where the wait is over by then."""
+    heard = threading.Event()
+    messages = []
+
+    def notify(message):
+        messages.append(message)
+        heard.set()
+
+    with said_if_slow("not yet", notify):
+        pass
+    monkeypatch.setattr("colab_drive_tuner.waiting.AFTER_SECONDS", 0.01)
+    with said_if_slow("waiting", notify):
+        assert heard.wait(60)
+    assert messages == ["waiting"]
+
+
+def test_a_log_is_not_flooded(clock, at_once, capsys):
+    """Where nothing can be overdrawn there is no line for each step."""
+    with bar("steps", " steps", clock) as progress:
+        for step in range(500):
+            progress(step, 500)
+        assert capsys.readouterr().err.count("steps:") == 1
