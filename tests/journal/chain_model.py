@@ -7,7 +7,11 @@ PROTOCOL   Record n is a file under an id that was reserved before; it is never 
   OPEN     READ; CREATE(first missing id, claim); FOREIGN -> read on, build a new claim; OK -> owner.
   APPEND   owner: one record in flight; OK -> acknowledged; FOREIGN -> LOST: stop, keep what is pending in the spool.
   TRIALS   A trial runs only after an acknowledged record of this session (its claim, or a start) named tid AND parameters.
-           Attempts of a trial = sessions that named it.  max_attempts of them without an end: the owner gives it up.
+           Attempts of a trial = records that named it.  max_attempts of them without an end: the owner gives it up.
+  WORKERS  A session runs up to `width` trials at once.  With width > 1 a deadly trial kills the workers, not the session: all
+           that ran there is lost.  Was it alone, it is guilty: another start names it before it runs again.  Were others with
+           it, all of them are suspects, nobody is guilty: each runs again as it is named.  A suspect, and a trial that was
+           guilty in this session, runs alone until it has ended.
   SPOOL    An end is spooled durably before it is first sent; what of it the chain lacks is decided after the own claim.
            A real end goes in although the trial was given up meanwhile (it supersedes that), but never twice.
   FOLDER   Another folder of the search's name with another id of record 0 lost against ours: its chain is ended by `moved`.
@@ -40,11 +44,13 @@ BROKEN = {  # rule broken -> what an implementation would be doing
     "unnamed": "the claim does not name its first trial", "run-ahead": "a trial runs before its start is acknowledged",
     "bare-tids": "claims name tids without parameters", "early-filter": "spool compared with the chain before the claim",
     "give-up-ends": "a given-up trial counts as ended for the spool", "late-spool": "ends are spooled only when LOST",
-    "live-snap": "a snapshot holds what is not acknowledged", "copy-rival": "a copy of the own folder is taken for a rival"}
+    "live-snap": "a snapshot holds what is not acknowledged", "per-session": "a trial's starts in one session are one attempt",
+    "blame-all": "all that ran beside a deadly trial is guilty", "together": "suspects run beside other trials", "copy-rival": "a copy of the own folder is taken for a rival"}
 FOLDERS = {"copy": "id0", "loser": "r0"}    # further folders of the search's name: the ids of their records 0
 
 Rec = namedtuple("Rec", "id pos kind owner sess prev more starts ends")     # starts: (tid, par); ends: (tid, par | None: given up)
-Act = namedtuple("Act", "pc sess view ids req run spool snaps left base")   # one machine; pc: off claim own lost
+Act = namedtuple("Act", "pc sess view ids req run spool snaps left base alone")   # one machine; pc: off claim own lost
+# run: (tid, par) of the running trials; alone: the trials that must run alone, with whether they are named for their next run
 St = namedtuple("St", "log gone net snaps acts late deaths folders moved")
 # log: records in the order of landing (never forgets); folders: further ones of the name; moved: ids taken by `moved`
 Facts = namedtuple("Facts", "namers par real given")            # what a list of records says about the trials
@@ -59,6 +65,7 @@ class Cfg:
     block: int = 2          # ids in a `more`
     folders: int = 0        # further folders of the search's name
     max_attempts: int = 2
+    width: int = 1          # trials that a session runs at once; more than one: on workers that can die
     poison: int = -1        # the trial that kills its runtime
     bad: str = ""           # the one rule that is broken
 
@@ -80,7 +87,7 @@ def facts(view):
     for r in (REC[n] for n in view if n is not None):       # None: consumed without looking (no-reread)
         for t, p in r.starts:
             f.par[t] = f.par.get(t) or p
-            f.namers.setdefault(t, set()).add(r.sess)
+            f.namers.setdefault(t, []).append(r.sess)
         for t, p in r.ends:
             f.given.add(t) if p is None else f.real.setdefault(t, p)
     return f
@@ -117,7 +124,7 @@ class Model:
     def initial(self):
         c = self.cfg
         return St((), frozenset(), frozenset(), frozenset(), tuple(
-            Act("off", k + 1 - c.actors, (), (), (), None, frozenset(), 0, c.sessions, 0) for k in range(c.actors)), c.late, 0, frozenset(), frozenset())
+            Act("off", k + 1 - c.actors, (), (), (), (), frozenset(), 0, c.sessions, 0, frozenset()) for k in range(c.actors)), c.late, 0, frozenset(), frozenset())
 
     def starts(self, snaps):
         """Where a READ may begin.  To be fair to `delete`, its hint is always the newest snapshot."""
@@ -127,8 +134,12 @@ class Model:
     # ---- invariants of a state (those about an answer are checked where the answer is taken)
     def check(self, s):
         self.doing = None
-        if s.deaths > self.cfg.max_attempts:
-            raise Violation(f"the deadly trial ran {s.deaths} times, max_attempts is {self.cfg.max_attempts}")
+        c = self.cfg
+        spared = c.actors * c.sessions if c.width > 1 else 0        # deaths among others, for which nobody is guilty: one a session
+        if s.deaths > c.max_attempts + spared:
+            raise Violation(f"the deadly trial ran {s.deaths} times, max_attempts is {c.max_attempts}")
+        if c.actors * c.sessions == 1 and set(facts(s.log).given) - {c.poison}:
+            raise Violation("a trial is given up although nothing died of it")
         if s.moved and read(stored(s.log, s.gone), (), ("id0",))[1][0] in s.moved:
             raise Violation("the owner ended its own chain by `moved`: the search goes on nowhere")
         key = s.log, s.gone, s.snaps
@@ -158,8 +169,10 @@ class Model:
         """(ends to append from the spool, trials to give up, next trial to name) as seen from a's prefix."""
         f = facts(a.view)
         ends = tuple((t, p) for t, p in sorted(a.spool) if t not in self.ended(a) and f.par.get(t) in (None, p))
-        free = [t for t in range(self.cfg.trials) if t not in f.real and t not in f.given and t not in dict(a.spool)]
-        tired = [t for t in free if len(f.namers.get(t, set()) - {a.sess}) >= self.cfg.max_attempts]
+        free = [t for t in range(self.cfg.trials) if not (t in f.real or t in f.given or t in dict(a.spool) or t in dict(a.run))]
+        free = [t for t in free if (t, True) not in a.alone]        # those run again as they are named
+        count = set if self.bad == "per-session" else list
+        tired = [t for t in free if len(count(f.namers.get(t, ()))) >= self.cfg.max_attempts]
         nxt = next((t for t in free if t not in tired), None)
         return ends, tuple((t, None) for t in tired), None if nxt is None else (nxt, f.par.get(nxt) or a.sess)
 
@@ -205,7 +218,7 @@ class Model:
         a = a._replace(spool=self.unspool(s, a, frozenset(e for e in a.spool if e[0] not in done)))
         if r.starts and self.bad != "run-ahead" or r.kind == "claim":
             first = r.starts[0] if r.starts else self.work(a)[2] if self.bad == "unnamed" else None
-            a = a._replace(run=first and (first[0], first[1] or par.get(first[0]) or a.sess))
+            a = a._replace(run=a.run + ((first[0], first[1] or par.get(first[0]) or a.sess),) if first else a.run)
         return a
 
     # ---- all steps from a state
@@ -217,7 +230,7 @@ class Model:
             out.append((f"{'ABCDEFGH'[k]}{a.sess}: {label}", s2._replace(acts=s2.acts[:k] + (a,) + s2.acts[k + 1:])))
 
         for k, a in enumerate(s.acts):
-            dead = a._replace(pc="off", view=(), ids=(), req=(), run=None, snaps=0, base=0)
+            dead = a._replace(pc="off", view=(), ids=(), req=(), run=(), snaps=0, base=0, alone=frozenset())
             if a.pc in ("off", "lost"):
                 for view, ids in self.starts(s.snaps) if a.left else ():
                     new = dead._replace(sess=a.sess + c.actors, left=a.left - 1, snaps=c.snaps)
@@ -253,14 +266,29 @@ class Model:
             if a.pc != "own":
                 continue
             ends, tired, trial = self.work(a)
-            if a.run and a.run[0] == c.poison:
-                step("runs the deadly trial and dies", k, dead, deaths=s.deaths + 1, net=s.net | set(a.req))
-            elif a.run:
-                step(f"finishes trial {a.run[0]}", k, a._replace(run=None, spool=a.spool | {a.run}))
-            starts = (trial,) if trial and not a.run else ()
+            for one in a.run:
+                if one[0] != c.poison:
+                    rest = frozenset(x for x in a.alone if x[0] != one[0])
+                    step(f"finishes trial {one[0]}", k, a._replace(run=tuple(r for r in a.run if r != one), spool=a.spool | {one}, alone=rest))
+                elif c.width == 1:
+                    step("runs the deadly trial and dies", k, dead, deaths=s.deaths + 1, net=s.net | set(a.req))
+                else:
+                    spared = len(a.run) > 1 and self.bad != "blame-all"
+                    lost = dict.fromkeys((t for t, _ in a.run), spared)
+                    gone = a._replace(run=(), alone=frozenset((dict(a.alone) | lost).items()))
+                    step("the workers die of the deadly trial", k, gone, deaths=s.deaths + 1)
+            held = a.alone and self.bad != "together"
+            for t, named in sorted(a.alone):
+                if named and (not a.run or not held) and not a.req:
+                    again = (t, facts(a.view).par[t])
+                    step(f"runs trial {t} again", k, a._replace(run=a.run + (again,), alone=a.alone - {(t, True)} | {(t, False)}))
+            # A trial that must run alone goes before all others, and nothing is named beside it.
+            mine = trial if not held or (trial and (trial[0], False) in a.alone and not any(n for _, n in a.alone)) else None
+            room = 1 if held else c.width
+            starts = (mine,) if mine and len(a.run) < room else ()
             if not a.req and (ends or tired or starts):
                 n = self.record(k, a, "trials", starts, ends + tired)
-                step(f"sends trials {len(a.view)}", k, a._replace(req=(n,), run=trial if starts and self.bad == "run-ahead" else a.run))
+                step(f"sends trials {len(a.view)}", k, a._replace(req=(n,), run=a.run + starts if self.bad == "run-ahead" else a.run))
             elif not a.req and a.spool:
                 raise Violation(f"session {a.sess} owns the chain and never appends its finished trials")
             elif len(a.req) == 1 and self.bad == "pipeline":
@@ -347,18 +375,23 @@ def selftest(limit, trace, seconds=4, skip=()):
     for name, kw in {"1 session each": dict(sessions=1, late=2), "3 machines": dict(actors=3, sessions=1, trials=1, snaps=0),
                      "restarts": dict(trials=1, snaps=0), "snapshots": dict(trials=1, late=0),
                      "copied folder": dict(folders=2, trials=1, late=0, snaps=0, sessions=1), "2 trials": dict(late=0, snaps=0), "deadly trial": dict(late=0, snaps=0, poison=1, max_attempts=1),
-                     "1 machine": dict(actors=1, sessions=4, snaps=0, poison=1), "everything": dict(max_attempts=1)}.items():
+                     "1 machine": dict(actors=1, sessions=4, snaps=0, poison=1), "everything": dict(max_attempts=1),
+                     "workers": dict(actors=1, sessions=1, width=2, trials=3, poison=1, late=0, snaps=0),
+                     "both die": dict(actors=1, sessions=3, width=2, poison=0, late=0, snaps=0)}.items():
         ok &= show(name, lambda: bfs(replace(base, **kw), limit, 99))
     for seed, kw in enumerate((dict(actors=3, sessions=5, late=5, trials=6, snaps=2), dict(sessions=8, late=4, trials=4, poison=1),
-                               dict(sessions=8, late=4, trials=9, poison=0, max_attempts=1, block=3)), 1):
+                               dict(sessions=8, late=4, trials=9, poison=0, max_attempts=1, block=3),
+                               dict(sessions=4, late=4, trials=9, poison=3, width=4)), 1):
         ok &= show(f"walks {seed}", lambda: walks(replace(base, **kw), seed, seconds, 300))
-    special = {"unnamed": dict(poison=0), "run-ahead": dict(poison=1), "give-up-ends": dict(max_attempts=1), "copy-rival": dict(folders=1)}
+    special = {"unnamed": dict(poison=0), "run-ahead": dict(poison=1), "give-up-ends": dict(max_attempts=1), "copy-rival": dict(folders=1),
+               "per-session": dict(actors=1, sessions=1, width=2, poison=0, max_attempts=2), "blame-all": dict(actors=1, sessions=1, width=2, poison=1),
+               "together": dict(actors=1, sessions=1, width=2, poison=0)}
     for bad, what in BROKEN.items():
         if bad in skip:
             continue
         cfg = replace(base, bad=bad, **special.get(bad, {}))
         if cfg.poison >= 0:
-            cfg = replace(cfg, late=0, max_attempts=1, snaps=0)
+            cfg = replace(cfg, late=0, snaps=0, max_attempts=special[bad].get("max_attempts", 1))
         print(f"-- broken: {what}")
         ok &= not show(bad, lambda: bfs(cfg, 400_000, 99), trace)
     print(f"{'all as expected' if ok else 'FAILED'}, {time.time() - t0:.0f} s")
