@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from colab_drive_tuner.manage.naming import remove_search, rename_search
     from colab_drive_tuner.notebook import Notebook, download_notebook, find_notebook
     from colab_drive_tuner.search.drive_trials import DriveTrials
+    from colab_drive_tuner.search.executors.loky import loky_executor
+    from colab_drive_tuner.search.executors.ray import ray_executor
     from colab_drive_tuner.search.results.export import export_trials, import_trials
     from colab_drive_tuner.search.results.optuna_study import from_optuna
     from colab_drive_tuner.search.results.result import SearchResult, TrialResult
@@ -52,9 +54,11 @@ __all__ = [
     "import_trials",
     "list_histories",
     "list_searches",
+    "loky_executor",
     "move_search",
     "open_store",
     "optuna_storage",
+    "ray_executor",
     "read_status",
     "remove_search",
     "rename_search",
@@ -84,9 +88,11 @@ _ROOMS = {
     "import_trials": "search.results.export",
     "list_histories": "manage.histories",
     "list_searches": "search.results.status",
+    "loky_executor": "search.executors.loky",
     "move_search": "manage.copying",
     "open_store": "store",
     "optuna_storage": "studies",
+    "ray_executor": "search.executors.ray",
     "read_status": "search.results.status",
     "remove_search": "manage.naming",
     "rename_search": "manage.naming",

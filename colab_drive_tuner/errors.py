@@ -28,6 +28,7 @@ ColabDriveTunerError
 │   ├── SearchDamagedError                     a record is missing or altered
 │   │   ├── ForeignFileError                   an id in it names a file that is not the search's
 │   │   └── NewerFormatError                   not damaged: written by a later version
+│   ├── ExecutorError                          the workers of `executor=` died, or cannot run it
 │   ├── SearchFolderError                      its folder was renamed, moved, trashed or doubled
 │   └── AccountMismatchError (PermissionError) it belongs to another Drive account
 └── NotebookRunError (RuntimeError)      a run of `rerun` broke off
@@ -165,6 +166,13 @@ class NewerFormatError(SearchDamagedError):
 
 class SearchFolderError(SearchError):
     """The search's folder was renamed, moved, put into the trash or doubled by hand; says where."""
+
+
+class ExecutorError(SearchError):
+    """The workers of `executor=` died, are not there, or cannot load the objective; says which.
+
+    Everything that had ended is recorded, and the same call goes on with a new executor.
+    """
 
 
 class AccountMismatchError(SearchError, PermissionError):

@@ -31,6 +31,10 @@ def minimize(
     return_space: bool = False,
     keep_temp: bool = False,  # noqa: ARG001 - no file is written
     data_args: "DataArguments | None" = None,
+    *,
+    executor: Any = None,
+    width: int | None = None,
+    trial_timeout: float | None = None,
 ) -> tuple[Any, ...]:
     """Search the templates of a model function, as `hyperas.optim.minimize` does.
 
@@ -50,6 +54,9 @@ def minimize(
             `int` for `units=int({{...}})`.
         keep_temp: Accepted and not needed: no file is written.
         data_args: The arguments of `data`: a tuple, or a dict by name.
+        executor: Where trials run, as `resume_search` has it; `trials` must be a `DriveTrials`.
+        width: How many trials run at once; None: as many as the executor says it can.
+        trial_timeout: A trial that runs for more than so many seconds ends as failed.
 
     Returns:
         `best_run, best_model`, and with `return_space` the space as third. The model is None where
@@ -58,11 +65,20 @@ def minimize(
     Raises:
         TemplateError: A template cannot be compiled; no trial has run.
         ObjectiveError: The model or data function does not fit; no trial has run.
+        UsageError: `executor`, `width` or `trial_timeout` cannot be used; no trial has run.
     """
     from hyperopt import space_eval
 
     best_run, space = _search(
-        model, data, algo, max_evals, trials, rseed=rseed, verbose=verbose, data_args=data_args
+        model,
+        data,
+        algo,
+        max_evals,
+        trials,
+        rseed=rseed,
+        verbose=verbose,
+        data_args=data_args,
+        workers=_workers(trials, executor=executor, width=width, trial_timeout=trial_timeout),
     )
     best_model = trials.best_trial["result"].get("model")
     if eval_space:
@@ -223,11 +239,13 @@ def _search(
     rseed: int | None = 1337,
     verbose: bool = True,
     data_args: "DataArguments | None" = None,
+    workers: Mapping[str, Any] = {},
 ) -> "tuple[dict[str, Any], NamedSpace]":
     import numpy as np
     from hyperopt import fmin
 
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
+    from colab_drive_tuner.search.spec.templated import TemplatedObjective
     from colab_drive_tuner.templates import (
         Callee,
         bind_data,
@@ -249,19 +267,33 @@ def _search(
     space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:
         print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201
-    arguments: Any = ()
+    objective = TemplatedObjective(compiled, data, data_args)
     if len(trials.trials) < max_evals:
-        arguments = bound(compiled)
+        objective.prepare()
         load_keras_for(model)  # it is seeded for a trial only where it is there before the trial
-    best_run = fmin(
-        lambda values: compiled.call(values, arguments),
-        space,
-        algo=algo,
-        max_evals=max_evals,
-        trials=trials,
-        rstate=np.random.default_rng(rseed),
-        show_progressbar=verbose,
-        verbose=verbose,
-        return_argmin=True,
-    )
-    return best_run, space
+    options = {
+        "algo": algo,
+        "max_evals": max_evals,
+        "rstate": np.random.default_rng(rseed),
+        "show_progressbar": verbose,
+        "verbose": verbose,
+        "return_argmin": True,
+    }
+    if workers:  # which hyperopt's own function does not hand on
+        return trials.fmin(objective, space, **options, **workers), space
+    return fmin(objective, space, trials=trials, **options), space
+
+
+def _workers(trials: Any, **given: Any) -> dict[str, Any]:
+    """What was said of workers; `UsageError` where these trials do not know any."""
+    from colab_drive_tuner.search.executors.engines import find_engine
+    from colab_drive_tuner.search.trials import StoredTrials
+
+    if find_engine(**given) is None:
+        return {}
+    if not isinstance(trials, StoredTrials):
+        raise UsageError(
+            f"executor= goes with trials=session.trials(name) or DriveTrials(name), not with "
+            f"{type(trials).__name__}."
+        )
+    return given

@@ -61,6 +61,8 @@ class RunningTrial:
     """`time.monotonic()` by which the trial must have stopped; None: no limit."""
     artifacts: Artifacts | None = None
     """Where backups of this trial go; None: nowhere."""
+    notices: list[str] | None = None
+    """In a worker of an executor: takes what the user is to be told, once; None: elsewhere."""
 
 
 _running: ContextVar[RunningTrial | None] = ContextVar("running_trial", default=None)

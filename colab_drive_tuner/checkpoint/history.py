@@ -26,6 +26,7 @@ from colab_drive_tuner.checkpoint.items import (
     check_loss,
     check_map,
     check_outage,
+    check_pending,
     check_settings,
     check_tid,
     read_claim,
@@ -94,9 +95,14 @@ class TrialEntry:
     model: bool = False
     """Whether its result held a model."""
     attempts: dict[str, int] = field(default_factory=dict)
-    """Sessions that started it, left no end of it and have no excuse, with its progress then."""
+    """Sessions that started it, left no end of it and have no excuse, with its progress then.
+
+    A worker that died of it counts as well, under `session/1`, `session/2`, ...
+    """
     record: int = -1
     """The position of the record that holds the document."""
+    pending: tuple[int, ...] = ()
+    """The trials before it that had not ended when the algorithm suggested it."""
 
     def decoded(self) -> TrialDocument:
         """The document; raises `SearchDamagedError` where it is none."""
@@ -228,14 +234,14 @@ class History:
             entry.attempts = {}  # it is tried again from the beginning
         entry.end = entry.loss = None
         if item.kind == ItemKind.START:
-            self._attempt(entry, record.owner, item.progress)
+            self._attempt(entry, record.owner, item)
 
     def _name(self, item: Item) -> TrialEntry:
         """Take in a new trial; one that was missing between others goes where it belongs.
 
         Finished documents that people insert stay as inserted.
         """
-        entry = TrialEntry(item.tid, item.k, item.document)
+        entry = TrialEntry(item.tid, item.k, item.document, pending=item.pending)
         behind: list[Tid] = []
         if isinstance(item.tid, int) and (item.k is not None or item.kind == ItemKind.QUEUED):
             for tid in reversed(self.trials):
@@ -247,10 +253,11 @@ class History:
             self.trials[tid] = self.trials.pop(tid)
         return entry
 
-    def _attempt(self, entry: TrialEntry, owner: str, progress: int) -> None:
+    def _attempt(self, entry: TrialEntry, owner: str, start: Item) -> None:
+        deaths = {f"{owner}/{number}": start.progress for number in range(1, start.deaths + 1)}
         # A death after which the trial is further than before was not a vain one.
-        vain = {session: at for session, at in entry.attempts.items() if at >= progress}
-        entry.attempts = vain | {owner: progress}
+        vain = {key: at for key, at in (deaths | entry.attempts).items() if at >= start.progress}
+        entry.attempts = vain | {owner: start.progress}
 
     def _excuse(self, owner: str) -> None:
         """A session that released, or was taken over alive, did not die of its trial."""
@@ -312,7 +319,10 @@ class History:
         parts = [packer.pack(head)]
         # In small steps: none of them may hold the interpreter for long (training runs beside).
         parts += [
-            packer.pack([e.tid, e.k, e.document, e.end, e.loss, e.model, e.attempts, e.record])
+            packer.pack(
+                [e.tid, e.k, e.document, e.end, e.loss, e.model, e.attempts, e.record]
+                + ([e.pending] if e.pending else [])
+            )
             for e in list(self.trials.values())
         ]
         return b"".join(parts)
@@ -376,7 +386,7 @@ def _session(fields: Any) -> Session:
 
 
 def _entry(fields: Any) -> TrialEntry:
-    tid, k, document, end, loss, model, attempts, record = typed(fields, list)[:8]
+    tid, k, document, end, loss, model, attempts, record, *more = typed(fields, list)[:9]
     for session, progress in typed(attempts, dict).items():
         typed(session, str)
         whole(progress)
@@ -389,6 +399,7 @@ def _entry(fields: Any) -> TrialEntry:
         typed(model, bool),
         attempts,
         typed(record, int),
+        check_pending(more[0]) if more else (),
     )
 
 
@@ -397,8 +408,9 @@ def wanted(history: History, item: bytes) -> bool:
 
     It lacks an end where the trial has no real end and, if it is named there, has the same
     parameters; a real end supersedes a give-up. It lacks the names of a batch where none of them
-    is known, and the state of an early-stop function that has seen more trials than the one there.
-    Raises `SearchDamagedError`, KeyError, TypeError or ValueError for what is no entry.
+    is known, the start of a trial that it does not name, and the state of an early-stop function
+    that has seen more trials than the one there. Raises `SearchDamagedError`, KeyError, TypeError
+    or ValueError for what is no entry.
     """
     items = read_items(item, "A spooled entry")
     if not items:
@@ -416,11 +428,11 @@ def wanted(history: History, item: bytes) -> bool:
         return history.study.wants(spooled)
     if spooled.kind == ItemKind.SETTINGS:
         return _has_seen_more(spooled.settings or {}, history.settings)
-    if spooled.kind != ItemKind.END:
-        return False
     entry = history.trials.get(spooled.tid)
-    if entry is None:
+    if spooled.kind in (ItemKind.START, ItemKind.END) and entry is None:
         return True
+    if spooled.kind != ItemKind.END or entry is None:
+        return False
     if entry.end in REAL_ENDS or (entry.end is not None and spooled.how not in REAL_ENDS):
         return False
     return same_parameters(entry.document, spooled.document, spooled.tid)

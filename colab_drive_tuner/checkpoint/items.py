@@ -7,7 +7,7 @@ that a chain can be folded, and a snapshot joined, without decoding a single doc
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ VERSION = 1
 
 MOST_TIDS = 2**62
 """What no number of a trial exceeds: with those of later trials it fits 64 bits."""
+MOST_DEATHS = 10_000
+"""What no count of workers that died of one trial in one session exceeds."""
 Tid = int | str | float
 """hyperopt numbers trials; documents that people insert may bear other ids."""
 
@@ -86,6 +88,10 @@ class Item(NamedTuple):
     """The number that the next trial gets."""
     progress: int = 0
     """Starts: how far a backup lets it go on."""
+    deaths: int = 0
+    """Starts: how many workers of this session died of the trial before."""
+    pending: tuple[int, ...] = ()
+    """The trials named before it that had not ended when the algorithm suggested it."""
     how: TrialEnd | None = None
     """Ends: how."""
     loss: float | None = None
@@ -145,13 +151,14 @@ def item_from(fields: Any) -> Item:
     next_tid = whole(info.get("next", 0), MOST_TIDS)
     if kind == ItemKind.END:
         loss, model = check_loss(info.get("loss")), typed(info.get("model", False), bool)
-        return Item(
-            ItemKind.END, tid, k, document, next_tid, 0, check_end(info["how"]), loss, model
-        )
+        pending, how = _pending(info), check_end(info["how"])
+        return Item(ItemKind.END, tid, k, document, next_tid, 0, 0, pending, how, loss, model)
     if kind == ItemKind.START:
-        return Item(ItemKind.START, tid, k, document, next_tid, whole(info.get("progress", 0)))
+        progress, deaths = whole(info.get("progress", 0)), whole(info.get("deaths", 0), MOST_DEATHS)
+        pending = _pending(info)
+        return Item(ItemKind.START, tid, k, document, next_tid, progress, deaths, pending)
     if kind == ItemKind.QUEUED:
-        return Item(ItemKind.QUEUED, tid, k, document, next_tid)
+        return Item(ItemKind.QUEUED, tid, k, document, next_tid, pending=_pending(info))
     raise ValueError(f"{kind!r:.60} is no kind of entry")
 
 
@@ -178,6 +185,15 @@ def check_tid(value: Any) -> Tid:
         tid: Tid = value
         return tid
     raise ValueError(f"{value!r:.60} is no trial's id")
+
+
+def _pending(info: Mapping[str, Any]) -> tuple[int, ...]:
+    return check_pending(info.get("pending", []))
+
+
+def check_pending(value: Any) -> tuple[int, ...]:
+    """Numbers of trials."""
+    return tuple(whole(tid, MOST_TIDS) for tid in typed(value, list))
 
 
 def check_end(value: Any) -> TrialEnd:
@@ -255,17 +271,38 @@ _SETTINGS: dict[str, type] = {
 }
 
 
-def queued_item(document: bytes, tid: Tid, *, k: int | None, next_tid: int) -> bytes:
+def queued_item(
+    document: bytes, tid: Tid, *, k: int | None, next_tid: int, pending: Sequence[int] = ()
+) -> bytes:
     """A trial is named: its parameters are settled, it has not started."""
-    return pack_item(ItemKind.QUEUED, {"next": next_tid}, document, tid, k)
+    return pack_item(ItemKind.QUEUED, {"next": next_tid} | _named(pending), document, tid, k)
 
 
 def start_item(
-    document: bytes, tid: Tid, *, k: int | None, next_tid: int, progress: int = 0
+    document: bytes,
+    tid: Tid,
+    *,
+    k: int | None,
+    next_tid: int,
+    progress: int = 0,
+    deaths: int = 0,
+    pending: Sequence[int] = (),
 ) -> bytes:
-    """A trial starts; `progress` is how far a backup lets it go on."""
-    info = {"next": next_tid} | ({"progress": progress} if progress else {})
+    """A trial starts.
+
+    `progress` is how far a backup lets it go on, `deaths` how many workers have died of it in this
+    session, `pending` what had not ended when it was suggested.
+    """
+    info: dict[str, Any] = {"next": next_tid} | _named(pending)
+    if progress:
+        info["progress"] = progress
+    if deaths:
+        info["deaths"] = deaths
     return pack_item(ItemKind.START, info, document, tid, k)
+
+
+def _named(pending: Sequence[int]) -> dict[str, Any]:
+    return {"pending": list(pending)} if pending else {}
 
 
 def end_item(
@@ -276,9 +313,10 @@ def end_item(
     how: TrialEnd,
     loss: float | None = None,
     model: bool = False,
+    pending: Sequence[int] = (),
 ) -> bytes:
     """A trial ended; `loss` where it counts for the best (status ok, not NaN)."""
-    info: dict[str, Any] = {"how": how}
+    info: dict[str, Any] = {"how": how} | _named(pending)
     if loss is not None:
         info["loss"] = loss
     if model:

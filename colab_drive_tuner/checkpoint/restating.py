@@ -38,6 +38,8 @@ def _trials(history: History) -> list[bytes]:
         if entry.end is not None:
             info |= {"how": entry.end} | ({"model": True} if entry.model else {})
             info |= {} if entry.loss is None else {"loss": entry.loss}
+        if entry.pending:
+            info["pending"] = list(entry.pending)
         kind = ItemKind.QUEUED if entry.end is None else ItemKind.END
         items.append(pack_item(kind, info, entry.document, entry.tid, entry.k))
     return items

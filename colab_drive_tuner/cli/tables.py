@@ -47,7 +47,8 @@ def _state(search: SearchStatus) -> str:
     if search.state is SearchState.STOPPED:
         return f"stopped: {search.stopped}"
     if search.state is SearchState.RUNNING:
-        return f"running: {search.holder}"
+        at_once = search.at_once and f"; {search.at_once}"
+        return f"running: {search.holder}{at_once}"
     if search.holder is not None and search.state is SearchState.INTERRUPTED:
         return f"interrupted {_time(search.holder.last_sign)}"
     return search.state
@@ -147,6 +148,8 @@ def _described(search: SearchStatus) -> dict[str, Any]:
             "account": holder.claimant.account,
             "last_seen": _iso(holder.last_sign),
         },
+        "running": [tid if isinstance(tid, int) else _text(tid) for tid in search.running],
+        "workers": _text(search.workers) or None,
         "deaths_survived": search.recovered,
         "sessions": search.sessions,
         "url": search.url,

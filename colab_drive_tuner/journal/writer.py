@@ -247,7 +247,7 @@ class Writer:
             durable = [
                 (item, entry.beside)
                 for item, entry in zip(items, taken, strict=True)
-                if entry.durable
+                if entry.durable and item  # one that its end has made superfluous is empty
             ]
             self._make_durable(batch, durable)
             batch.items += items

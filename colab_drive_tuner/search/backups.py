@@ -5,13 +5,39 @@ from them.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.artifacts import StoreArtifacts, sweep_backups
-from colab_drive_tuner.training.backup.writer import drop_backups, flush_backups, has_backups
+from colab_drive_tuner.training.backup.writer import (
+    drop_backups,
+    flush_backups,
+    has_backups,
+    writer_of,
+)
 from colab_drive_tuner.trial import Pace
+
+
+@dataclass(frozen=True)
+class BackupFolder:
+    """Where a worker that reaches this folder finds and keeps the backups of a trial."""
+
+    store: str
+    search: str
+    folder: str
+    epoch: str
+    fresh: bool
+
+    def open(self, tid: int) -> StoreArtifacts | None:
+        """The trial's backups; None where the folder cannot be reached from here."""
+        if not Path(self.store).is_dir():
+            return None
+        store = open_store(self.store).for_search(self.search)
+        return StoreArtifacts(store, self.folder, tid, epoch=self.epoch, fresh=self.fresh)
 
 
 class Backups:
@@ -40,6 +66,26 @@ class Backups:
         )
         self._running.append(artifacts)
         return artifacts
+
+    def adopt(self, tid: int, artifacts: StoreArtifacts | None) -> StoreArtifacts | None:
+        """The same, now that a worker has kept backups there: they go with the trial's end."""
+        self.forget(artifacts)
+        adopted = self.of(tid)
+        if adopted is not None:
+            writer_of(adopted).epochs(0)  # it looks what there is
+        return adopted
+
+    def forget(self, artifacts: StoreArtifacts | None) -> None:
+        """They are used no more, nor dropped."""
+        if artifacts is not None:
+            self._running.remove(artifacts)
+
+    def by_path(self, search: str, artifacts: StoreArtifacts | None) -> BackupFolder | None:
+        """The same place for a process that reaches the store by a path; None where none does."""
+        folder, path = self._folder(), self._store.local_path
+        if artifacts is None or folder is None or path is None:
+            return None
+        return BackupFolder(str(path.absolute()), search, folder, self._epoch(), artifacts.fresh)
 
     @staticmethod
     def progress(artifacts: StoreArtifacts) -> int:

@@ -10,6 +10,7 @@ from hyperopt.base import validate_loss_threshold, validate_timeout
 from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
+from colab_drive_tuner.search.executors.engines import find_engine
 from colab_drive_tuner.search.run import SearchSpec, run_search
 from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
@@ -69,10 +70,14 @@ class DriveTrials(StoredTrials):
         show_progressbar: Any = True,
         early_stop_fn: Callable[..., Any] | None = None,
         trials_save_file: str = "",
+        *,
+        executor: Any = None,
+        width: int | None = None,
+        trial_timeout: float | None = None,
     ) -> Any:
         """Run trials until `max_evals` are there in all, going on from what the search has.
 
-        The arguments are those of `hyperopt.fmin`, in its order.
+        The arguments are those of `hyperopt.fmin`, in its order, and three more by name.
 
         Args:
             fn: The objective.
@@ -92,6 +97,12 @@ class DriveTrials(StoredTrials):
             show_progressbar: False, True, or a progress callback as hyperopt has them.
             early_stop_fn: The search ends once it says so; see `hyperopt.early_stop`.
             trials_save_file: Also pickle the trials to this file after each round.
+            executor: Where trials run: a `concurrent.futures.Executor` (`ThreadPoolExecutor(4)`,
+                `loky_executor(4)`, `ray_executor()`, ...) or a `distributed.Client`. None: here,
+                one after another.
+            width: How many trials run at once; None: as many as the executor says it can.
+            trial_timeout: A trial that runs for more than so many seconds ends as failed; the
+                start of its worker does not count. None: no limit. Only with `executor`.
 
         Returns:
             What `hyperopt.fmin` returns.
@@ -99,6 +110,7 @@ class DriveTrials(StoredTrials):
         Raises:
             SearchBusyError: Another runtime holds the search.
             SpaceChangedError: The space is another one than the search was created with.
+            ExecutorError: The workers of `executor` died, or none is there.
         """
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
@@ -119,6 +131,7 @@ class DriveTrials(StoredTrials):
             early_stop_fn=early_stop_fn,
             trials_save_file=trials_save_file,
             keras_wanted=load_keras_for(fn),
+            workers=find_engine(executor, width, trial_timeout),
         )
         run_search(self, spec)
         if not return_argmin:

@@ -90,7 +90,11 @@ class _SampledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
 
 
 def evaluate(
-    attempt: Attempt, domain: Domain, ctrl: Ctrl, artifacts: Artifacts | None = None
+    attempt: Attempt,
+    domain: Domain,
+    ctrl: Ctrl,
+    artifacts: Artifacts | None = None,
+    notices: list[str] | None = None,
 ) -> dict[str, Any]:
     """Run the objective of `domain` and return its result; whatever it raises is raised.
 
@@ -99,6 +103,7 @@ def evaluate(
         domain: hyperopt's Domain: the space and the objective.
         ctrl: What an objective that asks for it gets to see of the search.
         artifacts: Where backups of the half-finished trial are kept; None: nowhere.
+        notices: Takes what the user is to be told, where that cannot be done from here.
     """
     training = attempt.training
     trial = RunningTrial(
@@ -108,6 +113,7 @@ def evaluate(
         attempt=attempt.number,
         deadline=training.deadline,
         artifacts=artifacts,
+        notices=notices,
     )
     with run_as(trial):
         if training.seeded:

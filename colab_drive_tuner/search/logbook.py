@@ -85,6 +85,8 @@ class Logbook:
         self.name, self._max_attempts = name, max_attempts
         self.journal = Journal.open(store, name, rules())
         self.k_of: dict[Tid, int | None] = {}
+        self.pending_of: dict[Tid, tuple[int, ...]] = {}
+        """The trials that had not ended when one was suggested; only of those that had some."""
         self.next_tid = 0
         self.settings: dict[str, Any] = {}
         """Those of the chain, and what was set here since."""
@@ -170,6 +172,7 @@ class Logbook:
                     entry.tid,
                     k=entry.k,
                     next_tid=history.next_tid,
+                    pending=entry.pending,
                 )
                 for entry in history.trials.values()
                 if entry.unfinished or (retry_failed and entry.end == TrialEnd.GIVEN_UP)
@@ -223,6 +226,7 @@ class Logbook:
     def _learn(self) -> None:
         history = self.history
         self.k_of = {tid: entry.k for tid, entry in history.trials.items()}
+        self.pending_of = {tid: e.pending for tid, e in history.trials.items() if e.pending}
         self.next_tid = history.next_tid
         self.settings = dict(history.settings)
         self._named = set(history.trials)
@@ -266,12 +270,22 @@ class Logbook:
         k = self.k_of.setdefault(tid, None)
         encoded = encode(plain_document(document))
         self._written[tid] = hash(encoded)
-        return queued_item(encoded, tid, k=k, next_tid=self.next_tid)
+        pending = self.pending_of.get(tid, ())
+        return queued_item(encoded, tid, k=k, next_tid=self.next_tid, pending=pending)
 
     def start(
-        self, document: TrialDocument, batch: Iterable[TrialDocument], *, progress: int = 0
+        self,
+        document: TrialDocument,
+        batch: Iterable[TrialDocument],
+        *,
+        progress: int = 0,
+        deaths: int = 0,
+        durable: bool = False,
     ) -> None:
-        """A trial of the batch starts; before its first one all of it is named."""
+        """A trial of the batch starts; before its first one all of it is named.
+
+        `deaths` workers have died of it in this session; `durable`: the start is spooled, too.
+        """
         self.require_owner()
         tid = document["tid"]
         unnamed = [one for one in batch if one["tid"] not in self._named]
@@ -279,13 +293,22 @@ class Logbook:
             self.queue(map(as_new, unnamed))
         self._named.add(tid)
         k, next_tid = self.k_of.setdefault(tid, None), self.next_tid
+        pending = self.pending_of.get(tid, ())
         taken = take(plain_document(document))
 
         def item() -> bytes:
-            return start_item(taken.encode(), tid, k=k, next_tid=next_tid, progress=progress)
+            return start_item(
+                taken.encode(),
+                tid,
+                k=k,
+                next_tid=next_tid,
+                progress=progress,
+                deaths=deaths,
+                pending=pending,
+            )
 
         start = _Start(tid, item)
-        self._append(start)
+        self._append(start, durable=durable)
         self._start = start
         if isinstance(tid, int):
             self.journal.note_running(tid)
@@ -314,11 +337,13 @@ class Logbook:
         def item() -> bytes:
             encoded = taken.encode()
             self._written[tid] = hash(encoded)
-            return end_item(encoded, tid, k=k, how=how, loss=loss, model=model)
+            return end_item(encoded, tid, k=k, how=how, loss=loss, model=model, pending=pending)
 
         self._named.add(tid)
+        pending: tuple[int, ...] = ()
         if self._start is not None and self._start.tid == tid:
             self._start.drop()
+            pending = self.pending_of.get(tid, ())
         self._append(item, durable=True)
         self._note_outages()
         if care is not None and careful:

@@ -152,7 +152,7 @@ class Loop:
                 )
             if not suggested:
                 return False
-            self._trials.insert_suggested(suggested, k)
+            self._trials.insert_suggested(suggested, k, self._tally.open)
             self._unasked -= len(suggested)
             self._tally.update()
         return True
@@ -185,23 +185,28 @@ class Loop:
         if self._options.free_memory and "keras" in sys.modules and keras_grew(self._keras):
             free_memory(self._keras)
 
-    def _start(self, document: TrialDocument) -> "_Started":
-        """Record that the trial starts, and gather what it needs to run."""
+    def _start(self, document: TrialDocument, *, died: int = 0, durable: bool = False) -> "Started":
+        """Record that the trial starts, and gather what it needs to run.
+
+        `died` of this session's workers died of it before; `durable`: the start is spooled.
+        """
         trials, tid, now = self._trials, document["tid"], coarse_utcnow()
         document |= {"state": RUNNING, "owner": self._owner, "book_time": now, "refresh_time": now}
         deaths = trials.log.inherited.get(tid)
-        artifacts = trials.backups.of(tid, fresh=deaths is None)
+        artifacts = trials.backups.of(tid, fresh=deaths is None and not died)
         progress = 0
-        if artifacts is not None and deaths is not None:
+        if artifacts is not None and (deaths is not None or died):
             progress = trials.backups.progress(artifacts)
-        trials.log.start(document, self._tally.open, progress=progress)
+        trials.log.start(
+            document, self._tally.open, progress=progress, deaths=died, durable=durable
+        )
         if self._keras is None and "keras" in sys.modules:
             self._keras = keras_settings()
         point = spec_from_misc(document["misc"])
-        attempt = Attempt(trials.name, tid, 1 + (deaths or 0), point, self._training)
-        return _Started(document, attempt, artifacts, time.monotonic())
+        attempt = Attempt(trials.name, tid, 1 + (deaths or 0) + died, point, self._training)
+        return Started(document, attempt, artifacts, time.monotonic())
 
-    def _tell(self, started: "_Started", how: TrialEnd, result: Taken | None = None) -> None:
+    def _tell(self, started: "Started", how: TrialEnd, result: Taken | None = None) -> None:
         """Record how the trial ended; `result`: a copy of its plain result."""
         trials, document, artifacts = self._trials, started.document, started.artifacts
         document["refresh_time"] = coarse_utcnow()
@@ -223,7 +228,7 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class _Started:
+class Started:
     """A trial that is running."""
 
     document: TrialDocument

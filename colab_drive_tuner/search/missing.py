@@ -78,6 +78,11 @@ class MissingTrials:
         self._complete = False
         """Whether nothing is missing any more: what this process asks for is recorded."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether it is known that nothing is missing."""
+        return self._complete
+
     def put_back_next(self) -> int:
         """Insert the trials of the first missing call, if all before them have ended; how many.
 

@@ -7,6 +7,8 @@ also by a session that did not train it.
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import SearchError, TrainingWarning, UsageError
@@ -57,6 +59,54 @@ class ModelResult(dict[str, Any]):
     copy = __copy__
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A trial's result, and the model that it held."""
+
+    result: dict[str, Any]
+    """Without the model."""
+    had_model: bool = False
+    keras: Any = None
+    """The Keras model, or what can `save` one; None: there was none, or it is not wanted."""
+    other: Any = None
+    """A model that is not Keras's."""
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    """What the model was told by its last `fit`, epoch by epoch; mostly its metrics."""
+
+    @property
+    def loss(self) -> float | None:
+        """Where the trial went well: the loss by which models are ranked."""
+        return self.result.get("loss") if self.result.get("status") == "ok" else None
+
+
+def take_apart(result: dict[str, Any]) -> Parts:
+    """A result and its model, each for itself."""
+    metrics = _metrics(result.get("history"))
+    if metrics is not None:  # Keras's own History, which is no plain data
+        result = result | {"history": metrics}
+    plain, model = split_result(result)
+    if model is not None:
+        curves = _metrics(getattr(model, "history", None)) or {}
+        return Parts(dict(plain), had_model=True, keras=model, curves=curves)
+    if plain.get("model") is None or _is_plain(plain["model"]):
+        return Parts(result)
+    rest = {key: value for key, value in plain.items() if key != "model"}
+    return Parts(rest, had_model=True, other=plain["model"])
+
+
+class SavedModel:
+    """A Keras model that a worker has saved: `save` writes it to a file."""
+
+    def __init__(self, content: bytes, problem: str = "") -> None:
+        self._content, self._problem = content, problem
+
+    def save(self, path: Path) -> None:
+        """Write the .keras file; raises where the worker could not make it."""
+        if self._problem:
+            raise RuntimeError(self._problem)
+        path.write_bytes(self._content)
+
+
 class Models:
     """The models of one search."""
 
@@ -80,20 +130,18 @@ class Models:
 
         And what the model was told by its last `fit`, epoch by epoch; mostly its metrics.
         """
-        metrics = _metrics(result.get("history"))
-        if metrics is not None:  # Keras's own History, which is no plain data
-            result = result | {"history": metrics}
-        plain, model = split_result(result)
-        curves = {} if model is None else _metrics(getattr(model, "history", None)) or {}
-        if model is None and (plain.get("model") is None or _is_plain(plain["model"])):
-            return result, curves
-        loss = plain.get("loss") if plain.get("status") == "ok" else None
-        if model is None:
-            plain = dict(plain)
-            self._hold(plain.pop("model"), tid, loss)
-        elif (best := self._models()) is not None:
-            best.offer(model, tid=tid, loss=loss)
-        return self.wrap(plain, tid), curves
+        parts = take_apart(result)
+        return self.keep(parts, tid), parts.curves
+
+    def keep(self, parts: "Parts", tid: int) -> dict[str, Any]:
+        """Offer the model of a result to `best/`; return the result, which holds it no more."""
+        if not parts.had_model:
+            return parts.result
+        if parts.other is not None:
+            self._hold(parts.other, tid, parts.loss)
+        elif parts.keras is not None and (best := self._models()) is not None:
+            best.offer(parts.keras, tid=tid, loss=parts.loss)
+        return self.wrap(parts.result, tid)
 
     def wrap(self, result: dict[str, Any], tid: Any) -> ModelResult:
         """The result of a trial that had a model, whose model is loaded when it is read."""

@@ -12,6 +12,7 @@ from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder import check_name
+from colab_drive_tuner.search.executors.engines import find_engine
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.spec.arguments import (
     check_early_stop,
@@ -24,6 +25,7 @@ from colab_drive_tuner.search.spec.arguments import (
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.spec.keywords import ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.objective import checked, refuse_parameters, refuse_returns
+from colab_drive_tuner.search.spec.templated import TemplatedObjective
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -69,6 +71,9 @@ def resume_search(
     catch_eval_exceptions: bool = False,
     loss_threshold: float | None = None,
     early_stop_fn: Callable[..., Any] | None = None,
+    executor: Any = None,
+    width: int | None = None,
+    trial_timeout: float | None = None,
 ) -> SearchResult:
     """Run the search `name` until it has `max_evals` trials, going on from what the store has.
 
@@ -115,6 +120,12 @@ def resume_search(
             tries the trial again.
         loss_threshold: The search ends when a loss is below it.
         early_stop_fn: hyperopt's function that ends the search, such as `no_progress_loss(10)`.
+        executor: Where trials run: a `concurrent.futures.Executor` (`ThreadPoolExecutor(4)`,
+            `loky_executor(4)`, `ray_executor()`, ...) or a `distributed.Client`. None: here, one
+            after another.
+        width: How many trials run at once; None: as many as the executor says it can.
+        trial_timeout: A trial that runs for more than so many seconds ends as failed; the start of
+            its worker does not count. None: no limit. Only with `executor`.
 
     Returns:
         The result, with all trials of all runs. Where `max_time` has ended the run, or a trial was
@@ -129,6 +140,7 @@ def resume_search(
         ObjectiveError: The objective or data function does not fit, or returned no loss.
         SearchBusyError: Another runtime holds the search, and `on_busy` is "error".
         SearchTakenOverError: Another runtime took the search over while this one ran.
+        ExecutorError: The workers of `executor` died, or none is there; what ended is recorded.
 
     Example:
         >>> from hyperopt import hp
@@ -142,6 +154,7 @@ def resume_search(
     check_early_stop(early_stop_fn)
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
+    workers = find_engine(executor, width, trial_timeout)
     task = _task(objective, data, space, data_args, again=restart)
     from colab_drive_tuner.search.begin_from import origin_of
     from colab_drive_tuner.search.documents import count_ended
@@ -197,6 +210,7 @@ def resume_search(
             data=described,
             keras_wanted=load_keras_for(objective),
             deadline=None if seconds is None else began + seconds,
+            workers=workers,
         )
         stopped = run_search(trials, spec)
         done = count_ended(trials._dynamic_trials)
@@ -274,16 +288,9 @@ def _templated(
     )
 
     def prepare() -> tuple[Callable[[Any], Any], str]:
-        arguments = bound(compiled)
-        names = list(compiled.signature.parameters)
-        pairs = (
-            arguments
-            if isinstance(arguments, Mapping)
-            else dict(zip(names, arguments, strict=False))
-        )
-        described = describe_data(pairs.keys(), pairs.values())
-        call = checked(lambda sampled: compiled.call(sampled, arguments), compiled.name)
-        return call, described
+        function = TemplatedObjective(compiled, data, data_args, loaded)
+        named = function.named()
+        return checked(function, compiled.name), describe_data(named.keys(), named.values())
 
     return Task(dict(compiled.space), prepare, compiled.fingerprint_source)
 

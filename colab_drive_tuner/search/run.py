@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from colab_drive_tuner.journal.chain import HISTORY_DIGITS
 from colab_drive_tuner.search.begin_from import Origin, begin_from
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import CompiledDomain, Training
+from colab_drive_tuner.search.executors.engines import Workers
 from colab_drive_tuner.search.interrupts import sigterm_exits, stopped_by_user
 from colab_drive_tuner.search.loop import Loop, LoopOptions
 from colab_drive_tuner.search.missing import missing_points
@@ -38,6 +40,9 @@ from colab_drive_tuner.search.tpe import fast_algorithm
 from colab_drive_tuner.search.trials import StoredTrials
 from colab_drive_tuner.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.search.executors.crew import Crew
 
 STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""
@@ -77,6 +82,8 @@ class SearchSpec:
     keras_wanted: bool = False
     deadline: float | None = None
     """`time.monotonic()` after which no trial is started."""
+    workers: Workers | None = None
+    """Where trials run; None: here, one after another."""
 
     @property
     def stops(self) -> StopRules:
@@ -118,6 +125,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             search=trials.name,
             learns=settings.algo != "rand",
         )
+    crew = _crew(spec, domain)
     stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
     with (
         trials.log.running(),
@@ -137,7 +145,14 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         name_all_parameters(trials._dynamic_trials, domain.params)
         stored = stored_state(trials.name, trials.log.settings)
         tally = Tally(trials._dynamic_trials)
-        loop = Loop(
+        kind: Callable[..., Loop] = Loop
+        if crew is not None:
+            from colab_drive_tuner.search.parallel import ParallelLoop
+
+            kind = partial(
+                ParallelLoop, crew=crew, max_attempts=trials.max_attempts, on_stop=arrived.set
+            )
+        loop = kind(
             trials,
             fast_algorithm(spec.algo),
             domain,
@@ -186,6 +201,20 @@ def _warn_of_second_restart(trials: StoredTrials) -> None:
         f"{kept}` brings them back.",
         SearchRestartedWarning,
     )
+
+
+def _crew(spec: SearchSpec, domain: CompiledDomain) -> "Crew | None":
+    """The workers, with the objective as they get it; None: trials run here."""
+    if spec.workers is None:
+        return None
+    from colab_drive_tuner.search.executors.crew import Crew
+    from colab_drive_tuner.search.executors.payload import pack
+
+    engine, payload = spec.workers.engine, None
+    if not engine.in_process:
+        payload = pack(spec.fn, spec.space, spec.pass_expr_memo_ctrl)
+    engine.prepare(keras=spec.keras_wanted)
+    return Crew(spec.workers, payload, domain)
 
 
 def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> None:

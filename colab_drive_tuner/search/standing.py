@@ -52,6 +52,10 @@ class SearchStatus:
     """Whether the holder was a process of this machine that is certainly gone."""
     recovered: int = 0
     """How many deaths of a runtime the search has survived."""
+    running: tuple[Tid, ...] = ()
+    """The trials that run now, as far as is recorded."""
+    workers: str = ""
+    """Where they run, where that is an Executor's workers."""
     sessions: int = 0
     url: str = ""
     study: bool = False
@@ -89,8 +93,18 @@ class SearchStatus:
         if self.problem:
             return f"{visible(self.name)}: {visible(self.problem)}"
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
-        state = ", running" if self.held else f", stopped: {self.stopped}" if self.stopped else ""
+        state = f", stopped: {self.stopped}" if self.stopped else ""
+        if self.held:
+            state = f", running{self.at_once and f': {self.at_once}'}"
         return f"{visible(self.name)}: {self.progress} trials{best}{visible(state)}"
+
+    @property
+    def at_once(self) -> str:
+        """Which trials run on an Executor's workers, in words; "" where none do."""
+        if not (self.workers and self.running and self.held):
+            return ""
+        plural = "s" if len(self.running) > 1 else ""
+        return f"trial{plural} {', '.join(map(str, self.running))} on {self.workers}"
 
 
 def status_of_documents(

@@ -94,6 +94,11 @@ class Stops:
         """How many trials had ended when the early-stop function was last asked."""
         self._recordable = True
 
+    @property
+    def asks(self) -> bool:
+        """Whether an early-stop function looks at the trials after each round."""
+        return self._rules.early_stop_fn is not None
+
     # -- time
 
     @property

@@ -59,7 +59,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         check_name(name)
         self.name, self.seed_training, self.free_memory = name, seed_training, free_memory
         self.keep_models = keep_models = whole_number("keep_models", keep_models, least=0)
-        max_attempts = whole_number("max_attempts", max_attempts, least=1)
+        self.max_attempts = max_attempts = whole_number("max_attempts", max_attempts, least=1)
         self._seed, self._on_busy, self.notify = _checked_seed(seed), on_busy_of(on_busy), notify
         self._store = open_store(store).for_search(name)
         self.log = Logbook(self._store, name, max_attempts=max_attempts)
@@ -188,10 +188,18 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.log.insert_ended(docs, settings)
         self.refresh()
 
-    def insert_suggested(self, docs: list[TrialDocument], k: int) -> None:
-        """Insert what the k-th call of the algorithm suggested; its start will name each trial."""
+    def insert_suggested(
+        self, docs: list[TrialDocument], k: int, pending: list[TrialDocument]
+    ) -> None:
+        """Insert what the k-th call of the algorithm suggested; its start will name each trial.
+
+        `pending`: the documents of the trials that had not ended then.
+        """
+        unended = tuple(doc["tid"] for doc in pending if isinstance(doc["tid"], int))
         for doc in docs:
             self.log.k_of[doc["tid"]] = k
+            if unended:
+                self.log.pending_of[doc["tid"]] = unended
         self._add([self.assert_valid_trial(SONify(doc)) for doc in docs])
         self.list_inserted()
 

@@ -41,7 +41,7 @@ class StoreArtifacts:
         fresh: bool = False,
         pace: Pace | None = None,
     ) -> None:
-        self.pace = pace or Pace()
+        self.pace, self.fresh = pace or Pace(), fresh
         self.writer: Writer | None = None
         self._store, self._search_folder, self._tid = store, search_folder, tid
         self._epoch = epoch

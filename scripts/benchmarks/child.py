@@ -14,6 +14,7 @@ ROOMS = {
     "optuna_trials": "uploads",
     "transfer": "uploads",
     "epochs": "trainings",
+    "throughput": "workers",
 }
 
 

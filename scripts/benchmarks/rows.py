@@ -19,6 +19,7 @@ from harness import (
     traffic,
 )
 from rows_beside import backup, imports, others, transfer
+from rows_workers import workers
 
 LAPSE = 10.0
 """Trials of 0.1 s stand for trials of 1 s: every pause of the writer is as many times shorter."""
@@ -242,6 +243,7 @@ ROWS: dict[str, Measure] = {
     "import": imports,
     "transfer": transfer,
     "backup": backup,
+    "workers": workers,
 }
 
 

@@ -183,6 +183,7 @@ def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
             True,
         ),
         ([start(0)], start_item(document(0), 0, k=0, next_tid=1), False),
+        ([], start_item(document(0), 0, k=0, next_tid=1), True),
         ([], settings_item(early_stop(3)), True),
         ([record("trials", settings_item(early_stop(2)))], settings_item(early_stop(3)), True),
         ([record("trials", settings_item(early_stop(3)))], settings_item(early_stop(3)), False),

@@ -29,7 +29,7 @@ SPACE = hp.uniform("x", 0, 1)
         ("study_name", "name="),
         ("storage", "store="),
         ("direction", "minimized"),
-        ("n_jobs", "one after another"),
+        ("n_jobs", "pass executor="),
         ("max_trials", "max_evals="),
         ("project_name", "name="),
         ("overwrite", "restart="),

@@ -87,8 +87,20 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         best_tid=best.tid if best else None,
         trials=len(history.trials),
         failed=sum(entry.end not in (None, "done") for entry in entries),
+        **_running(history, held=holder is not None),
         **common,
     )
+
+
+def _running(history: History, *, held: bool) -> dict[str, Any]:
+    """The trials that the present session has started and not ended, and on which workers."""
+    running = [entry for entry in history.unfinished if history.owner in entry.attempts]
+    if not held or not running:
+        return {}
+    owner = running[0].decoded()["owner"]
+    workers, on, _ = owner.partition(" of ") if isinstance(owner, str) else ("", "", "")
+    tids = tuple(entry.tid for entry in running)
+    return {"running": tids, "workers": workers if on else ""}
 
 
 def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:

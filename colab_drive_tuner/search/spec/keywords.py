@@ -20,7 +20,10 @@ _SEED = ("seed", "rseed")
 _NAME = ("name",)
 _TOTAL = ("max_evals",)
 _PROGRESS = ("progress", "verbose")
-_PARALLEL = "trials run one after another; give each runtime a search of its own"
+_PARALLEL = (
+    "pass executor=, such as ThreadPoolExecutor(4) or colab_drive_tuner.loky_executor(4); width= "
+    "says how many trials run at once"
+)
 _MINIMIZED = "losses are minimized: return the loss, such as -accuracy, from the objective"
 
 _RENAMED: Mapping[str, tuple[str, ...]] = {

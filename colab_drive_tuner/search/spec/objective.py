@@ -54,6 +54,8 @@ def checked(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
             _check_loss(result.get("loss"), name)
         return result
 
+    if hasattr(function, "prepare"):  # what a worker does before its first trial
+        vars(call)["prepare"] = function.prepare
     return call
 
 

@@ -27,6 +27,8 @@ from colab_drive_tuner.search.spec.seeds import (
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
 
+SUSPECTS = "suspects"
+"""The trials that ran when workers died, of which nobody knows which one is to blame."""
 _WARNED = {
     "model": "The source of the model or objective function",
     "data": "The shape or type of the data",
@@ -164,6 +166,12 @@ def stored_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
 def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The state of the early-stop function, whose it is, and after how many trials; or None."""
     return structured(settings, EARLY_STOP, {"by": str, "arguments": bytes, "ended": int})
+
+
+def stored_suspects(settings: Mapping[str, Any]) -> list[int]:
+    """The trials that run alone, since one of them may kill workers."""
+    suspects = settings.get(SUSPECTS)
+    return [tid for tid in suspects if type(tid) is int] if isinstance(suspects, list) else []
 
 
 def stored_state(name: str, stored: Mapping[str, Any]) -> bytes:

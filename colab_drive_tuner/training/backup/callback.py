@@ -22,6 +22,12 @@ from colab_drive_tuner.training.backup.writer import writer_of
 from colab_drive_tuner.trial import running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
+_UNREACHED = (
+    "TrialBackup keeps nothing in workers that do not reach the store by a path: a trial whose "
+    "worker dies begins again. It works where the store is a folder that the workers see under the "
+    "same path (store='/shared/searches')."
+)
+
 
 class TrialBackup(BackupCallback):
     """Back the trial up at every epoch's end, in the background, and go on from there after a kill.
@@ -64,6 +70,9 @@ class TrialBackup(BackupCallback):
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Add `FitBackup` to the callbacks of this `fit`, as the last of them."""
         trial = running_trial()
+        if trial is not None and trial.artifacts is None and trial.notices is not None:
+            trial.notices.append(_UNREACHED)
+            return
         if trial is None or trial.artifacts is None:
             warn_user(
                 "TrialBackup does nothing here: no search runs that could keep backups.",

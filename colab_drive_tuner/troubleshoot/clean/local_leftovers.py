@@ -165,7 +165,7 @@ def is_recorded(segment: Segment, history: History) -> bool:
         entry = history.trials.get(item.tid)
         if item.kind == ItemKind.ATTACHMENT:
             recorded = item.name in history.attachments
-        elif item.kind == ItemKind.QUEUED:
+        elif item.kind in (ItemKind.QUEUED, ItemKind.START):
             recorded = entry is not None
         elif item.kind == ItemKind.END and entry is not None and entry.end in REAL_ENDS:
             recorded = same_parameters(entry.document, item.document, item.tid)

@@ -1,0 +1,206 @@
+"""The trials in flight: submitted, waited for, sent again, and missed where a worker is silent."""
+
+import pickle
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from hyperopt.base import Domain
+
+from colab_drive_tuner.errors import ExecutorError
+from colab_drive_tuner.search.executors.deaths import Death, death_of
+from colab_drive_tuner.search.executors.engine import Engine
+from colab_drive_tuner.search.executors.engines import Workers
+from colab_drive_tuner.search.executors.payload import Payload
+from colab_drive_tuner.search.executors.worker import Ended, Outcome, Task, run_here, run_task
+from colab_drive_tuner.trial import Artifacts
+
+SENT_ALONG = 64 * 1024
+"""An objective of so many bytes is sent with each task: to ask for it would take longer."""
+FRESH_WORKER_SECONDS = 120.0
+"""How long a worker may take to start, to import Keras and to load the data."""
+SILENCE_SECONDS = 10.0
+"""How much later than `trial_timeout` a worker must have answered that has run trials before."""
+LOOK_SECONDS = 5.0
+"""How often it is looked whether there are workers."""
+
+
+@dataclass(eq=False)
+class Flight:
+    """One attempt of a trial, on its way."""
+
+    tid: Any
+    task: Task
+    artifacts: Artifacts | None = None
+    future: "Future[Any] | None" = None
+    submitted: float = 0.0
+    with_content: bool = False
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What became of a flight."""
+
+    flight: Flight
+    outcome: Outcome | None = None
+    death: Death | None = None
+    error: BaseException | None = None
+    """What the engine raised, which is no death."""
+
+
+@dataclass
+class Watch:
+    """For how long there have been no workers."""
+
+    looked: float = 0.0
+    absent_since: float | None = None
+
+
+class Crew:
+    """The workers, and what they have at work.
+
+    Args:
+        workers: The engine and its width.
+        payload: The objective as bytes; None: the workers are threads, which have it.
+        domain: The objective for threads.
+        clock: Seconds, as `time.monotonic` gives them.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        payload: Payload | None,
+        domain: Domain,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.engine: Engine = workers.engine
+        self.timeout = workers.trial_timeout
+        self._width, self._payload, self._domain = workers.width, payload, domain
+        self._clock = clock
+        self._landed: queue.SimpleQueue[tuple[Flight, Future[Any]]] = queue.SimpleQueue()
+        self._flights: dict[Flight, None] = {}
+        self._silent: set[Future[Any]] = set()
+        """Given up, and perhaps still on a worker."""
+        self._known: set[str] = set()
+        """The workers that have answered."""
+        self._sent = 0
+        self._watch = Watch(clock())
+
+    @property
+    def in_flight(self) -> list[Flight]:
+        """What is at work, in the order in which it was submitted."""
+        return list(self._flights)
+
+    @property
+    def room(self) -> int:
+        """How many more trials may be submitted."""
+        self._silent = {future for future in self._silent if not future.done()}
+        return self._width - len(self._flights) - len(self._silent)
+
+    @property
+    def all_silent(self) -> bool:
+        """Whether every worker is taken by a trial that was given up."""
+        return len(self._silent) >= self._width
+
+    def submit(self, flight: Flight) -> None:
+        """Send a trial to a worker; raises what the engine raises."""
+        small = self._payload is not None and len(self._payload.content) <= SENT_ALONG
+        self._send(flight, with_content=small or self._sent < self._width)
+        self._sent += 1
+
+    def _send(self, flight: Flight, *, with_content: bool) -> None:
+        if self._payload is None:
+            future = self.engine.submit(run_here, self._domain, flight.task, flight.artifacts)
+        else:
+            content = self._payload.content if with_content else None
+            future = self.engine.submit(run_task, self._payload.sha, content, flight.task)
+        flight.future, flight.submitted = future, self._clock()
+        flight.with_content = with_content
+        self._flights[flight] = None
+        future.add_done_callback(lambda done: self._landed.put((flight, done)))
+
+    def wait(self, timeout: float) -> list[Landing]:
+        """What has landed, in the order in which it came; waits for the first, at most so long."""
+        landings: list[Landing] = []
+        until = self._clock() + timeout
+        while not landings:
+            try:
+                landed = self._landed.get(timeout=max(0.0, until - self._clock()))
+            except queue.Empty:
+                break
+            landings += self._land(*landed)
+            while not self._landed.empty():
+                landings += self._land(*self._landed.get())
+        return landings + self._overdue()
+
+    def _land(self, flight: Flight, future: "Future[Any]") -> list[Landing]:
+        if flight not in self._flights or flight.future is not future:
+            return []  # given up before, or from a pool that was made anew
+        del self._flights[flight]
+        flight.future = None  # no circle: Dask keeps, and computes anew, what somebody refers to
+        if future.cancelled():
+            return [Landing(flight, death=Death.CANCELLED)]
+        error = future.exception()
+        if error is not None:
+            return [Landing(flight, death=death_of(error), error=error)]
+        outcome = _outcome(future.result())
+        self._known.add(outcome.worker)
+        if outcome.ended == Ended.UNKNOWN and not flight.with_content:
+            self._send(flight, with_content=True)
+            return []
+        return [Landing(flight, outcome)]
+
+    def _overdue(self) -> list[Landing]:
+        """Trials whose worker does not even say that they have timed out."""
+        if self.timeout is None:
+            return []
+        known = len(self._known) >= self._width
+        limit = self.timeout + (SILENCE_SECONDS if known else FRESH_WORKER_SECONDS)
+        late = [one for one in self._flights if self._clock() - one.submitted > limit]
+        for flight in late:
+            del self._flights[flight]
+            if flight.future is not None and not flight.future.cancel():
+                self._silent.add(flight.future)
+        return [Landing(one, Outcome(Ended.TIMED_OUT, seconds=self.timeout)) for one in late]
+
+    def absent_seconds(self) -> float:
+        """For how long there have been no workers at all; 0 where that is not so, or not known."""
+        watch, now = self._watch, self._clock()
+        if now - watch.looked >= LOOK_SECONDS:
+            watch.looked = now
+            if self.engine.workers() == 0:
+                watch.absent_since = now if watch.absent_since is None else watch.absent_since
+            else:
+                watch.absent_since = None
+        return 0.0 if watch.absent_since is None else now - watch.absent_since
+
+    def cancel(self) -> list[Flight]:
+        """Take back what has not begun; return it."""
+        cancelled = [one for one in self._flights if one.future is not None and one.future.cancel()]
+        for flight in cancelled:
+            del self._flights[flight]
+        return cancelled
+
+    def renew(self) -> None:
+        """End the workers, and have new ones for what comes."""
+        self._flights.clear()
+        self._silent.clear()
+        self._known.clear()
+        self._sent = 0
+        self.engine.renew()
+
+
+def _outcome(answer: Any) -> Outcome:
+    if isinstance(answer, Outcome):
+        return answer
+    try:
+        outcome: Outcome = pickle.loads(answer)  # noqa: S301 - of this search's own worker
+    except Exception as error:  # noqa: BLE001 - a class that only the worker knows, say
+        problem = ExecutorError(f"What the objective returned cannot be read here: {error}")
+        return Outcome(
+            Ended.RAISED, error=problem, error_type=str(type(problem)), error_text=str(problem)
+        )
+    return outcome

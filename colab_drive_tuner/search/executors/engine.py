@@ -1,0 +1,99 @@
+"""An Executor as the loop uses it: how wide it is, how to submit, which workers are there."""
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from colab_drive_tuner.errors import UsageError
+
+_START_SECONDS = 120.0
+"""How long the first process of a pool may take to start."""
+
+
+class Engine:
+    """Any `concurrent.futures.Executor`.
+
+    Args:
+        executor: What the user passed, or what stands for it.
+    """
+
+    renewable = False
+    """Whether it makes itself anew once its workers have died."""
+
+    breaks_whole = True
+    """Whether the death of one worker ends all that runs, as in a process pool."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor = executor
+        self._submit: Callable[..., Future[Any]] = executor.submit
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return type(self.executor).__name__
+
+    @property
+    def in_process(self) -> bool:
+        """Whether its workers are threads of this process, so that nothing has to travel."""
+        return any(kind.__name__ == "ThreadPoolExecutor" for kind in type(self.executor).__mro__)
+
+    def width(self) -> int | None:
+        """How many trials it can run at once; None where it does not say."""
+        for name in ("num_workers", "_max_workers"):
+            count = getattr(self.executor, name, None)
+            if isinstance(count, int) and count > 0:
+                return count
+        return None
+
+    def workers(self) -> int | None:
+        """How many workers are there now; None where that cannot be told."""
+        return None
+
+    def prepare(self, *, keras: bool) -> None:
+        """Do what must be done before the search is claimed. `keras`: trials will use it."""
+        context = getattr(self.executor, "_mp_context", None)
+        method = context.get_start_method(allow_none=False) if context is not None else ""
+        if method != "fork":
+            return
+        if keras or "tensorflow" in sys.modules:
+            raise UsageError(
+                "executor= forks this process, in which TensorFlow is loaded: its trials would "
+                "hang. Write ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("
+                "'spawn')), or executor=cdt.loky_executor(n)."
+            )
+        # All forks are made by the first call: before this process has threads that write, and
+        # locks that a fork would go on to hold after its death.
+        self._submit(os.getpid).result(timeout=_START_SECONDS)
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
+        """Start a call on a worker."""
+        return self._submit(function, *args)
+
+    def renew(self) -> None:
+        """End all workers; the next call gets new ones. Only where it is `renewable`."""
+        raise NotImplementedError
+
+
+class OwnEngine(Engine):
+    """An Executor of this package."""
+
+    renewable = True
+
+    def workers(self) -> int | None:
+        """See `Engine.workers`."""
+        count: int | None = self.executor.workers()
+        return count
+
+    def width(self) -> int | None:
+        """See `Engine.width`."""
+        count: int | None = self.executor.width()
+        return count
+
+    def prepare(self, *, keras: bool) -> None:
+        """Its workers are no forks."""
+
+    def renew(self) -> None:
+        """See `Engine.renew`."""
+        self.executor.renew()

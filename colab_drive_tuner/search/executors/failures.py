@@ -1,0 +1,75 @@
+"""Errors that end a run on workers: what happened, to which trials, what to do next."""
+
+from colab_drive_tuner.errors import ExecutorError
+from colab_drive_tuner.search.executors.engine import Engine
+from colab_drive_tuner.search.executors.worker import Outcome
+
+
+class InWorkerError(Exception):
+    """Where in a worker an exception came from."""
+
+    def __str__(self) -> str:
+        return f"in the worker:\n\n{self.args[0]}"
+
+
+def pool_broke(engine: Engine, search: str, tids: str) -> ExecutorError:
+    """The user's own pool is gone."""
+    return ExecutorError(
+        f"executor={engine.name} is broken: a worker died while trial {tids} of search {search!r} "
+        "ran. What had ended is recorded. Make a new executor and call again: the search goes on, "
+        "first with these, one at a time. (cdt.loky_executor(n) makes itself anew.)"
+    )
+
+
+def cancelled_often(engine: Engine, search: str, tid: object, times: int) -> ExecutorError:
+    """Something outside takes the trial away again and again."""
+    return ExecutorError(
+        f"Trial {tid} of search {search!r} was cancelled by {engine.name} {times} times, so the "
+        "run ends: look at its log."
+    )
+
+
+def not_run(engine: Engine, search: str, tid: object, error: BaseException | None) -> BaseException:
+    """What an engine raised that is no death: a stop, or a task that it could not run."""
+    if error is not None and not isinstance(error, Exception):
+        return error
+    failure = ExecutorError(
+        f"{engine.name} could not run trial {tid} of search {search!r}: {type(error).__name__}: "
+        f"{error}. Its workers need colab-drive-tuner, and the packages that the objective imports."
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def not_loaded(outcome: Outcome) -> ExecutorError:
+    """A worker has not got what the objective needs."""
+    return ExecutorError(
+        f"The objective, or its data, cannot be loaded in worker {outcome.worker}: "
+        f"{outcome.error_text}. Install there what it imports.\n{outcome.traceback}"
+    )
+
+
+def raised(outcome: Outcome) -> Exception:
+    """What the objective raised, with its traceback in the worker."""
+    error = outcome.error
+    if not isinstance(error, Exception):
+        error = ExecutorError(f"{outcome.error_type}: {outcome.error_text}")
+    if outcome.traceback:
+        error.__cause__ = InWorkerError(outcome.traceback)
+    return error
+
+
+def all_hang(engine: Engine, search: str) -> ExecutorError:
+    """No worker is left that answers."""
+    return ExecutorError(
+        f"All workers of {engine.name} are taken by trials that hang: restart them, and call "
+        f"again: search {search!r} goes on."
+    )
+
+
+def no_workers(engine: Engine, search: str, minutes: float) -> ExecutorError:
+    """There has been none for long."""
+    return ExecutorError(
+        f"{engine.name} has had no workers for {minutes:.0f} minutes. What had ended in search "
+        f"{search!r} is recorded; start workers, and call again."
+    )

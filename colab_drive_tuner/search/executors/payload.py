@@ -1,0 +1,204 @@
+"""The objective as bytes for workers, pickled by value; what must not travel is refused by name."""
+
+import hashlib
+import io
+import pickle
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.templates.reads import cell_content, global_names
+
+_REFUSED: dict[str, frozenset[str]] = {
+    "colab_drive_tuner": frozenset(
+        {
+            "DriveClient",
+            "DriveStore",
+            "FolderStore",
+            "Journal",
+            "MemoryStore",
+            "Session",
+            "StoredTrials",
+        }
+    ),
+    "google": frozenset({"Credentials", "AuthorizedSession"}),
+    "google_auth_httplib2": frozenset({"AuthorizedHttp"}),
+    "googleapiclient": frozenset({"Resource", "HttpRequest"}),
+    "oauth2client": frozenset({"Credentials"}),
+    "pydrive2": frozenset({"GoogleAuth", "GoogleDrive"}),
+}
+"""Classes whose objects stay in the driver, by package; subclasses, too."""
+
+_LOOKED_INTO = ("colab_drive_tuner.templates", "colab_drive_tuner.search.spec")
+"""Modules whose objects hold what the user wrote."""
+_LONGEST = 1000
+"""Items of a list that are looked through for the name of what is refused."""
+
+
+class Payload(NamedTuple):
+    """What a worker needs once, to run any trial of a search."""
+
+    sha: str
+    content: bytes
+
+
+class _RefusedError(Exception):
+    """An object that must not travel was reached."""
+
+    def __init__(self, refused: Any) -> None:
+        super().__init__(type(refused).__name__)
+        self.refused = refused
+
+
+def pack(objective: Callable[..., Any], space: Any, pass_expr_memo_ctrl: bool | None) -> Payload:
+    """The objective and its space as bytes.
+
+    Functions travel by value: those of notebooks, lambdas, and those of the objective's own module,
+    which a worker elsewhere need not have.
+
+    Raises:
+        UsageError: It holds what must not leave this process, or what cannot be pickled.
+    """
+    content = _dump((objective, space, pass_expr_memo_ctrl), objective)
+    return Payload(hashlib.sha256(content).hexdigest(), content)
+
+
+def _dump(value: Any, objective: Callable[..., Any]) -> bytes:
+    try:
+        with _by_value(_own_modules(objective)):
+            return _pickle(value)
+    except _RefusedError as error:
+        raise _refusal(objective, error.refused) from None
+    except Exception:  # noqa: BLE001 - something beside it in the module; by name it may travel
+        try:
+            return _pickle(value)
+        except _RefusedError as error:
+            raise _refusal(objective, error.refused) from None
+        except Exception as error:
+            raise UsageError(
+                f"The objective cannot be sent to the workers of executor=: {error}. Make in it, "
+                "or in the data function, what cannot be pickled: a lock, an open file, a "
+                "connection. Or run it on threads: executor=ThreadPoolExecutor(n)."
+            ) from error
+
+
+def _pickle(value: Any) -> bytes:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
+        """Pickles by value, but for what is refused."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            if _is_refused(obj):
+                raise _RefusedError(obj)
+            return super().reducer_override(obj)
+
+    file = io.BytesIO()
+    Pickler(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    return file.getvalue()
+
+
+def _is_refused(value: Any) -> bool:
+    kind = type(value)
+    # A store of somebody else's, too, is one by what it can do.
+    return all(hasattr(kind, name) for name in ("reserve", "set_properties", "for_search")) or any(
+        one.__name__ in _REFUSED.get(one.__module__.partition(".")[0], ()) for one in kind.__mro__
+    )
+
+
+def _refusal(objective: Callable[..., Any], refused: Any) -> UsageError:
+    name = next((name for name, value in _reachable(objective, set()) if value is refused), "")
+    called = f"{name}, " if name else ""
+    kind = type(refused).__name__
+    article = "an" if kind[0] in "AEIOU" else "a"
+    return UsageError(
+        f"The objective holds {called}{article} {kind}, which must not travel to workers: they "
+        "have no business with the store, and credentials stay here. Pass it the plain data that "
+        "it needs; what it returns is recorded from here."
+    )
+
+
+def _reachable(value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """What the user's code refers to, by the names that it uses for it; libraries are left out."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    found = _parts(value)
+    yield from found.items()
+    for part in found.values():
+        yield from _reachable(part, seen)
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    if isinstance(value, FunctionType):
+        code, cells = value.__code__, value.__closure__ or ()
+        found = {
+            name: cell_content(cell) for name, cell in zip(code.co_freevars, cells, strict=True)
+        }
+        if _is_users(value.__module__):
+            used = global_names(code) & value.__globals__.keys()
+            found |= {name: value.__globals__[name] for name in used}
+        names = code.co_varnames[: code.co_argcount]
+        found |= dict(zip(reversed(names), reversed(value.__defaults__ or ()), strict=False))
+        return found | (value.__kwdefaults__ or {})
+    if isinstance(value, MethodType):
+        return {"self": value.__self__, value.__func__.__name__: value.__func__}
+    if isinstance(value, partial):
+        arguments = {f"argument {at}": part for at, part in enumerate(value.args)}
+        return {"func": value.func} | arguments | value.keywords
+    if isinstance(value, dict):
+        return {str(key): part for key, part in value.items()}
+    if isinstance(value, list | tuple) and len(value) < _LONGEST:
+        return {f"[{at}]": part for at, part in enumerate(value)}
+    home = type(value).__module__
+    if _is_users(home) or home.startswith(_LOOKED_INTO):
+        return dict(getattr(value, "__dict__", {}))
+    return {}
+
+
+def _own_modules(objective: Callable[..., Any]) -> list[ModuleType]:
+    """The modules of the objective and of what it uses that are the user's, and no library's."""
+    used = [objective, *(value for _, value in _reachable(objective, set()))]
+    names = {getattr(one, "__module__", None) for one in used} | {
+        type(one).__module__ for one in used
+    }
+    return [
+        sys.modules[name]
+        for name in names
+        if isinstance(name, str) and name in sys.modules and _is_users(name)
+    ]
+
+
+@cache
+def _is_users(name: str) -> bool:
+    """Whether a module is the user's: a notebook, or a file that no installation has brought."""
+    if name == "__main__":
+        return True
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None or name.partition(".")[0] == "colab_drive_tuner":
+        return False
+    folders = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    path = Path(file).resolve()
+    return not any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
+
+
+@contextmanager
+def _by_value(modules: list[ModuleType]) -> Iterator[None]:
+    import cloudpickle
+
+    registered = cloudpickle.list_registry_pickle_by_value()
+    # What `__main__` defines goes by value in any case.
+    fresh = [one for one in modules if one.__name__ not in {"__main__", *registered}]
+    for module in fresh:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in fresh:
+            cloudpickle.unregister_pickle_by_value(module)

@@ -1,0 +1,538 @@
+"""Real engines: what travels to their workers, what comes back, and what their deaths cost."""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hyperopt import STATUS_OK, hp
+
+from colab_drive_tuner.errors import ExecutorError, UsageError
+from colab_drive_tuner.hyperas_style import minimize
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.executors import crew
+from colab_drive_tuner.search.executors.deaths import Death, death_of
+from colab_drive_tuner.search.executors.loky import LokyExecutor, loky_executor
+from colab_drive_tuner.search.executors.payload import pack
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.store import open_store
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.trial import running_trial
+from tests.search.searching import data, model, points
+
+SPACE = hp.uniform("x", -10, 10)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[LokyExecutor]:
+    """Two processes, which the tests of this file share: starting one takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "numpy")  # TensorFlow would take longer
+        with loky_executor(2) as pool:
+            pool.submit(os.getpid).result()  # they take the variables of now
+            yield pool
+
+
+def run(store: Any, objective: Any, **options: Any) -> Any:
+    """A search of SPACE."""
+    options = {"space": SPACE, "seed": 3, "progress": False, "algo": "rand"} | options
+    return resume_search(objective, store=store, **{"name": "s", "max_evals": 8} | options)
+
+
+def deadly(marks: Path, *tids: int, times: int = 99) -> Callable[[float], float]:
+    """An objective that kills its worker in some trials, the first `times` times."""
+
+    def objective(x: float) -> float:
+        trial = running_trial()
+        assert trial is not None
+        (marks / f"{trial.tid}-{time.time_ns()}").touch()
+        if trial.tid in tids and len(list(marks.glob(f"{trial.tid}-*"))) <= times:
+            time.sleep(0.2)  # others are at work by now
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
+        return (x - 3) ** 2
+
+    return objective
+
+
+def statuses(result: Any) -> list[str]:
+    """How each trial ended."""
+    return [doc["result"]["status"] for doc in result.trials.trials]
+
+
+def test_closures_travel_and_all_kinds_of_results_come_back(
+    workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """A lambda in a closure, arrays, attachments, the number of the trial: in other processes."""
+    offset = 3
+    square = lambda x: (x - offset) ** 2  # noqa: E731 - a lambda is what it is about
+
+    def objective(x: float) -> dict[str, Any]:
+        trial = running_trial()
+        return {
+            "loss": square(x),
+            "status": STATUS_OK,
+            "array": np.arange(3) * x,
+            "who": os.getpid(),
+            "of": (trial.search, trial.tid),  # type: ignore[union-attr]
+            "drawn": float(np.random.random()),
+            "attachments": {"note": str(x)},
+        }
+
+    here = run(tmp_path, objective, name="here")
+    there = run(tmp_path, objective, name="there", executor=workers, width=1)
+    assert len(there.trials.attachments) == 8
+    for mine, theirs in zip(here.trials.trials, there.trials.trials, strict=True):
+        assert mine["misc"]["vals"] == theirs["misc"]["vals"]
+        assert theirs["result"]["who"] != os.getpid() == mine["result"]["who"]
+        assert theirs["result"]["of"] == ("there", mine["tid"])
+        assert theirs["owner"].endswith(f":{theirs['result']['who']}")
+        for key in ("loss", "drawn"):
+            assert mine["result"][key] == theirs["result"][key]
+        assert (mine["result"]["array"] == theirs["result"]["array"]).all()
+
+
+def test_data_is_loaded_once_in_each_worker(workers: LokyExecutor, tmp_path: Path) -> None:
+    """The data function travels as code; a search of templates is the inline one."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    @functools.wraps(data)
+    def loud() -> Any:
+        (marks / f"{os.getpid()}-{time.time_ns()}").touch()
+        return data()
+
+    options: dict[str, Any] = {"space": None, "max_evals": 10}
+    here = run(tmp_path, model, name="here", data=data, **options)
+    there = run(tmp_path, model, name="there", data=loud, executor=workers, **options)
+    assert points(there.trials) == points(here.trials)
+    loads = [path.name.partition("-")[0] for path in marks.iterdir()]
+    assert len(loads) == len(set(loads)) <= 3
+
+
+def test_a_hyperas_call_goes_to_workers(workers: LokyExecutor, tmp_path: Path) -> None:
+    """`minimize(..., executor=)`; hyperopt's own Trials have no place for it."""
+    import hyperopt
+
+    trials = DriveTrials("s", store=tmp_path)
+    best, _ = minimize(
+        model, data, hyperopt.rand.suggest, 6, trials, verbose=False, executor=workers
+    )
+    assert set(best) == {"slope", "kind"}
+    assert {doc["owner"].partition("/")[0] for doc in trials.trials}.isdisjoint({str(os.getpid())})
+    with pytest.raises(UsageError, match="executor="):
+        minimize(model, data, hyperopt.rand.suggest, 6, hyperopt.Trials(), executor=workers)
+
+
+def test_a_large_objective_is_sent_once_to_each_worker(
+    workers: LokyExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its hash; a worker that does not have it is sent it, and no trial is lost."""
+    sent: list[bool] = []
+    send = crew.Crew._send
+
+    def counting(self: Any, flight: Any, *, with_content: bool) -> None:
+        sent.append(with_content)
+        send(self, flight, with_content=with_content)
+
+    monkeypatch.setattr(crew.Crew, "_send", counting)
+    table = np.random.default_rng(0).random(100_000)
+    result = run(tmp_path, lambda x: float(table[int(x)]), max_evals=30, executor=workers)
+    assert result.done == 30
+    assert 1 <= sum(sent) <= 4
+    # The worker that was first made anew knows nothing.
+    workers.renew()
+    monkeypatch.setattr(
+        crew.Crew, "submit", lambda self, flight: self._send(flight, with_content=False)
+    )
+    assert run(tmp_path, lambda x: float(table[int(x)]), name="t", executor=workers).done == 8
+
+
+@pytest.mark.parametrize("kind", ["store", "session", "trials", "client", "credentials", "theirs"])
+def test_what_must_not_travel_is_refused_by_name(
+    kind: str, workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """A store, a client, a session, credentials: wherever the objective holds them."""
+    from google.oauth2.credentials import Credentials
+
+    from colab_drive_tuner.drive.client import DriveClient
+    from colab_drive_tuner.session import Session
+
+    class Bucket:
+        """A store of somebody else's."""
+
+        reserve = set_properties = for_search = None
+
+    secret = {
+        "store": FolderStore(tmp_path / "other"),
+        "session": Session.__new__(Session),
+        "trials": DriveTrials("other", store="memory:x"),
+        "client": DriveClient.__new__(DriveClient),
+        "credentials": Credentials("token"),
+        "theirs": Bucket(),
+    }[kind]
+    helper = lambda: secret  # noqa: E731
+
+    for objective in (lambda x: helper() and x, functools.partial(lambda s, x: x, {"s": [secret]})):
+        with pytest.raises(UsageError, match=type(secret).__name__) as caught:
+            run(tmp_path / "store", objective, executor=workers)
+        assert "must not travel" in str(caught.value)
+    with pytest.raises(UsageError, match="holds secret, a"):
+        run(tmp_path / "store", lambda x: helper() and x, executor=workers)
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_cannot_be_pickled_is_refused(workers: LokyExecutor, tmp_path: Path) -> None:
+    """Before anything is written, with what to do; on threads it runs."""
+    lock = threading.Lock()
+    with pytest.raises(UsageError, match="cannot be sent to the workers"):
+        run(tmp_path / "store", lambda x: x if lock else 0, executor=workers)
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_error_in_a_worker_says_where(workers: LokyExecutor, tmp_path: Path) -> None:
+    """Of its own class, with the worker's traceback; also one that cannot be pickled."""
+
+    class OddError(Exception):
+        def __init__(self, a: int, b: int) -> None:
+            super().__init__(f"odd {a}")
+
+    def failing(x: float) -> float:
+        raise KeyError("loss of pressure")
+
+    def odd(x: float) -> float:
+        raise OddError(1, 2)
+
+    with pytest.raises(KeyError, match="loss of pressure") as caught:
+        run(tmp_path, failing, executor=workers)
+    assert "in failing" in str(caught.value.__cause__)
+    with pytest.raises(ExecutorError, match="odd 1"):
+        run(tmp_path, odd, name="odd", executor=workers)
+
+
+def test_what_a_worker_cannot_load_is_said(workers: LokyExecutor, tmp_path: Path) -> None:
+    """Its data function raises there, or a package is missing."""
+    driver = os.getpid()
+
+    def only_here() -> Any:
+        if os.getpid() != driver:
+            raise ModuleNotFoundError("No module named 'pandas'")
+        return data()
+
+    with pytest.raises(ExecutorError, match=r"cannot be loaded in worker .*pandas"):
+        run(tmp_path, model, data=only_here, space=None, executor=workers)
+
+
+def test_backups_work_where_the_store_is_a_path(workers: LokyExecutor, tmp_path: Path) -> None:
+    """What a worker keeps of a half trial, the next attempt finds; it goes with the trial's end."""
+
+    def objective(x: float) -> float:
+        trial = running_trial()
+        kept = trial.artifacts  # type: ignore[union-attr]
+        if trial.tid != 1:  # type: ignore[union-attr]
+            return x**2
+        path = tmp_path / "half"
+        if not kept.get("fit-000-epoch-00003.backup", path):
+            from colab_drive_tuner.training.backup.writer import writer_of
+
+            writer_of(kept)
+            path.write_bytes(b"half")
+            kept.put("fit-000-epoch-00003.backup", path)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(len(path.read_bytes()))
+
+    result = run(tmp_path, objective, max_evals=4, executor=workers, max_attempts=2)
+    assert result.trials.losses()[1] == 4.0
+    folder = tmp_path / "s"
+    deadline = time.monotonic() + 20
+    while list(folder.glob("backups/*half*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not list(folder.glob("backups/trial-00002*"))
+
+
+def test_elsewhere_backups_are_one_sentence(workers: LokyExecutor) -> None:
+    """Where the store is not a folder that workers reach; once, however many trials."""
+    said: list[str] = []
+
+    def objective(x: float) -> float:
+        from colab_drive_tuner.training.backup.callback import TrialBackup
+
+        TrialBackup().on_train_begin()
+        return x
+
+    trials = DriveTrials("s", store="memory:elsewhere", notify=said.append)
+    trials.fmin(objective, SPACE, max_evals=4, show_progressbar=False, executor=workers)
+    (line,) = [text for text in said if "TrialBackup" in text]
+    assert "keeps nothing in workers" in line
+
+
+def test_a_keras_model_comes_back(workers: LokyExecutor, tmp_path: Path) -> None:
+    """As a file of bytes; the best one is kept."""
+
+    def objective(x: float) -> dict[str, Any]:
+        import keras
+
+        net = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+        net.layers[0].set_weights([np.full((2, 1), x)])
+        return {"loss": x**2, "status": STATUS_OK, "model": net}
+
+    result = run(tmp_path, objective, max_evals=6, executor=workers)
+    best = min(result.trials.trials, key=lambda doc: doc["result"]["loss"])
+    files = list((tmp_path / "s" / "best").glob("*.keras"))
+    assert [path.name.split("-loss")[0] for path in files] == [f"trial-{best['tid']:05d}"]
+    assert files[0].read_bytes()[:2] == b"PK"
+    assert all("model" in doc["result"] for doc in result.trials.trials)
+
+
+def spawned() -> Executor:
+    """The standard library's own, without forks."""
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+
+
+def test_a_killed_worker_of_ours_costs_one_attempt(workers: LokyExecutor, tmp_path: Path) -> None:
+    """A trial that kills once ends; one that kills always is given up; no other count rises."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    result = run(tmp_path, deadly(marks, 3), executor=workers, max_attempts=2)
+    assert statuses(result) == ["ok"] * 3 + ["fail"] + ["ok"] * 4
+    assert len(list(marks.glob("3-*"))) <= 3
+    assert result.trials.log.history.deaths == 0, "the driver has survived"
+
+
+def test_a_killed_worker_of_the_users_is_found_out(tmp_path: Path) -> None:
+    """The pool is broken for good; with new ones the search goes on to its end."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    said: list[str] = []
+    result = None
+    while result is None and len(said) <= 4:
+        with spawned() as pool:
+            try:
+                result = run(tmp_path, deadly(marks, 2), executor=pool, max_attempts=2)
+            except ExecutorError as error:
+                said.append(str(error))
+    assert all("is broken" in text for text in said)
+    assert statuses(result) == ["ok"] * 2 + ["fail"] + ["ok"] * 5
+
+
+def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
+    """With several in flight: they run again with their parameters, and each death counts."""
+    script = f"""
+        import os, signal, sys, time
+        from concurrent.futures import ThreadPoolExecutor
+        from pathlib import Path
+        from tests.search.searching import SPACE, bowl
+        from colab_drive_tuner.search.drive_trials import DriveTrials
+        from colab_drive_tuner.trial import running_trial
+        import hyperopt, numpy as np
+        def objective(point):
+            if running_trial().tid >= 3:
+                Path({str(tmp_path)!r}, f"at-{{running_trial().tid}}").touch()
+                while not all(Path({str(tmp_path)!r}, f"at-{{n}}").exists() for n in (3, 4, 5)):
+                    time.sleep(0.01)
+                if running_trial().tid == 4:
+                    time.sleep(1)  # starts are on the disk after some milliseconds
+                    os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(60)
+            return bowl(point)
+        trials = DriveTrials("s", store={str(tmp_path / "store")!r})
+        trials.fmin(objective, SPACE, algo=hyperopt.rand.suggest, max_evals=8,
+                    rstate=np.random.default_rng(3), executor=ThreadPoolExecutor(3))
+        """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    from tests.search.searching import SPACE as SPACE_OF_BOWL
+    from tests.search.searching import bowl, plain
+
+    attempts: dict[int, int] = {}
+
+    def objective(point: Any) -> float:
+        trial = running_trial()
+        attempts[trial.tid] = trial.attempt  # type: ignore[union-attr]
+        return bowl(point)
+
+    result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
+    assert points(result.trials) == points(plain("rand", 8))
+    assert attempts == {3: 2, 4: 2, 5: 2, 6: 1, 7: 1}
+
+
+def test_an_interrupt_in_a_terminal_ends_in_one_line(tmp_path: Path) -> None:
+    """Ctrl-C goes to the driver and to its workers; the search is released."""
+    script = f"""
+        import time
+        from colab_drive_tuner.search.executors.loky import loky_executor
+        from tests.search.test_executors import run
+        def objective(x):
+            print("running", flush=True)
+            time.sleep(60)
+        if __name__ == "__main__":
+            with loky_executor(2) as workers:
+                run({str(tmp_path)!r}, objective, executor=workers)
+        """
+    path = tmp_path / "program.py"
+    path.write_text(textwrap.dedent(script))
+    said = tmp_path / "said.txt"
+    with said.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, str(path)], stdout=out, stderr=out, start_new_session=True
+        )
+        deadline = time.monotonic() + 60
+        while "running" not in said.read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+    assert "stopped after 0 of 8 trials" in said.read_text()
+    from colab_drive_tuner.search.results.status import read_status
+
+    status = read_status(open_store(tmp_path), "s")
+    assert status.holder is None
+    assert DriveTrials("s", store=tmp_path).log.history.used_up(1) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "death"),
+    [
+        ("distributed.scheduler", "KilledWorker", Death.ALONE),
+        ("ray.exceptions", "WorkerCrashedError", Death.ALONE),
+        ("ray.exceptions", "ActorDiedError", None),
+        ("distributed.client", "FutureCancelledError", Death.CANCELLED),
+        ("elsewhere", "KilledWorker", None),
+    ],
+)
+def test_deaths_are_told_by_names(package: str, name: str, death: Death | None) -> None:
+    """Of classes, and of those from which they are derived."""
+    base = type("RayActorError", (Exception,), {"__module__": "ray.exceptions"})
+    derived = name == "ActorDiedError"
+    kind = type(name, (base if derived else Exception,), {"__module__": package})
+    assert death_of(kind("gone")) == (Death.ALONE if derived else death)
+
+
+def test_the_exceptions_of_loky_are_known() -> None:
+    """The BrokenProcessPool of joblib, and what is derived from it."""
+    from concurrent.futures import BrokenExecutor, CancelledError
+
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    assert death_of(TerminatedWorkerError()) == Death.AMONG
+    assert death_of(BrokenExecutor()) == Death.AMONG
+    assert death_of(CancelledError()) == Death.CANCELLED
+
+
+def test_the_payload_is_the_same_for_the_same_objective() -> None:
+    """So that a worker knows by the hash that it has it."""
+    objective = lambda x: x + 1  # noqa: E731
+    assert pack(objective, SPACE, None).sha == pack(objective, SPACE, None).sha
+    assert pack(objective, SPACE, None).sha != pack(lambda x: x + 2, SPACE, None).sha
+
+
+def test_a_dask_cluster_and_its_deaths(tmp_path: Path) -> None:
+    """A client, or its executor; a worker that is killed costs the trial that ran there."""
+    pytest.importorskip("distributed")
+    script = f"""
+        import warnings, dask, distributed
+        from pathlib import Path
+        from tests.search.test_executors import deadly, run, statuses
+        folder = Path({str(tmp_path)!r})
+        if __name__ == "__main__":
+            (folder / "marks").mkdir()
+            dask.config.set({{"distributed.deploy.lost-worker-timeout": "120s"}})
+            with (
+                distributed.LocalCluster(
+                    n_workers=2, threads_per_worker=1, dashboard_address=None
+                ) as cluster,
+                distributed.Client(cluster) as client,
+            ):
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    run(folder, lambda x: x**2, name="w", executor=client.get_executor())
+                assert any("allowed-failures" in str(one.message) for one in caught), caught
+
+                def never_again(dask_scheduler):
+                    dask_scheduler.allowed_failures = 0
+
+                client.run_on_scheduler(never_again)
+                once = deadly(folder / "marks", 3, times=1)
+                result = run(folder, once, executor=client, max_attempts=3)
+                assert statuses(result) == ["ok"] * 8
+                assert len(list((folder / "marks").glob("3-*"))) == 2
+        """
+    _run_script(tmp_path, script)
+
+
+def test_ray(tmp_path: Path) -> None:
+    """Its workers run trials, and one that is killed costs one attempt."""
+    pytest.importorskip("ray")
+    if os.environ.get("COLAB_DRIVE_TUNER_TEST_RAY") != "1":
+        pytest.skip("Ray takes minutes to start here: COLAB_DRIVE_TUNER_TEST_RAY=1 runs it")
+    script = f"""
+        from pathlib import Path
+        import ray
+        from colab_drive_tuner.search.executors.ray import ray_executor
+        from tests.search.test_executors import deadly, run, statuses
+        marks = Path({str(tmp_path)!r}) / "marks"
+        marks.mkdir()
+        ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1")
+        result = run({str(tmp_path)!r}, deadly(marks, 3, times=1), executor=ray_executor())
+        assert statuses(result) == ["ok"] * 8
+        assert len(list(marks.glob("3-*"))) == 2
+        """
+    _run_script(tmp_path, script, RAY_AUTH_MODE="disabled", RAY_raylet_start_wait_time_s="120")
+
+
+def test_mpi(tmp_path: Path) -> None:
+    """`MPIPoolExecutor` under mpiexec."""
+    pytest.importorskip("mpi4py")
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    program = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
+    if program is None:
+        pytest.skip("no mpiexec here")
+    script = f"""
+        from mpi4py.futures import MPIPoolExecutor
+        from tests.search.test_executors import run, statuses
+        if __name__ == "__main__":
+            with MPIPoolExecutor() as pool:
+                result = run({str(tmp_path)!r}, lambda x: x**2, executor=pool)
+            assert statuses(result) == ["ok"] * 8
+            assert len({{doc["owner"] for doc in result.trials.trials}}) == 2
+        """
+    _run_script(tmp_path, script, before=[program, "-n", "3"], module=["-m", "mpi4py.futures"])
+
+
+def _run_script(
+    folder: Path,
+    script: str,
+    before: list[str] = [],  # noqa: B006 - not changed
+    module: list[str] = [],  # noqa: B006
+    **variables: str,
+) -> None:
+    path, said = folder / "program.py", folder / "said.txt"
+    path.write_text(textwrap.dedent(script))
+    # Into a file: workers that outlive the program would keep a pipe open.
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [*before, sys.executable, *module, str(path)],
+            env=os.environ | {"PYTHONPATH": str(Path.cwd())} | variables,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=200)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode == 0, said.read_text()[-3000:]

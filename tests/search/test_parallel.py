@@ -1,0 +1,455 @@
+"""Several trials at once, on threads: the same search, points that the record explains, stops."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+from hyperopt.base import Domain
+from hyperopt.early_stop import no_progress_loss
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.errors import ExecutorError, UsageError
+from colab_drive_tuner.search import parallel
+from colab_drive_tuner.search.documents import as_new
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.executors import crew
+from colab_drive_tuner.search.executors.worker import Task
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
+from colab_drive_tuner.trial import running_trial
+from tests.search.searching import ALGORITHMS, SPACE, bowl, data, go, model, plain, points, reopened
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """Four threads."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def wide(store: Path, algo: str, max_evals: int, objective: Any, **options: Any) -> DriveTrials:
+    """A session of `search` with several trials at once."""
+    trials = DriveTrials("search", store=store, notify=lambda _: None)
+    trials.fmin(
+        objective,
+        SPACE,
+        algo=ALGORITHMS[algo],
+        max_evals=max_evals,
+        rstate=np.random.default_rng(3),
+        show_progressbar=False,
+        return_argmin=False,
+        **options,
+    )
+    return trials
+
+
+def uneven(point: dict[str, Any]) -> float:
+    """`bowl`, which takes longer for some points than for others."""
+    time.sleep(0.002 + 0.01 * (point["x"] > 0.5))
+    return bowl(point)
+
+
+@pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
+def test_one_at_a_time_is_the_inline_search(algo: str, tmp_path: Path, threads: Executor) -> None:
+    """Bit for bit, points and losses, also where each half is a session of its own."""
+    for most in (11, 30):
+        trials = wide(tmp_path, algo, most, bowl, executor=threads, width=1)
+    assert points(trials) == points(plain(algo, 30))
+    assert points(reopened(tmp_path)) == points(trials)
+    assert not trials.log.pending_of, "nothing was pending when it was asked"
+
+
+def test_a_batch_is_the_same_batch(tmp_path: Path, threads: Executor) -> None:
+    """With `max_queue_len`, too."""
+    trials = wide(tmp_path, "tpe", 26, bowl, executor=threads, width=1, max_queue_len=3)
+    assert points(trials) == points(plain("tpe", 26, max_queue_len=3))
+
+
+def replayed(history: History, algo: str) -> dict[Any, Any]:
+    """The points that the algorithm gives for what the record says it had seen."""
+    domain = Domain(bowl, SPACE)
+    documents = {tid: entry.decoded() for tid, entry in history.trials.items()}
+    found = {}
+    for tid, entry in history.trials.items():
+        seen = hyperopt.Trials()
+        for other in range(tid):
+            doc = documents[other]
+            seen._dynamic_trials.append(as_new(doc) if other in entry.pending else doc)
+        seen.refresh()
+        assert entry.k is not None
+        _, seed = SeedStream(thaw_generator(history.settings["rstate"]), entry.k).draw()
+        (document,) = ALGORITHMS[algo]([tid], domain, seen, seed)
+        found[tid] = document["misc"]["vals"]
+    return found
+
+
+@pytest.mark.parametrize("algo", ["tpe", "anneal"])
+def test_points_are_a_function_of_the_record(algo: str, tmp_path: Path, threads: Executor) -> None:
+    """Each suggestion is what the algorithm says to the ends that it had seen by the record."""
+    for most in (13, 40):
+        trials = wide(tmp_path, algo, most, uneven, executor=threads)
+    history = reopened(tmp_path).log.history
+    assert [doc["tid"] for doc in trials.trials] == list(range(40))
+    assert max(len(entry.pending) for entry in history.trials.values()) == 3
+    recorded = {doc["tid"]: doc["misc"]["vals"] for doc in trials.trials}
+    assert replayed(history, algo) == recorded
+
+
+def test_starts_are_recorded_before_and_ends_as_they_come(
+    tmp_path: Path, threads: Executor
+) -> None:
+    """No trial runs whose start is not in the journal; the last one to end is the last recorded."""
+    appended: list[Any] = []
+
+    def objective(point: Any) -> float:
+        tid = running_trial().tid  # type: ignore[union-attr]
+        assert tid in trials.log._named
+        if tid == 0:
+            assert free.wait(20)
+        elif tid == 5:
+            free.set()
+        return bowl(point)
+
+    free = threading.Event()
+    trials = DriveTrials("search", store=tmp_path)
+    end = trials.log.end
+    trials.log.end = lambda doc, *args, **options: (  # type: ignore[method-assign]
+        appended.append(doc["tid"]),
+        end(doc, *args, **options),
+    )
+    trials.fmin(objective, SPACE, max_evals=6, show_progressbar=False, executor=threads, width=3)
+    assert sorted(appended) == list(range(6))
+    assert appended.index(0) >= 4
+
+
+def test_a_model_with_templates_and_its_data(tmp_path: Path, threads: Executor) -> None:
+    """The hyperas way, on threads, is the inline search."""
+    options: dict[str, Any] = {"max_evals": 8, "seed": 3, "progress": False, "algo": "rand"}
+    inline = resume_search(model, data, name="one", store=tmp_path, **options)
+    several = resume_search(model, data, name="four", store=tmp_path, executor=threads, **options)
+    assert points(several.trials) == points(inline.trials)
+
+
+def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads: Executor) -> None:
+    """As inline: the trial runs again next time, and the others that ran are not lost."""
+
+    def failing(point: Any) -> float:
+        if running_trial().tid == 2:  # type: ignore[union-attr]
+            raise ValueError("out of tune")
+        return bowl(point)
+
+    with pytest.raises(ValueError, match="out of tune"):
+        wide(tmp_path, "rand", 8, failing, executor=threads)
+    (error,) = [doc for doc in reopened(tmp_path)._dynamic_trials if doc["state"] == 3]
+    assert "in failing" in error["misc"]["traceback"]
+    assert points(wide(tmp_path, "rand", 8, bowl, executor=threads)) == points(plain("rand", 8))
+
+
+def test_caught_errors_count(tmp_path: Path, threads: Executor) -> None:
+    """With `catch_eval_exceptions`, on threads as inline; what is no plain data is one of them."""
+
+    def failing(point: Any) -> Any:
+        if point["q"] > 6:
+            raise ValueError("out of tune")
+        return {"status": "ok", "loss": 1.0, "odd": object()} if point["q"] < 3 else bowl(point)
+
+    expected = plain("rand", 12, bowl)
+    trials = wide(tmp_path, "rand", 12, failing, executor=threads, catch_eval_exceptions=True)
+    ok = [doc["tid"] for doc in expected.trials if 3 <= doc["misc"]["vals"]["q"][0] <= 6]
+    assert [doc["tid"] for doc in trials.trials] == ok
+    assert len(trials._dynamic_trials) == 12
+
+
+def test_attachments_come_back(tmp_path: Path, threads: Executor) -> None:
+    """Of the result, and set through ctrl, under the trial that they belong to."""
+
+    def objective(point: Any) -> Any:
+        return {"status": "ok", "loss": bowl(point), "attachments": {"x": str(point["x"])}}
+
+    trials = wide(tmp_path, "rand", 6, objective, executor=threads)
+    again = reopened(tmp_path)
+    for doc in again.trials:
+        assert again.trial_attachments(doc)["x"] == str(doc["misc"]["vals"]["x"][0])
+    assert len(trials.attachments) == 6
+
+
+def test_an_early_stop_function_sees_ended_trials_only(tmp_path: Path, threads: Executor) -> None:
+    """One that reads the newest loss works, and ends the search; what is in flight is recorded."""
+    stop = no_progress_loss(5)
+    trials = wide(tmp_path, "rand", 200, uneven, executor=threads, early_stop_fn=stop)
+    assert 5 < len(trials) < 200
+    assert all("loss" in doc["result"] for doc in trials.trials)
+    again = wide(tmp_path, "rand", 200, uneven, executor=threads, early_stop_fn=stop)
+    assert len(again) == len(trials), "the search has ended"
+
+
+def test_a_threshold_ends_it(tmp_path: Path, threads: Executor) -> None:
+    """Nothing more is suggested; what runs is awaited."""
+    trials = wide(tmp_path, "rand", 500, uneven, executor=threads, loss_threshold=1.0)
+    assert len(trials) < 500
+    assert min(trials.losses()) < 1.0
+    assert {doc["state"] for doc in trials._dynamic_trials} == {2}
+
+
+def test_no_trial_is_started_that_would_end_too_late(tmp_path: Path, threads: Executor) -> None:
+    """`max_time` stops submitting in time for what is running."""
+    result = go(
+        tmp_path,
+        lambda point: (time.sleep(0.3), bowl(point))[1],
+        max_evals=100,
+        max_time=1.0,
+        executor=threads,
+    )
+    assert 0 < len(result.trials.trials) < 30
+    assert {doc["state"] for doc in result.trials._dynamic_trials} == {2}
+
+
+def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Executor) -> None:
+    """`trial_timeout` ends it with its reason, and the search goes on."""
+
+    def objective(point: Any) -> float:
+        if running_trial().tid == 1:  # type: ignore[union-attr]
+            while True:
+                time.sleep(0.01)
+        return bowl(point)
+
+    trials = wide(tmp_path, "rand", 8, objective, executor=threads, trial_timeout=0.5)
+    (failed,) = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
+    assert failed["tid"] == 1
+    assert "trial_timeout=0.5" in failed["result"]["reason"]
+    assert len(trials) == 8
+
+
+class Mute(Executor):
+    """An executor whose first worker never answers."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(2)
+        self._first = True
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """The first call is lost."""
+        if self._first:
+            self._first = False
+            lost: Future[Any] = Future()
+            lost.set_running_or_notify_cancel()
+            return lost
+        return self._pool.submit(fn, *args, **kwargs)
+
+
+def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not even say that time is up; the others go on without it."""
+    monkeypatch.setattr(crew, "FRESH_WORKER_SECONDS", 0.2)
+    monkeypatch.setattr(crew, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
+    trials = wide(tmp_path, "rand", 6, uneven, executor=Mute(), width=2, trial_timeout=0.3)
+    assert [doc["result"]["status"] for doc in trials.trials] == ["fail", *["ok"] * 5]
+
+
+class Breaking(Executor):
+    """An executor that breaks, or loses, what it runs when a trial of `deadly` begins.
+
+    It begins once three tasks are there, or no other one comes for a while.
+    """
+
+    def __init__(self, *deadly: int, error: type[BaseException] = BrokenProcessPool) -> None:
+        self.ran: list[list[int]] = []
+        self._deadly, self._error = deadly, error
+        self._waiting: list[tuple[int, Future[Any], Callable[[], Any]]] = []
+        self._lock = threading.Lock()
+        self._last = threading.Timer(0, lambda: None)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run what was submitted together."""
+        future: Future[Any] = Future()
+        tid = next(one.attempt.tid for one in args if isinstance(one, Task))
+        with self._lock:
+            self._waiting.append((tid, future, lambda: fn(*args, **kwargs)))
+            self._last.cancel()
+            self._last = threading.Timer(0 if len(self._waiting) == 3 else 0.7, self._run)
+            self._last.start()
+        return future
+
+    def _run(self) -> None:
+        with self._lock:
+            batch, self._waiting = self._waiting, []
+        self.ran.append([tid for tid, _, _ in batch])
+        for _, future, work in batch:
+            if set(self.ran[-1]) & set(self._deadly):
+                future.set_exception(self._error("gone"))
+            else:
+                future.set_result(work())
+
+
+class OwnBreaking(Breaking):
+    """One that makes itself anew, as `loky_executor` does."""
+
+    def renew(self) -> None:
+        """It is as good as new."""
+
+    def width(self) -> int:
+        """As many as are asked for."""
+        return 3
+
+    def workers(self) -> None:
+        """Not known."""
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Breaking` is one of the executors of this package."""
+    monkeypatch.setattr("colab_drive_tuner.search.executors.engines.LokyExecutor", OwnBreaking)
+
+
+@pytest.mark.usefixtures("ours")
+def test_only_what_dies_alone_is_to_blame(tmp_path: Path) -> None:
+    """Suspects run again one at a time; the innocent end, and none of their attempts rises."""
+    pool = OwnBreaking(4)
+    result = go(tmp_path, bowl, max_evals=9, executor=pool, max_attempts=2)
+    assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
+    assert pool.ran[:2] == [[0, 1, 2], [3, 4, 5]]
+    assert sorted(pool.ran[2:6]) == [[3], [4], [4], [5]]
+    assert "given up: 2 workers" in result.trials.trials[4]["result"]["reason"]
+    assert result.trials.log.settings["suspects"] == []
+    assert result.done == 9
+
+
+def test_the_users_own_pool_ends_the_run(tmp_path: Path) -> None:
+    """With an error that says what to do; later runs find out who it is, and count his deaths."""
+    with pytest.raises(ExecutorError, match="broken: a worker died while trial 3, 4, 5"):
+        go(tmp_path, bowl, max_evals=9, executor=Breaking(4), width=3, max_attempts=2)
+    assert len(DriveTrials("s", store=tmp_path).trials) == 6
+    assert DriveTrials("s", store=tmp_path).log.settings["suspects"] == [3, 4, 5]
+    for _ in range(2):
+        with pytest.raises(ExecutorError, match="while trial 4 of"):
+            go(tmp_path, bowl, max_evals=9, executor=Breaking(4), width=3, max_attempts=2)
+    result = go(tmp_path, bowl, max_evals=9, executor=Breaking(4), width=3, max_attempts=2)
+    assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
+    assert result.done == 9
+
+
+def test_what_is_cancelled_from_outside_is_nobodys_fault(tmp_path: Path) -> None:
+    """A cluster that restarts loses trials; they run again, with no death counted."""
+    from concurrent.futures import CancelledError
+
+    class Restarting(Breaking):
+        def _run(self) -> None:
+            super()._run()
+            self._deadly = ()
+
+    pool = Restarting(1, error=CancelledError)
+    result = go(tmp_path, bowl, max_evals=6, executor=pool, width=3, max_attempts=1)
+    assert pool.ran[:2] == [[0, 1, 2], [0, 1, 2]]
+    assert {doc["result"]["status"] for doc in result.trials.trials} == {"ok"}
+
+
+def test_a_cluster_without_workers_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First in a sentence, then by the end of the run: nobody waits for ever."""
+
+    class Deserted(OwnBreaking):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            return Future()
+
+        def workers(self) -> int:  # type: ignore[override]
+            return 0
+
+    monkeypatch.setattr("colab_drive_tuner.search.executors.engines.LokyExecutor", OwnBreaking)
+    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(parallel, "ABSENT_SECONDS", 0.05)
+    monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)
+    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.01)
+    said: list[str] = []
+    trials = DriveTrials("s", store=tmp_path, notify=said.append)
+    with pytest.raises(ExecutorError, match="no workers for"):
+        trials.fmin(bowl, SPACE, max_evals=4, show_progressbar=False, executor=Deserted())
+    assert "has no workers: 3 trials of search 's' wait" in said[0]
+
+
+def test_a_stop_says_what_becomes_of_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends in time is recorded; what does not runs again, as the first attempt that it is."""
+    monkeypatch.setattr(parallel, "LEAVE_SECONDS", 1.0)
+    said: list[str] = []
+    attempts: list[int] = []
+    hold = threading.Event()
+
+    def objective(point: Any) -> float:
+        trial = running_trial()
+        assert trial is not None
+        if trial.tid == 0 and not said:
+            raise KeyboardInterrupt
+        if trial.tid == 1 and not said:
+            time.sleep(0.3)
+        if trial.tid == 2 and not said:
+            hold.wait(20)
+        attempts.append(trial.attempt)
+        return bowl(point)
+
+    def session(pool: Executor) -> DriveTrials:
+        trials = DriveTrials("search", store=tmp_path, notify=said.append, seed=3)
+        trials.fmin(
+            objective,
+            SPACE,
+            algo=hyperopt.rand.suggest,
+            max_evals=5,
+            show_progressbar=False,
+            executor=pool,
+            width=3,
+        )
+        return trials
+
+    with ThreadPoolExecutor(3) as pool:
+        with pytest.raises(KeyboardInterrupt, match=r"stopped after \d of 5 trials"):
+            session(pool)
+        hold.set()
+    (line,) = said
+    assert "1 ended meanwhile and recorded" in line
+    assert "2 stopped: run again" in line
+    assert reopened(tmp_path).log.history.done == 1
+    with ThreadPoolExecutor(3) as pool:
+        assert points(session(pool)) == points(plain("rand", 5))
+    assert set(attempts) == {1}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"width": 2}, "width= goes with executor="),
+        ({"trial_timeout": 2}, "trial_timeout= goes with executor="),
+        ({"executor": ThreadPoolExecutor}, "is a class: pass one that is made"),
+        ({"executor": object()}, "has no submit"),
+        ({"executor": "threads"}, "has no submit"),
+        ({"executor": ThreadPoolExecutor(1), "width": 0}, "width must be an integer >= 1"),
+        ({"executor": ThreadPoolExecutor(1), "width": True}, "width"),
+        ({"executor": ThreadPoolExecutor(1), "width": 1.5}, "width"),
+        ({"executor": ThreadPoolExecutor(1), "trial_timeout": 0}, "trial_timeout must be"),
+        ({"executor": ThreadPoolExecutor(1), "trial_timeout": -1}, "trial_timeout must be"),
+        ({"executor": ThreadPoolExecutor(1), "trial_timeout": "1h"}, "trial_timeout"),
+        ({"executor": ThreadPoolExecutor(1), "trial_timeout": float("nan")}, "trial_timeout"),
+        ({"executor": Breaking()}, "does not say how many"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_written(
+    options: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    """Each by its name, with what to pass in its place."""
+    with pytest.raises(UsageError, match=named):
+        go(tmp_path / "store", bowl, **options)
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_executor_that_was_shut_down_is_refused(tmp_path: Path) -> None:
+    """Before anything is written."""
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(UsageError, match="was shut down"):
+        go(tmp_path / "store", bowl, executor=pool)
+    assert not (tmp_path / "store").exists()
