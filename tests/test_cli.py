@@ -19,6 +19,7 @@ import colab_drive_tuner as cdt
 from colab_drive_tuner.cli import main
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from tests.troubleshoot.test_clean import copy_of_an_older_run
 
 
 @pytest.fixture
@@ -165,6 +166,20 @@ def test_a_search_that_does_not_exist(run, folder):
     assert (code, out) == (1, "")
     assert err.startswith("colab-drive-tuner: There is no search 'nothing'")
     assert "Traceback" not in err
+
+
+def test_clean_lists_for_programs(run, tmp_path, monkeypatch):
+    """What it found as JSON, and with `--yes` where that was moved."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store").mkdir()
+    path = copy_of_an_older_run()
+    command = ["--store", tmp_path / "store", "clean", "--json"]
+    (found,) = json.loads(run(*command)[1])
+    assert (found["id"], found["ours"], found["moved_to"]) == (str(path), True, None)
+    (moved,) = json.loads(run(*command, "--yes")[1])
+    assert Path(moved["moved_to"]).exists()
+    assert not path.exists()
+    assert json.loads(run(*command)[1]) == []
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,9 @@ def test_tail_ends_with_its_search(run, folder):
     assert code == 0
     assert out.count("trial 2: ") == 1
     assert out.count("3 of 3 trials") == 2
+    code, out, _ = run("--store", folder, "tail", "other", "--json")
+    assert code == 0
+    assert [json.loads(line)["tid"] for line in out.splitlines()] == [0, 1, 2]
 
 
 def test_report_is_written_and_replaced(run, folder, tmp_path, monkeypatch):

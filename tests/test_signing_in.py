@@ -211,6 +211,10 @@ def test_whoami(run, drive_emulator):
     code, out, _ = run("whoami")
     assert code == 0
     assert out.startswith(f"owner@example.com (the emulator at {drive_emulator.url}), 0.00 of")
+    code, out, _ = run("whoami", "--json")
+    facts = json.loads(out)
+    assert (code, facts["account"]) == (0, "owner@example.com")
+    assert facts["bytes_used"] < facts["bytes_limit"]
 
 
 def test_nobody_is_told_as_nobody(run):

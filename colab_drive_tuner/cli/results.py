@@ -143,11 +143,13 @@ def tail(
     context: typer.Context,
     name: Name,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
     """Follow a search that runs elsewhere: a line for each trial that ends, until the search has.
 
     Example:
         colab-drive-tuner tail mnist-cnn
+        colab-drive-tuner tail mnist-cnn --json
     """
     store = _store(context)
     seen: set[object] | None = None
@@ -155,14 +157,16 @@ def tail(
         search = _read(store, name)
         ended = [t for t in search.series.trials if t.state not in ("new", "running")]
         if seen is None:
-            echo(search.status)
             seen = {trial.tid for trial in ended[:-3]}
+            if not as_json:
+                echo(search.status)
         for trial in ended:
             if trial.tid not in seen:
                 seen.add(trial.tid)
-                echo(_line(trial))
+                echo(json.dumps(_described(trial)) if as_json else _line(trial))
         if search.status.finished:
-            echo(search.status)
+            if not as_json:
+                echo(search.status)
             return
         time.sleep(every)
 

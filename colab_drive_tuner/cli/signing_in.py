@@ -95,13 +95,16 @@ def logout() -> None:
         echo("Google could not be told: revoke it at https://myaccount.google.com/connections.")
 
 
-def whoami() -> None:
+def whoami(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Show the Google account that is used, and where its sign-in was found.
 
     Nobody is asked to sign in.
 
     Example:
         colab-drive-tuner whoami
+        colab-drive-tuner whoami --json
     """
     from colab_drive_tuner.credentials import find_credentials
     from colab_drive_tuner.drive import DriveClient
@@ -114,6 +117,11 @@ def whoami() -> None:
         identity = find_credentials(allow_prompt=False)
         client, how = DriveClient.connect(identity), f"found by {identity.how}"
     quota = client.quota()
+    if as_json:
+        facts = {"account": client.account(), "signed_in": how}
+        echo(json.dumps(facts | {"bytes_used": quota.used, "bytes_limit": quota.limit}, indent=2))
+        client.close()
+        return
     limit = "" if quota.limit is None else f" of {quota.limit / 1e9:.2f}"
     echo(f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used")
     client.close()

@@ -45,6 +45,7 @@ def clean(
         list[str] | None, typer.Argument(help="Ids or paths of listed items to remove too.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List stale copies and leftovers; with --yes put those of this package into the trash.
 
@@ -52,10 +53,22 @@ def clean(
         colab-drive-tuner clean
         colab-drive-tuner clean --yes
     """
+    from json import dumps
+
     from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
     found = find_leftovers(store=context.obj)
-    echo(describe(found, remove(found, yes=yes, named=named or ())))
+    removed = remove(found, yes=yes, named=named or ())
+    if not as_json:
+        echo(describe(found, removed))
+        return
+    kept_at = {one.leftover.id: one.kept_at for one in removed}
+    fields = ("kind", "id", "where", "reason", "ours", "refused")
+    listed = [
+        {name: getattr(leftover, name) for name in fields} | {"moved_to": kept_at.get(leftover.id)}
+        for leftover in found
+    ]
+    echo(dumps(listed, indent=2))
 
 
 def repair(context: typer.Context, name: Name) -> None:
