@@ -93,6 +93,33 @@ def test_each_death_in_a_trial_is_one_attempt() -> None:
     assert history.used_up(3) == []
 
 
+def died(tid: int, deaths: int, owner: str = "A", progress: int = 0) -> Record:
+    """A start after so many of the session's workers died of the trial."""
+    item = start_item(
+        document(tid), tid, k=tid, next_tid=tid + 1, deaths=deaths, progress=progress, pending=(7,)
+    )
+    return record("trials", item, owner)
+
+
+def test_each_worker_that_died_is_one_attempt() -> None:
+    """Of the same session too, and although it released the search; not where it got further."""
+    chain = [claim("A", "new"), start(0), died(0, 1), died(0, 2)]
+    assert len(folded(*chain).trials[0].attempts) == 3
+    released = [*chain, record("release", owner="A"), claim("B", "released")]
+    assert len(folded(*released).trials[0].attempts) == 2
+    assert len(folded(*released, died(0, 1, "B")).trials[0].attempts) == 4
+    assert len(folded(*chain, start(0, progress=1)).trials[0].attempts) == 1
+
+
+def test_what_was_pending_stays_with_a_trial() -> None:
+    """As its first name says, through claims and snapshots."""
+    queued = [queued_item(document(0), 0, k=0, next_tid=1, pending=(3,))]
+    history = folded(claim("A", "new"), died(0, 1), claim("B", "dead", queued), end(0, owner="B"))
+    assert history.trials[0].pending == (7,)
+    assert History.load(history.dump()).trials[0].pending == (7,)
+    assert folded(start(0)).trials[0].pending == ()
+
+
 def test_a_trial_that_was_only_named_has_no_attempt() -> None:
     """A claim names what it inherits; only running can kill."""
     queued = [queued_item(document(4), 4, k=4, next_tid=5)]
@@ -213,6 +240,7 @@ def chains() -> st.SearchStrategy[list[Record]]:
     return st.lists(
         st.one_of(
             st.builds(start, tids, owners, st.integers(0, 3)),
+            st.builds(died, tids, st.integers(1, 3), owners, st.integers(0, 3)),
             st.builds(
                 end,
                 tids,
