@@ -129,6 +129,24 @@ def test_compare_shows_different_spaces_side_by_side(run, folder):
     assert run("--store", folder, "compare", "bowl", "bowl")[0] == 2
 
 
+@pytest.mark.parametrize("command", [["show"], ["trials"], ["best"], ["tail"], ["compare", "bowl"]])
+def test_a_parameter_whose_name_turns_text_around_is_escaped(run, folder, command):
+    """The names of columns, too, come from whoever may write the store."""
+    name = "[red]\x1b[2J\u202elr"
+    cdt.resume_search(
+        lambda point: point[name],
+        space={name: hp.uniform(name, 0, 1)},
+        name="hostile",
+        max_evals=2,
+        store=folder,
+        progress=False,
+    )
+    code, out, _ = run("--store", folder, *command, "hostile")
+    assert code == 0
+    assert not {"\x1b", "\u202e"} & set(out)
+    assert "lr" in out
+
+
 def test_tail_ends_with_its_search(run, folder):
     """The last trials, and how the search stands."""
     code, out, _ = run("--store", folder, "tail", "other")

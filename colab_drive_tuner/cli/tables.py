@@ -188,8 +188,10 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     A row is never wrapped, for its second line could be taken for another row; and nothing is cut.
     What looks like markup is shown as it is.
     """
-    cells = [[visible(cell) for cell in row] for row in rows]
-    table = Table(*head, box=None)
+    names, cells = list(map(visible, head)), [[visible(cell) for cell in row] for row in rows]
+    table = Table(box=None)
+    for name in names:
+        table.add_column(Text(name))
     for row in cells:
         table.add_row(*map(Text, row))
     wide = Console(width=_WIDE, soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -198,7 +200,7 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         wide.print(table)
         return
     for title, *row in cells:
-        echo(f"{head[0]}: {title}")
-        for name, cell in zip(head[1:], row, strict=True):
+        echo(f"{names[0]}: {title}" if names[0] else title)
+        for name, cell in zip(names[1:], row, strict=True):
             if cell:
                 echo(f"  {name}: {cell}")
