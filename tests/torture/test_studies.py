@@ -1,0 +1,141 @@
+"""SIGKILL anywhere in an Optuna study: nothing acknowledged is lost, and the study is completed."""
+
+import json
+import os
+import random
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+from optuna.trial import FrozenTrial, TrialState  # noqa: E402 - asked for above
+
+import colab_drive_tuner as cdt  # noqa: E402
+from tests.torture.places import Place, drive_place, folder_place  # noqa: E402
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+LONGEST, LONGEST_ON_FAULTY_DRIVE = 0.8, 5.0
+"""Seconds after which a process is killed at the latest: from its opening to many trials."""
+
+
+def objective(trial: optuna.Trial) -> float:
+    """A short training: a value that only these parameters have."""
+    x = trial.suggest_float("x", -1, 1)
+    trial.set_user_attr("twice", 2 * x)
+    time.sleep(0.02)
+    return float(x**2)
+
+
+def session(ledger: Path, wanted: int) -> None:
+    """Check what dead processes left; go on until so many trials are complete, noting each end."""
+    storage = cdt.optuna_storage("study", max_attempts=1_000)
+    study = optuna.create_study(
+        storage=storage,
+        study_name="s",
+        load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(),
+    )
+    check(study.trials, ledger)
+    with ledger.open("a") as notes:
+
+        def note(_: optuna.Study, trial: FrozenTrial) -> None:
+            notes.write(json.dumps([trial.number, trial.params["x"]]) + "\n")
+            notes.flush()
+
+        while len(study.get_trials(states=(TrialState.COMPLETE,))) < wanted:
+            study.optimize(objective, n_trials=1, callbacks=[note])
+    storage.close()
+
+
+def check(trials: list[FrozenTrial], ledger: Path) -> None:
+    """Every trial whose end was told is whole; numbers have no gaps; nothing runs."""
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
+    for line in ledger.read_text().splitlines():
+        number, x = json.loads(line)
+        trial = trials[number]
+        assert (trial.state, trial.params) == (TrialState.COMPLETE, {"x": x}), trial
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            x = trial.params["x"]
+            assert (trial.value, trial.user_attrs["twice"]) == (x**2, 2 * x), trial
+
+
+def forked(work: Callable[[], None], variables: dict[str, str]) -> int:
+    """Start a process that does this work; its status is not 0 where that fails."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.environ.update(variables)
+            work()
+            status = 0
+        except BaseException:  # noqa: BLE001 - it is printed, and the status says so
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return pid
+
+
+def status_of(pid: int) -> int:
+    """How a process ended, once it has."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def kill_anywhere(
+    place: Place, folder: Path, *, kills: int, seed: int, longest: float = LONGEST
+) -> None:
+    """Kill one process after the other, then let one complete the study, and judge that."""
+    ledger, rng = folder / "ledger", random.Random(seed)
+    ledger.touch()
+    died = 0
+    while died < kills:
+        pid = forked(lambda: session(ledger, 10_000), place.variables)
+        time.sleep(rng.uniform(0, longest))
+        os.kill(pid, signal.SIGKILL)
+        assert status_of(pid) == -signal.SIGKILL, "it had failed before it was killed"
+        died += 1
+    told = len(ledger.read_text().splitlines())
+    assert status_of(forked(lambda: session(ledger, told + 3), place.variables)) == 0
+
+    def judge() -> None:
+        storage = cdt.optuna_storage("study")
+        trials = optuna.load_study(study_name="s", storage=storage).trials
+        storage.close()
+        check(trials, ledger)
+        complete = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
+        assert len(complete) >= told + 3
+        for trial in trials:
+            tried = not trial.params or trial.params in complete
+            waiting = {"fixed_params": trial.params} in [t.system_attrs for t in trials]
+            assert trial.state != TrialState.FAIL or tried or waiting, trial
+
+    assert status_of(forked(judge, place.variables)) == 0
+    assert told >= kills, "few processes lived long enough to end a trial"
+
+
+def test_a_study_is_killed_in_a_folder(tmp_path: Path) -> None:
+    """From its creation on; parameters of trials that were cut off are tried again."""
+    kill_anywhere(folder_place(tmp_path / "store"), tmp_path, kills=6, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_study_is_killed_100_times_in_a_folder(tmp_path: Path) -> None:
+    """The same, a hundred times."""
+    kill_anywhere(folder_place(tmp_path / "store"), tmp_path, kills=100, seed=2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("faults", [False, True], ids=["calm", "faulty"])
+@pytest.mark.timeout(1800)
+def test_a_study_is_killed_100_times_on_drive(faults: bool, tmp_path: Path) -> None:
+    """The same on Drive, which answers late, loses answers and refuses now and then."""
+    with drive_place(faults=faults, seed=3) as place:
+        longest = LONGEST_ON_FAULTY_DRIVE if faults else LONGEST
+        kill_anywhere(place, tmp_path, kills=100, seed=4, longest=longest)
