@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture import search_checks, search_mutants  # noqa: F401 - they add theirs
+from tests.torture import search_checks, search_mutants, workers  # noqa: F401 - they add theirs
 from tests.torture.checks import CHECKS, go_to
 from tests.torture.mutants import MUTANTS
 

@@ -52,6 +52,10 @@ CAUGHT_BY = {
     "nothing_is_looked_for_behind_a_gap": "gaps_are_seen_where_a_reader_pauses",
     "less_is_looked_for_behind_a_gap": "gaps_are_seen_where_a_reader_pauses",
     "whose_file_an_id_names_is_not_asked": "a_property_never_leads_outside",
+    "a_broken_pool_blames_everybody": "only_what_dies_alone_is_given_up",
+    "suspects_run_beside_others": "only_what_dies_alone_is_given_up",
+    "deaths_of_workers_are_not_counted": "only_what_dies_alone_is_given_up",
+    "what_was_pending_is_not_recorded": "points_follow_from_the_record",
 }
 
 
