@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,9 @@ def in_child(work: Callable[[], Any]) -> int:
     pid = os.fork()
     if pid == 0:
         status = 1
+        # TensorFlow does not survive a fork: the child goes on as if nobody had loaded it.
+        for name in ("keras", "tensorflow"):
+            sys.modules.pop(name, None)
         try:
             work()
             status = 0
