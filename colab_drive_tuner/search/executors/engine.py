@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cached_property
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
@@ -34,7 +35,7 @@ class Engine:
         """What it is called in messages."""
         return type(self.executor).__name__
 
-    @property
+    @cached_property
     def in_process(self) -> bool:
         """Whether its workers are threads of this process, so that nothing has to travel."""
         return any(kind.__name__ == "ThreadPoolExecutor" for kind in type(self.executor).__mro__)
