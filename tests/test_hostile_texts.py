@@ -154,7 +154,7 @@ def test_commands_show_hostile_texts_harmlessly(
         for text in printed:
             assert is_harmless(text), command
             shown += text
-    assert shown.count("forged: ok") > len(COMMANDS)  # it was there to be shown
+    assert shown.count("forged: ok") >= len(COMMANDS)  # it was there to be shown
 
 
 def hostile_calls(store: DriveStore) -> Iterator[Any]:

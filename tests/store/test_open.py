@@ -53,7 +53,7 @@ def test_what_cannot_be_a_store_is_refused(spec: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["s3://bucket/searches", "gs:searches", "http://x", "drive:", "Memory:x", "memry:x"]
+    "spec", ["s3://bucket/searches", "gs:searches", "http://x", "Memory:x", "memry:x"]
 )
 def test_an_unknown_scheme_is_no_folder(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error lists those that are known, whether it comes by argument or environment."""
