@@ -43,16 +43,25 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def list_(context: typer.Context) -> None:
+def list_(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: a list of names.")] = False,
+) -> None:
     """Print the names of the searches, one on a line.
 
     Example:
         colab-drive-tuner list
     """
+    from json import dumps
+
     from colab_drive_tuner.manage.naming import list_names
     from colab_drive_tuner.store import open_store
 
-    for name in list_names(open_store(context.obj)):
+    names = list_names(open_store(context.obj))
+    if as_json:
+        echo(dumps(names, indent=2))
+        return
+    for name in names:
         echo(name)
 
 

@@ -112,7 +112,13 @@ def add(
 
 
 @schedule_app.command("list")
-def list_(project: Project = None, region: Region = "us-central1") -> None:
+def list_(
+    project: Project = None,
+    region: Region = "us-central1",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: search, scheduler and times of each.")
+    ] = False,
+) -> None:
     """List the schedules of this machine and of the repository here.
 
     With --project, those of Colab Enterprise too.
@@ -120,6 +126,8 @@ def list_(project: Project = None, region: Region = "us-central1") -> None:
     Example:
         colab-drive-tuner schedule list
     """
+    from json import dumps
+
     from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
     from colab_drive_tuner.rerun.enterprise.vertex import Vertex
     from colab_drive_tuner.rerun.schedulers import plan as schedules
@@ -128,6 +136,10 @@ def list_(project: Project = None, region: Region = "us-central1") -> None:
     if project:
         there = enterprise_schedule.installed(Vertex(project, region))
         found += [(search, "enterprise", when) for search, when in there]
+    if as_json:
+        keys = ("search", "scheduler", "when")
+        echo(dumps([dict(zip(keys, one, strict=True)) for one in found], indent=2))
+        return
     for schedule in found:
         typer.echo("\t".join(map(visible, schedule)))
     if not found:

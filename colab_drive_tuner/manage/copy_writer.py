@@ -60,6 +60,7 @@ from colab_drive_tuner.troubleshoot.clean.copies import (
     is_abandoned,
     name_of_copy,
 )
+from colab_drive_tuner.waiting import bar
 
 _OURS = {"records", "index", BEST, BACKUPS, RUNS, EXPORT_NAME}
 _AT_ONCE = 8
@@ -207,8 +208,13 @@ def _fill(
         )
 
     first, *others = chain.records
-    with ThreadPoolExecutor(_AT_ONCE, "cdt-copy") as pool:
-        list(pool.map(put, others))
+    with (
+        ThreadPoolExecutor(_AT_ONCE, "cdt-copy") as pool,
+        bar(f"Copying {original.name}", " records") as seen,
+    ):
+        for count, _ in enumerate(pool.map(put, others), 1):
+            if seen is not None:
+                seen(count, len(others))
     copier.models(lambda epoch: chain.epochs.get(epoch, epoch))
     unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
     copier.backups(unfinished, journal.epoch, chain.epochs[journal.epoch])

@@ -346,6 +346,7 @@ def test_the_command_line_copies_and_moves(tmp_path: Path, run_command: Any) -> 
     assert run_command(*there, "rename", "s", "r")[0] == 0
     assert run_command(*there, "move", "r", "--to", tmp_path / "t")[0] == 0
     assert run_command("--store", tmp_path / "t", "list")[1] == "b c\nr\n"
+    assert run_command("--store", tmp_path / "t", "list", "--json")[1] == '[\n  "b c",\n  "r"\n]\n'
     assert run_command("--store", tmp_path / "t", "rm", "r", "--yes")[0] == 0
     assert run_command("--store", tmp_path / "t", "rm", "b c")[0] == 1  # nobody answers
     assert run_command("--store", tmp_path / "t", "list")[1] == "b c\n"
