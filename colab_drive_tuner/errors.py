@@ -42,6 +42,7 @@ UserWarning
 ├── DataWarning                          what a data function returned serves one trial only
 ├── NotebookWarning                      the notebook: none found, stale, or kept aside
 ├── ConversionWarning                    a study holds what a search cannot
+├── ExecutorWarning                      the workers' engine does something that it should not
 └── TrainingWarning                      beside a training something did not work
 """
 
@@ -209,6 +210,10 @@ class DataWarning(UserWarning):
 
 class ConversionWarning(UserWarning):
     """An Optuna study holds what a search cannot: it says what is left out."""
+
+
+class ExecutorWarning(UserWarning):
+    """The engine behind `executor=` is set up so that a deadly trial harms more than it must."""
 
 
 class NotebookWarning(UserWarning):

@@ -378,6 +378,7 @@ def test_version_3_notebooks_and_files_that_are_none(tmp_path):
 
 def test_enable_imports_nothing_and_disable_restores(tmp_path):
     """Switching on and off in a process without hyperas leaves the import system as it was."""
+    hyperas_compat.disable()  # which an earlier test's setup() may have left on
     before = list(sys.meta_path)
     hyperas_compat.enable()
     try:

@@ -84,7 +84,7 @@ def test_the_package_imports_and_shows_searches(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
-    (status,) = json.loads(said[said.index("[") : said.index("]") + 1])
+    (status,), _ = json.JSONDecoder().raw_decode(said[said.index("[") :])
     assert status["name"] == "s"
     assert status["done"] == 3
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 4

@@ -1,10 +1,10 @@
 """A Dask cluster as an engine: its own retries off, and its workers counted."""
 
-import warnings
 from typing import Any
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import ExecutorWarning, UsageError
 from colab_drive_tuner.search.executors.engine import Engine
+from colab_drive_tuner.user_warnings import warn_user
 
 
 def client_of(executor: Any) -> Any:
@@ -65,12 +65,12 @@ class DaskEngine(Engine):
         """Warn where the scheduler would run a deadly trial again and again, by itself."""
         allowed = self._client.run_on_scheduler(_allowed_failures)
         if allowed:
-            warnings.warn(
+            warn_user(
                 f"This Dask scheduler runs a trial whose worker died up to {allowed} times more by "
                 "itself, unseen. Before the cluster is made: dask.config.set({"
                 '"distributed.scheduler.allowed-failures": 0}), or in its environment '
                 "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0.",
-                stacklevel=2,
+                ExecutorWarning,
             )
 
 

@@ -1,4 +1,4 @@
-"""What the exception of a lost future says: who is to blame for it, if anybody.
+"""Blame for a lost future, read from its exception: whose fault it is, if anybody's.
 
 Engines are recognised by the names of their exceptions' classes, so that none has to be imported.
 """

@@ -1,4 +1,4 @@
-"""What runs in a worker: the objective is loaded once, then each task is one attempt of a trial.
+"""The worker's side: the objective is loaded once, then each task is one attempt of a trial.
 
 Everything that may fail in a trial comes back as an `Outcome`. What an engine raises by itself is
 thus never the trial's error: it says what became of the worker.
