@@ -118,4 +118,15 @@ def _loky() -> Any:
 
 def _pool(count: int) -> Any:
     # Not the pool that joblib shares between all its users, which may be resized or ended by them.
-    return _loky().ProcessPoolExecutor(max_workers=count)
+    return _loky().ProcessPoolExecutor(max_workers=count, initializer=_stay)
+
+
+def _stay() -> None:
+    """In a worker: do not leave because memory has grown, as it does when Keras is imported.
+
+    loky's workers leave where psutil tells them that they take 300 MB more than at first, and the
+    trials that they leave to the others are at times never run. Without psutil they stay.
+    """
+    from joblib.externals.loky import process_executor
+
+    process_executor._USE_PSUTIL = False
