@@ -1,8 +1,8 @@
 """Makes the unmodified hyperas package (0.4.1 and later) work on Keras 3 and today's hyperopt.
 
-This is the only monkeypatch of this package. `enable` changes nothing but Python's import hooks; on
-the import of hyperas some of its functions are wrapped, and `disable` puts all of it back. What is
-different then:
+This is the only monkeypatch of this package in the user's process. `enable` changes nothing but
+Python's import hooks; on the import of hyperas some of its functions are wrapped, and `disable`
+puts all of it back. What is different then:
 
 - `keras.models.model_from_yaml`, which Keras dropped, exists while hyperas imports it.
 - hyperas seeds hyperopt with a `Generator` made of its `rseed`; its `RandomState` fails today.

@@ -45,10 +45,11 @@ def changed_attributes(tree: ast.Module) -> Iterator[str]:
 
 
 def test_the_hyperas_package_is_the_only_one_that_is_patched() -> None:
-    """Beside it one hook is set that Python offers: the message of an interrupt, in one line."""
+    """Beside it a hook that Python offers is set, for interrupts, and a flag in loky's workers."""
     changed = {name: sorted(set(changed_attributes(tree))) for name, tree in modules().items()}
     assert {name: attributes for name, attributes in changed.items() if attributes} == {
         "hyperas_compat.py": ["models.model_from_yaml"],
+        "search/executors/loky.py": ["process_executor._USE_PSUTIL"],
         "search/interrupts.py": ["sys.excepthook"],
     }
     setters = {
