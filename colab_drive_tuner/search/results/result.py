@@ -179,7 +179,8 @@ class SearchResult:
             UsageError: The file cannot be written.
         """
         history = self.trials.log.history
-        page = report_page(self._series(), self._head(), made_of(history, self.trials.url))
+        series = self._series()
+        page = report_page(series, self._head(series), made_of(history, self.trials.url))
         write_file(path, page.encode())
 
     @property
@@ -263,12 +264,17 @@ class SearchResult:
         return f"Search {self.name!r}: {self._counts()}{best}{self._left()}"
 
     def _repr_html_(self) -> str:
+        series = self._series()
         return result_card(
-            self._series(), self._head(), done=self.done, total=self._total(), link=self.trials.url
+            series,
+            self._head(series),
+            done=self.done,
+            total=self._total(),
+            link=self.trials.url,
         )
 
-    def _head(self) -> str:
-        best = self._series().best(1)
+    def _head(self, series: Series) -> str:
+        best = series.best(1)
         loss = f", best loss {best[0].loss:.6g} in trial {best[0].tid}" if best else ""
         return f"{self._counts()}{loss}{self._left()}"
 

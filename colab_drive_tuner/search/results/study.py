@@ -26,6 +26,13 @@ class Operation(IntEnum):
     SET_TRIAL_INTERMEDIATE_VALUE = 7
 
 
+_OF_A_TRIAL = (
+    Operation.SET_TRIAL_PARAM,
+    Operation.SET_TRIAL_STATE_VALUES,
+    Operation.SET_TRIAL_INTERMEDIATE_VALUE,
+)
+
+
 class State(IntEnum):
     """States of Optuna's trials."""
 
@@ -100,7 +107,7 @@ def _apply(
         trial = _created(log, StudyTrial(name, counts[study], minimized))
         counts[study] += 1
         trials.append((study, trial))
-    elif operation in (5, 6, 7):
+    elif operation in _OF_A_TRIAL:
         trial = trials[int(log["trial_id"])][1]
         if trial.state.ended:
             return
