@@ -15,10 +15,10 @@ from colab_drive_tuner.cli import (
     signing_in,
     troubleshooting,
 )
+from colab_drive_tuner.cli.given_store import given_store
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.environment import Variable
-from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.version import __version__
 
 
@@ -88,12 +88,6 @@ def _options(
     context.obj = store
 
 
-def _store(context: typer.Context) -> Store:
-    from colab_drive_tuner.store import open_store
-
-    return open_store(context.obj)
-
-
 @app.command()
 def status(
     context: typer.Context,
@@ -133,7 +127,7 @@ def status(
         raise UsageError("--exit-code needs the NAME of one search.")
     if histories and name is None:
         raise UsageError("--histories needs the NAME of one search.")
-    store = _store(context)
+    store = given_store(context)
     if histories and name:
         from colab_drive_tuner.cli.tables import show_histories
         from colab_drive_tuner.manage.histories import list_histories
@@ -173,7 +167,7 @@ def export(
     """
     from colab_drive_tuner.search.results.export import export_trials
 
-    count = export_trials(_store(context), name, file)
+    count = export_trials(given_store(context), name, file)
     echo(f"{count} trials of {name!r} are in {file}.")
 
 
@@ -190,7 +184,7 @@ def import_(
     """
     from colab_drive_tuner.search.results.export import import_trials
 
-    count = import_trials(_store(context), name, file)
+    count = import_trials(given_store(context), name, file)
     echo(f"{count} trials are now in the new search {name!r}.")
 
 

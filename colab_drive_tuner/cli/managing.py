@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from colab_drive_tuner.cli.given_store import given_store
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.cli.search_names import Name
 from colab_drive_tuner.errors import UsageError
@@ -55,9 +56,8 @@ def list_(
     from json import dumps
 
     from colab_drive_tuner.manage.naming import list_names
-    from colab_drive_tuner.store import open_store
 
-    names = list_names(open_store(context.obj))
+    names = list_names(given_store(context))
     if as_json:
         echo(dumps(names, indent=2))
         return
@@ -77,9 +77,8 @@ def rm(
     """
     from colab_drive_tuner.manage.holding import require_folder
     from colab_drive_tuner.manage.naming import remove_search
-    from colab_drive_tuner.store import open_store
 
-    store = open_store(context.obj)
+    store = given_store(context)
     if not yes:
         where = store.url(require_folder(store, name).id)
         echo(f"Search {name!r} ({where}) goes into the trash: {store.trash_location}.")
@@ -99,9 +98,8 @@ def rename(
         colab-drive-tuner rename mnist-cnn mnist-first-try
     """
     from colab_drive_tuner.manage.naming import rename_search
-    from colab_drive_tuner.store import open_store
 
-    where = rename_search(open_store(context.obj), name, new_name, notify=echo)
+    where = rename_search(given_store(context), name, new_name, notify=echo)
     echo(
         f"Search {name!r} is now called {new_name!r}: {where}. A cell that still says {name!r} "
         f"would begin a new search."
@@ -122,10 +120,9 @@ def copy(
         colab-drive-tuner copy mnist-cnn --to backup --as mnist-2026
     """
     from colab_drive_tuner.manage.copying import copy_search
-    from colab_drive_tuner.store import open_store
 
     target = _target(to, to_credentials)
-    where = copy_search(open_store(context.obj), name, target, new_name=new_name, notify=echo)
+    where = copy_search(given_store(context), name, target, new_name=new_name, notify=echo)
     echo(f"Search {name!r} is copied to {where}; the two go on independently.")
 
 
@@ -142,10 +139,9 @@ def move(
         colab-drive-tuner --store searches move mnist-cnn --to drive:
     """
     from colab_drive_tuner.manage.copying import move_search
-    from colab_drive_tuner.store import open_store
 
     target = _target(to, to_credentials)
-    where = move_search(open_store(context.obj), name, target, new_name=new_name, notify=echo)
+    where = move_search(given_store(context), name, target, new_name=new_name, notify=echo)
     echo(f"Search {name!r} is now in {where}.")
 
 
@@ -166,9 +162,8 @@ def restore(
         colab-drive-tuner restore mnist-cnn 3f9a1c02
     """
     from colab_drive_tuner.manage.histories import restore_search
-    from colab_drive_tuner.store import open_store
 
-    restored = restore_search(open_store(context.obj), name, history, notify=echo)
+    restored = restore_search(given_store(context), name, history, notify=echo)
     echo(f"Search {name!r} goes on from history {restored}.")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from colab_drive_tuner.cli.given_store import given_store
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.store.protocol import Store
@@ -36,7 +37,7 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     from colab_drive_tuner.cli.tables import show_table
     from colab_drive_tuner.search.results.timeline import summary
 
-    search = _read(_store(context), name)
+    search = _read(given_store(context), name)
     series = search.series
     if as_json:
         said = json.loads(described([search.status]))[0]
@@ -75,7 +76,7 @@ def trials(
     from colab_drive_tuner.cli.tables import show_table, write_csv
     from colab_drive_tuner.errors import UsageError
 
-    search = _read(_store(context), name)
+    search = _read(given_store(context), name)
     names = search.series.parameters
     known = ("tid", "loss", "seconds", *names)
     if sort not in known:
@@ -103,7 +104,7 @@ def best(context: typer.Context, name: Name) -> None:
     """
     from colab_drive_tuner.errors import SearchError
 
-    leading = _read(_store(context), name).series.best(1)
+    leading = _read(given_store(context), name).series.best(1)
     if not leading:
         raise SearchError(f"No trial of search {name!r} has a loss yet.")
     echo(json.dumps(_parameters(leading[0]), indent=2))
@@ -127,7 +128,7 @@ def compare(
 
     if len(set(names)) < 2:
         raise UsageError("compare needs the names of two or more searches.")
-    store = _store(context)
+    store = given_store(context)
     columns = {name: _compared(_read(store, name)) for name in dict.fromkeys(names)}
     if as_json:
         echo(json.dumps(columns, indent=2))
@@ -151,7 +152,7 @@ def tail(
         colab-drive-tuner tail mnist-cnn
         colab-drive-tuner tail mnist-cnn --json
     """
-    store = _store(context)
+    store = given_store(context)
     seen: set[object] | None = None
     while True:
         search = _read(store, name)
@@ -190,7 +191,7 @@ def report(
     from colab_drive_tuner.search.results.export import write_file
     from colab_drive_tuner.search.results.page import page_of
 
-    store = _store(context)
+    store = given_store(context)
     if watch:
         from colab_drive_tuner.cli.watching import serve_page
 
@@ -215,7 +216,7 @@ def dashboard(
     from colab_drive_tuner.search.results.optuna_study import study_in_store
     from colab_drive_tuner.studies import serve_dashboard
 
-    serve_dashboard(study_in_store(_store(context), name), port)
+    serve_dashboard(study_in_store(given_store(context), name), port)
 
 
 def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
@@ -233,12 +234,6 @@ def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
     if high == low:
         return "▁" * len(some)
     return "".join("▁▂▃▄▅▆▇█"[int((loss - low) / (high - low) * 7)] for loss in some)
-
-
-def _store(context: typer.Context) -> Store:
-    from colab_drive_tuner.store import open_store
-
-    return open_store(context.obj)
 
 
 def _read(store: Store, name: str) -> "ReadSearch":
