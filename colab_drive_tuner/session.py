@@ -382,7 +382,7 @@ class Session:
         except ColabDriveTunerError as error:
             if wanted is not None and not isinstance(error, NotebookNotFoundError):
                 raise
-            if wanted is not None or self.runtime.kind != "python":  # a script misses none
+            if wanted is not None or self.runtime.kind not in ("python", "ci"):  # scripts have none
                 warn_user(f"setup() goes on without the notebook. {error}", NotebookWarning)
             return
         if self.runtime.browser_attached:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from colab_drive_tuner.text import visible
+
 AFTER_SECONDS = 1.5
 """How long something lasts before anything is shown."""
 LOG_SECONDS = 30.0
@@ -20,7 +22,7 @@ Progress = Callable[[int, int | None], None]
 def bar(
     what: str, unit: str = "B", clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Progress | None]:
-    """What to call as something goes on: it shows a tqdm bar once that takes seconds.
+    """What to call as something goes on: a tqdm bar, or lines of a log, once that takes seconds.
 
     None, and so nothing to see, in any thread but the main one: nobody waits for those, and their
     bars would run into what training prints.
@@ -38,7 +40,9 @@ def bar(
     def progress(done: int, total: int | None) -> None:
         nonlocal shown
         if shown is None and clock() - begun >= AFTER_SECONDS:
-            shown = _tqdm(desc=what, total=total, initial=done, unit=unit, unit_scale=unit == "B")
+            shown = _tqdm(
+                desc=visible(what), total=total, initial=done, unit=unit, unit_scale=unit == "B"
+            )
         if shown is not None:
             shown.update(done - shown.n)
 
@@ -66,4 +70,16 @@ def _tqdm(**options: Any) -> Any:
 
     if type(sys.stderr).__module__.startswith("ipykernel") or sys.stderr.isatty():
         return tqdm(leave=False, **options)
-    return tqdm(leave=False, mininterval=LOG_SECONDS, maxinterval=LOG_SECONDS, **options)
+    options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS, "ncols": 0}
+    return tqdm(leave=False, file=_Lines(), **options)
+
+
+class _Lines:
+    """Standard error where nothing can be overdrawn: whatever is shown is a line of its own."""
+
+    def write(self, text: str) -> None:
+        if shown := text.strip():
+            sys.stderr.write(f"{shown}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()

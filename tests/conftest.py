@@ -60,6 +60,7 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     for variable in list(os.environ):
         if variable.startswith((*OURS, *THEIRS)):
             monkeypatch.delenv(variable)
+    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
     monkeypatch.setattr(store, "_default", None)  # that of an earlier test's `setup()`
 

@@ -238,8 +238,10 @@ def test_a_missing_notebook_is_a_warning(drive_emulator, monkeypatch):
     assert "notebook  not known" in repr(here)
 
 
-def test_a_script_misses_no_notebook(drive_emulator):
-    """Without a warning; hyperas is told nothing, so that it looks at the script."""
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_a_script_misses_no_notebook(ci, drive_emulator, monkeypatch):
+    """Without a warning, also under CI; hyperas is told nothing, so that it looks at the script."""
+    monkeypatch.setenv("CI", ci)
     assert setup().notebook_name is None
     with pytest.warns(NotebookWarning, match="goes on without the notebook"):
         setup(notebook="named")

@@ -110,10 +110,15 @@ def test_a_refused_list_leaves_nothing_behind():
 
 def test_what_was_sent_is_free_at_once():
     """A thousand trials' results do not wait for the garbage collector."""
+    assert min(left_by_one_trial() for _ in range(10)) == 0  # others leave theirs now and then
+
+
+def left_by_one_trial() -> int:
+    """How many objects its result leaves to the garbage collector."""
     gc.collect()
     gc.disable()
     try:
         take({"history": [1.5] * 900}).encode()
-        assert gc.collect() == 0
+        return gc.collect()
     finally:
         gc.enable()

@@ -93,3 +93,13 @@ def test_a_log_is_not_flooded(clock, at_once, capsys):
         for step in range(500):
             progress(step, 500)
         assert capsys.readouterr().err.count("steps:") == 1
+
+
+def test_a_log_has_whole_lines(clock, at_once, capsys):
+    """Nothing goes back to a line's beginning, and no name says what a terminal obeys."""
+    with bar("Reading \x1b[2Ja", " steps", clock) as progress:
+        progress(1, 4)
+    shown = capsys.readouterr().err
+    assert shown.startswith("Reading \\x1b[2Ja:  25% 1/4 [")
+    assert shown.count("\n") == 1
+    assert "\r" not in shown

@@ -308,7 +308,13 @@ def test_a_template_may_read_what_data_returns(tmp_path: Path) -> None:
         loaded.append(1)
         return np.arange(3.0), 2.0
 
-    options: dict[str, Any] = {"name": "s", "store": tmp_path, "algo": "rand", "progress": False}
+    options: dict[str, Any] = {
+        "name": "s",
+        "store": tmp_path,
+        "algo": "rand",
+        "progress": False,
+        "seed": 0,
+    }
     for max_evals in (3, 6):
         result = resume_search(weighted, counted, max_evals=max_evals, **options)
     assert {row["factor"] for row in result.rows} == {0.5, 2.0}
