@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.executors.loky import loky_executor
     from colab_drive_tuner.search.executors.ray import ray_executor
-    from colab_drive_tuner.search.results.export import export_trials, import_trials
-    from colab_drive_tuner.search.results.optuna_study import from_optuna
+    from colab_drive_tuner.search.results.exchange.export import export_trials, import_trials
+    from colab_drive_tuner.search.results.exchange.optuna_study import from_optuna
     from colab_drive_tuner.search.results.result import SearchResult, TrialResult
     from colab_drive_tuner.search.results.status import list_searches, read_status
     from colab_drive_tuner.search.resume import resume_search
-    from colab_drive_tuner.search.standing import SearchStatus
+    from colab_drive_tuner.search.trials.standing import SearchStatus
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
     from colab_drive_tuner.studies import StudyStorage, optuna_storage
@@ -75,17 +75,17 @@ _ROOMS = {
     "RunningTrial": "trial",
     "SearchHistory": "manage.histories",
     "SearchResult": "search.results.result",
-    "SearchStatus": "search.standing",
+    "SearchStatus": "search.trials.standing",
     "Session": "session",
     "StudyStorage": "studies",
     "TrialBackup": "training.backup.callback",
     "TrialResult": "search.results.result",
     "copy_search": "manage.copying",
     "download_notebook": "notebook",
-    "export_trials": "search.results.export",
+    "export_trials": "search.results.exchange.export",
     "find_notebook": "notebook",
-    "from_optuna": "search.results.optuna_study",
-    "import_trials": "search.results.export",
+    "from_optuna": "search.results.exchange.optuna_study",
+    "import_trials": "search.results.exchange.export",
     "list_histories": "manage.histories",
     "list_searches": "search.results.status",
     "loky_executor": "search.executors.loky",

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.models import best_kept, check_kept
 from colab_drive_tuner.search.spec.keywords import MINIMIZE_ADVICE, explain_keywords
+from colab_drive_tuner.search.trials.models import best_kept, check_kept
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
@@ -287,7 +287,7 @@ def _search(
 def _workers(trials: Any, **given: Any) -> dict[str, Any]:
     """What was said of workers; `UsageError` where these trials do not know any."""
     from colab_drive_tuner.search.executors.engines import find_engine
-    from colab_drive_tuner.search.trials import StoredTrials
+    from colab_drive_tuner.search.trials.stored import StoredTrials
 
     if find_engine(**given) is None:
         return {}

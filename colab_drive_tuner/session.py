@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
     from colab_drive_tuner.manage.histories import SearchHistory
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.standing import SearchStatus
+    from colab_drive_tuner.search.trials.standing import SearchStatus
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot.clean import Leftover
 
@@ -167,7 +167,7 @@ def _connect(request: _Request, runtime: Runtime) -> "DriveClient":
 
 
 def _enable_hyperas() -> None:
-    from colab_drive_tuner import hyperas_compat
+    from colab_drive_tuner.hyperas import compat as hyperas_compat
 
     hyperas_compat.enable()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from colab_drive_tuner.journal.held import held_searches
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Runtime, uptime_hours
 from colab_drive_tuner.search.html import escaped
-from colab_drive_tuner.search.standing import SearchStatus
+from colab_drive_tuner.search.trials.standing import SearchStatus
 from colab_drive_tuner.text import visible
 
 _LIVE = ("held here", "running here")

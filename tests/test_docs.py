@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner import hyperas_compat
+from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.store import set_default_store
 from tests.docs import ROOT, blocks, run_page
 

@@ -12,11 +12,12 @@ import pytest
 import requests
 
 import colab_drive_tuner as cdt
-from colab_drive_tuner import hyperas_compat, session
+from colab_drive_tuner import session
 from colab_drive_tuner.cli import main
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
+from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.journal import opening
-from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.rerun.runs import Run, keep_run
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.drive import DriveStore

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner import hyperas_compat
 from colab_drive_tuner.errors import NotebookError
+from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.notebook.imports import notebook_imports
 
 PROLOGUE = """
 import os, sys, traceback
-from colab_drive_tuner import hyperas_compat
+from colab_drive_tuner.hyperas import compat as hyperas_compat
 
 sys.excepthook = traceback.print_exception  # as notebooks do, with the lines that linecache knows
 

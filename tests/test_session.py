@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import colab_drive_tuner as cdt
-from colab_drive_tuner import hyperas_compat, runtime, session, store
+from colab_drive_tuner import runtime, session, store
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
@@ -22,6 +22,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
+from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.journal import held
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.session import setup

@@ -48,17 +48,17 @@ def test_the_hyperas_package_is_the_only_one_that_is_patched() -> None:
     """Beside it a hook that Python offers is set, for interrupts, and a flag in loky's workers."""
     changed = {name: sorted(set(changed_attributes(tree))) for name, tree in modules().items()}
     assert {name: attributes for name, attributes in changed.items() if attributes} == {
-        "hyperas_compat.py": ["models.model_from_yaml"],
+        "hyperas/compat.py": ["models.model_from_yaml"],
         "search/executors/loky.py": ["process_executor._USE_PSUTIL"],
-        "search/interrupts.py": ["sys.excepthook"],
+        "search/loop/interrupts.py": ["sys.excepthook"],
     }
     setters = {
         name: [ast.unparse(call.args[0]) for call in ast.walk(tree) if is_setter(call)]
         for name, tree in modules().items()
     }
     assert {name: targets for name, targets in setters.items() if targets} == {
-        "hyperas_compat.py": ["optim", "_shim.optim"],
-        "search/interrupts.py": ["stopped"],
+        "hyperas/compat.py": ["optim", "_shim.optim"],
+        "search/loop/interrupts.py": ["stopped"],
     }
 
 

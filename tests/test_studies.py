@@ -134,7 +134,7 @@ def test_two_owners_are_fenced(tmp_path: Path) -> None:
 
 def take_over(journal: Journal) -> None:
     """Write the claim of another machine behind what the chain holds."""
-    from colab_drive_tuner.journal.record import Claimant, freeze
+    from colab_drive_tuner.journal.chain.record import Claimant, freeze
 
     head = journal._reader.head
     frozen = freeze(

@@ -13,9 +13,10 @@ import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
-from colab_drive_tuner import errors, hyperas_compat, session
+from colab_drive_tuner import errors, session
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import NotebookWarning
+from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.user_warnings import warn_user

@@ -10,7 +10,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.errors import NotPlainDataError, SearchDamagedError
 

@@ -35,7 +35,7 @@ from colab_drive_tuner.checkpoint.items import (
 )
 from colab_drive_tuner.checkpoint.study_log import StudyLog
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.record import (
+from colab_drive_tuner.journal.chain.record import (
     DEATHS,
     ClaimReason,
     Record,

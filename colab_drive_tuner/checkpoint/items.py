@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.plain_data import is_exact
+from colab_drive_tuner.checkpoint.codec.plain_data import is_exact
 from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
-from colab_drive_tuner.journal.record import (
+from colab_drive_tuner.journal.chain.record import (
     check_claims,
     decoding,
     one_of,

@@ -165,7 +165,7 @@ def export(
         colab-drive-tuner export mnist-cnn trials.pkl
         colab-drive-tuner export mnist-cnn trials.csv
     """
-    from colab_drive_tuner.search.results.export import export_trials
+    from colab_drive_tuner.search.results.exchange.export import export_trials
 
     count = export_trials(given_store(context), name, file)
     echo(f"{count} trials of {name!r} are in {file}.")
@@ -182,7 +182,7 @@ def import_(
     Example:
         colab-drive-tuner import mnist-cnn-2 trials.pkl
     """
-    from colab_drive_tuner.search.results.export import import_trials
+    from colab_drive_tuner.search.results.exchange.export import import_trials
 
     count = import_trials(given_store(context), name, file)
     echo(f"{count} trials are now in the new search {name!r}.")

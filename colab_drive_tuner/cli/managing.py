@@ -179,8 +179,8 @@ def _target(to: str, credentials: str | None) -> "Store":
     if scheme != "drive" or not colon:
         raise UsageError("--to-credentials goes with --to drive: or --to drive:FOLDER.")
     from colab_drive_tuner.drive import DriveClient
-    from colab_drive_tuner.drive.endpoint import find_endpoint
-    from colab_drive_tuner.drive.signing import at_emulator
+    from colab_drive_tuner.drive.requests.endpoint import find_endpoint
+    from colab_drive_tuner.drive.requests.signing import at_emulator
     from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 
     endpoint = find_endpoint()

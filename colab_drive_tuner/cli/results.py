@@ -35,7 +35,7 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """
     from colab_drive_tuner.cli.tables import as_json as described
     from colab_drive_tuner.cli.tables import show_table
-    from colab_drive_tuner.search.results.timeline import summary
+    from colab_drive_tuner.search.results.pictures.timeline import summary
 
     search = _read(given_store(context), name)
     series = search.series
@@ -188,7 +188,7 @@ def report(
     Example:
         colab-drive-tuner report mnist-cnn -o report.html
     """
-    from colab_drive_tuner.search.results.export import write_file
+    from colab_drive_tuner.search.results.exchange.export import write_file
     from colab_drive_tuner.search.results.page import page_of
 
     store = given_store(context)
@@ -213,7 +213,7 @@ def dashboard(
     Example:
         colab-drive-tuner dashboard mnist-cnn --port 8081
     """
-    from colab_drive_tuner.search.results.optuna_study import study_in_store
+    from colab_drive_tuner.search.results.exchange.optuna_study import study_in_store
     from colab_drive_tuner.studies import serve_dashboard
 
     serve_dashboard(study_in_store(given_store(context), name), port)

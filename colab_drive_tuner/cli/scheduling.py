@@ -75,7 +75,7 @@ def add(
         colab-drive-tuner schedule add train.ipynb --search mnist-cnn --every 30m
         colab-drive-tuner schedule add train.ipynb --search mnist-cnn --with systemd
     """
-    from colab_drive_tuner.journal.folder import check_name
+    from colab_drive_tuner.journal.folder.lookup import check_name
     from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.program import load_program
     from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_every

@@ -33,7 +33,7 @@ def _in_folder(folder: Path) -> Iterator[str]:
 
 
 def _run_in_drive() -> Iterator[str]:
-    from colab_drive_tuner.journal.spool_notes import known_searches
+    from colab_drive_tuner.journal.spool.notes import known_searches
 
     try:
         yield from (name for name, location in known_searches() if location.startswith("drive:"))

@@ -108,7 +108,7 @@ def whoami(
     """
     from colab_drive_tuner.credentials import find_credentials
     from colab_drive_tuner.drive import DriveClient
-    from colab_drive_tuner.drive.endpoint import find_endpoint
+    from colab_drive_tuner.drive.requests.endpoint import find_endpoint
 
     endpoint = find_endpoint()
     if endpoint.emulator_token is not None:

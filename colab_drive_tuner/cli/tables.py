@@ -15,7 +15,7 @@ from rich.text import Text
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.manage.histories import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
-from colab_drive_tuner.search.standing import SearchState, SearchStatus
+from colab_drive_tuner.search.trials.standing import SearchState, SearchStatus
 from colab_drive_tuner.text import visible
 
 _WIDE = 100_000

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from colab_drive_tuner.drive.calls import Calls
 from colab_drive_tuner.drive.file import Quota
+from colab_drive_tuner.drive.requests.calls import Calls
 from colab_drive_tuner.errors import QuotaError, StoreError, UnavailableError
 
 _POOL = 20

@@ -11,17 +11,17 @@ from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
 from colab_drive_tuner.drive.account import Account
-from colab_drive_tuner.drive.calls import DESCRIBED, EVERYWHERE, Calls, checked
-from colab_drive_tuner.drive.content import Content
-from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
 from colab_drive_tuner.drive.folders import open_folders
 from colab_drive_tuner.drive.query import query
-from colab_drive_tuner.drive.retry import RetryPolicy, TryAgainError
-from colab_drive_tuner.drive.signing import Authorizer, at_emulator
-from colab_drive_tuner.drive.source import Source
-from colab_drive_tuner.drive.transport import Signer, Transport
-from colab_drive_tuner.drive.upload import Progress
+from colab_drive_tuner.drive.requests.calls import DESCRIBED, EVERYWHERE, Calls, checked
+from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
+from colab_drive_tuner.drive.requests.retry import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.signing import Authorizer, at_emulator
+from colab_drive_tuner.drive.requests.transport import Signer, Transport
+from colab_drive_tuner.drive.transfers.content import Content
+from colab_drive_tuner.drive.transfers.source import Source
+from colab_drive_tuner.drive.transfers.upload import Progress
 from colab_drive_tuner.errors import (
     IdTakenError,
     UnavailableError,

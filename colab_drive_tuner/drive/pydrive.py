@@ -6,7 +6,7 @@ answer; the class here answers in their place, from those of google-auth.
 
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.drive.calls import document
+from colab_drive_tuner.drive.requests.calls import document
 from colab_drive_tuner.errors import MissingExtraError
 
 if TYPE_CHECKING:

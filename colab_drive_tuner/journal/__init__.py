@@ -5,10 +5,10 @@ model of it lies in tests/journal. Nothing here looks into a payload: what has t
 content is handed in as functions (`Rules`).
 """
 
+from colab_drive_tuner.journal.chain.record import Claimant, Record
+from colab_drive_tuner.journal.chain.rules import Rules, State
 from colab_drive_tuner.journal.journal import Claim, Journal
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.record import Claimant, Record
-from colab_drive_tuner.journal.rules import Rules, State
 from colab_drive_tuner.journal.writer import Counts
 
 __all__ = ["Claim", "Claimant", "Counts", "Holder", "Journal", "Record", "Rules", "State"]

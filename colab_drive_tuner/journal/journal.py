@@ -14,7 +14,10 @@ from colab_drive_tuner.errors import (
     SearchError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder import SearchFolder, check_name
+from colab_drive_tuner.journal.chain.record import ClaimReason, RecordKind
+from colab_drive_tuner.journal.chain.rules import Rules
+from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
+from colab_drive_tuner.journal.folder.owned import owned_entry
 from colab_drive_tuner.journal.held import hold, holder_here, let_go
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.opening import (
@@ -24,12 +27,9 @@ from colab_drive_tuner.journal.opening import (
     on_busy_of,
     remember_folder,
 )
-from colab_drive_tuner.journal.owned import owned_entry
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import ClaimReason, RecordKind
 from colab_drive_tuner.journal.recovery import replay
-from colab_drive_tuner.journal.rules import Rules
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.upkeep import Upkeep
 from colab_drive_tuner.journal.writer import Counts, Item, Writer
 from colab_drive_tuner.store.protocol import Store

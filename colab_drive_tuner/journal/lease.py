@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError
-from colab_drive_tuner.journal.chain import Head
-from colab_drive_tuner.journal.owned import owned_entry
-from colab_drive_tuner.journal.record import Claimant
+from colab_drive_tuner.journal.chain.chain import Head
+from colab_drive_tuner.journal.chain.record import Claimant
+from colab_drive_tuner.journal.folder.owned import owned_entry
 from colab_drive_tuner.store.properties import read_time
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.text import visible

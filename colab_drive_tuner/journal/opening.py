@@ -19,18 +19,8 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.journal.chain import create
-from colab_drive_tuner.journal.displaced import find_displaced
-from colab_drive_tuner.journal.duplicates import require_records, require_single
-from colab_drive_tuner.journal.folder import (
-    RECORDS,
-    create_folder,
-    ensure_records_folder,
-    name_marks,
-)
-from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
-from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import (
+from colab_drive_tuner.journal.chain.chain import create
+from colab_drive_tuner.journal.chain.record import (
     DEATHS,
     Claimant,
     ClaimReason,
@@ -38,9 +28,19 @@ from colab_drive_tuner.journal.record import (
     RecordKind,
     freeze,
 )
-from colab_drive_tuner.journal.spool import Spool
-from colab_drive_tuner.journal.spool_notes import KnownFolder
-from colab_drive_tuner.journal.traces import exists
+from colab_drive_tuner.journal.folder.displaced import find_displaced
+from colab_drive_tuner.journal.folder.duplicates import require_records, require_single
+from colab_drive_tuner.journal.folder.lookup import (
+    RECORDS,
+    create_folder,
+    ensure_records_folder,
+    name_marks,
+)
+from colab_drive_tuner.journal.folder.traces import exists
+from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
+from colab_drive_tuner.journal.reader import Reader
+from colab_drive_tuner.journal.spool.notes import KnownFolder
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.runtime import place

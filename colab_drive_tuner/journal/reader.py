@@ -13,11 +13,11 @@ from colab_drive_tuner.errors import (
     SearchDamagedError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal.chain import Head, parallel_readers, read_on
-from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder, find_folder
+from colab_drive_tuner.journal.chain.chain import Head, parallel_readers, read_on
+from colab_drive_tuner.journal.chain.rules import Rules
+from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
+from colab_drive_tuner.journal.folder.owned import OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
-from colab_drive_tuner.journal.owned import OwnedIds, owned_entry, owned_ids
-from colab_drive_tuner.journal.rules import Rules
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
 

@@ -4,13 +4,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal.chain import Head, end_chain, read_on
-from colab_drive_tuner.journal.folder import FIRST, RECORDS, SearchFolder, find_folder
-from colab_drive_tuner.journal.owned import owned_entry, owned_ids
+from colab_drive_tuner.journal.chain.chain import Head, end_chain, read_on
+from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
+from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
+from colab_drive_tuner.journal.folder.owned import owned_entry, owned_ids
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import Record, RecordKind, split_items
-from colab_drive_tuner.journal.segment import Leftover, Spooled
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.segment import Leftover, Spooled
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import Store
 

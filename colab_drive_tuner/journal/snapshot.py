@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal.chain import Head, head_fields, head_from
-from colab_drive_tuner.journal.folder import HINT, SearchFolder
-from colab_drive_tuner.journal.record import decoding, frame, typed, unframe
+from colab_drive_tuner.journal.chain.chain import Head, head_fields, head_from
+from colab_drive_tuner.journal.chain.record import decoding, frame, typed, unframe
+from colab_drive_tuner.journal.folder.lookup import HINT, SearchFolder
 from colab_drive_tuner.store.protocol import Store
 
 LARGEST_RATIO = 20

@@ -16,12 +16,12 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.duplicates import is_another_search
-from colab_drive_tuner.journal.folder import EXPORT, EXPORT_NAME, find_folder
+from colab_drive_tuner.journal.chain.record import ClaimReason
+from colab_drive_tuner.journal.folder.duplicates import is_another_search
+from colab_drive_tuner.journal.folder.lookup import EXPORT, EXPORT_NAME, find_folder
+from colab_drive_tuner.journal.folder.owned import owned_entry
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.opening import Ownership
-from colab_drive_tuner.journal.owned import owned_entry
-from colab_drive_tuner.journal.record import ClaimReason
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS

@@ -24,12 +24,12 @@ from colab_drive_tuner.errors import (
     SearchError,
     SearchTakenOverError,
 )
-from colab_drive_tuner.journal.chain import create
+from colab_drive_tuner.journal.chain.chain import create
+from colab_drive_tuner.journal.chain.record import Frozen, RecordKind, freeze
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.record import Frozen, RecordKind, freeze
 from colab_drive_tuner.journal.retry_until import RetryUntil
-from colab_drive_tuner.journal.segment import Segment, Spooled
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.segment import Segment, Spooled
+from colab_drive_tuner.journal.spool.spool import Spool
 
 LINGER_SECONDS = 0.02
 """How long items gather before they are sent."""

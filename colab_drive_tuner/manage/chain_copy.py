@@ -16,8 +16,8 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.chain import Head
-from colab_drive_tuner.journal.record import (
+from colab_drive_tuner.journal.chain.chain import Head
+from colab_drive_tuner.journal.chain.record import (
     Claimant,
     ClaimReason,
     Frozen,

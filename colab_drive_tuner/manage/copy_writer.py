@@ -23,8 +23,9 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
-from colab_drive_tuner.journal.chain import Head, read_on, record_name
-from colab_drive_tuner.journal.folder import (
+from colab_drive_tuner.journal.chain.chain import Head, read_on, record_name
+from colab_drive_tuner.journal.chain.record import ClaimReason, Frozen, Record
+from colab_drive_tuner.journal.folder.lookup import (
     COPYING,
     EXPORT_NAME,
     KIND,
@@ -35,7 +36,6 @@ from colab_drive_tuner.journal.folder import (
     make_search_folder,
     name_marks,
 )
-from colab_drive_tuner.journal.record import ClaimReason, Frozen, Record
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.manage.chain_copy import (
@@ -47,8 +47,8 @@ from colab_drive_tuner.manage.chain_copy import (
 from colab_drive_tuner.manage.holding import Notify, own_folder
 from colab_drive_tuner.rerun.runs import FOLDER as RUNS
 from colab_drive_tuner.rerun.runs import RUN_MARKS, run_files
-from colab_drive_tuner.search.logbook import Logbook
-from colab_drive_tuner.search.trials_export import TrialsExport
+from colab_drive_tuner.search.trials.export import TrialsExport
+from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.copying import FileCopier, backup_files, model_files, scratch_file

@@ -12,9 +12,9 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder import MOVED, SearchFolder, check_name, find_folder
-from colab_drive_tuner.journal.record import ClaimReason
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.chain.record import ClaimReason
+from colab_drive_tuner.journal.folder.lookup import MOVED, SearchFolder, check_name, find_folder
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.chain_copy import contains
 from colab_drive_tuner.manage.copy_writer import Original, write_copy
 from colab_drive_tuner.manage.holding import (
@@ -26,8 +26,8 @@ from colab_drive_tuner.manage.holding import (
     require_folder,
 )
 from colab_drive_tuner.manage.naming import rename_search, require_free
-from colab_drive_tuner.search.logbook import Logbook
 from colab_drive_tuner.search.results.status import read_history
+from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.clean.copies import FROM

@@ -10,8 +10,8 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import RESTARTED
 from colab_drive_tuner.checkpoint.restating import restated
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.journal.chain import HISTORY_DIGITS, Head, read_on
-from colab_drive_tuner.journal.record import Record, RecordKind
+from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS, Head, read_on
+from colab_drive_tuner.journal.chain.record import Record, RecordKind
 from colab_drive_tuner.manage.holding import Notify, hold, own_folder
 from colab_drive_tuner.search.results.status import open_journal
 from colab_drive_tuner.store.protocol import Store

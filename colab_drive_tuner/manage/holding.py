@@ -11,17 +11,17 @@ from colab_drive_tuner.errors import (
     SearchError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal.folder import (
+from colab_drive_tuner.journal.folder.lookup import (
     FIRST,
     RECORDS,
     SearchFolder,
     check_name,
     find_folder,
 )
-from colab_drive_tuner.journal.owned import owned_ids
-from colab_drive_tuner.journal.spool import Spool
-from colab_drive_tuner.search.logbook import Logbook
+from colab_drive_tuner.journal.folder.owned import owned_ids
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Store
 
 Notify = Callable[[str], None]

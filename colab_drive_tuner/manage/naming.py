@@ -7,7 +7,7 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder import (
+from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     SEARCH,
     check_name,
@@ -15,7 +15,7 @@ from colab_drive_tuner.journal.folder import (
     free_name,
     name_marks,
 )
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.holding import (
     Notify,
     hold,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from filelock import FileLock, Timeout
 
 from colab_drive_tuner.errors import StoreError
-from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.machine import machine_id, state_folder
 from colab_drive_tuner.store.properties import read_time
 from colab_drive_tuner.store.protocol import Store

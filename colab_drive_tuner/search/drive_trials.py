@@ -14,7 +14,7 @@ from colab_drive_tuner.search.executors.engines import find_engine
 from colab_drive_tuner.search.run import SearchSpec, run_search
 from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
-from colab_drive_tuner.search.trials import StoredTrials
+from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.text import visible
 
 

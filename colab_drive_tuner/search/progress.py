@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from colab_drive_tuner.search.html import ORANGE, bar, escaped
-from colab_drive_tuner.search.tally import Tally
-from colab_drive_tuner.search.trials import StoredTrials
+from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.tally import Tally
 from colab_drive_tuner.text import visible
 
 _SECONDS, _LOG_SECONDS = 0.25, 30.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ObjectiveError, UsageError
-from colab_drive_tuner.journal.folder import check_name
+from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.search.executors.engines import find_engine
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.spec.arguments import (
@@ -159,11 +159,11 @@ def resume_search(
     from colab_drive_tuner.search.begin_from import origin_of
     from colab_drive_tuner.search.documents import count_ended
     from colab_drive_tuner.search.drive_trials import DriveTrials
+    from colab_drive_tuner.search.loop.stops import StopRules
     from colab_drive_tuner.search.run import SearchSpec, run_search, untried_points
     from colab_drive_tuner.search.spec.fingerprints import describe_space
     from colab_drive_tuner.search.spec.points import check_points
     from colab_drive_tuner.search.spec.settings import SearchSettings
-    from colab_drive_tuner.search.stops import StopRules
 
     points = check_points(points_to_evaluate, task.space)
     trials = DriveTrials(

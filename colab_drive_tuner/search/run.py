@@ -15,14 +15,15 @@ from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import RESTARTED, STOPPED
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverError
-from colab_drive_tuner.journal.chain import HISTORY_DIGITS
+from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS
 from colab_drive_tuner.search.begin_from import Origin, begin_from
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import CompiledDomain, Training
 from colab_drive_tuner.search.executors.engines import Workers
-from colab_drive_tuner.search.interrupts import sigterm_exits, stopped_by_user
-from colab_drive_tuner.search.loop import Loop, LoopOptions
-from colab_drive_tuner.search.missing import missing_points
+from colab_drive_tuner.search.loop.inline import Loop, LoopOptions
+from colab_drive_tuner.search.loop.interrupts import sigterm_exits, stopped_by_user
+from colab_drive_tuner.search.loop.missing import missing_points
+from colab_drive_tuner.search.loop.stops import StopRules, Stops
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.spec.points import check_documents, point_document
@@ -34,10 +35,9 @@ from colab_drive_tuner.search.spec.seeds import (
     training_seed_of,
 )
 from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
-from colab_drive_tuner.search.stops import StopRules, Stops
-from colab_drive_tuner.search.tally import Tally
 from colab_drive_tuner.search.tpe import fast_algorithm
-from colab_drive_tuner.search.trials import StoredTrials
+from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.tally import Tally
 from colab_drive_tuner.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -147,7 +147,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         tally = Tally(trials._dynamic_trials)
         kind: Callable[..., Loop] = Loop
         if crew is not None:
-            from colab_drive_tuner.search.parallel import ParallelLoop
+            from colab_drive_tuner.search.loop.parallel import ParallelLoop
 
             kind = partial(
                 ParallelLoop, crew=crew, max_attempts=trials.max_attempts, on_stop=arrived.set

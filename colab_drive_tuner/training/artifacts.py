@@ -11,7 +11,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from colab_drive_tuner.errors import ForeignFileError, IdTakenError, NotFoundError, UnavailableError
-from colab_drive_tuner.journal.owned import owned_entry
+from colab_drive_tuner.journal.folder.owned import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.trial import Pace, Writer
 

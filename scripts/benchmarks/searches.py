@@ -19,8 +19,8 @@ from hyperopt import hp
 from hyperopt.fmin import FMinIter
 
 from colab_drive_tuner.journal import upkeep, writer
-from colab_drive_tuner.search import loop
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.loop import inline as loop
 from colab_drive_tuner.store.drive import DriveStore
 
 SPACE = {f"x{n}": hp.uniform(f"x{n}", -1, 1) for n in range(5)}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
-from colab_drive_tuner.checkpoint.plain_data import NUMPY_SCALARS
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.codec.plain_data import NUMPY_SCALARS
 from colab_drive_tuner.errors import NotPlainDataError
 from tests.checkpoint.values import NOT_PLAIN, PLAIN, STRUCTS, assert_same, document, plain_values
 

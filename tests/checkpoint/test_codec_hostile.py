@@ -8,7 +8,7 @@ import tracemalloc
 import msgpack
 import pytest
 
-from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from tests.checkpoint.values import PLAIN
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.checkpoint.history import MOST_SESSIONS, History, wanted
 from colab_drive_tuner.checkpoint.items import (
     VERSION,
@@ -23,7 +23,7 @@ from colab_drive_tuner.checkpoint.items import (
     start_item,
 )
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.record import Claimant, Record
+from colab_drive_tuner.journal.chain.record import Claimant, Record
 
 SOMEBODY = Claimant("machine", 1, "host", "me@example.com", "a test")
 

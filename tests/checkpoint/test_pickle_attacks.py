@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 from tests.checkpoint.attacks import ATTACKS, INERT, MARKER
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 WATCHED = """
 import os, pickle, random, sys
-from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 from tests.checkpoint.attacks import ATTACKS, INERT
 from tests.checkpoint.values import PLAIN, document

@@ -19,7 +19,7 @@ import joblib
 import numpy as np
 import pytest
 
-from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 from tests.checkpoint.values import PLAIN, assert_same, document
 

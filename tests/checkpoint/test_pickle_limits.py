@@ -12,10 +12,10 @@ from pathlib import Path
 import hyperopt
 import pytest
 
-from colab_drive_tuner.checkpoint import pickle_reader
-from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
-from colab_drive_tuner.checkpoint.pickle_machine import Machine
-from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.pickles import reader as pickle_reader
+from colab_drive_tuner.checkpoint.pickles.machine import Machine
+from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 from tests.checkpoint.attacks import tuples_alike
 from tests.checkpoint.values import document
@@ -45,8 +45,8 @@ DENSE = {
 CHILD = """
 import resource, sys
 from tests.checkpoint.test_pickle_limits import DENSE
-from colab_drive_tuner.checkpoint.pickle_machine import Machine
-from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.checkpoint.pickles.machine import Machine
+from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 limit, size, *names = sys.argv[1:]
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
-from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.checkpoint.codec.codec import decode, encode
+from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 from tests.checkpoint.values import (
     NOT_PLAIN,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
+from colab_drive_tuner.checkpoint.pickles.writer import TrialsPickle
 from tests.checkpoint.values import PLAIN, assert_same, document, dump_trials, plain_values
 
 RESULTS = [{}, *({name: value} for name, value in PLAIN.items()), {"text": "x" * 200_000}]

@@ -16,15 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import pack_item
 from colab_drive_tuner.errors import SearchDamagedError, SearchError
-from colab_drive_tuner.journal.folder import find_folder
-from colab_drive_tuner.journal.record import decode_record, frame, split_items, unframe
+from colab_drive_tuner.journal.chain.record import decode_record, frame, split_items, unframe
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.snapshot import load_snapshot, save_snapshot
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.export import export_trials
+from colab_drive_tuner.search.results.exchange.export import export_trials
 from colab_drive_tuner.search.results.status import (
     list_searches,
     open_journal,

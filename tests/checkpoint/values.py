@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from colab_drive_tuner.checkpoint.trials_pickle import TrialsPickle
+from colab_drive_tuner.checkpoint.pickles.writer import TrialsPickle
 
 
 def assert_same(one, other):

@@ -9,9 +9,9 @@ from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.endpoint import Endpoint, find_endpoint
-from colab_drive_tuner.drive.retry import RetryPolicy
-from colab_drive_tuner.drive.signing import Authorizer, at_emulator
+from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
+from colab_drive_tuner.drive.requests.retry import RetryPolicy
+from colab_drive_tuner.drive.requests.signing import Authorizer, at_emulator
 from colab_drive_tuner.emulator import DriveEmulator
 from tests.drive.answers import say
 

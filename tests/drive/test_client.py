@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.endpoint import Endpoint
-from colab_drive_tuner.drive.signing import at_emulator
+from colab_drive_tuner.drive.requests.endpoint import Endpoint
+from colab_drive_tuner.drive.requests.signing import at_emulator
 from colab_drive_tuner.errors import (
     CredentialsError,
     IdTakenError,
@@ -301,7 +301,7 @@ def test_missing_scope_is_named(drive_emulator):
 
 def test_nobody_there(clock):
     """An address where nothing listens is given up within seconds."""
-    from colab_drive_tuner.drive.retry import RetryPolicy
+    from colab_drive_tuner.drive.requests.retry import RetryPolicy
 
     policy = RetryPolicy(sleep=clock.sleep, clock=clock)
     client = DriveClient(

@@ -3,7 +3,7 @@
 import pytest
 
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.endpoint import find_endpoint
+from colab_drive_tuner.drive.requests.endpoint import find_endpoint
 from colab_drive_tuner.errors import UsageError
 
 

@@ -9,9 +9,9 @@ import pytest
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
-from colab_drive_tuner.drive.retry import TryAgainError
-from colab_drive_tuner.drive.signing import Authorizer
-from colab_drive_tuner.drive.transport import Request, Transport
+from colab_drive_tuner.drive.requests.retry import TryAgainError
+from colab_drive_tuner.drive.requests.signing import Authorizer
+from colab_drive_tuner.drive.requests.transport import Request, Transport
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 from tests.drive.answers import in_turn, say
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from colab_drive_tuner.drive.refusal import Refusal, retry_after
-from colab_drive_tuner.drive.retry import TryAgainError
+from colab_drive_tuner.drive.requests.refusal import Refusal, retry_after
+from colab_drive_tuner.drive.requests.retry import TryAgainError
 from colab_drive_tuner.errors import (
     CredentialsError,
     IdTakenError,

@@ -6,7 +6,7 @@ from typing import Any
 import msgpack
 
 from colab_drive_tuner.journal import Record, Rules
-from colab_drive_tuner.journal.record import split_items
+from colab_drive_tuner.journal.chain.record import split_items
 
 
 class Listing:

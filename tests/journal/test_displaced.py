@@ -13,7 +13,7 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import SearchFolderError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.folder import HOME, KIND, NAMED, find_folder
+from colab_drive_tuner.journal.folder.lookup import HOME, KIND, NAMED, find_folder
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 from tests.journal.listing import RULES, item
@@ -183,7 +183,7 @@ def test_restored_beside_the_new_one_both_are_named(drive, run, monkeypatch, lag
     """Two searches that were begun on purpose are not one, however soon the second one was."""
     old = run(1)
     drive.trash(old)
-    monkeypatch.setattr("colab_drive_tuner.journal.duplicates.LIST_LAG_SECONDS", lag)
+    monkeypatch.setattr("colab_drive_tuner.journal.folder.duplicates.LIST_LAG_SECONDS", lag)
     new = run(2, anew=True)
     drive.restore(old)
     with pytest.raises(SearchFolderError, match="Two searches are called") as told:

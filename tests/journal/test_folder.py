@@ -6,15 +6,16 @@ from collections.abc import Callable
 import pytest
 
 from colab_drive_tuner.errors import IdTakenError, SearchTakenOverError, StoreError
-from colab_drive_tuner.journal import Journal, chain, upkeep
-from colab_drive_tuner.journal.folder import (
+from colab_drive_tuner.journal import Journal, upkeep
+from colab_drive_tuner.journal.chain import chain
+from colab_drive_tuner.journal.chain.record import Claimant, decode_record, freeze
+from colab_drive_tuner.journal.folder.lookup import (
     _withdraw,
     create_folder,
     described,
     find_folder,
     make_search_folder,
 )
-from colab_drive_tuner.journal.record import Claimant, decode_record, freeze
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.listing import RULES
 from tests.journal.weather import WeatheredStore, append

@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.spool import Spool
 from tests.journal.listing import RULES, item
 from tests.journal.weather import append, records_of
 

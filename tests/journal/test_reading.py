@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal import Journal, chain
-from colab_drive_tuner.journal.record import decode_record
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal.chain import chain
+from colab_drive_tuner.journal.chain.record import decode_record
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from tests.journal.listing import RULES, item
 from tests.journal.weather import append, records_of
@@ -124,7 +125,7 @@ def test_a_last_record_that_was_deleted_is_missed_by_the_next_owner(
     store, open_journal, machine, monkeypatch
 ):
     """Nothing shows that it was there but its id, which is taken: nobody writes in its place."""
-    monkeypatch.setattr("colab_drive_tuner.journal.chain._SETTLE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("colab_drive_tuner.journal.chain.chain._SETTLE_SECONDS", (0.0, 0.0))
     journal = open_journal(store)
     append(journal, 1, 2)
     journal.close()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.journal import Journal, writer
-from colab_drive_tuner.journal.segment import Segment
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.segment import Segment
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import state_folder
 from tests.journal.listing import RULES, Listing, item
 from tests.journal.weather import append

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.journal import Journal, writer
-from colab_drive_tuner.journal.segment import Leftover, read_segment
-from colab_drive_tuner.journal.spool import Gap, Spool
+from colab_drive_tuner.journal.spool.segment import Leftover, read_segment
+from colab_drive_tuner.journal.spool.spool import Gap, Spool
 from tests.journal.disks import FailingDisk, VolatileDisk
 from tests.journal.listing import RULES, item
 from tests.journal.weather import WeatheredStore

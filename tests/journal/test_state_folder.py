@@ -10,7 +10,7 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import SearchError, StoreError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.held import let_go
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine, machine_id, state_folder
 from colab_drive_tuner.search.results.status import _dead_here
 from colab_drive_tuner.store.drive import DriveStore

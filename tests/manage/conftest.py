@@ -9,8 +9,8 @@ import pytest
 
 from colab_drive_tuner.cli import main
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.endpoint import find_endpoint
-from colab_drive_tuner.drive.signing import at_emulator
+from colab_drive_tuner.drive.requests.endpoint import find_endpoint
+from colab_drive_tuner.drive.requests.signing import at_emulator
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.memory import MemoryStore

@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches

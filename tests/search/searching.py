@@ -17,7 +17,7 @@ from hyperopt.hp import choice, uniform
 from colab_drive_tuner.checkpoint.items import read_items
 from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.journal.journal import Journal
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.folder import FolderStore

@@ -13,11 +13,20 @@ import pytest
 
 from colab_drive_tuner.checkpoint.items import attachment_item
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal import chain, upkeep
-from colab_drive_tuner.journal.folder import EXPORT, FIRST, HINT, KIND, RECORDS, SEARCH, find_folder
-from colab_drive_tuner.journal.record import decode_record, freeze
+from colab_drive_tuner.journal import upkeep
+from colab_drive_tuner.journal.chain import chain
+from colab_drive_tuner.journal.chain.record import decode_record, freeze
+from colab_drive_tuner.journal.folder.lookup import (
+    EXPORT,
+    FIRST,
+    HINT,
+    KIND,
+    RECORDS,
+    SEARCH,
+    find_folder,
+)
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.export import export_trials
+from colab_drive_tuner.search.results.exchange.export import export_trials
 from colab_drive_tuner.search.results.status import list_searches, open_journal, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store

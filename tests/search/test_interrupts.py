@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.search.interrupts import stopped_by_user
+from colab_drive_tuner.search.loop.interrupts import stopped_by_user
 
 SCRIPT = """
 import signal

@@ -12,7 +12,8 @@ from hyperopt import hp
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import TrainingWarning, UnfinishedSearchWarning
-from colab_drive_tuner.search import loop, stops
+from colab_drive_tuner.search.loop import inline as loop
+from colab_drive_tuner.search.loop import stops
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.backup.callback import TrialBackup

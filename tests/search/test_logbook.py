@@ -10,11 +10,11 @@ import hyperopt
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.checkpoint.codec import decode
+from colab_drive_tuner.checkpoint.codec.codec import decode
+from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.checkpoint.items import ItemKind, read_items
-from colab_drive_tuner.checkpoint.taking import take
-from colab_drive_tuner.journal.chain import Head, read_on
-from colab_drive_tuner.journal.record import Record
+from colab_drive_tuner.journal.chain.chain import Head, read_on
+from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.search.spec.settings import SearchSettings

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.journal import writer
-from colab_drive_tuner.journal.segment import Leftover, Segment, SpoolSession
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.segment import Leftover, Segment, SpoolSession
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.missing import MissingCall, missing_calls, missing_points
+from colab_drive_tuner.search.loop.missing import MissingCall, missing_calls, missing_points
 from colab_drive_tuner.search.spec.points import point_document
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.disks import FailingDisk

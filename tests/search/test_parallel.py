@@ -16,11 +16,11 @@ from hyperopt.early_stop import no_progress_loss
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import ExecutorError, UsageError
-from colab_drive_tuner.search import parallel
 from colab_drive_tuner.search.documents import as_new
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors import crew
 from colab_drive_tuner.search.executors.worker import Task
+from colab_drive_tuner.search.loop import parallel
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
 from colab_drive_tuner.trial import running_trial

@@ -11,11 +11,12 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.checkpoint.history import Session
-from colab_drive_tuner.search.results import cards, page, pictures
+from colab_drive_tuner.search.results import cards, page
+from colab_drive_tuner.search.results.pictures import charts as pictures
+from colab_drive_tuner.search.results.pictures.svg import fitting, scale_for
+from colab_drive_tuner.search.results.pictures.timeline import lanes_of, summary, timeline
 from colab_drive_tuner.search.results.series import Series, series_of
-from colab_drive_tuner.search.results.svg import fitting, scale_for
-from colab_drive_tuner.search.results.timeline import lanes_of, summary, timeline
-from colab_drive_tuner.search.standing import SearchStatus
+from colab_drive_tuner.search.trials.standing import SearchStatus
 
 BEGAN = datetime(2026, 11, 1, 12)
 HOSTILE = [

@@ -12,7 +12,7 @@ from hyperopt.pyll import scope
 
 from colab_drive_tuner import export_trials, open_store, resume_search
 from colab_drive_tuner.errors import SearchError, UsageError
-from colab_drive_tuner.search.results.export import import_trials
+from colab_drive_tuner.search.results.exchange.export import import_trials
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.results.table import Table
 

@@ -7,8 +7,8 @@ from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.endpoint import Endpoint
-from colab_drive_tuner.drive.signing import Authorizer
+from colab_drive_tuner.drive.requests.endpoint import Endpoint
+from colab_drive_tuner.drive.requests.signing import Authorizer
 from colab_drive_tuner.journal import Journal, retry_until
 from colab_drive_tuner.store.drive import DriveStore
 from tests.journal.listing import RULES, item

@@ -14,8 +14,9 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal import chain, lease, opening
-from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.journal import lease, opening
+from colab_drive_tuner.journal.chain import chain
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.status import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore

@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     StoreError,
 )
 from colab_drive_tuner.journal import Journal, Rules
-from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.status import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore

@@ -22,12 +22,13 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     UnavailableError,
 )
-from colab_drive_tuner.journal import Journal, chain, record, upkeep, writer
-from colab_drive_tuner.journal.folder import find_folder
-from colab_drive_tuner.journal.record import freeze
-from colab_drive_tuner.journal.segment import read_segment
+from colab_drive_tuner.journal import Journal, upkeep, writer
+from colab_drive_tuner.journal.chain import chain, record
+from colab_drive_tuner.journal.chain.record import freeze
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.snapshot import save_snapshot
-from colab_drive_tuner.journal.spool import Gap, Spool
+from colab_drive_tuner.journal.spool.segment import read_segment
+from colab_drive_tuner.journal.spool.spool import Gap, Spool
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.disks import FailingDisk, VolatileDisk
 from tests.journal.listing import RULES, item

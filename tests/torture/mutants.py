@@ -14,20 +14,18 @@ from typing import Any
 from colab_drive_tuner import machine
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
-    chain,
-    folder,
     opening,
-    owned,
     reader,
-    record,
     recovery,
     retry_until,
-    segment,
     snapshot,
-    spool,
     upkeep,
     writer,
 )
+from colab_drive_tuner.journal.chain import chain, record
+from colab_drive_tuner.journal.folder import lookup as folder
+from colab_drive_tuner.journal.folder import owned
+from colab_drive_tuner.journal.spool import segment, spool
 
 MUTANTS: dict[str, Callable[[], None]] = {}
 
@@ -335,7 +333,7 @@ def no_more_ids_are_named() -> None:
 @mutant
 def a_fork_may_write() -> None:
     """APPEND: not only the process that claimed."""
-    from colab_drive_tuner.search.logbook import Logbook
+    from colab_drive_tuner.search.trials.logbook import Logbook
 
     writer.Writer.require_owner = lambda self: None
     Logbook.require_owner = lambda self: None

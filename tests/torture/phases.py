@@ -117,9 +117,10 @@ def _kill_after(seconds: float) -> None:
 
 def instrument(log: PhaseLog) -> None:
     """Wrap the package's functions in this process."""
-    from colab_drive_tuner.journal import journal, opening, reader, spool, upkeep, writer
-    from colab_drive_tuner.search import trials
-    from colab_drive_tuner.search.loop import Loop
+    from colab_drive_tuner.journal import journal, opening, reader, upkeep, writer
+    from colab_drive_tuner.journal.spool import spool
+    from colab_drive_tuner.search.loop.inline import Loop
+    from colab_drive_tuner.search.trials import stored as trials
     from colab_drive_tuner.store.drive import DriveStore
     from colab_drive_tuner.store.folder import FolderStore
 

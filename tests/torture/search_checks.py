@@ -9,10 +9,10 @@ import pytest
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import TrialEnd, end_item, start_item
-from colab_drive_tuner.journal.record import Record
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.chain.record import Record
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.logbook import rules
+from colab_drive_tuner.search.trials.logbook import rules
 from tests.checkpoint.test_history import document
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import (

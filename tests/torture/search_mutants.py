@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from colab_drive_tuner.checkpoint import history, items
-from colab_drive_tuner.search import careful_start, missing, run
+from colab_drive_tuner.search import run
+from colab_drive_tuner.search.loop import missing
 from colab_drive_tuner.search.spec import seeds
+from colab_drive_tuner.search.trials import careful_start
 from tests.torture.mutants import mutant
 
 
@@ -42,7 +44,7 @@ def a_give_up_counts_as_an_end_for_the_spool() -> None:
         return bool(wanted(state, item)) and not (entry and entry.end)
 
     history.wanted = hasty
-    from colab_drive_tuner.search import logbook
+    from colab_drive_tuner.search.trials import logbook
 
     logbook.wanted = hasty
 
@@ -50,7 +52,7 @@ def a_give_up_counts_as_an_end_for_the_spool() -> None:
 @mutant
 def spooled_ends_are_all_appended() -> None:
     """SPOOL: not judged by the prefix up to the own claim."""
-    from colab_drive_tuner.search import logbook
+    from colab_drive_tuner.search.trials import logbook
 
     logbook.wanted = lambda state, item: True
     take = history.History._take

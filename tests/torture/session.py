@@ -24,8 +24,9 @@ import hyperopt
 import numpy as np
 
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchChangedWarning
-from colab_drive_tuner.journal import chain, journal, lease, opening, upkeep, writer
-from colab_drive_tuner.journal.folder import find_folder
+from colab_drive_tuner.journal import journal, lease, opening, upkeep, writer
+from colab_drive_tuner.journal.chain import chain
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store

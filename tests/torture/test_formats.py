@@ -13,10 +13,10 @@ import hyperopt
 import numpy as np
 import pytest
 
-from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.journal import upkeep
 from colab_drive_tuner.journal.held import held_journals
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.weather import WeatheredStore

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.checkpoint.items import ItemKind, read_items
-from colab_drive_tuner.journal.segment import read_segment
+from colab_drive_tuner.journal.spool.segment import read_segment
 from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import LIST_LAG
 from tests.torture.session import Session, changed

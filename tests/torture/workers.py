@@ -7,10 +7,10 @@ import pytest
 
 from colab_drive_tuner.checkpoint import history
 from colab_drive_tuner.errors import ExecutorError
-from colab_drive_tuner.search import parallel
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors import losses
-from colab_drive_tuner.search.trials import StoredTrials
+from colab_drive_tuner.search.loop import parallel
+from colab_drive_tuner.search.trials.stored import StoredTrials
 from tests.search.searching import bowl, go
 from tests.search.test_parallel import Breaking, replayed, uneven, wide
 from tests.torture.checks import check

@@ -7,8 +7,8 @@ import msgpack
 import numpy as np
 import pytest
 
-from colab_drive_tuner.checkpoint import codec
-from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.codec import codec
+from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.errors import ChecksumError, NotPlainDataError
 from colab_drive_tuner.training.backup.writer import read_backup, write_backup
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.journal import chain
+from colab_drive_tuner.journal.chain import chain
 from tests.troubleshoot.repairing import run_slowly
 
 

@@ -10,17 +10,17 @@ from unittest.mock import patch
 
 import pytest
 
-from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.items import end_item
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal import folder as folders
-from colab_drive_tuner.journal.folder import FIRST, KIND, RECORDS, SEARCH, find_folder
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.folder import lookup as folders
+from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, RECORDS, SEARCH, find_folder
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.logbook import rules
 from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
+from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.artifacts import StoreArtifacts, find_folders

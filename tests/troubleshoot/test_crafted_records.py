@@ -9,10 +9,10 @@ import msgpack
 import numpy as np
 import pytest
 
-from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
-from colab_drive_tuner.journal.folder import find_folder
-from colab_drive_tuner.journal.record import freeze
+from colab_drive_tuner.journal.chain.record import freeze
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches, read_status
 from colab_drive_tuner.store.folder import FolderStore

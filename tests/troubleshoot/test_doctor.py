@@ -190,9 +190,9 @@ def test_results_that_wait_in_the_spool_are_told(tmp_path):
     """A process died before its last result was sent; the next run on this machine records it."""
     import hashlib
 
-    from colab_drive_tuner.checkpoint.codec import encode
+    from colab_drive_tuner.checkpoint.codec.codec import encode
     from colab_drive_tuner.checkpoint.items import end_item
-    from colab_drive_tuner.journal.spool import Spool
+    from colab_drive_tuner.journal.spool.spool import Spool
 
     trials = stored(tmp_path / "store", "rand", 2)
     document = trials.trials[-1] | {"tid": 7}

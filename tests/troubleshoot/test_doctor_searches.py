@@ -2,7 +2,7 @@
 
 import pytest
 
-from colab_drive_tuner.journal.folder import KIND
+from colab_drive_tuner.journal.folder.lookup import KIND
 from colab_drive_tuner.troubleshoot.doctor.context import Finding, Level
 from colab_drive_tuner.troubleshoot.doctor.examination import examine
 from tests.journal.test_folder import create_in

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.journal.folder import HINT, find_folder
+from colab_drive_tuner.journal.folder.lookup import HINT, find_folder
 from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes

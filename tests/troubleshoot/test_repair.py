@@ -13,7 +13,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder import KIND, find_folder
+from colab_drive_tuner.journal.folder.lookup import KIND, find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches, read_history, read_status
 from colab_drive_tuner.store.folder import FolderStore
@@ -70,7 +70,7 @@ def test_without_trials_pkl_the_lost_result_is_computed_again(folder):
 def holds_end_of(path: Path, tid: int) -> bool:
     """Whether a record says how a trial ended."""
     from colab_drive_tuner.checkpoint.items import ItemKind, read_items
-    from colab_drive_tuner.journal.record import decode_record
+    from colab_drive_tuner.journal.chain.record import decode_record
 
     record = decode_record(path.read_bytes(), "a record")
     items = list(read_items(record.payload, "it")) if record.kind == "trials" else []

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from colab_drive_tuner.credentials import cloud_credentials
-from colab_drive_tuner.drive.refusal import Refusal
+from colab_drive_tuner.drive.requests.refusal import Refusal
 from colab_drive_tuner.errors import NotebookRunError, UsageError
 
 

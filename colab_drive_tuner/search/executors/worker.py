@@ -23,12 +23,12 @@ from typing import Any
 import hyperopt
 from hyperopt.base import Ctrl, Domain
 
-from colab_drive_tuner.checkpoint.taking import take
+from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.errors import SearchError
-from colab_drive_tuner.search.backups import BackupFolder
 from colab_drive_tuner.search.documents import RUNNING
 from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
-from colab_drive_tuner.search.models import Parts, SavedModel, take_apart
+from colab_drive_tuner.search.trials.backups import BackupFolder
+from colab_drive_tuner.search.trials.models import Parts, SavedModel, take_apart
 from colab_drive_tuner.training.backup.writer import flush_backups, has_backups
 from colab_drive_tuner.training.memory import (
     KerasSettings,

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from colab_drive_tuner.search.html import GREY, RED, bar, escaped, shortened
-from colab_drive_tuner.search.results import pictures
+from colab_drive_tuner.search.results.pictures import charts as pictures
+from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
 from colab_drive_tuner.search.results.series import Series, Trial
-from colab_drive_tuner.search.results.timeline import lanes_of, timeline
-from colab_drive_tuner.search.standing import SearchState, SearchStatus
+from colab_drive_tuner.search.trials.standing import SearchState, SearchStatus
 
 _CELL = "style='text-align:left;padding:2px 10px 2px 0'"
 _LINK = "target='_blank' rel='noopener' style='color:inherit'"

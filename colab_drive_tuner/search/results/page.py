@@ -16,11 +16,11 @@ from importlib.resources import files
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import FROM_SEARCH
 from colab_drive_tuner.search.html import escaped, shortened
-from colab_drive_tuner.search.results import pictures
 from colab_drive_tuner.search.results.cards import loss_text, seconds_text, value_text
+from colab_drive_tuner.search.results.pictures import charts as pictures
+from colab_drive_tuner.search.results.pictures.timeline import summary, timeline
 from colab_drive_tuner.search.results.reading import read_search
 from colab_drive_tuner.search.results.series import Series, Trial
-from colab_drive_tuner.search.results.timeline import summary, timeline
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.version import __version__

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import MissingExtraError
-from colab_drive_tuner.search.results import pictures
-from colab_drive_tuner.search.results.export import write_file
+from colab_drive_tuner.search.results.exchange.export import write_file
+from colab_drive_tuner.search.results.pictures import charts as pictures
+from colab_drive_tuner.search.results.pictures.timeline import timeline
 from colab_drive_tuner.search.results.series import Series
-from colab_drive_tuner.search.results.timeline import timeline
 
 
 class Picture:

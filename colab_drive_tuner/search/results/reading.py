@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.search.results.series import Series, series_of, series_of_study
 from colab_drive_tuner.search.results.status import open_journal, status_of
-from colab_drive_tuner.search.standing import SearchStatus
+from colab_drive_tuner.search.trials.standing import SearchStatus
 from colab_drive_tuner.store.protocol import Store
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
 from colab_drive_tuner.search.results.cards import result_card
-from colab_drive_tuner.search.results.export import write_file
+from colab_drive_tuner.search.results.exchange.export import write_file
 from colab_drive_tuner.search.results.page import made_of, report_page
 from colab_drive_tuner.search.results.series import Series, history_of, series_of
 from colab_drive_tuner.search.results.table import (
@@ -199,7 +199,7 @@ class SearchResult:
         Raises:
             MissingExtraError: Optuna is not installed.
         """
-        from colab_drive_tuner.search.results.optuna_study import to_study
+        from colab_drive_tuner.search.results.exchange.optuna_study import to_study
 
         return to_study(self.name, self.trials._dynamic_trials, self._space)
 

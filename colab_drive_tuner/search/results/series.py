@@ -8,7 +8,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.history import History, Session
-from colab_drive_tuner.search.results.study import State, read_study
+from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.results.table import Table
 
 LEAST_FOR_IMPORTANCE = 10

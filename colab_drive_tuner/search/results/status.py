@@ -10,13 +10,13 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
 )
 from colab_drive_tuner.journal import Journal, Rules
-from colab_drive_tuner.journal.folder import KIND, SEARCH
+from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.spool import Spool
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
-from colab_drive_tuner.search.results.study import State, read_study
+from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.spec.settings import stored_stop
-from colab_drive_tuner.search.standing import SearchStatus, target_of
+from colab_drive_tuner.search.trials.standing import SearchStatus, target_of
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
 MISNAMED = "its folder has a name that no search can have: give it back the name that it had"

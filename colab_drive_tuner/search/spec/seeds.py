@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.training.backup.kinds import BIT_GENERATORS
 

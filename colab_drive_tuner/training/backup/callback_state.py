@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from colab_drive_tuner.checkpoint.codec import encode_pieces
+from colab_drive_tuner.checkpoint.codec.codec import encode_pieces
 from colab_drive_tuner.training.backup.pack import (
     FUNCTIONS,
     CannotSaveError,

@@ -23,7 +23,7 @@ from uuid import UUID
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint.plain_data import ATOMS
+from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS
 
 VALUES: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     range: (lambda r: (r.start, r.stop, r.step), lambda parts: range(*parts)),

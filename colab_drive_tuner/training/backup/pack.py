@@ -19,9 +19,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from colab_drive_tuner.checkpoint.arrays import describe_dtype
-from colab_drive_tuner.checkpoint.codec import encode
-from colab_drive_tuner.checkpoint.plain_data import ATOMS
+from colab_drive_tuner.checkpoint.codec.arrays import describe_dtype
+from colab_drive_tuner.checkpoint.codec.codec import encode
+from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS
 from colab_drive_tuner.errors import NotPlainDataError
 from colab_drive_tuner.training.backup.kinds import (
     BUILT_IN,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import CodecError, decode, encode_pieces
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode_pieces
 from colab_drive_tuner.errors import (
     ChecksumError,
     StoreError,

@@ -5,9 +5,9 @@ from contextlib import suppress
 from functools import partial
 
 from colab_drive_tuner.errors import NotFoundError
-from colab_drive_tuner.journal.folder import COPYING, KIND, described
-from colab_drive_tuner.journal.spool import Spool
-from colab_drive_tuner.journal.traces import holds_records
+from colab_drive_tuner.journal.folder.lookup import COPYING, KIND, described
+from colab_drive_tuner.journal.folder.traces import holds_records
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_in_store

@@ -7,11 +7,11 @@ from colab_drive_tuner.checkpoint.documents import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import REAL_ENDS, ItemKind, read_items
 from colab_drive_tuner.errors import SearchDamagedError, StoreError
-from colab_drive_tuner.journal.folder import SearchFolder
-from colab_drive_tuner.journal.record import RecordKind
-from colab_drive_tuner.search.logbook import Logbook
+from colab_drive_tuner.journal.chain.record import RecordKind
+from colab_drive_tuner.journal.folder.lookup import SearchFolder
 from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, is_held, place_in, trash
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect

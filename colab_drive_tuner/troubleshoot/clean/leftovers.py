@@ -15,7 +15,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
-from colab_drive_tuner.journal.spool import idle_leftovers
+from colab_drive_tuner.journal.spool.spool import idle_leftovers
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store.protocol import Store

@@ -11,9 +11,9 @@ from colab_drive_tuner.checkpoint.documents import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import REAL_ENDS, ItemKind, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
-from colab_drive_tuner.journal.segment import Leftover as Segment
-from colab_drive_tuner.journal.spool import idle_leftovers
-from colab_drive_tuner.journal.spool_notes import known_searches, spool_folder
+from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
+from colab_drive_tuner.journal.spool.segment import Leftover as Segment
+from colab_drive_tuner.journal.spool.spool import idle_leftovers
 from colab_drive_tuner.machine import process_started
 from colab_drive_tuner.notebook.find import Notebook
 from colab_drive_tuner.notebook.local_copy import (

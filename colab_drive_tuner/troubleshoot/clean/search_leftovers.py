@@ -14,8 +14,9 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
 )
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.duplicates import is_another_search
-from colab_drive_tuner.journal.folder import (
+from colab_drive_tuner.journal.chain.record import ClaimReason, unframe
+from colab_drive_tuner.journal.folder.duplicates import is_another_search
+from colab_drive_tuner.journal.folder.lookup import (
     COPYING,
     EXPORT_NAME,
     KIND,
@@ -24,9 +25,8 @@ from colab_drive_tuner.journal.folder import (
     described,
     find_folder,
 )
-from colab_drive_tuner.journal.owned import owned_ids
-from colab_drive_tuner.journal.record import ClaimReason, unframe
-from colab_drive_tuner.journal.traces import first_records
+from colab_drive_tuner.journal.folder.owned import owned_ids
+from colab_drive_tuner.journal.folder.traces import first_records
 from colab_drive_tuner.search.results.status import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders

@@ -92,7 +92,7 @@ class CheckContext:
         """Drive, for whoever is found without asking anybody; raises `CredentialsError`."""
         from colab_drive_tuner.credentials import find_credentials
         from colab_drive_tuner.drive import DriveClient
-        from colab_drive_tuner.drive.endpoint import find_endpoint
+        from colab_drive_tuner.drive.requests.endpoint import find_endpoint
 
         given: DriveClient | None = getattr(self.spec, "client", None)
         if given is not None:
@@ -141,7 +141,7 @@ class CheckContext:
     @cached_property
     def searches(self) -> "list[SearchCheck]":
         """The searches in the store, by name."""
-        from colab_drive_tuner.journal.folder import KIND, SEARCH
+        from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH
         from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 
         store = self.existing_store
@@ -157,7 +157,7 @@ class CheckContext:
     @property
     def unmarked_folders(self) -> "list[Entry]":
         """The folders of which no property says what they are: a person's own, or altered ones."""
-        from colab_drive_tuner.journal.folder import KIND, SEARCH
+        from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH
         from colab_drive_tuner.troubleshoot.repair.chain_writer import ARCHIVED, REPAIRING
 
         kinds = (SEARCH, ARCHIVED, REPAIRING)

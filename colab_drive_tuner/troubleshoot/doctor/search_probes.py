@@ -15,12 +15,12 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.journal.duplicates import require_single
-from colab_drive_tuner.journal.owned import owned_ids
+from colab_drive_tuner.journal.folder.duplicates import require_single
+from colab_drive_tuner.journal.folder.owned import owned_ids
+from colab_drive_tuner.journal.folder.traces import holds_records
 from colab_drive_tuner.journal.recovery import former_spools
-from colab_drive_tuner.journal.segment import Leftover
-from colab_drive_tuner.journal.spool import Spool, idle_leftovers
-from colab_drive_tuner.journal.traces import holds_records
+from colab_drive_tuner.journal.spool.segment import Leftover
+from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
 from colab_drive_tuner.search.results.status import MISNAMED
 from colab_drive_tuner.store.protocol import Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, Part

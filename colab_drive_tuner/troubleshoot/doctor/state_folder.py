@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError
-from colab_drive_tuner.journal.segment import read_segment
-from colab_drive_tuner.journal.spool_notes import (
+from colab_drive_tuner.journal.spool.notes import (
     ABOUT,
     LOCK,
     OWNERS,
@@ -17,6 +16,7 @@ from colab_drive_tuner.journal.spool_notes import (
     read_owners,
     read_running,
 )
+from colab_drive_tuner.journal.spool.segment import read_segment
 from colab_drive_tuner.machine import has_valid_id, state_folder
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 

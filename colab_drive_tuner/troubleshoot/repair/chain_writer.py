@@ -18,10 +18,10 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.chain import Head, end_chain
-from colab_drive_tuner.journal.folder import KIND, SEARCH, SearchFolder, make_search_folder
+from colab_drive_tuner.journal.chain.chain import Head, end_chain
+from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH, SearchFolder, make_search_folder
 from colab_drive_tuner.machine import scratch_folder
-from colab_drive_tuner.search.logbook import rules
+from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.copying import FileCopier
 from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, load_attachments

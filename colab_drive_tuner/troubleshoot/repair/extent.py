@@ -11,10 +11,10 @@ from functools import cached_property
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError, UsageError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.folder import SearchFolder, find_folder
-from colab_drive_tuner.journal.record import RecordKind
+from colab_drive_tuner.journal.chain.record import RecordKind
+from colab_drive_tuner.journal.folder.lookup import SearchFolder, find_folder
 from colab_drive_tuner.search.results.status import open_journal, status_of
-from colab_drive_tuner.search.standing import SearchStatus
+from colab_drive_tuner.search.trials.standing import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, offer_documents, rebuild
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_files
@@ -131,7 +131,7 @@ def read_pickles(store: Store, folder: SearchFolder) -> list[tuple[str, bytes]]:
 
 def offer_pickle(built: Rebuilt, content: bytes, source: str) -> None:
     """Add what a trials.pkl has and the history lacks."""
-    from colab_drive_tuner.checkpoint.pickle_reader import read_trials
+    from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 
     try:
         documents, attachments = read_trials(content)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec import encode
+from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.documents import TrialDocument, read_document, same_parameters
 from colab_drive_tuner.checkpoint.history import History, wanted
 from colab_drive_tuner.checkpoint.items import (
@@ -31,8 +31,8 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal.record import Record, RecordKind, split_items
-from colab_drive_tuner.journal.segment import Spooled
+from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
+from colab_drive_tuner.journal.spool.segment import Spooled
 from colab_drive_tuner.search.documents import (
     ERROR,
     FINISHED,

@@ -19,9 +19,9 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.displaced import find_unmarked
-from colab_drive_tuner.journal.duplicates import is_another_search, two_searches
-from colab_drive_tuner.journal.folder import (
+from colab_drive_tuner.journal.folder.displaced import find_unmarked
+from colab_drive_tuner.journal.folder.duplicates import is_another_search, two_searches
+from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     SEARCH,
     SearchFolder,
@@ -29,12 +29,12 @@ from colab_drive_tuner.journal.folder import (
     described,
     find_folder,
 )
+from colab_drive_tuner.journal.folder.reindex import damaged_entries, reindex_search
 from colab_drive_tuner.journal.recovery import former_spools
-from colab_drive_tuner.journal.reindex import damaged_entries, reindex_search
-from colab_drive_tuner.journal.spool import Spool
-from colab_drive_tuner.journal.spool_notes import KnownFolder
-from colab_drive_tuner.search.logbook import Logbook
+from colab_drive_tuner.journal.spool.notes import KnownFolder
+from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.troubleshoot.repair.chain_writer import (

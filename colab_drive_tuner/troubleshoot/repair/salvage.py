@@ -20,11 +20,11 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal.chain import Head, LastClaim, parallel_readers
-from colab_drive_tuner.journal.folder import EXPORT, RECORDS, SearchFolder
+from colab_drive_tuner.journal.chain.chain import Head, LastClaim, parallel_readers
+from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record, unframe
+from colab_drive_tuner.journal.folder.lookup import EXPORT, RECORDS, SearchFolder
+from colab_drive_tuner.journal.folder.owned import OwnedIds, is_owned, owned_ids
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
-from colab_drive_tuner.journal.owned import OwnedIds, is_owned, owned_ids
-from colab_drive_tuner.journal.record import Record, RecordKind, decode_record, unframe
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.waiting import bar

@@ -1,0 +1,1 @@
+"""Plain data as bytes and back: every value returns exactly as it was, or is refused."""

@@ -1,0 +1,262 @@
+"""Trials out of a pickle that may come from anybody: plain data, or one clear error.
+
+Four steps: decompression within bounds, a pickle machine that can only make data
+(`pickle_machine`), a walk that allows nothing but what a trial may hold and bounds how deep and how
+large it becomes, and a check that every document is one that hyperopt could have written. Nothing
+is imported or called on the way.
+"""
+
+from pathlib import Path
+from sys import getsizeof
+from typing import Any, cast
+
+import numpy as np
+
+from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS, MAX_DEPTH, keys_collide
+from colab_drive_tuner.checkpoint.documents import TrialDocument, TrialMisc, check_document
+from colab_drive_tuner.checkpoint.pickles.compressed import CompressedError, decompress
+from colab_drive_tuner.checkpoint.pickles.machine import (
+    Instance,
+    Machine,
+    Name,
+    Refused,
+    RefusedPickleError,
+    Unbuilt,
+    Unhashed,
+    UnplainError,
+)
+from colab_drive_tuner.checkpoint.pickles.values import RECIPES
+from colab_drive_tuner.errors import UsageError
+
+_MAX_BYTES = 1 << 30
+_MAX_MEMORY = 4 << 30
+"""What a pickle may become in memory, at most; ..."""
+_GROWTH, _GROWTH_FREE = 100, 64 << 20
+"""... and no more than so many times its size, and so many bytes: empty lists, which the trials of
+a space with many conditions hold, take most."""
+_EXPANSION_FREE = 256 << 20
+"""A pickle can name one object many times. Written out each time, it may take `_GROWTH` times the
+size of the file, and so many bytes."""
+_SMALL = 1 << 10
+"""What is smaller is looked at again wherever it is named; of the rest the size is kept."""
+_TEXT = frozenset({str, bytes})
+"""What Python hashes with a secret of the process, so that nobody can make it collide."""
+_CONVERT = "if you trust the file, load it, put numbers, text, lists or arrays there, pickle it"
+
+
+def read_trials(source: str | Path | bytes) -> tuple[list[TrialDocument], dict[str, Any]]:
+    """Return the trial documents and the attachments that a pickle holds, running none of its code.
+
+    `source` is a file's path or a pickle's bytes: of a `hyperopt.Trials`, of an object of a
+    subclass, or of a list of trial documents; written by pickle, cloudpickle, dill or joblib,
+    protocols 0 to 5, plain or compressed. Where Trials were merged, so that a tid comes twice, the
+    later documents get new ones. Raises UsageError, which names the class, the trial or the damage,
+    for anything else.
+    """
+    name = "the pickle" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else _read_file(Path(source))
+        return _parse(decompress(data, _MAX_BYTES))
+    except (RefusedPickleError, CompressedError) as error:
+        raise UsageError(f"{name} cannot be read as trials: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror or error}.") from error
+    except MemoryError as error:
+        error.__traceback__ = None  # which holds all that was made so far
+        raise UsageError(f"{name} cannot be read: this machine has not memory enough.") from None
+
+
+def _parse(data: bytes) -> tuple[list[TrialDocument], dict[str, Any]]:
+    growth = _GROWTH * len(data)
+    tree = Machine(RECIPES, min(_MAX_MEMORY, growth + _GROWTH_FREE)).run(data)
+    documents, attachments = _find_trials(tree, _Walk(growth + _EXPANSION_FREE))
+    _check_documents(documents)
+    return _renumber(documents), attachments
+
+
+def _read_file(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise RefusedPickleError("it is not a file")
+    if path.stat().st_size > _MAX_BYTES:
+        raise RefusedPickleError(f"it is larger than {_MAX_BYTES >> 20} MiB")
+    return path.read_bytes()
+
+
+def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
+    """The documents and attachments in what the machine made of a pickle."""
+    if type(tree) is list:
+        return walk.plain(tree, "document"), {}
+    if type(tree) is Refused:
+        raise RefusedPickleError(f"it {tree.reason}")
+    if type(tree) is not Instance:
+        raise RefusedPickleError(f"it holds {_kind(tree)}, not a hyperopt.Trials")
+    state = tree.state[0] if type(tree.state) is tuple and tree.state else tree.state
+    parts = {}
+    if type(state) is Unhashed and state.kind is dict:
+        pairs = zip(state.items[::2], state.items[1::2], strict=True)
+        parts = {key: value for key, value in pairs if type(key) is str}
+    if type(parts.get("_dynamic_trials")) is not list:
+        if tree.called:
+            raise RefusedPickleError(f"it wants to call {tree}, which trials do not need")
+        raise RefusedPickleError(f"it holds an object of {tree}, which is not a hyperopt.Trials")
+    documents = walk.plain(parts["_dynamic_trials"], "document")
+    attachments = walk.plain(parts.get("attachments", Unhashed(dict)), "attachment")
+    if type(attachments) is not dict or any(type(key) is not str for key in attachments):
+        raise RefusedPickleError("its attachments are not a dict with names as keys")
+    return documents, attachments
+
+
+class _Walk:
+    """Turns what the machine made into plain data, in place; objects named twice stay one object.
+
+    `limit` bounds the size of everything written out in full.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._left = limit
+        self._done: dict[int, tuple[Any, Any, int]] = {}  # the node, so that its id stays its own
+
+    def plain(self, tree: Any, where: str) -> Any:
+        """Return the plain value of `tree`; RefusedPickleError for what is no plain data."""
+        try:
+            return self._visit(tree, 0)[0]
+        except UnplainError as error:
+            steps = [repr(step) for step in reversed(error.path) if type(step) in (str, int)]
+            at = "".join(f"[{step[:40]}]" for step in steps)
+            raise RefusedPickleError(f"{where}{at[:200]} {error}") from error
+        except RecursionError as error:
+            raise RefusedPickleError(f"a {where} is nested too deeply") from error
+
+    def _visit(self, node: Any, depth: int) -> tuple[Any, int]:
+        """Its value, and how many bytes it takes, about, when it is written out in full."""
+        kind = type(node)
+        if kind is Unbuilt and type(node.value) in (np.ndarray, str, Refused):
+            node = node.value
+            kind = type(node)
+        if kind in ATOMS or isinstance(node, np.generic):
+            return node, getsizeof(node)
+        if kind is np.ndarray:
+            return node, 128 + node.nbytes
+        if kind not in (list, tuple, Unhashed):
+            raise UnplainError(_unplain(node))
+        if depth >= MAX_DEPTH:
+            raise UnplainError(f"is nested more than {MAX_DEPTH} levels deep, or contains itself")
+        if id(node) in self._done:
+            return self._done[id(node)][1:]
+        items = node if kind in (list, tuple) else node.items
+        leaves = ATOMS.issuperset(map(type, items))
+        size = 64 + sum(map(getsizeof, items)) if leaves else 64
+        if not leaves:
+            items, size = self._members(node, items, depth + 1)
+        self._left -= len(items)
+        if size > self._limit or self._left < 0:
+            raise UnplainError("would become absurdly large")
+        value = self._built(node, items, size)
+        if size > _SMALL or not leaves or kind is Unhashed:
+            self._done[id(node)] = node, value, size
+        return value, size
+
+    def _members(self, node: Any, items: Any, depth: int) -> tuple[Any, int]:
+        """The plain values in a container, and their size."""
+        size, values = 64, list(items) if type(items) is tuple else items
+        for place, item in enumerate(values):
+            if type(item) in ATOMS:
+                size += getsizeof(item)
+                continue
+            try:
+                value, more = self._visit(item, depth)
+            except UnplainError as error:
+                error.path.append(_step(node, items, place))
+                raise
+            size += more
+            if value is not item:
+                values[place] = value
+        return values, size
+
+    def _built(self, node: Any, items: Any, size: int) -> Any:
+        """The container in place of `node` that holds `items`, which are plain."""
+        if type(node) is list:
+            return items
+        if type(node) is tuple:
+            return tuple(items)
+        is_dict = node.kind is dict
+        keys = items[::2] if is_dict else items
+        if not _TEXT.issuperset(map(type, keys)):
+            self._left -= size  # what hashing them takes
+            try:
+                if keys_collide(keys):
+                    raise UnplainError("has keys that all hash alike, which only an attack has")
+            except TypeError as error:
+                raise UnplainError("holds a key that cannot be one") from error
+        node.items = []
+        return dict(zip(keys, items[1::2], strict=True)) if is_dict else node.kind(items)
+
+
+def _step(node: Any, items: Any, place: int) -> Any:
+    """How a path goes on from a container to its member."""
+    if type(node) is not Unhashed:
+        return place
+    if node.kind is dict:
+        return items[place - 1] if place % 2 else "a key"
+    return "an element"
+
+
+def _unplain(node: Any) -> str:
+    """What is wrong with a node that is no plain data, as the end of a sentence."""
+    if type(node) is Refused:
+        return f"{node.reason}: {_CONVERT}"
+    if type(node) is Instance and node.called:
+        return f"wants to call {node}, which trials do not need: {_CONVERT}"
+    return f"holds {_kind(node)}, which is not plain data: {_CONVERT}"
+
+
+def _kind(node: Any) -> str:
+    if type(node) is Name:
+        return f"the class or function {node}"
+    if type(node) is Instance:
+        return f"an object of {node}"
+    if type(node) is Unbuilt:
+        return "an unfinished array"
+    name = (node.kind if type(node) is Unhashed else type(node)).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _check_documents(documents: list[Any]) -> None:
+    for place, document in enumerate(documents):
+        if type(document) is not dict or type(document.get("tid")) is not int:
+            raise RefusedPickleError(f"its entry {place} is not a trial document with a tid")
+        tid = document["tid"]
+        try:
+            _check_indices(check_document(document, tid)["misc"], tid)
+        except (TypeError, ValueError) as error:
+            raise RefusedPickleError(f"trial {tid} is no trial document: {error}") from error
+
+
+def _check_indices(misc: TrialMisc, tid: int) -> None:
+    if tid < 0:
+        raise ValueError("it has a negative tid")
+    values = misc["vals"]
+    if misc["idxs"].keys() != values.keys():
+        raise ValueError("its misc.idxs and misc.vals differ in their labels")
+    for label, indices in misc["idxs"].items():
+        if type(indices) is not list or len(indices) != len(values[label]):
+            raise ValueError(f"it has no proper index of {label!r:.40}")
+        if any(not isinstance(index, int | np.integer) or index != tid for index in indices):
+            raise ValueError(f"it has the value of {label!r:.40} under another tid, in misc.idxs")
+
+
+def _renumber(documents: list[TrialDocument]) -> list[TrialDocument]:
+    """The documents, those whose tid came before with new ones, above all others."""
+    seen: set[int] = set()
+    new = max((document["tid"] for document in documents), default=0)
+    result = []
+    for document in documents:
+        if document["tid"] not in seen:
+            seen.add(document["tid"])
+            result.append(document)
+            continue
+        new += 1
+        idxs = {label: [new] * len(idx) for label, idx in document["misc"]["idxs"].items()}
+        misc = {**document["misc"], "tid": new, "idxs": idxs}
+        result.append(cast(TrialDocument, {**document, "tid": new, "misc": misc}))
+    return result

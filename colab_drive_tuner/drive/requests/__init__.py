@@ -1,0 +1,1 @@
+"""Requests to Drive: address, signature, attempts, and what its refusals mean."""

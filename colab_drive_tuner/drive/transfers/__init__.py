@@ -1,0 +1,1 @@
+"""Contents of files: uploads and downloads that survive breaks, with their checksums."""

@@ -1,0 +1,302 @@
+"""Makes the unmodified hyperas package (0.4.1 and later) work on Keras 3 and today's hyperopt.
+
+This is the only monkeypatch of this package in the user's process. `enable` changes nothing but
+Python's import hooks; on the import of hyperas some of its functions are wrapped, and `disable`
+puts all of it back. What is different then:
+
+- `keras.models.model_from_yaml`, which Keras dropped, exists while hyperas imports it.
+- hyperas seeds hyperopt with a `Generator` made of its `rseed`; its `RandomState` fails today.
+- Layers among the options of a choice are made anew for each trial; hyperas makes them once, and a
+  layer used again carries weights and random state into a trial that a resumed search runs alone.
+- Its `temp_model` is imported from memory: no temp_model.py is written, left behind or removed.
+- Imports are read from notebooks cell by cell, so that magics, broken cells and other encodings do
+  no harm, and `notebook_name` may be a path or end in `.ipynb`.
+- `best_models` gives the models with the lowest losses, best first; hyperas gives the highest.
+- Names that the model uses and hyperas did not find (helpers, constants, imports of a cell that the
+  saved notebook has not) come from the running session; one that nobody has is an error at once.
+"""
+
+import inspect
+import linecache
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.hyperas.rewriting import (
+    TEMP_FILE,
+    explained,
+    imports_for,
+    notebook_of,
+    refuse_broken,
+    refuse_unreadable,
+)
+from colab_drive_tuner.notebook.imports import global_names
+
+Announce = Callable[[str], object]
+
+
+@dataclass
+class _Shim:
+    """What has been changed, so that it can be put back."""
+
+    announce: Announce
+    finder: MetaPathFinder | None = None
+    originals: dict[str, Any] = field(default_factory=dict)
+    optim: ModuleType | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of hyperas's minimizer."""
+
+    rseed: int | None
+    keep_temp: bool
+    names: Mapping[str, Any]
+    """What the session has: the globals of the model and data functions."""
+
+
+_shim: _Shim | None = None
+_run: ContextVar[_Run] = ContextVar("hyperas_run")
+
+
+def enable(announce: Announce = print) -> None:
+    """From now on an import of hyperas works; one line says what was changed, when that happens.
+
+    Imports neither hyperas nor Keras. A second call does nothing.
+    """
+    global _shim  # noqa: PLW0603 - whether the shim is on is a fact about this process
+    if _shim is None:
+        _shim = _Shim(announce)
+        _shim.finder = _HyperasFinder(_shim)
+        sys.meta_path.insert(0, _shim.finder)
+        loaded = sys.modules.get("hyperas.optim")
+        if loaded is not None:
+            _wrap(loaded, _shim)
+
+
+def disable() -> None:
+    """Put everything back; a hyperas that is already imported stays imported, as it was made."""
+    global _shim  # noqa: PLW0603
+    if _shim is not None:
+        if _shim.finder in sys.meta_path:
+            sys.meta_path.remove(_shim.finder)
+        for name, original in _shim.originals.items():
+            setattr(_shim.optim, name, original)
+        _shim = None
+
+
+class _HyperasFinder(MetaPathFinder):
+    def __init__(self, shim: _Shim) -> None:
+        self.shim = shim
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in ("hyperas.ensemble", "hyperas.optim"):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _HyperasLoader(spec.loader, self.shim)
+        return spec
+
+
+class _HyperasLoader(Loader):
+    """Loads as the loader within would, then hands the module back to that one."""
+
+    def __init__(self, within: Loader, shim: _Shim) -> None:
+        self.within, self.shim = within, shim
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.within.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self.within
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.within
+        if module.__name__ == "hyperas.ensemble":
+            with _model_from_yaml():
+                self.within.exec_module(module)
+        else:
+            self.within.exec_module(module)
+            _wrap(module, self.shim)
+
+
+@contextmanager
+def _model_from_yaml() -> Iterator[None]:
+    """Within the block Keras has the name that hyperas imports and Keras 3 no longer has."""
+    from keras import models
+
+    if hasattr(models, "model_from_yaml"):
+        yield
+        return
+
+    def model_from_yaml(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("Keras reads no YAML any more: save and load models as .keras files.")
+
+    models.model_from_yaml = model_from_yaml
+    try:
+        yield
+    finally:
+        del models.model_from_yaml
+
+
+def _wrap(optim: ModuleType, shim: _Shim) -> None:
+    shim.optim = optim
+    wrappers: dict[str, Callable[[Any], Any]] = {
+        "base_minimizer": _base_minimizer,
+        "get_hyperopt_model_string": partial(_model_string, shim.announce),
+        "write_temp_files": _write_temp_files,
+        "fmin": _fmin,
+        "best_models": partial(_best_models, optim),
+    }
+    for name, wrapper in wrappers.items():
+        original = shim.originals[name] = getattr(optim, name)
+        setattr(optim, name, wraps(original)(wrapper(original)))
+    shim.announce(
+        f"hyperas {_version('hyperas')} runs on Keras {_version('keras')} and hyperopt "
+        f"{_version('hyperopt')}: colab_drive_tuner wrapped {', '.join(wrappers)} in hyperas.optim "
+        "(undo: colab_drive_tuner.hyperas.compat.disable())."
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # used from a checkout
+        return "(version unknown)"
+
+
+def _base_minimizer(original: Any) -> Any:
+    signature = inspect.signature(original)
+
+    def base_minimizer(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
+        names = {
+            **getattr(inspect.unwrap(given["data"]), "__globals__", {}),
+            **getattr(inspect.unwrap(given["model"]), "__globals__", {}),
+        }
+        run = _Run(given.get("rseed"), bool(given.get("keep_temp")), names)
+        given["keep_temp"] = True  # hyperas must remove no file: it has written none
+        before = sys.modules.get("temp_model")
+        token = _run.set(run)
+        try:
+            return original(*bound.args, **bound.kwargs)
+        finally:
+            _run.reset(token)
+            sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _TempModel)]
+            if before is not None and not isinstance(before.__loader__, _TempModel):
+                sys.modules["temp_model"] = before  # somebody's own module of that name
+
+    return base_minimizer
+
+
+def _best_models(optim: ModuleType, original: Any) -> Any:
+    signature = inspect.signature(original)
+
+    def best_models(*args: Any, **kwargs: Any) -> list[Any]:
+        from colab_drive_tuner.search.trials.models import best_kept, check_kept
+
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        number = bound.arguments.pop("nb_models")
+        check_kept(bound.arguments["trials"], number)
+        optim.base_minimizer(**bound.arguments, stack=4)
+        return best_kept(bound.arguments["trials"], number)
+
+    return best_models
+
+
+def _fmin(original: Any) -> Any:
+    def fmin(objective: Any, **kwargs: Any) -> Any:
+        import numpy as np
+
+        if isinstance(kwargs.get("rstate"), np.random.RandomState):
+            kwargs["rstate"] = np.random.default_rng(_run.get().rseed)
+        return original(_with_new_options(objective, kwargs["space"]), **kwargs)
+
+    return fmin
+
+
+def _with_new_options(objective: Any, space: Mapping[str, Any]) -> Any:
+    """What hyperas made the objective; layers among a choice's options are new in every call."""
+    from colab_drive_tuner.templates.fresh import renewed
+
+    get_space = objective.__globals__["get_space"]
+    again = {label: partial(lambda label: get_space()[label], label) for label in space}
+
+    @wraps(objective)
+    def call(values: Mapping[str, Any]) -> Any:
+        return objective(renewed(values, space, again))
+
+    return call
+
+
+def _write_temp_files(original: Any) -> Any:
+    def write_temp_files(tmp_str: str, path: str = "./temp_model.py") -> None:
+        run = _run.get()
+        used, _ = global_names(tmp_str, TEMP_FILE)
+        supplied = {name: run.names[name] for name in used if name in run.names}
+        sys.meta_path.insert(0, _TempModel(tmp_str, supplied))
+        if run.keep_temp:
+            file = Path(path)
+            if file.exists() and b"def keras_fmin_fnct(space):" not in file.read_bytes():
+                raise UsageError(
+                    f"{file.resolve()} is not hyperas's: move it, or leave out keep_temp=True."
+                )
+            original(tmp_str, path)
+
+    return write_temp_files
+
+
+class _TempModel(MetaPathFinder, Loader):
+    """Gives hyperas the module `temp_model` that it believes to have written to disk."""
+
+    def __init__(self, text: str, supplied: Mapping[str, Any]) -> None:
+        self.text, self.supplied = text, supplied
+
+    def find_spec(self, fullname: str, *_: Any) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname == "temp_model" else None
+
+    def create_module(self, _: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Without a time of change the entry stays, and tracebacks show hyperas's text.
+        lines = self.text.splitlines(keepends=True)
+        linecache.cache[TEMP_FILE] = (len(self.text), None, lines, TEMP_FILE)
+        vars(module).update(self.supplied)
+        exec(compile(self.text, TEMP_FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102
+
+
+def _model_string(announce: Announce, original: Any) -> Any:
+    signature = inspect.signature(original)
+
+    def get_hyperopt_model_string(*args: Any, **kwargs: Any) -> str:
+        bound = signature.bind(*args, **kwargs)
+        given = bound.arguments
+        refuse_unreadable(given["model"], given["data"], *(given.get("functions") or ()))
+        imports = imports_for(given["model"], given["notebook_name"], announce)
+        # hyperas reads this instead: it wants a name without .ipynb below the directory.
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "imports.ipynb").write_text(notebook_of(imports), "utf-8")
+            given["notebook_name"] = os.path.relpath(Path(folder, "imports"))
+            with explained(given["model"], given["data"]):
+                text: str = original(*bound.args, **bound.kwargs)
+        refuse_broken(text, given["model"], _run.get().names)
+        return text
+
+    return get_hyperopt_model_string

@@ -1,0 +1,230 @@
+"""Lookup and creation of a search's folder by name: rule FOLDER, the only one that needs a listing.
+
+Two runtimes that create one search at the same moment make two folders, since Drive has no
+create-if-absent by name. Both then look again, and the folder with the lowest (created, id) wins.
+A folder with the same id of record 0 is a copy that somebody made, and no rival. What a user did
+to a folder by hand is found out before a new one is created (see displaced.py).
+"""
+
+import contextlib
+import hashlib
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from colab_drive_tuner.errors import (
+    IdTakenError,
+    NotFoundError,
+    SearchDamagedError,
+    SearchNameError,
+    StoreError,
+)
+from colab_drive_tuner.journal.chain.chain import Head, end_chain
+from colab_drive_tuner.store.protocol import Entry, Store
+
+KIND, FIRST, RECORDS, EXPORT, HINT = (
+    "cdt_kind",
+    "cdt_first",
+    "cdt_records",
+    "cdt_export",
+    "cdt_hint",
+)
+NAMED, HOME = "cdt_named_", "cdt_home"
+SEARCH, COPYING = "search", "copying"
+"""Kinds of folders: a search; a copy of one in the making, which nobody takes for a search."""
+FREED = "freed"
+"""The value of a name's mark once the search was removed or renamed: the name is free again."""
+MOVED = "cdt_moved"
+"""Where the search of a folder in the trash was moved to."""
+EXPORT_NAME = "trials.pkl"
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+_LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """The folder of a search, and the ids that were fixed when it was created."""
+
+    id: str
+    created: float
+    first: str
+    """The reserved id of record 0."""
+    records: str
+    """The folder in which records and snapshots lie, for people; readers go by id."""
+    export: str
+    """The id of `trials.pkl`."""
+    hint: str
+    """The id of a snapshot, which may be stale or missing."""
+    rivals: tuple["SearchFolder", ...] = field(default=(), compare=False)
+    """Other folders of the same name, which lost."""
+    marked: bool = field(default=True, compare=False)
+    """Whether its properties say that it has borne this name in this store."""
+
+    @property
+    def age(self) -> tuple[float, str]:
+        """What decides between folders of one name: the lowest wins."""
+        return self.created, self.id
+
+
+def check_name(name: object) -> None:
+    """Raise `SearchNameError` unless `name` can be the name of a folder in Drive and on disk."""
+    problem = None
+    if not isinstance(name, str):
+        problem = "is not text"
+    elif not name.strip():
+        problem = "is empty"
+    elif any("\ud800" <= char <= "\udfff" for char in name):
+        problem = "contains half of a surrogate pair"
+    elif "/" in name or any(map(_controls, name)):
+        problem = "contains a slash or a control character"
+    elif len(name.encode()) > 120:
+        problem = "is longer than 120 bytes of UTF-8"
+    elif name.startswith("."):
+        problem = "begins with a dot"
+    if problem:
+        raise SearchNameError(f"The search name {name!r} {problem}: choose another name.")
+
+
+def _controls(char: str) -> bool:
+    """Whether it moves the cursor or turns the direction of writing, instead of being shown.
+
+    What joins emoji is none of these, and a character newer than this Python's tables is not.
+    """
+    kind, direction = unicodedata.category(char), unicodedata.bidirectional(char)
+    return kind in ("Cc", "Zl", "Zp") or direction in _TURNS
+
+
+def find_folder(store: Store, name: str) -> SearchFolder | None:
+    """The folder that bears the name, the winner where there are several; None: none is listed.
+
+    Raises `SearchDamagedError` where one bears it that the store cannot use as it is.
+    """
+    try:
+        listed = [entry for entry in store.list(store.root, name=name) if entry.is_folder]
+    except NotFoundError:
+        return None  # no store yet: it is made with the first search in it
+    for entry in listed:
+        if entry.damage:
+            raise SearchDamagedError(f"Search {name!r} cannot be used: {entry.damage}")
+    entries = [entry for entry in listed if entry.properties.get(KIND) == SEARCH]
+    if not entries:
+        return None
+    by_first: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_first.setdefault(entry.properties.get(FIRST, entry.id), []).append(entry)
+    originals = {}
+    for same in by_first.values():
+        entry = original(store, same)
+        originals[described(entry)] = entry
+    winner, *rivals = sorted(originals, key=lambda folder: folder.age)
+    marks = name_marks(store, name).items()
+    return replace(
+        winner, rivals=tuple(rivals), marked=marks <= originals[winner].properties.items()
+    )
+
+
+def original(store: Store, entries: Sequence[Entry]) -> Entry:
+    """Of folders with the same id of record 0, the one that is no copy: the records lie in it."""
+    first, *copies = sorted(entries, key=lambda entry: (entry.created, entry.id))
+    if copies:
+        with contextlib.suppress(NotFoundError):  # not made yet, or in the trash
+            home = store.stat(described(first).records).parent
+            return next((entry for entry in entries if entry.id == home), first)
+    return first
+
+
+def name_marks(store: Store, name: str) -> dict[str, str]:
+    """Properties of a folder that has borne this name in this store, whatever became of it."""
+    return {_name_key(name): "1", HOME: store.root}
+
+
+def freed_mark(name: str) -> dict[str, str]:
+    """The property of a folder that has borne this name until it was told to give it up."""
+    return {_name_key(name): FREED}
+
+
+def free_name(store: Store, folder: "SearchFolder", name: str) -> None:
+    """Take the name's mark from the folder and from the claims in it."""
+    for entry in store.find_marked({_name_key(name): "1"}):
+        if entry.id == folder.id or entry.parent in (folder.id, folder.records):
+            store.set_properties(entry.id, freed_mark(name))
+    store.set_properties(folder.id, freed_mark(name))
+
+
+def _name_key(name: str) -> str:
+    return f"{NAMED}{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def create_folder(
+    store: Store, name: str, sleep: Callable[[float], None] = time.sleep
+) -> SearchFolder:
+    """Create a folder for a search where none is listed; return the one that bears the name then.
+
+    It waits until the listing shows it (and with it whatever was created
+    before), since nothing may be acknowledged before it is settled who won.
+    """
+    own = make_search_folder(store, name, SEARCH)
+    for pause in _LOOKS:
+        sleep(pause)
+        found = find_folder(store, name)
+        if found is not None and own.id in {found.id, *(rival.id for rival in found.rivals)}:
+            break
+    else:
+        raise StoreError(
+            f"The new folder of search {name!r} does not show in its listing: try again in a "
+            f"minute. Nothing is lost."
+        )
+    if found.id != own.id:
+        _withdraw(store, own, found.id)
+    return found
+
+
+def make_search_folder(store: Store, name: str, kind: str, **marks: str) -> SearchFolder:
+    """Create a folder with ids of its own; whose the name is, is not settled by that."""
+    own, first, records, export = store.reserve(4)
+    properties = {KIND: kind, FIRST: first, RECORDS: records, EXPORT: export, **marks}
+    properties |= name_marks(store, name)
+    try:
+        made = store.create(own, None, name=name, parent=store.root, properties=properties)
+    except IdTakenError:  # ours: nobody else has the id, so an earlier send got through
+        made = store.stat(own)
+    return described(made)
+
+
+def _withdraw(store: Store, own: SearchFolder, winner: str) -> None:
+    """Trash the folder that lost, unless somebody has found it meanwhile and writes there.
+
+    `moved` under the id of its record 0 settles that: whoever comes later collides with it. A
+    chain that has begun stays, and its owner finds the winner.
+    """
+    if end_chain(store, Head(0, "", (own.first,)), own.id, winner):
+        store.trash(own.id)
+
+
+def ensure_records_folder(store: Store, folder: SearchFolder) -> None:
+    """Create the folder `records/` under its fixed id, unless it is there."""
+    try:
+        store.create(folder.records, None, name="records", parent=folder.id)
+    except IdTakenError:  # created by an earlier session
+        if store.stat(folder.records).parent != folder.id:
+            raise SearchDamagedError(
+                f"Property {RECORDS} of the folder names {folder.records}, which is no folder of "
+                f"this search."
+            ) from None
+
+
+def described(entry: Entry) -> SearchFolder:
+    """The search's folder, by its marks."""
+
+    def fixed(key: str) -> str:
+        return entry.properties.get(key, "")
+
+    return SearchFolder(
+        entry.id,
+        entry.created,
+        fixed(FIRST),
+        fixed(RECORDS),
+        fixed(EXPORT),
+        fixed(HINT),
+    )

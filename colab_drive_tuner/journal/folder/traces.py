@@ -1,0 +1,161 @@
+"""Traces of a search in a store that outlive what a co-editor can do to its folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from colab_drive_tuner.errors import (
+    NotFoundError,
+    SearchDamagedError,
+    StoreError,
+    UnavailableError,
+)
+from colab_drive_tuner.journal.chain.chain import record_name
+from colab_drive_tuner.journal.chain.record import Record, decode_record
+from colab_drive_tuner.journal.folder.lookup import (
+    HOME,
+    KIND,
+    NAMED,
+    RECORDS,
+    SEARCH,
+    SearchFolder,
+    name_marks,
+)
+from colab_drive_tuner.store.protocol import Entry, Store
+
+
+@dataclass
+class Traces:
+    """What a store holds of searches that bore a name."""
+
+    folders: dict[str, Entry] = field(default_factory=dict)
+    """Their folders in this store, or in one that is in the trash, by id."""
+    begun: set[str] = field(default_factory=set)
+    """Those of which a record says that it was written for a search of this name, in this store."""
+    astray: set[str] = field(default_factory=set)
+    """Those in which such a record lies where no property of the folder says."""
+    lost: list[Entry] = field(default_factory=list)
+    """Such records whose folder cannot be told."""
+    elsewhere: list[Entry] = field(default_factory=list)
+    """Folders of that name in another store."""
+
+
+def find_traces(
+    store: Store, name: str, listed: SearchFolder | None, notify: Callable[[str], None]
+) -> Traces:
+    """Whatever bears the name's mark, and every record 0 that bears no search's: one question.
+
+    A search of that name in another store that is in use is another search; but this store may
+    also be that one's folder, made anew since it was renamed or moved.
+    """
+    marks = name_marks(store, name)
+    del marks[HOME]
+    traces, is_here = Traces(), _Homes(store)
+    found = store.find_marked(marks, or_named=record_name(0))
+    for entry in found:
+        if entry.is_folder and is_here(entry.properties.get(HOME, ""), entry):
+            traces.folders[entry.id] = entry
+        elif entry.is_folder and not entry.trashed:
+            traces.elsewhere.append(entry)
+    settled = {listed.records} if listed else set()
+    for file in sorted(found, key=lambda entry: (entry.name, entry.created)):
+        marked = marks.items() <= file.properties.items()
+        others = not marked and any(key.startswith(NAMED) for key in file.properties)
+        if file.is_folder or others or file.parent in settled:
+            continue
+        written_for, home = _written_for(store, file, name if marked else "", notify)
+        if written_for == name and is_here(home, file):
+            settled.add(file.parent)
+            if (folder := _folder_of(store, file)) is None:
+                traces.lost.append(file)
+            else:
+                traces.folders[folder.id] = folder
+                traces.begun.add(folder.id)
+                if folder.properties.get(RECORDS) != file.parent:
+                    traces.astray.add(folder.id)
+    traces.elsewhere = [entry for entry in traces.elsewhere if entry.id not in traces.folders]
+    return traces
+
+
+def _written_for(
+    store: Store, file: Entry, marked: str, notify: Callable[[str], None]
+) -> tuple[str, str]:
+    """The search that a claim was written for, and its home; its marks, where it is damaged."""
+    try:
+        record = decode_record(store.read_trashed(file.id), file.name)
+    except UnavailableError:
+        raise
+    except NotFoundError:  # deleted for good meanwhile
+        return "", ""
+    except (SearchDamagedError, StoreError):
+        if not marked:
+            _tell_of_unreadable(store, file, notify)
+        return marked, file.properties.get(HOME, "")
+    return record.search, record.home
+
+
+class _Homes:
+    """Tells of the folder in which a search lay whether it is this store's."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._gone: dict[str, bool] = {}
+
+    def __call__(self, home: str, entry: Entry) -> bool:
+        if home == self._store.root or not entry.trashed:
+            return home == self._store.root
+        if home not in self._gone:
+            self._gone[home] = not exists(self._store, home)
+        return self._gone[home]
+
+
+def _folder_of(store: Store, record: Entry) -> Entry | None:
+    """The search's folder above a record's file; None: it is gone, or lies in the trash."""
+    try:
+        records = store.stat(record.parent)
+        return records if records.parent == store.root else store.stat(records.parent)
+    except UnavailableError:
+        raise
+    except StoreError:
+        return None
+
+
+def _tell_of_unreadable(store: Store, file: Entry, notify: Callable[[str], None]) -> None:
+    folder = _folder_of(store, file)
+    if folder is not None and folder.parent == store.root and is_altered(folder):
+        notify(
+            f"The folder {store.url(folder.id)} holds a record that cannot be read and that bears "
+            f"no search's name any more. If the search lies there, put its name back and run "
+            f"`colab-drive-tuner repair`."
+        )
+
+
+def is_altered(entry: Entry) -> bool:
+    """Whether the mark of a search is not there any more."""
+    return entry.properties.get(KIND) != SEARCH
+
+
+def first_records(store: Store, first: str) -> list[Record | None]:
+    """Record 0, if it is there; None in its place where it cannot be read."""
+    if not first:
+        return []
+    try:
+        return [decode_record(store.read_trashed(first), "Record 0")]
+    except NotFoundError:
+        return []
+    except SearchDamagedError:
+        return [None]
+
+
+def exists(store: Store, entry_id: str) -> bool:
+    """Whether it is there, and not in the trash."""
+    try:
+        store.stat(entry_id)
+    except NotFoundError:
+        return False
+    return True
+
+
+def holds_records(store: Store, folder: Entry) -> bool:
+    """Whether there is a folder of records in it, with one."""
+    homes = [entry for entry in store.list(folder.id, name="records") if entry.is_folder]
+    return any(store.list(home.id, name=record_name(0)) for home in homes)

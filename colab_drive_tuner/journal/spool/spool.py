@@ -1,0 +1,281 @@
+"""Spool on this machine's disk of ends of trials not yet acknowledged (rule SPOOL).
+
+One directory per store and search in the platform's state folder, with a lock that the owner
+holds, so that the next process here knows for certain whether the one before is dead. Items are
+written to segments (see segment.py), which are put away once their items are seen in the chain.
+Beside them lie small notes for the next session; one that cannot be used counts as not there.
+"""
+
+import json
+import logging
+import mmap
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from colab_drive_tuner.errors import SearchBusyError, SearchError
+from colab_drive_tuner.journal.spool.notes import (
+    ABOUT,
+    LOCK,
+    OWNERS,
+    RUNNING,
+    SEARCH,
+    TID,
+    KnownFolder,
+    known_folders,
+    read_about,
+    read_known_folder,
+    read_owners,
+    read_running,
+    spool_folder,
+)
+from colab_drive_tuner.journal.spool.segment import (
+    Leftover,
+    Segment,
+    SpoolSession,
+    acknowledged_name,
+    read_segment,
+)
+from colab_drive_tuner.machine import make_folder, set_aside, sync_folder
+
+log = logging.getLogger(__name__)
+
+_locked: dict[Path, int] = {}
+"""The spools whose locks were taken here, by the process that took them: a fork is another one."""
+
+
+class Gap(NamedTuple):
+    """Items that a session spooled, that are not in its files, and that are not known recorded."""
+
+    session: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        numbers = f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
+        return f"{numbers} of session {self.session}"
+
+
+class Spool:
+    """The local directory of one search in one store."""
+
+    def __init__(self, location: str, name: str, folder: Path | None = None) -> None:
+        self.location, self.name = location, name
+        self.folder = folder or spool_folder(location, name)
+        try:
+            make_folder(self.folder)
+        except OSError as error:
+            raise SearchError(
+                f"Search {name!r} cannot use its folder {self.folder} on this machine "
+                f"({error.strerror}): make room there, or remove what is in its way."
+            ) from error
+        if read_about(self.folder / ABOUT) != (name, location):
+            self._write_note(ABOUT, f"{name}\n{location}\n".encode("utf-8", "backslashreplace"))
+        self._lock = FileLock(self.folder / LOCK, thread_local=False)
+        self._running: memoryview | None = None
+        self._takes_no_note = False
+        self._session: SpoolSession | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock for this process; False while another live process has it."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise SearchError(
+                f"The lock {self.folder / LOCK} cannot be taken ({error.strerror}): remove it, "
+                f"which no live run can be holding, or make room on this disk."
+            ) from error
+        _locked[self.folder] = os.getpid()
+        return True
+
+    def busy(self) -> SearchBusyError:
+        """The error that says who has the lock: another process, or a thread of this one."""
+        if _locked.get(self.folder) == os.getpid():
+            return SearchBusyError(
+                f"Search {self.name!r} is in use by another thread of this process: wait for it, "
+                f"or give this search another name."
+            )
+        return SearchBusyError(
+            f"Search {self.name!r} is being run by another live process of this machine: stop it "
+            f"there first."
+        )
+
+    def release(self) -> None:
+        """Give the lock back, and forget which trial was running."""
+        self._running = None  # the last reference unmaps it
+        if self._lock.is_locked:
+            _locked.pop(self.folder, None)
+        self._lock.release(force=True)
+
+    # -- items
+
+    def segment(self, epoch: str) -> Segment:
+        """Begin a new file."""
+        if self._session is None:
+            self._session = SpoolSession(1 + self._last_session())
+        session = self._session
+        name = f"{session.number:06d}-{session.next_file:06d}.spool"
+        session.next_file += 1
+        return Segment(self.folder / name, epoch, session)
+
+    def leftovers(self) -> list[Leftover]:
+        """What earlier sessions left, in the order in which it was written; torn tails apart."""
+        return sorted(map(read_segment, self.folder.glob("*.spool")), key=lambda left: left.order)
+
+    def under_other_names(self, first: str) -> Iterator["Spool"]:
+        """Spools that hold items of the search with this record 0, from when it was called so."""
+        for name, known, note in known_folders(self.location):
+            if known.first == first and name != self.name and any(note.parent.glob("*.spool")):
+                yield Spool(self.location, name)
+
+    def gaps(self, leftovers: list[Leftover]) -> list[Gap]:
+        """What is missing between the items that the chain acknowledged and those left, or there.
+
+        What is missing behind the last item cannot be seen, and need not: it is run again as if it
+        had never been.
+        """
+        gaps = []
+        for session, files in groupby(leftovers, key=lambda left: left.session):
+            due = 1 + self._acknowledged(session)
+            for number in sorted({number for file in files for number, _ in file.numbered}):
+                if number > due:
+                    gaps.append(Gap(session, due, number - 1))
+                due = max(due, number + 1)
+        return gaps
+
+    def keep(self, leftover: Leftover) -> Path:
+        """Put aside what the chain does not want; returns where it can be found."""
+        kept = leftover.path.with_suffix(".kept")
+        if os.path.lexists(kept):
+            kept = kept.with_suffix(f".{secrets.token_hex(4)}.kept")
+        try:
+            return leftover.path.rename(kept)
+        except OSError as error:  # then it is judged again by the next session
+            log.warning("%s cannot be renamed: %s", leftover.path, error)
+            return leftover.path
+
+    def forget_acknowledged(self) -> None:
+        """Nothing is left of the sessions before this one."""
+        own = "" if self._session is None else acknowledged_name(self._session.number)
+        self._remove(path.name for path in self.folder.glob("*.acknowledged") if path.name != own)
+
+    # -- notes for the next session
+
+    def note_running(self, tid: int) -> None:
+        """Remember which trial runs; survives the death of the process, not of the machine.
+
+        Where the disk takes no note, the next session has to go carefully for longer.
+        """
+        if self._running is None and not self._takes_no_note:
+            self._takes_no_note = not self._write_note(RUNNING, bytes(TID.size))
+            if not self._takes_no_note:
+                with (self.folder / RUNNING).open("r+b", buffering=0) as file:
+                    # A write would wait for whatever the disk is busy with; memory does not.
+                    self._running = memoryview(mmap.mmap(file.fileno(), TID.size)).cast("q")
+        if self._running is not None:
+            self._running[0], self._running[1] = tid, ~tid
+
+    def last_running(self) -> int | None:
+        """The trial that the last session here noted; None if it noted none, or ended cleanly."""
+        return read_running(self.folder / RUNNING)
+
+    def note_owner(self, owner: str) -> None:
+        """Remember that a claim of this session was made under the lock."""
+        self._write_note(OWNERS, f"{owner}\n".encode(), add=True)
+
+    def knows(self, owner: str) -> bool:
+        """Whether a session claimed under this lock: dead for certain where the lock is free.
+
+        The machine alone does not tell: where two folders bear one name, the processes of a
+        machine may have found them in different order, and each has a lock of its own.
+        """
+        return owner in (read_owners(self.folder / OWNERS) or ())
+
+    def note_folder(self, known: KnownFolder) -> None:
+        """Remember, for good, in which folder the search lies; where the disk takes it."""
+        if self.known_folder() == known:
+            return
+        fresh = f"{SEARCH}.{secrets.token_hex(8)}"
+        if self._write_note(fresh, json.dumps(known._asdict()).encode(), flush=True):
+            try:
+                if (self.folder / SEARCH).is_dir():
+                    set_aside(self.folder / SEARCH)
+                (self.folder / fresh).replace(self.folder / SEARCH)
+                sync_folder(self.folder)
+            except OSError as error:
+                log.warning("%s cannot be written: %s", self.folder / SEARCH, error)
+
+    def known_folder(self) -> KnownFolder | None:
+        """Where this machine last found the search; None: it never did, or does not know."""
+        return read_known_folder(self.folder / SEARCH)
+
+    def forget_session(self) -> None:
+        """It ended cleanly: nothing was cut off, and its claim is released."""
+        self._running = None
+        names = [RUNNING, OWNERS]
+        if self._session is not None:
+            number = self._session.number
+            own = self.folder.glob(f"{number:06d}-*.spool")
+            names += [acknowledged_name(number), *(path.name for path in own)]
+        self._remove(names)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            try:
+                (self.folder / name).unlink(missing_ok=True)
+            except OSError as error:  # the next session sees that nothing of it is wanted
+                log.warning("%s cannot be removed: %s", self.folder / name, error)
+
+    def _last_session(self) -> int:
+        numbers = [
+            int(match[1])
+            for path in self.folder.iterdir()
+            if (match := re.match(r"(\d{6})[-.]", path.name))
+        ]
+        return max(numbers, default=0)
+
+    def _acknowledged(self, session: int) -> int:
+        """The number of the last item of a session that was seen in the chain; 0: none was."""
+        path = self.folder / acknowledged_name(session)
+        numbered = read_segment(path).numbered if path.exists() else ()
+        return max((number for number, _ in numbered), default=0)
+
+    def _write_note(
+        self, name: str, content: bytes, *, add: bool = False, flush: bool = False
+    ) -> bool:
+        """Write a note, in place of whatever bears its name; False where the disk does not."""
+        path = self.folder / name
+        try:
+            usable = path.is_file() and os.access(path, os.R_OK | os.W_OK)
+            if os.path.lexists(path) and not usable:
+                set_aside(path)
+            with path.open("ab" if add else "wb", buffering=0) as file:
+                file.write(content)
+                if flush:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            log.warning("%s cannot be written: %s", path, error)
+            return False
+        return True
+
+
+def idle_leftovers(location: str, name: str) -> list[Leftover] | None:
+    """What earlier sessions of a search left here; None while a live process has its spool.
+
+    Raises `SearchError` where this machine cannot have one.
+    """
+    spool = Spool(location, name)
+    if not spool.acquire():
+        return None
+    try:
+        return spool.leftovers()
+    finally:
+        spool.release()

@@ -1,0 +1,1 @@
+"""Searches out and in: pickles and tables, Optuna's studies, KerasTuner's projects."""

@@ -1,0 +1,141 @@
+"""Searches as plain pickles of hyperopt Trials, out and (carefully) in; and out as CSV."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.errors import SearchNotFoundError, UsageError
+from colab_drive_tuner.machine import replace_file
+from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_project, read_project
+from colab_drive_tuner.search.results.table import Table
+from colab_drive_tuner.search.trials.attachments import load_attachment
+from colab_drive_tuner.search.trials.export import TrialsExport
+from colab_drive_tuner.store.protocol import Store
+
+_NOT_WRITTEN = {
+    ".db", ".feather", ".h5", ".hdf5", ".html", ".ipynb", ".json", ".jsonl", ".md", ".npy", ".npz",
+    ".ods", ".parquet", ".py", ".sqlite", ".tsv", ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip",
+}  # fmt: skip
+"""Names by which others would take a pickle for something that it is not."""
+
+
+def export_trials(store: Store, name: str, path: str | Path) -> int:
+    """Write a search as a plain pickle of `hyperopt.Trials`, or as a table.
+
+    A table has a row for each trial: its parameters by their labels, a choice as its index.
+
+    Args:
+        store: Where the search is kept, as `open_store` returns it.
+        name: The search's name.
+        path: The file to write; one that is there is replaced. A name that ends in `.csv` gets
+            a table.
+
+    Returns:
+        How many trials the file holds.
+
+    Raises:
+        SearchNotFoundError: There is no search of that name.
+        UsageError: The file cannot be written, or its name is that of another kind of file.
+    """
+    from colab_drive_tuner.search.results.status import open_journal
+
+    journal = open_journal(store, name)
+    history: History = journal.state
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"{str(path)!r} is a folder: name a file.")
+    suffix = target.suffix.lower()
+    if suffix in _NOT_WRITTEN:
+        raise UsageError(
+            f"{str(path)!r} would hold no {suffix} file: an export is a pickle (.pkl) or a table "
+            "(.csv)."
+        )
+    if suffix == ".csv":
+        content = Table([entry.decoded() for entry in history.trials.values()]).to_csv()
+    else:
+        loaded = {
+            key: load_attachment(journal.read_file, key, value)
+            for key, value in history.attachments.items()
+        }
+        content = TrialsExport()(history, loaded)
+    write_file(target, content)
+    return len(history.trials)
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a file of the user's, whole or not at all; raises `UsageError`."""
+    try:
+        replace_file(Path(path), lambda sink: sink.write(content))
+    except OSError as error:
+        raise UsageError(
+            f"{str(path)!r} cannot be written: {error.strerror}; name another place."
+        ) from error
+
+
+def import_trials(store: Store, name: str, path: str | Path) -> int:
+    """Make a new search from a pickle of `hyperopt.Trials`, or from a KerasTuner project.
+
+    No code in the file is run, and the folder of a project is only read. Trials of a pickle that
+    had not ended are run when the search goes on; those of a project count as failed.
+
+    Args:
+        store: Where the search will be kept, as `open_store` returns it.
+        name: The new search's name.
+        path: The pickle (docs/hyperopt.md lists the kinds that can be read), or the folder of a
+            KerasTuner project, in which its `trial_…` folders lie.
+
+    Returns:
+        How many trials the file held.
+
+    Raises:
+        UsageError: There is a search of that name, or no such file, or its trials cannot be used.
+    """
+    from colab_drive_tuner.checkpoint.pickles.reader import read_trials
+    from colab_drive_tuner.search.spec.points import complete_imported
+
+    _refuse_taken(store, name)
+    source = Path(path)
+    documents: list[TrialDocument]
+    attachments: Mapping[str, Any]
+    if is_project(source):
+        documents, attachments = read_project(source), {}
+    elif source.is_file():
+        documents, attachments = read_trials(source)
+    else:
+        raise UsageError(
+            f"{str(path)!r} is neither a file nor the folder of a KerasTuner project: check the "
+            "path."
+        )
+    complete_imported(documents, str(source))
+    insert_into_new(store, name, documents, attachments)
+    return len(documents)
+
+
+def insert_into_new(
+    store: Store, name: str, documents: list[TrialDocument], attachments: Mapping[str, Any]
+) -> None:
+    """Make a new search of these trials; raises `UsageError` where there is one of that name."""
+    from colab_drive_tuner.search.drive_trials import DriveTrials
+
+    _refuse_taken(store, name)
+    trials = DriveTrials(name, store=store)
+    try:
+        trials._insert_trial_docs(documents)
+        for key, value in attachments.items():
+            trials.attachments[key] = value
+    finally:
+        trials.close()
+
+
+def _refuse_taken(store: Store, name: str) -> None:
+    from colab_drive_tuner.search.results.status import read_status
+
+    with suppress(SearchNotFoundError):  # as it should be
+        if read_status(store, name).trials:
+            raise UsageError(
+                f"There is a search {name!r} already: import under another name, or leave the "
+                "import out to go on with that search."
+            )

@@ -1,0 +1,382 @@
+"""Searches as Optuna studies, and studies as searches.
+
+There and back a trial is equal field by field: a study that was made here keeps each document
+whole, as text, in an attribute of its trial.
+"""
+
+import base64
+import itertools
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hyperopt.pyll import as_apply, dfs
+
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.documents import TrialDocument, check_document
+from colab_drive_tuner.errors import ConversionWarning, MissingExtraError, UsageError
+from colab_drive_tuner.search.documents import (
+    ERROR,
+    FINISHED,
+    NEW,
+    RUNNING,
+    name_all_parameters,
+    plain_document,
+)
+from colab_drive_tuner.search.html import shortened
+from colab_drive_tuner.search.results.series import curves_of, is_number
+from colab_drive_tuner.search.results.status import read_history
+from colab_drive_tuner.search.results.table import plain, point_of
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.user_warnings import warn_user
+
+try:
+    import optuna
+    from optuna.distributions import (
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+    from optuna.trial import FrozenTrial, TrialState, create_trial
+except ImportError as missing:
+    raise MissingExtraError(
+        "Optuna is not installed: pip install 'colab-drive-tuner[optuna]'."
+    ) from missing
+
+DOCUMENT = "colab_drive_tuner:document"
+"""The attribute that holds a trial's document, encoded."""
+LOSS = "colab_drive_tuner:loss"
+"""The attribute that holds a loss that Optuna does not take: NaN."""
+
+
+def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optuna.Study:
+    """The trials as a study in memory.
+
+    Args:
+        name: The study's name.
+        documents: The trials' documents.
+        space: The space; None: the distributions are what was observed.
+    """
+    declared = dict(_declared(space)) if space is not None else {}
+    points = [point_of(document) for document in documents]
+    labels = dict.fromkeys(itertools.chain(declared, *points))
+    shapes = {
+        label: _distribution(declared.get(label), [p[label] for p in points if label in p])
+        for label in labels
+    }
+    study = optuna.create_study(study_name=name)
+    for document, point in zip(documents, points, strict=True):
+        study.add_trial(_frozen(document, point, shapes))
+    return study
+
+
+def study_in_store(store: Store, name: str) -> optuna.Study:
+    """A search or a study as a study in memory, as its records have it."""
+    history = read_history(store, name)
+    if not history.study.lines:
+        return to_study(name, [entry.decoded() for entry in history.trials.values()], None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        kept = optuna.storages.JournalStorage(_Lines(history.study.lines))
+    names = [study.study_name for study in kept.get_all_studies()]
+    if not names:
+        raise UsageError(f"{name!r} holds no study yet: create one by optuna.create_study.")
+    memory = optuna.storages.InMemoryStorage()
+    for study_name in names:
+        optuna.copy_study(
+            from_study_name=study_name,
+            from_storage=kept,
+            to_storage=memory,
+            to_study_name=study_name,
+        )
+    return optuna.load_study(study_name=names[-1], storage=memory)
+
+
+class _Lines(optuna.storages.journal.BaseJournalBackend):
+    """The lines of a study's log, only to be read."""
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self._logs = [json.loads(line) for line in lines]
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        """The lines from this one on."""
+        return self._logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Refused: whoever looks at a study writes nothing."""
+        del logs
+        raise UsageError("A study that is only looked at takes no trials.")
+
+
+def _frozen(
+    document: TrialDocument, point: Mapping[str, Any], shapes: Mapping[str, BaseDistribution]
+) -> FrozenTrial:
+    result, state = document["result"], _state(document)
+    loss = _number(result.get("loss"))
+    attributes: dict[str, Any] = {
+        DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()
+    }
+    if state == TrialState.COMPLETE and (loss is None or math.isnan(loss)):
+        state, attributes[LOSS] = TrialState.FAIL, repr(result.get("loss"))
+    used = {label: shapes[label] for label in point}
+    began, ended = _local(document.get("book_time")), _local(document.get("refresh_time"))
+    trial = create_trial(
+        state=state,
+        value=loss if state == TrialState.COMPLETE else None,
+        params={label: _external(used[label], value) for label, value in point.items()},
+        distributions=used,
+        user_attrs=attributes,
+        intermediate_values=_steps(document),
+    )
+    trial.datetime_start = None if state == TrialState.WAITING else began or trial.datetime_start
+    if state.is_finished():
+        trial.datetime_complete = ended or trial.datetime_start
+        trial.datetime_start = trial.datetime_start or trial.datetime_complete
+    return trial
+
+
+def _state(document: TrialDocument) -> TrialState:
+    if document["state"] == NEW:
+        return TrialState.WAITING
+    if document["state"] == RUNNING:
+        return TrialState.RUNNING
+    ok = document["state"] == FINISHED and document["result"].get("status") == "ok"
+    return TrialState.COMPLETE if ok else TrialState.FAIL
+
+
+def _declared(space: Any) -> Iterator[tuple[str, tuple[str, dict[str, Any], Sequence[Any] | None]]]:
+    """By label: the kind of a parameter, its arguments, and the options of a choice."""
+    nodes = dfs(as_apply(space))
+    options = {id(node.pos_args[0]): node.pos_args[1:] for node in nodes if node.name == "switch"}
+    for node in nodes:
+        if node.name == "hyperopt_param":
+            kind = node.pos_args[1]
+            arguments = {name: getattr(arg, "obj", None) for name, arg in kind.arg.items()}
+            yield str(node.arg["label"].obj), (kind.name, arguments, options.get(id(node)))
+
+
+def _distribution(
+    declared: tuple[str, dict[str, Any], Sequence[Any] | None] | None, observed: Sequence[Any]
+) -> BaseDistribution:
+    """The distribution that holds what was declared and all that was observed."""
+    seen = [float(value) for value in observed if is_number(plain(value))]
+    if declared is None:
+        whole = bool(seen) and all(value.is_integer() for value in seen)
+        low, high = min(seen, default=0.0), max(seen, default=1.0)
+        return IntDistribution(int(low), int(high)) if whole else FloatDistribution(low, high)
+    kind, arguments, options = declared
+    if options is not None:
+        return CategoricalDistribution(_names(options))
+    if kind == "randint":
+        first, beyond = arguments["low"], arguments.get("high")
+        first, beyond = (0, first) if beyond is None else (first, beyond)
+        return IntDistribution(
+            int(min([first, *seen])), int(max([beyond - 1, *seen])) if beyond else 0
+        )
+    low, high = _bounds(kind, arguments)
+    low, high = min([low, *seen]), max([high, *seen])
+    if kind == "uniformint":
+        return IntDistribution(int(low), int(high))
+    return FloatDistribution(low, high, log="log" in kind and low > 0)
+
+
+def _bounds(kind: str, arguments: Mapping[str, Any]) -> tuple[float, float]:
+    """The declared range; of a normal distribution, which has none, nothing but its middle."""
+    if "normal" in kind:
+        middle = float(arguments["mu"] or 0.0)
+        middle = math.exp(middle) if "log" in kind else middle
+        return middle, middle
+    low, high = float(arguments["low"] or 0.0), float(arguments["high"] or 0.0)
+    return (math.exp(low), math.exp(high)) if "log" in kind else (low, high)
+
+
+def _names(options: Sequence[Any]) -> list[str]:
+    """A short name for each option, all different; its place is its index."""
+    names: list[str] = []
+    for index, option in enumerate(options):
+        value = getattr(option, "obj", None) if option.name == "literal" else option.name
+        name = shortened(value, 30)
+        names.append(f"{index}: {name}" if name in names or option.name != "literal" else name)
+    return names
+
+
+def _external(distribution: BaseDistribution, value: Any) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(value)]
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def _steps(document: TrialDocument) -> dict[int, float]:
+    """What a trial reported epoch by epoch, of the metric that matters most."""
+    curves = curves_of(document)
+    return dict(enumerate(curves.get("val_loss") or next(iter(curves.values()), []), 1))
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _local(time: Any) -> datetime | None:
+    """Optuna's times are local ones without a zone; hyperopt's are UTC without one."""
+    if not isinstance(time, datetime):
+        return None
+    zoned = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return zoned.astimezone().replace(tzinfo=None)
+
+
+# -- from Optuna
+
+
+def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
+    """Make a new search from an Optuna study, so that hyperopt goes on with its trials.
+
+    A value that is to be large becomes a negative loss. A categorical value becomes a choice by its
+    index. Pruned and failed trials have the status fail; waiting and running ones are run when the
+    search goes on, if their values are all there.
+
+    Args:
+        study: The study, with one objective.
+        name: The new search's name.
+        store: Where it will be kept, as in `resume_search`; None: what `setup()` opened.
+
+    Returns:
+        A hyperopt space with the study's parameters, for `resume_search(..., space=space)`.
+
+    Raises:
+        UsageError: The study cannot be a search, or there is a search of that name.
+        MissingExtraError: Optuna is not installed.
+
+    Example:
+        >>> space = cdt.from_optuna(study, name="cnn")  # doctest: +SKIP
+        >>> cdt.resume_search(objective, space=space, name="cnn", max_evals=200)  # doctest: +SKIP
+    """
+    from colab_drive_tuner.search.results.exchange.export import insert_into_new
+    from colab_drive_tuner.store import open_store
+
+    space = space_of(study)
+    documents = _complete(documents_of(study), frozenset(space))
+    name_all_parameters(documents, space)
+    insert_into_new(open_store(store), name, documents, {})
+    return space
+
+
+def _complete(documents: list[TrialDocument], labels: frozenset[str]) -> list[TrialDocument]:
+    """The documents without those that are to be run and lack values for that; says which."""
+    partial = [
+        document["tid"]
+        for document in documents
+        if document["state"] == NEW and not labels <= document["misc"]["vals"].keys()
+    ]
+    if partial:
+        warn_user(
+            f"Trials {', '.join(map(str, partial))} wait with values for some parameters only, "
+            "which hyperopt cannot run: they are left out. Give them as points_to_evaluate.",
+            ConversionWarning,
+        )
+    return [document for document in documents if document["tid"] not in partial]
+
+
+def documents_of(study: optuna.Study) -> list[TrialDocument]:
+    """The trials of a study as hyperopt's documents; raises `UsageError` for what it cannot say."""
+    if len(study.directions) != 1:
+        raise UsageError(
+            f"Study {study.study_name!r} has {len(study.directions)} objectives, and a search has "
+            "one loss: keep it by cdt.optuna_storage instead."
+        )
+    maximized = study.direction == optuna.study.StudyDirection.MAXIMIZE
+    return [_document(trial, maximized=maximized) for trial in study.trials]
+
+
+def _document(trial: FrozenTrial, *, maximized: bool) -> TrialDocument:
+    if DOCUMENT in trial.user_attrs:
+        try:
+            document = decode(base64.b64decode(trial.user_attrs[DOCUMENT], validate=True))
+            return check_document(document, document["tid"])
+        except (CodecError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"Trial {trial.number} has an attribute {DOCUMENT!r} that is no trial document "
+                f"({error}): remove it from the study."
+            ) from error
+    ended = trial.state.is_finished()
+    tid = trial.number
+    labels = {label: [_internal(trial, label)] for label in trial.params}
+    return {
+        "tid": tid,
+        "state": (FINISHED if ended else NEW) if trial.state != TrialState.FAIL else ERROR,
+        "spec": None,
+        "result": _result(trial, maximized=maximized) if ended else {"status": "new"},
+        "misc": {
+            "tid": tid,
+            "cmd": ("domain_attachment", "FMinIter_Domain"),
+            "workdir": None,
+            "idxs": {label: [tid] for label in labels},
+            "vals": labels,
+        },
+        "exp_key": None,
+        "owner": "Optuna" if ended else None,
+        "version": 0,
+        "book_time": _utc(trial.datetime_start) if ended else None,
+        "refresh_time": _utc(trial.datetime_complete) if ended else None,
+    }
+
+
+def _result(trial: FrozenTrial, *, maximized: bool) -> dict[str, Any]:
+    kept = {"optuna": {"state": trial.state.name, "user_attrs": json.dumps(trial.user_attrs)}}
+    steps = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+    curve = {"history": {"value": steps}} if steps else {}
+    if trial.state == TrialState.COMPLETE:
+        value = float(trial.values[0])
+        return {"status": "ok", "loss": -value if maximized else value} | curve | kept
+    reason = "pruned" if trial.state == TrialState.PRUNED else "failed"
+    return {"status": "fail", "reason": reason} | curve | kept
+
+
+def _internal(trial: FrozenTrial, label: str) -> float | int:
+    """A value as hyperopt notes it: a choice by its index."""
+    shape, value = trial.distributions[label], trial.params[label]
+    if isinstance(shape, CategoricalDistribution):
+        return int(shape.to_internal_repr(value))
+    return int(value) if isinstance(shape, IntDistribution) else float(value)
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
+def space_of(study: optuna.Study) -> dict[str, Any]:
+    """A hyperopt space with the parameters of a study, by their names."""
+    from hyperopt import hp
+
+    shapes: dict[str, BaseDistribution] = {}
+    for trial in study.trials:
+        shapes |= trial.distributions
+    space: dict[str, Any] = {}
+    for label, shape in shapes.items():
+        if isinstance(shape, CategoricalDistribution):
+            space[label] = hp.choice(label, list(shape.choices))
+        elif isinstance(shape, IntDistribution) and not shape.log and shape.step == 1:
+            space[label] = hp.randint(label, shape.low, shape.high + 1)
+        elif isinstance(shape, FloatDistribution | IntDistribution):
+            space[label] = _continuous(label, shape)
+        else:
+            raise UsageError(f"Parameter {label!r} has a {type(shape).__name__}: unknown here.")
+    return space
+
+
+def _continuous(label: str, shape: FloatDistribution | IntDistribution) -> Any:
+    from hyperopt import hp
+
+    step = shape.step or (1 if isinstance(shape, IntDistribution) else None)
+    if shape.log:
+        low, high = math.log(shape.low), math.log(shape.high)
+        return hp.qloguniform(label, low, high, step) if step else hp.loguniform(label, low, high)
+    if step:
+        return hp.quniform(label, shape.low, shape.high, step)
+    return hp.uniform(label, shape.low, shape.high)

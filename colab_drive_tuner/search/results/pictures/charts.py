@@ -1,0 +1,219 @@
+"""Pictures of a search as inline SVG: loss over trials, importance, slices and learning curves."""
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from colab_drive_tuner.search.html import BLUE, GREEN, GREY, ORANGE, RED, shortened
+from colab_drive_tuner.search.results.pictures.svg import (
+    Canvas,
+    Scale,
+    fitting,
+    scale_for,
+    short_number,
+)
+from colab_drive_tuner.search.results.series import Series, Trial, is_number
+
+WIDTH = 720
+_LINES = (BLUE, ORANGE, GREEN, RED, GREY)
+_HOVERED = 300
+"""Up to so many trials each have a text under the mouse."""
+_DOTS = 8_000
+"""How many dots the slices of a page have in all; where there are more, some trials."""
+_CATEGORIES = 12
+_FEW = 4
+"""So few different numbers stand side by side, as kinds do."""
+
+
+def history(series: Series) -> str:
+    """The loss of each trial, the best so far, and the trials that failed."""
+    trials, canvas = series.trials, Canvas(WIDTH, 260, f"Loss over trials of {series.name}")
+    if not series.with_loss:
+        return _nothing("No trial has a loss yet.")
+    x = Scale(0, max(len(trials) - 1, 1), 60, WIDTH - 15)
+    y = _losses([trial.loss for trial in series.with_loss if trial.loss is not None], 210, 25)
+    canvas.y_axis(y, 60, WIDTH - 15, short_number)
+    canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
+    canvas.text(WIDTH - 15, 252, "trial", anchor="end", faint=True)
+    canvas.text(8, 14, "loss" + (" (logarithmic)" if y.log else ""), faint=True)
+    spots = [
+        (x(index), y(trial.loss)) for index, trial in enumerate(trials) if trial.loss is not None
+    ]
+    canvas.dots(spots, BLUE)
+    canvas.dots(((x(i), 220.0) for i, trial in enumerate(trials) if trial.failed), RED, size=6)
+    best, line = math.inf, list[tuple[float, float]]()
+    for index, trial in enumerate(trials):
+        if trial.loss is not None and trial.loss < best:
+            if line:
+                line.append((x(index), y(best)))
+            best = trial.loss
+            line.append((x(index), y(best)))
+    canvas.path([*line, (x(len(trials) - 1), y(best))], ORANGE)
+    if len(trials) <= _HOVERED:
+        for index, trial in enumerate(trials):
+            at = y(trial.loss) if trial.loss is not None else 220
+            canvas.hover(x(index) - 4, at - 4, 8, 8, about(trial))
+    legend = [("loss", BLUE), ("best so far", ORANGE)]
+    _legend(canvas, [*legend, ("failed", RED)] if any(t.failed for t in trials) else legend)
+    return str(canvas)
+
+
+def importance(series: Series, most: int = 15) -> str:
+    """How much of the losses' spread each parameter explains by itself."""
+    shares = list(series.importance().items())[:most]
+    if not shares:
+        return _nothing("Too few trials have a loss to tell which parameters matter.")
+    canvas = Canvas(WIDTH, 24 * len(shares) + 10, f"Importance of parameters in {series.name}")
+    largest = max(shares[0][1], 0.01)
+    for row, (name, share) in enumerate(shares):
+        y = 24 * row + 8
+        canvas.text(190, y + 13, fitting(name, 185), anchor="end")
+        canvas.rect(200, y, share / largest * (WIDTH - 270), 17, BLUE, name)
+        canvas.text(208 + share / largest * (WIDTH - 270), y + 13, f"{share:.0%}", faint=True)
+    return str(canvas)
+
+
+def slices(series: Series, most: int = 12) -> str:
+    """The loss over each parameter, the most important ones first."""
+    names = list(series.importance()) or list(series.parameters)
+    trials = series.with_loss
+    shown = [name for name in names if any(name in trial.parameters for trial in trials)][:most]
+    if not shown:
+        return _nothing("No trial has a loss yet.")
+    columns, width, height = 3, WIDTH / 3, 190
+    rows = math.ceil(len(shown) / columns)
+    canvas = Canvas(WIDTH, rows * height, f"Loss over each parameter of {series.name}")
+    # By chance, and not every n-th: trials may repeat a pattern, as those of a grid do.
+    count = min(len(trials), max(1, _DOTS // len(shown)))
+    drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
+    losses = [trial.loss for trial in trials if trial.loss is not None]
+    for place, name in enumerate(shown):
+        left, top = place % columns * width, place // columns * height
+        y = _losses(losses, top + height - 45, top + 22)
+        best = series.best(1)[0]
+        some = [*drawn, best]
+        _slice(canvas, name, [trial for trial in some if name in trial.parameters], best, y, left)
+    return str(canvas)
+
+
+def _slice(
+    canvas: Canvas, name: str, trials: Sequence[Trial], best: Trial, y: Scale, left: float
+) -> None:
+    """One parameter: dots, the best trial marked."""
+    start, end, bottom = left + 48, left + WIDTH / 3 - 12, y.start + 8
+    canvas.y_axis(y, start, end, short_number)
+    canvas.text((start + end) / 2, bottom + 32, fitting(name, end - start), anchor="middle")
+    values = [trial.parameters[name] for trial in trials]
+    if all(map(is_number, values)) and len(set(values)) > _FEW:
+        x = scale_for(values, start + 6, end - 6)
+        canvas.x_axis(x, bottom, short_number, 3)
+        at = dict(zip(map(id, trials), map(x, values), strict=True))
+    else:
+        texts = [shortened(value, 400) for value in values]
+        kinds = _ordered(zip(texts, values, strict=True))
+        slot = (end - start) / min(len(kinds), _CATEGORIES)
+        places = {
+            kind: start + slot * (min(i, _CATEGORIES - 1) + 0.5) for i, kind in enumerate(kinds)
+        }
+        canvas.rule(start, bottom, end, bottom)
+        if len(kinds) <= 5:
+            for label, middle in zip(_labels(kinds, slot), places.values(), strict=True):
+                canvas.text(middle, bottom + 15, label, anchor="middle", faint=True)
+        at = {id(trial): places[text] for trial, text in zip(trials, texts, strict=True)}
+    canvas.dots(
+        [(at[id(t)], y(t.loss)) for t in trials if t is not best and t.loss is not None], BLUE
+    )
+    if id(best) in at and best.loss is not None:
+        canvas.dots([(at[id(best)], y(best.loss))], ORANGE, size=9)
+
+
+def _ordered(kinds: Iterable[tuple[str, Any]]) -> list[str]:
+    """The different texts, each once: numbers by their size, before all others by name."""
+    value_of = dict(kinds)
+    return sorted(
+        value_of,
+        key=lambda text: (0, value_of[text], "") if is_number(value_of[text]) else (1, 0, text),
+    )
+
+
+def _labels(texts: Sequence[str], width: float) -> list[str]:
+    """A label for each text: where all begin alike, from where they differ."""
+    labels = [fitting(text, width) for text in texts]
+    if len(set(labels)) == len(texts):
+        return labels
+    first, last = min(texts), max(texts)
+    pairs = enumerate(zip(first, last, strict=False))
+    alike = next((index for index, (one, other) in pairs if one != other), len(first))
+    return [fitting(f"…{text[alike:]}", width) for text in texts]
+
+
+def learning_curves(series: Series, count: int = 5, metric: str | None = None) -> str:
+    """What the best trials reported epoch by epoch.
+
+    Args:
+        series: The search.
+        count: How many trials are drawn.
+        metric: Which metric; None: `val_loss`, else the first that a trial has.
+    """
+    named = metric or _metric(series)
+    trials = [trial for trial in series.best(len(series.trials)) if trial.curves.get(named)][:count]
+    if not trials:
+        return _nothing("No trial reported a history of its epochs.")
+    canvas = Canvas(WIDTH, 260, f"Learning curves of {series.name}")
+    curves = [list(trial.curves[named]) for trial in trials]
+    y = _losses([value for curve in curves for value in curve], 210, 25)
+    x = Scale(1, max([2, *map(len, curves)]), 60, WIDTH - 15)
+    canvas.y_axis(y, 60, WIDTH - 15, short_number)
+    canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
+    canvas.text(WIDTH - 15, 252, "epoch", anchor="end", faint=True)
+    canvas.text(8, 14, fitting(named, 170), faint=True)
+    for curve, colour in zip(curves, _LINES * len(curves), strict=False):
+        spots = [(x(epoch), y(value)) for epoch, value in enumerate(curve, 1)]
+        canvas.path(spots, colour)
+        canvas.dots(spots if len(spots) < 2 else spots[-1:], colour)
+    _legend(
+        canvas, [(f"trial {t.tid}", c) for t, c in zip(trials, _LINES * len(trials), strict=False)]
+    )
+    return str(canvas)
+
+
+def about(trial: Trial) -> str:
+    """A trial in one line, for the text under the mouse."""
+    parts = [f"trial {trial.tid}"]
+    parts.append(trial.error or trial.state if trial.loss is None else f"loss {trial.loss:.6g}")
+    if trial.seconds is not None:
+        parts.append(f"{trial.seconds:.3g} s")
+    parts += [
+        f"{shortened(n, 40)}={shortened(v, 40)}" for n, v in list(trial.parameters.items())[:12]
+    ]
+    return ", ".join(parts)
+
+
+def _metric(series: Series) -> str:
+    names = dict.fromkeys(name for trial in series.trials for name in trial.curves)
+    return "val_loss" if "val_loss" in names else next(iter(names), "")
+
+
+def _losses(losses: Sequence[float], bottom: float, top: float) -> Scale:
+    """The axis of losses; a few that are far off do not press the others together."""
+    ordered = sorted(losses)
+    low, high = ordered[0], ordered[-1]
+    usual = ordered[int(0.95 * (len(ordered) - 1))]
+    if low <= 0 and high - low > 10 * (usual - low) > 0:
+        high = usual  # those beyond are drawn at the edge
+    return scale_for([low, high], bottom, top)
+
+
+def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
+    x = canvas.width - 15.0
+    for name, colour in reversed(entries):
+        x -= 7 * len(name) + 22
+        canvas.dots([(x, 10)], colour, size=8)
+        canvas.text(x + 9, 14, name, faint=True)
+
+
+def _nothing(text: str) -> str:
+    canvas = Canvas(WIDTH, 30, text)
+    canvas.text(10, 20, text, faint=True)
+    return str(canvas)

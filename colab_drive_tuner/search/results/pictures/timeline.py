@@ -1,0 +1,235 @@
+"""Timeline of a search by runtime, as inline SVG: trials as bars, kills and takeovers marked.
+
+Hours in which nothing ran are cut out of the axis, and the cut says how long they were.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
+from colab_drive_tuner.search.html import GREY, ORANGE, RED
+from colab_drive_tuner.search.results.pictures.charts import WIDTH, about
+from colab_drive_tuner.search.results.pictures.svg import LOSS_COLOURS, Canvas, fitting
+from colab_drive_tuner.search.results.series import Series, Trial
+
+_LEFT, _LANE, _CUT = 190, 22, 34.0
+_MOST_LANES = 40
+_HOVERED = 400
+_ENDS = {
+    ClaimReason.DEAD: "killed",
+    ClaimReason.STALE: "vanished",
+    ClaimReason.TAKEOVER: "taken over",
+    ClaimReason.RELEASED: "ended by itself",
+    None: "no end recorded",
+}
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One runtime, or one worker: when it was there, and what it ran."""
+
+    where: str
+    began: float
+    last: float
+    end: ClaimReason | None
+    trials: tuple[Trial, ...]
+    outages: tuple[tuple[float, float], ...] = ()
+
+
+def lanes_of(series: Series) -> list[Lane]:
+    """A lane for each session, and one for each other place where trials ran."""
+    timed = [t for t in series.trials if t.began is not None and t.ended is not None]
+    by_session: dict[int, list[Trial]] = {}
+    elsewhere: dict[str, list[Trial]] = {}
+    for trial in timed:
+        index = _session_of(series, trial)
+        if index is None:
+            elsewhere.setdefault(trial.where or "imported", []).append(trial)
+        else:
+            by_session.setdefault(index, []).append(trial)
+    lanes = []
+    for index, session in enumerate(series.sessions):
+        ran = by_session.get(index, [])
+        began, last = _span(ran, session.began, session.last)
+        outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
+        lanes.append(Lane(session.where, began, last, session.end, tuple(ran), outages))
+    for where, ran in elsewhere.items():
+        lanes.append(
+            Lane(where, *_span(ran, math.inf, -math.inf), ClaimReason.RELEASED, tuple(ran))
+        )
+    return sorted(lanes, key=lambda lane: lane.began)
+
+
+def timeline(series: Series) -> str:
+    """The picture; the newest lanes where there are too many to draw."""
+    every = lanes_of(series)
+    lanes = every[-_MOST_LANES:]
+    if not lanes:
+        canvas = Canvas(WIDTH, 30, "No runtime is recorded yet.")
+        canvas.text(10, 20, "No runtime is recorded yet.", faint=True)
+        return str(canvas)
+    canvas = Canvas(WIDTH, _LANE * len(lanes) + 62, f"Timeline of {series.name} by runtime")
+    axis = _Axis([(lane.began, lane.last) for lane in lanes], _LEFT, WIDTH - 20)
+    colours = _colours(series)
+    bars: dict[str, list[tuple[float, float, float]]] = {}
+    for row, lane in enumerate(lanes):
+        middle = _LANE * row + 20.0
+        canvas.text(_LEFT - 10, middle + 4, fitting(lane.where, _LEFT - 14), anchor="end")
+        start, end = axis(lane.began), axis(lane.last)
+        canvas.rule(start, middle, end, middle)
+        for trial in lane.trials:
+            began, ended = axis(trial.began or 0), axis(trial.ended or 0)
+            bars.setdefault(colours(trial), []).append((began, ended - began, middle))
+        for gone, back in lane.outages:
+            canvas.rect(axis(gone), middle + 8, axis(back) - axis(gone), 3, ORANGE, "outage")
+        _mark_end(canvas, lane, end, middle)
+    for colour, drawn in bars.items():
+        canvas.bars(drawn, 13, colour)
+    if len(series.trials) <= _HOVERED:
+        for row, lane in enumerate(lanes):
+            for trial in lane.trials:
+                began, ended = axis(trial.began or 0), axis(trial.ended or 0)
+                canvas.hover(began, _LANE * row + 13, ended - began, 14, about(trial))
+    bottom = _LANE * len(lanes) + 18.0
+    axis.draw(canvas, bottom)
+    _legend(canvas, bottom + 36, len(every) - len(lanes))
+    return str(canvas)
+
+
+def summary(series: Series) -> str:
+    """The timeline in a sentence, for those who hear or print it."""
+    lanes = lanes_of(series)
+    ends = [lane.end for lane in lanes]
+    words = [f"{len(lanes)} runtime{'s' * (len(lanes) != 1)}"]
+    killed = sum(end in DEATHS for end in ends)
+    if killed:
+        words.append(f"{killed} of them killed")
+    if taken := ends.count(ClaimReason.TAKEOVER):
+        words.append(f"{taken} taken over")
+    return ", ".join(words)
+
+
+def _session_of(series: Series, trial: Trial) -> int | None:
+    """The session that ran a trial: of those with its runtime's name, the last before it began."""
+    sessions = [
+        index
+        for index, session in enumerate(series.sessions)
+        if session.where == trial.where and session.began <= (trial.began or 0) + 1
+    ]
+    return sessions[-1] if sessions else None
+
+
+def _span(trials: Sequence[Trial], began: float, last: float) -> tuple[float, float]:
+    """From when to when something of a lane is known."""
+    began = min([began, *(trial.began for trial in trials if trial.began is not None)])
+    return began, max([last, began, *(trial.ended for trial in trials if trial.ended is not None)])
+
+
+def _colours(series: Series) -> Callable[[Trial], str]:
+    """A trial's colour, by the rank of its loss."""
+    ordered = [trial.loss for trial in series.best(len(series.trials))]
+    step = {loss: i * len(LOSS_COLOURS) // len(ordered) for i, loss in enumerate(ordered)}
+    return lambda trial: GREY if trial.loss is None else LOSS_COLOURS[step[trial.loss]]
+
+
+def _mark_end(canvas: Canvas, lane: Lane, x: float, y: float) -> None:
+    """A cross for a kill, an arrow for a takeover, a line for an end of its own."""
+    if lane.end in DEATHS:
+        for slope in (1, -1):
+            canvas.path([(x - 1, y - 6 * slope), (x + 11, y + 6 * slope)], RED)
+    elif lane.end is ClaimReason.TAKEOVER:
+        canvas.path([(x + 1, y - 6), (x + 8, y), (x + 1, y + 6)], RED)
+    elif lane.end is ClaimReason.RELEASED:
+        canvas.path([(x + 2, y - 7), (x + 2, y + 7)], GREY)
+    canvas.hover(x - 2, y - 8, 14, 16, f"{lane.where}: {_ENDS.get(lane.end, lane.end)}")
+
+
+def _legend(canvas: Canvas, y: float, left_out: int) -> None:
+    for step, colour in enumerate(LOSS_COLOURS):
+        canvas.rect(_LEFT + 14 * step, y - 9, 14, 10, colour)
+    canvas.text(_LEFT - 10, y, "best loss", anchor="end", faint=True)
+    x = _LEFT + 14.0 * len(LOSS_COLOURS) + 8
+    canvas.text(x, y, "worst", faint=True)
+    canvas.dots([(x + 58, y - 4)], GREY, size=9)
+    canvas.text(x + 68, y, "no loss", faint=True)
+    for slope in (1, -1):
+        canvas.path([(x + 132, y - 4 - 5 * slope), (x + 142, y - 4 + 5 * slope)], RED)
+    canvas.text(x + 150, y, "killed", faint=True)
+    canvas.rect(x + 196, y - 6, 16, 3, ORANGE)
+    canvas.text(x + 218, y, "store away", faint=True)
+    if left_out > 0:
+        canvas.text(
+            WIDTH - 20, y, f"{left_out} earlier runtimes left out", anchor="end", faint=True
+        )
+
+
+class _Axis:
+    """Time to coordinates, without the hours in which nothing ran."""
+
+    def __init__(self, spans: Sequence[tuple[float, float]], start: float, end: float) -> None:
+        joined: list[list[float]] = []
+        for began, last in sorted(spans):
+            if joined and began - joined[-1][1] <= self._gap(spans):
+                joined[-1][1] = max(joined[-1][1], last)
+            else:
+                joined.append([began, last])
+        room = max(end - start - _CUT * (len(joined) - 1), (end - start) / 4)
+        self._cut = 0.0 if len(joined) < 2 else (end - start - room) / (len(joined) - 1)
+        whole = sum(last - began for began, last in joined) or 1.0
+        self._parts: list[tuple[float, float, float, float]] = []
+        at = start
+        for began, last in joined:
+            width = (last - began) / whole * room
+            self._parts.append((began, last, at, at + width))
+            at += width + self._cut
+
+    @staticmethod
+    def _gap(spans: Sequence[tuple[float, float]]) -> float:
+        """How long nothing must run for it to be cut out."""
+        return max(1.0, sum(last - began for began, last in spans) / 8)
+
+    def __call__(self, time: float) -> float:
+        for began, last, start, end in self._parts:
+            if time <= last:
+                share = 0.0 if last == began else max(0.0, (time - began) / (last - began))
+                return start + share * (end - start)
+        return self._parts[-1][3]
+
+    def draw(self, canvas: Canvas, y: float) -> None:
+        """The axis, with the length of each gap, and the time at which each part begins."""
+        last_label = -math.inf
+        for index, (began, last, start, end) in enumerate(self._parts):
+            canvas.rule(start, y, end, y)
+            if start - last_label > 90:
+                canvas.text(start, y + 15, _clock(began), faint=True)
+                last_label = start
+            if index + 1 < len(self._parts):
+                gap = self._parts[index + 1][0] - last
+                if self._cut > 20:
+                    canvas.text(
+                        (end + self._parts[index + 1][2]) / 2,
+                        y - 3,
+                        _length(gap),
+                        anchor="middle",
+                        faint=True,
+                    )
+        if WIDTH - 20 - last_label > 200:
+            canvas.text(
+                self._parts[-1][3], y + 15, _clock(self._parts[-1][1]), anchor="end", faint=True
+            )
+
+
+def _clock(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds).strftime("%b %d, %H:%M")
+    except (OverflowError, ValueError, OSError):
+        return ""
+
+
+def _length(seconds: float) -> str:
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"

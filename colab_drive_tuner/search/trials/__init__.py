@@ -1,0 +1,1 @@
+"""A search's trials as its store keeps them: documents, attachments, models and backups."""

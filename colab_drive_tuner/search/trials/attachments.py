@@ -1,0 +1,81 @@
+"""hyperopt's attachments: each recorded as it is set, and loaded when it is asked for."""
+
+import hashlib
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.history import Beside
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, UsageError
+
+if TYPE_CHECKING:
+    Attached = UserDict[str, Any]
+else:
+    Attached = UserDict
+
+
+class Attachments(Attached):
+    """The attachments of a search, by hyperopt's names; pickled or copied, a plain dict of them."""
+
+    def __init__(
+        self,
+        stored: Mapping[str, bytes | Beside],
+        record: Callable[[str, bytes | None], None],
+        read: Callable[[str], bytes],
+    ) -> None:
+        super().__init__()
+        self._stored, self._record, self._read = dict(stored), record, read
+        self.data.update(dict.fromkeys(self._stored))
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._stored:
+            self.data[name] = load_attachment(self._read, name, self._stored[name])
+            del self._stored[name]
+        return self.data[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if not isinstance(name, str):
+            raise UsageError(f"The name of an attachment must be a text, not {name!r:.60}.")
+        self._record(name, encode(value, where=f"attachments[{name!r}]"))
+        self._stored.pop(name, None)
+        self.data[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.data[name]
+        self._stored.pop(name, None)
+        self._record(name, None)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+def load_attachment(read: Callable[[str], bytes], name: str, stored: bytes | Beside) -> Any:
+    """The value of an attachment, whose file is fetched by `read` (see `Journal.read_file`).
+
+    Raises `SearchDamagedError` where it is not what was attached.
+    """
+    if isinstance(stored, bytes):
+        return decode_attachment(name, stored)
+    try:
+        content = read(stored.id)
+    except NotFoundError as error:
+        raise SearchDamagedError(
+            f"The file of attachment {name!r} was deleted: bring it back from the trash, or set "
+            f"the attachment anew."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != stored.sha:
+        raise SearchDamagedError(
+            f"The file of attachment {name!r} was cut or altered: set the attachment anew."
+        )
+    return decode_attachment(name, content)
+
+
+def decode_attachment(name: str, content: bytes) -> Any:
+    """The value that was attached, or `SearchDamagedError`."""
+    try:
+        return decode(content)
+    except CodecError as error:
+        raise SearchDamagedError(
+            f"Attachment {name!r} cannot be decoded ({error}): set the attachment anew."
+        ) from error
