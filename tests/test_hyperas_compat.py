@@ -69,7 +69,7 @@ def run(tmp_path):
         script.write_text(PROLOGUE + textwrap.dedent(text), "utf-8")
         work = tmp_path / "work"
         work.mkdir(exist_ok=True)
-        path = [str(Path(hyperas_compat.__file__).parents[1])]
+        path = [str(Path(hyperas_compat.__file__).parents[2])]
         path += [] if real_keras else [str(tmp_path / "lib")]
         environment = {
             **os.environ,
