@@ -7,7 +7,7 @@ a search's journal. Snapshots of Optuna's kind are never offered: Optuna unpickl
 import json
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import make_server
 
@@ -204,12 +204,13 @@ def _try_again(storage: StudyStorage, study_id: int, trial: FrozenTrial, most: i
     storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
-def serve_dashboard(study: Any, port: int) -> None:
+def serve_dashboard(study: Any, port: int, notify: Callable[[str], None]) -> None:
     """Serve optuna-dashboard on a study on loopback, until interrupted.
 
     Args:
         study: A study in memory.
         port: Its port.
+        notify: Called with its address when it is served.
 
     Raises:
         MissingExtraError: optuna-dashboard is not installed.
@@ -228,5 +229,5 @@ def serve_dashboard(study: Any, port: int) -> None:
             f"Port {port} cannot be used: {error.strerror}. Choose another."
         ) from error
     with server:
-        print(f"http://127.0.0.1:{server.server_port}/ shows it; Ctrl-C ends it.", flush=True)  # noqa: T201
+        notify(f"http://127.0.0.1:{server.server_port}/")
         server.serve_forever()

@@ -4,13 +4,14 @@ import importlib.util
 import ipaddress
 import os
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from colab_drive_tuner import store
+from colab_drive_tuner import cli, store
 
 OURS = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
 """Variables that change what this package does."""
@@ -63,6 +64,22 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
     monkeypatch.setattr(store, "_default", None)  # that of an earlier test's `setup()`
+
+
+@pytest.fixture
+def run_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process; returns its exit code and what it printed."""
+
+    def run_one(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return run_one
 
 
 @pytest.fixture(autouse=True)

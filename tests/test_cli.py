@@ -53,42 +53,28 @@ def parabola(x: float) -> float:
     return x**2
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line; return its exit code and what it printed."""
-
-    def run_one(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return end.value.code or 0, captured.out, captured.err
-
-    return run_one
-
-
-def test_version(run):
+def test_version(run_command):
     """`--version` prints the version and nothing else."""
-    assert run("--version") == (0, f"{cdt.__version__}\n", "")
+    assert run_command("--version") == (0, f"{cdt.__version__}\n", "")
 
 
-def test_status_shows_every_search(run, folder):
+def test_status_shows_every_search(run_command, folder):
     """A line a search: how far it is, and its best loss."""
-    code, out, _ = run("--store", folder, "status")
+    code, out, _ = run_command("--store", folder, "status")
     assert code == 0
     assert "parabola" in out
     assert "5 of 8" in out
     assert "unfinished" in out
 
 
-def test_status_as_json(run, folder, tmp_path):
+def test_status_as_json(run_command, folder, tmp_path):
     """All searches as a list, or one as an object with its runs; whatever the names and losses."""
     odd = 'a "b" é' + "x" * 90
     cdt.resume_search(
         lambda x: float("inf"), space=hp.uniform("x", 0, 1), name=odd, max_evals=1, store=folder,
         progress=False,
     )  # fmt: skip
-    code, out, err = run("--store", folder, "status", "--json")
+    code, out, err = run_command("--store", folder, "status", "--json")
     assert (code, err) == (0, "")
     first, second = json.loads(out, parse_constant=pytest.fail)
     assert (first["name"], first["best_loss"], first["state"]) == (odd, "inf", "finished")
@@ -99,13 +85,13 @@ def test_status_as_json(run, folder, tmp_path):
         second["best_loss"]
         == cdt.DriveTrials("parabola", store=folder).best_trial["result"]["loss"]
     )
-    alone = json.loads(run("--store", folder, "status", "parabola", "--json")[1])
+    alone = json.loads(run_command("--store", folder, "status", "parabola", "--json")[1])
     assert alone == {**second, "runs": []}
     (tmp_path / "empty").mkdir()
-    assert json.loads(run("--store", tmp_path / "empty", "status", "--json")[1]) == []
+    assert json.loads(run_command("--store", tmp_path / "empty", "status", "--json")[1]) == []
 
 
-def test_status_shows_failed_trials_and_whole_names_in_a_pipe(run, tmp_path, monkeypatch):
+def test_status_shows_failed_trials_and_whole_names_in_a_pipe(run_command, tmp_path, monkeypatch):
     """A line a search, however narrow the terminal is said to be: names differ at their ends."""
     monkeypatch.setenv("COLUMNS", "40")
 
@@ -118,102 +104,104 @@ def test_status_shows_failed_trials_and_whole_names_in_a_pipe(run, tmp_path, mon
             failing, space=hp.uniform("x", 0, 1), name=name, max_evals=3, store=tmp_path,
             catch_eval_exceptions=True, progress=False,
         )  # fmt: skip
-    head, *lines = run("--store", tmp_path, "status")[1].splitlines()
+    head, *lines = run_command("--store", tmp_path, "status")[1].splitlines()
     assert head.split()[:3] == ["search", "trials", "failed"]
     assert [line.split()[:5] for line in lines] == [[name, "3", "of", "3", "3"] for name in names]
 
 
-def test_status_on_a_narrow_terminal_is_a_block_for_each_search(run, folder, monkeypatch):
+def test_status_on_a_narrow_terminal_is_a_block_for_each_search(run_command, folder, monkeypatch):
     """Where a row would not fit: the name, and each value on a line of its own."""
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    name, *values = run("--store", folder, "status")[1].splitlines()
+    name, *values = run_command("--store", folder, "status")[1].splitlines()
     assert name == "search: parabola"
     assert values[0] == "  trials: 5 of 8"
     assert values[-1] == "  state: unfinished"
     assert all(len(line) <= 40 for line in values)
 
 
-def test_status_of_an_empty_store(run, tmp_path):
+def test_status_of_an_empty_store(run_command, tmp_path):
     """No searches is said, not an empty table."""
-    assert run("--store", tmp_path, "status") == (0, "No searches yet.\n", "")
+    assert run_command("--store", tmp_path, "status") == (0, "No searches yet.\n", "")
 
 
 @pytest.mark.parametrize(("state", "expected"), [("unfinished", 75), ("finished", 0)])
-def test_exit_code_of_status(run, folder, state, expected):
+def test_exit_code_of_status(run_command, folder, state, expected):
     """75 while trials are left, 0 when all are done."""
     if state == "finished":
         search(folder)
-    assert run("--store", folder, "status", "--exit-code", "parabola")[0] == expected
+    assert run_command("--store", folder, "status", "--exit-code", "parabola")[0] == expected
 
 
-def test_exit_code_of_a_search_that_another_holds(run, folder, tmp_path, monkeypatch):
+def test_exit_code_of_a_search_that_another_holds(run_command, folder, tmp_path, monkeypatch):
     """69 while a runtime that may be alive holds the search."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials = cdt.DriveTrials("parabola", store=folder)
     trials.own(SearchSettings(seeded=False))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
-    code, out, _ = run("--store", folder, "status", "--exit-code", "parabola")
+    code, out, _ = run_command("--store", folder, "status", "--exit-code", "parabola")
     assert code == 69
     assert "running" in out
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials.close()
 
 
-def test_a_search_that_does_not_exist(run, folder):
+def test_a_search_that_does_not_exist(run_command, folder):
     """An error in a sentence, without a traceback, exits 1."""
-    code, out, err = run("--store", folder, "status", "nothing")
+    code, out, err = run_command("--store", folder, "status", "nothing")
     assert (code, out) == (1, "")
     assert err.startswith("colab-drive-tuner: There is no search 'nothing'")
     assert "Traceback" not in err
 
 
-def test_clean_lists_for_programs(run, tmp_path, monkeypatch):
+def test_clean_lists_for_programs(run_command, tmp_path, monkeypatch):
     """What it found as JSON, and with `--yes` where that was moved."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "store").mkdir()
     path = copy_of_an_older_run()
     command = ["--store", tmp_path / "store", "clean", "--json"]
-    (found,) = json.loads(run(*command)[1])
+    (found,) = json.loads(run_command(*command)[1])
     assert (found["id"], found["ours"], found["moved_to"]) == (str(path), True, None)
-    (moved,) = json.loads(run(*command, "--yes")[1])
+    (moved,) = json.loads(run_command(*command, "--yes")[1])
     assert Path(moved["moved_to"]).exists()
     assert not path.exists()
-    assert json.loads(run(*command)[1]) == []
+    assert json.loads(run_command(*command)[1]) == []
 
 
 @pytest.mark.parametrize(
     "command", [["clean"], ["clean", "--yes"], ["status"], ["status", "x"], ["repair", "x"]]
 )
-def test_a_store_that_does_not_exist_is_an_error(run, tmp_path, command):
+def test_a_store_that_does_not_exist_is_an_error(run_command, tmp_path, command):
     """Whatever only looks, or tidies up, says so: it may be a slip of the pen."""
     missing = tmp_path / "missing"
-    code, out, err = run("--store", missing, *command)
+    code, out, err = run_command("--store", missing, *command)
     assert (code, out) == (1, "")
     assert str(missing) in err
     assert not missing.exists()
 
 
 @pytest.mark.parametrize("place", [("--store", "{}"), ("--store={}",)])
-def test_the_store_may_be_named_after_the_command(run, folder, place):
+def test_the_store_may_be_named_after_the_command(run_command, folder, place):
     """`status --store DIR` and `--store DIR status` are the same; what follows `--` is a name."""
     options = [part.format(folder) for part in place]
-    assert run("status", "parabola", *options) == run(*options, "status", "parabola")
-    code, _, err = run("--store", folder, "status", "--", "--store")
+    assert run_command("status", "parabola", *options) == run_command(
+        *options, "status", "parabola"
+    )
+    code, _, err = run_command("--store", folder, "status", "--", "--store")
     assert (code, err.partition(" in ")[0]) == (
         1,
         "colab-drive-tuner: There is no search '--store'",
     )
 
 
-def test_what_nobody_expected_is_told_in_a_sentence(run, folder, monkeypatch):
+def test_what_nobody_expected_is_told_in_a_sentence(run_command, folder, monkeypatch):
     """A traceback is for `--debug`, which may stand after the command, too."""
 
     def fail(store):
         raise ZeroDivisionError("by nothing")
 
     monkeypatch.setattr("colab_drive_tuner.search.results.status.list_searches", fail)
-    code, out, err = run("status", "--store", folder)
+    code, out, err = run_command("status", "--store", folder)
     assert (code, out) == (1, "")
     assert err == (
         "colab-drive-tuner: ZeroDivisionError: by nothing (not expected here: --debug shows "
@@ -237,26 +225,26 @@ def test_debug_shows_the_traceback(monkeypatch, folder):
     [("status", "a/b"), ("status", "--exit-code"), ("nonsense",), ("export", "parabola")],
     ids=["bad name", "no name", "no such command", "missing argument"],
 )
-def test_wrong_usage_exits_with_2(run, folder, arguments):
+def test_wrong_usage_exits_with_2(run_command, folder, arguments):
     """Wrong usage is told from failure by its exit code."""
-    assert run("--store", folder, *arguments)[0] == 2
+    assert run_command("--store", folder, *arguments)[0] == 2
 
 
-def test_export_and_import_are_a_round_trip(run, folder, tmp_path):
+def test_export_and_import_are_a_round_trip(run_command, folder, tmp_path):
     """The file is a plain Trials pickle, and makes an equal search."""
     file = tmp_path / "trials.pkl"
-    assert run("--store", folder, "export", "parabola", file)[0] == 0
+    assert run_command("--store", folder, "export", "parabola", file)[0] == 0
     exported = pickle.loads(file.read_bytes())
     assert type(exported).__name__ == "Trials"
     assert len(exported) == 5
-    code, out, _ = run("--store", folder, "import", "again", file)
+    code, out, _ = run_command("--store", folder, "import", "again", file)
     assert (code, out) == (0, "5 trials are now in the new search 'again'.\n")
     again = tmp_path / "again.pkl"
-    run("--store", folder, "export", "again", again)
+    run_command("--store", folder, "export", "again", again)
     assert pickle.loads(again.read_bytes()).losses() == exported.losses()
 
 
-def test_import_runs_no_code_and_overwrites_no_search(run, folder, tmp_path):
+def test_import_runs_no_code_and_overwrites_no_search(run_command, folder, tmp_path):
     """A pickle that would run something, and a name that is taken, are refused."""
     file, proof = tmp_path / "hostile.pkl", tmp_path / "proof"
 
@@ -265,18 +253,18 @@ def test_import_runs_no_code_and_overwrites_no_search(run, folder, tmp_path):
             return os.system, (f"touch {proof}",)
 
     file.write_bytes(pickle.dumps(Hostile()))
-    code, _, err = run("--store", folder, "import", "hostile", file)
+    code, _, err = run_command("--store", folder, "import", "hostile", file)
     assert code == 2
     assert "system" in err
     assert not proof.exists()
-    assert run("--store", folder, "status", "hostile")[0] == 1
-    run("--store", folder, "export", "parabola", file)
-    assert run("--store", folder, "import", "parabola", file)[0] == 2
+    assert run_command("--store", folder, "status", "hostile")[0] == 1
+    run_command("--store", folder, "export", "parabola", file)
+    assert run_command("--store", folder, "import", "parabola", file)[0] == 2
 
 
-def test_export_names_a_file_that_cannot_be_written(run, folder, tmp_path):
+def test_export_names_a_file_that_cannot_be_written(run_command, folder, tmp_path):
     """A folder in the way is named, and nothing is left behind."""
-    code, _, err = run("--store", folder, "export", "parabola", tmp_path)
+    code, _, err = run_command("--store", folder, "export", "parabola", tmp_path)
     assert code == 2
     assert str(tmp_path) in err
 
@@ -299,23 +287,25 @@ def notebook_of(path: Path, store: Path, *lines: str) -> Path:
     return path
 
 
-def test_an_emulator_that_cannot_start_says_why(run, tmp_path):
+def test_an_emulator_that_cannot_start_says_why(run_command, tmp_path):
     """A port that is taken, or none; a file where its data would be."""
     (tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, _, err = run("emulator", "--port", taken.getsockname()[1], "--data", tmp_path / "a")
+        code, _, err = run_command(
+            "emulator", "--port", taken.getsockname()[1], "--data", tmp_path / "a"
+        )
         port = taken.getsockname()[1]
     assert (code, f"port {port}: Address already in use" in err) == (2, True), err
-    code, _, err = run("emulator", "--port", 0, "--data", tmp_path / "file")
+    code, _, err = run_command("emulator", "--port", 0, "--data", tmp_path / "file")
     assert (code, str(tmp_path / "file") in err) == (2, True), err
-    assert run("emulator", "--port", 99999)[0] == 2
+    assert run_command("emulator", "--port", 99999)[0] == 2
 
 
-def test_an_emulator_without_its_packages_names_the_extra(run, tmp_path, monkeypatch):
+def test_an_emulator_without_its_packages_names_the_extra(run_command, tmp_path, monkeypatch):
     """On the command line, in a thread and in a process, before anything is started."""
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     advice = "The emulator needs uvicorn: pip install 'colab-drive-tuner[emulator]'."
-    command = run("emulator", "--port", 0, "--data", tmp_path / "data")
+    command = run_command("emulator", "--port", 0, "--data", tmp_path / "data")
     assert command == (1, "", f"colab-drive-tuner: {advice}\n")
     for process in (False, True):
         with pytest.raises(ModuleNotFoundError, match=re.escape(advice)):
@@ -329,10 +319,12 @@ def test_the_emulator_serves_until_it_is_stopped(tmp_path):
     command = [sys.executable, "-m", "colab_drive_tuner", "emulator", "--port", "0"]
     headers = {"Authorization": "Bearer emulator"}
     for expected in (0, 1):
+        form = ["--json"] * expected
         with subprocess.Popen(
-            [*command, "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True
+            [*command, "--data", str(tmp_path), *form], stdout=subprocess.PIPE, text=True
         ) as server:
-            url = "http://127.0.0.1:" + server.stdout.readline().split("127.0.0.1:")[1].split()[0]
+            line = server.stdout.readline()
+            url = json.loads(line)["url"] if form else line.split(" on ")[1].strip()
             files = requests.get(f"{url}/drive/v3/files", headers=headers, timeout=10).json()
             assert len(files["files"]) == expected, json.dumps(files)
             requests.post(

@@ -16,7 +16,6 @@ import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
-from colab_drive_tuner.cli import main
 from colab_drive_tuner.cli.results import sparkline
 from colab_drive_tuner.cli.watching import handler
 
@@ -50,20 +49,6 @@ def bowl(point: dict[str, object]) -> dict[str, object]:
     return {"status": "fail"} if x > 0.8 else {"status": "ok", "loss": x**2, "accuracy": 1 - x**2}
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line; return its exit code and what it printed."""
-
-    def run_one(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return end.value.code or 0, captured.out, captured.err
-
-    return run_one
-
-
 def result(folder: Path) -> cdt.SearchResult:
     """The search "bowl" as its cell gets it."""
     return cdt.resume_search(
@@ -71,39 +56,41 @@ def result(folder: Path) -> cdt.SearchResult:
     )
 
 
-def test_show_says_what_was_best_and_where_it_ran(run, folder):
+def test_show_says_what_was_best_and_where_it_ran(run_command, folder):
     """How it stands, the course of the loss, the best trials, the runtimes, the folder."""
-    code, out, _ = run("--store", folder, "show", "bowl")
+    code, out, _ = run_command("--store", folder, "show", "bowl")
     assert code == 0
     assert "14 of 14 trials" in out
     assert "1 runtime" in out
     assert str(folder / "bowl") in out
     best = result(folder).best_trial
     assert f"{best['result']['loss']:.6g}" in out
-    shown = json.loads(run("--store", folder, "show", "bowl", "--json")[1])
+    shown = json.loads(run_command("--store", folder, "show", "bowl", "--json")[1])
     assert shown["best"][0]["tid"] == best["tid"]
 
 
-def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run, folder):
+def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run_command, folder):
     """By loss with what has none last; CSV and JSON have every digit."""
-    code, out, _ = run("--store", folder, "trials", "bowl", "--sort", "loss", "--json")
+    code, out, _ = run_command("--store", folder, "trials", "bowl", "--sort", "loss", "--json")
     rows = json.loads(out)
     assert (code, len(rows)) == (0, 14)
     losses = [math.inf if row["loss"] is None else row["loss"] for row in rows]
     assert losses == sorted(losses)
     assert math.inf in losses
-    _, out, _ = run("--store", folder, "trials", "bowl", "--sort", "loss", "--csv", "--limit", "2")
+    _, out, _ = run_command(
+        "--store", folder, "trials", "bowl", "--sort", "loss", "--csv", "--limit", "2"
+    )
     table = list(csv.DictReader(io.StringIO(out)))
     assert [float(row["loss"]) for row in table] == losses[:2]
     assert [float(row["x"]) for row in table] == [row["parameters"]["x"] for row in rows[:2]]
-    code, _, err = run("--store", folder, "trials", "bowl", "--sort", "nothing")
+    code, _, err = run_command("--store", folder, "trials", "bowl", "--sort", "nothing")
     assert code == 2
     assert "'nothing' is not a column: choose among tid, loss, seconds, " in err
 
 
-def test_best_prints_parameters_for_a_script(run, folder, tmp_path):
+def test_best_prints_parameters_for_a_script(run_command, folder, tmp_path):
     """As hyperopt names them; a search without a loss is an error that names it."""
-    code, out, _ = run("--store", folder, "best", "bowl")
+    code, out, _ = run_command("--store", folder, "best", "bowl")
     assert (code, json.loads(out)) == (0, pytest.approx(result(folder).best_run))
     cdt.resume_search(
         lambda x: {"status": "fail"},
@@ -112,25 +99,25 @@ def test_best_prints_parameters_for_a_script(run, folder, tmp_path):
         max_evals=1,
         **options(tmp_path / "store"),
     )
-    code, _, err = run("--store", tmp_path / "store", "best", "none")
+    code, _, err = run_command("--store", tmp_path / "store", "best", "none")
     assert code == 1
     assert "No trial of search 'none' has a loss yet." in err
 
 
-def test_compare_shows_different_spaces_side_by_side(run, folder):
+def test_compare_shows_different_spaces_side_by_side(run_command, folder):
     """Parameters that one of them does not have are empty there."""
-    code, out, _ = run("--store", folder, "compare", "bowl", "other", "--json")
+    code, out, _ = run_command("--store", folder, "compare", "bowl", "other", "--json")
     compared = json.loads(out)
     assert code == 0
     assert compared["bowl"]["trials"] == "14 of 14"
     assert "best z" in compared["other"]
     assert "best z" not in compared["bowl"]
-    assert "best loss" in run("--store", folder, "compare", "bowl", "other")[1]
-    assert run("--store", folder, "compare", "bowl", "bowl")[0] == 2
+    assert "best loss" in run_command("--store", folder, "compare", "bowl", "other")[1]
+    assert run_command("--store", folder, "compare", "bowl", "bowl")[0] == 2
 
 
 @pytest.mark.parametrize("command", [["show"], ["trials"], ["best"], ["tail"], ["compare", "bowl"]])
-def test_a_parameter_whose_name_turns_text_around_is_escaped(run, folder, command):
+def test_a_parameter_whose_name_turns_text_around_is_escaped(run_command, folder, command):
     """The names of columns, too, come from whoever may write the store."""
     name = "[red]\x1b[2J\u202elr"
     cdt.resume_search(
@@ -141,31 +128,31 @@ def test_a_parameter_whose_name_turns_text_around_is_escaped(run, folder, comman
         store=folder,
         progress=False,
     )
-    code, out, _ = run("--store", folder, *command, "hostile")
+    code, out, _ = run_command("--store", folder, *command, "hostile")
     assert code == 0
     assert not {"\x1b", "\u202e"} & set(out)
     assert "lr" in out
 
 
-def test_tail_ends_with_its_search(run, folder):
+def test_tail_ends_with_its_search(run_command, folder):
     """The last trials, and how the search stands."""
-    code, out, _ = run("--store", folder, "tail", "other")
+    code, out, _ = run_command("--store", folder, "tail", "other")
     assert code == 0
     assert out.count("trial 2: ") == 1
     assert out.count("3 of 3 trials") == 2
-    code, out, _ = run("--store", folder, "tail", "other", "--json")
+    code, out, _ = run_command("--store", folder, "tail", "other", "--json")
     assert code == 0
     assert [json.loads(line)["tid"] for line in out.splitlines()] == [0, 1, 2]
 
 
-def test_report_is_written_and_replaced(run, folder, tmp_path, monkeypatch):
+def test_report_is_written_and_replaced(run_command, folder, tmp_path, monkeypatch):
     """Under the search's name, or as it is told; a place that cannot be written is an error."""
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        code, out, _ = run("--store", folder, "report", "bowl")
+        code, out, _ = run_command("--store", folder, "report", "bowl")
         assert (code, out) == (0, "bowl.html shows search 'bowl'.\n")
     assert "14 of 14 trials" in Path("bowl.html").read_text()
-    code, _, err = run("--store", folder, "report", "bowl", "-o", "missing/x.html")
+    code, _, err = run_command("--store", folder, "report", "bowl", "-o", "missing/x.html")
     assert code == 2
     assert "'missing/x.html' cannot be written" in err
 

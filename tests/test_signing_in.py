@@ -4,7 +4,6 @@ import http.client
 import json
 import re
 import stat
-import sys
 import threading
 import urllib.request
 import webbrowser
@@ -13,7 +12,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from colab_drive_tuner.cli import main
 from colab_drive_tuner.credentials import find_credentials, login_file
 
 pytest.importorskip("google_auth_oauthlib", reason="not installed (extra: login)")
@@ -101,22 +99,10 @@ def client_file(google, tmp_path):
     return path
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run_one(*arguments):
-        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return end.value.code or 0, captured.out, captured.err
-
-    return run_one
-
-
-def test_a_login_is_kept_for_this_user_alone_and_found(run, google, client_file, caplog):
+def test_a_login_is_kept_for_this_user_alone_and_found(run_command, google, client_file, caplog):
     """Mode 0600, no access token in it, and nothing secret printed or logged."""
     with caplog.at_level(0):
-        code, out, err = run("login", "--client-secrets", client_file)
+        code, out, err = run_command("login", "--client-secrets", client_file)
     assert (code, err) == (0, "")
     assert google.scope == "https://www.googleapis.com/auth/drive.file"
     path = login_file()
@@ -130,74 +116,78 @@ def test_a_login_is_kept_for_this_user_alone_and_found(run, google, client_file,
     assert SECRET not in caplog.text
 
 
-def test_scopes_are_asked_for_as_chosen(run, google, client_file):
+def test_scopes_are_asked_for_as_chosen(run_command, google, client_file):
     """Each `--scope` is one more."""
-    run("login", "--client-secrets", client_file, "--scope", "drive.file", "--scope", "drive")
+    run_command(
+        "login", "--client-secrets", client_file, "--scope", "drive.file", "--scope", "drive"
+    )
     assert re.findall(r"auth/([a-z.]+)", google.scope) == ["drive.file", "drive"]
 
 
-def test_a_refusal_in_the_browser_is_told(run, google, client_file):
+def test_a_refusal_in_the_browser_is_told(run_command, google, client_file):
     """Nothing is kept."""
     google.consent = {"error": "access_denied"}
-    code, _, err = run("login", "--client-secrets", client_file)
+    code, _, err = run_command("login", "--client-secrets", client_file)
     assert code == 1
     assert "not completed (access_denied)" in err
     assert not login_file().exists()
 
 
-def test_less_than_was_asked_for_is_told(run, google, client_file):
+def test_less_than_was_asked_for_is_told(run_command, google, client_file):
     """A box that was left empty on Google's page would show only much later."""
     google.granted = "openid"
-    code, _, err = run("login", "--client-secrets", client_file)
+    code, _, err = run_command("login", "--client-secrets", client_file)
     assert code == 1
     assert "not everything" in err
     assert not login_file().exists()
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"type": "service_account"}'])
-def test_a_file_that_is_no_client_is_refused(run, tmp_path, content):
+def test_a_file_that_is_no_client_is_refused(run_command, tmp_path, content):
     """The message says what to create."""
     path = tmp_path / "no-client.json"
     if content is not None:
         path.write_text(content)
-    code, _, err = run("login", "--client-secrets", path)
+    code, _, err = run_command("login", "--client-secrets", path)
     assert code == 2
     assert "type 'Desktop app'" in " ".join(err.split())
 
 
-def test_logout_revokes_and_deletes(run, google, client_file):
+def test_logout_revokes_and_deletes(run_command, google, client_file):
     """Google hears of it; a second time there is nothing to do."""
-    run("login", "--client-secrets", client_file)
-    code, out, _ = run("logout")
+    run_command("login", "--client-secrets", client_file)
+    code, out, _ = run_command("logout")
     assert code == 0
     assert google.asked[-1] == ("/revoke", {"token": SECRET})
     assert "Google could not" not in out
     assert not login_file().exists()
-    assert "Nobody has signed in" in run("logout")[1]
+    assert "Nobody has signed in" in run_command("logout")[1]
 
 
-def test_logout_works_offline_and_with_a_damaged_file(run):
+def test_logout_works_offline_and_with_a_damaged_file(run_command):
     """The file goes in any case; the person is told how to revoke it by hand."""
     path = login_file()
     path.parent.mkdir(parents=True)
     for content in ("{", json.dumps({"token_uri": "http://127.0.0.1:1/t", "refresh_token": "x"})):
         path.write_text(content)
-        code, out, _ = run("logout")
+        code, out, _ = run_command("logout")
         assert code == 0
         assert "myaccount.google.com" in out
         assert not path.exists()
 
 
-def test_a_redirect_is_not_followed_with_a_secret(run, google, client_file, monkeypatch, capsys):
+def test_a_redirect_is_not_followed_with_a_secret(
+    run_command, google, client_file, monkeypatch, capsys
+):
     """Neither by `login`, whose code and client secret it would get, nor by `logout`."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
-    run("login", "--client-secrets", client_file)
+    run_command("login", "--client-secrets", client_file)
     google.elsewhere = f"{google.url}/elsewhere"
-    code, out, err = run("login", "--client-secrets", client_file)
+    code, out, err = run_command("login", "--client-secrets", client_file)
     assert code == 1
     assert "not completed" in err
     shown = out + err
-    code, out, _ = run("logout")
+    code, out, _ = run_command("logout")
     assert code == 0
     assert "Google could not be told" in out
     assert [path for path, _ in google.asked] == ["/token", "/token", "/revoke"]
@@ -206,28 +196,28 @@ def test_a_redirect_is_not_followed_with_a_secret(run, google, client_file, monk
         assert secret not in shown + out
 
 
-def test_whoami(run, drive_emulator):
+def test_whoami(run_command, drive_emulator):
     """The account, how it was found, and its storage."""
-    code, out, _ = run("whoami")
+    code, out, _ = run_command("whoami")
     assert code == 0
     assert out.startswith(f"owner@example.com (the emulator at {drive_emulator.url}), 0.00 of")
-    code, out, _ = run("whoami", "--json")
+    code, out, _ = run_command("whoami", "--json")
     facts = json.loads(out)
     assert (code, facts["account"]) == (0, "owner@example.com")
     assert facts["bytes_used"] < facts["bytes_limit"]
 
 
-def test_nobody_is_told_as_nobody(run):
+def test_nobody_is_told_as_nobody(run_command):
     """With every way that was tried, the login among them."""
-    code, _, err = run("whoami")
+    code, _, err = run_command("whoami")
     assert code == 1
     assert "colab-drive-tuner login: nobody has signed in" in err
 
 
-def test_with_an_emulator_nobody_signs_in(run, drive_emulator, client_file, google):
+def test_with_an_emulator_nobody_signs_in(run_command, drive_emulator, client_file, google):
     """Nothing is asked of Google, and a sign-in that is kept stays untouched and unsent."""
     for command in (("login", "--client-secrets", client_file), ("logout",)):
-        code, _, err = run(*command)
+        code, _, err = run_command(*command)
         assert code == 2
         assert "DRIVE_EMULATOR_HOST is set" in err
     assert google.asked == []

@@ -16,7 +16,7 @@ from colab_drive_tuner.cli import (
     troubleshooting,
 )
 from colab_drive_tuner.cli.given_store import given_store
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.output import AsJson, address_printer, echo, echo_outcome
 from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.version import __version__
@@ -158,6 +158,7 @@ def export(
     file: Annotated[
         Path, typer.Argument(help="The file to write. A name that ends in .csv gets a table.")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Write the trials of a search to a file: a pickle of hyperopt Trials, or a table.
 
@@ -168,7 +169,8 @@ def export(
     from colab_drive_tuner.search.results.exchange.export import export_trials
 
     count = export_trials(given_store(context), name, file)
-    echo(f"{count} trials of {name!r} are in {file}.")
+    facts = {"name": name, "trials": count, "file": str(file)}
+    echo_outcome(f"{count} trials of {name!r} are in {file}.", facts, as_json=as_json)
 
 
 @app.command("import")
@@ -176,6 +178,7 @@ def import_(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The name of the new search.")],
     file: Annotated[Path, typer.Argument(help="A pickle of hyperopt Trials. Its code is not run.")],
+    as_json: AsJson = False,
 ) -> None:
     """Make a new search from a pickle of hyperopt Trials.
 
@@ -185,7 +188,8 @@ def import_(
     from colab_drive_tuner.search.results.exchange.export import import_trials
 
     count = import_trials(given_store(context), name, file)
-    echo(f"{count} trials are now in the new search {name!r}.")
+    facts = {"name": name, "trials": count}
+    echo_outcome(f"{count} trials are now in the new search {name!r}.", facts, as_json=as_json)
 
 
 @app.command()
@@ -218,6 +222,7 @@ def emulator(
             "May be given more than once.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve a local emulator of Google Drive for tests, until interrupted.
 
@@ -236,6 +241,7 @@ def emulator(
             faults=fault or [],
             seed=seed,
             origins=allow_origin or [],
+            notify=address_printer("Drive emulator on {}", as_json),
         )
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error)) from None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from colab_drive_tuner.cli.given_store import given_store
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.output import AsJson, echo, echo_json, echo_outcome, notify_of
 from colab_drive_tuner.cli.search_names import Name
 from colab_drive_tuner.errors import UsageError
 
@@ -53,13 +53,11 @@ def list_(
     Example:
         colab-drive-tuner list
     """
-    from json import dumps
-
     from colab_drive_tuner.manage.naming import list_names
 
     names = list_names(given_store(context))
     if as_json:
-        echo(dumps(names, indent=2))
+        echo_json(names)
         return
     for name in names:
         echo(name)
@@ -69,6 +67,7 @@ def rm(
     context: typer.Context,
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put a search into the trash, after asking; its name is free for a new search then.
 
@@ -78,19 +77,21 @@ def rm(
     from colab_drive_tuner.manage.holding import require_folder
     from colab_drive_tuner.manage.naming import remove_search
 
-    store = given_store(context)
+    store, notify = given_store(context), notify_of(as_json)
     if not yes:
         where = store.url(require_folder(store, name).id)
-        echo(f"Search {name!r} ({where}) goes into the trash: {store.trash_location}.")
-        typer.confirm("Remove it?", abort=True)
-    where = remove_search(store, name, notify=echo)
-    echo(f"Search {name!r} lies in the trash: {where}.")
+        notify(f"Search {name!r} ({where}) goes into the trash: {store.trash_location}.")
+        typer.confirm("Remove it?", abort=True, err=as_json)
+    where = remove_search(store, name, notify=notify)
+    facts = {"name": name, "trash": where}
+    echo_outcome(f"Search {name!r} lies in the trash: {where}.", facts, as_json=as_json)
 
 
 def rename(
     context: typer.Context,
     name: Name,
     new_name: Annotated[str, typer.Argument(help="The name that it gets.")],
+    as_json: AsJson = False,
 ) -> None:
     """Give a search another name, under which it goes on.
 
@@ -99,10 +100,12 @@ def rename(
     """
     from colab_drive_tuner.manage.naming import rename_search
 
-    where = rename_search(given_store(context), name, new_name, notify=echo)
-    echo(
+    where = rename_search(given_store(context), name, new_name, notify=notify_of(as_json))
+    echo_outcome(
         f"Search {name!r} is now called {new_name!r}: {where}. A cell that still says {name!r} "
-        f"would begin a new search."
+        f"would begin a new search.",
+        {"name": new_name, "url": where},
+        as_json=as_json,
     )
 
 
@@ -112,6 +115,7 @@ def copy(
     to: To,
     new_name: As = None,
     to_credentials: Credentials = None,
+    as_json: AsJson = False,
 ) -> None:
     """Copy a search into another store, or under another name: trials, seed, models and runs.
 
@@ -122,8 +126,13 @@ def copy(
     from colab_drive_tuner.manage.copying import copy_search
 
     target = _target(to, to_credentials)
-    where = copy_search(given_store(context), name, target, new_name=new_name, notify=echo)
-    echo(f"Search {name!r} is copied to {where}; the two go on independently.")
+    notify = notify_of(as_json)
+    where = copy_search(given_store(context), name, target, new_name=new_name, notify=notify)
+    echo_outcome(
+        f"Search {name!r} is copied to {where}; the two go on independently.",
+        {"name": new_name or name, "url": where},
+        as_json=as_json,
+    )
 
 
 def move(
@@ -132,6 +141,7 @@ def move(
     to: To,
     new_name: As = None,
     to_credentials: Credentials = None,
+    as_json: AsJson = False,
 ) -> None:
     """Move a search into another store: copy it, then put the original into the trash.
 
@@ -141,8 +151,10 @@ def move(
     from colab_drive_tuner.manage.copying import move_search
 
     target = _target(to, to_credentials)
-    where = move_search(given_store(context), name, target, new_name=new_name, notify=echo)
-    echo(f"Search {name!r} is now in {where}.")
+    notify = notify_of(as_json)
+    where = move_search(given_store(context), name, target, new_name=new_name, notify=notify)
+    facts = {"name": new_name or name, "url": where}
+    echo_outcome(f"Search {name!r} is now in {where}.", facts, as_json=as_json)
 
 
 def restore(
@@ -154,6 +166,7 @@ def restore(
             help="Its id, as `status NAME --histories` shows it. Without it the last kept one."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Go back to a history that a restart has kept; the present one is kept in its place.
 
@@ -163,8 +176,10 @@ def restore(
     """
     from colab_drive_tuner.manage.histories import restore_search
 
-    restored = restore_search(given_store(context), name, history, notify=echo)
-    echo(f"Search {name!r} goes on from history {restored}.")
+    notify = notify_of(as_json)
+    restored = restore_search(given_store(context), name, history, notify=notify)
+    facts = {"name": name, "history": restored.id, "trials": restored.trials}
+    echo_outcome(f"Search {name!r} goes on from history {restored}.", facts, as_json=as_json)
 
 
 def _target(to: str, credentials: str | None) -> "Store":

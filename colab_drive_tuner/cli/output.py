@@ -1,10 +1,44 @@
-"""Output of the commands: no control character reaches the terminal, whoever wrote it."""
+"""Output of the commands: for people, or as JSON; no control character reaches the terminal.
+
+With `--json` standard output holds JSON and nothing else: what is said on the way goes to standard
+error.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
 from colab_drive_tuner.text import visible
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 
 def echo(text: object, *, err: bool = False) -> None:
     """Print a text of one or more lines, to standard error with `err`."""
     typer.echo(visible(text, lines=True), err=err)
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as JSON."""
+    echo(json.dumps(value, indent=2))
+
+
+def echo_outcome(text: object, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print what a command did: in words, or the same facts as JSON."""
+    if as_json:
+        echo_json(facts)
+    else:
+        echo(text)
+
+
+def notify_of(as_json: bool) -> Callable[[object], None]:
+    """What prints messages on the way to an outcome."""
+    return partial(echo, err=as_json)
+
+
+def address_printer(text: str, as_json: bool) -> Callable[[str], None]:
+    """What prints the address of a page that is served: in a text, or as one line of JSON."""
+    return lambda url: echo(json.dumps({"url": url}) if as_json else text.format(url))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.output import AsJson, echo, echo_json, notify_of
 from colab_drive_tuner.cli.search_names import complete_name
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.version import __version__
@@ -88,6 +88,7 @@ def rerun(
     bucket: Bucket = None,
     service_account: Account = None,
     user: User = None,
+    as_json: AsJson = False,
     scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True)] = False,
 ) -> None:
     """Run a notebook or script once, if its search is unfinished and nobody runs it.
@@ -114,17 +115,21 @@ def rerun(
         runner=runner,
         max_seconds=parse_duration(max_time),
         give_up_after=give_up_after,
-        notify=echo,
+        notify=notify_of(as_json),
     )
     try:
         verdict = rerun_until_finished(rerunner) if loop else rerunner.once()
     except StoppedError as stopped:
         echo(f"colab-drive-tuner: {stopped}", err=True)
         raise typer.Exit(128 + stopped.signum) from None
-    failed = verdict.outcome is Outcome.FAILED
-    echo(verdict.message, err=failed)
+    if as_json:
+        outcome = verdict.outcome.name.lower()
+        facts = {"search": search, "outcome": outcome, "done": verdict.done}
+        echo_json(facts | {"message": verdict.message})
+    else:
+        echo(verdict.message, err=verdict.outcome is Outcome.FAILED)
     if scheduled and verdict.outcome is Outcome.FINISHED:
-        echo(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
+        notify_of(as_json)(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
     raise typer.Exit(verdict.outcome)
 
 

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from colab_drive_tuner.cli.given_store import given_store
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.output import AsJson, address_printer, echo, echo_json, echo_outcome
 from colab_drive_tuner.cli.search_names import Name, complete_name
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.results.reading import ReadSearch
     from colab_drive_tuner.search.results.series import Trial
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +41,7 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
         said = json.loads(described([search.status]))[0]
         said["best"] = [_described(trial) for trial in series.best(10)]
         said["importance"] = series.importance()
-        echo(json.dumps(said, indent=2))
+        echo_json(said)
         return
     echo(search.status)
     if line := sparkline([trial.loss for trial in series.trials]):
@@ -83,7 +81,7 @@ def trials(
         raise UsageError(f"--sort {sort!r} is not a column: choose among {', '.join(known)}.")
     chosen = sorted(search.series.trials, key=lambda trial: _key(trial, sort))[:limit]
     if as_json:
-        echo(json.dumps([_described(trial) for trial in chosen], indent=2))
+        echo_json([_described(trial) for trial in chosen])
     elif as_csv:
         write_csv(
             ("trial", "state", "loss", "seconds", *names, "error"),
@@ -96,7 +94,13 @@ def trials(
         show_table(*_table(chosen, names))
 
 
-def best(context: typer.Context, name: Name) -> None:
+def best(
+    context: typer.Context,
+    name: Name,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, which this command always does.")
+    ] = False,
+) -> None:
     """Print the parameters of the best trial as JSON, for a script; a choice is its index.
 
     Example:
@@ -104,10 +108,11 @@ def best(context: typer.Context, name: Name) -> None:
     """
     from colab_drive_tuner.errors import SearchError
 
+    del as_json
     leading = _read(given_store(context), name).series.best(1)
     if not leading:
         raise SearchError(f"No trial of search {name!r} has a loss yet.")
-    echo(json.dumps(_parameters(leading[0]), indent=2))
+    echo_json(_parameters(leading[0]))
 
 
 def compare(
@@ -131,7 +136,7 @@ def compare(
     store = given_store(context)
     columns = {name: _compared(_read(store, name)) for name in dict.fromkeys(names)}
     if as_json:
-        echo(json.dumps(columns, indent=2))
+        echo_json(columns)
         return
     rows = dict.fromkeys(key for column in columns.values() for key in column)
     show_table(
@@ -182,6 +187,7 @@ def report(
         bool, typer.Option("--watch", help="Serve the page on this machine, always up to date.")
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --watch; 0: any.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Write a search as one HTML page that opens offline: pictures, parameters, all trials.
 
@@ -196,17 +202,20 @@ def report(
         from colab_drive_tuner.cli.watching import serve_page
 
         page_of(store, name)  # what is wrong with the search is said here, not in the browser
-        serve_page(lambda: page_of(store, name, refresh=10), port)
+        notify = address_printer("{} shows the search; Ctrl-C ends it.", as_json)
+        serve_page(lambda: page_of(store, name, refresh=10), port, notify)
         return
     target = output or Path(f"{name}.html")
     write_file(target, page_of(store, name).encode())
-    echo(f"{target} shows search {name!r}.")
+    facts = {"name": name, "file": str(target)}
+    echo_outcome(f"{target} shows search {name!r}.", facts, as_json=as_json)
 
 
 def dashboard(
     context: typer.Context,
     name: Name,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine.")] = 8080,
+    as_json: AsJson = False,
 ) -> None:
     """Open optuna-dashboard on a search or study, from memory; needs the extra `dashboard`.
 
@@ -216,7 +225,8 @@ def dashboard(
     from colab_drive_tuner.search.results.exchange.optuna_study import study_in_store
     from colab_drive_tuner.studies import serve_dashboard
 
-    serve_dashboard(study_in_store(given_store(context), name), port)
+    study = study_in_store(given_store(context), name)
+    serve_dashboard(study, port, address_printer("{} shows it; Ctrl-C ends it.", as_json))
 
 
 def sparkline(losses: Sequence[float | None], width: int = 60) -> str:

@@ -1,11 +1,12 @@
 """The commands that have a search rerun every so often: `schedule add, list, remove, release`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.output import AsJson, echo, echo_json, echo_outcome
 from colab_drive_tuner.cli.rerunning import (
     Account,
     Bucket,
@@ -68,6 +69,7 @@ def add(
     bucket: Bucket = None,
     service_account: Account = None,
     user: User = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show and install a schedule: `rerun` at intervals, with these options.
 
@@ -93,12 +95,19 @@ def add(
     options = tuple(word for name, value in given.items() if value for word in (name, value))
     store = str(Path(context.obj).resolve()) if context.obj else None
     plan = Plan(search, program, parse_every(every), options, store)
+
+    def show_and_install(text: str, install: Callable[[], str]) -> None:
+        if not as_json:
+            typer.echo(text)
+        installed = None if print_ else install()
+        facts = {"search": search, "scheduler": with_, "when": plan.cron, "text": text}
+        if as_json or installed:
+            echo_outcome(installed, facts | {"installed": installed}, as_json=as_json)
+
     if with_ == "enterprise":
         runner = enterprise_runner(project, region, bucket, service_account, user, gpu, install)
         schedule = EnterpriseSchedule(plan, runner, load_program(program), max_seconds)
-        typer.echo(schedule.text())
-        if not print_:
-            echo(schedule.install())
+        show_and_install(schedule.text(), schedule.install)
         return
     choose_runner(
         on, [], gpu=gpu, install=install, project=project, region=region, bucket=bucket,
@@ -106,18 +115,14 @@ def add(
     )  # fmt: skip
     load_program(program)
     scheduler = find_scheduler(with_)
-    typer.echo(scheduler.text(plan))
-    if not print_:
-        echo(scheduler.install(plan))
+    show_and_install(scheduler.text(plan), lambda: scheduler.install(plan))
 
 
 @schedule_app.command("list")
 def list_(
     project: Project = None,
     region: Region = "us-central1",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON: search, scheduler and times of each.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the schedules of this machine and of the repository here.
 
@@ -126,8 +131,6 @@ def list_(
     Example:
         colab-drive-tuner schedule list
     """
-    from json import dumps
-
     from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
     from colab_drive_tuner.rerun.enterprise.vertex import Vertex
     from colab_drive_tuner.rerun.schedulers import plan as schedules
@@ -138,7 +141,7 @@ def list_(
         found += [(search, "enterprise", when) for search, when in there]
     if as_json:
         keys = ("search", "scheduler", "when")
-        echo(dumps([dict(zip(keys, one, strict=True)) for one in found], indent=2))
+        echo_json([dict(zip(keys, one, strict=True)) for one in found])
         return
     for schedule in found:
         typer.echo("\t".join(map(visible, schedule)))
@@ -151,6 +154,7 @@ def remove(
     search: Name,
     project: Project = None,
     region: Region = "us-central1",
+    as_json: AsJson = False,
 ) -> None:
     """Remove every schedule of a search from this machine and the repository here.
 
@@ -168,11 +172,12 @@ def remove(
         removed.append("enterprise")
     if not removed:
         raise UsageError(f"Search {search!r} has no schedule here: `schedule list` shows all.")
-    echo(f"Removed the schedule of {search!r} from {', '.join(removed)}.")
+    text = f"Removed the schedule of {search!r} from {', '.join(removed)}."
+    echo_outcome(text, {"search": search, "removed_from": removed}, as_json=as_json)
 
 
 @schedule_app.command()
-def release() -> None:
+def release(as_json: AsJson = False) -> None:
     """Release the Colab runtimes that killed runs of this machine left behind.
 
     Stop hooks of schedulers call it.
@@ -182,5 +187,9 @@ def release() -> None:
     """
     from colab_drive_tuner.rerun.runners.colab import release_abandoned
 
-    for session in release_abandoned():
+    released = release_abandoned()
+    if as_json:
+        echo_json(released)
+        return
+    for session in released:
         echo(f"Released {session}.")

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.output import AsJson, echo_outcome
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
 
@@ -47,6 +47,7 @@ def login(
             help="What the sign-in may do: drive.file without it. May be given more than once.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Sign in to Google Drive in a browser on this machine, until `logout`.
 
@@ -62,10 +63,14 @@ def login(
         raise CredentialsError("Google gave a sign-in that cannot be renewed; run `login` again.")
     names = ("client_id", "client_secret", "token_uri", "refresh_token")
     _keep({"type": "authorized_user", **{name: getattr(found, name) for name in names}})
-    echo(f"Signed in; kept in {login_file()} until `colab-drive-tuner logout`.")
+    path = login_file()
+    facts = {"file": str(path), "scopes": wanted}
+    echo_outcome(
+        f"Signed in; kept in {path} until `colab-drive-tuner logout`.", facts, as_json=as_json
+    )
 
 
-def logout() -> None:
+def logout(as_json: AsJson = False) -> None:
     """Revoke the sign-in of `login` at Google, and delete it here.
 
     Example:
@@ -85,19 +90,22 @@ def logout() -> None:
             )
         revoked = answer.status_code in {200, 400}  # 400: it had been revoked before
     except FileNotFoundError:
-        echo("Nobody has signed in with `colab-drive-tuner login` on this machine.")
+        echo_outcome(
+            "Nobody has signed in with `colab-drive-tuner login` on this machine.",
+            {"deleted": None, "revoked": False},
+            as_json=as_json,
+        )
         return
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         revoked = False  # offline (requests' errors are OSErrors), or a file that makes no sense
     path.unlink()
-    echo(f"Deleted {path}.")
+    text = f"Deleted {path}."
     if not revoked:
-        echo("Google could not be told: revoke it at https://myaccount.google.com/connections.")
+        text += "\nGoogle could not be told: revoke it at https://myaccount.google.com/connections."
+    echo_outcome(text, {"deleted": str(path), "revoked": revoked}, as_json=as_json)
 
 
-def whoami(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def whoami(as_json: AsJson = False) -> None:
     """Show the Google account that is used, and where its sign-in was found.
 
     Nobody is asked to sign in.
@@ -117,13 +125,13 @@ def whoami(
         identity = find_credentials(allow_prompt=False)
         client, how = DriveClient.connect(identity), f"found by {identity.how}"
     quota = client.quota()
-    if as_json:
-        facts = {"account": client.account(), "signed_in": how}
-        echo(json.dumps(facts | {"bytes_used": quota.used, "bytes_limit": quota.limit}, indent=2))
-        client.close()
-        return
     limit = "" if quota.limit is None else f" of {quota.limit / 1e9:.2f}"
-    echo(f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used")
+    facts = {"account": client.account(), "signed_in": how}
+    echo_outcome(
+        f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used",
+        facts | {"bytes_used": quota.used, "bytes_limit": quota.limit},
+        as_json=as_json,
+    )
     client.close()
 
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.given_store import given_store
+from colab_drive_tuner.cli.output import AsJson, echo, echo_json, echo_outcome
 from colab_drive_tuner.cli.search_names import Name
 
 
@@ -15,17 +16,13 @@ def register(app: typer.Typer) -> None:
     app.command()(repair)
 
 
-def doctor(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the sign-in, Drive, this machine and every search; exit 1 if there is a problem.
 
     Example:
         colab-drive-tuner doctor
     """
     from dataclasses import asdict
-    from json import dumps
 
     from colab_drive_tuner.troubleshoot.doctor import Level, examine
 
@@ -35,7 +32,7 @@ def doctor(
         if not as_json:
             echo(finding)
     if as_json:
-        echo(dumps([asdict(finding) for finding in findings], indent=1))
+        echo_json([asdict(finding) for finding in findings])
     raise typer.Exit(any(finding.level == Level.PROBLEM for finding in findings))
 
 
@@ -45,7 +42,7 @@ def clean(
         list[str] | None, typer.Argument(help="Ids or paths of listed items to remove too.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List stale copies and leftovers; with --yes put those of this package into the trash.
 
@@ -53,8 +50,6 @@ def clean(
         colab-drive-tuner clean
         colab-drive-tuner clean --yes
     """
-    from json import dumps
-
     from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
     found = find_leftovers(store=context.obj)
@@ -68,16 +63,18 @@ def clean(
         {name: getattr(leftover, name) for name in fields} | {"moved_to": kept_at.get(leftover.id)}
         for leftover in found
     ]
-    echo(dumps(listed, indent=2))
+    echo_json(listed)
 
 
-def repair(context: typer.Context, name: Name) -> None:
+def repair(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Rebuild a damaged search, in a new folder, from whatever of it can be read.
 
     Example:
         colab-drive-tuner repair mnist-cnn
     """
-    from colab_drive_tuner.store import open_store
+    from dataclasses import asdict
+
     from colab_drive_tuner.troubleshoot.repair.repair import repair as rebuild
 
-    echo(rebuild(open_store(context.obj), name))
+    repaired = rebuild(given_store(context), name)
+    echo_outcome(repaired, asdict(repaired), as_json=as_json)

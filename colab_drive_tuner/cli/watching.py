@@ -4,13 +4,21 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.text import visible
 
 
-def serve_page(make: Callable[[], str], port: int) -> None:
-    """Serve what `make` returns until interrupted; raises `UsageError` where the port is taken."""
+def serve_page(make: Callable[[], str], port: int, notify: Callable[[str], None]) -> None:
+    """Serve a page until interrupted.
+
+    Args:
+        make: Makes the page.
+        port: Its port on this machine; 0: any.
+        notify: Called with its address when it is served.
+
+    Raises:
+        UsageError: The port cannot be used.
+    """
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler(make))
     except OSError as error:
@@ -18,7 +26,7 @@ def serve_page(make: Callable[[], str], port: int) -> None:
             f"Port {port} cannot be used: {error.strerror}. --port 0 takes a free one."
         ) from error
     with server:
-        echo(f"http://127.0.0.1:{server.server_port}/ shows the search; Ctrl-C ends it.")
+        notify(f"http://127.0.0.1:{server.server_port}/")
         server.serve_forever()
 
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +85,11 @@ def require_packages() -> None:
             )
 
 
+def _print_ready(url: str) -> None:
+    sys.stdout.write(f"{READY}{url}\n")
+    sys.stdout.flush()
+
+
 def serve(
     port: int = 0,
     data: str | Path | None = None,
@@ -94,8 +99,9 @@ def serve(
     faults: Sequence[str] = (),
     seed: int = 0,
     origins: Sequence[str] = (),
+    notify: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until interrupted; prints one line with the URL when ready.
+    """Serve until interrupted; calls `notify` with the URL when ready, or prints one line with it.
 
     `tokens` are `TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`; without any, the token `emulator`
     stands for owner@example.com. Without `data` everything is gone at the end. `faults` are
@@ -119,8 +125,7 @@ def serve(
         for rule in rules:
             service.faults.add(service.database.clock.now(), **rule)
         listening = stack.enter_context(listen(port))
-        sys.stdout.write(f"{READY}{address(listening)}\n")
-        sys.stdout.flush()
+        (notify or _print_ready)(address(listening))
         server = _server(service, latency, allowed)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])

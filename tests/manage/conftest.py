@@ -1,13 +1,11 @@
 """Stores to manage searches in: folders, memory, and the Drives of two accounts."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.cli import main
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.requests.endpoint import find_endpoint
 from colab_drive_tuner.drive.requests.signing import at_emulator
@@ -42,19 +40,3 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
         return DriveStore(client, word)
 
     return open_one
-
-
-@pytest.fixture
-def run_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line; returns its exit code and what it printed."""
-
-    def run_one(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run_one
