@@ -1,5 +1,6 @@
 """The report page in a real browser: nothing is fetched, nothing is refused, its table sorts."""
 
+import re
 import shutil
 import socketserver
 import subprocess
@@ -36,8 +37,14 @@ class Asked(socketserver.BaseRequestHandler):
         self.server.asked.append(self.request.recv(200))  # type: ignore[attr-defined]
 
 
-def opened(page: Path, home: Path) -> tuple[str, str, list[bytes]]:
-    """The page's elements as the browser has them, its log, and what it asked the network for."""
+def opened(page: Path, home: Path, *action: str) -> tuple[str, str, list[bytes]]:
+    """The page's elements as the browser has them, its log, and what it asked the network for.
+
+    Args:
+        page: The page.
+        home: A folder for the browser's profile.
+        *action: What it does instead of giving the elements.
+    """
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Asked) as proxy:
         proxy.asked = []  # type: ignore[attr-defined]
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
@@ -54,7 +61,7 @@ def opened(page: Path, home: Path) -> tuple[str, str, list[bytes]]:
                 f"--proxy-server=127.0.0.1:{proxy.server_address[1]}",
                 "--proxy-bypass-list=<-loopback>",
                 "--enable-logging=stderr",
-                "--dump-dom",
+                *(action or ("--dump-dom",)),
                 page.as_uri(),
             ],
             capture_output=True,
@@ -86,3 +93,16 @@ def test_the_table_sorts_by_numbers(tmp_path: Path) -> None:
     page.write_text(policy_off.replace("</body>", f"{SORTED}</body>"))
     shown, _, _ = opened(page, tmp_path / "profile")
     assert "<title>from 9 to 100</title>" in shown
+
+
+@pytest.mark.parametrize(("trials", "parameters", "pages"), [(5000, 4, 7), (120, 60, 8)])
+def test_a_large_report_prints_on_a_few_pages(
+    tmp_path: Path, trials: int, parameters: int, pages: int
+) -> None:
+    """The best trials with the first parameters; the whole table would take dozens of sheets."""
+    point = {f"parameter_{n}": n * 0.123456789 for n in range(parameters)}
+    losses = [1 + n % 97 / 7 for n in range(trials)]
+    page, paper = tmp_path / "report.html", tmp_path / "report.pdf"
+    page.write_text(report_page(search(*losses, point=point), "", {}))
+    opened(page, tmp_path / "profile", "--no-pdf-header-footer", f"--print-to-pdf={paper}")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes())) <= pages

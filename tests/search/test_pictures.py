@@ -1,6 +1,7 @@
 """Pictures, cards and the report page of a search: escaped, small, and drawn from anything."""
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.checkpoint.history import Session
+from colab_drive_tuner.search.html import RED
 from colab_drive_tuner.search.results import cards, page
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.svg import fitting, scale_for
@@ -98,7 +100,8 @@ def test_a_picture_is_drawn_of_any_search(series: Series, picture: Any) -> None:
         assert not any(key.startswith("on") or key in ("style", "id") for key in element.attrib)
         numbers = [element.attrib.get(key, "0") for key in ("x", "y", "x1", "y1", "width")]
         assert all(math.isfinite(float(value)) for value in numbers)
-    assert "nan" not in drawn.replace("nan and inf", "")
+        drawn_along = [element.attrib.get(key, "") for key in ("d", "points")]
+        assert not any("nan" in path or "inf" in path for path in drawn_along)
     assert "\x1b" not in drawn
     assert "\u202e" not in drawn
 
@@ -129,6 +132,57 @@ def test_page_and_card_hold_no_element_of_anybody_else(series: Series) -> None:
     for tag, attributes in Elements(card + listed).found:
         assert tag not in {"script", "img", "iframe", "a"}
         assert not any(name.startswith("on") for name in attributes)
+
+
+def test_a_trial_without_a_loss_says_why() -> None:
+    """Its status and reason, its error, or a loss that no picture can show."""
+    documents = [
+        document(0, None),
+        document(1, None, reason="out of memory"),
+        document(2, math.nan),
+        document(3, -math.inf),
+        document(4, 10**5000),
+        document(5, 1.0),
+    ]
+    documents.append({**document(6, 1.0), "state": 1})
+    said = [trial.error for trial in series_of("s", documents).trials]
+    numbers = ["loss nan", "loss -inf", "the loss is no number"]
+    assert said == ["fail", "out of memory", *numbers, "", ""]
+
+
+def test_a_search_without_a_loss_shows_its_failures_and_no_empty_picture() -> None:
+    """In a notebook the last failed trials; a page has no section with nothing in it."""
+    failed = search(None, math.nan)
+    card = cards.result_card(failed, "2 of 9 trials", done=2, total=9)
+    assert "No trial has a loss yet." in card
+    assert ">fail<" in card
+    assert ">loss nan<" in card
+    titles = {
+        name: re.findall("<h2>(.*?)</h2>", page.report_page(series, "", {}))
+        for name, series in {"failed": failed, "none": search()}.items()
+    }
+    assert titles == {"failed": ["Best trial", "Runtimes", "Trials"], "none": ["Best trial"]}
+
+
+def test_many_failed_trials_do_not_look_like_all() -> None:
+    """Each has its mark, and the marks of 300 of 5,000 leave most of the axis free."""
+    series = search(*[None if n % 16 == 0 else 1.0 + n for n in range(5000)])
+    (marks,) = re.findall(
+        f"<path d='([^']*)' stroke='{RED}' stroke-width='6'", pictures.history(series)
+    )
+    widths = [float(width) for width in re.findall(r"h([\d.]+)", marks)]
+    assert len(widths) == 313
+    assert sum(widths) < pictures.WIDTH / 2
+
+
+def test_a_page_says_how_much_of_its_table_is_printed() -> None:
+    """What its words say is what its style sheet does."""
+    style = page.files(page.__package__).joinpath("page.css").read_text()
+    assert f"tr:nth-child(n+{page._PRINTED_ROWS + 1})" in style
+    assert f"tr > :nth-child(n+{page._PRINTED_PARAMETERS + 5})" in style
+    on_paper = "On paper: the first 100 rows and 8 parameters."
+    assert on_paper in page.report_page(search(*map(float, range(101))), "", {})
+    assert on_paper not in page.report_page(search(*map(float, range(100))), "", {})
 
 
 def test_a_page_of_5000_trials_is_small() -> None:

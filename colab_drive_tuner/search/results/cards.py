@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from colab_drive_tuner.search.html import GREY, RED, bar, escaped, shortened
-from colab_drive_tuner.search.results.pictures import charts as pictures
+from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
 from colab_drive_tuner.search.results.series import Series, Trial
 from colab_drive_tuner.search.trials.standing import SearchState, SearchStatus
 
 _CELL = "style='text-align:left;padding:2px 10px 2px 0'"
+_UNBROKEN = "style='text-align:left;padding:2px 10px 2px 0;white-space:nowrap'"
 _LINK = "target='_blank' rel='noopener' style='color:inherit'"
 _MOST_COLUMNS = 12
 
@@ -31,9 +32,12 @@ def result_card(series: Series, head: str, *, done: int, total: int | None, link
     parts = [
         f"<b>{escaped(series.name)}</b> · {escaped(head)}",
         _bar(done, total),
-        pictures.history(series) if series.with_loss else "",
-        timeline(series) if len(lanes_of(series)) > 1 else "",
-        trials_table(series.best(10), series.parameters),
+        _wide(charts.history(series)) if series.with_loss else "No trial has a loss yet.",
+        _wide(timeline(series)) if len(lanes_of(series)) > 1 else "",
+        trials_table(
+            series.best(10) or [trial for trial in series.trials if trial.failed][-10:],
+            series.parameters,
+        ),
         place(link),
     ]
     return _card(parts)
@@ -64,7 +68,7 @@ def facts_card(title: str, facts: Mapping[str, object], below: str = "") -> str:
 
 
 def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
-    """A row for each trial: number, loss, seconds and parameters."""
+    """A row for each trial: number, loss or why there is none, seconds and parameters."""
     if not trials:
         return ""
     shown = [name for name in parameters if any(name in trial.parameters for trial in trials)]
@@ -73,7 +77,7 @@ def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
     for trial in trials:
         cells = [str(trial.tid), loss_text(trial), seconds_text(trial)]
         cells += [value_text(trial, name) for name in shown]
-        rows.append("<tr>" + "".join(f"<td {_CELL}>{escaped(c)}</td>" for c in cells) + "</tr>")
+        rows.append("<tr>" + "".join(f"<td {_UNBROKEN}>{escaped(c)}</td>" for c in cells) + "</tr>")
     names = ("trial", "loss", "seconds", *(shortened(name, 30) for name in shown))
     left_out = f"<div>and {more} more parameters: see <code>rows</code></div>" if more > 0 else ""
     return _table(names, rows) + left_out
@@ -135,15 +139,21 @@ def _is_link(text: str) -> bool:
 
 def _table(names: Sequence[str], rows: Sequence[str]) -> str:
     head = "".join(
-        f"<th {_CELL}><span style='color:{GREY}'>{escaped(name)}</span></th>" for name in names
+        f"<th {_UNBROKEN}><span style='color:{GREY}'>{escaped(name)}</span></th>" for name in names
     )
-    return (
-        "<div style='overflow-x:auto'><table style='border-collapse:collapse'>"
+    return _wide(
+        "<table style='border-collapse:collapse'>"
         f"{f'<thead><tr>{head}</tr></thead>' if names else ''}"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
     )
+
+
+def _wide(content: str) -> str:
+    """Content that a narrow screen scrolls sideways."""
+    return f"<div style='overflow-x:auto'>{content}</div>"
 
 
 def _card(parts: Iterable[str]) -> str:
     inner = "".join(f"<div style='margin:4px 0'>{part}</div>" for part in parts if part)
-    return f"<div style='max-width:740px;font-family:system-ui,sans-serif'>{inner}</div>"
+    style = "max-width:740px;font-family:system-ui,sans-serif;overflow-wrap:anywhere"
+    return f"<div style='{style}'>{inner}</div>"

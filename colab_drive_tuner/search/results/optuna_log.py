@@ -71,6 +71,14 @@ class StudyTrial:
             return None
         return value if self.minimized else -value
 
+    @property
+    def error(self) -> str:
+        """Why a trial that ended well has no loss; "" where it has one, or did not end well."""
+        if self.state == State.PRUNED:
+            return "pruned"
+        without = self.state == State.COMPLETE and self.loss is None
+        return f"value {', '.join(map(str, self.values))}" if without else ""
+
 
 def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
     """The trials of all studies of a log that are not deleted, in the order of their creation."""

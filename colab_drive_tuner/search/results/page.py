@@ -7,6 +7,7 @@ script but the two written here. What names, parameters and results hold is text
 import base64
 import contextlib
 import hashlib
+import math
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,8 +18,8 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import FROM_SEARCH
 from colab_drive_tuner.search.html import escaped, shortened
 from colab_drive_tuner.search.results.cards import loss_text, seconds_text, value_text
-from colab_drive_tuner.search.results.pictures import charts as pictures
-from colab_drive_tuner.search.results.pictures.timeline import summary, timeline
+from colab_drive_tuner.search.results.pictures import charts
+from colab_drive_tuner.search.results.pictures.timeline import lanes_of, summary, timeline
 from colab_drive_tuner.search.results.reading import read_search
 from colab_drive_tuner.search.results.series import Series, Trial
 from colab_drive_tuner.store.protocol import Store
@@ -28,6 +29,10 @@ from colab_drive_tuner.version import __version__
 _ROWS_BYTES = 150_000
 """How much of the page its table may take: the best trials come first."""
 _COLUMNS = 24
+_TALL = 15
+"""Up to so many parameters stand in one column, more in up to four."""
+_PRINTED_ROWS, _PRINTED_PARAMETERS = 100, 8
+"""How much of the table is printed: what `page.css` says, in words."""
 
 
 def report_page(
@@ -56,18 +61,22 @@ def report_page(
     )
     again = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
     made = f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    some, curves = bool(series.with_loss), any(trial.curves for trial in series.with_loss)
+    runtimes = f"<p>{escaped(summary(series))}.</p>{_wide(timeline(series))}"
     sections = [
-        ("Best trial", _best(series)),
-        ("Loss over trials", _wide(pictures.history(series))),
-        ("Runtimes", f"<p>{escaped(summary(series))}.</p>{_wide(timeline(series))}"),
-        ("Importance of parameters", _wide(pictures.importance(series))),
-        ("Loss over each parameter", _wide(pictures.slices(series))),
-        ("Learning curves of the best trials", _wide(pictures.learning_curves(series))),
-        ("Trials", _trials(series)),
-        ("How it was made", _pairs(facts)),
+        ("Best trial", True, _best(series)),
+        ("Loss over trials", some, _wide(charts.history(series))),
+        ("Runtimes", bool(lanes_of(series)), runtimes),
+        ("Importance of parameters", some, _wide(charts.importance(series))),
+        ("Loss over each parameter", some, _wide(charts.slices(series))),
+        ("Learning curves of the best trials", curves, _wide(charts.learning_curves(series))),
+        ("Trials", bool(series.trials), _trials(series)),
+        ("How it was made", bool(facts), _wide(_pairs(facts))),
     ]
     body = "".join(
-        f"<section><h2>{title}</h2>{content}</section>" for title, content in sections if content
+        f"<section><h2>{title}</h2>{content}</section>"
+        for title, shown, content in sections
+        if shown
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -123,7 +132,10 @@ def _best(series: Series) -> str:
     if not best:
         return "<p>No trial has a loss yet.</p>"
     facts = {"trial": best[0].tid, "loss": loss_text(best[0]), "seconds": seconds_text(best[0])}
-    return _pairs(facts | {name: value_text(best[0], name, 400) for name in best[0].parameters})
+    facts |= {name: value_text(best[0], name, 400) for name in best[0].parameters}
+    rows, tall = list(facts.items()), max(_TALL, math.ceil(len(facts) / 4))
+    columns = (_pairs(dict(rows[at : at + tall])) for at in range(0, len(rows), tall))
+    return f"<div class='columns'>{''.join(map(_wide, columns))}</div>"
 
 
 def _pairs(pairs: Mapping[str, object]) -> str:
@@ -132,7 +144,7 @@ def _pairs(pairs: Mapping[str, object]) -> str:
         for name, value in pairs.items()
         if value not in ("", None)
     )
-    return _wide(f"<table>{rows}</table>")
+    return f"<table>{rows}</table>"
 
 
 def _trials(series: Series) -> str:
@@ -151,11 +163,19 @@ def _trials(series: Series) -> str:
         f"<th scope='col'><button>{escaped(shortened(name, 40))}</button></th>"
         for name in ("trial", "state", "loss", "seconds", *names)
     )
+    left_out = []
+    if len(rows) < len(ordered):
+        left_out.append(f"the {len(rows)} best of {len(ordered)} trials")
+    if len(names) < len(series.parameters):
+        left_out.append(f"{len(names)} of {len(series.parameters)} parameters")
     note = ""
-    if len(rows) < len(ordered) or len(names) < len(series.parameters):
-        note = (
-            f"<p>The {len(rows)} best of {len(ordered)} trials, with {len(names)} of "
-            f"{len(series.parameters)} parameters: `colab-drive-tuner export` has all.</p>"
+    if left_out:
+        shown = " and ".join(left_out)
+        note = f"<p>Here are {shown}; <code>colab-drive-tuner export</code> has all.</p>"
+    if len(rows) > _PRINTED_ROWS or len(names) > _PRINTED_PARAMETERS:
+        note += (
+            f"<p class='printed'>On paper: the first {_PRINTED_ROWS} rows and "
+            f"{_PRINTED_PARAMETERS} parameters.</p>"
         )
     head, body = f"<thead><tr>{titles}</tr></thead>", f"<tbody>{''.join(rows)}</tbody>"
     return note + _wide(f'<table class="sortable">{head}{body}</table>')

@@ -10,6 +10,7 @@ from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.history import History, Session
 from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.results.table import Table
+from colab_drive_tuner.text import visible
 
 LEAST_FOR_IMPORTANCE = 10
 """With fewer trials an order of parameters says nothing."""
@@ -108,13 +109,13 @@ def series_of(
         Trial(
             tid=document["tid"],
             state=row["state"],
-            loss=_finite(row["loss"]) if row["status"] == "ok" else None,
+            loss=(loss := _finite(row["loss"]) if row["status"] == "ok" else None),
             where=str(row["runtime"] or ""),
             began=_seconds(document.get("book_time")),
             ended=_seconds(document.get("refresh_time")),
             parameters={name: row[name] for name in table.parameters if name in row},
             curves=curves_of(document),
-            error=str(row["error"] or ""),
+            error=str(row["error"] or "") or (_why_no_loss(row) if loss is None else ""),
         )
         for document, row in zip(documents, table.rows, strict=True)
     )
@@ -156,6 +157,15 @@ def _finite(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return loss if math.isfinite(loss) else None
+
+
+def _why_no_loss(row: Mapping[str, Any]) -> str:
+    """What a trial that ended says in place of a loss; "" for one that has not ended."""
+    if row["state"] != "done":
+        return ""
+    if row["status"] != "ok":
+        return visible(row["status"])
+    return f"loss {row['loss']}" if isinstance(row["loss"], float) else "the loss is no number"
 
 
 def _seconds(value: Any) -> float | None:
@@ -209,7 +219,7 @@ def series_of_study(name: str, history: History) -> Series:
             curves={"value": [trial.steps[step] for step in sorted(trial.steps)]}
             if trial.steps
             else {},
-            error="pruned" if trial.state == State.PRUNED else "",
+            error=trial.error,
         )
         for trial in found
     )

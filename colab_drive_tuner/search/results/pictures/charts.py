@@ -41,7 +41,9 @@ def history(series: Series) -> str:
         (x(index), y(trial.loss)) for index, trial in enumerate(trials) if trial.loss is not None
     ]
     canvas.dots(spots, BLUE)
-    canvas.dots(((x(i), 220.0) for i, trial in enumerate(trials) if trial.failed), RED, size=6)
+    width = min(max((x.end - x.start) / len(trials), 0.8), 5)  # many are not to look like all
+    failed = (x(index) for index, trial in enumerate(trials) if trial.failed)
+    canvas.bars(((at - width / 2, width, 217.0) for at in failed), 6, RED)
     best, line = math.inf, list[tuple[float, float]]()
     for index, trial in enumerate(trials):
         if trial.loss is not None and trial.loss < best:

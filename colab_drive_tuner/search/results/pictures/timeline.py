@@ -6,7 +6,7 @@ Hours in which nothing ran are cut out of the axis, and the cut says how long th
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
 from colab_drive_tuner.search.html import GREY, ORANGE, RED
@@ -202,8 +202,9 @@ class _Axis:
         last_label = -math.inf
         for index, (began, last, start, end) in enumerate(self._parts):
             canvas.rule(start, y, end, y)
-            if start - last_label > 90:
-                canvas.text(start, y + 15, _clock(began), faint=True)
+            if start - last_label > 120:
+                zone = " UTC" if index == 0 else ""
+                canvas.text(start, y + 15, f"{self._clock(began)}{zone}", faint=True)
                 last_label = start
             if index + 1 < len(self._parts):
                 gap = self._parts[index + 1][0] - last
@@ -216,16 +217,17 @@ class _Axis:
                         faint=True,
                     )
         if WIDTH - 20 - last_label > 200:
-            canvas.text(
-                self._parts[-1][3], y + 15, _clock(self._parts[-1][1]), anchor="end", faint=True
-            )
+            _, last, _, end = self._parts[-1]
+            canvas.text(end, y + 15, self._clock(last), anchor="end", faint=True)
 
-
-def _clock(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds).strftime("%b %d, %H:%M")
-    except (OverflowError, ValueError, OSError):
-        return ""
+    def _clock(self, seconds: float) -> str:
+        """A time, to the second where all of the axis is but minutes."""
+        short = self._parts[-1][1] - self._parts[0][0] < 300
+        try:
+            time = datetime.fromtimestamp(seconds, UTC)
+        except (OverflowError, ValueError, OSError):
+            return ""
+        return time.strftime("%H:%M:%S" if short else "%b %d, %H:%M")
 
 
 def _length(seconds: float) -> str:

@@ -1,0 +1,88 @@
+"""`--json`: every command has it, and prints JSON and nothing else to standard output then."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hyperopt import hp
+
+import colab_drive_tuner as cdt
+from tests.test_cli_help import COMMANDS
+
+LEAVES = [path for path, command in COMMANDS.items() if not hasattr(command, "commands")]
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_every_command_has_it(path: tuple[str, ...]) -> None:
+    """Whatever a command prints, a program can read."""
+    options = {word for parameter in COMMANDS[path].params for word in parameter.opts}
+    assert "--json" in options
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, named in the environment, with the searches "one" and "two", both finished."""
+    folder = tmp_path / "store"
+    for name in ("one", "two"):
+        cdt.resume_search(
+            lambda x: x, space=hp.uniform("x", 0, 1), name=name, max_evals=2, seed=1,
+            store=folder, progress=False, seed_training=False,
+        )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(folder))
+    Path("script.py").write_text("raise SystemExit(3)")
+    return folder
+
+
+def test_what_commands_print_is_json_alone(run_command, store: Path) -> None:
+    """The same facts as in words; what is said on the way goes to standard error."""
+
+    def facts(*arguments: str) -> Any:
+        code, out, err = run_command(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    assert [one["name"] for one in facts("status")] == ["one", "two"]
+    assert facts("status", "one")["done"] == facts("show", "one")["done"] == 2
+    assert [one["trials"] for one in facts("status", "one", "--histories")] == [2]
+    assert facts("list") == ["one", "two"]
+    assert [one["tid"] for one in facts("trials", "one")] == [0, 1]
+    assert list(facts("best", "one")) == ["x"]
+    assert list(facts("compare", "one", "two")) == ["one", "two"]
+    assert facts("report", "one") == {"name": "one", "file": "one.html"}
+    exported = {"name": "one", "trials": 2, "file": "trials.pkl"}
+    assert facts("export", "one", "trials.pkl") == exported
+    assert facts("import", "three", "trials.pkl") == {"name": "three", "trials": 2}
+    renamed = {"name": "drei", "url": str(store / "drei")}
+    assert facts("rename", "three", "drei") == renamed
+    copied = {"name": "four", "url": str(store / "four")}
+    assert facts("copy", "one", "--to", str(store), "--as", "four") == copied
+    moved = facts("move", "two", "--to", "elsewhere")
+    assert (moved["name"], Path(moved["url"]).parts[-2:]) == ("two", ("elsewhere", "two"))
+    assert facts("rm", "drei", "--yes") == {"name": "drei", "trash": str(store / ".trash")}
+    assert facts("repair", "one")["reason"] == ""
+    assert facts("clean") == []
+    assert facts("rerun", "script.py", "--search", "one")["outcome"] == "finished"
+    planned = facts("schedule", "add", "script.py", "--search", "one", "--print")
+    assert (planned["when"], planned["installed"]) == ("*/30 * * * *", None)
+    assert "script.py" in planned["text"]
+    assert facts("schedule", "release") == []
+    assert facts("logout") == {"deleted": None, "revoked": False}
+
+
+def test_a_question_is_asked_beside_it(run_command, store: Path) -> None:
+    """`rm` without --yes asks on standard error; nobody answers, so the search stays."""
+    code, out, err = run_command("rm", "one", "--json")
+    assert (code, out.strip()) == (1, "")  # a blank may be the prompt's
+    assert "goes into the trash" in err
+    assert (store / "one").is_dir()
+
+
+def test_an_outcome_that_is_an_error_is_named(run_command, store: Path) -> None:
+    """`rerun` of a search that cannot go on says why as JSON, beside its exit code."""
+    code, out, err = run_command("rerun", "script.py", "--search", "new", "--json")
+    said = json.loads(out)
+    assert (code, said["outcome"], said["done"]) == (1, "failed", 0)
+    assert "exit code 3" in said["message"]
+    assert "Running script.py" in err
