@@ -3,6 +3,8 @@
 import importlib.util
 import ipaddress
 import os
+import random
+import secrets
 import socket
 import sys
 import tempfile
@@ -80,6 +82,12 @@ def run_command(
         return int(end.value.code or 0), captured.out, captured.err
 
     return run_one
+
+
+@pytest.fixture(autouse=True)
+def the_same_luck(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that is given no seed draws the same one each time that its test runs."""
+    monkeypatch.setattr(secrets, "randbits", random.Random(request.node.nodeid).getrandbits)
 
 
 @pytest.fixture(autouse=True)
