@@ -14,6 +14,9 @@ AFTER_SECONDS = 1.5
 LOG_SECONDS = 30.0
 """How often it is shown anew where nothing can be overdrawn: in files, pipes and CI."""
 
+_SECONDS, _TICK_SECONDS = " s", 1.0
+"""The unit of what is waited for, and how often that is shown anew."""
+
 Progress = Callable[[int, int | None], None]
 """Called with how much is done, and of how much; None: nobody knows."""
 
@@ -54,24 +57,41 @@ def bar(
 
 
 @contextmanager
-def said_if_slow(message: str, notify: Callable[[str], None]) -> Iterator[None]:
-    """Say what is waited for, once, if the block takes seconds."""
-    timer = threading.Timer(AFTER_SECONDS, notify, (message,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def countdown(what: str, most: float) -> Iterator[None]:
+    """Show how long the block has lasted, of so many seconds at most, as `bar` shows things.
+
+    Args:
+        what: What is waited for, in words.
+        most: How many seconds the block takes at most.
+    """
+    with bar(what, _SECONDS) as progress:
+        if progress is None:
+            yield
+            return
+        begun, over = time.monotonic(), threading.Event()
+
+        def show() -> None:
+            while not over.wait(_TICK_SECONDS):
+                progress(round(min(time.monotonic() - begun, most)), round(most))
+
+        ticker = threading.Thread(target=show, name="countdown", daemon=True)
+        ticker.start()
+        try:
+            yield
+        finally:
+            over.set()
+            ticker.join()
 
 
 def _tqdm(**options: Any) -> Any:
     from tqdm.auto import tqdm
 
+    form = "{desc}: {n} of at most {total} s"
+    words: dict[str, Any] = {"bar_format": form} if options["unit"] == _SECONDS else {}
     if type(sys.stderr).__module__.startswith("ipykernel") or sys.stderr.isatty():
-        return tqdm(leave=False, **options)
-    options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS, "ncols": 0}
-    return tqdm(leave=False, file=_Lines(), **options)
+        return tqdm(leave=False, **options, **words)
+    options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS}
+    return tqdm(leave=False, file=_Lines(), **options, **(words or {"ncols": 0}))
 
 
 class _Lines:

@@ -6,6 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -45,6 +46,7 @@ from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.runtime import place
 from colab_drive_tuner.text import visible
+from colab_drive_tuner.waiting import countdown
 
 log = logging.getLogger(__name__)
 
@@ -221,26 +223,29 @@ def _wait_for_turn(
 ) -> tuple[ClaimReason, Holder | None]:
     """How the owner before ended; waits for its lease to run out where that is asked for."""
     waited = 0.0
-    while True:
-        reason, holder = _look(reader, spool)
-        if reason is not None or holder is None:
-            return reason or ClaimReason.RELEASED, holder
-        if on_busy is OnBusy.TAKEOVER:
-            return ClaimReason.TAKEOVER, holder
-        if on_busy is OnBusy.ERROR or waited > STALE_SECONDS:
-            raise SearchBusyError(
-                f"Search {reader.name!r} is held by {holder}. Stop it there, or pass "
-                f"on_busy='takeover' to take it over."
-            )
-        if not waited:
-            notify(
-                f"Search {reader.name!r} is held by {holder}. Waiting until it is certain that it "
-                f"stopped, at most {STALE_SECONDS:.0f} s."
-            )
-        pause = min(_LOOK_SECONDS, STALE_SECONDS - holder.age + 0.5)
-        sleep(pause)
-        waited += pause
-        reader.refresh()
+    with ExitStack() as stack:
+        while True:
+            reason, holder = _look(reader, spool)
+            if reason is not None or holder is None:
+                return reason or ClaimReason.RELEASED, holder
+            if on_busy is OnBusy.TAKEOVER:
+                return ClaimReason.TAKEOVER, holder
+            if on_busy is OnBusy.ERROR or waited > STALE_SECONDS:
+                raise SearchBusyError(
+                    f"Search {reader.name!r} is held by {holder}. Stop it there, or pass "
+                    f"on_busy='takeover' to take it over."
+                )
+            if not waited:
+                notify(
+                    f"Search {reader.name!r} is held by {holder}. Waiting until it is certain that "
+                    f"it stopped, at most {STALE_SECONDS:.0f} s."
+                )
+                waiting = f"Waiting for the holder of search {reader.name!r} to stop"
+                stack.enter_context(countdown(waiting, STALE_SECONDS))
+            pause = min(_LOOK_SECONDS, STALE_SECONDS - holder.age + 0.5)
+            sleep(pause)
+            waited += pause
+            reader.refresh()
 
 
 def _look(reader: Reader, spool: Spool) -> tuple[ClaimReason | None, Holder | None]:

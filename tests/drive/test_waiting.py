@@ -2,13 +2,14 @@
 
 import functools
 import threading
+import time
 
 import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.waiting import bar, said_if_slow
+from colab_drive_tuner.waiting import bar, countdown
 
 
 def test_a_bar_appears_after_seconds(clock, capsys):
@@ -70,21 +71,21 @@ def test_opening_a_search_shows_how_far_it_is(tmp_path, at_once, capsys):
     assert said.out == ""
 
 
-def test_what_is_waited_for_is_said_once_and_only_where_it_takes_long(monkeypatch):
-    """After a while; nothing where the wait is over by then."""
-    heard = threading.Event()
-    messages = []
-
-    def notify(message):
-        messages.append(message)
-        heard.set()
-
-    with said_if_slow("not yet", notify):
+def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
+    """It counts on while the block runs; a wait that is over at once shows nothing."""
+    with countdown("Waiting for a", 90):
         pass
-    monkeypatch.setattr("colab_drive_tuner.waiting.AFTER_SECONDS", 0.01)
-    with said_if_slow("waiting", notify):
-        assert heard.wait(60)
-    assert messages == ["waiting"]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("colab_drive_tuner.waiting._TICK_SECONDS", 0.01)
+    monkeypatch.setattr("colab_drive_tuner.waiting.LOG_SECONDS", 0)
+    shown, deadline = "", time.monotonic() + 60
+    with countdown("Waiting for b", 90):
+        while "1 of at most 90 s" not in shown:
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.01)
+            shown += capsys.readouterr().err
+    assert shown.startswith("Waiting for b: 0 of at most 90 s\n")
+    assert [one for one in threading.enumerate() if one.name == "countdown"] == []
 
 
 def test_a_log_is_not_flooded(clock, at_once, capsys):

@@ -29,7 +29,7 @@ from colab_drive_tuner.search.trials.models import Models
 from colab_drive_tuner.search.trials.standing import SearchStatus, status_of_documents
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.waiting import bar, said_if_slow
+from colab_drive_tuner.waiting import bar, countdown
 
 CLOSING_PATIENCE = 60.0
 """How long a clean end waits for the store, in seconds."""
@@ -260,10 +260,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         one's could not be recorded any more.
         """
         deadline = time.monotonic() + timeout
-        waiting = (
-            f"Waiting until all of search {self.name!r} is in the store, at most {timeout:.0f} s."
-        )
-        with said_if_slow(waiting, self.notify):
+        with countdown(f"Waiting until all of search {self.name!r} is in the store", timeout):
             if self.log.owned and not self.log.forked:
                 self.models.close(timeout)
                 self.log.journal.flush(max(0.0, deadline - time.monotonic()))
