@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from colab_drive_tuner.store import open_store
     from colab_drive_tuner.studies import StudyStorage, optuna_storage
     from colab_drive_tuner.training.backup.callback import TrialBackup
+    from colab_drive_tuner.training.pruner import Pruner
     from colab_drive_tuner.trial import RunningTrial, running_trial
 
 __all__ = [
     "DriveClient",
     "DriveTrials",
     "Notebook",
+    "Pruner",
     "RunningTrial",
     "SearchHistory",
     "SearchResult",
@@ -72,6 +74,7 @@ _ROOMS = {
     "DriveClient": "drive.client",
     "DriveTrials": "search.drive_trials",
     "Notebook": "notebook",
+    "Pruner": "training.pruner",
     "RunningTrial": "trial",
     "SearchHistory": "manage.histories",
     "SearchResult": "search.results.result",

@@ -14,6 +14,7 @@ from colab_drive_tuner.search.trials.models import best_kept, check_kept
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
+    from colab_drive_tuner.training.pruner import Pruner
 
 
 @explain_keywords(MINIMIZE_ADVICE)
@@ -35,6 +36,7 @@ def minimize(
     executor: Any = None,
     width: int | None = None,
     trial_timeout: float | None = None,
+    pruner: "Pruner | None" = None,
 ) -> tuple[Any, ...]:
     """Search the templates of a model function, as `hyperas.optim.minimize` does.
 
@@ -57,6 +59,8 @@ def minimize(
         executor: Where trials run, as `resume_search` has it; `trials` must be a `DriveTrials`.
         width: How many trials run at once; None: as many as the executor says it can.
         trial_timeout: A trial that runs for more than so many seconds ends as failed.
+        pruner: Ends trials early that report their values by `running_trial().report`; in `fit` it
+            is a callback. `trials` must be a `DriveTrials`.
 
     Returns:
         `best_run, best_model`, and with `return_space` the space as third. The model is None where
@@ -65,7 +69,8 @@ def minimize(
     Raises:
         TemplateError: A template cannot be compiled; no trial has run.
         ObjectiveError: The model or data function does not fit; no trial has run.
-        UsageError: `executor`, `width` or `trial_timeout` cannot be used; no trial has run.
+        UsageError: `executor`, `width`, `trial_timeout` or `pruner` cannot be used; no trial has
+            run.
     """
     from hyperopt import space_eval
 
@@ -78,7 +83,7 @@ def minimize(
         rseed=rseed,
         verbose=verbose,
         data_args=data_args,
-        workers=_workers(trials, executor=executor, width=width, trial_timeout=trial_timeout),
+        more=_more_for(trials, pruner, executor=executor, width=width, trial_timeout=trial_timeout),
     )
     best_model = trials.best_trial["result"].get("model")
     if eval_space:
@@ -239,7 +244,7 @@ def _search(
     rseed: int | None = 1337,
     verbose: bool = True,
     data_args: "DataArguments | None" = None,
-    workers: Mapping[str, Any] = {},
+    more: Mapping[str, Any] = {},
 ) -> "tuple[dict[str, Any], NamedSpace]":
     import numpy as np
     from hyperopt import fmin
@@ -279,21 +284,25 @@ def _search(
         "verbose": verbose,
         "return_argmin": True,
     }
-    if workers:  # which hyperopt's own function does not hand on
-        return trials.fmin(objective, space, **options, **workers), space
+    if more:  # which hyperopt's own function does not hand on
+        return trials.fmin(objective, space, **options, **more), space
     return fmin(objective, space, trials=trials, **options), space
 
 
-def _workers(trials: Any, **given: Any) -> dict[str, Any]:
-    """What was said of workers; `UsageError` where these trials do not know any."""
+def _more_for(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict[str, Any]:
+    """What was said of workers and pruner; `UsageError` where these trials do not know any."""
     from colab_drive_tuner.search.executors.engines import find_engine
+    from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.trials.stored import StoredTrials
 
-    if find_engine(**given) is None:
+    given = {} if find_engine(**workers) is None else workers
+    if check_pruner(pruner) is not None:
+        given = given | {"pruner": pruner}
+    if not given:
         return {}
     if not isinstance(trials, StoredTrials):
         raise UsageError(
-            f"executor= goes with trials=session.trials(name) or DriveTrials(name), not with "
-            f"{type(trials).__name__}."
+            f"{next(iter(given))}= goes with trials=session.trials(name) or DriveTrials(name), not "
+            f"with {type(trials).__name__}."
         )
     return given

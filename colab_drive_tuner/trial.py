@@ -3,10 +3,22 @@
 The loop in `search/` fills this in; `training/` reads it. Neither imports the other.
 """
 
+import math
+import operator
+from collections.abc import Callable, Hashable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from colab_drive_tuner.errors import UsageError
+
+MOST_VALUES = 1000
+"""Of a longer curve every second value is kept, then every fourth, and so on."""
+MOST_STEPS = 2**53
+UNNAMED = "value"
+"""What is reported is called so where no pruner names it."""
 
 
 @dataclass
@@ -47,6 +59,133 @@ class Artifacts(Protocol):
         """Forget what is kept under `name`; nothing happens if there is nothing."""
 
 
+class Judge(Protocol, Hashable):
+    """A pruner, as far as a running trial needs to know it."""
+
+    @property
+    def monitor(self) -> str:
+        """The name of what is reported."""
+
+    @property
+    def maximized(self) -> bool:
+        """Whether larger values are better."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, as plain data."""
+
+
+class Reports:
+    """What a trial has reported step by step, and whether it is to end early.
+
+    Args:
+        pruner: The one that the search has; None: a callback may bring one.
+        thresholds: By pruner and step, what the trial's best value so far must not be worse than,
+            as a number to be minimized.
+    """
+
+    def __init__(
+        self,
+        pruner: Judge | None = None,
+        thresholds: Mapping[Any, Mapping[int, float]] | None = None,
+    ) -> None:
+        self.pruner, self._thresholds = pruner, thresholds or {}
+        self.pruned_at: int | None = None
+        """The step after which the trial was told to end, unless it went on."""
+        self.last_step = 0
+        self.offset = 0
+        """The steps of the fits before the one that runs."""
+        self.epoch: int | None = None
+        """The epoch of it that was reported last."""
+        self._last = math.nan
+        self._steps: list[int] = []
+        self._values: list[float] = []
+        self._count, self._every = 0, 1
+        self._low, self._high = math.inf, -math.inf
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was reported."""
+        return self._count > 0
+
+    def judge_by(self, pruner: Judge) -> None:
+        """Let this pruner decide; raises `UsageError` where another one does already."""
+        if self.pruner is not None and self.pruner != pruner:
+            raise UsageError(f"Two pruners judge one trial: {self.pruner} and {pruner}. Keep one.")
+        self.pruner = pruner
+
+    def add(self, step: int, value: float) -> None:
+        """Take in the value of a step that comes after all others."""
+        self.last_step, self._last, self.pruned_at = step, value, None
+        # Of NaN neither is true, so that it changes nothing.
+        self._low, self._high = min(self._low, value), max(self._high, value)
+        self._count += 1
+        if self._count % self._every:
+            return
+        self._steps.append(step)
+        self._values.append(value)
+        if len(self._values) > MOST_VALUES:
+            self._every *= 2
+            del self._steps[::2], self._values[::2]
+
+    def should_prune(self) -> bool:
+        """Whether the best value so far is worse than what earlier trials had at this step."""
+        threshold = self._thresholds.get(self.pruner, {}).get(self.last_step)
+        if self.pruner is None or threshold is None:
+            return False
+        best = -self._high if self.pruner.maximized else self._low
+        if best > threshold:
+            self.pruned_at = self.last_step
+        return best > threshold
+
+    def result(self) -> dict[str, Any]:
+        """What the trial's result says of it; empty where nothing was reported."""
+        if not self.begun:
+            return {}
+        steps, values = list(self._steps), list(self._values)
+        if not steps or steps[-1] != self.last_step:
+            steps, values = [*steps, self.last_step], [*values, self._last]
+        reported: dict[str, Any] = {
+            "metric": self.pruner.monitor if self.pruner else UNNAMED,
+            "values": values,
+        }
+        if steps != list(range(1, len(steps) + 1)):
+            reported["steps"] = steps
+        if self.pruner is None:
+            return {"reported": reported}
+        reported["pruner"] = self.pruner.settings
+        pruned = {} if self.pruned_at is None else {"pruned_at": self.pruned_at}
+        return {"pruned": self.pruned_at is not None, **pruned, "reported": reported}
+
+    def dump(self) -> dict[str, Any]:
+        """All that was reported, as plain data for a backup."""
+        return {name: getattr(self, name) for name in _KEPT}
+
+    def prepare_restore(self, kept: Mapping[str, Any]) -> Callable[[], None]:
+        """A function that sets what `dump` gave; raises KeyError, TypeError or ValueError.
+
+        With nothing changed, for anything else.
+        """
+        found: dict[str, Any] = {name: kept[name] for name in _KEPT}
+        found["_steps"] = list(map(int, found["_steps"]))
+        found["_values"] = list(map(float, found["_values"]))
+        for name in ("_count", "_every", "last_step"):
+            found[name] = int(found[name])
+        for name in ("_low", "_high", "_last"):
+            found[name] = float(found[name])
+        if found["pruned_at"] is not None:
+            found["pruned_at"] = int(found["pruned_at"])
+        if found["_every"] < 1:
+            raise ValueError("every 0th value was kept")
+        return partial(vars(self).update, found)
+
+
+_KEPT = (
+    *("_steps", "_values", "_count", "_every", "_low", "_high"),
+    *("_last", "last_step", "pruned_at"),
+)
+
+
 @dataclass(frozen=True)
 class RunningTrial:
     """What a training function may know about the trial in which it runs."""
@@ -63,6 +202,63 @@ class RunningTrial:
     """Where backups of this trial go; None: nowhere."""
     notices: list[str] | None = None
     """In a worker of an executor: takes what the user is to be told, once; None: elsewhere."""
+    reports: Reports = field(default_factory=Reports, compare=False)
+    """What the trial has reported, for pruning."""
+
+    def report(self, step: int, value: float) -> None:
+        """Report a value, such as the validation loss after an epoch.
+
+        The values are in the trial's result, under `reported`, and later trials are compared with
+        them. `should_prune` then says whether to stop here.
+
+        Args:
+            step: The number of the epoch, or of whatever is counted; larger than the last one.
+                The same steps in every trial: values are compared at equal steps.
+            value: The value; NaN is worse than any other.
+
+        Raises:
+            UsageError: The step is no integer of 0 or more or does not come after the last one, or
+                the value is no number.
+
+        Example:
+            ```python
+            trial = cdt.running_trial()
+            for epoch in range(1, 51):
+                loss = train(epoch)
+                trial.report(epoch, loss)
+                if trial.should_prune():
+                    break
+            return loss
+            ```
+        """
+        try:
+            number = -1 if isinstance(step, bool) else operator.index(step)
+        except TypeError:
+            number = -1
+        if not 0 <= number <= MOST_STEPS:
+            raise UsageError(
+                f"report(step, value): step must be an integer >= 0, got {step!r:.60}."
+            )
+        if number <= self.reports.last_step and self.reports.begun:
+            raise UsageError(
+                f"report(step, value): step {number} does not come after the last one, "
+                f"{self.reports.last_step}."
+            )
+        try:
+            reported = float(value)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"report(step, value): value must be a number, got {value!r:.60}."
+            ) from None
+        self.reports.add(number, reported)
+
+    def should_prune(self) -> bool:
+        """Whether to stop here and return what there is.
+
+        It is decided by the search's `pruner=`, from the values reported so far and those of the
+        trials that had ended when this one was suggested. Without a pruner it is False.
+        """
+        return self.reports.should_prune()
 
 
 _running: ContextVar[RunningTrial | None] = ContextVar("running_trial", default=None)

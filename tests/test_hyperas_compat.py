@@ -187,6 +187,35 @@ def test_minimize_runs_seeds_and_undoes(run, tmp_path):
     assert files == ["My study.ipynb", "temp_model.py"]
 
 
+def test_a_pruner_is_one_more_callback(run):
+    """In a search in a store a model function adds `cdt.Pruner()`, and nothing else."""
+    out = run(
+        """
+        import colab_drive_tuner as cdt
+        import keras
+
+        def data():
+            x = numpy.random.default_rng(0).normal(size=(16, 2))
+            y = x.sum(axis=1)
+            return x, y
+
+        def model(x, y):
+            network = keras.Sequential([keras.layers.Dense(1)])
+            network.compile(keras.optimizers.SGD({{uniform(0, 0.05)}}), "mse", run_eagerly=True)
+            fit = network.fit(x, y, epochs=4, verbose=0, validation_split=0.5,
+                              callbacks=[cdt.Pruner(min_trials=1)])
+            return {"loss": fit.history["val_loss"][-1], "status": STATUS_OK}
+
+        trials = cdt.DriveTrials("pruned", store="searches", seed=1)
+        optim.minimize(model, data, rand.suggest, 5, trials, verbose=False)
+        print([one.get("pruned_at", 4) == len(one["reported"]["values"]) for one in trials.results])
+        print(any(one["pruned"] for one in trials.results))
+        """,
+        real_keras=True,
+    )
+    assert f"{[True] * 5}\nTrue" in out
+
+
 def test_best_models_and_kept_file(run, tmp_path):
     """Several models come back from a script; keep_temp keeps the file; ensembles can be made."""
     out = run(

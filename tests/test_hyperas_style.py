@@ -9,6 +9,8 @@ from hyperopt.pyll import as_apply
 
 from colab_drive_tuner.errors import ObjectiveError, SearchError, UsageError
 from colab_drive_tuner.hyperas_style import VotingModel, best_ensemble, best_models, minimize
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.training.pruner import Pruner
 
 # ruff: noqa: F821 - distributions are known without an import
 
@@ -167,3 +169,26 @@ def test_it_resumes_in_a_store(tmp_path):
     minimize(plain_model, data, rand.suggest, 4, plain, verbose=False)
     assert second.losses() == plain.losses()
     second.close()
+
+
+def test_a_pruner_is_handed_on(tmp_path):
+    """It judges trials that report values; hyperopt's own Trials have no record to judge by."""
+
+    def reporting(x, y):
+        from colab_drive_tuner.trial import running_trial
+
+        trial = running_trial()
+        rate = {{uniform(0, 1)}}
+        for step in (1, 2, 3):
+            trial.report(step, rate * x * y)
+            if trial.should_prune():
+                break
+        return {"loss": rate, "status": STATUS_OK}
+
+    pruner = Pruner(min_trials=1)
+    common = {"algo": rand.suggest, "max_evals": 6, "verbose": False, "pruner": pruner}
+    trials = DriveTrials("pruned", store=tmp_path)
+    minimize(reporting, data, trials=trials, **common)
+    assert {one.get("pruned_at") for one in trials.results} == {None, 2}
+    with pytest.raises(UsageError, match="pruner= goes with"):
+        minimize(reporting, data, trials=Trials(), **common)

@@ -265,6 +265,7 @@ _SETTINGS: dict[str, type] = {
     "model": str,
     "source": bytes,
     "data": str,
+    "pruner": str,
     "from": str,
     FROM_SEARCH: str,
     "restarted": bool,

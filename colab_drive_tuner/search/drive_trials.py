@@ -11,11 +11,13 @@ from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
 from colab_drive_tuner.search.executors.engines import find_engine
+from colab_drive_tuner.search.loop.pruning import check_pruner
 from colab_drive_tuner.search.run import SearchSpec, run_search
 from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.text import visible
+from colab_drive_tuner.training.pruner import Pruner
 
 
 class DriveTrials(StoredTrials):
@@ -74,10 +76,11 @@ class DriveTrials(StoredTrials):
         executor: Any = None,
         width: int | None = None,
         trial_timeout: float | None = None,
+        pruner: Pruner | None = None,
     ) -> Any:
         """Run trials until `max_evals` are there in all, going on from what the search has.
 
-        The arguments are those of `hyperopt.fmin`, in its order, and three more by name.
+        The arguments are those of `hyperopt.fmin`, in its order, and four more by name.
 
         Args:
             fn: The objective.
@@ -103,6 +106,8 @@ class DriveTrials(StoredTrials):
             width: How many trials run at once; None: as many as the executor says it can.
             trial_timeout: A trial that runs for more than so many seconds ends as failed; the
                 start of its worker does not count. None: no limit. Only with `executor`.
+            pruner: Ends trials early that report their values by `running_trial().report`; in a
+                Keras trial it is a callback of `fit`.
 
         Returns:
             What `hyperopt.fmin` returns.
@@ -132,6 +137,7 @@ class DriveTrials(StoredTrials):
             trials_save_file=trials_save_file,
             keras_wanted=load_keras_for(fn),
             workers=find_engine(executor, width, trial_timeout),
+            pruner=check_pruner(pruner),
         )
         run_search(self, spec)
         if not return_argmin:

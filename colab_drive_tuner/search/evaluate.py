@@ -1,9 +1,9 @@
 """One run of one trial, with nothing of the store inside, so that it can run anywhere."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
@@ -12,8 +12,9 @@ from hyperopt.pyll.base import GarbageCollected, Literal
 
 from colab_drive_tuner.search.sampled_space import SampledSpace, sampled_space
 from colab_drive_tuner.search.tpe.program import UnknownNodeError
+from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeds import seed_trial
-from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
+from colab_drive_tuner.trial import Artifacts, Reports, RunningTrial, run_as
 
 _logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Training:
     """Whether Keras is seeded although nothing has imported it yet."""
     deadline: float | None = None
     """`time.monotonic()` after which nothing is started."""
+    pruner: Pruner | None = None
+    """What judges trials that report values by themselves."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Attempt:
     point: dict[str, Any]
     """The sampled values by label, without those of branches that were not chosen."""
     training: Training
+    thresholds: Mapping[Pruner, Mapping[int, float]] = field(default_factory=dict)
+    """By pruner and step, what the trial must not be worse than."""
 
 
 class CompiledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
@@ -114,10 +119,12 @@ def evaluate(
         deadline=training.deadline,
         artifacts=artifacts,
         notices=notices,
+        reports=Reports(training.pruner, attempt.thresholds),
     )
     with run_as(trial):
         if training.seeded:
             seed_trial(training.seed, attempt.tid, keras_wanted=training.keras_wanted)
         result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
         # An enum's member may equal one of hyperopt's statuses, and is no plain data.
-        return result | {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}
+        status = {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}
+        return result | status | trial.reports.result()

@@ -30,6 +30,7 @@ from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
+    from colab_drive_tuner.training.pruner import Pruner
 
 """By when a scheduled run must be over, in seconds since 1970; the rerunner sets it."""
 
@@ -74,6 +75,7 @@ def resume_search(
     executor: Any = None,
     width: int | None = None,
     trial_timeout: float | None = None,
+    pruner: "Pruner | None" = None,
 ) -> SearchResult:
     """Run the search `name` until it has `max_evals` trials, going on from what the store has.
 
@@ -126,6 +128,8 @@ def resume_search(
         width: How many trials run at once; None: as many as the executor says it can.
         trial_timeout: A trial that runs for more than so many seconds ends as failed; the start of
             its worker does not count. None: no limit. Only with `executor`.
+        pruner: Ends trials early that report their values by `running_trial().report`. In a Keras
+            trial it is a callback of `fit` instead. None: what is reported is recorded only.
 
     Returns:
         The result, with all trials of all runs. Where `max_time` has ended the run, or a trial was
@@ -159,6 +163,7 @@ def resume_search(
     from colab_drive_tuner.search.begin_from import origin_of
     from colab_drive_tuner.search.documents import count_ended
     from colab_drive_tuner.search.drive_trials import DriveTrials
+    from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.loop.stops import StopRules
     from colab_drive_tuner.search.run import SearchSpec, run_search, untried_points
     from colab_drive_tuner.search.spec.fingerprints import describe_space
@@ -166,6 +171,7 @@ def resume_search(
     from colab_drive_tuner.search.spec.settings import SearchSettings
 
     points = check_points(points_to_evaluate, task.space)
+    pruner = check_pruner(pruner)
     trials = DriveTrials(
         name,
         store=store,
@@ -211,6 +217,7 @@ def resume_search(
             keras_wanted=load_keras_for(objective),
             deadline=None if seconds is None else began + seconds,
             workers=workers,
+            pruner=pruner,
         )
         stopped = run_search(trials, spec)
         done = count_ended(trials._dynamic_trials)

@@ -38,6 +38,7 @@ from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
 from colab_drive_tuner.search.tpe import fast_algorithm
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.search.trials.tally import Tally
+from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -84,6 +85,8 @@ class SearchSpec:
     """`time.monotonic()` after which no trial is started."""
     workers: Workers | None = None
     """Where trials run; None: here, one after another."""
+    pruner: Pruner | None = None
+    """What judges trials that report values by themselves."""
 
     @property
     def stops(self) -> StopRules:
@@ -112,6 +115,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         space=describe_space(spec.space),
         source=spec.source,
         data=spec.data,
+        pruner=_described(spec.pruner, trials.log.settings),
         skipped=spec.origin.calls if spec.origin else 0,
     )
     if spec.restart:
@@ -162,6 +166,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
                 seeded=trials.seed_training,
                 keras_wanted=spec.keras_wanted,
                 deadline=spec.deadline,
+                pruner=spec.pruner,
             ),
             stops=Stops(
                 spec.stops,
@@ -185,6 +190,13 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
                 display(trials, tally, spec.max_evals, spec.show_progress, spec.deadline)
             )
     return ""
+
+
+def _described(pruner: Pruner | None, stored: Mapping[str, Any]) -> str | None:
+    """The pruner as the settings name it; None where there never was one."""
+    if pruner is None:
+        return "none" if "pruner" in stored else None
+    return repr(pruner)
 
 
 def _warn_of_second_restart(trials: StoredTrials) -> None:

@@ -30,6 +30,7 @@ from colab_drive_tuner.runtime import place
 from colab_drive_tuner.search.documents import ERROR, FINISHED, RUNNING, plain_result
 from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
 from colab_drive_tuner.search.loop.missing import MissingTrials
+from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.stops import Stops
 from colab_drive_tuner.search.spec.seeds import SeedStream
 from colab_drive_tuner.search.trials.models import ModelResult
@@ -94,6 +95,13 @@ class Loop:
         self._owner = place_of(place(), os.getpid(), socket.gethostname())
         self._missing = MissingTrials(trials, algo, domain)
         self._keras: KerasSettings | None = None
+        self._pruning = Pruning(
+            training.pruner,
+            trials._dynamic_trials,
+            trials.log.k_of,
+            trials.log.pending_of,
+            trials.notify,
+        )
 
     def run(self, display: Display) -> str:
         """Run trials until all are there, or a rule ends the run.
@@ -203,7 +211,14 @@ class Loop:
         if self._keras is None and "keras" in sys.modules:
             self._keras = keras_settings()
         point = spec_from_misc(document["misc"])
-        attempt = Attempt(trials.name, tid, 1 + (deaths or 0) + died, point, self._training)
+        attempt = Attempt(
+            trials.name,
+            tid,
+            1 + (deaths or 0) + died,
+            point,
+            self._training,
+            self._pruning.thresholds(tid),
+        )
         return Started(document, attempt, artifacts, time.monotonic())
 
     def _tell(self, started: "Started", how: TrialEnd, result: Taken | None = None) -> None:
@@ -216,6 +231,7 @@ class Loop:
         model = isinstance(document["result"], ModelResult)
         trials.log.end(document, how, model=model, seconds=seconds, result=result)
         self._tally.update()
+        self._pruning.ended(document)
         if document["state"] == ERROR or self._domain.pass_expr_memo_ctrl:
             trials.refresh()  # hyperopt lists it no more, nor what the objective has cancelled
         trials.backups.ended(document["tid"], artifacts, trials.log.history)

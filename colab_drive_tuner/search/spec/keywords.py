@@ -42,7 +42,7 @@ _RENAMED: Mapping[str, tuple[str, ...]] = {
     "trainable": _OBJECTIVE, "num_samples": _TOTAL, "param_space": ("space",),
     "config": ("space",), "time_budget_s": ("max_time",), "search_alg": ("algo",),
     "storage_path": ("store",), "local_dir": ("store",), "max_failures": ("max_attempts",),
-    "stop": ("early_stop_fn",),
+    "stop": ("early_stop_fn",), "scheduler": ("pruner",),
     # scikit-learn and scikit-optimize
     "n_iter": _TOTAL, "n_calls": _TOTAL, "random_state": _SEED, "dimensions": ("space",),
     "param_distributions": ("space",), "param_grid": ("space",), "estimator": _OBJECTIVE,
@@ -70,8 +70,6 @@ ADVICE: Mapping[str, str] = {
     "pass_expr_memo_ctrl": "set the objective's attribute fmin_pass_expr_memo_ctrl, as hyperopt's "
     "decorator does",
     "allow_trials_fmin": "leave it out",
-    "pruner": "pass a callback such as keras.callbacks.EarlyStopping to fit",
-    "scheduler": "pass a callback such as keras.callbacks.EarlyStopping to fit",
     "executions_per_trial": "train several times inside the objective and return the mean loss",
     "n_jobs": _PARALLEL, "parallelism": _PARALLEL, "max_concurrent_trials": _PARALLEL,
     "direction": _MINIMIZED, "directions": _MINIMIZED, "mode": _MINIMIZED, "metric": _MINIMIZED,

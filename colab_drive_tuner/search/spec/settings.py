@@ -33,6 +33,7 @@ _WARNED = {
     "model": "The source of the model or objective function",
     "data": "The shape or type of the data",
     "algo": "The search algorithm",
+    "pruner": "The pruner",
 }
 
 
@@ -50,6 +51,8 @@ class SearchSettings:
     source: str | None = None
     """The text of the model or objective function, as `describe_source` has it."""
     data: str | None = None
+    pruner: str | None = None
+    """What judges trials that report values by themselves."""
     skipped: int = 0
     """How many draws of the seed another search has used, whose trials this one begins with."""
     seeded: bool = True
@@ -74,6 +77,7 @@ class SearchSettings:
             "space": self.space,
             "model": self.model,
             "data": self.data,
+            "pruner": self.pruner,
         }
         if self.source is not None and stored.get("model") != self.model:
             told["source"] = pack_source(self.source)

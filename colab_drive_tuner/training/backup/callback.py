@@ -8,10 +8,8 @@ gets a last member for one `fit`, `FitBackup`. Every epoch begins with a seed of
 interrupted or not, so that what an epoch draws depends on nothing before it.
 """
 
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from types import FrameType
 from typing import Any
 
 import keras
@@ -19,6 +17,7 @@ import keras
 from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.training.backup.fit import BackupCallback, FitBackup
 from colab_drive_tuner.training.backup.writer import writer_of
+from colab_drive_tuner.training.fit_frames import calling_fit
 from colab_drive_tuner.trial import running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -79,7 +78,7 @@ class TrialBackup(BackupCallback):
                 TrainingWarning,
             )
             return
-        fit = _calling(self)
+        fit = calling_fit(self)
         callbacks = fit["callbacks"].callbacks
         if any(isinstance(callback, FitBackup) for callback in callbacks):
             return  # given twice
@@ -101,24 +100,3 @@ class TrialBackup(BackupCallback):
         last.set_model(self.model)
         # Keras is going through this list right now and comes to the new member in its turn.
         callbacks.append(last)
-
-
-def _calling(callback: Any) -> dict[str, Any]:
-    """The variables of the `fit` that is calling `callback`; at least its list of `callbacks`.
-
-    Keras hands a callback its model and nothing of its fellows, whose states a backup needs; the
-    list is found as the `self` of one of the frames below.
-    """
-    frame: FrameType | None = sys._getframe(1)
-    found: dict[str, Any] = {}
-    while frame is not None:
-        variables = frame.f_locals
-        owner = variables.get("self")
-        if isinstance(owner, keras.callbacks.CallbackList) and callback in owner.callbacks:
-            found = {"callbacks": owner}
-        elif found and variables.get("callbacks") is found["callbacks"]:
-            return dict(variables)
-        frame = frame.f_back
-    if found:
-        return found
-    raise UsageError("TrialBackup works in `fit(callbacks=[...])`, or in a keras CallbackList.")

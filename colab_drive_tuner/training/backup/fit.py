@@ -13,6 +13,7 @@ from colab_drive_tuner.training.backup.model_state import capture_model, symboli
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variables import walk
 from colab_drive_tuner.training.backup.writer import BackupWriter
+from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeds import seed_epoch, training_seed
 from colab_drive_tuner.trial import RunningTrial, TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
@@ -124,8 +125,8 @@ class FitBackup(BackupCallback):
         )
 
     def _others(self) -> list[Any]:
-        """All callbacks but ours."""
-        return [c for c in self._callbacks if not isinstance(c, BackupCallback)]
+        """All callbacks but ours, which are no state of a training."""
+        return [c for c in self._callbacks if not isinstance(c, BackupCallback | Pruner)]
 
     def _seed(self, epoch: int) -> int:
         """The seed of what is drawn from here to the end of an epoch, counted from 1."""
@@ -142,6 +143,7 @@ class FitBackup(BackupCallback):
                 "epoch": done,
                 "over": over,
                 "longest_epoch": self._pace.epoch,
+                "reports": self._trial.reports.dump(),
                 "callbacks": self._memory.capture(others, frozenset(map(id, parts.values()))),
                 "model": capture_model(self.model, parts),
                 "files": self._files.capture(),

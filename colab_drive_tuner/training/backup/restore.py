@@ -80,6 +80,7 @@ def _restore(
             callback_state.prepare_restore(callbacks, tree["callbacks"]),
             prepare_files(callbacks, tree["files"], fit.writer.artifacts.get),
             prepare_restore(model, tree["model"], build_rest),
+            fit.trial.reports.prepare_restore(tree["reports"]),
         ]
         float(tree["longest_epoch"])
     except _MALFORMED as error:

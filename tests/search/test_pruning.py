@@ -1,0 +1,345 @@
+"""Pruning by `report` and `should_prune`: decisions that the record explains, and kills."""
+
+import itertools
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+from hyperopt import hp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colab_drive_tuner.errors import SearchChangedWarning, UsageError
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.executors.loky import loky_executor
+from colab_drive_tuner.search.loop.pruning import Pruning, curve_of
+from colab_drive_tuner.search.results.exchange.export import export_trials
+from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.memory import MemoryStore
+from colab_drive_tuner.training.pruner import Pruner
+from colab_drive_tuner.trial import MOST_VALUES, Reports, running_trial
+from tests.search.searching import in_child
+
+SPACE = {"x": hp.uniform("x", 0, 1)}
+MEDIAN = Pruner(warmup_steps=0, min_trials=2)
+
+
+def curve(point: dict[str, float], steps: int = 8) -> float:
+    """Reports a falling curve of so many steps, whose end is `x`, and stops where it is told to."""
+    trial = running_trial()
+    assert trial is not None
+    value = np.inf
+    for step in range(1, steps + 1):
+        value = point["x"] + (1 - point["x"]) / step
+        trial.report(step, value)
+        if trial.should_prune():
+            break
+    return float(value)
+
+
+def search(store: Any, objective: Callable[[Any], Any] = curve, **options: Any) -> Any:
+    """A search of `curve` with a pruner, by `resume_search`."""
+    defaults = {"name": "search", "max_evals": 12, "seed": 3, "algo": "rand", "pruner": MEDIAN}
+    given = defaults | {"progress": False} | options
+    return resume_search(objective, space=SPACE, store=store, **given)
+
+
+def told(trials: hyperopt.Trials) -> list[Any]:
+    """What must be equal, bit for bit, in equal searches."""
+    return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
+
+
+def explain(trials: DriveTrials) -> list[tuple[bool, list[float]]]:
+    """Of each trial that ended, whether it was pruned and its values, as the record explains it.
+
+    That is what its thresholds, computed from the record, say of the values that it reported.
+    """
+    log, documents = trials.log, trials._dynamic_trials
+    pruning = Pruning(None, documents, log.k_of, log.pending_of, lambda _: None)
+    found = []
+    for document in documents:
+        result = document["result"]
+        values = result["reported"]["values"]
+        pruner = Pruner(**result["reported"]["pruner"])
+        reports = Reports(pruner, pruning.thresholds(document["tid"]))
+        for step, value in enumerate(values, 1):
+            assert reports.pruned_at is None, "it went on although it was to stop"
+            reports.add(step, value)
+            reports.should_prune()
+        assert (reports.pruned_at is not None) == result["pruned"]
+        assert result.get("pruned_at") == reports.pruned_at
+        found.append((result["pruned"], values))
+    return found
+
+
+def test_a_worse_trial_ends_early(tmp_path: Path) -> None:
+    """It is in the record with its curve, its last value as loss, and where it ended."""
+    result = search(tmp_path)
+    results = result.trials.results
+    pruned = [one for one in results if one["pruned"]]
+    assert 3 <= len(pruned) <= 9
+    for one in results:
+        assert one["status"] == "ok"
+        assert one["loss"] == one["reported"]["values"][-1]
+        assert one.get("pruned_at", 8) == len(one["reported"]["values"])
+        assert one["reported"]["pruner"] == MEDIAN.settings
+    assert len(results) == 12, "pruned trials count"
+    best = min(range(12), key=lambda tid: result.trials.vals["x"][tid])
+    assert not results[best]["pruned"]
+    assert explain(result.trials)
+
+
+def test_an_exported_pickle_is_plain_hyperopt(tmp_path: Path) -> None:
+    """Its results are plain data, and TPE goes on with them."""
+    result = search(tmp_path)
+    export_trials(FolderStore(tmp_path), "search", tmp_path / "trials.pkl")
+    trials = pickle.loads((tmp_path / "trials.pkl").read_bytes())
+    assert type(trials) is hyperopt.Trials
+    assert trials.results == result.trials.results
+
+
+numbers = itertools.count()
+curves = st.lists(
+    st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, float("nan")]), min_size=1, max_size=5),
+    min_size=3,
+    max_size=12,
+)
+pruners = st.builds(
+    Pruner,
+    st.sampled_from(["median", "percentile", "successive halving"]),
+    warmup_steps=st.integers(0, 2),
+    min_trials=st.integers(1, 3),
+    mode=st.sampled_from(["min", "max"]),
+)
+
+
+@given(curves=curves, pruner=pruners, cut=st.integers(1, 11))
+@settings(max_examples=25, deadline=None)
+def test_a_replay_decides_alike(curves: list[list[float]], pruner: Pruner, cut: int) -> None:
+    """Random curves: a search in two sessions, and the record replayed, decide as one session."""
+
+    def objective(point: Any) -> float:
+        trial = running_trial()
+        assert trial is not None
+        value = 0.0
+        for step, value in enumerate(curves[trial.tid], 1):
+            trial.report(step, value)
+            if trial.should_prune():
+                break
+        return 0.0 if np.isnan(value) else value
+
+    name, store = f"search-{next(numbers)}", MemoryStore()
+    options = {"pruner": pruner, "max_evals": len(curves)}
+    whole = search(store, objective, name=f"{name}-whole", **options)
+    for most in (min(cut, len(curves)), len(curves)):
+        again = search(store, objective, name=name, **options | {"max_evals": most})
+    assert told(again.trials) == told(whole.trials)
+    explain(again.trials)
+
+
+@pytest.mark.parametrize("call", [4, 9])
+def test_a_killed_search_prunes_as_the_uninterrupted_one(tmp_path: Path, call: int) -> None:
+    """SIGKILL after a trial was told to stop, or before it would be: bit for bit the same end."""
+    whole = search(tmp_path / "whole")
+    assert whole.trials.results[call - 1]["pruned"]
+    for kill in ("before", "after"):
+        store, count = tmp_path / kill, [0]
+
+        def deadly(point: Any, kill: str = kill, count: list[int] = count) -> float:
+            count[0] += 1
+            if count[0] == call and kill == "before":
+                trial = running_trial()
+                assert trial is not None
+                trial.report(1, 0.0)
+                os.kill(os.getpid(), signal.SIGKILL)
+            loss = curve(point)
+            if count[0] == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return loss
+
+        deadly.__qualname__ = curve.__qualname__
+        assert in_child(lambda run=deadly, at=store: search(at, run)) == -signal.SIGKILL  # type: ignore[misc]
+        with pytest.warns(SearchChangedWarning, match="source"):
+            resumed = search(store)
+        assert told(resumed.trials) == told(whole.trials)
+
+
+def test_one_worker_prunes_as_no_worker(tmp_path: Path) -> None:
+    """In a process of its own, thresholds come with each trial."""
+    inline = search(tmp_path / "inline")
+    with loky_executor(1) as executor:
+        there = search(tmp_path / "there", executor=executor)
+    assert told(there.trials) == told(inline.trials)
+    assert any(one["pruned"] for one in there.trials.results)
+
+
+def test_on_an_executor_the_record_explains_each_decision(tmp_path: Path) -> None:
+    """Several at once, uneven ones: only what had ended at a trial's suggestion counts."""
+    turn = threading.Semaphore(4)
+
+    def uneven(point: dict[str, float]) -> float:
+        with turn:
+            threading.Event().wait(0.01 * (point["x"] > 0.5))
+            return curve(point)
+
+    with ThreadPoolExecutor(4) as pool:
+        for most in (9, 30):
+            result = search(tmp_path, uneven, executor=pool, max_evals=most)
+    trials = DriveTrials("search", store=tmp_path)
+    assert any(trials.log.pending_of.values())
+    assert sum(pruned for pruned, _ in explain(trials)) > 3
+    assert told(trials) == told(result.trials)
+
+
+def test_given_points_are_never_pruned(tmp_path: Path) -> None:
+    """Nobody suggested them, so the record does not know what had ended then."""
+    given = [{"x": 0.1 * number} for number in range(10)]
+    result = search(tmp_path, points_to_evaluate=given, max_evals=16)
+    assert not any(one["pruned"] for one in result.trials.results[:10])
+    assert any(one["pruned"] for one in result.trials.results[10:])
+
+
+def test_trials_of_one_batch_do_not_judge_each_other(tmp_path: Path) -> None:
+    """`max_queue_len`: what had ended when the batch was suggested counts."""
+    trials = DriveTrials("search", store=tmp_path, seed=3)
+    trials.fmin(curve, SPACE, hyperopt.rand.suggest, 12, max_queue_len=4, pruner=MEDIAN)
+    assert not any(one["pruned"] for one in trials.results[:4])
+    assert any(one["pruned"] for one in trials.results[4:])
+    explain(trials)
+
+
+def test_without_a_pruner_values_are_recorded(tmp_path: Path) -> None:
+    """And one that comes later counts them."""
+    first = search(tmp_path, pruner=None, max_evals=6)
+    assert all("pruned" not in one for one in first.trials.results)
+    assert [len(one["reported"]["values"]) for one in first.trials.results] == [8] * 6
+    later = search(tmp_path, max_evals=12)
+    assert later.trials.results[:6] == first.trials.results
+    assert any(one["pruned"] for one in later.trials.results[6:])
+
+
+def test_a_pruner_goes_on_without_curves_and_says_so_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Earlier trials that reported nothing do not count."""
+    search(tmp_path, lambda point: point["x"], pruner=None, max_evals=6)
+    with pytest.warns(SearchChangedWarning, match="source"):
+        result = search(tmp_path, max_evals=16)
+    said = capsys.readouterr().out
+    assert said.count("6 earlier trials have no val_loss epoch by epoch") == 1
+    assert not any(one["pruned"] for one in result.trials.results[6:8])
+    assert any(one["pruned"] for one in result.trials.results[8:])
+    search(tmp_path, max_evals=17)
+    assert "no val_loss" not in capsys.readouterr().out
+
+
+def test_another_pruner_on_resume_warns(tmp_path: Path) -> None:
+    """As another algorithm does; the search goes on with it."""
+    search(tmp_path, max_evals=6)
+    with pytest.warns(SearchChangedWarning, match="pruner"):
+        result = search(tmp_path, pruner=Pruner("percentile", min_trials=2))
+    assert result.trials.results[-1]["reported"]["pruner"]["rule"] == "percentile"
+    with pytest.warns(SearchChangedWarning, match="pruner"):
+        search(tmp_path, pruner=None, max_evals=13)
+
+
+@pytest.mark.parametrize("bad", ["median", 3, Pruner])
+def test_what_is_no_pruner_is_refused(tmp_path: Path, bad: Any) -> None:
+    """Before anything is written."""
+    with pytest.raises(UsageError, match="pruner must be"):
+        search(tmp_path / "store", pruner=bad)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("reports", "named"),
+    [
+        ([(0.5, 1)], "step must be"),
+        ([(-1, 0.5)], "step must be"),
+        ([(True, 0.5)], "step must be"),
+        ([(1, "low")], "value must be"),
+        ([(1, None)], "value must be"),
+        ([(2, 0.5), (2, 0.4)], "after the last one, 2"),
+        ([(0, 0.5), (0, 0.4)], "after the last one, 0"),
+    ],
+)
+def test_a_bad_report_is_named(tmp_path: Path, reports: list[Any], named: str) -> None:
+    """Step and value are told apart."""
+
+    def objective(_point: Any) -> float:
+        trial = running_trial()
+        assert trial is not None
+        for step, value in reports:
+            trial.report(step, value)
+        return 0.0
+
+    with pytest.raises(UsageError, match=named):
+        search(tmp_path, objective)
+
+
+def test_a_trial_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
+    """Who is told to stop and does not has not been pruned."""
+
+    def deaf(point: dict[str, float]) -> float:
+        trial = running_trial()
+        assert trial is not None
+        for step in range(1, 4):
+            trial.report(step, point["x"])
+            trial.should_prune()
+        trial.report(4, point["x"])
+        return point["x"]
+
+    assert not any(one["pruned"] for one in search(tmp_path, deaf).trials.results)
+
+
+def test_a_long_curve_is_kept_within_bounds() -> None:
+    """Every second value, then every fourth; the last in any case; the best is not forgotten."""
+    reports = Reports(MEDIAN, {MEDIAN: {5000: 0.5}})
+    for step in range(1, 5001):
+        reports.add(step, 0.1 if step == 7 else 1.0)
+    kept = reports.result()["reported"]
+    assert len(kept["values"]) <= MOST_VALUES + 1
+    assert kept["steps"][-1] == 5000
+    assert not reports.should_prune()
+
+
+def test_a_restored_trial_decides_alike() -> None:
+    """What a backup holds is all that decisions depend on."""
+    reports, again = (Reports(MEDIAN, {MEDIAN: {5000: 0.5}}) for _ in range(2))
+    for step in range(1, 3000):
+        reports.add(step, 0.4 if step == 7 else 1.0)
+    again.prepare_restore(reports.dump())()
+    for step in range(3000, 5001):
+        for one in (reports, again):
+            one.add(step, 0.9)
+    assert again.result() == reports.result()
+    assert again.should_prune() == reports.should_prune()
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        {"metric": "val_loss", "values": "abc"},
+        {"metric": "val_loss", "values": [1.0, "a"]},
+        {"metric": "val_loss", "values": [1.0], "steps": ["a"]},
+        {"metric": ["val_loss"], "values": [1.0], "pruner": {"rule": "none"}},
+        {"pruner": 3},
+        [1.0],
+    ],
+)
+def test_what_others_call_reported_does_no_harm(tmp_path: Path, reported: Any) -> None:
+    """A result may hold anything under that name; such a trial does not count."""
+    search(tmp_path, lambda p: {"loss": p["x"], "status": "ok", "reported": reported}, pruner=None)
+    trials = DriveTrials("search", store=tmp_path)
+    assert all(curve_of(doc, "val_loss") is None for doc in trials.trials)
+    with pytest.warns(SearchChangedWarning, match="source"):
+        search(tmp_path, max_evals=13)

@@ -1,0 +1,175 @@
+"""`Pruner` as a Keras callback: beside TrialBackup, killed, given twice, without its metric."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from colab_drive_tuner.errors import TrainingWarning, UsageError
+from colab_drive_tuner.training.pruner import Pruner
+from colab_drive_tuner.trial import Reports, RunningTrial, run_as
+from tests.training.pruned import EPOCHS, PRUNER, Objective, X, Y, search, small
+from tests.training.trials import Killed
+
+# TensorFlow's tensors, under numpy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def told(result: Any) -> list[Any]:
+    """What must be equal, bit for bit, in equal searches."""
+    return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in result.trials.trials]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: Any) -> Any:
+    """The search that nothing interrupts."""
+    return search(tmp_path_factory.mktemp("whole"), Objective())
+
+
+@pytest.fixture(scope="module")
+def pruned(whole: Any) -> Any:
+    """The first trial that is pruned, with its result; later than after its second epoch."""
+    results = whole.trials.results
+    return next((tid, one) for tid, one in enumerate(results) if one.get("pruned_at", 0) > 1)
+
+
+def test_a_worse_trial_ends_early(whole: Any) -> None:
+    """Its `fit` returns what it has, and its result says where it ended."""
+    results = whole.trials.results
+    assert 2 <= sum(one["pruned"] for one in results) <= 6
+    for one in results:
+        assert one["epochs"] == one.get("pruned_at", EPOCHS) == len(one["reported"]["values"])
+        assert one["loss"] == one["reported"]["values"][-1]
+        assert one["reported"]["metric"] == "val_loss"
+
+
+def test_a_killed_search_prunes_as_the_uninterrupted_one(
+    tmp_path: Path, whole: Any, pruned: Any
+) -> None:
+    """SIGKILL in the epoch after which the trial is pruned: it goes on, and is pruned there."""
+    tid, result = pruned
+    last = result["pruned_at"] - 1
+    command = [sys.executable, "-m", "tests.training.pruned", str(tmp_path), str(tid), str(last)]
+    ended = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
+    objective = Objective()
+    resumed = search(tmp_path, objective)
+    assert told(resumed) == told(whole)
+    assert objective.trained[0] == (tid, last), "it went on in the middle"
+
+
+@pytest.mark.parametrize("order", ["backup, pruner", "pruner, backup", "pruner, backup, pruner"])
+def test_the_order_of_the_callbacks_does_not_matter(
+    tmp_path: Path, whole: Any, pruned: Any, order: str
+) -> None:
+    """Nor that one is given twice; also in a trial that is interrupted and goes on."""
+    tid, result = pruned
+    last = result["pruned_at"] - 1
+    most = tid + 1
+    with pytest.raises(Killed):
+        search(tmp_path, Objective(order, kill=(tid, last, False)), max_evals=most)
+    objective = Objective(order)
+    assert told(search(tmp_path, objective, max_evals=most)) == told(whole)[:most]
+    assert objective.trained[0] == (tid, last)
+
+
+def fit(pruner: Any, *, trial: RunningTrial | None, model: Any = None, **options: Any) -> Any:
+    """A `fit` in a trial."""
+    given = {"epochs": 3, "verbose": 0, "validation_split": 0.25, "callbacks": [pruner]} | options
+    with run_as(trial):  # type: ignore[arg-type]  # None: outside of a search
+        return (model or small(0.01)).fit(X, Y, **given)
+
+
+def running(pruner: Any = None, limits: Any = None) -> RunningTrial:
+    """A trial with thresholds for `PRUNER`."""
+    return RunningTrial("search", 3, 0, reports=Reports(pruner, {PRUNER: limits or {}}))
+
+
+def test_an_unknown_metric_is_an_error_that_lists_those_there_are() -> None:
+    """After the first epoch, not after the last one."""
+    with pytest.raises(UsageError, match=r"no metric 'val_acc'.*loss, mae, val_loss, val_mae"):
+        fit(Pruner(monitor="val_acc"), trial=running())
+    with pytest.raises(UsageError, match=r"no metric 'val_loss'.*validation_data="):
+        fit(PRUNER, trial=running(), validation_split=0.0)
+
+
+def test_epochs_that_are_not_validated_are_left_out() -> None:
+    """Keras's `validation_freq`: the others are judged."""
+    trial = running(limits={4: -1.0})
+    fitted = fit(PRUNER, trial=trial, epochs=7, validation_freq=2)
+    assert len(fitted.history["loss"]) == 4
+    assert trial.reports.result()["reported"]["steps"] == [2, 4]
+
+
+def test_fits_of_one_trial_count_on_and_end_together() -> None:
+    """A second `fit` counts on; after one that was pruned the next trains no more than a batch."""
+    trial, model = running(limits={5: -1.0}), small(0.01)
+    fit(PRUNER, trial=trial, model=model)
+    assert not trial.reports.result()["pruned"]
+    fitted = fit(PRUNER, trial=trial, model=model, epochs=9)
+    assert len(fitted.history["loss"]) == 2
+    assert trial.reports.result()["pruned_at"] == 5
+    after = fit(PRUNER, trial=trial, model=model, epochs=9)
+    assert len(after.history["loss"]) == 1
+    assert len(trial.reports.result()["reported"]["values"]) == 5
+
+
+def test_a_fit_that_goes_on_by_initial_epoch_is_one_curve() -> None:
+    """Its epochs keep their numbers."""
+    trial, model = running(), small(0.01)
+    fit(PRUNER, trial=trial, model=model)
+    fit(PRUNER, trial=trial, model=model, initial_epoch=3, epochs=5)
+    assert trial.reports.last_step == 5
+
+
+def test_the_last_epoch_prunes_nothing() -> None:
+    """The trial is complete by then."""
+    trial = running(limits={3: -1.0})
+    fit(PRUNER, trial=trial)
+    assert not trial.reports.result()["pruned"]
+
+
+def test_a_trial_without_epochs_reports_nothing() -> None:
+    """Its result is left as it is."""
+    trial = running()
+    fit(PRUNER, trial=trial, epochs=0)
+    assert trial.reports.result() == {}
+
+
+def test_a_loss_that_is_nan_is_worse_than_any_other() -> None:
+    """The training has diverged: it is pruned at the first epoch that is judged."""
+    trial = running(limits={2: 100.0})
+    fitted = fit(PRUNER, trial=trial, model=small(float("nan")), epochs=5)
+    assert len(fitted.history["loss"]) == 2
+
+
+def test_two_pruners_are_an_error() -> None:
+    """In one `fit`, or of a `fit` and of its search; equal ones are one."""
+    other = Pruner("percentile")
+    with pytest.raises(UsageError, match=r"Two pruners.*percentile"):
+        fit(PRUNER, trial=running(), callbacks=[PRUNER, other])
+    with pytest.raises(UsageError, match="Two pruners"):
+        fit(PRUNER, trial=running(other))
+    trial = running(Pruner(min_trials=2))
+    fit(PRUNER, trial=trial)
+    assert len(trial.reports.result()["reported"]["values"]) == 3
+
+
+def test_outside_of_a_search_it_says_that_it_does_nothing() -> None:
+    """As TrialBackup does."""
+    with pytest.warns(TrainingWarning, match="no search runs"):
+        assert len(fit(PRUNER, trial=None).history["loss"]) == 3
+
+
+def test_every_hook_of_keras_is_there() -> None:
+    """Keras accepts it where a Callback goes, although it is none."""
+    hooks = [name for name in dir(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
+    assert len(hooks) > 15
+    assert all(callable(getattr(PRUNER, name)) for name in hooks)
+    with pytest.raises(AttributeError, match="no attribute 'stop'"):
+        PRUNER.stop  # noqa: B018 - the access is what is tested

@@ -1,0 +1,166 @@
+"""Rules of pruning: thresholds of small curves, and what Optuna's pruners say of the same ones."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.training.pruner import Pruner
+from colab_drive_tuner.training.pruning_rules import best_so_far
+from colab_drive_tuner.trial import Reports
+
+NAN = math.nan
+CURVES = [[(1, 5.0), (2, 1.0), (3, 4.0)], [(1, 3.0), (2, NAN), (3, 2.0)], [(1, 4.0), (2, 6.0)]]
+
+
+def test_the_best_so_far_ignores_nan() -> None:
+    """A value that is NaN is worse than any other."""
+    assert list(best_so_far([(1, NAN), (2, 3.0), (3, NAN), (4, 2.0), (5, 9.0)])) == [
+        (1, math.inf),
+        (2, 3.0),
+        (3, 3.0),
+        (4, 2.0),
+        (5, 2.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"min_trials": 1}, {2: 3.0, 3: 1.5}),
+        ({"min_trials": 3}, {2: 3.0}),
+        ({"min_trials": 4}, {}),
+        ({"min_trials": 1, "warmup_steps": 0}, {1: 4.0, 2: 3.0, 3: 1.5}),
+        ({"min_trials": 1, "warmup_steps": 2}, {3: 1.5}),
+        ({"min_trials": 1, "rule": "percentile", "percentile": 50}, {2: 3.0, 3: 1.5}),
+        ({"min_trials": 1, "rule": "percentile"}, {2: 2.0, 3: 1.25}),
+        ({"min_trials": 1, "mode": "max"}, {2: -5.0, 3: -4.0}),
+        (
+            {"min_trials": 1, "rule": "successive halving", "warmup_steps": 0},
+            {1: 3.0, 3: 1.0},
+        ),
+        (
+            {"min_trials": 1, "rule": "successive halving", "reduction_factor": 2},
+            {2: 3.0, 3: 1.0},
+        ),
+    ],
+)
+def test_thresholds(options: dict[str, Any], expected: dict[int, float]) -> None:
+    """By hand: the best values so far are 5 1 1, 3 3 2 and 4 4."""
+    assert Pruner(**options).thresholds(CURVES) == expected
+
+
+def test_curves_of_nan_alone_set_no_threshold() -> None:
+    """Where half of the earlier trials have no number, nothing is worse than their median."""
+    assert Pruner(min_trials=1).thresholds([[(2, NAN)], [(2, NAN)], [(2, 1.0)]]) == {}
+
+
+def test_rungs() -> None:
+    """Trials are judged 1, 3, 9, ... steps after the warm-up."""
+    long = [(step, 0.0) for step in range(1, 100)]
+    for warmup, expected in ((0, [1, 3, 9, 27, 81]), (4, [5, 7, 13, 31, 85])):
+        pruner = Pruner("successive halving", warmup_steps=warmup, min_trials=1)
+        assert list(pruner.thresholds([long])) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"rule": "hyperband"}, "rule"),
+        ({"rule": None}, "rule"),
+        ({"monitor": ""}, "monitor"),
+        ({"monitor": 3}, "monitor"),
+        ({"mode": "down"}, "mode"),
+        ({"warmup_steps": -1}, "warmup_steps"),
+        ({"warmup_steps": True}, "warmup_steps"),
+        ({"min_trials": 0}, "min_trials"),
+        ({"min_trials": 2.5}, "min_trials"),
+        ({"percentile": 10}, "percentile"),
+        ({"rule": "percentile", "percentile": 100}, "percentile"),
+        ({"rule": "percentile", "percentile": NAN}, "percentile"),
+        ({"reduction_factor": 3}, "reduction_factor"),
+        ({"rule": "successive halving", "reduction_factor": 1}, "reduction_factor"),
+    ],
+)
+def test_a_bad_argument_is_named(arguments: dict[str, Any], named: str) -> None:
+    """With what it may be."""
+    with pytest.raises(UsageError, match=named):
+        Pruner(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [("val_loss", "min"), ("val_accuracy", "max"), ("acc", "max"), ("AUC", "max"), ("mae", "min")],
+)
+def test_the_mode_follows_from_the_name(monitor: str, mode: str) -> None:
+    """And says the same as if it had been given, so that both are one pruner."""
+    assert Pruner(monitor=monitor).mode == mode
+    assert Pruner(monitor=monitor) == Pruner(monitor=monitor, mode=mode)
+    assert Pruner(monitor=monitor, mode="max").mode == "max"
+
+
+# Optuna as an oracle. Both prune a trial whose best value so far is worse than a percentile of
+# earlier trials, or that is not promoted. They differ in what they compare with: Optuna takes the
+# earlier trials' values at the step itself, ours their best ones so far. On curves that never get
+# worse these are the same. Optuna leaves out trials that were pruned, and forgets NaN, where it is
+# infinitely bad here; so those below have ended and are numbers. Its steps begin at 0, ours at 1.
+falling = st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=6).map(
+    lambda values: sorted(values, reverse=True)
+)
+
+
+@pytest.mark.parametrize("rule", ["median", "percentile", "successive halving"])
+@given(
+    earlier=st.lists(falling, max_size=9),
+    own=falling,
+    warmup=st.integers(0, 3),
+    least=st.integers(1, 4),
+    maximized=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_optuna_decides_alike(
+    rule: str,
+    earlier: list[list[float]],
+    own: list[float],
+    warmup: int,
+    least: int,
+    maximized: bool,
+) -> None:
+    """Median and percentile at every step of curves that never get worse, and each rung."""
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sign = -1.0 if maximized else 1.0
+    mode = "max" if maximized else "min"
+    if rule == "successive halving":
+        # Optuna has no warm-up of that kind, and the trial before must have reached a rung.
+        warmup, least = 0, 1
+        judge = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    else:
+        judge = optuna.pruners.PercentilePruner(
+            50.0 if rule == "median" else 25.0,
+            n_startup_trials=0,
+            n_warmup_steps=warmup,
+            n_min_trials=least,
+        )
+    study = optuna.create_study(direction="maximize" if maximized else "minimize", pruner=judge)
+    for curve in earlier:
+        trial = study.ask()
+        for step, value in enumerate(curve):
+            trial.report(sign * value, step + (rule == "successive halving"))
+            if rule == "successive halving":
+                trial.should_prune()  # notes the rungs that it reaches
+        study.tell(trial, sign * curve[-1])
+    pruner = Pruner(rule, mode=mode, warmup_steps=warmup, min_trials=least)
+    curves = [[(step, sign * value) for step, value in enumerate(c, 1)] for c in earlier]
+    reports = Reports(pruner, {pruner: pruner.thresholds(curves)})
+    trial = study.ask()
+    for step, value in enumerate(own):
+        trial.report(sign * value, step + (rule == "successive halving"))
+        reports.add(step + 1, sign * value)
+        theirs = trial.should_prune()
+        assert reports.should_prune() == theirs, step
+        if theirs:
+            break
