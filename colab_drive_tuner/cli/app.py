@@ -119,7 +119,7 @@ def status(
         colab-drive-tuner status
         colab-drive-tuner --store searches status mnist-cnn --json
     """
-    from colab_drive_tuner.cli.tables import as_json, show_runs, show_searches
+    from colab_drive_tuner.cli.tables import as_json, show_running, show_runs, show_searches
     from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.results.status import list_searches, read_status
 
@@ -144,6 +144,8 @@ def status(
         echo(as_json(searches, runs))
     else:
         show_searches(searches)
+        if name:
+            show_running(searches[0].running)
         show_runs(runs or [])
     if exit_code and name:
         from colab_drive_tuner.rerun.outcome import read_verdict

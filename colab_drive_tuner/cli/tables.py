@@ -15,7 +15,7 @@ from rich.text import Text
 from colab_drive_tuner.cli.output import echo
 from colab_drive_tuner.manage.histories import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
-from colab_drive_tuner.search.trials.standing import SearchState, SearchStatus
+from colab_drive_tuner.search.trials.standing import RunningNow, SearchState, SearchStatus
 from colab_drive_tuner.text import visible
 
 _WIDE = 100_000
@@ -52,6 +52,17 @@ def _state(search: SearchStatus) -> str:
     if search.holder is not None and search.state is SearchState.INTERRUPTED:
         return f"interrupted {_time(search.holder.last_sign)}"
     return search.state
+
+
+def show_running(trials: Sequence[RunningNow]) -> None:
+    """One line for each trial that runs: on which worker, since when, which attempt it is."""
+    if trials:
+        echo("")
+        rows = [
+            (one.tid, one.worker, "" if one.since is None else _time(one.since), one.attempt)
+            for one in trials
+        ]
+        show_table(("running trial", "worker", "since", "attempt"), rows)
 
 
 def show_runs(runs: list[Run]) -> None:
@@ -148,8 +159,15 @@ def _described(search: SearchStatus) -> dict[str, Any]:
             "account": holder.claimant.account,
             "last_seen": _iso(holder.last_sign),
         },
-        "running": [tid if isinstance(tid, int) else _text(tid) for tid in search.running],
-        "workers": _text(search.workers) or None,
+        "running": [
+            {
+                "tid": trial.tid if isinstance(trial.tid, int) else _text(trial.tid),
+                "worker": trial.worker,
+                "since": None if trial.since is None else _iso(trial.since),
+                "attempt": trial.attempt,
+            }
+            for trial in search.running
+        ],
         "deaths_survived": search.recovered,
         "sessions": search.sessions,
         "url": search.url,

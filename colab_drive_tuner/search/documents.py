@@ -1,6 +1,7 @@
 """Trial documents as hyperopt makes them, without hyperopt: states, losses, and what is stored."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from numbers import Real
 from typing import Any, cast
 
@@ -90,3 +91,13 @@ def place_of(tid: int, documents: Sequence[TrialDocument]) -> int:
         if isinstance(doc["tid"], int) and doc["tid"] > tid:
             return at
     return len(documents)
+
+
+def seconds_of(value: Any) -> float | None:
+    """A time of a document as seconds since 1970; those without a zone are UTC, as hyperopt's."""
+    if not isinstance(value, datetime):
+        return None
+    try:
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    except (OverflowError, ValueError):
+        return None

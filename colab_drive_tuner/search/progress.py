@@ -6,11 +6,14 @@ cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 in trial 7 | 11 acknowled
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
+from colab_drive_tuner.search.documents import RUNNING
+from colab_drive_tuner.search.executors.locations import host_of
 from colab_drive_tuner.search.html import ORANGE, bar, escaped
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.search.trials.tally import Tally
@@ -21,6 +24,8 @@ _SECONDS, _LOG_SECONDS = 0.25, 30.0
 _LAST_SECONDS = 2.0
 """How long the last drawing waits for the store, to show everything acknowledged."""
 _BAR = 20
+_HOSTS = 3
+"""How many hosts of workers are named."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +178,8 @@ class Progress:
         ended, best = self._tally.ended, self._tally.best
         endless = self._total >= sys.maxsize
         parts = [f"{ended} trials" if endless else f"{ended} of {self._total} trials"]
-        if (running := len(self._tally.open) - self._tally.queued) > 1:
-            parts.append(f"{running} running")
+        if running := [doc["owner"] for doc in self._tally.open if doc["state"] == RUNNING]:
+            parts += _at_once(running)
         if self._recovered:
             parts.append(f"{self._recovered} recovered")
         if best is not None:
@@ -258,6 +263,20 @@ def _hyperopt_callback(
             shown = tally.finished
 
         yield update
+
+
+def _at_once(owners: Sequence[str | None]) -> Iterator[str]:
+    """How many trials run at once and on which hosts, by their documents' owners."""
+    hosts = Counter(host for owner in owners if (host := host_of(owner)))
+    if not hosts and len(owners) == 1:
+        return  # one after another, here
+    places = [f"{count} on {host}" for host, count in hosts.most_common(_HOSTS)]
+    if len(hosts) > _HOSTS:
+        rest = hosts.total() - sum(count for _, count in hosts.most_common(_HOSTS))
+        places.append(f"{rest} on {len(hosts) - _HOSTS} more hosts")
+    if waiting := len(owners) - hosts.total():
+        places.append(f"{waiting} not seen on a worker yet")
+    yield f"{len(owners)} running ({', '.join(places)})"
 
 
 def _duration(seconds: float) -> str:

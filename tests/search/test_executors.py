@@ -1,14 +1,11 @@
 """Real engines: what travels to their workers, what comes back, and what their deaths cost."""
 
-import contextlib
 import functools
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -35,8 +32,6 @@ from colab_drive_tuner.trial import running_trial
 from tests.search.searching import data, model, points
 
 SPACE = hp.uniform("x", -10, 10)
-NO_CLUSTER = 77
-"""The exit status of a program that could not start its cluster here."""
 
 
 @pytest.fixture(scope="module")
@@ -439,114 +434,3 @@ def test_the_payload_is_the_same_for_the_same_objective() -> None:
     objective = lambda x: x + 1  # noqa: E731
     assert pack(objective, SPACE, None).sha == pack(objective, SPACE, None).sha
     assert pack(objective, SPACE, None).sha != pack(lambda x: x + 2, SPACE, None).sha
-
-
-def test_a_dask_cluster_and_its_deaths(tmp_path: Path) -> None:
-    """A client, or its executor; a worker that is killed costs the trial that ran there."""
-    pytest.importorskip("distributed")
-    script = f"""
-        import warnings, dask, distributed
-        from pathlib import Path
-        from tests.search.test_executors import deadly, run, statuses
-        folder = Path({str(tmp_path)!r})
-        if __name__ == "__main__":
-            (folder / "marks").mkdir()
-            dask.config.set({{"distributed.deploy.lost-worker-timeout": "120s"}})
-            with (
-                distributed.LocalCluster(
-                    n_workers=2, threads_per_worker=1, dashboard_address=None
-                ) as cluster,
-                distributed.Client(cluster) as client,
-            ):
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always")
-                    run(folder, lambda x: x**2, name="w", executor=client.get_executor())
-                assert any("allowed-failures" in str(one.message) for one in caught), caught
-
-                def never_again(dask_scheduler):
-                    dask_scheduler.allowed_failures = 0
-
-                client.run_on_scheduler(never_again)
-                once = deadly(folder / "marks", 3, times=1)
-                result = run(folder, once, executor=client, max_attempts=3)
-                assert statuses(result) == ["ok"] * 8
-                assert len(list((folder / "marks").glob("3-*"))) == 2
-        """
-    _run_script(tmp_path, script)
-
-
-def test_ray(tmp_path: Path) -> None:
-    """Its workers run trials, and one that is killed costs one attempt."""
-    pytest.importorskip("ray", reason="pip install ray runs this test")
-    sockets = tempfile.mkdtemp(dir="/tmp")  # their paths may have some 100 characters
-    script = f"""
-        import sys
-        from pathlib import Path
-        import ray
-        from colab_drive_tuner.search.executors.ray import ray_executor
-        from tests.search.test_executors import NO_CLUSTER, deadly, run, statuses
-        marks = Path({str(tmp_path)!r}) / "marks"
-        marks.mkdir()
-        here = {{"_node_ip_address": "127.0.0.1", "_temp_dir": {sockets!r}}}
-        try:
-            ray.init(num_cpus=2, include_dashboard=False, **here)
-        except Exception as error:
-            print(error)
-            sys.exit(NO_CLUSTER)
-        once = deadly(marks, 3, times=1)
-        result = run({str(tmp_path)!r}, once, executor=ray_executor())
-        assert statuses(result) == ["ok"] * 8
-        assert len(list(marks.glob("3-*"))) == 2
-        """
-    try:
-        _run_script(tmp_path, script, RAY_AUTH_MODE="disabled", RAY_raylet_start_wait_time_s="60")
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
-
-
-def test_mpi(tmp_path: Path) -> None:
-    """`MPIPoolExecutor` under mpiexec."""
-    pytest.importorskip("mpi4py")
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    program = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
-    if program is None:
-        pytest.skip("no mpiexec here")
-    script = f"""
-        from mpi4py.futures import MPIPoolExecutor
-        from tests.search.test_executors import run, statuses
-        if __name__ == "__main__":
-            with MPIPoolExecutor() as pool:
-                result = run({str(tmp_path)!r}, lambda x: x**2, executor=pool)
-            assert statuses(result) == ["ok"] * 8
-            assert len({{doc["owner"] for doc in result.trials.trials}}) == 2
-        """
-    _run_script(tmp_path, script, before=[program, "-n", "3"], module=["-m", "mpi4py.futures"])
-
-
-def _run_script(
-    folder: Path,
-    script: str,
-    before: list[str] = [],  # noqa: B006 - not changed
-    module: list[str] = [],  # noqa: B006
-    **variables: str,
-) -> None:
-    path, said = folder / "program.py", folder / "said.txt"
-    path.write_text(textwrap.dedent(script))
-    # Into a file: workers that outlive the program would keep a pipe open.
-    with said.open("wb") as out:
-        process = subprocess.Popen(
-            [*before, sys.executable, *module, str(path)],
-            env=os.environ | {"PYTHONPATH": str(Path.cwd())} | variables,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            process.wait(timeout=200)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if process.returncode == NO_CLUSTER:
-        pytest.skip(f"the cluster does not start on this machine: {said.read_text()[-200:]}")
-    assert process.returncode == 0, said.read_text()[-3000:]

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -288,6 +288,12 @@ class Breaking(Executor):
                 future.set_result(work())
 
 
+class WorkerCrashedError(Exception):
+    """As Ray's: the worker of one trial has died."""
+
+    __module__ = "ray.exceptions"
+
+
 class OwnBreaking(Breaking):
     """One that makes itself anew, as `loky_executor` does."""
 
@@ -333,21 +339,6 @@ def test_the_users_own_pool_ends_the_run(tmp_path: Path) -> None:
     result = go(tmp_path, bowl, max_evals=9, executor=Breaking(4), width=3, max_attempts=2)
     assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
     assert result.done == 9
-
-
-def test_what_is_cancelled_from_outside_is_nobodys_fault(tmp_path: Path) -> None:
-    """A cluster that restarts loses trials; they run again, with no death counted."""
-    from concurrent.futures import CancelledError
-
-    class Restarting(Breaking):
-        def _run(self) -> None:
-            super()._run()
-            self._deadly = ()
-
-    pool = Restarting(1, error=CancelledError)
-    result = go(tmp_path, bowl, max_evals=6, executor=pool, width=3, max_attempts=1)
-    assert pool.ran[:2] == [[0, 1, 2], [0, 1, 2]]
-    assert {doc["result"]["status"] for doc in result.trials.trials} == {"ok"}
 
 
 def test_a_cluster_without_workers_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,3 +444,49 @@ def test_an_executor_that_was_shut_down_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was shut down"):
         go(tmp_path / "store", bowl, executor=pool)
     assert not (tmp_path / "store").exists()
+
+
+def test_a_search_whose_workers_all_hang_ends_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as if it were complete, while its only worker is taken for good; unless it is."""
+    monkeypatch.setattr(crew, "FRESH_WORKER_SECONDS", 0.1)
+    monkeypatch.setattr(crew, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
+    with pytest.raises(ExecutorError, match="taken by trials that hang"):
+        wide(tmp_path, "rand", 3, uneven, executor=Mute(), width=1, trial_timeout=0.1)
+    with pytest.raises(hyperopt.exceptions.AllTrialsFailed):
+        wide(tmp_path, "rand", 2, uneven, executor=Mute(), width=1, trial_timeout=0.1)
+    assert reopened(tmp_path).log.history.done == 2
+
+
+def test_an_executor_that_is_closed_meanwhile_ends_the_run(tmp_path: Path) -> None:
+    """With an error, and with everything recorded; the same call with a new one goes on."""
+    pool = ThreadPoolExecutor(2)
+
+    def closing(point: Any) -> float:
+        if running_trial().tid == 2:  # type: ignore[union-attr]
+            pool.shutdown(wait=False)
+        return bowl(point)
+
+    with pytest.raises(ExecutorError, match="takes no more trials"):
+        wide(tmp_path, "rand", 8, closing, executor=pool)
+    with ThreadPoolExecutor(2) as fresh:
+        assert points(wide(tmp_path, "rand", 8, bowl, executor=fresh)) == points(plain("rand", 8))
+
+
+@pytest.mark.parametrize("cause", [CancelledError, WorkerCrashedError])
+def test_workers_that_go_together_are_no_trials_fault(
+    cause: type[BaseException], tmp_path: Path
+) -> None:
+    """A cluster that restarts cancels trials and kills workers: no death counts."""
+
+    class Restarting(Breaking):
+        def _run(self) -> None:
+            super()._run()
+            self._deadly = ()
+
+    pool = Restarting(1, error=cause)
+    result = go(tmp_path, bowl, max_evals=6, executor=pool, width=3, max_attempts=1)
+    assert sorted(tid for tids in pool.ran for tid in tids) == [0, 0, 1, 1, 2, 2, 3, 4, 5]
+    assert {doc["result"]["status"] for doc in result.trials.trials} == {"ok"}

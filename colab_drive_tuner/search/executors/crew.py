@@ -1,11 +1,13 @@
 """The trials in flight: submitted, waited for, sent again, and missed where a worker is silent."""
 
+import itertools
 import pickle
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hyperopt.base import Domain
@@ -14,6 +16,7 @@ from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.search.executors.deaths import Death, death_of
 from colab_drive_tuner.search.executors.engine import Engine
 from colab_drive_tuner.search.executors.engines import Workers
+from colab_drive_tuner.search.executors.locations import Locations
 from colab_drive_tuner.search.executors.payload import Payload
 from colab_drive_tuner.search.executors.worker import Ended, Outcome, Task, run_here, run_task
 from colab_drive_tuner.trial import Artifacts
@@ -87,6 +90,8 @@ class Crew:
         self._known: set[str] = set()
         """The workers that have answered."""
         self._sent = 0
+        self._numbers = itertools.count()
+        self._locations: Locations | None = None
         self._watch = Watch(clock())
 
     @property
@@ -105,8 +110,28 @@ class Crew:
         """Whether every worker is taken by a trial that was given up."""
         return len(self._silent) >= self._width
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within the block workers tell where a trial has begun."""
+        self._locations = self.engine.locations()
+        try:
+            yield
+        finally:
+            self._locations.close()
+            self._locations = None
+
+    def begun(self) -> list[tuple[Flight, str]]:
+        """What has been seen to begin since this was asked last, and on which worker."""
+        arrived = self._locations.read() if self._locations is not None else []
+        if not arrived:
+            return []
+        flights = {flight.task.number: flight for flight in self._flights}
+        return [(flights[one.number], one.worker) for one in arrived if one.number in flights]
+
     def submit(self, flight: Flight) -> None:
         """Send a trial to a worker; raises what the engine raises."""
+        sender = None if self._locations is None else self._locations.sender
+        flight.task = replace(flight.task, number=next(self._numbers), sender=sender)
         small = self._payload is not None and len(self._payload.content) <= SENT_ALONG
         self._send(flight, with_content=small or self._sent < self._width)
         self._sent += 1

@@ -4,6 +4,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import ExecutorWarning, UsageError
 from colab_drive_tuner.search.executors.engine import Engine
+from colab_drive_tuner.search.executors.locations import DaskLocations, Locations
 from colab_drive_tuner.user_warnings import warn_user
 
 
@@ -56,10 +57,19 @@ class DaskEngine(Engine):
             )
         return threads
 
+    @property
+    def closed(self) -> bool:
+        """See `Engine.closed`."""
+        return bool(self._client.status == "closed")
+
     def workers(self) -> int | None:
         """How many workers the scheduler has, as this client last heard."""
         # A scheduler that is gone would be waited for.
         return len(dict(self._client.ncores())) if self._client.status == "running" else 0
+
+    def locations(self) -> Locations:
+        """See `Engine.locations`."""
+        return DaskLocations(self._client)
 
     def prepare(self, *, keras: bool) -> None:  # noqa: ARG002 - Dask's workers are no forks
         """Warn where the scheduler would run a deadly trial again and again, by itself."""

@@ -8,6 +8,12 @@ from functools import cached_property
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.executors.locations import (
+    DatagramLocations,
+    Locations,
+    ThreadLocations,
+)
+from colab_drive_tuner.search.executors.loky import LokyExecutor
 
 _START_SECONDS = 120.0
 """How long the first process of a pool may take to start."""
@@ -48,6 +54,11 @@ class Engine:
                 return count
         return None
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is known to run nothing any more."""
+        return False
+
     def workers(self) -> int | None:
         """How many workers are there now; None where that cannot be told."""
         return None
@@ -67,6 +78,14 @@ class Engine:
         # All forks are made by the first call: before this process has threads that write, and
         # locks that a fork would go on to hold after its death.
         self._submit(os.getpid).result(timeout=_START_SECONDS)
+
+    def locations(self) -> Locations:
+        """The driver's end of what its workers location."""
+        if self.in_process:
+            return ThreadLocations()
+        # Those of the standard library's pool and of loky are on this machine, as their pipes are.
+        local = hasattr(self.executor, "_processes") or isinstance(self.executor, LokyExecutor)
+        return DatagramLocations(anywhere=not local)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
         """Start a call on a worker."""

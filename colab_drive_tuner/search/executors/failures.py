@@ -29,6 +29,17 @@ def cancelled_often(engine: Engine, search: str, tid: object, times: int) -> Exe
     )
 
 
+def not_taken(engine: Engine, search: str, error: Exception | None) -> ExecutorError:
+    """The executor takes no trials any more: it was closed, say."""
+    why = "it was closed" if error is None else f"{type(error).__name__}: {error}"
+    failure = ExecutorError(
+        f"{engine.name} takes no more trials ({why.rstrip('.')}). What had ended in search "
+        f"{search!r} is recorded: make a new executor, and call again to go on."
+    )
+    failure.__cause__ = error
+    return failure
+
+
 def not_run(engine: Engine, search: str, tid: object, error: BaseException | None) -> BaseException:
     """What an engine raised that is no death: a stop, or a task that it could not run."""
     if error is not None and not isinstance(error, Exception):

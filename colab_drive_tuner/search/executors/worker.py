@@ -6,9 +6,7 @@ thus never the trial's error: it says what became of the worker.
 
 import contextvars
 import ctypes
-import os
 import pickle
-import socket
 import sys
 import tempfile
 import threading
@@ -27,6 +25,7 @@ from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.search.documents import RUNNING
 from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
+from colab_drive_tuner.search.executors.locations import Location, LocationSender, worker_name
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.models import Parts, SavedModel, take_apart
 from colab_drive_tuner.training.backup.writer import flush_backups, has_backups
@@ -70,6 +69,10 @@ class Task:
     """A Keras model comes back only where the loss is not higher."""
     backups: BackupFolder | None = None
     free_memory: bool = True
+    number: int = 0
+    """Among the tasks of the run."""
+    sender: LocationSender | None = None
+    """Tells the driver that the task has begun."""
 
 
 @dataclass
@@ -119,7 +122,10 @@ def run_here(domain: Domain, task: Task, artifacts: Artifacts | None = None) -> 
     if task.timeout is None:
         return work.run()
     thread = threading.Thread(
-        target=contextvars.copy_context().run, args=(work.run,), name=_thread(), daemon=True
+        target=contextvars.copy_context().run,
+        args=(work.run,),
+        name=threading.current_thread().name,
+        daemon=True,
     )
     thread.start()
     thread.join(task.timeout)
@@ -132,17 +138,6 @@ def run_here(domain: Domain, task: Task, artifacts: Artifacts | None = None) -> 
     return Outcome(Ended.TIMED_OUT, worker_name(), task.timeout)
 
 
-def worker_name() -> str:
-    """Host, process and, beside others, thread of the worker that this is."""
-    process = f"{socket.gethostname()}:{os.getpid()}"
-    thread = _thread()
-    return process if thread == "MainThread" else f"{process}/{thread}"
-
-
-def _thread() -> str:
-    return threading.current_thread().name
-
-
 class _Work:
     """One task at work."""
 
@@ -152,6 +147,8 @@ class _Work:
 
     def run(self) -> Outcome:
         began = time.monotonic()
+        if self._task.sender is not None:
+            self._task.sender.send(Location(self._task.number, worker_name()))
         try:
             outcome = self._run()
         finally:

@@ -219,7 +219,7 @@ class Loop:
             self._training,
             self._pruning.thresholds(tid),
         )
-        return Started(document, attempt, artifacts, time.monotonic())
+        return Started(document, attempt, artifacts, time.monotonic(), progress)
 
     def _tell(self, started: "Started", how: TrialEnd, result: Taken | None = None) -> None:
         """Record how the trial ended; `result`: a copy of its plain result."""
@@ -252,3 +252,5 @@ class Started:
     artifacts: StoreArtifacts | None
     began: float
     """`time.monotonic()` when it started."""
+    progress: int = 0
+    """How far a backup lets it go on."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import hyperopt
+from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.checkpoint.documents import TrialDocument
@@ -42,8 +43,14 @@ LEAVE_SECONDS = 10.0
 """How long a stop waits for the trials that are running."""
 BREAK_SECONDS = 5.0
 """How long a broken pool may take to say so of all that it had at work."""
+TOGETHER_SECONDS = 1.0
+"""Workers that die within so long of one another die of one cause, which may be no trial."""
+RESTART_SECONDS = 30.0
+"""For so long after trials were cancelled from outside a death is put down to that, too."""
 ABSENT_SECONDS, GONE_SECONDS = 30.0, 600.0
 """After so long without a worker the user is told, and the run ends."""
+NOTE_SECONDS, NOTE_PAUSE = 1.0, 3.0
+"""The worker of a trial that has run for so long is recorded; how long after others were."""
 MOST_LOST = 10
 """A trial that was lost so often, although no worker died, ends the run."""
 
@@ -75,6 +82,9 @@ class ParallelLoop(Loop):
         self._losses = Losses(
             stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
         )
+        self._begun: dict[Flight, float] = {}
+        """Trials whose worker is known and not recorded yet, and since when."""
+        self._noted = self._cancelled = -math.inf
         self._failure: BaseException | None = None
         self._why, self._ending = "", False
         self._told: set[str] = set()
@@ -83,7 +93,7 @@ class ParallelLoop(Loop):
 
     def run(self, display: Display) -> str:
         """See `Loop.run`."""
-        with display as show:
+        with display as show, self._crew.listening():
             try:
                 self._run(show)
             except BaseException as error:
@@ -97,15 +107,22 @@ class ParallelLoop(Loop):
         if self._tally.next_queued is None:
             self._why = self._stopped(self._stops.judge_interrupted_round)
         while True:
-            while self._launch():
+            while self._failure is None and self._launch():
                 pass
-            if not self._started:
+            if self._failure is None and not self._started and not self._is_stuck():
                 return
-            self._settle(self._crew.wait(TICK_SECONDS))
+            if self._failure is None:
+                self._settle(self._crew.wait(TICK_SECONDS))
             if self._failure is not None:
                 raise self._failure
             self._look()
             show(self._why)
+
+    def _is_stuck(self) -> bool:
+        """Whether trials are left to run that find every worker taken by one that hangs."""
+        if not self._crew.all_silent or self._ending or self._stops.deadline_near:
+            return False
+        return bool(self._again) or (not self._why and self._is_left())
 
     # -- submit
 
@@ -155,9 +172,11 @@ class ParallelLoop(Loop):
         try:
             self._crew.submit(flight)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything: see deaths.py
-            # A pool that is broken already: the trial has not begun, so it is not to blame.
-            death = death_of(error) and Death.CANCELLED
-            self._settle([Landing(flight, death=death, error=error)])
+            if death_of(error):  # the trial has not begun, so it is not to blame
+                self._settle([Landing(flight, death=Death.CANCELLED, error=error)])
+            else:
+                del self._started[flight]
+                self._fail(failures.not_taken(self._crew.engine, self._trials.name, error))
 
     def _submit_again(self, lost: Started) -> None:
         """Run a trial once more; if a worker died of it, its start says so."""
@@ -179,7 +198,7 @@ class ParallelLoop(Loop):
 
     def _settle(self, landings: list[Landing]) -> None:
         """Take what has landed; a failure is kept until all of it is taken."""
-        broken = []
+        broken, alone = list[Started](), list[Started]()
         for landing in landings:
             started = self._started.pop(landing.flight)
             if landing.outcome is not None:
@@ -187,14 +206,16 @@ class ParallelLoop(Loop):
             elif landing.death is None:
                 name, tid = self._trials.name, landing.flight.tid
                 self._fail(failures.not_run(self._crew.engine, name, tid, landing.error))
-            elif landing.death == Death.CANCELLED:
+            elif landing.death == Death.CANCELLED or self._is_restarting:
                 self._lose(started)
             elif landing.death == Death.ALONE:
-                self._blame(started)
+                alone.append(started)
             else:
                 broken.append(started)
         if broken:
-            self._break(broken)
+            self._break(broken + alone)
+        elif alone:
+            self._break_apart(alone)
 
     def _end(self, started: Started, outcome: Outcome) -> None:
         document, tid = started.document, started.document["tid"]
@@ -284,6 +305,35 @@ class ParallelLoop(Loop):
 
     # -- deaths
 
+    @property
+    def _is_restarting(self) -> bool:
+        """Whether trials were cancelled a moment ago: a cluster that restarts then kills, too."""
+        return time.monotonic() - self._cancelled < RESTART_SECONDS
+
+    def _break_apart(self, alone: list[Started]) -> None:
+        """A worker died that ran one trial; where others die with it, the trial is only suspect."""
+        until = time.monotonic() + TOGETHER_SECONDS
+        while self._started and time.monotonic() < until:
+            for landing in self._crew.wait(0.1):
+                if landing.death in (None, Death.CANCELLED):
+                    self._settle([landing])
+                else:
+                    alone.append(self._started.pop(landing.flight))
+        if len(alone) == 1:
+            self._blame(alone[0])
+        else:
+            self._suspect(alone)
+
+    def _suspect(self, lost: list[Started]) -> None:
+        """One of them, or nobody, is to blame: each runs again, alone."""
+        for started in lost:
+            self._losses.suspect(started.document["tid"])
+            self._again.append(started)
+        self._trials.notify(
+            f"Workers died while trials {_listed(lost)} of search {self._trials.name!r} ran; they "
+            "run again one at a time, so that only one that kills by itself counts attempts."
+        )
+
     def _break(self, broken: list[Started]) -> None:
         """A pool broke: what was in it, one of which may be to blame, is taken from it."""
         until = time.monotonic() + BREAK_SECONDS
@@ -301,9 +351,7 @@ class ParallelLoop(Loop):
         if len(broken) == 1 and (pool or not self._started):
             self._blame(broken[0])
         else:
-            for started in broken:
-                self._losses.suspect(started.document["tid"])
-                self._again.append(started)
+            self._suspect(broken)
         if self._crew.engine.renewable:
             self._crew.renew()
         elif pool:
@@ -341,6 +389,7 @@ class ParallelLoop(Loop):
     def _lose(self, started: Started) -> None:
         """The trial was cancelled from outside; it runs again."""
         tid, engine = started.document["tid"], self._crew.engine
+        self._cancelled = time.monotonic()
         self._again.append(started)
         if self._losses.cancel(tid) >= MOST_LOST:
             self._fail(failures.cancelled_often(engine, self._trials.name, tid, MOST_LOST))
@@ -350,8 +399,11 @@ class ParallelLoop(Loop):
     def _look(self) -> None:
         """While trials run, see whether the search is still ours, and whether there are workers."""
         self._trials.log.journal.raise_if_lost()
+        self._note_workers()
         name, engine = self._trials.name, self._crew.engine
-        if self._crew.all_silent:
+        if engine.closed:
+            raise failures.not_taken(engine, name, None)
+        if self._is_stuck():
             if not engine.renewable:
                 raise failures.all_hang(engine, name)
             self._crew.renew()
@@ -363,6 +415,24 @@ class ParallelLoop(Loop):
                 f"{engine.name} has no workers: {len(self._started)} trials of search {name!r} "
                 f"wait for one. The run ends if none comes within {GONE_SECONDS / 60:.0f} minutes."
             )
+
+    def _note_workers(self) -> None:
+        """Show where trials run; of those that take their time it is recorded, for `status`."""
+        now = time.monotonic()
+        for flight, worker in self._crew.begun():
+            document = self._started[flight].document
+            document["owner"], document["book_time"] = worker, coarse_utcnow()
+            self._begun[flight] = now
+        if now - self._noted < NOTE_PAUSE:
+            return
+        self._begun = {one: since for one, since in self._begun.items() if one in self._started}
+        due = [one for one, since in self._begun.items() if now - since >= NOTE_SECONDS]
+        for flight in due:
+            del self._begun[flight]
+            started = self._started[flight]
+            self._trials.log.note_worker(started.document, progress=started.progress)
+        if due:
+            self._noted = now
 
     def _tell_once(self, text: str) -> None:
         if text not in self._told:

@@ -1,6 +1,6 @@
 """A search read whole from its store: status, series and records; nothing is claimed or written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.search.results.series import Series, series_of, series_of_study
@@ -35,4 +35,7 @@ def read_search(store: Store, name: str) -> ReadSearch:
     else:
         documents = [entry.decoded() for entry in history.trials.values()]
         series = series_of(name, documents, None, history.timeline)
-    return ReadSearch(status_of(store, name, journal), series, history)
+    status = status_of(store, name, journal)
+    if status.held and status.holder is not None:
+        series = replace(series, seen=status.holder.last_sign)
+    return ReadSearch(status, series, history)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.history import History, Session
+from colab_drive_tuner.search.documents import seconds_of
 from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.text import visible
@@ -57,6 +57,13 @@ class Series:
     parameters: tuple[str, ...]
     """Their names, in the order of the space."""
     sessions: tuple[Session, ...] = ()
+    seen: float = -math.inf
+    """When its runtime gave the newest sign of life, where that is known."""
+
+    @property
+    def last(self) -> float:
+        """The newest time that is known of it: what runs has run until then."""
+        return max([self.seen, *(session.last for session in self.sessions)])
 
     @property
     def with_loss(self) -> list[Trial]:
@@ -111,8 +118,8 @@ def series_of(
             state=row["state"],
             loss=(loss := _finite(row["loss"]) if row["status"] == "ok" else None),
             where=str(row["runtime"] or ""),
-            began=_seconds(document.get("book_time")),
-            ended=_seconds(document.get("refresh_time")),
+            began=seconds_of(document.get("book_time")),
+            ended=seconds_of(document.get("refresh_time")),
             parameters={name: row[name] for name in table.parameters if name in row},
             curves=curves_of(document),
             error=str(row["error"] or "") or (_why_no_loss(row) if loss is None else ""),
@@ -166,16 +173,6 @@ def _why_no_loss(row: Mapping[str, Any]) -> str:
     if row["status"] != "ok":
         return visible(row["status"])
     return f"loss {row['loss']}" if isinstance(row["loss"], float) else "the loss is no number"
-
-
-def _seconds(value: Any) -> float | None:
-    """A time of a document as seconds since 1970; those without a zone are UTC, as hyperopt's."""
-    if not isinstance(value, datetime):
-        return None
-    try:
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    except (OverflowError, ValueError):
-        return None
 
 
 def history_of(document: TrialDocument) -> dict[str, list[float]]:

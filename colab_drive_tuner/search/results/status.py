@@ -14,9 +14,10 @@ from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
+from colab_drive_tuner.search.documents import seconds_of
 from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.spec.settings import stored_stop
-from colab_drive_tuner.search.trials.standing import SearchStatus, target_of
+from colab_drive_tuner.search.trials.standing import RunningNow, SearchStatus, target_of
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
 MISNAMED = "its folder has a name that no search can have: give it back the name that it had"
@@ -63,10 +64,12 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
     """How the search of a journal stands, by what was read of it."""
     history: History = journal.state
     holder = journal.holder()
+    dead_here = holder is not None and _dead_here(store, name, holder)
+    held = holder is not None and not (holder.stale or dead_here)
     common: dict[str, Any] = {
         "name": name,
         "holder": holder,
-        "dead_here": holder is not None and _dead_here(store, name, holder),
+        "dead_here": dead_here,
         "recovered": history.deaths,
         "sessions": history.sessions,
         "url": store.url(journal.folder) if journal.folder else "",
@@ -87,20 +90,21 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         best_tid=best.tid if best else None,
         trials=len(history.trials),
         failed=sum(entry.end not in (None, "done") for entry in entries),
-        **_running(history, held=holder is not None),
+        running=_running(history) if held else (),
         **common,
     )
 
 
-def _running(history: History, *, held: bool) -> dict[str, Any]:
-    """The trials that the present session has started and not ended, and on which workers."""
-    running = [entry for entry in history.unfinished if history.owner in entry.attempts]
-    if not held or not running:
-        return {}
-    owner = running[0].decoded()["owner"]
-    workers, on, _ = owner.partition(" of ") if isinstance(owner, str) else ("", "", "")
-    tids = tuple(entry.tid for entry in running)
-    return {"running": tids, "workers": workers if on else ""}
+def _running(history: History) -> tuple[RunningNow, ...]:
+    """The trials that the present session has started and not ended, and their workers."""
+    running = []
+    for entry in history.unfinished:
+        if history.owner in entry.attempts:
+            document = entry.decoded()
+            since = seconds_of(document["book_time"])
+            worker = str(document["owner"] or "")
+            running.append(RunningNow(entry.tid, worker, since, len(entry.attempts)))
+    return tuple(running)
 
 
 def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:

@@ -317,6 +317,24 @@ class Logbook:
             care.wait(self.journal.flush)
             self.journal.raise_if_lost()
 
+    def note_worker(self, document: TrialDocument, *, progress: int) -> None:
+        """Record a trial's start once more, now that it is known which worker runs it.
+
+        `progress`: as its start said.
+        """
+        tid = document["tid"]
+        encoded = encode(plain_document(document))
+        self._append(
+            start_item(
+                encoded,
+                tid,
+                k=self.k_of.get(tid),
+                next_tid=self.next_tid,
+                progress=progress,
+                pending=self.pending_of.get(tid, ()),
+            )
+        )
+
     def end(
         self,
         document: TrialDocument,

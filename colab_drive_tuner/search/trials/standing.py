@@ -30,6 +30,19 @@ class SearchState(StrEnum):
 
 
 @dataclass(frozen=True)
+class RunningNow:
+    """A trial that runs, and where."""
+
+    tid: Tid
+    worker: str
+    """Host and process of the worker; before that is known, the executor and its process."""
+    since: float | None
+    """When it began there, in seconds since 1970."""
+    attempt: int
+    """1 unless runtimes or workers have died of it before."""
+
+
+@dataclass(frozen=True)
 class SearchStatus:
     """How one search stands, by its acknowledged records."""
 
@@ -52,10 +65,8 @@ class SearchStatus:
     """Whether the holder was a process of this machine that is certainly gone."""
     recovered: int = 0
     """How many deaths of a runtime the search has survived."""
-    running: tuple[Tid, ...] = ()
+    running: tuple[RunningNow, ...] = ()
     """The trials that run now, as far as is recorded."""
-    workers: str = ""
-    """Where they run, where that is an Executor's workers."""
     sessions: int = 0
     url: str = ""
     study: bool = False
@@ -95,16 +106,14 @@ class SearchStatus:
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
         state = f", stopped: {self.stopped}" if self.stopped else ""
         if self.held:
-            state = f", running{self.at_once and f': {self.at_once}'}"
+            state = f", running {self.at_once}".rstrip()
         return f"{visible(self.name)}: {self.progress} trials{best}{visible(state)}"
 
     @property
     def at_once(self) -> str:
-        """Which trials run on an Executor's workers, in words; "" where none do."""
-        if not (self.workers and self.running and self.held):
-            return ""
-        plural = "s" if len(self.running) > 1 else ""
-        return f"trial{plural} {', '.join(map(str, self.running))} on {self.workers}"
+        """The trials that run now, in words: "trials 3, 5"; "" where none is known."""
+        tids = ", ".join(str(trial.tid) for trial in self.running)
+        return tids and f"trial{'s' * (len(self.running) > 1)} {tids}"
 
 
 def status_of_documents(

@@ -5,7 +5,7 @@ Hours in which nothing ran are cut out of the axis, and the cut says how long th
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
@@ -40,7 +40,11 @@ class Lane:
 
 def lanes_of(series: Series) -> list[Lane]:
     """A lane for each session, and one for each other place where trials ran."""
-    timed = [t for t in series.trials if t.began is not None and t.ended is not None]
+    timed = [
+        replace(trial, ended=max(trial.began, series.last)) if trial.state == "running" else trial
+        for trial in series.trials
+        if trial.began is not None and trial.ended is not None
+    ]
     by_session: dict[int, list[Trial]] = {}
     elsewhere: dict[str, list[Trial]] = {}
     for trial in timed:
@@ -56,9 +60,9 @@ def lanes_of(series: Series) -> list[Lane]:
         outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
         lanes.append(Lane(session.where, began, last, session.end, tuple(ran), outages))
     for where, ran in elsewhere.items():
-        lanes.append(
-            Lane(where, *_span(ran, math.inf, -math.inf), ClaimReason.RELEASED, tuple(ran))
-        )
+        goes_on = any(trial.state == "running" for trial in ran)
+        end = None if goes_on else ClaimReason.RELEASED
+        lanes.append(Lane(where, *_span(ran, math.inf, -math.inf), end, tuple(ran)))
     return sorted(lanes, key=lambda lane: lane.began)
 
 

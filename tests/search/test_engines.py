@@ -1,0 +1,245 @@
+"""Real engines: every form of search on each, deaths, restarts, clusters with no workers.
+
+Those that start a cluster do so in a program of its own, which a hanging engine cannot outlive.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.search.executors.loky import loky_executor
+from tests.search.engines import every_form
+from tests.search.test_executors import spawned
+
+NO_CLUSTER = 77
+"""The exit status of a program that could not start its cluster here."""
+
+
+def test_every_form_on_threads(tmp_path: Path) -> None:
+    """Each is the search without an executor; its status says where trials run."""
+    with ThreadPoolExecutor(2) as pool:
+        every_form(tmp_path, pool, in_process=True)
+
+
+@pytest.mark.parametrize("kind", ["spawn", "loky"])
+def test_every_form_on_processes(kind: str, tmp_path: Path) -> None:
+    """Those of the standard library, and loky's."""
+    with spawned() if kind == "spawn" else loky_executor(2) as pool:
+        every_form(tmp_path, pool)
+
+
+DASK = """
+    import logging, sys, dask, distributed
+    from pathlib import Path
+    from tests.search.engines import every_form
+    from tests.search.test_executors import deadly, run, statuses
+
+    folder = Path(sys.argv[1])
+
+    def cluster(**options):
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "120s"})
+        return distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None,
+            silence_logs=logging.CRITICAL, **options,
+        )
+"""
+
+
+def test_every_form_on_dask_and_a_worker_that_is_killed(tmp_path: Path) -> None:
+    """A client, or its executor; a death costs the trial that ran there one attempt."""
+    pytest.importorskip("distributed")
+    script = f"""{DASK}
+    import warnings
+
+    if __name__ == "__main__":
+        (folder / "marks").mkdir()
+        with cluster() as made, distributed.Client(made) as client:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                run(folder, lambda x: x**2, name="w", executor=client.get_executor())
+            assert any("allowed-failures" in str(one.message) for one in caught), caught
+
+            def never_again(dask_scheduler):
+                dask_scheduler.allowed_failures = 0
+
+            client.run_on_scheduler(never_again)
+            every_form(folder / "client", client)
+            every_form(folder / "executor", client.get_executor())
+            once = deadly(folder / "marks", 3, times=1)
+            result = run(folder, once, executor=client, max_attempts=3)
+            assert statuses(result) == ["ok"] * 8
+            assert len(list((folder / "marks").glob("3-*"))) == 2
+    """
+    run_program(tmp_path, script)
+
+
+def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
+    """A restart, or the death of all workers at once, is no trial's fault; no wait is endless."""
+    pytest.importorskip("distributed")
+    script = f"""{DASK}
+    import contextlib, io, os, signal, threading, time
+    from colab_drive_tuner.errors import ExecutorError
+    from colab_drive_tuner.search.loop import parallel
+    from colab_drive_tuner.trial import running_trial
+
+    def while_two_run(name, act):
+        # An objective of which two trials are at work when `act` is called in the driver.
+        at = folder / name
+        at.mkdir()
+
+        def watch():
+            while len(list(at.glob("*"))) < 2:
+                time.sleep(0.02)
+            act()
+            (at / "acted").touch()
+
+        def objective(x):
+            trial = running_trial()
+            (at / str(trial.tid)).touch()
+            while trial.tid < 2 and not (at / "acted").exists():
+                time.sleep(0.02)
+            return dict(loss=x**2, status="ok", attempt=trial.attempt)
+
+        threading.Thread(target=watch, daemon=True).start()
+        return objective
+
+    def kill_all():
+        for nanny in made.workers.values():
+            os.kill(nanny.pid, signal.SIGKILL)
+
+    if __name__ == "__main__":
+        dask.config.set({{"distributed.scheduler.allowed-failures": 0}})
+        with cluster() as made, distributed.Client(made) as client:
+            for name, act in (("restart", client.restart), ("killed", kill_all)):
+                search = while_two_run(name, act)
+                result = run(folder, search, name=name, executor=client, max_attempts=1)
+                assert statuses(result) == ["ok"] * 8, statuses(result)
+                assert {{doc["result"]["attempt"] for doc in result.trials.trials}} == {{1}}
+            parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 1.0, 3.0
+            search = while_two_run("gone", lambda: made.scale(0))
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                try:
+                    run(folder, search, name="gone", executor=client)
+                except ExecutorError as error:
+                    assert "no workers for" in str(error), error
+            assert "has no workers" in said.getvalue(), said.getvalue()
+            made.scale(2)
+            client.wait_for_workers(2)
+            result = run(folder, lambda x: x**2, name="gone", executor=client)
+            assert statuses(result) == ["ok"] * 8, statuses(result)
+            search = while_two_run("closed", made.close)
+            try:
+                run(folder, search, name="closed", executor=client)
+            except ExecutorError as error:
+                assert "takes no more trials" in str(error), error
+            else:
+                raise AssertionError("a search ended although its cluster was closed")
+    """
+    run_program(tmp_path, script)
+
+
+def test_every_form_on_ray_and_a_worker_that_is_killed(tmp_path: Path) -> None:
+    """Its workers run trials, and one that is killed costs one attempt."""
+    pytest.importorskip("ray", reason="pip install ray runs this test")
+    sockets = tempfile.mkdtemp(dir="/tmp")  # their paths may have some 100 characters
+    script = f"""
+    import sys
+    from pathlib import Path
+    import ray
+    from colab_drive_tuner.search.executors.ray import ray_executor
+    from tests.search.engines import every_form
+    from tests.search.test_executors import deadly, run, statuses
+
+    marks = Path(sys.argv[1]) / "marks"
+    marks.mkdir()
+    here = {{"_node_ip_address": "127.0.0.1", "_temp_dir": {sockets!r}}}
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, **here)
+    except Exception as error:
+        print(error)
+        sys.exit({NO_CLUSTER})
+    every_form(Path(sys.argv[1]) / "forms", ray_executor())
+    once = deadly(marks, 3, times=1)
+    result = run(sys.argv[1], once, executor=ray_executor())
+    assert statuses(result) == ["ok"] * 8
+    assert len(list(marks.glob("3-*"))) == 2
+    """
+    try:
+        run_program(tmp_path, script, RAY_AUTH_MODE="disabled", RAY_raylet_start_wait_time_s="60")
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def test_every_form_on_mpi_and_a_worker_that_is_killed(tmp_path: Path) -> None:
+    """`MPIPoolExecutor` under mpiexec, which ends all where one dies: the same call goes on."""
+    pytest.importorskip("mpi4py")
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    program = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
+    if program is None:
+        pytest.skip("no mpiexec here")
+    script = """
+    import sys
+    from pathlib import Path
+    from mpi4py.futures import MPIPoolExecutor
+    from tests.search.engines import every_form
+    from tests.search.test_executors import deadly, run, statuses
+
+    folder = Path(sys.argv[1])
+
+    if __name__ == "__main__":
+        (folder / "marks").mkdir(exist_ok=True)
+        once = deadly(folder / "marks", 3, times=1)
+        with MPIPoolExecutor() as pool:
+            if not (folder / "forms").exists():
+                every_form(folder / "forms", pool)
+            result = run(folder, once, executor=pool)
+        assert statuses(result) == ["ok"] * 8
+        assert len({doc["owner"] for doc in result.trials.trials}) >= 2
+        assert len(list((folder / "marks").glob("3-*"))) == 2
+    """
+    under = {"before": [program, "-n", "3"], "module": ["-m", "mpi4py.futures"]}
+    run_program(tmp_path, script, status=None, **under)
+    assert (tmp_path / "forms").exists(), (tmp_path / "said.txt").read_text()[-3000:]
+    assert list((tmp_path / "marks").glob("3-*")), (tmp_path / "said.txt").read_text()[-3000:]
+    run_program(tmp_path, script, **under)
+
+
+def run_program(
+    folder: Path,
+    script: str,
+    before: Sequence[str] = (),
+    module: Sequence[str] = (),
+    status: int | None = 0,
+    **variables: str,
+) -> None:
+    """Run a program whose argument is the folder; `status`: how it must end, None: anyhow."""
+    path, said = folder / "program.py", folder / "said.txt"
+    path.write_text(textwrap.dedent(script))
+    # Into a file: workers that outlive the program would keep a pipe open.
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [*before, sys.executable, *module, str(path), str(folder)],
+            env=os.environ | {"PYTHONPATH": str(Path.cwd())} | variables,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=200)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode == NO_CLUSTER:
+        pytest.skip(f"the cluster does not start on this machine: {said.read_text()[-200:]}")
+    assert status in (None, process.returncode), said.read_text()[-3000:]
