@@ -28,7 +28,7 @@ from colab_drive_tuner.search.executors.payload import pack
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.trial import TrialInterrupted, running_trial
 from tests.search.searching import data, model, points
 
 SPACE = hp.uniform("x", -10, 10)
@@ -101,6 +101,29 @@ def test_closures_travel_and_all_kinds_of_results_come_back(
         for key in ("loss", "drawn"):
             assert mine["result"][key] == theirs["result"][key]
         assert (mine["result"]["array"] == theirs["result"]["array"]).all()
+
+
+def decorated(method: Any) -> Any:
+    """A decorator of the module's, which only the body of a class refers to."""
+    return method
+
+
+def test_classes_inside_an_objective_find_what_their_bodies_name(
+    workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """A decorator, an annotation, a default of a method: as of a callback in a model function."""
+
+    def objective(x: float) -> float:
+        class Callback:
+            space = SPACE
+
+            @decorated
+            def loss(self, power: Any = STATUS_OK) -> Path | float:
+                return x**2
+
+        return Callback().loss()  # type: ignore[no-any-return]
+
+    assert run(tmp_path, objective, executor=workers).done == 8
 
 
 def test_data_is_loaded_once_in_each_worker(workers: LokyExecutor, tmp_path: Path) -> None:
@@ -259,6 +282,27 @@ def test_backups_work_where_the_store_is_a_path(workers: LokyExecutor, tmp_path:
     while list(folder.glob("backups/*half*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not list(folder.glob("backups/trial-00002*"))
+
+
+def test_a_trial_in_a_worker_stops_before_the_deadline(
+    workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """By the worker's own clock; the next run goes on with it, as the same attempt."""
+
+    def objective(x: float) -> dict[str, Any]:
+        trial = running_trial()
+        assert trial is not None
+        if trial.deadline is not None:
+            assert trial.deadline - time.monotonic() <= 5
+            while time.monotonic() < trial.deadline:
+                time.sleep(0.01)
+            raise TrialInterrupted(tid=trial.tid, fit=0, epoch=1, stored=True)
+        return {"loss": x**2, "status": STATUS_OK, "attempt": trial.attempt}
+
+    stopped = run(tmp_path, objective, executor=workers, max_time=5)
+    assert stopped.done == 0
+    ended = run(tmp_path, objective, executor=workers)
+    assert [result["attempt"] for result in ended.trials.results] == [1] * 8
 
 
 def test_elsewhere_backups_are_one_sentence(workers: LokyExecutor) -> None:

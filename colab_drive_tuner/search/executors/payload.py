@@ -97,11 +97,25 @@ def _pickle(value: Any) -> bytes:
         def reducer_override(self, obj: Any) -> Any:
             if _is_refused(obj):
                 raise _RefusedError(obj)
-            return super().reducer_override(obj)
+            reduced = super().reducer_override(obj)
+            if isinstance(obj, FunctionType) and isinstance(reduced, tuple):
+                _add_names_in_classes(obj, reduced[2])
+            return reduced
 
     file = io.BytesIO()
     Pickler(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     return file.getvalue()
+
+
+def _add_names_in_classes(function: FunctionType, state: tuple[Any, dict[str, Any]]) -> None:
+    """Let the globals travel that bodies of classes inside the function read.
+
+    cloudpickle overlooks them: a decorator or an annotation of a callback's method, say.
+    """
+    there, travelling = function.__globals__, state[1]["__globals__"]
+    for name in sorted(global_names(function.__code__) & there.keys() - travelling.keys()):
+        if not name.startswith("__"):
+            travelling[name] = there[name]
 
 
 def _is_refused(value: Any) -> bool:
