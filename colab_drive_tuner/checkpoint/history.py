@@ -103,6 +103,8 @@ class TrialEntry:
     """The position of the record that holds the document."""
     pending: tuple[int, ...] = ()
     """The trials before it that had not ended when the algorithm suggested it."""
+    pruned: bool = False
+    """Whether a pruner ended it early."""
 
     def decoded(self) -> TrialDocument:
         """The document; raises `SearchDamagedError` where it is none."""
@@ -229,6 +231,7 @@ class History:
         self.next_tid = max(self.next_tid, after, item.next_tid)
         if item.kind == ItemKind.END:
             entry.end, entry.loss, entry.model, entry.attempts = item.how, item.loss, item.model, {}
+            entry.pruned = item.pruned
             return
         if entry.end == TrialEnd.GIVEN_UP:
             entry.attempts = {}  # it is tried again from the beginning
@@ -321,7 +324,7 @@ class History:
         parts += [
             packer.pack(
                 [e.tid, e.k, e.document, e.end, e.loss, e.model, e.attempts, e.record]
-                + ([e.pending] if e.pending else [])
+                + ([e.pending, e.pruned] if e.pending or e.pruned else [])
             )
             for e in list(self.trials.values())
         ]
@@ -386,7 +389,7 @@ def _session(fields: Any) -> Session:
 
 
 def _entry(fields: Any) -> TrialEntry:
-    tid, k, document, end, loss, model, attempts, record, *more = typed(fields, list)[:9]
+    tid, k, document, end, loss, model, attempts, record, *more = typed(fields, list)[:10]
     for session, progress in typed(attempts, dict).items():
         typed(session, str)
         whole(progress)
@@ -400,6 +403,7 @@ def _entry(fields: Any) -> TrialEntry:
         attempts,
         typed(record, int),
         check_pending(more[0]) if more else (),
+        typed(more[1], bool) if len(more) > 1 else False,
     )
 
 

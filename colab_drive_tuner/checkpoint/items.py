@@ -98,6 +98,8 @@ class Item(NamedTuple):
     """Ends: the loss where it counts for the best (status ok, not NaN)."""
     model: bool = False
     """Ends: whether the result held a model."""
+    pruned: bool = False
+    """Ends: whether a pruner ended the trial early."""
     name: str = ""
     """Attachments: hyperopt's name."""
     is_set: bool = False
@@ -152,7 +154,9 @@ def item_from(fields: Any) -> Item:
     if kind == ItemKind.END:
         loss, model = check_loss(info.get("loss")), typed(info.get("model", False), bool)
         pending, how = _pending(info), check_end(info["how"])
-        return Item(ItemKind.END, tid, k, document, next_tid, 0, 0, pending, how, loss, model)
+        pruned = typed(info.get("pruned", False), bool)
+        ended = (how, loss, model, pruned)
+        return Item(ItemKind.END, tid, k, document, next_tid, 0, 0, pending, *ended)
     if kind == ItemKind.START:
         progress, deaths = whole(info.get("progress", 0)), whole(info.get("deaths", 0), MOST_DEATHS)
         pending = _pending(info)
@@ -314,6 +318,7 @@ def end_item(
     how: TrialEnd,
     loss: float | None = None,
     model: bool = False,
+    pruned: bool = False,
     pending: Sequence[int] = (),
 ) -> bytes:
     """A trial ended; `loss` where it counts for the best (status ok, not NaN)."""
@@ -322,6 +327,8 @@ def end_item(
         info["loss"] = loss
     if model:
         info["model"] = True
+    if pruned:
+        info["pruned"] = True
     return pack_item(ItemKind.END, info, document, tid, k)
 
 

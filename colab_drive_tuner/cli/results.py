@@ -315,6 +315,7 @@ def _compared(search: "ReadSearch") -> dict[str, Any]:
     said: dict[str, Any] = {
         "trials": search.status.progress,
         "failed": search.status.failed,
+        "pruned": search.status.pruned,
         "hours of trials": round(sum(seconds) / 3600, 3),
         "deaths survived": search.status.recovered,
         "algorithm": str(search.history.settings.get("algo", "")),

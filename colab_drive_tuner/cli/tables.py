@@ -26,7 +26,7 @@ def show_searches(searches: Iterable[SearchStatus]) -> None:
     rows = [
         (
             search.name,
-            search.progress,
+            search.progress + (f" ({search.pruned} pruned)" if search.pruned else ""),
             search.failed or "",
             "" if search.best_loss is None else f"{search.best_loss:.6g}",
             search.recovered,
@@ -145,6 +145,7 @@ def _described(search: SearchStatus) -> dict[str, Any]:
         "max_evals": search.max_evals,
         "trials": search.trials,
         "failed": search.failed,
+        "pruned": search.pruned,
         "best_loss": _number(search.best_loss),
         "best_tid": search.best_tid if isinstance(search.best_tid, int) else _text(search.best_tid),
         "finished": search.finished,

@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.trial import UNNAMED
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""
@@ -83,6 +84,37 @@ def countable_loss(document: TrialDocument) -> float | None:
     except (KeyError, TypeError, ValueError):
         return None
     return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
+
+
+def is_pruned(document: TrialDocument) -> bool:
+    """Whether a pruner ended the trial early."""
+    return document["result"].get("pruned") is True
+
+
+def reported_by(document: TrialDocument) -> dict[str, Any]:
+    """What a trial reported for pruning, as its result has it; empty where that is nothing."""
+    reported = document["result"].get("reported")
+    return reported if isinstance(reported, dict) else {}
+
+
+def curve_of(document: TrialDocument, metric: str) -> list[tuple[int, float]]:
+    """Steps and values that a trial reported under this name; empty where it reported none.
+
+    That is what it reported for pruning, or else what `fit` reported to its model.
+    """
+    reported = reported_by(document)
+    if reported.get("metric") in (metric, UNNAMED):
+        values, steps = reported.get("values"), reported.get("steps")
+    else:
+        given = document["result"].get("history") or document["misc"].get("history")
+        values, steps = given.get(metric) if isinstance(given, dict) else None, None
+    if not isinstance(values, list) or not all(type(value) is float for value in values):
+        return []
+    if steps is None:
+        return list(enumerate(values, 1))
+    if not isinstance(steps, list) or not all(type(step) is int for step in steps):
+        return []
+    return list(zip(steps, values, strict=False))
 
 
 def place_of(tid: int, documents: Sequence[TrialDocument]) -> int:

@@ -180,6 +180,8 @@ class Progress:
         parts = [f"{ended} trials" if endless else f"{ended} of {self._total} trials"]
         if running := [doc["owner"] for doc in self._tally.open if doc["state"] == RUNNING]:
             parts += _at_once(running)
+        if self._tally.pruned:
+            parts.append(f"{self._tally.pruned} pruned")
         if self._recovered:
             parts.append(f"{self._recovered} recovered")
         if best is not None:

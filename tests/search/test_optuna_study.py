@@ -135,7 +135,7 @@ def study() -> Any:
 
 
 def test_a_study_becomes_a_search_that_goes_on(study: Any, tmp_path: Path) -> None:
-    """Losses negated, choices by index, what failed or was pruned as failed; TPE learns from it."""
+    """Losses negated, choices by index; a pruned one has its last value; TPE learns from it."""
     with pytest.warns(cdt.errors.ConversionWarning, match="Trials 12 wait with values for some"):
         space = cdt.from_optuna(study, name="s", store=tmp_path)
     assert sorted(space) == ["even", "kind", "n", "x"]
@@ -151,10 +151,12 @@ def test_a_study_becomes_a_search_that_goes_on(study: Any, tmp_path: Path) -> No
     for trial, document in zip(study.trials[:12], documents, strict=False):
         if trial.state == TrialState.COMPLETE:
             assert document["result"]["loss"] == -trial.value
+        elif trial.state == optuna.trial.TrialState.PRUNED:
+            assert document["result"]["loss"] == -trial.intermediate_values[0]
         else:
             assert document["result"]["status"] == "fail"
         assert document["misc"]["vals"]["x"] == [trial.params["x"]]
-    assert documents[2]["result"]["reason"] == "pruned"
+    assert documents[2]["result"]["pruned"] is True
     assert found.best_loss <= -study.best_value
 
 

@@ -1,6 +1,7 @@
 """Pruning by `report` and `should_prune`: decisions that the record explains, and kills."""
 
 import itertools
+import json
 import os
 import pickle
 import signal
@@ -17,11 +18,18 @@ from hyperopt import hp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.cli.tables import as_json, show_searches
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
+from colab_drive_tuner.search.documents import curve_of
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.loky import loky_executor
-from colab_drive_tuner.search.loop.pruning import Pruning, curve_of
+from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.results.exchange.export import export_trials
+from colab_drive_tuner.search.results.page import page_of
+from colab_drive_tuner.search.results.pictures import charts
+from colab_drive_tuner.search.results.pictures.timeline import timeline
+from colab_drive_tuner.search.results.status import read_history, read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.memory import MemoryStore
@@ -340,6 +348,75 @@ def test_what_others_call_reported_does_no_harm(tmp_path: Path, reported: Any) -
     """A result may hold anything under that name; such a trial does not count."""
     search(tmp_path, lambda p: {"loss": p["x"], "status": "ok", "reported": reported}, pruner=None)
     trials = DriveTrials("search", store=tmp_path)
-    assert all(curve_of(doc, "val_loss") is None for doc in trials.trials)
+    assert not any(curve_of(doc, "val_loss") for doc in trials.trials)
     with pytest.warns(SearchChangedWarning, match="source"):
         search(tmp_path, max_evals=13)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A search with pruned trials, its result and its store."""
+    store = tmp_path_factory.mktemp("shown")
+    return search(store), store
+
+
+def count(result: Any) -> int:
+    """How many trials were pruned."""
+    return sum(one["pruned"] for one in result.trials.results)
+
+
+def test_the_status_counts_pruned_trials(shown: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the records, with and without a snapshot of them, in memory, in JSON and while it runs."""
+    result, path = shown
+    store, pruned = FolderStore(path), count(shown[0])
+    assert read_status(store, "search").pruned == pruned
+    assert f"12 of 12 trials ({pruned} pruned), best loss" in str(result.trials.status())
+    history = read_history(store, "search")
+    assert sum(one.pruned for one in History.load(history.dump()).trials.values()) == pruned
+    assert json.loads(as_json([read_status(store, "search")]))[0]["pruned"] == pruned
+    show_searches([read_status(store, "search")])
+    assert f"12 of 12 ({pruned} pruned)" in capsys.readouterr().out
+    search(path, name="again", progress=True)
+    assert f" {pruned} pruned |" in capsys.readouterr().out
+
+
+def test_tables_have_a_column(shown: Any) -> None:
+    """`pruned` and where; the curve is none, but the trial's history."""
+    result, _ = shown
+    frame = result.to_dataframe()
+    assert frame["pruned"].dtype == "boolean"
+    assert frame["pruned"].tolist() == [one["pruned"] for one in result.trials.results]
+    assert frame["pruned_at"].count() == count(result)
+    assert not any(name.startswith("reported") for name in frame.columns)
+    assert result.trial(3).history["val_loss"] == result.trials.results[3]["reported"]["values"]
+
+
+def test_pictures_mark_pruned_trials(shown: Any) -> None:
+    """Loss over trials, learning curves, timeline and the page's table; nothing where none is."""
+    result, path = shown
+    series = result._series()
+    pictures = (charts.history(series), charts.learning_curves(series), timeline(series))
+    assert all(">pruned</text>" in picture for picture in pictures)
+    assert page_of(FolderStore(path), "search").count("<td>pruned</td>") == count(result)
+    whole = search(path, pruner=None, name="whole")._series()
+    for picture in (charts.history(whole), charts.learning_curves(whole), timeline(whole)):
+        assert "pruned" not in picture
+
+
+def test_a_pruned_trial_is_one_in_optuna_and_back(shown: Any, tmp_path: Path) -> None:
+    """With its values step by step; a search made of that study is equal field by field."""
+    optuna = pytest.importorskip("optuna")
+    from colab_drive_tuner.search.results.exchange.optuna_study import from_optuna
+
+    result, _ = shown
+    study = result.to_optuna()
+    pruned = [t for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
+    assert len(pruned) == count(result)
+    for trial in pruned:
+        one = result.trials.results[trial.number]
+        assert trial.value == one["loss"]
+        assert trial.intermediate_values == dict(enumerate(one["reported"]["values"], 1))
+    from_optuna(study, name="back", store=tmp_path)
+    again = DriveTrials("back", store=tmp_path)
+    assert again.trials == result.trials.trials
+    assert read_status(FolderStore(tmp_path), "back").pruned == len(pruned)

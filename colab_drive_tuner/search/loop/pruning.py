@@ -11,10 +11,8 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.documents import countable_loss
+from colab_drive_tuner.search.documents import countable_loss, curve_of, reported_by
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.training.pruning_rules import Curve
-from colab_drive_tuner.trial import UNNAMED
 
 Thresholds = dict[Pruner, dict[int, float]]
 """By pruner and step."""
@@ -61,7 +59,7 @@ class Pruning:
             return
         self._known.add(pruner)
         ended = [doc for doc in self._documents if countable_loss(doc) is not None]
-        with_curve = sum(curve_of(doc, pruner.monitor) is not None for doc in ended)
+        with_curve = sum(bool(curve_of(doc, pruner.monitor)) for doc in ended)
         if with_curve < min(len(ended), pruner.min_trials):
             self._notify(
                 f"Pruner: {len(ended) - with_curve} earlier trials have no {pruner.monitor} epoch "
@@ -81,7 +79,7 @@ class Pruning:
             if pruner is not None and len(found) < MOST_PRUNERS:
                 found.setdefault(pruner)
         curves = {
-            metric: [curve for one in seen if (curve := curve_of(one, metric)) is not None]
+            metric: [curve for one in seen if (curve := curve_of(one, metric))]
             for metric in {pruner.monitor for pruner in found}
         }
         tables = {pruner: pruner.thresholds(curves[pruner.monitor]) for pruner in found}
@@ -101,39 +99,13 @@ class Pruning:
 
 def pruner_of(document: TrialDocument) -> Pruner | None:
     """The pruner that judged a trial; None where none did."""
-    settings = (_reported(document) or {}).get("pruner")
+    settings = reported_by(document).get("pruner")
     if not isinstance(settings, dict):
         return None
     try:
         return Pruner(**settings)
     except (TypeError, UsageError):  # of another version, or made by other hands
         return None
-
-
-def curve_of(document: TrialDocument, metric: str) -> Curve | None:
-    """What a trial reported step by step under this name; None where it did not.
-
-    That is what it reported to a pruner, or else what `fit` reported to its model.
-    """
-    reported = _reported(document)
-    if reported is not None and reported.get("metric") in (metric, UNNAMED):
-        values = reported.get("values")
-        steps = reported.get("steps")
-    else:
-        given = document["result"].get("history") or document["misc"].get("history")
-        values, steps = given.get(metric) if isinstance(given, dict) else None, None
-    if not isinstance(values, list) or not all(type(value) is float for value in values):
-        return None
-    if steps is None:
-        steps = range(1, len(values) + 1)
-    elif not isinstance(steps, list) or not all(type(step) is int for step in steps):
-        return None
-    return list(zip(steps, values, strict=False)) or None
-
-
-def _reported(document: TrialDocument) -> dict[str, Any] | None:
-    reported = document["result"].get("reported")
-    return reported if isinstance(reported, dict) else None
 
 
 def check_pruner(pruner: Any) -> Pruner | None:

@@ -75,7 +75,8 @@ def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
     shown, more = shown[:_MOST_COLUMNS], len(shown) - _MOST_COLUMNS
     rows = []
     for trial in trials:
-        cells = [str(trial.tid), loss_text(trial), seconds_text(trial)]
+        pruned = ", pruned" if trial.pruned and trial.loss is not None else ""
+        cells = [str(trial.tid), loss_text(trial) + pruned, seconds_text(trial)]
         cells += [value_text(trial, name) for name in shown]
         rows.append("<tr>" + "".join(f"<td {_UNBROKEN}>{escaped(c)}</td>" for c in cells) + "</tr>")
     names = ("trial", "loss", "seconds", *(shortened(name, 30) for name in shown))
@@ -123,7 +124,8 @@ def state_of(search: SearchStatus) -> str:
 
 def _progress(search: SearchStatus) -> str:
     failed = f" <span style='color:{RED}'>({search.failed} failed)</span>" if search.failed else ""
-    return f"{escaped(search.progress)}{failed}"
+    pruned = f" ({search.pruned} pruned)" if search.pruned else ""
+    return f"{escaped(search.progress)}{pruned}{failed}"
 
 
 def _linked(search: SearchStatus) -> str:

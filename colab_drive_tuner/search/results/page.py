@@ -183,7 +183,7 @@ def _trials(series: Series) -> str:
 
 def _row(trial: Trial, names: tuple[str, ...]) -> str:
     loss = "" if trial.loss is None else loss_text(trial)
-    state = f"{trial.state}: {trial.error}" if trial.error else trial.state
+    state = f"{trial.state}: {trial.error}" if trial.error else trial.ending
     cells = [str(trial.tid), shortened(state, 80), loss, seconds_text(trial)]
     cells += [value_text(trial, name) for name in names]
     return "<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in cells) + "</tr>"

@@ -7,7 +7,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.history import History, Session
-from colab_drive_tuner.search.documents import seconds_of
+from colab_drive_tuner.search.documents import curve_of, is_pruned, reported_by, seconds_of
 from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.text import visible
@@ -33,6 +33,13 @@ class Trial:
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """What it reported epoch by epoch, by metric."""
     error: str = ""
+    pruned: bool = False
+    """Whether a pruner ended it early."""
+
+    @property
+    def ending(self) -> str:
+        """Its state, or that it was pruned."""
+        return "pruned" if self.pruned else self.state
 
     @property
     def seconds(self) -> float | None:
@@ -123,6 +130,7 @@ def series_of(
             parameters={name: row[name] for name in table.parameters if name in row},
             curves=curves_of(document),
             error=str(row["error"] or "") or (_why_no_loss(row) if loss is None else ""),
+            pruned=is_pruned(document),
         )
         for document, row in zip(documents, table.rows, strict=True)
     )
@@ -176,10 +184,14 @@ def _why_no_loss(row: Mapping[str, Any]) -> str:
 
 
 def history_of(document: TrialDocument) -> dict[str, list[float]]:
-    """What `fit` reported in a trial, by metric: the result's own, else that of its model."""
+    """What a trial reported, by metric: for pruning, and to its own history or its model's."""
     given = document["result"].get("history")
     found = given if isinstance(given, dict) else document["misc"].get("history")
-    return dict(found or {})
+    curves: dict[str, list[float]] = {}
+    metric = reported_by(document).get("metric")
+    if isinstance(metric, str) and (curve := curve_of(document, metric)):
+        curves[metric] = [value for _, value in curve]
+    return curves | (found or {})
 
 
 def curves_of(document: TrialDocument) -> dict[str, list[float]]:
@@ -217,6 +229,7 @@ def series_of_study(name: str, history: History) -> Series:
             if trial.steps
             else {},
             error=trial.error,
+            pruned=trial.state == State.PRUNED,
         )
         for trial in found
     )

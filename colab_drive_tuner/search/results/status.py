@@ -90,6 +90,7 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         best_tid=best.tid if best else None,
         trials=len(history.trials),
         failed=sum(entry.end not in (None, "done") for entry in entries),
+        pruned=sum(entry.pruned for entry in entries),
         running=_running(history) if held else (),
         **common,
     )
@@ -118,6 +119,7 @@ def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
         best_tid=best.number if best else None,
         trials=len(trials),
         failed=sum(trial.state == State.FAIL for trial in trials),
+        pruned=sum(trial.state == State.PRUNED for trial in trials),
         study=True,
         **common,
     )

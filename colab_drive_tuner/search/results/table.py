@@ -255,6 +255,8 @@ def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]
         if not path and key in _RETURNED_ELSEWHERE:
             continue
         if isinstance(given, Mapping):
+            if not path and key == "reported":
+                continue  # a curve, and the pruner
             yield from _scalars(given, (*path, str(key)))
             continue
         value = plain(given)

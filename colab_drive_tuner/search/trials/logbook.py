@@ -37,6 +37,7 @@ from colab_drive_tuner.search.documents import (
     FINISHED,
     as_new,
     countable_loss,
+    is_pruned,
     plain_document,
 )
 from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -256,7 +257,8 @@ class Logbook:
             encoded = encode(plain_document(document))
             self._written[tid] = hash(encoded)
             how = TrialEnd.DONE if document["state"] == FINISHED else TrialEnd.CAUGHT
-            items.append(end_item(encoded, tid, k=None, how=how, loss=countable_loss(document)))
+            loss, pruned = countable_loss(document), is_pruned(document)
+            items.append(end_item(encoded, tid, k=None, how=how, loss=loss, pruned=pruned))
         self.settings |= settings
         self._append(b"".join(items), durable=True)
 
@@ -351,11 +353,14 @@ class Logbook:
             care.ran(seconds)
         taken = take(plain_document(document) if result is None else document | {"result": result})
         k, loss = self.k_of.setdefault(tid, None), countable_loss(document)
+        pruned = is_pruned(document)
 
         def item() -> bytes:
             encoded = taken.encode()
             self._written[tid] = hash(encoded)
-            return end_item(encoded, tid, k=k, how=how, loss=loss, model=model, pending=pending)
+            return end_item(
+                encoded, tid, k=k, how=how, loss=loss, model=model, pruned=pruned, pending=pending
+            )
 
         self._named.add(tid)
         pending: tuple[int, ...] = ()

@@ -9,7 +9,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.search.documents import OPEN, count_ended, countable_loss
+from colab_drive_tuner.search.documents import OPEN, count_ended, countable_loss, is_pruned
 from colab_drive_tuner.search.spec.settings import stored_stop
 from colab_drive_tuner.text import visible
 
@@ -59,6 +59,8 @@ class SearchStatus:
     """All trials, unfinished ones included."""
     failed: int = 0
     """Trials that ended in an error or were given up."""
+    pruned: int = 0
+    """Trials that a pruner ended early."""
     holder: Holder | None = None
     """Who holds it; None: nobody, it was released."""
     dead_here: bool = False
@@ -104,6 +106,7 @@ class SearchStatus:
         if self.problem:
             return f"{visible(self.name)}: {visible(self.problem)}"
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
+        best = f" ({self.pruned} pruned){best}" if self.pruned else best
         state = f", stopped: {self.stopped}" if self.stopped else ""
         if self.held:
             state = f", running {self.at_once}".rstrip()
@@ -136,6 +139,7 @@ def status_of_documents(
         best_loss=best[0] if best else None,
         best_tid=best[2] if best else None,
         trials=len(documents),
+        pruned=sum(map(is_pruned, documents)),
     )
 
 

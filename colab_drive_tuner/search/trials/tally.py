@@ -7,7 +7,15 @@ once, when it is first seen to have ended; only those that are still open are lo
 from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.search.documents import CANCELLED, FINISHED, NEW, OPEN, has_ended, loss_of
+from colab_drive_tuner.search.documents import (
+    CANCELLED,
+    FINISHED,
+    NEW,
+    OPEN,
+    has_ended,
+    is_pruned,
+    loss_of,
+)
 
 
 class Tally:
@@ -24,6 +32,8 @@ class Tally:
         self._cancelled = 0
         self.ended = 0
         """Trials that ended, caught errors included."""
+        self.pruned = 0
+        """Trials that a pruner ended early."""
         self.finished = 0
         """Trials that ended with a result: what hyperopt's progress callbacks count."""
         self.best_tid: Any = None
@@ -67,6 +77,7 @@ class Tally:
     def _count(self, document: TrialDocument) -> None:
         self._cancelled += document["state"] == CANCELLED
         self.ended += has_ended(document)
+        self.pruned += is_pruned(document)
         self.finished += document["state"] == FINISHED
         loss = loss_of(document)
         if loss is not None and (self.best is None or loss < self.best):

@@ -37,6 +37,7 @@ from colab_drive_tuner.search.documents import (
     ERROR,
     FINISHED,
     countable_loss,
+    is_pruned,
     name_all_parameters,
 )
 from colab_drive_tuner.store.protocol import Store
@@ -228,7 +229,8 @@ def offer_documents(
         k = history.trials[tid].k if tid in before else guess(tid)
         if document["state"] in (FINISHED, ERROR):
             how = TrialEnd.DONE if document["state"] == FINISHED else errors
-            item = end_item(content, tid, k=k, how=how, loss=countable_loss(document))
+            loss, pruned = countable_loss(document), is_pruned(document)
+            item = end_item(content, tid, k=k, how=how, loss=loss, pruned=pruned)
             built.offer([item], source)
         elif tid not in before:
             item = queued_item(content, tid, k=k, next_tid=history.next_tid)

@@ -23,8 +23,11 @@ from colab_drive_tuner.search.documents import (
     FINISHED,
     NEW,
     RUNNING,
+    curve_of,
+    is_pruned,
     name_all_parameters,
     plain_document,
+    reported_by,
 )
 from colab_drive_tuner.search.html import shortened
 from colab_drive_tuner.search.results.series import curves_of, is_number
@@ -120,13 +123,13 @@ def _frozen(
     attributes: dict[str, Any] = {
         DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()
     }
-    if state == TrialState.COMPLETE and (loss is None or math.isnan(loss)):
+    if state in (TrialState.COMPLETE, TrialState.PRUNED) and (loss is None or math.isnan(loss)):
         state, attributes[LOSS] = TrialState.FAIL, repr(result.get("loss"))
     used = {label: shapes[label] for label in point}
     began, ended = _local(document.get("book_time")), _local(document.get("refresh_time"))
     trial = create_trial(
         state=state,
-        value=loss if state == TrialState.COMPLETE else None,
+        value=loss if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
         params={label: _external(used[label], value) for label, value in point.items()},
         distributions=used,
         user_attrs=attributes,
@@ -145,7 +148,9 @@ def _state(document: TrialDocument) -> TrialState:
     if document["state"] == RUNNING:
         return TrialState.RUNNING
     ok = document["state"] == FINISHED and document["result"].get("status") == "ok"
-    return TrialState.COMPLETE if ok else TrialState.FAIL
+    if not ok:
+        return TrialState.FAIL
+    return TrialState.PRUNED if is_pruned(document) else TrialState.COMPLETE
 
 
 def _declared(space: Any) -> Iterator[tuple[str, tuple[str, dict[str, Any], Sequence[Any] | None]]]:
@@ -211,7 +216,12 @@ def _external(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def _steps(document: TrialDocument) -> dict[int, float]:
-    """What a trial reported epoch by epoch, of the metric that matters most."""
+    """What a trial reported for pruning, to be minimized; or of the metric that matters most."""
+    reported = reported_by(document)
+    if curve := curve_of(document, str(reported.get("metric"))):
+        pruner = reported.get("pruner")
+        maximized = isinstance(pruner, dict) and pruner.get("mode") == "max"
+        return {step: -value if maximized else value for step, value in curve}
     curves = curves_of(document)
     return dict(enumerate(curves.get("val_loss") or next(iter(curves.values()), []), 1))
 
@@ -238,8 +248,9 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
     """Make a new search from an Optuna study, so that hyperopt goes on with its trials.
 
     A value that is to be large becomes a negative loss. A categorical value becomes a choice by its
-    index. Pruned and failed trials have the status fail; waiting and running ones are run when the
-    search goes on, if their values are all there.
+    index. The loss of a pruned trial is the last value that it reported; one that reported none has
+    the status fail, as one that failed. Waiting and running ones are run when the search goes on,
+    if their values are all there.
 
     Args:
         study: The study, with one objective.
@@ -334,6 +345,10 @@ def _result(trial: FrozenTrial, *, maximized: bool) -> dict[str, Any]:
     if trial.state == TrialState.COMPLETE:
         value = float(trial.values[0])
         return {"status": "ok", "loss": -value if maximized else value} | curve | kept
+    if trial.state == TrialState.PRUNED and steps and not math.isnan(steps[-1]):
+        loss = -steps[-1] if maximized else steps[-1]
+        pruned = {"pruned": True, "pruned_at": max(trial.intermediate_values)}
+        return {"status": "ok", "loss": loss} | pruned | curve | kept
     reason = "pruned" if trial.state == TrialState.PRUNED else "failed"
     return {"status": "fail", "reason": reason} | curve | kept
 

@@ -22,12 +22,14 @@ _HOVERED = 300
 _DOTS = 8_000
 """How many dots the slices of a page have in all; where there are more, some trials."""
 _CATEGORIES = 12
+_PRUNED = 100
+"""How many curves of pruned trials are drawn, the newest ones."""
 _FEW = 4
 """So few different numbers stand side by side, as kinds do."""
 
 
 def history(series: Series) -> str:
-    """The loss of each trial, the best so far, and the trials that failed."""
+    """The loss of each trial, the best so far, and the trials that were pruned or failed."""
     trials, canvas = series.trials, Canvas(WIDTH, 260, f"Loss over trials of {series.name}")
     if not series.with_loss:
         return _nothing("No trial has a loss yet.")
@@ -37,10 +39,13 @@ def history(series: Series) -> str:
     canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
     canvas.text(WIDTH - 15, 252, "trial", anchor="end", faint=True)
     canvas.text(8, 14, "loss" + (" (logarithmic)" if y.log else ""), faint=True)
-    spots = [
-        (x(index), y(trial.loss)) for index, trial in enumerate(trials) if trial.loss is not None
-    ]
-    canvas.dots(spots, BLUE)
+    for colour, pruned in ((GREY, True), (BLUE, False)):
+        spots = [
+            (x(index), y(trial.loss))
+            for index, trial in enumerate(trials)
+            if trial.loss is not None and trial.pruned == pruned
+        ]
+        canvas.dots(spots, colour)
     width = min(max((x.end - x.start) / len(trials), 0.8), 5)  # many are not to look like all
     failed = (x(index) for index, trial in enumerate(trials) if trial.failed)
     canvas.bars(((at - width / 2, width, 217.0) for at in failed), 6, RED)
@@ -57,7 +62,9 @@ def history(series: Series) -> str:
             at = y(trial.loss) if trial.loss is not None else 220
             canvas.hover(x(index) - 4, at - 4, 8, 8, about(trial))
     legend = [("loss", BLUE), ("best so far", ORANGE)]
-    _legend(canvas, [*legend, ("failed", RED)] if any(t.failed for t in trials) else legend)
+    legend += [("pruned", GREY)] if any(trial.pruned for trial in trials) else []
+    legend += [("failed", RED)] if any(trial.failed for trial in trials) else []
+    _legend(canvas, legend)
     return str(canvas)
 
 
@@ -151,7 +158,7 @@ def _labels(texts: Sequence[str], width: float) -> list[str]:
 
 
 def learning_curves(series: Series, count: int = 5, metric: str | None = None) -> str:
-    """What the best trials reported epoch by epoch.
+    """What the best trials reported epoch by epoch, before those that were pruned.
 
     Args:
         series: The search.
@@ -164,19 +171,27 @@ def learning_curves(series: Series, count: int = 5, metric: str | None = None) -
         return _nothing("No trial reported a history of its epochs.")
     canvas = Canvas(WIDTH, 260, f"Learning curves of {series.name}")
     curves = [list(trial.curves[named]) for trial in trials]
-    y = _losses([value for curve in curves for value in curve], 210, 25)
-    x = Scale(1, max([2, *map(len, curves)]), 60, WIDTH - 15)
+    pruned = [
+        list(trial.curves[named])
+        for trial in series.trials
+        if trial.pruned and trial.curves.get(named) and trial not in trials
+    ][-_PRUNED:]
+    y = _losses([value for curve in curves + pruned for value in curve], 210, 25)
+    x = Scale(1, max([2, *map(len, curves + pruned)]), 60, WIDTH - 15)
     canvas.y_axis(y, 60, WIDTH - 15, short_number)
     canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
     canvas.text(WIDTH - 15, 252, "epoch", anchor="end", faint=True)
     canvas.text(8, 14, fitting(named, 170), faint=True)
+    for curve in pruned:
+        spots = [(x(epoch), y(value)) for epoch, value in enumerate(curve, 1)]
+        canvas.path(spots, GREY, width=0.8)
+        canvas.dots(spots[-1:], GREY, size=4)
     for curve, colour in zip(curves, _LINES * len(curves), strict=False):
         spots = [(x(epoch), y(value)) for epoch, value in enumerate(curve, 1)]
         canvas.path(spots, colour)
         canvas.dots(spots if len(spots) < 2 else spots[-1:], colour)
-    _legend(
-        canvas, [(f"trial {t.tid}", c) for t, c in zip(trials, _LINES * len(trials), strict=False)]
-    )
+    legend = [(f"trial {t.tid}", c) for t, c in zip(trials, _LINES * len(trials), strict=False)]
+    _legend(canvas, [*legend, ("pruned", GREY)] if pruned else legend)
     return str(canvas)
 
 
@@ -184,6 +199,8 @@ def about(trial: Trial) -> str:
     """A trial in one line, for the text under the mouse."""
     parts = [f"trial {trial.tid}"]
     parts.append(trial.error or trial.state if trial.loss is None else f"loss {trial.loss:.6g}")
+    if trial.pruned and trial.loss is not None:
+        parts.append("pruned")
     if trial.seconds is not None:
         parts.append(f"{trial.seconds:.3g} s")
     parts += [

@@ -78,6 +78,7 @@ def timeline(series: Series) -> str:
     axis = _Axis([(lane.began, lane.last) for lane in lanes], _LEFT, WIDTH - 20)
     colours = _colours(series)
     bars: dict[str, list[tuple[float, float, float]]] = {}
+    pruned: list[tuple[float, float, float]] = []
     for row, lane in enumerate(lanes):
         middle = _LANE * row + 20.0
         canvas.text(_LEFT - 10, middle + 4, fitting(lane.where, _LEFT - 14), anchor="end")
@@ -86,11 +87,14 @@ def timeline(series: Series) -> str:
         for trial in lane.trials:
             began, ended = axis(trial.began or 0), axis(trial.ended or 0)
             bars.setdefault(colours(trial), []).append((began, ended - began, middle))
+            if trial.pruned:
+                pruned.append((ended - 1.5, 1.5, middle))
         for gone, back in lane.outages:
             canvas.rect(axis(gone), middle + 8, axis(back) - axis(gone), 3, ORANGE, "outage")
         _mark_end(canvas, lane, end, middle)
     for colour, drawn in bars.items():
         canvas.bars(drawn, 13, colour)
+    canvas.bars(pruned, 19, GREY)
     if len(series.trials) <= _HOVERED:
         for row, lane in enumerate(lanes):
             for trial in lane.trials:
@@ -98,7 +102,7 @@ def timeline(series: Series) -> str:
                 canvas.hover(began, _LANE * row + 13, ended - began, 14, about(trial))
     bottom = _LANE * len(lanes) + 18.0
     axis.draw(canvas, bottom)
-    _legend(canvas, bottom + 36, len(every) - len(lanes))
+    _legend(canvas, bottom + 36, len(every) - len(lanes), pruned=bool(pruned))
     return str(canvas)
 
 
@@ -150,7 +154,7 @@ def _mark_end(canvas: Canvas, lane: Lane, x: float, y: float) -> None:
     canvas.hover(x - 2, y - 8, 14, 16, f"{lane.where}: {_ENDS.get(lane.end, lane.end)}")
 
 
-def _legend(canvas: Canvas, y: float, left_out: int) -> None:
+def _legend(canvas: Canvas, y: float, left_out: int, *, pruned: bool) -> None:
     for step, colour in enumerate(LOSS_COLOURS):
         canvas.rect(_LEFT + 14 * step, y - 9, 14, 10, colour)
     canvas.text(_LEFT - 10, y, "best loss", anchor="end", faint=True)
@@ -163,6 +167,9 @@ def _legend(canvas: Canvas, y: float, left_out: int) -> None:
     canvas.text(x + 150, y, "killed", faint=True)
     canvas.rect(x + 196, y - 6, 16, 3, ORANGE)
     canvas.text(x + 218, y, "store away", faint=True)
+    if pruned:
+        canvas.bars([(x + 292, 1.5, y - 4)], 19, GREY)
+        canvas.text(x + 298, y, "pruned", faint=True)
     if left_out > 0:
         canvas.text(
             WIDTH - 20, y, f"{left_out} earlier runtimes left out", anchor="end", faint=True
