@@ -89,7 +89,7 @@ def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run_command, folder
 
 
 def test_best_prints_parameters_for_a_script(run_command, folder, tmp_path):
-    """As hyperopt names them; a search without a loss is an error that names it."""
+    """As hyperopt names them; without a loss it is an error, and `show` lists what failed."""
     code, out, _ = run_command("--store", folder, "best", "bowl")
     assert (code, json.loads(out)) == (0, pytest.approx(result(folder).best_run))
     cdt.resume_search(
@@ -102,6 +102,12 @@ def test_best_prints_parameters_for_a_script(run_command, folder, tmp_path):
     code, _, err = run_command("--store", tmp_path / "store", "best", "none")
     assert code == 1
     assert "No trial of search 'none' has a loss yet." in err
+    code, out, _ = run_command("--store", tmp_path / "store", "show", "none")
+    assert code == 0
+    assert "1 of 1 trials (1 failed)" in out
+    assert [line.split()[-1] for line in out.splitlines()[-2:]] == ["error", "fail"]
+    (listed,) = json.loads(run_command("--store", tmp_path / "store", "status", "--json")[1])
+    assert listed["failed"] == 1
 
 
 def test_compare_shows_different_spaces_side_by_side(run_command, folder):

@@ -51,9 +51,9 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
         echo(f"importance {', '.join(most)}")
     echo(f"ran on     {summary(series)}")
     echo(f"kept in    {search.status.url}")
-    if leading := series.best(10):
+    if shown := series.best(10) or series.failed[-10:]:
         echo("")
-        show_table(*_table(leading, series.parameters))
+        show_table(*_table(shown, series.parameters))
 
 
 def trials(

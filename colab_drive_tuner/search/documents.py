@@ -81,7 +81,7 @@ def countable_loss(document: TrialDocument) -> float | None:
         return None
     try:
         loss = float(result["loss"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
 

@@ -34,10 +34,7 @@ def result_card(series: Series, head: str, *, done: int, total: int | None, link
         _bar(done, total),
         _wide(charts.history(series)) if series.with_loss else "No trial has a loss yet.",
         _wide(timeline(series)) if len(lanes_of(series)) > 1 else "",
-        trials_table(
-            series.best(10) or [trial for trial in series.trials if trial.failed][-10:],
-            series.parameters,
-        ),
+        trials_table(series.best(10) or series.failed[-10:], series.parameters),
         place(link),
     ]
     return _card(parts)

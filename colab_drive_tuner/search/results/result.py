@@ -276,7 +276,9 @@ class SearchResult:
     def _head(self, series: Series) -> str:
         best = series.best(1)
         loss = f", best loss {best[0].loss:.6g} in trial {best[0].tid}" if best else ""
-        return f"{self._counts()}{loss}{self._left()}"
+        failed = len(series.failed)
+        without = f" ({failed} failed)" if failed else ""
+        return f"{self._counts()}{without}{loss}{self._left()}"
 
     def _counts(self) -> str:
         total = self._total()

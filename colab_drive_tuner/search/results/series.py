@@ -50,8 +50,9 @@ class Trial:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended without a loss."""
-        return self.state in ("done", "error", "cancelled") and self.loss is None
+        """Whether it ended without a loss, and not by a pruner."""
+        ended = self.state in ("done", "error", "cancelled")
+        return ended and self.loss is None and not self.pruned
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Series:
     def with_loss(self) -> list[Trial]:
         """The trials that have a loss."""
         return [trial for trial in self.trials if trial.loss is not None]
+
+    @property
+    def failed(self) -> list[Trial]:
+        """The trials that failed."""
+        return [trial for trial in self.trials if trial.failed]
 
     def best(self, count: int) -> list[Trial]:
         """The trials with the lowest losses, the best first."""
@@ -129,7 +135,7 @@ def series_of(
             ended=seconds_of(document.get("refresh_time")),
             parameters={name: row[name] for name in table.parameters if name in row},
             curves=curves_of(document),
-            error=str(row["error"] or "") or (_why_no_loss(row) if loss is None else ""),
+            error=str(row["error"] or "") or _why_no_loss(row, document, loss),
             pruned=is_pruned(document),
         )
         for document, row in zip(documents, table.rows, strict=True)
@@ -174,10 +180,12 @@ def _finite(value: Any) -> float | None:
     return loss if math.isfinite(loss) else None
 
 
-def _why_no_loss(row: Mapping[str, Any]) -> str:
-    """What a trial that ended says in place of a loss; "" for one that has not ended."""
-    if row["state"] != "done":
+def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | None) -> str:
+    """What a trial that ended says in place of a loss; "" for one that has one, or still runs."""
+    if row["state"] != "done" or loss is not None:
         return ""
+    if is_pruned(document):
+        return "pruned"
     if row["status"] != "ok":
         return visible(row["status"])
     return f"loss {row['loss']}" if isinstance(row["loss"], float) else "the loss is no number"

@@ -89,7 +89,9 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         best_loss=best.loss if best else None,
         best_tid=best.tid if best else None,
         trials=len(history.trials),
-        failed=sum(entry.end not in (None, "done") for entry in entries),
+        failed=sum(
+            entry.end is not None and entry.loss is None and not entry.pruned for entry in entries
+        ),
         pruned=sum(entry.pruned for entry in entries),
         running=_running(history) if held else (),
         **common,

@@ -9,7 +9,13 @@ from typing import Any
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.search.documents import OPEN, count_ended, countable_loss, is_pruned
+from colab_drive_tuner.search.documents import (
+    OPEN,
+    count_ended,
+    countable_loss,
+    has_ended,
+    is_pruned,
+)
 from colab_drive_tuner.search.spec.settings import stored_stop
 from colab_drive_tuner.text import visible
 
@@ -58,7 +64,7 @@ class SearchStatus:
     trials: int = 0
     """All trials, unfinished ones included."""
     failed: int = 0
-    """Trials that ended in an error or were given up."""
+    """Trials that ended without a loss: status fail, NaN, an error, or given up."""
     pruned: int = 0
     """Trials that a pruner ended early."""
     holder: Holder | None = None
@@ -106,11 +112,13 @@ class SearchStatus:
         if self.problem:
             return f"{visible(self.name)}: {visible(self.problem)}"
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
-        best = f" ({self.pruned} pruned){best}" if self.pruned else best
         state = f", stopped: {self.stopped}" if self.stopped else ""
         if self.held:
             state = f", running {self.at_once}".rstrip()
-        return f"{visible(self.name)}: {self.progress} trials{best}{visible(state)}"
+        without = {"pruned": self.pruned, "failed": self.failed}
+        counts = ", ".join(f"{count} {how}" for how, count in without.items() if count)
+        counts = counts and f" ({counts})"
+        return f"{visible(self.name)}: {self.progress} trials{counts}{best}{visible(state)}"
 
     @property
     def at_once(self) -> str:
@@ -131,6 +139,7 @@ def status_of_documents(
     best = min(losses, default=None)
     stop = stored_stop(settings)
     is_open = any(doc["state"] in OPEN for doc in documents)
+    without = [doc for doc in documents if has_ended(doc) and countable_loss(doc) is None]
     return SearchStatus(
         name=name,
         done=count_ended(documents),
@@ -139,6 +148,7 @@ def status_of_documents(
         best_loss=best[0] if best else None,
         best_tid=best[2] if best else None,
         trials=len(documents),
+        failed=len(without) - sum(map(is_pruned, without)),
         pruned=sum(map(is_pruned, documents)),
     )
 
