@@ -126,6 +126,8 @@ def parameters(document: TrialDocument) -> bytes:
 
 def _is_value(value: Any) -> bool:
     """Whether it can be the value of a parameter: a number that fits a float."""
+    if isinstance(value, float):  # mostly, and cheaply: numpy's are, too
+        return True
     if not isinstance(value, numbers.Real | np.bool_):
         return False
     with contextlib.suppress(OverflowError):

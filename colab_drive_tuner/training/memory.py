@@ -15,10 +15,14 @@ them afterwards: to differentiate, once more, a `tf.function` that was traced in
 
 import gc
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+FULL_COLLECTION = 50
+"""After so many collections of younger objects Python's collector looks through all of them."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,24 @@ def keras_grew(settings: KerasSettings | None) -> bool:
     state = sys.modules.get("keras.src.backend.common.global_state")
     given = getattr(state, "GLOBAL_STATE_TRACKER", None)
     return given is None or hasattr(given, "object_name_uids") or keras_settings() != settings
+
+
+@contextmanager
+def rare_full_collections() -> Iterator[None]:
+    """Within the block, full garbage collections are as rare as in a process with TensorFlow.
+
+    Each one stops all threads, for a tenth of a second and more: in a process that has little but
+    the documents of trials, whose number grows, there would be one every second. Young objects are
+    collected as ever.
+    """
+    before = gc.get_threshold()
+    ours = (*before[:2], max(before[2], FULL_COLLECTION))
+    gc.set_threshold(*ours)
+    try:
+        yield
+    finally:
+        if gc.get_threshold() == ours:  # else somebody has set it meanwhile
+            gc.set_threshold(*before)
 
 
 def free_memory(settings: KerasSettings | None = None) -> None:

@@ -85,3 +85,18 @@ def test_the_repr_says_which_search_and_how_it_stands(tmp_path: Path) -> None:
     trials = stored(tmp_path, "rand", 3)
     best = min(trials.losses())
     assert repr(trials) == f"DriveTrials 'search' in {tmp_path}: 3 trials, best loss {best:.6g}"
+
+
+def test_a_list_of_trials_stays_as_it_was_read(tmp_path: Path) -> None:
+    """Whoever holds `trials.trials` while trials are added sees none of them come up in it."""
+    seen: list[list[Any]] = []
+    trials = DriveTrials("search", store=tmp_path, notify=lambda _: None)
+
+    def objective(point: Any) -> float:
+        seen.append(trials.trials)
+        return float(point**2)
+
+    rand = hyperopt.rand.suggest
+    trials.fmin(objective, hyperopt.hp.uniform("x", -1, 1), rand, 4, show_progressbar=False)
+    assert [len(one) for one in seen] == [1, 2, 3, 4]
+    assert [one["tid"] for one in trials] == [0, 1, 2, 3]

@@ -1,5 +1,6 @@
 """Several trials at once, on threads: the same search, points that the record explains, stops."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -150,6 +151,20 @@ def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads
     (error,) = [doc for doc in reopened(tmp_path)._dynamic_trials if doc["state"] == 3]
     assert "in failing" in error["misc"]["traceback"]
     assert points(wide(tmp_path, "rand", 8, bowl, executor=threads)) == points(plain("rand", 8))
+
+
+def test_full_garbage_collections_are_rare_while_it_runs(tmp_path: Path, threads: Executor) -> None:
+    """Each one stops all workers; afterwards they are as frequent as before."""
+    before, during = gc.get_threshold(), []
+
+    def objective(point: Any) -> float:
+        during.append(gc.get_threshold())
+        return bowl(point)
+
+    wide(tmp_path, "rand", 2, objective, executor=threads)
+    assert {one[:2] for one in during} == {before[:2]}
+    assert min(one[2] for one in during) >= 5 * before[2]
+    assert gc.get_threshold() == before
 
 
 def test_caught_errors_count(tmp_path: Path, threads: Executor) -> None:

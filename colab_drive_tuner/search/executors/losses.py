@@ -29,7 +29,7 @@ class Losses:
 
     def any_alone(self, tids: Iterable[Tid]) -> bool:
         """Whether nothing may run beside one of the trials."""
-        return not self._alone.isdisjoint(tids)
+        return bool(self._alone) and not self._alone.isdisjoint(tids)
 
     def suspect(self, tid: Tid) -> None:
         """It may have killed workers, or another one has."""

@@ -140,7 +140,9 @@ class Loop:
 
     def _put_back_missing(self) -> None:
         """Before anything new is asked for: what a hole in a dead session's spool left out."""
-        if self._tally.next_queued is None and self._unasked > 0:
+        if self._missing.complete or self._unasked <= 0:
+            return
+        if self._tally.next_queued is None:
             put_back = self._missing.put_back_next()
             if put_back:
                 self._unasked -= put_back

@@ -17,6 +17,7 @@ from typing import Any
 import hyperopt
 from hyperopt.utils import coarse_utcnow
 
+from colab_drive_tuner.checkpoint.codec.codec import Taken
 from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import TrialEnd
@@ -36,6 +37,7 @@ from colab_drive_tuner.search.executors.losses import Losses
 from colab_drive_tuner.search.executors.worker import Ended, Outcome, Task
 from colab_drive_tuner.search.loop.inline import Display, Loop, Started, log
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
+from colab_drive_tuner.training.memory import rare_full_collections
 
 TICK_SECONDS = 1.0
 """How often the loop looks around while nothing ends."""
@@ -93,7 +95,7 @@ class ParallelLoop(Loop):
 
     def run(self, display: Display) -> str:
         """See `Loop.run`."""
-        with display as show, self._crew.listening():
+        with rare_full_collections(), display as show, self._crew.listening():
             try:
                 self._run(show)
             except BaseException as error:
@@ -146,22 +148,27 @@ class ParallelLoop(Loop):
 
     def _next(self, flying: list[Flight]) -> TrialDocument | None:
         """The document that is to be run next; the algorithm is asked for it where none waits."""
-        if self._tally.next_queued is None and self._is_left() and not self._stops.timed_out:
-            # What is missing is suggested again from the ends of all trials before it.
-            if not self._missing.complete and flying:
-                return None
-            self._put_back_missing()
-            if self._tally.next_queued is None and not self._ask():
-                self._unasked = 0
+        queued = self._tally.next_queued
+        if queued is not None or self._unasked <= 0 or self._stops.timed_out:
+            return queued
+        # What is missing is suggested again from the ends of all trials before it.
+        if not self._missing.complete and flying:
+            return None
+        self._put_back_missing()
+        if self._tally.queued == 0 and not self._ask():
+            self._unasked = 0
         return self._tally.next_queued
 
     def _submit(self, started: Started) -> None:
         document, artifacts = started.document, started.artifacts
         in_process = self._crew.engine.in_process
-        attempt, deadline = started.attempt, started.attempt.training.deadline
+        attempt, ends_at = started.attempt, None
+        if (deadline := attempt.training.deadline) is not None:
+            attempt = replace(attempt, training=replace(attempt.training, deadline=None))
+            ends_at = time.time() + deadline - time.monotonic()
         task = Task(
-            replace(attempt, training=replace(attempt.training, deadline=None)),
-            ends_at=None if deadline is None else time.time() + deadline - time.monotonic(),
+            attempt,
+            ends_at=ends_at,
             timeout=self._crew.timeout,
             loss_to_beat=self._loss_to_beat,
             backups=None if in_process else self._trials.backups.by_path(attempt.search, artifacts),
@@ -231,7 +238,7 @@ class ParallelLoop(Loop):
             self._raised(started, outcome)
         elif outcome.ended == Ended.TIMED_OUT:
             reason = f"timed out: it ran for more than trial_timeout={self._crew.timeout:g} seconds"
-            self._close(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
+            self._fail_trial(started, TrialEnd.DONE, reason)
         elif outcome.ended == Ended.INTERRUPTED:
             self._ending = True  # the next run goes on with the trial
         else:
@@ -244,7 +251,7 @@ class ParallelLoop(Loop):
             for name, value in outcome.attachments.items():
                 self._trials.attachments[name] = value
             result = self._trials.models.keep(parts, tid)
-            take(plain_result(result))
+            taken = take(plain_result(result))
         except SearchTakenOverError:
             raise
         except Exception as error:  # noqa: BLE001 - what is no plain data is an error of the trial's
@@ -254,7 +261,7 @@ class ParallelLoop(Loop):
             return
         if parts.curves:
             started.document["misc"]["history"] = parts.curves
-        self._close(started, TrialEnd.DONE, result)
+        self._close(started, TrialEnd.DONE, result, taken)
 
     def _raised(self, started: Started, outcome: Outcome) -> None:
         document, error = started.document, outcome.error
@@ -270,15 +277,21 @@ class ParallelLoop(Loop):
             return
         self._fail(failures.raised(outcome))
 
-    def _close(self, started: Started, how: TrialEnd, result: dict[str, Any] | None = None) -> None:
-        """Record an end, and judge whether the search ends with it."""
+    def _fail_trial(self, started: Started, how: TrialEnd, reason: str) -> None:
+        result = {"status": "fail", "reason": reason}
+        self._close(started, how, result, take(result))
+
+    def _close(
+        self,
+        started: Started,
+        how: TrialEnd,
+        result: dict[str, Any] | None = None,
+        taken: Taken | None = None,
+    ) -> None:
+        """Record an end, and judge whether the search ends with it; `taken`: of the result."""
         document = started.document
-        if result is None:
-            document["state"] = ERROR
-            self._tell(started, how)
-        else:
-            document |= {"state": FINISHED, "result": result}
-            self._tell(started, how, take(plain_result(result)))
+        document |= {"state": ERROR} if result is None else {"state": FINISHED, "result": result}
+        self._tell(started, how, taken)
         if (loss := countable_loss(document)) is not None:
             bisect.insort(self._best, loss)
             del self._best[max(1, self._trials.keep_models) :]
@@ -367,7 +380,7 @@ class ParallelLoop(Loop):
         attempts = self._losses.blame(tid, inherited, self._progress(started))
         if attempts >= self._max_attempts:
             reason = f"given up: {attempts} workers or runtimes died while this trial was running"
-            self._close(started, TrialEnd.GIVEN_UP, {"status": "fail", "reason": reason})
+            self._fail_trial(started, TrialEnd.GIVEN_UP, reason)
             return
         if self._crew.engine.renewable or not self._crew.engine.breaks_whole:
             self._trials.notify(

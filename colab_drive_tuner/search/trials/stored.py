@@ -75,7 +75,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             self._store, lambda: journal.folder, lambda: journal.epoch, keep_models
         )
         self.backups = Backups(self._store, lambda: journal.folder, lambda: journal.epoch)
-        self._listed = 0
+        self._listed, self._lent = 0, True
         self._dynamic_trials: list[TrialDocument] = []
         self._trials: list[TrialDocument] = []
         super().__init__(exp_key, refresh=False)
@@ -114,10 +114,16 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self._ids.update(tid for tid in history.trials if isinstance(tid, int))
         self.refresh()
 
+    @property
+    def trials(self) -> list[TrialDocument]:
+        """As hyperopt's: the documents in a valid state, in a list that no insertion changes."""
+        self._lent = True
+        return self._trials
+
     def refresh(self) -> None:
         """As hyperopt's: list the documents in a valid state."""
         super().refresh()
-        self._listed = len(self._dynamic_trials)
+        self._listed, self._lent = len(self._dynamic_trials), False
 
     def list_inserted(self) -> None:
         """What `refresh` does, where nothing but insertions and the loop changed anything."""
@@ -125,8 +131,9 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         if not fresh:
             return
         self._listed += len(fresh)
-        # A new list, as refresh makes one: who holds the old one keeps what it was.
-        self._trials = self._trials + [
+        if self._lent:  # who holds the list keeps what it was, as after a refresh
+            self._trials, self._lent = self._trials.copy(), False
+        self._trials += [
             doc
             for doc in fresh
             if doc["state"] in JOB_VALID_STATES and self._exp_key in (None, doc["exp_key"])
@@ -149,7 +156,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             "_dynamic_trials": self._dynamic_trials,
             "_exp_key": self._exp_key,
             "attachments": dict(self.attachments),
-            "_trials": self._trials,
+            "_trials": self.trials,
         }
         return hyperopt.Trials, (), state
 
@@ -195,7 +202,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
         `pending`: the documents of the trials that had not ended then.
         """
-        unended = tuple(doc["tid"] for doc in pending if isinstance(doc["tid"], int))
+        unended = tuple([tid for doc in pending if isinstance(tid := doc["tid"], int)])
         for doc in docs:
             self.log.k_of[doc["tid"]] = k
             if unended:

@@ -54,25 +54,28 @@ class Tally:
     @property
     def next_queued(self) -> TrialDocument | None:
         """The first document that waits to be run."""
-        return next((document for document in self._open if document["state"] == NEW), None)
+        states = [document["state"] for document in self._open]
+        return self._open[states.index(NEW)] if NEW in states else None
 
     @property
     def queued(self) -> int:
         """How many documents wait to be run."""
-        return sum(document["state"] == NEW for document in self._open)
+        return [document["state"] for document in self._open].count(NEW)
 
     def update(self) -> None:
         """Count what ended since, and take in what was inserted, by whomever."""
         if len(self._documents) < self._seen:  # delete_all
             self.recount()
             return
-        still_open = []
-        for document in self._open + self._documents[self._seen :]:
-            if document["state"] in OPEN:
-                still_open.append(document)
-            else:
-                self._count(document)
-        self._open, self._seen = still_open, len(self._documents)
+        looked_at = self._open + self._documents[self._seen :]
+        self._seen += len(looked_at) - len(self._open)
+        ended = [document for document in looked_at if document["state"] not in OPEN]
+        if ended:
+            gone = set(map(id, ended))
+            looked_at = [document for document in looked_at if id(document) not in gone]
+        self._open = looked_at
+        for document in ended:
+            self._count(document)
 
     def _count(self, document: TrialDocument) -> None:
         self._cancelled += document["state"] == CANCELLED
