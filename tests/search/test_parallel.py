@@ -16,6 +16,7 @@ from hyperopt.base import Domain
 from hyperopt.early_stop import no_progress_loss
 
 from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import ExecutorError, UsageError
 from colab_drive_tuner.search.documents import as_new
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -130,6 +131,24 @@ def test_starts_are_recorded_before_and_ends_as_they_come(
     assert appended.index(0) >= 4
 
 
+def test_hundreds_of_workers_stay_below_drives_quota(drive_emulator: DriveEmulator) -> None:
+    """Trials that start and end together share a request, so that none is refused."""
+    drive_emulator.faults.add("rate_limit", per_second=325_000 / 50 / 60)  # what edits may cost
+    with ThreadPoolExecutor(300) as pool:
+        result = resume_search(
+            lambda point: (time.sleep(0.2), bowl(point))[1],
+            space=SPACE,
+            algo=ALGORITHMS["rand"],
+            name="hundreds",
+            max_evals=900,
+            executor=pool,
+            progress=False,
+        )
+    assert len(result.trials) == 900
+    assert not [one for one in drive_emulator.log if one["status"] in (403, 429)]
+    assert len(drive_emulator.log) < 900 / 5
+
+
 def test_a_model_with_templates_and_its_data(tmp_path: Path, threads: Executor) -> None:
     """The hyperas way, on threads, is the inline search."""
     options: dict[str, Any] = {"max_evals": 8, "seed": 3, "progress": False, "algo": "rand"}
@@ -219,10 +238,10 @@ def test_no_trial_is_started_that_would_end_too_late(tmp_path: Path, threads: Ex
         tmp_path,
         lambda point: (time.sleep(0.3), bowl(point))[1],
         max_evals=100,
-        max_time=1.0,
+        max_time=3.0,  # opening the search counts, too: a busy machine needs a second for it
         executor=threads,
     )
-    assert 0 < len(result.trials.trials) < 30
+    assert 0 < len(result.trials.trials) < 44
     assert {doc["state"] for doc in result.trials._dynamic_trials} == {2}
 
 

@@ -51,6 +51,8 @@ RESTART_SECONDS = 30.0
 """For so long after trials were cancelled from outside a death is put down to that, too."""
 ABSENT_SECONDS, GONE_SECONDS = 30.0, 600.0
 """After so long without a worker the user is told, and the run ends."""
+LISTEN_PAUSE = 0.1
+"""How long after workers were heard they are heard again."""
 NOTE_SECONDS, NOTE_PAUSE = 1.0, 3.0
 """The worker of a trial that has run for so long is recorded; how long after others were."""
 MOST_LOST = 10
@@ -86,7 +88,7 @@ class ParallelLoop(Loop):
         )
         self._begun: dict[Flight, float] = {}
         """Trials whose worker is known and not recorded yet, and since when."""
-        self._noted = self._cancelled = -math.inf
+        self._heard = self._noted = self._cancelled = -math.inf
         self._failure: BaseException | None = None
         self._why, self._ending = "", False
         self._told: set[str] = set()
@@ -432,6 +434,9 @@ class ParallelLoop(Loop):
     def _note_workers(self) -> None:
         """Show where trials run; of those that take their time it is recorded, for `status`."""
         now = time.monotonic()
+        if now - self._heard < LISTEN_PAUSE:
+            return
+        self._heard = now
         for flight, worker in self._crew.begun():
             document = self._started[flight].document
             document["owner"], document["book_time"] = worker, coarse_utcnow()
