@@ -15,6 +15,7 @@ ROOMS = {
     "transfer": "uploads",
     "epochs": "trainings",
     "throughput": "workers",
+    "beside": "workers",
 }
 
 

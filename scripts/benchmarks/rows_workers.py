@@ -1,33 +1,133 @@
 """Rows about several trials at once, on the workers of an Executor."""
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
-from harness import Effort, Row, child, drive, medians
+from harness import Effort, MissingError, Row, child, drive, medians
+
+UNITS = {"get": 5, "generateIds": 5, "list": 100, "download": 200}
+"""What Drive counts for a call, by the end of its method's name; 50 for what changes something."""
+UNITS_A_MINUTE = 325_000
+"""Drive's quota for a user and project."""
 
 
 def workers(effort: Effort) -> Iterator[Row]:
-    """How much of the bare executor's throughput a search on Drive has."""
-    yield _row(effort, width=64, seconds=0.05, count=effort.trials(5000, 200), algo="rand")
-    yield _row(effort, width=16, seconds=1.0, count=effort.trials(320, 32), algo="tpe")
+    """How much of the bare executor's throughput a search on Drive has, and what others have."""
+    yield _share(effort, "threads", width=64, seconds=0.05, count=effort.trials(10_000, 200))
+    yield _share(effort, "processes", width=64, seconds=0.05, count=effort.trials(10_000, 200))
+    yield _share(
+        effort,
+        "threads",
+        width=16,
+        seconds=1.0,
+        count=effort.trials(320, 16),
+        algo="tpe",
+        recorded=effort.trials(3000, 100),
+        repeats=1,
+    )
+    yield _requests(effort)
+    yield _others(effort)
 
 
-def _row(effort: Effort, *, width: int, seconds: float, count: int, algo: str) -> Row:
-    requests = 0
+def _share(
+    effort: Effort,
+    pool: str,
+    *,
+    width: int,
+    seconds: float,
+    count: int,
+    algo: str = "rand",
+    recorded: int = 0,
+    repeats: int = 3,
+) -> Row:
+    shape = {"count": count, "width": width, "seconds": seconds, "algo": algo, "pool": pool}
 
     def measure(_: int) -> dict[str, float]:
-        nonlocal requests
-        shape = {"count": count, "width": width, "seconds": seconds, "algo": algo}
         bare = child("throughput", ours=False, **shape)
         with drive(effort.latency()) as emulator:
-            ours = child("throughput", emulator.environment, ours=True, **shape)
+            ours = child("throughput", emulator.environment, ours=True, recorded=recorded, **shape)
             requests = len(emulator.log)
-        return {"share": ours["rate"] / bare["rate"], "bare": bare["rate"], "ours": ours["rate"]}
+        rates = {"bare": bare["rate"], "asked": bare["asked"], "ours": ours["rate"]}
+        shares = {
+            "share": ours["rate"] / bare["rate"],
+            "of_asked": ours["rate"] / bare["asked"],
+            "whole": ours["rate_whole"] / bare["rate"],
+        }
+        return rates | shares | {"requests": requests}
 
-    found = medians(effort.repeats(3), measure)
+    found = medians(effort.repeats(repeats), measure)
+    what = f"trials a second on {width} {pool}, trials of {1e3 * seconds:.0f} ms, {algo}"
+    behind = f" behind {recorded:,} recorded trials" if recorded else ""
     return Row(
-        f"trials a second on {width} threads, trials of {seconds * 1e3:.0f} ms, {algo}, Drive",
+        f"{what}{behind}, Drive",
         ">= 95 % of the bare executor",
         f"{found['share']:.0%}: {found['ours']:.0f} of {found['bare']:.0f}",
         found["share"] >= 0.95,
-        f"{count:,} trials with opening and closing, {requests} requests",
+        f"{count:,} trials, from the first to the last; with opening and closing "
+        f"{found['whole']:.0%}; the executor that gets a random point when a trial has ended, and "
+        f"records nothing, does {found['asked']:.0f}, of which ours is {found['of_asked']:.0%}; "
+        f"{found['requests']:.0f} requests",
+    )
+
+
+def _requests(effort: Effort) -> Row:
+    """Whether many workers stay below Drive's quota; the emulator refuses what is above it."""
+    width, count, seconds = 500, effort.trials(30_000, 1000), 1.0
+    with drive(effort.latency()) as emulator:
+        emulator.faults.add("rate_limit", per_second=UNITS_A_MINUTE / 50 / 60)
+        shape = {"count": count, "width": width, "seconds": seconds, "algo": "rand"}
+        rate = child("throughput", emulator.environment, ours=True, **shape)["rate"]
+        log = emulator.log
+    minutes: Counter[int] = Counter()
+    for entry in log:
+        minutes[int((entry["time"] - log[0]["time"]) // 60)] += _units(entry)
+    refused = sum(entry["status"] in (403, 429) for entry in log)
+    most = max(minutes.values())
+    return Row(
+        f"Drive's quota used by {width} workers, trials of {seconds:.0f} s, at most in a minute",
+        f"< {UNITS_A_MINUTE:,} units, no request refused",
+        f"{most:,} units, {refused} of {len(log)} requests refused",
+        most < UNITS_A_MINUTE and not refused,
+        f"{count:,} trials, {rate:.0f} a second; {count / len(log):.0f} trials a request, opening "
+        "and closing included",
+    )
+
+
+def _units(entry: dict[str, Any]) -> int:
+    method = entry["api"].rpartition(".")[2]
+    if method == "get" and "alt=media" in entry["query"]:
+        method = "download"
+    return UNITS.get(method, 50)
+
+
+def _others(effort: Effort) -> Row:
+    """The same search by TPE, side by side; who lacks a package is named."""
+    width, count, seconds = 8, effort.trials(200, 16), 0.05
+    shape = {"count": count, "width": width, "seconds": seconds}
+
+    def measure(_: int) -> dict[str, float]:
+        found = {"the bare executor": child("throughput", ours=False, algo="rand", **shape)["rate"]}
+        for pool in ("threads", "processes"):
+            with drive(effort.latency()) as emulator:
+                where = emulator.environment
+                ours = child("throughput", where, ours=True, algo="tpe", pool=pool, **shape)
+            found[f"colab_drive_tuner on Drive, {pool}"] = ours["rate"]
+        for tool, called in (
+            ("Optuna n_jobs", "Optuna n_jobs, in memory"),
+            ("Optuna JournalStorage", f"Optuna JournalStorage on local disk, {width} processes"),
+            ("Ray Tune", "Ray Tune with HyperOptSearch on local disk"),
+        ):
+            try:
+                found[called] = child("beside", tool=tool, **shape)["rate"]
+            except MissingError as error:
+                found[f"{called} (not measured: {error} is not installed)"] = 0.0
+        return found
+
+    rates = medians(effort.repeats(1), measure)  # others take minutes for it
+    return Row(
+        f"trials a second on {width} workers, trials of {1e3 * seconds:.0f} ms, TPE",
+        "side by side",
+        "; ".join(f"{name} {rate:.1f}" if rate else name for name, rate in rates.items()),
+        beside=f"{count:,} trials, from the first to the last",
     )

@@ -1,39 +1,191 @@
-"""Workloads with several trials at once: how close a search comes to the bare executor."""
+"""Workloads with several trials at once: the bare executor, a search on it, and others beside."""
 
+import multiprocessing
+import os
+import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from datetime import datetime
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import hyperopt
-from hyperopt import hp
-from searches import bowl
+from hyperopt.base import Domain, spec_from_misc
+from searches import ALGORITHMS, SPACE, bowl
 
+from colab_drive_tuner.errors import SearchChangedWarning
 from colab_drive_tuner.search.drive_trials import DriveTrials
-
-SPACE = {f"x{n}": hp.uniform(f"x{n}", -1, 1) for n in range(5)}
+from colab_drive_tuner.search.tpe import fast_algorithm
 
 
 def throughput(
-    *, count: int, width: int, seconds: float, algo: str, ours: bool
+    *,
+    count: int,
+    width: int,
+    seconds: float,
+    algo: str,
+    ours: bool,
+    pool: str = "threads",
+    recorded: int = 0,
 ) -> dict[str, float]:
-    """Trials a second of `count` trials that wait for `seconds`, on `width` threads."""
+    """Trials a second of `count` trials that wait for `seconds`, from the first to the last.
 
-    def trial(point: dict[str, float]) -> float:
-        time.sleep(seconds)
-        return bowl(point)
+    `ours`: in a search, which has `recorded` trials already; else on the bare executor.
+    """
+    with _pool(pool, width) as workers:
+        if not ours:
+            return _bare(workers, count, width, seconds) | _asked(workers, count, width, seconds)
+        trials = DriveTrials("wide", notify=lambda _: None)
+        run = partial(trials.fmin, space=SPACE, show_progressbar=False, return_argmin=False)
+        if recorded:
+            warnings.simplefilter("ignore", SearchChangedWarning)  # the algorithm is another one
+            run(bowl, algo=hyperopt.rand.suggest, max_evals=recorded)
+        run = partial(run, partial(_trial, seconds), algo=ALGORITHMS[algo], executor=workers)
+        run(max_evals=recorded + width, width=width)
+        begun = time.perf_counter()
+        run(max_evals=recorded + width + count, width=width)
+        whole = time.perf_counter() - begun
+        measured = trials.trials[recorded + width :]
+        took = _span((one["book_time"], one["refresh_time"]) for one in measured)
+        return {"rate": count / took, "rate_whole": count / whole}
 
-    with ThreadPoolExecutor(width) as pool:
-        if ours:
-            trials = DriveTrials("wide", notify=lambda _: None)
-            options: dict[str, Any] = {"algo": getattr(hyperopt, algo).suggest}
-            options |= {"show_progressbar": False, "executor": pool, "width": width}
-            trials.fmin(trial, SPACE, max_evals=width, **options)  # opens; starts the threads
-            begun = time.perf_counter()
-            trials.fmin(trial, SPACE, max_evals=width + count, **options)
-        else:
-            point = {f"x{n}": 0.5 for n in range(5)}
-            wait([pool.submit(trial, point) for _ in range(width)])
-            begun = time.perf_counter()
-            wait([pool.submit(trial, point) for _ in range(count)])
-        took = time.perf_counter() - begun
-    return {"rate": count / took, "took": took}
+
+def _bare(workers: Executor, count: int, width: int, seconds: float) -> dict[str, float]:
+    """All tasks submitted at once, so that no worker ever waits for the next one."""
+    point = dict.fromkeys(SPACE, 0.5)
+    wait([workers.submit(_trial, seconds, point) for _ in range(width)])  # starts the workers
+    begun = time.perf_counter()
+    wait([workers.submit(_trial, seconds, point) for _ in range(count)])
+    return {"rate": count / (time.perf_counter() - begun)}
+
+
+def _asked(workers: Executor, count: int, width: int, seconds: float) -> dict[str, float]:
+    """Each task submitted when one has ended, with a random point; nothing is recorded."""
+    domain, suggest = Domain(bowl, SPACE), fast_algorithm(hyperopt.rand.suggest)
+    trials, ended = hyperopt.Trials(), SimpleQueue[Future[float]]()
+    begun = time.perf_counter()
+    for tid in range(count):
+        if tid >= width:
+            ended.get().result()
+        (document,) = suggest([tid], domain, trials, tid)
+        point = spec_from_misc(document["misc"])
+        workers.submit(_trial, seconds, point).add_done_callback(ended.put)
+    for _ in range(min(width, count)):
+        ended.get().result()
+    return {"asked": count / (time.perf_counter() - begun)}
+
+
+def beside(*, tool: str, count: int, width: int, seconds: float) -> dict[str, float]:
+    """Trials a second of the same search by TPE, `width` at once, from the first to the last."""
+    tools: dict[str, Callable[[int, int, float], float]] = {
+        "Optuna n_jobs": _optuna_threads,
+        "Optuna JournalStorage": _optuna_processes,
+        "Ray Tune": _ray_tune,
+    }
+    return {"rate": count / tools[tool](count, width, seconds)}
+
+
+def _trial(seconds: float, point: dict[str, float]) -> float:
+    time.sleep(seconds)
+    return bowl(point)
+
+
+def _pool(kind: str, width: int) -> Executor:
+    if kind == "threads":
+        return ThreadPoolExecutor(width)
+    # Forks share what this process has imported: dozens of fresh ones would not fit everywhere.
+    return ProcessPoolExecutor(width, mp_context=multiprocessing.get_context("fork"))
+
+
+def _span(times: Iterable[tuple[datetime, datetime]]) -> float:
+    """Seconds from the first beginning to the last end."""
+    begun, ended = zip(*times, strict=True)
+    return float((max(ended) - min(begun)).total_seconds())
+
+
+def _study(storage: Any) -> Any:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        study_name="wide", storage=storage, sampler=optuna.samplers.TPESampler(seed=7)
+    )
+
+
+def _suggested(seconds: float, trial: Any) -> float:
+    """The objective as Optuna's users write it."""
+    return _trial(seconds, {name: trial.suggest_float(name, -1, 1) for name in SPACE})
+
+
+def _optuna_threads(count: int, width: int, seconds: float) -> float:
+    study = _study(None)
+    study.optimize(partial(_suggested, seconds), n_trials=count, n_jobs=width)
+    return _span((one.datetime_start, one.datetime_complete) for one in study.trials)
+
+
+def _optuna_processes(count: int, width: int, seconds: float) -> float:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/journal.log"
+        study = _study(JournalStorage(JournalFileBackend(path)))
+        context = multiprocessing.get_context("fork")
+        workers = [
+            context.Process(target=_optuna_worker, args=(path, count // width, number, seconds))
+            for number in range(width)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return _span((one.datetime_start, one.datetime_complete) for one in study.trials)
+
+
+def _optuna_worker(path: str, count: int, number: int, seconds: float) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    sampler = optuna.samplers.TPESampler(seed=number)
+    storage = JournalStorage(JournalFileBackend(path))
+    study = optuna.load_study(study_name="wide", storage=storage, sampler=sampler)
+    study.optimize(partial(_suggested, seconds), n_trials=count)
+
+
+def _ray_tune(count: int, width: int, seconds: float) -> float:
+    os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    import ray
+    from ray import tune
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.hyperopt import HyperOptSearch
+
+    def trainable(point: dict[str, float]) -> None:
+        begun = time.time()
+        time.sleep(seconds)  # not this module's function: its workers do not have the module
+        loss = sum(value * value for value in point.values())
+        tune.report({"loss": loss, "begun": begun, "ended": time.time()})
+
+    ray.init(num_cpus=width, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        search = HyperOptSearch(space=SPACE, metric="loss", mode="min", random_state_seed=7)
+        with tempfile.TemporaryDirectory() as folder:
+            results = tune.Tuner(
+                tune.with_resources(trainable, {"cpu": 1}),
+                tune_config=tune.TuneConfig(
+                    search_alg=ConcurrencyLimiter(search, width),
+                    num_samples=count,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(storage_path=folder, verbose=0),
+            ).fit()
+        spans = [(one.metrics["begun"], one.metrics["ended"]) for one in results if one.metrics]
+    finally:
+        ray.shutdown()
+    if len(spans) != count:
+        raise RuntimeError(f"Ray Tune ended {len(spans)} of {count} trials")
+    begun, ended = zip(*spans, strict=True)
+    return float(max(ended) - min(begun))
