@@ -56,6 +56,16 @@ CAUGHT_BY = {
     "suspects_run_beside_others": "only_what_dies_alone_is_given_up",
     "deaths_of_workers_are_not_counted": "only_what_dies_alone_is_given_up",
     "what_was_pending_is_not_recorded": "points_follow_from_the_record",
+    "the_start_is_forgotten": "a_dead_driver_costs_its_trials_one_attempt",
+    "what_only_a_spool_names_is_not_run": "a_dead_driver_costs_its_trials_one_attempt",
+    "starts_are_recorded_after_their_submission": "a_dead_driver_costs_its_trials_one_attempt",
+    "ends_are_recorded_in_the_order_of_their_numbers": "an_end_is_recorded_when_it_comes",
+    "an_end_that_comes_while_stopping_is_dropped": "what_ends_during_a_stop_is_recorded",
+    "suspects_run_twice": "our_own_pool_finds_the_guilty_one",
+    "suspects_are_forgotten_between_sessions": "only_what_dies_alone_is_given_up",
+    "a_cancelled_trial_is_guilty": "a_cluster_that_goes_costs_no_attempt",
+    "workers_that_die_together_are_all_guilty": "a_cluster_that_goes_costs_no_attempt",
+    "missing_trials_do_not_wait": "a_missing_trial_waits_for_those_before_it",
 }
 
 

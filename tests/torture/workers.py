@@ -1,20 +1,41 @@
 """Demands on trials that run several at once, and builds that break them."""
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from colab_drive_tuner.checkpoint import history
 from colab_drive_tuner.errors import ExecutorError
+from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import losses
-from colab_drive_tuner.search.loop import parallel
+from colab_drive_tuner.search.executors import crew, engines, losses
+from colab_drive_tuner.search.loop import missing, parallel
+from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored import StoredTrials
-from tests.search.searching import bowl, go
-from tests.search.test_parallel import Breaking, replayed, uneven, wide
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.trial import running_trial
+from tests.search.searching import ALGORITHMS, SPACE, bowl, go, in_child, plain
+from tests.search.test_parallel import (
+    Breaking,
+    OwnBreaking,
+    WorkerCrashedError,
+    replayed,
+    uneven,
+    wide,
+)
+from tests.torture import driver_deaths
 from tests.torture.checks import check
 from tests.torture.mutants import mutant
+from tests.torture.search_checks import with_hole
 
 
 @check
@@ -38,12 +59,118 @@ def only_what_dies_alone_is_given_up(folder: Path) -> None:
 @check
 def points_follow_from_the_record(folder: Path) -> None:
     """What the record says was seen gives the recorded points."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(4) as pool:
         trials = wide(folder, "tpe", 40, uneven, executor=pool)
     recorded = {doc["tid"]: doc["misc"]["vals"] for doc in trials.trials}
     assert replayed(DriveTrials("search", store=folder).log.history, "tpe") == recorded
+
+
+@check
+def a_dead_driver_costs_its_trials_one_attempt(folder: Path) -> None:
+    """In each phase of a trial, with others in flight: all end, once, and nobody else's rises."""
+    for number, (phase, attempt) in enumerate(driver_deaths.PHASES.items()):
+        doomed, place = 4, folder / str(number)
+        place.mkdir()
+        driver_deaths.die_in(place, phase, doomed)
+        ran_before = {path.name.split("-")[0] for path in (place / "marks").iterdir()}
+        driver_deaths.session(place, driver_deaths.MOST)
+        attempts = driver_deaths.judge(place)
+        assert max(attempts[doomed]) == (attempt or 1), phase
+        for tid, ran in attempts.items():
+            assert max(ran) <= 2, phase
+            assert len(ran) == 1 or str(tid) in ran_before, phase
+
+
+@check
+def an_end_is_recorded_when_it_comes(folder: Path) -> None:
+    """While the first trial still runs, others end; a driver that dies then does not lose them."""
+    marks = folder / "marks"
+
+    def deadly(tid: int) -> None:
+        if tid == 0:
+            while not list(marks.glob("5-*")):
+                time.sleep(0.01)
+            time.sleep(0.2)  # the ends before it are on their way
+            assert all(journal.flush_to_disk(30) for journal in held_journals())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    dead = in_child(lambda: driver_deaths.session(folder, driver_deaths.MOST, deadly))
+    assert dead == -signal.SIGKILL
+    driver_deaths.session(folder, driver_deaths.MOST)
+    attempts = driver_deaths.judge(folder)
+    assert [attempts[tid] for tid in range(1, 4)] == [[1]] * 3
+
+
+@check
+def what_ends_during_a_stop_is_recorded(folder: Path) -> None:
+    """The user stops while one trial runs that ends soon after."""
+    begun = threading.Event()
+
+    def objective(point: Any) -> float:
+        tid = running_trial().tid  # type: ignore[union-attr]
+        if tid == 0:
+            assert begun.wait(20)
+            raise KeyboardInterrupt
+        begun.set()
+        time.sleep(0.3)
+        return bowl(point)
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(KeyboardInterrupt):
+        wide(folder, "rand", 2, objective, executor=pool)
+    assert DriveTrials("search", store=folder).log.history.done == 1
+
+
+@check
+def our_own_pool_finds_the_guilty_one(folder: Path) -> None:
+    """It is made anew; all that was in it runs again alone, once, and the guilty one twice."""
+    engines.LokyExecutor = OwnBreaking  # type: ignore[misc, assignment]
+    pool = OwnBreaking(4)
+    try:
+        result = go(folder, bowl, max_evals=9, executor=pool, max_attempts=2)
+    finally:
+        assert pool.ran[:2] == [[0, 1, 2], [3, 4, 5]]
+        assert sorted(pool.ran[2:6]) == [[3], [4], [4], [5]]
+        assert sorted(tid for tids in pool.ran[6:] for tid in tids) == [6, 7, 8]
+    assert [one["status"] for one in result.trials.results].count("fail") == 1
+
+
+@check
+def a_cluster_that_goes_costs_no_attempt(folder: Path) -> None:
+    """Trials are cancelled, or workers die together; with one attempt each, all of them end."""
+
+    class Restarting(Breaking):
+        def _run(self) -> None:
+            super()._run()
+            self._deadly = ()
+
+    for number, cause in enumerate((CancelledError, WorkerCrashedError)):
+        pool = Restarting(1, error=cause)
+        where = folder / str(number)
+        result = go(where, bowl, max_evals=6, executor=pool, width=3, max_attempts=1)
+        assert {result["status"] for result in result.trials.results} == {"ok"}
+
+
+@check
+def a_missing_trial_waits_for_those_before_it(folder: Path) -> None:
+    """A hole in the spool of a search that goes on with three at once: it is filled first."""
+    store = FolderStore(folder / "store")
+    with_hole(folder, 0, 2)  # the end of a trial that is named, and all of another one
+    with ThreadPoolExecutor(3) as pool:
+        trials = DriveTrials("search", store=store, max_attempts=100, notify=lambda _: None)
+        trials.fmin(
+            uneven,
+            SPACE,
+            algo=ALGORITHMS["anneal"],
+            max_evals=14,
+            rstate=np.random.default_rng(3),
+            show_progressbar=False,
+            executor=pool,
+        )
+    assert [doc["misc"]["vals"] for doc in trials.trials[:8]] == [
+        doc["misc"]["vals"] for doc in plain("anneal", 8).trials
+    ]
+    recorded = {doc["tid"]: doc["misc"]["vals"] for doc in trials.trials}
+    assert replayed(DriveTrials("search", store=store).log.history, "anneal") == recorded
 
 
 @mutant
@@ -82,3 +209,105 @@ def what_was_pending_is_not_recorded() -> None:
     StoredTrials.insert_suggested = (  # type: ignore[method-assign]
         lambda self, docs, k, pending: insert(self, docs, k, [])
     )
+
+
+@mutant
+def the_start_is_forgotten() -> None:
+    """WORKERS: a trial is submitted that is named nowhere."""
+    start = Logbook.start
+
+    def forgetting(self: Any, document: Any, *args: Any, **options: Any) -> None:
+        append, self._append = self._append, lambda *args, **options: None
+        try:
+            start(self, document, *args, **options)
+        finally:
+            self._append = append
+
+    Logbook.start = forgetting  # type: ignore[method-assign]
+
+
+@mutant
+def what_only_a_spool_names_is_not_run() -> None:
+    """WORKERS: a start that is replayed counts as one of this session's own."""
+    Logbook.replayed = property(lambda self: frozenset(), lambda self, tids: None)  # type: ignore[assignment]
+
+
+@mutant
+def starts_are_recorded_after_their_submission() -> None:
+    """WORKERS: a trial runs before it is named."""
+    start, submit = Logbook.start, crew.Crew.submit
+    late: list[Callable[[], None]] = []
+
+    def submitting(self: Any, flight: Any) -> None:
+        submit(self, flight)
+        time.sleep(0.1)
+        late.pop()()
+
+    Logbook.start = (  # type: ignore[method-assign]
+        lambda self, *args, **options: late.append(partial(start, self, *args, **options))
+    )
+    crew.Crew.submit = submitting  # type: ignore[method-assign]
+
+
+@mutant
+def ends_are_recorded_in_the_order_of_their_numbers() -> None:
+    """WORKERS: an end waits for those of all trials before it."""
+    end = parallel.ParallelLoop._end
+    held: dict[int, Any] = {}
+
+    def in_order(self: Any, started: Any, outcome: Any) -> None:
+        held[started.document["tid"]] = started, outcome
+        running = [one.document["tid"] for one in self._started.values()]
+        for tid in sorted(held):
+            if all(tid < other for other in running):
+                end(self, *held.pop(tid))
+
+    parallel.ParallelLoop._end = in_order  # type: ignore[method-assign]
+
+
+@mutant
+def an_end_that_comes_while_stopping_is_dropped() -> None:
+    """WORKERS: a stop waits for nothing."""
+    leave = parallel.ParallelLoop._leave
+    parallel.ParallelLoop._leave = lambda self, patience: leave(self, 0.0)  # type: ignore[method-assign]
+
+
+@mutant
+def suspects_run_twice() -> None:
+    """WORKERS: what was in a broken pool is submitted twice."""
+    suspect = parallel.ParallelLoop._suspect
+
+    def twice(self: Any, lost: Any) -> None:
+        suspect(self, lost)
+        self._again.extend(lost)
+
+    parallel.ParallelLoop._suspect = twice  # type: ignore[method-assign]
+
+
+@mutant
+def suspects_are_forgotten_between_sessions() -> None:
+    """WORKERS: the session after does not know who has to run alone."""
+    losses.Losses._say = lambda self: None  # type: ignore[method-assign]
+
+
+@mutant
+def a_cancelled_trial_is_guilty() -> None:
+    """WORKERS: what was cancelled from outside counts as a death."""
+    parallel.ParallelLoop._lose = parallel.ParallelLoop._blame  # type: ignore[method-assign]
+
+
+@mutant
+def workers_that_die_together_are_all_guilty() -> None:
+    """WORKERS: each death is put down to its trial."""
+
+    def blame_each(self: Any, alone: Any) -> None:
+        for started in alone:
+            self._blame(started)
+
+    parallel.ParallelLoop._break_apart = blame_each  # type: ignore[method-assign]
+
+
+@mutant
+def missing_trials_do_not_wait() -> None:
+    """HOLES: with trials in flight the algorithm is asked for new ones at once."""
+    missing.MissingTrials.complete = property(lambda self: True)  # type: ignore[method-assign, assignment]

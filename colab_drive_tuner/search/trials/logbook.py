@@ -93,6 +93,8 @@ class Logbook:
         """Those of the chain, and what was set here since."""
         self.inherited: dict[Tid, int] = {}
         """The trials that this session inherited, and in how many runtimes each one died."""
+        self.replayed: frozenset[Tid] = frozenset()
+        """Those whose start the dead session had only spooled: it was appended by this one."""
         self._named: set[Tid] = set()
         self._written: dict[Tid, int] = {}
         """By tid, the hash of the document as it was last read or written here."""
@@ -188,6 +190,8 @@ class Logbook:
         self._learn()
         if restart:
             self.set(settings.claim(self.name, self.settings) | {RESTARTED: True})
+        owner = self.history.owner
+        self.replayed = frozenset(e.tid for e in self.history.unfinished if owner in e.attempts)
         for entry in self.history.used_up(self._max_attempts):
             self._give_up(entry)
 
@@ -288,6 +292,7 @@ class Logbook:
 
         `deaths` workers have died of it in this session; `durable`: the start is spooled, too.
         """
+        deaths += document["tid"] in self.replayed  # the session that died is named nowhere else
         self.require_owner()
         tid = document["tid"]
         unnamed = [one for one in batch if one["tid"] not in self._named]

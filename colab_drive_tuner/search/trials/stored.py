@@ -18,7 +18,7 @@ from colab_drive_tuner.checkpoint.items import MOST_TIDS, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.journal.opening import on_busy_of
-from colab_drive_tuner.search.documents import FINISHED, OPEN, place_of
+from colab_drive_tuner.search.documents import FINISHED, OPEN, as_new, place_of
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.keywords import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -257,6 +257,9 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             retry_failed=retry_failed,
         )
         self.restore()
+        for document in self._dynamic_trials:
+            if document["tid"] in self.log.replayed:
+                document.update(as_new(document))
         if self.log.unclean or restart:
             self.backups.sweep(self.log.history)
 

@@ -1,0 +1,115 @@
+"""Death of a driver with several trials in flight, phase by phase, and what must hold then."""
+
+import functools
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.journal.held import held_journals
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.executors.crew import Crew
+from colab_drive_tuner.search.loop.inline import Loop
+from colab_drive_tuner.search.loop.parallel import ParallelLoop
+from colab_drive_tuner.search.trials.logbook import Logbook
+from colab_drive_tuner.trial import running_trial
+from tests.search.searching import ALGORITHMS, SPACE, bowl, in_child
+from tests.search.test_parallel import replayed
+
+MOST, WIDTH = 12, 3
+PHASES: dict[str, int] = {
+    "before its start is recorded": 1,
+    "its start is recorded": 2,
+    "submitted": 2,
+    "running": 2,
+    "its result has arrived": 2,
+    "its end is recorded": 0,
+}
+"""In which a driver dies of a trial, and as which attempt that runs again; 0: it does not."""
+
+
+def session(folder: Path, most: int, deadly: Callable[[int], None] = lambda tid: None) -> None:
+    """Run the search up to `most` trials, three at once; each run of a trial leaves a mark."""
+    marks = folder / "marks"
+    marks.mkdir(exist_ok=True)
+    trials = DriveTrials("search", store=folder / "store", max_attempts=99, notify=lambda _: None)
+
+    @functools.wraps(bowl)
+    def objective(point: Any) -> float:
+        trial = running_trial()
+        assert trial is not None
+        assert trial.tid in trials.log._named, "it runs, and its start is not recorded"
+        (marks / f"{trial.tid}-{trial.attempt}-{os.getpid()}").touch()
+        deadly(trial.tid)
+        time.sleep(0.002 + 0.01 * (point["x"] > 0.5))
+        return bowl(point)
+
+    with ThreadPoolExecutor(WIDTH) as pool:
+        trials.fmin(
+            objective,
+            SPACE,
+            algo=ALGORITHMS["anneal"],
+            max_evals=most,
+            rstate=np.random.default_rng(3),
+            show_progressbar=False,
+            return_argmin=False,
+            executor=pool,
+        )
+
+
+def die_in(folder: Path, phase: str, doomed: int) -> None:
+    """In a process of its own: the driver dies in a phase of one trial, all before it spooled."""
+
+    def die(tid: int) -> None:
+        if tid == doomed:
+            assert all(journal.flush_to_disk(30) for journal in held_journals())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrap(owner: Any, name: str, tid_of: Callable[[Any], int], *, before: bool) -> None:
+        inner = getattr(owner, name)
+
+        def wrapped(self: Any, first: Any, *args: Any, **options: Any) -> Any:
+            tid = tid_of(first)
+            if before:
+                die(tid)
+            result = inner(self, first, *args, **options)
+            die(tid)
+            return result
+
+        setattr(owner, name, wrapped)
+
+    def work() -> None:
+        if phase == "before its start is recorded":
+            wrap(Loop, "_start", lambda document: document["tid"], before=True)
+        elif phase == "its start is recorded":
+            wrap(Loop, "_start", lambda document: document["tid"], before=False)
+        elif phase == "submitted":
+            wrap(Crew, "submit", lambda flight: flight.tid, before=False)
+        elif phase == "its result has arrived":
+            wrap(ParallelLoop, "_end", lambda started: started.document["tid"], before=True)
+        elif phase == "its end is recorded":
+            wrap(Logbook, "end", lambda document: document["tid"], before=False)
+        session(folder, MOST, die if phase == "running" else lambda tid: None)
+
+    assert in_child(work) == -signal.SIGKILL
+
+
+def judge(folder: Path, most: int = MOST) -> dict[int, list[int]]:
+    """What holds of a search that was killed and resumed: as which attempts each trial ran."""
+    history = DriveTrials("search", store=folder / "store").log.history
+    entries = history.trials
+    assert sorted(entries) == list(entries) == list(range(most))
+    assert {entry.end for entry in entries.values()} == {TrialEnd.DONE}
+    recorded = {tid: entry.decoded()["misc"]["vals"] for tid, entry in entries.items()}
+    assert replayed(history, "anneal") == recorded
+    attempts: dict[int, list[int]] = {tid: [] for tid in range(most)}
+    for mark in (folder / "marks").iterdir():
+        tid, attempt, _ = map(int, mark.name.split("-"))
+        attempts[tid].append(attempt)
+    return attempts
