@@ -1,9 +1,11 @@
 """Optuna's studies on the chain: Optuna's own storage tests, kills, two owners, an outage."""
 
+import functools
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -214,6 +216,30 @@ def test_status_and_report_show_a_study(tmp_path: Path) -> None:
     assert [trial.state for trial in series.trials[3:6]] == ["done", "error", "done"]
     assert series.trials[8].state == "new"
     assert "8 trials" in page_of(store, "study")
+
+
+def test_a_study_of_several_objectives_says_so_and_is_exported(
+    tmp_path: Path, run_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Every value is in its table and JSON; no pickle of Trials is made of it."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, directions=["minimize", "maximize"])
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), trial.number), n_trials=3)
+    storage.close()
+    run = functools.partial(run_command, "--store", tmp_path)
+    assert "objectives 2; the first one is shown as the loss" in run("show", "study")[1]
+    rows = json.loads(run("trials", "study", "--json")[1])
+    assert [row["values"] for row in rows] == [trial.values for trial in study.trials]
+    assert run("export", "study", tmp_path / "t.csv")[0] == 0
+    head, *lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert head == "trial,state,loss,seconds,value 1,value 2,x,error"
+    assert [float(line.split(",")[5]) for line in lines] == [0.0, 1.0, 2.0]
+    code, _, err = run("export", "study", tmp_path / "t.pkl")
+    assert (code, "is an Optuna study" in err) == (2, True)
+    assert not (tmp_path / "t.pkl").exists()
+    report = tmp_path / "r.html"
+    assert run("report", "study", "-o", report)[0] == 0
+    assert "2; the first one is shown as the loss" in report.read_text()
 
 
 def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     if shares := series.importance():
         most = [f"{label} {share:.0%}" for label, share in list(shares.items())[:5]]
         echo(f"importance {', '.join(most)}")
+    if series.objectives > 1:
+        echo(f"objectives {series.objectives}; the first one is shown as the loss")
     echo(f"ran on     {summary(series)}")
     echo(f"kept in    {search.status.url}")
     if shown := series.best(10) or series.failed[-10:]:
@@ -71,8 +73,9 @@ def trials(
     Example:
         colab-drive-tuner trials mnist-cnn --sort loss --limit 20
     """
-    from colab_drive_tuner.cli.tables import show_table, write_csv
+    from colab_drive_tuner.cli.tables import show_table
     from colab_drive_tuner.errors import UsageError
+    from colab_drive_tuner.search.results.table import csv_text
 
     search = _read(given_store(context), name)
     names = search.series.parameters
@@ -83,13 +86,7 @@ def trials(
     if as_json:
         echo_json([_described(trial) for trial in chosen])
     elif as_csv:
-        write_csv(
-            ("trial", "state", "loss", "seconds", *names, "error"),
-            [
-                [t.tid, t.state, t.loss, t.seconds, *map(t.parameters.get, names), t.error]
-                for t in chosen
-            ],
-        )
+        echo(csv_text(*search.series.table(chosen)).removesuffix("\n"))
     else:
         show_table(*_table(chosen, names))
 
@@ -290,6 +287,7 @@ def _described(trial: "Trial") -> dict[str, Any]:
         "tid": trial.tid if isinstance(trial.tid, int) else str(trial.tid),
         "state": trial.state,
         "loss": trial.loss,
+        **({"values": list(map(_plain, trial.values))} if trial.values else {}),
         "seconds": trial.seconds,
         "runtime": trial.where,
         "parameters": _parameters(trial),
@@ -298,14 +296,13 @@ def _described(trial: "Trial") -> dict[str, Any]:
 
 
 def _parameters(trial: "Trial") -> dict[str, Any]:
-    return {
-        label: value if isinstance(value, bool | int | str | None) or _finite(value) else str(value)
-        for label, value in trial.parameters.items()
-    }
+    return {label: _plain(value) for label, value in trial.parameters.items()}
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; one that JSON does not know, infinity among them, is a text."""
+    finite = isinstance(value, float) and math.isfinite(value)
+    return value if finite or isinstance(value, bool | int | str | None) else str(value)
 
 
 def _compared(search: "ReadSearch") -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Output of `status`: a table for people, in the width there is; whole lines for pipes; JSON."""
 
-import csv
-import io
 import json
 import shlex
 from collections.abc import Iterable, Sequence
@@ -191,14 +189,6 @@ def _time(seconds: float) -> str:
 
 def _iso(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table as CSV."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([head, *rows])
-    echo(text.getvalue().removesuffix("\n"))
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

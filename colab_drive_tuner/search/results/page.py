@@ -94,9 +94,10 @@ def page_of(store: Store, name: str, *, refresh: int | None = None) -> str:
     """The page of a search, as its records have it."""
     search = read_search(store, name)
     head = str(search.status).removeprefix(f"{visible(name)}: ")
-    return report_page(
-        search.series, head, made_of(search.history, search.status.url), refresh=refresh
-    )
+    facts = made_of(search.history, search.status.url)
+    if (count := search.series.objectives) > 1:
+        facts = {"objectives": f"{count}; the first one is shown as the loss"} | facts
+    return report_page(search.series, head, facts, refresh=refresh)
 
 
 def made_of(history: History, place: str) -> dict[str, object]:

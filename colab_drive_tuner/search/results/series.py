@@ -35,6 +35,8 @@ class Trial:
     error: str = ""
     pruned: bool = False
     """Whether a pruner ended it early."""
+    values: tuple[float, ...] = ()
+    """Its values, where it has several objectives; its loss is the first one's."""
 
     @property
     def ending(self) -> str:
@@ -82,6 +84,26 @@ class Series:
     def failed(self) -> list[Trial]:
         """The trials that failed."""
         return [trial for trial in self.trials if trial.failed]
+
+    @property
+    def objectives(self) -> int:
+        """How many values a trial has; of several, the first one is its loss."""
+        return max([1, *(len(trial.values) for trial in self.trials)])
+
+    def table(self, trials: Sequence[Trial]) -> tuple[list[str], list[list[Any]]]:
+        """Some of its trials with every digit: the names of the columns, and the rows."""
+        values = range(self.objectives if self.objectives > 1 else 0)
+        names = [f"value {number + 1}" for number in values]
+        rows = [
+            [
+                *(one.tid, one.state, one.loss, one.seconds),
+                *(one.values[number] if number < len(one.values) else None for number in values),
+                *map(one.parameters.get, self.parameters),
+                one.error,
+            ]
+            for one in trials
+        ]
+        return ["trial", "state", "loss", "seconds", *names, *self.parameters, "error"], rows
 
     def best(self, count: int) -> list[Trial]:
         """The trials with the lowest losses, the best first."""
@@ -238,6 +260,7 @@ def series_of_study(name: str, history: History) -> Series:
             else {},
             error=trial.error,
             pruned=trial.state == State.PRUNED,
+            values=tuple(trial.values) if len(trial.values) > 1 else (),
         )
         for trial in found
     )

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from typing import Any, SupportsFloat
@@ -113,6 +113,13 @@ class Table:
                 cells = [pandas.NA if cell is None else cell for cell in cells]
             columns[name] = _series(pandas, name, cells)
         return pandas.DataFrame(columns, columns=list(self.columns))
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV; what is None is an empty cell."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    return text.getvalue()
 
 
 class _Names:

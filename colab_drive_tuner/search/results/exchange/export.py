@@ -10,7 +10,8 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.machine import replace_file
 from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_project, read_project
-from colab_drive_tuner.search.results.table import Table
+from colab_drive_tuner.search.results.series import series_of_study
+from colab_drive_tuner.search.results.table import Table, csv_text
 from colab_drive_tuner.search.trials.attachments import load_attachment
 from colab_drive_tuner.search.trials.export import TrialsExport
 from colab_drive_tuner.store.protocol import Store
@@ -38,7 +39,8 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
 
     Raises:
         SearchNotFoundError: There is no search of that name.
-        UsageError: The file cannot be written, or its name is that of another kind of file.
+        UsageError: The file cannot be written, or its name is that of another kind of file, or an
+            Optuna study is to be a pickle.
     """
     from colab_drive_tuner.search.results.status import open_journal
 
@@ -53,6 +55,8 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
             f"{str(path)!r} would hold no {suffix} file: an export is a pickle (.pkl) or a table "
             "(.csv)."
         )
+    if history.study.lines:
+        return _export_study(name, history, target)
     if suffix == ".csv":
         content = Table([entry.decoded() for entry in history.trials.values()]).to_csv()
     else:
@@ -63,6 +67,18 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
         content = TrialsExport()(history, loaded)
     write_file(target, content)
     return len(history.trials)
+
+
+def _export_study(name: str, history: History, target: Path) -> int:
+    """Write an Optuna study as a table, which is all that is not Optuna's own."""
+    if target.suffix.lower() != ".csv":
+        raise UsageError(
+            f"{name!r} is an Optuna study, which no pickle of hyperopt Trials holds: name a file "
+            f"that ends in .csv, or make a search of the study by cdt.from_optuna."
+        )
+    series = series_of_study(name, history)
+    write_file(target, csv_text(*series.table(series.trials)).encode(errors="backslashreplace"))
+    return len(series.trials)
 
 
 def write_file(path: str | Path, content: bytes) -> None:
