@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import make_server
 
-from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import LARGEST_LINE, claim_payload
+from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.checkpoint.study_log import line_item
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.journal import Journal, Rules

@@ -5,30 +5,22 @@ bytes), how each trial ended, and which sessions died in it (PROTOCOL, rule ATTE
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument, read_document, same_parameters
+from colab_drive_tuner.checkpoint.entries import Beside, Session, TrialEntry, place_of
 from colab_drive_tuner.checkpoint.items import (
-    EARLY_STOP,
     MOST_TIDS,
     OUTAGE,
     REAL_ENDS,
-    STOPPED,
     VERSION,
     Item,
     ItemKind,
     Tid,
     TrialEnd,
-    check_end,
-    check_loss,
     check_map,
-    check_outage,
-    check_pending,
     check_settings,
-    check_tid,
     read_claim,
     read_items,
     unpack_all,
@@ -41,9 +33,6 @@ from colab_drive_tuner.journal.chain.record import (
     Record,
     RecordKind,
     decoding,
-    file_id,
-    one_of,
-    sha256_hex,
     typed,
     whole,
 )
@@ -52,86 +41,19 @@ MOST_SESSIONS, MOST_OUTAGES = 1000, 100
 """How many sessions are told apart; what the search is does not depend on them."""
 
 
-class Beside(NamedTuple):
-    """Where a large attachment lies: in a file beside the chain."""
-
-    id: str
-    sha: str
-
-
-@dataclass(slots=True)
-class Session:
-    """One runtime's time with the search, from its claim to its last record."""
-
-    where: str
-    """As the documents of its trials name it: "Colab, process 12 on 3f2a"."""
-    began: float
-    last: float
-    """When its newest record was written, by its own clock."""
-    end: ClaimReason | None = None
-    """How it ended; None: it has not, as far as is recorded."""
-    outages: list[list[float]] = field(default_factory=list)
-    """From when to when the store did not answer it."""
-
-
-def place_of(runtime: str, pid: int, host: str) -> str:
-    """A process in words, as trials name their owner."""
-    return f"{runtime}, process {pid} on {host}"
-
-
-@dataclass(slots=True)
-class TrialEntry:
-    """What the chain says of one trial."""
-
-    tid: Tid
-    k: int | None
-    """Which call of the algorithm suggested it; None: none did."""
-    document: bytes
-    """The newest document, encoded."""
-    end: TrialEnd | None = None
-    """How it ended; None: it has not."""
-    loss: float | None = None
-    """Where it ended with status ok and a loss that is not NaN."""
-    model: bool = False
-    """Whether its result held a model."""
-    attempts: dict[str, int] = field(default_factory=dict)
-    """Sessions that started it, left no end of it and have no excuse, with its progress then.
-
-    A worker that died of it counts as well, under `session/1`, `session/2`, ...
-    """
-    record: int = -1
-    """The position of the record that holds the document."""
-    pending: tuple[int, ...] = ()
-    """The trials before it that had not ended when the algorithm suggested it."""
-    pruned: bool = False
-    """Whether a pruner ended it early."""
-
-    def decoded(self) -> TrialDocument:
-        """The document; raises `SearchDamagedError` where it is none."""
-        try:
-            return read_document(self.document, self.tid)
-        except SearchDamagedError as error:
-            where = f" It stands in record {self.record}." if self.record >= 0 else ""
-            raise SearchDamagedError(
-                f"{error}{where} `colab-drive-tuner repair`, with the search's name, rebuilds the "
-                f"search from what is readable."
-            ) from error
-
-    @property
-    def counts(self) -> bool:
-        """Whether it counts towards `max_evals` as done."""
-        return self.end in (TrialEnd.DONE, TrialEnd.CAUGHT, TrialEnd.GIVEN_UP)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a later session must run it: no end, or an error that ended the run."""
-        return self.end in (None, TrialEnd.RAISED)
-
-
 class History:
     """The state of one search after a prefix of its chain."""
 
     def __init__(self) -> None:
+        self.owner = ""
+        self.sessions = 0
+        """How many claims this history has seen."""
+        self.timeline: list[Session] = []
+        """The newest sessions, in their order."""
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing has been recorded yet; after a reset of the chain that is so again."""
         self.settings: dict[str, Any] = {}
         """rstate (encoded), seed, algorithm, max_evals, fingerprints, ... as the claims said."""
         self.trials: dict[Tid, TrialEntry] = {}
@@ -139,15 +61,10 @@ class History:
         self.attachments: dict[str, bytes | Beside] = {}
         """Encoded values, or where they lie, by hyperopt's names."""
         self.next_tid = 0
-        self.owner = ""
-        self.sessions = 0
-        """How many claims this history has seen."""
         self.deaths = 0
-        """How many of them found the session before dead."""
+        """How many sessions were found dead by the next one."""
         self.study = StudyLog()
         """The log of an Optuna study, which such a search is instead of trials."""
-        self.timeline: list[Session] = []
-        """The newest sessions, in their order."""
 
     # -- folding
 
@@ -164,9 +81,8 @@ class History:
         elif record.kind == RecordKind.RELEASE:
             self._excuse(record.owner)
         elif record.kind == RecordKind.RESET:
-            owner, timeline = self.owner, self.timeline[-1:]
-            self.__init__()  # type: ignore[misc]  # a reset is a new beginning, in the same chain
-            self.owner, self.sessions, self.timeline = owner, 1, timeline
+            self._begin()
+            self.sessions, self.timeline = 1, self.timeline[-1:]
         if settings:
             self._set(settings)
         for item in items:
@@ -311,23 +227,14 @@ class History:
             "owner": self.owner,
             "sessions": self.sessions,
             "deaths": self.deaths,
-            "timeline": [
-                [one.where, one.began, one.last, one.end or "", one.outages]
-                for one in self.timeline
-            ],
+            "timeline": [session.dump() for session in self.timeline],
             "attachments": self.attachments,
         }
         if self.study.lines:
             head["study"] = self.study.dump()
         parts = [packer.pack(head)]
         # In small steps: none of them may hold the interpreter for long (training runs beside).
-        parts += [
-            packer.pack(
-                [e.tid, e.k, e.document, e.end, e.loss, e.model, e.attempts, e.record]
-                + ([e.pending, e.pruned] if e.pending or e.pruned else [])
-            )
-            for e in list(self.trials.values())
-        ]
+        parts += [packer.pack(entry.dump()) for entry in list(self.trials.values())]
         return b"".join(parts)
 
     @classmethod
@@ -340,7 +247,7 @@ class History:
             history = cls()
             history.settings = check_settings(head["settings"])
             history.attachments = {
-                typed(name, str): _attachment(value)
+                typed(name, str): value if type(value) is bytes else Beside.load(value)
                 for name, value in typed(head["attachments"], dict).items()
             }
             history.next_tid = whole(head["next"], MOST_TIDS + 1)
@@ -348,11 +255,9 @@ class History:
             history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
             if "study" in head:
                 history.study = StudyLog.load(head["study"])
-            history.timeline = [
-                _session(fields) for fields in typed(head.get("timeline", []), list)
-            ]
+            history.timeline = [Session.load(one) for one in typed(head["timeline"], list)]
             for fields in values:
-                entry = _entry(fields)
+                entry = TrialEntry.load(fields)
                 history.trials[entry.tid] = entry
         entries = history.trials.values()
         check_calls((entry.k for entry in entries), len(entries), what)
@@ -372,88 +277,3 @@ def check_calls(calls: Iterable[int | None], trials: int, what: str) -> None:
     last = max((k for k in calls if k is not None), default=0)
     if last > 1_000_000 + 100 * trials:
         raise SearchDamagedError(f"{what} names call {last} of the algorithm, which never was.")
-
-
-def _attachment(value: Any) -> bytes | Beside:
-    if type(value) is bytes:
-        return value
-    entry_id, sha = typed(value, list)
-    return Beside(file_id(entry_id), sha256_hex(sha))
-
-
-def _session(fields: Any) -> Session:
-    where, began, last, end, outages = typed(fields, list)
-    how = None if end == "" else one_of(ClaimReason, end)
-    outages = [check_outage(outage) for outage in typed(outages, list)]
-    return Session(typed(where, str), typed(began, float), typed(last, float), how, outages)
-
-
-def _entry(fields: Any) -> TrialEntry:
-    tid, k, document, end, loss, model, attempts, record, *more = typed(fields, list)[:10]
-    for session, progress in typed(attempts, dict).items():
-        typed(session, str)
-        whole(progress)
-    return TrialEntry(
-        check_tid(tid),
-        None if k is None else whole(k),
-        typed(document, bytes),
-        None if end is None else check_end(end),
-        check_loss(loss),
-        typed(model, bool),
-        attempts,
-        typed(record, int),
-        check_pending(more[0]) if more else (),
-        typed(more[1], bool) if len(more) > 1 else False,
-    )
-
-
-def wanted(history: History, item: bytes) -> bool:
-    """Whether the chain lacks this spooled entry (rule SPOOL).
-
-    It lacks an end where the trial has no real end and, if it is named there, has the same
-    parameters; a real end supersedes a give-up. It lacks the names of a batch where none of them
-    is known, the start of a trial that it does not name, and the state of an early-stop function
-    that has seen more trials than the one there. Raises `SearchDamagedError`, KeyError, TypeError
-    or ValueError for what is no entry.
-    """
-    items = read_items(item, "A spooled entry")
-    if not items:
-        raise SearchDamagedError("A spooled entry is empty.")
-    spooled = items[0]
-    if spooled.kind == ItemKind.QUEUED:
-        return not any(one.tid in history.trials for one in items)
-    if spooled.kind == ItemKind.ATTACHMENT:
-        ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}
-        return (
-            spooled.name not in history.attachments
-            and spooled.name.rpartition("::")[0] not in ended
-        )
-    if spooled.kind == ItemKind.LOG:
-        return history.study.wants(spooled)
-    if spooled.kind == ItemKind.SETTINGS:
-        return _has_seen_more(spooled.settings or {}, history.settings)
-    entry = history.trials.get(spooled.tid)
-    if spooled.kind in (ItemKind.START, ItemKind.END) and entry is None:
-        return True
-    if spooled.kind != ItemKind.END or entry is None:
-        return False
-    if entry.end in REAL_ENDS or (entry.end is not None and spooled.how not in REAL_ENDS):
-        return False
-    return same_parameters(entry.document, spooled.document, spooled.tid)
-
-
-def _has_seen_more(spooled: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
-    """Whether spooled settings hold a later state of the early-stop function than is recorded."""
-    if not {EARLY_STOP} <= spooled.keys() <= {EARLY_STOP, STOPPED}:
-        return False
-    (by, ended), state = _early_stop(spooled[EARLY_STOP]), recorded.get(EARLY_STOP)
-    if state is None:
-        return True
-    before_by, before_ended = _early_stop(state)
-    return ended > before_ended or (ended == before_ended and by != before_by)
-
-
-def _early_stop(state: Any) -> tuple[str, int]:
-    """Whose state it is, and after how many trials."""
-    typed(state["arguments"], bytes)
-    return typed(state["by"], str), whole(state["ended"])

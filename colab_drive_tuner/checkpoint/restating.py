@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from colab_drive_tuner.checkpoint.history import Beside, History
+from colab_drive_tuner.checkpoint.entries import Beside
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import (
     ItemKind,
     attachment_item,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
-from colab_drive_tuner.checkpoint.history import MOST_SESSIONS, History, wanted
+from colab_drive_tuner.checkpoint.history import MOST_SESSIONS, History
 from colab_drive_tuner.checkpoint.items import (
     VERSION,
     TrialEnd,
@@ -22,6 +22,7 @@ from colab_drive_tuner.checkpoint.items import (
     settings_item,
     start_item,
 )
+from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.chain.record import Claimant, Record
 

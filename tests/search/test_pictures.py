@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.checkpoint.history import Session
+from colab_drive_tuner.checkpoint.entries import Session
 from colab_drive_tuner.search.html import RED
 from colab_drive_tuner.search.results import cards, page
 from colab_drive_tuner.search.results.pictures import charts as pictures

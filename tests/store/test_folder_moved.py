@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import claim_payload
+from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import (
     NotFoundError,
     RefusedError,

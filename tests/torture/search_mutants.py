@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint import history, items
+from colab_drive_tuner.checkpoint import entries, history, items, spooled
 from colab_drive_tuner.search import run
 from colab_drive_tuner.search.loop import missing
 from colab_drive_tuner.search.spec import seeds
@@ -36,14 +36,14 @@ def seed_restarts_on_resume() -> None:
 @mutant
 def a_give_up_counts_as_an_end_for_the_spool() -> None:
     """SPOOL: a real end does not supersede a give-up."""
-    wanted = history.wanted
+    wanted = spooled.wanted
 
     def hasty(state: Any, item: bytes) -> bool:
-        (spooled,) = items.read_items(item, "an item")
-        entry = state.trials.get(spooled.tid)
+        (late,) = items.read_items(item, "an item")
+        entry = state.trials.get(late.tid)
         return bool(wanted(state, item)) and not (entry and entry.end)
 
-    history.wanted = hasty
+    spooled.wanted = hasty
     from colab_drive_tuner.search.trials import logbook
 
     logbook.wanted = hasty
@@ -117,5 +117,5 @@ def what_is_missing_is_suggested_from_everything() -> None:
 def what_is_missing_is_put_at_the_end() -> None:
     """HOLES: it does not take its place between the others."""
     history.History._name = lambda self, item: self.trials.setdefault(
-        item.tid, history.TrialEntry(item.tid, item.k, item.document)
+        item.tid, entries.TrialEntry(item.tid, item.k, item.document)
     )

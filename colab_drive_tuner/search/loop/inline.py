@@ -23,7 +23,7 @@ from hyperopt.utils import coarse_utcnow
 from colab_drive_tuner.checkpoint.codec.codec import Taken
 from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.checkpoint.history import place_of
+from colab_drive_tuner.checkpoint.entries import place_of
 from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import place

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.checkpoint.history import History, Session
+from colab_drive_tuner.checkpoint.entries import Session
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.search.documents import curve_of, is_pruned, reported_by, seconds_of
 from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.results.table import Table

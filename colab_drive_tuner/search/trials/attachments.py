@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
-from colab_drive_tuner.checkpoint.history import Beside
+from colab_drive_tuner.checkpoint.entries import Beside
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, UsageError
 
 if TYPE_CHECKING:

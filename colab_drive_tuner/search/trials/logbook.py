@@ -14,7 +14,8 @@ from typing import Any
 from colab_drive_tuner.checkpoint.codec.codec import Taken, encode
 from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.checkpoint.documents import TrialDocument, check_document
-from colab_drive_tuner.checkpoint.history import History, TrialEntry, wanted
+from colab_drive_tuner.checkpoint.entries import TrialEntry
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import (
     EARLY_STOP,
     LARGE,
@@ -30,6 +31,7 @@ from colab_drive_tuner.checkpoint.items import (
     settings_item,
     start_item,
 )
+from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.journal import Claim, Journal, Rules
 from colab_drive_tuner.journal.chain.record import DEATHS

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from functools import partial
 
-from colab_drive_tuner.checkpoint.history import wanted
+from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     SearchDamagedError,

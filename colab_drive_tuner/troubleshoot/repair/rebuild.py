@@ -12,7 +12,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.documents import TrialDocument, read_document, same_parameters
-from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import (
     ItemKind,
     TrialEnd,
@@ -23,6 +23,7 @@ from colab_drive_tuner.checkpoint.items import (
     unpack_map,
 )
 from colab_drive_tuner.checkpoint.restating import restated_trials
+from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import (
     ChecksumError,
     NewerFormatError,
