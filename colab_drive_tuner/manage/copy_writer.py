@@ -2,7 +2,7 @@
 
 It is made in a folder of another name, marked as a copy in the making. Its first record comes last,
 when all else has been read back; then, in one step, the folder gets the search's name and mark. So
-a copy that is cut off is no search: the same call begins again, and `clean` finds what is left.
+a copy that is cut off is not a search: the same call begins again, and `clean` finds what is left.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_drive_tuner.checkpoint.history import Beside, History
+from colab_drive_tuner.checkpoint.entries import Beside
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import (
     NotFoundError,
     QuotaError,
@@ -26,10 +27,9 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.chain.chain import Head, read_on, record_name
 from colab_drive_tuner.journal.chain.record import ClaimReason, Frozen, Record
 from colab_drive_tuner.journal.folder.lookup import (
-    COPYING,
     EXPORT_NAME,
     KIND,
-    SEARCH,
+    FolderKind,
     SearchFolder,
     ensure_records_folder,
     find_folder,
@@ -112,12 +112,13 @@ def write_copy(original: Original, target: Store, name: str, notify: Notify) -> 
     _require_room(target, content.size)
     _put_abandoned_away(original, target, name)
     marks = {FROM: original.folder.first, MAKER: machine_id()}
-    folder = make_search_folder(target, copying_name(name, secrets.token_hex(4)), COPYING, **marks)
+    unfinished = copying_name(name, secrets.token_hex(4))
+    folder = make_search_folder(target, unfinished, FolderKind.COPYING, **marks)
     try:
         put_first_record = _fill(original, content, target, folder, name, notify)
         _require_unchanged(original, content)
         put_first_record()
-        target.rename(folder.id, name, {KIND: SEARCH} | name_marks(target, name))
+        target.rename(folder.id, name, {KIND: FolderKind.SEARCH} | name_marks(target, name))
         _require_alone(target, name, folder.first)
     except BaseException as error:
         with suppress(StoreError):
@@ -168,7 +169,7 @@ def _put_abandoned_away(original: Original, target: Store, name: str) -> None:
     """Put what an earlier call left, which was cut off, into the trash."""
     with suppress(NotFoundError):  # no store yet
         for entry in target.list(target.root):
-            ours = (COPYING, original.folder.first)
+            ours = (FolderKind.COPYING, original.folder.first)
             if (entry.properties.get(KIND), entry.properties.get(FROM)) == ours:
                 if name_of_copy(entry) == name and is_abandoned(target, entry, locked=True):
                     target.trash(entry.id)
@@ -290,12 +291,12 @@ def _require_alone(target: Store, name: str, first: str) -> None:
 
 
 def _tell_of_strangers(original: Original, notify: Notify) -> None:
-    """Name what lies in the search's folder and is no part of the search."""
+    """Name what lies in the search's folder and is not part of the search."""
     view, folder = original.view, original.folder
     listed = [entry.name for entry in view.list(folder.id)]
     if view.local_path is not None:
         listed = [path.name for path in Path(view.url(folder.id)).iterdir()]
     if strangers := sorted(name for name in {*listed} - _OURS if not name.startswith(".")):
         notify(
-            f"Not copied, since it is no part of search {original.name!r}: {', '.join(strangers)}."
+            f"Not copied, since it is not part of search {original.name!r}: {', '.join(strangers)}."
         )

@@ -8,11 +8,10 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.lookup import (
-    KIND,
-    SEARCH,
     check_name,
     find_folder,
     free_name,
+    is_search,
     name_marks,
 )
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -33,13 +32,7 @@ def list_names(store: Store) -> list[str]:
     Args:
         store: Where the searches are kept, as `open_store` returns it.
     """
-    return sorted(
-        {
-            entry.name
-            for entry in store.list(store.root)
-            if entry.is_folder and (entry.damage or entry.properties.get(KIND) == SEARCH)
-        }
-    )
+    return sorted({entry.name for entry in store.list(store.root) if is_search(entry)})
 
 
 def remove_search(store: Store, name: str, *, notify: Notify = print) -> str:

@@ -22,7 +22,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     HINT,
     KIND,
     RECORDS,
-    SEARCH,
+    FolderKind,
     find_folder,
 )
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -34,7 +34,6 @@ from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts, mak
 from colab_drive_tuner.troubleshoot.clean.leftovers import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
-from colab_drive_tuner.troubleshoot.repair.chain_writer import REPAIRING
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import bowl, stored
@@ -355,7 +354,7 @@ def test_a_second_folder_of_the_name_does_not_end_another_search(
     """A rival's chain is closed with `moved`: only if it is its own."""
     wanted = targets(in_folder)
     own, first, records, export = in_folder.reserve(4)
-    marks = {KIND: SEARCH, FIRST: first, RECORDS: records, EXPORT: export}
+    marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, EXPORT: export}
     wrong = "the private first record" if key == FIRST else "private records"
     in_folder.create(
         own, None, name=SHARED, parent=in_folder.root, properties=marks | {key: wanted[wrong]}
@@ -407,7 +406,7 @@ def test_a_search_that_is_marked_as_half_a_repair_is_not_put_away(in_folder: Fol
     """`clean --yes` removes what was begun beside a search; this one is the search."""
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
-    in_folder.set_properties(folder.id, {KIND: REPAIRING, "cdt_from": folder.id})
+    in_folder.set_properties(folder.id, {KIND: FolderKind.REPAIRING, "cdt_from": folder.id})
     later = WeatheredStore(Path(in_folder.location.removeprefix("folder:")))
     later.later = 86_400.0
     (found,) = (one for one in search_leftovers(later) if one.kind == "unfinished repair")

@@ -16,7 +16,7 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder import lookup as folders
-from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, RECORDS, SEARCH, find_folder
+from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, RECORDS, FolderKind, find_folder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
@@ -26,7 +26,6 @@ from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.artifacts import StoreArtifacts, find_folders
 from colab_drive_tuner.troubleshoot.clean import find_leftovers, leftovers, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
-from colab_drive_tuner.troubleshoot.repair.chain_writer import REPAIRING
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import bowl, in_child, killing, stored
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
@@ -52,7 +51,7 @@ def kinds(store) -> list[str]:
 def make_rival(store: WeatheredStore, tid: int, x: float, after: float = 1.0) -> str:
     """A second folder of the search, with a result of its own, as a lost race leaves it."""
     own, first, records, export = store.reserve(4)
-    marks = {KIND: SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
+    marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
     winner = find_folder(store, "search")
     store.set_properties(winner.id, {KIND: "hidden"})
     later, store.later = store.later, after
@@ -75,7 +74,7 @@ def make_rival(store: WeatheredStore, tid: int, x: float, after: float = 1.0) ->
     }
     history.append(end_item(encode(document), tid, k=None, how="done", loss=x), durable=True)
     history.close(10)
-    store.set_properties(winner.id, {KIND: SEARCH})
+    store.set_properties(winner.id, {KIND: FolderKind.SEARCH})
     return own
 
 
@@ -101,7 +100,7 @@ def test_a_persons_folder_that_was_marked_as_ours_stays(store, marks):
     search = find_folder(store, "search")
     store.later = 1.0
     own, *ids = store.reserve(4)
-    kind = REPAIRING if marks == "unfinished repair" else SEARCH
+    kind = FolderKind.REPAIRING if marks == "unfinished repair" else FolderKind.SEARCH
     name = "photos" if marks == "empty search" else "search"
     forged = dict(zip((FIRST, RECORDS, folders.EXPORT), ids, strict=True)) | {KIND: kind}
     store.create(own, None, name=name, parent=store.root, properties=forged)
@@ -129,7 +128,7 @@ def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
     assert remove([leftover], yes=True) == []
     with pytest.raises(UsageError, match="is not removed"):
         remove([leftover], yes=True, named=[rival])
-    assert store.stat(rival).properties[KIND] == SEARCH
+    assert store.stat(rival).properties[KIND] == FolderKind.SEARCH
 
 
 def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, monkeypatch):
@@ -203,7 +202,7 @@ def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
 def test_an_empty_search_goes_once_it_is_old(store):
     """Its runtime died before it had recorded anything; a young one may be about to."""
     own, first, records, export = store.reserve(4)
-    marks = {KIND: SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
+    marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
     store.create(own, None, name="never begun", parent=store.root, properties=marks)
     assert kinds(store) == []
     store.later += 86_400.0

@@ -19,7 +19,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     FIRST,
     KIND,
     MOVED,
-    SEARCH,
+    FolderKind,
     SearchFolder,
     described,
     freed_mark,
@@ -119,7 +119,7 @@ def find_unmarked(store: Store, name: str) -> Entry | None:
     """A folder of the name that holds a search's records and is not marked as one."""
     with contextlib.suppress(NotFoundError):  # no store yet
         for entry in store.list(store.root, name=name):
-            unmarked = entry.is_folder and entry.properties.get(KIND) != SEARCH
+            unmarked = entry.is_folder and entry.properties.get(KIND) != FolderKind.SEARCH
             if unmarked and not entry.damage and holds_records(store, entry):
                 return entry
     return None

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from colab_drive_tuner.errors import SearchFolderError
 from colab_drive_tuner.journal.chain.record import ClaimReason, Record, RecordKind
 from colab_drive_tuner.journal.folder.displaced import link
-from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, SEARCH, SearchFolder
+from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, FolderKind, SearchFolder
 from colab_drive_tuner.journal.folder.owned import owned_ids
 from colab_drive_tuner.journal.folder.traces import exists, first_records
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
@@ -81,7 +81,7 @@ def require_records(store: Store, name: str, folder: SearchFolder) -> None:
     """Raise `SearchFolderError` for a copy of a folder that lies in the trash, records included."""
     if exists(store, folder.records):
         return
-    marks = {KIND: SEARCH, FIRST: folder.first}
+    marks = {KIND: FolderKind.SEARCH, FIRST: folder.first}
     others = [entry for entry in store.find_marked(marks) if entry.id != folder.id]
     where = "".join(f": {link(store, entry.id)}" for entry in others[:1])
     raise SearchFolderError(

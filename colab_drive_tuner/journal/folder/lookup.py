@@ -12,6 +12,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from colab_drive_tuner.errors import (
     IdTakenError,
@@ -31,8 +32,6 @@ KIND, FIRST, RECORDS, EXPORT, HINT = (
     "cdt_hint",
 )
 NAMED, HOME = "cdt_named_", "cdt_home"
-SEARCH, COPYING = "search", "copying"
-"""Kinds of folders: a search; a copy of one in the making, which nobody takes for a search."""
 FREED = "freed"
 """The value of a name's mark once the search was removed or renamed: the name is free again."""
 MOVED = "cdt_moved"
@@ -40,6 +39,18 @@ MOVED = "cdt_moved"
 EXPORT_NAME = "trials.pkl"
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 _LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+class FolderKind(StrEnum):
+    """Kind of a folder directly in the root, as its property `KIND` says it."""
+
+    SEARCH = "search"
+    COPYING = "copying"
+    """A copy of a search in the making."""
+    REPAIRING = "repairing"
+    """What `repair` makes of a search, in the making."""
+    ARCHIVED = "archived"
+    """What `repair` left as it was; the search goes on in another folder."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,7 @@ def find_folder(store: Store, name: str) -> SearchFolder | None:
     for entry in listed:
         if entry.damage:
             raise SearchDamagedError(f"Search {name!r} cannot be used: {entry.damage}")
-    entries = [entry for entry in listed if entry.properties.get(KIND) == SEARCH]
+    entries = [entry for entry in listed if entry.properties.get(KIND) == FolderKind.SEARCH]
     if not entries:
         return None
     by_first: dict[str, list[Entry]] = {}
@@ -164,7 +175,7 @@ def create_folder(
     It waits until the listing shows it (and with it whatever was created
     before), since nothing may be acknowledged before it is settled who won.
     """
-    own = make_search_folder(store, name, SEARCH)
+    own = make_search_folder(store, name, FolderKind.SEARCH)
     for pause in _LOOKS:
         sleep(pause)
         found = find_folder(store, name)
@@ -180,7 +191,13 @@ def create_folder(
     return found
 
 
-def make_search_folder(store: Store, name: str, kind: str, **marks: str) -> SearchFolder:
+def is_search(entry: Entry) -> bool:
+    """Whether what lies in the root is a search, or a folder too damaged to say what it is."""
+    marked = entry.properties.get(KIND) == FolderKind.SEARCH
+    return entry.is_folder and (marked or bool(entry.damage))
+
+
+def make_search_folder(store: Store, name: str, kind: FolderKind, **marks: str) -> SearchFolder:
     """Create a folder with ids of its own; whose the name is, is not settled by that."""
     own, first, records, export = store.reserve(4)
     properties = {KIND: kind, FIRST: first, RECORDS: records, EXPORT: export, **marks}
@@ -209,8 +226,8 @@ def ensure_records_folder(store: Store, folder: SearchFolder) -> None:
     except IdTakenError:  # created by an earlier session
         if store.stat(folder.records).parent != folder.id:
             raise SearchDamagedError(
-                f"Property {RECORDS} of the folder names {folder.records}, which is no folder of "
-                f"this search."
+                f"Property {RECORDS} of the folder names {folder.records}, which is not a folder "
+                f"of this search."
             ) from None
 
 

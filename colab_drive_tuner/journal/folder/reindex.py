@@ -17,7 +17,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     FIRST,
     KIND,
     RECORDS,
-    SEARCH,
+    FolderKind,
 )
 from colab_drive_tuner.store.protocol import Entry, Store
 
@@ -49,7 +49,7 @@ def reindex_search(store: Store, entry: Entry) -> int:
     first = [one.id for one in store.list(place.id, name=record_name(0))] if place else []
     unused = iter(store.reserve(3))
     properties = {
-        KIND: SEARCH,
+        KIND: FolderKind.SEARCH,
         FIRST: first[0] if first else next(unused),
         RECORDS: place.id if place else next(unused),
         EXPORT: inside[EXPORT_NAME].id if EXPORT_NAME in inside else next(unused),

@@ -16,7 +16,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     NAMED,
     RECORDS,
-    SEARCH,
+    FolderKind,
     SearchFolder,
     name_marks,
 )
@@ -131,7 +131,7 @@ def _tell_of_unreadable(store: Store, file: Entry, notify: Callable[[str], None]
 
 def is_altered(entry: Entry) -> bool:
     """Whether the mark of a search is not there any more."""
-    return entry.properties.get(KIND) != SEARCH
+    return entry.properties.get(KIND) != FolderKind.SEARCH
 
 
 def first_records(store: Store, first: str) -> list[Record | None]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from colab_drive_tuner.checkpoint.history import History, wanted
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     SearchError,
@@ -10,7 +11,7 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
 )
 from colab_drive_tuner.journal import Journal, Rules
-from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH
+from colab_drive_tuner.journal.folder.lookup import is_search
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
@@ -153,11 +154,7 @@ def list_searches(store: Store) -> SearchList:
     Returns:
         A status for each search; one that cannot be read has its `problem` set.
     """
-    made = {
-        entry.name: entry.created
-        for entry in store.list(store.root)
-        if entry.is_folder and (entry.damage or entry.properties.get(KIND) == SEARCH)
-    }
+    made = {entry.name: entry.created for entry in store.list(store.root) if is_search(entry)}
     found = SearchList()
     for name in sorted(made):
         try:

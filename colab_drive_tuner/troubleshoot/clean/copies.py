@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 
 from colab_drive_tuner.errors import NotFoundError
-from colab_drive_tuner.journal.folder.lookup import COPYING, KIND, described
+from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, described
 from colab_drive_tuner.journal.folder.traces import holds_records
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
@@ -67,5 +67,6 @@ def _has_begun(store: Store, folder: Entry) -> bool:
 
 def _is_still_abandoned(store: Store, folder: Entry) -> bool:
     with suppress(NotFoundError):
-        return store.stat(folder.id).properties.get(KIND) == COPYING and is_abandoned(store, folder)
+        now = store.stat(folder.id)
+        return now.properties.get(KIND) == FolderKind.COPYING and is_abandoned(store, folder)
     return False

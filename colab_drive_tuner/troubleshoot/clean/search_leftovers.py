@@ -17,10 +17,9 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import ClaimReason, unframe
 from colab_drive_tuner.journal.folder.duplicates import is_another_search
 from colab_drive_tuner.journal.folder.lookup import (
-    COPYING,
     EXPORT_NAME,
     KIND,
-    SEARCH,
+    FolderKind,
     SearchFolder,
     described,
     find_folder,
@@ -41,7 +40,6 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
     left_on_disk,
     trash,
 )
-from colab_drive_tuner.troubleshoot.repair.chain_writer import ARCHIVED, REPAIRING
 from colab_drive_tuner.troubleshoot.repair.salvage import collect
 
 SETTLED_SECONDS = 3600.0
@@ -57,14 +55,15 @@ _OURS = re.compile(rf"records|{EXPORT_NAME}|{BEST}|{BACKUPS}|runs|record-\d{{6,}
 def search_leftovers(store: Store) -> Iterator[Leftover]:
     """List what is stale in a store; changes nothing."""
     ours = [e for e in store.list(store.root) if e.is_folder and KIND in e.properties]
+    searches = [e for e in ours if e.properties[KIND] == FolderKind.SEARCH]
     for folder in ours:
-        if folder.properties[KIND] == COPYING:
+        if folder.properties[KIND] == FolderKind.COPYING:
             yield from copy_leftovers(store, folder)
-        if folder.properties[KIND] in (ARCHIVED, REPAIRING):
+        if folder.properties[KIND] in (FolderKind.ARCHIVED, FolderKind.REPAIRING):
             # A mark alone proves nothing: who may edit a search's folder can set it there.
-            begun = {e.id for e in ours if e.name == folder.name and e.properties[KIND] == SEARCH}
+            begun = {e.id for e in searches if e.name == folder.name}
             yield from _of_repairs(store, folder, folder.properties.get("cdt_from") in begun)
-    for name in sorted({e.name for e in ours if e.properties[KIND] == SEARCH}):
+    for name in sorted({e.name for e in searches}):
         if not is_held(store, name):
             yield from _of_search(store.for_search(name), name)
     for path in store.abandoned(store.now() - SETTLED_SECONDS):
@@ -87,7 +86,7 @@ def _is_settled(store: Store, folder: Entry | SearchFolder) -> bool:
 
 def _of_repairs(store: Store, folder: Entry, known: bool) -> Iterator[Leftover]:
     still = partial(_is_unchanged, store, folder)
-    if folder.properties[KIND] == ARCHIVED:
+    if folder.properties[KIND] == FolderKind.ARCHIVED:
         reason = "`repair` went on in another folder, and left this one as it was."
         yield left_in_store(
             store, "archived search", folder.id, folder.name, reason, still, ours=False

@@ -141,30 +141,26 @@ class CheckContext:
     @cached_property
     def searches(self) -> "list[SearchCheck]":
         """The searches in the store, by name."""
-        from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH
+        from colab_drive_tuner.journal.folder.lookup import is_search
         from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 
         store = self.existing_store
         if store is None:
             return []
-        names = [
-            entry.name
-            for entry in self._folders
-            if entry.damage or entry.properties.get(KIND) == SEARCH
-        ]
+        names = [entry.name for entry in self._folders if is_search(entry)]
         return [SearchCheck(store, name, names.count(name)) for name in sorted(set(names))]
 
     @property
     def unmarked_folders(self) -> "list[Entry]":
         """The folders of which no property says what they are: a person's own, or altered ones."""
-        from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH
-        from colab_drive_tuner.troubleshoot.repair.chain_writer import ARCHIVED, REPAIRING
+        from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind
 
-        kinds = (SEARCH, ARCHIVED, REPAIRING)
+        # A copy in the making has no first record: what has one lost the mark of a search.
+        known = set(FolderKind) - {FolderKind.COPYING}
         return [
             entry
             for entry in self._folders
-            if not entry.damage and entry.properties.get(KIND) not in kinds
+            if not entry.damage and entry.properties.get(KIND) not in known
         ]
 
     @cached_property

@@ -19,7 +19,12 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
-from colab_drive_tuner.journal.folder.lookup import KIND, SEARCH, SearchFolder, make_search_folder
+from colab_drive_tuner.journal.folder.lookup import (
+    KIND,
+    FolderKind,
+    SearchFolder,
+    make_search_folder,
+)
 from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.protocol import Store
@@ -27,8 +32,6 @@ from colab_drive_tuner.training.copying import FileCopier
 from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, load_attachments
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
 
-ARCHIVED, REPAIRING = "archived", "repairing"
-"""Kinds of folders (see `folder.KIND`) that bear a search's name and are not the search."""
 _PATIENCE = 180.0
 """For how many seconds a store that does not answer is asked again."""
 
@@ -37,7 +40,7 @@ def write_chain(
     store: Store, name: str, built: Rebuilt, settings: Mapping[str, Any], old: str
 ) -> SearchFolder:
     """Write the history as a chain of a claim, the attachments and a release, and read it back."""
-    folder = make_search_folder(store, name, REPAIRING, cdt_from=old)
+    folder = make_search_folder(store, name, FolderKind.REPAIRING, cdt_from=old)
     attachments = load_attachments(built, store)
     with scratch_folder() as spool:
         journal = Journal(store, name, rules(), folder=folder, spool_folder=spool)
@@ -126,6 +129,6 @@ def switch(store: Store, new: str, old: Iterable[SearchFolder]) -> None:
     In this order there is a folder of that name at any moment; and while there are two, the old
     one, which comes first, cannot be claimed, so it cannot end the new one as a rival either.
     """
-    store.set_properties(new, {KIND: SEARCH})
+    store.set_properties(new, {KIND: FolderKind.SEARCH})
     for folder in old:
-        store.set_properties(folder.id, {KIND: ARCHIVED})
+        store.set_properties(folder.id, {KIND: FolderKind.ARCHIVED})

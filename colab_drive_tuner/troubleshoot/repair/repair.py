@@ -23,11 +23,11 @@ from colab_drive_tuner.journal.folder.displaced import find_unmarked
 from colab_drive_tuner.journal.folder.duplicates import is_another_search, two_searches
 from colab_drive_tuner.journal.folder.lookup import (
     KIND,
-    SEARCH,
     SearchFolder,
     check_name,
     described,
     find_folder,
+    is_search,
 )
 from colab_drive_tuner.journal.folder.reindex import damaged_entries, reindex_search
 from colab_drive_tuner.journal.recovery import former_spools
@@ -142,9 +142,7 @@ def _find(store: Store, name: str) -> _Found:
         reason = f"somebody altered the property {KIND} of its folder, which marks it as a search"
         return _Found(described(unmarked), reason)
     trashed = [
-        entry
-        for entry in store.list_trash(store.root)
-        if entry.name == name and entry.is_folder and entry.properties.get(KIND) == SEARCH
+        entry for entry in store.list_trash(store.root) if entry.name == name and is_search(entry)
     ]
     if not trashed:
         raise SearchNotFoundError(
