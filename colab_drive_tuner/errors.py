@@ -126,7 +126,7 @@ class QuotaError(RefusedError):
 
 
 class NotebookError(ColabDriveTunerError, ValueError):
-    """The running notebook cannot be used: it is no notebook, or not readable."""
+    """The running notebook cannot be used: it is not a notebook, or not readable."""
 
 
 class NotebookNotFoundError(NotebookError, FileNotFoundError):

@@ -112,4 +112,4 @@ def test_no_link_is_followed_where_the_system_cannot_refuse_one(tmp_path: Path) 
         tmp_path,
     )
     assert said.splitlines()[0] == "of somebody else"
-    assert "link is no plain file" in said
+    assert "link is not a plain file" in said

@@ -64,14 +64,14 @@ def read_document(encoded: bytes, tid: Tid) -> TrialDocument:
         return check_document(decode(encoded), tid)
     except (CodecError, TypeError, ValueError) as error:
         raise SearchDamagedError(
-            f"The document of trial {tid!r:.60} is no trial document: {error}."
+            f"The document of trial {tid!r:.60} is not a trial document: {error}."
         ) from error
 
 
 def check_document(document: Any, tid: Any) -> TrialDocument:
     """A document with all that its readers rely on; raises TypeError or ValueError."""
     if type(document) is not dict:
-        raise TypeError("it is no map")
+        raise TypeError("it is not a map")
     if document.get("tid") != tid:
         raise ValueError("it bears the number of another trial")
     if missing := _KEYS - document.keys():
@@ -80,7 +80,7 @@ def check_document(document: Any, tid: Any) -> TrialDocument:
     if not isinstance(state, int | np.integer) or state is True or not 0 <= state < _STATES:
         raise ValueError(f"its state is {state!r:.60}")
     if not isinstance(document["exp_key"], str | None):
-        raise TypeError("its exp_key is no text")
+        raise TypeError("its exp_key is not text")
     _check_misc(document["misc"], tid)
     _check_result(document["result"], ended=state == _DONE)
     return cast(TrialDocument, document)
@@ -88,22 +88,22 @@ def check_document(document: Any, tid: Any) -> TrialDocument:
 
 def _check_misc(misc: Any, tid: Any) -> None:
     if not isinstance(misc, dict):
-        raise TypeError("its misc is no map")
+        raise TypeError("its misc is not a map")
     if misc.get("tid") != tid:
         raise ValueError("its misc bears the number of another trial")
     values, indices = misc.get("vals"), misc.get("idxs")
     if not isinstance(values, dict) or not isinstance(indices, dict):
-        raise TypeError("its misc.vals or misc.idxs is no map")
+        raise TypeError("its misc.vals or misc.idxs is not a map")
     for label, given in values.items():
         if not isinstance(label, str) or not isinstance(given, list | tuple):
-            raise TypeError("its misc.vals is no map of lists")
+            raise TypeError("its misc.vals is not a map of lists")
         if len(given) > 1 or not all(map(_is_value, given)):
             raise TypeError(f"its value of {label!r:.60} is {given!r:.60}, not one number or none")
 
 
 def _check_result(result: Any, *, ended: bool) -> None:
     if not isinstance(result, dict):
-        raise TypeError("its result is no map")
+        raise TypeError("its result is not a map")
     status, loss = result.get("status"), result.get("loss")
     if status is not None and not isinstance(status, str):
         raise TypeError(f"its status is {status!r:.60}")

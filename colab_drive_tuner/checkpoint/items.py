@@ -134,7 +134,7 @@ def unpack_all(content: bytes) -> Iterator[Any]:
 def item_from(fields: Any) -> Item:
     """Check what msgpack made of an item; raises KeyError, TypeError or ValueError."""
     if type(fields) is not list or len(fields) < 5:
-        raise ValueError(f"{fields!r:.60} is no entry")
+        raise ValueError(f"{fields!r:.60} is not an entry")
     kind, tid, k, info, document = fields[:5]
     if type(info) is not dict or type(document) is not bytes:
         raise TypeError(f"entry {fields!r:.60} has wrong fields")
@@ -163,7 +163,7 @@ def item_from(fields: Any) -> Item:
         return Item(ItemKind.START, tid, k, document, next_tid, progress, deaths, pending)
     if kind == ItemKind.QUEUED:
         return Item(ItemKind.QUEUED, tid, k, document, next_tid, pending=_pending(info))
-    raise ValueError(f"{kind!r:.60} is no kind of entry")
+    raise ValueError(f"{kind!r:.60} is not a kind of entry")
 
 
 def pack_item(
@@ -188,7 +188,7 @@ def check_tid(value: Any) -> Tid:
     if number or type(value) is str or (type(value) is float and math.isfinite(value)):
         tid: Tid = value
         return tid
-    raise ValueError(f"{value!r:.60} is no trial's id")
+    raise ValueError(f"{value!r:.60} is not a trial's id")
 
 
 def _pending(info: Mapping[str, Any]) -> tuple[int, ...]:
@@ -210,7 +210,7 @@ def check_loss(value: Any) -> float | None:
     if value is None or (type(value) is float and not math.isnan(value)):
         loss: float | None = value
         return loss
-    raise ValueError(f"{value!r:.60} is no loss")
+    raise ValueError(f"{value!r:.60} is not a loss")
 
 
 def check_place(info: dict[str, Any]) -> dict[str, Any]:
@@ -224,10 +224,10 @@ def check_place(info: dict[str, Any]) -> dict[str, Any]:
 def check_line(line: Any) -> dict[str, Any]:
     """The operation that a line holds; raises TypeError or ValueError for anything else."""
     if len(typed(line, bytes)) > LARGEST_LINE:
-        raise ValueError(f"a line of {len(line)} bytes is no operation of a study")
+        raise ValueError(f"a line of {len(line)} bytes is not an operation of a study")
     operation = typed(json.loads(line), dict)
     if not 0 <= whole(operation.get("op_code")) < MOST_OPERATIONS:
-        raise ValueError(f"{line!r:.60} is no operation of a study")
+        raise ValueError(f"{line!r:.60} is not an operation of a study")
     typed(operation.get("worker_id"), str)
     return operation
 

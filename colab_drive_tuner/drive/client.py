@@ -283,7 +283,7 @@ class DriveClient:
 
         Raises:
             NotFoundError: There is no such folder, and none was to be made.
-            UsageError: `place` is, or leads through, something that is no folder.
+            UsageError: `place` is, or leads through, something that is not a folder.
         """
         return self.folders(place, create)[0]
 

@@ -10,7 +10,7 @@ MAX_BYTES = 64 << 20
 
 
 def code_cells(content: bytes | dict[str, Any], name: str) -> list[str]:
-    """The sources of a notebook's code cells; raises `NotebookError` for what is no notebook.
+    """The sources of a notebook's code cells; raises `NotebookError` for what is not a notebook.
 
     Args:
         content: The file as bytes, in any encoding of JSON or that of Windows; or parsed already.

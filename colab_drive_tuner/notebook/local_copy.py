@@ -48,7 +48,7 @@ def write_copy(path: Path, content: bytes, source: str) -> Path | None:
 
     A file that holds the content already is left as it is, and only marked if we wrote it.
     """
-    code_cells(content, path.name)  # raises where it is no notebook
+    code_cells(content, path.name)  # raises where it is not a notebook
     aside, digest = None, hashlib.sha256(content).hexdigest()
     try:
         if path.is_dir():

@@ -224,7 +224,7 @@ def _sessions(servers: list[_Server]) -> list[tuple[_Server, dict[str, Any]]]:
 def _get_json(server: _Server) -> Any:
     request = urllib.request.Request(urllib.parse.urljoin(server.url, "api/sessions"))  # noqa: S310
     if request.type not in ("http", "https"):
-        raise ValueError(f"{server.url} is no web address")
+        raise ValueError(f"{server.url} is not a web address")
     if server.token:
         request.add_header("Authorization", f"token {server.token}")
     # A proxy of the environment is for the world outside; these addresses are this machine's own.

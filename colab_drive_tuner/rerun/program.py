@@ -46,7 +46,7 @@ class Program:
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("cells"), list):
             raise NotebookError(
-                f"{self.name} is no notebook of version 4: save it anew in Jupyter."
+                f"{self.name} is not a notebook of version 4: save it anew in Jupyter."
             )
         return found
 

@@ -125,6 +125,6 @@ def evaluate(
         if training.seeded:
             seed_trial(training.seed, attempt.tid, keras_wanted=training.keras_wanted)
         result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
-        # An enum's member may equal one of hyperopt's statuses, and is no plain data.
+        # An enum's member may equal one of hyperopt's statuses, and is not plain data.
         status = {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}
         return result | status | trial.reports.result()

@@ -61,9 +61,9 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
         if scheme[1] not in _OPENERS:
             known = ", ".join(f"{name}:" for name in sorted(_OPENERS))
             raise UsageError(
-                f"The store {spec!r} begins with {scheme[1]!r}, which is no kind of store. Known "
-                f"are {known} and the path of a folder (one with a colon is written ./{spec}); "
-                f"Google Drive is used where no store is named."
+                f"The store {spec!r} begins with {scheme[1]!r}, which is not a kind of store. "
+                f"Known are {known} and the path of a folder (one with a colon is written "
+                f"./{spec}); Google Drive is used where no store is named."
             )
         return _OPENERS[scheme[1]](spec[scheme.end() :])
     if not hasattr(spec, "reserve"):

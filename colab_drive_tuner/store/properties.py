@@ -16,7 +16,7 @@ def read_number(properties: Mapping[str, str], key: str) -> float:
     """A finite number."""
     number = float(properties.get(key, ""))
     if not math.isfinite(number):
-        raise ValueError(f"property {key} is no finite number")
+        raise ValueError(f"property {key} is not a finite number")
     return number
 
 
@@ -24,7 +24,7 @@ def read_count(properties: Mapping[str, str], key: str) -> int:
     """A number of things, 0 or more."""
     count = int(properties.get(key, ""))
     if not 0 <= count <= _LARGEST:
-        raise ValueError(f"property {key} is no count")
+        raise ValueError(f"property {key} is not a count")
     return count
 
 
@@ -32,5 +32,5 @@ def read_time(properties: Mapping[str, str], key: str, now: float | None = None)
     """Seconds since 1970; given the present time by the same clock, not later than that."""
     seconds = read_number(properties, key)
     if not 0 <= seconds <= (LATEST if now is None else now + _CLOCKS_DIFFER):
-        raise ValueError(f"property {key} is no time that can be")
+        raise ValueError(f"property {key} is not a possible time")
     return seconds

@@ -165,7 +165,9 @@ class NotOnDisk:
     def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
         """Never needed: entries never say `damage`."""
         del ids
-        raise UsageError(f"{entry_id} is no folder of this machine: it has no index to make anew.")
+        raise UsageError(
+            f"{entry_id} is not a folder of this machine: it has no index to make anew."
+        )
 
     def duplicates(self) -> builtins.list[Entry]:
         """None."""

@@ -57,7 +57,7 @@ def split_result(result: Any) -> tuple[Any, Any | None]:
     """Return `(result without its Keras model, the model or None)`.
 
     The model is the one under `"model"`, else the first one found at the top of the dict. Whatever
-    else is no plain data stays where it is: encoding the result names it in its error. `result`
+    else is not plain data stays where it is: encoding the result names it in its error. `result`
     itself is not changed.
     """
     if "keras" not in sys.modules or not isinstance(result, Mapping):

@@ -257,7 +257,7 @@ ATTACKS = {
     "empty stack": (b".", "never made"),
     "not in the memo": (b"h\x07.", "never made"),
     "no end": (b"K\x01", "it has no end"),
-    "no pickle": (b"\x00\x01\x02", "no pickle"),
+    "no pickle": (b"\x00\x01\x02", "not a pickle"),
     "json": (b'{"state": 2}', "damaged|opcode"),
     "number": (b"K\x01.", "holds an int"),
     "dict": (pickle.dumps({"_dynamic_trials": []}), "holds a dict"),

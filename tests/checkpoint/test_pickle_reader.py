@@ -28,7 +28,7 @@ PROTOCOLS = range(6)
 
 
 class OwnTrials(hyperopt.Trials):
-    """A subclass with state of its own that is no plain data."""
+    """A subclass with state of its own that is not plain data."""
 
     def __init__(self):
         super().__init__()
@@ -148,26 +148,26 @@ BROKEN = {
     "under another tid": broken_misc(idxs={"x": [5], "unused": []}),
     "no proper index of 'x'": broken_misc(idxs={"x": [], "unused": []}),
     "differ in their labels": broken_misc(vals={"x": [1]}),
-    "its misc.vals or misc.idxs is no map": broken_misc(idxs=None),
+    "its misc.vals or misc.idxs is not a map": broken_misc(idxs=None),
     "no proper index of 'unused'": broken_misc(
         idxs={"x": [4], "unused": {}}, vals={"x": [1], "unused": []}
     ),
-    "its misc.vals is no map of lists": broken_misc(
+    "its misc.vals is not a map of lists": broken_misc(
         idxs={"x": [4], "unused": []}, vals={"x": [1], "unused": {}}
     ),
     "its value of 'x' is .'high'.,": broken_misc(vals={"x": ["high"], "unused": []}),
     "its state is 7": broken(state=7),
     "its state is True": broken(state=True),
-    "its result is no map": broken(result=None),
+    "its result is not a map": broken(result=None),
     "its loss is 'low'": broken(result={"status": "ok", "loss": "low"}),
-    "its misc is no map": broken(misc=[]),
+    "its misc is not a map": broken(misc=[]),
 }
 
 
 @pytest.mark.parametrize("words", BROKEN)
 def test_a_document_that_hyperopt_would_not_write_is_named(words):
     """The error names the tid and what is wrong."""
-    with pytest.raises(UsageError, match=f"trial 4 is no trial document: .*{words}"):
+    with pytest.raises(UsageError, match=f"trial 4 is not a trial document: .*{words}"):
         read_trials(pickle.dumps([document(0), BROKEN[words]]))
 
 

@@ -330,7 +330,7 @@ def test_what_others_put_into_the_folder_is_named_and_not_copied(
     marks = {"cdt_kind": "search", "cdt_first": folder.first, "cdt_epoch": "x"}
     source.create(other, b"", name="../../evil.keras", parent=home, properties=marks)
     copy_search(source, "s", tmp_path / "t")
-    assert "no part of search 's': notes.md" in capsys.readouterr().out
+    assert "not part of search 's': notes.md" in capsys.readouterr().out
     names = {path.name for path in (tmp_path / "t" / "s").iterdir()}
     assert names == {"index", "records", "trials.pkl"}
 

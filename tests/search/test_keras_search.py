@@ -167,7 +167,7 @@ def test_a_full_drive_costs_the_model_and_tells_its_size(drive_emulator: DriveEm
 def test_an_object_in_a_result_is_named_with_what_to_do(
     tmp_path: Path, what: str, todo: str
 ) -> None:
-    """A History or an estimator is no plain data: the error names where it lies and its class."""
+    """A History or an estimator is not plain data: the error names where it lies and its class."""
 
     def returns(point: dict[str, Any]) -> dict[str, Any]:
         if what == "History":

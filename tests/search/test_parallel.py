@@ -187,7 +187,7 @@ def test_full_garbage_collections_are_rare_while_it_runs(tmp_path: Path, threads
 
 
 def test_caught_errors_count(tmp_path: Path, threads: Executor) -> None:
-    """With `catch_eval_exceptions`, on threads as inline; what is no plain data is one of them."""
+    """With `catch_eval_exceptions`, on threads as inline; what is not plain data is one of them."""
 
     def failing(point: Any) -> Any:
         if point["q"] > 6:

@@ -320,7 +320,7 @@ def test_imported_and_inserted_points_are_checked_against_the_space(
         assert read_status(store, name) == before
 
 
-NO_DOCUMENT = r"points.pkl .*trial 1 is no trial document: its value of 'layers' is "
+NO_DOCUMENT = r"points.pkl .*trial 1 is not a trial document: its value of 'layers' is "
 NO_POINT = r"Trial 1 of .*points.pkl is still to be run"
 
 

@@ -77,7 +77,7 @@ def test_a_name_that_is_in_use_gets_an_ending(store: FolderStore) -> None:
 
 
 def test_files_of_people_are_not_listed(store: FolderStore, record: str) -> None:
-    """What a person puts into the folder is no entry."""
+    """What a person puts into the folder is not an entry."""
     root = Path(store.url(store.root))
     (root / "notes.txt").write_text("mine")
     assert [entry.name for entry in store.list(store.root)] == ["s"]

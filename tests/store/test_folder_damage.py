@@ -68,7 +68,7 @@ def outcome(act: Callable[..., object], *arguments: object) -> tuple[object, str
 
 HARMS = [lose, empty, halve, flip, edit]
 IN_PLACE = [pipe, folder]
-"""What is no file of ours, put where one was."""
+"""Pipes and folders, put where a file was."""
 
 
 @pytest.fixture(autouse=True)
@@ -229,12 +229,12 @@ def test_a_folder_of_a_person_is_not_taken_for_a_search(root: Path) -> None:
 
 
 def test_a_pipe_in_a_store_is_not_waited_for(root: Path) -> None:
-    """A file that is no file is refused at once."""
+    """It is refused at once."""
     store = FolderStore(root).for_search("a")
     export = find_folder(store, "a").export
     (root / "a" / "trials.pkl").unlink()
     os.mkfifo(root / "a" / "trials.pkl")
-    with pytest.raises(RefusedError, match="no plain file"):
+    with pytest.raises(RefusedError, match="not a plain file"):
         store.read(export)
 
 

@@ -238,6 +238,6 @@ def test_a_hostile_file_is_refused(store, folder):
     marks = {"cdt_kind": "model", "cdt_tid": "1", "cdt_loss": "0.1"}
     store.create(store.reserve(1)[0], b"no zip", name="x.keras", parent=home, properties=marks)
     with pytest.raises(
-        ModelError, match=r"model of trial 1 \(best/.*\) is no readable .keras file"
+        ModelError, match=r"model of trial 1 \(best/.*\) is not a readable .keras file"
     ):
         BestModels(store, folder).load()

@@ -199,43 +199,43 @@ CONFIGS = {
     ),
     "switching off safety": (
         calling(function("keras.config", "enable_unsafe_deserialization")),
-        "keras.config.enable_unsafe_deserialization, which is no part of a model",
+        "keras.config.enable_unsafe_deserialization, which is not part of a model",
     ),
     "another model": (
         calling(function("keras.models", "load_model"), safe_mode=False),
-        "keras.models.load_model, which is no part",
+        "keras.models.load_model, which is not part",
     ),
     "another model, by its class": (
         with_layer("keras.saving", "load_model", {"filepath": "x"}),
-        "keras.saving.load_model, which is no part",
+        "keras.saving.load_model, which is not part",
     ),
     "a download": (
         calling(function("keras.utils", "get_file"), origin="http://127.0.0.1:9/x"),
-        "keras.utils.get_file, which is no part",
+        "keras.utils.get_file, which is not part",
     ),
     "a picture written": (
         calling(function("keras.utils", "save_img"), path=EVIL),
-        "keras.utils.save_img, which is no part",
+        "keras.utils.save_img, which is not part",
     ),
     "a picture read": (
         calling(function("keras.preprocessing.image", "load_img"), path="/etc/passwd"),
-        "keras.preprocessing.image.load_img, which is no part",
+        "keras.preprocessing.image.load_img, which is not part",
     ),
     "a configuration in an argument": (
         calling(function("keras.layers", "deserialize"), custom_objects=None),
-        "keras.layers.deserialize, which is no part",
+        "keras.layers.deserialize, which is not part",
     ),
     "a builtin deserializer": (
         calling(function("builtins", "deserialize")),
-        "builtins.deserialize, which is no part",
+        "builtins.deserialize, which is not part",
     ),
     "a SavedModel": (
         with_layer("keras.layers", "TFSMLayer", {"filepath": "/tmp/x"}),
-        "keras.layers.TFSMLayer, which is no part",
+        "keras.layers.TFSMLayer, which is not part",
     ),
     "a module of torch": (
         with_layer("keras.layers", "TorchModuleWrapper", {"module": "eA=="}),
-        "keras.layers.TorchModuleWrapper, which is no part",
+        "keras.layers.TorchModuleWrapper, which is not part",
     ),
     "a vocabulary's file": (
         with_layer("keras.layers", "StringLookup", {"vocabulary": "/etc/passwd"}),
@@ -351,7 +351,7 @@ def test_weights_that_are_none_are_refused(tmp_path):
     members = saved(tmp_path / "a.keras")
     for content in (b"", b"x" * 100, members["model.weights.h5"][:500]):
         changed = {**members, "model.weights.h5": content}
-        with pytest.raises(ModelError, match="The model is no readable"):
+        with pytest.raises(ModelError, match="The model is not a readable"):
             load(archive(tmp_path / "b.keras", changed.items()))
 
 

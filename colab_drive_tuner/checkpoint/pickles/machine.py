@@ -23,7 +23,7 @@ _VALUES = (
     *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
 _PYTHON_2 = frozenset({"STRING", "BINSTRING", "SHORT_BINSTRING", "INST", "OBJ"})
-_UNMADE = "it is damaged, or is no pickle: it uses what it never made"
+_UNMADE = "it is damaged, or is not a pickle: it uses what it never made"
 _CALLS, _MAKES = "calls", "makes an object of"
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # protocols 0 to 2
 _ITEM = 10
@@ -55,7 +55,7 @@ class RefusedPickleError(ValueError):
 
 
 class UnplainError(Exception):
-    """A value is no plain data, as the end of a sentence about what holds it."""
+    """A value is not plain data, as the end of a sentence about what holds it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

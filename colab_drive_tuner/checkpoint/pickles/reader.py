@@ -117,7 +117,7 @@ class _Walk:
         self._done: dict[int, tuple[Any, Any, int]] = {}  # the node, so that its id stays its own
 
     def plain(self, tree: Any, where: str) -> Any:
-        """Return the plain value of `tree`; RefusedPickleError for what is no plain data."""
+        """Return the plain value of `tree`; RefusedPickleError for what is not plain data."""
         try:
             return self._visit(tree, 0)[0]
         except UnplainError as error:
@@ -202,7 +202,7 @@ def _step(node: Any, items: Any, place: int) -> Any:
 
 
 def _unplain(node: Any) -> str:
-    """What is wrong with a node that is no plain data, as the end of a sentence."""
+    """What is wrong with a node that is not plain data, as the end of a sentence."""
     if type(node) is Refused:
         return f"{node.reason}: {_CONVERT}"
     if type(node) is Instance and node.called:
@@ -229,7 +229,7 @@ def _check_documents(documents: list[Any]) -> None:
         try:
             _check_indices(check_document(document, tid)["misc"], tid)
         except (TypeError, ValueError) as error:
-            raise RefusedPickleError(f"trial {tid} is no trial document: {error}") from error
+            raise RefusedPickleError(f"trial {tid} is not a trial document: {error}") from error
 
 
 def _check_indices(misc: TrialMisc, tid: int) -> None:

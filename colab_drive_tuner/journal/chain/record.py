@@ -338,7 +338,7 @@ def duration(value: Any) -> float:
 def file_id(value: Any) -> str:
     """A text that can be a file's id in a store."""
     if type(value) is not str or not FILE_ID.fullmatch(value):
-        raise ValueError(f"{value!r:.60} is no file's id")
+        raise ValueError(f"{value!r:.60} is not a file's id")
     return value
 
 
@@ -350,7 +350,7 @@ def ids(value: Any) -> tuple[str, ...]:
 def sha256_hex(value: Any) -> str:
     """A sha256, in hexadecimal digits."""
     if type(value) is not str or not _SHA.fullmatch(value):
-        raise ValueError(f"{value!r:.60} is no sha256")
+        raise ValueError(f"{value!r:.60} is not a sha256")
     return value
 
 

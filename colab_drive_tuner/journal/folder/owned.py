@@ -45,7 +45,7 @@ def owned_entry(
     the trash, and `ForeignFileError` where something else is there.
     """
     if not FILE_ID.fullmatch(entry_id):
-        raise ForeignFileError(f"{what} is {entry_id!r:.80}, which is no file's id.")
+        raise ForeignFileError(f"{what} is {entry_id!r:.80}, which is not a file's id.")
     entry = store.stat(entry_id)
     right = (
         entry.id == entry_id

@@ -73,7 +73,7 @@ class ParameterSpace:
         self._visit(self._expression, point, {}, set(), what, ranges=False)
 
     def check_indices(self, point: Mapping[str, Any], what: str) -> None:
-        """Raise `UsageError` where a value is no index of the options that a parameter has."""
+        """Raise `UsageError` where a value is not an index of the options that a parameter has."""
         for label, arguments in self._options.items():
             if label in point:
                 name = self._parameters[label].arg["obj"].name

@@ -65,7 +65,7 @@ class RandomSpace:
 
     def __init__(self, domain: Domain) -> None:
         if not all(isinstance(label, str) for label in domain.params):
-            raise UnknownNodeError("a label that is no text")
+            raise UnknownNodeError("a label that is not text")
         self._rng = domain.s_rng
         self._program = Program(domain.s_new_ids)
         top = domain.s_idxs_vals

@@ -50,7 +50,7 @@ class CompiledSpace:
 
     def __init__(self, domain: Domain) -> None:
         if not all(isinstance(label, str) for label in domain.params):
-            raise UnknownNodeError("a label that is no text")
+            raise UnknownNodeError("a label that is not text")
         self.labels = sorted(domain.params)  # as the documents have them
         # The settings enter the graph as constants, which the program takes as arguments.
         _, _, (idxs, vals) = tpe.build_posterior_wrapper(domain, 1.0, 0.25)

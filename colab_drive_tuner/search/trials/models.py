@@ -82,7 +82,7 @@ class Parts:
 def take_apart(result: dict[str, Any]) -> Parts:
     """A result and its model, each for itself."""
     metrics = _metrics(result.get("history"))
-    if metrics is not None:  # Keras's own History, which is no plain data
+    if metrics is not None:  # Keras's own History, which is not plain data
         result = result | {"history": metrics}
     plain, model = split_result(result)
     if model is not None:

@@ -73,12 +73,12 @@ def make_folders(home: Path, *names: str) -> Path:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading; what is no file is refused, and no link is followed."""
+    """Open a file for reading; anything but a plain file is refused, and no link is followed."""
     handle = os.open(path, os.O_RDONLY | _PLAINLY)
     follows = not hasattr(os, "O_NOFOLLOW")
     if not stat.S_ISREG(os.fstat(handle).st_mode) or (follows and path.is_symlink()):
         os.close(handle)
-        raise RefusedError(f"{path} is no plain file, so it is not read.")
+        raise RefusedError(f"{path} is not a plain file, so it is not read.")
     return os.fdopen(handle, "rb", buffering=0)
 
 

@@ -132,7 +132,7 @@ def make_folder(base: Path, described: Description, trash: Path) -> None:
 
 
 def is_free(place: Path, name: str, entry_id: str) -> None:
-    """Raise `RefusedError` where a folder of that name is no search of ours, nor empty."""
+    """Raise `RefusedError` where a folder of that name is not a search of ours, nor empty."""
     visible = place / disk.file_names(name, entry_id)[0]
     if visible.is_symlink():
         raise disk.link_refused(visible)

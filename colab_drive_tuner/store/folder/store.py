@@ -125,7 +125,7 @@ class FolderStore:
     ) -> Entry:
         """Create a file, or a folder, once in the world; on disk for good when this returns."""
         if not ID.fullmatch(entry_id) or entry_id in (ROOT, TOP):
-            raise UsageError(f"{entry_id!r} is no id of a folder store; ask `reserve` for one.")
+            raise UsageError(f"{entry_id!r} is not an id of a folder store; ask `reserve` for one.")
         check_properties(properties or {})
         with self._honest(f"create {name!r}"):
             if parent == ROOT:
@@ -246,7 +246,7 @@ class FolderStore:
             found = None if entry_id == ROOT else self._ids.find(entry_id)
             if found is None or found.folder is None or not found.is_top:
                 raise RefusedError(
-                    f"{self.url(entry_id)} is not renamed: it is no search's folder."
+                    f"{self.url(entry_id)} is not renamed: it is not a search's folder."
                 )
             renamed = self._ids.rename_folder(found.folder, name)
             if properties:

@@ -37,7 +37,7 @@ class TrialBackup(BackupCallback):
     Args:
         every_seconds: Back up at an epoch's end only if so much time has passed since the last
             backup. None, the default: at every epoch's end.
-        ignore: Attributes of other callbacks that are no state, as `"Class.attribute"`. They are
+        ignore: Attributes of other callbacks that are not state, as `"Class.attribute"`. They are
             neither saved nor restored, and do not keep the trial from being resumed.
         clock: The time in seconds, as `time.monotonic` tells it.
 

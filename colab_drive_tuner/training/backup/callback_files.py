@@ -196,11 +196,11 @@ def _filled(template: str, fills: list[str]) -> str:
     rest = iter(fills)
     path = "".join(text + (str(next(rest)) if follows else "") for text, follows in literals)
     if not _pattern(template).fullmatch(path) or "\0" in path:
-        raise DoesNotFitError(f"{path!r} is no file of {template!r}")
+        raise DoesNotFitError(f"{path!r} is not a file of {template!r}")
     # A name such as ".." would make another folder of it.
     parts = zip(_SEPARATOR.split(template), _SEPARATOR.split(path), strict=True)
     if any("{" in part and made in (".", "..") for part, made in parts):
-        raise DoesNotFitError(f"{path!r} is no file of {template!r}")
+        raise DoesNotFitError(f"{path!r} is not a file of {template!r}")
     return path
 
 

@@ -151,9 +151,9 @@ class FitBackup(BackupCallback):
         except CannotSaveError as error:
             name = str(error).partition(" ")[0]
             self._tell(
-                f"no backup is made of it, because {error} is no data that a backup can hold. "
+                f"no backup is made of it, because {error} is not data that a backup can hold. "
                 "After a kill it begins anew. Keep such a thing outside of the callback, or, if "
-                f"it is no state of the training, name it: TrialBackup(ignore=[{name!r}])."
+                f"it is not state of the training, name it: TrialBackup(ignore=[{name!r}])."
             )
         except OSError as error:
             self._tell(f"no backup is made, because a callback's file cannot be read: {error}")

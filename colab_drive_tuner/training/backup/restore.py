@@ -85,7 +85,7 @@ def _restore(
         float(tree["longest_epoch"])
     except _MALFORMED as error:
         raise ChecksumError(
-            f"it is no readable backup ({type(error).__name__}: {error})"
+            f"it is not a readable backup ({type(error).__name__}: {error})"
         ) from error
     for step in steps:
         step()

@@ -174,11 +174,11 @@ def read_backup(path: Path) -> Any:
         if hashlib.sha256(proven).digest() != mapped[-_DIGEST:]:
             raise ChecksumError(f"{path.name} is not whole: its checksum differs.")
         if mapped[: len(_MAGIC)] != _MAGIC:
-            raise ChecksumError(f"{path.name} is no backup of this version.")
+            raise ChecksumError(f"{path.name} is not a backup of this version.")
         try:
             return decode(content)
         except CodecError as error:
-            raise ChecksumError(f"{path.name} is no readable backup: {error}") from error
+            raise ChecksumError(f"{path.name} is not a readable backup: {error}") from error
 
 
 def writer_of(artifacts: Artifacts) -> BackupWriter:

@@ -85,7 +85,7 @@ def _check_version(version: str, what: str) -> None:
 
 
 def _checked_config(path: Path, what: str) -> Any:
-    """The configuration inside the file, or `ModelError` where it is no sound `.keras` file."""
+    """The configuration inside the file, or `ModelError` where it is not a sound `.keras` file."""
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive.infolist(), path.stat().st_size, what)
@@ -102,7 +102,7 @@ def _checked_config(path: Path, what: str) -> Any:
         *(zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError),
         *(RuntimeError, NotImplementedError, MemoryError),  # encrypted, deep, in an odd method
     ) as error:
-        raise ModelError(f"{what} is no readable .keras file: {str(error)[:200]}") from error
+        raise ModelError(f"{what} is not a readable .keras file: {str(error)[:200]}") from error
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int, what: str) -> None:
@@ -175,7 +175,7 @@ def _check_names(config: Any, what: str, custom_objects: Mapping[str, Any]) -> N
         allowed = not part or part in _MODULES or (part == "models" and name in _MODELS)
         if name in _NEVER or not (allowed or f"{module}.{name}" in _ALSO):
             raise ModelError(
-                f"{what} names {module[:80]}.{name[:80]}, which is no part of a model: it can "
+                f"{what} names {module[:80]}.{name[:80]}, which is not part of a model: it can "
                 f"read, write or run what the file wants. {_TRUST}."
             )
         inner = node["config"]

@@ -47,7 +47,7 @@ def _problems(state: Path) -> Iterator[str]:
         for folder in sorted(spools.iterdir()):
             yield from _of_spool(folder)
     elif os.path.lexists(spools):
-        yield f"{spools} is no folder, so that no search can be run here: remove it."
+        yield f"{spools} is not a folder, so that no search can be run here: remove it."
     for path in sorted([*state.glob("*.damaged-*"), *spools.glob("*/*.damaged-*")]):
         yield f"{path} was damaged, and was put aside: remove it when you have seen it."
 
@@ -55,7 +55,7 @@ def _problems(state: Path) -> Iterator[str]:
 def _of_spool(folder: Path) -> Iterator[str]:
     """What is wrong with the spool of one search."""
     if not folder.is_dir():
-        yield f"{folder} is no folder: remove it."
+        yield f"{folder} is not a folder: remove it."
         return
     about = read_about(folder / ABOUT)
     search = "an unknown search" if about is None else f"search {about[0]!r}"

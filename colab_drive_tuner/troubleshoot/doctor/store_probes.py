@@ -92,7 +92,7 @@ def _folder(context: CheckContext) -> Finding:
             return Finding(Level.OK, f"{place} can be written to.")
         advice = f"If searches are kept already, name their folder: --store or {Variable.STORE}."
         return Finding(Level.WARNING, f"{place} does not exist: the first search makes it.", advice)
-    why = "is no folder" if not existing.is_dir() else "cannot be written to"
+    why = "is not a folder" if not existing.is_dir() else "cannot be written to"
     return Finding(Level.PROBLEM, f"no search can be kept in {place}: {existing} {why}.", _ANOTHER)
 
 
