@@ -6,6 +6,7 @@ one counts, and what a listing still shows although it is in the trash is found 
 """
 
 import contextlib
+import re
 import threading
 from collections.abc import Container
 from pathlib import Path
@@ -22,6 +23,7 @@ TID, EPOCH = "cdt_tid", "cdt_epoch"
 _NAME = "cdt_name"
 _NEWEST = ("cdt_newest0", "cdt_newest1")
 _TRIES = 3
+_BACKUP = re.compile(r"trial-\d{5,}-.+")
 
 
 class StoreArtifacts:
@@ -132,23 +134,21 @@ class StoreArtifacts:
             self._store.trash(entry_id)
 
 
-def sweep_backups(
+def old_backups(
     store: Store, search_folder: str, unfinished: Container[int], *, epoch: str = ""
-) -> int:
-    """Trash the backups of all trials but those in `unfinished`; return how many files went.
+) -> list[str]:
+    """The ids of backups from which no trial goes on.
 
-    For when a search is opened: a process may have died between a result and dropping its backups.
+    They are of trials that ended, or of the history before a restart, which had another `epoch`.
     """
-    swept = 0
+    old = []
     for home in find_folders(store, search_folder, FOLDER):
         for entry in _entries(store, home):
             tid = entry.properties.get(TID, "")
-            old = entry.properties.get(EPOCH, "") != epoch
-            if tid.isdecimal() and (old or int(tid) not in unfinished):
-                with contextlib.suppress(NotFoundError):
-                    store.trash(entry.id)
-                    swept += 1
-    return swept
+            if _BACKUP.fullmatch(entry.name) and tid.isdecimal():
+                now = entry.properties.get(EPOCH, "") == epoch
+                old += [] if now and int(tid) in unfinished else [entry.id]
+    return old
 
 
 def _entries(store: Store, home: str) -> list[Entry]:

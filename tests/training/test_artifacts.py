@@ -3,7 +3,7 @@
 import pytest
 
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.training.artifacts import StoreArtifacts, sweep_backups
+from colab_drive_tuner.training.artifacts import StoreArtifacts, old_backups
 from tests.training.keeping import TroubledStore, search_folder, shown
 
 
@@ -111,12 +111,14 @@ def test_a_trashed_folder_is_not_used_again(store, folder, file):
     assert StoreArtifacts(store, folder, 3).names() == ["a"]
 
 
-def test_backups_of_finished_trials_are_swept(store, folder, file):
-    """Those of unfinished trials stay, and so do a person's own files."""
+def test_backups_of_finished_trials_and_older_histories_are_old(store, folder, file):
+    """Those of unfinished trials are not, and neither are a person's own files."""
     for tid in (1, 2, 3):
         StoreArtifacts(store, folder, tid).put("a", file(b"x"))
     inside = home(store, folder)
     store.create(store.reserve(1)[0], b"mine", name="mine", parent=inside)
-    assert sweep_backups(store, folder, unfinished={2}) == 2
-    assert shown(store, inside) == ["mine", "trial-00002-a"]
-    assert sweep_backups(store, search_folder(store, "none"), unfinished=()) == 0
+    names = {entry.id: entry.name for entry in store.list(inside)}
+    old = [names[one] for one in old_backups(store, folder, unfinished={2})]
+    assert sorted(old) == ["trial-00001-a", "trial-00003-a"]
+    assert len(old_backups(store, folder, unfinished={2}, epoch="another")) == 3
+    assert old_backups(store, search_folder(store, "none"), unfinished=()) == []

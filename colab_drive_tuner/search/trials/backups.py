@@ -5,14 +5,15 @@ from them.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.errors import NotFoundError, StoreError
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.artifacts import StoreArtifacts, sweep_backups
+from colab_drive_tuner.training.artifacts import StoreArtifacts, old_backups
 from colab_drive_tuner.training.backup.writer import (
     drop_backups,
     flush_backups,
@@ -113,7 +114,9 @@ class Backups:
             return
         unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
         try:
-            sweep_backups(self._store, folder, unfinished, epoch=self._epoch())
+            for entry_id in old_backups(self._store, folder, unfinished, epoch=self._epoch()):
+                with suppress(NotFoundError):
+                    self._store.trash(entry_id)
         except StoreError:
             return  # they only take room; the next session tries again
 

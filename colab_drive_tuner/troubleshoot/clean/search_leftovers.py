@@ -13,7 +13,6 @@ from colab_drive_tuner.errors import (
     SearchDamagedError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import ClaimReason, unframe
 from colab_drive_tuner.journal.folder.duplicates import is_another_search
 from colab_drive_tuner.journal.folder.lookup import (
@@ -28,8 +27,8 @@ from colab_drive_tuner.journal.folder.owned import owned_ids
 from colab_drive_tuner.journal.folder.traces import first_records
 from colab_drive_tuner.search.results.status import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
+from colab_drive_tuner.training.artifacts import old_backups
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
 from colab_drive_tuner.troubleshoot.clean.copies import copy_leftovers
 from colab_drive_tuner.troubleshoot.clean.duplicate_folders import duplicate_folder
@@ -45,9 +44,7 @@ from colab_drive_tuner.troubleshoot.repair.salvage import collect
 SETTLED_SECONDS = 3600.0
 """What was made so long ago is not being made at this moment."""
 _KEPT_SNAPSHOTS = 2
-_BACKUP = re.compile(r"trial-\d{5,}-.+")
 _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
-_NEVER = 2**31
 _OURS = re.compile(rf"records|{EXPORT_NAME}|{BEST}|{BACKUPS}|runs|record-\d{{6,}}\.cdt")
 """What a search's folder holds: with a `moved` that ended a chain before it had begun."""
 
@@ -143,7 +140,9 @@ def _of_search(store: Store, name: str) -> Iterator[Leftover]:
     reason = "Readers use the newest one; what these hold stands in the records, too."
     yield from _files(store, winner, name, "snapshots", reason, _old_snapshots(store, winner))
     reason = "The trials that they were made in have ended, and their results are recorded."
-    yield from _files(store, winner, name, "backups", reason, _old_backups(store, winner, journal))
+    unfinished = {entry.tid for entry in journal.state.unfinished}
+    old = old_backups(store, winner.id, unfinished, epoch=journal.epoch)
+    yield from _files(store, winner, name, "backups", reason, old)
 
 
 def _empty(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
@@ -183,19 +182,6 @@ def _is_snapshot(store: Store, entry_id: str) -> bool:
         return "head" in unframe(store.read(entry_id), "a file")
     except (SearchDamagedError, NotFoundError):
         return False  # somebody's own file, or gone: not ours to remove
-
-
-def _old_backups(store: Store, folder: SearchFolder, journal: Journal) -> list[str]:
-    """What no trial goes on from: of trials that ended, and of the history before a restart."""
-    unfinished = {str(entry.tid) for entry in journal.state.unfinished}
-    old = []
-    for home in find_folders(store, folder.id, BACKUPS):
-        for entry in store.list(home):
-            tid = entry.properties.get(TID, "")
-            used = tid in unfinished and entry.properties.get(EPOCH, "") == journal.epoch
-            if _BACKUP.fullmatch(entry.name) and tid.isdecimal() and not used:
-                old.append(entry.id)
-    return old
 
 
 def _files(
