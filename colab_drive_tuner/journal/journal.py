@@ -14,6 +14,7 @@ from colab_drive_tuner.errors import (
     SearchError,
     UnavailableError,
 )
+from colab_drive_tuner.journal.batch import Item
 from colab_drive_tuner.journal.chain.record import ClaimReason, RecordKind
 from colab_drive_tuner.journal.chain.rules import Rules
 from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
@@ -31,7 +32,7 @@ from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.upkeep import Upkeep
-from colab_drive_tuner.journal.writer import Counts, Item, Writer
+from colab_drive_tuner.journal.writer import Counts, Writer
 from colab_drive_tuner.store.protocol import Store
 
 

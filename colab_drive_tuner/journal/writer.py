@@ -13,10 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -24,11 +23,11 @@ from colab_drive_tuner.errors import (
     SearchError,
     SearchTakenOverError,
 )
+from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
 from colab_drive_tuner.journal.chain.chain import create
 from colab_drive_tuner.journal.chain.record import Frozen, RecordKind, freeze
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.retry_until import RetryUntil
-from colab_drive_tuner.journal.spool.segment import Segment, Spooled
 from colab_drive_tuner.journal.spool.spool import Spool
 
 LINGER_SECONDS = 0.02
@@ -45,37 +44,6 @@ ID_BLOCK, ID_RESERVE = 128, 40
 """Ids reserved at a time, and how many must be known when the next block is reserved."""
 
 log = logging.getLogger(__name__)
-
-Item = bytes | Callable[[], bytes]
-"""What is to be recorded, or what makes it when it is sent."""
-
-
-class Appended(NamedTuple):
-    """What training handed over."""
-
-    item: Item
-    durable: bool
-    """Whether it is spooled durably before it is sent."""
-    beside: Sequence[bytes]
-    """Large values that the item names by their sha256."""
-
-
-@dataclass
-class Batch:
-    """Items that will share a record, and the spool files that hold the durable ones."""
-
-    items: list[bytes] = field(default_factory=list)
-    beside: list[bytes] = field(default_factory=list)
-    """Large values of the items: each gets a file of its own before the record is sent."""
-    segments: list[Segment] = field(default_factory=list)
-    """More than one where the disk has failed. They may hold items of the batch before, too."""
-    unspooled: list[Spooled] = field(default_factory=list)
-    """Durable items that the disk has not taken yet."""
-
-    def close(self) -> None:
-        """Nothing is added any more."""
-        for segment in self.segments:
-            segment.close()
 
 
 @dataclass(frozen=True)
@@ -108,7 +76,8 @@ class Writer:
         self._handover = threading.Lock()
         """Held by collector and sender while they touch a batch; training never waits for it."""
         self._pending = self._acknowledged = self._collected = 0
-        self._urgent = self._closed = self._disk_fails = False
+        self._urgent = self._closed = False
+        self._batch_spool = BatchSpool(spool, notify)
         self._retry = RetryUntil(spool.folder, notify)
         self._spare: tuple[str, ...] = ()
         self._threads = [
@@ -249,40 +218,14 @@ class Writer:
                 for item, entry in zip(items, taken, strict=True)
                 if entry.durable and item  # one that its end has made superfluous is empty
             ]
-            self._make_durable(batch, durable)
+            epoch = self.reader.head.epoch
+            self._batch_spool.make_durable(self._sent, batch, durable, epoch)
             batch.items += items
             for entry in taken:
                 batch.beside += entry.beside
         with self._changed:
             self._collected += len(taken)
             self._changed.notify_all()
-
-    def _make_durable(self, batch: Batch, items: list[Spooled]) -> None:
-        """Write items to the batch's spool file, behind those that the disk did not take before.
-
-        Never before them: what a later session finds has no holes. Where the disk fails again, all
-        of them go to the store alone, until it is tried again.
-        """
-        waiting = [*self._sent.unspooled, *batch.unspooled, *items]
-        if not waiting:
-            return
-        try:
-            if not (batch.segments and batch.segments[-1].usable):
-                batch.segments.append(self.spool.segment(self.reader.head.epoch))
-            batch.segments[-1].add(waiting)
-        except OSError as error:
-            batch.unspooled += items
-            if not self._disk_fails:
-                self.notify(
-                    f"Nothing can be kept in {self.spool.folder} ({error.strerror}): until the "
-                    f"store has acknowledged a result, it would be lost with this process."
-                )
-            self._disk_fails = True
-        else:
-            self._sent.unspooled, batch.unspooled = [], []
-            if self._disk_fails:
-                self.notify(f"What is not acknowledged is kept in {self.spool.folder} again.")
-            self._disk_fails = False
 
     def _keep_unsent(self) -> list[Path]:
         """Spool what no thread will send any more; return every file that holds such items."""

@@ -14,6 +14,7 @@ from typing import Any
 from colab_drive_tuner import machine
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
+    batch,
     opening,
     reader,
     recovery,
@@ -202,7 +203,7 @@ def ends_are_not_spooled_before_sending() -> None:
     spooling = writer.Writer._spool
 
     def forgetful(self: Any, taken: Any) -> None:
-        spooling(self, [writer.Appended(entry.item, False, entry.beside) for entry in taken])
+        spooling(self, [batch.Appended(entry.item, False, entry.beside) for entry in taken])
 
     writer.Writer._spool = forgetful
 
@@ -240,13 +241,13 @@ def a_spool_has_no_lasting_folder() -> None:
 @mutant
 def what_the_disk_did_not_take_is_left_out() -> None:
     """SPOOL: a later item is spooled before one that could not be."""
-    make_durable = writer.Writer._make_durable
+    make_durable = batch.BatchSpool.make_durable
 
-    def forgetful(self: Any, batch: Any, items: Any) -> None:
-        self._sent.unspooled, batch.unspooled = [], []
-        make_durable(self, batch, items)
+    def forgetful(self: Any, sent: Any, ready: Any, items: Any, epoch: str) -> None:
+        sent.unspooled, ready.unspooled = [], []
+        make_durable(self, sent, ready, items, epoch)
 
-    writer.Writer._make_durable = forgetful
+    batch.BatchSpool.make_durable = forgetful
 
 
 @mutant
