@@ -91,6 +91,16 @@ def is_pruned(document: TrialDocument) -> bool:
     return document["result"].get("pruned") is True
 
 
+def given_up(reason: str) -> dict[str, Any]:
+    """The result of a trial that is not tried again, because it killed what ran it."""
+    return {"status": "fail", "reason": f"given up: {reason}", "given_up": True}
+
+
+def is_given_up(document: TrialDocument) -> bool:
+    """Whether the trial was given up."""
+    return document["result"].get("given_up") is True
+
+
 def reported_by(document: TrialDocument) -> dict[str, Any]:
     """What a trial reported for pruning, as its result has it; empty where that is nothing."""
     reported = document["result"].get("reported")

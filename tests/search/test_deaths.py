@@ -14,6 +14,8 @@ import pytest
 
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
+from colab_drive_tuner.search.results.reading import read_search
 from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
@@ -50,7 +52,10 @@ def deadly(*poisoned: int) -> Any:
 
 
 def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:
-    """Each of two poison trials kills two runtimes, or three; no other trial is given up."""
+    """Each of two poison trials kills two runtimes, or three; no other trial is given up.
+
+    The timeline marks it in the lane of the runtime that gave it up.
+    """
     deaths = 0
     while in_child(lambda: search(tmp_path, deadly(2, 5))) == -signal.SIGKILL:
         deaths += 1
@@ -60,6 +65,12 @@ def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> No
     failed = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
     assert [doc["tid"] for doc in failed] == [2, 5]
     assert "given up: 2 runtimes died" in failed[0]["result"]["reason"]
+    series = read_search(open_store(tmp_path), "search").series
+    lanes = lanes_of(series)
+    marked = {t.tid: index for index, lane in enumerate(lanes) for t in lane.trials if t.given_up}
+    assert list(marked) == [2, 5]
+    assert all(lanes[index - 1].end == "dead" for index in marked.values())
+    assert timeline(series).count(">given up<") == 1
     assert [doc["misc"]["vals"] for doc in trials.trials] == [
         doc["misc"]["vals"] for doc in plain("rand", 8).trials
     ]

@@ -28,6 +28,7 @@ from colab_drive_tuner.search.documents import (
     OPEN,
     RUNNING,
     countable_loss,
+    given_up,
     plain_result,
 )
 from colab_drive_tuner.search.executors import failures
@@ -240,7 +241,7 @@ class ParallelLoop(Loop):
             self._raised(started, outcome)
         elif outcome.ended == Ended.TIMED_OUT:
             reason = f"timed out: it ran for more than trial_timeout={self._crew.timeout:g} seconds"
-            self._fail_trial(started, TrialEnd.DONE, reason)
+            self._fail_trial(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
         elif outcome.ended == Ended.INTERRUPTED:
             self._ending = True  # the next run goes on with the trial
         else:
@@ -279,8 +280,7 @@ class ParallelLoop(Loop):
             return
         self._fail(failures.raised(outcome))
 
-    def _fail_trial(self, started: Started, how: TrialEnd, reason: str) -> None:
-        result = {"status": "fail", "reason": reason}
+    def _fail_trial(self, started: Started, how: TrialEnd, result: dict[str, Any]) -> None:
         self._close(started, how, result, take(result))
 
     def _close(
@@ -381,8 +381,8 @@ class ParallelLoop(Loop):
         tid, inherited = started.document["tid"], self._trials.log.inherited
         attempts = self._losses.blame(tid, inherited, self._progress(started))
         if attempts >= self._max_attempts:
-            reason = f"given up: {attempts} workers or runtimes died while this trial was running"
-            self._fail_trial(started, TrialEnd.GIVEN_UP, reason)
+            reason = f"{attempts} workers or runtimes died while this trial was running"
+            self._fail_trial(started, TrialEnd.GIVEN_UP, given_up(reason))
             return
         if self._crew.engine.renewable or not self._crew.engine.breaks_whole:
             self._trials.notify(

@@ -8,7 +8,13 @@ from typing import Any
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.entries import Session
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.search.documents import curve_of, is_pruned, reported_by, seconds_of
+from colab_drive_tuner.search.documents import (
+    curve_of,
+    is_given_up,
+    is_pruned,
+    reported_by,
+    seconds_of,
+)
 from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.text import visible
@@ -36,6 +42,8 @@ class Trial:
     error: str = ""
     pruned: bool = False
     """Whether a pruner ended it early."""
+    given_up: bool = False
+    """Whether it killed too many of those that ran it."""
     values: tuple[float, ...] = ()
     """Its values, where it has several objectives; its loss is the first one's."""
 
@@ -160,6 +168,7 @@ def series_of(
             curves=curves_of(document),
             error=str(row["error"] or "") or _why_no_loss(row, document, loss),
             pruned=is_pruned(document),
+            given_up=is_given_up(document),
         )
         for document, row in zip(documents, table.rows, strict=True)
     )

@@ -9,6 +9,7 @@ or none.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import Taken, encode
@@ -39,6 +40,7 @@ from colab_drive_tuner.search.documents import (
     FINISHED,
     as_new,
     countable_loss,
+    given_up,
     is_pruned,
     plain_document,
 )
@@ -240,11 +242,13 @@ class Logbook:
         self.inherited = {entry.tid: len(entry.attempts) for entry in history.unfinished}
 
     def _give_up(self, entry: TrialEntry) -> None:
-        document = as_new(entry.decoded()) | {"state": FINISHED}
-        document["result"] = {
-            "status": "fail",
-            "reason": f"given up: {len(entry.attempts)} runtimes died while this trial was running",
-        }
+        session = self.history.timeline[-1]  # this one's
+        now = datetime.fromtimestamp(int(session.began), UTC).replace(tzinfo=None)
+        document = as_new(entry.decoded()) | {"state": FINISHED, "owner": session.where}
+        document |= {"book_time": now, "refresh_time": now}
+        document["result"] = given_up(
+            f"{len(entry.attempts)} runtimes died while this trial was running"
+        )
         self.inherited.pop(entry.tid, None)
         # Not spooled: the next session would come to the same judgement by itself.
         item = end_item(encode(document), entry.tid, k=entry.k, how=TrialEnd.GIVEN_UP)

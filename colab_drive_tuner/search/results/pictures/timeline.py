@@ -78,7 +78,7 @@ def timeline(series: Series) -> str:
     axis = _Axis([(lane.began, lane.last) for lane in lanes], _LEFT, WIDTH - 20)
     colours = _colours(series)
     bars: dict[str, list[tuple[float, float, float]]] = {}
-    pruned: list[tuple[float, float, float]] = []
+    pruned, given_up = list[tuple[float, float, float]](), list[tuple[float, float, float]]()
     for row, lane in enumerate(lanes):
         middle = _LANE * row + 20.0
         canvas.text(_LEFT - 10, middle + 4, fitting(lane.where, _LEFT - 14), anchor="end")
@@ -89,12 +89,16 @@ def timeline(series: Series) -> str:
             bars.setdefault(colours(trial), []).append((began, ended - began, middle))
             if trial.pruned:
                 pruned.append((ended - 1.5, 1.5, middle))
+            if trial.given_up:
+                given_up.append((ended - 1.5, 3, middle))
         for gone, back in lane.outages:
             canvas.rect(axis(gone), middle + 8, axis(back) - axis(gone), 3, ORANGE, "outage")
         _mark_end(canvas, lane, end, middle)
     for colour, drawn in bars.items():
         canvas.bars(drawn, 13, colour)
-    canvas.bars(pruned, 19, GREY)
+    marks = [("pruned", GREY, pruned), ("given up", RED, given_up)]
+    for _, colour, drawn in marks:
+        canvas.bars(drawn, 19, colour)
     if len(series.trials) <= _HOVERED:
         for row, lane in enumerate(lanes):
             for trial in lane.trials:
@@ -102,7 +106,8 @@ def timeline(series: Series) -> str:
                 canvas.hover(began, _LANE * row + 13, ended - began, 14, about(trial))
     bottom = _LANE * len(lanes) + 18.0
     axis.draw(canvas, bottom)
-    _legend(canvas, bottom + 36, len(every) - len(lanes), pruned=bool(pruned))
+    shown = [(name, colour) for name, colour, drawn in marks if drawn]
+    _legend(canvas, bottom + 36, len(every) - len(lanes), shown)
     return str(canvas)
 
 
@@ -154,7 +159,7 @@ def _mark_end(canvas: Canvas, lane: Lane, x: float, y: float) -> None:
     canvas.hover(x - 2, y - 8, 14, 16, f"{lane.where}: {_ENDS.get(lane.end, lane.end)}")
 
 
-def _legend(canvas: Canvas, y: float, left_out: int, *, pruned: bool) -> None:
+def _legend(canvas: Canvas, y: float, left_out: int, marks: Sequence[tuple[str, str]]) -> None:
     for step, colour in enumerate(LOSS_COLOURS):
         canvas.rect(_LEFT + 14 * step, y - 9, 14, 10, colour)
     canvas.text(_LEFT - 10, y, "best loss", anchor="end", faint=True)
@@ -167,12 +172,12 @@ def _legend(canvas: Canvas, y: float, left_out: int, *, pruned: bool) -> None:
     canvas.text(x + 150, y, "killed", faint=True)
     canvas.rect(x + 196, y - 6, 16, 3, ORANGE)
     canvas.text(x + 218, y, "store away", faint=True)
-    if pruned:
-        canvas.bars([(x + 292, 1.5, y - 4)], 19, GREY)
-        canvas.text(x + 298, y, "pruned", faint=True)
+    for place, (name, colour) in enumerate(marks):
+        canvas.bars([(x + 292 + 56 * place, 1.5, y - 4)], 19, colour)
+        canvas.text(x + 298 + 56 * place, y, name, faint=True)
     if left_out > 0:
         canvas.text(
-            WIDTH - 20, y, f"{left_out} earlier runtimes left out", anchor="end", faint=True
+            WIDTH - 20, 9, f"{left_out} earlier runtimes left out", anchor="end", faint=True
         )
 
 
