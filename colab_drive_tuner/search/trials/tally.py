@@ -28,6 +28,8 @@ class Tally:
     def recount(self) -> None:
         """Count everything anew: documents were removed, or put in between others."""
         self._open: list[TrialDocument] = []
+        self._queue: list[TrialDocument] = []
+        """Those that had not begun by the last update: few, where hundreds may be running."""
         self._seen = 0
         self._cancelled = 0
         self.ended = 0
@@ -54,13 +56,12 @@ class Tally:
     @property
     def next_queued(self) -> TrialDocument | None:
         """The first document that waits to be run."""
-        states = [document["state"] for document in self._open]
-        return self._open[states.index(NEW)] if NEW in states else None
+        return next((document for document in self._queue if document["state"] == NEW), None)
 
     @property
     def queued(self) -> int:
         """How many documents wait to be run."""
-        return [document["state"] for document in self._open].count(NEW)
+        return sum(document["state"] == NEW for document in self._queue)
 
     def update(self) -> None:
         """Count what ended since, and take in what was inserted, by whomever."""
@@ -74,6 +75,7 @@ class Tally:
             gone = set(map(id, ended))
             looked_at = [document for document in looked_at if id(document) not in gone]
         self._open = looked_at
+        self._queue = [document for document in looked_at if document["state"] == NEW]
         for document in ended:
             self._count(document)
 
