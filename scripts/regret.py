@@ -1,26 +1,38 @@
 """What it costs to suggest points while trials are pending, and whether TPE should see those.
 
-    python scripts/regret.py [--seeds 30] [--trials 100]
+    python scripts/regret.py [--seeds 30] [--trials 100] [--write]
 
 Trials take random times on `width` workers. Each suggestion sees the ends so far, and the pending
 trials either counted as hyperopt counts them (infinitely bad) or hidden. Printed: the median over
-seeds of the best loss above the optimum, and its quartiles, at equal numbers of trials.
+seeds of the best loss above the optimum, and its quartiles, at equal numbers of trials. `--write`
+puts the table into docs/cluster.md, and draws docs/regret.svg: the medians trial by trial.
+
+Two problems are standard functions. The third is a model: a small network that learns to read
+scikit-learn's handwritten digits; its optimum is the lowest loss that any of the runs has found.
 """
 
 import argparse
 import heapq
 import math
+import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import hyperopt
 import numpy as np
 from hyperopt import hp, tpe
 from hyperopt.base import Domain
 
+from colab_drive_tuner.search.results.pictures.svg import Canvas, Scale, short_number
 from colab_drive_tuner.search.tpe import fast_algorithm
 
+DOCS = Path(__file__).parents[1] / "docs"
+BEGIN, END = "<!-- measured by scripts/regret.py --write -->", "<!-- end of regret -->"
 _A = np.array(
     [
         [10, 3, 17, 3.5, 1.7, 8],
@@ -53,26 +65,100 @@ def hartmann6(point: dict[str, float]) -> float:
     return float(3.32237 - _C @ np.exp(-(_A * (x - _P) ** 2).sum(axis=1)))
 
 
+@cache
+def _digits() -> tuple[Any, Any, Any, Any]:
+    """600 images to learn from and 600 to judge by, with their digits."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(images))[:1200]
+    images, labels = images[order] / 16.0, labels[order]
+    return images[:600], labels[:600], images[600:], labels[600:]
+
+
+def digits(point: dict[str, float]) -> float:
+    """Cross entropy, on images it has not seen, of a network of one hidden layer after 3 epochs."""
+    images, labels, unseen, expected = _digits()
+    rng = np.random.default_rng(1)
+    units = int(point["units"])
+    layers = [
+        rng.normal(0, point["scale"] / math.sqrt(rows), (rows, columns))
+        for rows, columns in ((65, units), (units + 1, 10))
+    ]
+    speeds = [np.zeros_like(layer) for layer in layers]
+    wanted = np.eye(10)[labels]
+    for epoch in range(3):
+        order = rng.permutation(len(images))
+        rate = point["rate"] * point["decay"] ** epoch
+        for batch in np.split(order, len(order) // 30):
+            inputs, hidden, output = _read(images[batch], layers)
+            error = (output - wanted[batch]) / len(batch)
+            inner = (error @ layers[1][:-1].T) * (1 - hidden[:, :-1] ** 2)
+            for at, slope in enumerate((inputs.T @ inner, hidden.T @ error)):
+                pull = slope + point["weight_decay"] * layers[at]
+                speeds[at] = point["momentum"] * speeds[at] - rate * pull
+                layers[at] = layers[at] + speeds[at]
+    chances = _read(unseen, layers)[2][np.arange(len(expected)), expected]
+    return float(-np.log(np.maximum(chances, 1e-12)).mean())
+
+
+def _read(images: Any, layers: list[Any]) -> tuple[Any, Any, Any]:
+    """The inputs and the hidden layer, each with a constant, and the chance of each digit."""
+    ones = np.ones((len(images), 1))
+    inputs = np.hstack([images, ones])
+    hidden = np.hstack([np.tanh(inputs @ layers[0]), ones])
+    logits = hidden @ layers[1]
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return inputs, hidden, powers / powers.sum(axis=1, keepdims=True)
+
+
 PROBLEMS: dict[str, tuple[Callable[[Any], float], dict[str, Any]]] = {
     "branin": (branin, {"x": hp.uniform("x", -5, 10), "y": hp.uniform("y", 0, 15)}),
     "hartmann6": (hartmann6, {f"x{n}": hp.uniform(f"x{n}", 0, 1) for n in range(6)}),
+    "digits": (
+        digits,
+        {
+            "units": hp.quniform("units", 4, 48, 1),
+            "rate": hp.loguniform("rate", math.log(1e-3), math.log(3)),
+            "momentum": hp.uniform("momentum", 0, 0.99),
+            "decay": hp.uniform("decay", 0.2, 1),
+            "weight_decay": hp.loguniform("weight_decay", math.log(1e-6), math.log(0.1)),
+            "scale": hp.loguniform("scale", math.log(0.03), math.log(3)),
+        },
+    ),
 }
 
 
-def regret(problem: str, width: int, seed: int, count: int, *, hidden: bool) -> float:
-    """The best loss after `count` trials, `width` at once."""
+class Way(NamedTuple):
+    """How wide a search is, and whether TPE sees the trials that are pending."""
+
+    width: int
+    hidden: bool
+
+    @property
+    def label(self) -> str:
+        """As the table and the picture name it."""
+        return f"{self.width} {'hidden' if self.hidden else 'counted'}" if self.width > 1 else "1"
+
+
+WAYS = [Way(1, False), Way(4, False), Way(4, True), Way(16, False), Way(16, True)]
+COLOURS = {1: "#444b5c", 4: "#2a78b5", 16: "#d1622b"}
+
+
+def lowest_losses(problem: str, way: Way, count: int, seed: int) -> list[float]:
+    """The best loss after each of `count` trials."""
     objective, space = PROBLEMS[problem]
     domain, algo = Domain(objective, space), fast_algorithm(tpe.suggest)
     seeds, times = np.random.default_rng(seed), np.random.default_rng(seed + 10_000)
     trials = hyperopt.Trials()
     running: list[tuple[float, int, dict[str, Any]]] = []
-    now, best = 0.0, math.inf
+    now = 0.0
     for tid in range(count):
-        if len(running) == width:
+        if len(running) == way.width:
             now, _, document = heapq.heappop(running)
-            best = min(best, _end(objective, document))
+            _end(objective, document)
         seen = trials
-        if hidden:
+        if way.hidden:
             seen = hyperopt.Trials(refresh=False)
             seen._dynamic_trials = [d for d in trials._dynamic_trials if d["state"] == 2]
             seen.refresh()
@@ -81,13 +167,62 @@ def regret(problem: str, width: int, seed: int, count: int, *, hidden: bool) -> 
         trials._dynamic_trials.append(document)
         trials.refresh()
         heapq.heappush(running, (now + times.lognormal(0, 0.5), tid, document))
-    return min([best, *(_end(objective, document) for _, _, document in running)])
+    for _, _, document in running:
+        _end(objective, document)
+    losses = [document["result"]["loss"] for document in trials._dynamic_trials]
+    return np.minimum.accumulate(losses).tolist()
 
 
-def _end(objective: Callable[[Any], float], document: dict[str, Any]) -> float:
+def _end(objective: Callable[[Any], float], document: dict[str, Any]) -> None:
     loss = objective({label: given[0] for label, given in document["misc"]["vals"].items()})
     document |= {"state": 2, "result": {"status": "ok", "loss": loss}}
-    return loss
+
+
+def measured(problem: str, seeds: int, count: int) -> dict[Way, Any]:
+    """By way: the regret of each seed (rows) after each trial (columns)."""
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        found = {
+            way: np.array(list(pool.map(partial(lowest_losses, problem, way, count), range(seeds))))
+            for way in WAYS
+        }
+    # Of the two functions the optimum is known, and 0.
+    optimum = min(losses.min() for losses in found.values()) if problem == "digits" else 0.0
+    return {way: losses - optimum for way, losses in found.items()}
+
+
+def table(problem: str, regrets: dict[Way, Any]) -> list[str]:
+    """Rows: the regret at the end."""
+    rows = []
+    for way, found in regrets.items():
+        low, middle, high = np.quantile(found[:, -1], [0.25, 0.5, 0.75])
+        how = "" if way.width == 1 else "hidden" if way.hidden else "counted"
+        rows.append(f"| {problem} | {way.width} | {how} | {middle:.3g} | {low:.3g} to {high:.3g} |")
+    return rows
+
+
+def picture(regrets: dict[str, dict[Way, Any]]) -> str:
+    """The medians over the seeds, trial by trial, a panel for each problem."""
+    width, height, panel = 780, 300, 260
+    canvas = Canvas(width, height, "Median regret of TPE by trials, one, 4 and 16 at once")
+    canvas.rect(0, 0, width, height, "#fbfbfd")
+    for number, (problem, found) in enumerate(regrets.items()):
+        medians = {way: np.median(one, axis=0) for way, one in found.items()}
+        left, right = number * panel + 50, (number + 1) * panel - 10
+        count = len(medians[WAYS[0]])
+        x = Scale(1, count, left, right)
+        shown = np.concatenate([one[2:] for one in medians.values()])
+        y = Scale(float(shown.min()), float(shown.max()), 250, 40, log=True)
+        canvas.text(left, 24, f"{problem}: regret after so many trials")
+        canvas.x_axis(x, 250, short_number)
+        canvas.y_axis(y, left, right, lambda value: f"{value:.2g}")
+        for way, median in medians.items():
+            points = [(x(at + 1), y(value)) for at, value in enumerate(median) if at >= 2]
+            canvas.path(points, COLOURS[way.width], dashed=way.hidden)
+    for number, way in enumerate(WAYS):
+        at = 50 + 140 * number
+        canvas.path([(at, 286), (at + 26, 286)], COLOURS[way.width], dashed=way.hidden)
+        canvas.text(at + 32, 290, f"{way.label} at once" if way.width == 1 else way.label)
+    return f"{canvas}\n"
 
 
 def main() -> None:
@@ -95,20 +230,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--write", action="store_true", help="put table and picture into docs")
     given = parser.parse_args()
-    sys.stdout.write("| problem | width | pending trials | median regret | quartiles |\n")
-    sys.stdout.write("|---|---|---|---|---|\n")
+    lines = [
+        "| problem | width | pending trials | median regret | quartiles |",
+        "|---|---|---|---|---|",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    regrets = {}
     for problem in PROBLEMS:
-        for width, hidden in ((1, False), (4, False), (4, True), (16, False), (16, True)):
-            found = [
-                regret(problem, width, seed, given.trials, hidden=hidden)
-                for seed in range(given.seeds)
-            ]
-            low, middle, high = np.quantile(found, [0.25, 0.5, 0.75])
-            how = "" if width == 1 else "hidden" if hidden else "counted"
-            line = f"| {problem} | {width} | {how} | {middle:.3g} | {low:.3g} to {high:.3g} |\n"
-            sys.stdout.write(line)
-            sys.stdout.flush()
+        regrets[problem] = measured(problem, given.seeds, given.trials)
+        rows = table(problem, regrets[problem])
+        lines += rows
+        sys.stdout.write("\n".join(rows) + "\n")
+        sys.stdout.flush()
+    if given.write:
+        (DOCS / "regret.svg").write_text(picture(regrets), encoding="utf-8")
+        page = DOCS / "cluster.md"
+        text, inside = page.read_text(encoding="utf-8"), "\n".join(["", "", *lines, "", ""])
+        between = re.compile(f"(?<={re.escape(BEGIN)}).*(?={re.escape(END)})", re.DOTALL)
+        page.write_text(between.sub(lambda _: inside, text), encoding="utf-8")
 
 
 if __name__ == "__main__":
