@@ -121,7 +121,7 @@ def progress_html(shown: Shown) -> str:
     colour = f";color:{ORANGE}" if shown.problem else ""
     filled = "" if shown.share is None else bar(shown.share)
     return (
-        "<div style='max-width:740px;font-family:system-ui,sans-serif'>"
+        "<div style='max-width:740px;font-family:system-ui,sans-serif;overflow-wrap:break-word'>"
         f"<b>{escaped(shown.name)}</b>{filled}<div style='opacity:.85{colour}'>{parts}</div></div>"
     )
 

@@ -13,8 +13,9 @@ from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timelin
 from colab_drive_tuner.search.results.series import Series, Trial
 from colab_drive_tuner.search.trials.standing import SearchState, SearchStatus
 
-_CELL = "style='text-align:left;padding:2px 10px 2px 0'"
-_UNBROKEN = "style='text-align:left;padding:2px 10px 2px 0;white-space:nowrap'"
+_CELL = "text-align:left;padding:2px 10px 2px 0"
+_UNBROKEN = f"style='{_CELL};white-space:nowrap'"
+_WRAPPED = f"style='{_CELL};min-width:7em;max-width:18em;overflow-wrap:break-word'"
 _LINK = "target='_blank' rel='noopener' style='color:inherit'"
 _MOST_COLUMNS = 12
 
@@ -43,10 +44,10 @@ def result_card(series: Series, head: str, *, done: int, total: int | None, link
 def searches_card(searches: Iterable[tuple[SearchStatus, str]]) -> str:
     """A line with a bar for each search, with a note on its state."""
     rows = [
-        f"<tr><td {_CELL}>{_linked(search)}</td><td {_CELL}>{_progress(search)}</td>"
-        f"<td {_CELL}>{_bar(search.done, search.max_evals, width='120px')}</td>"
-        f"<td {_CELL}>{'' if search.best_loss is None else f'{search.best_loss:.6g}'}</td>"
-        f"<td {_CELL}>{escaped(', '.join(filter(None, (state_of(search), note))))}</td></tr>"
+        f"<tr><td {_WRAPPED}>{_linked(search)}</td><td {_UNBROKEN}>{_progress(search)}</td>"
+        f"<td {_UNBROKEN}>{_bar(search.done, search.max_evals, width='120px')}</td>"
+        f"<td {_UNBROKEN}>{'' if search.best_loss is None else f'{search.best_loss:.6g}'}</td>"
+        f"<td {_WRAPPED}>{escaped(', '.join(filter(None, (state_of(search), note))))}</td></tr>"
         for search, note in searches
     ]
     if not rows:
@@ -57,8 +58,9 @@ def searches_card(searches: Iterable[tuple[SearchStatus, str]]) -> str:
 def facts_card(title: str, facts: Mapping[str, object], below: str = "") -> str:
     """A title, lines of name and value, and HTML below them."""
     rows = [
-        f"<tr><td {_CELL}><span style='opacity:.65'>{escaped(name)}</span></td>"
-        f"<td {_CELL}>{place(str(value)) if _is_link(str(value)) else escaped(value)}</td></tr>"
+        f"<tr><td {_UNBROKEN}><span style='opacity:.65'>{escaped(name)}</span></td>"
+        f"<td style='{_CELL};overflow-wrap:anywhere'>"
+        f"{place(str(value)) if _is_link(str(value)) else escaped(value)}</td></tr>"
         for name, value in facts.items()
     ]
     return _card([f"<b>{escaped(title)}</b>", _table((), rows), below])
@@ -154,5 +156,5 @@ def _wide(content: str) -> str:
 
 def _card(parts: Iterable[str]) -> str:
     inner = "".join(f"<div style='margin:4px 0'>{part}</div>" for part in parts if part)
-    style = "max-width:740px;font-family:system-ui,sans-serif;overflow-wrap:anywhere"
+    style = "max-width:740px;font-family:system-ui,sans-serif;overflow-wrap:break-word"
     return f"<div style='{style}'>{inner}</div>"
