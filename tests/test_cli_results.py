@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import pickle
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ import urllib.request
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+import hyperopt
+import numpy as np
 import pytest
 from hyperopt import hp
 
@@ -149,6 +152,35 @@ def test_tail_ends_with_its_search(run_command, folder):
     code, out, _ = run_command("--store", folder, "tail", "other", "--json")
     assert code == 0
     assert [json.loads(line)["tid"] for line in out.splitlines()] == [0, 1, 2]
+
+
+def test_tail_says_that_nobody_runs_its_search(run_command, tmp_path, monkeypatch):
+    """It goes on to look, until it is interrupted."""
+    cdt.import_trials(cdt.open_store(tmp_path / "store"), "idle", trials_file(tmp_path))
+    looked = []
+
+    def sleep(seconds):
+        looked.append(seconds)
+        if len(looked) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("colab_drive_tuner.cli.results.time.sleep", sleep)
+    code, out, _ = run_command("--store", tmp_path / "store", "tail", "idle", "--every", "3")
+    assert (code, looked) == (130, [3.0, 3.0])
+    assert out.count("Nobody runs it now") == 1
+    assert out.count("trial 0: 0.5 in") == 1
+
+
+def trials_file(folder: Path) -> Path:
+    """A pickle with one trial that ended."""
+    trials = hyperopt.Trials()
+    hyperopt.fmin(
+        lambda x: 0.5, hp.uniform("x", 0, 1), algo=hyperopt.rand.suggest, max_evals=1,
+        trials=trials, show_progressbar=False, rstate=np.random.default_rng(1),
+    )  # fmt: skip
+    path = folder / "trials.pkl"
+    path.write_bytes(pickle.dumps(trials))
+    return path
 
 
 def test_report_is_written_and_replaced(run_command, folder, tmp_path, monkeypatch):

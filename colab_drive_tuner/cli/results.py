@@ -163,6 +163,10 @@ def tail(
             seen = {trial.tid for trial in ended[:-3]}
             if not as_json:
                 echo(search.status)
+                if not (search.status.held or search.status.finished):
+                    echo(
+                        "Nobody runs it now; trials are shown once somebody does. Ctrl-C ends this."
+                    )
         for trial in ended:
             if trial.tid not in seen:
                 seen.add(trial.tid)
