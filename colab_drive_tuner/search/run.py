@@ -220,10 +220,12 @@ def _crew(spec: SearchSpec, domain: CompiledDomain) -> "Crew | None":
     if spec.workers is None:
         return None
     from colab_drive_tuner.search.executors.crew import Crew
-    from colab_drive_tuner.search.executors.payload import pack
+    from colab_drive_tuner.search.executors.payload import pack, refuse_what_stays
 
     engine, payload = spec.workers.engine, None
-    if not engine.in_process:
+    if engine.in_process:
+        refuse_what_stays(spec.fn)
+    else:
         payload = pack(spec.fn, spec.space, spec.pass_expr_memo_ctrl)
     engine.prepare(keras=spec.keras_wanted)
     return Crew(spec.workers, payload, domain)

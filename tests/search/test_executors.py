@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -211,8 +211,9 @@ def test_what_must_not_travel_is_refused_by_name(
         with pytest.raises(UsageError, match=type(secret).__name__) as caught:
             run(tmp_path / "store", objective, executor=workers)
         assert "must not travel" in str(caught.value)
-    with pytest.raises(UsageError, match="holds secret, a"):
-        run(tmp_path / "store", lambda x: helper() and x, executor=workers)
+    for executor in (workers, ThreadPoolExecutor(1)):
+        with pytest.raises(UsageError, match="holds secret, a"):
+            run(tmp_path / "store", lambda x: helper() and x, executor=executor)
     assert not (tmp_path / "store").exists()
 
 
@@ -222,6 +223,23 @@ def test_what_cannot_be_pickled_is_refused(workers: LokyExecutor, tmp_path: Path
     with pytest.raises(UsageError, match="cannot be sent to the workers"):
         run(tmp_path / "store", lambda x: x if lock else 0, executor=workers)
     assert not (tmp_path / "store").exists()
+
+
+def test_workers_that_die_idle_are_replaced(workers: LokyExecutor, tmp_path: Path) -> None:
+    """Between two searches, say: the next one runs, and no attempt is counted."""
+    pids = {workers.submit(_who).result() for _ in range(4)}
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while not workers._pool._flags.broken and time.monotonic() < deadline:
+        time.sleep(0.02)
+    result = run(tmp_path, lambda x: x**2, executor=workers, max_attempts=1)
+    assert statuses(result) == ["ok"] * 8
+
+
+def _who() -> int:
+    time.sleep(0.05)
+    return os.getpid()
 
 
 def test_an_error_in_a_worker_says_where(workers: LokyExecutor, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_starts_are_recorded_before_and_ends_as_they_come(
 
     def objective(point: Any) -> float:
         tid = running_trial().tid  # type: ignore[union-attr]
-        assert tid in trials.log._named
+        assert tid in log._named
         if tid == 0:
             assert free.wait(20)
         elif tid == 5:
@@ -121,7 +121,7 @@ def test_starts_are_recorded_before_and_ends_as_they_come(
 
     free = threading.Event()
     trials = DriveTrials("search", store=tmp_path)
-    end = trials.log.end
+    log, end = trials.log, trials.log.end
     trials.log.end = lambda doc, *args, **options: (  # type: ignore[method-assign]
         appended.append(doc["tid"]),
         end(doc, *args, **options),

@@ -40,11 +40,13 @@ def session(folder: Path, most: int, deadly: Callable[[int], None] = lambda tid:
     marks.mkdir(exist_ok=True)
     trials = DriveTrials("search", store=folder / "store", max_attempts=99, notify=lambda _: None)
 
+    log = trials.log
+
     @functools.wraps(bowl)
     def objective(point: Any) -> float:
         trial = running_trial()
         assert trial is not None
-        assert trial.tid in trials.log._named, "it runs, and its start is not recorded"
+        assert trial.tid in log._named, "it runs, and its start is not recorded"
         (marks / f"{trial.tid}-{trial.attempt}-{os.getpid()}").touch()
         deadly(trial.tid)
         time.sleep(0.002 + 0.01 * (point["x"] > 0.5))

@@ -64,7 +64,10 @@ def raised(outcome: Outcome) -> Exception:
     """What the objective raised, with its traceback in the worker."""
     error = outcome.error
     if not isinstance(error, Exception):
-        error = ExecutorError(f"{outcome.error_type}: {outcome.error_text}")
+        error = ExecutorError(
+            f"The objective raised {outcome.error_type}, which cannot be sent here: "
+            f"{outcome.error_text}"
+        )
     if outcome.traceback:
         error.__cause__ = InWorkerError(outcome.traceback)
     return error

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from typing import Any
 
 from colab_drive_tuner.errors import MissingExtraError
@@ -29,7 +29,14 @@ class LokyExecutor(Executor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if self._pool is None:
                 self._pool = _pool(self._count)
-            future: Future[Any] = self._pool.submit(fn, *args, **kwargs)
+            try:
+                future: Future[Any] = self._pool.submit(fn, *args, **kwargs)
+            except BrokenExecutor:  # a worker has died that had nothing to do
+                if self._pending:
+                    raise  # these are told of it, too: whoever has them decides
+                _kill(self._pool)
+                self._pool = _pool(self._count)
+                future = self._pool.submit(fn, *args, **kwargs)
             self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future

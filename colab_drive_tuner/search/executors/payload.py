@@ -69,6 +69,16 @@ def pack(objective: Callable[..., Any], space: Any, pass_expr_memo_ctrl: bool | 
     return Payload(hashlib.sha256(content).hexdigest(), content)
 
 
+def refuse_what_stays(objective: Callable[..., Any]) -> None:
+    """Raise for an objective that `pack` would refuse, where nothing is packed: on threads.
+
+    So one objective runs on workers of every kind, or of none.
+    """
+    for _, value in _reachable(objective, set()):
+        if _is_refused(value):
+            raise _refusal(objective, value)
+
+
 def _dump(value: Any, objective: Callable[..., Any]) -> bytes:
     try:
         with _by_value(_own_modules(objective)):
