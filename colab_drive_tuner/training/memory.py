@@ -14,15 +14,17 @@ them afterwards: to differentiate, once more, a `tf.function` that was traced in
 """
 
 import gc
+import math
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Self
 
-FULL_COLLECTION = 50
-"""After so many collections of younger objects Python's collector looks through all of them."""
+FULL_SHARE = 0.01
+"""The part of the time that full garbage collections may take where they are paced."""
+_NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -94,22 +96,46 @@ def keras_grew(settings: KerasSettings | None) -> bool:
     return given is None or hasattr(given, "object_name_uids") or keras_settings() != settings
 
 
-@contextmanager
-def rare_full_collections() -> Iterator[None]:
-    """Within the block, full garbage collections are as rare as in a process with TensorFlow.
+class PacedCollections:
+    """Within the block, full garbage collections take at most a hundredth of the time.
 
-    Each one stops all threads, for a tenth of a second and more: in a process that has little but
-    the documents of trials, whose number grows, there would be one every second. Young objects are
-    collected as ever.
+    Each one stops all threads while it looks through every object that there is. In a process that
+    has little but the documents of trials, whose number grows, Python makes one for each quarter
+    more: a tenth of a second, every few seconds. Young objects are collected as ever.
     """
-    before = gc.get_threshold()
-    ours = (*before[:2], max(before[2], FULL_COLLECTION))
-    gc.set_threshold(*ours)
-    try:
-        yield
-    finally:
-        if gc.get_threshold() == ours:  # else somebody has set it meanwhile
-            gc.set_threshold(*before)
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._began, self._until = clock, 0.0, -math.inf
+
+    def __enter__(self) -> Self:
+        self._before = gc.get_threshold()[2]
+        gc.callbacks.append(self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gc.callbacks.remove(self._note)
+        self._allow()
+
+    def tick(self) -> None:
+        """Allow the next one, once it is due; to be called often."""
+        if self._clock() >= self._until < math.inf:
+            self._until = math.inf
+            self._allow()
+
+    def _allow(self) -> None:
+        young, middle, full = gc.get_threshold()
+        if full == _NEVER:  # else somebody has set it meanwhile
+            gc.set_threshold(young, middle, self._before)
+
+    def _note(self, phase: str, info: Mapping[str, int]) -> None:
+        if info["generation"] < 2:
+            return
+        if phase == "start":
+            self._began = self._clock()
+        else:
+            now = self._clock()
+            self._until = now + (now - self._began) / FULL_SHARE
+            gc.set_threshold(*gc.get_threshold()[:2], _NEVER)
 
 
 def free_memory(settings: KerasSettings | None = None) -> None:

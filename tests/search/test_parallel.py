@@ -172,17 +172,18 @@ def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads
     assert points(wide(tmp_path, "rand", 8, bowl, executor=threads)) == points(plain("rand", 8))
 
 
-def test_full_garbage_collections_are_rare_while_it_runs(tmp_path: Path, threads: Executor) -> None:
-    """Each one stops all workers; afterwards they are as frequent as before."""
+def test_a_full_garbage_collection_delays_the_next_one(tmp_path: Path, threads: Executor) -> None:
+    """Each one stops all workers; after the run they are as frequent as before."""
     before, during = gc.get_threshold(), []
 
     def objective(point: Any) -> float:
+        gc.collect()
         during.append(gc.get_threshold())
         return bowl(point)
 
-    wide(tmp_path, "rand", 2, objective, executor=threads)
-    assert {one[:2] for one in during} == {before[:2]}
-    assert min(one[2] for one in during) >= 5 * before[2]
+    wide(tmp_path, "rand", 1, objective, executor=threads)
+    assert during[0][:2] == before[:2]
+    assert during[0][2] > 1_000_000
     assert gc.get_threshold() == before
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.training.memory import (
+    PacedCollections,
     free_memory,
     is_keras_model,
     keras_grew,
@@ -180,3 +181,21 @@ def test_keras_that_another_thread_is_importing_is_waited_for():
         importing.join()
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+def test_full_collections_take_a_hundredth_of_the_time():
+    """One of two seconds is followed by none for two hundred; young objects are not concerned."""
+    times = iter([0.0, 2.0, 201.9, 202.1])
+    before = gc.get_threshold()
+    gc.disable()  # none comes by itself
+    try:
+        with PacedCollections(lambda: next(times)) as paced:
+            gc.collect()
+            paced.tick()
+            assert gc.get_threshold()[:2] == before[:2]
+            assert gc.get_threshold()[2] > 1_000_000
+            paced.tick()
+            assert gc.get_threshold() == before
+        assert gc.get_threshold() == before
+    finally:
+        gc.enable()

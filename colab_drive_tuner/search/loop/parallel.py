@@ -38,7 +38,7 @@ from colab_drive_tuner.search.executors.losses import Losses
 from colab_drive_tuner.search.executors.worker import Ended, Outcome, Task
 from colab_drive_tuner.search.loop.inline import Display, Loop, Started, log
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
-from colab_drive_tuner.training.memory import rare_full_collections
+from colab_drive_tuner.training.memory import PacedCollections
 
 TICK_SECONDS = 1.0
 """How often the loop looks around while nothing ends."""
@@ -89,6 +89,7 @@ class ParallelLoop(Loop):
         )
         self._begun: dict[Flight, float] = {}
         """Trials whose worker is known and not recorded yet, and since when."""
+        self._collections = PacedCollections()
         self._heard = self._noted = self._cancelled = -math.inf
         self._failure: BaseException | None = None
         self._why, self._ending = "", False
@@ -98,7 +99,7 @@ class ParallelLoop(Loop):
 
     def run(self, display: Display) -> str:
         """See `Loop.run`."""
-        with rare_full_collections(), display as show, self._crew.listening():
+        with self._collections, display as show, self._crew.listening():
             try:
                 self._run(show)
             except BaseException as error:
@@ -121,6 +122,7 @@ class ParallelLoop(Loop):
             if self._failure is not None:
                 raise self._failure
             self._look()
+            self._collections.tick()
             show(self._why)
 
     def _is_stuck(self) -> bool:
