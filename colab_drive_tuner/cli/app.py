@@ -148,7 +148,7 @@ def status(
             show_running(searches[0].running)
         show_runs(runs or [])
     if exit_code and name:
-        from colab_drive_tuner.rerun.outcome import read_verdict
+        from colab_drive_tuner.rerun.verdict import read_verdict
 
         raise typer.Exit(read_verdict(store, name).outcome)
 

@@ -99,9 +99,9 @@ def rerun(
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --loop
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --on colab --gpu T4
     """
-    from colab_drive_tuner.rerun.outcome import Outcome
     from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
     from colab_drive_tuner.rerun.stopping import StoppedError
+    from colab_drive_tuner.rerun.verdict import Outcome
     from colab_drive_tuner.search.spec.arguments import parse_duration
 
     runner = choose_runner(

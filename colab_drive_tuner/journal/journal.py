@@ -17,21 +17,21 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.batch import Item
 from colab_drive_tuner.journal.chain.record import ClaimReason, RecordKind
 from colab_drive_tuner.journal.chain.rules import Rules
-from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
-from colab_drive_tuner.journal.folder.owned import owned_entry
-from colab_drive_tuner.journal.held import hold, holder_here, let_go
-from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.opening import (
+from colab_drive_tuner.journal.claims import (
     OPENING_PATIENCE,
     OnBusy,
     become_owner,
     on_busy_of,
     remember_folder,
 )
+from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
+from colab_drive_tuner.journal.folder.owned import owned_entry
+from colab_drive_tuner.journal.held import hold, holder_here, let_go
+from colab_drive_tuner.journal.lease import Holder
+from colab_drive_tuner.journal.maintenance import Maintenance
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.spool.spool import Spool
-from colab_drive_tuner.journal.upkeep import Upkeep
 from colab_drive_tuner.journal.writer import Counts, Writer
 from colab_drive_tuner.store.protocol import Store
 
@@ -55,7 +55,7 @@ class _Owned:
     """What an owner has at work."""
 
     writer: Writer
-    upkeep: Upkeep
+    maintenance: Maintenance
     spool: Spool
     claim: Claim
 
@@ -253,8 +253,8 @@ class Journal:
         own, released = self._own, False
         try:
             if own.writer.flush(timeout) and own.writer.lost is None:
-                own.upkeep.stop(timeout)
-                own.upkeep.finish()
+                own.maintenance.stop(timeout)
+                own.maintenance.finish()
                 released = own.writer.write(RecordKind.RELEASE, b"", timeout=timeout)
         except ColabDriveTunerError as error:
             self._notify(f"Search {self.name!r} could not be closed cleanly: {error}")
@@ -287,18 +287,18 @@ class Journal:
         except BaseException:
             writer.stop()
             raise
-        upkeep = Upkeep(writer, ownership)
-        upkeep.start()
+        maintenance = Maintenance(writer, ownership)
+        maintenance.start()
         claim = Claim(
             ownership.reason,
             running if ownership.reason == ClaimReason.DEAD else None,
             ownership.careful,
             recovered,
         )
-        return _Owned(writer, upkeep, spool, claim)
+        return _Owned(writer, maintenance, spool, claim)
 
     def _let_go(self, own: _Owned, *, released: bool) -> None:
-        own.upkeep.stop(1.0)  # after a failure it may be waiting for a store that is away
+        own.maintenance.stop(1.0)  # after a failure it may be waiting for a store that is away
         left = own.writer.stop()
         pending = own.writer.counts().pending
         if released:

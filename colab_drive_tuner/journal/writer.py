@@ -3,7 +3,7 @@
 Rule APPEND: one record is in flight at a time, and its bytes are sent until the store says 200 or
 409. Two threads share the work. The collector takes what training appended, lets it gather for a
 moment, and spools what must survive; the sender makes one record of whatever is ready. A third,
-in upkeep.py, does what may take long. Training only ever puts an item into a list.
+in maintenance.py, does what may take long. Training only ever puts an item into a list.
 """
 
 import contextlib

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import NotebookError, NotebookNotFoundError, UsageError
-from colab_drive_tuner.rerun.outcome import Outcome
+from colab_drive_tuner.rerun.verdict import Outcome
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OURS = "colab-drive-tuner"

@@ -18,7 +18,7 @@ import numpy as np
 from hyperopt import hp
 from hyperopt.fmin import FMinIter
 
-from colab_drive_tuner.journal import upkeep, writer
+from colab_drive_tuner.journal import maintenance, writer
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import inline as loop
 from colab_drive_tuner.store.drive import DriveStore
@@ -143,10 +143,10 @@ def time_lapse(factor: float) -> None:
     writer.PAIR_SECONDS /= factor
     writer.COLLECTOR_SHARE *= factor
     writer.SENDER_SHARE *= factor
-    upkeep.SNAPSHOT_SHARE *= factor
-    upkeep.EXPORT_SECONDS /= factor
-    upkeep.BEAT_SECONDS /= factor
-    upkeep.RIVAL_LOOKS = tuple(look / factor for look in upkeep.RIVAL_LOOKS)
+    maintenance.SNAPSHOT_SHARE *= factor
+    maintenance.EXPORT_SECONDS /= factor
+    maintenance.BEAT_SECONDS /= factor
+    maintenance.RIVAL_LOOKS = tuple(look / factor for look in maintenance.RIVAL_LOOKS)
 
 
 def _fmin(
@@ -192,7 +192,7 @@ def search(
     `die`: without releasing it. `plain`: by hyperopt alone, with Trials in memory.
     """
     time_lapse(lapse)
-    upkeep.SNAPSHOT_RECORDS = snapshots or upkeep.SNAPSHOT_RECORDS
+    maintenance.SNAPSHOT_RECORDS = snapshots or maintenance.SNAPSHOT_RECORDS
     if linger is not None:  # a record for each trial
         time_lapse(1e6)
         writer.LINGER_SECONDS = writer.PAIR_SECONDS = linger
@@ -259,7 +259,7 @@ def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dic
     The search has trials already; snapshots and trials.pkl are made every few seconds. `longest`
     leaves out what the thread waited for a core that the system had given to somebody else.
     """
-    upkeep.EXPORT_SECONDS, upkeep.SNAPSHOT_RECORDS = export, 16
+    maintenance.EXPORT_SECONDS, maintenance.SNAPSHOT_RECORDS = export, 16
     gaps, all_gaps = [0.0], [0.0]
 
     def computing(point: dict[str, float]) -> float:

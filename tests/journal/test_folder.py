@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from colab_drive_tuner.errors import IdTakenError, SearchTakenOverError, StoreError
-from colab_drive_tuner.journal import Journal, upkeep
+from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.record import Claimant, decode_record, freeze
 from colab_drive_tuner.journal.folder.lookup import (
@@ -116,7 +116,7 @@ def test_the_owner_of_a_young_search_looks_again(
 
     One in which nothing is recorded, or that was not begun as this search, takes nothing away.
     """
-    monkeypatch.setattr(upkeep, "RIVAL_LOOKS", (0.0, 0.1))
+    monkeypatch.setattr(maintenance, "RIVAL_LOOKS", (0.0, 0.1))
     if session == "second":
         open_journal(store).close()
         machine("second")
@@ -125,7 +125,7 @@ def test_the_owner_of_a_young_search_looks_again(
     begun_as = {"earlier and empty": "", "another's": "another"}.get(rival_is, "a search")
     create_in(store, "a search", begun_as)
     store.later = 0.0
-    looks = ours._own.upkeep._looks
+    looks = ours._own.maintenance._looks
     wait_until(lambda: not looks)
     if rival_is != "earlier":
         append(ours, 1)
@@ -139,21 +139,21 @@ def test_the_owner_of_an_old_search_does_not(store, open_journal):
     """Whatever was made at the same moment has been listed by then."""
     open_journal(store).close()
     store.later = 3600.0
-    assert open_journal(store)._own.upkeep._looks == []
+    assert open_journal(store)._own.maintenance._looks == []
 
 
 def test_a_chain_that_is_rebuilt_beside_its_search_is_no_rival_of_it(
     store, open_journal, tmp_path, monkeypatch
 ):
     """It is written in the folder that is given, and looks for no winner; the search stays."""
-    monkeypatch.setattr(upkeep, "RIVAL_LOOKS", (0.0,))
+    monkeypatch.setattr(maintenance, "RIVAL_LOOKS", (0.0,))
     first = open_journal(store)
     append(first, 1)
     first.close()
     folder = make_search_folder(store, "a search", "repairing")
     rebuilt = Journal(store, "a search", RULES, folder=folder, spool_folder=tmp_path / "spool")
     rebuilt.claim(lambda state: b"", notify=lambda text: None)
-    assert rebuilt._own.upkeep._looks == []
+    assert rebuilt._own.maintenance._looks == []
     append(rebuilt, 2, 3)
     rebuilt.close()
     again = Journal(store, "a search", RULES, folder=folder)

@@ -69,7 +69,7 @@ def left(store, machine) -> Path:
     journal.note_running(7)
     own = journal._own
     own.writer.stop()
-    own.upkeep.stop()
+    own.maintenance.stop()
     own.spool.release()
     folder = own.spool.folder
     let_go(folder)

@@ -13,7 +13,7 @@ import pytest
 
 from colab_drive_tuner.checkpoint.items import attachment_item
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal import upkeep
+from colab_drive_tuner.journal import maintenance
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.record import decode_record, freeze
 from colab_drive_tuner.journal.folder.lookup import (
@@ -59,7 +59,7 @@ BACKUPS, BEST = "cdt_backups", "cdt_best"
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Snapshots are taken, and old ones put away, within a few trials."""
-    monkeypatch.setattr(upkeep, "SNAPSHOT_RECORDS", 1)
+    monkeypatch.setattr(maintenance, "SNAPSHOT_RECORDS", 1)
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
 
 
@@ -86,7 +86,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(where)
         patch.setenv("XDG_STATE_HOME", str(where / "state"))
-        patch.setattr(upkeep, "SNAPSHOT_RECORDS", 1)
+        patch.setattr(maintenance, "SNAPSHOT_RECORDS", 1)
         make(FolderStore(where / "store"))
     return where / "store"
 

@@ -16,7 +16,7 @@ from hyperopt.early_stop import no_progress_loss
 from colab_drive_tuner.checkpoint.items import STOPPED, read_items
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.spool.spool import Spool
-from colab_drive_tuner.rerun.outcome import Outcome, read_verdict
+from colab_drive_tuner.rerun.verdict import Outcome, read_verdict
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import inline as loop
 from colab_drive_tuner.search.results.status import read_status

@@ -22,7 +22,7 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     UnavailableError,
 )
-from colab_drive_tuner.journal import Journal, upkeep, writer
+from colab_drive_tuner.journal import Journal, maintenance, writer
 from colab_drive_tuner.journal.chain import chain, record
 from colab_drive_tuner.journal.chain.record import freeze
 from colab_drive_tuner.journal.folder.lookup import find_folder
@@ -311,17 +311,17 @@ def snapshots_hold_acknowledged_records(folder: Path) -> None:
     journal.append(item("on its way"), durable=True)
     journal.flush(0.3)
     assert journal._own is not None
-    journal._own.upkeep._snapshot()
+    journal._own.maintenance._snapshot()
     assert read(store) == [1]
 
 
 @check
 def ids_never_run_out(folder: Path) -> None:
     """With blocks of two ids, ten records find their place."""
-    for module in (writer, sys.modules["colab_drive_tuner.journal.opening"]):
+    for module in (writer, sys.modules["colab_drive_tuner.journal.claims"]):
         module.ID_BLOCK = 2  # type: ignore[attr-defined]
     writer.ID_RESERVE = 1
-    upkeep.SNAPSHOT_RECORDS = 1000
+    maintenance.SNAPSHOT_RECORDS = 1000
     store = WeatheredStore(folder / "store")
     journal = claimed(store)
     append(journal, *range(10))

@@ -15,12 +15,12 @@ from colab_drive_tuner import machine
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
     batch,
-    opening,
+    claims,
+    maintenance,
     reader,
     recovery,
     retry_until,
     snapshot,
-    upkeep,
     writer,
 )
 from colab_drive_tuner.journal.chain import chain, record
@@ -38,7 +38,7 @@ def mutant(patch: Callable[[], None]) -> Callable[[], None]:
 
 
 def _everywhere(create: Callable[..., bool]) -> None:
-    chain.create = writer.create = opening.create = recovery.create = create
+    chain.create = writer.create = claims.create = recovery.create = create
 
 
 @mutant
@@ -283,7 +283,7 @@ def a_copy_is_a_rival() -> None:
 @mutant
 def a_moved_search_is_begun_anew() -> None:
     """FOLDER: what was done to a search's folder by hand is not looked for."""
-    opening.find_displaced = lambda *args: None
+    claims.find_displaced = lambda *args: None
 
 
 @mutant
@@ -297,13 +297,13 @@ def a_snapshot_holds_what_is_not_acknowledged() -> None:
         flying = [entry[0] for leftover in own.spool.leftovers() for entry in leftover.items]
         head = self._reader.head
         payload = b"".join(dict.fromkeys(pending + flying))
-        frozen = opening.freeze(
+        frozen = claims.freeze(
             pos=head.pos, kind="trials", owner=own.owner, prev=head.sha, payload=payload
         )
         state.apply(frozen.record)
-        upkeep.save_snapshot(self._reader.store, self._reader.folder, head, state.dump())
+        maintenance.save_snapshot(self._reader.store, self._reader.folder, head, state.dump())
 
-    upkeep.Upkeep._snapshot = early
+    maintenance.Maintenance._snapshot = early
 
 
 @mutant
@@ -323,7 +323,7 @@ def the_lease_is_believed_over_the_chain() -> None:
 @mutant
 def no_more_ids_are_named() -> None:
     """APPEND: the record on the last known id does not carry `more`."""
-    freeze = opening.freeze
+    freeze = claims.freeze
 
     def forgetful(**fields: Any) -> Any:
         return freeze(**fields | ({"more": ()} if fields["kind"] == "trials" else {}))

@@ -24,7 +24,7 @@ import hyperopt
 import numpy as np
 
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchChangedWarning
-from colab_drive_tuner.journal import journal, lease, opening, upkeep, writer
+from colab_drive_tuner.journal import claims, journal, lease, maintenance, writer
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -35,15 +35,15 @@ from tests.search.searching import ALGORITHMS, SPACE, bowl, points
 from tests.torture.phases import PhaseLog, instrument
 
 CONSTANTS = {
-    "STALE_SECONDS": (lease, opening),
-    "BEAT_SECONDS": (lease, upkeep),
-    "SNAPSHOT_RECORDS": (upkeep,),
-    "EXPORT_SECONDS": (upkeep,),
-    "ID_BLOCK": (writer, opening),
+    "STALE_SECONDS": (lease, claims),
+    "BEAT_SECONDS": (lease, maintenance),
+    "SNAPSHOT_RECORDS": (maintenance,),
+    "EXPORT_SECONDS": (maintenance,),
+    "ID_BLOCK": (writer, claims),
     "ID_RESERVE": (writer,),
-    "RIVAL_LOOKS": (upkeep,),
+    "RIVAL_LOOKS": (maintenance,),
     "SENDER_SHARE": (writer,),
-    "OPENING_PATIENCE": (opening, journal),
+    "OPENING_PATIENCE": (claims, journal),
 }
 """Which of the package's constants a session may set, and where they are known."""
 VISIBLE = re.compile(

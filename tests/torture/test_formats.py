@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.checkpoint.pickles.reader import read_trials
-from colab_drive_tuner.journal import upkeep
+from colab_drive_tuner.journal import maintenance
 from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -60,7 +60,7 @@ def go_on(store: FolderStore, max_evals: int, objective: Any = rich) -> DriveTri
 def write_fixture(folder: Path) -> None:
     """Write what the present version writes: run once for each format, see the README there."""
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
-    upkeep.SNAPSHOT_RECORDS = 1
+    maintenance.SNAPSHOT_RECORDS = 1
     socket.gethostname = lambda: "a-machine"
     store = WeatheredStore(folder / "store")
     go_on(store, 3).attachments["notes"] = b"small"

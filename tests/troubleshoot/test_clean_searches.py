@@ -58,7 +58,7 @@ def make_rival(store: WeatheredStore, tid: int, x: float, after: float = 1.0) ->
     store.create(own, None, name="search", parent=store.root, properties=marks)
     store.later = later
     history = Journal.open(store, "search", rules())
-    with patch("colab_drive_tuner.journal.opening.find_displaced", lambda *args: None):
+    with patch("colab_drive_tuner.journal.claims.find_displaced", lambda *args: None):
         history.claim(lambda state: b"", notify=lambda text: None)
     document = {
         "state": 2,

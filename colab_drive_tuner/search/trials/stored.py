@@ -16,8 +16,8 @@ from hyperopt.base import JOB_VALID_STATES, SONify
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import MOST_TIDS, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
+from colab_drive_tuner.journal.claims import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
-from colab_drive_tuner.journal.opening import on_busy_of
 from colab_drive_tuner.search.documents import FINISHED, OPEN, as_new, place_of
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.keywords import TRIALS_ADVICE, explain_keywords

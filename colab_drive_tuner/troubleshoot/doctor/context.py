@@ -15,7 +15,7 @@ from colab_drive_tuner.text import visible
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
     from colab_drive_tuner.store.protocol import Entry, Store
-    from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
+    from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
 PATIENCE = 15.0
 """How long Drive is asked again before it counts as away."""
@@ -142,7 +142,7 @@ class CheckContext:
     def searches(self) -> "list[SearchCheck]":
         """The searches in the store, by name."""
         from colab_drive_tuner.journal.folder.lookup import is_search
-        from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
+        from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
         store = self.existing_store
         if store is None:

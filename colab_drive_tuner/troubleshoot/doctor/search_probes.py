@@ -24,7 +24,7 @@ from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
 from colab_drive_tuner.search.results.status import MISNAMED
 from colab_drive_tuner.store.protocol import Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, Part
-from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
+from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
 
 def searches(context: CheckContext) -> Iterator[Finding | Part]:

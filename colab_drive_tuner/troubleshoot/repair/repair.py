@@ -43,12 +43,6 @@ from colab_drive_tuner.troubleshoot.repair.chain_writer import (
     switch,
     write_chain,
 )
-from colab_drive_tuner.troubleshoot.repair.extent import (
-    lost_trials,
-    name_sources,
-    offer_pickle,
-    read_pickles,
-)
 from colab_drive_tuner.troubleshoot.repair.rebuild import (
     Rebuilt,
     complete_documents,
@@ -57,6 +51,12 @@ from colab_drive_tuner.troubleshoot.repair.rebuild import (
     rebuild,
 )
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_files
+from colab_drive_tuner.troubleshoot.repair.search_check import (
+    lost_trials,
+    name_sources,
+    offer_pickle,
+    read_pickles,
+)
 
 LIFE_OF_A_RUNTIME = 24 * 3600.0
 """No Colab runtime lives longer: a claim older than that cannot be woken up again."""

@@ -17,11 +17,11 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.chain.record import ClaimReason
+from colab_drive_tuner.journal.claims import Ownership
 from colab_drive_tuner.journal.folder.duplicates import is_another_search
 from colab_drive_tuner.journal.folder.lookup import EXPORT, EXPORT_NAME, find_folder
 from colab_drive_tuner.journal.folder.owned import owned_entry
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
-from colab_drive_tuner.journal.opening import Ownership
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS
@@ -38,7 +38,7 @@ RIVAL_LOOKS = (2.0, 15.0, 120.0)
 log = logging.getLogger(__name__)
 
 
-class Upkeep:
+class Maintenance:
     """The periodic duties of the session that owns a search."""
 
     def __init__(self, writer: Writer, ownership: Ownership) -> None:
@@ -56,7 +56,7 @@ class Upkeep:
         self._looks = list(RIVAL_LOOKS) if young and self._reader.given is None else []
         self._told = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="cdt-upkeep", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="cdt-maintenance", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -79,7 +79,7 @@ class Upkeep:
             try:
                 self._tick()
             except UnavailableError as error:
-                log.debug("upkeep waits: %s", error)
+                log.debug("maintenance waits: %s", error)
                 self._stop.wait(5.0)
             except ColabDriveTunerError as error:
                 # Said once a minute at most: a refusal of a convenience must not end training.

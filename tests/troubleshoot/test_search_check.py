@@ -9,8 +9,8 @@ from colab_drive_tuner.journal.folder.lookup import HINT, find_folder
 from colab_drive_tuner.search.results.status import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes
-from colab_drive_tuner.troubleshoot.repair.extent import SearchCheck
 from colab_drive_tuner.troubleshoot.repair.repair import repair
+from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 from tests.search.searching import go
 from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
 
