@@ -32,7 +32,7 @@ from colab_drive_tuner.search.results.pictures.svg import Canvas, Scale, short_n
 from colab_drive_tuner.search.tpe import fast_algorithm
 
 DOCS = Path(__file__).parents[1] / "docs"
-BEGIN, END = "<!-- measured by scripts/regret.py --write -->", "<!-- end of regret -->"
+BEGIN, END = "<!-- measured by scripts/regret.py --write -->", "<!-- end of the measured part -->"
 _A = np.array(
     [
         [10, 3, 17, 3.5, 1.7, 8],
