@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import colab_drive_tuner
-from scripts import regret, timeline
+from scripts import pruning_picture, regret, timeline
 from scripts.reference import PARTS, rendered
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +65,15 @@ def test_the_picture_shows_a_search_that_was_killed():
     assert (kinds.count("trial"), kinds.count("kept"), kinds.count("cut")) == (20, 20, 3)
     assert text.count("http") == 1, "more than the name of SVG"
     assert "20 trials goes on through 3 killed" in text
+
+
+def test_the_picture_of_pruning_shows_what_it_says():
+    """It has pruned trials, and can be drawn again, of other curves."""
+    drawn = pruning_picture.draw([[1 / epoch + n for epoch in range(1, 10)] for n in range(12)])
+    for text in (drawn, (ROOT / "docs" / "pruning.svg").read_text("utf-8")):
+        ElementTree.fromstring(text)
+        assert text.count("http") == 1, "more than the name of SVG"
+        assert ">pruned</text>" in text
 
 
 @pytest.mark.long

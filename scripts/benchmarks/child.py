@@ -16,6 +16,8 @@ ROOMS = {
     "epochs": "trainings",
     "throughput": "workers",
     "beside": "workers",
+    "train": "curves",
+    "races": "pruning",
 }
 
 

@@ -19,6 +19,7 @@ from harness import (
     traffic,
 )
 from rows_beside import backup, imports, others, transfer
+from rows_pruning import pruning
 from rows_workers import workers
 
 LAPSE = 10.0
@@ -244,6 +245,7 @@ ROWS: dict[str, Measure] = {
     "transfer": transfer,
     "backup": backup,
     "workers": workers,
+    "pruning": pruning,
 }
 
 

@@ -16,7 +16,7 @@ from colab_drive_tuner.search.results.pictures.svg import (
 from colab_drive_tuner.search.results.series import Series, Trial, is_number
 
 WIDTH = 720
-_LINES = (BLUE, ORANGE, GREEN, RED, GREY)
+_LINES = (BLUE, ORANGE, GREEN, RED, "#8a63d2")
 _HOVERED = 300
 """Up to so many trials each have a text under the mouse."""
 _DOTS = 8_000
