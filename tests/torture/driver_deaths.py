@@ -34,11 +34,17 @@ PHASES: dict[str, int] = {
 """In which a driver dies of a trial, and as which attempt that runs again; 0: it does not."""
 
 
-def session(folder: Path, most: int, deadly: Callable[[int], None] = lambda tid: None) -> None:
+def session(
+    folder: Path,
+    most: int,
+    deadly: Callable[[int], None] = lambda tid: None,
+    max_attempts: int = 99,
+) -> None:
     """Run the search up to `most` trials, three at once; each run of a trial leaves a mark."""
     marks = folder / "marks"
     marks.mkdir(exist_ok=True)
-    trials = DriveTrials("search", store=folder / "store", max_attempts=99, notify=lambda _: None)
+    store = folder / "store"
+    trials = DriveTrials("search", store=store, max_attempts=max_attempts, notify=lambda _: None)
 
     log = trials.log
 
@@ -65,7 +71,20 @@ def session(folder: Path, most: int, deadly: Callable[[int], None] = lambda tid:
         )
 
 
-def die_in(folder: Path, phase: str, doomed: int) -> None:
+def poisoned(folder: Path, poison: int) -> None:
+    """A session that one trial kills whenever it runs, all before it spooled."""
+
+    def deadly(tid: int) -> None:
+        if tid == poison:
+            assert all(journal.flush_to_disk(30) for journal in held_journals())
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif abs(tid - poison) < WIDTH:
+            time.sleep(1)  # so that it is in flight at each death
+
+    session(folder, MOST, deadly, max_attempts=3)
+
+
+def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
     """In a process of its own: the driver dies in a phase of one trial, all before it spooled."""
 
     def die(tid: int) -> None:
@@ -97,7 +116,7 @@ def die_in(folder: Path, phase: str, doomed: int) -> None:
             wrap(ParallelLoop, "_end", lambda started: started.document["tid"], before=True)
         elif phase == "its end is recorded":
             wrap(Logbook, "end", lambda document: document["tid"], before=False)
-        session(folder, MOST, die if phase == "running" else lambda tid: None)
+        session(folder, most, die if phase == "running" else lambda tid: None)
 
     assert in_child(work) == -signal.SIGKILL
 

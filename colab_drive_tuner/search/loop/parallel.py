@@ -87,6 +87,8 @@ class ParallelLoop(Loop):
         self._losses = Losses(
             stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
         )
+        if crew.engine.in_process:
+            self._suspect_last_attempts()
         self._begun: dict[Flight, float] = {}
         """Trials whose worker is known and not recorded yet, and since when."""
         self._collections = PacedCollections()
@@ -96,6 +98,12 @@ class ParallelLoop(Loop):
         self._told: set[str] = set()
         losses = map(countable_loss, self._trials._dynamic_trials)
         self._best = sorted(loss for loss in losses if loss is not None)
+
+    def _suspect_last_attempts(self) -> None:
+        """Threads die with this process: the last death is to be that of the guilty trial only."""
+        for tid, deaths in self._trials.log.inherited.items():
+            if deaths and deaths >= self._max_attempts - 1:
+                self._losses.suspect(tid)
 
     def run(self, display: Display) -> str:
         """See `Loop.run`."""

@@ -1,0 +1,38 @@
+"""Drivers with several trials in flight, killed again and again."""
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from tests.search.searching import in_child
+from tests.torture import driver_deaths
+
+
+def test_a_poison_trial_on_threads_is_given_up_alone(tmp_path: Path) -> None:
+    """It kills the process of all threads; what ran beside it ends."""
+    deaths = 0
+    while in_child(lambda: driver_deaths.poisoned(tmp_path, 4)) == -signal.SIGKILL:
+        deaths += 1
+        assert deaths <= 4, "the poison trial is never given up"
+    entries = DriveTrials("search", store=tmp_path / "store").log.history.trials
+    given_up = [tid for tid, entry in entries.items() if entry.end == TrialEnd.GIVEN_UP]
+    assert given_up == [4]
+    assert [entry.end for tid, entry in entries.items() if tid != 4] == [TrialEnd.DONE] * 11
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(4))
+def test_drivers_killed_in_phases_drawn_at_random(seed: int, tmp_path: Path) -> None:
+    """Ten deaths in each search, in any phase of any trial, and then it ends as it must."""
+    rng = random.Random(seed)
+    for number in range(10):
+        phase = rng.choice(list(driver_deaths.PHASES))
+        # Far enough apart that none of them has ended when its turn comes.
+        driver_deaths.die_in(tmp_path, phase, number * 12 + rng.randrange(3), most=124)
+    driver_deaths.session(tmp_path, 124)
+    driver_deaths.judge(tmp_path, 124)
