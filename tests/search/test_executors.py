@@ -1,5 +1,6 @@
 """Real engines: what travels to their workers, what comes back, and what their deaths cost."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -370,6 +371,58 @@ def test_a_killed_worker_of_ours_costs_one_attempt(workers: LokyExecutor, tmp_pa
     assert statuses(result) == ["ok"] * 3 + ["fail"] + ["ok"] * 4
     assert len(list(marks.glob("3-*"))) <= 3
     assert result.trials.log.history.deaths == 0, "the driver has survived"
+
+
+class Phases:
+    """An objective whose workers die: once as it is loaded, in a trial, and as a result is sent."""
+
+    def __init__(self, marks: Path) -> None:
+        self._marks = marks
+
+    def _once(self, phase: str) -> None:
+        with contextlib.suppress(FileExistsError):
+            (self._marks / phase).touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._once("loaded")
+
+    def __call__(self, x: float) -> dict[str, Any]:
+        trial = running_trial()
+        assert trial is not None
+        if trial.tid == 2:
+            self._once("running")
+        result = {"loss": x**2, "status": STATUS_OK, "attempt": trial.attempt}
+        return result | ({"attachments": {"late": Sent(self)}} if trial.tid == 4 else {})
+
+
+class Sent:
+    """Bytes, once they have arrived."""
+
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+
+    def __reduce__(self) -> Any:
+        self._phases._once("sent")
+        return bytes, (b"arrived",)
+
+
+def test_workers_killed_in_each_phase_cost_nobody_else_an_attempt(
+    workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """Each dies once, with another trial in flight: all end, each trial is recorded once."""
+    (tmp_path / "marks").mkdir()
+    result = run(tmp_path, Phases(tmp_path / "marks"), executor=workers)
+    assert {path.name for path in (tmp_path / "marks").iterdir()} == {"loaded", "running", "sent"}
+    assert [doc["tid"] for doc in result.trials.trials] == list(range(8))
+    attempts = [one["attempt"] for one in result.trials.results]
+    assert [a for tid, a in enumerate(attempts) if tid not in (0, 1, 2, 4)] == [1] * 4
+    assert max(attempts) <= 2
+    here = run(tmp_path, lambda x: x**2, name="here")
+    assert [d["misc"]["vals"] for d in result.trials.trials] == [
+        d["misc"]["vals"] for d in here.trials.trials
+    ]
 
 
 def test_a_killed_worker_of_the_users_is_found_out(tmp_path: Path) -> None:
