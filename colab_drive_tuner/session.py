@@ -8,7 +8,6 @@ changed nothing but what is useful the next time: a folder in Drive, a copy of t
 import builtins
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +104,8 @@ def setup(
         >>> import colab_drive_tuner as cdt
         >>> session = cdt.setup()  # doctest: +SKIP
     """
+    from colab_drive_tuner.hyperas import compat as hyperas_compat
+
     global _last  # noqa: PLW0603 - the session of this process; a cell that is run again reuses it
     for name, value in (("notebook", notebook), ("folder", folder)):
         if value is not None and not (isinstance(value, str) and value.strip()):
@@ -131,7 +132,7 @@ def setup(
         )
         raise
     set_default_store(session.store)
-    _enable_hyperas()
+    hyperas_compat.enable()
     _last = request, session
     return session
 
@@ -164,12 +165,6 @@ def _connect(request: _Request, runtime: Runtime) -> "DriveClient":
         scopes=scopes,
         browser_attached=(lambda: runtime.browser_attached) if runtime.is_colab else None,
     )
-
-
-def _enable_hyperas() -> None:
-    from colab_drive_tuner.hyperas import compat as hyperas_compat
-
-    hyperas_compat.enable()
 
 
 class Session:
@@ -373,11 +368,11 @@ class Session:
     def _find_notebook(self) -> None:
         self.notebook, self.notebook_path = None, None
         wanted = self._request.notebook
-        page: Callable[[], dict[str, Any] | None] = content_in_browser
-        if not self.runtime.browser_attached:
-            page = _nothing
+        browser = self.runtime.browser_attached
         try:
-            found = locate(wanted, self._connect_for_notebook, page)
+            found = locate(
+                wanted, self._connect_for_notebook, content_in_browser if browser else lambda: None
+            )
             path = notebooks.save_copy(found, self.client)
         except ColabDriveTunerError as error:
             if wanted is not None and not isinstance(error, NotebookNotFoundError):
@@ -385,7 +380,7 @@ class Session:
             if wanted is not None or self.runtime.kind not in ("python", "ci"):  # scripts have none
                 warn_user(f"setup() goes on without the notebook. {error}", NotebookWarning)
             return
-        if self.runtime.browser_attached:
+        if browser:
             notebooks.warn_if_stale(found, path)
         self.notebook, self.notebook_path = found, path
 
@@ -401,7 +396,3 @@ class Session:
                 )
             self.client = _connect(request, self.runtime)
         return self.client
-
-
-def _nothing() -> None:
-    """The page of a runtime that has no browser."""

@@ -13,27 +13,28 @@ _PIECE = 20
 _DEPTH = 3
 """Encodings inside one another that are looked through."""
 _REMOVED = "[removed]"
+_SHOWN = 300
+"""Characters after which the rest is left out."""
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _WORD = re.compile(r"[^\s\"'<>(){}\[\],]+")
 
 
-def redact(text: str, secrets: Iterable[str], limit: int = 300) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
     """Text as it may be shown: printable, without the words in which a secret occurs, cut off.
 
     Args:
         text: What a server said.
         secrets: What must not be seen, nor a longer piece of it: plain, in any letter case, or by
             percent-encoding, base64, hexadecimal digits, escapes or character references.
-        limit: Characters after which the rest is left out.
     """
     pieces = _pieces(secrets)
     # More than is shown, but not more than a server should cost us.
-    shown = "".join(char if char.isprintable() else " " for char in text[: 20 * limit])
+    shown = "".join(char if char.isprintable() else " " for char in text[: 20 * _SHOWN])
     if pieces:
         shown = _WORD.sub(lambda word: _REMOVED if _holds(word[0], pieces) else word[0], shown)
         if _holds(re.sub(r"\s", "", shown), pieces):
             shown = _REMOVED  # taken apart by spaces or quotes
-    return shown[:limit].strip()
+    return shown[:_SHOWN].strip()
 
 
 def _pieces(secrets: Iterable[str]) -> frozenset[str]:

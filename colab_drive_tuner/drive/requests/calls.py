@@ -27,12 +27,12 @@ DESCRIBED = {**EVERYWHERE, "fields": FIELDS}
 
 
 @lru_cache
-def service(origin: str, version: str = "v3") -> Any:
+def service(origin: str) -> Any:
     """Drive's resources at `origin`; their methods return a `Request` each. Asks no network."""
     from googleapiclient.discovery import build_from_document
 
     # An object that cannot send stands in for the library's own way to do it.
-    return build_from_document(document(origin, version), http=object(), requestBuilder=_request)
+    return build_from_document(document(origin, "v3"), http=object(), requestBuilder=_request)
 
 
 def document(origin: str, version: str) -> dict[str, Any]:
