@@ -15,7 +15,8 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_in_sto
 FROM, MAKER = "cdt_from", "cdt_by"
 """Marks of a copy: the id of the original's first record, and the machine that makes the copy."""
 _ENDING = "~copying-"
-_SETTLED_SECONDS = 3600.0
+SETTLED_SECONDS = 3600.0
+"""What was made so long ago is not being made at this moment."""
 
 
 def copying_name(name: str, nonce: str) -> str:
@@ -31,7 +32,7 @@ def name_of_copy(folder: Entry) -> str:
 def is_abandoned(store: Store, folder: Entry, *, locked: bool = False) -> bool:
     """Whether nobody makes this copy any more; `locked`: the caller has the lock of its name."""
     if not is_this_machine(folder.properties.get(MAKER, "")):
-        return folder.created < store.now() - _SETTLED_SECONDS
+        return folder.created < store.now() - SETTLED_SECONDS
     if locked:
         return True
     spool = Spool(store.location, name_of_copy(folder))

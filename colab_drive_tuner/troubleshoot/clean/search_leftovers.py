@@ -30,7 +30,7 @@ from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.artifacts import old_backups
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
-from colab_drive_tuner.troubleshoot.clean.copies import copy_leftovers
+from colab_drive_tuner.troubleshoot.clean.copies import SETTLED_SECONDS, copy_leftovers
 from colab_drive_tuner.troubleshoot.clean.duplicate_folders import duplicate_folder
 from colab_drive_tuner.troubleshoot.clean.leftovers import (
     Leftover,
@@ -41,8 +41,6 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
 )
 from colab_drive_tuner.troubleshoot.repair.salvage import collect
 
-SETTLED_SECONDS = 3600.0
-"""What was made so long ago is not being made at this moment."""
 _KEPT_SNAPSHOTS = 2
 _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
 _OURS = re.compile(rf"records|{EXPORT_NAME}|{BEST}|{BACKUPS}|runs|record-\d{{6,}}\.cdt")
