@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import IPython.display
 import pytest
 from rich.cells import cell_len
 
@@ -152,14 +153,12 @@ def test_html_escapes_names_and_shows_a_bar() -> None:
 def test_a_notebook_output_is_renewed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """One output for the whole search; as plain text, too."""
     published: list[tuple[Any, bool]] = []
-    monkeypatch.setattr(
-        "IPython.display.publish_display_data",
-        lambda data, **more: published.append((data, more.get("update", False))),
-    )
-    monkeypatch.setattr(
-        "IPython.core.display_functions.publish_display_data",
-        lambda data, **more: published.append((data, more.get("update", False))),
-    )
+    home = IPython.display.publish_display_data.__module__  # not everywhere the same
+    for place in ("IPython.display", home):
+        monkeypatch.setattr(
+            f"{place}.publish_display_data",
+            lambda data, **more: published.append((data, more.get("update", False))),
+        )
     monkeypatch.setattr("IPython.core.interactiveshell.InteractiveShell._instance", object())
     output = Notebook()
     for done in (1, 2):
