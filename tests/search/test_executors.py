@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from hyperopt import STATUS_OK, hp
 
-from colab_drive_tuner.errors import ExecutorError, UsageError
+from colab_drive_tuner.errors import ExecutorError, SearchChangedWarning, UsageError
 from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors import crew
@@ -241,6 +241,25 @@ def test_workers_that_die_idle_are_replaced(workers: LokyExecutor, tmp_path: Pat
 def _who() -> int:
     time.sleep(0.05)
     return os.getpid()
+
+
+@pytest.mark.parametrize("method", [None, "spawn"])
+def test_a_worker_of_ours_starts_processes(
+    method: str | None, workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """Pools and processes of the platform's default way, and by spawn, as without an executor."""
+
+    def objective(x: float) -> float:
+        context: Any = multiprocessing.get_context(method) if method else multiprocessing
+        process = context.Process(target=abs, args=(x,))
+        process.start()
+        with context.Pool(1) as pool:
+            loss = pool.apply_async(abs, [x]).get(30)
+        process.join(30)
+        assert process.exitcode == 0
+        return loss
+
+    assert statuses(run(tmp_path, objective, max_evals=2, executor=workers)) == ["ok"] * 2
 
 
 def test_an_error_in_a_worker_says_where(workers: LokyExecutor, tmp_path: Path) -> None:
@@ -480,6 +499,69 @@ def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
     result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
     assert points(result.trials) == points(plain("rand", 8))
     assert attempts == {3: 2, 4: 2, 5: 2, 6: 1, 7: 1}
+
+
+@pytest.mark.parametrize("kind", ["spawn", "loky"])
+def test_what_outlives_a_killed_driver_is_taken_by_nobody(kind: str, tmp_path: Path) -> None:
+    """Workers go on while the next run is at work, and end after it: the record is that run's."""
+    script = tmp_path / "driver.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, signal, time
+        from pathlib import Path
+        from tests.search.searching import SPACE, bowl
+        from tests.search.test_executors import run, spawned
+        from colab_drive_tuner.search.executors.loky import loky_executor
+        from colab_drive_tuner.trial import running_trial
+
+        folder = Path({str(tmp_path)!r})
+
+        def objective(point):
+            tid = running_trial().tid
+            if tid >= 2:
+                (folder / f"at-{{tid}}").touch()
+                while not all((folder / f"at-{{n}}").exists() for n in (2, 3)):
+                    time.sleep(0.01)
+                if tid == 3:
+                    time.sleep(1)  # starts are on the disk after some milliseconds
+                    os.kill(driver, signal.SIGKILL)
+                deadline = time.monotonic() + 60
+                while not (folder / "done").exists() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                (folder / f"ended-{{tid}}").touch()
+                return 1e9
+            return bowl(point)
+
+        if __name__ == "__main__":
+            driver = os.getpid()
+            with spawned() if {kind!r} == "spawn" else loky_executor(2) as pool:
+                run(folder / "store", objective, space=SPACE, executor=pool)
+        """)
+    )
+    with (tmp_path / "said.txt").open("wb") as said:  # orphans would keep a pipe open
+        driver = subprocess.run([sys.executable, script], stdout=said, stderr=said, check=False)
+    assert driver.returncode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
+    from tests.search.searching import SPACE as SPACE_OF_BOWL
+    from tests.search.searching import bowl, plain
+
+    attempts: dict[int, int] = {}
+
+    def objective(point: Any) -> float:
+        trial = running_trial()
+        attempts[trial.tid] = trial.attempt  # type: ignore[union-attr]
+        return bowl(point)
+
+    expected, before = points(plain("rand", 8)), set(tmp_path.glob("ended-*"))
+    with pytest.warns(SearchChangedWarning):
+        result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
+    (tmp_path / "done").touch()
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("ended-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (before, len(list(tmp_path.glob("ended-*")))) == (set(), 2), "none outlived the driver"
+    assert attempts == {2: 2, 3: 2, 4: 1, 5: 1, 6: 1, 7: 1}
+    assert points(result.trials) == expected
+    assert points(DriveTrials("s", store=tmp_path / "store")) == expected
 
 
 def test_an_interrupt_in_a_terminal_ends_in_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`loky_executor`: worker processes on this machine by joblib's loky, made anew after a death."""
 
+import multiprocessing
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
@@ -125,15 +126,20 @@ def _loky() -> Any:
 
 def _pool(count: int) -> Any:
     # Not the pool that joblib shares between all its users, which may be resized or ended by them.
-    return _loky().ProcessPoolExecutor(max_workers=count, initializer=_stay)
+    return _loky().ProcessPoolExecutor(max_workers=count, initializer=_begin)
 
 
-def _stay() -> None:
-    """In a worker: do not leave because memory has grown, as it does when Keras is imported.
+def _begin() -> None:
+    """In a worker: be a process like others, that stays and may start processes.
 
-    loky's workers leave where psutil tells them that they take 300 MB more than at first, and the
-    trials that they leave to the others are at times never run. Without psutil they stay.
+    loky's workers leave where psutil tells them that they take 300 MB more than at first, as they
+    do when Keras is imported, and the trials that they leave to the others are at times never run.
+    Without psutil they stay.
+
+    multiprocessing's default there is loky's way to start a process, which its own pools and
+    processes cannot use: they end at once and are started for ever. The platform's can be used.
     """
     from joblib.externals.loky import process_executor
 
     process_executor._USE_PSUTIL = False
+    multiprocessing.set_start_method(None, force=True)
