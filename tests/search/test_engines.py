@@ -149,14 +149,16 @@ def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
 
 
 def test_every_form_on_ray_and_a_worker_that_is_killed(tmp_path: Path) -> None:
-    """Its workers run trials, and one that is killed costs one attempt."""
+    """Its workers run trials, and one that is killed costs one attempt; no room is no workers."""
     pytest.importorskip("ray", reason="pip install ray runs this test")
     sockets = tempfile.mkdtemp(dir="/tmp")  # their paths may have some 100 characters
     script = f"""
     import sys
     from pathlib import Path
     import ray
+    from colab_drive_tuner.errors import ExecutorError
     from colab_drive_tuner.search.executors.ray import ray_executor
+    from colab_drive_tuner.search.loop import parallel
     from tests.search.engines import every_form
     from tests.search.test_executors import deadly, run, statuses
 
@@ -173,6 +175,15 @@ def test_every_form_on_ray_and_a_worker_that_is_killed(tmp_path: Path) -> None:
     result = run(sys.argv[1], once, executor=ray_executor())
     assert statuses(result) == ["ok"] * 8
     assert len(list(marks.glob("3-*"))) == 2
+    assert [ray_executor(num_cpus=need).width() for need in (None, 0.5, 2, 4)] == [2, 4, 1, 1]
+    parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 0.5, 1.0
+    for options in ({{"resources": {{"elsewhere": 1}}}}, {{"num_cpus": 3}}):
+        try:
+            run(sys.argv[1], once, name="elsewhere", executor=ray_executor(**options))
+        except ExecutorError as error:
+            assert "no workers for" in str(error), error
+        else:
+            raise AssertionError("a search ended that no node had room for")
     """
     try:
         run_program(tmp_path, script, RAY_AUTH_MODE="disabled", RAY_raylet_start_wait_time_s="60")

@@ -28,14 +28,28 @@ class RayExecutor(Executor):
 
     def width(self) -> int | None:
         """How many tasks with these options the cluster can run at once."""
-        there = self._ray.cluster_resources()
-        wanted = {"CPU": self._options.get("num_cpus", 1), "GPU": self._options.get("num_gpus", 0)}
-        counts = [int(there.get(kind, 0) / need) for kind, need in wanted.items() if need]
-        return max(1, min(counts)) if counts else None
+        room = self._room()
+        return None if room is None else max(1, room)  # one: a cluster may grow when asked
 
-    def workers(self) -> int:
-        """How many of its nodes are alive."""
-        return sum(bool(node.get("Alive")) for node in self._ray.nodes())
+    def workers(self) -> int | None:
+        """For how many tasks there is a place; 0 also where no node could ever run one."""
+        return self._room()
+
+    def _room(self) -> int | None:
+        """How many tasks fit onto the nodes that are alive; None where they need nothing."""
+        options = {name: value for name, value in self._options.items() if value is not None}
+        needs = {
+            "CPU": options.get("num_cpus", 1),
+            "GPU": options.get("num_gpus", 0),
+            "memory": options.get("memory", 0),
+        } | options.get("resources", {})
+        needs = {kind: need for kind, need in needs.items() if need}
+        if not needs:
+            return None
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return sum(
+            min(int(has.get(kind, 0) / need) for kind, need in needs.items()) for has in nodes
+        )
 
     def __repr__(self) -> str:
         return "ray_executor(...)"
