@@ -1,8 +1,9 @@
 """Run what a Markdown page shows, by the marks before its fenced blocks.
 
 `<!-- run -->`: Python, in one namespace for the page, or bash, on a machine without an account.
-`<!-- run in Drive -->`: the same, signed in; so are the blocks after it. `<!-- prints -->`: what
-the block that ran before must have printed. `<!-- file: NAME -->`: a file beside them. And
+`<!-- run in Drive -->`: the same, signed in; so are the blocks after it. `<!-- run with NAMES -->`:
+where these packages and programs are installed. `<!-- prints -->`: what the block that ran before
+must have printed. `<!-- file: NAME -->`: a file beside them. And
 `not run: WHY`.
 """
 
@@ -10,15 +11,18 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 _BLOCK = re.compile(r"^(?:<!-- ([^\n]*?) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROOT = Path(__file__).resolve().parents[1]
+_PATH = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
 
 
 @dataclass(frozen=True)
@@ -49,22 +53,34 @@ def run_page(page: Path, sign_in: Callable[[], object] | None = None) -> int:
     shows the page's line.
     """
     names: dict[str, object] = {"__name__": "__main__"}
-    printed, count = "", 0
+    printed: str | None = ""
+    count = 0
     for block in blocks(page):
         where = f"{page.name}, line {block.line}"
         if block.mark == "run in Drive":
             assert sign_in is not None, f"{where}: nobody can sign in"
             sign_in()
-        if block.mark.startswith("run"):
+        missing = _missing(block)
+        if missing:
+            sys.stderr.write(f"{where}: not run without {missing}\n")
+            printed = None
+        elif block.mark.startswith("run"):
             printed = _run(block, page, names)
             count += 1
         elif block.mark == "prints":
-            assert printed.split("\n") == block.text.split("\n"), f"{where}: printed {printed!r}"
+            same = printed is None or printed.split("\n") == block.text.split("\n")
+            assert same, f"{where}: printed {printed!r}"
         elif block.mark.startswith("file: "):
             Path(block.mark.removeprefix("file: ")).write_text(block.text, "utf-8")
         else:
             assert not block.mark or block.mark.startswith("not run: "), f"{where}: {block.mark}"
     return count
+
+
+def _missing(block: Block) -> str:
+    """What the block runs with that is not installed here."""
+    names = block.mark.removeprefix("run with ").split() if "run with " in block.mark else []
+    return ", ".join(one for one in names if not (find_spec(one) or shutil.which(one, path=_PATH)))
 
 
 def _run(block: Block, page: Path, names: dict[str, object]) -> str:
@@ -79,10 +95,9 @@ def _run(block: Block, page: Path, names: dict[str, object]) -> str:
 
 
 def _run_in_bash(block: Block, page: Path) -> str:
-    scripts = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text],
-        env=os.environ | {"PATH": scripts, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PATH": _PATH, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

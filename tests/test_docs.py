@@ -74,6 +74,16 @@ def test_a_broken_block_is_noticed(tmp_path, monkeypatch):
         run_page(page_of(tmp_path, "<!-- run -->\n```bash\nfalse; true\n```\n"))
 
 
+def test_a_block_waits_for_what_it_runs_with(tmp_path, monkeypatch, capsys):
+    """Without a package or program it is left out, aloud, and so is what it would print."""
+    monkeypatch.chdir(tmp_path)
+    text = "<!-- run with {} -->\n```python\nprint(1)\n```\n<!-- prints -->\n```text\n2\n```\n"
+    with pytest.raises(AssertionError, match="printed"):
+        run_page(page_of(tmp_path, text.format("hyperopt bash")))
+    assert run_page(page_of(tmp_path, text.format("hyperopt no_such_program"))) == 0
+    assert "line 3: not run without no_such_program" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_mark_stands_before_its_block(page):
     """One that does not would silently run nothing; and each Python block says whether it runs."""
