@@ -11,13 +11,15 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.errors import MissingExtraError
 from colab_drive_tuner.search.executors.loky import loky_executor
+from colab_drive_tuner.search.executors.ray import ray_executor
 from tests.search.engines import every_form
 from tests.search.test_executors import spawned
 
@@ -36,6 +38,19 @@ def test_every_form_on_processes(kind: str, tmp_path: Path) -> None:
     """Those of the standard library, and loky's."""
     with spawned() if kind == "spawn" else loky_executor(2) as pool:
         every_form(tmp_path, pool)
+
+
+@pytest.mark.parametrize(
+    ("make", "module", "extra"),
+    [(ray_executor, "ray", "ray"), (lambda: loky_executor(2), "joblib.externals", "loky")],
+)
+def test_without_its_package_an_executor_names_the_extra(
+    make: Callable[[], object], module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, where it is made: nothing has been written yet."""
+    monkeypatch.setitem(sys.modules, module, None)  # as Python marks what cannot be imported
+    with pytest.raises(MissingExtraError, match=rf"pip install 'colab-drive-tuner\[{extra}\]'"):
+        make()
 
 
 DASK = """
