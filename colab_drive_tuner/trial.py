@@ -217,8 +217,8 @@ class RunningTrial:
             value: The value; NaN is worse than any other.
 
         Raises:
-            UsageError: The step is no integer of 0 or more or does not come after the last one, or
-                the value is no number.
+            UsageError: The step is no integer from 0 to 2**53 or does not come after the last one,
+                or the value is no number.
 
         Example:
             ```python
@@ -237,20 +237,14 @@ class RunningTrial:
             number = -1
         if not 0 <= number <= MOST_STEPS:
             raise UsageError(
-                f"report(step, value): step must be an integer >= 0, got {step!r:.60}."
+                f"report(step, value): step must be an integer from 0 to 2**53, got {step!r:.60}."
             )
         if number <= self.reports.last_step and self.reports.begun:
             raise UsageError(
                 f"report(step, value): step {number} does not come after the last one, "
                 f"{self.reports.last_step}."
             )
-        try:
-            reported = float(value)
-        except (TypeError, ValueError):
-            raise UsageError(
-                f"report(step, value): value must be a number, got {value!r:.60}."
-            ) from None
-        self.reports.add(number, reported)
+        self.reports.add(number, as_number("report(step, value): value", value))
 
     def should_prune(self) -> bool:
         """Whether to stop here and return what there is.
@@ -259,6 +253,16 @@ class RunningTrial:
         trials that had ended when this one was suggested. Without a pruner it is False.
         """
         return self.reports.should_prune()
+
+
+def as_number(name: str, value: Any) -> float:
+    """What is reported, as a float; raises `UsageError`, which names it, for what is no number."""
+    try:
+        if not isinstance(value, str | bytes | bytearray):  # `float` would read these
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UsageError(f"{name} must be a number, got {value!r:.60}.")
 
 
 _running: ContextVar[RunningTrial | None] = ContextVar("running_trial", default=None)

@@ -263,7 +263,7 @@ def _table(
     rows = [
         [
             trial.tid,
-            trial.state,
+            trial.ending,
             "" if trial.loss is None else f"{trial.loss:.6g}",
             seconds_text(trial),
             *(value_text(trial, label, 60) for label in shown),
@@ -289,7 +289,7 @@ def _described(trial: "Trial") -> dict[str, Any]:
     """A trial for programs."""
     return {
         "tid": trial.tid if isinstance(trial.tid, int) else str(trial.tid),
-        "state": trial.state,
+        "state": trial.ending,
         "loss": trial.loss,
         **({"values": list(map(_plain, trial.values))} if trial.values else {}),
         "seconds": trial.seconds,
@@ -333,7 +333,7 @@ def _cell(value: Any) -> str:
 
 
 def _line(trial: "Trial") -> str:
-    from colab_drive_tuner.search.results.cards import loss_text, seconds_text
+    from colab_drive_tuner.search.results.cards import outcome_text, seconds_text
 
     parameters = ", ".join(f"{label}={_cell(value)}" for label, value in _parameters(trial).items())
-    return f"trial {trial.tid}: {loss_text(trial)} in {seconds_text(trial)} s, {parameters}"
+    return f"trial {trial.tid}: {outcome_text(trial)} in {seconds_text(trial)} s, {parameters}"

@@ -22,7 +22,7 @@ from colab_drive_tuner.training.pruning_rules import (
     percentile_of,
     thresholds,
 )
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.trial import as_number, running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
 MEDIAN, PERCENTILE, HALVING = "median", "percentile", "successive halving"
@@ -43,8 +43,8 @@ class Pruner:
     its search gets `pruner=Pruner(...)`.
 
     Compared are the best values so far of all trials that had ended when this one was suggested, as
-    the record says; so a resumed search decides as the uninterrupted one. Points that were given
-    (`points_to_evaluate`) are never pruned.
+    the record says; so a resumed search decides as the uninterrupted one. Those that failed, or
+    whose loss is NaN, do not count. Points that were given (`points_to_evaluate`) are never pruned.
 
     Args:
         rule: "median": a trial must not be worse than the median of the earlier ones;
@@ -61,8 +61,8 @@ class Pruner:
             9, 27, ... epochs after the warm-up, and the best third goes on.
 
     Raises:
-        UsageError: An argument cannot be used. In `fit`: the epoch has no metric `monitor`, or two
-            different pruners judge one trial.
+        UsageError: An argument cannot be used. In `fit`: the epoch has no metric `monitor`, or it
+            is no number, or two different pruners judge one trial.
 
     Example:
         ```python
@@ -170,7 +170,8 @@ class Pruner:
                 return  # an epoch that is not validated
             raise UsageError(self._unknown(logs or {}))
         callbacks = fit["callbacks"]
-        reports.add(reports.offset + epoch + 1, float(value))
+        number = as_number(f"Pruner: {self.monitor!r} of the epoch", value)
+        reports.add(reports.offset + epoch + 1, number)
         is_last = epoch + 1 >= callbacks.params.get("epochs", math.inf)
         if not is_last and reports.should_prune():
             callbacks.model.stop_training = True

@@ -250,6 +250,36 @@ def test_a_pruner_goes_on_without_curves_and_says_so_once(
     assert "no val_loss" not in capsys.readouterr().out
 
 
+def test_a_trial_whose_loss_is_nan_does_not_count(tmp_path: Path) -> None:
+    """Where most diverge, a threshold among all would be infinite, and nothing would be pruned."""
+
+    def objective(_point: Any) -> float:
+        trial = running_trial()
+        assert trial is not None
+        value = (np.nan, np.nan, np.nan, 1.0, 1.5, 2.0, np.nan)[trial.tid]
+        trial.report(1, value)
+        trial.should_prune()
+        return value
+
+    result = search(tmp_path, objective, max_evals=7)
+    assert [one["pruned"] for one in result.trials.results] == [False] * 5 + [True] * 2
+
+
+def test_a_metric_of_other_hands_is_shown_as_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal is sent none of its characters of control, nor a page of it."""
+    reported = {
+        "metric": "loss",
+        "values": [1.0],
+        "pruner": {"monitor": "\x1b[2J\ud800" + "x" * 999},
+    }
+    search(tmp_path, lambda p: {"loss": p["x"], "status": "ok", "reported": reported}, pruner=None)
+    said = capsys.readouterr().out
+    assert r"no \x1b[2J\ud800xxx" in said
+    assert len(said) < 300
+
+
 def test_another_pruner_on_resume_warns(tmp_path: Path) -> None:
     """As another algorithm does; the search goes on with it."""
     search(tmp_path, max_evals=6)
@@ -276,6 +306,10 @@ def test_what_is_no_pruner_is_refused(tmp_path: Path, bad: Any) -> None:
         ([(True, 0.5)], "step must be"),
         ([(1, "low")], "value must be"),
         ([(1, None)], "value must be"),
+        ([(1, "0.5")], "value must be"),
+        ([(1, b"1")], "value must be"),
+        ([(1, 10**400)], "value must be"),
+        ([(2**53 + 1, 0.5)], r"from 0 to 2\*\*53"),
         ([(2, 0.5), (2, 0.4)], "after the last one, 2"),
         ([(0, 0.5), (0, 0.4)], "after the last one, 0"),
     ],
@@ -389,6 +423,24 @@ def test_tables_have_a_column(shown: Any) -> None:
     assert frame["pruned_at"].count() == count(result)
     assert not any(name.startswith("reported") for name in frame.columns)
     assert result.trial(3).history["val_loss"] == result.trials.results[3]["reported"]["values"]
+
+
+@pytest.mark.parametrize("how", ["text", "--csv", "--json"])
+def test_commands_list_them_as_pruned(shown: Any, run_command: Any, how: str) -> None:
+    """`trials` in each of its forms, and `tail`, whose lines have loss and ending."""
+    result, path = shown
+    pruned = [tid for tid, one in enumerate(result.trials.results) if one["pruned"]]
+    form = [] if how == "text" else [how]
+    _, out, _ = run_command("--store", path, "trials", "search", *form)
+    if how == "--json":
+        assert [row["tid"] for row in json.loads(out) if row["state"] == "pruned"] == pruned
+        return
+    separator = "," if how == "--csv" else None
+    rows = [line.split(separator)[:2] for line in out.splitlines()]
+    assert [int(row[0]) for row in rows if row[1:] == ["pruned"]] == pruned
+    _, out, _ = run_command("--store", path, "tail", "search")
+    lines = [line for line in out.splitlines() if line.startswith("trial ")]
+    assert [", pruned in" in line for line in lines] == [tid in pruned for tid in (9, 10, 11)]
 
 
 def test_pictures_mark_pruned_trials(shown: Any) -> None:

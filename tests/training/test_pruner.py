@@ -148,6 +148,14 @@ def test_a_loss_that_is_nan_is_worse_than_any_other() -> None:
     assert len(fitted.history["loss"]) == 2
 
 
+@pytest.mark.parametrize("bad", ["low", [0.5, 0.4]])
+def test_a_metric_that_is_no_number_is_an_error(bad: Any) -> None:
+    """A training loop may log anything; the error names metric and value."""
+    callbacks = keras.callbacks.CallbackList([PRUNER], model=small(0.01), epochs=3)
+    with run_as(running()), pytest.raises(UsageError, match="'val_loss' of the epoch must be"):
+        callbacks.on_epoch_end(0, {"val_loss": bad})
+
+
 def test_two_pruners_are_an_error() -> None:
     """In one `fit`, or of a `fit` and of its search; equal ones are one."""
     other = Pruner("percentile")

@@ -12,6 +12,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.documents import countable_loss, curve_of, reported_by
+from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
 
 Thresholds = dict[Pruner, dict[int, float]]
@@ -42,6 +43,7 @@ class Pruning:
         self._pruner, self._documents, self._notify = pruner, documents, notify
         self._k_of, self._pending_of = k_of, pending_of
         self._known: set[Pruner] = set()
+        self._pruner_of: dict[Any, Pruner | None] = {}
         for document in documents:
             self.ended(document)
         if pruner is not None:
@@ -62,9 +64,9 @@ class Pruning:
         with_curve = sum(bool(curve_of(doc, pruner.monitor)) for doc in ended)
         if with_curve < min(len(ended), pruner.min_trials):
             self._notify(
-                f"Pruner: {len(ended) - with_curve} earlier trials have no {pruner.monitor} epoch "
-                f"by epoch, so they do not count. Trials are pruned once {pruner.min_trials} that "
-                "have it have ended."
+                f"Pruner: {len(ended) - with_curve} earlier trials have no "
+                f"{visible(pruner.monitor):.60} epoch by epoch, so they do not count. Trials are "
+                f"pruned once {pruner.min_trials} that have it have ended."
             )
 
     def thresholds(self, tid: Any) -> Thresholds:
@@ -75,7 +77,9 @@ class Pruning:
         seen = list(self._ended_before(tid, k))
         found = dict.fromkeys([self._pruner] if self._pruner else [])
         for document in reversed(seen):
-            pruner = pruner_of(document)
+            if document["tid"] not in self._pruner_of:  # made once: a trial that ended stays so
+                self._pruner_of[document["tid"]] = pruner_of(document)
+            pruner = self._pruner_of[document["tid"]]
             if pruner is not None and len(found) < MOST_PRUNERS:
                 found.setdefault(pruner)
         curves = {
@@ -93,7 +97,7 @@ class Pruning:
                 return
             if other in pending or self._k_of.get(other) == k:
                 continue
-            if countable_loss(document) is not None:
+            if countable_loss(document) is not None:  # the diverged would lift any threshold
                 yield document
 
 

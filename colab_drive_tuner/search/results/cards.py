@@ -74,8 +74,7 @@ def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
     shown, more = shown[:_MOST_COLUMNS], len(shown) - _MOST_COLUMNS
     rows = []
     for trial in trials:
-        pruned = ", pruned" if trial.pruned and trial.loss is not None else ""
-        cells = [str(trial.tid), loss_text(trial) + pruned, seconds_text(trial)]
+        cells = [str(trial.tid), outcome_text(trial), seconds_text(trial)]
         cells += [value_text(trial, name) for name in shown]
         rows.append("<tr>" + "".join(f"<td {_UNBROKEN}>{escaped(c)}</td>" for c in cells) + "</tr>")
     names = ("trial", "loss", "seconds", *(shortened(name, 30) for name in shown))
@@ -86,6 +85,11 @@ def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
 def loss_text(trial: Trial) -> str:
     """A trial's loss, or why it has none."""
     return trial.error or trial.state if trial.loss is None else f"{trial.loss:.6g}"
+
+
+def outcome_text(trial: Trial) -> str:
+    """A trial's loss and whether it was pruned, or why it has none."""
+    return loss_text(trial) + (", pruned" if trial.pruned and trial.loss is not None else "")
 
 
 def seconds_text(trial: Trial) -> str:

@@ -105,7 +105,7 @@ class Series:
         names = [f"value {number + 1}" for number in values]
         rows = [
             [
-                *(one.tid, one.state, one.loss, one.seconds),
+                *(one.tid, one.ending, one.loss, one.seconds),
                 *(one.values[number] if number < len(one.values) else None for number in values),
                 *map(one.parameters.get, self.parameters),
                 one.error,
