@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 import hyperopt
-from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.codec.codec import Taken
 from colab_drive_tuner.checkpoint.codec.taking import take
@@ -37,6 +36,7 @@ from colab_drive_tuner.search.executors.deaths import Death, death_of
 from colab_drive_tuner.search.executors.losses import Losses
 from colab_drive_tuner.search.executors.worker import Ended, Outcome, Task
 from colab_drive_tuner.search.loop.inline import Display, Loop, Started, log
+from colab_drive_tuner.search.loop.trial_workers import TrialWorkers
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
 from colab_drive_tuner.training.memory import PacedCollections
 
@@ -52,10 +52,6 @@ RESTART_SECONDS = 30.0
 """For so long after trials were cancelled from outside a death is put down to that, too."""
 ABSENT_SECONDS, GONE_SECONDS = 30.0, 600.0
 """After so long without a worker the user is told, and the run ends."""
-LISTEN_PAUSE = 0.1
-"""How long after workers were heard they are heard again."""
-NOTE_SECONDS, NOTE_PAUSE = 1.0, 3.0
-"""The worker of a trial that has run for so long is recorded; how long after others were."""
 MOST_LOST = 10
 """A trial that was lost so often, although no worker died, ends the run."""
 
@@ -89,10 +85,9 @@ class ParallelLoop(Loop):
         )
         if crew.engine.in_process:
             self._suspect_last_attempts()
-        self._begun: dict[Flight, float] = {}
-        """Trials whose worker is known and not recorded yet, and since when."""
+        self._trial_workers = TrialWorkers(crew, self._trials.log, self._started)
         self._collections = PacedCollections()
-        self._heard = self._noted = self._cancelled = -math.inf
+        self._cancelled = -math.inf
         self._failure: BaseException | None = None
         self._why, self._ending = "", False
         self._told: set[str] = set()
@@ -424,7 +419,7 @@ class ParallelLoop(Loop):
     def _look(self) -> None:
         """While trials run, see whether the search is still ours, and whether there are workers."""
         self._trials.log.journal.raise_if_lost()
-        self._note_workers()
+        self._trial_workers.update()
         name, engine = self._trials.name, self._crew.engine
         if engine.closed:
             raise failures.not_taken(engine, name, None)
@@ -440,27 +435,6 @@ class ParallelLoop(Loop):
                 f"{engine.name} has no workers: {len(self._started)} trials of search {name!r} "
                 f"wait for one. The run ends if none comes within {GONE_SECONDS / 60:.0f} minutes."
             )
-
-    def _note_workers(self) -> None:
-        """Show where trials run; of those that take their time it is recorded, for `status`."""
-        now = time.monotonic()
-        if now - self._heard < LISTEN_PAUSE:
-            return
-        self._heard = now
-        for flight, worker in self._crew.begun():
-            document = self._started[flight].document
-            document["owner"], document["book_time"] = worker, coarse_utcnow()
-            self._begun[flight] = now
-        if now - self._noted < NOTE_PAUSE:
-            return
-        self._begun = {one: since for one, since in self._begun.items() if one in self._started}
-        due = [one for one, since in self._begun.items() if now - since >= NOTE_SECONDS]
-        for flight in due:
-            del self._begun[flight]
-            started = self._started[flight]
-            self._trials.log.note_worker(started.document, progress=started.progress)
-        if due:
-            self._noted = now
 
     def _tell_once(self, text: str) -> None:
         if text not in self._told:
