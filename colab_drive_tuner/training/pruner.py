@@ -8,6 +8,7 @@ must not have to import it.
 
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -29,7 +30,7 @@ MEDIAN, PERCENTILE, HALVING = "median", "percentile", "successive halving"
 RULES = (MEDIAN, PERCENTILE, HALVING)
 _MAXIMIZED = (
     *("acc", "accuracy", "auc", "precision", "recall", "sensitivity", "specificity"),
-    *("f1", "f1_score", "fbeta_score", "iou", "mean_io_u", "r2_score", "dice"),
+    *("f1", "f1_score", "fbeta_score", "iou", "io_u", "r2", "r2_score", "dice"),
 )
 """Metrics of which more is better, by the end of their names."""
 
@@ -204,7 +205,7 @@ _nothing._is_default = True  # type: ignore[attr-defined]  # so Keras knows that
 
 
 def _is_maximized(monitor: str) -> bool:
-    name = monitor.lower()
+    name = re.sub(r"_\d+$", "", monitor.lower())  # Keras numbers metrics of one class: auc_1
     return any(name == end or name.endswith(f"_{end}") for end in _MAXIMIZED)
 
 

@@ -93,7 +93,11 @@ def test_a_bad_argument_is_named(arguments: dict[str, Any], named: str) -> None:
 
 @pytest.mark.parametrize(
     ("monitor", "mode"),
-    [("val_loss", "min"), ("val_accuracy", "max"), ("acc", "max"), ("AUC", "max"), ("mae", "min")],
+    [
+        *((name, "min") for name in ("val_loss", "mae", "val_head_1_loss", "loss_2")),
+        *((name, "max") for name in ("val_accuracy", "acc", "AUC", "val_auc_1", "recall_12", "r2")),
+        *((name, "max") for name in ("val_io_u", "binary_io_u", "val_one_hot_mean_io_u_1")),
+    ],
 )
 def test_the_mode_follows_from_the_name(monitor: str, mode: str) -> None:
     """And says the same as if it had been given, so that both are one pruner."""
