@@ -501,8 +501,24 @@ def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
     assert attempts == {3: 2, 4: 2, 5: 2, 6: 1, 7: 1}
 
 
-@pytest.mark.parametrize("kind", ["spawn", "loky"])
-def test_what_outlives_a_killed_driver_is_taken_by_nobody(kind: str, tmp_path: Path) -> None:
+def test_workers_of_ours_end_with_a_killed_driver() -> None:
+    """At work, too, or they would hold memory for ever; the pipe that they inherit tells."""
+    script = """if True:
+        import os, signal, time
+        from colab_drive_tuner.search.executors.loky import loky_executor
+        workers = loky_executor(1)
+        workers.submit(os.getpid).result()
+        workers.submit(time.sleep, 300)
+        time.sleep(0.5)  # it is at work by now
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=20, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> None:
     """Workers go on while the next run is at work, and end after it: the record is that run's."""
     script = tmp_path / "driver.py"
     script.write_text(
@@ -511,7 +527,6 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(kind: str, tmp_path: P
         from pathlib import Path
         from tests.search.searching import SPACE, bowl
         from tests.search.test_executors import run, spawned
-        from colab_drive_tuner.search.executors.loky import loky_executor
         from colab_drive_tuner.trial import running_trial
 
         folder = Path({str(tmp_path)!r})
@@ -534,7 +549,7 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(kind: str, tmp_path: P
 
         if __name__ == "__main__":
             driver = os.getpid()
-            with spawned() if {kind!r} == "spawn" else loky_executor(2) as pool:
+            with spawned() as pool:
                 run(folder / "store", objective, space=SPACE, executor=pool)
         """)
     )

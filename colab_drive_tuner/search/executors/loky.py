@@ -1,7 +1,9 @@
 """`loky_executor`: worker processes on this machine by joblib's loky, made anew after a death."""
 
 import multiprocessing
+import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from typing import Any
@@ -11,6 +13,9 @@ from colab_drive_tuner.search.spec.arguments import whole_number
 
 _KILL_SECONDS = 10.0
 """How long workers may take to end after they were killed."""
+
+_LOOK_SECONDS = 1.0
+"""How often a worker looks whether its driver is alive."""
 
 
 class LokyExecutor(Executor):
@@ -126,10 +131,12 @@ def _loky() -> Any:
 
 def _pool(count: int) -> Any:
     # Not the pool that joblib shares between all its users, which may be resized or ended by them.
-    return _loky().ProcessPoolExecutor(max_workers=count, initializer=_begin)
+    return _loky().ProcessPoolExecutor(
+        max_workers=count, initializer=_begin, initargs=(os.getpid(),)
+    )
 
 
-def _begin() -> None:
+def _begin(driver: int) -> None:
     """In a worker: be a process like others, that stays and may start processes.
 
     loky's workers leave where psutil tells them that they take 300 MB more than at first, as they
@@ -143,3 +150,11 @@ def _begin() -> None:
 
     process_executor._USE_PSUTIL = False
     multiprocessing.set_start_method(None, force=True)
+    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+
+
+def _end_with(driver: int) -> None:
+    """End this process once the driver has died: it would hold memory, and a GPU's, for ever."""
+    while os.getppid() == driver:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
