@@ -64,7 +64,7 @@ def test_a_program_that_is_not_there_is_an_error_whatever_the_search_says(
     for name, words in (
         ("gone.ipynb", "There is no notebook or script"),
         ("gone.py", "There is no notebook or script"),
-        ("damaged.ipynb", "no notebook of version 4"),
+        ("damaged.ipynb", "not a notebook of version 4"),
     ):
         done = rerun(store, tmp_path / name, *options)
         assert done.returncode == Outcome.FAILED
@@ -124,7 +124,7 @@ def test_a_notebook_that_is_none_is_not_run(tmp_path: Path, store: Path) -> None
     (tmp_path / "nb.ipynb").write_text("{")
     done = rerun(store, tmp_path / "nb.ipynb")
     assert done.returncode == Outcome.FAILED
-    assert "no notebook of version 4" in done.stderr
+    assert "not a notebook of version 4" in done.stderr
     assert done.stdout == ""
     assert read_runs(open_store(store), "parabola") == []
 

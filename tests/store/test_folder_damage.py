@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal import lease, opening
+from colab_drive_tuner.journal import claims, lease
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.status import list_searches
@@ -76,7 +76,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Power does not fail in these tests, and what is damaged stays so."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
-    monkeypatch.setattr(opening, "_MOVED_SECONDS", ())
+    monkeypatch.setattr(claims, "_MOVED_SECONDS", ())
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_damaged_file_of_the_search_is_damage_to_it_alone(
     harm: Harm, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No record is passed over, no search begins anew, and the others are as they were."""
-    for module in (lease, opening):  # where the release is lost, the lease is waited for
+    for module in (lease, claims):  # where the release is lost, the lease is waited for
         monkeypatch.setattr(module, "STALE_SECONDS", 1.0)
     whole = points(root, "a")
     for number, path in enumerate(files(root, "a/records")):

@@ -60,7 +60,7 @@ def test_an_unknown_scheme_is_no_folder(spec: str, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UsageError, match=r"folder:, memory:"):
         open_store(spec)
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", spec)
-    with pytest.raises(UsageError, match=r"no kind of store"):
+    with pytest.raises(UsageError, match=r"not a kind of store"):
         open_store()
 
 

@@ -106,7 +106,7 @@ def test_a_file_of_another_version_is_refused(tmp_path):
     """By its first bytes."""
     content = b"CDTBACK9" + encode(1)
     (tmp_path / "x").write_bytes(content + hashlib.sha256(content).digest())
-    with pytest.raises(ChecksumError, match="no backup of this version"):
+    with pytest.raises(ChecksumError, match="not a backup of this version"):
         read_backup(tmp_path / "x")
 
 

@@ -90,7 +90,7 @@ def test_a_size_that_is_a_lie_is_no_way_round(tmp_path):
     entry = data.rindex(b"PK\x01\x02")
     data[entry + 24 : entry + 28] = struct.pack("<I", 100)
     path.write_bytes(data)
-    with pytest.raises(ModelError, match="no readable"):
+    with pytest.raises(ModelError, match="not a readable"):
         load(path)
 
 
@@ -104,16 +104,16 @@ def test_what_cannot_be_unpacked_is_one_error(tmp_path, place, value):
     entry = data.rindex(b"PK\x01\x02")
     data[entry + place] = value
     path.write_bytes(data)
-    with pytest.raises(ModelError, match="no readable"):
+    with pytest.raises(ModelError, match="not a readable"):
         load(path)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "no readable"),
-        ("[" * 100_000, "no readable"),
-        ("9" * 10_000, "no readable"),
+        ("{", "not a readable"),
+        ("[" * 100_000, "not a readable"),
+        ("9" * 10_000, "not a readable"),
         ("[]" + " " * (17 << 20), "larger than any model's"),
         ("[]", "cannot be loaded"),
         ("7", "cannot be loaded"),
