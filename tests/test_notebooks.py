@@ -18,7 +18,7 @@ HERE = ("cluster", "half_trial", "hyperopt", "optuna", "scheduled", "seeing", "t
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 VARYING = re.compile(
     r"'duration': [\d.e-]+|process \d+ on [\w.-]+|/folders/[\w-]+|/tmp/\S+|\d\.\d+|in [\d.]+ s"
-    r"|[\d,]+ bytes|\d\d:\d\d UTC"
+    r"|[\d,]+ bytes|\d\d:\d\d UTC|hours of trials +\S+ +\S+"
 )
 
 
