@@ -523,7 +523,7 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
     script = tmp_path / "driver.py"
     script.write_text(
         textwrap.dedent(f"""
-        import os, signal, time
+        import os, signal, threading, time
         from pathlib import Path
         from tests.search.searching import SPACE, bowl
         from tests.search.test_executors import run, spawned
@@ -544,6 +544,7 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
                 while not (folder / "done").exists() and time.monotonic() < deadline:
                     time.sleep(0.01)
                 (folder / f"ended-{{tid}}").touch()
+                threading.Timer(3, os._exit, (0,)).start()  # it would wait for work for ever
                 return 1e9
             return bowl(point)
 
