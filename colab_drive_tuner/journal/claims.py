@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from colab_drive_tuner.errors import (
@@ -107,19 +108,25 @@ def become_owner(
     The caller holds the lock of `spool`, the search's on this machine. With `anew` a search whose
     folder was renamed, moved or put into the trash is left where it is.
     """
+    attempt = partial(
+        _become_owner,
+        reader,
+        spool,
+        payload,
+        on_busy=on_busy,
+        anew=anew,
+        notify=notify,
+        sleep=sleep,
+    )
     for pause in _MOVED_SECONDS:
         try:
-            return _become_owner(
-                reader, spool, payload, on_busy=on_busy, anew=anew, notify=notify, sleep=sleep
-            )
+            return attempt()
         except (NotFoundError, _MovedError):
             # Somebody created the folder at the same moment as another one, and has withdrawn it.
             sleep(pause)
             reader.forget()
     try:
-        return _become_owner(
-            reader, spool, payload, on_busy=on_busy, anew=anew, notify=notify, sleep=sleep
-        )
+        return attempt()
     except _MovedError as error:
         raise SearchFolderError(str(error)) from error
     except NotFoundError as error:
