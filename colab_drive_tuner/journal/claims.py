@@ -30,14 +30,10 @@ from colab_drive_tuner.journal.chain.record import (
     RecordKind,
     freeze,
 )
+from colab_drive_tuner.journal.folder.creation import create_folder, ensure_records_folder
 from colab_drive_tuner.journal.folder.displaced import find_displaced
 from colab_drive_tuner.journal.folder.duplicates import require_records, require_single
-from colab_drive_tuner.journal.folder.lookup import (
-    RECORDS,
-    create_folder,
-    ensure_records_folder,
-    name_marks,
-)
+from colab_drive_tuner.journal.folder.lookup import RECORDS, name_marks
 from colab_drive_tuner.journal.folder.traces import exists
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
@@ -54,7 +50,7 @@ log = logging.getLogger(__name__)
 OPENING_PATIENCE = 180.0
 """How long claiming a search may wait for a store that does not answer, in seconds."""
 _LOOK_SECONDS = 5.0
-_MOVED_SECONDS = (0.2, 1.0, 3.0)
+_SETTLE_SECONDS = (0.2, 1.0, 3.0)
 
 
 class OnBusy(StrEnum):
@@ -74,8 +70,8 @@ def on_busy_of(value: str) -> OnBusy:
     return OnBusy(value)
 
 
-class _MovedError(Exception):
-    """The folder that was found lost against another one."""
+class _UnsettledError(Exception):
+    """The folder that was found lost against another one, or is about to."""
 
 
 @dataclass(frozen=True)
@@ -118,16 +114,16 @@ def become_owner(
         notify=notify,
         sleep=sleep,
     )
-    for pause in _MOVED_SECONDS:
+    for pause in _SETTLE_SECONDS:
         try:
             return attempt()
-        except (NotFoundError, _MovedError):
-            # Somebody created the folder at the same moment as another one, and has withdrawn it.
+        except (NotFoundError, _UnsettledError):
+            # Somebody created the folder at the same moment as another one, and withdraws it.
             sleep(pause)
             reader.forget()
     try:
         return attempt()
-    except _MovedError as error:
+    except _UnsettledError as error:
         raise SearchFolderError(str(error)) from error
     except NotFoundError as error:
         raise reader.damaged(f"The records of search {reader.name!r} are gone: {error}") from error
@@ -146,7 +142,12 @@ def _become_owner(
     reader.refresh()
     if reader.given is None and (reader.found is None or reader.head.pos == 0):
         _find_or_create(reader, spool, notify, sleep, anew=anew)
-    require_single(reader.store, reader.name, reader.folder)
+    try:
+        require_single(reader.store, reader.name, reader.folder)
+    except SearchFolderError as error:
+        if reader.head.pos == 0:  # perhaps its runtime is about to withdraw it
+            raise _UnsettledError(str(error)) from error
+        raise
     if reader.head.pos and RECORDS in reader.absent:  # or another runtime just made them
         require_records(reader.store, reader.name, reader.folder)
     owner = secrets.token_hex(16)
@@ -259,7 +260,7 @@ def _look(reader: Reader, spool: Spool) -> tuple[ClaimReason | None, Holder | No
     """How the owner before ended and who it was; no reason while its lease is fresh."""
     head, account = reader.head, reader.store.account
     if head.moved_to:
-        raise _MovedError(
+        raise _UnsettledError(
             f"Search {reader.name!r} goes on in another folder, whose listing lags: try again in a "
             f"minute."
         )

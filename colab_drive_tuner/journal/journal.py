@@ -217,7 +217,7 @@ class Journal:
         own.spool.note_running(max(tid, -1 if own.claim.running is None else own.claim.running))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything appended is acknowledged; False if that took too long."""
+        """Wait until everything appended so far is acknowledged; False if that took too long."""
         return self._own is None or self._own.writer.flush(timeout)
 
     def flush_to_disk(self, timeout: float | None = None) -> bool:

@@ -76,7 +76,8 @@ class Writer:
         self._handover = threading.Lock()
         """Held by collector and sender while they touch a batch; training never waits for it."""
         self._pending = self._acknowledged = self._collected = 0
-        self._urgent = self._closed = False
+        self._urgent, self._closed = 0, False
+        """How many wait for the threads, and whether these are to end."""
         self._batch_spool = BatchSpool(spool, notify)
         self._retry = RetryUntil(spool.folder, notify)
         self._spare: tuple[str, ...] = ()
@@ -127,24 +128,27 @@ class Writer:
         return self._retry.trouble
 
     def flush(self, timeout: float | None) -> bool:
-        """Wait until everything appended is acknowledged; False if that took too long."""
-        return self._wait_for(lambda: self._pending == 0, timeout)
+        """Wait until everything appended so far is acknowledged; False if that took too long."""
+        return self._wait_for(lambda: self._acknowledged, timeout)
 
     def flush_to_disk(self, timeout: float | None) -> bool:
         """Wait until everything durable is spooled, or the disk has refused it; as `flush`."""
-        appended = self._pending + self._acknowledged
-        return self._wait_for(lambda: self._collected >= appended, timeout)
+        return self._wait_for(lambda: self._collected, timeout)
 
-    def _wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait without a pause of the threads; False if it took too long, or the search is lost."""
+    def _wait_for(self, count: Callable[[], int], timeout: float | None) -> bool:
+        """Wait until `count` has come to what is appended now, without a pause of the threads.
+
+        False if it took too long, or the search is lost.
+        """
         with self._changed:
-            self._urgent = True
+            appended = self._pending + self._acknowledged
+            self._urgent += 1
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: done() or self.lost is not None, timeout)
+                self._changed.wait_for(lambda: count() >= appended or self.lost, timeout)
             finally:
-                self._urgent = False
-            return done()
+                self._urgent -= 1
+            return count() >= appended
 
     def write(
         self,

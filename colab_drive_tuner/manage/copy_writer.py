@@ -26,14 +26,13 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain.chain import Head, read_on, record_name
 from colab_drive_tuner.journal.chain.record import ClaimReason, Frozen, Record
+from colab_drive_tuner.journal.folder.creation import ensure_records_folder, make_search_folder
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT_NAME,
     KIND,
     FolderKind,
     SearchFolder,
-    ensure_records_folder,
     find_folder,
-    make_search_folder,
     name_marks,
 )
 from colab_drive_tuner.journal.snapshot import save_snapshot

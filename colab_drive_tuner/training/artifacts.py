@@ -8,7 +8,7 @@ one counts, and what a listing still shows although it is in the trash is found 
 import contextlib
 import re
 import threading
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from colab_drive_tuner.errors import ForeignFileError, IdTakenError, NotFoundError, UnavailableError
@@ -31,6 +31,7 @@ class StoreArtifacts:
 
     `epoch` tells a search's history from those before it was restarted, whose trials had the same
     numbers. A `fresh` trial never ran before: there is nothing of it, and the store is not asked.
+    `before_first` is called before the first file is stored, again where it raised.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class StoreArtifacts:
         epoch: str = "",
         fresh: bool = False,
         pace: Pace | None = None,
+        before_first: Callable[[], None] | None = None,
     ) -> None:
         self.pace, self.fresh = pace or Pace(), fresh
+        self._before_first = before_first
         self.writer: Writer | None = None
         self._store, self._search_folder, self._tid = store, search_folder, tid
         self._epoch = epoch
@@ -54,6 +57,9 @@ class StoreArtifacts:
 
     def put(self, name: str, path: Path) -> None:
         """See `Artifacts.put`: what was kept before goes only once the new file is stored."""
+        if self._before_first is not None:
+            self._before_first()
+            self._before_first = None
         with self._lock:
             before = list(self._known().get(name, []))
             homes = [] if self._home else find_folders(self._store, self._search_folder, FOLDER)

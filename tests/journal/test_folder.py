@@ -5,17 +5,22 @@ from collections.abc import Callable
 
 import pytest
 
-from colab_drive_tuner.errors import IdTakenError, SearchTakenOverError, StoreError
+from colab_drive_tuner.errors import (
+    IdTakenError,
+    SearchBusyError,
+    SearchFolderError,
+    SearchTakenOverError,
+    StoreError,
+)
 from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.record import Claimant, decode_record, freeze
-from colab_drive_tuner.journal.folder.lookup import (
+from colab_drive_tuner.journal.folder.creation import (
     _withdraw,
     create_folder,
-    described,
-    find_folder,
     make_search_folder,
 )
+from colab_drive_tuner.journal.folder.lookup import described, find_folder
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.listing import RULES
 from tests.journal.weather import WeatheredStore, append
@@ -92,6 +97,58 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
     (loser,) = lagging.list_trash(lagging.root)
     moved = decode_record(lagging.read_trashed(loser.properties["cdt_first"]), "record 0")
     assert (moved.kind, moved.target) == ("moved", folder.id)
+
+
+def test_an_older_folder_goes_where_a_younger_one_has_begun(lagging, tmp_path):
+    """Its creator was held up while nobody could see it: what is recorded elsewhere stays."""
+    rival = WeatheredStore(tmp_path / "store")
+    rival.later = 60.0
+    made: list[str] = []
+    sleep = waiting(lagging, 2, lambda: made.append(create_in(rival, begun_as="s")))
+    folder = create_folder(lagging, "s", sleep)
+    assert [folder.id] == made
+    assert find_folder(lagging, "s") == folder
+    (withdrawn,) = lagging.list_trash(lagging.root)
+    moved = decode_record(lagging.read_trashed(withdrawn.properties["cdt_first"]), "record 0")
+    assert (moved.kind, moved.target) == ("moved", folder.id)
+
+
+class BeginningStore(WeatheredStore):
+    """A store in which another runtime begins a search while it is asked what was begun."""
+
+    beginning = ""
+
+    def find_marked(self, *args, **options) -> list[Entry]:
+        found = super().find_marked(*args, **options)
+        if self.beginning:
+            begin_in(self, self.beginning, "a search")
+            self.beginning = ""
+        return found
+
+
+def test_a_search_that_begins_in_a_younger_folder_meanwhile_is_found(tmp_path, machine):
+    """Nobody is told of two folders, of which the older one is about to go."""
+    store, slept = BeginningStore(tmp_path / "store"), list[float]()
+    store.beginning = create_in(store, "a search")
+    store.later = -1.0
+    create_in(store, "a search")
+    store.later = 0.0
+    journal = Journal.open(store, "a search", RULES, sleep=slept.append)
+    with pytest.raises(SearchBusyError, match="process 1,"):
+        journal.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
+    assert len(slept) == 1
+
+
+def test_two_folders_are_told_of_where_both_stay(store, machine):
+    """An older one without records, and one that was begun in another store."""
+    create_in(store, "a search", "a search", home="another store")
+    store.later = -1.0
+    create_in(store, "a search")
+    store.later, slept = 0.0, list[float]()
+    journal = Journal.open(store, "a search", RULES, sleep=slept.append)
+    with pytest.raises(SearchFolderError, match=r"older .* in which nothing is recorded"):
+        journal.claim(lambda state: b"", notify=lambda text: None)
+    assert len(slept) == 3
 
 
 def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
@@ -178,18 +235,24 @@ def create_in(store: WeatheredStore, name: str = "s", begun_as: str = "", **clai
         own, None, name=name, parent=store.root, properties=properties | {"cdt_export": export}
     )
     if begun_as:
-        store.create(records, None, name="records", parent=own)
-        fields = {"reason": "new", "home": store.root, "account": store.account} | claim
-        claimant = Claimant("0" * 32, 1, "host", fields.pop("account"), "a runtime")
-        frozen = freeze(
-            pos=0,
-            kind="claim",
-            owner="0" * 32,
-            prev="",
-            more=store.reserve(4),
-            claimant=claimant,
-            search=begun_as,
-            **fields,
-        )
-        chain.create(store, frozen, first, records)
+        begin_in(store, own, begun_as, **claim)
     return own
+
+
+def begin_in(store: WeatheredStore, own: str, name: str, **claim: str) -> None:
+    """Write the first claim of a search into its folder, as another runtime."""
+    folder = described(store.stat(own))
+    store.create(folder.records, None, name="records", parent=own)
+    fields = {"reason": "new", "home": store.root, "account": store.account} | claim
+    claimant = Claimant("0" * 32, 1, "host", fields.pop("account"), "a runtime")
+    frozen = freeze(
+        pos=0,
+        kind="claim",
+        owner="0" * 32,
+        prev="",
+        more=store.reserve(4),
+        claimant=claimant,
+        search=name,
+        **fields,
+    )
+    chain.create(store, frozen, folder.first, folder.records)

@@ -18,7 +18,8 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder.lookup import FIRST, create_folder, find_folder
+from colab_drive_tuner.journal.folder.creation import create_folder
+from colab_drive_tuner.journal.folder.lookup import FIRST, find_folder
 from colab_drive_tuner.manage.copying import copy_search, move_search
 from colab_drive_tuner.manage.histories import list_histories, restore_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search

@@ -76,7 +76,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Power does not fail in these tests, and what is damaged stays so."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
-    monkeypatch.setattr(claims, "_MOVED_SECONDS", ())
+    monkeypatch.setattr(claims, "_SETTLE_SECONDS", ())
 
 
 @pytest.fixture

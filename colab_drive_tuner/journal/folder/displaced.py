@@ -14,7 +14,6 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchFolderError,
 )
-from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import (
     FIRST,
     KIND,
@@ -27,7 +26,7 @@ from colab_drive_tuner.journal.folder.lookup import (
 )
 from colab_drive_tuner.journal.folder.traces import (
     find_traces,
-    first_records,
+    has_begun,
     holds_records,
     is_altered,
 )
@@ -64,7 +63,7 @@ def find_displaced(
         if usable and listed is None:
             return described(entry)  # the listing lags
         first = known.first if known is not None and entry.id == known.id else ""
-        if entry.id not in traces.begun and not _has_begun(store, entry, first):
+        if entry.id not in traces.begun and not has_begun(store, first, described(entry).first):
             continue
         if listed is not None and entry.id == listed.id and not altered:
             continue  # another runtime has just begun it
@@ -144,15 +143,6 @@ def _originals(store: Store, entries: Iterable[Entry]) -> list[Entry]:
 
 def _is_in_place(store: Store, name: str, entry: Entry) -> bool:
     return not entry.trashed and (entry.name, entry.parent) == (name, store.root)
-
-
-def _has_begun(store: Store, entry: Entry, first: str = "") -> bool:
-    """Whether something is recorded there, and more than that it goes on elsewhere."""
-    return any(
-        record is None or record.kind is not RecordKind.MOVED
-        for entry_id in {first, described(entry).first}
-        for record in first_records(store, entry_id)
-    )
 
 
 def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:

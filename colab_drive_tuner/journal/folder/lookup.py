@@ -1,27 +1,18 @@
-"""Lookup and creation of a search's folder by name: rule FOLDER, the only one that needs a listing.
+"""Lookup of a search's folder by name: rule FOLDER, the only one that needs a listing.
 
-Two runtimes that create one search at the same moment make two folders, since Drive has no
-create-if-absent by name. Both then look again, and the folder with the lowest (created, id) wins.
-A folder with the same id of record 0 is a copy that somebody made, and no rival. What a user did
-to a folder by hand is found out before a new one is created (see displaced.py).
+Of several folders of one name, the one with the lowest (created, id) wins. A folder with the same
+id of record 0 is a copy that somebody made, and no rival. What a user did to a folder by hand is
+found out before a new one is created (see displaced.py, creation.py).
 """
 
 import contextlib
 import hashlib
-import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from colab_drive_tuner.errors import (
-    IdTakenError,
-    NotFoundError,
-    SearchDamagedError,
-    SearchNameError,
-    StoreError,
-)
-from colab_drive_tuner.journal.chain.chain import Head, end_chain
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNameError
 from colab_drive_tuner.store.protocol import Entry, Store
 
 KIND, FIRST, RECORDS, EXPORT, HINT = (
@@ -38,7 +29,6 @@ MOVED = "cdt_moved"
 """Where the search of a folder in the trash was moved to."""
 EXPORT_NAME = "trials.pkl"
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-_LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 class FolderKind(StrEnum):
@@ -167,68 +157,10 @@ def _name_key(name: str) -> str:
     return f"{NAMED}{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def create_folder(
-    store: Store, name: str, sleep: Callable[[float], None] = time.sleep
-) -> SearchFolder:
-    """Create a folder for a search where none is listed; return the one that bears the name then.
-
-    It waits until the listing shows it (and with it whatever was created
-    before), since nothing may be acknowledged before it is settled who won.
-    """
-    own = make_search_folder(store, name, FolderKind.SEARCH)
-    for pause in _LOOKS:
-        sleep(pause)
-        found = find_folder(store, name)
-        if found is not None and own.id in {found.id, *(rival.id for rival in found.rivals)}:
-            break
-    else:
-        raise StoreError(
-            f"The new folder of search {name!r} does not show in its listing: try again in a "
-            f"minute. Nothing is lost."
-        )
-    if found.id != own.id:
-        _withdraw(store, own, found.id)
-    return found
-
-
 def is_search(entry: Entry) -> bool:
     """Whether what lies in the root is a search, or a folder too damaged to say what it is."""
     marked = entry.properties.get(KIND) == FolderKind.SEARCH
     return entry.is_folder and (marked or bool(entry.damage))
-
-
-def make_search_folder(store: Store, name: str, kind: FolderKind, **marks: str) -> SearchFolder:
-    """Create a folder with ids of its own; whose the name is, is not settled by that."""
-    own, first, records, export = store.reserve(4)
-    properties = {KIND: kind, FIRST: first, RECORDS: records, EXPORT: export, **marks}
-    properties |= name_marks(store, name)
-    try:
-        made = store.create(own, None, name=name, parent=store.root, properties=properties)
-    except IdTakenError:  # ours: nobody else has the id, so an earlier send got through
-        made = store.stat(own)
-    return described(made)
-
-
-def _withdraw(store: Store, own: SearchFolder, winner: str) -> None:
-    """Trash the folder that lost, unless somebody has found it meanwhile and writes there.
-
-    `moved` under the id of its record 0 settles that: whoever comes later collides with it. A
-    chain that has begun stays, and its owner finds the winner.
-    """
-    if end_chain(store, Head(0, "", (own.first,)), own.id, winner):
-        store.trash(own.id)
-
-
-def ensure_records_folder(store: Store, folder: SearchFolder) -> None:
-    """Create the folder `records/` under its fixed id, unless it is there."""
-    try:
-        store.create(folder.records, None, name="records", parent=folder.id)
-    except IdTakenError:  # created by an earlier session
-        if store.stat(folder.records).parent != folder.id:
-            raise SearchDamagedError(
-                f"Property {RECORDS} of the folder names {folder.records}, which is not a folder "
-                f"of this search."
-            ) from None
 
 
 def described(entry: Entry) -> SearchFolder:

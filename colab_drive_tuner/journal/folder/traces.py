@@ -10,7 +10,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.chain.chain import record_name
-from colab_drive_tuner.journal.chain.record import Record, decode_record
+from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record
 from colab_drive_tuner.journal.folder.lookup import (
     HOME,
     KIND,
@@ -144,6 +144,15 @@ def first_records(store: Store, first: str) -> list[Record | None]:
         return []
     except SearchDamagedError:
         return [None]
+
+
+def has_begun(store: Store, *first: str) -> bool:
+    """Whether a record 0 lies under one of the ids that says more than where it goes on."""
+    return any(
+        record is None or record.kind is not RecordKind.MOVED
+        for entry_id in set(first)
+        for record in first_records(store, entry_id)
+    )
 
 
 def exists(store: Store, entry_id: str) -> bool:

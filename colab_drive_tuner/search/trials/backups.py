@@ -4,13 +4,18 @@ They go only once the trial's end is in the chain: until then a later session ma
 from them.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.errors import NotFoundError, StoreError
+from colab_drive_tuner.errors import (
+    NotFoundError,
+    SearchTakenOverError,
+    StoreError,
+    UnavailableError,
+)
+from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.artifacts import StoreArtifacts, old_backups
@@ -21,6 +26,9 @@ from colab_drive_tuner.training.backup.writer import (
     writer_of,
 )
 from colab_drive_tuner.trial import Pace
+
+_START_PATIENCE = 10.0
+"""Seconds in which the start of a trial should be recorded, before its first backup is stored."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,8 @@ class BackupFolder:
 class Backups:
     """The backups of one search's trials, in this session."""
 
-    def __init__(
-        self, store: Store, folder: Callable[[], str | None], epoch: Callable[[], str]
-    ) -> None:
-        self._store, self._folder, self._epoch = store, folder, epoch
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._store, self._journal = store, journal
         self._pace = Pace()
         self._running: list[StoreArtifacts] = []
         self._ended: dict[int, StoreArtifacts] = {}
@@ -59,11 +65,17 @@ class Backups:
 
         For a `fresh` trial, which never ran before, it is not asked what there is.
         """
-        folder = self._folder()
+        folder, epoch = self._journal.folder, self._journal.epoch
         if folder is None:
             return None
         artifacts = StoreArtifacts(
-            self._store, folder, tid, epoch=self._epoch(), fresh=fresh, pace=self._pace
+            self._store,
+            folder,
+            tid,
+            epoch=epoch,
+            fresh=fresh,
+            pace=self._pace,
+            before_first=self._require_start,
         )
         self._running.append(artifacts)
         return artifacts
@@ -76,6 +88,18 @@ class Backups:
             writer_of(adopted).epochs(0)  # it looks what there is
         return adopted
 
+    def _require_start(self) -> None:
+        """Wait until the trial's start is recorded: else a later session would sweep its backups.
+
+        Raises `StoreError` where another runtime has taken the search over.
+        """
+        if not self._journal.flush(_START_PATIENCE):
+            try:
+                self._journal.raise_if_lost()
+            except SearchTakenOverError as error:
+                raise StoreError(str(error)) from error
+            raise UnavailableError("The start of the trial is not recorded yet.")
+
     def forget(self, artifacts: StoreArtifacts | None) -> None:
         """They are used no more, nor dropped."""
         if artifacts is not None:
@@ -83,10 +107,10 @@ class Backups:
 
     def by_path(self, search: str, artifacts: StoreArtifacts | None) -> BackupFolder | None:
         """The same place for a process that reaches the store by a path; None where none does."""
-        folder, path = self._folder(), self._store.local_path
+        folder, epoch, path = self._journal.folder, self._journal.epoch, self._store.local_path
         if artifacts is None or folder is None or path is None:
             return None
-        return BackupFolder(str(path.absolute()), search, folder, self._epoch(), artifacts.fresh)
+        return BackupFolder(str(path.absolute()), search, folder, epoch, artifacts.fresh)
 
     @staticmethod
     def progress(artifacts: StoreArtifacts) -> int:
@@ -109,12 +133,12 @@ class Backups:
 
     def sweep(self, history: History) -> None:
         """After a death, or a restart: drop what is of no use any more."""
-        folder = self._folder()
+        folder, epoch = self._journal.folder, self._journal.epoch
         if folder is None:
             return
         unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
         try:
-            for entry_id in old_backups(self._store, folder, unfinished, epoch=self._epoch()):
+            for entry_id in old_backups(self._store, folder, unfinished, epoch=epoch):
                 with suppress(NotFoundError):
                     self._store.trash(entry_id)
         except StoreError:

@@ -74,7 +74,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.models = Models(
             self._store, lambda: journal.folder, lambda: journal.epoch, keep_models
         )
-        self.backups = Backups(self._store, lambda: journal.folder, lambda: journal.epoch)
+        self.backups = Backups(self._store, journal)
         self._listed, self._lent = 0, True
         self._dynamic_trials: list[TrialDocument] = []
         self._trials: list[TrialDocument] = []
