@@ -1,24 +1,12 @@
-"""`setup()`, the one line at the top of a notebook, and the `Session` that it returns.
-
-Everything that can fail comes first; only then is anything handed down to the rest of the process
-(the default store, the hyperas package made to work again). So a setup that fails half-way has
-changed nothing but what is useful the next time: a folder in Drive, a copy of the notebook.
-"""
+"""The session of a notebook: its store, account and notebook, and the searches in the store."""
 
 import builtins
 import os
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner import notebook as notebooks
-from colab_drive_tuner.credentials import (
-    ENVIRONMENT,
-    SCOPE_ALL,
-    SCOPE_FILE,
-    SCOPE_READ,
-)
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -26,25 +14,19 @@ from colab_drive_tuner.errors import (
     NotebookNotFoundError,
     NotebookWarning,
     NotFoundError,
-    UsageError,
 )
 from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.find import locate
 from colab_drive_tuner.notebook.running import content_in_browser
-from colab_drive_tuner.runtime import (
-    Runtime,
-    detect,
-)
-from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
-from colab_drive_tuner.session_text import (
+from colab_drive_tuner.runtime import Runtime
+from colab_drive_tuner.session.printed import (
     Shown,
     about_time,
     known_searches,
     session_html,
     session_text,
 )
-from colab_drive_tuner.store import open_store, set_default_store
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.session.request import Request, connect
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -54,117 +36,6 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.trials.standing import SearchStatus
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot.clean import Leftover
-
-_ENVIRONMENT = (Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN, *ENVIRONMENT)
-"""Variables that decide whose Drive it is, or which folder: another value asks for another session.
-"""
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What a call of `setup` asked for, environment included: the same is not done twice."""
-
-    notebook: str | None
-    folder: str | None
-    credentials: Any = field(repr=False)
-    environment: dict[Variable, str] = field(repr=False)
-    pid: int
-
-
-_last: "tuple[_Request, Session] | None" = None
-
-
-@explain_keywords(SETUP_ADVICE)
-def setup(
-    *, notebook: str | None = None, folder: str | None = None, credentials: Any = None
-) -> "Session":
-    """Sign in, open the store and find the running notebook: the first line of a notebook.
-
-    It also makes the hyperas package work again, where that is installed. Called again, it signs in
-    and opens nothing twice, and renews what is known of notebook and searches. Where the
-    environment variable `COLAB_DRIVE_TUNER_STORE` names a local folder, searches are kept there and
-    nobody needs to sign in.
-
-    Args:
-        notebook: The notebook's name, Drive id or link; None: the one that runs here. One that is
-            not found is a warning, not an error.
-        folder: A folder of Drive (path, id or link) to keep searches in; None: "Colab Drive Tuner".
-        credentials: google-auth credentials, or the path of a credentials file; None: what this
-            machine has, in Colab its own sign-in.
-
-    Returns:
-        The session. Its `trials(name)`, `store` and `notebook_name` are what later cells need.
-
-    Raises:
-        UsageError: An argument cannot be used.
-        CredentialsError: Nobody is signed in, or Google refused the sign-in.
-        StoreError: Drive, or the folder, did not do what was asked.
-
-    Example:
-        >>> import colab_drive_tuner as cdt
-        >>> session = cdt.setup()  # doctest: +SKIP
-    """
-    from colab_drive_tuner.hyperas import compat as hyperas_compat
-
-    global _last  # noqa: PLW0603 - the session of this process; a cell that is run again reuses it
-    for name, value in (("notebook", notebook), ("folder", folder)):
-        if value is not None and not (isinstance(value, str) and value.strip()):
-            raise UsageError(
-                f"{name}={value!r} is neither a name nor a link; leave it out, or give one."
-            )
-    environment = {variable: variable.get() for variable in _ENVIRONMENT}
-    if environment[Variable.STORE]:  # the same relative path is another folder after a change
-        environment[Variable.STORE] += f" in {Path.cwd()}"
-    request = _Request(notebook, folder, credentials, environment, os.getpid())
-    known = _last[1] if _last is not None and _last[0] == request else None
-    runtime = known.runtime if known is not None else detect()
-    session = known
-    try:
-        session = session or _open(request, runtime)
-        session.refresh()
-    except ColabDriveTunerError as error:
-        worked = f"this is {runtime.label}"
-        if session is not None:
-            account, place = map(visible, (session.store.account, session.place))
-            worked += f", {account} is signed in, {place} is open"
-        error.args = (
-            f"{error}\nsetup() stopped there, and can be run again. What worked: {worked}.",
-        )
-        raise
-    set_default_store(session.store)
-    hyperas_compat.enable()
-    _last = request, session
-    return session
-
-
-def _open(request: _Request, runtime: Runtime) -> "Session":
-    if Variable.STORE.get():
-        if request.folder is not None:
-            raise UsageError(
-                f"folder={request.folder!r} is a folder of Drive, but {Variable.STORE} says to "
-                f"keep searches in {Variable.STORE.get()!r}; unset one of the two."
-            )
-        return Session(request, runtime, open_store(), None)
-    from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
-
-    client = _connect(request, runtime)
-    return Session(request, runtime, DriveStore(client, request.folder or DEFAULT_FOLDER), client)
-
-
-def _connect(request: _Request, runtime: Runtime) -> "DriveClient":
-    from colab_drive_tuner.drive import DriveClient
-
-    scopes = None
-    if runtime.is_colab and request.credentials is None and not Variable.CREDENTIALS.get():
-        # The notebook is a file that Colab made: to read it takes more than `drive.file`, and so
-        # does writing into a folder that was not made by us.
-        scopes = [SCOPE_ALL] if request.folder is not None else [SCOPE_FILE, SCOPE_READ]
-    return DriveClient.connect(
-        request.credentials,
-        allow_prompt=runtime.can_prompt,
-        scopes=scopes,
-        browser_attached=(lambda: runtime.browser_attached) if runtime.is_colab else None,
-    )
 
 
 class Session:
@@ -176,7 +47,7 @@ class Session:
 
     def __init__(
         self,
-        request: _Request,
+        request: Request,
         runtime: Runtime,
         store: "Store",
         client: "DriveClient | None",
@@ -321,7 +192,7 @@ class Session:
         from colab_drive_tuner.drive.pydrive import google_drive
 
         if self.client is None:
-            self.client = _connect(self._request, self.runtime)
+            self.client = connect(self._request, self.runtime)
         return google_drive(self.client)
 
     def clean(self, *named: str, yes: bool = False) -> "builtins.list[Leftover]":
@@ -394,5 +265,5 @@ class Session:
                     f"Searches are kept in {self.place}, so nobody was signed in to Drive; pass "
                     "setup(notebook=...) to look there for the notebook."
                 )
-            self.client = _connect(request, self.runtime)
+            self.client = connect(request, self.runtime)
         return self.client
