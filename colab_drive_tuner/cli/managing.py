@@ -186,10 +186,11 @@ def _target(to: str, credentials: str | None) -> "Store":
     """The store that a search goes to, perhaps in another account's Drive."""
     from colab_drive_tuner.store import open_store
 
-    if to.startswith("memory:"):
-        raise UsageError(f"--to {to}: that store ends with this command; name another one.")
     if credentials is None:
-        return open_store(to)
+        store = open_store(to)
+        if store.environment is None:
+            raise UsageError(f"--to {to}: that store ends with this command; name another one.")
+        return store
     scheme, colon, folder = to.partition(":")
     if scheme != "drive" or not colon:
         raise UsageError("--to-credentials goes with --to drive: or --to drive:FOLDER.")

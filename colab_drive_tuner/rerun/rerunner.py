@@ -6,7 +6,7 @@ search comes next, then the lock, then the outcome of earlier runs; only then is
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from colab_drive_tuner.errors import (
@@ -91,7 +91,7 @@ class Rerunner:
                         folder,
                         self.stops,
                         deadline,
-                        _local_folder(self.store),
+                        _environment(self.store),
                     )
                     self.runner.check(task)
                     self.notify(f"{verdict.message} Running {self.program} on {self.runner.name}.")
@@ -216,13 +216,11 @@ def _check_account(search: str, owner: str | None, account: str) -> None:
         )
 
 
-def _local_folder(store: Store) -> str | None:
-    """The folder in which a run finds the store; None: it finds Drive by itself."""
-    if store.local_path is not None:
-        return str(store.local_path)
-    if not store.is_shared:
+def _environment(store: Store) -> Mapping[str, str]:
+    """The variables by which a run finds the store."""
+    if store.environment is None:
         raise UsageError(
             f"{store.location} ends with this process, and a run is another one: keep the search "
             f"in a folder or in Drive."
         )
-    return None
+    return store.environment

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from threading import TIMEOUT_MAX
+from types import MappingProxyType
 from typing import Any
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
@@ -58,6 +59,8 @@ class DriveStore(NotOnDisk):
         return f"drive:{self._account}:{self.root}"
 
     is_shared = True
+    environment: Mapping[str, str] = MappingProxyType({})
+    """None are needed: the program itself says which folder, and who is signed in."""
     trash_location = "the trash of Drive, for 30 days"
 
     @property

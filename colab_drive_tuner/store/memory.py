@@ -35,6 +35,7 @@ class MemoryStore(NotOnDisk):
     account = "local"
     root = _ROOT
     is_shared = False
+    environment = None
     trash_location = "the memory of this process"
 
     def __init__(self, name: str = "") -> None:

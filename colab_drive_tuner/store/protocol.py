@@ -53,6 +53,10 @@ class Store(Protocol):
         """The folder of this machine in which it lies; None: it lies elsewhere."""
 
     @property
+    def environment(self) -> Mapping[str, str] | None:
+        """Variables by which another process finds it; None: it ends with this process."""
+
+    @property
     def trash_location(self) -> str:
         """Where a person finds what was put into the trash, in words."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import ColabDriveTunerError, IdTakenError, NotFoundError
-from colab_drive_tuner.store import Store
+from colab_drive_tuner.store import Store, open_store
 
 Reopen = Callable[[], Store]
 
@@ -243,6 +243,19 @@ class StoreContract:
         for thread in threads:
             thread.join()
         assert [[store.read(entry_id)] for entry_id in ids] == list(wins.values())
+
+    def test_another_process_finds_it_or_it_ends_with_this_one(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the variables that the store names; those of one that has none there is nothing of."""
+        if store.environment is None:
+            assert store.local_path is None
+            assert not store.is_shared
+            return
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        if not store.is_shared:
+            assert open_store().location == store.location
 
     def test_the_location_names_the_store(self, store: Store, reopen: Reopen) -> None:
         """Two objects for one store have one location; a person can look at each entry."""

@@ -1,11 +1,13 @@
 """The memory of a process as a store: the contract, and what its name tells apart."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun.rerunner import _local_folder as local_folder
+from colab_drive_tuner.rerun.rerunner import Rerunner
+from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.troubleshoot.clean import find_leftovers
@@ -51,7 +53,10 @@ def test_a_search_in_memory_goes_on_and_is_looked_at(
     assert store.trash_location == "the memory of this process"
 
 
-def test_a_rerun_cannot_see_a_store_in_memory() -> None:
+def test_a_rerun_cannot_see_a_store_in_memory(tmp_path: Path) -> None:
     """It is another process: refused before anything is started."""
+    program = tmp_path / "train.py"
+    program.write_text("open('begun', 'w')")
     with pytest.raises(UsageError, match="ends with this process"):
-        local_folder(open_store("memory:x"))
+        Rerunner(open_store("memory:x"), str(program), "s", LocalRunner()).once()
+    assert not program.with_name("begun").exists()

@@ -186,6 +186,15 @@ def test_drive_is_asked_and_nothing_is_made_there(drive_emulator):
     assert levels()["quota"] == Level.OK
 
 
+def test_a_folder_of_drive_that_is_named_is_drive(drive_emulator):
+    """The store says that others share it, however it was named: the account is looked at."""
+    named = DriveStore.connect("Elsewhere")
+    for spec in ("drive:Elsewhere", named):
+        found = {finding.about: finding for finding in examine(spec)}
+        assert "owner@example.com in the emulated Drive" in found["credentials"].text
+        assert "Drive answers in" in found["store"].text
+
+
 def test_results_that_wait_in_the_spool_are_told(tmp_path):
     """A process died before its last result was sent; the next run on this machine records it."""
     import hashlib

@@ -47,9 +47,7 @@ class LocalRunner:
 
     def run(self, task: RunTask) -> CellError | None:
         """See `Runner.run`."""
-        environ = dict(os.environ)
-        if task.local_store is not None:
-            environ[Variable.STORE] = task.local_store
+        environ = {**os.environ, **task.environment}
         if task.deadline is not None:
             environ[Variable.DEADLINE] = f"{task.deadline:.0f}"
         run = self._run_script if task.program.is_script else self._run_notebook

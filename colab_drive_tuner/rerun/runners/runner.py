@@ -1,7 +1,8 @@
 """The protocol of runners, and the task that one is given."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,8 +23,8 @@ class RunTask:
     stops: Stops
     deadline: float | None = None
     """Seconds since 1970."""
-    local_store: str | None = None
-    """The folder in which searches are kept, where that is not Drive."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables by which the program finds the store."""
 
     @property
     def seconds_left(self) -> float | None:

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import (
     NotFoundError,
     RefusedError,
@@ -76,6 +77,11 @@ class FolderStore:
     def local_path(self) -> Path:
         """The folder."""
         return self._root
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variable that names the folder."""
+        return {Variable.STORE: str(self._root)}
 
     @property
     def trash_location(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_drive_tuner.environment import Variable
-from colab_drive_tuner.errors import NotFoundError, UsageError
+from colab_drive_tuner.errors import CredentialsError, NotFoundError, UnavailableError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.text import visible
 
@@ -82,10 +82,17 @@ class CheckContext:
         """The store that was named, by argument or environment; None: Drive."""
         return self.spec or Variable.STORE.get() or None
 
-    @property
-    def in_drive(self) -> bool:
-        """Whether searches are kept in Drive."""
-        return self.folder_spec is None or hasattr(self.folder_spec, "client")
+    @cached_property
+    def needs_account(self) -> bool:
+        """Whether searches are kept where somebody has to be signed in."""
+        if self.folder_spec is None:
+            return True
+        try:
+            return self.store.is_shared
+        except (CredentialsError, UnavailableError):
+            return True
+        except (NotFoundError, UsageError):
+            return False  # a folder of this machine
 
     @cached_property
     def client(self) -> "DriveClient":
@@ -123,7 +130,7 @@ class CheckContext:
 
     def require_account(self) -> None:
         """Raise `NotExaminedError` where searches are kept in Drive, and nobody is signed in."""
-        if self.in_drive and not self.account:
+        if self.needs_account and not self.account:
             raise NotExaminedError(self.away)
 
     @property

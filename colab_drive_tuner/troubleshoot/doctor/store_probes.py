@@ -23,9 +23,9 @@ _ANOTHER = f"Name another folder with --store or {Variable.STORE}."
 
 def credentials(context: CheckContext) -> Iterator[Finding]:
     """Whom searches are kept as; nobody is asked."""
-    if not context.in_drive:
+    if not context.needs_account:
         store = context.existing_store
-        where = "in memory" if store and store.local_path is None else "in a local folder"
+        where = "in memory" if store and store.environment is None else "in a local folder"
         yield Finding(Level.OK, f"not needed: searches are kept {where}.")
         return
     try:
@@ -58,7 +58,7 @@ def _short(scope: str) -> str:
 
 def reachable(context: CheckContext) -> Iterator[Finding]:
     """How fast Drive answers, and how its clock differs; or whether the folder can be used."""
-    if not context.in_drive:
+    if not context.needs_account:
         yield _folder(context)
         return
     context.require_account()
@@ -83,7 +83,7 @@ def _folder(context: CheckContext) -> Finding:
         store = None
     except UsageError as error:
         return Finding(Level.PROBLEM, str(error), _ANOTHER)
-    if store is not None and store.local_path is None:
+    if store is not None and store.environment is None:
         text = f"searches are kept in {store.location}, which ends with its process."
         return Finding(Level.WARNING, text, "Name a folder to keep them.")
     place, existing = _places(context)
@@ -117,7 +117,7 @@ def quota(context: CheckContext) -> Iterator[Finding]:
             needed += search.size / status.done * left
     if store is not None:
         free: float | None = store.free_space()
-    elif context.in_drive:
+    elif context.needs_account:
         known = context.client.quota()
         free = None if known.limit is None else max(0, known.limit - known.used)
     else:
