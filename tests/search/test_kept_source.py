@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.errors import SearchChangedWarning
-from colab_drive_tuner.search.spec.kept_source import (
+from colab_drive_tuner.search.spec.fingerprints import (
     MOST_BYTES,
     digest,
     pack_source,

@@ -33,17 +33,17 @@ def test_reports_arrive_by_datagram_and_forged_ones_do_not(anywhere: bool) -> No
     locations = DatagramLocations(anywhere=anywhere)
     sender = locations.sender
     assert isinstance(sender, Datagrams)
-    Datagrams(sender.host, sender.port, b"another key").send(Location(1, "forged"))
+    Datagrams(sender.host, sender.port, b"another key")(Location(1, "forged"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         for junk in (b"", b"x", b"{}" * 5000, json.dumps([1, "unsigned"]).encode()):
             out.sendto(junk, (sender.host, sender.port))
-    sender.send(Location(7, "node:1"))
+    sender(Location(7, "node:1"))
     arrived, deadline = list[Location](), time.monotonic() + 20
     while not arrived and time.monotonic() < deadline:
         arrived = locations.read()
     locations.close()
     assert arrived == [Location(7, "node:1")]
-    sender.send(Location(8, "node:1"))  # nobody is there any more, and nothing is raised
+    sender(Location(8, "node:1"))  # nobody is there any more, and nothing is raised
     assert "key" not in repr(sender)
 
 

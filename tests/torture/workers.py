@@ -17,7 +17,7 @@ from colab_drive_tuner.checkpoint import history
 from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import crew, engines, losses
+from colab_drive_tuner.search.executors import crew, deaths, engines
 from colab_drive_tuner.search.loop import missing, parallel
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored import StoredTrials
@@ -189,8 +189,8 @@ def a_broken_pool_blames_everybody() -> None:
 @mutant
 def suspects_run_beside_others() -> None:
     """WORKERS: nothing runs alone, so nobody is ever guilty."""
-    losses.Losses.runs_alone = lambda self, tid: False  # type: ignore[method-assign]
-    losses.Losses.any_alone = lambda self, tids: False  # type: ignore[method-assign]
+    deaths.Losses.runs_alone = lambda self, tid: False  # type: ignore[method-assign]
+    deaths.Losses.any_alone = lambda self, tids: False  # type: ignore[method-assign]
 
 
 @mutant
@@ -287,7 +287,7 @@ def suspects_run_twice() -> None:
 @mutant
 def suspects_are_forgotten_between_sessions() -> None:
     """WORKERS: the session after does not know who has to run alone."""
-    losses.Losses._say = lambda self: None  # type: ignore[method-assign]
+    deaths.Losses._record_suspects = lambda self: None  # type: ignore[method-assign]
 
 
 @mutant

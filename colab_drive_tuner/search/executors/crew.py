@@ -35,7 +35,6 @@ LOOK_SECONDS = 5.0
 class Flight:
     """One attempt of a trial, on its way."""
 
-    tid: Any
     task: Task
     artifacts: Artifacts | None = None
     future: "Future[Any] | None" = None
@@ -52,14 +51,6 @@ class Landing:
     death: Death | None = None
     error: BaseException | None = None
     """What the engine raised, which is no death."""
-
-
-@dataclass
-class Watch:
-    """For how long there have been no workers."""
-
-    looked: float = 0.0
-    absent_since: float | None = None
 
 
 class Crew:
@@ -92,7 +83,8 @@ class Crew:
         self._sent = 0
         self._numbers = itertools.count()
         self._locations: Locations | None = None
-        self._watch = Watch(clock())
+        self._looked = clock()
+        self._absent_since: float | None = None
 
     @property
     def in_flight(self) -> list[Flight]:
@@ -193,14 +185,14 @@ class Crew:
 
     def absent_seconds(self) -> float:
         """For how long there have been no workers at all; 0 where that is not so, or not known."""
-        watch, now = self._watch, self._clock()
-        if now - watch.looked >= LOOK_SECONDS:
-            watch.looked = now
-            if self.engine.workers() == 0:
-                watch.absent_since = now if watch.absent_since is None else watch.absent_since
-            else:
-                watch.absent_since = None
-        return 0.0 if watch.absent_since is None else now - watch.absent_since
+        now = self._clock()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            if self.engine.workers() != 0:
+                self._absent_since = None
+            elif self._absent_since is None:
+                self._absent_since = now
+        return 0.0 if self._absent_since is None else now - self._absent_since
 
     def cancel(self) -> list[Flight]:
         """Take back what has not begun; return it."""

@@ -8,11 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.executors.locations import (
-    DatagramLocations,
-    Locations,
-    ThreadLocations,
-)
+from colab_drive_tuner.search.executors.locations import DatagramLocations, Locations
 from colab_drive_tuner.search.executors.loky import LokyExecutor
 
 _START_SECONDS = 120.0
@@ -80,9 +76,9 @@ class Engine:
         self._submit(os.getpid).result(timeout=_START_SECONDS)
 
     def locations(self) -> Locations:
-        """The driver's end of what its workers location."""
+        """The driver's end of the way on which workers tell where trials have begun."""
         if self.in_process:
-            return ThreadLocations()
+            return Locations()
         # Those of the standard library's pool and of loky are on this machine, as their pipes are.
         local = hasattr(self.executor, "_processes") or isinstance(self.executor, LokyExecutor)
         return DatagramLocations(anywhere=not local)

@@ -13,9 +13,10 @@ import re
 import secrets
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 NOWHERE = ("192.0.2.1", 9)
 """An address of the documentation: the way there tells this machine's own."""
@@ -45,44 +46,23 @@ def host_of(worker: object) -> str:
     return found[1] if found else ""
 
 
-class LocationSender(Protocol):
-    """The worker's end; it travels with each task."""
-
-    def send(self, location: Location) -> None:
-        """Tell the driver, if it can be reached; never wait for it, never fail."""
+LocationSender = Callable[[Location], None]
+"""The worker's end, which travels with each task; it neither waits for the driver nor fails."""
 
 
-class Locations(Protocol):
-    """The driver's end."""
-
-    @property
-    def sender(self) -> LocationSender:
-        """What travels to the workers."""
-
-    def read(self) -> list[Location]:
-        """What has arrived since."""
-
-    def close(self) -> None:
-        """Take no more."""
-
-
-class ThreadLocations:
-    """Locations of threads of this process: both ends in one."""
+class Locations:
+    """The driver's end; where the workers are threads of this process, it is theirs, too."""
 
     def __init__(self) -> None:
         self._arrived: queue.SimpleQueue[Location] = queue.SimpleQueue()
-        self.sender = self
-
-    def send(self, location: Location) -> None:
-        """See `LocationSender.send`."""
-        self._arrived.put(location)
+        self.sender: LocationSender = self._arrived.put
 
     def read(self) -> list[Location]:
-        """See `Locations.read`."""
+        """What has arrived since this was called last."""
         return [self._arrived.get() for _ in range(self._arrived.qsize())]
 
     def close(self) -> None:
-        """See `Locations.close`."""
+        """Take no more."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +73,8 @@ class Datagrams:
     port: int
     key: bytes = field(repr=False)
 
-    def send(self, location: Location) -> None:
-        """See `LocationSender.send`."""
+    def __call__(self, location: Location) -> None:
+        """See `LocationSender`."""
         body = json.dumps(location).encode()
         with (
             suppress(OSError),  # no way leads there: the driver learns it with the trial's end
@@ -103,7 +83,7 @@ class Datagrams:
             out.sendto(_signature(self.key, body) + body, (self.host, self.port))
 
 
-class DatagramLocations:
+class DatagramLocations(Locations):
     """Locations of processes, here or on machines that reach this one.
 
     Args:
@@ -111,6 +91,7 @@ class DatagramLocations:
     """
 
     def __init__(self, *, anywhere: bool) -> None:
+        super().__init__()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("" if anywhere else "127.0.0.1", 0))
         self._socket.setblocking(False)
@@ -140,14 +121,14 @@ class DaskEvents:
 
     topic: str
 
-    def send(self, location: Location) -> None:
-        """See `LocationSender.send`."""
+    def __call__(self, location: Location) -> None:
+        """See `LocationSender`."""
         from distributed import get_worker
 
         get_worker().log_event(self.topic, list(location))
 
 
-class DaskLocations:
+class DaskLocations(Locations):
     """Locations of a Dask cluster's workers, wherever they are.
 
     Args:
@@ -155,23 +136,15 @@ class DaskLocations:
     """
 
     def __init__(self, client: Any) -> None:
-        self._client = client
-        self._arrived: queue.SimpleQueue[Location] = queue.SimpleQueue()
-        self.sender = DaskEvents(f"colab-drive-tuner-{secrets.token_hex(8)}")
-        client.subscribe_topic(self.sender.topic, self._take)
-
-    def _take(self, event: tuple[float, Any]) -> None:
-        _, (number, worker) = event
-        self._arrived.put(Location(number, worker))
-
-    def read(self) -> list[Location]:
-        """See `Locations.read`."""
-        return [self._arrived.get() for _ in range(self._arrived.qsize())]
+        super().__init__()
+        self._client, self._topic = client, f"colab-drive-tuner-{secrets.token_hex(8)}"
+        self.sender = DaskEvents(self._topic)
+        client.subscribe_topic(self._topic, lambda event: self._arrived.put(Location(*event[1])))
 
     def close(self) -> None:
         """See `Locations.close`."""
         if self._client.status == "running":
-            self._client.unsubscribe_topic(self.sender.topic)
+            self._client.unsubscribe_topic(self._topic)
 
 
 def _signature(key: bytes, body: bytes) -> bytes:

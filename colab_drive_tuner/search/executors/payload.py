@@ -4,15 +4,14 @@ import hashlib
 import io
 import pickle
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.spec.keras_use import is_users_file
 from colab_drive_tuner.templates.reads import cell_content, global_names
 
 _REFUSED: dict[str, frozenset[str]] = {
@@ -199,17 +198,10 @@ def _own_modules(objective: Callable[..., Any]) -> list[ModuleType]:
     ]
 
 
-@cache
 def _is_users(name: str) -> bool:
     """Whether a module is the user's: a notebook, or a file that no installation has brought."""
-    if name == "__main__":
-        return True
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None or name.partition(".")[0] == "colab_drive_tuner":
-        return False
-    folders = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    path = Path(file).resolve()
-    return not any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
+    module = sys.modules.get(name)
+    return name == "__main__" or is_users_file(getattr(module, "__file__", None))
 
 
 @contextmanager

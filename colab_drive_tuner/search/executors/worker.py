@@ -109,7 +109,7 @@ def run_task(sha: str, content: bytes | None, task: Task) -> bytes:
         if task.attempt.training.keras_wanted:
             import keras  # noqa: F401 - it takes long, which is not the trial's time
     except Exception as error:  # noqa: BLE001 - it is told by the driver
-        return _pickled(_failed(Ended.NOT_LOADED, error))
+        return _pickled(failed(Ended.NOT_LOADED, error))
     return _pickled(run_here(domain, task))
 
 
@@ -117,20 +117,20 @@ def run_here(domain: Domain, task: Task, artifacts: Artifacts | None = None) -> 
     """Run a task in this process, with an objective that is loaded."""
     if task.backups is not None:
         artifacts = task.backups.open(task.attempt.tid)
-    work = _Work(domain, task, artifacts)
     _processes.begin()
     if task.timeout is None:
-        return work.run()
+        return _timed(domain, task, artifacts)
+    outcomes: list[Outcome] = []
+    context = contextvars.copy_context()
     thread = threading.Thread(
-        target=contextvars.copy_context().run,
-        args=(work.run,),
+        target=lambda: outcomes.append(context.run(_timed, domain, task, artifacts)),
         name=threading.current_thread().name,
         daemon=True,
     )
     thread.start()
     thread.join(task.timeout)
-    if work.outcome is not None:
-        return work.outcome
+    if outcomes:
+        return outcomes[0]
     # It goes on until it looks: Python's own code does at the next instruction.
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
@@ -138,45 +138,39 @@ def run_here(domain: Domain, task: Task, artifacts: Artifacts | None = None) -> 
     return Outcome(Ended.TIMED_OUT, worker_name(), task.timeout)
 
 
-class _Work:
-    """One task at work."""
+def _timed(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
+    """Run a task, and free the memory that it took."""
+    began = time.monotonic()
+    if task.sender is not None:
+        task.sender(Location(task.number, worker_name()))
+    try:
+        outcome = _run(domain, task, artifacts)
+    finally:
+        _processes.end(free=task.free_memory)
+    outcome.seconds = time.monotonic() - began
+    return outcome
 
-    def __init__(self, domain: Domain, task: Task, artifacts: Artifacts | None) -> None:
-        self._domain, self._task, self._artifacts = domain, task, artifacts
-        self.outcome: Outcome | None = None
 
-    def run(self) -> Outcome:
-        began = time.monotonic()
-        if self._task.sender is not None:
-            self._task.sender.send(Location(self._task.number, worker_name()))
-        try:
-            outcome = self._run()
-        finally:
-            _processes.end(free=self._task.free_memory)
-        outcome.seconds = time.monotonic() - began
-        self.outcome = outcome
-        return outcome
-
-    def _run(self) -> Outcome:
-        task, artifacts, notices = self._task, self._artifacts, list[str]()
-        try:
-            trials, document = _only(task.attempt)
-            ctrl = Ctrl(trials, document)
-            result = evaluate(_until(task), self._domain, ctrl, artifacts, notices)
-            parts = _portable(take_apart(result), task.loss_to_beat)
-            take(parts.result)  # what is no plain data is an error of the objective
-        except TrialInterrupted as error:
-            outcome = _failed(Ended.INTERRUPTED, error)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the objective's
-            outcome = _failed(Ended.RAISED, error)
-        else:
-            outcome = Outcome(Ended.DONE, worker_name(), parts=parts)
-            outcome.attachments = trials.attachments
-        if artifacts is not None and has_backups(artifacts):
-            outcome.backed_up = True
-            flush_backups([artifacts], _BACKUP_SECONDS)
-        outcome.notices = notices
-        return outcome
+def _run(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
+    notices = list[str]()
+    try:
+        trials, document = _only(task.attempt)
+        ctrl = Ctrl(trials, document)
+        result = evaluate(_until(task), domain, ctrl, artifacts, notices)
+        parts = _portable(take_apart(result), task.loss_to_beat)
+        take(parts.result)  # what is no plain data is an error of the objective
+    except TrialInterrupted as error:
+        outcome = failed(Ended.INTERRUPTED, error)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the objective's
+        outcome = failed(Ended.RAISED, error)
+    else:
+        outcome = Outcome(Ended.DONE, worker_name(), parts=parts)
+        outcome.attachments = trials.attachments
+    if artifacts is not None and has_backups(artifacts):
+        outcome.backed_up = True
+        flush_backups([artifacts], _BACKUP_SECONDS)
+    outcome.notices = notices
+    return outcome
 
 
 def _only(attempt: Attempt) -> tuple[hyperopt.Trials, dict[str, Any]]:
@@ -216,7 +210,8 @@ def _portable(parts: Parts, loss_to_beat: float) -> Parts:
     return replace(parts, keras=saved)
 
 
-def _failed(ended: Ended, error: BaseException) -> Outcome:
+def failed(ended: Ended, error: BaseException) -> Outcome:
+    """The outcome of a task that raised."""
     return Outcome(
         ended,
         worker_name(),
@@ -242,7 +237,7 @@ def _pickled(outcome: Outcome) -> bytes:
             f"What the objective returned cannot be sent back from its worker: "
             f"{sys.exc_info()[1]}. Return plain data, a Keras model, or bytes as `attachments`."
         )
-        return _pickled(replace(_failed(Ended.RAISED, problem), seconds=outcome.seconds))
+        return _pickled(replace(failed(Ended.RAISED, problem), seconds=outcome.seconds))
     return packed
 
 

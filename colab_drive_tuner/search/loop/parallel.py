@@ -4,101 +4,45 @@ It asks, records and stops as `Loop` does; only who runs a trial is another one.
 before their trials are submitted, ends in the order in which they come.
 """
 
-import bisect
 import math
 import time
-import traceback
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import hyperopt
-
-from colab_drive_tuner.checkpoint.codec.codec import Taken
-from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.errors import SearchTakenOverError
-from colab_drive_tuner.search.documents import (
-    ERROR,
-    FINISHED,
-    OPEN,
-    RUNNING,
-    countable_loss,
-    given_up,
-    plain_result,
-)
+from colab_drive_tuner.search.documents import RUNNING
 from colab_drive_tuner.search.executors import failures
-from colab_drive_tuner.search.executors.crew import Crew, Flight, Landing
+from colab_drive_tuner.search.executors.crew import Flight, Landing
 from colab_drive_tuner.search.executors.deaths import Death, death_of
-from colab_drive_tuner.search.executors.losses import Losses
-from colab_drive_tuner.search.executors.worker import Ended, Outcome, Task
-from colab_drive_tuner.search.loop.inline import Display, Loop, Started, log
+from colab_drive_tuner.search.executors.worker import Ended, Task
+from colab_drive_tuner.search.loop.inline import Display, Started
+from colab_drive_tuner.search.loop.landings import LandingLoop, listed
 from colab_drive_tuner.search.loop.trial_workers import TrialWorkers
-from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
 from colab_drive_tuner.training.memory import PacedCollections
 
 TICK_SECONDS = 1.0
 """How often the loop looks around while nothing ends."""
 LEAVE_SECONDS = 10.0
 """How long a stop waits for the trials that are running."""
-BREAK_SECONDS = 5.0
-"""How long a broken pool may take to say so of all that it had at work."""
-TOGETHER_SECONDS = 1.0
-"""Workers that die within so long of one another die of one cause, which may be no trial."""
-RESTART_SECONDS = 30.0
-"""For so long after trials were cancelled from outside a death is put down to that, too."""
 ABSENT_SECONDS, GONE_SECONDS = 30.0, 600.0
 """After so long without a worker the user is told, and the run ends."""
-MOST_LOST = 10
-"""A trial that was lost so often, although no worker died, ends the run."""
 
 
-class ParallelLoop(Loop):
+class ParallelLoop(LandingLoop):
     """Runs the trials of a search that this process holds, `width` at once.
 
     Args:
-        crew: The workers.
-        max_attempts: A trial of which so many workers or runtimes died is given up.
         on_stop: Called when a stop, from wherever, has arrived here.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        crew: Crew,
-        max_attempts: int,
-        on_stop: Callable[[], None],
-        **options: Any,
-    ) -> None:
+    def __init__(self, *args: Any, on_stop: Callable[[], None], **options: Any) -> None:
         super().__init__(*args, **options)
-        self._crew, self._max_attempts, self._on_stop = crew, max_attempts, on_stop
-        self._owner = f"{crew.engine.name} of {self._owner}"
-        self._started: dict[Flight, Started] = {}
-        self._again: deque[Started] = deque()
-        """Trials that were lost, which run once more."""
-        settings = self._trials.log.settings
-        self._losses = Losses(
-            stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
-        )
-        if crew.engine.in_process:
-            self._suspect_last_attempts()
-        self._trial_workers = TrialWorkers(crew, self._trials.log, self._started)
+        self._on_stop = on_stop
+        self._trial_workers = TrialWorkers(self._crew, self._trials.log, self._started)
         self._collections = PacedCollections()
-        self._cancelled = -math.inf
-        self._failure: BaseException | None = None
-        self._why, self._ending = "", False
-        self._told: set[str] = set()
-        losses = map(countable_loss, self._trials._dynamic_trials)
-        self._best = sorted(loss for loss in losses if loss is not None)
-
-    def _suspect_last_attempts(self) -> None:
-        """Threads die with this process: the last death is to be that of the guilty trial only."""
-        for tid, deaths in self._trials.log.inherited.items():
-            if deaths and deaths >= self._max_attempts - 1:
-                self._losses.suspect(tid)
 
     def run(self, display: Display) -> str:
         """See `Loop.run`."""
@@ -141,7 +85,7 @@ class ParallelLoop(Loop):
         flying = self._crew.in_flight
         if self._crew.room <= 0 or self._ending or self._stops.deadline_near:
             return False
-        if self._losses.any_alone(one.tid for one in flying):
+        if self._losses.any_alone(one.task.attempt.tid for one in flying):
             return False
         if self._again:
             if flying and self._losses.runs_alone(self._again[0].document["tid"]):
@@ -168,7 +112,7 @@ class ParallelLoop(Loop):
         return self._tally.next_queued
 
     def _submit(self, started: Started) -> None:
-        document, artifacts = started.document, started.artifacts
+        artifacts = started.artifacts
         in_process = self._crew.engine.in_process
         attempt, ends_at = started.attempt, None
         if (deadline := attempt.training.deadline) is not None:
@@ -182,7 +126,7 @@ class ParallelLoop(Loop):
             backups=None if in_process else self._trials.backups.by_path(attempt.search, artifacts),
             free_memory=self._options.free_memory,
         )
-        flight = Flight(document["tid"], task, artifacts if in_process else None)
+        flight = Flight(task, artifacts if in_process else None)
         self._started[flight] = started
         try:
             self._crew.submit(flight)
@@ -209,211 +153,6 @@ class ParallelLoop(Loop):
             return -math.inf
         return self._best[keep - 1] if len(self._best) >= keep else math.inf
 
-    # -- tell
-
-    def _settle(self, landings: list[Landing]) -> None:
-        """Take what has landed; a failure is kept until all of it is taken."""
-        broken, alone = list[Started](), list[Started]()
-        for landing in landings:
-            started = self._started.pop(landing.flight)
-            if landing.outcome is not None:
-                self._end(started, landing.outcome)
-            elif landing.death is None:
-                name, tid = self._trials.name, landing.flight.tid
-                self._fail(failures.not_run(self._crew.engine, name, tid, landing.error))
-            elif landing.death == Death.CANCELLED or self._is_restarting:
-                self._lose(started)
-            elif landing.death == Death.ALONE:
-                alone.append(started)
-            else:
-                broken.append(started)
-        if broken:
-            self._break(broken + alone)
-        elif alone:
-            self._break_apart(alone)
-
-    def _end(self, started: Started, outcome: Outcome) -> None:
-        document, tid = started.document, started.document["tid"]
-        document["owner"] = outcome.worker or document["owner"]
-        started = replace(started, began=time.monotonic() - outcome.seconds)
-        if outcome.backed_up and not self._crew.engine.in_process:
-            started = replace(started, artifacts=self._trials.backups.adopt(tid, started.artifacts))
-        for notice in outcome.notices:
-            self._tell_once(notice)
-        if outcome.ended == Ended.DONE:
-            self._done(started, outcome)
-        elif outcome.ended == Ended.RAISED:
-            self._raised(started, outcome)
-        elif outcome.ended == Ended.TIMED_OUT:
-            reason = f"timed out: it ran for more than trial_timeout={self._crew.timeout:g} seconds"
-            self._fail_trial(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
-        elif outcome.ended == Ended.INTERRUPTED:
-            self._ending = True  # the next run goes on with the trial
-        else:
-            self._fail(failures.not_loaded(outcome))
-
-    def _done(self, started: Started, outcome: Outcome) -> None:
-        tid, parts = started.document["tid"], outcome.parts
-        assert parts is not None  # noqa: S101 - of what is done
-        try:
-            for name, value in outcome.attachments.items():
-                self._trials.attachments[name] = value
-            result = self._trials.models.keep(parts, tid)
-            taken = take(plain_result(result))
-        except SearchTakenOverError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what is no plain data is an error of the trial's
-            text = "".join(traceback.format_exception(error))
-            failed = Outcome(Ended.RAISED, error=error, error_type=str(type(error)), traceback=text)
-            self._raised(started, replace(failed, error_text=str(error), seconds=outcome.seconds))
-            return
-        if parts.curves:
-            started.document["misc"]["history"] = parts.curves
-        self._close(started, TrialEnd.DONE, result, taken)
-
-    def _raised(self, started: Started, outcome: Outcome) -> None:
-        document, error = started.document, outcome.error
-        if error is not None and not isinstance(error, Exception):
-            self._fail(error)  # a KeyboardInterrupt, say: the trial has not ended
-            return
-        how = TrialEnd.CAUGHT if self._options.catch_eval_exceptions else TrialEnd.RAISED
-        document["misc"]["error"] = outcome.error_type, outcome.error_text
-        document["misc"]["traceback"] = outcome.traceback
-        self._close(started, how)
-        if how == TrialEnd.CAUGHT:
-            log.error("Trial %s raised: %s", document["tid"], outcome.error_text)
-            return
-        self._fail(failures.raised(outcome))
-
-    def _fail_trial(self, started: Started, how: TrialEnd, result: dict[str, Any]) -> None:
-        self._close(started, how, result, take(result))
-
-    def _close(
-        self,
-        started: Started,
-        how: TrialEnd,
-        result: dict[str, Any] | None = None,
-        taken: Taken | None = None,
-    ) -> None:
-        """Record an end, and judge whether the search ends with it; `taken`: of the result."""
-        document = started.document
-        document |= {"state": ERROR} if result is None else {"state": FINISHED, "result": result}
-        self._tell(started, how, taken)
-        if (loss := countable_loss(document)) is not None:
-            bisect.insort(self._best, loss)
-            del self._best[max(1, self._trials.keep_models) :]
-        self._losses.end(document["tid"])
-        self._save()
-        if how != TrialEnd.RAISED and self._tally.next_queued is None and not self._why:
-            self._why, settings = self._stops.judge(self._seen(document), self._tally)
-            self._trials.log.set(settings)
-
-    def _seen(self, newest: TrialDocument) -> hyperopt.Trials:
-        """The trials as an early-stop function reads them: all of them ended, the newest last."""
-        trials = self._trials
-        if not (self._started and self._stops.asks):
-            return trials
-        seen = hyperopt.Trials(trials._exp_key, refresh=False)
-        ended = (one for one in trials._dynamic_trials if one["state"] not in OPEN)
-        seen._dynamic_trials = [one for one in ended if one is not newest] + [newest]
-        seen.attachments = trials.attachments
-        seen.refresh()
-        return seen
-
-    def _fail(self, error: BaseException) -> None:
-        self._failure = self._failure or error
-
-    # -- deaths
-
-    @property
-    def _is_restarting(self) -> bool:
-        """Whether trials were cancelled a moment ago: a cluster that restarts then kills, too."""
-        return time.monotonic() - self._cancelled < RESTART_SECONDS
-
-    def _break_apart(self, alone: list[Started]) -> None:
-        """A worker died that ran one trial; where others die with it, the trial is only suspect."""
-        until = time.monotonic() + TOGETHER_SECONDS
-        while self._started and time.monotonic() < until:
-            for landing in self._crew.wait(0.1):
-                if landing.death in (None, Death.CANCELLED):
-                    self._settle([landing])
-                else:
-                    alone.append(self._started.pop(landing.flight))
-        if len(alone) == 1:
-            self._blame(alone[0])
-        else:
-            self._suspect(alone)
-
-    def _suspect(self, lost: list[Started]) -> None:
-        """One of them, or nobody, is to blame: each runs again, alone."""
-        for started in lost:
-            self._losses.suspect(started.document["tid"])
-            self._again.append(started)
-        self._trials.notify(
-            f"Workers died while trials {_listed(lost)} of search {self._trials.name!r} ran; they "
-            "run again one at a time, so that only one that kills by itself counts attempts."
-        )
-
-    def _break(self, broken: list[Started]) -> None:
-        """A pool broke: what was in it, one of which may be to blame, is taken from it."""
-        until = time.monotonic() + BREAK_SECONDS
-        pool = self._crew.engine.breaks_whole
-        while pool and self._started and time.monotonic() < until:
-            for landing in self._crew.wait(0.1):
-                started = self._started.pop(landing.flight)
-                if landing.outcome is not None:
-                    self._end(started, landing.outcome)
-                else:
-                    broken.append(started)
-        if pool:
-            broken += self._started.values()
-            self._started.clear()
-        if len(broken) == 1 and (pool or not self._started):
-            self._blame(broken[0])
-        else:
-            self._suspect(broken)
-        if self._crew.engine.renewable:
-            self._crew.renew()
-        elif pool:
-            for started in broken:  # what is known of them is recorded first
-                if died := self._losses.to_record(started.document["tid"]):
-                    self._start(started.document, died=died, durable=True)
-            engine, name = self._crew.engine, self._trials.name
-            self._fail(failures.pool_broke(engine, name, _listed(broken)))
-
-    def _blame(self, started: Started) -> None:
-        """A worker died of this trial, and of no other."""
-        tid, inherited = started.document["tid"], self._trials.log.inherited
-        attempts = self._losses.blame(tid, inherited, self._progress(started))
-        if attempts >= self._max_attempts:
-            reason = f"{attempts} workers or runtimes died while this trial was running"
-            self._fail_trial(started, TrialEnd.GIVEN_UP, given_up(reason))
-            return
-        if self._crew.engine.renewable or not self._crew.engine.breaks_whole:
-            self._trials.notify(
-                f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs "
-                f"again, alone (attempt {attempts + 1} of {self._max_attempts})."
-            )
-        self._losses.suspect(tid)
-        self._again.append(started)
-
-    def _progress(self, started: Started) -> int:
-        """How far the trial's backups are, as its worker has left them."""
-        if self._trials.backups.by_path(started.attempt.search, started.artifacts) is None:
-            return 0
-        adopted = self._trials.backups.of(started.document["tid"])
-        far = 0 if adopted is None else self._trials.backups.progress(adopted)
-        self._trials.backups.forget(adopted)
-        return far
-
-    def _lose(self, started: Started) -> None:
-        """The trial was cancelled from outside; it runs again."""
-        tid, engine = started.document["tid"], self._crew.engine
-        self._cancelled = time.monotonic()
-        self._again.append(started)
-        if self._losses.cancel(tid) >= MOST_LOST:
-            self._fail(failures.cancelled_often(engine, self._trials.name, tid, MOST_LOST))
-
     # -- looking around
 
     def _look(self) -> None:
@@ -435,11 +174,6 @@ class ParallelLoop(Loop):
                 f"{engine.name} has no workers: {len(self._started)} trials of search {name!r} "
                 f"wait for one. The run ends if none comes within {GONE_SECONDS / 60:.0f} minutes."
             )
-
-    def _tell_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self._trials.notify(text)
 
     # -- stop
 
@@ -465,14 +199,10 @@ class ParallelLoop(Loop):
             self._crew.renew()
         if not left and not ended:
             return
-        parts = [f"{_listed(ended)} ended meanwhile and recorded"] if ended else []
-        parts += [f"{_listed(left)} stopped: run again when the search goes on"] if left else []
+        parts = [f"{listed(ended)} ended meanwhile and recorded"] if ended else []
+        parts += [f"{listed(left)} stopped: run again when the search goes on"] if left else []
         if running and not self._crew.engine.renewable:
             parts.append("some may go on in their workers, unrecorded, until they end")
         self._trials.notify(
             f"Search {self._trials.name!r}, trials that were running: {'; '.join(parts)}."
         )
-
-
-def _listed(trials: list[Any]) -> str:
-    return ", ".join(str(one.document["tid"]) for one in trials)

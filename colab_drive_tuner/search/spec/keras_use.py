@@ -70,7 +70,7 @@ def _names_keras(name: str) -> bool:
 def _file_names_keras(module: str) -> bool:
     """Whether a file of the user's that would be imported under this name uses Keras."""
     found = PathFinder.find_spec(module)
-    if found is None or found.origin is None or not _is_users(found.origin):
+    if found is None or found.origin is None or not is_users_file(found.origin):
         return False
     try:
         return bool(_KERAS_IN_TEXT.search(Path(found.origin).read_text("utf-8", "replace")))
@@ -83,7 +83,7 @@ def _reached(function: FunctionType, names: set[str]) -> Iterator[Any]:
     for name in names & function.__globals__.keys():
         value = function.__globals__[name]
         if isinstance(value, ModuleType):
-            if _is_users(getattr(value, "__file__", None)):
+            if is_users_file(getattr(value, "__file__", None)):
                 yield from (vars(value)[member] for member in names & vars(value).keys())
         else:
             yield value
@@ -100,7 +100,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, type):
         module = sys.modules.get(value.__module__)
-        if value.__module__ == "__main__" or _is_users(getattr(module, "__file__", None)):
+        if value.__module__ == "__main__" or is_users_file(getattr(module, "__file__", None)):
             for member in vars(value).values():
                 yield getattr(member, "__func__", getattr(member, "fget", member))
             yield from value.__bases__
@@ -109,13 +109,13 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 @cache
-def _is_users(file: str | None) -> bool:
+def is_users_file(file: str | None) -> bool:
     """Whether a file is neither Python's own, nor an installed package's, nor this package's."""
     if file is None:
         return False
-    installed = [sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")]
-    installed.append(str(Path(__file__).parents[1]))
-    parts = Path(file).parts
-    return "site-packages" not in parts and not any(
-        Path(file).is_relative_to(folder) for folder in installed
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    installed = [*map(Path, map(sysconfig.get_path, kinds)), Path(__file__).parents[2]]
+    path = Path(file).resolve()
+    return "site-packages" not in path.parts and not any(
+        path.is_relative_to(folder.resolve()) for folder in installed
     )

@@ -11,11 +11,11 @@ from colab_drive_tuner.errors import (
     SeedChangedError,
     SpaceChangedError,
 )
-from colab_drive_tuner.search.spec.fingerprints import space_difference
-from colab_drive_tuner.search.spec.kept_source import (
+from colab_drive_tuner.search.spec.fingerprints import (
     digest,
     pack_source,
     source_difference,
+    space_difference,
     unpack_source,
 )
 from colab_drive_tuner.search.spec.seeds import (
@@ -29,6 +29,8 @@ from colab_drive_tuner.user_warnings import warn_user
 
 SUSPECTS = "suspects"
 """The trials that ran when workers died, of which nobody knows which one is to blame."""
+_TOLD = ("max_evals", "algo", "space", "model", "data", "pruner")
+"""What each claim says anew."""
 _WARNED = {
     "model": "The source of the model or objective function",
     "data": "The shape or type of the data",
@@ -71,17 +73,10 @@ class SearchSettings:
         Raises `SeedChangedError` and `SpaceChangedError`.
         """
         self.check(name, stored)
-        told: dict[str, Any] = {
-            "max_evals": self.max_evals,
-            "algo": self.algo,
-            "space": self.space,
-            "model": self.model,
-            "data": self.data,
-            "pruner": self.pruner,
-        }
+        told = {key: getattr(self, key) for key in _TOLD}
         if self.source is not None and stored.get("model") != self.model:
             told["source"] = pack_source(self.source)
-        said: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+        said = {key: value for key, value in told.items() if value is not None}
         if stored.get(STOPPED) is not None and self.runs:
             said[STOPPED] = None
         if stored.get(RESTARTED) and self.runs:
@@ -134,11 +129,9 @@ class SearchSettings:
         return f" (- before, + now):\n{changes}\nEarlier" if changes else ": earlier"
 
     def _beginning(self) -> dict[str, Any]:
-        seed = self.seed
-        if seed is None and self.rstate is not None:
+        if self.seed is None and self.rstate is not None:
             return {"rstate": freeze_generator(generator_of(self.rstate))}
-        if seed is None:
-            seed = draw_seed()
+        seed = draw_seed() if self.seed is None else self.seed
         generator = generator_of(seed)
         SeedStream(generator, self.skipped)
         return {"seed": seed, "rstate": freeze_generator(generator)}

@@ -12,12 +12,11 @@ import functools
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, GenericAlias, MappingProxyType, ModuleType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.search.spec.array_text import array_text
 from colab_drive_tuner.templates import read_source
 from colab_drive_tuner.text import visible
 
@@ -25,6 +24,10 @@ _DEEPEST = 50
 """Levels of a value that are looked at."""
 _LONGEST = 2000
 """Characters or bytes that are shown whole; of more there is a beginning, and a digest."""
+_ROWS = 1 << 18
+"""Elements of an array that are hashed at once."""
+_DRAWN = 1 << 64
+"""A seed above it was drawn by the operating system, not written by anybody."""
 _PLAIN = (type(None), bool, float, complex, range, type(...), type(NotImplemented))
 _FIXED = (*_PLAIN, int, str, bytes, tuple, frozenset, FunctionType, type)
 """Types of what a function was made with and cannot change since."""
@@ -110,7 +113,7 @@ class _Description:
             return (
                 f"{_name(kind)}({value.isoformat()}{'' if zone is None else f', {self.of(zone)}'})"
             )
-        text = array_text(value, self.of)
+        text = _array_text(value, self.of)
         return self._object(value) if text is None else f"{_name(kind)}({text})"
 
     def _row(self, values: Iterable[Any]) -> str:
@@ -224,3 +227,49 @@ def _without_names(part: Any, names: dict[str, str], key: str = "") -> Any:
     if isinstance(part, str):
         return names.setdefault(part, f"#{len(names)}") if key == "name" else names.get(part, part)
     return part
+
+
+def _array_text(value: Any, describe: Callable[[Any], str]) -> str | None:
+    """Text for an array, a scalar, a dtype or a generator; None for anything else.
+
+    What gives itself as an array (a tensor, a table of pandas) is one. A generator is told by its
+    seed, for its state is meant to change.
+    """
+    import numpy as np
+
+    if isinstance(value, np.random.Generator | np.random.RandomState):
+        seeds: Any = getattr(getattr(value, "bit_generator", None), "seed_seq", None)
+        entropy = getattr(seeds, "entropy", None)
+        written = entropy is not None and not (isinstance(entropy, int) and entropy > _DRAWN)
+        return f"seed {describe(entropy)}" if written else "compared by type only"
+    if isinstance(value, np.dtype):
+        return repr(value)
+    if isinstance(value, np.ma.MaskedArray):
+        return f"{describe(value.filled())}, {describe(np.asarray(value.mask))}"
+    if isinstance(value, np.ndarray):
+        return f"{value.shape}, {_array_content(value, describe)}"
+    if isinstance(value, np.generic):
+        shown = value.dtype.kind in "biufcSU" and value.dtype.char not in "gG"
+        return describe(value.tolist()) if shown else _array_content(np.asarray(value), describe)
+    if isinstance(value, type) or not hasattr(type(value), "__array__"):
+        return None
+    labels = [getattr(value, name, None) for name in ("index", "columns")]
+    parts = [np.asarray(one) for one in (value, *labels) if hasattr(type(one), "__array__")]
+    return ", ".join(map(describe, parts))
+
+
+def _array_content(array: Any, describe: Callable[[Any], str]) -> str:
+    """The type and content of an array."""
+    import numpy as np
+
+    if array.dtype.names is not None:  # between its fields there may be bytes without a meaning
+        fields = (f"{name}: {describe(array[name])}" for name in array.dtype.names)
+        return f"{{{', '.join(fields)}}}"
+    if array.dtype.hasobject or array.dtype.kind == "T":
+        return f"objects, {describe(array.tolist())}"
+    flat, digest = np.ravel(array), hashlib.sha256()
+    if array.dtype.char in "gG":  # its bytes have some without a meaning, too
+        flat = flat.astype(str)
+    for start in range(0, flat.size, _ROWS):
+        digest.update(flat[start : start + _ROWS].tobytes())
+    return f"{array.dtype.str}, {digest.hexdigest()[:16]}"
