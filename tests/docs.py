@@ -2,9 +2,9 @@
 
 `<!-- run -->`: Python, in one namespace for the page, or bash, on a machine without an account.
 `<!-- run in Drive -->`: the same, signed in; so are the blocks after it. `<!-- run with NAMES -->`:
-where these packages and programs are installed. `<!-- prints -->`: what the block that ran before
-must have printed. `<!-- file: NAME -->`: a file beside them. And
-`not run: WHY`.
+where these packages and programs are installed, and these modules (`mpi4py.MPI`) load.
+`<!-- prints -->`: what the block that ran before must have printed. `<!-- file: NAME -->`: a file
+beside them. And `not run: WHY`.
 """
 
 import contextlib
@@ -80,7 +80,15 @@ def run_page(page: Path, sign_in: Callable[[], object] | None = None) -> int:
 def _missing(block: Block) -> str:
     """What the block runs with that is not installed here."""
     names = block.mark.removeprefix("run with ").split() if "run with " in block.mark else []
-    return ", ".join(one for one in names if not (find_spec(one) or shutil.which(one, path=_PATH)))
+    return ", ".join(one for one in names if not is_here(one))
+
+
+def is_here(name: str) -> bool:
+    """Whether a package or program is installed, or a module within a package loads."""
+    if "." in name:  # an installed mpi4py, say, may find no library of MPI: its import tells
+        command = [sys.executable, "-c", f"import {name}"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return bool(find_spec(name) or shutil.which(name, path=_PATH))
 
 
 def _run(block: Block, page: Path, names: dict[str, object]) -> str:

@@ -82,6 +82,12 @@ def test_a_block_waits_for_what_it_runs_with(tmp_path, monkeypatch, capsys):
         run_page(page_of(tmp_path, text.format("hyperopt bash")))
     assert run_page(page_of(tmp_path, text.format("hyperopt no_such_program"))) == 0
     assert "line 3: not run without no_such_program" in capsys.readouterr().err
+    (tmp_path / "bound").mkdir()
+    (tmp_path / "bound" / "__init__.py").touch()
+    (tmp_path / "bound" / "library.py").write_text("raise RuntimeError('it does not load')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert run_page(page_of(tmp_path, text.format("bound.library"))) == 0
+    assert "not run without bound.library" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -1,31 +1,47 @@
-"""The `fit` that is calling a callback: its callback list and its arguments."""
+"""The training loop that is calling a callback: Keras's `fit`, or one of the user's own."""
 
+import math
 import sys
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 import keras
 
-from colab_drive_tuner.errors import UsageError
 
+@dataclass(frozen=True)
+class TrainingLoop:
+    """What can be known of the loop that calls a callback; in one of the user's own perhaps little.
 
-def calling_fit(callback: Any) -> dict[str, Any]:
-    """The variables of the `fit` that is calling `callback`; at least its list of `callbacks`.
-
-    Keras hands a callback its model and nothing of its fellows, whose states a backup needs; the
-    list is found as the `self` of one of the frames below.
+    Keras hands a callback its model and nothing of its fellows, whose states a backup needs.
     """
+
+    callbacks: list[Any] = field(default_factory=list)
+    """All callbacks, where they are in a CallbackList."""
+    model: Any = None
+    epochs: float = math.inf
+    fit: dict[str, Any] = field(default_factory=dict)
+    """The variables of Keras's `fit`; empty in a loop of the user's own."""
+
+
+def calling_loop(callback: Any) -> TrainingLoop:
+    """The loop that is calling `callback`, found among the frames below."""
     frame: FrameType | None = sys._getframe(1)
-    found: dict[str, Any] = {}
+    owner: Any = None
+    found = TrainingLoop()
     while frame is not None:
         variables = frame.f_locals
-        owner = variables.get("self")
-        if isinstance(owner, keras.callbacks.CallbackList) and callback in owner.callbacks:
-            found = {"callbacks": owner}
-        elif found and variables.get("callbacks") is found["callbacks"]:
-            return dict(variables)
+        caller = variables.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList) and callback in caller.callbacks:
+            owner, params = caller, getattr(caller, "params", None) or {}
+            model, epochs = getattr(caller, "model", None), params.get("epochs") or math.inf
+            found = TrainingLoop(caller.callbacks, model, epochs)
+        elif owner is not None and variables.get("callbacks") is owner and _is_keras(frame):
+            return TrainingLoop(found.callbacks, caller, variables["epochs"], dict(variables))
         frame = frame.f_back
-    if found:
-        return found
-    name = type(callback).__name__
-    raise UsageError(f"{name} works in `fit(callbacks=[...])`, or in a keras CallbackList.")
+    return found
+
+
+def _is_keras(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__"))
+    return name.startswith("keras.") and frame.f_code.co_name == "fit"

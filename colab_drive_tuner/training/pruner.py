@@ -6,7 +6,6 @@ subclass of Keras's `Callback`, which accepts any object with its methods: a sea
 must not have to import it.
 """
 
-import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +32,13 @@ _MAXIMIZED = (
     *("f1", "f1_score", "fbeta_score", "iou", "io_u", "r2", "r2_score", "dice"),
 )
 """Metrics of which more is better, by the end of their names."""
+
+
+_NO_MODEL = (
+    "Pruner reports the epochs of this training and cannot end it: its CallbackList has no model. "
+    "Give it one, CallbackList(callbacks, model=model), and end the loop where model.stop_training "
+    "is true; or end it where running_trial().should_prune() is."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,8 +68,8 @@ class Pruner:
             9, 27, ... epochs after the warm-up, and the best third goes on.
 
     Raises:
-        UsageError: An argument cannot be used. In `fit`: the epoch has no metric `monitor`, or it
-            is no number, or two different pruners judge one trial.
+        UsageError: An argument cannot be used. In training: `fit` has no metric `monitor`, or its
+            value is no number, or two different pruners judge one trial.
 
     Example:
         ```python
@@ -142,48 +148,53 @@ class Pruner:
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Check that there is a trial to judge, and that no other pruner judges it."""
-        from colab_drive_tuner.training.fit_frames import calling_fit
+        from colab_drive_tuner.training.fit_frames import calling_loop
 
-        fit, trial = calling_fit(self), running_trial()
+        loop, trial = calling_loop(self), running_trial()
         if trial is None:
             warn_user("Pruner does nothing here: no search runs.", TrainingWarning)
             return
         reports = trial.reports
         reports.judge_by(self)
         # Another fit of the same trial: its first epoch comes after the last one of the fit before.
-        begins_anew = fit.get("initial_epoch", 0) < reports.last_step
+        begins_anew = loop.fit.get("initial_epoch", 0) < reports.last_step
         reports.offset, reports.epoch = reports.last_step if begins_anew else 0, None
-        if reports.pruned_at is not None:
-            fit["callbacks"].model.stop_training = True
+        if loop.model is None:
+            warn_user(_NO_MODEL, TrainingWarning)
+        elif reports.pruned_at is not None:
+            loop.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Report the epoch's value; stop the training if it is worse than earlier trials' ones."""
-        from colab_drive_tuner.training.fit_frames import calling_fit
+        from colab_drive_tuner.training.fit_frames import calling_loop
 
         trial = running_trial()
-        if trial is None or trial.reports.epoch == epoch or trial.reports.pruned_at is not None:
+        if trial is None:
+            return
+        reports = trial.reports
+        if reports.epoch == epoch or (reports.pruned_at is not None and reports.epoch is None):
             return  # given twice, or a fit after the one that was stopped
-        fit, reports = calling_fit(self), trial.reports
-        reports.epoch = epoch
+        loop = calling_loop(self)
         value = (logs or {}).get(self.monitor)
         if value is None:
-            if self.monitor.startswith("val_") and fit.get("validation_freq", 1) != 1:
+            if self.monitor.startswith("val_") and loop.fit.get("validation_freq", 1) != 1:
                 return  # an epoch that is not validated
-            raise UsageError(self._unknown(logs or {}))
-        callbacks = fit["callbacks"]
+            known = ", ".join(sorted(map(str, logs or {}))) or "none"
+            unknown = f"Pruner: the epoch has no metric {self.monitor!r}. It has: {known}."
+            if not loop.fit:  # a loop of the user's own may well measure it now and then
+                warn_user(f"{unknown} It is not judged.", TrainingWarning)
+                return
+            is_missing = self.monitor.startswith("val_") and "val_" not in known
+            hint = " Give fit validation_data= or validation_split=." if is_missing else ""
+            raise UsageError(unknown + hint)
         number = as_number(f"Pruner: {self.monitor!r} of the epoch", value)
-        reports.add(reports.offset + epoch + 1, number)
-        is_last = epoch + 1 >= callbacks.params.get("epochs", math.inf)
-        if not is_last and reports.should_prune():
-            callbacks.model.stop_training = True
-
-    def _unknown(self, logs: Mapping[str, Any]) -> str:
-        known = ", ".join(sorted(map(str, logs))) or "none"
-        validated = any(str(name).startswith("val_") for name in logs)
-        hint = ""
-        if self.monitor.startswith("val_") and not validated:
-            hint = " Give fit validation_data= or validation_split=."
-        return f"Pruner: the epoch has no metric {self.monitor!r}. It has: {known}.{hint}"
+        step = reports.offset + epoch + 1
+        if step <= reports.last_step and reports.begun:
+            return  # a loop of the user's own that counts anew
+        reports.epoch = epoch
+        reports.add(step, number)
+        if loop.model is not None and epoch + 1 < loop.epochs and reports.should_prune():
+            loop.model.stop_training = True
 
     def set_params(self, params: Any) -> None:
         """Keras's; nothing is kept."""

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from keras.callbacks import CallbackList
 
 from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.store.folder import FolderStore
@@ -345,6 +346,38 @@ def test_outside_of_a_search_it_does_nothing_and_says_so():
         assert np.array_equal(one, other)
     with run_as(RunningTrial("search", 0, 0)), pytest.warns(TrainingWarning):
         tried.fit(X, Y, verbose=0, callbacks=[TrialBackup()])
+
+
+@pytest.mark.parametrize("known", [{}, {"model": 1}, {"model": 1, "epochs": 3}])
+def test_in_a_loop_of_ones_own_it_says_that_it_keeps_nothing(store, known):
+    """No such loop can be told where to begin; it is not disturbed, by hand or in a list."""
+    backup, folder = TrialBackup(), search_folder(store)
+    options = known | ({"model": convolutional()} if known else {})
+
+    def training():
+        for callbacks in CallbackList([backup], **options), backup:
+            with pytest.warns(TrainingWarning, match=r"not Keras's `fit`.*train_step"):
+                callbacks.on_train_begin()
+            for epoch in range(3):
+                callbacks.on_epoch_begin(epoch)
+                callbacks.on_epoch_end(epoch, {"loss": 1.0})
+            callbacks.on_train_end()
+
+    run(store, folder, training)
+    assert backups(store, folder) == []
+
+
+def test_a_list_of_callbacks_that_knows_nothing_is_backed_up_in_fit(store):
+    """`fit` takes a CallbackList that has neither its model nor its epochs."""
+
+    def training(kill):
+        model, history = convolutional(), keras.callbacks.History()
+        given = [history, TrialBackup(), *([kill] if kill else [])]
+        history.set_model(model)
+        options = {"epochs": 4, "batch_size": 16, "verbose": 0}
+        return outcome(model, model.fit(X, Y, callbacks=CallbackList(given), **options))
+
+    compare(store, training, KillAt(2))
 
 
 def test_given_twice_it_works_once(store, uninterrupted):

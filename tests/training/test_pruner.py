@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,63 @@ def test_a_metric_that_is_no_number_is_an_error(bad: Any) -> None:
     callbacks = keras.callbacks.CallbackList([PRUNER], model=small(0.01), epochs=3)
     with run_as(running()), pytest.raises(UsageError, match="'val_loss' of the epoch must be"):
         callbacks.on_epoch_end(0, {"val_loss": bad})
+
+
+def in_a_loop(callbacks: Any, epochs: int = 4, model: Any = None) -> int:
+    """A training loop of the user's own; how many epochs it ran."""
+    callbacks.on_train_begin()
+    for epoch in range(epochs):
+        callbacks.on_epoch_begin(epoch)
+        callbacks.on_epoch_end(epoch, {"val_loss": 1.0} if epoch != 2 else {"loss": 1.0})
+        if model is not None and model.stop_training:
+            return epoch + 1
+    callbacks.on_train_end()
+    return epochs
+
+
+@pytest.mark.parametrize("limits", [{2: 0.5}, {4: 0.5}])
+def test_a_loop_of_ones_own_without_epochs_is_judged(limits: Any) -> None:
+    """It is ended by its model; an epoch without the metric is left out, and that is said."""
+    trial, model = running(limits=limits), small(0.01)
+    callbacks = keras.callbacks.CallbackList([PRUNER], model=model)
+    with run_as(trial), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert in_a_loop(callbacks, 9, model) == next(iter(limits))
+    assert trial.reports.result()["pruned_at"] == next(iter(limits))
+    assert [str(one.message).count("not judged") for one in told] == [1] * (4 in limits)
+
+
+@pytest.mark.parametrize("in_list", [True, False])
+def test_a_loop_that_it_cannot_end_is_told_so(in_list: bool) -> None:
+    """The epochs are reported all the same, and the loop can ask by itself."""
+    trial = running(limits={4: 0.5})
+    callbacks = keras.callbacks.CallbackList([PRUNER]) if in_list else PRUNER
+    with run_as(trial), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        assert in_a_loop(callbacks) == 4
+    assert ["has no model" in str(one.message) for one in told] == [True, False]
+    assert trial.reports.result()["reported"]["steps"] == [1, 2, 4]
+    assert trial.reports.result()["pruned"] is False
+    assert trial.should_prune()
+
+
+def test_a_loop_that_does_not_end_was_not_pruned() -> None:
+    """One that does not look at `stop_training` goes on, and its result does not say otherwise."""
+    trial = running(limits={2: 0.5})
+    callbacks = keras.callbacks.CallbackList([PRUNER], model=small(0.01), epochs=2)
+    with run_as(trial), pytest.warns(TrainingWarning, match="not judged"):
+        assert in_a_loop(callbacks) == 4
+    assert trial.reports.result()["pruned"] is False
+
+
+def test_a_list_of_callbacks_that_knows_nothing_is_judged_in_fit() -> None:
+    """`fit` takes a CallbackList that has neither its model nor its epochs."""
+    trial = running(limits={2: -1.0, 3: -1.0})
+    given = keras.callbacks.CallbackList([PRUNER])
+    model = small(0.01)
+    model.history = keras.callbacks.History()
+    fit(None, trial=trial, model=model, callbacks=given)
+    assert trial.reports.result()["pruned_at"] == 2
 
 
 def test_two_pruners_are_an_error() -> None:

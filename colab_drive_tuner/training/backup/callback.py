@@ -17,7 +17,7 @@ import keras
 from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.training.backup.fit import BackupCallback, FitBackup
 from colab_drive_tuner.training.backup.writer import writer_of
-from colab_drive_tuner.training.fit_frames import calling_fit
+from colab_drive_tuner.training.fit_frames import calling_loop
 from colab_drive_tuner.trial import running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -25,6 +25,12 @@ _UNREACHED = (
     "TrialBackup keeps nothing in workers that do not reach the store by a path: a trial whose "
     "worker dies begins again. It works where the store is a folder that the workers see under the "
     "same path (store='/shared/searches')."
+)
+
+_OWN_LOOP = (
+    "TrialBackup keeps nothing of this training, which is not Keras's `fit`: a loop of your own "
+    "cannot be told at which epoch to go on. After a kill the trial begins anew. Write what is "
+    "special about it as the model's train_step, and call fit."
 )
 
 
@@ -78,11 +84,13 @@ class TrialBackup(BackupCallback):
                 TrainingWarning,
             )
             return
-        fit = calling_fit(self)
-        callbacks = fit["callbacks"].callbacks
-        if any(isinstance(callback, FitBackup) for callback in callbacks):
+        loop = calling_loop(self)
+        if not loop.fit:
+            warn_user(_OWN_LOOP, TrainingWarning)
+            return
+        if any(isinstance(callback, FitBackup) for callback in loop.callbacks):
             return  # given twice
-        if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        if any(isinstance(one, keras.callbacks.BackupAndRestore) for one in loop.callbacks):
             raise UsageError(
                 "fit has BackupAndRestore beside TrialBackup, and both would say at which epoch "
                 "training goes on. Remove BackupAndRestore: TrialBackup does its work."
@@ -90,13 +98,14 @@ class TrialBackup(BackupCallback):
         last = FitBackup(
             trial,
             writer_of(trial.artifacts),
-            callbacks,
+            loop.callbacks,
             ignore=self._ignore,
             every=self._every,
             clock=self._clock,
-            batches=fit.get("epoch_iterator"),
+            batches=loop.fit.get("epoch_iterator"),
         )
-        last.set_params(self.params)
-        last.set_model(self.model)
+        # Not those of the list: one that the user has made may have neither.
+        last.set_params({"epochs": loop.epochs, "verbose": loop.fit.get("verbose")})
+        last.set_model(loop.model)
         # Keras is going through this list right now and comes to the new member in its turn.
-        callbacks.append(last)
+        loop.callbacks.append(last)
