@@ -19,8 +19,8 @@ import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
+from colab_drive_tuner.cli.pages import handler
 from colab_drive_tuner.cli.results import sparkline
-from colab_drive_tuner.cli.watching import handler
 
 SPACE = {"x": hp.uniform("x", -1, 1), "kind": hp.choice("kind", [{"y": hp.normal("y", 0, 1)}, 0])}
 

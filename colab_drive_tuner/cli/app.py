@@ -9,15 +9,15 @@ from typer.core import TyperGroup
 
 from colab_drive_tuner.cli import (
     managing,
+    pages,
     rerunning,
     results,
     scheduling,
     signing_in,
     troubleshooting,
 )
-from colab_drive_tuner.cli.given_store import given_store
-from colab_drive_tuner.cli.output import AsJson, address_printer, echo, echo_outcome
-from colab_drive_tuner.cli.search_names import Name, complete_name
+from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, given_store
+from colab_drive_tuner.cli.output import address_printer, echo, echo_json, echo_outcome
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.version import __version__
 
@@ -52,12 +52,16 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-results.register(app)
-managing.register(app)
-rerunning.register(app)
-scheduling.register(app)
-signing_in.register(app)
-troubleshooting.register(app)
+for _command in (
+    *(results.show, results.trials, results.best, results.compare, results.tail),
+    *(pages.report, pages.dashboard),
+    *(managing.list_, managing.rm, managing.rename, managing.copy, managing.move),
+    *(managing.restore, rerunning.rerun),
+    *(signing_in.login, signing_in.logout, signing_in.whoami),
+    *(troubleshooting.doctor, troubleshooting.clean, troubleshooting.repair),
+):
+    app.command(_command.__name__.removesuffix("_"))(_command)
+app.add_typer(scheduling.schedule_app, name="schedule")
 
 
 def _show_version(wanted: bool) -> None:
@@ -119,7 +123,7 @@ def status(
         colab-drive-tuner status
         colab-drive-tuner --store searches status mnist-cnn --json
     """
-    from colab_drive_tuner.cli.tables import as_json, show_running, show_runs, show_searches
+    from colab_drive_tuner.cli.tables import described, show_running, show_runs, show_searches
     from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.results.status import list_searches, read_status
 
@@ -141,7 +145,8 @@ def status(
 
         runs = read_runs(store, name)
     if json:
-        echo(as_json(searches, runs))
+        found = [described(search, runs) for search in searches]
+        echo_json(found[0] if name else found)
     else:
         show_searches(searches)
         if name:

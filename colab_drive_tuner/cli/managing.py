@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from colab_drive_tuner.cli.given_store import given_store
-from colab_drive_tuner.cli.output import AsJson, echo, echo_json, echo_outcome, notify_of
-from colab_drive_tuner.cli.search_names import Name
+from colab_drive_tuner.cli.arguments import AsJson, Name, given_store
+from colab_drive_tuner.cli.output import echo, echo_json, echo_outcome, notify_of
 from colab_drive_tuner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,13 +34,6 @@ Credentials = Annotated[
         help="The credentials of the account to whose Drive it goes, if it is another one.",
     ),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("list")(list_)
-    for command in (rm, rename, copy, move, restore):
-        app.command()(command)
 
 
 def list_(

@@ -5,15 +5,14 @@ error.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from colab_drive_tuner.text import visible
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def echo(text: object, *, err: bool = False) -> None:
@@ -32,6 +31,17 @@ def echo_outcome(text: object, facts: Mapping[str, Any], *, as_json: bool) -> No
         echo_json(facts)
     else:
         echo(text)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; one that JSON does not know, infinity among them, is a text."""
+    finite = isinstance(value, float) and math.isfinite(value)
+    return value if finite or isinstance(value, bool | int | str | None) else str(value)
+
+
+def cell(value: object) -> str:
+    """A value in a table: nothing where there is none, a number with six digits."""
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def notify_of(as_json: bool) -> Callable[[object], None]:

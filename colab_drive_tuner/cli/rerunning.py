@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.output import AsJson, echo, echo_json, notify_of
-from colab_drive_tuner.cli.search_names import complete_name
+from colab_drive_tuner.cli.arguments import AsJson, complete_name
+from colab_drive_tuner.cli.output import echo, echo_json, notify_of
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.version import __version__
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
     from colab_drive_tuner.rerun.runners.runner import Runner
     from colab_drive_tuner.store.protocol import Store
 
@@ -54,11 +53,6 @@ Account = Annotated[
 User = Annotated[
     str | None, typer.Option(help="Colab Enterprise: the person to run as, an e-mail address.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(rerun)
 
 
 def rerun(
@@ -154,31 +148,18 @@ def choose_runner(
         return LocalRunner(dict(map(_parameter, parameters)))
     if parameters:
         raise UsageError("-p goes with --on local.")
+    package = install or f"colab-drive-tuner=={__version__}"
     if on == "colab":
         from colab_drive_tuner.rerun.runners.colab import ColabRunner
 
-        return ColabRunner(gpu, install or f"colab-drive-tuner=={__version__}")
+        return ColabRunner(gpu, package)
     if on != "enterprise":
         raise UsageError(f"--on {on}: it runs on local, colab or enterprise.")
-    return enterprise_runner(project, region, bucket, service_account, user, gpu, install)
-
-
-def enterprise_runner(
-    project: str | None,
-    region: str,
-    bucket: str | None,
-    service_account: str | None,
-    user: str | None,
-    gpu: str | None,
-    install: str | None,
-) -> "EnterpriseRunner":
-    """A project of Google Cloud to run in; raises `UsageError`."""
+    if not project or not bucket:
+        raise UsageError("Colab Enterprise needs --project and --bucket.")
     from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
     from colab_drive_tuner.rerun.enterprise.vertex import Vertex
 
-    if not project or not bucket:
-        raise UsageError("Colab Enterprise needs --project and --bucket.")
-    package = install or f"colab-drive-tuner=={__version__}"
     return EnterpriseRunner(Vertex(project, region), bucket, service_account, user, gpu, package)
 
 

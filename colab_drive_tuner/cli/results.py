@@ -1,28 +1,20 @@
-"""Commands that show what came out of a search: show, trials, best, compare, tail, report."""
+"""Commands that show what came out of a search: show, trials, best, compare, tail."""
 
 import json
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.given_store import given_store
-from colab_drive_tuner.cli.output import AsJson, address_printer, echo, echo_json, echo_outcome
-from colab_drive_tuner.cli.search_names import Name, complete_name
+from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, given_store
+from colab_drive_tuner.cli.output import cell, echo, echo_json, plain
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.results.reading import ReadSearch
     from colab_drive_tuner.search.results.series import Trial
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    for command in (show, trials, best, compare, tail, report, dashboard):
-        app.command()(command)
 
 
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
@@ -31,17 +23,15 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     Example:
         colab-drive-tuner show mnist-cnn
     """
-    from colab_drive_tuner.cli.tables import as_json as described
-    from colab_drive_tuner.cli.tables import show_table
+    from colab_drive_tuner.cli.tables import described, show_table
     from colab_drive_tuner.search.results.pictures.timeline import summary
 
     search = _read(given_store(context), name)
     series = search.series
     if as_json:
-        said = json.loads(described([search.status]))[0]
-        said["best"] = [_described(trial) for trial in series.best(10)]
-        said["importance"] = series.importance()
-        echo_json(said)
+        best_trials = [_described(trial) for trial in series.best(10)]
+        shares = series.importance()
+        echo_json(described(search.status) | {"best": best_trials, "importance": shares})
         return
     echo(search.status)
     if line := sparkline([trial.loss for trial in series.trials]):
@@ -138,7 +128,7 @@ def compare(
     rows = dict.fromkeys(key for column in columns.values() for key in column)
     show_table(
         ("", *columns),
-        [[row, *(_cell(column.get(row, "")) for column in columns.values())] for row in rows],
+        [[row, *(cell(column.get(row, "")) for column in columns.values())] for row in rows],
     )
 
 
@@ -178,58 +168,6 @@ def tail(
         time.sleep(every)
 
 
-def report(
-    context: typer.Context,
-    name: Name,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file. NAME.html without it.")
-    ] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Serve the page on this machine, always up to date.")
-    ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --watch; 0: any.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Write a search as one HTML page that opens offline: pictures, parameters, all trials.
-
-    Example:
-        colab-drive-tuner report mnist-cnn -o report.html
-    """
-    from colab_drive_tuner.search.results.exchange.export import write_file
-    from colab_drive_tuner.search.results.page import page_of
-
-    store = given_store(context)
-    if watch:
-        from colab_drive_tuner.cli.watching import serve_page
-
-        page_of(store, name)  # what is wrong with the search is said here, not in the browser
-        notify = address_printer("{} shows the search; Ctrl-C ends it.", as_json)
-        serve_page(lambda: page_of(store, name, refresh=10), port, notify)
-        return
-    target = output or Path(f"{name}.html")
-    write_file(target, page_of(store, name).encode())
-    facts = {"name": name, "file": str(target)}
-    echo_outcome(f"{target} shows search {name!r}.", facts, as_json=as_json)
-
-
-def dashboard(
-    context: typer.Context,
-    name: Name,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine.")] = 8080,
-    as_json: AsJson = False,
-) -> None:
-    """Open optuna-dashboard on a search or study, from memory; needs the extra `dashboard`.
-
-    Example:
-        colab-drive-tuner dashboard mnist-cnn --port 8081
-    """
-    from colab_drive_tuner.search.results.exchange.optuna_study import study_in_store
-    from colab_drive_tuner.studies import serve_dashboard
-
-    study = study_in_store(given_store(context), name)
-    serve_dashboard(study, port, address_printer("{} shows it; Ctrl-C ends it.", as_json))
-
-
 def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
     """The course of the best loss as blocks, high where the loss is high."""
     course, least = list[float](), math.inf
@@ -264,7 +202,7 @@ def _table(
         [
             trial.tid,
             trial.ending,
-            "" if trial.loss is None else f"{trial.loss:.6g}",
+            cell(trial.loss),
             seconds_text(trial),
             *(value_text(trial, label, 60) for label in shown),
             trial.error,
@@ -288,10 +226,10 @@ def _key(trial: "Trial", sort: str) -> tuple[bool, bool, Any]:
 def _described(trial: "Trial") -> dict[str, Any]:
     """A trial for programs."""
     return {
-        "tid": trial.tid if isinstance(trial.tid, int) else str(trial.tid),
+        "tid": plain(trial.tid),
         "state": trial.ending,
         "loss": trial.loss,
-        **({"values": list(map(_plain, trial.values))} if trial.values else {}),
+        **({"values": list(map(plain, trial.values))} if trial.values else {}),
         "seconds": trial.seconds,
         "runtime": trial.where,
         "parameters": _parameters(trial),
@@ -300,13 +238,7 @@ def _described(trial: "Trial") -> dict[str, Any]:
 
 
 def _parameters(trial: "Trial") -> dict[str, Any]:
-    return {label: _plain(value) for label, value in trial.parameters.items()}
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it; one that JSON does not know, infinity among them, is a text."""
-    finite = isinstance(value, float) and math.isfinite(value)
-    return value if finite or isinstance(value, bool | int | str | None) else str(value)
+    return {label: plain(value) for label, value in trial.parameters.items()}
 
 
 def _compared(search: "ReadSearch") -> dict[str, Any]:
@@ -328,12 +260,8 @@ def _compared(search: "ReadSearch") -> dict[str, Any]:
     return said
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
 def _line(trial: "Trial") -> str:
     from colab_drive_tuner.search.results.cards import outcome_text, seconds_text
 
-    parameters = ", ".join(f"{label}={_cell(value)}" for label, value in _parameters(trial).items())
+    parameters = ", ".join(f"{label}={cell(value)}" for label, value in _parameters(trial).items())
     return f"trial {trial.tid}: {outcome_text(trial)} in {seconds_text(trial)} s, {parameters}"

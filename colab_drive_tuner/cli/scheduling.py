@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.output import AsJson, echo, echo_json, echo_outcome
+from colab_drive_tuner.cli.arguments import AsJson, Name
+from colab_drive_tuner.cli.output import echo, echo_json, echo_outcome
 from colab_drive_tuner.cli.rerunning import (
     Account,
     Bucket,
@@ -22,9 +23,7 @@ from colab_drive_tuner.cli.rerunning import (
     Search,
     User,
     choose_runner,
-    enterprise_runner,
 )
-from colab_drive_tuner.cli.search_names import Name
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.text import visible
 
@@ -36,11 +35,6 @@ schedule_app = typer.Typer(
         colab-drive-tuner schedule list
     """,
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.add_typer(schedule_app, name="schedule")
 
 
 @schedule_app.command()
@@ -78,6 +72,7 @@ def add(
         colab-drive-tuner schedule add train.ipynb --search mnist-cnn --with systemd
     """
     from colab_drive_tuner.journal.folder.lookup import check_name
+    from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
     from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.program import load_program
     from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_every
@@ -104,16 +99,15 @@ def add(
         if as_json or installed:
             echo_outcome(installed, facts | {"installed": installed}, as_json=as_json)
 
-    if with_ == "enterprise":
-        runner = enterprise_runner(project, region, bucket, service_account, user, gpu, install)
-        schedule = EnterpriseSchedule(plan, runner, load_program(program), max_seconds)
+    runner = choose_runner(
+        with_ if with_ == "enterprise" else on, [], gpu=gpu, install=install, project=project,
+        region=region, bucket=bucket, service_account=service_account, user=user,
+    )  # fmt: skip
+    loaded = load_program(program)
+    if with_ == "enterprise" and isinstance(runner, EnterpriseRunner):
+        schedule = EnterpriseSchedule(plan, runner, loaded, max_seconds)
         show_and_install(schedule.text(), schedule.install)
         return
-    choose_runner(
-        on, [], gpu=gpu, install=install, project=project, region=region, bucket=bucket,
-        service_account=service_account, user=user,
-    )  # fmt: skip
-    load_program(program)
     scheduler = find_scheduler(with_)
     show_and_install(scheduler.text(plan), lambda: scheduler.install(plan))
 

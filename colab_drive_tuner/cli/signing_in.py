@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.output import AsJson, echo_outcome
+from colab_drive_tuner.cli.arguments import AsJson
+from colab_drive_tuner.cli.output import echo_outcome
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
 
@@ -28,12 +29,6 @@ class Scope(StrEnum):
     FILE = "drive.file"
     READONLY = "drive.readonly"
     ALL = "drive"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    for command in (login, logout, whoami):
-        app.command()(command)
 
 
 def login(

@@ -1,6 +1,5 @@
 """Output of `status`: a table for people, in the width there is; whole lines for pipes; JSON."""
 
-import json
 import shlex
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.output import cell, echo, echo_json, plain
 from colab_drive_tuner.manage.histories import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
 from colab_drive_tuner.search.trials.standing import RunningNow, SearchState, SearchStatus
@@ -26,7 +25,7 @@ def show_searches(searches: Iterable[SearchStatus]) -> None:
             search.name,
             search.progress + (f" ({search.pruned} pruned)" if search.pruned else ""),
             search.failed or "",
-            "" if search.best_loss is None else f"{search.best_loss:.6g}",
+            cell(search.best_loss),
             search.recovered,
             _state(search),
         )
@@ -93,19 +92,19 @@ def show_histories(histories: Sequence[SearchHistory], name: str, *, as_json: bo
                 "begun": _iso(one.begun),
                 "trials": one.trials,
                 "done": one.done,
-                "best_loss": _number(one.best_loss),
+                "best_loss": plain(one.best_loss),
                 "present": one.present,
             }
             for one in histories
         ]
-        echo(json.dumps(found, indent=2))
+        echo_json(found)
         return
     rows = [
         (
             one.id,
             _time(one.begun),
             one.trials,
-            "" if one.best_loss is None else f"{one.best_loss:.6g}",
+            cell(one.best_loss),
             "present" if one.present else "kept",
         )
         for one in histories
@@ -115,28 +114,10 @@ def show_histories(histories: Sequence[SearchHistory], name: str, *, as_json: bo
         echo(f"\nTo go back to a kept one: colab-drive-tuner restore {shlex.quote(name)} HISTORY")
 
 
-def as_json(searches: Iterable[SearchStatus], runs: Sequence[Run] | None = None) -> str:
-    """The same for programs: a list of searches, or the one search with its runs."""
-    found = [_described(search) for search in searches]
-    if runs is None:
-        return json.dumps(found, indent=2)
-    described = [
-        {
-            "began": _iso(run.began),
-            "where": run.where,
-            "seconds": run.seconds,
-            "trials": run.trials,
-            "ended": run.ended,
-            "url": run.url,
-        }
-        for run in runs
-    ]
-    return json.dumps({**found[0], "runs": described}, indent=2)
-
-
-def _described(search: SearchStatus) -> dict[str, Any]:
+def described(search: SearchStatus, runs: Sequence[Run] | None = None) -> dict[str, Any]:
+    """A search for programs, with its runs where they were read."""
     holder = search.holder
-    return {
+    facts = {
         "name": search.name,
         "state": search.state,
         "done": search.done,
@@ -144,8 +125,8 @@ def _described(search: SearchStatus) -> dict[str, Any]:
         "trials": search.trials,
         "failed": search.failed,
         "pruned": search.pruned,
-        "best_loss": _number(search.best_loss),
-        "best_tid": search.best_tid if isinstance(search.best_tid, int) else _text(search.best_tid),
+        "best_loss": plain(search.best_loss),
+        "best_tid": plain(search.best_tid),
         "finished": search.finished,
         "stopped": search.stopped or None,
         "held": search.held,
@@ -160,7 +141,7 @@ def _described(search: SearchStatus) -> dict[str, Any]:
         },
         "running": [
             {
-                "tid": trial.tid if isinstance(trial.tid, int) else _text(trial.tid),
+                "tid": plain(trial.tid),
                 "worker": trial.worker,
                 "since": None if trial.since is None else _iso(trial.since),
                 "attempt": trial.attempt,
@@ -172,15 +153,19 @@ def _described(search: SearchStatus) -> dict[str, Any]:
         "url": search.url,
         "problem": search.problem or None,
     }
-
-
-def _number(value: float | None) -> float | str | None:
-    """A loss as JSON has it: it knows neither infinity nor NaN, which are texts."""
-    return value if value is None or abs(value) < float("inf") else str(value)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    if runs is not None:
+        facts["runs"] = [
+            {
+                "began": _iso(run.began),
+                "where": run.where,
+                "seconds": run.seconds,
+                "trials": run.trials,
+                "ended": run.ended,
+                "url": run.url,
+            }
+            for run in runs
+        ]
+    return facts
 
 
 def _time(seconds: float) -> str:
@@ -210,6 +195,6 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         return
     for title, *row in cells:
         echo(f"{names[0]}: {title}" if names[0] else title)
-        for name, cell in zip(names[1:], row, strict=True):
-            if cell:
-                echo(f"  {name}: {cell}")
+        for name, text in zip(names[1:], row, strict=True):
+            if text:
+                echo(f"  {name}: {text}")

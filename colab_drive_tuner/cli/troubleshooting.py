@@ -4,16 +4,8 @@ from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.given_store import given_store
-from colab_drive_tuner.cli.output import AsJson, echo, echo_json, echo_outcome
-from colab_drive_tuner.cli.search_names import Name
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command()(doctor)
-    app.command()(clean)
-    app.command()(repair)
+from colab_drive_tuner.cli.arguments import AsJson, Name, given_store
+from colab_drive_tuner.cli.output import echo, echo_json, echo_outcome
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:

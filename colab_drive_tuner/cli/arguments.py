@@ -1,16 +1,26 @@
-"""The NAME of a search on the command line, and its completion by the shell."""
+"""Arguments that many commands share: the NAME of a search, `--json`, and the store."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from colab_drive_tuner.errors import StoreError
 
+if TYPE_CHECKING:
+    from colab_drive_tuner.store.protocol import Store
+
 _PLAIN = re.compile(r"\w[\w@%+=:,.-]*")
 """A name that every shell takes as it is. Names are written by whoever may write to the store."""
+
+
+def given_store(context: typer.Context) -> "Store":
+    """Open the store that the command line or the environment names, else Drive."""
+    from colab_drive_tuner.store import open_store
+
+    return open_store(context.obj)
 
 
 def complete_name(context: typer.Context, incomplete: str) -> list[str]:
@@ -42,3 +52,4 @@ def _run_in_drive() -> Iterator[str]:
 
 
 Name = Annotated[str, typer.Argument(help="The name of the search.", autocompletion=complete_name)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
