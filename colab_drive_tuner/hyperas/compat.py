@@ -21,19 +21,19 @@ import linecache
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.hyperas.import_hook import HyperasFinder
 from colab_drive_tuner.hyperas.rewriting import (
     TEMP_FILE,
     explained,
@@ -79,11 +79,11 @@ def enable(announce: Announce = print) -> None:
     global _shim  # noqa: PLW0603 - whether the shim is on is a fact about this process
     if _shim is None:
         _shim = _Shim(announce)
-        _shim.finder = _HyperasFinder(_shim)
+        _shim.finder = HyperasFinder(partial(_wrap, _shim))
         sys.meta_path.insert(0, _shim.finder)
         loaded = sys.modules.get("hyperas.optim")
         if loaded is not None:
-            _wrap(loaded, _shim)
+            _wrap(_shim, loaded)
 
 
 def disable() -> None:
@@ -97,62 +97,7 @@ def disable() -> None:
         _shim = None
 
 
-class _HyperasFinder(MetaPathFinder):
-    def __init__(self, shim: _Shim) -> None:
-        self.shim = shim
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname not in ("hyperas.ensemble", "hyperas.optim"):
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _HyperasLoader(spec.loader, self.shim)
-        return spec
-
-
-class _HyperasLoader(Loader):
-    """Loads as the loader within would, then hands the module back to that one."""
-
-    def __init__(self, within: Loader, shim: _Shim) -> None:
-        self.within, self.shim = within, shim
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.within.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self.within
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.within
-        if module.__name__ == "hyperas.ensemble":
-            with _model_from_yaml():
-                self.within.exec_module(module)
-        else:
-            self.within.exec_module(module)
-            _wrap(module, self.shim)
-
-
-@contextmanager
-def _model_from_yaml() -> Iterator[None]:
-    """Within the block Keras has the name that hyperas imports and Keras 3 no longer has."""
-    from keras import models
-
-    if hasattr(models, "model_from_yaml"):
-        yield
-        return
-
-    def model_from_yaml(*_: Any, **__: Any) -> Any:
-        raise RuntimeError("Keras reads no YAML any more: save and load models as .keras files.")
-
-    models.model_from_yaml = model_from_yaml
-    try:
-        yield
-    finally:
-        del models.model_from_yaml
-
-
-def _wrap(optim: ModuleType, shim: _Shim) -> None:
+def _wrap(shim: _Shim, optim: ModuleType) -> None:
     shim.optim = optim
     wrappers: dict[str, Callable[[Any], Any]] = {
         "base_minimizer": _base_minimizer,

@@ -2,7 +2,7 @@
 
 hyperas writes a module out of the text of the model and data functions and the imports of their
 notebook. Where that cannot work it fails late, or in words of its own inside. Nothing here changes
-hyperas: `hyperas_compat` does, and calls this.
+hyperas: `compat` does, and calls this.
 """
 
 import ast

@@ -6,12 +6,7 @@ own lines, and helpers, globals and closures are simply the user's.
 """
 
 from colab_drive_tuner.templates.compiled import Callee, CompiledModel, compile_model
-from colab_drive_tuner.templates.data import (
-    bind_data,
-    local_names,
-    named_arguments,
-    returned_names,
-)
+from colab_drive_tuner.templates.data import bind_data, local_names, named_arguments, returned_names
 from colab_drive_tuner.templates.find import DISTRIBUTIONS
 from colab_drive_tuner.templates.loading import DataArguments, load_data
 from colab_drive_tuner.templates.quiet import try_drawing

@@ -1,12 +1,8 @@
-"""The templates of a function: their places, their texts and their names.
+"""The templates of a function: their places, their distributions and what they read.
 
 `{{choice([1, 2])}}` is Python: a set in a set. It could never run as such (a set cannot be a set's
 element), so every set in a set is taken for a template, also with blanks between the braces; one
-that holds anything but one expression is refused. Names follow hyperas's rule: the word before `=`
-or `(` in front of the template; without one, the previous template's; equal text takes the name of
-its first named occurrence; a name met again gets `_1`, `_2`, ... Where that word is an annotation
-(`units: int = {{...}}`) or a conversion (`units=int({{...}})`), the name is that of the variable or
-keyword: hyperas would call every such parameter `int`.
+that holds anything but one expression is refused.
 """
 
 import ast
@@ -15,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.templates.naming import name_templates
 from colab_drive_tuner.templates.source import FunctionSource, parameters
 
 DISTRIBUTIONS = (
@@ -68,9 +65,14 @@ class Template:
     @property
     def expression(self) -> ast.expr:
         """What stands between the braces."""
-        inner = self.node.elts[0]
-        assert isinstance(inner, ast.Set)  # noqa: S101 - for the type checker
-        return inner.elts[0]
+        return _inner(self.node).elts[0]
+
+
+def _inner(node: ast.Set) -> ast.Set:
+    """The inner braces of a template."""
+    inner = node.elts[0]
+    assert isinstance(inner, ast.Set)  # noqa: S101 - for the type checker
+    return inner
 
 
 def find_templates(source: FunctionSource) -> list[Template]:
@@ -80,25 +82,12 @@ def find_templates(source: FunctionSource) -> list[Template]:
         (found for part in body for found in _search(part, source, frozenset())),
         key=lambda found: (found[0].lineno, found[0].col_offset),
     )
-    start = source.offset(source.node.lineno, source.node.col_offset)
-    texts, names, words = [], [], []
-    assigned = _converted_or_annotated(source.node)
-    for node, _ in found:
-        begin = source.offset(node.lineno, node.col_offset)
-        end = source.offset(node.end_lineno or 0, node.end_col_offset or 0)
-        texts.append(source.text[begin:end])
-        word, name = _word_before(source.text[start:begin]), assigned.get(id(node))
-        names.append(name or word)
-        words.append(word or name)
     calls = [_distribution_call(node, source) for node, _ in found]
     reads = [_parameters_read(node, nested, source) for node, nested in found]
-    nodes = [node for node, _ in found]
-    labels, hyperas_labels = (_labels(texts, given, nodes, source) for given in (names, words))
+    names = name_templates(source, [node for node, _ in found])
     return [
-        Template(label, hyperas_label, text, node.lineno, node, call, read)
-        for label, hyperas_label, text, node, call, read in zip(
-            labels, hyperas_labels, texts, nodes, calls, reads, strict=True
-        )
+        Template(name.label, name.hyperas_label, name.text, node.lineno, node, call, read)
+        for name, (node, _), call, read in zip(names, found, calls, reads, strict=True)
     ]
 
 
@@ -151,8 +140,7 @@ def _refuse_misshapen(node: ast.Set, source: FunctionSource) -> None:
 
 
 def _distribution_call(node: ast.Set, source: FunctionSource) -> ast.Call:
-    inner = node.elts[0]
-    assert isinstance(inner, ast.Set)  # noqa: S101 - for the type checker
+    inner = _inner(node)
     calls = list(_outermost_calls(inner.elts[0]))
     if len(calls) == 1:
         match calls[0].args:
@@ -202,7 +190,7 @@ def _parameters_read(
 
     A parameter that the function assigns anew is such a name, too.
     """
-    inner = node.elts[0]
+    inner = _inner(node)
     own = frozenset().union(*(bound_names(n) for n in ast.walk(inner) if isinstance(n, _SCOPES)))
     imported = {name for statement in imports(source.node) for name in imported_names(statement)}
     calls = {id(call.func) for call in _outermost_calls(inner)}
@@ -260,62 +248,3 @@ def imports(node: ast.AST) -> list[ast.Import | ast.ImportFrom]:
 def imported_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
     """The names that an import statement binds."""
     return [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
-
-
-def _word_before(text: str) -> str | None:
-    text = text.rstrip()
-    if not text.endswith(("=", "(")):
-        return None
-    word = re.search(r"\w+\Z", text[:-1].rstrip())
-    return word.group() if word else None
-
-
-def _converted_or_annotated(function: ast.AST) -> dict[int, str]:
-    """The names of annotated variables, and around conversions, by the id of the value's node."""
-    names: dict[int, str] = {}
-    for node in ast.walk(function):
-        match node:
-            case ast.AnnAssign(target=ast.Name(name) | ast.Attribute(attr=name), value=value):
-                names[id(_unconverted(value))] = name
-            case ast.Assign(targets=[ast.Name(name) | ast.Attribute(attr=name)], value=ast.Call()):
-                names[id(_unconverted(node.value))] = name
-            case ast.keyword(arg=str(name), value=ast.Call()):
-                names[id(_unconverted(node.value))] = name
-    return names
-
-
-def _unconverted(value: ast.expr | None) -> ast.expr | None:
-    """What stands inside `int(...)`, `float(...)` and the like."""
-    while True:
-        match value:
-            case ast.Call(
-                func=ast.Name(id="int" | "float" | "bool" | "str" | "round"), args=[value]
-            ):
-                continue
-        return value
-
-
-def _labels(
-    texts: list[str], names: list[str | None], nodes: list[ast.Set], source: FunctionSource
-) -> list[str]:
-    first_names: dict[str, str] = {}
-    for text, name in zip(texts, names, strict=True):
-        if name:
-            first_names.setdefault(text, name)
-    labels: list[str] = []
-    met: dict[str, int] = {}
-    previous: str | None = None
-    for text, node in zip(texts, nodes, strict=True):
-        name = first_names.get(text, previous)
-        if name is None:
-            raise TemplateError(
-                f"The template {text}, {source.where(node.lineno)}, has no name: the first one "
-                "must follow a name and `=` or `(`, such as units = {{choice([32, 64])}}."
-            )
-        previous = label = name
-        met.setdefault(name, 0)
-        while label in labels:  # hyperas would let `x_1` of one origin hide `x_1` of another
-            met[name] += 1
-            label = f"{name}_{met[name]}"
-        labels.append(label)
-    return labels

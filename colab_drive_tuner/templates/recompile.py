@@ -140,11 +140,7 @@ def _compile(source: FunctionSource, marker: str) -> CodeType:
     tree = ast.fix_missing_locations(source.tree)
     with quietly():
         code = compile(
-            tree,
-            source.filename,
-            "exec",
-            flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-            dont_inherit=True,
+            tree, source.filename, "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
         )
     return next(nested for nested in _codes(code) if marker in nested.co_varnames)
 

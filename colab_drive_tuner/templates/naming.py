@@ -1,0 +1,100 @@
+"""Names of templates, after hyperas's rule, and those that are clearer than hyperas's.
+
+The rule: the word before `=` or `(` in front of the template; without one, the previous template's;
+equal text takes the name of its first named occurrence; a name met again gets `_1`, `_2`, ... Where
+that word is an annotation (`units: int = {{...}}`) or a conversion (`units=int({{...}})`), the name
+is that of the variable or keyword: hyperas would call every such parameter `int`.
+"""
+
+import ast
+import re
+from dataclasses import dataclass
+
+from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.templates.source import FunctionSource
+
+
+@dataclass(frozen=True)
+class TemplateName:
+    """The text of a template and its names."""
+
+    text: str
+    label: str
+    hyperas_label: str
+    """The name that the hyperas package gives it."""
+
+
+def name_templates(source: FunctionSource, nodes: list[ast.Set]) -> list[TemplateName]:
+    """The names of a function's templates, whose nodes are given in the order of its text."""
+    start = source.offset(source.node.lineno, source.node.col_offset)
+    assigned = _converted_or_annotated(source.node)
+    texts, names, words = [], [], []
+    for node in nodes:
+        begin = source.offset(node.lineno, node.col_offset)
+        end = source.offset(node.end_lineno or 0, node.end_col_offset or 0)
+        texts.append(source.text[begin:end])
+        word, name = _word_before(source.text[start:begin]), assigned.get(id(node))
+        names.append(name or word)
+        words.append(word or name)
+    labels, hyperas_labels = (_labels(texts, given, nodes, source) for given in (names, words))
+    return list(map(TemplateName, texts, labels, hyperas_labels))
+
+
+def _word_before(text: str) -> str | None:
+    text = text.rstrip()
+    if not text.endswith(("=", "(")):
+        return None
+    word = re.search(r"\w+\Z", text[:-1].rstrip())
+    return word.group() if word else None
+
+
+def _converted_or_annotated(function: ast.AST) -> dict[int, str]:
+    """The names of annotated variables, and around conversions, by the id of the value's node."""
+    names: dict[int, str] = {}
+    for node in ast.walk(function):
+        match node:
+            case ast.AnnAssign(target=ast.Name(name) | ast.Attribute(attr=name), value=value):
+                names[id(_unconverted(value))] = name
+            case ast.Assign(targets=[ast.Name(name) | ast.Attribute(attr=name)], value=ast.Call()):
+                names[id(_unconverted(node.value))] = name
+            case ast.keyword(arg=str(name), value=ast.Call()):
+                names[id(_unconverted(node.value))] = name
+    return names
+
+
+def _unconverted(value: ast.expr | None) -> ast.expr | None:
+    """What stands inside `int(...)`, `float(...)` and the like."""
+    while True:
+        match value:
+            case ast.Call(
+                func=ast.Name(id="int" | "float" | "bool" | "str" | "round"), args=[value]
+            ):
+                continue
+        return value
+
+
+def _labels(
+    texts: list[str], names: list[str | None], nodes: list[ast.Set], source: FunctionSource
+) -> list[str]:
+    """A name for each template, by the one before it, by its text, or by its predecessor."""
+    first_names: dict[str, str] = {}
+    for text, name in zip(texts, names, strict=True):
+        if name:
+            first_names.setdefault(text, name)
+    labels: list[str] = []
+    met: dict[str, int] = {}
+    previous: str | None = None
+    for text, node in zip(texts, nodes, strict=True):
+        name = first_names.get(text, previous)
+        if name is None:
+            raise TemplateError(
+                f"The template {text}, {source.where(node.lineno)}, has no name: the first one "
+                "must follow a name and `=` or `(`, such as units = {{choice([32, 64])}}."
+            )
+        previous = label = name
+        met.setdefault(name, 0)
+        while label in labels:  # hyperas would let `x_1` of one origin hide `x_1` of another
+            met[name] += 1
+            label = f"{name}_{met[name]}"
+        labels.append(label)
+    return labels
