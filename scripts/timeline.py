@@ -20,6 +20,11 @@ TRIALS, KILLED_AFTER = 20, (5, 11, 15)
 """How many trials, and after how many of them a runtime is killed, in the middle of the next."""
 WIDTH, LEFT, RIGHT, TOP, LANE, BAR = 760, 96, 28, 62, 40, 22
 GAP = 0.45
+DONE, CUT = "#7cc8be", "#f6d5d1"
+TITLE = (
+    f"A search of {TRIALS} trials goes on through {{}} killed runtimes: each trial is recorded in "
+    "Drive as it ends, and the next runtime begins with the one that was cut off."
+)
 
 
 @dataclass(frozen=True)
@@ -89,78 +94,44 @@ def _read(log: Path) -> list[tuple[str, int, float]]:
 
 def draw(runtimes: list[list[Attempt]], deaths: list[float]) -> str:
     """The picture as SVG."""
+    from colab_drive_tuner.search.html import ORANGE, RED
+    from colab_drive_tuner.search.results.pictures.svg import Canvas
+
     shifts, at = [], 0.0
     for number, attempts in enumerate(runtimes):
         shifts.append(at - attempts[0].begin)
         last = deaths[number] if number < len(deaths) else attempts[-1].end
         at = last + shifts[-1] + GAP
     scale = (WIDTH - LEFT - RIGHT) / (at - GAP)
-    drive = TOP + LANE * len(runtimes) + 14
-    parts = []
+    drive = TOP + LANE * len(runtimes) + 20
+    canvas = Canvas(WIDTH, drive + 44, TITLE.format(len(deaths)))
+    canvas.text(12, 22, f"One search of {TRIALS} trials, killed {len(deaths)} times")
+    canvas.text(12, 42, "Trials that were cut off run again, and nothing else.", faint=True)
+    kept = []
     for number, (attempts, shift) in enumerate(zip(runtimes, shifts, strict=True)):
         y = TOP + LANE * number
-        parts.append(f'<text class="lane" x="12" y="{y + 15}">runtime {number + 1}</text>')
+        canvas.text(12, y + 15, f"runtime {number + 1}")
         for attempt in attempts:
-            x = LEFT + (attempt.begin + shift) * scale
             killed = attempt.end is None
+            x = LEFT + (attempt.begin + shift) * scale
             end = LEFT + ((deaths[number] if killed else attempt.end) + shift) * scale
-            width = max(end - x - 1.5, 2)
-            kind = "cut" if killed else "trial"
-            parts.append(
-                f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{BAR}" '
-                f'rx="3"/>'
-                f'<text class="number" x="{x + width / 2:.1f}" y="{y + 15}">{attempt.tid}</text>'
-            )
+            canvas.rect(x, y, end - x - 1.5, BAR, CUT if killed else DONE)
+            canvas.text((x + end - 1.5) / 2, y + 15, attempt.tid, anchor="middle")
             if killed:
-                parts.append(
-                    f'<text class="kill" x="{end + 4:.1f}" y="{y + 15}">✗ killed</text>'
-                    f'<path class="resume" d="M{end:.1f} {y + BAR} V{y + LANE + BAR / 2} '
-                    f'h{GAP * scale - 3:.1f}"/>'
-                )
+                canvas.text(end + 4, y + 15, "✗ killed")
+                below = y + LANE + BAR / 2
+                again = [(end, y + BAR), (end, below), (end + GAP * scale - 3, below)]
+                canvas.path(again, RED, dashed=True, width=1)
             else:
-                parts.append(
-                    f'<path class="record" d="M{end - 1:.1f} {y + BAR} V{drive}"/>'
-                    f'<circle class="kept" cx="{end - 1:.1f}" cy="{drive + 6}" r="3.5"/>'
-                )
-    return _PAGE.format(
-        width=WIDTH, height=drive + 52, drive=drive, middle=drive + 10, trials=TRIALS, left=LEFT,
-        line=drive + 6, right=WIDTH - RIGHT + 6, words=drive + 36, killed=len(deaths),
-        body="\n".join(parts),
-    )  # fmt: skip
-
-
-_PAGE = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
-aria-labelledby="title">
-<title id="title">A search of {trials} trials goes on through {killed} killed runtimes: each \
-trial is recorded in Drive as it ends, and the next runtime begins with the one that was cut \
-off.</title>
-<style>
-svg {{ font: 12px system-ui, sans-serif }}
-.paper {{ fill: #fbfbfd; stroke: #d5d9e2 }}
-.head {{ font-size: 15px; font-weight: 600; fill: #1d2433 }}
-.lane, .words {{ fill: #445066 }}
-.trial {{ fill: #2a9d8f }}
-.cut {{ fill: #f6d5d1; stroke: #c8442f; stroke-dasharray: 3 2 }}
-.number {{ fill: #fff; text-anchor: middle; font-size: 11px }}
-.cut + .number {{ fill: #c8442f }}
-.kill {{ fill: #c8442f; font-weight: 600; font-size: 11px }}
-.resume {{ fill: none; stroke: #c8442f; stroke-dasharray: 2 2 }}
-.record {{ stroke: #2a9d8f; stroke-width: .6; opacity: .45 }}
-.kept {{ fill: #e9a820 }}
-.line {{ stroke: #e9a820; stroke-width: 1.5 }}
-</style>
-<rect class="paper" width="100%" height="100%" rx="8"/>
-<text class="head" x="12" y="26">One search of {trials} trials, killed {killed} times</text>
-<text class="words" x="12" y="46">A trial that was cut off runs again, with the same parameters. \
-Nothing else is repeated.</text>
-<path class="line" d="M{left} {line} H{right}"/>
-{body}
-<text class="lane" x="12" y="{middle}">your Drive</text>
-<text class="words" x="{left}" y="{words}">{trials} of {trials} trials, the same as without the \
-kills, to the last bit</text>
-</svg>
-"""
+                canvas.rule(end - 1, y + BAR, end - 1, drive)
+                kept.append((end - 1, drive))
+    canvas.path([(LEFT, drive), (WIDTH - RIGHT + 6, drive)], ORANGE, width=1.5)
+    canvas.dots(kept, ORANGE, size=7)
+    canvas.text(12, drive + 4, "your Drive")
+    whole = f"{TRIALS} of {TRIALS} trials, the same as without the kills, to the last bit"
+    canvas.text(LEFT, drive + 30, whole, faint=True)
+    head, start, rest = str(canvas).partition(">")
+    return f"{head}{start}<style>svg{{color:#222;background:#fff}}</style>{rest}\n"
 
 
 def main() -> None:

@@ -140,11 +140,7 @@ def _last(ids: list[int], domain: Any, trials: Any, seed: int) -> Any:
     """TPE, which sees pruned trials behind all others, those first that went far, as Optuna's."""
     worst = max((loss for loss in trials.losses() if loss is not None), default=0.0)
     return _seeing(
-        trials,
-        lambda result: worst + 1e6 / result["pruned_at"] + result["loss"],
-        ids,
-        domain,
-        seed,
+        trials, lambda result: worst + 1e6 / result["pruned_at"] + result["loss"], ids, domain, seed
     )
 
 

@@ -1,26 +1,24 @@
 """Searches to be measured: ours and plain hyperopt's, each told where its time went."""
 
 import contextlib
-import functools
 import gc
 import hashlib
+import json
 import os
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hyperopt
 import numpy as np
+from clock import Clock, waited_for_core
 from hyperopt import hp
-from hyperopt.fmin import FMinIter
 
 from colab_drive_tuner.journal import maintenance, writer
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.loop import inline as loop
 from colab_drive_tuner.store.drive import DriveStore
 
 SPACE = {f"x{n}": hp.uniform(f"x{n}", -1, 1) for n in range(5)}
@@ -41,100 +39,6 @@ def busy(seconds: float, history: int) -> Callable[[dict[str, float]], Any]:
         return {"loss": loss, "status": "ok", "history": [loss + n for n in range(history)]}
 
     return objective
-
-
-class Clock:
-    """When the loop began and ended, and what it took for itself between two trials.
-
-    Neither the objective nor the algorithm counts: what is left is the bookkeeping, ours or plain
-    hyperopt's. `awake` leaves out, too, what the thread waited for a core.
-    """
-
-    def __init__(self, *, awake: bool = False) -> None:
-        self.held: list[float] = []
-        self.held_awake: list[float] = []
-        self.writer_seconds = 0.0
-        self._waited = _waited_for_core if awake else float
-        self._not_ours = 0.0
-        self._ended: tuple[float, float] | None = None
-
-    def objective(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The objective, which notes how long the loop held the thread before it."""
-
-        @functools.wraps(function)
-        def timed(point: Any) -> Any:
-            now, waited = time.perf_counter(), self._waited()
-            if self._ended is not None:
-                held = now - self._ended[0] - self._not_ours
-                self.held.append(held)
-                self.held_awake.append(held - (waited - self._ended[1]))
-            self._not_ours = 0.0
-            result = function(point)
-            waited = self._waited()
-            self._ended = time.perf_counter(), waited
-            return result
-
-        return timed
-
-    def algorithm(self, suggest: Callable[..., Any]) -> Callable[..., Any]:
-        """The algorithm, whose time does not count."""
-
-        @functools.wraps(suggest)
-        def timed(*arguments: Any) -> Any:
-            began = time.perf_counter()
-            suggested = suggest(*arguments)
-            self._not_ours += time.perf_counter() - began
-            return suggested
-
-        return timed
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator["Clock"]:
-        """Time the loop within the block, ours or hyperopt's."""
-        self.began = time.perf_counter()
-        with contextlib.ExitStack() as restore:
-            for owner, name in ((FMinIter, "exhaust"), (loop.Loop, "run")):
-                inner = getattr(owner, name)
-                restore.callback(setattr, owner, name, inner)
-                setattr(owner, name, self._timed_loop(inner))
-            yield self
-        self.ended = time.perf_counter()
-
-    def _timed_loop(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
-            self.opened = time.perf_counter()
-            try:
-                return run(*arguments)
-            finally:
-                self.looped = time.perf_counter()
-                self.writer_seconds = _writer_seconds()
-
-        return timed
-
-    def report(self) -> dict[str, Any]:
-        """Where the time went; of the bookkeeping, the first and the last 1,000 trials."""
-        answer: dict[str, Any] = {
-            "opening": self.opened - self.began,
-            "loop": self.looped - self.opened,
-            "closing": self.ended - self.looped,
-            "writer_share": self.writer_seconds / (self.looped - self.opened),
-        }
-        for name, part in (("first", slice(1000)), ("last", slice(-1000, None))):
-            if held := self.held_awake[part]:
-                answer[f"{name}_p50"] = float(np.percentile(held, 50))
-                answer[f"{name}_p99"] = float(np.percentile(held, 99))
-                answer[f"{name}_end"] = float(np.percentile(held[-len(held) // 5 :], 50))
-                answer[f"{name}_with_waits"] = float(np.percentile(self.held[part], 99))
-        return answer
-
-
-def _writer_seconds() -> float:
-    """CPU seconds of our background threads so far."""
-    return sum(
-        time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
-        for thread in threading.enumerate()
-        if thread.name.startswith("cdt-") and thread.ident
-    )
 
 
 def time_lapse(factor: float) -> None:
@@ -205,7 +109,7 @@ def search(
     answer = clock.report()
     if die:
         answer["records"] = trials.log.journal._reader.head.pos
-        sys.stdout.write(f"\n@{_json(answer)}")
+        sys.stdout.write(f"\n@{json.dumps(answer)}")
         sys.stdout.flush()
         os._exit(0)
     return answer
@@ -263,13 +167,13 @@ def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dic
     gaps, all_gaps = [0.0], [0.0]
 
     def computing(point: dict[str, float]) -> float:
-        waited = _waited_for_core()
+        waited = waited_for_core()
         last = begun = time.perf_counter()
         while last - begun < seconds:
             now = time.perf_counter()
             if now - last > max(gaps):
                 all_gaps.append(now - last)
-                gaps.append(now - last - (_waited_for_core() - waited))
+                gaps.append(now - last - (waited_for_core() - waited))
                 now = time.perf_counter()
             last = now
         return bowl(point)
@@ -284,14 +188,6 @@ def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dic
         _fmin(trials, clock.objective(computing), algo, count + more)
     held = clock.held_awake or [0.0]
     return {"longest": max(*gaps, *held), "with_waits": max(*all_gaps, *clock.held, 0.0)}
-
-
-def _waited_for_core() -> float:
-    """Seconds for which this thread was ready to run and had no core; 0 where Linux is not."""
-    try:
-        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
 
 
 def reopen(*, name: str = "bench", log: str) -> dict[str, float]:
@@ -324,9 +220,3 @@ def reopen(*, name: str = "bench", log: str) -> dict[str, float]:
 
 def _say(_message: str) -> None:
     """What a user is told is nothing that this measures."""
-
-
-def _json(answer: Any) -> str:
-    import json
-
-    return json.dumps(answer)
