@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -167,7 +168,7 @@ class Reports:
         With nothing changed, for anything else.
         """
         found: dict[str, Any] = {name: kept[name] for name in _KEPT}
-        found["_steps"] = list(map(int, found["_steps"]))
+        found["_steps"] = list(found["_steps"])
         found["_values"] = list(map(float, found["_values"]))
         for name in ("_count", "_every", "last_step"):
             found[name] = int(found[name])
@@ -175,9 +176,18 @@ class Reports:
             found[name] = float(found[name])
         if found["pruned_at"] is not None:
             found["pruned_at"] = int(found["pruned_at"])
+        is_curve = are_steps(found["_steps"]) and are_steps([found["last_step"]])
+        if not is_curve or not len(found["_steps"]) == len(found["_values"]) <= MOST_VALUES:
+            raise ValueError("it has no curve that a trial reports")
         if found["_every"] < 1:
             raise ValueError("every 0th value was kept")
         return partial(vars(self).update, found)
+
+
+def are_steps(steps: list[Any]) -> bool:
+    """Whether these are the steps of a curve as a trial reports it, each larger than the last."""
+    whole = all(type(step) is int for step in steps)
+    return whole and all(a < b for a, b in pairwise((-1, *steps, MOST_STEPS + 1)))
 
 
 _KEPT = (

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.trial import UNNAMED
+from colab_drive_tuner.trial import UNNAMED, are_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""
@@ -122,9 +122,9 @@ def curve_of(document: TrialDocument, metric: str) -> list[tuple[int, float]]:
         return []
     if steps is None:
         return list(enumerate(values, 1))
-    if not isinstance(steps, list) or not all(type(step) is int for step in steps):
+    if not isinstance(steps, list) or len(steps) != len(values) or not are_steps(steps):
         return []
-    return list(zip(steps, values, strict=False))
+    return list(zip(steps, values, strict=True))
 
 
 def place_of(tid: int, documents: Sequence[TrialDocument]) -> int:

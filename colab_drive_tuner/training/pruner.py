@@ -16,11 +16,11 @@ from typing import Any
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.training.pruning_rules import (
+    BestValues,
     Curve,
     is_rung,
     last_promoted,
     percentile_of,
-    thresholds,
 )
 from colab_drive_tuner.trial import as_number, running_trial
 from colab_drive_tuner.user_warnings import warn_user
@@ -126,8 +126,8 @@ class Pruner:
         given = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: value for name, value in given.items() if value is not None}
 
-    def thresholds(self, curves: Iterable[Curve]) -> dict[int, float]:
-        """By epoch, what a trial must not be worse than, as a number to be minimized.
+    def best_values(self, curves: Iterable[Curve]) -> BestValues:
+        """What earlier trials had by each epoch, and the thresholds that follow from it.
 
         Args:
             curves: Of each earlier trial, the steps and the values that it reported.
@@ -140,9 +140,9 @@ class Pruner:
             cut = partial(last_promoted, reduction_factor=factor)
         else:
             cut = partial(percentile_of, percentile=self.percentile or 50)
-        if self.maximized:
-            curves = ([(step, -value) for step, value in curve] for curve in curves)
-        return thresholds(curves, cut, judged=judged, min_trials=self.min_trials)
+        return BestValues(
+            curves, cut, judged=judged, min_trials=self.min_trials, maximized=self.maximized
+        )
 
     # -- as a Keras callback
 
@@ -188,7 +188,7 @@ class Pruner:
             hint = " Give fit validation_data= or validation_split=." if is_missing else ""
             raise UsageError(unknown + hint)
         number = as_number(f"Pruner: {self.monitor!r} of the epoch", value)
-        step = reports.offset + epoch + 1
+        step = reports.offset + int(epoch) + 1
         if step <= reports.last_step and reports.begun:
             return  # a loop of the user's own that counts anew
         reports.epoch = epoch

@@ -5,35 +5,90 @@ values are numbers to be minimized here; one that is NaN is worse than any other
 """
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+
+from colab_drive_tuner.trial import MOST_VALUES
 
 Curve = Sequence[tuple[int, float]]
 """What a trial reported: step and value, in the order of the steps."""
 
+MOST_JUDGED = 10_000
+"""So many different steps are judged: more than trainings report that are to be compared."""
 
-def thresholds(
-    curves: Iterable[Curve],
-    cut: Callable[[Sequence[float]], float],
-    *,
-    judged: Callable[[int], bool],
-    min_trials: int,
-) -> dict[int, float]:
-    """By step, the value that a trial must not be worse than.
+
+class BestValues:
+    """What earlier trials had as their best value by each step; trials are added as they end.
 
     Args:
-        curves: Those of the earlier trials.
-        cut: The threshold among the earlier trials' best values so far, which are in order.
+        curves: Those of the trials that have ended.
+        cut: The threshold among best values, which are in order.
         judged: Whether trials are judged after a step.
         min_trials: How many earlier trials must have reported a value of the step.
+        maximized: Whether larger values are better; thresholds are minimized all the same.
     """
-    at: dict[int, list[float]] = {}
-    for curve in curves:
-        for step, best in best_so_far(curve):
-            if judged(step):
-                at.setdefault(step, []).append(best)
-    found = {s: cut(sorted(bests)) for s, bests in sorted(at.items()) if len(bests) >= min_trials}
-    return {step: value for step, value in found.items() if value < math.inf}
+
+    def __init__(
+        self,
+        curves: Iterable[Curve],
+        cut: Callable[[Sequence[float]], float],
+        *,
+        judged: Callable[[int], bool],
+        min_trials: int,
+        maximized: bool = False,
+    ) -> None:
+        self._cut, self._judged, self._min_trials = cut, judged, min_trials
+        self._maximized = maximized
+        self._at: dict[int, list[float]] = {}
+        for curve in curves:
+            for step, best in self._judged_in(curve):
+                self._of(step).append(best)
+        for bests in self._at.values():
+            bests.sort()
+
+    def add(self, curve: Curve) -> None:
+        """Take in the curve of a trial that has ended."""
+        for step, best in self._judged_in(curve):
+            insort(self._of(step), best)
+
+    def thresholds(self, without: Iterable[Curve] = ()) -> dict[int, float]:
+        """By step, the value that a trial must not be worse than.
+
+        Args:
+            without: Curves that were added and do not count for this trial.
+        """
+        left_out: dict[int, list[float]] = {}
+        for curve in without:
+            for step, best in self._judged_in(curve):
+                left_out.setdefault(step, []).append(best)
+        found = {}
+        for step, all_bests in self._at.items():
+            bests = all_bests.copy() if step in left_out else all_bests
+            for best in left_out.get(step, ()):
+                del bests[bisect_left(bests, best)]
+            if len(bests) >= self._min_trials and (value := self._cut(bests)) < math.inf:
+                found[step] = value
+        return found
+
+    def _judged_in(self, curve: Curve) -> Iterable[tuple[int, float]]:
+        few = thinned(curve)
+        if self._maximized:
+            few = [(step, -value) for step, value in few]
+        return ((step, best) for step, best in best_so_far(few) if self._judged(step))
+
+    def _of(self, step: int) -> list[float]:
+        """The best values at a step; a list that nobody keeps where there are too many steps."""
+        known = self._at.get(step, [])
+        return self._at.setdefault(step, known) if len(self._at) < MOST_JUDGED else known
+
+
+def thinned(curve: Curve) -> Curve:
+    """A curve of more values than a trial reports, as one that it would have reported."""
+    every = 1
+    while len(curve) > every * (MOST_VALUES + 1):
+        every *= 2
+    return curve[every - 1 :: every]
 
 
 def best_so_far(curve: Curve) -> Iterable[tuple[int, float]]:

@@ -24,7 +24,7 @@ from colab_drive_tuner.errors import SearchChangedWarning, UsageError
 from colab_drive_tuner.search.documents import curve_of
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.loky import loky_executor
-from colab_drive_tuner.search.loop.pruning import Pruning
+from colab_drive_tuner.search.loop.pruning import MOST_PRUNERS, Pruning
 from colab_drive_tuner.search.results.exchange.export import export_trials
 from colab_drive_tuner.search.results.page import page_of
 from colab_drive_tuner.search.results.pictures import charts
@@ -368,11 +368,36 @@ def test_a_restored_trial_decides_alike() -> None:
 
 
 @pytest.mark.parametrize(
+    "curve",
+    [
+        {"_steps": [1, 1]},
+        {"_steps": [2.0, 3.0]},
+        {"_steps": [1]},
+        {"_steps": [*range(5000)], "_values": [0.5] * 5000},
+        {"last_step": 2**60},
+        {"_every": 0},
+    ],
+)
+def test_a_backup_of_other_hands_brings_no_odd_curve(curve: dict[str, Any]) -> None:
+    """Nothing is changed by one that no trial reports."""
+    reports, again = Reports(MEDIAN), Reports(MEDIAN)
+    for step in (1, 2):
+        reports.add(step, 0.5)
+    again.prepare_restore(reports.dump())
+    with pytest.raises(ValueError, match=r"kept|curve"):
+        again.prepare_restore(reports.dump() | curve)
+    assert not again.begun
+
+
+@pytest.mark.parametrize(
     "reported",
     [
         {"metric": "val_loss", "values": "abc"},
         {"metric": "val_loss", "values": [1.0, "a"]},
         {"metric": "val_loss", "values": [1.0], "steps": ["a"]},
+        {"metric": "val_loss", "values": [1.0, 2.0], "steps": [1]},
+        {"metric": "val_loss", "values": [1.0, 2.0], "steps": [3, 3]},
+        {"metric": "val_loss", "values": [1.0], "steps": [2**53 + 1]},
         {"metric": ["val_loss"], "values": [1.0], "pruner": {"rule": "none"}},
         {"pruner": 3},
         [1.0],
@@ -385,6 +410,52 @@ def test_what_others_call_reported_does_no_harm(tmp_path: Path, reported: Any) -
     assert not any(curve_of(doc, "val_loss") for doc in trials.trials)
     with pytest.warns(SearchChangedWarning, match="source"):
         search(tmp_path, max_evals=13)
+
+
+def test_a_start_asks_for_no_curve_again() -> None:
+    """Curves are taken in once, as trials end: with many trials a start would wait for seconds."""
+    asked: list[int] = []
+
+    class Counted(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            if key == "reported":
+                asked.append(self["tid"])
+            return super().get(key, default)
+
+    def document(tid: int) -> Any:
+        reported = {"metric": "val_loss", "values": [1.0] * 4, "pruner": MEDIAN.settings}
+        result = Counted(status="ok", loss=1.0, reported=reported, tid=tid)
+        return {"tid": tid, "state": 2, "misc": {}, "result": result}
+
+    documents = [document(tid) for tid in range(9)]
+    calls = {tid: tid for tid in range(12)}
+    pruning = Pruning(MEDIAN, documents, calls, {11: (9,)}, lambda _: None)
+    pruning.thresholds(8)
+    for tid in range(9, 12):
+        documents.append(document(tid))
+        pruning.ended(documents[-1])
+    asked.clear()
+    assert pruning.thresholds(11) == {MEDIAN: dict.fromkeys(range(1, 5), 1.0)}
+    assert set(asked) == {9, 11}, "those that do not count for it"
+
+
+def test_pruners_of_other_hands_are_bounded() -> None:
+    """A thousand different ones cost a start no more than the newest few."""
+    documents: list[Any] = []
+    for tid in range(1000):
+        rule = {"rule": "percentile", "percentile": 1 + tid / 20}
+        settings = Pruner(warmup_steps=0, min_trials=1, **rule).settings
+        reported = {"metric": "val_loss", "values": [1.0], "pruner": settings}
+        result = {"status": "ok", "loss": 1.0, "reported": reported}
+        documents.append({"tid": tid, "state": 2, "misc": {}, "result": result})
+    documents.append({"tid": 1000, "state": 0, "misc": {}, "result": {"status": "new"}})
+    calls = {tid: tid for tid in range(1001)}
+    mine = Pruner(warmup_steps=0, min_trials=1)
+    pruning = Pruning(mine, documents, calls, {}, lambda _: None)
+    found = pruning.thresholds(1000)
+    assert found[mine] == {1: 1.0}
+    assert [one.percentile for one in found][1:3] == [1 + 999 / 20, 1 + 998 / 20]
+    assert len(found) == MOST_PRUNERS
 
 
 @pytest.fixture(scope="module")

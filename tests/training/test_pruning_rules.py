@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.training.pruning_rules import best_so_far
-from colab_drive_tuner.trial import Reports
+from colab_drive_tuner.training.pruning_rules import MOST_JUDGED, best_so_far, thinned
+from colab_drive_tuner.trial import MOST_VALUES, Reports
 
 NAN = math.nan
 CURVES = [[(1, 5.0), (2, 1.0), (3, 4.0)], [(1, 3.0), (2, NAN), (3, 2.0)], [(1, 4.0), (2, 6.0)]]
@@ -50,12 +50,51 @@ def test_the_best_so_far_ignores_nan() -> None:
 )
 def test_thresholds(options: dict[str, Any], expected: dict[int, float]) -> None:
     """By hand: the best values so far are 5 1 1, 3 3 2 and 4 4."""
-    assert Pruner(**options).thresholds(CURVES) == expected
+    assert Pruner(**options).best_values(CURVES).thresholds() == expected
 
 
 def test_curves_of_nan_alone_set_no_threshold() -> None:
     """Where half of the earlier trials have no number, nothing is worse than their median."""
-    assert Pruner(min_trials=1).thresholds([[(2, NAN)], [(2, NAN)], [(2, 1.0)]]) == {}
+    curves = [[(2, NAN)], [(2, NAN)], [(2, 1.0)]]
+    assert Pruner(min_trials=1).best_values(curves).thresholds() == {}
+
+
+@given(
+    curves=st.lists(st.lists(st.integers(-9, 9).map(float) | st.just(NAN), max_size=5), max_size=9),
+    rule=st.sampled_from(["median", "percentile", "successive halving"]),
+    mode=st.sampled_from(["min", "max"]),
+    begun=st.integers(0, 9),
+    without=st.sets(st.integers(0, 8)),
+)
+@settings(max_examples=100, deadline=None)
+def test_curves_that_come_and_do_not_count(
+    curves: list[list[float]], rule: str, mode: str, begun: int, without: set[int]
+) -> None:
+    """One by one as all at once; and what is left out is as if it had never been."""
+    pruner = Pruner(rule, mode=mode, warmup_steps=0, min_trials=1)
+    given = [list(enumerate(curve, 1)) for curve in curves]
+    best_values = pruner.best_values(given[:begun])
+    for curve in given[begun:]:
+        best_values.add(curve)
+    left_out = [curve for number, curve in enumerate(given) if number in without]
+    counted = [curve for number, curve in enumerate(given) if number not in without]
+    expected = pruner.best_values(counted).thresholds()
+    assert best_values.thresholds(left_out) == expected
+
+
+def test_curves_of_other_hands_are_bounded() -> None:
+    """However long, a curve counts as one that a trial reports; and so many steps are judged."""
+    long = [(step, 1.0 / step) for step in range(1, 200_001)]
+    few = thinned(long)
+    assert 500 < len(few) <= MOST_VALUES + 1
+    assert few == long[255::256]
+    scattered = [[(1000 * n + step, 1.0) for step in range(1000)] for n in range(20)]
+    one_by_one = Pruner(min_trials=1).best_values([])
+    for curve in scattered:
+        one_by_one.add(curve)
+    for best_values in one_by_one, Pruner(min_trials=1).best_values(scattered):
+        assert len(best_values.thresholds()) == MOST_JUDGED
+        assert best_values.thresholds(scattered) == {}
 
 
 def test_rungs() -> None:
@@ -63,7 +102,7 @@ def test_rungs() -> None:
     long = [(step, 0.0) for step in range(1, 100)]
     for warmup, expected in ((0, [1, 3, 9, 27, 81]), (4, [5, 7, 13, 31, 85])):
         pruner = Pruner("successive halving", warmup_steps=warmup, min_trials=1)
-        assert list(pruner.thresholds([long])) == expected
+        assert list(pruner.best_values([long]).thresholds()) == expected
 
 
 @pytest.mark.parametrize(
@@ -159,7 +198,7 @@ def test_optuna_decides_alike(
         study.tell(trial, sign * curve[-1])
     pruner = Pruner(rule, mode=mode, warmup_steps=warmup, min_trials=least)
     curves = [[(step, sign * value) for step, value in enumerate(c, 1)] for c in earlier]
-    reports = Reports(pruner, {pruner: pruner.thresholds(curves)})
+    reports = Reports(pruner, {pruner: pruner.best_values(curves).thresholds()})
     trial = study.ask()
     for step, value in enumerate(own):
         trial.report(sign * value, step + (rule == "successive halving"))

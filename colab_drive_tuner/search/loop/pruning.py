@@ -6,7 +6,9 @@ that were pending then and those of the same call of the algorithm. Of a trial t
 (a given point, an inserted document) the record does not know it, and it is never pruned.
 """
 
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
@@ -14,6 +16,7 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.documents import countable_loss, curve_of, reported_by
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
+from colab_drive_tuner.training.pruning_rules import BestValues
 
 Thresholds = dict[Pruner, dict[int, float]]
 """By pruner and step."""
@@ -42,29 +45,47 @@ class Pruning:
     ) -> None:
         self._pruner, self._documents, self._notify = pruner, documents, notify
         self._k_of, self._pending_of = k_of, pending_of
+        self._ended: dict[Any, TrialDocument] = {}
+        """The trials that count, by number."""
+        self._of_call: dict[int | None, list[Any]] = {}
+        self._judged_by: dict[Pruner, list[Any]] = {}
+        """By pruner the numbers of its trials, in order."""
+        self._best_values: dict[Pruner, BestValues] = {}
         self._known: set[Pruner] = set()
-        self._pruner_of: dict[Any, Pruner | None] = {}
         for document in documents:
-            self.ended(document)
-        if pruner is not None:
-            self._learn(pruner)
+            self._take(document)
+        for one in [*([pruner] if pruner else []), *self._judged_by]:
+            self._learn(one)
 
     def ended(self, document: TrialDocument) -> None:
-        """Take note of the pruner that a trial had."""
+        """Take note of a trial's curve, and of the pruner that it had."""
+        self._take(document)
         pruner = pruner_of(document)
         if pruner is not None:
             self._learn(pruner)
+
+    def _take(self, document: TrialDocument) -> None:
+        tid = document["tid"]
+        if tid in self._ended or countable_loss(document) is None:
+            return  # the diverged would lift any threshold
+        self._ended[tid] = document
+        self._of_call.setdefault(self._k_of.get(tid), []).append(tid)
+        if (pruner := pruner_of(document)) is not None:
+            insort(self._judged_by.setdefault(pruner, []), tid, key=_number)
+        for pruner, best_values in self._best_values.items():
+            best_values.add(curve_of(document, pruner.monitor))
 
     def _learn(self, pruner: Pruner) -> None:
         """Of a pruner that is new here: say so where earlier trials have no curves for it."""
         if pruner in self._known:
             return
         self._known.add(pruner)
-        ended = [doc for doc in self._documents if countable_loss(doc) is not None]
-        with_curve = sum(bool(curve_of(doc, pruner.monitor)) for doc in ended)
-        if with_curve < min(len(ended), pruner.min_trials):
+        if len(self._known) > MOST_PRUNERS:
+            return
+        with_curve = sum(bool(curve_of(doc, pruner.monitor)) for doc in self._ended.values())
+        if with_curve < min(len(self._ended), pruner.min_trials):
             self._notify(
-                f"Pruner: {len(ended) - with_curve} earlier trials have no "
+                f"Pruner: {len(self._ended) - with_curve} earlier trials have no "
                 f"{visible(pruner.monitor):.60} epoch by epoch, so they do not count. Trials are "
                 f"pruned once {pruner.min_trials} that have it have ended."
             )
@@ -72,33 +93,39 @@ class Pruning:
     def thresholds(self, tid: Any) -> Thresholds:
         """What the trial must not be worse than, by pruner and step."""
         k = self._k_of.get(tid)
-        if not self._known or k is None:
+        if k is None:
             return {}
-        seen = list(self._ended_before(tid, k))
-        found = dict.fromkeys([self._pruner] if self._pruner else [])
-        for document in reversed(seen):
-            if document["tid"] not in self._pruner_of:  # made once: a trial that ended stays so
-                self._pruner_of[document["tid"]] = pruner_of(document)
-            pruner = self._pruner_of[document["tid"]]
-            if pruner is not None and len(found) < MOST_PRUNERS:
-                found.setdefault(pruner)
-        curves = {
-            metric: [curve for one in seen if (curve := curve_of(one, metric))]
-            for metric in {pruner.monitor for pruner in found}
+        unseen = {*self._pending_of.get(tid, ()), *self._of_call.get(k, ()), *self._after(tid)}
+        newest = {
+            pruner: _number(last)
+            for pruner, tids in self._judged_by.items()
+            if (last := next((t for t in reversed(tids) if t not in unseen), None)) is not None
         }
-        tables = {pruner: pruner.thresholds(curves[pruner.monitor]) for pruner in found}
+        pruners = dict.fromkeys([self._pruner] if self._pruner else [])
+        pruners |= dict.fromkeys(sorted(newest, key=newest.__getitem__, reverse=True))
+        # Only those of now: who tries many pruners does not pay for all of them.
+        self._best_values = {one: self._of(one) for one in [*pruners][:MOST_PRUNERS]}
+        left_out = [self._ended[other] for other in unseen if other in self._ended]
+        tables = {
+            pruner: best_values.thresholds([curve_of(doc, pruner.monitor) for doc in left_out])
+            for pruner, best_values in self._best_values.items()
+        }
         return {pruner: table for pruner, table in tables.items() if table}
 
-    def _ended_before(self, tid: Any, k: int) -> Iterable[TrialDocument]:
-        pending = frozenset(self._pending_of.get(tid, ()))
-        for document in self._documents:
-            other = document["tid"]
-            if other == tid:
-                return
-            if other in pending or self._k_of.get(other) == k:
-                continue
-            if countable_loss(document) is not None:  # the diverged would lift any threshold
-                yield document
+    def _of(self, pruner: Pruner) -> BestValues:
+        if pruner in self._best_values:
+            return self._best_values[pruner]
+        return pruner.best_values(curve_of(doc, pruner.monitor) for doc in self._ended.values())
+
+    def _after(self, tid: Any) -> Iterable[Any]:
+        """The trials that were named after it, which may have ended before it."""
+        named = (document["tid"] for document in reversed(self._documents))
+        return takewhile(lambda other: other != tid, named)
+
+
+def _number(tid: Any) -> int:
+    """Orders trials as they were named; who inserts documents may number them by texts."""
+    return tid if isinstance(tid, int) else -1
 
 
 def pruner_of(document: TrialDocument) -> Pruner | None:
