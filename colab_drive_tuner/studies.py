@@ -24,7 +24,7 @@ from colab_drive_tuner.store.protocol import Store
 try:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import BaseJournalBackend
-    from optuna.trial import FrozenTrial, TrialState, create_trial
+    from optuna.trial import TrialState, create_trial
 except ImportError as error:
     raise MissingExtraError(
         "Optuna is not installed: pip install 'colab-drive-tuner[optuna]'."
@@ -32,6 +32,8 @@ except ImportError as error:
 
 ATTEMPTS = "colab_drive_tuner:attempts"
 """The user attribute of a trial that counts the runtimes that died in it."""
+AGAIN = "colab_drive_tuner:again"
+"""The system attribute of a trial that tries another one's parameters again: that one's number."""
 
 _SET_STATE = 6
 """Optuna's operation that ends a trial, among others."""
@@ -184,25 +186,36 @@ def optuna_storage(
     """
     most = whole_number("max_attempts", max_attempts, least=1)
     opened = StudyStorage(ChainBackend(open_store(store).for_search(name), name, on_busy))
-    for study in opened.get_all_studies():
-        for trial in opened.get_all_trials(study._study_id, states=(TrialState.RUNNING,)):
-            _try_again(opened, study._study_id, trial, most)
+    try:
+        for study in opened.get_all_studies():
+            _try_again(opened, study._study_id, most)
+    except BaseException:
+        opened.close()
+        raise
     return opened
 
 
-def _try_again(storage: StudyStorage, study_id: int, trial: FrozenTrial, most: int) -> None:
-    """Fail a trial whose runtime died, and queue its parameters, unless it has killed too many."""
-    attempts = int(trial.user_attrs.get(ATTEMPTS, 0)) + 1
-    if attempts < most:
-        fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        again = create_trial(
-            state=TrialState.WAITING,
-            user_attrs={**trial.user_attrs, ATTEMPTS: attempts},
-            system_attrs={"fixed_params": fixed},
-        )
-        storage.create_new_trial(study_id, again)
-    storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)
-    storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+def _try_again(storage: StudyStorage, study_id: int, most: int) -> None:
+    """Fail trials whose runtime died, and queue their parameters, but of one that killed too many.
+
+    Killed in between, the next session finds what is queued, and queues nothing twice.
+    """
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    queued = {trial.system_attrs.get(AGAIN): trial for trial in trials}
+    for trial in (one for one in trials if one.state == TrialState.RUNNING):
+        attempts = int(trial.user_attrs.get(ATTEMPTS, 0)) + 1
+        if trial.number in queued:
+            attempts = int(queued[trial.number].user_attrs.get(ATTEMPTS, attempts))
+        elif attempts < most:
+            fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            again = create_trial(
+                state=TrialState.WAITING,
+                user_attrs={**trial.user_attrs, ATTEMPTS: attempts},
+                system_attrs={"fixed_params": fixed, AGAIN: trial.number},
+            )
+            storage.create_new_trial(study_id, again)
+        storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def serve_dashboard(study: Any, port: int, notify: Callable[[str], None]) -> None:

@@ -113,6 +113,31 @@ def test_a_trial_that_was_running_is_failed_and_tried_again_with_its_parameters(
         storage.close()
 
 
+@pytest.mark.parametrize("write", ["set_trial_user_attr", "set_trial_state_values"])
+def test_parameters_are_queued_once_whenever_the_next_runtime_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    """Killed between the steps of failing a trial and of queueing its parameters."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    trial = optuna.create_study(storage=storage, study_name="s").ask()
+    x = trial.suggest_float("x", -1, 1)
+    storage.close()
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StudyStorage, write, die)
+        with pytest.raises(KeyboardInterrupt):
+            cdt.optuna_storage("study", store=tmp_path)
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    dead, again = trials_of(storage)
+    assert (dead.state, dead.user_attrs) == (TrialState.FAIL, {ATTEMPTS: 1})
+    assert (again.state, again.user_attrs) == (TrialState.WAITING, {ATTEMPTS: 1})
+    assert again.system_attrs["fixed_params"] == {"x": x}
+    storage.close()
+
+
 def test_two_owners_are_fenced(tmp_path: Path) -> None:
     """The one that lost learns it at its next write, and nothing of it gets into the study."""
     store = WeatheredStore(tmp_path)

@@ -518,6 +518,29 @@ def test_workers_of_ours_end_with_a_killed_driver() -> None:
     assert done.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("by_handle", [False, True])
+def test_a_worker_ends_with_its_driver(by_handle: bool) -> None:
+    """By the number of its parent; or by a handle of it, as on Windows, where that number stays."""
+    script = f"""if True:
+        import multiprocessing, os, signal
+        from colab_drive_tuner.search.executors.loky import _end_with
+
+        def work(driver, ready):
+            ready.set()
+            _end_with(driver, by_handle={by_handle})
+
+        context = multiprocessing.get_context("fork")
+        ready = context.Event()
+        context.Process(target=work, args=(os.getpid(), ready)).start()
+        ready.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
 def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> None:
     """Workers go on while the next run is at work, and end after it: the record is that run's."""
     script = tmp_path / "driver.py"

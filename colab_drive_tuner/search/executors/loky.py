@@ -153,8 +153,16 @@ def _begin(driver: int) -> None:
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
 
 
-def _end_with(driver: int) -> None:
-    """End this process once the driver has died: it would hold memory, and a GPU's, for ever."""
-    while os.getppid() == driver:
-        time.sleep(_LOOK_SECONDS)
+def _end_with(driver: int, *, by_handle: bool = os.name == "nt") -> None:
+    """End this process once the driver has died: it would hold memory, and a GPU's, for ever.
+
+    A child of a dead process gets another parent, but not on Windows: there its way to start
+    processes gives each a handle of its parent, which can be waited for.
+    """
+    parent = multiprocessing.parent_process()
+    if by_handle and parent is not None:
+        parent.join()
+    else:
+        while os.getppid() == driver:
+            time.sleep(_LOOK_SECONDS)
     os._exit(1)
