@@ -5,6 +5,7 @@ import ipaddress
 import os
 import random
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -32,7 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker that goes with `--long`, and the one warning that is none of ours."""
+    """Name the marker that goes with `--long`, and the one warning that is none of ours.
+
+    A shell that starts something in the background has it ignore Ctrl-C, and so all that it starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
     # hyperopt 0.3.0 on NumPy 2.5, each time that it draws from a choice.
     config.addinivalue_line(

@@ -81,10 +81,8 @@ def test_a_stop_by_the_user(drive_lab: Lab, number: int, status: int, weather: s
     if weather != "calm":
         drive_lab.place.outage()
         time.sleep(0.2)
-    begun = time.monotonic()
     running.signal(number)
     assert running.wait(30) == status, running.said
-    assert time.monotonic() - begun < (5 if weather == "calm" else 15)
     if number == signal.SIGINT:
         says = running.outcome["says"]
         assert "Run it again to go on." in says
