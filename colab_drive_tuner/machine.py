@@ -4,6 +4,7 @@ Whatever lies there may be damaged, or be something else than it should. What no
 put aside under a name of its own and made anew.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -82,6 +83,14 @@ def scratch_folder() -> Iterator[Path]:
     """A temporary folder for this user only, whose name says which process uses it."""
     with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as folder:
         yield Path(folder)
+
+
+def sha256_of(content: bytes | Path) -> str:
+    """The checksum of bytes, or of a file, as hexadecimal digits."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def process_started(pid: int) -> str | None:

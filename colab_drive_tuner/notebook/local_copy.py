@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.machine import PART, process_started, replace_file, state_folder
+from colab_drive_tuner.machine import PART, process_started, replace_file, sha256_of, state_folder
 from colab_drive_tuner.notebook.cells import code_cells
 
 
@@ -126,12 +126,6 @@ def marks() -> Iterator[Mark]:
 def forget(path: Path) -> None:
     """Remove the mark of a copy that is gone."""
     _mark_path(path).unlink(missing_ok=True)
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _move_aside(path: Path) -> Path:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from colab_drive_tuner.errors import IdTakenError, StoreError
+from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.store.properties import read_count, read_number, read_time
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import find_folders, make_folder
+from colab_drive_tuner.training.artifacts import find_folders, home_of
 
 FOLDER = "runs"
 _BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (
@@ -72,7 +72,7 @@ def keep_run(store: Store, run: Run, executed: Path | None, message: str = "") -
     """
     store = store.for_search(run.search)
     folder = find_folder(store, run.search)
-    runs = _runs_folder(store, folder.id if folder is not None else store.root)
+    runs = home_of(store, folder.id if folder is not None else store.root, FOLDER)
     (entry_id,) = store.reserve(1)
     name = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%dT%H-%M-%SZ} {run.ended}"
     content: Path | bytes = executed if executed is not None else message.encode()
@@ -150,17 +150,3 @@ def _run(store: Store, entry: Entry, search: str) -> Run | None:
 def _short(search: str) -> str:
     """As much of a name as a property can bear."""
     return search.encode()[:100].decode(errors="ignore")
-
-
-def _runs_folder(store: Store, parent: str) -> str:
-    """The folder `runs/`; two runtimes may each make one, and both are read."""
-    found = find_folders(store, parent, FOLDER)
-    if not found:
-        try:
-            return make_folder(store, parent, FOLDER).id
-        except StoreError:
-            found = find_folders(store, parent, FOLDER)
-            if not found:
-                raise
-            # A rival was first, where a name can be used only once.
-    return found[0]

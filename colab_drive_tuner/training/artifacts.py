@@ -11,7 +11,13 @@ import threading
 from collections.abc import Callable, Container
 from pathlib import Path
 
-from colab_drive_tuner.errors import ForeignFileError, IdTakenError, NotFoundError, UnavailableError
+from colab_drive_tuner.errors import (
+    ForeignFileError,
+    IdTakenError,
+    NotFoundError,
+    StoreError,
+    UnavailableError,
+)
 from colab_drive_tuner.journal.folder.owned import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.trial import Pace, Writer
@@ -62,10 +68,7 @@ class StoreArtifacts:
             self._before_first = None
         with self._lock:
             before = list(self._known().get(name, []))
-            homes = [] if self._home else find_folders(self._store, self._search_folder, FOLDER)
-            self._home = self._home or next(iter(homes), None)
-            if self._home is None:
-                self._home = make_folder(self._store, self._search_folder, FOLDER).id
+            self._home = self._home or home_of(self._store, self._search_folder, FOLDER)
             entry_id = self._store.reserve(1)[0]
             self._create(entry_id, name, path, self._home)
             self._known()[name] = [entry_id]
@@ -106,11 +109,7 @@ class StoreArtifacts:
                     path,
                     name=f"trial-{self._tid:05d}-{name}",
                     parent=home,
-                    properties={
-                        TID: str(self._tid),
-                        _NAME: name,
-                        EPOCH: self._epoch,
-                    },
+                    properties={TID: str(self._tid), _NAME: name, EPOCH: self._epoch},
                 )
             except IdTakenError:
                 return  # our own id: an earlier attempt arrived
@@ -183,8 +182,18 @@ def find_folders(store: Store, parent: str, name: str) -> list[str]:
     return found + listed
 
 
-def make_folder(store: Store, parent: str, name: str) -> Entry:
-    """Create a folder and mark its id on its parent."""
-    made = store.create(store.reserve(1)[0], None, name=name, parent=parent)
-    store.set_properties(parent, {f"cdt_{name}": made.id})
-    return made
+def home_of(store: Store, parent: str, name: str) -> str:
+    """The id of the folder of that name, made and marked on its parent where there is none.
+
+    Two runtimes may each make one: all are read.
+    """
+    if found := find_folders(store, parent, name):
+        return found[0]
+    try:
+        made = store.create(store.reserve(1)[0], None, name=name, parent=parent)
+        store.set_properties(parent, {f"cdt_{name}": made.id})
+    except StoreError:
+        if found := find_folders(store, parent, name):  # a rival's, where names are used once
+            return found[0]
+        raise
+    return made.id

@@ -1,26 +1,14 @@
 """Copies of a search's models, backups and other files, from one search's folder into another."""
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_drive_tuner.errors import (
-    ChecksumError,
-    IdTakenError,
-    StoreError,
-    UnavailableError,
-)
-from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.errors import ChecksumError, IdTakenError, StoreError, UnavailableError
+from colab_drive_tuner.machine import scratch_folder, sha256_of
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import (
-    EPOCH,
-    TID,
-    StoreArtifacts,
-    find_folders,
-    make_folder,
-)
+from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts, find_folders, home_of
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
 
@@ -83,9 +71,9 @@ class FileCopier:
                 for name in before.names():
                     with self._noting(f"backup {name} of trial {tid}"):
                         if before.get(name, path):
-                            sent = _sha256(path)
+                            sent = sha256_of(path)
                             after.put(name, path)
-                            if not after.get(name, path) or _sha256(path) != sent:
+                            if not after.get(name, path) or sha256_of(path) != sent:
                                 raise ChecksumError("It is not what was written: try again.")
 
     def file(
@@ -114,20 +102,19 @@ class FileCopier:
         entry_id = entry_id or self.target.reserve(1)[0]
         with contextlib.suppress(IdTakenError):  # ours: an earlier send of it got through
             self.target.create(entry_id, content, name=name, parent=parent, properties=properties)
-        self.written[entry_id] = _sha256(content)
+        self.written[entry_id] = sha256_of(content)
         return entry_id
 
     def home(self, name: str) -> str:
         """The folder of that name in the target's search, made where it is missing."""
-        found = find_folders(self.target, self.new, name)
-        return found[0] if found else make_folder(self.target, self.new, name).id
+        return home_of(self.target, self.new, name)
 
     def verify(self) -> None:
         """Read back what was created; raises `ChecksumError` where it is not what was sent."""
         with scratch_file() as path:
             for entry_id, sha256 in self.written.items():
                 self.target.fetch(entry_id, path)
-                if _sha256(path) != sha256:
+                if sha256_of(path) != sha256:
                     raise ChecksumError(
                         f"{self.target.url(entry_id)} is not what was written there: try again."
                     )
@@ -147,10 +134,3 @@ class FileCopier:
 def backup_files(store: Store, folder: str) -> list[Entry]:
     """All backups that are listed, to see how large they are."""
     return [entry for home in find_folders(store, folder, BACKUPS) for entry in store.list(home)]
-
-
-def _sha256(content: bytes | Path) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    with content.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

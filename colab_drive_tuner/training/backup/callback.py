@@ -9,7 +9,7 @@ interrupted or not, so that what an epoch draws depends on nothing before it.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
@@ -72,7 +72,7 @@ class TrialBackup(BackupCallback):
             raise UsageError(f"ignore={ignore!r} is one text: give a list, [{ignore!r}].")
         self._every, self._ignore, self._clock = every_seconds, ignore, clock
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Add `FitBackup` to the callbacks of this `fit`, as the last of them."""
         trial = running_trial()
         if trial is not None and trial.artifacts is None and trial.notices is not None:

@@ -6,7 +6,6 @@ told by the callback that is here; a backup gives only what fills the placeholde
 """
 
 import glob
-import hashlib
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from typing import Any
 import keras
 
 from colab_drive_tuner.errors import ChecksumError
-from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.machine import scratch_folder, sha256_of
 from colab_drive_tuner.training.backup.callback_state import named
 from colab_drive_tuner.training.backup.variables import DoesNotFitError
 
@@ -157,12 +156,6 @@ def prepare_files(
                 callback.append_header = not copy.size
 
     return restore
-
-
-def sha256_of(path: Path) -> str:
-    """The checksum of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _template(callback: Any) -> str:

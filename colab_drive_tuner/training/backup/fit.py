@@ -1,7 +1,7 @@
 """One `fit` of one trial: when it is backed up, where it goes on, and when it stops."""
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 import keras
@@ -52,7 +52,7 @@ class FitBackup(BackupCallback):
         self._resumed: int | None = None
         self._told = False
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Restore the newest backup of this `fit` that can be used, and begin after it."""
         others = self._others()
         self._memory = callback_state.CallbackMemory(others, self._ignore)
@@ -78,11 +78,7 @@ class FitBackup(BackupCallback):
         if not over and done < total and self._is_late(self._began):
             self._stop(done)
 
-    def on_epoch_begin(
-        self,
-        epoch: int,
-        logs: Mapping[str, Any] | None = None,  # noqa: ARG002
-    ) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Check that `fit` goes on where it was told to, with the model that it was told of."""
         if self._resumed not in (None, epoch):
             raise RuntimeError(
@@ -94,11 +90,7 @@ class FitBackup(BackupCallback):
         self._resumed = None
         self.model._initial_epoch = None  # heeded; a `fit` after one that raised begins anew
 
-    def on_epoch_end(
-        self,
-        epoch: int,
-        logs: Mapping[str, Any] | None = None,  # noqa: ARG002
-    ) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Hand a backup to the writer, if it is time for one; stop before the deadline."""
         done = epoch + 1
         now = self._clock()
@@ -115,7 +107,7 @@ class FitBackup(BackupCallback):
         seed_epoch(self._seed(done + 1))
         self._began = self._clock()
 
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+    def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002
         """Leave `fit` as if nobody had been here."""
         self.model._initial_epoch = None
         self._callbacks.remove(self)

@@ -26,7 +26,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.store.properties import read_count, read_number
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders, make_folder
+from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders, home_of
 from colab_drive_tuner.training.models.keras_file import load_keras_file
 from colab_drive_tuner.training.uploads import Uploads
 from colab_drive_tuner.user_warnings import warn_user
@@ -205,8 +205,7 @@ class BestModels:
         free = self._room() if self._room else None
         if free is not None and kept.size > free:
             raise QuotaError(f"only {free / 1e6:.1f} MB are left in the store.")
-        if self._home is None:
-            self._home = make_folder(self._store, self._folder, FOLDER).id
+        self._home = self._home or home_of(self._store, self._folder, FOLDER)
         if path not in self._reserved:
             self._reserved[path] = self._store.reserve(1)[0]
         entry_id = self._reserved[path]

@@ -14,15 +14,9 @@ from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
 from colab_drive_tuner.journal.spool.segment import Leftover as Segment
 from colab_drive_tuner.journal.spool.spool import idle_leftovers
-from colab_drive_tuner.machine import process_started
+from colab_drive_tuner.machine import process_started, sha256_of
 from colab_drive_tuner.notebook.find import Notebook
-from colab_drive_tuner.notebook.local_copy import (
-    abandoned_parts,
-    forget,
-    is_stale,
-    marks,
-    sha256_of,
-)
+from colab_drive_tuner.notebook.local_copy import abandoned_parts, forget, is_stale, marks
 from colab_drive_tuner.notebook.running import open_paths
 from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.store.protocol import Store
