@@ -159,21 +159,18 @@ class Reports:
         return {"pruned": self.pruned_at is not None, **pruned, "reported": reported}
 
     def dump(self) -> dict[str, Any]:
-        """All that was reported, as plain data for a backup."""
-        return {name: getattr(self, name) for name in _KEPT}
+        """All that was reported, as plain data for a backup, which may wait for long."""
+        lists = {"_steps": self._steps.copy(), "_values": self._values.copy()}
+        return {name: getattr(self, name) for name in (*_KEPT, "pruned_at")} | lists
 
     def prepare_restore(self, kept: Mapping[str, Any]) -> Callable[[], None]:
         """A function that sets what `dump` gave; raises KeyError, TypeError or ValueError.
 
         With nothing changed, for anything else.
         """
-        found: dict[str, Any] = {name: kept[name] for name in _KEPT}
-        found["_steps"] = list(found["_steps"])
+        found: dict[str, Any] = {name: kind(kept[name]) for name, kind in _KEPT.items()}
         found["_values"] = list(map(float, found["_values"]))
-        for name in ("_count", "_every", "last_step"):
-            found[name] = int(found[name])
-        for name in ("_low", "_high", "_last"):
-            found[name] = float(found[name])
+        found["pruned_at"] = kept["pruned_at"]
         if found["pruned_at"] is not None:
             found["pruned_at"] = int(found["pruned_at"])
         is_curve = are_steps(found["_steps"]) and are_steps([found["last_step"]])
@@ -190,10 +187,12 @@ def are_steps(steps: list[Any]) -> bool:
     return whole and all(a < b for a, b in pairwise((-1, *steps, MOST_STEPS + 1)))
 
 
-_KEPT = (
-    *("_steps", "_values", "_count", "_every", "_low", "_high"),
-    *("_last", "last_step", "pruned_at"),
+_KEPT: dict[str, type] = (
+    dict.fromkeys(("_count", "_every", "last_step"), int)
+    | dict.fromkeys(("_low", "_high", "_last"), float)
+    | dict.fromkeys(("_steps", "_values"), list)
 )
+"""The state of reports, besides `pruned_at`, which may be None."""
 
 
 @dataclass(frozen=True)

@@ -359,8 +359,11 @@ def test_a_restored_trial_decides_alike() -> None:
     reports, again = (Reports(MEDIAN, {MEDIAN: {5000: 0.5}}) for _ in range(2))
     for step in range(1, 3000):
         reports.add(step, 0.4 if step == 7 else 1.0)
-    again.prepare_restore(reports.dump())()
-    for step in range(3000, 5001):
+    waits = reports.dump()
+    reports.add(3000, 0.9)  # the backup of the epoch before still waits for the store
+    again.prepare_restore(waits)()
+    again.add(3000, 0.9)
+    for step in range(3001, 5001):
         for one in (reports, again):
             one.add(step, 0.9)
     assert again.result() == reports.result()

@@ -95,17 +95,7 @@ class TrialBackup(BackupCallback):
                 "fit has BackupAndRestore beside TrialBackup, and both would say at which epoch "
                 "training goes on. Remove BackupAndRestore: TrialBackup does its work."
             )
-        last = FitBackup(
-            trial,
-            writer_of(trial.artifacts),
-            loop.callbacks,
-            ignore=self._ignore,
-            every=self._every,
-            clock=self._clock,
-            batches=loop.fit.get("epoch_iterator"),
-        )
-        # Not those of the list: one that the user has made may have neither.
-        last.set_params({"epochs": loop.epochs, "verbose": loop.fit.get("verbose")})
-        last.set_model(loop.model)
+        writer = writer_of(trial.artifacts)
+        last = FitBackup(trial, writer, loop, self._ignore, self._every, self._clock)
         # Keras is going through this list right now and comes to the new member in its turn.
         loop.callbacks.append(last)

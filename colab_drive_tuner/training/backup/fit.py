@@ -13,6 +13,7 @@ from colab_drive_tuner.training.backup.model_state import capture_model, symboli
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variables import walk
 from colab_drive_tuner.training.backup.writer import BackupWriter
+from colab_drive_tuner.training.fit_frames import TrainingLoop
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeds import seed_epoch, training_seed
 from colab_drive_tuner.trial import RunningTrial, TrialInterrupted
@@ -36,19 +37,20 @@ class FitBackup(BackupCallback):
         self,
         trial: RunningTrial,
         writer: BackupWriter,
-        callbacks: list[Any],
-        *,
+        loop: TrainingLoop,
         ignore: Collection[str],
         every: float | None,
         clock: Callable[[], float],
-        batches: Any,
     ) -> None:
         super().__init__()
+        # Not those of the list: one that the user has made may have neither.
+        self.set_params({"epochs": loop.epochs, "verbose": loop.fit.get("verbose")})
+        self.set_model(loop.model)
         self._trial, self._writer = trial, writer
         self._fit = writer.next_fit(trial)
         self._pace = writer.artifacts.pace
-        self._callbacks, self._ignore = callbacks, ignore
-        self._every, self._clock, self._batches = every, clock, batches
+        self._callbacks, self._batches = loop.callbacks, loop.fit.get("epoch_iterator")
+        self._ignore, self._every, self._clock = ignore, every, clock
         self._resumed: int | None = None
         self._told = False
 
@@ -57,7 +59,7 @@ class FitBackup(BackupCallback):
         others = self._others()
         self._memory = callback_state.CallbackMemory(others, self._ignore)
         self._files = CallbackFiles(others)
-        total = self.params.get("epochs", 0)
+        total = self.params["epochs"]
         # What building draws, it draws as in a first attempt.
         keras.utils.set_random_seed(self._seed(1))
         done, over = restore.restore_newest(
@@ -67,7 +69,7 @@ class FitBackup(BackupCallback):
             lambda: symbolic_build(self.model, self._batches),
         )
         self._batches = None
-        if done and self.params.get("verbose"):
+        if done and self.params["verbose"]:
             sys.stdout.write(f"Trial {self._trial.tid} goes on after epoch {done} of {total}.\n")
         # Never 0, which Keras would not heed; None: where the caller of `fit` wants to begin.
         self.model._initial_epoch = (max(total, done) if over else done) or None
@@ -97,7 +99,7 @@ class FitBackup(BackupCallback):
         others = self._others()
         callback_state.make_plain(c for c in others if isinstance(c, keras.callbacks.History))
         self._pace.epoch = max(self._pace.epoch, now - self._began)
-        over = bool(self.model.stop_training) or done >= self.params.get("epochs", 0)
+        over = bool(self.model.stop_training) or done >= self.params["epochs"]
         late = not over and self._is_late(now)
         if over or late or self._every is None or now - self._saved >= self._every:
             self._save(done, over, others)
