@@ -254,9 +254,14 @@ def in_parts(model, *optimizers):
         part.compile(optimizer, "mse")
 
 
-@pytest.mark.parametrize("hold", [as_attributes, in_containers, in_parts])
-def test_optimizers_that_a_training_step_builds(store, hold):
-    """Two, each for its part of the model, and the one that `compile` made and nothing uses."""
+@pytest.mark.parametrize(
+    ("hold", "called"), [(as_attributes, True), (in_containers, False), (in_parts, True)]
+)
+def test_optimizers_that_a_training_step_builds(store, hold, called):
+    """Two, each for its part of the model, and the one that `compile` made and nothing uses.
+
+    Also where the step calls the parts, and so never builds the model as a whole.
+    """
     import tensorflow as tf
 
     class Halves(keras.Model):
@@ -270,16 +275,18 @@ def test_optimizers_that_a_training_step_builds(store, hold):
 
         def train_step(self, data):
             x, y = data
+            predict = self if called else self.call
             for part, optimizer in zip(self.parts, two, strict=True):
                 with tf.GradientTape() as tape:
-                    loss = tf.reduce_mean((self(x) - y) ** 2)
+                    loss = tf.reduce_mean((predict(x) - y) ** 2)
                 gradients = tape.gradient(loss, part.trainable_variables)
                 optimizer.apply(gradients, part.trainable_variables)
             return {"loss": loss}
 
         def test_step(self, data):
             """As Keras evaluates: the loss of the whole."""
-            return {"loss": tf.reduce_mean((self(data[0]) - data[1]) ** 2)}
+            predict = self if called else self.call
+            return {"loss": tf.reduce_mean((predict(data[0]) - data[1]) ** 2)}
 
     two = []
 

@@ -132,17 +132,25 @@ def symbolic_build(model: Any, iterator: Any) -> None:
     """Build metrics and losses from the shapes of a batch, as Keras does where it trains later.
 
     With TensorFlow Keras builds them in the first training step, too late for what never resets;
-    with JAX and PyTorch they are built by now. Nothing is taken from the data.
+    with JAX and PyTorch they are built by now. Nothing is taken from the data. The optimizer is
+    left as it is: which variables it is for, if any, a backup knows.
     """
     dataset = getattr(iterator, "_distributed_dataset", None)
     tensorflow = sys.modules.get("tensorflow")
     if dataset is None or tensorflow is None:
         return
+    optimizer = model.optimizer
+    is_unbuilt = optimizer is not None and not optimizer.built
     try:
         batch = tensorflow.nest.map_structure(
             lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), dataset.element_spec
         )
+        if is_unbuilt:
+            optimizer.built = True
         model._symbolic_build(data_batch=batch)
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DoesNotFitError(f"it cannot be built before it trains: {reason[0][:200]}") from error
+    finally:
+        if is_unbuilt:
+            optimizer.built = False
