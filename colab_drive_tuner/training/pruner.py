@@ -161,7 +161,7 @@ class Pruner:
         reports.offset, reports.epoch = reports.last_step if begins_anew else 0, None
         if loop.model is None:
             warn_user(_NO_MODEL, TrainingWarning)
-        elif reports.pruned_at is not None:
+        elif reports.begun and reports.should_prune():  # the last epoch before was not the last one
             loop.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:

@@ -120,6 +120,17 @@ def test_fits_of_one_trial_count_on_and_end_together() -> None:
     assert len(trial.reports.result()["reported"]["values"]) == 5
 
 
+@pytest.mark.parametrize("by_number", [False, True])
+def test_fits_of_one_epoch_each_are_judged(by_number: bool) -> None:
+    """The last epoch of a `fit` is not the trial's last one where another `fit` follows."""
+    trial, model = running(limits={3: -1.0}), small(0.01)
+    for epoch in range(6):
+        options = {"initial_epoch": epoch, "epochs": epoch + 1} if by_number else {"epochs": 1}
+        fit(PRUNER, trial=trial, model=model, **options)
+    assert trial.reports.result()["pruned_at"] == 3
+    assert len(trial.reports.result()["reported"]["values"]) == 3
+
+
 def test_a_fit_that_goes_on_by_initial_epoch_is_one_curve() -> None:
     """Its epochs keep their numbers."""
     trial, model = running(), small(0.01)
