@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.trial import UNNAMED, are_steps
+from colab_drive_tuner.reports import UNNAMED, are_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""

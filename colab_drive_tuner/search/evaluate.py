@@ -10,11 +10,12 @@ from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 from hyperopt.pyll import dfs
 from hyperopt.pyll.base import GarbageCollected, Literal
 
+from colab_drive_tuner.reports import Reports
 from colab_drive_tuner.search.sampled_space import SampledSpace, sampled_space
 from colab_drive_tuner.search.tpe.program import UnknownNodeError
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeds import seed_trial
-from colab_drive_tuner.trial import Artifacts, Reports, RunningTrial, run_as
+from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
 
 _logger = logging.getLogger(__name__)
 

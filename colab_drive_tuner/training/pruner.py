@@ -15,6 +15,7 @@ from numbers import Real
 from typing import Any
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
+from colab_drive_tuner.reports import as_number
 from colab_drive_tuner.training.pruning_rules import (
     BestValues,
     Curve,
@@ -22,7 +23,7 @@ from colab_drive_tuner.training.pruning_rules import (
     last_promoted,
     percentile_of,
 )
-from colab_drive_tuner.trial import as_number, running_trial
+from colab_drive_tuner.trial import running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
 MEDIAN, PERCENTILE, HALVING = "median", "percentile", "successive halving"

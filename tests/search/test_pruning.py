@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.cli.tables import described, show_searches
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
+from colab_drive_tuner.reports import MOST_VALUES, Reports
 from colab_drive_tuner.search.documents import curve_of
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.loky import loky_executor
@@ -34,7 +35,7 @@ from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.trial import MOST_VALUES, Reports, running_trial
+from colab_drive_tuner.trial import running_trial
 from tests.search.searching import in_child
 
 SPACE = {"x": hp.uniform("x", 0, 1)}
