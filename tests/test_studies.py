@@ -161,16 +161,18 @@ def test_two_owners_are_fenced(tmp_path: Path) -> None:
 
 def take_over(journal: Journal) -> None:
     """Write the claim of another machine behind what the chain holds."""
-    from colab_drive_tuner.journal.chain.record import Claimant, freeze
+    from colab_drive_tuner.journal.chain.record import Claimant, Record, encode_record
 
     head = journal._reader.head
-    frozen = freeze(
-        pos=head.pos,
-        kind="claim",
-        owner="another",
-        prev=head.sha,
-        reason="takeover",
-        claimant=Claimant("f" * 32, 1, "elsewhere", "local", "a test"),
+    frozen = encode_record(
+        Record(
+            pos=head.pos,
+            kind="claim",
+            owner="another",
+            prev=head.sha,
+            reason="takeover",
+            claimant=Claimant("f" * 32, 1, "elsewhere", "local", "a test"),
+        )
     )
     folder = journal._reader.folder.records
     journal.store.create(head.ids[0], frozen.content, name="record.cdt", parent=folder)

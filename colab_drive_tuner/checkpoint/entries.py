@@ -14,14 +14,8 @@ from colab_drive_tuner.checkpoint.items import (
     check_tid,
 )
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.chain.record import (
-    ClaimReason,
-    file_id,
-    one_of,
-    sha256_hex,
-    typed,
-    whole,
-)
+from colab_drive_tuner.journal.chain.fields import file_id, one_of, sha256_hex, typed, whole
+from colab_drive_tuner.journal.chain.record import ClaimReason
 
 
 class Beside(NamedTuple):

@@ -27,15 +27,8 @@ from colab_drive_tuner.checkpoint.items import (
 )
 from colab_drive_tuner.checkpoint.study_log import StudyLog
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.chain.record import (
-    DEATHS,
-    ClaimReason,
-    Record,
-    RecordKind,
-    decoding,
-    typed,
-    whole,
-)
+from colab_drive_tuner.journal.chain.fields import decoding, typed, whole
+from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason, Record, RecordKind
 
 MOST_SESSIONS, MOST_OUTAGES = 1000, 100
 """How many sessions are told apart; what the search is does not depend on them."""

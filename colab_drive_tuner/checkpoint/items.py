@@ -15,15 +15,8 @@ import msgpack
 
 from colab_drive_tuner.checkpoint.codec.plain_data import is_exact
 from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
-from colab_drive_tuner.journal.chain.record import (
-    check_claims,
-    decoding,
-    one_of,
-    sha256_hex,
-    typed,
-    unpack,
-    whole,
-)
+from colab_drive_tuner.journal.chain.fields import decoding, one_of, sha256_hex, typed, whole
+from colab_drive_tuner.journal.chain.record import check_claims, unpack
 
 VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""

@@ -13,7 +13,7 @@ from colab_drive_tuner.checkpoint.items import (
     read_items,
 )
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.chain.record import typed, whole
+from colab_drive_tuner.journal.chain.fields import typed, whole
 
 
 def wanted(history: History, item: bytes) -> bool:

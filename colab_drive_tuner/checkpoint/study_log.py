@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from colab_drive_tuner.checkpoint.items import Item, ItemKind, check_line, pack_item
-from colab_drive_tuner.journal.chain.record import sha256_hex, typed
+from colab_drive_tuner.journal.chain.fields import sha256_hex, typed
 
 
 @dataclass

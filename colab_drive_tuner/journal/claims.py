@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 from colab_drive_tuner.errors import (
@@ -26,9 +25,10 @@ from colab_drive_tuner.journal.chain.record import (
     DEATHS,
     Claimant,
     ClaimReason,
-    Frozen,
+    EncodedRecord,
+    Record,
     RecordKind,
-    freeze,
+    encode_record,
 )
 from colab_drive_tuner.journal.folder.creation import create_folder, ensure_records_folder
 from colab_drive_tuner.journal.folder.displaced import find_displaced
@@ -75,130 +75,177 @@ class _UnsettledError(Exception):
 
 
 @dataclass(frozen=True)
-class Ownership:
-    """A claim that is in the chain."""
+class Claiming:
+    """One session's way to own a search; whoever begins it holds the lock of `spool`."""
 
-    owner: str
-    """The session's id, which every record of it bears."""
-    claim_id: str
-    pos: int
-    """The position of the claim."""
-    reason: ClaimReason
-    """How the owner before ended; where there was none, how the search began."""
-    careful: float
-    """For how many seconds of training to go carefully."""
+    reader: Reader
+    spool: Spool
+    payload: Callable[[Any], bytes]
+    """Makes the claim's content from the state as read."""
+    on_busy: OnBusy
+    anew: bool
+    """Whether a search whose folder was renamed, moved or trashed is left where it is."""
+    notify: Callable[[str], None]
+    sleep: Callable[[float], None]
 
+    def run(self) -> tuple[ClaimReason, Record]:
+        """OPEN: READ, wait for the turn, CREATE the claim, which `reader` then includes.
 
-def become_owner(
-    reader: Reader,
-    spool: Spool,
-    payload: Callable[[Any], bytes],
-    *,
-    on_busy: OnBusy,
-    anew: bool,
-    notify: Callable[[str], None],
-    sleep: Callable[[float], None],
-) -> Ownership:
-    """OPEN: READ, wait for the turn, CREATE the claim; `reader` then includes it.
-
-    The caller holds the lock of `spool`, the search's on this machine. With `anew` a search whose
-    folder was renamed, moved or put into the trash is left where it is.
-    """
-    attempt = partial(
-        _become_owner,
-        reader,
-        spool,
-        payload,
-        on_busy=on_busy,
-        anew=anew,
-        notify=notify,
-        sleep=sleep,
-    )
-    for pause in _SETTLE_SECONDS:
+        Return how the owner before ended, or where there was none how the search began; the claim.
+        """
+        for pause in _SETTLE_SECONDS:
+            try:
+                return self._attempt()
+            except (NotFoundError, _UnsettledError):
+                # Somebody created the folder at the same moment as another one, and withdraws it.
+                self.sleep(pause)
+                self.reader.forget()
         try:
-            return attempt()
-        except (NotFoundError, _UnsettledError):
-            # Somebody created the folder at the same moment as another one, and withdraws it.
-            sleep(pause)
-            reader.forget()
-    try:
-        return attempt()
-    except _UnsettledError as error:
-        raise SearchFolderError(str(error)) from error
-    except NotFoundError as error:
-        raise reader.damaged(f"The records of search {reader.name!r} are gone: {error}") from error
+            return self._attempt()
+        except _UnsettledError as error:
+            raise SearchFolderError(str(error)) from error
+        except NotFoundError as error:
+            gone = f"The records of search {self.reader.name!r} are gone: {error}"
+            raise self.reader.damaged(gone) from error
 
-
-def _become_owner(
-    reader: Reader,
-    spool: Spool,
-    payload: Callable[[Any], bytes],
-    *,
-    on_busy: OnBusy,
-    anew: bool,
-    notify: Callable[[str], None],
-    sleep: Callable[[float], None],
-) -> Ownership:
-    reader.refresh()
-    if reader.given is None and (reader.found is None or reader.head.pos == 0):
-        _find_or_create(reader, spool, notify, sleep, anew=anew)
-    try:
-        require_single(reader.store, reader.name, reader.folder)
-    except SearchFolderError as error:
-        if reader.head.pos == 0:  # perhaps its runtime is about to withdraw it
-            raise _UnsettledError(str(error)) from error
-        raise
-    if reader.head.pos and RECORDS in reader.absent:  # or another runtime just made them
-        require_records(reader.store, reader.name, reader.folder)
-    owner = secrets.token_hex(16)
-    spool.note_owner(owner)
-    while True:
-        reason, holder = _wait_for_turn(reader, spool, on_busy, notify, sleep)
-        if reader.given is not None and reason is ClaimReason.NEW:
-            reason = ClaimReason.REBUILT
-        elif anew and reason is ClaimReason.NEW:
-            reason = ClaimReason.ANEW
-        head, careful = reader.head, _careful(reader, reason, holder)
-        if head.pos == 0:
-            ensure_records_folder(reader.store, reader.folder)
-        frozen = freeze(
-            pos=head.pos,
-            kind=RecordKind.CLAIM,
-            owner=owner,
-            prev=head.sha,
-            # The last known id must name its successors.
-            more=reader.store.reserve(ID_BLOCK) if len(head.ids) < 2 else (),
-            payload=payload(reader.state),
-            reason=reason,
-            claimant=_claimant(reader.store.account),
-            search=reader.name,
-            home=reader.store.root,
-            careful=careful,
-        )
-        if _create_patiently(reader, frozen, sleep):
-            reader.state.apply(frozen.record)
-            reader.head = head.after(frozen.record)
-            reader.has_begun()
-            return Ownership(owner, head.ids[0], head.pos, reason, careful)
-        reader.refresh()  # FOREIGN: it is part of the chain; read on, build a new claim
-
-
-def _find_or_create(
-    reader: Reader,
-    spool: Spool,
-    notify: Callable[[str], None],
-    sleep: Callable[[float], None],
-    *,
-    anew: bool,
-) -> None:
-    """The search begins: unless `anew`, look first whether records of it lie in another folder."""
-    store, name, listed = reader.store, reader.name, reader.found
-    known = spool.known_folder()
-    found = None if anew else find_displaced(store, name, known, notify, listed)
-    if found or listed is None:
-        reader.forget()
-        reader.found = found or create_folder(store, name, sleep)
+    def _attempt(self) -> tuple[ClaimReason, Record]:
+        reader = self.reader
         reader.refresh()
+        if reader.given is None and (reader.found is None or reader.head.pos == 0):
+            self._find_or_create()
+        try:
+            require_single(reader.store, reader.name, reader.folder)
+        except SearchFolderError as error:
+            if reader.head.pos == 0:  # perhaps its runtime is about to withdraw it
+                raise _UnsettledError(str(error)) from error
+            raise
+        if reader.head.pos and RECORDS in reader.absent:  # or another runtime just made them
+            require_records(reader.store, reader.name, reader.folder)
+        owner = secrets.token_hex(16)
+        self.spool.note_owner(owner)
+        while True:
+            reason, holder = self._wait_for_turn()
+            if reason is ClaimReason.NEW and (reader.given is not None or self.anew):
+                reason = ClaimReason.ANEW if reader.given is None else ClaimReason.REBUILT
+            if reader.head.pos == 0:
+                ensure_records_folder(reader.store, reader.folder)
+            encoded = self._claim(owner, reason, holder)
+            if self._create(encoded):
+                reader.has_begun()
+                return reason, encoded.record
+            reader.refresh()  # FOREIGN: it is part of the chain; read on, build a new claim
+
+    def _find_or_create(self) -> None:
+        """The search begins: unless `anew`, look first whether it lies in another folder."""
+        reader, found = self.reader, None
+        store, name, listed = reader.store, reader.name, reader.found
+        if not self.anew:
+            found = find_displaced(store, name, self.spool.known_folder(), self.notify, listed)
+        if found or listed is None:
+            reader.forget()
+            reader.found = found or create_folder(store, name, self.sleep)
+            reader.refresh()
+
+    def _wait_for_turn(self) -> tuple[ClaimReason, Holder | None]:
+        """How the owner before ended; waits for its lease to run out where that is asked for."""
+        name, waited = self.reader.name, 0.0
+        with ExitStack() as stack:
+            while True:
+                reason, holder = self._look()
+                if reason is not None or holder is None:
+                    return reason or ClaimReason.RELEASED, holder
+                if self.on_busy is OnBusy.TAKEOVER:
+                    return ClaimReason.TAKEOVER, holder
+                if self.on_busy is OnBusy.ERROR or waited > STALE_SECONDS:
+                    raise SearchBusyError(
+                        f"Search {name!r} is held by {holder}. Stop it there, or pass "
+                        f"on_busy='takeover' to take it over."
+                    )
+                if not waited:
+                    self.notify(
+                        f"Search {name!r} is held by {holder}. Waiting until it is certain that "
+                        f"it stopped, at most {STALE_SECONDS:.0f} s."
+                    )
+                    waiting = f"Waiting for the holder of search {name!r} to stop"
+                    stack.enter_context(countdown(waiting, STALE_SECONDS))
+                pause = min(_LOOK_SECONDS, STALE_SECONDS - holder.age + 0.5)
+                self.sleep(pause)
+                waited += pause
+                self.reader.refresh()
+
+    def _look(self) -> tuple[ClaimReason | None, Holder | None]:
+        """How the owner before ended and who it was; no reason while its lease is fresh."""
+        head, name, account = self.reader.head, self.reader.name, self.reader.store.account
+        if head.moved_to:
+            raise _UnsettledError(
+                f"Search {name!r} goes on in another folder, whose listing lags: try again in a "
+                f"minute."
+            )
+        if head.claim is None:
+            return ClaimReason.NEW, None
+        if head.claim.claimant.account != account:
+            raise AccountMismatchError(
+                f"Search {name!r} belongs to {visible(head.claim.claimant.account)}, and you "
+                f"are {account}. Sign in as its owner, choose another name, or, once its owner has "
+                f"stopped it, let `colab-drive-tuner repair` go on in a folder of your own."
+            )
+        holder = self.reader.holder()
+        if holder is None:
+            return ClaimReason.RELEASED, None
+        if self.spool.knows(holder.owner):
+            return ClaimReason.DEAD, holder  # certainly: we have the lock that it would hold
+        return (ClaimReason.STALE if holder.stale else None), holder
+
+    def _claim(self, owner: str, reason: ClaimReason, holder: Holder | None) -> EncodedRecord:
+        head, store = self.reader.head, self.reader.store
+        claimant = Claimant(machine_id(), os.getpid(), socket.gethostname(), store.account, place())
+        return encode_record(
+            Record(
+                pos=head.pos,
+                kind=RecordKind.CLAIM,
+                owner=owner,
+                prev=head.sha,
+                # The last known id must name its successors.
+                more=tuple(store.reserve(ID_BLOCK)) if len(head.ids) < 2 else (),
+                payload=self.payload(self.reader.state),
+                reason=reason,
+                claimant=claimant,
+                search=self.reader.name,
+                home=store.root,
+                careful=self._careful(reason, holder),
+            )
+        )
+
+    def _careful(self, reason: ClaimReason, holder: Holder | None) -> float:
+        """ATTEMPTS: for how many seconds of training the dead owner can have run ahead.
+
+        It may have run on, unacknowledged, from its newest record to its last sign of life and a
+        lease more; the same trials take about as long here. What it had left to go carefully
+        itself is added.
+        """
+        if reason not in DEATHS or holder is None:
+            return 0.0
+        last_life = min(holder.now, holder.last_sign + STALE_SECONDS)
+        before = self.reader.head.claim
+        return max(0.0, last_life - holder.last_record) + (before.careful if before else 0.0)
+
+    def _create(self, encoded: EncodedRecord) -> bool:
+        """CREATE the claim; the same bytes again while the store does not answer."""
+        reader, deadline = self.reader, time.monotonic() + OPENING_PATIENCE
+        head, folder = reader.head, reader.folder.records
+        marks = name_marks(reader.store, reader.name)
+        while True:
+            try:
+                created = create(reader.store, encoded, head.ids[0], folder, marks)
+                break
+            except UnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                self.sleep(2.0)
+        if created:
+            reader.state.apply(encoded.record)
+            reader.head = head.after(encoded.record)
+        return created
 
 
 def remember_folder(reader: Reader, spool: Spool, notify: Callable[[str], None]) -> None:
@@ -220,91 +267,3 @@ def remember_folder(reader: Reader, spool: Spool, notify: Callable[[str], None])
             store.set_properties(folder.id, name_marks(store, reader.name))
     except StoreError as error:  # a later session does it
         log.warning("The name of search %r is not noted in its folder: %s", reader.name, error)
-
-
-def _wait_for_turn(
-    reader: Reader,
-    spool: Spool,
-    on_busy: OnBusy,
-    notify: Callable[[str], None],
-    sleep: Callable[[float], None],
-) -> tuple[ClaimReason, Holder | None]:
-    """How the owner before ended; waits for its lease to run out where that is asked for."""
-    waited = 0.0
-    with ExitStack() as stack:
-        while True:
-            reason, holder = _look(reader, spool)
-            if reason is not None or holder is None:
-                return reason or ClaimReason.RELEASED, holder
-            if on_busy is OnBusy.TAKEOVER:
-                return ClaimReason.TAKEOVER, holder
-            if on_busy is OnBusy.ERROR or waited > STALE_SECONDS:
-                raise SearchBusyError(
-                    f"Search {reader.name!r} is held by {holder}. Stop it there, or pass "
-                    f"on_busy='takeover' to take it over."
-                )
-            if not waited:
-                notify(
-                    f"Search {reader.name!r} is held by {holder}. Waiting until it is certain that "
-                    f"it stopped, at most {STALE_SECONDS:.0f} s."
-                )
-                waiting = f"Waiting for the holder of search {reader.name!r} to stop"
-                stack.enter_context(countdown(waiting, STALE_SECONDS))
-            pause = min(_LOOK_SECONDS, STALE_SECONDS - holder.age + 0.5)
-            sleep(pause)
-            waited += pause
-            reader.refresh()
-
-
-def _look(reader: Reader, spool: Spool) -> tuple[ClaimReason | None, Holder | None]:
-    """How the owner before ended and who it was; no reason while its lease is fresh."""
-    head, account = reader.head, reader.store.account
-    if head.moved_to:
-        raise _UnsettledError(
-            f"Search {reader.name!r} goes on in another folder, whose listing lags: try again in a "
-            f"minute."
-        )
-    if head.claim is None:
-        return ClaimReason.NEW, None
-    if head.claim.claimant.account != account:
-        raise AccountMismatchError(
-            f"Search {reader.name!r} belongs to {visible(head.claim.claimant.account)}, and you "
-            f"are {account}. Sign in as its owner, choose another name, or, once its owner has "
-            f"stopped it, let `colab-drive-tuner repair` go on in a folder of your own."
-        )
-    holder = reader.holder()
-    if holder is None:
-        return ClaimReason.RELEASED, None
-    if spool.knows(holder.owner):
-        return ClaimReason.DEAD, holder  # certainly: we have the lock that it would hold
-    return (ClaimReason.STALE if holder.stale else None), holder
-
-
-def _careful(reader: Reader, reason: ClaimReason, holder: Holder | None) -> float:
-    """ATTEMPTS: for how many seconds of training the dead owner can have run ahead.
-
-    It may have run on, unacknowledged, from its newest record to its last sign of life and a lease
-    more; the same trials take about as long here. What it had left to go carefully itself is added.
-    """
-    if reason not in DEATHS or holder is None:
-        return 0.0
-    last_life = min(holder.now, holder.last_sign + STALE_SECONDS)
-    before = reader.head.claim
-    return max(0.0, last_life - holder.last_record) + (before.careful if before else 0.0)
-
-
-def _create_patiently(reader: Reader, frozen: Frozen, sleep: Callable[[float], None]) -> bool:
-    """CREATE the claim; the same bytes again while the store does not answer."""
-    deadline = time.monotonic() + OPENING_PATIENCE
-    marks = name_marks(reader.store, reader.name)
-    while True:
-        try:
-            return create(reader.store, frozen, reader.head.ids[0], reader.folder.records, marks)
-        except UnavailableError:
-            if time.monotonic() > deadline:
-                raise
-            sleep(2.0)
-
-
-def _claimant(account: str) -> Claimant:
-    return Claimant(machine_id(), os.getpid(), socket.gethostname(), account, place())

@@ -19,8 +19,8 @@ from colab_drive_tuner.journal.chain.record import ClaimReason, RecordKind
 from colab_drive_tuner.journal.chain.rules import Rules
 from colab_drive_tuner.journal.claims import (
     OPENING_PATIENCE,
+    Claiming,
     OnBusy,
-    become_owner,
     on_busy_of,
     remember_folder,
 )
@@ -171,7 +171,7 @@ class Journal:
             raise spool.busy()
         try:
             self._own = self._start(spool, payload, when_busy, anew=anew)
-        except BaseException:
+        except BaseException:  # an interrupt, too, must not leave the search locked
             spool.release()
             raise
         hold(spool.folder, self)
@@ -226,7 +226,7 @@ class Journal:
 
     def outages(self) -> list[tuple[float, float]]:
         """The outages of the store that this session has seen end."""
-        return self._own.writer.outages if self._own else []
+        return self._own.writer.retry.outages if self._own else []
 
     def counts(self) -> Counts:
         """How far the store has acknowledged what was appended."""
@@ -235,7 +235,7 @@ class Journal:
     @property
     def trouble(self) -> ColabDriveTunerError | None:
         """Why the store does not take what was appended; None: it does, as far as is known."""
-        return self._own.writer.trouble if self._own else None
+        return self._own.writer.retry.trouble if self._own else None
 
     def raise_if_lost(self) -> None:
         """Raise `SearchTakenOverError` once another runtime owns the search."""
@@ -266,36 +266,21 @@ class Journal:
     def _start(
         self, spool: Spool, payload: Callable[[Any], bytes], on_busy: OnBusy, *, anew: bool
     ) -> _Owned:
-        reader = self._reader
-        running = spool.last_running()
-        ownership = become_owner(
-            reader,
-            spool,
-            payload,
-            on_busy=on_busy,
-            anew=anew,
-            notify=self._notify,
-            sleep=self._sleep,
-        )
-        remember_folder(reader, spool, self._notify)
-        writer = Writer(reader, spool, ownership.owner, self._notify)
+        reader, notify, running = self._reader, self._notify, spool.last_running()
+        claiming = Claiming(reader, spool, payload, on_busy, anew, notify, self._sleep)
+        reason, claim = claiming.run()
+        remember_folder(reader, spool, notify)
+        writer = Writer(reader, spool, claim.owner, notify)
+        maintenance = Maintenance(writer, reader.head.last_id, reason)
         writer.start()
         try:
-            recovered = replay(
-                reader, writer, spool, patience=OPENING_PATIENCE, notify=self._notify
-            )
-        except BaseException:
+            recovered = replay(reader, writer, spool, patience=OPENING_PATIENCE, notify=notify)
+        except BaseException:  # an interrupt, too, must not leave its threads behind
             writer.stop()
             raise
-        maintenance = Maintenance(writer, ownership)
         maintenance.start()
-        claim = Claim(
-            ownership.reason,
-            running if ownership.reason == ClaimReason.DEAD else None,
-            ownership.careful,
-            recovered,
-        )
-        return _Owned(writer, maintenance, spool, claim)
+        running = running if reason is ClaimReason.DEAD else None
+        return _Owned(writer, maintenance, spool, Claim(reason, running, claim.careful, recovered))
 
     def _let_go(self, own: _Owned, *, released: bool) -> None:
         own.maintenance.stop(1.0)  # after a failure it may be waiting for a store that is away

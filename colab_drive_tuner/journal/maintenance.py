@@ -17,7 +17,6 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.chain.record import ClaimReason
-from colab_drive_tuner.journal.claims import Ownership
 from colab_drive_tuner.journal.folder.duplicates import is_another_search
 from colab_drive_tuner.journal.folder.lookup import EXPORT, EXPORT_NAME, find_folder
 from colab_drive_tuner.journal.folder.owned import owned_entry
@@ -41,13 +40,13 @@ log = logging.getLogger(__name__)
 class Maintenance:
     """The periodic duties of the session that owns a search."""
 
-    def __init__(self, writer: Writer, ownership: Ownership) -> None:
-        self._writer, self._reader, self._claim_id = writer, writer.reader, ownership.claim_id
+    def __init__(self, writer: Writer, claim_id: str, reason: ClaimReason) -> None:
+        self._writer, self._reader, self._claim_id = writer, writer.reader, claim_id
         folder, pos = self._reader.folder, self._reader.head.pos
         self._snapshots: list[str] = [folder.hint] if folder.hint else []
         self._snapshot_pos = pos
         # Only a release says that the copy holds everything before it.
-        self._exported_pos = ownership.pos + 1 if ownership.reason == ClaimReason.RELEASED else 0
+        self._exported_pos = pos if reason is ClaimReason.RELEASED else 0
         self._export_id = folder.export
         self._export_found = bool(folder.export) and EXPORT not in self._reader.absent
         self._begun = self._exported_at = self._beat_at = time.monotonic()

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal.chain.chain import Head, head_fields, head_from
-from colab_drive_tuner.journal.chain.record import decoding, frame, typed, unframe
+from colab_drive_tuner.journal.chain.chain import Head, head_from
+from colab_drive_tuner.journal.chain.fields import decoding, typed
+from colab_drive_tuner.journal.chain.record import frame, unframe
 from colab_drive_tuner.journal.folder.lookup import HINT, SearchFolder
 from colab_drive_tuner.store.protocol import Store
 
@@ -22,7 +23,7 @@ def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) 
     packed = zlib.compress(state, 1)
     if len(state) > _most(packed):  # more alike than a reader believes: as it is
         packed = zlib.compress(state, 0)
-    content = frame({"head": head_fields(head), "state": packed})
+    content = frame({"head": head, "state": packed})
     name = f"snapshot-{head.pos:06d}.cdt"
     with contextlib.suppress(IdTakenError):  # ours, by an earlier send: nobody else has the id
         store.create(entry_id, content, name=name, parent=folder.records)

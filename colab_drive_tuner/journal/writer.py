@@ -17,15 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from colab_drive_tuner.errors import (
-    ColabDriveTunerError,
-    IdTakenError,
-    SearchError,
-    SearchTakenOverError,
-)
+from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
 from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
 from colab_drive_tuner.journal.chain.chain import create
-from colab_drive_tuner.journal.chain.record import Frozen, RecordKind, freeze
+from colab_drive_tuner.journal.chain.record import EncodedRecord, Record, RecordKind, encode_record
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.retry_until import RetryUntil
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -79,7 +74,7 @@ class Writer:
         self._urgent, self._closed = 0, False
         """How many wait for the threads, and whether these are to end."""
         self._batch_spool = BatchSpool(spool, notify)
-        self._retry = RetryUntil(spool.folder, notify)
+        self.retry = RetryUntil(spool.folder, notify)
         self._spare: tuple[str, ...] = ()
         self._threads = [
             threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
@@ -113,19 +108,9 @@ class Writer:
                 f"fork: run trials in the process that called fmin or resume_search."
             )
 
-    @property
-    def outages(self) -> list[tuple[float, float]]:
-        """From when to when the store did not answer, by this machine's clock."""
-        return self._retry.outages
-
     def counts(self) -> Counts:
         """How far the store has acknowledged what was appended."""
-        return Counts(self._pending, self._acknowledged, self._retry.offline_since)
-
-    @property
-    def trouble(self) -> ColabDriveTunerError | None:
-        """Why the store does not take what is pending; None: it does, as far as is known."""
-        return self._retry.trouble
+        return Counts(self._pending, self._acknowledged, self.retry.offline_since)
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything appended so far is acknowledged; False if that took too long."""
@@ -170,7 +155,7 @@ class Writer:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._retry.end()
+        self.retry.end()
         for thread in self._threads:
             # A sender in the middle of a request cannot be ended: it is a daemon, and what it
             # sends is what the spool holds.
@@ -276,7 +261,7 @@ class Writer:
 
     def _put_beside(self, values: Iterable[bytes]) -> dict[str, str]:
         """Create a file for each value; return their ids by sha256."""
-        store, ask = self.reader.store, self._retry.until_answered
+        store, ask = self.reader.store, self.retry.until_answered
         files: dict[str, str] = {}
         for sha, value in {hashlib.sha256(value).hexdigest(): value for value in values}.items():
             reserved = ask(lambda: store.reserve(1))
@@ -308,36 +293,29 @@ class Writer:
         more, self._spare = self._spare, ()
         if not more and len(head.ids) < 2:  # the last known id must name its successors
             reserve = partial(self.reader.store.reserve, ID_BLOCK)
-            more = tuple(self._retry.until_answered(reserve, deadline) or ())
+            more = tuple(self.retry.until_answered(reserve, deadline) or ())
             if not more:
                 return False
-        frozen = freeze(
-            pos=head.pos,
-            kind=kind,
-            owner=self.owner,
-            prev=head.sha,
-            more=more,
-            payload=payload,
-            files=files,
+        encoded = encode_record(
+            Record(head.pos, kind, self.owner, head.sha, more, payload, files=files or {})
         )
-        return self._create(frozen, deadline)
+        return self._create(encoded, deadline)
 
-    def _create(self, frozen: Frozen, deadline: float | None) -> bool:
+    def _create(self, encoded: EncodedRecord, deadline: float | None) -> bool:
         """CREATE until 200 or 409: the same bytes each time, under the same id."""
-        entry_id, folder = self.reader.head.ids[0], self.reader.folder.records
-        done = self._retry.until_answered(
-            lambda: create(self.reader.store, frozen, entry_id, folder), deadline
+        reader = self.reader
+        entry_id, folder = reader.head.ids[0], reader.folder.records
+        done = self.retry.until_answered(
+            lambda: create(reader.store, encoded, entry_id, folder), deadline
         )
-        if done is None:
-            return False
-        if not done:
+        if done:
+            with self.advance:
+                reader.state.apply(encoded.record)
+                reader.head = reader.head.after(encoded.record)
+                self.acknowledged_at = time.monotonic()
+        elif done is not None:
             self.lose("Another runtime took it over.")
-            return False
-        with self.advance:
-            self.reader.state.apply(frozen.record)
-            self.reader.head = self.reader.head.after(frozen.record)
-            self.acknowledged_at = time.monotonic()
-        return True
+        return bool(done)
 
     def lose(self, why: str) -> None:
         """LOST: write nothing more; what is pending stays in the spool, which the error names."""

@@ -20,10 +20,10 @@ from colab_drive_tuner.journal.chain.chain import Head
 from colab_drive_tuner.journal.chain.record import (
     Claimant,
     ClaimReason,
-    Frozen,
+    EncodedRecord,
     Record,
     RecordKind,
-    freeze,
+    encode_record,
 )
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
@@ -39,7 +39,7 @@ class ChainCopy:
 
     ids: list[str]
     """The id of each record, and those of records to come."""
-    records: list[Frozen] = field(default_factory=list)
+    records: list[EncodedRecord] = field(default_factory=list)
     epochs: dict[str, str] = field(default_factory=dict)
     """The epoch of each history in the copy, by that in the original."""
     history: History = field(default_factory=History)
@@ -49,11 +49,11 @@ class ChainCopy:
     def __post_init__(self) -> None:
         self.head = Head(0, "", (self.ids[0],))
 
-    def add(self, frozen: Frozen) -> None:
+    def add(self, encoded: EncodedRecord) -> None:
         """Add the next record."""
-        self.history.apply(frozen.record)
-        self.head = self.head.after(frozen.record)
-        self.records.append(frozen)
+        self.history.apply(encoded.record)
+        self.head = self.head.after(encoded.record)
+        self.records.append(encoded)
 
 
 def joined(records: Sequence[Record]) -> list[list[Record]]:
@@ -128,7 +128,8 @@ def copy_chain(
 def _add(copy: ChainCopy, **fields: Any) -> None:
     more = copy.ids[1:] if not copy.records else ()
     prev = copy.records[-1].record.sha if copy.records else ""
-    copy.add(freeze(pos=len(copy.records), prev=prev, more=more, **fields))
+    record = Record(pos=len(copy.records), prev=prev, more=tuple(more), **fields)
+    copy.add(encode_record(record))
 
 
 def content_of(history: History) -> list[Any]:

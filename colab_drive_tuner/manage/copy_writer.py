@@ -25,7 +25,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.chain.chain import Head, read_on, record_name
-from colab_drive_tuner.journal.chain.record import ClaimReason, Frozen, Record
+from colab_drive_tuner.journal.chain.record import ClaimReason, EncodedRecord, Record
 from colab_drive_tuner.journal.folder.creation import ensure_records_folder, make_search_folder
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT_NAME,
@@ -198,7 +198,7 @@ def _fill(
     )
     require_equal(chain.history, original.history, original.name)
 
-    def put(frozen: Frozen, marks: Mapping[str, str] | None = None) -> None:
+    def put(frozen: EncodedRecord, marks: Mapping[str, str] | None = None) -> None:
         copier.create(
             frozen.content,
             name=record_name(frozen.record.pos),

@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.chain import chain
-from colab_drive_tuner.journal.chain.record import Claimant, decode_record, freeze
+from colab_drive_tuner.journal.chain.record import Claimant, Record, decode_record, encode_record
 from colab_drive_tuner.journal.folder.creation import (
     _withdraw,
     create_folder,
@@ -245,14 +245,16 @@ def begin_in(store: WeatheredStore, own: str, name: str, **claim: str) -> None:
     store.create(folder.records, None, name="records", parent=own)
     fields = {"reason": "new", "home": store.root, "account": store.account} | claim
     claimant = Claimant("0" * 32, 1, "host", fields.pop("account"), "a runtime")
-    frozen = freeze(
-        pos=0,
-        kind="claim",
-        owner="0" * 32,
-        prev="",
-        more=store.reserve(4),
-        claimant=claimant,
-        search=name,
-        **fields,
+    frozen = encode_record(
+        Record(
+            pos=0,
+            kind="claim",
+            owner="0" * 32,
+            prev="",
+            more=store.reserve(4),
+            claimant=claimant,
+            search=name,
+            **fields,
+        )
     )
     chain.create(store, frozen, folder.first, folder.records)

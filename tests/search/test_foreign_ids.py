@@ -15,7 +15,7 @@ from colab_drive_tuner.checkpoint.items import attachment_item
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal import maintenance
 from colab_drive_tuner.journal.chain import chain
-from colab_drive_tuner.journal.chain.record import decode_record, freeze
+from colab_drive_tuner.journal.chain.record import Record, decode_record, encode_record
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT,
     FIRST,
@@ -390,13 +390,15 @@ def forge_attachment(store: FolderStore, entry_id: str, value: bytes) -> None:
     for entry in files:
         record = decode_record(store.read(entry.id), "it")
         ids += record.more
-    forged = freeze(
-        pos=record.pos + 1,
-        kind="trials",
-        owner=record.owner,
-        prev=record.sha,
-        payload=attachment_item("stolen", value),
-        files={hashlib.sha256(value).hexdigest(): entry_id},
+    forged = encode_record(
+        Record(
+            pos=record.pos + 1,
+            kind="trials",
+            owner=record.owner,
+            prev=record.sha,
+            payload=attachment_item("stolen", value),
+            files={hashlib.sha256(value).hexdigest(): entry_id},
+        )
     )
     name = f"record-{record.pos + 1:06d}.cdt"
     store.create(ids[record.pos + 1], forged.content, name=name, parent=folder.records)

@@ -24,7 +24,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal, maintenance, writer
 from colab_drive_tuner.journal.chain import chain, record
-from colab_drive_tuner.journal.chain.record import freeze
+from colab_drive_tuner.journal.chain.record import Record, encode_record
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.spool.segment import read_segment
@@ -96,7 +96,7 @@ def a_clone_is_a_rival(folder: Path) -> None:
     store = FolderStore(folder / "store")
     (entry_id,) = store.reserve(1)
     one, other = (
-        freeze(pos=0, kind="trials", owner="the same", prev="", payload=item(value))
+        encode_record(Record(pos=0, kind="trials", owner="the same", prev="", payload=item(value)))
         for value in (1, 2)
     )
     assert writer.create(store, one, entry_id, store.root)
@@ -111,7 +111,8 @@ def a_clone_that_writes_the_same_is_a_rival(folder: Path) -> None:
     store = FolderStore(folder / "store")
     (entry_id,) = store.reserve(1)
     one, other = (
-        freeze(pos=0, kind="trials", owner="the same", prev="", payload=item(1)) for _ in range(2)
+        encode_record(Record(pos=0, kind="trials", owner="the same", prev="", payload=item(1)))
+        for _ in range(2)
     )
     assert writer.create(store, one, entry_id, store.root)
     assert not writer.create(store, other, entry_id, store.root)

@@ -297,10 +297,7 @@ def a_snapshot_holds_what_is_not_acknowledged() -> None:
         flying = [entry[0] for leftover in own.spool.leftovers() for entry in leftover.items]
         head = self._reader.head
         payload = b"".join(dict.fromkeys(pending + flying))
-        frozen = claims.freeze(
-            pos=head.pos, kind="trials", owner=own.owner, prev=head.sha, payload=payload
-        )
-        state.apply(frozen.record)
+        state.apply(record.Record(head.pos, "trials", own.owner, head.sha, payload=payload))  # type: ignore[arg-type]
         maintenance.save_snapshot(self._reader.store, self._reader.folder, head, state.dump())
 
     maintenance.Maintenance._snapshot = early
@@ -323,12 +320,12 @@ def the_lease_is_believed_over_the_chain() -> None:
 @mutant
 def no_more_ids_are_named() -> None:
     """APPEND: the record on the last known id does not carry `more`."""
-    freeze = claims.freeze
+    encode = record.encode_record
 
-    def forgetful(**fields: Any) -> Any:
-        return freeze(**fields | ({"more": ()} if fields["kind"] == "trials" else {}))
+    def forgetful(made: Any) -> Any:
+        return encode(dataclasses.replace(made, more=()) if made.kind == "trials" else made)
 
-    writer.freeze = forgetful
+    writer.encode_record = forgetful  # type: ignore[assignment]
 
 
 @mutant

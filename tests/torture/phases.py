@@ -139,7 +139,7 @@ def instrument(log: PhaseLog) -> None:
 
 def _wrap_sending(log: PhaseLog, claims: Any, writer: Any) -> None:
     """Sending ends with the answer; acknowledging is what the answer leads to."""
-    create, advance, claim = writer.create, writer.Writer._create, claims._create_patiently
+    create, advance, claim = writer.create, writer.Writer._create, claims.Claiming._create
     acknowledging = threading.local()
 
     def sending(*args: Any) -> bool:
@@ -159,14 +159,14 @@ def _wrap_sending(log: PhaseLog, claims: Any, writer: Any) -> None:
             log.leave("acknowledge")
         return done
 
-    def claiming(reader: Any, frozen: Any, *more: Any) -> bool:
-        done: bool = claim(reader, frozen, *more)
+    def claiming(self: Any, frozen: Any) -> bool:
+        done: bool = claim(self, frozen)
         if done:
             log.acknowledge(frozen.record.pos, frozen.record.sha)
         return done
 
     writer.create, writer.Writer._create = sending, advancing
-    claims._create_patiently = claiming
+    claims.Claiming._create = claiming
 
 
 def _hinting(log: PhaseLog, mark: Callable[..., float]) -> Callable[..., float]:

@@ -11,7 +11,7 @@ import pytest
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
-from colab_drive_tuner.journal.chain.record import freeze
+from colab_drive_tuner.journal.chain.record import Record, encode_record
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches, read_status
@@ -132,13 +132,15 @@ def craft(folder: Path, name: str, payload: bytes) -> None:
     store = FolderStore(folder)
     found = find_folder(store, name)
     evidence = collect(store, found)
-    frozen = freeze(
-        pos=evidence.top,
-        kind="trials",
-        owner="a" * 32,
-        prev=evidence.records[evidence.top - 1].record.sha,
-        more=store.reserve(4),
-        payload=payload,
+    frozen = encode_record(
+        Record(
+            pos=evidence.top,
+            kind="trials",
+            owner="a" * 32,
+            prev=evidence.records[evidence.top - 1].record.sha,
+            more=store.reserve(4),
+            payload=payload,
+        )
     )
     name = f"record-{evidence.top:06d}.cdt"
     store.create(evidence.next_id, frozen.content, name=name, parent=found.records)

@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal.chain.record import (
-    Claimant,
-    Frozen,
-    Record,
-    RecordKind,
-    decode_claimant,
-    decode_record,
+from colab_drive_tuner.journal.chain.fields import (
     duration,
     file_id,
-    freeze,
-    ids,
-    is_whole,
+    file_ids,
+    load,
     sha256_hex,
-    typed,
-    whole,
+)
+from colab_drive_tuner.journal.chain.record import (
+    Claimant,
+    EncodedRecord,
+    Record,
+    RecordKind,
+    decode_record,
+    encode_record,
+    is_whole,
 )
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.waiting import bar
@@ -45,10 +45,10 @@ _SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)
 class LastClaim:
     """The newest claim of a chain: who owns it, unless released since."""
 
-    id: str
+    id: Annotated[str, file_id]
     owner: str
     claimant: Claimant
-    careful: float
+    careful: Annotated[float, duration]
     released: bool = False
 
 
@@ -58,13 +58,13 @@ class Head:
 
     pos: int
     """The position of the next record: how many there are."""
-    sha: str
+    sha: Annotated[str, sha256_hex]
     """sha256 of the last record; empty before record 0."""
-    ids: tuple[str, ...]
+    ids: Annotated[tuple[str, ...], file_ids]
     """Ids of the records to come, the next one first."""
-    last_id: str = ""
-    """The id of the last record; empty where only a snapshot of it was read."""
-    epoch: str = ""
+    last_id: Annotated[str, file_id] = ""
+    """The id of the last record; empty before record 0."""
+    epoch: Annotated[str, sha256_hex] = ""
     """sha256 of the record with which the present history began: record 0, or the last reset."""
     claim: LastClaim | None = None
     moved_to: str = ""
@@ -155,21 +155,21 @@ def _read(store: Store, entry_id: str) -> bytes | None:
 
 def create(
     store: Store,
-    frozen: Frozen,
+    encoded: EncodedRecord,
     entry_id: str,
     parent: str,
     properties: Mapping[str, str] | None = None,
 ) -> bool:
-    """CREATE: True if `frozen` is in the chain, False if a FOREIGN record holds its place.
+    """CREATE: True if `encoded` is in the chain, False if a FOREIGN record holds its place.
 
-    Raises `UnavailableError` if that is not known: then the same `frozen` must be tried again.
+    Raises `UnavailableError` if that is not known: then the same `encoded` must be tried again.
     """
-    name = record_name(frozen.record.pos)
+    name = record_name(encoded.record.pos)
     try:
-        store.create(entry_id, frozen.content, name=name, parent=parent, properties=properties)
+        store.create(entry_id, encoded.content, name=name, parent=parent, properties=properties)
     except IdTakenError:
         # Identity is the sha256 of the bytes, never a name: our own lost answer, or a rival?
-        return _settled(store, entry_id, frozen.record.pos) == frozen.content
+        return _settled(store, entry_id, encoded.record.pos) == encoded.content
     return True
 
 
@@ -178,15 +178,9 @@ def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
 
     False if a FOREIGN record holds its place.
     """
-    moved = freeze(
-        pos=head.pos,
-        kind=RecordKind.MOVED,
-        owner=secrets.token_hex(16),
-        prev=head.sha,
-        more=store.reserve(1),
-        target=target,
-    )
-    return create(store, moved, head.ids[0], parent)
+    owner, more = secrets.token_hex(16), tuple(store.reserve(1))
+    moved = Record(head.pos, RecordKind.MOVED, owner, head.sha, more=more, target=target)
+    return create(store, encode_record(moved), head.ids[0], parent)
 
 
 def record_name(pos: int) -> str:
@@ -207,41 +201,9 @@ def _settled(store: Store, entry_id: str, pos: int) -> bytes:
     )
 
 
-def head_fields(head: Head) -> dict[str, Any]:
-    """A head as plain data, for a snapshot."""
-    claim = head.claim
-    return {
-        "pos": head.pos,
-        "sha": head.sha,
-        "ids": list(head.ids),
-        "last_id": head.last_id,
-        "epoch": head.epoch,
-        "claim": claim and vars(claim) | {"claimant": vars(claim.claimant)},
-    }
-
-
 def head_from(fields: Any) -> Head:
-    """The head that `head_fields` described; raises KeyError, TypeError or ValueError."""
-    typed(fields, dict)
-    claim, known = fields["claim"], ids(fields["ids"])
-    if not known:
+    """The head that a snapshot holds; raises KeyError, TypeError or ValueError."""
+    head = load(Head, fields)
+    if not head.ids:
         raise ValueError("a head needs the ids of the records to come")
-    return Head(
-        pos=whole(fields["pos"]),
-        sha=sha256_hex(fields["sha"]),
-        ids=known,
-        last_id=file_id(fields["last_id"]),
-        epoch=sha256_hex(fields["epoch"]),
-        claim=None if claim is None else _claim_from(claim),
-    )
-
-
-def _claim_from(fields: Any) -> LastClaim:
-    typed(fields, dict)
-    return LastClaim(
-        id=file_id(fields["id"]),
-        owner=typed(fields["owner"], str),
-        claimant=decode_claimant(fields["claimant"]),
-        careful=duration(fields["careful"]),
-        released=typed(fields["released"], bool),
-    )
+    return replace(head, moved_to="")

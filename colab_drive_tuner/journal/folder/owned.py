@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.chain.chain import parallel_readers
-from colab_drive_tuner.journal.chain.record import FILE_ID
+from colab_drive_tuner.journal.chain.fields import FILE_ID
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT,
     EXPORT_NAME,

@@ -1,0 +1,120 @@
+"""Checks of what others may have written: each returns the value, or raises an error naming it.
+
+The errors are KeyError, TypeError and ValueError; `decoding` makes a `SearchDamagedError` of them.
+"""
+
+import contextlib
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from enum import StrEnum
+from functools import cache, partial
+from types import NoneType
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from colab_drive_tuner.errors import SearchDamagedError
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+MOST = 2**64 - 1
+"""What a count cannot exceed."""
+FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_SHA = re.compile(r"[0-9a-f]{64}")
+
+
+@contextlib.contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Turn whatever strange bytes make msgpack, zlib or a check raise into `SearchDamagedError`."""
+    try:
+        yield
+    except (
+        KeyError,
+        ValueError,
+        TypeError,  # a list or a map as a map's key
+        OverflowError,
+        RecursionError,
+        MemoryError,
+        msgpack.UnpackException,
+        zlib.error,
+    ) as error:
+        raise SearchDamagedError(f"{what} cannot be decoded: {error!r:.200}.") from error
+
+
+def typed(value: Any, kind: type[T]) -> T:
+    """A value of exactly this type."""
+    if type(value) is not kind:
+        raise TypeError(f"{value!r:.60} should be of type {kind.__name__}")
+    return value
+
+
+def whole(value: Any, most: int = MOST) -> int:
+    """An integer from 0."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r:.60} should be an integer from 0 to {most}")
+    return value
+
+
+def duration(value: Any) -> float:
+    """Finite seconds, 0 or more."""
+    if type(value) is not float or not 0 <= value <= MOST:
+        raise ValueError(f"{value!r:.60} should be a number of seconds")
+    return value
+
+
+def file_id(value: Any) -> str:
+    """A text that can be a file's id in a store."""
+    if type(value) is not str or not FILE_ID.fullmatch(value):
+        raise ValueError(f"{value!r:.60} is not a file's id")
+    return value
+
+
+def file_ids(value: Any) -> tuple[str, ...]:
+    """A list of file ids."""
+    return tuple(map(file_id, typed(value, list)))
+
+
+def sha256_hex(value: Any) -> str:
+    """A sha256, in hexadecimal digits."""
+    if type(value) is not str or not _SHA.fullmatch(value):
+        raise ValueError(f"{value!r:.60} is not a sha256")
+    return value
+
+
+def one_of(kind: type[E], value: Any) -> E:
+    """A member of an enum, by its text."""
+    if type(value) is not str or value not in list(kind):
+        raise ValueError(f"{value!r:.60} is unknown here")
+    return kind(value)
+
+
+def load(kind: type[T], values: Any) -> T:
+    """The dataclass that a map describes, each field checked as its annotation says.
+
+    A field that is missing has its default; what else is in the map is not looked at.
+    """
+    given = typed(values, dict)
+    checks = _checks(cast(Any, kind)).items()
+    return kind(**{name: check(given[name]) for name, check in checks if name in given})
+
+
+@cache
+def _checks(kind: Any) -> dict[str, Callable[[Any], Any]]:
+    return {name: _check(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+def _check(hint: Any) -> Callable[[Any], Any]:
+    """What checks a field of this annotation; `Annotated` names its check itself."""
+    if get_origin(hint) is Annotated:
+        check: Callable[[Any], Any] = get_args(hint)[1]
+        return check
+    if NoneType in get_args(hint):
+        inner = _check(next(one for one in get_args(hint) if one is not NoneType))
+        return lambda value: None if value is None else inner(value)
+    if is_dataclass(hint):
+        return partial(load, cast(Any, hint))
+    if issubclass(hint, StrEnum):
+        return partial(one_of, hint)
+    return whole if hint is int else lambda value: typed(value, hint)
