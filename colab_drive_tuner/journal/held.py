@@ -53,11 +53,6 @@ def let_go(folder: Path) -> None:
     )
 
 
-def held_journals() -> "list[Journal]":
-    """The journals by which this process holds searches."""
-    return [held.journal for held in list(_searches.values()) if held.journal is not None]
-
-
 def held_searches(location: str) -> list[HeldSearch]:
     """What this process knows of the searches of one store."""
     return [held for held in list(_searches.values()) if held.location == location]

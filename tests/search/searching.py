@@ -15,7 +15,7 @@ from hyperopt import STATUS_OK, hp
 from hyperopt.hp import choice, uniform
 
 from colab_drive_tuner.checkpoint.items import read_items
-from colab_drive_tuner.journal.held import held_journals
+from colab_drive_tuner.journal import held
 from colab_drive_tuner.journal.journal import Journal
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -79,6 +79,11 @@ def reopened(store: Path) -> DriveTrials:
 def points(trials: hyperopt.Trials) -> list[tuple[Any, Any, Any]]:
     """What must be equal, bit for bit, in equal searches."""
     return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
+
+
+def held_journals() -> list[Journal]:
+    """The journals by which this process holds searches."""
+    return [one.journal for one in held._searches.values() if one.journal is not None]
 
 
 def killing(objective: Callable[[Any], Any], calls: int, when: str = "end") -> Any:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from colab_drive_tuner.checkpoint.items import TrialEnd
-from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.crew import Crew
 from colab_drive_tuner.search.loop.inline import Loop
 from colab_drive_tuner.search.loop.parallel import ParallelLoop
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import ALGORITHMS, SPACE, bowl, in_child
+from tests.search.searching import ALGORITHMS, SPACE, bowl, held_journals, in_child
 from tests.search.test_parallel import replayed
 
 MOST, WIDTH = 12, 3

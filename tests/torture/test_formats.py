@@ -15,12 +15,11 @@ import pytest
 
 from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.journal import maintenance
-from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.weather import WeatheredStore
-from tests.search.searching import SPACE, bowl, in_child, plain, points
+from tests.search.searching import SPACE, bowl, held_journals, in_child, plain, points
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 VERSIONS = sorted(path.name for path in FORMATS.iterdir() if path.is_dir())

@@ -15,7 +15,6 @@ import pytest
 
 from colab_drive_tuner.checkpoint import history
 from colab_drive_tuner.errors import ExecutorError
-from colab_drive_tuner.journal.held import held_journals
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors import crew, deaths, engines
 from colab_drive_tuner.search.loop import missing, parallel
@@ -23,7 +22,7 @@ from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import ALGORITHMS, SPACE, bowl, go, in_child, plain
+from tests.search.searching import ALGORITHMS, SPACE, bowl, go, held_journals, in_child, plain
 from tests.search.test_parallel import (
     Breaking,
     OwnBreaking,
