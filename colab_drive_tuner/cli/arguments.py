@@ -46,7 +46,7 @@ def _run_in_drive() -> Iterator[str]:
     from colab_drive_tuner.journal.spool.notes import known_searches
 
     try:
-        yield from (name for name, location in known_searches() if location.startswith("drive:"))
+        yield from (name for name, location, _ in known_searches() if location.startswith("drive:"))
     except StoreError:
         return  # no state folder can be made, which is the command's to say
 

@@ -6,9 +6,9 @@ content is handed in as functions (`Rules`).
 """
 
 from colab_drive_tuner.journal.chain.record import Claimant, Record
-from colab_drive_tuner.journal.chain.rules import Rules, State
 from colab_drive_tuner.journal.journal import Claim, Journal
 from colab_drive_tuner.journal.lease import Holder
+from colab_drive_tuner.journal.reader import Rules, State
 from colab_drive_tuner.journal.writer import Counts
 
 __all__ = ["Claim", "Claimant", "Counts", "Holder", "Journal", "Record", "Rules", "State"]

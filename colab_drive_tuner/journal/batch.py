@@ -1,11 +1,16 @@
 """Batches of items that will share a record, and the spool files that hold them until then."""
 
+import contextlib
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal.spool.segment import Segment, Spooled
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.store.protocol import Store
 
 Item = bytes | Callable[[], bytes]
 """What is to be recorded, or what makes it when it is sent."""
@@ -37,6 +42,26 @@ class Batch:
         """Nothing is added any more."""
         for segment in self.segments:
             segment.close()
+
+    def put_beside(
+        self, store: Store, folder: str, ask: Callable[[Callable[[], Any]], Any]
+    ) -> dict[str, str]:
+        """Create a file for each value beside; return their ids by sha256.
+
+        `ask` makes a call until it is answered; None: the writer ended meanwhile.
+        """
+
+        def put(entry_id: str, name: str, content: bytes) -> None:
+            with contextlib.suppress(IdTakenError):  # ours, by an earlier send
+                store.create(entry_id, content, name=name, parent=folder)
+
+        files: dict[str, str] = {}
+        values = {hashlib.sha256(value).hexdigest(): value for value in self.beside}
+        for sha, value in values.items():
+            if reserved := ask(lambda: store.reserve(1)):
+                ask(partial(put, reserved[0], f"attachment-{sha[:16]}.cdt", value))
+                files[sha] = reserved[0]
+        return files
 
 
 class BatchSpool:

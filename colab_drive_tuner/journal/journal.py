@@ -16,7 +16,6 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.batch import Item
 from colab_drive_tuner.journal.chain.record import ClaimReason, RecordKind
-from colab_drive_tuner.journal.chain.rules import Rules
 from colab_drive_tuner.journal.claims import (
     OPENING_PATIENCE,
     Claiming,
@@ -29,7 +28,7 @@ from colab_drive_tuner.journal.folder.owned import owned_entry
 from colab_drive_tuner.journal.held import hold, holder_here, let_go
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.maintenance import Maintenance
-from colab_drive_tuner.journal.reader import Reader
+from colab_drive_tuner.journal.reader import Reader, Rules
 from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.writer import Counts, Writer

@@ -133,6 +133,7 @@ class Maintenance:
     def _tell_of_folder(self) -> None:
         """Say once what somebody did to the folder meanwhile; the run goes on in it, by its id."""
         store, name, folder = self._reader.store, self._reader.name, self._reader.folder
+        what = ""
         try:
             entry = store.stat(folder.id)
         except NotFoundError:
@@ -141,15 +142,14 @@ class Maintenance:
             log.debug("the folder of search %r cannot be looked at: %s", name, error)
             return
         else:
-            homes = {store.root, *(twin.id for twin in store.duplicates())}
-            moves = [] if entry.parent in homes else ["moved out of its place"]
-            moves += [] if entry.name == name else [f"renamed to {visible(entry.name)!r}"]
-            if entry.parent in homes:
-                next_time = "the next run finds it under that name"
-            else:
+            at_home = entry.parent in {store.root, *(twin.id for twin in store.duplicates())}
+            next_time = "the next run finds it under that name"
+            if not at_home:
                 next_time = f"the next run needs it back in {store.url(store.root)}"
-            what = f"was {' and '.join(moves)}; this run goes on there, and {next_time}"
-            what = what if moves else ""
+            moved = "" if at_home else "moved out of its place"
+            renamed = "" if entry.name == name else f"renamed to {visible(entry.name)!r}"
+            if moves := " and ".join(filter(None, (moved, renamed))):
+                what = f"was {moves}; this run goes on there, and {next_time}"
         if what and what != self._told:
             self._writer.notify(f"The folder of search {name!r} {what}.")
         self._told = what

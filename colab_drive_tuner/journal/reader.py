@@ -1,10 +1,10 @@
 """A search's chain as far as it has been read: its folder, its head, the state folded from it."""
 
-import contextlib
 import hashlib
 import shlex
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from colab_drive_tuner.errors import (
     ForeignFileError,
@@ -14,12 +14,36 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
 )
 from colab_drive_tuner.journal.chain.chain import Head, parallel_readers, read_on
-from colab_drive_tuner.journal.chain.rules import Rules
+from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
 from colab_drive_tuner.journal.folder.owned import OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
+
+
+class State(Protocol):
+    """What the records of a chain say, folded from the first to the last acknowledged one."""
+
+    def apply(self, record: Record) -> None:
+        """Take in the next record."""
+
+    def dump(self) -> bytes:
+        """The whole state as a snapshot's content."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The functions by which a journal serves payloads that it cannot read."""
+
+    empty: Callable[[], Any]
+    """The `State` before the first record."""
+    load: Callable[[bytes], Any]
+    """The `State` that `dump` wrote."""
+    wanted: Callable[[Any, bytes], bool]
+    """Whether the chain in this state still lacks this spooled item."""
+    export: Callable[[Any], bytes] | None = None
+    """The convenience copy (`trials.pkl`) of a state."""
 
 
 class Reader:
@@ -159,19 +183,15 @@ class Reader:
         """Raise where record 0 is not found, but others are."""
         if self._owned is None or RECORDS in self._owned.absent:
             return
-        listed = [e for e in self.store.list(self.folder.records) if e.name.startswith("record-")]
-        if listed and not self._appeared():
-            raise SearchDamagedError(
-                f"Record 0 of search {self.name!r} is missing although later ones exist: it was "
-                f"deleted, or the property {FIRST} of the folder was altered."
-            )
-
-    def _appeared(self) -> bool:
-        """Whether record 0 is there by now: another runtime may just have written it."""
-        with contextlib.suppress(NotFoundError):
-            self.store.read_unverified(self.folder.first)
-            return True
-        return False
+        listed = self.store.list(self.folder.records)
+        if any(entry.name.startswith("record-") for entry in listed):
+            try:  # another runtime may just have written it
+                self.store.read_unverified(self.folder.first)
+            except NotFoundError:
+                raise SearchDamagedError(
+                    f"Record 0 of search {self.name!r} is missing although later ones exist: it "
+                    f"was deleted, or the property {FIRST} of the folder was altered."
+                ) from None
 
     def damaged(self, what: str) -> SearchDamagedError:
         """The error that says what is wrong, and what helps."""

@@ -14,9 +14,6 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import Store
 
-_NO_ITEM = (SearchDamagedError, KeyError, TypeError, ValueError)
-"""What the rules raise for an item that is none."""
-
 
 def replay(
     reader: Reader,
@@ -33,7 +30,32 @@ def replay(
     whoever runs them sees which are not there.
     """
     with former_spools(reader.store, spool, reader.folder.first) as former:
-        return _replay(reader, writer, [spool, *former], patience=patience, notify=notify)
+        epochs, items = _end_rivals(reader, notify)
+        left = {one: one.leftovers() for one in (spool, *former)}
+        ours = {one: [file for file in left[one] if file.epoch in epochs] for one in left}
+        for one in former:  # of another name's spool what belongs to this history counts
+            left[one] = ours[one]
+        items += [item for one in ours.values() for leftover in one for item in leftover.items]
+        wanted = [
+            (item, beside) for item, beside in dict.fromkeys(items) if _is_wanted(reader, item)
+        ]
+        gaps = {one: one.gaps(ours[one]) for one in left}
+        for item, beside in wanted:
+            writer.append(item, durable=True, beside=beside)
+        if not writer.flush(patience):
+            return 0  # the spool files stay: the next session judges them again
+        recorded = {item for item, _ in wanted}
+        for one, leftovers in left.items():
+            for leftover in leftovers:
+                _settle(reader, one, leftover, recorded, notify)
+            if gaps[one]:
+                notify(
+                    f"Of what earlier runs of search {reader.name!r} had kept in {one.folder}, "
+                    f"entries {', '.join(map(str, gaps[one]))} are missing. Trials whose results "
+                    f"were there run again."
+                )
+            one.forget_acknowledged()
+    return len(wanted)
 
 
 @contextlib.contextmanager
@@ -58,42 +80,6 @@ def _is_borne(store: Store, name: str) -> bool:
         return True
 
 
-def _replay(
-    reader: Reader,
-    writer: Writer,
-    spools: list[Spool],
-    *,
-    patience: float,
-    notify: Callable[[str], None],
-) -> int:
-    """Do what `replay` says; of a spool of another name what belongs to this history counts."""
-    epochs, items = _end_rivals(reader, notify)
-    left = {spool: spool.leftovers() for spool in spools}
-    ours = {
-        spool: [leftover for leftover in leftovers if leftover.epoch in epochs]
-        for spool, leftovers in left.items()
-    }
-    items += [item for leftovers in ours.values() for one in leftovers for item in one.items]
-    wanted = [(item, beside) for item, beside in dict.fromkeys(items) if _is_wanted(reader, item)]
-    gaps = {spool: spool.gaps(leftovers) for spool, leftovers in ours.items()}
-    for item, beside in wanted:
-        writer.append(item, durable=True, beside=beside)
-    if not writer.flush(patience):
-        return 0  # the spool files stay: the next session judges them again
-    recorded = {item for item, _ in wanted}
-    for spool in spools:
-        for leftover in left[spool] if spool is spools[0] else ours[spool]:
-            _settle(reader, spool, leftover, recorded, notify)
-        if gaps[spool]:
-            notify(
-                f"Of what earlier runs of search {reader.name!r} had kept in {spool.folder}, "
-                f"entries {', '.join(map(str, gaps[spool]))} are missing. Trials whose results "
-                f"were there run again."
-            )
-        spool.forget_acknowledged()
-    return len(wanted)
-
-
 def _end_rivals(reader: Reader, notify: Callable[[str], None]) -> tuple[set[str], list[Spooled]]:
     """End the chains of folders that lost; the epochs whose items count, and those found there."""
     epochs, items = {reader.head.epoch}, list[Spooled]()
@@ -110,12 +96,12 @@ def _end_rivals(reader: Reader, notify: Callable[[str], None]) -> tuple[set[str]
     return epochs, items
 
 
-def _is_wanted(reader: Reader, item: bytes) -> bool:
-    """Whether the chain lacks the item; one that makes no sense stays in its file (see _settle)."""
+def _is_wanted(reader: Reader, item: bytes) -> bool | None:
+    """Whether the chain lacks the item; None for one that makes no sense, and stays in its file."""
     try:
         return reader.rules.wanted(reader.state, item)
-    except _NO_ITEM:
-        return False
+    except (SearchDamagedError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _settle(
@@ -126,12 +112,8 @@ def _settle(
     notify: Callable[[str], None],
 ) -> None:
     """Remove a spool file whose items are all in the chain; keep any other, and name it."""
-    lacking, senseless = 0, 0
-    for item, _ in leftover.items:
-        try:
-            lacking += item not in recorded and reader.rules.wanted(reader.state, item)
-        except _NO_ITEM:
-            senseless += 1
+    left = [_is_wanted(reader, item) for item, _ in leftover.items if item not in recorded]
+    lacking, senseless = left.count(True), left.count(None)
     damage = leftover.damage or (f"{senseless} of its entries make no sense" if senseless else "")
     if not lacking and not damage:
         leftover.path.unlink(missing_ok=True)

@@ -6,18 +6,16 @@ moment, and spools what must survive; the sender makes one record of whatever is
 in maintenance.py, does what may take long. Training only ever puts an item into a list.
 """
 
-import contextlib
-import hashlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
+from colab_drive_tuner.errors import SearchError, SearchTakenOverError
 from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
 from colab_drive_tuner.journal.chain.chain import create
 from colab_drive_tuner.journal.chain.record import EncodedRecord, Record, RecordKind, encode_record
@@ -240,7 +238,8 @@ class Writer:
                     batch = self._sent = self._ready
                     self._ready = Batch()
                 batch.close()
-                files = self._put_beside(batch.beside)
+                folder = self.reader.folder.records
+                files = batch.put_beside(self.reader.store, folder, self.retry.until_answered)
                 if not self._append(RecordKind.TRIALS, b"".join(batch.items), files):
                     return
                 with self._handover:
@@ -258,22 +257,6 @@ class Writer:
         with self._changed:
             seconds = min(seconds, LONGEST_PAUSE)
             self._changed.wait_for(lambda: self._urgent or self._closed, seconds)
-
-    def _put_beside(self, values: Iterable[bytes]) -> dict[str, str]:
-        """Create a file for each value; return their ids by sha256."""
-        store, ask = self.reader.store, self.retry.until_answered
-        files: dict[str, str] = {}
-        for sha, value in {hashlib.sha256(value).hexdigest(): value for value in values}.items():
-            reserved = ask(lambda: store.reserve(1))
-            if reserved:
-                ask(partial(self._put_file, reserved[0], f"attachment-{sha[:16]}.cdt", value))
-                files[sha] = reserved[0]
-        return files
-
-    def _put_file(self, entry_id: str, name: str, content: bytes) -> None:
-        with contextlib.suppress(IdTakenError):  # ours, by an earlier send
-            folder = self.reader.folder.records
-            self.reader.store.create(entry_id, content, name=name, parent=folder)
 
     def reserve_ids(self) -> None:
         """Have the next block of ids at hand well before the last known one is used."""

@@ -8,12 +8,9 @@ only where no folder bears the name, or nothing is recorded in the one that does
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from colab_drive_tuner.errors import (
-    NotFoundError,
-    SearchFolderError,
-)
+from colab_drive_tuner.errors import NotFoundError, SearchFolderError
 from colab_drive_tuner.journal.folder.lookup import (
     FIRST,
     KIND,
@@ -22,7 +19,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     SearchFolder,
     described,
     freed_mark,
-    original,
+    originals,
 )
 from colab_drive_tuner.journal.folder.traces import (
     find_traces,
@@ -55,7 +52,9 @@ def find_displaced(
     traces = find_traces(store, name, listed, notify)
     if known is not None and known.id not in traces.folders:
         traces.folders |= {entry.id: entry for entry in _known(store, known)}
-    for entry in _originals(store, traces.folders.values()):
+    found = originals(store, traces.folders.values())
+    # Those that are still marked as searches come first.
+    for entry in sorted(found, key=lambda e: (is_altered(e), e.created, e.id)):
         if freed_mark(name).items() <= entry.properties.items():
             continue  # it was removed, or renamed by command
         altered = entry.id in traces.astray or is_altered(entry)
@@ -130,15 +129,6 @@ def _known(store: Store, known: KnownFolder) -> list[Entry]:
         return [store.stat(known.id)]  # asked by its id: this does not lag
     except NotFoundError:
         return store.find_marked({FIRST: known.first})
-
-
-def _originals(store: Store, entries: Iterable[Entry]) -> list[Entry]:
-    """The folders without copies of them; those that are still marked as searches come first."""
-    by_first: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_first.setdefault(entry.properties.get(FIRST, entry.id), []).append(entry)
-    originals = [original(store, same) for same in by_first.values()]
-    return sorted(originals, key=lambda entry: (is_altered(entry), entry.created, entry.id))
 
 
 def _is_in_place(store: Store, name: str, entry: Entry) -> bool:

@@ -8,21 +8,15 @@ found out before a new one is created (see displaced.py, creation.py).
 import contextlib
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNameError
 from colab_drive_tuner.store.protocol import Entry, Store
 
-KIND, FIRST, RECORDS, EXPORT, HINT = (
-    "cdt_kind",
-    "cdt_first",
-    "cdt_records",
-    "cdt_export",
-    "cdt_hint",
-)
-NAMED, HOME = "cdt_named_", "cdt_home"
+KIND, FIRST, RECORDS = "cdt_kind", "cdt_first", "cdt_records"
+EXPORT, HINT, NAMED, HOME = "cdt_export", "cdt_hint", "cdt_named_", "cdt_home"
 FREED = "freed"
 """The value of a name's mark once the search was removed or renamed: the name is free again."""
 MOVED = "cdt_moved"
@@ -111,21 +105,21 @@ def find_folder(store: Store, name: str) -> SearchFolder | None:
     entries = [entry for entry in listed if entry.properties.get(KIND) == FolderKind.SEARCH]
     if not entries:
         return None
+    found = {described(entry): entry for entry in originals(store, entries)}
+    winner, *rivals = sorted(found, key=lambda folder: folder.age)
+    marked = name_marks(store, name).items() <= found[winner].properties.items()
+    return replace(winner, rivals=tuple(rivals), marked=marked)
+
+
+def originals(store: Store, entries: Iterable[Entry]) -> list[Entry]:
+    """The folders without copies of them, which have the same id of record 0."""
     by_first: dict[str, list[Entry]] = {}
     for entry in entries:
         by_first.setdefault(entry.properties.get(FIRST, entry.id), []).append(entry)
-    originals = {}
-    for same in by_first.values():
-        entry = original(store, same)
-        originals[described(entry)] = entry
-    winner, *rivals = sorted(originals, key=lambda folder: folder.age)
-    marks = name_marks(store, name).items()
-    return replace(
-        winner, rivals=tuple(rivals), marked=marks <= originals[winner].properties.items()
-    )
+    return [_original(store, same) for same in by_first.values()]
 
 
-def original(store: Store, entries: Sequence[Entry]) -> Entry:
+def _original(store: Store, entries: Sequence[Entry]) -> Entry:
     """Of folders with the same id of record 0, the one that is no copy: the records lie in it."""
     first, *copies = sorted(entries, key=lambda entry: (entry.created, entry.id))
     if copies:
@@ -165,15 +159,6 @@ def is_search(entry: Entry) -> bool:
 
 def described(entry: Entry) -> SearchFolder:
     """The search's folder, by its marks."""
-
-    def fixed(key: str) -> str:
-        return entry.properties.get(key, "")
-
-    return SearchFolder(
-        entry.id,
-        entry.created,
-        fixed(FIRST),
-        fixed(RECORDS),
-        fixed(EXPORT),
-        fixed(HINT),
-    )
+    keys = (FIRST, RECORDS, EXPORT, HINT)
+    first, records, export, hint = (entry.properties.get(key, "") for key in keys)
+    return SearchFolder(entry.id, entry.created, first, records, export, hint)

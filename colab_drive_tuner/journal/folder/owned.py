@@ -136,18 +136,17 @@ def _asked(
     store: Store, folder: SearchFolder, readers: ThreadPoolExecutor
 ) -> dict[str, Future[Entry]]:
     """The question for each property."""
-
-    def ask(key: str, entry_id: str, parents: set[str], **kind: Any) -> Future[Entry]:
-        return readers.submit(owned_entry, store, entry_id, parents, _what(key), **kind)
-
-    asked = {
-        RECORDS: ask(RECORDS, folder.records, {folder.id}, is_folder=True),
-        FIRST: ask(FIRST, folder.first, {folder.id, folder.records}),
-        EXPORT: ask(EXPORT, folder.export, {folder.id}, name=EXPORT_NAME),
-    }
+    questions: list[tuple[str, str, set[str], dict[str, Any]]] = [
+        (RECORDS, folder.records, {folder.id}, {"is_folder": True}),
+        (FIRST, folder.first, {folder.id, folder.records}, {}),
+        (EXPORT, folder.export, {folder.id}, {"name": EXPORT_NAME}),
+    ]
     if folder.hint:
-        asked[HINT] = ask(HINT, folder.hint, {folder.records})
-    return asked
+        questions.append((HINT, folder.hint, {folder.records}, {}))
+    return {
+        key: readers.submit(owned_entry, store, entry_id, parents, _what(key), **kind)
+        for key, entry_id, parents, kind in questions
+    }
 
 
 def _what(key: str) -> str:

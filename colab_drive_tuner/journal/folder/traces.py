@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from colab_drive_tuner.errors import (
     NotFoundError,
@@ -49,7 +50,11 @@ def find_traces(
     """
     marks = name_marks(store, name)
     del marks[HOME]
-    traces, is_here = Traces(), _Homes(store)
+    traces, gone = Traces(), cache(lambda home: not exists(store, home))
+
+    def is_here(home: str, entry: Entry) -> bool:
+        return home == store.root or (entry.trashed and gone(home))
+
     found = store.find_marked(marks, or_named=record_name(0))
     for entry in found:
         if entry.is_folder and is_here(entry.properties.get(HOME, ""), entry):
@@ -91,21 +96,6 @@ def _written_for(
             _tell_of_unreadable(store, file, notify)
         return marked, file.properties.get(HOME, "")
     return record.search, record.home
-
-
-class _Homes:
-    """Tells of the folder in which a search lay whether it is this store's."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._gone: dict[str, bool] = {}
-
-    def __call__(self, home: str, entry: Entry) -> bool:
-        if home == self._store.root or not entry.trashed:
-            return home == self._store.root
-        if home not in self._gone:
-            self._gone[home] = not exists(self._store, home)
-        return self._gone[home]
 
 
 def _folder_of(store: Store, record: Entry) -> Entry | None:

@@ -59,21 +59,16 @@ def read_known_folder(path: Path) -> KnownFolder | None:
 
 def known_folders(location: str) -> list[tuple[str, KnownFolder, Path]]:
     """The searches that this machine ran in a store: name, folder, and the note that says so."""
-    found = []
-    for about in sorted((state_folder() / "spool").glob(f"*/{ABOUT}")):
-        described, note = read_about(about), about.with_name(SEARCH)
-        known = read_known_folder(note)
-        if known is not None and described is not None and described[1] == location:
-            found.append((described[0], known, note))
-    return found
+    ours = [(name, spool / SEARCH) for name, where, spool in known_searches() if where == location]
+    return [(name, found, note) for name, note in ours if (found := read_known_folder(note))]
 
 
-def known_searches() -> Iterator[tuple[str, str]]:
-    """Name and location of each search that this machine has run; raises `StoreError`."""
+def known_searches() -> Iterator[tuple[str, str, Path]]:
+    """Name, location and spool of each search that this machine has run; raises `StoreError`."""
     for about in sorted((state_folder() / "spool").glob(f"*/{ABOUT}")):
         described = read_about(about)
         if described is not None:
-            yield described
+            yield *described, about.parent
 
 
 def read_about(path: Path) -> tuple[str, str] | None:

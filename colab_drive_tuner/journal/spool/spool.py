@@ -42,7 +42,7 @@ from colab_drive_tuner.journal.spool.segment import (
     acknowledged_name,
     read_segment,
 )
-from colab_drive_tuner.machine import make_folder, set_aside, sync_folder
+from colab_drive_tuner.machine import make_folder, replace_file, set_aside, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -201,17 +201,16 @@ class Spool:
 
     def note_folder(self, known: KnownFolder) -> None:
         """Remember, for good, in which folder the search lies; where the disk takes it."""
+        path = self.folder / SEARCH
         if self.known_folder() == known:
             return
-        fresh = f"{SEARCH}.{secrets.token_hex(8)}"
-        if self._write_note(fresh, json.dumps(known._asdict()).encode(), flush=True):
-            try:
-                if (self.folder / SEARCH).is_dir():
-                    set_aside(self.folder / SEARCH)
-                (self.folder / fresh).replace(self.folder / SEARCH)
-                sync_folder(self.folder)
-            except OSError as error:
-                log.warning("%s cannot be written: %s", self.folder / SEARCH, error)
+        try:
+            if path.is_dir():
+                set_aside(path)
+            replace_file(path, lambda sink: sink.write(json.dumps(known._asdict()).encode()))
+            sync_folder(self.folder)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", path, error)
 
     def known_folder(self) -> KnownFolder | None:
         """Where this machine last found the search; None: it never did, or does not know."""
@@ -248,9 +247,7 @@ class Spool:
         numbered = read_segment(path).numbered if path.exists() else ()
         return max((number for number, _ in numbered), default=0)
 
-    def _write_note(
-        self, name: str, content: bytes, *, add: bool = False, flush: bool = False
-    ) -> bool:
+    def _write_note(self, name: str, content: bytes, *, add: bool = False) -> bool:
         """Write a note, in place of whatever bears its name; False where the disk does not."""
         path = self.folder / name
         try:
@@ -259,8 +256,6 @@ class Spool:
                 set_aside(path)
             with path.open("ab" if add else "wb", buffering=0) as file:
                 file.write(content)
-                if flush:
-                    os.fsync(file.fileno())
         except OSError as error:
             log.warning("%s cannot be written: %s", path, error)
             return False

@@ -128,7 +128,7 @@ def spools(store: Store) -> Iterator[Leftover]:
 
     What is not recorded yet is no leftover: the next run records it.
     """
-    for name, location in known_searches():
+    for name, location, _ in known_searches():
         if location != store.location:
             continue
         try:
