@@ -7,7 +7,6 @@ from colab_drive_tuner.checkpoint.documents import TrialDocument, read_document
 from colab_drive_tuner.checkpoint.items import (
     Tid,
     TrialEnd,
-    check_end,
     check_loss,
     check_outage,
     check_pending,
@@ -118,7 +117,7 @@ class TrialEntry:
             check_tid(tid),
             None if k is None else whole(k),
             typed(document, bytes),
-            None if end is None else check_end(end),
+            None if end is None else one_of(TrialEnd, end),
             check_loss(loss),
             typed(model, bool),
             attempts,

@@ -7,8 +7,9 @@ that a chain can be folded, and a snapshot joined, without decoding a single doc
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgpack
@@ -103,6 +104,25 @@ class Item(NamedTuple):
     """Settings: those that changed. Lines of a study's log: their place."""
 
 
+def pack_item(
+    kind: ItemKind,
+    tid: Any = -1,
+    k: int | None = None,
+    document: bytes = b"",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> bytes:
+    """The bytes of an item; `facts` are fields of `Item`, left out where they have the default."""
+    info = settings
+    if info is None:
+        defaults = Item._field_defaults
+        info = {_KEYS[name]: value for name, value in facts.items() if value != defaults[name]}
+    tid = tid if type(tid) in (int, str, float) else int(tid)  # numpy's integers
+    packed: bytes = msgpack.packb([kind, tid, k, info, document])
+    return packed
+
+
 def read_items(payload: bytes, what: str) -> list[Item]:
     """The items of a record's payload; raises `SearchDamagedError` naming `what` it read."""
     with decoding(what):
@@ -129,47 +149,24 @@ def item_from(fields: Any) -> Item:
     if type(fields) is not list or len(fields) < 5:
         raise ValueError(f"{fields!r:.60} is not an entry")
     kind, tid, k, info, document = fields[:5]
+    kind = one_of(ItemKind, kind)
     if type(info) is not dict or type(document) is not bytes:
         raise TypeError(f"entry {fields!r:.60} has wrong fields")
-    if kind == ItemKind.SETTINGS:
-        return Item(ItemKind.SETTINGS, settings=check_settings(info))
-    if kind == ItemKind.ATTACHMENT:
-        name, is_set = typed(info["name"], str), typed(info["set"], bool)
-        sha = sha256_hex(info["sha"]) if "sha" in info else ""
-        return Item(ItemKind.ATTACHMENT, document=document, name=name, is_set=is_set, sha=sha)
-    if kind == ItemKind.LOG:
+    if kind is ItemKind.SETTINGS:
+        return Item(kind, settings=check_settings(info))
+    if kind is ItemKind.LOG:
         check_line(document)
-        return Item(ItemKind.LOG, document=document, settings=check_place(info))
-    check_tid(tid)
-    if k is not None:
-        whole(k)
-    next_tid = whole(info.get("next", 0), MOST_TIDS)
-    if kind == ItemKind.END:
-        loss, model = check_loss(info.get("loss")), typed(info.get("model", False), bool)
-        pending, how = _pending(info), check_end(info["how"])
-        pruned = typed(info.get("pruned", False), bool)
-        ended = (how, loss, model, pruned)
-        return Item(ItemKind.END, tid, k, document, next_tid, 0, 0, pending, *ended)
-    if kind == ItemKind.START:
-        progress, deaths = whole(info.get("progress", 0)), whole(info.get("deaths", 0), MOST_DEATHS)
-        pending = _pending(info)
-        return Item(ItemKind.START, tid, k, document, next_tid, progress, deaths, pending)
-    if kind == ItemKind.QUEUED:
-        return Item(ItemKind.QUEUED, tid, k, document, next_tid, pending=_pending(info))
-    raise ValueError(f"{kind!r:.60} is not a kind of entry")
-
-
-def pack_item(
-    kind: ItemKind,
-    info: Mapping[str, Any],
-    document: bytes = b"",
-    tid: Any = -1,
-    k: int | None = None,
-) -> bytes:
-    """The bytes of an item; `info` holds its small plain facts."""
-    tid = tid if type(tid) in (int, str, float) else int(tid)  # numpy's integers
-    packed: bytes = msgpack.packb([kind, tid, k, dict(info), document], use_bin_type=True)
-    return packed
+        return Item(kind, document=document, settings=check_place(info))
+    if (needed := _NEEDED.get(kind)) and needed not in info:
+        raise KeyError(needed)
+    facts = {}
+    for key, value in info.items():
+        if key in _FACTS:
+            name, check = _FACTS[key]
+            facts[name] = check(value)
+    if kind is ItemKind.ATTACHMENT:
+        return Item(kind, document=document, **facts)
+    return Item(kind, check_tid(tid), None if k is None else whole(k), document, **facts)
 
 
 # Fields: each function returns the value, or raises TypeError or ValueError, which names it.
@@ -184,10 +181,6 @@ def check_tid(value: Any) -> Tid:
     raise ValueError(f"{value!r:.60} is not a trial's id")
 
 
-def _pending(info: Mapping[str, Any]) -> tuple[int, ...]:
-    return check_pending(info.get("pending", []))
-
-
 def check_pending(value: Any) -> tuple[int, ...]:
     """Numbers of trials."""
     tids: list[Any] = typed(value, list)
@@ -197,11 +190,6 @@ def check_pending(value: Any) -> tuple[int, ...]:
         for tid in tids:
             whole(tid, MOST_TIDS)
     return tuple(tids)
-
-
-def check_end(value: Any) -> TrialEnd:
-    """How a trial ended."""
-    return one_of(TrialEnd, value)
 
 
 def check_loss(value: Any) -> float | None:
@@ -275,65 +263,27 @@ _SETTINGS: dict[str, type] = {
 }
 
 
-def queued_item(
-    document: bytes, tid: Tid, *, k: int | None, next_tid: int, pending: Sequence[int] = ()
-) -> bytes:
-    """A trial is named: its parameters are settled, it has not started."""
-    return pack_item(ItemKind.QUEUED, {"next": next_tid} | _named(pending), document, tid, k)
-
-
-def start_item(
-    document: bytes,
-    tid: Tid,
-    *,
-    k: int | None,
-    next_tid: int,
-    progress: int = 0,
-    deaths: int = 0,
-    pending: Sequence[int] = (),
-) -> bytes:
-    """A trial starts.
-
-    `progress` is how far a backup lets it go on, `deaths` how many workers have died of it in this
-    session, `pending` what had not ended when it was suggested.
-    """
-    info: dict[str, Any] = {"next": next_tid} | _named(pending)
-    if progress:
-        info["progress"] = progress
-    if deaths:
-        info["deaths"] = deaths
-    return pack_item(ItemKind.START, info, document, tid, k)
-
-
-def _named(pending: Sequence[int]) -> dict[str, Any]:
-    return {"pending": list(pending)} if pending else {}
-
-
-def end_item(
-    document: bytes,
-    tid: Tid,
-    *,
-    k: int | None,
-    how: TrialEnd,
-    loss: float | None = None,
-    model: bool = False,
-    pruned: bool = False,
-    pending: Sequence[int] = (),
-) -> bytes:
-    """A trial ended; `loss` where it counts for the best (status ok, not NaN)."""
-    info: dict[str, Any] = {"how": how} | _named(pending)
-    if loss is not None:
-        info["loss"] = loss
-    if model:
-        info["model"] = True
-    if pruned:
-        info["pruned"] = True
-    return pack_item(ItemKind.END, info, document, tid, k)
+_FACTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "next": ("next_tid", partial(whole, most=MOST_TIDS)),
+    "progress": ("progress", whole),
+    "deaths": ("deaths", partial(whole, most=MOST_DEATHS)),
+    "pending": ("pending", check_pending),
+    "how": ("how", partial(one_of, TrialEnd)),
+    "loss": ("loss", check_loss),
+    "model": ("model", partial(typed, kind=bool)),
+    "pruned": ("pruned", partial(typed, kind=bool)),
+    "name": ("name", partial(typed, kind=str)),
+    "set": ("is_set", partial(typed, kind=bool)),
+    "sha": ("sha", sha256_hex),
+}
+"""By key in an item's map of facts: the field, and the check of its value."""
+_KEYS = {name: key for key, (name, _) in _FACTS.items()}
+_NEEDED = {ItemKind.END: "how", ItemKind.ATTACHMENT: "name"}
 
 
 def settings_item(settings: Mapping[str, Any]) -> bytes:
     """Settings changed while the search is held."""
-    return pack_item(ItemKind.SETTINGS, settings)
+    return pack_item(ItemKind.SETTINGS, settings=settings)
 
 
 def attachment_item(name: str, value: bytes | None) -> bytes:
@@ -341,17 +291,17 @@ def attachment_item(name: str, value: bytes | None) -> bytes:
 
     One that is large is named by its sha256, and lies in a file beside the chain.
     """
-    info: dict[str, Any] = {"name": name, "set": value is not None}
+    sha, is_set = "", value is not None
     if value is not None and len(value) > LARGE:
-        info["sha"] = hashlib.sha256(value).hexdigest()
-        value = None
-    return pack_item(ItemKind.ATTACHMENT, info, value or b"")
+        sha, value = hashlib.sha256(value).hexdigest(), None
+    content = value or b""
+    return pack_item(ItemKind.ATTACHMENT, document=content, name=name, is_set=is_set, sha=sha)
 
 
 def claim_payload(settings: Mapping[str, Any], queued: Iterable[bytes] = ()) -> bytes:
     """What a claim or a reset says: the settings, and the unfinished trials that it inherits."""
     body = {"v": VERSION, "settings": dict(settings), "trials": b"".join(queued)}
-    packed: bytes = msgpack.packb(body, use_bin_type=True)
+    packed: bytes = msgpack.packb(body)
     return packed
 
 

@@ -23,9 +23,8 @@ def restated(history: History) -> tuple[bytes, dict[str, str]]:
     items, files = _trials(history), dict[str, str]()
     for name, value in history.attachments.items():
         if isinstance(value, Beside):
-            items.append(
-                pack_item(ItemKind.ATTACHMENT, {"name": name, "set": True, "sha": value.sha})
-            )
+            item = pack_item(ItemKind.ATTACHMENT, name=name, is_set=True, sha=value.sha)
+            items.append(item)
             files[value.sha] = value.id
         else:
             items.append(attachment_item(name, value))
@@ -33,14 +32,18 @@ def restated(history: History) -> tuple[bytes, dict[str, str]]:
 
 
 def _trials(history: History) -> list[bytes]:
-    items = []
-    for entry in history.trials.values():
-        info: dict[str, Any] = {"next": history.next_tid}
-        if entry.end is not None:
-            info |= {"how": entry.end} | ({"model": True} if entry.model else {})
-            info |= {} if entry.loss is None else {"loss": entry.loss}
-        if entry.pending:
-            info["pending"] = list(entry.pending)
-        kind = ItemKind.QUEUED if entry.end is None else ItemKind.END
-        items.append(pack_item(kind, info, entry.document, entry.tid, entry.k))
-    return items
+    return [
+        pack_item(
+            ItemKind.QUEUED if entry.end is None else ItemKind.END,
+            entry.tid,
+            entry.k,
+            entry.document,
+            next_tid=history.next_tid,
+            pending=entry.pending,
+            how=entry.end,
+            loss=entry.loss,
+            model=entry.model,
+            pruned=entry.pruned,
+        )
+        for entry in history.trials.values()
+    ]

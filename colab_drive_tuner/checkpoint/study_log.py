@@ -59,7 +59,8 @@ def line_item(line: bytes, session: str, at: int, base: str) -> bytes:
         at: Its place among all lines.
         base: The digest of the lines that the session found.
     """
-    return pack_item(ItemKind.LOG, {"session": session, "at": at, "base": base}, line)
+    place = {"session": session, "at": at, "base": base}
+    return pack_item(ItemKind.LOG, document=line, settings=place)
 
 
 def place_of_line(item: Item) -> tuple[str, int, str]:

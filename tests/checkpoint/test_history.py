@@ -14,13 +14,12 @@ from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.checkpoint.history import MOST_SESSIONS, History
 from colab_drive_tuner.checkpoint.items import (
     VERSION,
+    ItemKind,
     TrialEnd,
     attachment_item,
     claim_payload,
-    end_item,
-    queued_item,
+    pack_item,
     settings_item,
-    start_item,
 )
 from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import SearchDamagedError
@@ -49,12 +48,16 @@ def document(tid: int, x: float = 0.5, state: int = 0) -> bytes:
 
 
 def start(tid: int, owner: str = "A", progress: int = 0) -> Record:
-    item = start_item(document(tid), tid, k=tid, next_tid=tid + 1, progress=progress)
+    item = pack_item(ItemKind.START, tid, tid, document(tid), next_tid=tid + 1, progress=progress)
     return record("trials", item, owner)
 
 
 def end(tid: int, how: str = TrialEnd.DONE, owner: str = "A", loss: float | None = None) -> Record:
-    return record("trials", end_item(document(tid, state=2), tid, k=tid, how=how, loss=loss), owner)
+    return record(
+        "trials",
+        pack_item(ItemKind.END, tid, tid, document(tid, state=2), how=how, loss=loss),
+        owner,
+    )
 
 
 def claim(owner: str, reason: str = "dead", queued: Iterable[bytes] = (), **said: Any) -> Record:
@@ -75,7 +78,11 @@ def test_the_first_random_state_and_the_last_target_hold() -> None:
     chain = [
         claim("A", "new", rstate=b"one", seed=1, max_evals=5),
         claim("B", rstate=b"two", seed=2, max_evals=9),
-        record("trials", settings_item({"max_evals": 12, "rstate": b"three"}), "B"),
+        record(
+            "trials",
+            settings_item({"max_evals": 12, "rstate": b"three"}),
+            "B",
+        ),
     ]
     assert folded(*chain).settings == {"rstate": b"one", "seed": 1, "max_evals": 12}
     reset = record("reset", claim_payload({"rstate": b"new", "seed": 7}), "B")
@@ -96,8 +103,15 @@ def test_each_death_in_a_trial_is_one_attempt() -> None:
 
 def died(tid: int, deaths: int, owner: str = "A", progress: int = 0) -> Record:
     """A start after so many of the session's workers died of the trial."""
-    item = start_item(
-        document(tid), tid, k=tid, next_tid=tid + 1, deaths=deaths, progress=progress, pending=(7,)
+    item = pack_item(
+        ItemKind.START,
+        tid,
+        tid,
+        document(tid),
+        next_tid=tid + 1,
+        deaths=deaths,
+        progress=progress,
+        pending=(7,),
     )
     return record("trials", item, owner)
 
@@ -114,7 +128,7 @@ def test_each_worker_that_died_is_one_attempt() -> None:
 
 def test_what_was_pending_stays_with_a_trial() -> None:
     """As its first name says, through claims and snapshots."""
-    queued = [queued_item(document(0), 0, k=0, next_tid=1, pending=(3,))]
+    queued = [pack_item(ItemKind.QUEUED, 0, 0, document(0), next_tid=1, pending=(3,))]
     history = folded(claim("A", "new"), died(0, 1), claim("B", "dead", queued), end(0, owner="B"))
     assert history.trials[0].pending == (7,)
     assert History.load(history.dump()).trials[0].pending == (7,)
@@ -123,7 +137,7 @@ def test_what_was_pending_stays_with_a_trial() -> None:
 
 def test_a_trial_that_was_only_named_has_no_attempt() -> None:
     """A claim names what it inherits; only running can kill."""
-    queued = [queued_item(document(4), 4, k=4, next_tid=5)]
+    queued = [pack_item(ItemKind.QUEUED, 4, 4, document(4), next_tid=5)]
     history = folded(claim("A", "new"), claim("B", "dead", queued), claim("C", "dead", queued))
     assert history.trials[4].attempts == {}
 
@@ -186,43 +200,67 @@ def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("chain", "item", "expected"),
     [
-        ([], end_item(document(0), 0, k=0, how=TrialEnd.DONE), True),
-        ([start(0)], end_item(document(0), 0, k=0, how=TrialEnd.DONE), True),
-        ([start(0)], end_item(document(0, x=0.7), 0, k=0, how=TrialEnd.DONE), False),
-        ([start(0), end(0)], end_item(document(0), 0, k=0, how=TrialEnd.DONE), False),
+        ([], pack_item(ItemKind.END, 0, 0, document(0), how=TrialEnd.DONE), True),
+        ([start(0)], pack_item(ItemKind.END, 0, 0, document(0), how=TrialEnd.DONE), True),
+        ([start(0)], pack_item(ItemKind.END, 0, 0, document(0, x=0.7), how=TrialEnd.DONE), False),
+        (
+            [start(0), end(0)],
+            pack_item(ItemKind.END, 0, 0, document(0), how=TrialEnd.DONE),
+            False,
+        ),
         (
             [start(0), end(0, TrialEnd.CAUGHT)],
-            end_item(document(0), 0, k=0, how=TrialEnd.DONE),
+            pack_item(ItemKind.END, 0, 0, document(0), how=TrialEnd.DONE),
             False,
         ),
         (
             [start(0), end(0, TrialEnd.GIVEN_UP)],
-            end_item(document(0), 0, k=0, how=TrialEnd.DONE),
+            pack_item(ItemKind.END, 0, 0, document(0), how=TrialEnd.DONE),
             True,
         ),
         (
             [start(0), end(0, TrialEnd.GIVEN_UP)],
-            end_item(document(0), 0, k=0, how=TrialEnd.RAISED),
+            pack_item(ItemKind.END, 0, 0, document(0), how=TrialEnd.RAISED),
             False,
         ),
         (
             [start(0), end(0, TrialEnd.RAISED)],
-            end_item(document(0), 0, k=0, how=TrialEnd.DONE),
+            pack_item(ItemKind.END, 0, 0, document(0), how=TrialEnd.DONE),
             True,
         ),
-        ([start(0)], start_item(document(0), 0, k=0, next_tid=1), False),
-        ([], start_item(document(0), 0, k=0, next_tid=1), True),
+        ([start(0)], pack_item(ItemKind.START, 0, 0, document(0), next_tid=1), False),
+        ([], pack_item(ItemKind.START, 0, 0, document(0), next_tid=1), True),
         ([], settings_item(early_stop(3)), True),
-        ([record("trials", settings_item(early_stop(2)))], settings_item(early_stop(3)), True),
-        ([record("trials", settings_item(early_stop(3)))], settings_item(early_stop(3)), False),
-        ([record("trials", settings_item(early_stop(4)))], settings_item(early_stop(3)), False),
-        ([record("trials", settings_item(early_stop(3, "g")))], settings_item(early_stop(3)), True),
+        (
+            [record("trials", settings_item(early_stop(2)))],
+            settings_item(early_stop(3)),
+            True,
+        ),
+        (
+            [record("trials", settings_item(early_stop(3)))],
+            settings_item(early_stop(3)),
+            False,
+        ),
+        (
+            [record("trials", settings_item(early_stop(4)))],
+            settings_item(early_stop(3)),
+            False,
+        ),
+        (
+            [record("trials", settings_item(early_stop(3, "g")))],
+            settings_item(early_stop(3)),
+            True,
+        ),
         (
             [record("trials", settings_item(early_stop(4, "g")))],
             settings_item(early_stop(3)),
             False,
         ),
-        ([], settings_item(early_stop(3) | {"stopped": {"why": "f"}}), True),
+        (
+            [],
+            settings_item(early_stop(3) | {"stopped": {"why": "f"}}),
+            True,
+        ),
         ([], settings_item(early_stop(3) | {"max_evals": 3}), False),
         ([], settings_item({"stopped": {"why": "f"}}), False),
     ],
@@ -304,7 +342,7 @@ def test_what_ends_in_the_middle_of_an_entry_is_damage() -> None:
     for cut in range(end_of_first + 1, len(content)):
         with pytest.raises(SearchDamagedError):
             History.load(content[:cut])
-    payload = end_item(document(0), 0, k=0, how=TrialEnd.DONE, loss=1.0)
+    payload = pack_item(ItemKind.END, 0, 0, document(0), how=TrialEnd.DONE, loss=1.0)
     for cut in range(1, len(payload)):
         with pytest.raises(SearchDamagedError, match="Record 0"):
             folded(record("trials", payload[:cut]))

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import pack_item
 from colab_drive_tuner.errors import SearchDamagedError, SearchError
 from colab_drive_tuner.journal.chain.record import decode_record, frame, split_items, unframe
 from colab_drive_tuner.journal.folder.lookup import find_folder
@@ -542,7 +541,7 @@ def test_a_history_takes_a_record_whole_or_not_at_all(store: FolderStore) -> Non
     before = history.dump()
     good = items_of(store, trials_records(store)[0])[0]
     record = decode_record(chain(store)[1].read_bytes(), "it")
-    strange = pack_item("start", {"next": "x"}, b"", 9, 9)
+    strange = msgpack.packb(["start", 9, 9, {"next": "x"}, b""])
     for payload in (good + strange, strange):
         with pytest.raises(SearchDamagedError):
             history.apply(dataclasses.replace(record, kind="trials", payload=payload))

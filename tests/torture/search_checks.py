@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import TrialEnd, end_item, start_item
+from colab_drive_tuner.checkpoint.items import ItemKind, TrialEnd, pack_item
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -87,11 +87,11 @@ def a_trial_ends_once(folder: Path) -> None:
 
 def _with_end(how: str) -> tuple[History, bytes]:
     history, encoded = History(), document(0, state=2)
-    history.apply(_record(start_item(encoded, 0, k=0, next_tid=1), "first"))
+    history.apply(_record(pack_item(ItemKind.START, 0, 0, encoded, next_tid=1), "first"))
     loss = 1.0 if how == TrialEnd.DONE else None
-    history.apply(_record(end_item(encoded, 0, k=0, how=how, loss=loss), "second"))
+    history.apply(_record(pack_item(ItemKind.END, 0, 0, encoded, how=how, loss=loss), "second"))
     assert history.trials[0].end == how
-    return history, end_item(encoded, 0, k=0, how=TrialEnd.DONE, loss=2.0)
+    return history, pack_item(ItemKind.END, 0, 0, encoded, how=TrialEnd.DONE, loss=2.0)
 
 
 def _record(item: bytes, owner: str) -> Record:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.items import end_item
+from colab_drive_tuner.checkpoint.items import ItemKind, pack_item
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal
@@ -72,7 +72,9 @@ def make_rival(store: WeatheredStore, tid: int, x: float, after: float = 1.0) ->
         "book_time": None,
         "refresh_time": None,
     }
-    history.append(end_item(encode(document), tid, k=None, how="done", loss=x), durable=True)
+    history.append(
+        pack_item(ItemKind.END, tid, None, encode(document), how="done", loss=x), durable=True
+    )
     history.close(10)
     store.set_properties(winner.id, {KIND: FolderKind.SEARCH})
     return own
@@ -229,10 +231,10 @@ def test_only_spools_whose_items_are_recorded_go(store):
     epoch = hashlib.sha256(b"").hexdigest()
     entry = read_history(store, "search").trials[1]
     recorded = spool.segment(epoch)
-    recorded.add([(end_item(entry.document, 1, k=1, how="done", loss=entry.loss), ())])
+    recorded.add([(pack_item(ItemKind.END, 1, 1, entry.document, how="done", loss=entry.loss), ())])
     recorded.close()
     fresh = spool.segment(epoch)
-    fresh.add([(end_item(entry.document, 50, k=50, how="done", loss=0.5), ())])
+    fresh.add([(pack_item(ItemKind.END, 50, 50, entry.document, how="done", loss=0.5), ())])
     fresh.close()
     found = find_leftovers(store=store)
     assert [leftover.id for leftover in found] == [str(recorded.path)]

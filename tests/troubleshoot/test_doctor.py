@@ -200,14 +200,14 @@ def test_results_that_wait_in_the_spool_are_told(tmp_path):
     import hashlib
 
     from colab_drive_tuner.checkpoint.codec.codec import encode
-    from colab_drive_tuner.checkpoint.items import end_item
+    from colab_drive_tuner.checkpoint.items import ItemKind, pack_item
     from colab_drive_tuner.journal.spool.spool import Spool
 
     trials = stored(tmp_path / "store", "rand", 2)
     document = trials.trials[-1] | {"tid": 7}
     store = FolderStore(tmp_path / "store")
     segment = Spool(store.location, "search").segment(hashlib.sha256(b"").hexdigest())
-    segment.add([(end_item(encode(document), 7, k=7, how="done", loss=0.5), ())])
+    segment.add([(pack_item(ItemKind.END, 7, 7, encode(document), how="done", loss=0.5), ())])
     segment.close()
     found = {finding.about: finding for finding in examine(tmp_path / "store")}
     assert found["search 'search'"].level == Level.WARNING

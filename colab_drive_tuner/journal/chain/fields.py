@@ -85,9 +85,10 @@ def sha256_hex(value: Any) -> str:
 
 def one_of(kind: type[E], value: Any) -> E:
     """A member of an enum, by its text."""
-    if type(value) is not str or value not in list(kind):
-        raise ValueError(f"{value!r:.60} is unknown here")
-    return kind(value)
+    try:
+        return kind(typed(value, str))
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r:.60} is unknown here") from None
 
 
 def load(kind: type[T], values: Any) -> T:

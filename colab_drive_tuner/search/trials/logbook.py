@@ -22,15 +22,14 @@ from colab_drive_tuner.checkpoint.items import (
     LARGE,
     OUTAGE,
     RESTARTED,
+    ItemKind,
     Tid,
     TrialEnd,
     attachment_item,
     check_tid,
     claim_payload,
-    end_item,
-    queued_item,
+    pack_item,
     settings_item,
-    start_item,
 )
 from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import SearchError, UsageError
@@ -174,10 +173,11 @@ class Logbook:
             if restart:
                 return claim_payload({})
             queued = [
-                queued_item(
-                    encode(as_new(entry.decoded())),
+                pack_item(
+                    ItemKind.QUEUED,
                     entry.tid,
-                    k=entry.k,
+                    entry.k,
+                    encode(as_new(entry.decoded())),
                     next_tid=history.next_tid,
                     pending=entry.pending,
                 )
@@ -251,7 +251,7 @@ class Logbook:
         )
         self.inherited.pop(entry.tid, None)
         # Not spooled: the next session would come to the same judgement by itself.
-        item = end_item(encode(document), entry.tid, k=entry.k, how=TrialEnd.GIVEN_UP)
+        item = pack_item(ItemKind.END, entry.tid, entry.k, encode(document), how=TrialEnd.GIVEN_UP)
         self._append(item)
         self.journal.flush(CARE_PATIENCE)
 
@@ -268,7 +268,9 @@ class Logbook:
             self._written[tid] = hash(encoded)
             how = TrialEnd.DONE if document["state"] == FINISHED else TrialEnd.CAUGHT
             loss, pruned = countable_loss(document), is_pruned(document)
-            items.append(end_item(encoded, tid, k=None, how=how, loss=loss, pruned=pruned))
+            items.append(
+                pack_item(ItemKind.END, tid, None, encoded, how=how, loss=loss, pruned=pruned)
+            )
         self.settings |= settings
         self._append(b"".join(items), durable=True)
 
@@ -283,7 +285,7 @@ class Logbook:
         encoded = encode(plain_document(document))
         self._written[tid] = hash(encoded)
         pending = self.pending_of.get(tid, ())
-        return queued_item(encoded, tid, k=k, next_tid=self.next_tid, pending=pending)
+        return pack_item(ItemKind.QUEUED, tid, k, encoded, next_tid=self.next_tid, pending=pending)
 
     def start(
         self,
@@ -310,10 +312,11 @@ class Logbook:
         taken = take(plain_document(document))
 
         def item() -> bytes:
-            return start_item(
-                taken.encode(),
+            return pack_item(
+                ItemKind.START,
                 tid,
-                k=k,
+                k,
+                taken.encode(),
                 next_tid=next_tid,
                 progress=progress,
                 deaths=deaths,
@@ -338,10 +341,11 @@ class Logbook:
         tid = document["tid"]
         encoded = encode(plain_document(document))
         self._append(
-            start_item(
-                encoded,
+            pack_item(
+                ItemKind.START,
                 tid,
-                k=self.k_of.get(tid),
+                self.k_of.get(tid),
+                encoded,
                 next_tid=self.next_tid,
                 progress=progress,
                 pending=self.pending_of.get(tid, ()),
@@ -369,8 +373,16 @@ class Logbook:
         def item() -> bytes:
             encoded = taken.encode()
             self._written[tid] = hash(encoded)
-            return end_item(
-                encoded, tid, k=k, how=how, loss=loss, model=model, pruned=pruned, pending=pending
+            return pack_item(
+                ItemKind.END,
+                tid,
+                k,
+                encoded,
+                how=how,
+                loss=loss,
+                model=model,
+                pruned=pruned,
+                pending=pending,
             )
 
         self._named.add(tid)

@@ -17,8 +17,7 @@ from colab_drive_tuner.checkpoint.items import (
     ItemKind,
     TrialEnd,
     claim_payload,
-    end_item,
-    queued_item,
+    pack_item,
     read_items,
     unpack_map,
 )
@@ -231,10 +230,10 @@ def offer_documents(
         if document["state"] in (FINISHED, ERROR):
             how = TrialEnd.DONE if document["state"] == FINISHED else errors
             loss, pruned = countable_loss(document), is_pruned(document)
-            item = end_item(content, tid, k=k, how=how, loss=loss, pruned=pruned)
+            item = pack_item(ItemKind.END, tid, k, content, how=how, loss=loss, pruned=pruned)
             built.offer([item], source)
         elif tid not in before:
-            item = queued_item(content, tid, k=k, next_tid=history.next_tid)
+            item = pack_item(ItemKind.QUEUED, tid, k, content, next_tid=history.next_tid)
             history.apply(_loose(item))
             built.added[source] = built.added.get(source, 0) + 1
     for name in values.keys() - history.attachments.keys():
