@@ -84,8 +84,9 @@ def _build(spec: Spec, depth: int) -> np.dtype[Any]:
             fields = dict(zip(_PARTS, zip(*parts, strict=True), strict=True))
             if not any(fields["titles"]):
                 del fields["titles"]
-            # numpy's stubs want the fields spelt out; these were checked above.
-            return np.dtype({**fields, "itemsize": itemsize, "aligned": aligned})  # type: ignore[call-overload, no-any-return]
+            described: Any = {**fields, "itemsize": itemsize, "aligned": aligned}
+            dtype: np.dtype[Any] = np.dtype(described)
+            return dtype
     raise ValueError(f"{spec!r:.40} is not one of numpy's plain dtypes")
 
 

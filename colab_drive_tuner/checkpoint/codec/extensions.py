@@ -71,8 +71,8 @@ def _write_datetime(moment: datetime) -> ExtType:
     if zone is None:
         text = moment.isoformat()
     elif type(zone) is timezone:
-        # Not in the stubs: what pickle asks, which tells a name that was given from a made one.
-        names = zone.__getinitargs__()[1:]  # type: ignore[attr-defined]
+        # What pickle asks, which tells a name that was given from a made one.
+        names = zone.__reduce__()[1][1:]
         text = " ".join((moment.isoformat(), *names))
     elif type(zone) is ZoneInfo and zone.key is not None:
         text = f"{moment.replace(tzinfo=None).isoformat()} {zone.key}"

@@ -13,9 +13,20 @@ charged for the memory that it takes.
 import io
 import pickletools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from sys import getsizeof
 from typing import IO, Any
+
+from colab_drive_tuner.checkpoint.pickles.nodes import (
+    Instance,
+    Name,
+    Refused,
+    RefusedPickleError,
+    Unbuilt,
+    Unhashed,
+    UnplainError,
+    described,
+)
 
 _VALUES = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -28,93 +39,16 @@ _CALLS, _MAKES = "calls", "makes an object of"
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # protocols 0 to 2
 _ITEM = 10
 """Bytes that a place on the stack, in the memo or in a list takes, with room to grow."""
+_LIST, _DICT, _SET, _OBJECT = 80 + _ITEM, 400 + _ITEM, 600 + _ITEM, 160 + _ITEM
+"""Bytes that an empty one takes, and its place; a dict or set is made twice."""
+_NUMBER = -getsizeof(1)
+"""A number of the memo is not kept."""
 _MEMBER: dict[type, int] = {list: 0, dict: 32, set: 112, frozenset: 112}
 """Bytes that a member takes beyond its place in a list: a key, a value, an element."""
-_FREE = frozenset(
-    (
-        *("PROTO", "FRAME", "STOP", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"),
-        *("POP", "POP_MARK", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BUILD"),
-    )
-)
-"""Opcodes that push nothing; what they make grow is charged by their steps."""
-_COSTS = {
-    **dict.fromkeys(("EMPTY_LIST", "LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "MARK"), 80),
-    **dict.fromkeys(("EMPTY_DICT", "DICT"), 400),
-    **dict.fromkeys(("EMPTY_SET", "FROZENSET"), 600),
-    **dict.fromkeys(("GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "NEWOBJ_EX"), 160),
-    **dict.fromkeys(
-        ("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT"), -getsizeof(1)
-    ),
-}
-"""Bytes that an opcode takes beyond that. A dict or set is made twice; a number of the memo is not
-kept."""
-
-
-class RefusedPickleError(ValueError):
-    """The pickle holds something else than trials, or is damaged; the message says what."""
-
-
-class UnplainError(Exception):
-    """A value is not plain data, as the end of a sentence about what holds it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.path: list[Any] = []
-        """Where it is, innermost first."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Name:
-    """A class or function that the pickle names; nothing was imported."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"[:120]
-
-
-@dataclass(slots=True, eq=False)
-class Instance:
-    """An object that was not made: of a class that we do not have, or the result of a call."""
-
-    kind: Any
-    """The `Name` of its class or function, or the `Instance` that was to be called."""
-    called: bool = False
-    state: Any = None
-    """What BUILD would have given to it."""
-
-    def __str__(self) -> str:
-        return str(self.kind) if type(self.kind) is Name else "a class that the pickle makes"
-
-
-@dataclass(slots=True, eq=False)
-class Unhashed:
-    """A dict or set whose keys have not been looked at."""
-
-    kind: type
-    items: list[Any] = field(default_factory=list)
-    """The elements of a set; of a dict key, value, key, value, ..."""
-
-
-@dataclass(slots=True, eq=False)
-class Unbuilt:
-    """A value between its call and its BUILD, which fills in `value`."""
-
-    build: Callable[[Any, io.BytesIO], Any]
-    """Makes it of what BUILD gives, and of what follows in the file."""
-    value: Any = None
-
-
-@dataclass(slots=True, eq=False)
-class Refused:
-    """A value that no trial may hold; `reason` ends a sentence about what holds it."""
-
-    reason: str
-
 
 Recipe = Callable[[tuple[Any, ...]], Any]
-_Step = tuple[Callable[[Any], object], Callable[[IO[bytes]], Any] | None, int]
+_Step = Callable[[Any], object]
+_Reader = Callable[[IO[bytes]], Any]
 
 
 class Machine:
@@ -177,21 +111,15 @@ class Machine:
         self._left -= size
         return value
 
-    def _to_mark(self) -> list[Any]:
-        items, self._stack = self._stack, self._below.pop()
-        return items
-
     def _mark(self, _: Any) -> None:
         self._below.append(self._stack)
         self._stack = []
 
-    def _pop(self, _: Any) -> None:
-        if self._stack:
-            self._stack.pop()
-        else:
-            self._to_mark()
-
-    def _take(self, count: int) -> list[Any]:
+    def _items(self, count: int | None) -> list[Any]:
+        """Take the topmost `count` items from the stack; None: those to the mark."""
+        if count is None:
+            items, self._stack = self._stack, self._below.pop()
+            return items
         return [self._stack.pop() for _ in range(count)][::-1]
 
     def _extend(self, kind: type, items: list[Any]) -> None:
@@ -204,7 +132,7 @@ class Machine:
             target.items.extend(items if kind is set else _in_pairs(items))
         elif type(target) is not Instance:  # which keeps nothing: it is refused, or not needed
             raise RefusedPickleError(
-                f"it adds to {_what(target)} as if that were a {kind.__name__}"
+                f"it adds to {described(target)} as if that were a {kind.__name__}"
             )
 
     def _put(self, index: int) -> None:
@@ -222,21 +150,16 @@ class Machine:
             raise RefusedPickleError(_UNMADE)
         self._stack.append(self._memo[index])
 
-    def _global(self, lines: tuple[bytes, bytes]) -> None:
-        module, name = (line.removesuffix(b"\n").decode() for line in lines)
-        self._stack.append(Name(_RENAMED.get(module, module), name))
-
-    def _stack_global(self, _: Any) -> None:
-        name, module = self._stack.pop(), self._stack.pop()
+    def _name(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             raise RefusedPickleError("it names a class by something else than text")
-        self._stack.append(Name(_RENAMED.get(module, module), name))
+        self._push(Name(_RENAMED.get(module, module), name))
 
     def _make(self, word: str, keywords: int = 0) -> None:
         """Call a function, or make an object of a class, with the arguments on the stack."""
-        name, arguments, *_ = self._take(2 + keywords)
+        name, arguments, *_ = self._items(2 + keywords)
         if type(name) not in (Name, Instance) or type(arguments) is not tuple:
-            raise RefusedPickleError(f"it {word} {_what(name)}")
+            raise RefusedPickleError(f"it {word} {described(name)}")
         recipe = self._recipes.get(str(name).replace("numpy.core.", "numpy._core."))
         if recipe is None:
             self._push(Instance(name, word == _CALLS))
@@ -258,103 +181,86 @@ class Machine:
             target.state = state
         elif type(target) not in (Unhashed, Refused):
             # A dict that was made for a class derived from dict has it all.
-            raise RefusedPickleError(f"it wants to change {_what(target)} from inside")
+            raise RefusedPickleError(f"it wants to change {described(target)} from inside")
 
-    def _tuple(self, count: int) -> Callable[[Any], None]:
-        return lambda _: self._push(tuple(self._take(count)))
+    def _refuse(self, name: str) -> None:
+        if name in _PYTHON_2:
+            raise RefusedPickleError(
+                f"opcode {name} is from Python 2: if you trust it, load it with "
+                "pickle.load(file, encoding='latin1') and pickle it again"
+            )
+        raise RefusedPickleError(f"trials need no opcode {name}")
 
-    def _refuse(self, name: str) -> Callable[[Any], None]:
-        def step(_: Any) -> None:
-            if name in _PYTHON_2:
-                raise RefusedPickleError(
-                    f"opcode {name} is from Python 2: if you trust it, load it with "
-                    "pickle.load(file, encoding='latin1') and pickle it again"
-                )
-            raise RefusedPickleError(f"trials need no opcode {name}")
+    def _steps(self) -> dict[bytes, tuple[_Step, _Reader | None, int]]:
+        """By opcode: what to do, what reads its argument, and how much memory it takes.
 
-        return step
+        What the steps that push nothing make grow is charged by themselves.
+        """
 
-    def _steps(self) -> dict[bytes, _Step]:
-        """By opcode: what to do, what reads its argument, and how much memory it takes."""
-
-        def push(make: Callable[[], Any]) -> Callable[[Any], None]:
+        def push(make: Callable[[], Any]) -> _Step:
             return lambda _: self._push(make())
 
-        def collect(make: Callable[[list[Any]], Any]) -> Callable[[Any], None]:
-            def step(_: Any) -> None:
-                items = self._to_mark()
-                self._push(make(items))
+        def collect(make: Callable[[list[Any]], Any], count: int | None = None) -> _Step:
+            """Push what is made of the topmost `count` items, or of those to the mark."""
+            return lambda _: self._push(make(self._items(count)))
 
-            return step
+        def extend(kind: type, count: int | None = None) -> _Step:
+            return lambda _: self._extend(kind, self._items(count))
 
-        def extend(kind: type, count: int = 0) -> Callable[[Any], None]:
-            """Add the topmost `count` items, or where that is 0 those to the mark."""
-            return lambda _: self._extend(kind, self._take(count) if count else self._to_mark())
-
-        named: dict[str, Callable[[Any], object]] = {
-            **dict.fromkeys(_VALUES, self._push),
-            "PROTO": lambda _: None,
-            "FRAME": lambda _: None,
-            "STOP": lambda _: None,
-            "NONE": push(lambda: None),
-            "NEWTRUE": push(lambda: True),
-            "NEWFALSE": push(lambda: False),
-            "EMPTY_LIST": push(list),
-            "EMPTY_TUPLE": push(tuple),
-            "EMPTY_DICT": push(lambda: Unhashed(dict)),
-            "EMPTY_SET": push(lambda: Unhashed(set)),
-            "LIST": collect(list),
-            "TUPLE": collect(tuple),
-            "DICT": collect(lambda items: self._charged(Unhashed(dict, _in_pairs(items)))),
-            "FROZENSET": collect(lambda items: self._charged(Unhashed(frozenset, items))),
-            **{f"TUPLE{n}": self._tuple(n) for n in (1, 2, 3)},
-            "APPEND": extend(list, 1),
-            "APPENDS": extend(list),
-            "SETITEM": extend(dict, 2),
-            "SETITEMS": extend(dict),
-            "ADDITEMS": extend(set),
-            "MARK": self._mark,
-            "POP": self._pop,
-            "POP_MARK": lambda _: self._to_mark(),
-            "DUP": lambda _: self._push(self._stack[-1]),
-            **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), self._put),
-            **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), self._get),
-            "MEMOIZE": lambda _: self._put(len(self._memo)),
-            "GLOBAL": self._global,
-            "STACK_GLOBAL": self._stack_global,
-            "REDUCE": lambda _: self._make(_CALLS),
-            "NEWOBJ": lambda _: self._make(_MAKES),
-            "NEWOBJ_EX": lambda _: self._make(_MAKES, keywords=1),
-            "BUILD": self._build,
+        known: dict[str, tuple[_Step, int]] = {
+            **dict.fromkeys(_VALUES, (self._push, _ITEM)),
+            **dict.fromkeys(("PROTO", "FRAME", "STOP"), (lambda _: None, 0)),
+            "NONE": (push(lambda: None), _ITEM),
+            "NEWTRUE": (push(lambda: True), _ITEM),
+            "NEWFALSE": (push(lambda: False), _ITEM),
+            "EMPTY_TUPLE": (push(tuple), _ITEM),
+            "EMPTY_LIST": (push(list), _LIST),
+            "EMPTY_DICT": (push(lambda: Unhashed(dict)), _DICT),
+            "EMPTY_SET": (push(lambda: Unhashed(set)), _SET),
+            "LIST": (collect(list), _LIST),
+            "TUPLE": (collect(tuple), _LIST),
+            **{f"TUPLE{n}": (collect(tuple, n), _LIST) for n in (1, 2, 3)},
+            "DICT": (collect(lambda found: self._charged(Unhashed(dict, _in_pairs(found)))), _DICT),
+            "FROZENSET": (collect(lambda found: self._charged(Unhashed(frozenset, found))), _SET),
+            "APPEND": (extend(list, 1), 0),
+            "APPENDS": (extend(list), 0),
+            "SETITEM": (extend(dict, 2), 0),
+            "SETITEMS": (extend(dict), 0),
+            "ADDITEMS": (extend(set), 0),
+            "MARK": (self._mark, _LIST),
+            "POP": (lambda _: self._items(1 if self._stack else None), 0),
+            "POP_MARK": (lambda _: self._items(None), 0),
+            "DUP": (lambda _: self._push(self._stack[-1]), _ITEM),
+            **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), (self._put, _NUMBER)),
+            **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), (self._get, _ITEM + _NUMBER)),
+            "MEMOIZE": (lambda _: self._put(len(self._memo)), 0),
+            "GLOBAL": (lambda names: self._name(*names), _OBJECT),
+            "STACK_GLOBAL": (lambda _: self._name(*self._items(2)), _OBJECT),
+            "REDUCE": (lambda _: self._make(_CALLS), _OBJECT),
+            "NEWOBJ": (lambda _: self._make(_MAKES), _OBJECT),
+            "NEWOBJ_EX": (lambda _: self._make(_MAKES, keywords=1), _OBJECT),
+            "BUILD": (self._build, 0),
         }
-        steps: dict[bytes, _Step] = {}
+        steps: dict[bytes, tuple[_Step, _Reader | None, int]] = {}
         for opcode in pickletools.opcodes:
-            step = named.get(opcode.name)
-            reader = opcode.arg.reader if step and opcode.arg else None
-            if opcode.name == "GLOBAL":  # pickletools would look for escapes in it, and warn
-                reader = _two_lines
-            cost = _COSTS.get(opcode.name, 0) + (_ITEM if opcode.name not in _FREE else 0)
-            steps[opcode.code.encode("latin-1")] = step or self._refuse(opcode.name), reader, cost
+            name, code = opcode.name, opcode.code.encode("latin-1")
+            if name not in known:
+                steps[code] = partial(lambda name, _: self._refuse(name), name), None, 0
+                continue
+            reader = opcode.arg.reader if opcode.arg else None
+            # pickletools would look for escapes in the lines of a name, and warn.
+            steps[code] = known[name][0], _two_lines if name == "GLOBAL" else reader, known[name][1]
         return steps
 
 
 _MISSING: Any = object()
 
 
-def _two_lines(stream: IO[bytes]) -> tuple[bytes, bytes]:
-    return stream.readline(), stream.readline()
+def _two_lines(stream: IO[bytes]) -> list[str]:
+    return [stream.readline().removesuffix(b"\n").decode() for _ in range(2)]
 
 
 def _in_pairs(items: list[Any]) -> list[Any]:
     if len(items) % 2:
         raise ValueError("a dict has a key without a value")
     return items
-
-
-def _what(value: Any) -> str:
-    """What a refused operation was about, in words."""
-    if type(value) is Name:
-        return str(value)
-    if type(value) is Instance:
-        return f"an object of {value}"
-    return f"a {(value.kind if type(value) is Unhashed else type(value)).__name__}"

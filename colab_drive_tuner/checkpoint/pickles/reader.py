@@ -15,15 +15,15 @@ import numpy as np
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS, MAX_DEPTH, keys_collide
 from colab_drive_tuner.checkpoint.documents import TrialDocument, TrialMisc, check_document
 from colab_drive_tuner.checkpoint.pickles.compressed import CompressedError, decompress
-from colab_drive_tuner.checkpoint.pickles.machine import (
+from colab_drive_tuner.checkpoint.pickles.machine import Machine
+from colab_drive_tuner.checkpoint.pickles.nodes import (
     Instance,
-    Machine,
-    Name,
     Refused,
     RefusedPickleError,
     Unbuilt,
     Unhashed,
     UnplainError,
+    described,
 )
 from colab_drive_tuner.checkpoint.pickles.values import RECIPES
 from colab_drive_tuner.errors import UsageError
@@ -89,7 +89,7 @@ def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
     if type(tree) is Refused:
         raise RefusedPickleError(f"it {tree.reason}")
     if type(tree) is not Instance:
-        raise RefusedPickleError(f"it holds {_kind(tree)}, not a hyperopt.Trials")
+        raise RefusedPickleError(f"it holds {described(tree)}, not a hyperopt.Trials")
     state = tree.state[0] if type(tree.state) is tuple and tree.state else tree.state
     parts = {}
     if type(state) is Unhashed and state.kind is dict:
@@ -207,18 +207,7 @@ def _unplain(node: Any) -> str:
         return f"{node.reason}: {_CONVERT}"
     if type(node) is Instance and node.called:
         return f"wants to call {node}, which trials do not need: {_CONVERT}"
-    return f"holds {_kind(node)}, which is not plain data: {_CONVERT}"
-
-
-def _kind(node: Any) -> str:
-    if type(node) is Name:
-        return f"the class or function {node}"
-    if type(node) is Instance:
-        return f"an object of {node}"
-    if type(node) is Unbuilt:
-        return "an unfinished array"
-    name = (node.kind if type(node) is Unhashed else type(node)).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"holds {described(node)}, which is not plain data: {_CONVERT}"
 
 
 def _check_documents(documents: list[Any]) -> None:
