@@ -3,6 +3,7 @@
 import builtins
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from threading import TIMEOUT_MAX
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from typing import Any
 from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.runtime import ask
-from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, NotOnDisk
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, Store
 from colab_drive_tuner.waiting import bar
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
@@ -19,7 +20,7 @@ _LOOK_SECONDS = 1.0
 """How long it is known who else made a younger one."""
 
 
-class DriveStore(NotOnDisk):
+class DriveStore(Store):
     """The `Store` protocol over a `DriveClient`, below one folder.
 
     `folder` is a path in My Drive (made where it is missing, unless `create` is false: then
@@ -27,6 +28,11 @@ class DriveStore(NotOnDisk):
     three or four questions and changes nothing else. Where several folders lie at the path, since
     runtimes made it at the same moment, searches are made in the oldest and found in all.
     """
+
+    is_shared = True
+    environment: Mapping[str, str] = MappingProxyType({})
+    """None are needed: the program itself says which folder, and who is signed in."""
+    trash_location = "the trash of Drive, for 30 days"
 
     def __init__(
         self, client: DriveClient, folder: str = DEFAULT_FOLDER, *, create: bool = True
@@ -36,10 +42,12 @@ class DriveStore(NotOnDisk):
         self._folders = client.folders(folder, create)
         self.folder: DriveFile = self._folders[0]
         self._looked_at = time.monotonic()
-        self._account = account(TIMEOUT_MAX)  # the client's own patience is the limit
+        self.root = self.folder.id
+        self.account = account(TIMEOUT_MAX)  # the client's own patience is the limit
+        self.location = f"drive:{self.account}:{self.root}"
         if not self.folder.can_add_children:
             raise RefusedError(
-                f"{self._account} may only read the folder {self.folder.name!r} of Google Drive: "
+                f"{self.account} may only read the folder {self.folder.name!r} of Google Drive: "
                 "ask its owner for edit rights, or choose another folder."
             )
 
@@ -53,21 +61,6 @@ class DriveStore(NotOnDisk):
     def __repr__(self) -> str:
         return f"<DriveStore {self.location}>"
 
-    @property
-    def location(self) -> str:
-        """`drive:ACCOUNT:FOLDER ID`."""
-        return f"drive:{self._account}:{self.root}"
-
-    is_shared = True
-    environment: Mapping[str, str] = MappingProxyType({})
-    """None are needed: the program itself says which folder, and who is signed in."""
-    trash_location = "the trash of Drive, for 30 days"
-
-    @property
-    def duplicate_roots(self) -> "builtins.list[DriveFile]":
-        """The younger folders at the same path."""
-        return [folder for folder in self._folders if folder.id != self.root]
-
     def free_space(self) -> int | None:
         """What is left of the account's quota; None for a shared drive, which has other limits."""
         quota = self.client.quota()
@@ -76,16 +69,6 @@ class DriveStore(NotOnDisk):
             return None
         return max(0, quota.limit - quota.used)
 
-    @property
-    def account(self) -> str:
-        """The e-mail address that files are made as."""
-        return self._account
-
-    @property
-    def root(self) -> str:
-        """The id of the folder."""
-        return self.folder.id
-
     def url(self, entry_id: str) -> str:
         """The page that Drive shows for a file or folder."""
         if entry_id == self.root and self.folder.web_view_link:
@@ -93,7 +76,6 @@ class DriveStore(NotOnDisk):
         return f"https://drive.google.com/open?id={entry_id}"
 
     def now(self) -> float:
-        """Drive's clock."""
         return self.client.now()
 
     def reserve(self, count: int) -> list[str]:
@@ -109,24 +91,19 @@ class DriveStore(NotOnDisk):
         parent: str,
         properties: Mapping[str, str] | None = None,
     ) -> Entry:
-        """See `Store.create`."""
         if content is None:
             made = self.client.create_folder(
                 name, parent=parent, file_id=entry_id, properties=properties
             )
-        elif isinstance(content, Path):
-            with bar(name) as progress:
-                made = self.client.create_file(
-                    name,
-                    content,
-                    parent=parent,
-                    file_id=entry_id,
-                    properties=properties,
-                    progress=progress,
-                )
-        else:
+            return _entry(made)
+        with bar(name) if isinstance(content, Path) else nullcontext() as progress:
             made = self.client.create_file(
-                name, content, parent=parent, file_id=entry_id, properties=properties
+                name,
+                content,
+                parent=parent,
+                file_id=entry_id,
+                properties=properties,
+                progress=progress,
             )
         return _entry(made)
 
@@ -139,19 +116,16 @@ class DriveStore(NotOnDisk):
         return self.client.peek(entry_id)
 
     def fetch(self, entry_id: str, path: Path) -> None:
-        """See `Store.fetch`."""
         with bar(path.name) as progress:
             self.client.download_file(entry_id, path, progress)
 
     def stat(self, entry_id: str) -> Entry:
-        """See `Store.stat`."""
         file = self.client.get(entry_id)
         if file.trashed:
             raise NotFoundError(f"{file.name!r} ({entry_id}) lies in the trash of Google Drive.")
         return _entry(file)
 
     def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
-        """See `Store.list`."""
         return [
             _entry(file)
             for place in self._places(parent)
@@ -160,12 +134,11 @@ class DriveStore(NotOnDisk):
 
     def find_marked(
         self, properties: Mapping[str, str], *, or_named: str | None = None
-    ) -> "builtins.list[Entry]":
+    ) -> builtins.list[Entry]:
         """See `Store.find_marked`; it looks in all of Drive, not only in the store's folder."""
         return [_entry(file) for file in self.client.find_marked(properties, or_named)]
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
-        """See `Store.set_properties`."""
         self.client.update_properties(entry_id, properties)
         return self.client.now()
 
@@ -174,15 +147,12 @@ class DriveStore(NotOnDisk):
         self.client.rename(entry_id, name, properties)
 
     def replace(self, entry_id: str, content: bytes) -> None:
-        """See `Store.replace`."""
         self.client.update_content(entry_id, content)
 
     def trash(self, entry_id: str) -> None:
-        """See `Store.trash`."""
         self.client.trash(entry_id)
 
-    def list_trash(self, parent: str) -> "builtins.list[Entry]":
-        """See `Store.trashed`."""
+    def list_trash(self, parent: str) -> builtins.list[Entry]:
         return [
             _entry(file) for place in self._places(parent) for file in self.client.list_trash(place)
         ]
@@ -191,11 +161,10 @@ class DriveStore(NotOnDisk):
         """See `Store.read_trashed`; Drive reads what lies in its trash like anything else."""
         return self.client.download(entry_id)
 
-    def duplicates(self) -> "builtins.list[Entry]":
-        """See `Store.duplicates`."""
-        return [_entry(folder) for folder in self.duplicate_roots]
+    def duplicates(self) -> builtins.list[Entry]:
+        return [_entry(folder) for folder in self._folders if folder.id != self.root]
 
-    def _places(self, parent: str) -> "builtins.list[str]":
+    def _places(self, parent: str) -> builtins.list[str]:
         """The folder; for that of all searches, every one at its path."""
         if parent != self.root:
             return [parent]
@@ -203,7 +172,7 @@ class DriveStore(NotOnDisk):
         if young and time.monotonic() - self._looked_at > _LOOK_SECONDS:
             self._folders = self.client.folders(self._place, create=False)
             self._looked_at = time.monotonic()
-        return [self.root, *(folder.id for folder in self.duplicate_roots)]
+        return [self.root, *(twin.id for twin in self.duplicates())]
 
 
 def _entry(file: DriveFile) -> Entry:

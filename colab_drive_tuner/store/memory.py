@@ -2,7 +2,6 @@
 
 import builtins
 import threading
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, RefusedError
 from colab_drive_tuner.machine import replace_file
-from colab_drive_tuner.store.protocol import Entry, NotOnDisk, check_properties
+from colab_drive_tuner.store.protocol import Entry, Store, check_properties, oldest_first
 
 _ROOT = "root"
 
@@ -29,47 +28,30 @@ _stores: dict[str, _Files] = {}
 """The stores of this process by name; what two objects of one name show is the same."""
 
 
-class MemoryStore(NotOnDisk):
+class MemoryStore(Store):
     """A `Store` whose files end with the process; `name` tells several of them apart."""
 
     account = "local"
     root = _ROOT
     is_shared = False
-    environment = None
     trash_location = "the memory of this process"
 
     def __init__(self, name: str = "") -> None:
         self._name = name
         self._files = files = _stores.setdefault(name, _Files())
-        about = Entry(_ROOT, name, "", 0.0, is_folder=True)
-        files.entries.setdefault(_ROOT, about)
+        files.entries.setdefault(_ROOT, Entry(_ROOT, name, "", 0.0, is_folder=True))
+        # With what tells it from one of that name in another process.
+        self.location = f"memory:{name}:{files.id}"
 
     def __repr__(self) -> str:
         return f"MemoryStore({self._name!r})"
 
-    @property
-    def location(self) -> str:
-        """`memory:`, the name, and what tells it from that of another process."""
-        return f"memory:{self._name}:{self._files.id}"
-
-    def free_space(self) -> int | None:
-        """None: how much memory is left, no limit says."""
-        return None
-
     def url(self, entry_id: str) -> str:
         """The path of names, for reading only: there is nothing to open."""
-        entry = self._entry(entry_id)
+        entry = self.stat(entry_id)
         if entry_id == _ROOT:
             return f"memory:{self._name}"
         return f"{self.url(entry.parent)}/{entry.name}"
-
-    def now(self) -> float:
-        """The clock of this machine."""
-        return time.time()
-
-    def reserve(self, count: int) -> list[str]:
-        """Return `count` random 128-bit ids."""
-        return [uuid.uuid4().hex for _ in range(count)]
 
     def create(
         self,
@@ -80,11 +62,10 @@ class MemoryStore(NotOnDisk):
         parent: str,
         properties: Mapping[str, str] | None = None,
     ) -> Entry:
-        """See `Store.create`."""
         check_properties(properties or {})
         held = content.read_bytes() if isinstance(content, Path) else content
         with self._files.lock:
-            if not self._entry(parent).is_folder:
+            if not self.stat(parent).is_folder:
                 raise RefusedError(f"{self.url(parent)} is a file: nothing can lie in it.")
             if entry_id in self._files.entries:
                 raise IdTakenError(f"The id {entry_id}, asked for {name!r}, was used in {self!r}.")
@@ -103,24 +84,22 @@ class MemoryStore(NotOnDisk):
             return made
 
     def read(self, entry_id: str) -> bytes:
-        """See `Store.read`."""
-        self._entry(entry_id)
+        self.stat(entry_id)
         return self.read_trashed(entry_id)
 
-    read_unverified = read
-
     def fetch(self, entry_id: str, path: Path) -> None:
-        """See `Store.fetch`."""
         content = self.read(entry_id)
         replace_file(path, lambda sink: sink.write(content))
 
     def stat(self, entry_id: str) -> Entry:
-        """See `Store.stat`."""
-        return self._entry(entry_id)
+        entry = self._files.entries.get(entry_id)
+        if entry is None or self._in_trash(entry):
+            raise self._not_found(entry_id)
+        return entry
 
     def list(self, parent: str, *, name: str | None = None) -> builtins.list[Entry]:
         """What lies in a folder, oldest first; never lagging."""
-        self._entry(parent)
+        self.stat(parent)
         return [
             entry
             for entry in self._oldest_first()
@@ -130,7 +109,6 @@ class MemoryStore(NotOnDisk):
     def find_marked(
         self, properties: Mapping[str, str], *, or_named: str | None = None
     ) -> builtins.list[Entry]:
-        """See `Store.find_marked`."""
         return [
             replace(entry, trashed=self._in_trash(entry))
             for entry in self._oldest_first()
@@ -138,24 +116,21 @@ class MemoryStore(NotOnDisk):
         ]
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
-        """See `Store.set_properties`."""
         check_properties(properties)
         with self._files.lock:
-            entry = self._entry(entry_id)
+            entry = self.stat(entry_id)
             changed = replace(entry, properties={**entry.properties, **properties})
             self._files.entries[entry_id] = changed
         return self.now()
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
-        """See `Store.rename`."""
         with self._files.lock:
             self.set_properties(entry_id, properties or {})
-            self._files.entries[entry_id] = replace(self._entry(entry_id), name=name)
+            self._files.entries[entry_id] = replace(self.stat(entry_id), name=name)
 
     def replace(self, entry_id: str, content: bytes) -> None:
-        """See `Store.replace`."""
         with self._files.lock:
-            entry = self._entry(entry_id)
+            entry = self.stat(entry_id)
             if entry.is_folder:
                 raise RefusedError(f"{self.url(entry_id)} is a folder: it has no content.")
             self._files.entries[entry_id] = replace(entry, size=len(content))
@@ -166,10 +141,9 @@ class MemoryStore(NotOnDisk):
         if entry_id == _ROOT:
             raise RefusedError(f"{self!r} is the store itself and is not put into a trash.")
         with self._files.lock:
-            self._files.entries[entry_id] = replace(self._entry(entry_id), trashed=True)
+            self._files.entries[entry_id] = replace(self.stat(entry_id), trashed=True)
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
-        """See `Store.list_trash`."""
         return [
             replace(entry, trashed=True)
             for entry in self._oldest_first()
@@ -177,19 +151,12 @@ class MemoryStore(NotOnDisk):
         ]
 
     def read_trashed(self, entry_id: str) -> bytes:
-        """See `Store.read_trashed`."""
         if entry_id not in self._files.entries:
             raise self._not_found(entry_id)
         try:
             return self._files.contents[entry_id]
         except KeyError:
             raise RefusedError(f"{entry_id} is a folder: it has no content.") from None
-
-    def _entry(self, entry_id: str) -> Entry:
-        entry = self._files.entries.get(entry_id)
-        if entry is None or self._in_trash(entry):
-            raise self._not_found(entry_id)
-        return entry
 
     def _in_trash(self, entry: Entry | None) -> bool:
         """Whether it was trashed, or lies in a folder that was."""
@@ -204,5 +171,4 @@ class MemoryStore(NotOnDisk):
 
     def _oldest_first(self) -> builtins.list[Entry]:
         with self._files.lock:
-            entries = [entry for entry in self._files.entries.values() if entry.id != _ROOT]
-        return sorted(entries, key=lambda entry: (entry.created, entry.id))
+            return oldest_first(e for e in self._files.entries.values() if e.id != _ROOT)

@@ -1,7 +1,9 @@
 """The protocol of a store: what a search needs of the place where it is kept."""
 
 import builtins
-from collections.abc import Mapping
+import time
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -31,6 +33,11 @@ class Entry:
     """Why it cannot be used, where only its name can be told; only `list` shows such entries."""
 
 
+def oldest_first(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries in the order in which they were created."""
+    return sorted(entries, key=lambda entry: (entry.created, entry.id))
+
+
 class Store(Protocol):
     """A tree of files in which an id, once used, can never be used again.
 
@@ -40,33 +47,20 @@ class Store(Protocol):
     no answer, and another `StoreError` when it gives a definite no.
     """
 
-    @property
-    def location(self) -> str:
-        """Which store this is: equal for two objects exactly when they show the same files."""
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other machines may use it at this moment."""
-
-    @property
-    def local_path(self) -> Path | None:
-        """The folder of this machine in which it lies; None: it lies elsewhere."""
-
-    @property
-    def environment(self) -> Mapping[str, str] | None:
-        """Variables by which another process finds it; None: it ends with this process."""
-
-    @property
-    def trash_location(self) -> str:
-        """Where a person finds what was put into the trash, in words."""
-
-    @property
-    def account(self) -> str:
-        """Who acts here: reserved ids work only for the account that reserved them."""
-
-    @property
-    def root(self) -> str:
-        """The id of the folder in which searches lie."""
+    location: str
+    """Which store this is: equal for two objects exactly when they show the same files."""
+    is_shared: bool
+    """Whether other machines may use it at this moment."""
+    local_path: Path | None = None
+    """The folder of this machine in which it lies; None: it lies elsewhere."""
+    environment: Mapping[str, str] | None = None
+    """Variables by which another process finds it; None: it ends with this process."""
+    trash_location: str
+    """Where a person finds what was put into the trash, in words."""
+    account: str
+    """Who acts here: reserved ids work only for the account that reserved them."""
+    root: str
+    """The id of the folder in which searches lie."""
 
     def url(self, entry_id: str) -> str:
         """Where a person can look at it: a link, or a path."""
@@ -77,15 +71,20 @@ class Store(Protocol):
         Where people copy a search's folder, the copy may hold the same ids: they are then looked
         for in the folder that bears the name.
         """
+        del name  # elsewhere each file has an id of its own, copies too
+        return self
 
     def free_space(self) -> int | None:
         """Bytes that are left; None where there is no limit, or none that is known."""
+        return None
 
     def now(self) -> float:
         """The store's own clock, in seconds since 1970."""
+        return time.time()
 
     def reserve(self, count: int) -> list[str]:
         """Return `count` ids that nobody else will get."""
+        return [uuid.uuid4().hex for _ in range(count)]
 
     def create(
         self,
@@ -107,6 +106,7 @@ class Store(Protocol):
 
     def read_unverified(self, entry_id: str) -> bytes:
         """As `read`, by one request: for content that shows whether it arrived as it was."""
+        return self.read(entry_id)
 
     def fetch(self, entry_id: str, path: Path) -> None:
         """Write a file's content to `path`, replacing it atomically, in constant memory."""
@@ -148,37 +148,17 @@ class Store(Protocol):
 
         A file that is still known keeps its id; `ids` names others' by their path in the folder.
         """
-
-    def duplicates(self) -> builtins.list[Entry]:
-        """Younger folders beside the store's own, at the same path; searches lie in all of them."""
-
-    def abandoned(self, before: float) -> builtins.list[Path]:
-        """Files of this machine that killed creates left, last touched before that time."""
-
-
-class NotOnDisk:
-    """The methods of a `Store` that only a folder of this machine has something to do for."""
-
-    local_path: Path | None = None
-
-    def for_search(self, name: str) -> Self:
-        """The store itself: each file has an id of its own, copies too."""
-        del name
-        return self
-
-    def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
-        """Never needed: entries never say `damage`."""
         del ids
         raise UsageError(
             f"{entry_id} is not a folder of this machine: it has no index to make anew."
         )
 
     def duplicates(self) -> builtins.list[Entry]:
-        """None."""
+        """Younger folders beside the store's own, at the same path; searches lie in all of them."""
         return []
 
     def abandoned(self, before: float) -> builtins.list[Path]:
-        """None."""
+        """Files of this machine that killed creates left, last touched before that time."""
         del before
         return []
 

@@ -30,7 +30,6 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 _PLAINLY = sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 )
-_BINARY = getattr(os, "O_BINARY", 0)
 NO_LINKS = (
     "lies on a file system without hard links, as Colab's Drive mount and FAT are, where nothing "
     "can promise that a file is created only once; leave `store` out to use Drive itself, or name "
@@ -52,11 +51,8 @@ def write(path: Path, content: bytes | Path) -> None:
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a small file that must not exist yet, without waiting for the disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    try:
-        os.write(handle, content)
-    finally:
-        os.close(handle)
+    with path.open("xb", buffering=0) as file:
+        file.write(content)
 
 
 def make_folders(home: Path, *names: str) -> Path:

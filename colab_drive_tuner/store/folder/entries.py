@@ -39,7 +39,7 @@ class Place:
 
 def with_properties(place: Place, or_named: str | None = None) -> Iterator[Entry]:
     """The entries of an index that have properties, or that name."""
-    named = place.index.find_named(or_named) if or_named is not None else ()
+    named = place.index.names.holders(or_named) if or_named is not None else ()
     for key in dict.fromkeys([*place.index.kept_properties, *named]):
         if key == (ROOT if place.folder is None else place.folder.token):
             continue

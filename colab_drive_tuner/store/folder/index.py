@@ -1,8 +1,7 @@
 """The index of one folder: which file in it, or below it, each id stands for.
 
     <folder>/index/ids/<id>                 a file's description; linking it here is the create
-    <folder>/index/names/<parent>/<file>.id who has this visible name in that folder
-    <folder>/index/names/<parent>/<n>.new   the content, until it is seen under its visible name
+    <folder>/index/names/                   who has which visible name, and what waits for one
     <folder>/index/properties/<id>          properties, where there are any
     <folder>/index/copies/                  `ids` and `properties` once more
 
@@ -38,11 +37,11 @@ from colab_drive_tuner.store.folder.description import (
     encode,
     encode_properties,
 )
+from colab_drive_tuner.store.folder.names import CLAIM, Names
 from colab_drive_tuner.store.folder.two_copies import TwoCopies
 
 NAME = "index"
 HELP = "`colab-drive-tuner doctor` says what can be done."
-_CLAIM, _TRASHED = ".id", ".trashed"
 
 
 class Index:
@@ -52,6 +51,7 @@ class Index:
         self.base, self.home, self._trash = base, home, trash
         self.descriptions = TwoCopies(home, "ids", decode)
         self.kept_properties = TwoCopies(home, "properties", decode_properties)
+        self.names = Names(home)
         self._folders: dict[str, tuple[object, Path]] = {}
         self._strangers: dict[tuple[str, str], int] = {}
 
@@ -85,26 +85,25 @@ class Index:
         where = self.folder(parent)
         if self.describe(entry_id) is not None:
             raise self.taken(entry_id, name)
-        aside = disk.make_folders(self.home, "names", parent or TOP)
         disk.make_folders(self.home, "ids")
-        file, claimed = self._claim(aside, where, name, entry_id)
+        file, claimed = self.names.claim(where, parent, name, entry_id)
         nonce = uuid.uuid4().hex
         described = Description(
             entry_id, name, parent, file, created, content is None, properties, nonce
         )
-        new, draft = aside / f"{nonce}.new", aside / f"{nonce}.draft"
+        new = self.names.new(described)
         written = encode(described)
         try:
             if content is None:
                 new.mkdir()
             else:
                 disk.write(new, content)
-            self.commit(draft, written, entry_id)
+            self.commit(new.with_suffix(".draft"), written, entry_id)
         except BaseException as error:
             disk.discard(new)
             taken = self.describe(entry_id) if isinstance(error, FileExistsError) else None
             if claimed and (taken is None or taken.file != file):
-                disk.discard(aside / f"{file}{_CLAIM}")
+                self.names.give_up(parent, file)
             if taken is not None:
                 raise self.taken(entry_id, name) from None
             raise
@@ -116,8 +115,7 @@ class Index:
         self.descriptions.write(described.id, encode(described))
         if properties:
             self.kept_properties.write(described.id, encode_properties(described.id, properties))
-        names = disk.make_folders(self.home, "names", described.parent or TOP)
-        disk.write_new(names / f"{described.file}{_CLAIM}", described.id.encode())
+        self.names.claim_again(described)
 
     def commit(self, draft: Path, written: bytes, entry_id: str) -> None:
         """Make the description that is written to `draft` the id's; FileExistsError: it has one."""
@@ -150,7 +148,7 @@ class Index:
         visible = where / described.file
         if described.trashed and not self._is_back(described, visible):
             raise NotFoundError(f"{visible} was put into the trash, {self._trash}.")
-        if os.path.lexists(self._new(described)):
+        if os.path.lexists(self.names.new(described)):
             self._show(described, where)
         with contextlib.suppress(FileNotFoundError):
             mode = visible.lstat().st_mode
@@ -194,7 +192,7 @@ class Index:
         """
         where = self.folder(parent)
         shown: set[str] = set()
-        for key, file in self._claims(parent):
+        for key, file in self.names.claims(parent):
             try:
                 described, visible = self.locate(key)
             except NotFoundError:  # trashed, deleted, given up, or a claim that was edited
@@ -221,11 +219,7 @@ class Index:
         sync_folder(trash)
         sync_folder(visible.parent)
         # The name may be given away only when nothing can mistake the next owner for this one.
-        names = disk.make_folders(self.home, "names", described.parent or TOP)
-        with contextlib.suppress(FileExistsError):
-            disk.write_new(names / f"{key}{_TRASHED}", b"")
-        if self._has_claim(described):
-            disk.discard(names / f"{described.file}{_CLAIM}")
+        self.names.give_to_trash(key, described)
 
     def in_trash(self, key: str) -> tuple[Description, Path] | None:
         """Where an entry lies in the trash, by itself or in a folder; None: it does not."""
@@ -243,11 +237,7 @@ class Index:
 
     def list_trash(self, parent: str) -> Iterator[tuple[str, Description, Path]]:
         """What came out of a folder into the trash, or lies in it there."""
-        names = self.home / "names" / (parent or TOP)
-        keys = {key for key, _ in self._claims(parent)}
-        gone = [file for file in disk.names(names) if file.endswith(_TRASHED)]
-        keys |= {file.removesuffix(_TRASHED) for file in gone}
-        for key in sorted(keys):
+        for key in sorted(self.names.ever_in(parent)):
             with contextlib.suppress(ChecksumError):
                 found = self.in_trash(key)
                 if found is not None and found[0].parent == parent:
@@ -261,64 +251,21 @@ class Index:
         for part in [self.home / name for name in disk.names(self.home) if name.startswith("new-")]:
             if _is_old(part, before):
                 yield part
-        for parent in disk.names(self.home / "names"):
-            aside = self.home / "names" / parent
-            claims = list(self._claims("" if parent == TOP else parent))
+        for parent in self.names.parents():
             used = set()
-            for key, file in claims:
+            for key, file in self.names.claims(parent):
                 with contextlib.suppress(ChecksumError):
                     if (described := self.describe(key)) is not None:
-                        used |= {f"{described.nonce}.new", f"{file}{_CLAIM}"}
-            for name in disk.names(aside):
-                ours = name.endswith((".new", ".draft", _CLAIM))
-                if ours and name not in used and _is_old(aside / name, before):
-                    yield aside / name
-
-    def _claim(self, aside: Path, where: Path, name: str, entry_id: str) -> tuple[str, bool]:
-        """A visible file name that is this id's alone, and whether it was claimed just now."""
-        plain, ending = disk.file_names(name, entry_id)
-        for file in (plain, ending, disk.with_ending(plain)):
-            claim = aside / f"{file}{_CLAIM}"
-            if os.path.lexists(where / file):
-                continue
-            try:
-                disk.write_new(claim, entry_id.encode())
-            except FileExistsError:
-                if disk.read_small(claim) == entry_id.encode():
-                    return file, False  # by somebody who creates it too, or was killed at it
-            else:
-                return file, True
-        raise FileExistsError(f"{where / name} exists")
-
-    def _claims(self, parent: str) -> Iterator[tuple[str, str]]:
-        """The id and the visible name of each claim in a folder."""
-        names = self.home / "names" / (parent or TOP)
-        for claim in disk.names(names):
-            if not claim.endswith(_CLAIM):
-                continue
-            key = (disk.read_small(names / claim, 129) or b"").decode("ascii", "replace")
-            if ID.fullmatch(key):
-                yield key, claim.removesuffix(_CLAIM)
-
-    def find_named(self, file: str) -> Iterator[str]:
-        """The ids that have this visible name, in whichever folder."""
-        for parent in disk.names(self.home / "names"):
-            claim = self.home / "names" / parent / f"{file}{_CLAIM}"
-            key = (disk.read_small(claim, 129) or b"").decode("ascii", "replace")
-            if ID.fullmatch(key):
-                yield key
-
-    def _has_claim(self, described: Description) -> bool:
-        claim = self.home / "names" / (described.parent or TOP) / f"{described.file}{_CLAIM}"
-        return disk.read_small(claim) == described.id.encode()
+                        used |= {f"{described.nonce}.new", f"{file}{CLAIM}"}
+            for path in self.names.waiting(parent):
+                if path.name not in used and _is_old(path, before):
+                    yield path
 
     def _is_back(self, described: Description, visible: Path) -> bool:
         """Whether a person moved a trashed entry back: its old name, and nobody else's since."""
         if os.path.lexists(self._trash / described.trashed) or not os.path.lexists(visible):
             return False
-        names = self.home / "names" / (described.parent or TOP)
-        claim = disk.read_small(names / f"{described.file}{_CLAIM}")
-        return claim is None or claim == described.id.encode()
+        return self.names.holder(described.parent, described.file) in (None, described.id)
 
     def _without_claim(
         self, parent: str, where: Path, shown: set[str]
@@ -353,16 +300,11 @@ class Index:
                 yield key, *self.locate(key)
                 del self._strangers[parent, described.file]
                 with contextlib.suppress(OSError):  # a folder that can only be read is read
-                    aside = disk.make_folders(self.home, "names", parent or TOP)
-                    disk.discard(aside / f"{described.file}{_CLAIM}")
-                    disk.write_new(aside / f"{described.file}{_CLAIM}", key.encode())
-
-    def _new(self, described: Description) -> Path:
-        return self.home / "names" / (described.parent or TOP) / f"{described.nonce}.new"
+                    self.names.claim_again(described)
 
     def _show(self, described: Description, where: Path, written: bytes = b"") -> None:
         """Give a created entry its visible name and wait for the disk; anybody may do it again."""
-        new, visible = self._new(described), where / described.file
+        new, visible = self.names.new(described), where / described.file
         try:
             if described.is_folder:
                 new.rename(visible)

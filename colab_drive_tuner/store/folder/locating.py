@@ -51,6 +51,10 @@ class Locator:
         view._search, view._tokens, view._last, view._home = name, set(), None, None
         return view
 
+    def everywhere(self) -> list[TopFolder]:
+        """The folders directly in the store, and in its trash, that can be used."""
+        return [*self.folders.usable(), *self.in_trash.usable()]
+
     def damaged(self, entry_id: str) -> Damaged | None:
         """The folder of that id, if it is one that cannot be used as it is."""
         found = [folder for folder in self.folders.all() if folder.id == entry_id]
@@ -59,11 +63,7 @@ class Locator:
     def is_used_elsewhere(self, entry_id: str, place: Place) -> bool:
         """Whether another folder has the id; not the copies of this one, which share its ids."""
         token = None if place.folder is None else place.folder.token
-        others = [
-            folder.index
-            for folder in (*self.folders.usable(), *self.in_trash.usable())
-            if folder.token != token
-        ]
+        others = [folder.index for folder in self.everywhere() if folder.token != token]
         if place.folder is not None:
             others.append(self.index)
         return any(index.descriptions.has(entry_id) for index in others)
@@ -77,7 +77,7 @@ class Locator:
         if entry_id in known or self.index.describe(entry_id) is not None:
             raise self.taken(entry_id, name)
         is_free(self._root, name, entry_id)
-        aside = disk.make_folders(self.index.home, "names", TOP)
+        aside = self.index.names.made("")
         disk.make_folders(self.index.home, "ids")
         nonce = uuid.uuid4().hex
         described = Description(entry_id, name, "", "", created, True, properties, nonce)
@@ -96,7 +96,7 @@ class Locator:
 
     def finish(self) -> bool:
         """Move to its place whatever folder was created by somebody who could not do that."""
-        aside = self.index.home / "names" / TOP
+        aside = self.index.names.of("")
         done = False
         for name in disk.names(aside):
             new = aside / name
@@ -128,7 +128,7 @@ class Locator:
     def rename_folder(self, folder: TopFolder, name: str) -> TopFolder:
         """Give a folder another name; the id stays, unless copies of the folder lie beside it."""
         is_free(self._root, name, folder.token)
-        there = (*self.folders.usable(), *self.in_trash.usable())
+        there = self.everywhere()
         # Copies have one token, and are told apart by the names of their directories alone.
         alone = [one.token for one in there].count(folder.token) == 1
         names = disk.file_names(name, folder.token)
@@ -168,7 +168,7 @@ class Locator:
 
     def _choose(self, entry_id: str, also_trashed: bool) -> Place:
         """Of the folders that hold the id the one that is meant."""
-        folders = [*self.folders.usable(), *(self.in_trash.usable() if also_trashed else ())]
+        folders = self.everywhere() if also_trashed else self.folders.usable()
         holders = [folder for folder in folders if folder.index.descriptions.has(entry_id)]
         home = [folder for folder in folders if self._is_home(folder)]
         if not holders:

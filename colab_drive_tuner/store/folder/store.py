@@ -14,7 +14,6 @@ import contextlib
 import copy
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -29,7 +28,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.machine import replace_file, sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description
 from colab_drive_tuner.store.folder.entries import (
@@ -42,10 +41,10 @@ from colab_drive_tuner.store.folder.entries import (
 from colab_drive_tuner.store.folder.folders import open_folder
 from colab_drive_tuner.store.folder.locating import Locator
 from colab_drive_tuner.store.folder.rebuilding import rebuild_index
-from colab_drive_tuner.store.protocol import Entry, check_properties
+from colab_drive_tuner.store.protocol import Entry, Store, check_properties, oldest_first
 
 
-class FolderStore:
+class FolderStore(Store):
     """A `Store` in the local folder `root`, which is made when something is first created in it.
 
     Safe for any number of processes on a file system with hard links; one without them (Colab's
@@ -59,6 +58,9 @@ class FolderStore:
     def __init__(self, root: Path | str) -> None:
         self._root = Path(root).expanduser().resolve()
         self._trash = self._root / ".trash"
+        self.local_path, self.location = self._root, f"folder:{self._root}"
+        self.trash_location = str(self._trash)
+        self.environment = {Variable.STORE: str(self._root)}
         self._ids = Locator(self._root, self._trash)
         self._seen = self._root.is_dir()
         existing = next(path for path in (self._root, *self._root.parents) if os.path.lexists(path))
@@ -67,26 +69,6 @@ class FolderStore:
 
     def __repr__(self) -> str:
         return f"FolderStore({str(self._root)!r})"
-
-    @property
-    def location(self) -> str:
-        """`folder:` and the absolute path, links resolved."""
-        return f"folder:{self._root}"
-
-    @property
-    def local_path(self) -> Path:
-        """The folder."""
-        return self._root
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The variable that names the folder."""
-        return {Variable.STORE: str(self._root)}
-
-    @property
-    def trash_location(self) -> str:
-        """The path of `.trash`."""
-        return str(self._trash)
 
     def free_space(self) -> int | None:
         """What is free on the disk that the folder lies, or will lie, on."""
@@ -111,14 +93,6 @@ class FolderStore:
                 return str(damaged.base)
             found = self._ids.find(entry_id)
             return str(found.index.base if found.is_top else found.index.locate(found.key)[1])
-
-    def now(self) -> float:
-        """The clock of this machine."""
-        return time.time()
-
-    def reserve(self, count: int) -> list[str]:
-        """Return `count` random 128-bit ids."""
-        return [uuid.uuid4().hex for _ in range(count)]
 
     def create(
         self,
@@ -159,20 +133,12 @@ class FolderStore:
         with self._honest(f"read file {entry_id}"):
             return disk.read(self._file(entry_id))
 
-    read_unverified = read
-
     def fetch(self, entry_id: str, path: Path) -> None:
         """Copy a file to `path`, replacing it atomically, in constant memory."""
         with self._honest(f"fetch file {entry_id}"):
             source = disk.open_file(self._file(entry_id))
         with source:
-            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-            try:
-                with temporary.open("xb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            replace_file(path, lambda sink: shutil.copyfileobj(source, sink, 1 << 20))
 
     def stat(self, entry_id: str) -> Entry:
         """Describe a file or folder that still lies under its visible name."""
@@ -205,7 +171,7 @@ class FolderStore:
                 else:
                     found.append(damaged_entry(entry_id, path, parent, about))
         found = [entry for entry in found if name is None or entry.name == name]
-        return sorted(found, key=lambda entry: (entry.created, entry.id))
+        return oldest_first(found)
 
     def find_marked(
         self, properties: Mapping[str, str], *, or_named: str | None = None
@@ -214,7 +180,7 @@ class FolderStore:
         found: list[Entry] = []
         with self._honest("look for marked files"):
             self._ids.finish()
-            folders = (*self._ids.folders.usable(), *self._ids.in_trash.usable())
+            folders = self._ids.everywhere()
             found += map(top_entry, folders)
             places = [Place(folder.index, TOP, folder) for folder in folders]
             for place in (*places, Place(self._ids.index, "")):
@@ -224,7 +190,7 @@ class FolderStore:
             for entry in found
             if properties.items() <= entry.properties.items() or entry.name == or_named
         ]
-        return sorted(found, key=lambda entry: (entry.created, entry.id))
+        return oldest_first(found)
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
         """Set properties, in a file beside; return the time."""
@@ -303,7 +269,7 @@ class FolderStore:
                     (item, path) for _, item, path in inside if isinstance(item, Description)
                 ]
             found += [replace(place.entry(*item), trashed=True) for item in listed]
-        return sorted(found, key=lambda entry: (entry.created, entry.id))
+        return oldest_first(found)
 
     def read_trashed(self, entry_id: str) -> bytes:
         """As `read`, also out of `.trash/`."""
@@ -325,10 +291,6 @@ class FolderStore:
             rebuild_index(base, name, self._trash, ids)
             self._ids.folders.forget()
             return top_entry(open_folder(base, self._trash))
-
-    def duplicates(self) -> builtins.list[Entry]:
-        """None: a path stands for one folder."""
-        return []
 
     def abandoned(self, before: float) -> builtins.list[Path]:
         """Files that a killed create left, which nobody can find, last touched `before`."""
