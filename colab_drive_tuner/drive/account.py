@@ -14,8 +14,8 @@ _POOL = 20
 """Ids reserved at once for files whose id nobody asked about."""
 
 
-class Account:
-    """The account that a client acts as; safe to use from many threads, and after a fork."""
+class AccountClient:
+    """What a client asks about its account; safe to use from many threads, and after a fork."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -23,8 +23,8 @@ class Account:
         self._user: Mapping[str, Any] | None = None
         self._ids: tuple[int, list[str]] = (os.getpid(), [])
 
-    def name(self) -> str:
-        """Its e-mail address; asked for once."""
+    def account(self) -> str:
+        """The e-mail address that this client acts as; asked for once."""
         if self._user is None:
             about = self._calls.about("the question who is signed in", "user")
             self._user = about.get("user", {})
@@ -32,14 +32,14 @@ class Account:
         return str(user.get("emailAddress") or user.get("permissionId") or "unknown")
 
     def quota(self) -> Quota:
-        """How much storage it uses now."""
+        """How much storage the account uses now."""
         about = self._calls.about("the question how much is stored", "user,storageQuota")
         storage = about.get("storageQuota", {})
         limit = storage.get("limit")
         return Quota(int(storage.get("usage", 0)), None if limit is None else int(limit))
 
     def now(self) -> float:
-        """Seconds since 1970 by Drive's clock; asks it if it never has."""
+        """Seconds since 1970 by Drive's clock, exact to about a second; asks it if it never has."""
         now = self._calls.transport.clock.now()
         if now is None:
             self._calls.about("the question what time it is", "user")
@@ -49,7 +49,11 @@ class Account:
         return now
 
     def generate_ids(self, count: int) -> list[str]:
-        """Reserve `count` ids."""
+        """Reserve ids for this account.
+
+        Args:
+            count: How many, at least 1.
+        """
         ids: list[str] = []
         while len(ids) < count:
             block = min(count - len(ids), 1000)
@@ -60,7 +64,7 @@ class Account:
             ids += data["ids"]
         return ids[:count]
 
-    def take_id(self) -> str:
+    def _take_id(self) -> str:
         """An id out of those that were reserved together."""
         with self._lock:
             pid, ids = self._ids
@@ -74,7 +78,7 @@ class Account:
             return ids.pop()
 
     @contextmanager
-    def explaining_quota(self) -> Iterator[None]:
+    def _explaining_quota(self) -> Iterator[None]:
         """Within the block a `QuotaError` about storage says whose it is and how much is used."""
         try:
             yield
@@ -84,7 +88,7 @@ class Account:
             raise QuotaError(f"{error} {self._whose_storage()}") from None
 
     def _whose_storage(self) -> str:
-        name = self.name()
+        name = self.account()
         if name.endswith(".gserviceaccount.com"):
             return (
                 f"The service account {name} owns no storage: choose a folder in a shared drive "

@@ -10,29 +10,25 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
-from colab_drive_tuner.drive.account import Account
-from colab_drive_tuner.drive.file import FOLDER, DriveFile, Quota
+from colab_drive_tuner.drive.file import FOLDER, DriveFile
+from colab_drive_tuner.drive.finding import FindingClient
 from colab_drive_tuner.drive.folders import open_folders
-from colab_drive_tuner.drive.query import query
 from colab_drive_tuner.drive.requests.calls import DESCRIBED, EVERYWHERE, Calls, checked
 from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.requests.retry import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.requests.signing import Authorizer, at_emulator
-from colab_drive_tuner.drive.requests.transport import Signer, Transport
-from colab_drive_tuner.drive.transfers.content import Content
+from colab_drive_tuner.drive.requests.transport import Transport
+from colab_drive_tuner.drive.transfers.content import create_content, replace_content, verified
+from colab_drive_tuner.drive.transfers.download import download
 from colab_drive_tuner.drive.transfers.source import Source
 from colab_drive_tuner.drive.transfers.upload import Progress
-from colab_drive_tuner.errors import (
-    IdTakenError,
-    UnavailableError,
-    UsageError,
-)
+from colab_drive_tuner.errors import IdTakenError, UnavailableError, UsageError
 from colab_drive_tuner.machine import replace_file
 
 BINARY = "application/octet-stream"
 
 
-class DriveClient:
+class DriveClient(FindingClient):
     """One account's view of Google Drive; safe to use from many threads at once.
 
     Every call is repeated through outages for `patience` seconds at most (an upload or download:
@@ -54,7 +50,7 @@ class DriveClient:
 
     def __init__(
         self,
-        signer: Signer,
+        signer: Authorizer,
         *,
         endpoint: Endpoint | None = None,
         patience: float = 60.0,
@@ -63,8 +59,7 @@ class DriveClient:
         self.signer, self.endpoint = signer, endpoint or Endpoint()
         policy = policy or RetryPolicy(patience)
         transport = Transport(signer, local=self.is_emulated, patience=policy.patience)
-        self._calls = Calls(self.endpoint, transport, policy)
-        self._account, self._content = Account(self._calls), Content(self._calls)
+        super().__init__(Calls(self.endpoint, transport, policy))
 
     @classmethod
     def connect(
@@ -118,29 +113,7 @@ class DriveClient:
         """Close idle connections; the client can still be used."""
         self._calls.transport.close()
 
-    # Who and when
-
-    def account(self) -> str:
-        """The e-mail address that this client acts as; asked for once."""
-        return self._account.name()
-
-    def quota(self) -> Quota:
-        """How much storage the account uses now."""
-        return self._account.quota()
-
-    def now(self) -> float:
-        """Seconds since 1970 by Drive's clock, exact to about a second; asks it if it never has."""
-        return self._account.now()
-
     # Creating
-
-    def generate_ids(self, count: int) -> list[str]:
-        """Reserve ids for this account.
-
-        Args:
-            count: How many, at least 1.
-        """
-        return self._account.generate_ids(count)
 
     def create_file(
         self,
@@ -171,16 +144,16 @@ class DriveClient:
             QuotaError: No room is left; says whose storage it is, and how much is used.
             ChecksumError: What Drive stored is not what was sent.
         """
-        reserved = file_id or self._account.take_id()
+        reserved = file_id or self._take_id()
         body = _new(reserved, name, mime_type, parent, properties)
-        with self._account.explaining_quota(), Source.opened(content) as source:
+        with self._explaining_quota(), Source.opened(content) as source:
             try:
-                created = self._content.create(body, source, progress)
+                created = create_content(self._calls, body, source, progress)
             except IdTakenError:
                 if file_id is not None:
                     raise
                 created = self.get(reserved)
-            return self._content.verified(created, source)
+            return verified(self._calls, created, source)
 
     def create_folder(
         self,
@@ -201,78 +174,18 @@ class DriveClient:
         Raises:
             IdTakenError: Something was created under `file_id` before.
         """
-        reserved = file_id or self._account.take_id()
+        reserved = file_id or self._take_id()
         body = _new(reserved, name, FOLDER, parent, properties)
         request = self._calls.files.create(body=body, **DESCRIBED)
         try:
-            with self._account.explaining_quota():
+            with self._explaining_quota():
                 return self._calls.file(request, f"the creation of folder {name!r}")
         except IdTakenError:
             if file_id is not None:
                 raise
             return self.get(reserved)
 
-    # Finding
-
-    def get(self, file_id: str) -> DriveFile:
-        """Describe a file; one in the trash says so.
-
-        Args:
-            file_id: Its id.
-
-        Raises:
-            NotFoundError: There is none, or this account may not see it.
-        """
-        return self._calls.get(file_id)
-
-    def find(
-        self,
-        name: str | None = None,
-        *,
-        parent: str | None = None,
-        mime_types: Iterable[str] | None = None,
-    ) -> list[DriveFile]:
-        """Find files that are not in the trash; may lag by minutes.
-
-        Args:
-            name: Their exact name; None: any.
-            parent: The id of the folder that they lie in; None: any.
-            mime_types: Kinds, of which they have one; None: any.
-        """
-        files = self._calls.list(query(name=name, parent=parent, mime_types=mime_types))
-        # The server's `=` is not documented to mind upper and lower case.
-        return [file for file in files if name is None or file.name == name]
-
-    def list_folder(self, parent: str, name: str | None = None) -> list[DriveFile]:
-        """List what lies directly in a folder, trash excluded; may lag by minutes.
-
-        Args:
-            parent: The folder's id.
-            name: The exact name of what is listed; None: any.
-        """
-        return self.find(name, parent=parent)
-
-    def find_marked(
-        self, properties: Mapping[str, str], or_named: str | None = None
-    ) -> list[DriveFile]:
-        """Find files and folders by their properties, in the trash or not; may lag by minutes.
-
-        Args:
-            properties: What they have, all of it.
-            or_named: Those of exactly this name are found, too.
-        """
-        wanted = query(properties=properties, trashed=None)
-        if or_named is not None:
-            wanted = f"({wanted}) or {query(name=or_named, trashed=None)}"
-        return self._calls.list(wanted)
-
-    def list_trash(self, parent: str) -> list[DriveFile]:
-        """List what of a folder lies in the trash; may lag by minutes.
-
-        Args:
-            parent: The folder's id.
-        """
-        return self._calls.list(query(parent=parent, trashed=True))
+    # Folders by path
 
     def folder(self, place: str, create: bool = True) -> DriveFile:
         """Open a folder; of several at one path it is the oldest.
@@ -310,7 +223,7 @@ class DriveClient:
             ChecksumError: The bytes that arrived are not those that Drive names, several times.
         """
         sink = BytesIO()
-        self._content.download(file_id, sink, None)
+        download(self._calls, file_id, sink)
         return sink.getvalue()
 
     def peek(self, file_id: str) -> bytes:
@@ -333,7 +246,7 @@ class DriveClient:
             path: The file here, which is replaced.
             progress: As in `create_file`.
         """
-        replace_file(Path(path), lambda sink: self._content.download(file_id, sink, progress))
+        replace_file(Path(path), lambda sink: download(self._calls, file_id, sink, progress))
 
     def update_content(
         self, file_id: str, content: bytes | Path | BinaryIO, *, mime_type: str = BINARY
@@ -345,8 +258,9 @@ class DriveClient:
             content: As in `create_file`.
             mime_type: The kind of the content.
         """
-        with self._account.explaining_quota(), Source.opened(content) as source:
-            return self._content.replace(file_id, source, mime_type)
+        with self._explaining_quota(), Source.opened(content) as source:
+            file = replace_content(self._calls, file_id, source, mime_type)
+            return verified(self._calls, file, source)
 
     # Changing
 

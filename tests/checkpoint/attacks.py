@@ -147,7 +147,7 @@ ATTACKS = {
     "class in a document": (trials_with(name("os", "system")), "class or function os.system"),
     "patched class": (
         name("hyperopt.base", "Trials") + b"}" + text("refresh") + b"Nsb.",
-        "change hyperopt.base.Trials",
+        "change the class or function hyperopt.base.Trials",
     ),
     "trials with arguments": (
         name("hyperopt.base", "Trials") + b"K\x01\x85R.",

@@ -92,7 +92,7 @@ def test_a_broken_download_goes_on_where_it_was(client, root, weather, drive_emu
     drive_emulator.clear_log()
     weather.add("truncate", query="alt=media", times=1, fraction=0.5)
     seen = []
-    client._content.download(made.id, io.BytesIO(), lambda done, _: seen.append(done))
+    downloading.download(client._calls, made.id, io.BytesIO(), lambda done, _: seen.append(done))
     answers = [entry["status"] for entry in drive_emulator.log if "media" in entry["query"]]
     assert answers == [200, 206]
     assert seen == sorted(seen)

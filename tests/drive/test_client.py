@@ -235,7 +235,7 @@ def test_threads_reserve_ids_side_by_side(client, monkeypatch):
 
     monkeypatch.setattr(client, "generate_ids", together)
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda _: client._account.take_id(), range(2))
+        one, other = pool.map(lambda _: client._take_id(), range(2))
     assert one != other
 
 

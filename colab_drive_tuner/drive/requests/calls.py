@@ -45,15 +45,16 @@ def document(origin: str, version: str) -> dict[str, Any]:
 
 
 def _request(
-    http: Any,  # noqa: ARG001  # the library hands over how to send it, and how to read the answer
-    postproc: Any,  # noqa: ARG001
+    _http: Any,
+    _postproc: Any,
     uri: str,
     *,
     method: str,
     body: str | bytes | None,
     headers: Mapping[str, str],
-    **rest: Any,  # noqa: ARG001  # which method it is, and the media of an upload session
+    **_rest: Any,
 ) -> Request:
+    """What to send; how the library would send it, and read the answer, is not used."""
     return Request(method, uri, headers, body.encode() if isinstance(body, str) else body)
 
 

@@ -96,5 +96,5 @@ class RetryPolicy:
 def _failure(state: tenacity.RetryCallState) -> TryAgainError:
     assert state.outcome is not None  # noqa: S101  # tenacity asks only after an attempt
     failure = state.outcome.exception()
-    assert isinstance(failure, TryAgainError)  # noqa: S101
+    assert isinstance(failure, TryAgainError)  # noqa: S101  # nothing else is tried again
     return failure

@@ -24,6 +24,7 @@ from colab_drive_tuner.credentials.wire import BLOCK, new_session, unlogged
 from colab_drive_tuner.drive.requests.clock import ServerClock
 from colab_drive_tuner.drive.requests.refusal import Refusal, retry_after
 from colab_drive_tuner.drive.requests.retry import REFUSED_PATIENCE, TryAgainError
+from colab_drive_tuner.drive.requests.signing import Authorizer
 from colab_drive_tuner.errors import StoreError, UnavailableError
 
 T = TypeVar("T")
@@ -35,20 +36,6 @@ READ_BLOCK = 256 * 1024
 """Bytes of an answer that are read together, if that many have arrived."""
 ANSWER_DEADLINE = 60.0
 """Seconds in which an answer that is not a download must have arrived completely."""
-
-
-class Signer(Protocol):
-    """Signs requests with somebody's credentials; `signing.Authorizer` is one."""
-
-    @property
-    def credentials(self) -> Any:
-        """The same as credentials of google-auth, for other clients."""
-
-    def headers(self) -> dict[str, str]:
-        """The headers that sign a request, with a token that is not known to have expired."""
-
-    def renew(self, refused: dict[str, str]) -> bool:
-        """Get another token after a 401 for these headers; False: there had been another one."""
 
 
 class Body(Protocol):
@@ -110,7 +97,7 @@ class Transport:
 
     def __init__(
         self,
-        signer: Signer,
+        signer: Authorizer,
         *,
         local: bool = False,
         patience: float = float("inf"),

@@ -4,12 +4,12 @@ The loop is ours: the download class of Google's client holds 100 MiB in memory,
 """
 
 import hashlib
-from collections.abc import Callable
 from typing import BinaryIO
 
 from colab_drive_tuner.drive.file import DriveFile
-from colab_drive_tuner.drive.requests.retry import RetryPolicy, TryAgainError
-from colab_drive_tuner.drive.requests.transport import Download, Request, Transport
+from colab_drive_tuner.drive.requests.calls import EVERYWHERE, Calls, checked
+from colab_drive_tuner.drive.requests.retry import TryAgainError
+from colab_drive_tuner.drive.requests.transport import Download, Request
 from colab_drive_tuner.drive.transfers.upload import Progress
 from colab_drive_tuner.errors import ChecksumError
 
@@ -19,25 +19,18 @@ TRIES = 4
 """How often a content is fetched whose sum is not the one that Drive names."""
 
 
-def download(
-    transport: Transport,
-    policy: RetryPolicy,
-    request: Request,
-    describe: Callable[[], DriveFile],
-    sink: BinaryIO,
-    *,
-    progress: Progress | None = None,
-) -> None:
-    """Write to `sink`, an empty seekable stream, what `request` gets: a file's whole content.
+def download(calls: Calls, file_id: str, sink: BinaryIO, progress: Progress | None = None) -> None:
+    """Write a file's whole content to `sink`, an empty seekable stream.
 
-    After a break it goes on behind what has arrived. `describe` asks what the file is; raises
-    `ChecksumError` if, again and again, all bytes came and their sum is not the one that it names.
+    After a break it goes on behind what has arrived. Raises `ChecksumError` if, again and again,
+    all bytes came and their sum is not the one that Drive names.
     """
+    request = calls.files.get_media(fileId=checked(file_id), **EVERYWHERE)
     wrong = ""
     # Described each time, too: the file may have been replaced while it was fetched.
     for _ in range(TRIES):
-        file = describe()
-        fetch = _Fetch(transport, policy, request, file, sink, progress=progress)
+        file = calls.get(file_id)
+        fetch = _Fetch(calls, request, file, sink, progress)
         fetch.run()
         wrong = fetch.mismatch()
         if not wrong:
@@ -51,15 +44,13 @@ def download(
 class _Fetch:
     def __init__(
         self,
-        transport: Transport,
-        policy: RetryPolicy,
+        calls: Calls,
         request: Request,
         file: DriveFile,
         sink: BinaryIO,
-        *,
         progress: Progress | None,
     ) -> None:
-        self._transport, self._policy, self._request = transport, policy, request
+        self._transport, self._policy, self._request = calls.transport, calls.policy, request
         self._file, self._sink, self._progress = file, sink, progress
         self._what = f"a download of {file.name!r}"
         self._start_again()

@@ -9,11 +9,10 @@ the global `random`, where an upload in the background would change what trainin
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
 
 from colab_drive_tuner.drive.file import DriveFile
-from colab_drive_tuner.drive.requests.retry import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.calls import Calls
+from colab_drive_tuner.drive.requests.retry import TryAgainError
 from colab_drive_tuner.drive.requests.transport import Answer, Request, Transport, same_origin
 from colab_drive_tuner.drive.transfers.source import Source, Window
 from colab_drive_tuner.errors import StoreError
@@ -30,33 +29,22 @@ class Target:
     """Which call takes the content: a creation or an update."""
 
     session: Request
-    """As Google's client builds it for `media(mime_type)`: the beginning of an upload session."""
+    """As Google's client builds it: the beginning of an upload session."""
     mime_type: str
     what: str
 
 
-def media(mime_type: str) -> Any:
-    """What to hand to Google's client as `media_body`, for the request of a `Target`."""
-    from googleapiclient.http import MediaIoBaseUpload
-
-    return MediaIoBaseUpload(BytesIO(), mime_type, resumable=True)
-
-
 def upload(
-    transport: Transport,
-    policy: RetryPolicy,
-    target: Target,
-    source: Source,
-    progress: Progress | None = None,
+    calls: Calls, target: Target, source: Source, progress: Progress | None = None
 ) -> DriveFile:
     """Send all of `source`: one request up to 5 MB, else a session; return Drive's description.
 
-    The patience of `policy` starts anew with every piece that Drive has acknowledged.
+    The policy's patience starts anew with every piece that Drive has acknowledged.
     """
     whole = source.all()
     if whole is None:
-        return _Session(transport, policy, target, source, progress).run()
-    file = policy.run(lambda: _send_whole(transport, target, whole), target.what)
+        return _Session(calls, target, source, progress).run()
+    file = calls.policy.run(lambda: _send_whole(calls.transport, target, whole), target.what)
     if progress is not None:
         progress(len(whole), len(whole))
     return file
@@ -86,14 +74,9 @@ class _Session:
     """One resumable upload: what Drive has acknowledged, and how to go on after a break."""
 
     def __init__(
-        self,
-        transport: Transport,
-        policy: RetryPolicy,
-        target: Target,
-        source: Source,
-        progress: Progress | None,
+        self, calls: Calls, target: Target, source: Source, progress: Progress | None
     ) -> None:
-        self._transport, self._policy, self._target = transport, policy, target
+        self._transport, self._policy, self._target = calls.transport, calls.policy, target
         self._source, self._progress = source, progress
         self._link: str | None = None
         self._offset = 0
