@@ -100,8 +100,8 @@ def best_models(
     algo: Callable[..., Any],
     max_evals: int,
     trials: Any,
-    functions: Sequence[Any] | None = None,  # noqa: ARG001
-    keep_temp: bool = False,  # noqa: ARG001
+    functions: Sequence[Any] | None = None,  # noqa: ARG001 - as above
+    keep_temp: bool = False,  # noqa: ARG001 - as above
 ) -> list[Any]:
     """Search, and return the models with the lowest losses, best first (hyperas: the highest).
 
@@ -135,7 +135,7 @@ def best_ensemble(
     voting: str = "hard",
     weights: Sequence[float] | None = None,
     nb_classes: int | None = None,  # noqa: ARG001 - the predictions' width says it
-    functions: Sequence[Any] | None = None,  # noqa: ARG001
+    functions: Sequence[Any] | None = None,  # noqa: ARG001 - as above
 ) -> VotingModel:
     """Search, and let the best models vote.
 
@@ -224,7 +224,7 @@ def _search(
     )
     space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:
-        print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201
+        print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201 - as hyperas shows it
     objective = TemplatedObjective(compiled, data, data_args)
     if len(trials.trials) < max_evals:
         objective.prepare()

@@ -73,7 +73,7 @@ def replace_file(path: Path, fill: Callable[[BinaryIO], object], *, mode: int = 
             sink.flush()
             os.fsync(sink.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # an interrupt, too, leaves no temporary file
         temporary.unlink(missing_ok=True)
         raise
 

@@ -189,7 +189,7 @@ def optuna_storage(
     try:
         for study in opened.get_all_studies():
             _try_again(opened, study._study_id, most)
-    except BaseException:
+    except BaseException:  # an interrupt, too, releases the study
         opened.close()
         raise
     return opened

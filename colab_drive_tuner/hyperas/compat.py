@@ -88,7 +88,7 @@ def enable(announce: Announce = print) -> None:
 
 def disable() -> None:
     """Put everything back; a hyperas that is already imported stays imported, as it was made."""
-    global _shim  # noqa: PLW0603
+    global _shim  # noqa: PLW0603 - as above
     if _shim is not None:
         if _shim.finder in sys.meta_path:
             sys.meta_path.remove(_shim.finder)
@@ -224,7 +224,7 @@ class _TempModel(MetaPathFinder, Loader):
         lines = self.text.splitlines(keepends=True)
         linecache.cache[TEMP_FILE] = (len(self.text), None, lines, TEMP_FILE)
         vars(module).update(self.supplied)
-        exec(compile(self.text, TEMP_FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102
+        exec(compile(self.text, TEMP_FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102 - as imports do
 
 
 def _model_string(announce: Announce, original: Any) -> Any:

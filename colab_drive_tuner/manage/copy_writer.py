@@ -119,7 +119,7 @@ def write_copy(original: Original, target: Store, name: str, notify: Notify) -> 
         put_first_record()
         target.rename(folder.id, name, {KIND: FolderKind.SEARCH} | name_marks(target, name))
         _require_alone(target, name, folder.first)
-    except BaseException as error:
+    except BaseException as error:  # an interrupt, too, leaves no half copy
         with suppress(StoreError):
             target.trash(folder.id)
         if isinstance(error, KeyboardInterrupt):

@@ -222,7 +222,8 @@ def _sessions(servers: list[_Server]) -> list[tuple[_Server, dict[str, Any]]]:
 
 
 def _get_json(server: _Server) -> Any:
-    request = urllib.request.Request(urllib.parse.urljoin(server.url, "api/sessions"))  # noqa: S310
+    address = urllib.parse.urljoin(server.url, "api/sessions")
+    request = urllib.request.Request(address)  # noqa: S310 - its kind is checked below
     if request.type not in ("http", "https"):
         raise ValueError(f"{server.url} is not a web address")
     if server.token:

@@ -97,7 +97,7 @@ def run_command(
                 return process.wait(check_every)
             check()
         return process.wait(None if until is None else max(0.0, until - time.monotonic()))
-    except BaseException:
+    except BaseException:  # an interrupt, too, ends the process
         _end(process)
         raise
 

@@ -104,7 +104,7 @@ class Notebook:
     def __init__(self) -> None:
         from IPython.display import display as show
 
-        self._handle: Any = show(  # type: ignore[no-untyped-call]
+        self._handle: Any = show(  # type: ignore[no-untyped-call]  # IPython is untyped
             {"text/plain": ""}, raw=True, display_id=True
         )
 

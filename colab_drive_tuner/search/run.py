@@ -294,7 +294,7 @@ def _closing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> 
     except SystemExit:
         _close_after(trials, STOP_PATIENCE)
         raise
-    except BaseException:
+    except BaseException:  # an interrupt, too, releases the search
         _close_after(trials)
         raise
     else:

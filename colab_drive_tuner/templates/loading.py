@@ -104,7 +104,7 @@ class _Same:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.value is other.value
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # what it holds may have none
 
 
 def _depends(value: Any, known: set[int]) -> Any:

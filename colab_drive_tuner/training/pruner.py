@@ -147,7 +147,7 @@ class Pruner:
 
     # -- as a Keras callback
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras hands it over
         """Check that there is a trial to judge, and that no other pruner judges it."""
         from colab_drive_tuner.training.fit_frames import calling_loop
 

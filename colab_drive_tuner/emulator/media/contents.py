@@ -106,7 +106,7 @@ async def receive(database: Database, chunks: AsyncIterator[bytes]) -> Received:
         async for chunk in chunks:
             await sink.write(chunk)
         return await sink.finish()
-    except BaseException:
+    except BaseException:  # the request was cancelled, too
         sink.discard()
         raise
 

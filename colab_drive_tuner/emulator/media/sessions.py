@@ -172,8 +172,8 @@ class Sessions:
         last = end is None or (total is not None and end + 1 == total)
         try:
             at = await self._take(call, sink, start, last=last)
-        except BaseException:
-            # The connection broke: what is there counts, in whole multiples of 256 KiB.
+        except BaseException:  # the connection broke, or the request was cancelled:
+            # what is there counts, in whole multiples of 256 KiB.
             self._reopen(session)
             raise
         if not last and end is not None and (end + 1) % ALIGNMENT:
@@ -202,7 +202,7 @@ class Sessions:
                 at += len(chunk)
                 if len(fresh) >= contents.PIECE:
                     await _put(sink, fresh, len(fresh) // ALIGNMENT * ALIGNMENT)
-        except BaseException:
+        except BaseException:  # the request was cancelled, too: what is whole counts
             await _put(sink, fresh, len(fresh) // ALIGNMENT * ALIGNMENT)
             raise
         await _put(sink, fresh, len(fresh) if last else len(fresh) // ALIGNMENT * ALIGNMENT)

@@ -129,7 +129,7 @@ class Database:
         self._sql.execute("BEGIN")
         try:
             yield
-        except BaseException:
+        except BaseException:  # an interrupt, too, leaves nothing half done
             self._sql.execute("ROLLBACK")
             self._doomed.clear()
             raise

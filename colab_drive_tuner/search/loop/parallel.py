@@ -49,7 +49,7 @@ class ParallelLoop(LandingLoop):
         with self._collections, display as show, self._crew.listening():
             try:
                 self._run(show)
-            except BaseException as error:
+            except BaseException as error:  # an interrupt, too, ends the workers
                 self._on_stop()
                 self._leave(patience=0.0 if isinstance(error, SearchTakenOverError) else None)
                 raise

@@ -99,7 +99,7 @@ class Index:
             else:
                 disk.write(new, content)
             self.commit(new.with_suffix(".draft"), written, entry_id)
-        except BaseException as error:
+        except BaseException as error:  # an interrupt, too, leaves nothing half made
             disk.discard(new)
             taken = self.describe(entry_id) if isinstance(error, FileExistsError) else None
             if claimed and (taken is None or taken.file != file):

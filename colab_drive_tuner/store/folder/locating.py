@@ -85,7 +85,7 @@ class Locator:
         try:
             make_folder(new, described, self._trash)
             self.index.commit(aside / f"{nonce}.draft", encode(described), entry_id)
-        except BaseException as error:
+        except BaseException as error:  # an interrupt, too, leaves nothing half made
             shutil.rmtree(new, ignore_errors=True)
             if isinstance(error, FileExistsError):
                 self.finish()

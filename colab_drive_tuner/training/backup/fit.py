@@ -54,7 +54,7 @@ class FitBackup(BackupCallback):
         self._resumed: int | None = None
         self._told = False
 
-    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
         """Restore the newest backup of this `fit` that can be used, and begin after it."""
         others = self._others()
         self._memory = callback_state.CallbackMemory(others, self._ignore)
@@ -80,7 +80,7 @@ class FitBackup(BackupCallback):
         if not over and done < total and self._is_late(self._began):
             self._stop(done)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
         """Check that `fit` goes on where it was told to, with the model that it was told of."""
         if self._resumed not in (None, epoch):
             raise RuntimeError(
@@ -92,7 +92,7 @@ class FitBackup(BackupCallback):
         self._resumed = None
         self.model._initial_epoch = None  # heeded; a `fit` after one that raised begins anew
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
         """Hand a backup to the writer, if it is time for one; stop before the deadline."""
         done = epoch + 1
         now = self._clock()
@@ -109,7 +109,7 @@ class FitBackup(BackupCallback):
         seed_epoch(self._seed(done + 1))
         self._began = self._clock()
 
-    def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002
+    def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
         """Leave `fit` as if nobody had been here."""
         self.model._initial_epoch = None
         self._callbacks.remove(self)

@@ -47,7 +47,7 @@ def write_chain(
                 journal.append(attachment_item(key, value), beside=beside)
             if not journal.flush(_PATIENCE) and journal.trouble is not None:
                 raise journal.trouble
-        except BaseException:
+        except BaseException:  # an interrupt, too, ends its threads
             journal.close(0.0)
             raise
         journal.close(_PATIENCE)
