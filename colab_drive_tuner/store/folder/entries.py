@@ -22,13 +22,18 @@ class Place:
 
     @property
     def is_top(self) -> bool:
-        """Whether the id is that of the folder itself."""
+        """Whether the id is that of a folder in the root."""
         return self.key == TOP
 
     @property
     def inner(self) -> str:
-        """How the index calls the folder of this id, as a parent."""
-        return "" if self.is_top else self.key
+        """How the index calls the folder of this id, as a parent; empty: it has the index."""
+        return "" if self.key in (TOP, ROOT) else self.key
+
+    @property
+    def own_key(self) -> str:
+        """Under which key the properties of the folder that has the index are kept."""
+        return ROOT if self.folder is None else self.folder.token
 
     def entry(self, described: Description, path: Path) -> Entry:
         """The entry of a file or folder in this index."""
@@ -41,7 +46,7 @@ def with_properties(place: Place, or_named: str | None = None) -> Iterator[Entry
     """The entries of an index that have properties, or that name."""
     named = place.index.names.holders(or_named) if or_named is not None else ()
     for key in dict.fromkeys([*place.index.kept_properties, *named]):
-        if key == (ROOT if place.folder is None else place.folder.token):
+        if key == place.own_key:
             continue
         with contextlib.suppress(StoreError):  # deleted by hand, or damaged
             gone = place.index.in_trash(key)

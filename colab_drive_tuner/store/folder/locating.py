@@ -153,7 +153,9 @@ class Locator:
 
     def find(self, entry_id: str, *, also_trashed: bool = False) -> Place:
         """The folder and the index that know the id."""
-        if not ID.fullmatch(entry_id) or entry_id in (ROOT, TOP):
+        if entry_id == ROOT:
+            return Place(self.index, ROOT)
+        if not ID.fullmatch(entry_id) or entry_id == TOP:
             raise NotFoundError(f"There is no file {entry_id!r} in {self._root}.")
         last = self._last
         if last is not None and (self._search is not None or self.folders.is_unchanged()):

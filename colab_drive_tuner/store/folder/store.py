@@ -87,12 +87,10 @@ class FolderStore(Store):
     def url(self, entry_id: str) -> str:
         """The path under which a person finds it."""
         with self._honest(f"find file {entry_id}"):
-            if entry_id == ROOT:
-                return str(self._root)
             if (damaged := self._ids.damaged(entry_id)) is not None:
                 return str(damaged.base)
             found = self._ids.find(entry_id)
-            return str(found.index.base if found.is_top else found.index.locate(found.key)[1])
+            return str(found.index.locate(found.key)[1] if found.inner else found.index.base)
 
     def create(
         self,
@@ -110,9 +108,7 @@ class FolderStore(Store):
         with self._honest(f"create {name!r}"):
             if parent == ROOT:
                 self._prepare()
-                place = Place(self._ids.index, "")
-            else:
-                place = self._ids.find(parent)
+            place = self._ids.find(parent)
             if self._ids.is_used_elsewhere(entry_id, place):
                 raise self._ids.taken(entry_id, name)
             if parent == ROOT and content is None:
@@ -159,11 +155,9 @@ class FolderStore(Store):
         found: list[Entry] = []
         with self._honest(f"list folder {parent}"):
             if parent == ROOT:
-                place = Place(self._ids.index, "")
                 self._ids.finish()
                 found += map(top_entry, self._ids.folders.all())
-            else:
-                place = self._ids.find(parent)
+            place = self._ids.find(parent)
             for entry_id, about, path in place.index.list(place.inner):
                 if isinstance(about, Description):
                     with contextlib.suppress(FileNotFoundError):  # deleted at this moment
@@ -183,7 +177,7 @@ class FolderStore(Store):
             folders = self._ids.everywhere()
             found += map(top_entry, folders)
             places = [Place(folder.index, TOP, folder) for folder in folders]
-            for place in (*places, Place(self._ids.index, "")):
+            for place in (*places, self._ids.find(ROOT)):
                 found += with_properties(place, or_named)
         found = [
             entry
@@ -198,14 +192,9 @@ class FolderStore(Store):
         with self._honest(f"set properties of file {entry_id}"):
             if entry_id == ROOT:
                 self._prepare()
-                self._ids.index.set_properties(ROOT, properties)
-            else:
-                found = self._ids.find(entry_id)
-                if found.folder is not None and found.is_top:
-                    found.index.set_properties(found.folder.token, properties)
-                else:
-                    described, _ = found.index.locate(found.key)
-                    found.index.set_properties(described.id, properties)
+            found = self._ids.find(entry_id)
+            key = found.index.locate(found.key)[0].id if found.inner else found.own_key
+            found.index.set_properties(key, properties)
         return self.now()
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
@@ -215,8 +204,8 @@ class FolderStore(Store):
         """
         check_properties(properties or {})
         with self._honest(f"rename {entry_id} to {name!r}"):
-            found = None if entry_id == ROOT else self._ids.find(entry_id)
-            if found is None or found.folder is None or not found.is_top:
+            found = self._ids.find(entry_id)
+            if found.folder is None or not found.is_top:
                 raise RefusedError(
                     f"{self.url(entry_id)} is not renamed: it is not a search's folder."
                 )
@@ -259,9 +248,7 @@ class FolderStore(Store):
         with self._honest(f"look for what was in folder {parent}"):
             if parent == ROOT:
                 found += map(top_entry, self._ids.in_trash.usable())
-                place = Place(self._ids.index, "")
-            else:
-                place = self._ids.find(parent, also_trashed=True)
+            place = self._ids.find(parent, also_trashed=True)
             listed = [(about, path) for _, about, path in place.index.list_trash(place.inner)]
             if place.folder is not None and place.folder.in_trash:  # then all that lies in it does
                 inside = place.index.list(place.inner)
@@ -308,10 +295,9 @@ class FolderStore(Store):
         self._seen = True
 
     def _file(self, entry_id: str) -> Path:
-        found = None if entry_id == ROOT else self._ids.find(entry_id)
-        if found is None or found.is_top:
-            path = self._root if found is None else found.index.base
-            raise RefusedError(f"{path} is a folder: it has no content.")
+        found = self._ids.find(entry_id)
+        if not found.inner:
+            raise RefusedError(f"{found.index.base} is a folder: it has no content.")
         return found.index.file(found.key)
 
     def _missing(self) -> StoreError:
