@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
-from colab_drive_tuner.drive.file import FOLDER, DriveFile
-from colab_drive_tuner.drive.finding import FindingClient
-from colab_drive_tuner.drive.folders import open_folders
+from colab_drive_tuner.drive.file import DriveFile
+from colab_drive_tuner.drive.folders import FolderClient, new_body
 from colab_drive_tuner.drive.requests.calls import DESCRIBED, EVERYWHERE, Calls, checked
 from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.requests.retry import RetryPolicy, TryAgainError
@@ -28,7 +27,7 @@ from colab_drive_tuner.machine import replace_file
 BINARY = "application/octet-stream"
 
 
-class DriveClient(FindingClient):
+class DriveClient(FolderClient):
     """One account's view of Google Drive; safe to use from many threads at once.
 
     Every call is repeated through outages for `patience` seconds at most (an upload or download:
@@ -145,7 +144,7 @@ class DriveClient(FindingClient):
             ChecksumError: What Drive stored is not what was sent.
         """
         reserved = file_id or self._take_id()
-        body = _new(reserved, name, mime_type, parent, properties)
+        body = new_body(reserved, name, mime_type, parent, properties)
         with self._explaining_quota(), Source.opened(content) as source:
             try:
                 created = create_content(self._calls, body, source, progress)
@@ -154,62 +153,6 @@ class DriveClient(FindingClient):
                     raise
                 created = self.get(reserved)
             return verified(self._calls, created, source)
-
-    def create_folder(
-        self,
-        name: str,
-        *,
-        parent: str,
-        file_id: str | None = None,
-        properties: Mapping[str, str] | None = None,
-    ) -> DriveFile:
-        """Make a folder.
-
-        Args:
-            name: The folder's name.
-            parent: The id of the folder that it lies in.
-            file_id: A reserved id, as in `create_file`.
-            properties: Properties of the folder that every app sees.
-
-        Raises:
-            IdTakenError: Something was created under `file_id` before.
-        """
-        reserved = file_id or self._take_id()
-        body = _new(reserved, name, FOLDER, parent, properties)
-        request = self._calls.files.create(body=body, **DESCRIBED)
-        try:
-            with self._explaining_quota():
-                return self._calls.file(request, f"the creation of folder {name!r}")
-        except IdTakenError:
-            if file_id is not None:
-                raise
-            return self.get(reserved)
-
-    # Folders by path
-
-    def folder(self, place: str, create: bool = True) -> DriveFile:
-        """Open a folder; of several at one path it is the oldest.
-
-        Args:
-            place: A path in My Drive, the folder's id, or the link that the browser shows.
-            create: Whether a path's missing folders are made.
-
-        Raises:
-            NotFoundError: There is no such folder, and none was to be made.
-            UsageError: `place` is, or leads through, something that is not a folder.
-        """
-        return self.folders(place, create)[0]
-
-    def folders(self, place: str, create: bool = True) -> list[DriveFile]:
-        """Open a folder, and list after it the younger ones at the same path.
-
-        Runtimes that made it at the same moment made one each, which lists may show late.
-
-        Args:
-            place: As in `folder`.
-            create: As in `folder`.
-        """
-        return open_folders(self, place, create=create)
 
     # Content
 
@@ -316,15 +259,3 @@ def _marks(properties: Mapping[str, str | None]) -> dict[str, str | None]:
                 f"The property {key!r} is too long: Drive takes 124 bytes for key and value."
             )
     return dict(properties)
-
-
-def _new(
-    file_id: str, name: str, mime_type: str, parent: str, properties: Mapping[str, str] | None
-) -> dict[str, Any]:
-    return {
-        "id": file_id,
-        "name": name,
-        "mimeType": mime_type,
-        "parents": [parent],
-        "properties": dict(properties or {}),
-    }
