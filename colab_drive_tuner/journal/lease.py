@@ -13,8 +13,7 @@ from colab_drive_tuner.errors import ForeignFileError, NotFoundError
 from colab_drive_tuner.journal.chain.chain import Head
 from colab_drive_tuner.journal.chain.record import Claimant
 from colab_drive_tuner.journal.folder.owned import owned_entry
-from colab_drive_tuner.store.properties import read_time
-from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.store.protocol import Entry, Store, read_time
 from colab_drive_tuner.text import visible
 
 BEAT_SECONDS = 30.0

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.store.properties import read_count, read_number, read_time
-from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number, read_time
 from colab_drive_tuner.training.artifacts import find_folders, home_of
 
 FOLDER = "runs"

@@ -1,6 +1,7 @@
 """The protocol of a store: what a search needs of the place where it is kept."""
 
 import builtins
+import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,10 @@ from typing import Protocol, Self
 
 from colab_drive_tuner.errors import UsageError
 
+LATEST = 253_402_300_799.0
+"""The end of the year 9999, in seconds since 1970: what a date can show."""
+_LARGEST = 2**53
+_CLOCKS_DIFFER = 60.0
 LIST_LAG_SECONDS = 600.0
 """A `list` shows whatever was created so long ago: Drive's lag by minutes at most."""
 
@@ -170,3 +175,31 @@ def check_properties(properties: Mapping[str, str]) -> None:
             raise UsageError(
                 f"The property {key!r} is too long: key and value have 124 bytes together."
             )
+
+
+# Values in properties, which anybody with access may have set: each function reads one kind, and
+# raises ValueError for what no writer of ours can have meant.
+
+
+def read_number(properties: Mapping[str, str], key: str) -> float:
+    """A finite number."""
+    number = float(properties.get(key, ""))
+    if not math.isfinite(number):
+        raise ValueError(f"property {key} is not a finite number")
+    return number
+
+
+def read_count(properties: Mapping[str, str], key: str) -> int:
+    """A number of things, 0 or more."""
+    count = int(properties.get(key, ""))
+    if not 0 <= count <= _LARGEST:
+        raise ValueError(f"property {key} is not a count")
+    return count
+
+
+def read_time(properties: Mapping[str, str], key: str, now: float | None = None) -> float:
+    """Seconds since 1970; given the present time by the same clock, not later than that."""
+    seconds = read_number(properties, key)
+    if not 0 <= seconds <= (LATEST if now is None else now + _CLOCKS_DIFFER):
+        raise ValueError(f"property {key} is not a possible time")
+    return seconds

@@ -1,6 +1,6 @@
 """The server's clock as learned from Date headers."""
 
-from colab_drive_tuner.drive.requests.clock import ServerClock
+from colab_drive_tuner.drive.requests.transport import ServerClock
 
 NOON = "Mon, 23 Nov 2026 12:00:00 GMT"
 NOON_SECONDS = 1795435200.0

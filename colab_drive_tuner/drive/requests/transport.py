@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -21,7 +22,6 @@ import requests
 import urllib3
 
 from colab_drive_tuner.credentials.wire import BLOCK, new_session, unlogged
-from colab_drive_tuner.drive.requests.clock import ServerClock
 from colab_drive_tuner.drive.requests.refusal import Refusal, retry_after
 from colab_drive_tuner.drive.requests.retry import REFUSED_PATIENCE, TryAgainError
 from colab_drive_tuner.drive.requests.signing import Authorizer
@@ -90,6 +90,38 @@ class Download:
     status: int
     headers: Mapping[str, str]
     blocks: Iterator[bytes] = field(repr=False)
+
+
+class ServerClock:
+    """The server's clock, learned from its answers: a runtime's own may be wrong by hours.
+
+    The newest Date header plus the monotonic time since; exact to about a second.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._offset: float | None = None
+
+    def learn(self, date: str | None, sent: float) -> None:
+        """Take in the Date header of an answer whose request left at `sent` (monotonic)."""
+        try:
+            stamp = parsedate_to_datetime(date or "").timestamp()
+        except ValueError:
+            return
+        arrived = self._monotonic()
+        offset = stamp - arrived
+        with self._lock:
+            # Whole seconds are cut off and transit adds up, so the truth is at or above each
+            # estimate: the highest is best, unless the clocks have really moved apart.
+            moved = self._offset is not None and offset < self._offset - 2
+            if self._offset is None or offset > self._offset or (moved and arrived - sent < 1):
+                self._offset = offset
+
+    def now(self) -> float | None:
+        """Seconds since 1970 by the server's clock; None before the first answer."""
+        with self._lock:
+            return None if self._offset is None else self._offset + self._monotonic()
 
 
 class Transport:

@@ -151,6 +151,12 @@ def with_ending(file: str, ending: str = "") -> str:
     return f"{stem}~{ending or uuid.uuid4().hex[:8]}{dot}{suffix}"
 
 
+def trash_name(trash: Path, file: str, ending: str) -> str:
+    """A name in the trash that is free: the file's with that ending, else with a random one."""
+    name = with_ending(file, ending)
+    return with_ending(file) if os.path.lexists(trash / name) else name
+
+
 def prepare(root: Path, hidden: Path) -> None:
     """Make the folder of a store, or raise `UsageError` with the reason and leave nothing."""
     made = [path for path in (hidden, root, *root.parents) if not path.exists()]

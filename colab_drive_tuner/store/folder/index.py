@@ -210,9 +210,7 @@ class Index:
         """Move an entry into the trash, from where a person can move it back."""
         described, visible = self.locate(key)
         trash = disk.make_folders(self._trash.parent, self._trash.name)
-        target = disk.with_ending(described.file, described.id[:8])
-        if os.path.lexists(trash / target):
-            target = disk.with_ending(described.file)
+        target = disk.trash_name(trash, described.file, described.id[:8])
         # Killed before the move it lies where it was, which is found as if it were moved back.
         self.descriptions.write(key, encode(replace(described, trashed=target)))
         visible.rename(trash / target)

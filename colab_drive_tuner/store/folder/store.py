@@ -235,9 +235,7 @@ class FolderStore(Store):
                 found.index.trash(found.key)
                 return
             trash = disk.make_folders(self._root, ".trash")
-            target = disk.with_ending(found.folder.directory, found.folder.token[:8])
-            if os.path.lexists(trash / target):
-                target = disk.with_ending(found.folder.directory)
+            target = disk.trash_name(trash, found.folder.directory, found.folder.token[:8])
             found.index.base.rename(trash / target)
             sync_folder(trash)
             sync_folder(self._root)
