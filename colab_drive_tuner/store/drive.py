@@ -138,9 +138,8 @@ class DriveStore(Store):
         """See `Store.find_marked`; it looks in all of Drive, not only in the store's folder."""
         return [_entry(file) for file in self.client.find_marked(properties, or_named)]
 
-    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
+    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
         self.client.update_properties(entry_id, properties)
-        return self.client.now()
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
         """See `Store.rename`; both by one request."""

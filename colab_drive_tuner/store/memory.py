@@ -115,13 +115,12 @@ class MemoryStore(Store):
             if properties.items() <= entry.properties.items() or entry.name == or_named
         ]
 
-    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
+    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
         check_properties(properties)
         with self._files.lock:
             entry = self.stat(entry_id)
             changed = replace(entry, properties={**entry.properties, **properties})
             self._files.entries[entry_id] = changed
-        return self.now()
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
         with self._files.lock:

@@ -127,8 +127,8 @@ class Store(Protocol):
     ) -> builtins.list[Entry]:
         """Whatever has all these properties, or that name, also in the trash, anywhere; may lag."""
 
-    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
-        """Set properties (key and value together at most 124 bytes); return the store's time."""
+    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
+        """Set properties (key and value together at most 124 bytes)."""
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
         """Give a folder directly in the root another name, and set properties along with it.

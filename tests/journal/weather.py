@@ -47,7 +47,7 @@ class WeatheredStore(FolderStore):
         self._weather()
         return super().reserve(count)
 
-    def set_properties(self, *args) -> float:
+    def set_properties(self, *args) -> None:
         self._weather()
         return super().set_properties(*args)
 

@@ -146,13 +146,11 @@ class StoreContract:
         both = other.find_marked({"cdt_kind": "x"}, or_named="below")
         assert {entry.id for entry in both} == {ids[1], ids[3]}
 
-    def test_set_properties_returns_the_time_of_the_store(self, store: Store) -> None:
-        """The times of creates, `set_properties` and `now()` are those of one clock, in seconds."""
+    def test_creates_bear_the_time_of_the_store(self, store: Store) -> None:
+        """The times of creates and `now()` are those of one clock, in seconds."""
         (entry_id,) = store.reserve(1)
         created = store.create(entry_id, b"", name="a", parent=store.root).created
-        set_at = store.set_properties(entry_id, {"cdt_a": "1"})
-        assert created - 2 <= set_at <= store.now() + 2
-        assert abs(created - set_at) < 60
+        assert -2 <= store.now() - created < 60
 
     def test_properties_too_long_are_refused(self, store: Store) -> None:
         """Key and value have 124 bytes together, in UTF-8."""

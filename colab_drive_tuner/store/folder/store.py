@@ -186,8 +186,8 @@ class FolderStore(Store):
         ]
         return oldest_first(found)
 
-    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> float:
-        """Set properties, in a file beside; return the time."""
+    def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
+        """Set properties, in a file beside."""
         check_properties(properties)
         with self._honest(f"set properties of file {entry_id}"):
             if entry_id == ROOT:
@@ -195,7 +195,6 @@ class FolderStore(Store):
             found = self._ids.find(entry_id)
             key = found.index.locate(found.key)[0].id if found.inner else found.own_key
             found.index.set_properties(key, properties)
-        return self.now()
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
         """Rename a folder directly in the root: first its directory, then the properties are set.
