@@ -10,13 +10,13 @@ class RefusedPickleError(ValueError):
     """The pickle holds something else than trials, or is damaged; the message says what."""
 
 
+@dataclass(eq=False)
 class UnplainError(Exception):
     """A value is not plain data, as the end of a sentence about what holds it."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.path: list[Any] = []
-        """Where it is, innermost first."""
+    reason: str
+    path: list[Any] = field(default_factory=list)
+    """Where it is, innermost first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,26 +20,17 @@ REFUSED_PATIENCE = 5.0
 """Seconds after which an address where nobody listens is given up: it rarely comes back sooner."""
 
 
+@dataclass(eq=False)
 class TryAgainError(Exception):
-    """One attempt failed, and the next may not; never leaves `drive/`.
+    """One attempt failed, and the next may not; never leaves `drive/`."""
 
-    `after` is what the server asked for in Retry-After, in seconds; `patience` shortens the
-    policy's own; `hint` is a sentence for the user, should it never succeed.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        after: float = 0.0,
-        patience: float = float("inf"),
-        hint: str = "",
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.after = after
-        self.patience = patience
-        self.hint = hint
+    reason: str
+    after: float = 0.0
+    """What the server asked for in Retry-After, in seconds."""
+    patience: float = float("inf")
+    """Shortens the policy's own."""
+    hint: str = ""
+    """A sentence for the user, should it never succeed."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ class Authorizer:
     """The current token of an identity, renewed once for all threads that need it."""
 
     def __init__(self, identity: Identity, *, local: bool = False) -> None:
-        self._credentials, self._how = identity.credentials, identity.how
+        self.credentials: Any = identity.credentials
+        """The identity's own, of google-auth."""
+        self._how = identity.how
         self._local = local
         self._lock = threading.Lock()
         self._renewals = 0
@@ -37,11 +39,6 @@ class Authorizer:
     def __repr__(self) -> str:
         return f"<Authorizer by {self._how}>"
 
-    @property
-    def credentials(self) -> Any:
-        """The identity's own, of google-auth."""
-        return self._credentials
-
     def headers(self) -> Signature:
         """The headers that sign a request: the token, and who pays where that is not the caller.
 
@@ -49,9 +46,9 @@ class Authorizer:
         """
         known, signature = self._renewals, Signature()
         with self._lock:
-            if not self._credentials.valid:
+            if not self.credentials.valid:
                 self._renew(known)
-            self._credentials.apply(signature)
+            self.credentials.apply(signature)
         return signature
 
     def renew(self, refused: dict[str, str]) -> bool:
@@ -61,7 +58,7 @@ class Authorizer:
         """
         known, current = self._renewals, Signature()
         with self._lock:
-            self._credentials.apply(current)
+            self.credentials.apply(current)
             if current != refused:
                 return False
             self._renew(known)
@@ -81,7 +78,7 @@ class Authorizer:
     def _ask(self) -> CredentialsError | UnavailableError | None:
         """Ask for a token; what went wrong."""
         try:
-            get_token(self._credentials, local=self._local)
+            get_token(self.credentials, local=self._local)
         except UnavailableError as silent:
             return silent
         except TokenRefusedError as refused:
