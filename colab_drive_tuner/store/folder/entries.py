@@ -9,6 +9,7 @@ from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.store.folder.description import ROOT, TOP, Description
 from colab_drive_tuner.store.folder.folders import Damaged, TopFolder
 from colab_drive_tuner.store.folder.index import Index
+from colab_drive_tuner.store.folder.trash import in_trash
 from colab_drive_tuner.store.protocol import Entry
 
 
@@ -49,7 +50,7 @@ def with_properties(place: Place, or_named: str | None = None) -> Iterator[Entry
         if key == place.own_key:
             continue
         with contextlib.suppress(StoreError):  # deleted by hand, or damaged
-            gone = place.index.in_trash(key)
+            gone = in_trash(place.index, key)
             entry = place.entry(*(gone or place.index.locate(key)))
             trashed = gone is not None or (place.folder is not None and place.folder.in_trash)
             yield replace(entry, trashed=trashed)

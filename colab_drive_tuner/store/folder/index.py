@@ -16,7 +16,6 @@ import os
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from colab_drive_tuner.errors import (
@@ -48,7 +47,7 @@ class Index:
     """What is known of the files in the folder `base`; its own files lie in `home`."""
 
     def __init__(self, base: Path, home: Path, trash: Path) -> None:
-        self.base, self.home, self._trash = base, home, trash
+        self.base, self.home, self.trash = base, home, trash
         self.descriptions = TwoCopies(home, "ids", decode)
         self.kept_properties = TwoCopies(home, "properties", decode_properties)
         self.names = Names(home)
@@ -147,7 +146,7 @@ class Index:
         where = self.folder(described.parent)
         visible = where / described.file
         if described.trashed and not self._is_back(described, visible):
-            raise NotFoundError(f"{visible} was put into the trash, {self._trash}.")
+            raise NotFoundError(f"{visible} was put into the trash, {self.trash}.")
         if os.path.lexists(self.names.new(described)):
             self._show(described, where)
         with contextlib.suppress(FileNotFoundError):
@@ -206,41 +205,6 @@ class Index:
                 yield key, described, visible
         yield from self._without_claim(parent, where, shown)
 
-    def trash(self, key: str) -> None:
-        """Move an entry into the trash, from where a person can move it back."""
-        described, visible = self.locate(key)
-        trash = disk.make_folders(self._trash.parent, self._trash.name)
-        target = disk.trash_name(trash, described.file, described.id[:8])
-        # Killed before the move it lies where it was, which is found as if it were moved back.
-        self.descriptions.write(key, encode(replace(described, trashed=target)))
-        visible.rename(trash / target)
-        sync_folder(trash)
-        sync_folder(visible.parent)
-        # The name may be given away only when nothing can mistake the next owner for this one.
-        self.names.give_to_trash(key, described)
-
-    def in_trash(self, key: str) -> tuple[Description, Path] | None:
-        """Where an entry lies in the trash, by itself or in a folder; None: it does not."""
-        described = self.describe(key)
-        if described is None:
-            return None
-        if described.trashed:
-            path = self._trash / described.trashed
-        else:
-            above = self.in_trash(described.parent) if described.parent else None
-            if above is None:
-                return None
-            path = above[1] / described.file
-        return (described, path) if os.path.lexists(path) and not path.is_symlink() else None
-
-    def list_trash(self, parent: str) -> Iterator[tuple[str, Description, Path]]:
-        """What came out of a folder into the trash, or lies in it there."""
-        for key in sorted(self.names.ever_in(parent)):
-            with contextlib.suppress(ChecksumError):
-                found = self.in_trash(key)
-                if found is not None and found[0].parent == parent:
-                    yield key, *found
-
     def abandoned(self, before: float) -> Iterator[Path]:
         """Hidden files that no id stands for, last touched `before`: of creates that never were.
 
@@ -261,7 +225,7 @@ class Index:
 
     def _is_back(self, described: Description, visible: Path) -> bool:
         """Whether a person moved a trashed entry back: its old name, and nobody else's since."""
-        if os.path.lexists(self._trash / described.trashed) or not os.path.lexists(visible):
+        if os.path.lexists(self.trash / described.trashed) or not os.path.lexists(visible):
             return False
         return self.names.holder(described.parent, described.file) in (None, described.id)
 

@@ -41,6 +41,7 @@ from colab_drive_tuner.store.folder.entries import (
 from colab_drive_tuner.store.folder.folders import open_folder
 from colab_drive_tuner.store.folder.locating import Locator
 from colab_drive_tuner.store.folder.rebuilding import rebuild_index
+from colab_drive_tuner.store.folder.trash import in_trash, list_trash, trash_entry
 from colab_drive_tuner.store.protocol import Entry, Store, check_properties, oldest_first
 
 
@@ -231,7 +232,7 @@ class FolderStore(Store):
                 raise RefusedError(f"{self._root} is the store itself and is not put into a trash.")
             found = self._ids.find(entry_id)
             if found.folder is None or not found.is_top:
-                found.index.trash(found.key)
+                trash_entry(found.index, found.key)
                 return
             trash = disk.make_folders(self._root, ".trash")
             target = disk.trash_name(trash, found.folder.directory, found.folder.token[:8])
@@ -246,7 +247,7 @@ class FolderStore(Store):
             if parent == ROOT:
                 found += map(top_entry, self._ids.in_trash.usable())
             place = self._ids.find(parent, also_trashed=True)
-            listed = [(about, path) for _, about, path in place.index.list_trash(place.inner)]
+            listed = list(list_trash(place.index, place.inner))
             if place.folder is not None and place.folder.in_trash:  # then all that lies in it does
                 inside = place.index.list(place.inner)
                 listed += [
@@ -259,7 +260,7 @@ class FolderStore(Store):
         """As `read`, also out of `.trash/`."""
         with self._honest(f"read file {entry_id}"):
             place = self._ids.find(entry_id, also_trashed=True)
-            found = place.index.in_trash(place.key)
+            found = in_trash(place.index, place.key)
             return disk.read(place.index.file(place.key) if found is None else found[1])
 
     def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
