@@ -304,7 +304,7 @@ def test_a_live_process_with_a_lock_of_its_own_is_not_taken_for_dead(
 ):
     """Where two folders bear one name, each process of a machine may have opened another one."""
     open_journal(store)
-    monkeypatch.setattr(type(store), "location", "its younger twin")
+    monkeypatch.setattr(store, "location", "its younger twin")
     with pytest.raises(SearchBusyError, match="is held by"):
         open_journal(store, on_busy="error")
 
