@@ -1,4 +1,4 @@
-"""What a pickle describes, as inert values: names, objects that were not made, unhashed dicts."""
+"""Values that a pickle describes, all of them inert: names, objects not made, unhashed dicts."""
 
 import io
 from collections.abc import Callable
