@@ -64,17 +64,11 @@ class ChainBackend(BaseJournalBackend):
             )
         self.key = secrets.token_hex(16)
         self._lock = threading.Lock()
-        self._claim(on_busy)
-        _open[self.key] = self
-
-    def _claim(self, on_busy: str) -> None:
-        def payload(history: History) -> bytes:
-            return claim_payload({} if history.settings else {"algo": "optuna"})
-
-        self.journal.claim(payload, on_busy=on_busy)
+        self.journal.claim(_claim_of, on_busy=on_busy)
         study = self.journal.state.study
         self._lines: list[bytes] = list(study.lines)
         self._base: str = study.digest
+        _open[self.key] = self
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """The lines from this one on, as Optuna wants them."""
@@ -105,6 +99,10 @@ class ChainBackend(BaseJournalBackend):
     def __reduce__(self) -> Any:
         """Pickled, it is this very object, found by its key; in another process an error."""
         return _found, (self.key, self.journal.name)
+
+
+def _claim_of(history: History) -> bytes:
+    return claim_payload({} if history.settings else {"algo": "optuna"})
 
 
 def _found(key: str, name: str) -> ChainBackend:

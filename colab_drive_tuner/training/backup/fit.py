@@ -47,7 +47,7 @@ class FitBackup(BackupCallback):
         self.set_params({"epochs": loop.epochs, "verbose": loop.fit.get("verbose")})
         self.set_model(loop.model)
         self._trial, self._writer = trial, writer
-        self._fit = writer.next_fit(trial)
+        self._fit = writer.next_fit()
         self._pace = writer.artifacts.pace
         self._callbacks, self._batches = loop.callbacks, loop.fit.get("epoch_iterator")
         self._ignore, self._every, self._clock = ignore, every, clock

@@ -22,6 +22,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, Philox
 
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS
 
@@ -58,14 +59,7 @@ FACTORIES: dict[str, Any] = {
 """What a defaultdict may make its values with; any other function must be there already."""
 
 BIT_GENERATORS: dict[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        np.random.PCG64,
-        np.random.PCG64DXSM,
-        np.random.MT19937,
-        np.random.Philox,
-        np.random.SFC64,
-    )
+    kind.__name__: kind for kind in (PCG64, PCG64DXSM, MT19937, Philox, SFC64)
 }
 
 

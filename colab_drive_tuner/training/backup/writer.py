@@ -18,7 +18,7 @@ from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode_
 from colab_drive_tuner.errors import ChecksumError, StoreError
 from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.training.uploads import Uploads
-from colab_drive_tuner.trial import Artifacts, RunningTrial
+from colab_drive_tuner.trial import Artifacts
 
 GENERATIONS = 2
 _DROP = -1
@@ -37,7 +37,6 @@ class BackupWriter:
 
     def __init__(self, artifacts: Artifacts) -> None:
         self.artifacts = artifacts
-        self._trial: RunningTrial | None = None
         self._fits = 0
         self._names: set[str] | None = None
         self._refers: dict[str, set[str]] = {}
@@ -50,10 +49,8 @@ class BackupWriter:
         self._state = self._uploads.state
         self.wait, self.warn = self._uploads.wait, self._uploads.warn
 
-    def next_fit(self, trial: RunningTrial) -> int:
-        """Which `fit` call of the trial this is, from 0; an attempt in this process starts anew."""
-        if trial is not self._trial:
-            self._trial, self._fits = trial, 0
+    def next_fit(self) -> int:
+        """Which `fit` call of the trial this is, from 0."""
         self._fits += 1
         return self._fits - 1
 
