@@ -6,7 +6,7 @@ values are numbers to be minimized here; one that is NaN is worse than any other
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from colab_drive_tuner.reports import MOST_VALUES
@@ -42,15 +42,15 @@ class BestValues:
         self._maximized = maximized
         self._at: dict[int, list[float]] = {}
         for curve in curves:
-            for step, best in self._judged_in(curve):
-                self._of(step).append(best)
+            for _, bests, best in self._judged_in(curve):
+                bests.append(best)
         for bests in self._at.values():
             bests.sort()
 
     def add(self, curve: Curve) -> None:
         """Take in the curve of a trial that has ended."""
-        for step, best in self._judged_in(curve):
-            insort(self._of(step), best)
+        for _, bests, best in self._judged_in(curve):
+            insort(bests, best)
 
     def thresholds(self, without: Iterable[Curve] = ()) -> dict[int, float]:
         """By step, the value that a trial must not be worse than.
@@ -58,29 +58,33 @@ class BestValues:
         Args:
             without: Curves that were added and do not count for this trial.
         """
-        left_out: dict[int, list[float]] = {}
+        left: dict[int, list[float]] = {}
         for curve in without:
-            for step, best in self._judged_in(curve):
-                left_out.setdefault(step, []).append(best)
+            for step, bests, best in self._judged_in(curve):
+                if step not in left:
+                    left[step] = bests.copy()
+                place = bisect_left(left[step], best)
+                if left[step][place : place + 1] == [best]:  # else its document was changed since
+                    del left[step][place]
         found = {}
         for step, all_bests in self._at.items():
-            bests = all_bests.copy() if step in left_out else all_bests
-            for best in left_out.get(step, ()):
-                del bests[bisect_left(bests, best)]
+            bests = left.get(step, all_bests)
             if len(bests) >= self._min_trials and (value := self._cut(bests)) < math.inf:
                 found[step] = value
         return found
 
-    def _judged_in(self, curve: Curve) -> Iterable[tuple[int, float]]:
+    def _judged_in(self, curve: Curve) -> Iterator[tuple[int, list[float], float]]:
+        """By judged step of a curve, all best values that are kept of it, and the curve's own."""
         few = thinned(curve)
         if self._maximized:
             few = [(step, -value) for step, value in few]
-        return ((step, best) for step, best in best_so_far(few) if self._judged(step))
-
-    def _of(self, step: int) -> list[float]:
-        """The best values at a step; a list that nobody keeps where there are too many steps."""
-        known = self._at.get(step, [])
-        return self._at.setdefault(step, known) if len(self._at) < MOST_JUDGED else known
+        for step, best in best_so_far(few):
+            bests = self._at.get(step)
+            if bests is None:
+                if len(self._at) >= MOST_JUDGED or not self._judged(step):
+                    continue
+                bests = self._at[step] = []
+            yield step, bests, best
 
 
 def thinned(curve: Curve) -> Curve:

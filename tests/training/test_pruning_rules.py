@@ -80,6 +80,7 @@ def test_curves_that_come_and_do_not_count(
     counted = [curve for number, curve in enumerate(given) if number not in without]
     expected = pruner.best_values(counted).thresholds()
     assert best_values.thresholds(left_out) == expected
+    assert best_values.thresholds([*left_out, [(1, 99.0), (2, -99.0)]]) == expected, "never added"
 
 
 def test_curves_of_other_hands_are_bounded() -> None:
