@@ -25,7 +25,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.chain.chain import Head, read_on, record_name
-from colab_drive_tuner.journal.chain.record import ClaimReason, EncodedRecord, Record
+from colab_drive_tuner.journal.chain.record import EncodedRecord, Record
 from colab_drive_tuner.journal.folder.creation import ensure_records_folder, make_search_folder
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT_NAME,
@@ -37,17 +37,11 @@ from colab_drive_tuner.journal.folder.lookup import (
 )
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.machine import machine_id
-from colab_drive_tuner.manage.chain_copy import (
-    copy_chain,
-    ids_needed,
-    joined,
-    require_equal,
-)
-from colab_drive_tuner.manage.holding import Notify, own_folder
+from colab_drive_tuner.manage.chain_copy import copy_chain, ids_needed, joined, require_equal
+from colab_drive_tuner.manage.holding import Held, Notify, own_folder
 from colab_drive_tuner.rerun.runs import FOLDER as RUNS
 from colab_drive_tuner.rerun.runs import RUN_MARKS, run_files
 from colab_drive_tuner.search.trials.export import TrialsExport
-from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.copying import FileCopier, backup_files, model_files, scratch_file
@@ -65,34 +59,6 @@ _OURS = {"records", "index", BEST, BACKUPS, RUNS, EXPORT_NAME}
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True)
-class Original:
-    """A search that is copied, and that does not change meanwhile."""
-
-    store: Store
-    folder: SearchFolder
-    book: Logbook
-    holder: str
-    """The session that holds it for the copy; empty: it can only be read."""
-    reason: ClaimReason = ClaimReason.RELEASED
-    """Where it can only be read: how its last session ended."""
-
-    @property
-    def name(self) -> str:
-        """The search's name."""
-        return self.book.name
-
-    @property
-    def history(self) -> History:
-        """What its records say."""
-        return self.book.history
-
-    @property
-    def view(self) -> Store:
-        """The store, as whoever works in this search uses it."""
-        return self.store.for_search(self.name)
-
-
 @dataclass
 class _Content:
     """All that is copied."""
@@ -105,7 +71,7 @@ class _Content:
     """Bytes of all files."""
 
 
-def write_copy(original: Original, target: Store, name: str, notify: Notify) -> str:
+def write_copy(original: Held, target: Store, name: str, notify: Notify) -> str:
     """Copy the search to `target` as `name`, which is free there; return its link or path."""
     content = _read(original)
     _require_room(target, content.size)
@@ -132,7 +98,7 @@ def write_copy(original: Original, target: Store, name: str, notify: Notify) -> 
     return target.url(folder.id)
 
 
-def _read(original: Original) -> _Content:
+def _read(original: Held) -> _Content:
     """READ the whole chain, and look for all else; raises where anything of it is damaged."""
     view, name = original.view, original.name
     records: list[Record] = []
@@ -164,7 +130,7 @@ def _require_room(target: Store, size: int) -> None:
         )
 
 
-def _put_abandoned_away(original: Original, target: Store, name: str) -> None:
+def _put_abandoned_away(original: Held, target: Store, name: str) -> None:
     """Put what an earlier call left, which was cut off, into the trash."""
     with suppress(NotFoundError):  # no store yet
         for entry in target.list(target.root):
@@ -175,7 +141,7 @@ def _put_abandoned_away(original: Original, target: Store, name: str) -> None:
 
 
 def _fill(
-    original: Original,
+    original: Held,
     content: _Content,
     target: Store,
     folder: SearchFolder,
@@ -193,7 +159,7 @@ def _fill(
         target.account,
         search=name,
         home=target.root,
-        holder=original.holder,
+        holder=original.owner,
         reason=original.reason,
     )
     require_equal(chain.history, original.history, original.name)
@@ -238,7 +204,7 @@ def _fill(
 
 
 def _copy_attachments(
-    original: Original, content: _Content, copier: FileCopier, folder: SearchFolder, notify: Notify
+    original: Held, content: _Content, copier: FileCopier, folder: SearchFolder, notify: Notify
 ) -> dict[str, str]:
     """Copy the files of large attachments; return the copies' ids by the originals'.
 
@@ -269,7 +235,7 @@ def _copy_attachments(
     return copies
 
 
-def _require_unchanged(original: Original, content: _Content) -> None:
+def _require_unchanged(original: Held, content: _Content) -> None:
     """Raise where somebody has gone on with the original, at this or any other machine."""
     with suppress(NotFoundError):
         original.view.read_unverified(content.head.ids[0])
@@ -289,7 +255,7 @@ def _require_alone(target: Store, name: str, first: str) -> None:
         )
 
 
-def _tell_of_strangers(original: Original, notify: Notify) -> None:
+def _tell_of_strangers(original: Held, notify: Notify) -> None:
     """Name what lies in the search's folder and is not part of the search."""
     view, folder = original.view, original.folder
     listed = [entry.name for entry in view.list(folder.id)]

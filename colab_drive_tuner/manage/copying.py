@@ -16,15 +16,8 @@ from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.lookup import MOVED, SearchFolder, check_name, find_folder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.chain_copy import contains
-from colab_drive_tuner.manage.copy_writer import Original, write_copy
-from colab_drive_tuner.manage.holding import (
-    NEVER,
-    Held,
-    Notify,
-    hold,
-    local_lock,
-    require_folder,
-)
+from colab_drive_tuner.manage.copy_writer import write_copy
+from colab_drive_tuner.manage.holding import NEVER, Held, Notify, hold, local_lock, require_folder
 from colab_drive_tuner.manage.naming import rename_search, require_free
 from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.search.trials.logbook import Logbook
@@ -118,8 +111,8 @@ def move_search(
         there = None
     with local_lock(target, new_name), hold(store, name, notify) as held:
         if there is None:
-            url = write_copy(_original(held), target, new_name, notify)
-        elif contains(read_history(target, new_name), held.book.history):
+            url = write_copy(held, target, new_name, notify)
+        elif contains(read_history(target, new_name), held.history):
             url = target.url(there.id)  # an earlier call was cut off behind the copy
         else:
             raise UsageError(
@@ -159,21 +152,17 @@ def _checked(
 
 
 @contextmanager
-def _reading(store: Store, name: str, notify: Notify) -> Iterator[Original]:
+def _reading(store: Store, name: str, notify: Notify) -> Iterator[Held]:
     """The search, held; or, where this account or disk cannot write there, at least at rest."""
     with ExitStack() as stack:
         try:
-            original = _original(stack.enter_context(hold(store, name, notify)))
+            original = stack.enter_context(hold(store, name, notify))
         except (AccountMismatchError, RefusedError):
             original = _at_rest(store, name)
         yield original
 
 
-def _original(held: Held) -> Original:
-    return Original(held.store, held.folder, held.book, held.book.history.owner)
-
-
-def _at_rest(store: Store, name: str) -> Original:
+def _at_rest(store: Store, name: str) -> Held:
     """The search where it can only be read; raises where somebody may be writing."""
     book = Logbook(store, name, max_attempts=NEVER)
     holder = book.journal.holder()
@@ -185,7 +174,7 @@ def _at_rest(store: Store, name: str) -> Original:
             f"them: run the search once more as its owner, and copy it then."
         )
     reason = ClaimReason.RELEASED if holder is None else ClaimReason.STALE
-    return Original(store, require_folder(store, name), book, "", reason)
+    return Held(store, book, require_folder(store, name), owner="", reason=reason)
 
 
 def _where_to(url: str, new_name: str) -> str:

@@ -117,9 +117,9 @@ def restore_search(
     """
     _choose(list_histories(store, name), name, history)  # before anything is written
     with hold(store, name, notify) as held:
-        view, journal = store.for_search(name), held.book.journal
+        view, journal = held.view, held.book.journal
         found = _read(view, name)
-        if held.book.history.study.lines:
+        if held.history.study.lines:
             raise UsageError(f"{name!r} is a study of Optuna's by now: nothing can replace it.")
         chosen = _choose([one for one, _ in found], name, history)
         said = next(told for one, told in found if one is chosen)

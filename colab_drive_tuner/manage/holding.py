@@ -3,14 +3,16 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import (
     NotFoundError,
     SearchBusyError,
     SearchError,
     SearchNotFoundError,
 )
+from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.lookup import (
     FIRST,
     RECORDS,
@@ -32,13 +34,32 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Held:
-    """A search that this process holds, and that no other can go on with meanwhile."""
+    """A search that this process holds, or only reads, and that does not change meanwhile."""
 
     store: Store
     book: Logbook
     folder: SearchFolder
-    gone: threading.Event
+    owner: str
+    """The session that holds it; empty: it can only be read."""
+    gone: threading.Event = field(default_factory=threading.Event)
     """Set once its folder lies in the trash: then nothing is left to be released."""
+    reason: ClaimReason = ClaimReason.RELEASED
+    """Where it can only be read: how its last session ended."""
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return self.book.name
+
+    @property
+    def history(self) -> History:
+        """What its records say."""
+        return self.book.history
+
+    @property
+    def view(self) -> Store:
+        """The store, as whoever works in this search uses it."""
+        return self.store.for_search(self.name)
 
     def put_into_trash(self, marks: Mapping[str, str]) -> None:
         """Mark the folder and put it into the trash, with those that lost against it."""
@@ -98,7 +119,7 @@ def hold(store: Store, name: str, notify: Notify, *, empty: bool = False) -> Ite
                 f"Results of search {name!r} that wait on this machine could not be recorded: try "
                 f"again when the store answers."
             )
-        yield Held(store, book, folder, gone)
+        yield Held(store, book, folder, book.history.owner, gone)
     finally:
         book.close(1.0 if gone.is_set() else _PATIENCE)
 
