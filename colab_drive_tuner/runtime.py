@@ -15,29 +15,42 @@ import threading
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Self, TypeVar
 
 from colab_drive_tuner.environment import Variable
 
 T = TypeVar("T")
-Kind = Literal[
-    "colab", "colab-cli", "colab-vscode", "colab-enterprise", "kaggle",
-    "vscode", "jupyter", "ipython", "ci", "python",
-]  # fmt: skip
 
-_LABELS: Mapping[Kind, str] = {
-    "colab": "Google Colab",
-    "colab-cli": "Google Colab without a browser (driven from outside, or its tab is closed)",
-    "colab-vscode": "Google Colab in VS Code",
-    "colab-enterprise": "Colab Enterprise",
-    "kaggle": "Kaggle",
-    "vscode": "VS Code",
-    "jupyter": "Jupyter",
-    "ipython": "IPython",
-    "ci": "continuous integration",
-    "python": "Python",
-}
+
+class Kind(StrEnum):
+    """A kind of environment, with its name for people."""
+
+    label: str
+
+    def __new__(cls, name: str, label: str) -> Self:
+        """A member; equal to its name."""
+        kind = str.__new__(cls, name)
+        kind._value_ = name
+        kind.label = label
+        return kind
+
+    COLAB = "colab", "Google Colab"
+    COLAB_CLI = (
+        "colab-cli",
+        "Google Colab without a browser (driven from outside, or its tab is closed)",
+    )
+    COLAB_VSCODE = "colab-vscode", "Google Colab in VS Code"
+    COLAB_ENTERPRISE = "colab-enterprise", "Colab Enterprise"
+    KAGGLE = "kaggle", "Kaggle"
+    VSCODE = "vscode", "VS Code"
+    JUPYTER = "jupyter", "Jupyter"
+    IPYTHON = "ipython", "IPython"
+    CI = "ci", "continuous integration"
+    PYTHON = "python", "Python"
+
+
 _BROWSER_SECONDS = 5.0
 _GPU_SECONDS = 4.0
 _GRACE_SECONDS = 1.0
@@ -53,9 +66,6 @@ class Runtime:
     """What was found out about the place in which this process runs."""
 
     kind: Kind
-    label: str
-    """The same for people: "Google Colab", "Jupyter", ..."""
-    is_colab: bool
     browser_attached: bool
     """Colab only: a page is open that answers the kernel, so sign-in by browser can work."""
     can_prompt: bool
@@ -64,6 +74,16 @@ class Runtime:
     """Name of the first GPU, or None."""
     unanswered: tuple[str, ...] = ()
     """What was asked and gave no answer in time, in words for people."""
+
+    @property
+    def label(self) -> str:
+        """The kind for people: "Google Colab", "Jupyter", ..."""
+        return self.kind.label
+
+    @property
+    def is_colab(self) -> bool:
+        """Whether it is Google Colab in any of its forms."""
+        return self.kind.startswith("colab")
 
 
 def detect() -> Runtime:
@@ -86,12 +106,10 @@ def detect() -> Runtime:
         gpu = gpu_answer(_GPU_SECONDS + _GRACE_SECONDS)
     except TimeoutError:
         unanswered.append("the GPU driver")
-    if kind == "colab" and not browser_attached:
-        kind = "colab-cli"
+    if kind is Kind.COLAB and not browser_attached:
+        kind = Kind.COLAB_CLI
     return Runtime(
         kind=kind,
-        label=_LABELS[kind],
-        is_colab=kind.startswith("colab"),
         browser_attached=browser_attached,
         can_prompt=_can_prompt(kind, browser_attached),
         gpu=gpu,
@@ -101,7 +119,7 @@ def detect() -> Runtime:
 
 def place() -> str:
     """Where this process runs, for people, by what is known without asking anybody."""
-    return _LABELS[_kind()]
+    return _kind().label
 
 
 def ask(question: Callable[[], T]) -> Callable[[float], T]:
@@ -175,17 +193,18 @@ def vscode_notebook() -> str | None:
 def _kind() -> Kind:
     shell = ipython()
     if Variable.KAGGLE_RUN.get():  # before Colab, whose variables its image inherits
-        return "kaggle"
+        return Kind.KAGGLE
     if Variable.VERTEX_PRODUCT.get() == "COLAB_ENTERPRISE":
-        return "colab-enterprise"
+        return Kind.COLAB_ENTERPRISE
     if Variable.COLAB_RELEASE.get() or Variable.COLAB_ADDRESS.get():
-        return "colab-vscode" if vscode_notebook() else "colab"
+        return Kind.COLAB_VSCODE if vscode_notebook() else Kind.COLAB
     if vscode_notebook():
-        return "vscode"
+        return Kind.VSCODE
     if getattr(shell, "kernel", None) is not None:
-        return "jupyter"
-    plain: Kind = "python" if shell is None else "ipython"
-    return "ci" if _in_ci() else plain
+        return Kind.JUPYTER
+    if _in_ci():
+        return Kind.CI
+    return Kind.PYTHON if shell is None else Kind.IPYTHON
 
 
 def _in_ci() -> bool:
@@ -195,9 +214,9 @@ def _in_ci() -> bool:
 def _can_prompt(kind: Kind, browser_attached: bool) -> bool:
     if _in_ci():
         return False
-    if kind in ("colab", "colab-cli", "colab-enterprise"):
+    if kind in (Kind.COLAB, Kind.COLAB_CLI, Kind.COLAB_ENTERPRISE):
         return browser_attached
-    if kind == "kaggle" and Variable.KAGGLE_RUN.get() != "Interactive":
+    if kind is Kind.KAGGLE and Variable.KAGGLE_RUN.get() != "Interactive":
         return False
     kernel = getattr(ipython(), "kernel", None)
     if kernel is not None:

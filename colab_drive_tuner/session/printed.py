@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from colab_drive_tuner.journal.held import held_searches
-from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Runtime, uptime_hours
+from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Kind, Runtime, uptime_hours
 from colab_drive_tuner.search.html import escaped
 from colab_drive_tuner.search.trials.standing import SearchStatus
 from colab_drive_tuner.text import visible
@@ -73,7 +73,7 @@ def known_searches(
 def about_time(runtime: Runtime) -> str:
     """When Colab is likely to end this runtime, by its machine's uptime; nothing elsewhere."""
     hours = uptime_hours()
-    if runtime.kind != "colab" or hours is None:
+    if runtime.kind is not Kind.COLAB or hours is None:
         return ""
     left = COLAB_HOURS - hours
     end = f"in about {left:.1f} h" if left > 0 else "any time now"

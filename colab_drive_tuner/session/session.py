@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.find import locate
 from colab_drive_tuner.notebook.running import content_in_browser
-from colab_drive_tuner.runtime import Runtime
+from colab_drive_tuner.runtime import Kind, Runtime
 from colab_drive_tuner.session.printed import (
     Shown,
     about_time,
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from colab_drive_tuner.troubleshoot.clean import Leftover
 
 
+_SCRIPTS = (Kind.PYTHON, Kind.CI)
+"""Runtimes of scripts, which have no notebook."""
+
+
 class Session:
     """Where searches are kept and what runs, as `setup()` found it.
 
@@ -46,11 +50,7 @@ class Session:
     """
 
     def __init__(
-        self,
-        request: Request,
-        runtime: Runtime,
-        store: "Store",
-        client: "DriveClient | None",
+        self, request: Request, runtime: Runtime, store: "Store", client: "DriveClient | None"
     ) -> None:
         self._request = request
         self.runtime = runtime
@@ -248,7 +248,7 @@ class Session:
         except ColabDriveTunerError as error:
             if wanted is not None and not isinstance(error, NotebookNotFoundError):
                 raise
-            if wanted is not None or self.runtime.kind not in ("python", "ci"):  # scripts have none
+            if wanted is not None or self.runtime.kind not in _SCRIPTS:
                 warn_user(f"setup() goes on without the notebook. {error}", NotebookWarning)
             return
         if browser:

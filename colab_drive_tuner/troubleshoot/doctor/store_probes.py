@@ -15,6 +15,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.runtime import Kind
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
 _MEGABYTE = 1e6
@@ -139,7 +140,7 @@ def notebook(context: CheckContext) -> Iterator[Finding]:
 
     page = content_in_browser if context.runtime.browser_attached else lambda: None
     if running_notebook(page) is None:
-        if context.runtime.kind in ("python", "ipython", "ci"):
+        if context.runtime.kind in (Kind.PYTHON, Kind.IPYTHON, Kind.CI):
             yield Finding(Level.OK, "none runs here.")
         else:
             text = "this runtime does not say which notebook it runs."
