@@ -9,20 +9,12 @@ import typer
 from colab_drive_tuner.cli.arguments import AsJson, Name
 from colab_drive_tuner.cli.output import echo, echo_json, echo_outcome
 from colab_drive_tuner.cli.rerunning import (
-    Account,
-    Bucket,
-    Folder,
-    GiveUp,
-    Gpu,
-    Install,
-    MaxTime,
-    On,
     Program,
     Project,
     Region,
+    RunOptions,
     Search,
-    User,
-    choose_runner,
+    with_run_options,
 )
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.text import visible
@@ -38,13 +30,14 @@ schedule_app = typer.Typer(
 
 
 @schedule_app.command()
+@with_run_options
 def add(
     context: typer.Context,
     program: Program,
     search: Search,
+    options: RunOptions,
     with_: Annotated[
-        str,
-        typer.Option("--with", help="The scheduler: cron, systemd, github or enterprise."),
+        str, typer.Option("--with", help="The scheduler: cron, systemd, github or enterprise.")
     ] = "cron",
     every: Annotated[
         str, typer.Option(help="The interval: 15m, 2h, 1d, or the five fields of cron.")
@@ -52,17 +45,6 @@ def add(
     print_: Annotated[
         bool, typer.Option("--print", help="Show what would be installed. Install nothing.")
     ] = False,
-    on: On = "local",
-    gpu: Gpu = None,
-    folder: Folder = None,
-    max_time: MaxTime = None,
-    give_up_after: GiveUp = 3,
-    install: Install = None,
-    project: Project = None,
-    region: Region = "us-central1",
-    bucket: Bucket = None,
-    service_account: Account = None,
-    user: User = None,
     as_json: AsJson = False,
 ) -> None:
     """Show and install a schedule: `rerun` at intervals, with these options.
@@ -79,17 +61,9 @@ def add(
     from colab_drive_tuner.search.spec.arguments import parse_duration
 
     check_name(search)
-    max_seconds = parse_duration(max_time)
-    given = {
-        "--on": on if on != "local" else None, "--gpu": gpu, "--folder": folder,
-        "--install": install, "--max-time": max_time, "--project": project, "--bucket": bucket,
-        "--user": user, "--service-account": service_account,
-        "--region": region if project else None,
-        "--give-up-after": None if give_up_after == 3 else str(give_up_after),
-    }  # fmt: skip
-    options = tuple(word for name, value in given.items() if value for word in (name, value))
+    max_seconds = parse_duration(options.max_time)
     store = str(Path(context.obj).resolve()) if context.obj else None
-    plan = Plan(search, program, parse_every(every), options, store)
+    plan = Plan(search, program, parse_every(every), options.words(), store)
 
     def show_and_install(text: str, install: Callable[[], str]) -> None:
         if not as_json:
@@ -99,10 +73,7 @@ def add(
         if as_json or installed:
             echo_outcome(installed, facts | {"installed": installed}, as_json=as_json)
 
-    runner = choose_runner(
-        with_ if with_ == "enterprise" else on, [], gpu=gpu, install=install, project=project,
-        region=region, bucket=bucket, service_account=service_account, user=user,
-    )  # fmt: skip
+    runner = options.runner(with_ if with_ == "enterprise" else options.on)
     loaded = load_program(program)
     if with_ == "enterprise" and isinstance(runner, EnterpriseRunner):
         schedule = EnterpriseSchedule(plan, runner, loaded, max_seconds)
@@ -113,11 +84,7 @@ def add(
 
 
 @schedule_app.command("list")
-def list_(
-    project: Project = None,
-    region: Region = "us-central1",
-    as_json: AsJson = False,
-) -> None:
+def list_(project: Project = None, region: Region = "us-central1", as_json: AsJson = False) -> None:
     """List the schedules of this machine and of the repository here.
 
     With --project, those of Colab Enterprise too.
@@ -145,10 +112,7 @@ def list_(
 
 @schedule_app.command()
 def remove(
-    search: Name,
-    project: Project = None,
-    region: Region = "us-central1",
-    as_json: AsJson = False,
+    search: Name, project: Project = None, region: Region = "us-central1", as_json: AsJson = False
 ) -> None:
     """Remove every schedule of a search from this machine and the repository here.
 
