@@ -5,7 +5,6 @@ the names of its two variables itself.
 """
 
 import os
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
@@ -22,9 +21,9 @@ class Variable(StrEnum):
         variable.meaning = meaning
         return variable
 
-    def get(self, environ: Mapping[str, str] = os.environ) -> str:
+    def get(self) -> str:
         """Its value; empty where it is not set."""
-        return environ.get(self.value, "")
+        return os.environ.get(self.value, "")
 
     @property
     def is_ours(self) -> bool:

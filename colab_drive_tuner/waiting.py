@@ -17,6 +17,9 @@ LOG_SECONDS = 30.0
 _SECONDS, _TICK_SECONDS = " s", 1.0
 """The unit of what is waited for, and how often that is shown anew."""
 
+_ENDS_IN = 5.0
+"""Seconds after which a call that has not returned is left to itself."""
+
 Progress = Callable[[int, int | None], None]
 """Called with how much is done, and of how much; None: nobody knows."""
 
@@ -57,6 +60,24 @@ def bar(
 
 
 @contextmanager
+def repeated(action: Callable[[], object], every: float, name: str) -> Iterator[None]:
+    """Within the block a thread calls `action` every so many seconds; it must not raise."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(every):
+            action()
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(_ENDS_IN)
+
+
+@contextmanager
 def countdown(what: str, most: float) -> Iterator[None]:
     """Show how long the block has lasted, of so many seconds at most, as `bar` shows things.
 
@@ -68,19 +89,13 @@ def countdown(what: str, most: float) -> Iterator[None]:
         if progress is None:
             yield
             return
-        begun, over = time.monotonic(), threading.Event()
+        begun = time.monotonic()
 
         def show() -> None:
-            while not over.wait(_TICK_SECONDS):
-                progress(round(min(time.monotonic() - begun, most)), round(most))
+            progress(round(min(time.monotonic() - begun, most)), round(most))
 
-        ticker = threading.Thread(target=show, name="countdown", daemon=True)
-        ticker.start()
-        try:
+        with repeated(show, _TICK_SECONDS, "countdown"):
             yield
-        finally:
-            over.set()
-            ticker.join()
 
 
 def _tqdm(**options: Any) -> Any:

@@ -154,15 +154,15 @@ def test_every_kind_of_file_is_proven(google, info, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv(variable, path)
             before = google.tokens_asked()
-            assert find(environ=dict(os.environ)).credentials.valid
+            assert find().credentials.valid
             assert google.tokens_asked() == before + 1
             google.answer = REVOKED
             with pytest.raises(CredentialsError, match="invalid_grant") as no:
-                find(environ=dict(os.environ))
+                find()
             assert variable in str(no.value) or "application default" in str(no.value)
             google.answer = (503, b"")
             with pytest.raises(UnavailableError):
-                find(environ=dict(os.environ))
+                find()
         google.answer = (200, {"access_token": "t", "expires_in": 3600})
         google.answer[1]["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
 

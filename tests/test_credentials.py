@@ -1,9 +1,11 @@
 """Credential sources: their order, one error for all of them, and nothing secret in sight."""
 
 import json
+import os
 import threading
 import traceback
 from pathlib import Path
+from unittest import mock
 
 import google.auth
 import pytest
@@ -76,10 +78,12 @@ def write(tmp_path, info):
     return path
 
 
-def find(explicit=None, **options):
+def find(explicit=None, environ=None, **options):
+    """Look credentials up with some more environment variables."""
     options.setdefault("allow_prompt", True)
     options.setdefault("browser_attached", lambda: False)
-    return find_credentials(explicit, **options)
+    with mock.patch.dict(os.environ, environ or {}):
+        return find_credentials(explicit, **options)
 
 
 def test_explicit_credentials_come_first(tmp_path):
@@ -129,7 +133,7 @@ def test_a_service_account_without_scopes(tmp_path, robot, monkeypatch):
     assert find(make(robot, subject="ann@example.com")).credentials.scopes == [ours.SCOPE_FILE]
     assert find(make(robot, scopes=["its own"])).credentials.scopes == ["its own"]
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write(tmp_path, robot)))
-    assert find(environ={}).credentials.scopes == [ours.SCOPE_ALL]
+    assert find().credentials.scopes == [ours.SCOPE_ALL]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_workload_identity_file(source, subject, module):
         "token_url": "https://sts.googleapis.com/v1/token",
         "credential_source": source,
     }
-    found = from_info(info, "The file", Lookup(environ={}))
+    found = from_info(info, "The file", Lookup())
     assert type(found).__module__ == f"google.auth.{module}"
 
 
@@ -223,13 +227,13 @@ def test_unusable_application_default_credentials_are_named(tmp_path, monkeypatc
         path.write_text(content)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     with pytest.raises(CredentialsError, match="file that GOOGLE_APPLICATION_CREDENTIALS names"):
-        find(environ={})
+        find()
 
 
 def test_nobody_lists_every_way():
     """One error: what was tried, in order, why each failed, and what to do."""
     with pytest.raises(CredentialsError) as caught:
-        find(environ={})
+        find()
     text = str(caught.value)
     places = [
         text.index(word)
@@ -247,7 +251,7 @@ def test_nobody_lists_every_way():
 def test_application_default_credentials(tmp_path, monkeypatch):
     """What the machine offers is the last resort."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write(tmp_path, USER)))
-    found = find(environ={})
+    found = find()
     assert found.how == "application default credentials"
     assert found.credentials.refresh_token == SECRET
 
@@ -276,7 +280,7 @@ class TestColab:
             assert "authenticate_user" not in page.calls
             said.append(text)
 
-        found = find(environ={}, browser_attached=lambda: True, notify=notify)
+        found = find(browser_attached=lambda: True, notify=notify)
         assert found.credentials is given
         assert said == [colab.COLAB_SENTENCE]
         assert "kept in a folder of your Drive" in said[0], "what it is for"
@@ -288,7 +292,7 @@ class TestColab:
         page = google_colab.install(monkeypatch, google_colab.Page())
         asked = google_colab.install_userdata(monkeypatch, json.dumps(USER))
         for _ in range(2):
-            found = find(environ={}, browser_attached=lambda: True)
+            found = find(browser_attached=lambda: True)
             assert found.how == "Colab's secrets"
             assert found.credentials.refresh_token == SECRET
         assert asked == [Variable.CREDENTIALS]
@@ -308,7 +312,7 @@ class TestColab:
         google_colab.install(monkeypatch, google_colab.Page())
         google_colab.install_userdata(monkeypatch, type(error, (Exception,), {})(SECRET))
         with pytest.raises(CredentialsError, match=words) as caught:
-            find(environ={}, allow_prompt=False, browser_attached=lambda: True)
+            find(allow_prompt=False, browser_attached=lambda: True)
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 
     def test_a_secret_that_never_comes_is_given_up(self, monkeypatch):
@@ -317,20 +321,20 @@ class TestColab:
         google_colab.install_userdata(monkeypatch, lambda: threading.Event().wait())
         monkeypatch.setattr(colab, "SECRET_SECONDS", 0.1)
         with pytest.raises(CredentialsError, match="did not answer in time"):
-            find(environ={}, allow_prompt=False, browser_attached=lambda: True)
+            find(allow_prompt=False, browser_attached=lambda: True)
 
     def test_never_asks_without_a_browser(self, monkeypatch):
         """It would wait for ever; the way is skipped, and the error says why."""
         page = google_colab.install(monkeypatch, google_colab.Page(attached=False))
         with pytest.raises(CredentialsError, match="no browser is attached"):
-            find(environ={}, browser_attached=lambda: False)
+            find(browser_attached=lambda: False)
         assert "authenticate_user" not in page.calls
 
     def test_never_asks_where_that_was_not_allowed(self, monkeypatch):
         """A scheduled run must not wait for a person."""
         page = google_colab.install(monkeypatch, google_colab.Page())
         with pytest.raises(CredentialsError, match="asking was not allowed"):
-            find(environ={}, allow_prompt=False, browser_attached=lambda: True)
+            find(allow_prompt=False, browser_attached=lambda: True)
         assert page.calls == []
 
     def test_a_refused_sign_in_is_told(self, monkeypatch):
@@ -342,7 +346,7 @@ class TestColab:
 
         monkeypatch.setattr("google.colab.auth.authenticate_user", refuse)
         with pytest.raises(CredentialsError, match=r"not completed \(AuthorizationError\)"):
-            find(environ={}, browser_attached=lambda: True, notify=lambda text: None)
+            find(browser_attached=lambda: True, notify=lambda text: None)
         assert page.calls == []
 
 

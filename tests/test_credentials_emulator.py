@@ -167,14 +167,13 @@ def test_a_runtime_of_colab_is_not_taken_for_nothing(run, notebook, monkeypatch)
 def test_the_list_is_closed(person, metadata, monkeypatch):
     """Whoever asks it directly gets none either; no file is named as one that can travel."""
     metadata.be_this_machine(monkeypatch)
-    environ = {**os.environ, "DRIVE_EMULATOR_HOST": "127.0.0.1:1"}
+    monkeypatch.setenv("DRIVE_EMULATOR_HOST", "127.0.0.1:1")
     for given in (None, str(person / "adc.json")):
         with pytest.raises(UsageError, match="knows nobody's sign-in"):
-            find_credentials(given, allow_prompt=True, environ=environ)
-    monkeypatch.setenv("DRIVE_EMULATOR_HOST", "127.0.0.1:1")
+            find_credentials(given, allow_prompt=True)
     with pytest.raises(UsageError, match="knows nobody's sign-in"):
         cloud_credentials()
-    assert portable_file(environ) is None
+    assert portable_file() is None
     assert metadata.asked == []
 
 
@@ -185,28 +184,31 @@ class TestThePortableFile:
         """In the order of the list, so that both act as the same account."""
         order = ["key.json", "login.json", "adc.json"]
         for name in order:
-            path = portable_file(dict(os.environ))
+            path = portable_file()
             assert path is not None
             assert path.name == name
             path.unlink()
             for variable in ("COLAB_DRIVE_TUNER_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS"):
                 if os.environ.get(variable) == str(path):
                     del os.environ[variable]
-        path = portable_file(dict(os.environ))
+        path = portable_file()
         assert path is not None
         assert path.name == "application_default_credentials.json"
 
-    def test_what_works_only_here_is_refused(self, tmp_path):
+    def test_what_works_only_here_is_refused(self, tmp_path, monkeypatch):
         """Federated files, and none at all; nothing of the file's content is told."""
         file = tmp_path / "key.json"
-        named = {"COLAB_DRIVE_TUNER_CREDENTIALS": str(file), "CLOUDSDK_CONFIG": str(tmp_path)}
+        monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+        monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", str(file))
+        monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
         for content in ('{"type": "external_account", "x": "planted"}', "planted", "[]"):
             file.write_text(content)
             with pytest.raises(CredentialsError, match="another machine") as refused:
-                portable_file(named)
+                portable_file()
             assert "planted" not in str(refused.value)
+        monkeypatch.delenv("COLAB_DRIVE_TUNER_CREDENTIALS")
         with pytest.raises(CredentialsError, match="there is none here"):
-            portable_file({"CLOUDSDK_CONFIG": str(tmp_path)})
+            portable_file()
 
     def test_its_variables_are_passed_on_and_watched(self):
         """Schedules hand them on and `setup()` sees them change, for every source of the list."""

@@ -1,26 +1,15 @@
-"""`login`, `logout`, `whoami`: a sign-in of this machine's own, where no notebook asks for one.
+"""`login`, `logout`, `whoami`: a sign-in of this machine's own, where no notebook asks for one."""
 
-The sign-in is kept in one file that only its owner can read. It holds no access token, only what
-renews one; `logout` has Google forget that, too.
-"""
-
-import contextlib
-import json
-import logging
-import webbrowser
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from colab_drive_tuner.cli.arguments import AsJson
 from colab_drive_tuner.cli.output import echo_outcome
 from colab_drive_tuner.environment import Variable
-from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
-
-WAIT_SECONDS = 300
-"""How long `login` waits for the person at the browser."""
+from colab_drive_tuner.errors import UsageError
 
 
 class Scope(StrEnum):
@@ -49,16 +38,11 @@ def login(
     Example:
         colab-drive-tuner login --client-secrets client_secret.json
     """
-    from colab_drive_tuner.credentials import login_file
+    from colab_drive_tuner.credentials.login import sign_in
 
     _refuse_emulator()
     wanted = [f"https://www.googleapis.com/auth/{one}" for one in scope or [Scope.FILE]]
-    found = _ask(client_secrets, wanted)
-    if not found.refresh_token:
-        raise CredentialsError("Google gave a sign-in that cannot be renewed; run `login` again.")
-    names = ("client_id", "client_secret", "token_uri", "refresh_token")
-    _keep({"type": "authorized_user", **{name: getattr(found, name) for name in names}})
-    path = login_file()
+    path = sign_in(client_secrets, wanted)
     facts = {"file": str(path), "scopes": wanted}
     echo_outcome(
         f"Signed in; kept in {path} until `colab-drive-tuner logout`.", facts, as_json=as_json
@@ -72,28 +56,18 @@ def logout(as_json: AsJson = False) -> None:
         colab-drive-tuner logout
     """
     from colab_drive_tuner.credentials import login_file
-    from colab_drive_tuner.credentials.wire import new_session
+    from colab_drive_tuner.credentials.login import sign_out
 
     _refuse_emulator()
     path = login_file()
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        url = f"{info['token_uri'].rpartition('/')[0]}/revoke"
-        with new_session(local=False) as session:
-            answer = session.post(
-                url, data={"token": info["refresh_token"]}, timeout=20, allow_redirects=False
-            )
-        revoked = answer.status_code in {200, 400}  # 400: it had been revoked before
-    except FileNotFoundError:
+    revoked = sign_out()
+    if revoked is None:
         echo_outcome(
             "Nobody has signed in with `colab-drive-tuner login` on this machine.",
             {"deleted": None, "revoked": False},
             as_json=as_json,
         )
         return
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        revoked = False  # offline (requests' errors are OSErrors), or a file that makes no sense
-    path.unlink()
     text = f"Deleted {path}."
     if not revoked:
         text += "\nGoogle could not be told: revoke it at https://myaccount.google.com/connections."
@@ -128,58 +102,6 @@ def whoami(as_json: AsJson = False) -> None:
         as_json=as_json,
     )
     client.close()
-
-
-def _ask(client_secrets: Path, scopes: list[str]) -> Any:
-    """Google's own flow: a page in the browser, which comes back to a server on this machine."""
-    from colab_drive_tuner.credentials.wire import guard
-
-    try:
-        from google_auth_oauthlib.flow import InstalledAppFlow
-        from oauthlib.oauth2 import OAuth2Error
-    except ImportError:
-        raise MissingExtraError(
-            "`login` needs google-auth-oauthlib: pip install 'colab-drive-tuner[login]'."
-        ) from None
-    try:
-        flow = InstalledAppFlow.from_client_secrets_file(str(client_secrets), scopes)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no OAuth client's JSON"
-        raise UsageError(
-            f"{client_secrets} cannot be used ({reason}): create an OAuth client of the type "
-            "'Desktop app' in the Google Cloud console, and download its JSON file."
-        ) from None
-    for name in ("requests_oauthlib", "oauthlib"):  # at DEBUG they log the tokens themselves
-        logging.getLogger(name).setLevel(logging.INFO)
-    guard(flow.oauth2session)
-    flow.oauth2session.max_redirects = 0  # it would take code and client secret along
-    browser = False
-    with contextlib.suppress(webbrowser.Error):
-        browser = webbrowser.get() is not None
-    try:
-        return flow.run_local_server(
-            port=0, open_browser=browser, timeout_seconds=WAIT_SECONDS, prompt="consent"
-        )
-    except AttributeError:  # what it raises when nobody came
-        reason = f"nobody came back within {WAIT_SECONDS // 60} minutes"
-    except Warning:  # oauthlib raises it where other scopes were allowed than asked for
-        reason = "not everything that was asked for was allowed"
-    except OAuth2Error as error:
-        reason = str(error.error or "refused")
-    except OSError as error:  # those of requests are such, a redirect among them
-        reason = f"Google's sign-in server gave no answer: {type(error).__name__}"
-    raise CredentialsError(f"The sign-in was not completed ({reason}); run `login` again.")
-
-
-def _keep(info: dict[str, Any]) -> None:
-    """Write the file in one step, readable by this user alone from its first moment."""
-    from colab_drive_tuner.credentials import login_file
-    from colab_drive_tuner.machine import replace_file
-
-    path = login_file()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    content = json.dumps(info).encode()
-    replace_file(path, lambda sink: sink.write(content), mode=0o600)
 
 
 def _refuse_emulator() -> None:

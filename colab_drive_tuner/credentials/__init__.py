@@ -4,23 +4,18 @@
 entries name; `token` gets the token that proves one, and renews it later.
 """
 
-from colab_drive_tuner.credentials.files import (
-    login_file,
-    user_credentials,
-)
+from colab_drive_tuner.credentials.files import login_file, user_credentials
 from colab_drive_tuner.credentials.lookup import (
     CLOUD_SCOPE,
     SCOPE_ALL,
     SCOPE_FILE,
     SCOPE_READ,
     Identity,
-    SourceError,
     emulator_named,
 )
 from colab_drive_tuner.credentials.sources import (
     ENVIRONMENT,
     SOURCES,
-    CredentialSource,
     cloud_credentials,
     find_credentials,
     portable_file,
@@ -33,9 +28,7 @@ __all__ = [
     "SCOPE_FILE",
     "SCOPE_READ",
     "SOURCES",
-    "CredentialSource",
     "Identity",
-    "SourceError",
     "cloud_credentials",
     "emulator_named",
     "find_credentials",

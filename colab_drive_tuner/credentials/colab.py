@@ -76,7 +76,7 @@ def _require_page(lookup: Lookup) -> None:
         from colab_drive_tuner import runtime
 
         # The first look is cheap, and spares everybody else the second.
-        here = runtime.detect() if Variable.COLAB_RELEASE.get(lookup.environ) else None
+        here = runtime.detect() if Variable.COLAB_RELEASE.get() else None
         if here is None or not here.is_colab:
             raise SourceError("this is not Colab")
         attached = here.browser_attached

@@ -5,7 +5,6 @@ anybody has signed in. Only a token tells, so finding is not believing (see `tok
 """
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +33,11 @@ def application_default(lookup: Lookup) -> Any:
     return scoped(credentials, lookup.scopes)
 
 
-def default_file(environ: Mapping[str, str]) -> Path | None:
+def default_file() -> Path | None:
     """The file that application default credentials are read from; None: there is none."""
-    if named := Variable.GOOGLE_CREDENTIALS.get(environ):
+    if named := Variable.GOOGLE_CREDENTIALS.get():
         return Path(named).expanduser()
-    folder = Variable.GCLOUD_FOLDER.get(environ)
+    folder = Variable.GCLOUD_FOLDER.get()
     path = Path(folder) if folder else Path("~/.config/gcloud").expanduser()
     path /= "application_default_credentials.json"
     return path if path.is_file() else None

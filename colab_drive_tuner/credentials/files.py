@@ -18,15 +18,15 @@ PORTABLE_TYPES = ("authorized_user", "service_account")
 
 def from_variable(lookup: Lookup) -> Any:
     """Credentials of the file that COLAB_DRIVE_TUNER_CREDENTIALS names."""
-    named = Variable.CREDENTIALS.get(lookup.environ)
-    if not named:
+    named = variable_file()
+    if named is None:
         raise SourceError("not set")
-    return from_file(Path(named), lookup)
+    return from_file(named, lookup)
 
 
-def variable_file(environ: Mapping[str, str]) -> Path | None:
+def variable_file() -> Path | None:
     """The file that COLAB_DRIVE_TUNER_CREDENTIALS names."""
-    named = Variable.CREDENTIALS.get(environ)
+    named = Variable.CREDENTIALS.get()
     return Path(named).expanduser() if named else None
 
 
@@ -53,7 +53,7 @@ def from_login(_: Lookup) -> Any:
         ) from None
 
 
-def kept_login(_: Mapping[str, str]) -> Path | None:
+def kept_login() -> Path | None:
     """The file of `colab-drive-tuner login`, if somebody has signed in."""
     path = login_file()
     return path if path.is_file() else None
@@ -99,7 +99,7 @@ def from_info(info: Any, where: str, lookup: Lookup) -> Any:
     scopes = lookup.scopes
     try:
         if kind == "service_account":
-            return service_account(info, scopes, Variable.ACT_AS.get(lookup.environ) or None)
+            return service_account(info, scopes, Variable.ACT_AS.get() or None)
         if kind == "authorized_user":
             return _authorized_user(info)
         if kind == "external_account":

@@ -1,7 +1,6 @@
-"""Lookup of credentials: its scopes, its environment, who may be asked, and what is found."""
+"""Lookup of credentials: its scopes, who may be asked, and what is found."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +12,12 @@ SCOPE_ALL = "https://www.googleapis.com/auth/drive"
 CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
-def emulator_named(environ: Mapping[str, str]) -> str:
+def emulator_named() -> str:
     """The emulator that the environment names; empty: Google itself.
 
     An emulator knows nobody's sign-in: where one is named, no source is looked at.
     """
-    return Variable.EMULATOR_HOST.get(environ).strip()
+    return Variable.EMULATOR_HOST.get().strip()
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,6 @@ class Lookup:
     given: Any = field(default=None, repr=False)
     scopes: list[str] | None = None
     """Asked for where credentials can choose; None: see `scoped`."""
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     allow_prompt: bool = False
     browser_attached: Callable[[], bool] | None = None
     """Whether Colab's page answers; None: ask the runtime."""

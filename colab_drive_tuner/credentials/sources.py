@@ -5,8 +5,7 @@ ends the lookup at once: going on would act as somebody whom the user did not me
 before it has given one token. Nothing secret is kept in a message, a repr or a log.
 """
 
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,6 @@ from colab_drive_tuner.errors import CredentialsError, UsageError
 Retry = Callable[[Callable[[], None]], None]
 
 
-def _no_file(_: Mapping[str, str]) -> Path | None:
-    return None
-
-
 @dataclass(frozen=True)
 class CredentialSource:
     """One way to credentials.
@@ -50,7 +45,7 @@ class CredentialSource:
     load: Callable[[Lookup], Any]
     variables: tuple[Variable, ...] = ()
     chosen: bool = False
-    file: Callable[[Mapping[str, str]], Path | None] = _no_file
+    file: Callable[[], Path | None] = lambda: None
 
 
 APPLICATION_DEFAULT = CredentialSource(
@@ -91,7 +86,6 @@ def find_credentials(
     *,
     allow_prompt: bool,
     scopes: Iterable[str] | None = None,
-    environ: Mapping[str, str] = os.environ,
     browser_attached: Callable[[], bool] | None = None,
     notify: Callable[[str], None] = print,
     retry: Retry = _once,
@@ -104,7 +98,6 @@ def find_credentials(
         allow_prompt: Whether a person at Colab's page may be asked.
         scopes: What is asked for where credentials can choose. None: `drive.file`, or `drive` for a
             machine's own account, which sees nothing but what was shared with it.
-        environ: The environment variables.
         browser_attached: Whether Colab's page answers; None asks the runtime.
         notify: Called with the sentence that a person reads before being asked.
         retry: Calls what asks for the token, again where that raises `UnavailableError`.
@@ -122,7 +115,6 @@ def find_credentials(
     lookup = Lookup(
         explicit,
         None if scopes is None else list(scopes),
-        environ,
         allow_prompt,
         browser_attached,
         notify,
@@ -157,11 +149,8 @@ def cloud_credentials() -> Identity:
     return identity
 
 
-def portable_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+def portable_file() -> Path | None:
     """The credentials file with which another machine acts as the account that acts here.
-
-    Args:
-        environ: The environment variables.
 
     Returns:
         The file of the first source that has one; None where Drive is an emulator and nobody signs
@@ -170,10 +159,10 @@ def portable_file(environ: Mapping[str, str] = os.environ) -> Path | None:
     Raises:
         CredentialsError: There is no such file, or it works on this machine only.
     """
-    if emulator_named(environ):
+    if emulator_named():
         return None
     for source in SOURCES:
-        path = source.file(environ)
+        path = source.file()
         if path is not None:
             return files.check_portable(path)
     raise CredentialsError(
@@ -188,7 +177,7 @@ def _look_up(
 ) -> tuple[Identity | None, str]:
     """What the first source gives that has something; where none has, the reason of each."""
     given_object = lookup.given is not None and not isinstance(lookup.given, str | Path)
-    if emulator_named(lookup.environ) and not given_object:
+    if emulator_named() and not given_object:
         raise UsageError(
             f"{Variable.EMULATOR_HOST} is set, and an emulator knows nobody's sign-in, so none is "
             "used: unset it to act in Google's own services."
@@ -202,7 +191,7 @@ def _look_up(
         except SourceError as reason:
             failures.append(f"  {number}. {source.name}: {reason}")
         except TokenRefusedError as reason:
-            file = source.file(lookup.environ)
+            file = source.file()
             refused = f"{source.name} ({file})" if file is not None else source.name
             if source.chosen:
                 raise CredentialsError(

@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,6 +42,7 @@ from colab_drive_tuner.hyperas.rewriting import (
     refuse_unreadable,
 )
 from colab_drive_tuner.notebook.imports import global_names
+from colab_drive_tuner.version import installed
 
 Announce = Callable[[str], object]
 
@@ -109,18 +109,14 @@ def _wrap(shim: _Shim, optim: ModuleType) -> None:
     for name, wrapper in wrappers.items():
         original = shim.originals[name] = getattr(optim, name)
         setattr(optim, name, wraps(original)(wrapper(original)))
+    hyperas, keras, hyperopt = (
+        installed(name) or "(version unknown)" for name in ("hyperas", "keras", "hyperopt")
+    )
     shim.announce(
-        f"hyperas {_version('hyperas')} runs on Keras {_version('keras')} and hyperopt "
-        f"{_version('hyperopt')}: colab_drive_tuner wrapped {', '.join(wrappers)} in hyperas.optim "
+        f"hyperas {hyperas} runs on Keras {keras} and hyperopt {hyperopt}: colab_drive_tuner "
+        f"wrapped {', '.join(wrappers)} in hyperas.optim "
         "(undo: colab_drive_tuner.hyperas.compat.disable())."
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # used from a checkout
-        return "(version unknown)"
 
 
 def _base_minimizer(original: Any) -> Any:

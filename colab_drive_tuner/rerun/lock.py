@@ -9,7 +9,6 @@ would be started for nothing; the search itself is kept safe by its chain.
 import contextlib
 import hashlib
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,6 +18,7 @@ from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.machine import machine_id, state_folder
 from colab_drive_tuner.store.protocol import Store, read_time
+from colab_drive_tuner.waiting import repeated
 
 RENEWED_EVERY = 60.0
 RUNS_OUT_AFTER = 200.0
@@ -68,20 +68,15 @@ def _marked(
         sleep(SETTLES_IN)
     if _holder(store, folder_id, key) != ours:
         raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
-    over = threading.Event()
 
     def renew() -> None:
-        while not over.wait(RENEWED_EVERY):
-            with contextlib.suppress(StoreError):  # advice only; the next one may get through
-                store.set_properties(folder_id, {key: f"{ours} {store.now():.0f}"})
+        with contextlib.suppress(StoreError):  # advice only; the next one may get through
+            store.set_properties(folder_id, {key: f"{ours} {store.now():.0f}"})
 
-    renewing = threading.Thread(target=renew, name="colab-drive-tuner-lock", daemon=True)
-    renewing.start()
     try:
-        yield
+        with repeated(renew, RENEWED_EVERY, "colab-drive-tuner-lock"):
+            yield
     finally:
-        over.set()
-        renewing.join(5)
         with contextlib.suppress(StoreError):  # it runs out by itself
             store.set_properties(folder_id, {key: ""})
 

@@ -76,22 +76,14 @@ class Rerunner:
             if verdict.outcome is not Outcome.UNFINISHED:
                 return verdict
             try:
-                with (
-                    rerun_lock(self.store, self.search, self.sleep),
-                    scratch_folder() as folder,
-                ):
+                with rerun_lock(self.store, self.search, self.sleep), scratch_folder() as folder:
                     given_up = self.given_up(verdict)
                     if given_up is not None:
                         return given_up
                     began = time.time()
                     deadline = None if self.max_seconds is None else began + self.max_seconds
                     task = RunTask(
-                        program,
-                        self.search,
-                        folder,
-                        self.stops,
-                        deadline,
-                        _environment(self.store),
+                        program, self.search, folder, self.stops, deadline, _environment(self.store)
                     )
                     self.runner.check(task)
                     self.notify(f"{verdict.message} Running {self.program} on {self.runner.name}.")

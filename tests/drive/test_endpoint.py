@@ -18,12 +18,13 @@ from colab_drive_tuner.errors import UsageError
         ("127.8.9.1:1", "http://127.8.9.1:1"),
     ],
 )
-def test_loopback_hosts(host, origin):
+def test_loopback_hosts(host, origin, monkeypatch):
     """With and without http://; the token is `emulator` unless the environment names another."""
-    endpoint = find_endpoint({"DRIVE_EMULATOR_HOST": host})
+    monkeypatch.setenv("DRIVE_EMULATOR_HOST", host)
+    endpoint = find_endpoint()
     assert (endpoint.origin, endpoint.emulator_token) == (origin, "emulator")
-    named = find_endpoint({"DRIVE_EMULATOR_HOST": host, "DRIVE_EMULATOR_TOKEN": "t2"})
-    assert named.emulator_token == "t2"
+    monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", "t2")
+    assert find_endpoint().emulator_token == "t2"
 
 
 @pytest.mark.parametrize(
@@ -41,16 +42,20 @@ def test_loopback_hosts(host, origin):
         "localhost.evil.com:80",
     ],
 )
-def test_other_hosts_are_refused(host):
+def test_other_hosts_are_refused(host, monkeypatch):
     """Nothing is ever sent to another machine because of this variable."""
+    monkeypatch.setenv("DRIVE_EMULATOR_HOST", host)
     with pytest.raises(UsageError, match="not an address on this machine"):
-        find_endpoint({"DRIVE_EMULATOR_HOST": host})
+        find_endpoint()
 
 
-def test_without_it_there_is_google():
+def test_without_it_there_is_google(monkeypatch):
     """Unset or empty, calls go to Google by https, and no token is made up."""
-    for environ in ({}, {"DRIVE_EMULATOR_HOST": ""}, {"DRIVE_EMULATOR_HOST": " "}):
-        endpoint = find_endpoint(environ)
+    monkeypatch.delenv("DRIVE_EMULATOR_HOST", raising=False)
+    for host in (None, "", " "):
+        if host is not None:
+            monkeypatch.setenv("DRIVE_EMULATOR_HOST", host)
+        endpoint = find_endpoint()
         assert endpoint.origin == "https://www.googleapis.com"
         assert endpoint.emulator_token is None
 

@@ -257,7 +257,7 @@ def test_a_probe_that_runs_out_of_time_keeps_what_it_had_found(monkeypatch):
 )
 def test_versions_that_clash_are_named(monkeypatch, installed, named):
     """Which, with which, and what to do."""
-    monkeypatch.setattr(machine_probes, "_version", lambda package: installed.get(package, ""))
+    monkeypatch.setattr(machine_probes, "installed", lambda package: installed.get(package, ""))
     (finding,) = machine_probes.versions(context.CheckContext())
     assert finding.level == Level.WARNING
     assert named in finding.text

@@ -1,7 +1,5 @@
 """Address of Google Drive, or of the local emulator that DRIVE_EMULATOR_HOST names."""
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -19,13 +17,13 @@ class Endpoint:
     emulator_token: str | None = field(default=None, repr=False)
 
 
-def find_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
+def find_endpoint() -> Endpoint:
     """Google, or the emulator where the environment names one.
 
     Raises `UsageError` for an emulator on another machine: whoever sets the variable by accident
     must not send trials to a stranger.
     """
-    host = emulator_named(environ)
+    host = emulator_named()
     if not host:
         return Endpoint()
     problem = UsageError(
@@ -43,7 +41,7 @@ def find_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     # Put together anew: parsers disagree about odd addresses, and only this one has been checked.
     literal = f"[{name}]" if ":" in name else name
     origin = f"http://{literal}" + (f":{port}" if port else "")
-    return Endpoint(origin, Variable.EMULATOR_TOKEN.get(environ) or "emulator")
+    return Endpoint(origin, Variable.EMULATOR_TOKEN.get() or "emulator")
 
 
 def _is_loopback(name: str) -> bool:

@@ -21,10 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials import (
-    emulator_named,
-    portable_file,
-)
+from colab_drive_tuner.credentials import emulator_named, portable_file
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import (
     MissingExtraError,
@@ -40,7 +37,6 @@ from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
 from colab_drive_tuner.version import __version__
 
-"""The command line to use, with its own options: `colab --auth adc`."""
 GPUS = ("T4", "L4", "G4", "A100", "H100")
 _ALLOCATE_SECONDS, _PREPARE_SECONDS, _UPLOAD_SECONDS, _RELEASE_SECONDS = 900.0, 900.0, 300.0, 120.0
 _DAY = 86400.0
@@ -116,7 +112,7 @@ class ColabRunner:
         """Raise where Colab cannot run the program; nothing is allocated."""
         if self.gpu is not None and self.gpu not in GPUS:
             raise UsageError(f"--gpu {self.gpu} is none of {', '.join(GPUS)}.")
-        if emulator_named(os.environ) and not Variable.COLAB_COMMAND.get():
+        if emulator_named() and not Variable.COLAB_COMMAND.get():
             raise UsageError(
                 f"{Variable.EMULATOR_HOST} is set, and a runtime of Colab cannot reach an emulator "
                 "on this machine: unset it, or name another command line in "

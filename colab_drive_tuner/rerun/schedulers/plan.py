@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -60,9 +60,9 @@ class Plan:
             program = str(Path(program).resolve())
         return [sys.executable, "-m", "colab_drive_tuner", *self.arguments(program)]
 
-    def environment(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """What the command needs of the present environment: paths, never a secret."""
-        passed = {one.value: one.get(environ) for one in _PASSED_ON if one.get(environ)}
+        passed = {one.value: one.get() for one in _PASSED_ON if one.get()}
         folders = [str(Path(sys.executable).parent)]
         folders += [str(Path(tool).parent) for tool in map(shutil.which, ("colab", "uvx")) if tool]
         folders += ["/usr/local/bin", "/usr/bin", "/bin"]

@@ -16,10 +16,7 @@ def files(plan: Plan) -> dict[Path, str]:
     """The two units, by path."""
     folder = _folder()
     name = f"{_PREFIX}{plan.slug}"
-    return {
-        folder / f"{name}.service": _service(plan),
-        folder / f"{name}.timer": _timer(plan),
-    }
+    return {folder / f"{name}.service": _service(plan), folder / f"{name}.timer": _timer(plan)}
 
 
 def text(plan: Plan) -> str:

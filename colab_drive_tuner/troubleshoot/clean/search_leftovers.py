@@ -8,11 +8,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from colab_drive_tuner.errors import (
-    NotFoundError,
-    SearchDamagedError,
-    SearchNotFoundError,
-)
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNotFoundError
 from colab_drive_tuner.journal.chain.record import ClaimReason, unframe
 from colab_drive_tuner.journal.folder.duplicates import is_another_search
 from colab_drive_tuner.journal.folder.lookup import (

@@ -4,12 +4,12 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from colab_drive_tuner.machine import state_folder
-from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, ipython, uptime_hours
+from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Kind, ipython, uptime_hours
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
+from colab_drive_tuner.version import installed
 
 _MEGABYTE = 1e6
 
@@ -20,7 +20,7 @@ def runtime(context: CheckContext) -> Iterator[Finding]:
     if here.unanswered:
         text = f"{here.label}; no answer from {', '.join(here.unanswered)}."
         yield Finding(Level.WARNING, text, "If it stays so, restart the runtime.")
-    elif here.kind == "colab-cli" and ipython() is None:
+    elif here.kind is Kind.COLAB_CLI and ipython() is None:
         text = "Google Colab; a command cannot ask the notebook's page, a cell can."
         yield Finding(Level.OK, text)
     else:
@@ -48,13 +48,13 @@ def versions(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - they
         yield Finding(Level.WARNING, text, advice)
     if not clashes:
         names = ("hyperopt", "numpy", "keras", "hyperas", "pydrive2")
-        there = [f"{name} {found}" for name in names if (found := _version(name))]
+        there = [f"{name} {found}" for name in names if (found := installed(name))]
         yield Finding(Level.OK, f"{', '.join(there)}.")
 
 
 def _clashes() -> Iterator[tuple[str, str]]:
-    hyperopt, numpy, keras = _version("hyperopt"), _version("numpy"), _version("keras")
-    hyperas, pydrive2 = _version("hyperas"), _version("pydrive2")
+    hyperopt, numpy, keras = installed("hyperopt"), installed("numpy"), installed("keras")
+    hyperas, pydrive2 = installed("hyperas"), installed("pydrive2")
     if _number(hyperopt) < (0, 3) and _number(numpy) >= (2,):
         yield f"hyperopt {hyperopt} fails with numpy {numpy}.", "Run: pip install -U hyperopt"
     if hyperas and _number(keras) >= (3,) and _number(hyperas) != (0, 4, 1):
@@ -62,19 +62,12 @@ def _clashes() -> Iterator[tuple[str, str]]:
             f"hyperas {hyperas} fails with Keras {keras}; setup() makes 0.4.1 work, no other.",
             "Run: pip install hyperas==0.4.1",
         )
-    cryptography = _version("cryptography")
+    cryptography = installed("cryptography")
     if pydrive2 and _number(cryptography) >= (44,) and _number(pydrive2) > (1, 21, 1):
         yield (
             f"PyDrive2 {pydrive2} wants cryptography below 44, and {cryptography} is installed.",
             "This package does not need PyDrive2: keep it in an environment of its own.",
         )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _number(text: str) -> tuple[int, ...]:
@@ -112,7 +105,7 @@ def disk(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is th
 def time_left(context: CheckContext) -> Iterator[Finding]:
     """How long this runtime may still live, where that is known."""
     hours = uptime_hours() if context.runtime.is_colab else None
-    if hours is None or context.runtime.kind == "colab-enterprise":
+    if hours is None or context.runtime.kind is Kind.COLAB_ENTERPRISE:
         yield Finding(Level.OK, "no limit is known here.")
         return
     most = COLAB_HOURS if hours < COLAB_HOURS else COLAB_MOST_HOURS

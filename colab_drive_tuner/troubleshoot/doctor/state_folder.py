@@ -70,10 +70,7 @@ def _of_spool(folder: Path) -> Iterator[str]:
         yield f"{lock} cannot be locked, so that {search} cannot be run here: remove it."
     notes = {
         OWNERS: (read_owners, "the next run may have to wait for 90 s"),
-        RUNNING: (
-            read_running,
-            "after a kill the next run goes carefully for longer",
-        ),
+        RUNNING: (read_running, "after a kill the next run goes carefully for longer"),
         SEARCH: (read_known_folder, "a search that is moved away is found by its properties only"),
     }
     for name, (read, follows) in notes.items():

@@ -11,12 +11,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import LARGE, attachment_item
-from colab_drive_tuner.errors import (
-    NotFoundError,
-    SearchDamagedError,
-    StoreError,
-    UnavailableError,
-)
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError, UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
 from colab_drive_tuner.journal.folder.creation import make_search_folder

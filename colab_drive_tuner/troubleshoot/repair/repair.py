@@ -203,8 +203,8 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
             for leftover in one.leftovers():
                 if anyway or leftover.epoch in built.epochs:
                     offer_spooled(built, leftover.items, "this machine's spool")
-    for source, content in pickles:
-        offer_pickle(built, content, source)
+    for content in pickles:
+        offer_pickle(built, content)
     if not built.history.settings and not built.history.trials:
         raise _nothing_left(name, evidence)
     if completed := complete_documents(built.history):

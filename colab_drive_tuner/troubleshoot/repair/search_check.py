@@ -12,7 +12,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError, UsageError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import RecordKind
-from colab_drive_tuner.journal.folder.lookup import SearchFolder, find_folder
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, find_folder
 from colab_drive_tuner.search.results.status import open_journal, status_of
 from colab_drive_tuner.search.trials.standing import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -96,8 +96,8 @@ def lost_trials(store: Store, evidence: Evidence, readable: History) -> str:
     built = rebuild(evidence)
     restarted = any(found.record.kind == RecordKind.RESET for found in evidence.records.values())
     if not restarted:  # else trials.pkl may be from before
-        for source, content in read_pickles(store, evidence.folder):
-            offer_pickle(built, content, source)
+        for content in read_pickles(store, evidence.folder):
+            offer_pickle(built, content)
     known, there = len(built.history.trials), len(readable.trials)
     ended = built.history.done
     sources = ", ".join(name_sources(built))
@@ -115,30 +115,30 @@ def lost_trials(store: Store, evidence: Evidence, readable: History) -> str:
     return ""
 
 
-def read_pickles(store: Store, folder: SearchFolder) -> list[tuple[str, bytes]]:
+def read_pickles(store: Store, folder: SearchFolder) -> list[bytes]:
     """Each trials.pkl of the folder that can be read, trash included, newest first."""
     entries: list[Entry] = []
     with contextlib.suppress(NotFoundError):
-        entries += store.list(folder.id, name="trials.pkl")
-    entries += [entry for entry in store.list_trash(folder.id) if entry.name == "trials.pkl"]
+        entries += store.list(folder.id, name=EXPORT_NAME)
+    entries += [entry for entry in store.list_trash(folder.id) if entry.name == EXPORT_NAME]
     ids = [entry.id for entry in sorted(entries, key=lambda entry: -entry.created)]
     found = []
     for entry_id in dict.fromkeys([*ids, *filter(None, [folder.export])]):
         with contextlib.suppress(NotFoundError, RefusedError):
-            found.append(("trials.pkl", store.read_trashed(entry_id)))
+            found.append(store.read_trashed(entry_id))
     return found
 
 
-def offer_pickle(built: Rebuilt, content: bytes, source: str) -> None:
+def offer_pickle(built: Rebuilt, content: bytes) -> None:
     """Add what a trials.pkl has and the history lacks."""
     from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 
     try:
         documents, attachments = read_trials(content)
     except UsageError as error:
-        built.notes.append(f"{source} is not used: {error}")
-        return
-    offer_documents(built, documents, attachments, source)
+        built.notes.append(f"{EXPORT_NAME} is not used: {error}")
+    else:
+        offer_documents(built, documents, attachments, EXPORT_NAME)
 
 
 def name_sources(built: Rebuilt) -> list[str]:
