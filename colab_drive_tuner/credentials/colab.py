@@ -4,8 +4,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from colab_drive_tuner.credentials.default import application_default
-from colab_drive_tuner.credentials.files import from_info
+from colab_drive_tuner.credentials.files import application_default, from_info
 from colab_drive_tuner.credentials.lookup import Lookup, SourceError
 from colab_drive_tuner.environment import Variable
 

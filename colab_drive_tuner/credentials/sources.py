@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials import colab, default, files
+from colab_drive_tuner.credentials import colab, files
 from colab_drive_tuner.credentials.given import from_argument
 from colab_drive_tuner.credentials.lookup import (
     CLOUD_SCOPE,
@@ -50,9 +50,9 @@ class CredentialSource:
 
 APPLICATION_DEFAULT = CredentialSource(
     "application default credentials",
-    default.application_default,
+    files.application_default,
     variables=(Variable.GOOGLE_CREDENTIALS, Variable.GCLOUD_FOLDER),
-    file=default.default_file,
+    file=files.default_file,
 )
 
 SOURCES = (

@@ -17,6 +17,7 @@ puts all of it back. What is different then:
 """
 
 import inspect
+import json
 import linecache
 import os
 import sys
@@ -37,10 +38,10 @@ from colab_drive_tuner.hyperas.rewriting import (
     TEMP_FILE,
     explained,
     imports_for,
-    notebook_of,
     refuse_broken,
     refuse_unreadable,
 )
+from colab_drive_tuner.notebook.cells import new_notebook
 from colab_drive_tuner.notebook.imports import global_names
 from colab_drive_tuner.version import installed
 
@@ -233,7 +234,8 @@ def _model_string(announce: Announce, original: Any) -> Any:
         imports = imports_for(given["model"], given["notebook_name"], announce)
         # hyperas reads this instead: it wants a name without .ipynb below the directory.
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "imports.ipynb").write_text(notebook_of(imports), "utf-8")
+            notebook = json.dumps(new_notebook("\n".join(imports)))
+            Path(folder, "imports.ipynb").write_text(notebook, "utf-8")
             given["notebook_name"] = os.path.relpath(Path(folder, "imports"))
             with explained(given["model"], given["data"]):
                 text: str = original(*bound.args, **bound.kwargs)

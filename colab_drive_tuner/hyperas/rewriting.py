@@ -7,7 +7,6 @@ hyperas: `compat` does, and calls this.
 
 import ast
 import inspect
-import json
 import linecache
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -52,13 +51,6 @@ def imports_for(
         imports = imports_of("".join(_calling_lines()))
     # hyperas takes these out of the model, and counts on finding them in the file.
     return imports + imports_of(textwrap.dedent(inspect.getsource(model)))
-
-
-def notebook_of(imports: list[str]) -> str:
-    """A notebook, as a file holds it, with nothing but the imports."""
-    cell = {"cell_type": "code", "source": "\n".join(imports), "metadata": {}, "outputs": []}
-    cells = [{**cell, "execution_count": None, "id": "imports"}]
-    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
 @contextmanager

@@ -25,8 +25,6 @@ from colab_drive_tuner.runtime import ask, open_notebook_content, vscode_noteboo
 SECONDS = 5.0
 _ANSWER_BYTES = 8 * 2**20
 _DRIVE_ID = re.compile(r"(?:.*[?&#])?fileId=([A-Za-z0-9_-]+)(?:[&#].*)?")
-
-
 _FROM_THE_WEB = re.compile(r"://|^/?(?:github|gist)/", re.IGNORECASE)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import NotebookError, NotebookNotFoundError, UsageError
+from colab_drive_tuner.notebook.cells import code_cell, new_notebook
 from colab_drive_tuner.rerun.verdict import Outcome
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -39,7 +40,7 @@ class Program:
     def notebook(self) -> dict[str, Any]:
         """It as a notebook of version 4."""
         if self.is_script:
-            return _notebook([code_cell(self.content.decode())])
+            return new_notebook(self.content.decode())
         try:
             found = json.loads(self.content)
         except ValueError:
@@ -84,14 +85,6 @@ def _read(name: str) -> Program:
         raise NotebookError(f"{name} cannot be read ({error.strerror}).") from None
 
 
-def code_cell(source: str, identity: str = "colab-drive-tuner") -> dict[str, Any]:
-    """A code cell with nothing run in it."""
-    return {
-        "cell_type": "code", "id": identity, "metadata": {}, "source": source,
-        "outputs": [], "execution_count": None,
-    }  # fmt: skip
-
-
 def with_first_cells(notebook: dict[str, Any], *sources: str) -> dict[str, Any]:
     """The notebook with cells of ours in front; its own cells are left as they are."""
     cells = [code_cell(source, f"colab-drive-tuner-{n}") for n, source in enumerate(sources)]
@@ -128,8 +121,3 @@ def find_error(executed: Path) -> CellError | None:
 def plain_text(output: dict[str, Any]) -> str:
     """A traceback without its colours."""
     return _COLOURS.sub("", "\n".join(output.get("traceback", [])))
-
-
-def _notebook(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}

@@ -5,6 +5,7 @@ whatever the search says, so that a schedule of one that is not there fails; the
 search comes next, then the lock, then the outcome of earlier runs; only then is anything started.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -117,14 +118,11 @@ class Rerunner:
         except NotebookRunError as failure:
             error = CellError(str(failure), Outcome.FAILED)
         except StoppedError as stopped:
+            after = before
             with self.stops.ignored():
-                self._note(
-                    task,
-                    before,
-                    _verdict_or(before, self.store, self.search),
-                    began,
-                    RunEnd.STOPPED,
-                )
+                with contextlib.suppress(ColabDriveTunerError):
+                    after = read_verdict(self.store, self.search, own_run_ended=True)
+                self._note(task, before, after, began, RunEnd.STOPPED)
             raise stopped from None
         with self.stops.deferred():
             after = read_verdict(self.store, self.search, own_run_ended=True)
@@ -188,14 +186,6 @@ def rerun_until_finished(rerunner: Rerunner) -> Verdict:
         with rerunner.stops.raising():
             rerunner.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-
-
-def _verdict_or(otherwise: Verdict, store: Store, search: str) -> Verdict:
-    """How the search stands now, or as it was where the store does not say."""
-    try:
-        return read_verdict(store, search, own_run_ended=True)
-    except ColabDriveTunerError:
-        return otherwise
 
 
 def _check_account(search: str, owner: str | None, account: str) -> None:

@@ -5,24 +5,15 @@ again under its own file name and line numbers, so that tracebacks, pdb and warn
 own lines, and helpers, globals and closures are simply the user's.
 """
 
-from colab_drive_tuner.templates.compiled import Callee, CompiledModel, compile_model
-from colab_drive_tuner.templates.data import bind_data, local_names, named_arguments, returned_names
-from colab_drive_tuner.templates.find import DISTRIBUTIONS
-from colab_drive_tuner.templates.loading import DataArguments, load_data
-from colab_drive_tuner.templates.quiet import try_drawing
-from colab_drive_tuner.templates.source import read_source
-
-__all__ = [
-    "DISTRIBUTIONS",
-    "Callee",
-    "CompiledModel",
-    "DataArguments",
-    "bind_data",
-    "compile_model",
-    "load_data",
-    "local_names",
-    "named_arguments",
-    "read_source",
-    "returned_names",
-    "try_drawing",
-]
+from colab_drive_tuner.templates.compiled import Callee as Callee
+from colab_drive_tuner.templates.compiled import CompiledModel as CompiledModel
+from colab_drive_tuner.templates.compiled import compile_model as compile_model
+from colab_drive_tuner.templates.data import bind_data as bind_data
+from colab_drive_tuner.templates.data import local_names as local_names
+from colab_drive_tuner.templates.data import named_arguments as named_arguments
+from colab_drive_tuner.templates.data import returned_names as returned_names
+from colab_drive_tuner.templates.find import DISTRIBUTIONS as DISTRIBUTIONS
+from colab_drive_tuner.templates.loading import DataArguments as DataArguments
+from colab_drive_tuner.templates.loading import load_data as load_data
+from colab_drive_tuner.templates.quiet import try_drawing as try_drawing
+from colab_drive_tuner.templates.source import read_source as read_source
