@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.documents import TrialDocument, read_document, same_parameters
+from colab_drive_tuner.checkpoint.documents import read_document, same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import (
     ItemKind,
@@ -30,8 +30,10 @@ from colab_drive_tuner.errors import (
     NotPlainDataError,
     RefusedError,
     SearchDamagedError,
+    UsageError,
 )
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME
 from colab_drive_tuner.journal.spool.segment import Spooled
 from colab_drive_tuner.search.documents import (
     ERROR,
@@ -168,12 +170,12 @@ def offer_records(built: Rebuilt, evidence: Evidence, source: str) -> None:
             built.offer(split_items(record.payload), source, record.files)
 
 
-def offer_spooled(built: Rebuilt, spooled: Iterable[Spooled], source: str) -> None:
-    """Add what a spool holds that the history lacks."""
+def offer_spooled(built: Rebuilt, spooled: Iterable[Spooled]) -> None:
+    """Add what a spool of this machine holds that the history lacks."""
     for item, beside in spooled:
         values = {hashlib.sha256(value).hexdigest(): value for value in beside}
         built.values |= values
-        built.offer([item], source, dict.fromkeys(values, ""))
+        built.offer([item], "this machine's spool", dict.fromkeys(values, ""))
 
 
 def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
@@ -196,16 +198,17 @@ def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
     return loaded
 
 
-def offer_documents(
-    built: Rebuilt, documents: list[TrialDocument], attachments: Mapping[str, Any], source: str
-) -> None:
-    """Add what a pickle of trials has and the chain lacks, if it is of the same search."""
+def offer_pickle(built: Rebuilt, content: bytes) -> None:
+    """Add what a trials.pkl has and the history lacks, if it is of the same search."""
+    from colab_drive_tuner.checkpoint.pickles.reader import read_trials
+
     history = built.history
     try:
+        documents, attachments = read_trials(content)
         encoded = {document["tid"]: encode(document) for document in documents}
         values = {name: encode(value) for name, value in attachments.items()}
-    except NotPlainDataError as error:
-        built.notes.append(f"{source} cannot be used: {error}")
+    except (UsageError, NotPlainDataError) as error:
+        built.notes.append(f"{EXPORT_NAME} is not used: {error}")
         return
     known = [tid for tid in encoded if tid in history.trials]
     strange = [
@@ -213,7 +216,7 @@ def offer_documents(
     ]
     if strange:
         built.notes.append(
-            f"{source} is of another history of the search (its trial {strange[0]} has other "
+            f"{EXPORT_NAME} is of another history of the search (its trial {strange[0]} has other "
             f"parameters), so nothing is taken from it."
         )
         return
@@ -231,11 +234,11 @@ def offer_documents(
             how = TrialEnd.DONE if document["state"] == FINISHED else errors
             loss, pruned = countable_loss(document), is_pruned(document)
             item = pack_item(ItemKind.END, tid, k, content, how=how, loss=loss, pruned=pruned)
-            built.offer([item], source)
+            built.offer([item], EXPORT_NAME)
         elif tid not in before:
             item = pack_item(ItemKind.QUEUED, tid, k, content, next_tid=history.next_tid)
             history.apply(_loose(item))
-            built.added[source] = built.added.get(source, 0) + 1
+            built.added[EXPORT_NAME] = built.added.get(EXPORT_NAME, 0) + 1
     for name in values.keys() - history.attachments.keys():
         history.attachments[name] = values[name]
     tids = list(history.trials)

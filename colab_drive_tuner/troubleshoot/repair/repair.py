@@ -46,6 +46,7 @@ from colab_drive_tuner.troubleshoot.repair.chain_writer import (
 from colab_drive_tuner.troubleshoot.repair.rebuild import (
     Rebuilt,
     complete_documents,
+    offer_pickle,
     offer_records,
     offer_spooled,
     rebuild,
@@ -54,7 +55,6 @@ from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, tra
 from colab_drive_tuner.troubleshoot.repair.search_check import (
     lost_trials,
     name_sources,
-    offer_pickle,
     read_pickles,
 )
 
@@ -202,7 +202,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
             anyway = one is spool and not built.epochs
             for leftover in one.leftovers():
                 if anyway or leftover.epoch in built.epochs:
-                    offer_spooled(built, leftover.items, "this machine's spool")
+                    offer_spooled(built, leftover.items)
     for content in pickles:
         offer_pickle(built, content)
     if not built.history.settings and not built.history.trials:

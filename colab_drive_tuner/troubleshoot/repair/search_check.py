@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError, UsageError
+from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, find_folder
 from colab_drive_tuner.search.results.status import open_journal, status_of
 from colab_drive_tuner.search.trials.standing import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, offer_documents, rebuild
+from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, offer_pickle, rebuild
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_files
 
 
@@ -127,18 +127,6 @@ def read_pickles(store: Store, folder: SearchFolder) -> list[bytes]:
         with contextlib.suppress(NotFoundError, RefusedError):
             found.append(store.read_trashed(entry_id))
     return found
-
-
-def offer_pickle(built: Rebuilt, content: bytes) -> None:
-    """Add what a trials.pkl has and the history lacks."""
-    from colab_drive_tuner.checkpoint.pickles.reader import read_trials
-
-    try:
-        documents, attachments = read_trials(content)
-    except UsageError as error:
-        built.notes.append(f"{EXPORT_NAME} is not used: {error}")
-    else:
-        offer_documents(built, documents, attachments, EXPORT_NAME)
 
 
 def name_sources(built: Rebuilt) -> list[str]:
