@@ -45,11 +45,10 @@ def clean(
     from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
     found = find_leftovers(store=context.obj)
-    removed = remove(found, yes=yes, named=named or ())
+    kept_at = remove(found, yes=yes, named=named or ())
     if not as_json:
-        echo(describe(found, removed))
+        echo(describe(found, kept_at))
         return
-    kept_at = {one.leftover.id: one.kept_at for one in removed}
     fields = ("kind", "id", "where", "reason", "ours", "refused")
     listed = [
         {name: getattr(leftover, name) for name in fields} | {"moved_to": kept_at.get(leftover.id)}

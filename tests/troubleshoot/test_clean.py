@@ -82,13 +82,14 @@ def test_the_copy_of_an_older_run_is_listed_and_goes_only_with_yes():
     path = copy_of_an_older_run()
     found = find_leftovers()
     assert names(found) == ["quickstart.ipynb"]
-    assert remove(found) == []
+    assert remove(found) == {}
     assert path.exists()
-    (removed,) = remove(found, yes=True)
+    kept_at = remove(found, yes=True)
+    (kept,) = kept_at.values()
     assert not path.exists()
-    assert Path(removed.kept_at).read_bytes() == b'{"cells": []}'
+    assert Path(kept).read_bytes() == b'{"cells": []}'
     assert "removed with --yes" in describe(found)
-    assert removed.kept_at in describe(found, [removed])
+    assert kept in describe(found, kept_at)
     assert find_leftovers() == []
 
 
@@ -111,7 +112,7 @@ def test_a_copy_that_somebody_edited_is_theirs():
     path = copy_of_an_older_run()
     found = find_leftovers()
     path.write_bytes(b'{"cells": [1]}')
-    assert remove(found, yes=True) == []
+    assert remove(found, yes=True) == {}
     assert find_leftovers() == []
     assert path.read_bytes() == b'{"cells": [1]}'
 
@@ -121,7 +122,7 @@ def test_a_copy_that_another_process_took_meanwhile_stays():
     path = copy_of_an_older_run()
     found = find_leftovers()
     write_copy(path, b'{"cells": []}', "id")  # as that run's setup() does
-    assert remove(found, yes=True) == []
+    assert remove(found, yes=True) == {}
     assert path.exists()
 
 

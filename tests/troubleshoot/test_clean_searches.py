@@ -112,7 +112,7 @@ def test_a_persons_folder_that_was_marked_as_ours_stays(store, marks):
     store.set_properties(own, {"cdt_from": search.id})
     store.later = 86_400.0
     found = [one for one in find_leftovers(store=store) if one.id == own]
-    assert remove(found, yes=True) == []
+    assert remove(found, yes=True) == {}
     assert store.stat(own).name == name
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,22 +96,14 @@ def is_held(store: Store, name: str) -> bool:
         return True  # unreadable: `repair` is for that, nothing here is
 
 
-@dataclass(frozen=True)
-class Removed:
-    """A leftover that was put away, and where it can be got back."""
-
-    leftover: Leftover
-    kept_at: str
-
-
 def remove(
     leftovers: Iterable[Leftover], *, yes: bool = False, named: Collection[str] = ()
-) -> list[Removed]:
+) -> dict[str, str]:
     """Put away, with `yes`, what is ours, and what is named by its path or Drive id.
 
     Files in Drive go to its trash, local ones to a `trash` in our state folder. What has changed
-    since it was found is left alone. Raises `UsageError` for a name that is not in the list,
-    before anything is moved.
+    since it was found is left alone. Returns where each is now, by its id. Raises `UsageError` for
+    a name that is not in the list, before anything is moved.
     """
     leftovers = list(leftovers)
     unknown = sorted(set(named) - {leftover.id for leftover in leftovers})
@@ -123,12 +115,12 @@ def remove(
         if leftover.refused and leftover.id in named:
             raise UsageError(f"{leftover.where} is not removed: {leftover.refused}")
     if not yes:
-        return []
-    return [
-        Removed(leftover, leftover.put_away())
+        return {}
+    return {
+        leftover.id: leftover.put_away()
         for leftover in leftovers
         if (leftover.ours or leftover.id in named) and not leftover.refused and leftover.still()
-    ]
+    }
 
 
 def move_to_trash(path: Path) -> str:
@@ -150,9 +142,8 @@ def move_to_trash(path: Path) -> str:
     return str(kept)
 
 
-def describe(leftovers: Iterable[Leftover], removed: Iterable[Removed] = ()) -> str:
+def describe(leftovers: Iterable[Leftover], kept_at: Mapping[str, str] = {}) -> str:
     """A table for people: what was found, why, and what happened or can be done with it."""
-    kept_at = {entry.leftover.id: entry.kept_at for entry in removed}
     lines = []
     for leftover in leftovers:
         lines += [f"{leftover.kind}: {leftover.where}", f"    {leftover.reason}"]
