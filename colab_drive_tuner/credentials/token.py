@@ -58,7 +58,7 @@ def get_token(credentials: Any, *, local: bool = False) -> None:
             ) from None
         raise _refusal(credentials, error, server.status) from None
     finally:
-        server.close()
+        server.session.close()
 
 
 class _SignInServer:
@@ -95,10 +95,6 @@ class _SignInServer:
         if self.status is not None and 300 <= self.status < 400:
             return "Google's sign-in server made no sense (it sent the question elsewhere)"
         return ""
-
-    def close(self) -> None:
-        """Close its connections."""
-        self.session.close()
 
 
 def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRefusedError:

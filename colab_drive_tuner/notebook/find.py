@@ -97,8 +97,9 @@ def locate(
     if name is not None:
         if not name.strip():
             raise UsageError("The notebook's name is empty; leave it out to use the running one.")
-        if running is not None and stem(running.name) == stem(name) and _is_known(running):
-            return _the_running(running, connect, page)
+        if running is not None and stem(running.name) == stem(name):
+            if running.path is not None or running.drive_id is not None:
+                return _the_running(running, connect, page)
         return _the_named(name, connect())
     if running is not None:
         return _the_running(running, connect, page)
@@ -114,10 +115,6 @@ def is_notebook(file: "DriveFile") -> bool:
     """Whether Drive's type and name say that this is a notebook, Colab's own or an uploaded one."""
     uploaded = file.mime_type in UPLOADED_TYPES and file.name.endswith(_SUFFIX)
     return file.mime_type in COLAB_TYPES or uploaded
-
-
-def _is_known(running: Running) -> bool:
-    return running.path is not None or running.drive_id is not None
 
 
 def _the_running(

@@ -112,12 +112,8 @@ def find_error(executed: Path) -> CellError | None:
             name, value = output.get("ename", "Error"), str(output.get("evalue", ""))
             if name == "SystemExit" and value in ("0", "75", "None", ""):
                 return None
-            message = f"Cell {number} raised {name}: {value}\n" + plain_text(output)
+            traceback = _COLOURS.sub("", "\n".join(output.get("traceback", [])))
+            message = f"Cell {number} raised {name}: {value}\n{traceback}"
             busy = name in _BUSY or (name == "SystemExit" and value == "69")
             return CellError(message, Outcome.BUSY if busy else Outcome.FAILED)
     return None
-
-
-def plain_text(output: dict[str, Any]) -> str:
-    """A traceback without its colours."""
-    return _COLOURS.sub("", "\n".join(output.get("traceback", [])))

@@ -50,11 +50,6 @@ class CompiledModel(Callee):
     _run: Callable[[Mapping[str, Any]], Callable[..., Any]] = field(repr=False)
     _expressions: Mapping[str, Callable[[], Any]] = field(repr=False)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the hyperparameters, in the order of the source."""
-        return tuple(self.space)
-
     def call(self, values: Mapping[str, Any], data: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         """Run the function with `values` in place of its templates; `data` as `bind_data` gives it.
 

@@ -29,8 +29,8 @@ from tests.templates import models
 def test_values_stand_where_templates_stood():
     """Loops, comprehensions, lambdas, conditions and defaults see the sampled values."""
     compiled = compile_model(models.expressions)
-    assert len(compiled.labels) == 7
-    values = dict(zip(compiled.labels, [1, 1, 1, 1, 10, 1, 1], strict=True))
+    assert len(tuple(compiled.space)) == 7
+    values = dict(zip(tuple(compiled.space), [1, 1, 1, 1, 10, 1, 1], strict=True))
     result = compiled.call(values, (5,))
     assert result["nested"] == [10, 11, 12]
     assert result["units"] == 3
@@ -60,7 +60,7 @@ def test_partial_and_methods():
     """A method keeps self, super() and private names; a partial keeps its arguments."""
     assert compile_model(models.Study().model).call({"units": 100}, (1,))["loss"] == 113
     partial = functools.partial(models.assigned, x=1)
-    values = dict.fromkeys(compile_model(partial).labels, 2)
+    values = dict.fromkeys(tuple(compile_model(partial).space), 2)
     assert compile_model(partial).call(values)["loss"] == 6
 
 
@@ -108,7 +108,7 @@ def test_objects_in_choices_are_new_in_every_call():
     compiled = compile_model(models.stacked)
     values = space_eval(
         dict(compiled.space),
-        {**dict.fromkeys(compiled.labels, 0), "Dropout_2": 1, "add": 0},
+        {**dict.fromkeys(tuple(compiled.space), 0), "Dropout_2": 1, "add": 0},
     )
     first, second = (compiled.call(values, (1, 2))["model"].layers[5] for _ in range(2))
     assert isinstance(first, models.Dropout)
@@ -290,7 +290,7 @@ def test_names_of_data_are_refused_before_anything_runs():
     line = uses_data_locals.__code__.co_firstlineno + 2
     with pytest.raises(ObjectiveError, match=f"'nb_classes' in line {line} of test_call.py"):
         compile_model(uses_data_locals, data_names=local_names(data_with_locals))
-    assert compile_model(uses_data_locals).labels == ("n",)
+    assert tuple(compile_model(uses_data_locals).space) == ("n",)
 
 
 def balanced_data():
@@ -339,7 +339,9 @@ def test_models_are_compiled_in_threads_at_once():
     out, filters = sys.stdout, list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(compile_model, [models.expressions] * 60))
-    assert {compiled.labels for compiled in made} == {compile_model(models.expressions).labels}
+    assert {tuple(compiled.space) for compiled in made} == {
+        tuple(compile_model(models.expressions).space)
+    }
     assert sys.stdout is out
     assert warnings.filters == filters
 

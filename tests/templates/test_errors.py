@@ -180,7 +180,7 @@ def test_a_file_that_changed_since(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import changing_model
 
-    assert compile_model(changing_model.model).labels == ("n",)
+    assert tuple(compile_model(changing_model.model).space) == ("n",)
     path.write_text("import math\n\ndef model(y):\n    n = {{choice([1])}}\n    return n\n")
     with pytest.raises(TemplateError, match="no longer holds model"):
         compile_model(changing_model.model)

@@ -55,7 +55,7 @@ def test_space_equals_hyperas(hyperas, model):
 
 def test_names_follow_the_rule():
     """Word before `=` or `(`, else the previous name; equal text shares the first name."""
-    assert compile_model(models.stacked).labels == (
+    assert tuple(compile_model(models.stacked).space) == (
         "Dropout",
         "Dense",
         "Activation",
@@ -65,7 +65,7 @@ def test_names_follow_the_rule():
         "optimizer",
         "batch_size",
     )
-    assert compile_model(models.assigned).labels == ("size", "rate", "rate_1", "typed")
+    assert tuple(compile_model(models.assigned).space) == ("size", "rate", "rate_1", "typed")
 
 
 def test_conversions_and_annotations_are_no_names(hyperas):
@@ -81,7 +81,7 @@ def test_conversions_and_annotations_are_no_names(hyperas):
 
     labels = ("n_estimators", "depth", "leaves", "rate", "width", "int", "int_1")
     compiled = compile_model(model)
-    assert compiled.labels == labels
+    assert tuple(compiled.space) == labels
     theirs = list(space_by_hyperas(hyperas, model))
     assert theirs[:3] == ["int", "round", "int_1"]
     assert compiled.hyperas_names == dict(zip(labels, theirs, strict=True))
@@ -119,7 +119,7 @@ def test_comments_docstrings_and_strings_hold_no_templates():
         return text, rate, f"{{rate}} {rate}"
 
     compiled = compile_model(model)
-    assert compiled.labels == ("rate",)
+    assert tuple(compiled.space) == ("rate",)
     assert compiled.call({"rate": 2}) == ("units = {{choice([1, 2])}}", 2, "{rate} 2")
 
 
@@ -138,8 +138,8 @@ def test_a_made_name_never_hides_a_written_one():
         x = {{uniform(0, 2)}}
         return x, x_1
 
-    assert compile_model(model).labels == ("x", "x_1", "x_1_1")
-    assert compile_model(other_way).labels == ("x", "x_1", "x_2")
+    assert tuple(compile_model(model).space) == ("x", "x_1", "x_1_1")
+    assert tuple(compile_model(other_way).space) == ("x", "x_1", "x_2")
 
 
 def test_order_is_that_of_the_text():
@@ -151,7 +151,7 @@ def test_order_is_that_of_the_text():
             third={{"a": dict(fourth={{uniform(0, 2)}})}["a"]["fourth"]: dict(k={{normal(0, 1)}})},
         )
 
-    labels = compile_model(model).labels
+    labels = tuple(compile_model(model).space)
     assert labels == ("first", "second", "fourth", "k")
 
 
@@ -161,7 +161,7 @@ def test_bytes_are_not_characters():
     def model():
         return ["äöü 🎉", dict(ñ={{uniform(0, 1)}}, é={{choice([1, 2])}})]
 
-    assert compile_model(model).labels == ("ñ", "é")
+    assert tuple(compile_model(model).space) == ("ñ", "é")
 
 
 def test_two_hyperparameters_of_one_name_are_refused():

@@ -176,8 +176,10 @@ class Named:
 def test_values_reach_every_place(model, labels, indices, result):
     """Each template has the label of hyperas's rule, and its value where it stands."""
     compiled = compile_model(model)
-    assert " ".join(compiled.labels) == labels
-    values = space_eval(dict(compiled.space), dict(zip(compiled.labels, indices, strict=True)))
+    assert " ".join(tuple(compiled.space)) == labels
+    values = space_eval(
+        dict(compiled.space), dict(zip(tuple(compiled.space), indices, strict=True))
+    )
     assert compiled.call(values, (7,)) == result
 
 

@@ -165,7 +165,7 @@ def test_a_users_own_files_are_never_listed_whatever_their_names():
     }
     for name, content in theirs.items():
         Path(name).write_bytes(content)
-    assert remove(find_leftovers(), yes=True) == []
+    assert remove(find_leftovers(), yes=True) == {}
     assert {file.name: file.read_bytes() for file in Path().iterdir()} == theirs
 
 

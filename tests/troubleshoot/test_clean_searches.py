@@ -127,7 +127,7 @@ def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
     rival = make_rival(store, tid=0, x=0.25)
     (leftover,) = find_leftovers(store=store)
     assert "1 of its results" in leftover.refused
-    assert remove([leftover], yes=True) == []
+    assert remove([leftover], yes=True) == {}
     with pytest.raises(UsageError, match="is not removed"):
         remove([leftover], yes=True, named=[rival])
     assert store.stat(rival).properties[KIND] == FolderKind.SEARCH
@@ -145,7 +145,7 @@ def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, 
     trials.log.journal.flush(20)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
     store.later = 0.0
-    assert remove(before, yes=True) == []
+    assert remove(before, yes=True) == {}
     assert [found.kind for found in find_leftovers(store=store)] == []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials.close()
@@ -345,7 +345,7 @@ def test_an_empty_folder_beside_the_one_of_searches_must_be_named(drive_emulator
     monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
     (leftover,) = find_leftovers()
     assert (leftover.kind, leftover.id) == ("empty folder", empty)
-    assert remove([leftover], yes=True) == []
+    assert remove([leftover], yes=True) == {}
     assert len(remove([leftover], yes=True, named=[empty])) == 1
     assert client.get(empty).trashed
     assert not client.get(used).trashed

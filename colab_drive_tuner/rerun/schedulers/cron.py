@@ -17,7 +17,8 @@ def text(plan: Plan) -> str:
     """What is added to the crontab."""
     log = state_folder() / "rerun" / f"{plan.slug}.log"
     log.parent.mkdir(exist_ok=True)
-    line = _escaped(f"{plan.shell_line} >> {shlex.quote(str(log))} 2>&1")
+    line = f"{plan.shell_line} >> {shlex.quote(str(log))} 2>&1"
+    line = line.replace("%", r"\%")  # cron reads a bare one as a line break
     if len(check_line(line, "The command").encode()) >= _LONGEST:
         raise UsageError(
             f"The command would be longer than the {_LONGEST} bytes that cron reads: shorten the "
@@ -50,11 +51,6 @@ def remove(search: str) -> bool:
         return False
     _write("".join(f"{line}\n" for line in after))
     return True
-
-
-def _escaped(line: str) -> str:
-    """For cron, which reads a bare % as a line break: escaped."""
-    return line.replace("%", r"\%")
 
 
 def _without(lines: list[str], search: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import LARGE, attachment_item
+from colab_drive_tuner.checkpoint.restating import restated_trials
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError, UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
@@ -35,7 +36,7 @@ def write_chain(
     attachments = load_attachments(built, store)
     with scratch_folder() as spool:
         journal = Journal(store, name, rules(), folder=folder, spool_folder=spool)
-        journal.claim(lambda _: built.payload(settings), notify=lambda _: None)
+        journal.claim(lambda _: restated_trials(built.history, settings), notify=lambda _: None)
         try:
             for key, value in attachments.items():
                 beside = [value] if len(value) > LARGE else []

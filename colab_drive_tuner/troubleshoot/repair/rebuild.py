@@ -21,7 +21,6 @@ from colab_drive_tuner.checkpoint.items import (
     read_items,
     unpack_map,
 )
-from colab_drive_tuner.checkpoint.restating import restated_trials
 from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import (
     ChecksumError,
@@ -76,10 +75,6 @@ class Rebuilt:
                     self.added[source] = self.added.get(source, 0) + 1
             except (SearchDamagedError, KeyError, TypeError, ValueError) as error:
                 self.notes.append(f"An entry of {source} cannot be used: {error}")
-
-    def payload(self, settings: Mapping[str, Any]) -> bytes:
-        """The whole history as the claim with which a chain begins."""
-        return restated_trials(self.history, settings)
 
 
 def rebuild(evidence: Evidence) -> Rebuilt:
