@@ -413,5 +413,5 @@ def test_a_search_that_is_marked_as_half_a_repair_is_not_put_away(in_folder: Fol
     later.later = 86_400.0
     (found,) = (one for one in search_leftovers(later) if one.kind == "unfinished repair")
     assert not found.ours
-    assert remove([found], yes=True) == []
+    assert remove([found], yes=True) == {}
     assert in_folder.stat(folder.id).name == SHARED
