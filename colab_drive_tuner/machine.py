@@ -1,4 +1,4 @@
-"""The machine: its state folder, which outlives processes, its random id, its processes and files.
+"""The machine: its state folder, which outlives processes; its id, processes, files and signals.
 
 Whatever lies there may be damaged, or be something else than it should. What nothing depends on is
 put aside under a name of its own and made anew.
@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import secrets
+import signal
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,11 @@ from colab_drive_tuner.errors import StoreError
 PART = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
 """The name of a file that is being written, and the process that does."""
 _ID = re.compile(rb"[0-9a-f]{32}")
+
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+"""SIGHUP is missing on Windows."""
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +116,26 @@ def process_started(pid: int) -> str | None:
         except PermissionError:
             return ""
     return ""
+
+
+@contextmanager
+def caught(
+    handle: Callable[[int], None], signals: Sequence[signal.Signals] = ENDING
+) -> Iterator[None]:
+    """Within the block each of the signals calls `handle`, which may raise; then as before.
+
+    In a thread that is not the main one nothing is caught: signals are that one's affair.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, lambda got, _: handle(got)) for signum in signals}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            # None: set by a library in C, which Python cannot give back.
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
 
 def machine_id() -> str:

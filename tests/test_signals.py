@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from colab_drive_tuner.signals import ENDING, caught
+from colab_drive_tuner.machine import ENDING, caught
 
 
 def test_within_the_block_signals_are_handed_over_and_then_they_do_as_before():

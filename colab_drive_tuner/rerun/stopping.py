@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from colab_drive_tuner.signals import caught
+from colab_drive_tuner.machine import caught
 
 _GRACE_SECONDS = 20.0
 

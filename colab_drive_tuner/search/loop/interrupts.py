@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from colab_drive_tuner.signals import caught
+from colab_drive_tuner.machine import caught
 
 _AGAIN_SECONDS = 0.5
 _SHOWN = "_render_traceback_"
