@@ -110,7 +110,7 @@ def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
         elif phase == "its start is recorded":
             wrap(Loop, "_start", lambda document: document["tid"], before=False)
         elif phase == "submitted":
-            wrap(Crew, "submit", lambda flight: flight.tid, before=False)
+            wrap(Crew, "submit", lambda flight: flight.task.attempt.tid, before=False)
         elif phase == "its result has arrived":
             wrap(ParallelLoop, "_end", lambda started: started.document["tid"], before=True)
         elif phase == "its end is recorded":
