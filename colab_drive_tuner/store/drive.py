@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from threading import TIMEOUT_MAX
 from types import MappingProxyType
-from typing import Any
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.errors import NotFoundError, RefusedError
@@ -52,11 +51,9 @@ class DriveStore(Store):
             )
 
     @classmethod
-    def connect(
-        cls, folder: str = DEFAULT_FOLDER, *, credentials: Any = None, patience: float = 60.0
-    ) -> "DriveStore":
+    def connect(cls, folder: str = DEFAULT_FOLDER) -> "DriveStore":
         """A store in the Drive of whoever `DriveClient.connect` finds."""
-        return cls(DriveClient.connect(credentials, patience=patience), folder)
+        return cls(DriveClient.connect(), folder)
 
     def __repr__(self) -> str:
         return f"<DriveStore {self.location}>"

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -154,7 +154,7 @@ class Refusal:
         return kind(f"{refused} {advice}")
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float:
+def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that a Retry-After header asks for, in either of its forms; 0 where there is none."""
     value = headers.get("Retry-After", "").strip()
     if not value:
@@ -163,7 +163,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-        start = now or parsedate_to_datetime(headers["Date"])
+        start = parsedate_to_datetime(headers["Date"])
     except (ValueError, KeyError):
         return 0.0
     if moment.tzinfo is None or start.tzinfo is None:
