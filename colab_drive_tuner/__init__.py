@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.executors.loky import loky_executor
     from colab_drive_tuner.search.executors.ray import ray_executor
     from colab_drive_tuner.search.results.exchange.export import export_trials, import_trials
-    from colab_drive_tuner.search.results.exchange.optuna_study import from_optuna
-    from colab_drive_tuner.search.results.result import SearchResult, TrialResult
+    from colab_drive_tuner.search.results.exchange.from_optuna import from_optuna
+    from colab_drive_tuner.search.results.result import SearchResult
     from colab_drive_tuner.search.results.status import list_searches, read_status
+    from colab_drive_tuner.search.results.trial_result import TrialResult
     from colab_drive_tuner.search.resume import resume_search
     from colab_drive_tuner.search.trials.standing import SearchStatus
     from colab_drive_tuner.session import Session, setup
@@ -82,12 +83,12 @@ _ROOMS = {
     "Session": "session",
     "StudyStorage": "studies",
     "TrialBackup": "training.backup.callback",
-    "TrialResult": "search.results.result",
+    "TrialResult": "search.results.trial_result",
     "copy_search": "manage.copying",
     "download_notebook": "notebook",
     "export_trials": "search.results.exchange.export",
     "find_notebook": "notebook",
-    "from_optuna": "search.results.exchange.optuna_study",
+    "from_optuna": "search.results.exchange.from_optuna",
     "import_trials": "search.results.exchange.export",
     "list_histories": "manage.histories",
     "list_searches": "search.results.status",

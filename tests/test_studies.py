@@ -214,7 +214,7 @@ def test_several_workers_share_one_study_as_threads(tmp_path: Path) -> None:
 def test_status_and_report_show_a_study(tmp_path: Path) -> None:
     """Trials, failures, the best value; a study that maximizes counts negative losses."""
     from colab_drive_tuner.search.results.page import page_of
-    from colab_drive_tuner.search.results.reading import read_search
+    from colab_drive_tuner.search.results.status import read_search
 
     storage = cdt.optuna_storage("study", store=tmp_path)
     study = optuna.create_study(storage=storage, study_name="s", direction="maximize")

@@ -56,7 +56,7 @@ def dashboard(
     Example:
         colab-drive-tuner dashboard mnist-cnn --port 8081
     """
-    from colab_drive_tuner.search.results.exchange.optuna_study import study_in_store
+    from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
     from colab_drive_tuner.studies import serve_dashboard
 
     study = study_in_store(given_store(context), name)

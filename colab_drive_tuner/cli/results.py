@@ -13,8 +13,8 @@ from colab_drive_tuner.cli.output import cell, echo, echo_json, plain
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.search.results.reading import ReadSearch
     from colab_drive_tuner.search.results.series import Trial
+    from colab_drive_tuner.search.results.status import ReadSearch
 
 
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
@@ -148,7 +148,7 @@ def tail(
     seen: set[object] | None = None
     while True:
         search = _read(store, name)
-        ended = [t for t in search.series.trials if t.state not in ("new", "running")]
+        ended = [t for t in search.series.trials if t.state.ended]
         if seen is None:
             seen = {trial.tid for trial in ended[:-3]}
             if not as_json:
@@ -186,7 +186,7 @@ def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
 
 
 def _read(store: Store, name: str) -> "ReadSearch":
-    from colab_drive_tuner.search.results.reading import read_search
+    from colab_drive_tuner.search.results.status import read_search
 
     return read_search(store, name)
 

@@ -1,7 +1,8 @@
 """Trial documents as hyperopt makes them, without hyperopt: states, losses, and what is stored."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from numbers import Real
 from typing import Any, cast
 
@@ -11,6 +12,42 @@ from colab_drive_tuner.reports import UNNAMED, are_steps
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""
 OPEN = (NEW, RUNNING)
+
+
+class TrialState(StrEnum):
+    """hyperopt's job states in words, in the order of their numbers."""
+
+    NEW = "new"
+    RUNNING = "running"
+    DONE = "done"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial neither waits nor runs."""
+        return self not in (TrialState.NEW, TrialState.RUNNING)
+
+    @classmethod
+    def of(cls, document: TrialDocument) -> "TrialState":
+        """The state of a trial."""
+        return list(cls)[document["state"]]
+
+
+def imported_document(
+    tid: int, state: int, values: Mapping[str, float | int], result: dict[str, Any], **more: Any
+) -> TrialDocument:
+    """The document of a trial that another program has suggested, by the values that it gave."""
+    misc = {
+        "tid": tid,
+        "cmd": ("domain_attachment", "FMinIter_Domain"),
+        "workdir": None,
+        "idxs": {label: [tid] for label in values},
+        "vals": {label: [value] for label, value in values.items()},
+    }
+    document = {"tid": tid, "state": state, "spec": None, "result": result, "misc": misc}
+    common = {"exp_key": None, "version": 0, "book_time": None, "refresh_time": None}
+    return cast(TrialDocument, document | common | more)
 
 
 def has_ended(document: TrialDocument) -> bool:

@@ -12,7 +12,8 @@ from hyperopt.pyll import Apply
 
 from colab_drive_tuner.search.executors.engines import find_engine
 from colab_drive_tuner.search.loop.pruning import check_pruner
-from colab_drive_tuner.search.run import SearchSpec, run_search
+from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.run import run_search
 from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.trials.stored import StoredTrials
@@ -50,7 +51,7 @@ class DriveTrials(StoredTrials):
     """
 
     def __repr__(self) -> str:
-        kept = f"DriveTrials {self.name!r} in {self._store.url(self._store.root)}"
+        kept = f"DriveTrials {self.name!r} in {self.store.url(self.store.root)}"
         losses = [loss for loss in self.losses() if isinstance(loss, int | float)]
         best = f", best loss {min(losses):.6g}" if losses else ""
         return visible(f"{kept}: {len(self)} trials{best}")

@@ -74,7 +74,7 @@ class CompiledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
         """What the objective returns for the sampled values, as hyperopt reads it."""
         if self._space is not None:
             try:
-                point = self._space.value(config)
+                point = self._space(config)
             except Exception as error:  # noqa: BLE001 - hyperopt says what is wrong with the values
                 _logger.debug("left to hyperopt's own evaluation: %r", error)
             else:

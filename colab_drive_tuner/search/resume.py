@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,6 @@ from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.search.executors.engines import find_engine
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.spec.arguments import (
-    check_early_stop,
     check_space,
     find_algorithm,
     parse_duration,
@@ -31,8 +30,6 @@ from colab_drive_tuner.store.protocol import Store
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
     from colab_drive_tuner.training.pruner import Pruner
-
-"""By when a scheduled run must be over, in seconds since 1970; the rerunner sets it."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,8 @@ def resume_search(
     check_name(name)
     max_evals = whole_number("max_evals", max_evals, least=1)
     loss_threshold = real_number("loss_threshold", loss_threshold)
-    check_early_stop(early_stop_fn)
+    if early_stop_fn is not None and not callable(early_stop_fn):
+        raise UsageError(f"early_stop_fn must be a function or None, got {early_stop_fn!r}.")
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     workers = find_engine(executor, width, trial_timeout)
@@ -164,8 +162,8 @@ def resume_search(
     from colab_drive_tuner.search.documents import count_ended
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.loop.pruning import check_pruner
-    from colab_drive_tuner.search.loop.stops import StopRules
-    from colab_drive_tuner.search.run import SearchSpec, run_search, untried_points
+    from colab_drive_tuner.search.loop.search_spec import SearchSpec
+    from colab_drive_tuner.search.run import run_search, untried_points
     from colab_drive_tuner.search.spec.fingerprints import describe_space
     from colab_drive_tuner.search.spec.points import check_points
     from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -195,30 +193,30 @@ def resume_search(
     origin = None
     if from_search is not None:
         origin = origin_of(trials, from_search, task.space, suggest, restart=restart)
-    stopped = StopRules(max_evals, loss_threshold, early_stop_fn).stopped(history.settings)
+    spec = SearchSpec(
+        objective,
+        task.space,
+        suggest,
+        max_evals=max_evals,
+        show_progress=progress,
+        loss_threshold=loss_threshold,
+        early_stop_fn=early_stop_fn,
+        catch_eval_exceptions=catch_eval_exceptions,
+        restart=restart,
+        retry_failed=retry_failed,
+        points=points,
+        origin=origin,
+        source=task.source,
+        deadline=None if seconds is None else began + seconds,
+        workers=workers,
+        pruner=pruner,
+    )
+    stopped = spec.stopped(history.settings)
     new_points = untried_points(trials._dynamic_trials, points)
     if restart or again or (done < max_evals and (new_points or not stopped)):
         function, described = task.prepare()
-        spec = SearchSpec(
-            function,
-            task.space,
-            suggest,
-            max_evals=max_evals,
-            show_progress=progress,
-            loss_threshold=loss_threshold,
-            early_stop_fn=early_stop_fn,
-            catch_eval_exceptions=catch_eval_exceptions,
-            restart=restart,
-            retry_failed=retry_failed,
-            points=points,
-            origin=origin,
-            source=task.source,
-            data=described,
-            keras_wanted=load_keras_for(objective),
-            deadline=None if seconds is None else began + seconds,
-            workers=workers,
-            pruner=pruner,
-        )
+        keras_wanted = load_keras_for(objective)
+        spec = replace(spec, fn=function, data=described, keras_wanted=keras_wanted)
         stopped = run_search(trials, spec)
         done = count_ended(trials._dynamic_trials)
     return SearchResult(trials, done=done, max_evals=max_evals, stopped=stopped, space=task.space)

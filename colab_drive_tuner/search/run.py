@@ -5,7 +5,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +15,14 @@ from colab_drive_tuner.checkpoint.items import RESTARTED, STOPPED
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverError
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS
-from colab_drive_tuner.search.begin_from import Origin, begin_from
+from colab_drive_tuner.search.begin_from import begin_from
 from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import CompiledDomain, Training
-from colab_drive_tuner.search.executors.engines import Workers
-from colab_drive_tuner.search.loop.inline import Loop, LoopOptions
+from colab_drive_tuner.search.loop.inline import Loop
 from colab_drive_tuner.search.loop.interrupts import sigterm_exits, stopped_by_user
 from colab_drive_tuner.search.loop.missing import missing_points
-from colab_drive_tuner.search.loop.stops import StopRules, Stops
+from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.loop.stops import Stops
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.spec.points import check_documents, point_document
@@ -36,7 +35,7 @@ from colab_drive_tuner.search.spec.seeds import (
 )
 from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
 from colab_drive_tuner.search.tpe import fast_algorithm
-from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.stored import CLOSING_PATIENCE, StoredTrials
 from colab_drive_tuner.search.trials.tally import Tally
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import TrialInterrupted
@@ -49,51 +48,6 @@ STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""
 
 
-@dataclass(frozen=True)
-class SearchSpec:
-    """A search as it was asked for, in hyperopt's terms; the defaults are those of `fmin`."""
-
-    fn: Callable[..., Any]
-    """The objective."""
-    space: Any
-    algo: Callable[..., Any]
-    """The algorithm: a suggest function."""
-    max_evals: int = sys.maxsize
-    timeout: float | None = None
-    loss_threshold: float | None = None
-    early_stop_fn: Callable[..., Any] | None = None
-    max_queue_len: int = 1
-    rstate: Any = None
-    pass_expr_memo_ctrl: bool | None = None
-    catch_eval_exceptions: bool = False
-    show_progress: Any = True
-    """False, True, or a progress callback of hyperopt's kind."""
-    trials_save_file: str = ""
-
-    restart: bool = False
-    retry_failed: bool = False
-    points: Sequence[dict[str, list[Any]]] = ()
-    """Points to evaluate first in a search that has no trials yet, as `check_points` has them."""
-    origin: Origin | None = None
-    """Trials of another search to begin with."""
-    source: str | None = None
-    """The text of the model or objective function."""
-    data: str | None = None
-    """A fingerprint of the data."""
-    keras_wanted: bool = False
-    deadline: float | None = None
-    """`time.monotonic()` after which no trial is started."""
-    workers: Workers | None = None
-    """Where trials run; None: here, one after another."""
-    pruner: Pruner | None = None
-    """What judges trials that report values by themselves."""
-
-    @property
-    def stops(self) -> StopRules:
-        """The rules that end the search."""
-        return StopRules(self.max_evals, self.loss_threshold, self.early_stop_fn)
-
-
 def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     """Run trials until `max_evals` are there, or another rule of the spec ends the run.
 
@@ -103,7 +57,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     Returns:
         Why the search was stopped before it had all its trials; "" where it was not.
     """
-    why = "" if spec.restart else spec.stops.stopped(trials.log.settings)
+    why = "" if spec.restart else spec.stopped(trials.log.settings)
     if why and not untried_points(trials._dynamic_trials, spec.points):
         return why
     domain = CompiledDomain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
@@ -138,7 +92,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     ):
         trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
         if trials.log.settings.get(STOPPED):  # as a dead session had spooled it
-            why = spec.stops.stopped(trials.log.settings)
+            why = spec.stopped(trials.log.settings)
             if why and not untried_points(trials._dynamic_trials, spec.points):
                 return why
             stopped_before = trials.log.settings[STOPPED]
@@ -161,6 +115,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             fast_algorithm(spec.algo),
             domain,
             _seeds(stored, settings.rstate, trials.log.next_k),
+            spec=spec,
             training=Training(
                 seed=training_seed_of(stored),
                 seeded=trials.seed_training,
@@ -168,21 +123,8 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
                 deadline=spec.deadline,
                 pruner=spec.pruner,
             ),
-            stops=Stops(
-                spec.stops,
-                trials.log.settings | {STOPPED: stopped_before},
-                timeout=spec.timeout,
-                deadline=spec.deadline,
-                notify=trials.notify,
-            ),
+            stops=Stops(spec, trials.log.settings | {STOPPED: stopped_before}, trials.notify),
             tally=tally,
-            options=LoopOptions(
-                max_evals=spec.max_evals,
-                max_queue_len=spec.max_queue_len,
-                catch_eval_exceptions=spec.catch_eval_exceptions,
-                trials_save_file=spec.trials_save_file,
-                free_memory=trials.free_memory,
-            ),
         )
         # A trial that stopped before the deadline is unfinished; the next run goes on with it.
         with suppress(TrialInterrupted):
@@ -284,24 +226,15 @@ def _closing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> 
             yield
         finally:
             arrived.set()
-    except KeyboardInterrupt:
+    except BaseException as error:  # an interrupt, too, releases the search
         ended = count_ended(trials._dynamic_trials)
-        _close_after(trials, STOP_PATIENCE)
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        with suppress(SearchTakenOverError):  # the error says more than that the search is lost
+            trials.close(STOP_PATIENCE if stopped else CLOSING_PATIENCE)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
         total = "" if max_evals == sys.maxsize else f" of {max_evals}"
         raise stopped_by_user(
             f"Search {trials.name!r} stopped after {ended}{total} trials. Run it again to go on."
         ) from None
-    except SystemExit:
-        _close_after(trials, STOP_PATIENCE)
-        raise
-    except BaseException:  # an interrupt, too, releases the search
-        _close_after(trials)
-        raise
-    else:
-        trials.close()
-
-
-def _close_after(trials: StoredTrials, *timeout: float) -> None:
-    """Close after an error, which says more than that the search is lost."""
-    with suppress(SearchTakenOverError):
-        trials.close(*timeout)
+    trials.close()

@@ -5,9 +5,9 @@ else that is done for it. Nearly all spaces are dicts, lists and choices around 
 these are turned into nested objects once. Any other one is left to hyperopt.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from hyperopt.base import Ctrl
@@ -20,11 +20,8 @@ _NUMBERS = ("literal", "hyperopt_param", "float", "int")
 """Nodes of which a second evaluation is the first one: most of them stand around a parameter."""
 
 
-class SampledSpace(Protocol):
-    """A part of a space."""
-
-    def value(self, sampled: Mapping[str, Any]) -> Any:
-        """Its value, given those of the parameters; raises whatever where it has none."""
+SampledSpace = Callable[[Mapping[str, Any]], Any]
+"""Gives the value of a part of a space for those of the parameters; raises where it has none."""
 
 
 def sampled_space(expression: Apply) -> SampledSpace:
@@ -43,56 +40,29 @@ def sampled_space(expression: Apply) -> SampledSpace:
 
 def _part(node: Apply) -> SampledSpace:
     if node.name == "hyperopt_param":
-        return _Parameter(node.arg["label"].obj)
+        return itemgetter(node.arg["label"].obj)
     if isinstance(node, Literal):
-        if node.obj is Ctrl:  # hyperopt puts the trial's own one there
+        constant = node.obj
+        if constant is Ctrl:  # hyperopt puts the trial's own one there
             raise UnknownNodeError("Ctrl")
-        return _Constant(node.obj)
+        return lambda _: constant
     if node.name == "switch":
-        index, *options = map(_part, node.pos_args)
-        return _Choice(index, options)
+        return _choice(*map(_part, node.pos_args))
     if node.name not in PURE:
         raise UnknownNodeError(node.name)
+    function, arguments = scope._impls[node.name], list(map(_part, node.pos_args))
     named = {name: _part(argument) for name, argument in node.named_args}
-    return _Function(scope._impls[node.name], list(map(_part, node.pos_args)), named)
+    return lambda sampled: function(
+        *[argument(sampled) for argument in arguments],
+        **{name: argument(sampled) for name, argument in named.items()},
+    )
 
 
-@dataclass(frozen=True)
-class _Constant:
-    constant: Any
-
-    def value(self, _sampled: Mapping[str, Any]) -> Any:
-        return self.constant
-
-
-@dataclass(frozen=True)
-class _Parameter:
-    label: str
-
-    def value(self, sampled: Mapping[str, Any]) -> Any:
-        return sampled[self.label]
-
-
-@dataclass(frozen=True)
-class _Choice:
-    index: SampledSpace
-    options: Sequence[SampledSpace]
-
-    def value(self, sampled: Mapping[str, Any]) -> Any:
-        index = self.index.value(sampled)
+def _choice(index_of: SampledSpace, *options: SampledSpace) -> SampledSpace:
+    def chosen(sampled: Mapping[str, Any]) -> Any:
+        index = index_of(sampled)
         if not isinstance(index, int | np.integer) or index < 0:
             raise TypeError(f"{index!r:.60} chooses no option")
-        return self.options[int(index)].value(sampled)
+        return options[int(index)](sampled)
 
-
-@dataclass(frozen=True)
-class _Function:
-    function: Any
-    arguments: Sequence[SampledSpace]
-    named: Mapping[str, SampledSpace]
-
-    def value(self, sampled: Mapping[str, Any]) -> Any:
-        return self.function(
-            *[argument.value(sampled) for argument in self.arguments],
-            **{name: argument.value(sampled) for name, argument in self.named.items()},
-        )
+    return chosen

@@ -15,8 +15,7 @@ import pytest
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
-from colab_drive_tuner.search.results.reading import read_search
-from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.search.results.status import read_search, read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import SPACE, bowl, in_child, plain, points, reopened

@@ -21,7 +21,7 @@ from colab_drive_tuner.search.executors.locations import (
 from colab_drive_tuner.search.loop import parallel, trial_workers
 from colab_drive_tuner.search.progress import _at_once
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
-from colab_drive_tuner.search.results.reading import read_search
+from colab_drive_tuner.search.results.status import read_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import SPACE, bowl

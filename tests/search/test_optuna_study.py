@@ -15,7 +15,7 @@ optuna = pytest.importorskip("optuna")
 
 from optuna.trial import TrialState  # noqa: E402 - asked for above
 
-from colab_drive_tuner.search.results.exchange.optuna_study import LOSS, to_study  # noqa: E402
+from colab_drive_tuner.search.results.exchange.to_optuna import LOSS, to_study  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -533,7 +533,7 @@ def test_pictures_mark_pruned_trials(shown: Any) -> None:
 def test_a_pruned_trial_is_one_in_optuna_and_back(shown: Any, tmp_path: Path) -> None:
     """With its values step by step; a search made of that study is equal field by field."""
     optuna = pytest.importorskip("optuna")
-    from colab_drive_tuner.search.results.exchange.optuna_study import from_optuna
+    from colab_drive_tuner.search.results.exchange.from_optuna import from_optuna
 
     result, _ = shown
     study = result.to_optuna()

@@ -9,7 +9,7 @@ from colab_drive_tuner.checkpoint import entries, history, items, spooled
 from colab_drive_tuner.search import run
 from colab_drive_tuner.search.loop import missing
 from colab_drive_tuner.search.spec import seeds
-from colab_drive_tuner.search.trials import careful_start
+from colab_drive_tuner.search.trials import ownership
 from tests.torture.mutants import mutant
 
 
@@ -93,7 +93,7 @@ def a_clean_end_counts_as_a_death() -> None:
 @mutant
 def no_care_after_a_death() -> None:
     """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
-    careful_start.Care.needed = lambda self, tid: False
+    ownership.Care.needed = lambda self, tid: False
 
 
 @mutant

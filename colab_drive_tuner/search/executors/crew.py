@@ -56,11 +56,7 @@ class Landing:
 class Crew:
     """The workers, and what they have at work.
 
-    Args:
-        workers: The engine and its width.
-        payload: The objective as bytes; None: the workers are threads, which have it.
-        domain: The objective for threads.
-        clock: Seconds, as `time.monotonic` gives them.
+    They have the objective by `payload`; None: they are threads, and have it by `domain`.
     """
 
     def __init__(

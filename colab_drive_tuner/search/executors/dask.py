@@ -22,12 +22,7 @@ def _is_dask(value: Any, name: str) -> bool:
 
 
 class DaskEngine(Engine):
-    """A `distributed.Client`, or what its `get_executor()` has made.
-
-    Args:
-        executor: Either of them.
-        client: The client.
-    """
+    """A `distributed.Client`, or what its `get_executor()` has made."""
 
     breaks_whole = False
 

@@ -16,20 +16,15 @@ _START_SECONDS = 120.0
 
 
 class Engine:
-    """Any `concurrent.futures.Executor`.
-
-    Args:
-        executor: What the user passed, or what stands for it.
-    """
-
-    renewable = False
-    """Whether it makes itself anew once its workers have died."""
+    """Any `concurrent.futures.Executor`; `own`: one of this package."""
 
     breaks_whole = True
     """Whether the death of one worker ends all that runs, as in a process pool."""
 
-    def __init__(self, executor: Any) -> None:
+    def __init__(self, executor: Any, *, own: bool = False) -> None:
         self.executor = executor
+        self.renewable = own
+        """Whether it makes itself anew once its workers have died."""
         self._submit: Callable[..., Future[Any]] = executor.submit
 
     @property
@@ -44,11 +39,12 @@ class Engine:
 
     def width(self) -> int | None:
         """How many trials it can run at once; None where it does not say."""
+        width: int | None = self.executor.width() if self.renewable else None
         for name in ("num_workers", "_max_workers"):
             count = getattr(self.executor, name, None)
             if isinstance(count, int) and count > 0:
                 return count
-        return None
+        return width
 
     @property
     def closed(self) -> bool:
@@ -57,7 +53,8 @@ class Engine:
 
     def workers(self) -> int | None:
         """How many workers are there now; None where that cannot be told."""
-        return None
+        count: int | None = self.executor.workers() if self.renewable else None
+        return count
 
     def prepare(self, *, keras: bool) -> None:
         """Do what must be done before the search is claimed. `keras`: trials will use it."""
@@ -89,27 +86,4 @@ class Engine:
 
     def renew(self) -> None:
         """End all workers; the next call gets new ones. Only where it is `renewable`."""
-        raise NotImplementedError
-
-
-class OwnEngine(Engine):
-    """An Executor of this package."""
-
-    renewable = True
-
-    def workers(self) -> int | None:
-        """See `Engine.workers`."""
-        count: int | None = self.executor.workers()
-        return count
-
-    def width(self) -> int | None:
-        """See `Engine.width`."""
-        count: int | None = self.executor.width()
-        return count
-
-    def prepare(self, *, keras: bool) -> None:
-        """Its workers are no forks."""
-
-    def renew(self) -> None:
-        """See `Engine.renew`."""
         self.executor.renew()

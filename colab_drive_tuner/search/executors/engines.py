@@ -5,7 +5,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.executors.dask import DaskEngine, client_of
-from colab_drive_tuner.search.executors.engine import Engine, OwnEngine
+from colab_drive_tuner.search.executors.engine import Engine
 from colab_drive_tuner.search.executors.loky import LokyExecutor
 from colab_drive_tuner.search.executors.ray import RayExecutor
 from colab_drive_tuner.search.spec.arguments import real_number, whole_number
@@ -70,6 +70,4 @@ def _engine(executor: Any) -> Engine:
             f"executor={type(executor).__name__} is broken, since one of its workers died: make a "
             "new one."
         )
-    if isinstance(executor, LokyExecutor | RayExecutor):
-        return OwnEngine(executor)
-    return Engine(executor)
+    return Engine(executor, own=isinstance(executor, LokyExecutor | RayExecutor))

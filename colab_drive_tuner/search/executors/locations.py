@@ -84,11 +84,7 @@ class Datagrams:
 
 
 class DatagramLocations(Locations):
-    """Locations of processes, here or on machines that reach this one.
-
-    Args:
-        anywhere: Whether workers may be on other machines; else only this one is listened to.
-    """
+    """Locations of processes on this machine; `anywhere`: also on those that reach this one."""
 
     def __init__(self, *, anywhere: bool) -> None:
         super().__init__()
@@ -129,11 +125,7 @@ class DaskEvents:
 
 
 class DaskLocations(Locations):
-    """Locations of a Dask cluster's workers, wherever they are.
-
-    Args:
-        client: The `distributed.Client`.
-    """
+    """Locations of a Dask cluster's workers, wherever they are."""
 
     def __init__(self, client: Any) -> None:
         super().__init__()

@@ -29,12 +29,7 @@ from colab_drive_tuner.search.executors.locations import Location, LocationSende
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.models import Parts, SavedModel, take_apart
 from colab_drive_tuner.training.backup.writer import flush_backups, has_backups
-from colab_drive_tuner.training.memory import (
-    KerasSettings,
-    free_memory,
-    keras_grew,
-    keras_settings,
-)
+from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.trial import Artifacts, TrialInterrupted
 
 _KEPT = 4

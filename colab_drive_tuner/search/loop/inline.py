@@ -31,6 +31,7 @@ from colab_drive_tuner.search.documents import ERROR, FINISHED, RUNNING, plain_r
 from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
 from colab_drive_tuner.search.loop.missing import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
+from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.loop.stops import Stops
 from colab_drive_tuner.search.spec.seeds import SeedStream
 from colab_drive_tuner.search.trials.models import ModelResult
@@ -51,30 +52,8 @@ It is told why the search was stopped, if it was.
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LoopOptions:
-    """Arguments of `hyperopt.fmin` that the loop itself obeys."""
-
-    max_evals: int = sys.maxsize
-    max_queue_len: int = 1
-    catch_eval_exceptions: bool = False
-    trials_save_file: str = ""
-    free_memory: bool = True
-    """Whether Keras is made to give back, after each trial, what it held."""
-
-
 class Loop:
-    """Runs the trials of a search that this process holds.
-
-    Args:
-        trials: The search.
-        algo: The algorithm that suggests points.
-        domain: hyperopt's Domain: the space and the objective.
-        seeds: The stream from which each call of the algorithm gets its seed.
-        training: Settings of all trials.
-        stops: Rules that end the run early.
-        tally: Counts over the documents of `trials`.
-    """
+    """Runs the trials of a search that this process holds; `tally` counts over its documents."""
 
     def __init__(
         self,
@@ -83,14 +62,14 @@ class Loop:
         domain: Domain,
         seeds: SeedStream,
         *,
+        spec: SearchSpec,
         training: Training,
         stops: Stops,
         tally: Tally,
-        options: LoopOptions,
     ) -> None:
         self._trials, self._algo, self._domain, self._seeds = trials, algo, domain, seeds
-        self._training, self._stops, self._tally, self._options = training, stops, tally, options
-        self._unasked = options.max_evals - len(tally)
+        self._training, self._stops, self._tally, self._spec = training, stops, tally, spec
+        self._unasked = spec.max_evals - len(tally)
         """How many trials the algorithm may still suggest."""
         self._owner = place_of(place(), os.getpid(), socket.gethostname())
         self._missing = MissingTrials(trials, algo, domain)
@@ -150,7 +129,7 @@ class Loop:
 
     def _ask(self) -> bool:
         """Let the algorithm fill the queue; False where it suggests nothing more."""
-        while (free := self._options.max_queue_len - self._tally.queued) > 0 and self._unasked > 0:
+        while (free := self._spec.max_queue_len - self._tally.queued) > 0 and self._unasked > 0:
             new_ids = self._trials.new_trial_ids(min(free, self._unasked))
             self._trials.list_inserted()
             k, seed = self._seeds.draw()
@@ -179,7 +158,7 @@ class Loop:
             # What is no plain data is refused here, as an error of the objective.
             taken = take(plain_result(result))
         except Exception as error:
-            how = TrialEnd.CAUGHT if self._options.catch_eval_exceptions else TrialEnd.RAISED
+            how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
             document["state"] = ERROR
             document["misc"]["error"] = str(type(error)), str(error)
             document["misc"]["traceback"] = traceback.format_exc()
@@ -192,7 +171,7 @@ class Loop:
             if curves:
                 document["misc"]["history"] = curves
             self._tell(started, TrialEnd.DONE, taken)
-        if self._options.free_memory and "keras" in sys.modules and keras_grew(self._keras):
+        if self._trials.free_memory and "keras" in sys.modules and keras_grew(self._keras):
             free_memory(self._keras)
 
     def _start(self, document: TrialDocument, *, died: int = 0, durable: bool = False) -> "Started":
@@ -240,8 +219,8 @@ class Loop:
 
     def _save(self) -> None:
         """Write hyperopt's own save file, where the caller wants one."""
-        if self._options.trials_save_file:
-            with Path(self._options.trials_save_file).open("wb") as file:
+        if self._spec.trials_save_file:
+            with Path(self._spec.trials_save_file).open("wb") as file:
                 pickle.dump(self._trials, file)
 
 

@@ -42,9 +42,7 @@ MOST_LOST = 10
 class LandingLoop(Loop):
     """The part of the parallel loop that takes what comes back from workers.
 
-    Args:
-        crew: The workers.
-        max_attempts: A trial of which so many workers or runtimes died is given up.
+    A trial of which `max_attempts` workers or runtimes died is given up.
     """
 
     def __init__(self, *args: Any, crew: Crew, max_attempts: int, **options: Any) -> None:
@@ -138,7 +136,7 @@ class LandingLoop(Loop):
         if error is not None and not isinstance(error, Exception):
             self._fail(error)  # a KeyboardInterrupt, say: the trial has not ended
             return
-        how = TrialEnd.CAUGHT if self._options.catch_eval_exceptions else TrialEnd.RAISED
+        how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
         document["misc"]["error"] = outcome.error_type, outcome.error_text
         document["misc"]["traceback"] = outcome.traceback
         self._close(started, how)

@@ -68,10 +68,7 @@ class MissingTrials:
     """Puts back what is missing of a search that this process has claimed, one call at a time."""
 
     def __init__(
-        self,
-        trials: StoredTrials,
-        algo: Callable[..., list[TrialDocument]],
-        domain: Any,
+        self, trials: StoredTrials, algo: Callable[..., list[TrialDocument]], domain: Any
     ) -> None:
         self._trials, self._algo, self._domain = trials, algo, domain
         self._hopeless: set[int] = set()

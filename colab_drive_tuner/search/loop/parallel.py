@@ -32,10 +32,9 @@ ABSENT_SECONDS, GONE_SECONDS = 30.0, 600.0
 
 
 class ParallelLoop(LandingLoop):
-    """Runs the trials of a search that this process holds, `width` at once.
+    """Runs the trials of a search that this process holds, several at once.
 
-    Args:
-        on_stop: Called when a stop, from wherever, has arrived here.
+    `on_stop` is called when a stop, from wherever, has arrived here.
     """
 
     def __init__(self, *args: Any, on_stop: Callable[[], None], **options: Any) -> None:
@@ -124,7 +123,7 @@ class ParallelLoop(LandingLoop):
             timeout=self._crew.timeout,
             loss_to_beat=self._loss_to_beat,
             backups=None if in_process else self._trials.backups.by_path(attempt.search, artifacts),
-            free_memory=self._options.free_memory,
+            free_memory=self._trials.free_memory,
         )
         flight = Flight(task, artifacts if in_process else None)
         self._started[flight] = started

@@ -6,87 +6,31 @@ and the same call returns at once. A call with another rule, or for more trials,
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.checkpoint.items import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import NotPlainDataError
-from colab_drive_tuner.search.spec.settings import (
-    stored_early_stop,
-    stored_stop,
-)
-from colab_drive_tuner.search.spec.value_text import describe_value
+from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.spec.settings import stored_early_stop
 from colab_drive_tuner.search.trials.tally import Tally
-
-
-@dataclass(frozen=True)
-class StopRules:
-    """What a caller says of when the search ends.
-
-    Args:
-        max_evals: How many trials there shall be in all.
-        loss_threshold: The search ends once the best loss is below it; None: never.
-        early_stop_fn: Called after each round with the trials and what it returned last, as
-            `hyperopt.fmin` does; the search ends once it says so.
-    """
-
-    max_evals: int
-    loss_threshold: float | None = None
-    early_stop_fn: Callable[..., Any] | None = None
-
-    @property
-    def early_stop_text(self) -> str:
-        """The early-stop function, with what it was made with."""
-        return "" if self.early_stop_fn is None else describe_value(self.early_stop_fn)
-
-    @property
-    def early_stop_name(self) -> str:
-        """The name of the early-stop function, or of the function that made it."""
-        name = getattr(self.early_stop_fn, "__qualname__", type(self.early_stop_fn).__qualname__)
-        return str(name).partition(".<locals>")[0]
-
-    def stopped(self, settings: Mapping[str, Any]) -> str:
-        """Why the search with these settings was stopped by these very rules; "": it was not."""
-        stop = stored_stop(settings)
-        if stop is None or stop["rules"] != self._text or self.max_evals > stop["max_evals"]:
-            return ""
-        return str(stop["why"])
-
-    def setting(self, why: str) -> dict[str, Any]:
-        """The setting that says why these rules stopped the search."""
-        return {STOPPED: {"why": why, "rules": self._text, "max_evals": self.max_evals}}
-
-    @property
-    def _text(self) -> str:
-        return f"loss_threshold={self.loss_threshold} early_stop_fn={self.early_stop_text}"
 
 
 class Stops:
     """The rules of one run, applied.
 
-    Args:
-        rules: What ends the search.
-        settings: Those of the search when the run began, with the state of its early-stop function.
-        timeout: Seconds after which no further trial is asked for; None: no limit.
-        deadline: `time.monotonic()` before which every trial must have ended; None: no limit.
-        notify: Called with what the user must know.
+    `settings` are those of the search when the run began, with the state of its early-stop
+    function; `notify` is called with what the user must know.
     """
 
     def __init__(
-        self,
-        rules: StopRules,
-        settings: Mapping[str, Any],
-        *,
-        timeout: float | None = None,
-        deadline: float | None = None,
-        notify: Callable[[str], None],
+        self, spec: SearchSpec, settings: Mapping[str, Any], notify: Callable[[str], None]
     ) -> None:
-        self._rules, self._notify = rules, notify
-        self._ends = None if timeout is None else time.monotonic() + timeout
-        self._deadline, self._longest = deadline, 0.0
+        self._rules, self._notify = spec, notify
+        self._ends = None if spec.timeout is None else time.monotonic() + spec.timeout
+        self._deadline, self._longest = spec.deadline, 0.0
         self._went_on = settings.get(STOPPED) is not None
-        self._by = rules.early_stop_text
+        self._by = spec.early_stop_text
         state = stored_early_stop(settings)
         known = state if state and state["by"] == self._by else None
         self._arguments: Any = decode(known["arguments"]) if known else []

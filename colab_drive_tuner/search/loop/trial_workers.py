@@ -19,10 +19,7 @@ NOTE_SECONDS, NOTE_PAUSE = 1.0, 3.0
 class TrialWorkers:
     """Which worker runs which trial, for progress here and for `status` elsewhere.
 
-    Args:
-        crew: The workers, which tell where trials have begun.
-        log: Where it is recorded.
-        started: The trials that are running; whoever starts and ends them keeps it up to date.
+    Whoever starts and ends trials keeps `started` up to date.
     """
 
     def __init__(self, crew: Crew, log: Logbook, started: Mapping[Flight, Started]) -> None:

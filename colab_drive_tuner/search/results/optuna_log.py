@@ -14,12 +14,10 @@ from typing import Any
 
 
 class Operation(IntEnum):
-    """Operations of Optuna's journal."""
+    """Operations of Optuna's journal that concern trials."""
 
     CREATE_STUDY = 0
     DELETE_STUDY = 1
-    SET_STUDY_USER_ATTR = 2
-    SET_STUDY_SYSTEM_ATTR = 3
     CREATE_TRIAL = 4
     SET_TRIAL_PARAM = 5
     SET_TRIAL_STATE_VALUES = 6

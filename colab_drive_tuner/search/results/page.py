@@ -20,8 +20,8 @@ from colab_drive_tuner.search.html import escaped, shortened
 from colab_drive_tuner.search.results.cards import loss_text, seconds_text, value_text
 from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, summary, timeline
-from colab_drive_tuner.search.results.reading import read_search
 from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.results.status import read_search
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.version import __version__

@@ -11,13 +11,9 @@ from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.exchange.export import write_file
 from colab_drive_tuner.search.results.page import made_of, report_page
 from colab_drive_tuner.search.results.series import Series, history_of, series_of
-from colab_drive_tuner.search.results.table import (
-    Table,
-    evaluate_space,
-    missing_labels,
-    plain,
-    point_of,
-)
+from colab_drive_tuner.search.results.space_values import point_of
+from colab_drive_tuner.search.results.table import Table
+from colab_drive_tuner.search.results.trial_result import TrialResult
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -35,13 +31,7 @@ class SearchResult:
     """
 
     def __init__(
-        self,
-        trials: "DriveTrials",
-        *,
-        done: int,
-        max_evals: int,
-        stopped: str = "",
-        space: Any,
+        self, trials: "DriveTrials", *, done: int, max_evals: int, stopped: str = "", space: Any
     ) -> None:
         self.trials = trials
         """The trials as hyperopt has them."""
@@ -74,40 +64,26 @@ class SearchResult:
     @property
     def best_trial(self) -> TrialDocument:
         """The trial with the lowest loss; raises `SearchError` where none has one."""
-        self._warn()
         return self._best()
 
     @property
     def best_loss(self) -> float:
         """The lowest loss."""
-        self._warn()
         return float(self._best()["result"]["loss"])
 
     @property
     def best_run(self) -> dict[str, Any]:
         """The best parameters as hyperopt and hyperas give them: a choice as its index."""
-        self._warn()
         return point_of(self._best())
 
     @property
     def best_params(self) -> Any:
         """The best parameters as the objective got them: a choice as what was chosen."""
-        self._warn()
-        return self._params(self._best())
-
-    def _params(self, document: TrialDocument) -> Any:
-        point = point_of(document)
-        if missing := missing_labels(self._space, point):
-            raise SearchError(
-                f"Trial {document['tid']!r} of search {self.name!r} has no value for "
-                f"{', '.join(map(repr, sorted(missing)))}: `best_run` gives those that it has."
-            )
-        return evaluate_space(self._space, point)
+        return self._trial(self._best()).params
 
     @property
     def best_model(self) -> Any:
         """The Keras model of the best trial, from here or from the store; None if none was kept."""
-        self._warn()
         return self.load_model(self._best()["tid"])
 
     def load_model(self, tid: int | None = None, **options: Any) -> Any:
@@ -199,11 +175,11 @@ class SearchResult:
         Raises:
             MissingExtraError: Optuna is not installed.
         """
-        from colab_drive_tuner.search.results.exchange.optuna_study import to_study
+        from colab_drive_tuner.search.results.exchange.to_optuna import to_study
 
         return to_study(self.name, self.trials._dynamic_trials, self._space)
 
-    def trial(self, tid: int) -> "TrialResult":
+    def trial(self, tid: int) -> TrialResult:
         """One trial: its parameters, loss and model.
 
         Args:
@@ -212,9 +188,9 @@ class SearchResult:
         Raises:
             SearchError: The search has no such trial.
         """
-        return TrialResult(self, self._document(tid))
+        return self._trial(self._document(tid))
 
-    def best(self, count: int = 10) -> "list[TrialResult]":
+    def best(self, count: int = 10) -> list[TrialResult]:
         """The trials with the lowest losses, the best first.
 
         Args:
@@ -222,6 +198,9 @@ class SearchResult:
         """
         self._warn()
         return [self.trial(trial.tid) for trial in self._series().best(count)]
+
+    def _trial(self, document: TrialDocument) -> TrialResult:
+        return TrialResult(self.trials, document, self._space)
 
     def _document(self, tid: Any) -> TrialDocument:
         for document in self.trials._dynamic_trials:
@@ -245,33 +224,24 @@ class SearchResult:
         Raises:
             SearchError: The search has no such trial.
         """
-        if tid is None:
-            self._warn()
-            return history_of(self._best())
-        return history_of(self._document(tid))
+        return history_of(self._best() if tid is None else self._document(tid))
 
     def __iter__(self) -> Iterator[Any]:
-        self._warn()
         best = self._best()
         yield point_of(best)
         yield self.load_model(best["tid"])
 
     def __repr__(self) -> str:
         try:
-            best = f", best loss {float(self._best()['result']['loss']):.6g}"
+            best = f", best loss {float(self._find_best()['result']['loss']):.6g}"
         except SearchError:  # no trial has a loss, or each one's is NaN
             best = ""
         return f"Search {self.name!r}: {self._counts()}{best}{self._left()}"
 
     def _repr_html_(self) -> str:
         series = self._series()
-        return result_card(
-            series,
-            self._head(series),
-            done=self.done,
-            total=self._total(),
-            link=self.trials.url,
-        )
+        head, total = self._head(series), self._total()
+        return result_card(series, head, done=self.done, total=total, link=self.trials.url)
 
     def _head(self, series: Series) -> str:
         best = series.best(1)
@@ -293,6 +263,10 @@ class SearchResult:
         return "" if self.finished else ", unfinished: run it again to go on"
 
     def _best(self) -> TrialDocument:
+        self._warn()
+        return self._find_best()
+
+    def _find_best(self) -> TrialDocument:
         from hyperopt.exceptions import AllTrialsFailed
 
         try:
@@ -313,52 +287,3 @@ class SearchResult:
                 f"ended. Run it again to go on.",
                 UnfinishedSearchWarning,
             )
-
-
-class TrialResult:
-    """One trial of a search, as `SearchResult.trial` and `SearchResult.best` give it.
-
-    Args:
-        result: The search's result.
-        document: The trial as hyperopt has it.
-    """
-
-    def __init__(self, result: SearchResult, document: TrialDocument) -> None:
-        self._result = result
-        self.document = document
-        """The trial as hyperopt has it."""
-
-    @property
-    def tid(self) -> int:
-        """The trial's number."""
-        return int(self.document["tid"])
-
-    @property
-    def loss(self) -> float | None:
-        """Its loss; None where it has none."""
-        loss = self.document["result"].get("loss")
-        return None if loss is None else float(loss)
-
-    @property
-    def params(self) -> Any:
-        """Its parameters as the objective got them: a choice as what was chosen."""
-        return self._result._params(self.document)
-
-    @property
-    def run(self) -> dict[str, Any]:
-        """Its parameters as hyperopt and hyperas give them: a choice as its index."""
-        return {label: plain(value) for label, value in point_of(self.document).items()}
-
-    @property
-    def history(self) -> dict[str, list[float]]:
-        """What `fit` reported epoch by epoch, by metric."""
-        return history_of(self.document)
-
-    @property
-    def model(self) -> Any:
-        """Its Keras model; None if it was not kept."""
-        return self._result.load_model(self.tid)
-
-    def __repr__(self) -> str:
-        loss = "no loss" if self.loss is None else f"loss {self.loss:.6g}"
-        return f"Trial {self.tid} of {self._result.name!r}: {loss}, {self.run}"

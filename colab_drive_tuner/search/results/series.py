@@ -9,6 +9,7 @@ from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.entries import Session
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.search.documents import (
+    TrialState,
     curve_of,
     is_given_up,
     is_pruned,
@@ -28,8 +29,7 @@ class Trial:
     """One trial, in numbers and texts."""
 
     tid: Any
-    state: str
-    """new, running, done, error or cancelled."""
+    state: TrialState
     loss: float | None
     """None where it has none, or none that is a finite number."""
     where: str
@@ -55,15 +55,14 @@ class Trial:
     @property
     def seconds(self) -> float | None:
         """How long it took; None where that is not known, or it has not ended."""
-        if self.began is None or self.ended is None or self.state in ("new", "running"):
+        if self.began is None or self.ended is None or not self.state.ended:
             return None
         return self.ended - self.began
 
     @property
     def failed(self) -> bool:
         """Whether it ended without a loss, and not by a pruner."""
-        ended = self.state in ("done", "error", "cancelled")
-        return ended and self.loss is None and not self.pruned
+        return self.state.ended and self.loss is None and not self.pruned
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def series_of(
     trials = tuple(
         Trial(
             tid=document["tid"],
-            state=row["state"],
+            state=TrialState(row["state"]),
             loss=(loss := _finite(row["loss"]) if row["status"] == "ok" else None),
             where=str(row["runtime"] or ""),
             began=seconds_of(document.get("book_time")),
@@ -214,7 +213,7 @@ def _finite(value: Any) -> float | None:
 
 def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | None) -> str:
     """What a trial that ended says in place of a loss; "" for one that has one, or still runs."""
-    if row["state"] != "done" or loss is not None:
+    if row["state"] != TrialState.DONE or loss is not None:
         return ""
     if is_pruned(document):
         return "pruned"
@@ -244,11 +243,11 @@ def curves_of(document: TrialDocument) -> dict[str, list[float]]:
 
 
 _STATES = {
-    State.RUNNING: "running",
-    State.WAITING: "new",
-    State.COMPLETE: "done",
-    State.PRUNED: "done",
-    State.FAIL: "error",
+    State.RUNNING: TrialState.RUNNING,
+    State.WAITING: TrialState.NEW,
+    State.COMPLETE: TrialState.DONE,
+    State.PRUNED: TrialState.DONE,
+    State.FAIL: TrialState.ERROR,
 }
 
 

@@ -1,5 +1,9 @@
-"""Status of searches, read from the store: nothing is claimed, no hyperopt is needed."""
+"""Searches read from their store: status, records and series; nothing is claimed or written.
 
+No hyperopt is needed for that.
+"""
+
+from dataclasses import dataclass, replace
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
@@ -17,8 +21,13 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.search.documents import seconds_of
 from colab_drive_tuner.search.results.optuna_log import State, read_study
-from colab_drive_tuner.search.spec.settings import stored_stop
-from colab_drive_tuner.search.trials.standing import RunningNow, SearchStatus, target_of
+from colab_drive_tuner.search.results.series import Series, series_of, series_of_study
+from colab_drive_tuner.search.trials.standing import (
+    RunningNow,
+    SearchStatus,
+    TrialFacts,
+    status_of_trials,
+)
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
 MISNAMED = "its folder has a name that no search can have: give it back the name that it had"
@@ -77,23 +86,14 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
     }
     if history.study.lines:
         return _status_of_study(history, common)
-    entries = history.trials.values()
-    best = min(
-        (entry for entry in entries if entry.loss is not None),
-        key=lambda entry: (entry.loss, str(entry.tid)),
-        default=None,
-    )
-    return SearchStatus(
+    return status_of_trials(
+        trials=[
+            TrialFacts(entry.tid, entry.loss, entry.end is not None, entry.pruned)
+            for entry in history.trials.values()
+        ],
+        settings=history.settings,
+        unfinished=bool(history.unfinished),
         done=history.done,
-        max_evals=target_of(history.settings),
-        stopped=_stopped(history),
-        best_loss=best.loss if best else None,
-        best_tid=best.tid if best else None,
-        trials=len(history.trials),
-        failed=sum(
-            entry.end is not None and entry.loss is None and not entry.pruned for entry in entries
-        ),
-        pruned=sum(entry.pruned for entry in entries),
         running=_running(history) if held else (),
         **common,
     )
@@ -128,9 +128,36 @@ def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
     )
 
 
-def _stopped(history: History) -> str:
-    stop = stored_stop(history.settings)
-    return str(stop["why"]) if stop and not history.unfinished else ""
+@dataclass(frozen=True)
+class ReadSearch:
+    """A search as it was read from its store: its status, series and records."""
+
+    status: SearchStatus
+    series: Series
+    history: History
+
+
+def read_search(store: Store, name: str) -> ReadSearch:
+    """Read a search whole; nothing is claimed or written.
+
+    Parameters are named by their labels and a choice is its index: the space is code, which a
+    store does not hold.
+
+    Raises:
+        SearchNotFoundError: There is no search of that name.
+        SearchDamagedError: The search cannot be read.
+    """
+    journal = open_journal(store, name)
+    history: History = journal.state
+    if history.study.lines:
+        series = series_of_study(name, history)
+    else:
+        documents = [entry.decoded() for entry in history.trials.values()]
+        series = series_of(name, documents, None, history.timeline)
+    status = status_of(store, name, journal)
+    if status.held and status.holder is not None:
+        series = replace(series, seen=status.holder.last_sign)
+    return ReadSearch(status, series, history)
 
 
 class SearchList(list[SearchStatus]):

@@ -81,24 +81,20 @@ def real_number(name: str, value: Any) -> float | None:
     return number
 
 
-def check_early_stop(early_stop_fn: Any) -> None:
-    """Raise `UsageError` for what could not be called."""
-    if early_stop_fn is not None and not callable(early_stop_fn):
-        raise UsageError(f"early_stop_fn must be a function or None, got {early_stop_fn!r}.")
-
-
 def check_space(space: Any) -> None:
     """Raise `UsageError` where hyperopt could not draw from the space."""
     from hyperopt.base import Domain, DuplicateLabel
+    from hyperopt.pyll import as_apply, dfs
 
     from colab_drive_tuner.templates import try_drawing
 
     at = ""
     try:
         Domain(None, space)
-        for node in _parameters(space):
-            at = f" (at {node.arg['label'].obj!r})"
-            try_drawing(node)
+        for node in dfs(as_apply(space)):
+            if node.name == "hyperopt_param":
+                at = f" (at {node.arg['label'].obj!r})"
+                try_drawing(node)
     except DuplicateLabel as error:
         raise UsageError(
             f"space= has two hyperparameters named {str(error)!r}: give one of them another name."
@@ -109,9 +105,3 @@ def check_space(space: Any) -> None:
             f"space={space!r:.60} cannot be searched{at}: {why}. A space is made of hyperopt's "
             "expressions, such as {'x': hp.uniform('x', 0, 1)}."
         ) from error
-
-
-def _parameters(space: Any) -> list[Any]:
-    from hyperopt.pyll import as_apply, dfs
-
-    return [node for node in dfs(as_apply(space)) if node.name == "hyperopt_param"]

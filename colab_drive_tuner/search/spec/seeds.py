@@ -6,7 +6,6 @@ the search, and a session that takes over after k calls passes over the first k 
 """
 
 import hashlib
-import secrets
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,6 @@ import numpy as np
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.training.backup.kinds import BIT_GENERATORS
-
-
-def draw_seed() -> int:
-    """A seed for a search that was given none."""
-    return secrets.randbits(32)
 
 
 def generator_of(rstate: Any) -> np.random.Generator:

@@ -1,5 +1,6 @@
 """Settings that a search was created with, compared with those of a caller who resumes it."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,6 @@ from colab_drive_tuner.search.spec.fingerprints import (
 )
 from colab_drive_tuner.search.spec.seeds import (
     SeedStream,
-    draw_seed,
     freeze_generator,
     generator_of,
 )
@@ -131,7 +131,7 @@ class SearchSettings:
     def _beginning(self) -> dict[str, Any]:
         if self.seed is None and self.rstate is not None:
             return {"rstate": freeze_generator(generator_of(self.rstate))}
-        seed = draw_seed() if self.seed is None else self.seed
+        seed = secrets.randbits(32) if self.seed is None else self.seed
         generator = generator_of(seed)
         SeedStream(generator, self.skipped)
         return {"seed": seed, "rstate": freeze_generator(generator)}

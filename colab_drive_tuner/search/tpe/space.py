@@ -23,12 +23,7 @@ from colab_drive_tuner.search.tpe.parameters import (
     RandInt,
     Request,
 )
-from colab_drive_tuner.search.tpe.program import (
-    Call,
-    Program,
-    UnknownNodeError,
-    evaluation_order,
-)
+from colab_drive_tuner.search.tpe.program import Call, Program, UnknownNodeError, evaluation_order
 
 _NARROW = 1e-8
 """hyperopt rounds sigmas up to 1e-12 in some places only; theirs are a hundredth of the prior's."""

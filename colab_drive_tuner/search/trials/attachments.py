@@ -3,19 +3,14 @@
 import hashlib
 from collections import UserDict
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.entries import Beside
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, UsageError
 
-if TYPE_CHECKING:
-    Attached = UserDict[str, Any]
-else:
-    Attached = UserDict
 
-
-class Attachments(Attached):
+class Attachments(UserDict[str, Any]):
     """The attachments of a search, by hyperopt's names; pickled or copied, a plain dict of them."""
 
     def __init__(

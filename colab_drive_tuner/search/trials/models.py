@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.errors import SearchError, TrainingWarning, UsageError
+from colab_drive_tuner.checkpoint.codec.codec import encode
+from colab_drive_tuner.errors import NotPlainDataError, SearchError, TrainingWarning, UsageError
+from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.memory import split_result
 from colab_drive_tuner.user_warnings import warn_user
@@ -110,14 +112,8 @@ class SavedModel:
 class Models:
     """The models of one search."""
 
-    def __init__(
-        self,
-        store: Store,
-        folder: Callable[[], str | None],
-        epoch: Callable[[], str],
-        keep: int,
-    ) -> None:
-        self._store, self._folder, self._epoch, self._keep = store, folder, epoch, keep
+    def __init__(self, store: Store, journal: Journal, keep: int) -> None:
+        self._store, self._journal, self._keep = store, journal, keep
         self._best: BestModels | None = None
         self._best_of = ""
         self._other: tuple[float, int, Any] | None = None
@@ -168,16 +164,12 @@ class Models:
             )
 
     def _models(self) -> "BestModels | None":
-        folder, epoch = self._folder(), self._epoch()
+        folder, epoch = self._journal.folder, self._journal.epoch
         if folder is not None and (self._best is None or self._best_of != epoch):
             from colab_drive_tuner.training.models.best_models import BestModels
 
             self._best = BestModels(
-                self._store,
-                folder,
-                keep=self._keep,
-                epoch=epoch,
-                room=self._store.free_space,
+                self._store, folder, keep=self._keep, epoch=epoch, room=self._store.free_space
             )
             self._best_of = epoch
         return self._best
@@ -235,9 +227,6 @@ def best_kept(trials: Any, number: int) -> list[Any]:
 
 def _is_plain(value: Any) -> bool:
     """Whether `value` may stay in the record: a name, say, that happens to be called model."""
-    from colab_drive_tuner.checkpoint.codec.codec import encode
-    from colab_drive_tuner.errors import NotPlainDataError
-
     try:
         encode(value)
     except NotPlainDataError:

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.checkpoint.items import Tid
@@ -127,30 +128,52 @@ class SearchStatus:
         return tids and f"trial{'s' * (len(self.running) > 1)} {tids}"
 
 
+class TrialFacts(NamedTuple):
+    """What the status of a search needs to know of a trial."""
+
+    tid: Tid
+    loss: float | None
+    """Where it counts for the best."""
+    ended: bool
+    pruned: bool
+
+
+def status_of_trials(
+    name: str,
+    trials: Sequence[TrialFacts],
+    settings: Mapping[str, Any],
+    *,
+    unfinished: bool,
+    **more: Any,
+) -> SearchStatus:
+    """How a search stands by its trials; `more`: further fields of its status."""
+    with_loss = [(one.loss, str(one.tid), one.tid) for one in trials if one.loss is not None]
+    best = min(with_loss, key=itemgetter(0, 1), default=None)
+    stop = stored_stop(settings)
+    return SearchStatus(
+        name=name,
+        max_evals=target_of(settings),
+        stopped=str(stop["why"]) if stop and not unfinished else "",
+        best_loss=best[0] if best else None,
+        best_tid=best[2] if best else None,
+        trials=len(trials),
+        failed=sum(one.ended and one.loss is None and not one.pruned for one in trials),
+        pruned=sum(one.pruned for one in trials),
+        **more,
+    )
+
+
 def status_of_documents(
     name: str, documents: Sequence[TrialDocument], settings: Mapping[str, Any]
 ) -> SearchStatus:
     """How a search stands by what this process has in memory, acknowledged or not."""
-    losses = [
-        (loss, str(doc["tid"]), doc["tid"])
+    trials = [
+        TrialFacts(doc["tid"], countable_loss(doc), has_ended(doc), is_pruned(doc))
         for doc in documents
-        if (loss := countable_loss(doc)) is not None
     ]
-    best = min(losses, default=None)
-    stop = stored_stop(settings)
-    is_open = any(doc["state"] in OPEN for doc in documents)
-    without = [doc for doc in documents if has_ended(doc) and countable_loss(doc) is None]
-    return SearchStatus(
-        name=name,
-        done=count_ended(documents),
-        max_evals=target_of(settings),
-        stopped=str(stop["why"]) if stop and not is_open else "",
-        best_loss=best[0] if best else None,
-        best_tid=best[2] if best else None,
-        trials=len(documents),
-        failed=len(without) - sum(map(is_pruned, without)),
-        pruned=sum(map(is_pruned, documents)),
-    )
+    unfinished = any(doc["state"] in OPEN for doc in documents)
+    done = count_ended(documents)
+    return status_of_trials(name, trials, settings, done=done, unfinished=unfinished)
 
 
 def target_of(settings: Mapping[str, Any]) -> int | None:

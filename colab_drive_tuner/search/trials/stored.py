@@ -60,21 +60,24 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.name, self.seed_training, self.free_memory = name, seed_training, free_memory
         self.keep_models = keep_models = whole_number("keep_models", keep_models, least=0)
         self.max_attempts = max_attempts = whole_number("max_attempts", max_attempts, least=1)
-        self._seed, self._on_busy, self.notify = _checked_seed(seed), on_busy_of(on_busy), notify
-        self._store = open_store(store).for_search(name)
-        self.log = Logbook(self._store, name, max_attempts=max_attempts)
+        self.asked_seed, self._on_busy, self.notify = (
+            _checked_seed(seed),
+            on_busy_of(on_busy),
+            notify,
+        )
+        self.store: Store = open_store(store).for_search(name)
+        """Where the search is kept."""
+        self.log = Logbook(self.store, name, max_attempts=max_attempts)
         if self.log.history.study.lines:
             raise UsageError(
                 f"{name!r} is an Optuna study: go on with it by cdt.optuna_storage({name!r}), or "
                 "give the search another name."
             )
-        SearchSettings(seed=self._seed).check(name, self.log.settings)
+        SearchSettings(seed=self.asked_seed).check(name, self.log.settings)
         journal = self.log.journal
         journal.report = self.status
-        self.models = Models(
-            self._store, lambda: journal.folder, lambda: journal.epoch, keep_models
-        )
-        self.backups = Backups(self._store, journal)
+        self.models = Models(self.store, journal, keep_models)
+        self.backups = Backups(self.store, journal)
         self._listed, self._lent = 0, True
         self._dynamic_trials: list[TrialDocument] = []
         self._trials: list[TrialDocument] = []
@@ -84,14 +87,9 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     # -- reading
 
     @property
-    def store(self) -> Store:
-        """Where the search is kept."""
-        return self._store
-
-    @property
     def url(self) -> str:
         """Where the search lies: a link, or a path; that of its store while it has no folder."""
-        return self._store.url(self.log.journal.folder or self._store.root)
+        return self.store.url(self.log.journal.folder or self.store.root)
 
     def restore(self) -> None:
         """Hold what the chain says; documents that are as they were stay the same objects."""
@@ -277,20 +275,15 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
                 self.backups.close(max(0.0, deadline - time.monotonic()), self.log.history)
             self.log.close(max(1.0, deadline - time.monotonic()))
 
-    @property
-    def asked_seed(self) -> int | None:
-        """The seed that was passed here."""
-        return self._seed
-
     def ask_seed(self, seed: int | None) -> None:
         """Ask for this seed in the history that a restart begins."""
-        self._seed = _checked_seed(seed)
+        self.asked_seed = _checked_seed(seed)
 
     @property
     def seed(self) -> int | None:
         """The seed that was passed here, or that the search was created with."""
         stored = self.log.settings.get("seed")
-        return self._seed if stored is None else stored
+        return self.asked_seed if stored is None else stored
 
     def _attach(self, name: str, value: bytes | None) -> None:
         self._own_for_documents()
@@ -298,7 +291,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
     def _own_for_documents(self) -> None:
         if not self.log.owned:
-            self.own(SearchSettings(seed=self._seed, seeded=self._seed is not None))
+            self.own(SearchSettings(seed=self.asked_seed, seeded=self.asked_seed is not None))
         self.log.require_owner()
 
 

@@ -27,7 +27,8 @@ class Tally:
 
     def recount(self) -> None:
         """Count everything anew: documents were removed, or put in between others."""
-        self._open: list[TrialDocument] = []
+        self.open: list[TrialDocument] = []
+        """The documents that are new or running, in the order of their insertion."""
         self._queue: list[TrialDocument] = []
         """Those that had not begun by the last update: few, where hundreds may be running."""
         self._seen = 0
@@ -49,11 +50,6 @@ class Tally:
         return self._seen - self._cancelled
 
     @property
-    def open(self) -> list[TrialDocument]:
-        """The documents that are new or running, in the order of their insertion."""
-        return self._open
-
-    @property
     def next_queued(self) -> TrialDocument | None:
         """The first document that waits to be run."""
         return next((document for document in self._queue if document["state"] == NEW), None)
@@ -68,13 +64,13 @@ class Tally:
         if len(self._documents) < self._seen:  # delete_all
             self.recount()
             return
-        looked_at = self._open + self._documents[self._seen :]
-        self._seen += len(looked_at) - len(self._open)
+        looked_at = self.open + self._documents[self._seen :]
+        self._seen += len(looked_at) - len(self.open)
         ended = [document for document in looked_at if document["state"] not in OPEN]
         if ended:
             gone = set(map(id, ended))
             looked_at = [document for document in looked_at if id(document) not in gone]
-        self._open = looked_at
+        self.open = looked_at
         self._queue = [document for document in looked_at if document["state"] == NEW]
         for document in ended:
             self._count(document)

@@ -5,13 +5,13 @@ KerasTuner keeps each trial in `trial_<id>/trial.json`, and the order of starts 
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.documents import FINISHED
+from colab_drive_tuner.search.documents import FINISHED, imported_document
 
 _LARGEST = 1 << 24
 _NUMBERS = ("Int", "Float")
@@ -56,29 +56,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _document(tid: int, trial: Mapping[str, Any]) -> TrialDocument:
     values = trial["hyperparameters"]["values"]
-    labels = {
-        name: [place]
+    placed = {
+        name: place
         for part in trial["hyperparameters"]["space"]
         for name, place in _placed(part, values)
     }
-    return {
-        "state": FINISHED,
-        "tid": tid,
-        "spec": None,
-        "result": _result(trial),
-        "misc": {
-            "tid": tid,
-            "cmd": ("domain_attachment", "FMinIter_Domain"),
-            "workdir": None,
-            "idxs": {name: [tid] for name in labels},
-            "vals": labels,
-        },
-        "exp_key": None,
-        "owner": "KerasTuner",
-        "version": 0,
-        "book_time": None,
-        "refresh_time": None,
-    }
+    return imported_document(tid, FINISHED, placed, _result(trial), owner="KerasTuner")
 
 
 def _placed(part: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[str, float | int]]:
@@ -107,14 +90,13 @@ def _result(trial: Mapping[str, Any]) -> dict[str, Any]:
     if trial["status"] != "COMPLETED" or score is None or math.isnan(score):
         reason = trial.get("message") or f"KerasTuner says {trial['status']}"
         return {"status": "fail", "reason": str(reason)[:1000]} | kept
-    largest = any(
-        metric["direction"] == "max" and math.isclose(max(curve), score)
-        for metric, curve in zip(metrics.values(), curves.values(), strict=True)
-        if curve
-    )
-    smallest = any(
-        metric["direction"] == "min" and math.isclose(min(curve), score)
-        for metric, curve in zip(metrics.values(), curves.values(), strict=True)
-        if curve
-    )
-    return {"status": "ok", "loss": -score if largest and not smallest else score} | kept
+
+    def is_best(direction: str, best: Callable[[list[float]], float]) -> bool:
+        return any(
+            metric["direction"] == direction and math.isclose(best(curve), score)
+            for metric, curve in zip(metrics.values(), curves.values(), strict=True)
+            if curve
+        )
+
+    maximized = is_best("max", max) and not is_best("min", min)
+    return {"status": "ok", "loss": -score if maximized else score} | kept

@@ -21,6 +21,7 @@ _HOVERED = 300
 """Up to so many trials each have a text under the mouse."""
 _DOTS = 8_000
 """How many dots the slices of a page have in all; where there are more, some trials."""
+_MOST_BARS, _MOST_SLICES, _MOST_CURVES = 15, 12, 5
 _CATEGORIES = 12
 _PRUNED = 100
 """How many curves of pruned trials are drawn, the newest ones."""
@@ -30,15 +31,13 @@ _FEW = 4
 
 def history(series: Series) -> str:
     """The loss of each trial, the best so far, and the trials that were pruned or failed."""
-    trials, canvas = series.trials, Canvas(WIDTH, 260, f"Loss over trials of {series.name}")
+    trials = series.trials
     if not series.with_loss:
-        return _nothing("No trial has a loss yet.")
+        return nothing("No trial has a loss yet.")
     x = Scale(0, max(len(trials) - 1, 1), 60, WIDTH - 15)
     y = _losses([trial.loss for trial in series.with_loss if trial.loss is not None], 210, 25)
-    canvas.y_axis(y, 60, WIDTH - 15, short_number)
-    canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
-    canvas.text(WIDTH - 15, 252, "trial", anchor="end", faint=True)
-    canvas.text(8, 14, "loss" + (" (logarithmic)" if y.log else ""), faint=True)
+    beside = "loss" + (" (logarithmic)" if y.log else "")
+    canvas = _framed(f"Loss over trials of {series.name}", x, y, "trial", beside)
     for colour, pruned in ((GREY, True), (BLUE, False)):
         spots = [
             (x(index), y(trial.loss))
@@ -68,11 +67,11 @@ def history(series: Series) -> str:
     return str(canvas)
 
 
-def importance(series: Series, most: int = 15) -> str:
+def importance(series: Series) -> str:
     """How much of the losses' spread each parameter explains by itself."""
-    shares = list(series.importance().items())[:most]
+    shares = list(series.importance().items())[:_MOST_BARS]
     if not shares:
-        return _nothing("Too few trials have a loss to tell which parameters matter.")
+        return nothing("Too few trials have a loss to tell which parameters matter.")
     canvas = Canvas(WIDTH, 24 * len(shares) + 10, f"Importance of parameters in {series.name}")
     largest = max(shares[0][1], 0.01)
     for row, (name, share) in enumerate(shares):
@@ -83,13 +82,15 @@ def importance(series: Series, most: int = 15) -> str:
     return str(canvas)
 
 
-def slices(series: Series, most: int = 12) -> str:
+def slices(series: Series) -> str:
     """The loss over each parameter, the most important ones first."""
     names = list(series.importance()) or list(series.parameters)
     trials = series.with_loss
-    shown = [name for name in names if any(name in trial.parameters for trial in trials)][:most]
+    shown = [name for name in names if any(name in trial.parameters for trial in trials)][
+        :_MOST_SLICES
+    ]
     if not shown:
-        return _nothing("No trial has a loss yet.")
+        return nothing("No trial has a loss yet.")
     columns, width, height = 3, WIDTH / 3, 190
     rows = math.ceil(len(shown) / columns)
     canvas = Canvas(WIDTH, rows * height, f"Loss over each parameter of {series.name}")
@@ -157,19 +158,17 @@ def _labels(texts: Sequence[str], width: float) -> list[str]:
     return [fitting(f"…{text[alike:]}", width) for text in texts]
 
 
-def learning_curves(series: Series, count: int = 5, metric: str | None = None) -> str:
+def learning_curves(series: Series) -> str:
     """What the best trials reported epoch by epoch, before those that were pruned.
 
-    Args:
-        series: The search.
-        count: How many trials are drawn.
-        metric: Which metric; None: `val_loss`, else the first that a trial has.
+    Of their metrics it is `val_loss`, else the first that a trial has.
     """
-    named = metric or _metric(series)
-    trials = [trial for trial in series.best(len(series.trials)) if trial.curves.get(named)][:count]
+    names = dict.fromkeys(name for trial in series.trials for name in trial.curves)
+    named = "val_loss" if "val_loss" in names else next(iter(names), "")
+    trials = [trial for trial in series.best(len(series.trials)) if trial.curves.get(named)]
+    trials = trials[:_MOST_CURVES]
     if not trials:
-        return _nothing("No trial reported a history of its epochs.")
-    canvas = Canvas(WIDTH, 260, f"Learning curves of {series.name}")
+        return nothing("No trial reported a history of its epochs.")
     curves = [list(trial.curves[named]) for trial in trials]
     pruned = [
         list(trial.curves[named])
@@ -178,10 +177,8 @@ def learning_curves(series: Series, count: int = 5, metric: str | None = None) -
     ][-_PRUNED:]
     y = _losses([value for curve in curves + pruned for value in curve], 210, 25)
     x = Scale(1, max([2, *map(len, curves + pruned)]), 60, WIDTH - 15)
-    canvas.y_axis(y, 60, WIDTH - 15, short_number)
-    canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
-    canvas.text(WIDTH - 15, 252, "epoch", anchor="end", faint=True)
-    canvas.text(8, 14, fitting(named, 170), faint=True)
+    title = f"Learning curves of {series.name}"
+    canvas = _framed(title, x, y, "epoch", fitting(named, 170))
     for curve in pruned:
         spots = [(x(epoch), y(value)) for epoch, value in enumerate(curve, 1)]
         canvas.path(spots, GREY, width=0.8)
@@ -193,6 +190,16 @@ def learning_curves(series: Series, count: int = 5, metric: str | None = None) -
     legend = [(f"trial {t.tid}", c) for t, c in zip(trials, _LINES * len(trials), strict=False)]
     _legend(canvas, [*legend, ("pruned", GREY)] if pruned else legend)
     return str(canvas)
+
+
+def _framed(title: str, x: Scale, y: Scale, below: str, beside: str) -> Canvas:
+    """A canvas with these axes, and what they show."""
+    canvas = Canvas(WIDTH, 260, title)
+    canvas.y_axis(y, x.start, x.end, short_number)
+    canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
+    canvas.text(x.end, 252, below, anchor="end", faint=True)
+    canvas.text(8, 14, beside, faint=True)
+    return canvas
 
 
 def about(trial: Trial) -> str:
@@ -207,11 +214,6 @@ def about(trial: Trial) -> str:
         f"{shortened(n, 40)}={shortened(v, 40)}" for n, v in list(trial.parameters.items())[:12]
     ]
     return ", ".join(parts)
-
-
-def _metric(series: Series) -> str:
-    names = dict.fromkeys(name for trial in series.trials for name in trial.curves)
-    return "val_loss" if "val_loss" in names else next(iter(names), "")
 
 
 def _losses(losses: Sequence[float], bottom: float, top: float) -> Scale:
@@ -232,7 +234,8 @@ def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
         canvas.text(x + 9, 14, name, faint=True)
 
 
-def _nothing(text: str) -> str:
+def nothing(text: str) -> str:
+    """A picture that says why there is nothing to draw."""
     canvas = Canvas(WIDTH, 30, text)
     canvas.text(10, 20, text, faint=True)
     return str(canvas)

@@ -79,16 +79,13 @@ class Scale:
         ]
 
 
-def scale_for(
-    values: Sequence[float], start: float, end: float, *, log: bool | None = None
-) -> Scale:
-    """A scale that holds all of the values; `log` None: logarithmic where they span 1 to 100."""
+def scale_for(values: Sequence[float], start: float, end: float) -> Scale:
+    """A scale that holds all of the values, logarithmic where they span 1 to 100."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    if log is None:
-        log = low > 0 and high / low > 100
+    log = low > 0 and high / low > 100
     if low == high:
-        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+        low, high = low - 0.5, high + 0.5
     return Scale(low, high, start, end, log)
 
 
@@ -132,19 +129,12 @@ class Canvas:
         )
 
     def path(
-        self,
-        points: Iterable[tuple[float, float]],
-        colour: str,
-        *,
-        dashed: bool = False,
-        width: float = 1.8,
+        self, points: Iterable[tuple[float, float]], colour: str, *, width: float = 1.8
     ) -> None:
         """A line through the points."""
         steps = " ".join(f"{number(x)},{number(y)}" for x, y in points)
-        dash = " stroke-dasharray='4 3'" if dashed else ""
         self._parts.append(
-            f"<polyline points='{steps}' fill='none' stroke='{colour}' "
-            f"stroke-width='{width}'{dash}/>"
+            f"<polyline points='{steps}' fill='none' stroke='{colour}' stroke-width='{width}'/>"
         )
 
     def dots(self, points: Iterable[tuple[float, float]], colour: str, *, size: float = 5) -> None:

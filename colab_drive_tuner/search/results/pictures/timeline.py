@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
+from colab_drive_tuner.search.documents import TrialState
 from colab_drive_tuner.search.html import GREY, ORANGE, RED
-from colab_drive_tuner.search.results.pictures.charts import WIDTH, about
+from colab_drive_tuner.search.results.pictures.charts import WIDTH, about, nothing
 from colab_drive_tuner.search.results.pictures.svg import LOSS_COLOURS, Canvas, fitting
 from colab_drive_tuner.search.results.series import Series, Trial
 
@@ -41,7 +42,9 @@ class Lane:
 def lanes_of(series: Series) -> list[Lane]:
     """A lane for each session, and one for each other place where trials ran."""
     timed = [
-        replace(trial, ended=max(trial.began, series.last)) if trial.state == "running" else trial
+        replace(trial, ended=max(trial.began, series.last))
+        if trial.state is TrialState.RUNNING
+        else trial
         for trial in series.trials
         if trial.began is not None and trial.ended is not None
     ]
@@ -60,7 +63,7 @@ def lanes_of(series: Series) -> list[Lane]:
         outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
         lanes.append(Lane(session.where, began, last, session.end, tuple(ran), outages))
     for where, ran in elsewhere.items():
-        goes_on = any(trial.state == "running" for trial in ran)
+        goes_on = any(trial.state is TrialState.RUNNING for trial in ran)
         end = None if goes_on else ClaimReason.RELEASED
         lanes.append(Lane(where, *_span(ran, math.inf, -math.inf), end, tuple(ran)))
     return sorted(lanes, key=lambda lane: lane.began)
@@ -71,9 +74,7 @@ def timeline(series: Series) -> str:
     every = lanes_of(series)
     lanes = every[-_MOST_LANES:]
     if not lanes:
-        canvas = Canvas(WIDTH, 30, "No runtime is recorded yet.")
-        canvas.text(10, 20, "No runtime is recorded yet.", faint=True)
-        return str(canvas)
+        return nothing("No runtime is recorded yet.")
     canvas = Canvas(WIDTH, _LANE * len(lanes) + 62, f"Timeline of {series.name} by runtime")
     axis = _Axis([(lane.began, lane.last) for lane in lanes], _LEFT, WIDTH - 20)
     colours = _colours(series)
@@ -113,11 +114,9 @@ def timeline(series: Series) -> str:
 
 def summary(series: Series) -> str:
     """The timeline in a sentence, for those who hear or print it."""
-    lanes = lanes_of(series)
-    ends = [lane.end for lane in lanes]
-    words = [f"{len(lanes)} runtime{'s' * (len(lanes) != 1)}"]
-    killed = sum(end in DEATHS for end in ends)
-    if killed:
+    ends = [lane.end for lane in lanes_of(series)]
+    words = [f"{len(ends)} runtime{'s' * (len(ends) != 1)}"]
+    if killed := sum(end in DEATHS for end in ends):
         words.append(f"{killed} of them killed")
     if taken := ends.count(ClaimReason.TAKEOVER):
         words.append(f"{taken} taken over")
@@ -150,13 +149,17 @@ def _colours(series: Series) -> Callable[[Trial], str]:
 def _mark_end(canvas: Canvas, lane: Lane, x: float, y: float) -> None:
     """A cross for a kill, an arrow for a takeover, a line for an end of its own."""
     if lane.end in DEATHS:
-        for slope in (1, -1):
-            canvas.path([(x - 1, y - 6 * slope), (x + 11, y + 6 * slope)], RED)
+        _cross(canvas, x + 5, y, 6)
     elif lane.end is ClaimReason.TAKEOVER:
         canvas.path([(x + 1, y - 6), (x + 8, y), (x + 1, y + 6)], RED)
     elif lane.end is ClaimReason.RELEASED:
         canvas.path([(x + 2, y - 7), (x + 2, y + 7)], GREY)
     canvas.hover(x - 2, y - 8, 14, 16, f"{lane.where}: {_ENDS.get(lane.end, lane.end)}")
+
+
+def _cross(canvas: Canvas, x: float, y: float, reach: int) -> None:
+    for slope in (reach, -reach):
+        canvas.path([(x - reach, y - slope), (x + reach, y + slope)], RED)
 
 
 def _legend(canvas: Canvas, y: float, left_out: int, marks: Sequence[tuple[str, str]]) -> None:
@@ -167,8 +170,7 @@ def _legend(canvas: Canvas, y: float, left_out: int, marks: Sequence[tuple[str, 
     canvas.text(x, y, "worst", faint=True)
     canvas.dots([(x + 58, y - 4)], GREY, size=9)
     canvas.text(x + 68, y, "no loss", faint=True)
-    for slope in (1, -1):
-        canvas.path([(x + 132, y - 4 - 5 * slope), (x + 142, y - 4 + 5 * slope)], RED)
+    _cross(canvas, x + 137, y - 4, 5)
     canvas.text(x + 150, y, "killed", faint=True)
     canvas.rect(x + 196, y - 6, 16, 3, ORANGE)
     canvas.text(x + 218, y, "store away", faint=True)

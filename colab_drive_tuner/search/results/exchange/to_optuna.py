@@ -1,7 +1,6 @@
-"""Searches as Optuna studies, and studies as searches.
+"""Searches as Optuna studies; each trial keeps its whole document, as text, in an attribute.
 
-There and back a trial is equal field by field: a study that was made here keeps each document
-whole, as text, in an attribute of its trial.
+`from_optuna` gives it back, so that there and back a trial is equal field by field.
 """
 
 import base64
@@ -15,26 +14,23 @@ from typing import Any
 
 from hyperopt.pyll import as_apply, dfs
 
-from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
-from colab_drive_tuner.checkpoint.documents import TrialDocument, check_document
-from colab_drive_tuner.errors import ConversionWarning, MissingExtraError, UsageError
+from colab_drive_tuner.checkpoint.codec.codec import encode
+from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.search.documents import (
-    ERROR,
     FINISHED,
     NEW,
     RUNNING,
     curve_of,
     is_pruned,
-    name_all_parameters,
     plain_document,
     reported_by,
 )
 from colab_drive_tuner.search.html import shortened
 from colab_drive_tuner.search.results.series import curves_of, is_number
+from colab_drive_tuner.search.results.space_values import plain, point_of
 from colab_drive_tuner.search.results.status import read_history
-from colab_drive_tuner.search.results.table import plain, point_of
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.user_warnings import warn_user
 
 try:
     import optuna
@@ -44,6 +40,7 @@ try:
         FloatDistribution,
         IntDistribution,
     )
+    from optuna.storages.journal import BaseJournalBackend
     from optuna.trial import FrozenTrial, TrialState, create_trial
 except ImportError as missing:
     raise MissingExtraError(
@@ -99,7 +96,7 @@ def study_in_store(store: Store, name: str) -> optuna.Study:
     return optuna.load_study(study_name=names[-1], storage=memory)
 
 
-class _Lines(optuna.storages.journal.BaseJournalBackend):
+class _Lines(BaseJournalBackend):
     """The lines of a study's log, only to be read."""
 
     def __init__(self, lines: Sequence[bytes]) -> None:
@@ -239,159 +236,3 @@ def _local(time: Any) -> datetime | None:
         return None
     zoned = time if time.tzinfo else time.replace(tzinfo=UTC)
     return zoned.astimezone().replace(tzinfo=None)
-
-
-# -- from Optuna
-
-
-def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
-    """Make a new search from an Optuna study, so that hyperopt goes on with its trials.
-
-    A value that is to be large becomes a negative loss. A categorical value becomes a choice by its
-    index. The loss of a pruned trial is the last value that it reported; one that reported none has
-    the status fail, as one that failed. Waiting and running ones are run when the search goes on,
-    if their values are all there.
-
-    Args:
-        study: The study, with one objective.
-        name: The new search's name.
-        store: Where it will be kept, as in `resume_search`; None: what `setup()` opened.
-
-    Returns:
-        A hyperopt space with the study's parameters, for `resume_search(..., space=space)`.
-
-    Raises:
-        UsageError: The study cannot be a search, or there is a search of that name.
-        MissingExtraError: Optuna is not installed.
-
-    Example:
-        >>> space = cdt.from_optuna(study, name="cnn")  # doctest: +SKIP
-        >>> cdt.resume_search(objective, space=space, name="cnn", max_evals=200)  # doctest: +SKIP
-    """
-    from colab_drive_tuner.search.results.exchange.export import insert_into_new
-    from colab_drive_tuner.store import open_store
-
-    space = space_of(study)
-    documents = _complete(documents_of(study), frozenset(space))
-    name_all_parameters(documents, space)
-    insert_into_new(open_store(store), name, documents, {})
-    return space
-
-
-def _complete(documents: list[TrialDocument], labels: frozenset[str]) -> list[TrialDocument]:
-    """The documents without those that are to be run and lack values for that; says which."""
-    partial = [
-        document["tid"]
-        for document in documents
-        if document["state"] == NEW and not labels <= document["misc"]["vals"].keys()
-    ]
-    if partial:
-        warn_user(
-            f"Trials {', '.join(map(str, partial))} wait with values for some parameters only, "
-            "which hyperopt cannot run: they are left out. Give them as points_to_evaluate.",
-            ConversionWarning,
-        )
-    return [document for document in documents if document["tid"] not in partial]
-
-
-def documents_of(study: optuna.Study) -> list[TrialDocument]:
-    """The trials of a study as hyperopt's documents; raises `UsageError` for what it cannot say."""
-    if len(study.directions) != 1:
-        raise UsageError(
-            f"Study {study.study_name!r} has {len(study.directions)} objectives, and a search has "
-            "one loss: keep it by cdt.optuna_storage instead."
-        )
-    maximized = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    return [_document(trial, maximized=maximized) for trial in study.trials]
-
-
-def _document(trial: FrozenTrial, *, maximized: bool) -> TrialDocument:
-    if DOCUMENT in trial.user_attrs:
-        try:
-            document = decode(base64.b64decode(trial.user_attrs[DOCUMENT], validate=True))
-            return check_document(document, document["tid"])
-        except (CodecError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"Trial {trial.number} has an attribute {DOCUMENT!r} that is no trial document "
-                f"({error}): remove it from the study."
-            ) from error
-    ended = trial.state.is_finished()
-    tid = trial.number
-    labels = {label: [_internal(trial, label)] for label in trial.params}
-    return {
-        "tid": tid,
-        "state": (FINISHED if ended else NEW) if trial.state != TrialState.FAIL else ERROR,
-        "spec": None,
-        "result": _result(trial, maximized=maximized) if ended else {"status": "new"},
-        "misc": {
-            "tid": tid,
-            "cmd": ("domain_attachment", "FMinIter_Domain"),
-            "workdir": None,
-            "idxs": {label: [tid] for label in labels},
-            "vals": labels,
-        },
-        "exp_key": None,
-        "owner": "Optuna" if ended else None,
-        "version": 0,
-        "book_time": _utc(trial.datetime_start) if ended else None,
-        "refresh_time": _utc(trial.datetime_complete) if ended else None,
-    }
-
-
-def _result(trial: FrozenTrial, *, maximized: bool) -> dict[str, Any]:
-    kept = {"optuna": {"state": trial.state.name, "user_attrs": json.dumps(trial.user_attrs)}}
-    steps = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
-    curve = {"history": {"value": steps}} if steps else {}
-    if trial.state == TrialState.COMPLETE:
-        value = float(trial.values[0])
-        return {"status": "ok", "loss": -value if maximized else value} | curve | kept
-    if trial.state == TrialState.PRUNED and steps and not math.isnan(steps[-1]):
-        loss = -steps[-1] if maximized else steps[-1]
-        pruned = {"pruned": True, "pruned_at": max(trial.intermediate_values)}
-        return {"status": "ok", "loss": loss} | pruned | curve | kept
-    reason = "pruned" if trial.state == TrialState.PRUNED else "failed"
-    return {"status": "fail", "reason": reason} | curve | kept
-
-
-def _internal(trial: FrozenTrial, label: str) -> float | int:
-    """A value as hyperopt notes it: a choice by its index."""
-    shape, value = trial.distributions[label], trial.params[label]
-    if isinstance(shape, CategoricalDistribution):
-        return int(shape.to_internal_repr(value))
-    return int(value) if isinstance(shape, IntDistribution) else float(value)
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
-
-
-def space_of(study: optuna.Study) -> dict[str, Any]:
-    """A hyperopt space with the parameters of a study, by their names."""
-    from hyperopt import hp
-
-    shapes: dict[str, BaseDistribution] = {}
-    for trial in study.trials:
-        shapes |= trial.distributions
-    space: dict[str, Any] = {}
-    for label, shape in shapes.items():
-        if isinstance(shape, CategoricalDistribution):
-            space[label] = hp.choice(label, list(shape.choices))
-        elif isinstance(shape, IntDistribution) and not shape.log and shape.step == 1:
-            space[label] = hp.randint(label, shape.low, shape.high + 1)
-        elif isinstance(shape, FloatDistribution | IntDistribution):
-            space[label] = _continuous(label, shape)
-        else:
-            raise UsageError(f"Parameter {label!r} has a {type(shape).__name__}: unknown here.")
-    return space
-
-
-def _continuous(label: str, shape: FloatDistribution | IntDistribution) -> Any:
-    from hyperopt import hp
-
-    step = shape.step or (1 if isinstance(shape, IntDistribution) else None)
-    if shape.log:
-        low, high = math.log(shape.low), math.log(shape.high)
-        return hp.qloguniform(label, low, high, step) if step else hp.loguniform(label, low, high)
-    if step:
-        return hp.quniform(label, shape.low, shape.high, step)
-    return hp.uniform(label, shape.low, shape.high)

@@ -1,0 +1,87 @@
+"""A search as it was asked for, and whether its own rules have stopped it."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from colab_drive_tuner.checkpoint.items import STOPPED
+from colab_drive_tuner.search.begin_from import Origin
+from colab_drive_tuner.search.executors.engines import Workers
+from colab_drive_tuner.search.spec.settings import stored_stop
+from colab_drive_tuner.search.spec.value_text import describe_value
+from colab_drive_tuner.training.pruner import Pruner
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """A search as it was asked for, in hyperopt's terms; the defaults are those of `fmin`."""
+
+    fn: Callable[..., Any]
+    """The objective."""
+    space: Any
+    algo: Callable[..., Any]
+    """The algorithm: a suggest function."""
+    max_evals: int = sys.maxsize
+    """How many trials there shall be in all."""
+    timeout: float | None = None
+    """Seconds after which no further trial is asked for."""
+    loss_threshold: float | None = None
+    """The search ends once the best loss is below it."""
+    early_stop_fn: Callable[..., Any] | None = None
+    """Called after each round with the trials and what it returned last, as `hyperopt.fmin` does;
+    the search ends once it says so."""
+    max_queue_len: int = 1
+    rstate: Any = None
+    pass_expr_memo_ctrl: bool | None = None
+    catch_eval_exceptions: bool = False
+    show_progress: Any = True
+    """False, True, or a progress callback of hyperopt's kind."""
+    trials_save_file: str = ""
+
+    restart: bool = False
+    retry_failed: bool = False
+    points: Sequence[dict[str, list[Any]]] = ()
+    """Points to evaluate first in a search that has no trials yet, as `check_points` has them."""
+    origin: Origin | None = None
+    """Trials of another search to begin with."""
+    source: str | None = None
+    """The text of the model or objective function."""
+    data: str | None = None
+    """A fingerprint of the data."""
+    keras_wanted: bool = False
+    deadline: float | None = None
+    """`time.monotonic()` after which no trial is started."""
+    workers: Workers | None = None
+    """Where trials run; None: here, one after another."""
+    pruner: Pruner | None = None
+    """What judges trials that report values by themselves."""
+
+    @property
+    def early_stop_text(self) -> str:
+        """The early-stop function, with what it was made with."""
+        return "" if self.early_stop_fn is None else describe_value(self.early_stop_fn)
+
+    @property
+    def early_stop_name(self) -> str:
+        """The name of the early-stop function, or of the function that made it."""
+        name = getattr(self.early_stop_fn, "__qualname__", type(self.early_stop_fn).__qualname__)
+        return str(name).partition(".<locals>")[0]
+
+    def stopped(self, settings: Mapping[str, Any]) -> str:
+        """Why the search with these settings was stopped by these very rules; "": it was not.
+
+        A call with another rule, or for more trials, goes on.
+        """
+        stop = stored_stop(settings)
+        if stop is None or stop["rules"] != self._rules_text or self.max_evals > stop["max_evals"]:
+            return ""
+        return str(stop["why"])
+
+    def setting(self, why: str) -> dict[str, Any]:
+        """The setting that says why these rules stopped the search."""
+        return {STOPPED: {"why": why, "rules": self._rules_text, "max_evals": self.max_evals}}
+
+    @property
+    def _rules_text(self) -> str:
+        return f"loss_threshold={self.loss_threshold} early_stop_fn={self.early_stop_text}"

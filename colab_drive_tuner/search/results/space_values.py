@@ -1,0 +1,133 @@
+"""Values of a search space at a trial's point, by path: what the objective gets."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, SupportsFloat
+
+from colab_drive_tuner.checkpoint.documents import TrialDocument
+
+Path = tuple[str, ...]
+"""The keys that lead to a value of a space or result."""
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy's as one of Python's, so that a column has one type."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
+def point_of(document: TrialDocument) -> dict[str, Any]:
+    """The sampled values by label, without those that the trial does not have."""
+    return {label: vals[0] for label, vals in document["misc"]["vals"].items() if len(vals)}
+
+
+def missing_labels(space: Any, point: Mapping[str, Any]) -> set[str]:
+    """The parameters that the space asks for, after the point's choices, and the point lacks."""
+    from hyperopt.pyll import as_apply
+
+    missing, waiting = set(), [as_apply(space)]
+    while waiting:
+        node = waiting.pop()
+        if node.name == "hyperopt_param":
+            label = node.arg["label"].obj
+            if label not in point:
+                missing.add(label)
+        elif node.name == "switch":
+            option = _chosen(node, point)
+            if option is None:
+                missing.add(_label(node) or "")
+            else:
+                waiting.append(option)
+        else:
+            waiting += node.inputs()
+    return missing
+
+
+def parameter_values(
+    node: Any, point: Mapping[str, Any] | None, path: Path
+) -> Iterator[tuple[Path, Any]]:
+    """Each value of a point by its path, as the objective gets it; a None of a point: all paths."""
+    for key, part in _members(node):
+        yield from parameter_values(part, point, (*path, key))
+    if _members(node):
+        return
+    options = node.pos_args[1:] if _is(node, "switch") else ()
+    nested = [bool(_members(option)) or _is(option, "switch") for option in options]
+    if any(nested):
+        label = path or (_label(node) or "value",)
+        chosen = _chosen(node, point) if point is not None else None
+        if all(nested) and (point is None or chosen is not None):
+            yield label, None if point is None else int(point[_label(node) or ""])
+        for option, inner in zip(options, nested, strict=True):
+            if point is None or option is chosen:
+                yield from parameter_values(option, point, path if inner else label)
+        return
+    leaf = path or (_label(node) or "value",)
+    if point is None:
+        yield leaf, None
+    elif not missing_labels(node, point):
+        yield leaf, plain(evaluate_space(node, point))
+
+
+def evaluate_space(node: Any, point: Mapping[str, Any]) -> Any:
+    """What the objective gets for a part of a space; the common kinds without hyperopt's graph."""
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    if _is(node, "hyperopt_param"):
+        return point[node.arg["label"].obj]
+    if getattr(node, "name", None) == "literal":
+        return node.obj
+    if _is(node, "switch"):
+        return evaluate_space(_chosen(node, point), point)
+    from hyperopt import space_eval
+
+    return space_eval([node], dict(point))[0]  # in a list, since it takes no bare literal
+
+
+def _members(node: Any) -> list[tuple[str, Any]]:
+    """The parts of a dict, or of a list that holds parameters, by key or by label."""
+    if isinstance(node, dict):
+        return [(str(key), part) for key, part in node.items()]
+    if _is(node, "dict") and not node.pos_args:
+        return [(str(key), part) for key, part in node.named_args]
+    parts = (
+        node if isinstance(node, list | tuple) else node.pos_args if _is(node, "pos_args") else ()
+    )
+    if not any(map(_has_parameters, parts)):
+        return []
+    labels = [_label(part) for part in parts]
+    return [
+        (str(number) if label is None or labels.count(label) > 1 else label, part)
+        for number, (label, part) in enumerate(zip(labels, parts, strict=True))
+    ]
+
+
+def _is(node: Any, name: str) -> bool:
+    return getattr(node, "name", None) == name and hasattr(node, "pos_args")
+
+
+def _has_parameters(node: Any) -> bool:
+    from hyperopt.pyll import as_apply, dfs
+
+    return any(part.name == "hyperopt_param" for part in dfs(as_apply(node)))
+
+
+def _label(node: Any) -> str | None:
+    """The label of a parameter, of what is made of one parameter alone, or of a choice."""
+    if _is(node, "hyperopt_param"):
+        return str(node.arg["label"].obj)
+    if _is(node, "switch"):
+        return _label(node.pos_args[0])
+    if not hasattr(node, "inputs") or _is(node, "dict") or _is(node, "pos_args"):
+        return None
+    labels = [label for label in map(_label, node.inputs()) if label is not None]
+    return labels[0] if len(labels) == 1 else None
+
+
+def _chosen(node: Any, point: Mapping[str, Any]) -> Any:
+    """The option that a point chooses; None where it has no valid index."""
+    index = point.get(_label(node) or "")
+    options = node.pos_args[1:]
+    if not isinstance(index, SupportsFloat) or not math.isfinite(float(index)):
+        return None
+    number = int(float(index))
+    return options[number] if 0 <= number < len(options) else None

@@ -1,0 +1,72 @@
+"""One trial of a search's result: its parameters, loss, history and model."""
+
+from typing import TYPE_CHECKING, Any
+
+from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.search.results.series import history_of
+from colab_drive_tuner.search.results.space_values import (
+    evaluate_space,
+    missing_labels,
+    plain,
+    point_of,
+)
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.search.drive_trials import DriveTrials
+
+
+class TrialResult:
+    """One trial of a search, as `SearchResult.trial` and `SearchResult.best` give it.
+
+    Args:
+        trials: The search's trials.
+        document: The trial as hyperopt has it.
+        space: The search's space.
+    """
+
+    def __init__(self, trials: "DriveTrials", document: TrialDocument, space: Any) -> None:
+        self._trials, self._space = trials, space
+        self.document = document
+        """The trial as hyperopt has it."""
+
+    @property
+    def tid(self) -> int:
+        """The trial's number."""
+        return int(self.document["tid"])
+
+    @property
+    def loss(self) -> float | None:
+        """Its loss; None where it has none."""
+        loss = self.document["result"].get("loss")
+        return None if loss is None else float(loss)
+
+    @property
+    def params(self) -> Any:
+        """Its parameters as the objective got them: a choice as what was chosen."""
+        point = point_of(self.document)
+        if missing := missing_labels(self._space, point):
+            raise SearchError(
+                f"Trial {self.document['tid']!r} of search {self._trials.name!r} has no value for "
+                f"{', '.join(map(repr, sorted(missing)))}: `best_run` gives those that it has."
+            )
+        return evaluate_space(self._space, point)
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """Its parameters as hyperopt and hyperas give them: a choice as its index."""
+        return {label: plain(value) for label, value in point_of(self.document).items()}
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """What `fit` reported epoch by epoch, by metric."""
+        return history_of(self.document)
+
+    @property
+    def model(self) -> Any:
+        """Its Keras model; None if it was not kept."""
+        return self._trials.models.load(self.document["tid"])
+
+    def __repr__(self) -> str:
+        loss = "no loss" if self.loss is None else f"loss {self.loss:.6g}"
+        return f"Trial {self.tid} of {self._trials.name!r}: {loss}, {self.run}"
