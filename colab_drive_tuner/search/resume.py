@@ -247,18 +247,19 @@ def _task(
     if space is None:
         return _templated(objective, data, data_args, again=again)
     if data is not None or data_args is not None:
-        name = "data_args" if data is None else "data"
         raise UsageError(
-            f"{name}= goes with a model function that has {{{{...}}}} templates; an objective with "
-            "space= takes its data from where it is defined."
+            f"{'data_args' if data is None else 'data'}= goes with a model function that has "
+            "{{...}} templates; an objective with space= takes its data from where it is defined."
         )
     check_space(space)
     raw = getattr(objective, "fmin_pass_expr_memo_ctrl", False)
     if not raw:
         refuse_parameters(objective)
 
+    name = getattr(objective, "__name__", type(objective).__name__)
+
     def prepare() -> tuple[Callable[[Any], Any], None]:
-        return objective if raw else checked(objective, _name(objective)), None
+        return objective if raw else checked(objective, name), None
 
     return Task(space, prepare, describe_source(objective))
 
@@ -298,7 +299,3 @@ def _templated(
         return checked(function, compiled.name), describe_data(named.keys(), named.values())
 
     return Task(dict(compiled.space), prepare, compiled.fingerprint_source)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", type(function).__name__)

@@ -35,7 +35,7 @@ from colab_drive_tuner.search.spec.seeds import (
 )
 from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
 from colab_drive_tuner.search.tpe import fast_algorithm
-from colab_drive_tuner.search.trials.stored import CLOSING_PATIENCE, StoredTrials
+from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.search.trials.tally import Tally
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import TrialInterrupted
@@ -229,8 +229,9 @@ def _closing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> 
     except BaseException as error:  # an interrupt, too, releases the search
         ended = count_ended(trials._dynamic_trials)
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        patience = (STOP_PATIENCE,) if stopped else ()
         with suppress(SearchTakenOverError):  # the error says more than that the search is lost
-            trials.close(STOP_PATIENCE if stopped else CLOSING_PATIENCE)
+            trials.close(*patience)
         if not isinstance(error, KeyboardInterrupt):
             raise
         total = "" if max_evals == sys.maxsize else f" of {max_evals}"

@@ -1,11 +1,16 @@
 """Keras, which takes seconds to load, is imported for a model that uses it, and for no other."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from colab_drive_tuner import trial
+from colab_drive_tuner.search.spec.keras_use import is_users_file
 
 HELPERS = """
 def network():
@@ -156,3 +161,11 @@ minimize(model, data, algo=rand.suggest, max_evals=2, trials=trials)
 assert not {"keras", "tensorflow", "jax", "torch"} & sys.modules.keys()
 """,
     )
+
+
+def test_files_of_python_of_packages_and_of_this_one_are_not_the_users(tmp_path: Path) -> None:
+    """Whatever is installed, also from a checkout, is not looked through; another file is."""
+    for module in (json, np, pytest, trial):
+        assert not is_users_file(module.__file__)
+    assert not is_users_file(None)
+    assert is_users_file(str(tmp_path / "helpers.py"))

@@ -11,14 +11,8 @@ from colab_drive_tuner.user_warnings import warn_user
 def client_of(executor: Any) -> Any:
     """The `distributed.Client` that this is, or to which an executor of Dask's belongs, or None."""
     client = getattr(executor, "_client", executor)
-    return client if _is_dask(client, "Client") else None
-
-
-def _is_dask(value: Any, name: str) -> bool:
-    return any(
-        kind.__name__ == name and kind.__module__.partition(".")[0] == "distributed"
-        for kind in type(value).__mro__
-    )
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
+    return client if ("distributed", "Client") in kinds else None
 
 
 class DaskEngine(Engine):

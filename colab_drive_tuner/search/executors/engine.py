@@ -25,7 +25,8 @@ class Engine:
         self.executor = executor
         self.renewable = own
         """Whether it makes itself anew once its workers have died."""
-        self._submit: Callable[..., Future[Any]] = executor.submit
+        self.submit: Callable[..., Future[Any]] = executor.submit
+        """Starts a call on a worker."""
 
     @property
     def name(self) -> str:
@@ -70,7 +71,7 @@ class Engine:
             )
         # All forks are made by the first call: before this process has threads that write, and
         # locks that a fork would go on to hold after its death.
-        self._submit(os.getpid).result(timeout=_START_SECONDS)
+        self.submit(os.getpid).result(timeout=_START_SECONDS)
 
     def locations(self) -> Locations:
         """The driver's end of the way on which workers tell where trials have begun."""
@@ -79,10 +80,6 @@ class Engine:
         # Those of the standard library's pool and of loky are on this machine, as their pipes are.
         local = hasattr(self.executor, "_processes") or isinstance(self.executor, LokyExecutor)
         return DatagramLocations(anywhere=not local)
-
-    def submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
-        """Start a call on a worker."""
-        return self._submit(function, *args)
 
     def renew(self) -> None:
         """End all workers; the next call gets new ones. Only where it is `renewable`."""

@@ -80,21 +80,21 @@ def refuse_what_stays(objective: Callable[..., Any]) -> None:
 
 def _dump(value: Any, objective: Callable[..., Any]) -> bytes:
     try:
-        with _by_value(_own_modules(objective)):
+        try:
+            with _by_value(_own_modules(objective)):
+                return _pickle(value)
+        except _RefusedError:
+            raise
+        except Exception:  # noqa: BLE001 - something beside it in the module; by name it may travel
             return _pickle(value)
     except _RefusedError as error:
         raise _refusal(objective, error.refused) from None
-    except Exception:  # noqa: BLE001 - something beside it in the module; by name it may travel
-        try:
-            return _pickle(value)
-        except _RefusedError as error:
-            raise _refusal(objective, error.refused) from None
-        except Exception as error:
-            raise UsageError(
-                f"The objective cannot be sent to the workers of executor=: {error}. Make in it, "
-                "or in the data function, what cannot be pickled: a lock, an open file, a "
-                "connection. Or run it on threads: executor=ThreadPoolExecutor(n)."
-            ) from error
+    except Exception as error:
+        raise UsageError(
+            f"The objective cannot be sent to the workers of executor=: {error}. Make in it, "
+            "or in the data function, what cannot be pickled: a lock, an open file, a "
+            "connection. Or run it on threads: executor=ThreadPoolExecutor(n)."
+        ) from error
 
 
 def _pickle(value: Any) -> bytes:

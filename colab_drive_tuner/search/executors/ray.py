@@ -28,14 +28,10 @@ class RayExecutor(Executor):
 
     def width(self) -> int | None:
         """How many tasks with these options the cluster can run at once."""
-        room = self._room()
+        room = self.workers()
         return None if room is None else max(1, room)  # one: a cluster may grow when asked
 
     def workers(self) -> int | None:
-        """For how many tasks there is a place; 0 also where no node could ever run one."""
-        return self._room()
-
-    def _room(self) -> int | None:
         """How many tasks fit onto the nodes that are alive; None where they need nothing."""
         options = {name: value for name, value in self._options.items() if value is not None}
         needs = {

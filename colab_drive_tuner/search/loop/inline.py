@@ -34,7 +34,7 @@ from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.loop.stops import Stops
 from colab_drive_tuner.search.spec.seeds import SeedStream
-from colab_drive_tuner.search.trials.models import ModelResult
+from colab_drive_tuner.search.trials.models import ModelResult, take_apart
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.search.trials.tally import Tally
 from colab_drive_tuner.training.artifacts import StoreArtifacts
@@ -153,8 +153,8 @@ class Loop:
         started = self._start(document)
         ctrl, tid = Ctrl(self._trials, current_trial=document), document["tid"]
         try:
-            result = evaluate(started.attempt, self._domain, ctrl, started.artifacts)
-            result, curves = self._trials.models.take(result, tid)
+            parts = take_apart(evaluate(started.attempt, self._domain, ctrl, started.artifacts))
+            result = self._trials.models.keep(parts, tid)
             # What is no plain data is refused here, as an error of the objective.
             taken = take(plain_result(result))
         except Exception as error:
@@ -168,8 +168,8 @@ class Loop:
             log.error("Trial %s of search %r raised: %s", tid, self._trials.name, error)
         else:
             document |= {"state": FINISHED, "result": result}
-            if curves:
-                document["misc"]["history"] = curves
+            if parts.curves:
+                document["misc"]["history"] = parts.curves
             self._tell(started, TrialEnd.DONE, taken)
         if self._trials.free_memory and "keras" in sys.modules and keras_grew(self._keras):
             free_memory(self._keras)

@@ -22,7 +22,7 @@ class TrialsExport:
         """
         entries = list(history.trials.values())
         if not self._taken.keys() <= history.trials.keys():  # a reset came between
-            self.__init__()  # type: ignore[misc]  # of this very class: mypy fears a derived one
+            self._pickle, self._taken = TrialsPickle(), {}
         for entry in entries:
             if self._taken.get(entry.tid) is not entry.document:
                 self._pickle.replace(entry.decoded())

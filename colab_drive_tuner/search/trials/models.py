@@ -119,17 +119,7 @@ class Models:
         self._other: tuple[float, int, Any] | None = None
         """The best model that is not Keras's: it lives as long as this process."""
 
-    def take(
-        self, result: dict[str, Any], tid: int
-    ) -> tuple[dict[str, Any], dict[str, list[float]]]:
-        """Offer the model in `result` to `best/`; return the result, which holds it no more.
-
-        And what the model was told by its last `fit`, epoch by epoch; mostly its metrics.
-        """
-        parts = take_apart(result)
-        return self.keep(parts, tid), parts.curves
-
-    def keep(self, parts: "Parts", tid: int) -> dict[str, Any]:
+    def keep(self, parts: Parts, tid: int) -> dict[str, Any]:
         """Offer the model of a result to `best/`; return the result, which holds it no more."""
         if not parts.had_model:
             return parts.result

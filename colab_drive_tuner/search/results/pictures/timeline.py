@@ -188,8 +188,9 @@ class _Axis:
 
     def __init__(self, spans: Sequence[tuple[float, float]], start: float, end: float) -> None:
         joined: list[list[float]] = []
+        gap = max(1.0, sum(last - began for began, last in spans) / 8)  # a longer one is cut out
         for began, last in sorted(spans):
-            if joined and began - joined[-1][1] <= self._gap(spans):
+            if joined and began - joined[-1][1] <= gap:
                 joined[-1][1] = max(joined[-1][1], last)
             else:
                 joined.append([began, last])
@@ -202,11 +203,6 @@ class _Axis:
             width = (last - began) / whole * room
             self._parts.append((began, last, at, at + width))
             at += width + self._cut
-
-    @staticmethod
-    def _gap(spans: Sequence[tuple[float, float]]) -> float:
-        """How long nothing must run for it to be cut out."""
-        return max(1.0, sum(last - began for began, last in spans) / 8)
 
     def __call__(self, time: float) -> float:
         for began, last, start, end in self._parts:
