@@ -203,7 +203,7 @@ def _search(
     from hyperopt import fmin
 
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
-    from colab_drive_tuner.search.spec.templated import TemplatedObjective
+    from colab_drive_tuner.search.spec.objective import TemplatedObjective
     from colab_drive_tuner.templates import (
         Callee,
         bind_data,

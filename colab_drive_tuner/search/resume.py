@@ -23,8 +23,12 @@ from colab_drive_tuner.search.spec.arguments import (
 )
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.spec.keywords import ADVICE, explain_keywords
-from colab_drive_tuner.search.spec.objective import checked, refuse_parameters, refuse_returns
-from colab_drive_tuner.search.spec.templated import TemplatedObjective
+from colab_drive_tuner.search.spec.objective import (
+    TemplatedObjective,
+    checked,
+    refuse_parameters,
+    refuse_returns,
+)
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:

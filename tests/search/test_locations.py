@@ -18,7 +18,7 @@ from colab_drive_tuner.search.executors.locations import (
     host_of,
     worker_name,
 )
-from colab_drive_tuner.search.loop import parallel, trial_workers
+from colab_drive_tuner.search.loop import parallel
 from colab_drive_tuner.search.progress import _at_once
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
 from colab_drive_tuner.search.results.status import read_search
@@ -70,8 +70,8 @@ def test_whoever_reads_a_search_sees_which_worker_runs_what(
     tmp_path: Path, run_command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status as text and JSON, and the timeline, while two trials are held on two workers."""
-    monkeypatch.setattr(trial_workers, "NOTE_SECONDS", 0.0)
-    monkeypatch.setattr(trial_workers, "NOTE_PAUSE", 0.0)
+    monkeypatch.setattr(parallel, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(parallel, "NOTE_PAUSE", 0.0)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     free = threading.Event()
     where: dict[int, str] = {}

@@ -129,12 +129,19 @@ class Canvas:
         )
 
     def path(
-        self, points: Iterable[tuple[float, float]], colour: str, *, width: float = 1.8
+        self,
+        points: Iterable[tuple[float, float]],
+        colour: str,
+        *,
+        dashed: bool = False,
+        width: float = 1.8,
     ) -> None:
         """A line through the points."""
         steps = " ".join(f"{number(x)},{number(y)}" for x, y in points)
+        dash = " stroke-dasharray='4 3'" if dashed else ""
         self._parts.append(
-            f"<polyline points='{steps}' fill='none' stroke='{colour}' stroke-width='{width}'/>"
+            f"<polyline points='{steps}' fill='none' stroke='{colour}' "
+            f"stroke-width='{width}'{dash}/>"
         )
 
     def dots(self, points: Iterable[tuple[float, float]], colour: str, *, size: float = 5) -> None:
