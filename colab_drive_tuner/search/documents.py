@@ -123,6 +123,14 @@ def countable_loss(document: TrialDocument) -> float | None:
     return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
 
 
+def float_of(value: Any) -> float | None:
+    """The float that `value` is or can be made; None where it cannot."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def is_pruned(document: TrialDocument) -> bool:
     """Whether a pruner ended the trial early."""
     return document["result"].get("pruned") is True

@@ -8,9 +8,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
+
+from colab_drive_tuner.search.documents import seconds_of
 
 
 class Operation(IntEnum):
@@ -153,7 +155,4 @@ def _value(distribution: str, internal: Any) -> Any:
 
 
 def _seconds(text: Any) -> float | None:
-    if not isinstance(text, str):
-        return None
-    time = datetime.fromisoformat(text)
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return seconds_of(datetime.fromisoformat(text)) if isinstance(text, str) else None

@@ -11,6 +11,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.search.documents import (
     TrialState,
     curve_of,
+    float_of,
     is_given_up,
     is_pruned,
     reported_by,
@@ -204,11 +205,8 @@ def _explained(pairs: Sequence[tuple[Any, float]]) -> float:
 
 
 def _finite(value: Any) -> float | None:
-    try:
-        loss = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return loss if math.isfinite(loss) else None
+    loss = float_of(value)
+    return loss if loss is not None and math.isfinite(loss) else None
 
 
 def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | None) -> str:

@@ -22,6 +22,7 @@ from colab_drive_tuner.search.documents import (
     NEW,
     RUNNING,
     curve_of,
+    float_of,
     is_pruned,
     plain_document,
     reported_by,
@@ -116,7 +117,7 @@ def _frozen(
     document: TrialDocument, point: Mapping[str, Any], shapes: Mapping[str, BaseDistribution]
 ) -> FrozenTrial:
     result, state = document["result"], _state(document)
-    loss = _number(result.get("loss"))
+    loss = float_of(result.get("loss"))
     attributes: dict[str, Any] = {
         DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()
     }
@@ -221,13 +222,6 @@ def _steps(document: TrialDocument) -> dict[int, float]:
         return {step: -value if maximized else value for step, value in curve}
     curves = curves_of(document)
     return dict(enumerate(curves.get("val_loss") or next(iter(curves.values()), []), 1))
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _local(time: Any) -> datetime | None:
