@@ -4,7 +4,7 @@ import itertools
 import pickle
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -59,17 +59,10 @@ class Crew:
     They have the objective by `payload`; None: they are threads, and have it by `domain`.
     """
 
-    def __init__(
-        self,
-        workers: Workers,
-        payload: Payload | None,
-        domain: Domain,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, workers: Workers, payload: Payload | None, domain: Domain) -> None:
         self.engine: Engine = workers.engine
         self.timeout = workers.trial_timeout
         self._width, self._payload, self._domain = workers.width, payload, domain
-        self._clock = clock
         self._landed: queue.SimpleQueue[tuple[Flight, Future[Any]]] = queue.SimpleQueue()
         self._flights: dict[Flight, None] = {}
         self._silent: set[Future[Any]] = set()
@@ -79,7 +72,7 @@ class Crew:
         self._sent = 0
         self._numbers = itertools.count()
         self._locations: Locations | None = None
-        self._looked = clock()
+        self._looked = time.monotonic()
         self._absent_since: float | None = None
 
     @property
@@ -130,7 +123,7 @@ class Crew:
         else:
             content = self._payload.content if with_content else None
             future = self.engine.submit(run_task, self._payload.sha, content, flight.task)
-        flight.future, flight.submitted = future, self._clock()
+        flight.future, flight.submitted = future, time.monotonic()
         flight.with_content = with_content
         self._flights[flight] = None
         future.add_done_callback(lambda done: self._landed.put((flight, done)))
@@ -138,10 +131,10 @@ class Crew:
     def wait(self, timeout: float) -> list[Landing]:
         """What has landed, in the order in which it came; waits for the first, at most so long."""
         landings: list[Landing] = []
-        until = self._clock() + timeout
+        until = time.monotonic() + timeout
         while not landings:
             try:
-                landed = self._landed.get(timeout=max(0.0, until - self._clock()))
+                landed = self._landed.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
             landings += self._land(*landed)
@@ -172,7 +165,7 @@ class Crew:
             return []
         known = len(self._known) >= self._width
         limit = self.timeout + (SILENCE_SECONDS if known else FRESH_WORKER_SECONDS)
-        late = [one for one in self._flights if self._clock() - one.submitted > limit]
+        late = [one for one in self._flights if time.monotonic() - one.submitted > limit]
         for flight in late:
             del self._flights[flight]
             if flight.future is not None and not flight.future.cancel():
@@ -181,7 +174,7 @@ class Crew:
 
     def absent_seconds(self) -> float:
         """For how long there have been no workers at all; 0 where that is not so, or not known."""
-        now = self._clock()
+        now = time.monotonic()
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             if self.engine.workers() != 0:

@@ -36,12 +36,7 @@ _PRINTED_ROWS, _PRINTED_PARAMETERS = 100, 8
 
 
 def report_page(
-    series: Series,
-    head: str,
-    facts: Mapping[str, object],
-    *,
-    refresh: int | None = None,
-    now: datetime | None = None,
+    series: Series, head: str, facts: Mapping[str, object], *, refresh: int | None = None
 ) -> str:
     """The page as HTML.
 
@@ -50,7 +45,6 @@ def report_page(
         head: How it stands, in words.
         facts: How it was made, by name: algorithm, seed, versions, place.
         refresh: After how many seconds a browser loads it anew; None: never.
-        now: The time that the page gives for itself; None: now.
     """
     style, script = (
         files(__package__).joinpath(name).read_text() for name in ("page.css", "page.js")
@@ -60,7 +54,7 @@ def report_page(
         "base-uri 'none'; form-action 'none'"
     )
     again = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
-    made = f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     some, curves = bool(series.with_loss), any(trial.curves for trial in series.with_loss)
     runtimes = f"<p>{escaped(summary(series))}.</p>{_wide(timeline(series))}"
     sections = [

@@ -11,9 +11,9 @@ from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.exchange.export import write_file
 from colab_drive_tuner.search.results.page import made_of, report_page
 from colab_drive_tuner.search.results.series import Series, history_of, series_of
-from colab_drive_tuner.search.results.space_values import point_of
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.results.trial_result import TrialResult
+from colab_drive_tuner.search.spec.space_values import point_of
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:

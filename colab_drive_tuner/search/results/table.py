@@ -10,7 +10,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import MissingExtraError
 from colab_drive_tuner.search.documents import TrialState
-from colab_drive_tuner.search.results.space_values import Path, parameter_values, plain, point_of
+from colab_drive_tuner.search.spec.space_values import Path, parameter_values, plain, point_of
 from colab_drive_tuner.text import visible
 
 FIXED = ("tid", "state", "status", "loss", "duration", "runtime", "error")

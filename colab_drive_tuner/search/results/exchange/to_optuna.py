@@ -29,8 +29,8 @@ from colab_drive_tuner.search.documents import (
 )
 from colab_drive_tuner.search.html import shortened
 from colab_drive_tuner.search.results.series import curves_of, is_number
-from colab_drive_tuner.search.results.space_values import plain, point_of
 from colab_drive_tuner.search.results.status import read_history
+from colab_drive_tuner.search.spec.space_values import plain, point_of
 from colab_drive_tuner.store.protocol import Store
 
 try:
