@@ -4,6 +4,7 @@ import bisect
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -192,17 +193,21 @@ class LandingLoop(Loop):
 
     def _break_apart(self, alone: list[Started]) -> None:
         """A worker died that ran one trial; where others die with it, the trial is only suspect."""
-        until = time.monotonic() + TOGETHER_SECONDS
-        while self._started and time.monotonic() < until:
-            for landing in self._crew.wait(0.1):
-                if landing.death in (None, Death.CANCELLED):
-                    self._settle([landing])
-                else:
-                    alone.append(self._started.pop(landing.flight))
+        for landing in self._landing_within(TOGETHER_SECONDS):
+            if landing.death in (None, Death.CANCELLED):
+                self._settle([landing])
+            else:
+                alone.append(self._started.pop(landing.flight))
         if len(alone) == 1:
             self._blame(alone[0])
         else:
             self._suspect(alone)
+
+    def _landing_within(self, seconds: float) -> Iterator[Landing]:
+        """What lands within so many seconds, as long as anything is at work."""
+        until = time.monotonic() + seconds
+        while self._started and (left := until - time.monotonic()) > 0:
+            yield from self._crew.wait(min(0.1, left))
 
     def _suspect(self, lost: list[Started]) -> None:
         """One of them, or nobody, is to blame: each runs again, alone."""
@@ -216,15 +221,13 @@ class LandingLoop(Loop):
 
     def _break(self, broken: list[Started]) -> None:
         """A pool broke: what was in it, one of which may be to blame, is taken from it."""
-        until = time.monotonic() + BREAK_SECONDS
         pool = self._crew.engine.breaks_whole
-        while pool and self._started and time.monotonic() < until:
-            for landing in self._crew.wait(0.1):
-                started = self._started.pop(landing.flight)
-                if landing.outcome is not None:
-                    self._end(started, landing.outcome)
-                else:
-                    broken.append(started)
+        for landing in self._landing_within(BREAK_SECONDS if pool else 0.0):
+            started = self._started.pop(landing.flight)
+            if landing.outcome is not None:
+                self._end(started, landing.outcome)
+            else:
+                broken.append(started)
         if pool:
             broken += self._started.values()
             self._started.clear()

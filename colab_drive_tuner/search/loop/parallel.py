@@ -184,20 +184,18 @@ class ParallelLoop(LandingLoop):
 
     def _leave(self, patience: float | None) -> None:
         """Record what ends within a bounded time, and say in one line what is left."""
-        until = time.monotonic() + (LEAVE_SECONDS if patience is None else patience)
         left = [*self._again, *(self._started.pop(one) for one in self._crew.cancel())]
         ended: list[Any] = []
         # Another interrupt ends the wait; of a search that is lost nothing can be recorded.
         with suppress(KeyboardInterrupt, SearchTakenOverError):
-            while self._started and time.monotonic() < until:
-                for landing in self._crew.wait(min(TICK_SECONDS, until - time.monotonic())):
-                    started = self._started.pop(landing.flight)
-                    if landing.outcome is None or landing.outcome.ended == Ended.INTERRUPTED:
-                        left.append(started)
-                        continue
-                    self._end(started, landing.outcome)
-                    running = started.document["state"] == RUNNING
-                    (left if running else ended).append(started)
+            for landing in self._landing_within(LEAVE_SECONDS if patience is None else patience):
+                started = self._started.pop(landing.flight)
+                if landing.outcome is None or landing.outcome.ended == Ended.INTERRUPTED:
+                    left.append(started)
+                    continue
+                self._end(started, landing.outcome)
+                running = started.document["state"] == RUNNING
+                (left if running else ended).append(started)
         running = bool(self._started)
         left += self._started.values()
         if running and self._crew.engine.renewable:
