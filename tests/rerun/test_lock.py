@@ -16,7 +16,7 @@ from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
 from colab_drive_tuner.rerun.verdict import Outcome, read_verdict
-from colab_drive_tuner.store import open_store
+from colab_drive_tuner.store import drive, open_store
 from colab_drive_tuner.store.drive import DriveStore
 from tests.rerun import programs
 
@@ -141,9 +141,10 @@ def share(emulator: DriveEmulator, folder: str, account: str) -> None:
 
 
 def test_a_tick_of_a_finished_search_is_one_look(
-    tmp_path: Path, drive_emulator: DriveEmulator
+    tmp_path: Path, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It writes nothing: the same few questions as `status`, and no program is run."""
+    monkeypatch.setattr(drive, "_LOOK_SECONDS", -1.0)  # each time, however long the last one took
     script = tmp_path / "search.py"
     script.write_text(programs.source())
     subprocess.run([sys.executable, str(script)], check=True)
