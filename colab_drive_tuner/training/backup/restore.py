@@ -54,12 +54,10 @@ def restore_newest(
         except TrainableChangedError as error:
             troubles.append(f"the backup after epoch {epoch} cannot be used: {error}")
             break  # an older one would go on to the same change
-        except (ChecksumError, DoesNotFitError) as error:
-            troubles.append(f"the backup after epoch {epoch} cannot be used: {error}".rstrip("."))
-        except StoreError as error:
-            troubles.append(
-                f"the backup after epoch {epoch} could not be read: {error}".rstrip(".")
-            )
+        except (DoesNotFitError, StoreError) as error:
+            is_there = isinstance(error, DoesNotFitError | ChecksumError)
+            trouble = "cannot be used" if is_there else "could not be read"
+            troubles.append(f"the backup after epoch {epoch} {trouble}: {error}".rstrip("."))
         else:
             done, over = epoch, bool(tree["over"])
             pace = fit.writer.artifacts.pace

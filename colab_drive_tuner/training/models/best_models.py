@@ -188,7 +188,10 @@ class BestModels:
             self._looked = True
 
     def _keep_or_pass(self, path: Path, kept: KeptModel) -> None:
-        self._upload(path, kept)
+        if not self._looked:
+            self._look()
+        if sum(other < kept for other in self.stored if other.tid != kept.tid) < self._keep:
+            self._upload(path, kept)
         path.unlink(missing_ok=True)
 
     def _failed(self, path: Path, kept: KeptModel, error: Exception) -> str:
@@ -197,10 +200,6 @@ class BestModels:
 
     def _upload(self, path: Path, kept: KeptModel) -> None:
         """Store one model, then trash what is worse than the best `keep`."""
-        if not self._looked:
-            self._look()
-        if sum(other < kept for other in self.stored if other.tid != kept.tid) >= self._keep:
-            return
         free = self._room() if self._room else None
         if free is not None and kept.size > free:
             raise QuotaError(f"only {free / 1e6:.1f} MB are left in the store.")
