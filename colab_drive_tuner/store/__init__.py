@@ -33,7 +33,7 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
             COLAB_DRIVE_TUNER_STORE names, else the default of `setup()`, else Google Drive.
 
     Returns:
-        The store; nothing is written by opening it.
+        The store; nothing is written by opening it, but that a missing folder of Drive is made.
 
     Raises:
         UsageError: `spec` cannot be a store, or begins with a scheme that is not known.
