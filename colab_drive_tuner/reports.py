@@ -119,7 +119,7 @@ class Reports:
         return {name: getattr(self, name) for name in _KEPT} | lists
 
     def prepare_restore(self, kept: Mapping[str, Any]) -> Callable[[], None]:
-        """A function that sets what `dump` gave; KeyError or ValueError for anything else."""
+        """A function that sets what `dump` gave; KeyError, TypeError or ValueError otherwise."""
         found: dict[str, Any] = {name: kept[name] for name in _KEPT}
         steps, values = found["_steps"], found["_values"]
         if not (

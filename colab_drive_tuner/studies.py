@@ -199,13 +199,14 @@ def _try_again(storage: StudyStorage, study_id: int, most: int) -> None:
     Killed in between, the next session finds what is queued, and queues nothing twice.
     """
     trials = storage.get_all_trials(study_id, deepcopy=False)
-    queued = {trial.system_attrs.get(AGAIN): trial for trial in trials}
+    queued = {_whole(trial.system_attrs.get(AGAIN), -1): trial for trial in trials}
     for trial in (one for one in trials if one.state == TrialState.RUNNING):
-        attempts = int(trial.user_attrs.get(ATTEMPTS, 0)) + 1
+        attempts = _whole(trial.user_attrs.get(ATTEMPTS), 0) + 1
         if trial.number in queued:
-            attempts = int(queued[trial.number].user_attrs.get(ATTEMPTS, attempts))
+            attempts = _whole(queued[trial.number].user_attrs.get(ATTEMPTS), attempts)
         elif attempts < most:
-            fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            given = trial.system_attrs.get("fixed_params")
+            fixed = (given if isinstance(given, dict) else {}) | trial.params
             again = create_trial(
                 state=TrialState.WAITING,
                 user_attrs={**trial.user_attrs, ATTEMPTS: attempts},
@@ -214,6 +215,11 @@ def _try_again(storage: StudyStorage, study_id: int, most: int) -> None:
             storage.create_new_trial(study_id, again)
         storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def _whole(value: Any, default: int) -> int:
+    """The value where it is a whole number: others can write attributes, too."""
+    return value if type(value) is int else default
 
 
 def serve_dashboard(study: Any, port: int, notify: Callable[[str], None]) -> None:

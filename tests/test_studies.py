@@ -18,7 +18,7 @@ from optuna.trial import TrialState  # noqa: E402
 import colab_drive_tuner as cdt  # noqa: E402
 from colab_drive_tuner.errors import SearchTakenOverError, UsageError  # noqa: E402
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
-from colab_drive_tuner.studies import ATTEMPTS, StudyStorage  # noqa: E402
+from colab_drive_tuner.studies import AGAIN, ATTEMPTS, StudyStorage  # noqa: E402
 from tests.journal.weather import WeatheredStore  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -135,6 +135,23 @@ def test_parameters_are_queued_once_whenever_the_next_runtime_dies(
     assert (dead.state, dead.user_attrs) == (TrialState.FAIL, {ATTEMPTS: 1})
     assert (again.state, again.user_attrs) == (TrialState.WAITING, {ATTEMPTS: 1})
     assert again.system_attrs["fixed_params"] == {"x": x}
+    storage.close()
+
+
+@pytest.mark.parametrize("odd", [[1], {"a": []}, "one", None, True])
+def test_attributes_of_other_hands_do_no_harm(tmp_path: Path, odd: object) -> None:
+    """Whoever may write the study may have set those by which trials are tried again."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, study_name="s")
+    for number in range(2):
+        study.ask()
+        for key in (AGAIN, "fixed_params"):
+            storage.set_trial_system_attr(number, key, odd)
+        storage.set_trial_user_attr(number, ATTEMPTS, odd)
+    storage.close()
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    states = [trial.state for trial in trials_of(storage)]
+    assert states == [TrialState.FAIL] * 2 + [TrialState.WAITING] * 2
     storage.close()
 
 

@@ -113,11 +113,15 @@ def pack_item(
     settings: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> bytes:
-    """The bytes of an item; `facts` are fields of `Item`, left out where they have the default."""
+    """The bytes of an item; of `facts`, fields of `Item`, defaults are left out where they may."""
     info = settings
     if info is None:
-        defaults = Item._field_defaults
-        info = {_KEYS[name]: value for name, value in facts.items() if value != defaults[name]}
+        defaults, needed = Item._field_defaults, _NEEDED.get(kind, frozenset())
+        info = {
+            _KEYS[name]: value
+            for name, value in facts.items()
+            if value != defaults[name] or _KEYS[name] in needed
+        }
     tid = tid if type(tid) in (int, str, float) else int(tid)  # numpy's integers
     packed: bytes = msgpack.packb([kind, tid, k, info, document])
     return packed
@@ -157,8 +161,8 @@ def item_from(fields: Any) -> Item:
     if kind is ItemKind.LOG:
         check_line(document)
         return Item(kind, document=document, settings=check_place(info))
-    if (needed := _NEEDED.get(kind)) and needed not in info:
-        raise KeyError(needed)
+    if absent := _NEEDED.get(kind, frozenset()) - info.keys():
+        raise KeyError(min(absent))
     facts = {}
     for key, value in info.items():
         if key in _FACTS:
@@ -278,7 +282,7 @@ _FACTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 """By key in an item's map of facts: the field, and the check of its value."""
 _KEYS = {name: key for key, (name, _) in _FACTS.items()}
-_NEEDED = {ItemKind.END: "how", ItemKind.ATTACHMENT: "name"}
+_NEEDED = {ItemKind.END: frozenset({"how"}), ItemKind.ATTACHMENT: frozenset({"name", "set"})}
 
 
 def settings_item(settings: Mapping[str, Any]) -> bytes:

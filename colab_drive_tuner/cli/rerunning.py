@@ -77,7 +77,8 @@ class RunOptions:
         return tuple(
             word
             for one in fields(self)
-            if given[one.name] != one.default
+            if given[one.name] not in (None, "")
+            and (given[one.name] != one.default or (one.name == "region" and self.project))
             for word in (f"--{one.name.replace('_', '-')}", str(given[one.name]))
         )
 

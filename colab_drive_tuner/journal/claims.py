@@ -111,15 +111,15 @@ class Claiming:
     def _attempt(self) -> tuple[ClaimReason, Record]:
         reader = self.reader
         reader.refresh()
-        if reader.given is None and (reader.found is None or reader.head.pos == 0):
+        if reader.given is None and (reader.found is None or reader.head.is_empty):
             self._find_or_create()
         try:
             require_single(reader.store, reader.name, reader.folder)
         except SearchFolderError as error:
-            if reader.head.pos == 0:  # perhaps its runtime is about to withdraw it
+            if reader.head.is_empty:  # perhaps its runtime is about to withdraw it
                 raise _UnsettledError(str(error)) from error
             raise
-        if reader.head.pos and RECORDS in reader.absent:  # or another runtime just made them
+        if RECORDS in reader.absent and not reader.head.is_empty:  # or one just made them
             require_records(reader.store, reader.name, reader.folder)
         owner = secrets.token_hex(16)
         self.spool.note_owner(owner)
@@ -142,6 +142,8 @@ class Claiming:
         if not self.anew:
             found = find_displaced(store, name, self.spool.known_folder(), self.notify, listed)
         if found or listed is None:
+            if found and listed and reader.head.moved_to == found.id:
+                store.trash(listed.id)  # its runtime was killed before it could
             reader.forget()
             reader.found = found or create_folder(store, name, self.sleep)
             reader.refresh()

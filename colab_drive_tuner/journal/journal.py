@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class Journal:
     @property
     def exists(self) -> bool:
         """Whether the search has a first record."""
-        return self._reader.found is not None and self._reader.head.pos > 0
+        return self._reader.found is not None and not self._reader.head.is_empty
 
     @property
     def state(self) -> Any:
@@ -266,7 +267,8 @@ class Journal:
         self, spool: Spool, payload: Callable[[Any], bytes], on_busy: OnBusy, *, anew: bool
     ) -> _Owned:
         reader, notify, running = self._reader, self._notify, spool.last_running()
-        claiming = Claiming(reader, spool, payload, on_busy, anew, notify, self._sleep)
+        say_once = cache(notify)  # it tries again what other runtimes may have under way
+        claiming = Claiming(reader, spool, payload, on_busy, anew, say_once, self._sleep)
         reason, claim = claiming.run()
         remember_folder(reader, spool, notify)
         writer = Writer(reader, spool, claim.owner, notify)
@@ -285,7 +287,7 @@ class Journal:
         own.maintenance.stop(1.0)  # after a failure it may be waiting for a store that is away
         left = own.writer.stop()
         pending = own.writer.counts().pending
-        if released:
+        if released and not pending:
             own.spool.forget_session()
         elif pending:
             self._notify(

@@ -142,7 +142,7 @@ class Maintenance:
             log.debug("the folder of search %r cannot be looked at: %s", name, error)
             return
         else:
-            at_home = entry.parent in {store.root, *(twin.id for twin in store.duplicates())}
+            at_home = entry.parent in {store.root, *(other.id for other in store.duplicates())}
             next_time = "the next run finds it under that name"
             if not at_home:
                 next_time = f"the next run needs it back in {store.url(store.root)}"

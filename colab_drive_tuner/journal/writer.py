@@ -143,10 +143,11 @@ class Writer:
     ) -> bool:
         """Write a record of its own (release, reset) now; False if the store did not answer."""
         deadline = time.monotonic() + timeout
-        if not self.flush(timeout):
-            return False
-        with self._sending:
-            return self._append(kind, payload, files, deadline=deadline)
+        while self.flush(max(0.0, deadline - time.monotonic())):
+            with self._sending:
+                if not self._pending:  # else more was appended meanwhile, which comes before it
+                    return self._append(kind, payload, files, deadline=deadline)
+        return False
 
     def stop(self) -> list[Path]:
         """End the threads; return the spool files that hold what was not acknowledged."""

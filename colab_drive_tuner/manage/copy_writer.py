@@ -164,13 +164,13 @@ def _fill(
     )
     require_equal(chain.history, original.history, original.name)
 
-    def put(frozen: EncodedRecord, marks: Mapping[str, str] | None = None) -> None:
+    def put(encoded: EncodedRecord, marks: Mapping[str, str] | None = None) -> None:
         copier.create(
-            frozen.content,
-            name=record_name(frozen.record.pos),
+            encoded.content,
+            name=record_name(encoded.record.pos),
             parent=folder.records,
             properties=marks,
-            entry_id=chain.ids[frozen.record.pos],
+            entry_id=chain.ids[encoded.record.pos],
         )
 
     first, *others = chain.records

@@ -168,7 +168,7 @@ class DriveStore(Store):
         if young and time.monotonic() - self._looked_at > _LOOK_SECONDS:
             self._folders = self.client.folders(self._place, create=False)
             self._looked_at = time.monotonic()
-        return [self.root, *(twin.id for twin in self.duplicates())]
+        return [self.root, *(folder.id for folder in self.duplicates())]
 
 
 def _entry(file: DriveFile) -> Entry:

@@ -52,6 +52,11 @@ class BestValues:
         for _, bests, best in self._judged_in(curve):
             insort(bests, best)
 
+    @property
+    def full(self) -> bool:
+        """Whether steps may have been left out: which ones depends on the order of the curves."""
+        return len(self._at) >= MOST_JUDGED
+
     def thresholds(self, without: Iterable[Curve] = ()) -> dict[int, float]:
         """By step, the value that a trial must not be worse than.
 

@@ -19,11 +19,17 @@ from colab_drive_tuner.checkpoint.items import (
     attachment_item,
     claim_payload,
     pack_item,
+    read_items,
     settings_item,
 )
 from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.chain.record import Claimant, Record
+from colab_drive_tuner.journal.chain.record import (
+    Claimant,
+    Record,
+    decode_record,
+    encode_record,
+)
 
 SOMEBODY = Claimant("machine", 1, "host", "me@example.com", "a test")
 
@@ -333,6 +339,23 @@ def test_a_newer_format_is_said_to_be_newer() -> None:
     newer = msgpack.packb({"v": VERSION + 1, "settings": {}, "trials": b""})
     with pytest.raises(SearchDamagedError, match="newer version"):
         folded(record("claim", newer))
+
+
+@pytest.mark.parametrize("info", [{"name": "n"}, {"set": True}, {}])
+def test_an_attachment_says_its_name_and_whether_it_was_set(info: dict[str, Any]) -> None:
+    """One that does not is damage: it would delete something."""
+    for value in (b"d", None):
+        (whole,) = read_items(attachment_item("", value), "it")
+        assert (whole.name, whole.is_set) == ("", value is not None)
+    payload = msgpack.packb([ItemKind.ATTACHMENT, -1, None, info, b"d"])
+    with pytest.raises(SearchDamagedError, match="Record 0"):
+        folded(record("trials", payload))
+
+
+def test_a_record_without_an_owner_is_written_so_that_it_can_be_read() -> None:
+    """Whoever may edit a search may have written one, and the search may be copied."""
+    encoded = encode_record(dataclasses.replace(record("release", owner=""), at=1.0))
+    assert decode_record(encoded.content, "it").owner == ""
 
 
 def test_what_ends_in_the_middle_of_an_entry_is_damage() -> None:

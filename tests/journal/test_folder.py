@@ -139,6 +139,20 @@ def test_a_search_that_begins_in_a_younger_folder_meanwhile_is_found(tmp_path, m
     assert len(slept) == 1
 
 
+def test_a_folder_whose_runtime_died_as_it_withdrew_it_is_in_nobodys_way(store, machine):
+    """It says where the search goes on, and was not yet in the trash."""
+    younger = create_in(store, "a search", "a search")
+    store.later = -1.0
+    older = described(store.stat(create_in(store, "a search")))
+    store.later = 0.0
+    assert chain.end_chain(store, chain.Head(0, "", (older.first,)), older.id, younger)
+    journal = Journal.open(store, "a search", RULES, sleep=lambda seconds: None)
+    assert not journal.exists
+    with pytest.raises(SearchBusyError, match="process 1,"):
+        journal.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
+    assert [entry.id for entry in store.list(store.root)] == [younger]
+
+
 def test_two_folders_are_told_of_where_both_stay(store, machine):
     """An older one without records, and one that was begun in another store."""
     create_in(store, "a search", "a search", home="another store")

@@ -20,8 +20,9 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.store.protocol import Entry
 from tests.journal.listing import RULES, item
-from tests.journal.weather import append, records_of
+from tests.journal.weather import WeatheredStore, append, records_of
 
 
 def test_what_was_acknowledged_is_read_by_a_fresh_reader(store, open_journal):
@@ -47,6 +48,43 @@ def test_a_released_search_is_claimed_at_once(store, open_journal):
     assert second.holder() is None
     assert second.claim(lambda state: b"").reason == "released"
     second.close()
+
+
+class OvertakenStore(WeatheredStore):
+    """A store in which another thread appends something while a record is created."""
+
+    appends = None
+    """The name of a record, and what to do once, before it lies there."""
+
+    def create(self, *args, **options) -> Entry:
+        if self.appends is not None and options["name"] == self.appends[0]:
+            do, type(self).appends = self.appends[1], None
+            do()
+        return super().create(*args, **options)
+
+
+@pytest.mark.parametrize("record", ["record-000001.cdt", "record-000002.cdt"])
+@pytest.mark.parametrize("ends_by", ["close", "reset"])
+def test_what_is_appended_while_it_ends_is_recorded(
+    tmp_path, open_journal, monkeypatch, record, ends_by
+):
+    """By another thread, while what comes before the release or reset is sent, or that itself."""
+    store = OvertakenStore(tmp_path / "store")
+    journal = open_journal(store)
+    more = journal._own.writer.append
+    monkeypatch.setattr(
+        OvertakenStore, "appends", (record, lambda: more(item("late"), durable=True))
+    )
+    journal.append(item(1), durable=True)
+    if ends_by == "reset":
+        journal.reset(b"")
+        assert journal.flush(20)
+        # The reset is the second record, or comes after what was appended before it was sent.
+        assert journal.state.items == (["late"] if record == "record-000002.cdt" else [])
+        return
+    journal.close()
+    append(open_journal(store), 2)
+    assert open_journal(store, claim=False).state.items == [1, "late", 2]
 
 
 def test_a_journal_that_made_the_search_claims_it_again(store, open_journal):

@@ -97,3 +97,13 @@ def test_a_deleted_one_is_gone(tmp_path):
     fresh = cdt.DriveTrials("s", store=tmp_path)
     assert "large" not in fresh.trial_attachments(fresh.trials[0])
     assert "large" in fresh.trial_attachments(fresh.trials[1])
+
+
+def test_one_may_have_an_empty_name(tmp_path):
+    """It is written like any other, so that the search can be read."""
+    trials = run(tmp_path, 1)
+    trials.attachments["a"] = b"1"
+    trials.attachments[""] = b"2"
+    trials.close()
+    attachments = cdt.DriveTrials("s", store=tmp_path).attachments
+    assert (attachments["a"], attachments[""]) == (b"1", b"2")

@@ -1,6 +1,8 @@
 """Searches of real Keras models, kept in Drive: deadlines, backups, and how large the folder is."""
 
+import gc
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +68,28 @@ def objective(clock: Hours, epochs: int = 6) -> Any:
 def search(store: DriveStore, name: str, train: Any, **options: Any) -> Any:
     options = {"max_evals": 3, "seed": 4, "algo": "rand", "progress": False} | options
     return resume_search(train, space=SPACE, name=name, store=store, **options)
+
+
+def test_a_trials_model_is_gone_before_its_memory_is_freed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever still named it would keep it, and its memory, into the next trial."""
+    made: list[weakref.ref[Any]] = []
+    alive: list[bool] = []
+
+    def train(point: dict[str, Any]) -> dict[str, Any]:
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        made.append(weakref.ref(model))
+        return {"loss": point["drop"], "status": "ok", "model": model}
+
+    def look(_: object) -> None:
+        gc.collect()
+        alive.append(made[-1]() is not None)
+
+    monkeypatch.setattr(loop, "keras_grew", lambda _: True)
+    monkeypatch.setattr(loop, "free_memory", look)
+    search(tmp_path, "s", train, max_evals=2)  # type: ignore[arg-type]
+    assert alive == [False, False]
 
 
 def losses(result: Any) -> list[Any]:

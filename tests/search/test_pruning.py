@@ -443,6 +443,40 @@ def test_a_start_asks_for_no_curve_again() -> None:
     assert set(asked) == {9, 11}, "those that do not count for it"
 
 
+def steps_of(stride: int) -> list[int]:
+    return [stride * n for n in range(1, 1001)]
+
+
+def finished(tid: int, *, steps: list[int]) -> Any:
+    reported = {"metric": "val_loss", "values": [0.5] * len(steps), "steps": steps}
+    result = {"status": "ok", "loss": 0.5, "reported": reported}
+    return {"tid": tid, "state": 2, "misc": {}, "result": result}
+
+
+def test_thresholds_do_not_depend_on_who_ended_first() -> None:
+    """Nor on whether a trial ran in this session, was inserted with a result, or is older.
+
+    Also where there are more steps than can be judged.
+    """
+    strides = [100_003, 100_019, 100_043, 100_049, 100_057, 100_069, 100_103, 100_109, 100_129]
+    far = [finished(tid, steps=steps_of(stride)) for tid, stride in enumerate(strides)]
+    near = [finished(tid, steps=steps_of(64)) for tid in range(9, 15)]
+    calls = {tid: tid for tid in range(16)}
+    new = {"tid": 15, "state": 0, "misc": {}, "result": {"status": "new"}}
+    for others in (near, [*far, *near]):
+        expected = Pruning(MEDIAN, [*others, new], calls, {}, lambda _: None).thresholds(15)
+        ran, inserted = list[Any](), list[Any]()
+        pruning = Pruning(MEDIAN, ran, calls, {}, lambda _: None)
+        ran += [*others, new]
+        for document in reversed(others):
+            pruning.ended(document)
+        assert pruning.thresholds(15) == expected
+        pruning = Pruning(MEDIAN, inserted, calls, {}, lambda _: None)
+        inserted += [*others, new]
+        assert pruning.thresholds(15) == expected
+        assert expected or others != near
+
+
 def test_pruners_of_other_hands_are_bounded() -> None:
     """A thousand different ones cost a start no more than the newest few."""
     documents: list[Any] = []

@@ -1,9 +1,11 @@
 """Backups that are damaged, missing, or of something else: the trial goes on all the same."""
 
 import keras
+import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import TrainingWarning
+from colab_drive_tuner.training.backup.writer import read_backup, write_backup
 from tests.training.keeping import NUMPY_2, search_folder
 from tests.training.trials import (
     Counting,
@@ -73,6 +75,25 @@ def test_a_backup_under_the_name_of_another_is_not_used(store, killed, uninterru
     damage(store, killed, 3, lambda _: contents[2])
     told = "after epoch 3 .* is that of another.* after epoch 2 .* is that of another"
     with pytest.warns(TrainingWarning, match=told):
+        assert run(store, killed, simple) == uninterrupted
+
+
+@pytest.mark.parametrize("fields", [{"longest_epoch": "5"}, {"longest_epoch": np.inf}, {}])
+def test_a_backup_of_other_hands_is_not_used(store, killed, uninterrupted, tmp_path, fields):
+    """It is whole, and yet not what a backup holds, which is seen before anything is set."""
+
+    def forged(content):
+        path = tmp_path / "backup"
+        path.write_bytes(content)
+        tree = read_backup(path)
+        path.unlink()
+        if not fields:
+            del tree["over"]
+        write_backup(path, tree | fields)
+        return path.read_bytes()
+
+    damage(store, killed, 3, forged)
+    with pytest.warns(TrainingWarning, match="after epoch 3 .* is not a readable backup"):
         assert run(store, killed, simple) == uninterrupted
 
 

@@ -69,6 +69,11 @@ class Head:
     claim: LastClaim | None = None
     moved_to: str = ""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is recorded but, perhaps, that the search goes on elsewhere."""
+        return self.pos == 0 or (self.pos == 1 and bool(self.moved_to))
+
     def after(self, record: Record) -> "Head":
         """The head once `record` is in the chain under `ids[0]`."""
         claim = self.claim
@@ -204,6 +209,8 @@ def _settled(store: Store, entry_id: str, pos: int) -> bytes:
 def head_from(fields: Any) -> Head:
     """The head that a snapshot holds; raises KeyError, TypeError or ValueError."""
     head = load(Head, fields)
+    if absent := {"last_id", "epoch", "claim"} - fields.keys():
+        raise KeyError(min(absent))
     if not head.ids:
         raise ValueError("a head needs the ids of the records to come")
     return replace(head, moved_to="")

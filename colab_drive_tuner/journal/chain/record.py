@@ -117,7 +117,7 @@ class Record:
     """Trials, resets: the ids of the files that hold large values of their items, by sha256."""
 
 
-_ALWAYS = frozenset({"pos", "prev", "payload"})
+_ALWAYS = frozenset({"pos", "owner", "prev", "payload"})
 """The fields of a record that are written whatever they are; others where they say something."""
 
 

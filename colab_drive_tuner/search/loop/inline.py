@@ -154,7 +154,8 @@ class Loop:
         ctrl, tid = Ctrl(self._trials, current_trial=document), document["tid"]
         try:
             parts = take_apart(evaluate(started.attempt, self._domain, ctrl, started.artifacts))
-            result = self._trials.models.keep(parts, tid)
+            result, curves = self._trials.models.keep(parts, tid), parts.curves
+            del parts  # it holds the model, whose memory is to be freed below
             # What is no plain data is refused here, as an error of the objective.
             taken = take(plain_result(result))
         except Exception as error:
@@ -168,8 +169,8 @@ class Loop:
             log.error("Trial %s of search %r raised: %s", tid, self._trials.name, error)
         else:
             document |= {"state": FINISHED, "result": result}
-            if parts.curves:
-                document["misc"]["history"] = parts.curves
+            if curves:
+                document["misc"]["history"] = curves
             self._tell(started, TrialEnd.DONE, taken)
         if self._trials.free_memory and "keras" in sys.modules and keras_grew(self._keras):
             free_memory(self._keras)

@@ -7,7 +7,7 @@ that were pending then and those of the same call of the algorithm. Of a trial t
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -52,10 +52,13 @@ class Pruning:
         """By pruner the numbers of its trials, in order."""
         self._best_values: dict[Pruner, BestValues] = {}
         self._known: set[Pruner] = set()
+        self._looked = 0
+        """How many documents were there when they were last looked through."""
         for document in documents:
             self._take(document)
-        for one in [*([pruner] if pruner else []), *self._judged_by]:
+        for one in [*([pruner] if pruner else []), *self._judged_by][:MOST_PRUNERS]:
             self._learn(one)
+        self._known.update(self._judged_by)
 
     def ended(self, document: TrialDocument) -> None:
         """Take note of a trial's curve, and of the pruner that it had."""
@@ -80,8 +83,6 @@ class Pruning:
         if pruner in self._known:
             return
         self._known.add(pruner)
-        if len(self._known) > MOST_PRUNERS:
-            return
         with_curve = sum(bool(curve_of(doc, pruner.monitor)) for doc in self._ended.values())
         if with_curve < min(len(self._ended), pruner.min_trials):
             self._notify(
@@ -95,6 +96,9 @@ class Pruning:
         k = self._k_of.get(tid)
         if k is None:
             return {}
+        for document in self._documents[self._looked :]:  # inserted with a result, not run here
+            self._take(document)
+        self._looked = len(self._documents)
         unseen = {*self._pending_of.get(tid, ()), *self._of_call.get(k, ()), *self._after(tid)}
         newest = {
             pruner: _number(last)
@@ -107,7 +111,9 @@ class Pruning:
         self._best_values = {one: self._of(one) for one in [*pruners][:MOST_PRUNERS]}
         left_out = [self._ended[other] for other in unseen if other in self._ended]
         tables = {
-            pruner: best_values.thresholds([curve_of(doc, pruner.monitor) for doc in left_out])
+            pruner: self._in_order(pruner, unseen).thresholds()
+            if best_values.full
+            else best_values.thresholds([curve_of(doc, pruner.monitor) for doc in left_out])
             for pruner, best_values in self._best_values.items()
         }
         return {pruner: table for pruner, table in tables.items() if table}
@@ -116,6 +122,13 @@ class Pruning:
         if pruner in self._best_values:
             return self._best_values[pruner]
         return pruner.best_values(curve_of(doc, pruner.monitor) for doc in self._ended.values())
+
+    def _in_order(self, pruner: Pruner, unseen: Collection[Any]) -> BestValues:
+        """Made anew of what counts for one trial, as the record has it: whatever ended first."""
+        counted = (doc for doc in self._documents if doc["tid"] in self._ended)
+        return pruner.best_values(
+            curve_of(doc, pruner.monitor) for doc in counted if doc["tid"] not in unseen
+        )
 
     def _after(self, tid: Any) -> Iterable[Any]:
         """The trials that were named after it, which may have ended before it."""

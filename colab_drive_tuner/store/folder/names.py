@@ -41,7 +41,7 @@ class Names:
         return None if key is None else key.decode("ascii", "replace")
 
     def claim(self, where: Path, parent: str, name: str, entry_id: str) -> tuple[str, bool]:
-        """A visible name in the folder `where` that is this id's alone; whether it is so now."""
+        """A visible name in the folder `where` that is this id's alone; if it was claimed now."""
         aside = self.made(parent)
         plain, ending = disk.file_names(name, entry_id)
         for file in (plain, ending, disk.with_ending(plain)):

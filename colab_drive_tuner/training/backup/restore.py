@@ -1,5 +1,6 @@
 """The newest backup of a `fit` that can be used, restored as a whole or not at all."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,7 @@ def restore_newest(
             trouble = "cannot be used" if is_there else "could not be read"
             troubles.append(f"the backup after epoch {epoch} {trouble}: {error}".rstrip("."))
         else:
-            done, over = epoch, bool(tree["over"])
+            done, over = epoch, tree["over"]
             pace = fit.writer.artifacts.pace
             pace.epoch = max(pace.epoch, tree["longest_epoch"])
             break
@@ -80,7 +81,9 @@ def _restore(
             prepare_restore(model, tree["model"], build_rest),
             fit.trial.reports.prepare_restore(tree["reports"]),
         ]
-        float(tree["longest_epoch"])
+        tree["over"] = bool(tree["over"])
+        if not 0 <= tree["longest_epoch"] < math.inf:
+            raise ValueError(f"an epoch of {tree['longest_epoch']} seconds")
     except _MALFORMED as error:
         raise ChecksumError(
             f"it is not a readable backup ({type(error).__name__}: {error})"
