@@ -5,13 +5,11 @@ script but the two written here. What names, parameters and results hold is text
 """
 
 import base64
-import contextlib
 import hashlib
 import math
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
 from colab_drive_tuner.checkpoint.history import History
@@ -24,7 +22,7 @@ from colab_drive_tuner.search.results.series import Series, Trial
 from colab_drive_tuner.search.results.status import read_search
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
-from colab_drive_tuner.version import __version__
+from colab_drive_tuner.version import __version__, installed
 
 _ROWS_BYTES = 150_000
 """How much of the page its table may take: the best trials come first."""
@@ -106,8 +104,8 @@ def made_of(history: History, place: str) -> dict[str, object]:
         del facts["trials wanted"]
     versions = {"colab_drive_tuner": __version__}
     for package in ("hyperopt", "keras", "tensorflow", "numpy"):
-        with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
+        if number := installed(package):
+            versions[package] = number
     facts["versions here"] = ", ".join(f"{name} {number}" for name, number in versions.items())
     facts["runtimes"] = "\n".join(dict.fromkeys(session.where for session in history.timeline))
     return facts | {"deaths survived": history.deaths, "kept in": place}

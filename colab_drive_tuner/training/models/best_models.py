@@ -23,6 +23,7 @@ from colab_drive_tuner.errors import (
     TrainingWarning,
     UsageError,
 )
+from colab_drive_tuner.journal.folder.traces import exists
 from colab_drive_tuner.machine import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
 from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders, home_of
@@ -231,20 +232,13 @@ class BestModels:
             worse = [m for m in stored if m.id not in keep]
             if not worse:
                 return
-            gone = [m for m in keep.values() if not self._is_there(m)]
+            gone = [m for m in keep.values() if not exists(self._store, m.id)]
             for kept in gone or worse:
                 if not gone:
                     with contextlib.suppress(NotFoundError):
                         self._store.trash(kept.id)
                 with self._state:
                     self._stored.pop(kept.id, None)
-
-    def _is_there(self, kept: KeptModel) -> bool:
-        try:
-            self._store.stat(kept.id)
-        except NotFoundError:
-            return False
-        return True
 
     def _described(self, entry: Entry) -> KeptModel | None:
         """What our marks on a file say; None for a file that is not ours, or of another history."""

@@ -6,7 +6,7 @@ from functools import partial
 
 from colab_drive_tuner.errors import NotFoundError
 from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, described
-from colab_drive_tuner.journal.folder.traces import holds_records
+from colab_drive_tuner.journal.folder.traces import exists, holds_records
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -54,16 +54,8 @@ def copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
         "A `copy` or `move` of a search was cut off before it was complete.",
         partial(_is_still_abandoned, store, folder),
         # The first record comes last: what has one may be a search whose mark somebody set.
-        ours=not (_has_begun(store, folder) or holds_records(store, folder)),
+        ours=not (exists(store, described(folder).first) or holds_records(store, folder)),
     )
-
-
-def _has_begun(store: Store, folder: Entry) -> bool:
-    try:
-        store.stat(described(folder).first)
-    except NotFoundError:
-        return False
-    return True
 
 
 def _is_still_abandoned(store: Store, folder: Entry) -> bool:
