@@ -68,6 +68,8 @@ def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> No
     lanes = lanes_of(series)
     marked = {t.tid: index for index, lane in enumerate(lanes) for t in lane.trials if t.given_up}
     assert (list(marked), len(lanes)) == ([2, 5], len(series.sessions))
+    gave_up = [lanes[index] for index in marked.values()]
+    assert all(lane.trials[0].began == pytest.approx(lane.began, abs=1e-3) for lane in gave_up)
     assert all(lanes[index - 1].end == "dead" for index in marked.values())
     assert timeline(series).count(">given up<") == 1
     assert [doc["misc"]["vals"] for doc in trials.trials] == [

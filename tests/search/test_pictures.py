@@ -253,6 +253,18 @@ def test_a_lane_for_each_runtime_with_its_trials_and_its_end() -> None:
     assert text == "3 runtimes, 1 of them killed, 1 taken over"
 
 
+def test_lanes_stand_in_the_order_of_their_sessions() -> None:
+    """Also where a trial's time, which is coarser, lies before its session's, and before the last.
+
+    A session that gives a trial up often begins within a second of the one that died of it.
+    """
+    dead, giver = "Colab, process 1 on a", "Colab, process 2 on a"
+    sessions = [session(dead, 2.0001, "dead", 0), session(giver, 2.0002, "")]
+    documents = [document(2, None, owner=giver, given_up=True)]
+    lanes = lanes_of(series_of("s", documents, None, sessions))
+    assert [(lane.where, len(lane.trials)) for lane in lanes] == [(dead, 0), (giver, 1)]
+
+
 def test_trials_of_workers_have_lanes_of_their_own() -> None:
     """What no session ran is shown by the name of who ran it."""
     documents = [document(n, 1.0, owner=f"worker {n % 2}") for n in range(6)]

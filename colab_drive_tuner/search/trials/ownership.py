@@ -218,7 +218,7 @@ class Ownership:
 
     def _give_up(self, entry: TrialEntry) -> None:
         session = self.history.timeline[-1]  # this one's
-        now = datetime.fromtimestamp(int(session.began), UTC).replace(tzinfo=None)
+        now = datetime.fromtimestamp(session.began, UTC).replace(tzinfo=None)
         document = as_new(entry.decoded()) | {"state": FINISHED, "owner": session.where}
         document |= {"book_time": now, "refresh_time": now}
         document["result"] = given_up(

@@ -59,9 +59,9 @@ def lanes_of(series: Series) -> list[Lane]:
     lanes = []
     for index, session in enumerate(series.sessions):
         ran = by_session.get(index, [])
-        began, last = _span(ran, session.began, session.last)
+        last = _span(ran, session.began, session.last)[1]
         outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
-        lanes.append(Lane(session.where, began, last, session.end, tuple(ran), outages))
+        lanes.append(Lane(session.where, session.began, last, session.end, tuple(ran), outages))
     for where, ran in elsewhere.items():
         goes_on = any(trial.state is TrialState.RUNNING for trial in ran)
         end = None if goes_on else ClaimReason.RELEASED
