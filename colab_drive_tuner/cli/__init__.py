@@ -16,7 +16,7 @@ def main() -> None:
     """
     try:
         app()
-    except Exception as error:
+    except Exception as error:  # whatever it is, people are told in a sentence
         if "--debug" in sys.argv:
             raise
         said = str(error)

@@ -209,7 +209,7 @@ class Service:
             return Answer.refusal(error)
         except ClientDisconnect:
             raise
-        except Exception:
+        except Exception:  # a fault here must not end the server
             logging.getLogger(__name__).exception("%s %s", request.verb, request.path)
             return Answer.refusal(ApiError(500, "internalError", "Internal Error"))
         finally:
