@@ -113,6 +113,39 @@ def test_best_prints_parameters_for_a_script(run_command, folder, tmp_path):
     assert listed["failed"] == 1
 
 
+def test_an_infinite_loss_is_the_same_best_everywhere(run_command, tmp_path):
+    """By hyperopt's rule -inf is the best of all; as JSON, which knows no such number, a text."""
+    losses = [1.0, math.inf, -math.inf, math.nan, -math.inf]
+    found = cdt.resume_search(
+        lambda x: losses[x],
+        space=hp.randint("x", 5),
+        points_to_evaluate=[{"x": x} for x in range(5)],
+        name="infinite",
+        max_evals=5,
+        **options(tmp_path / "store"),
+    )
+    counts = "5 of 5 trials (1 failed), best loss -inf"
+    assert repr(found) == f"Search 'infinite': {counts}"
+    assert [found.best_trial["tid"], *(trial.tid for trial in found.best(2))] == [2, 2, 4]
+
+    def printed(*command):
+        code, out, _ = run_command("--store", tmp_path / "store", *command)
+        assert code == 0
+        return out
+
+    def as_json(*command):
+        return json.loads(printed(*command, "infinite", "--json"), parse_constant=pytest.fail)
+
+    assert counts in printed("show", "infinite")
+    assert as_json("best") == {"x": 2}
+    shown = as_json("show")
+    best = shown["best"][0]
+    assert (shown["best_tid"], shown["best_loss"]) == (best["tid"], best["loss"]) == (2, "-inf")
+    assert [trial["loss"] for trial in as_json("trials")] == [1.0, "inf", "-inf", None, "-inf"]
+    printed("copy", "infinite", "--to", str(tmp_path / "store"), "--as", "other")
+    assert as_json("compare", "other")["infinite"]["best loss"] == "-inf"
+
+
 def test_compare_shows_different_spaces_side_by_side(run_command, folder):
     """Parameters that one of them does not have are empty there."""
     code, out, _ = run_command("--store", folder, "compare", "bowl", "other", "--json")

@@ -172,7 +172,7 @@ def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
     """The course of the best loss as blocks, high where the loss is high."""
     course, least = list[float](), math.inf
     for loss in losses:
-        least = min(least, math.inf if loss is None else loss)
+        least = min(least, loss if loss is not None and math.isfinite(loss) else math.inf)
         if least < math.inf:
             course.append(least)
     if len(course) < 2:
@@ -228,7 +228,7 @@ def _described(trial: "Trial") -> dict[str, Any]:
     return {
         "tid": plain(trial.tid),
         "state": trial.ending,
-        "loss": trial.loss,
+        "loss": plain(trial.loss),
         **({"values": list(map(plain, trial.values))} if trial.values else {}),
         "seconds": trial.seconds,
         "runtime": trial.where,
@@ -255,7 +255,7 @@ def _compared(search: "ReadSearch") -> dict[str, Any]:
         "seed": search.history.settings.get("seed"),
     }
     for leading in series.best(1):
-        said |= {"best loss": leading.loss, "best trial": leading.tid}
+        said |= {"best loss": plain(leading.loss), "best trial": leading.tid}
         said |= {f"best {label}": value for label, value in _parameters(leading).items()}
     return said
 

@@ -123,6 +123,11 @@ def countable_loss(document: TrialDocument) -> float | None:
     return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
 
 
+def is_failed(document: TrialDocument) -> bool:
+    """Whether the trial ended without a loss, and not by a pruner."""
+    return has_ended(document) and not is_pruned(document) and countable_loss(document) is None
+
+
 def float_of(value: Any) -> float | None:
     """The float that `value` is or can be made; None where it cannot."""
     try:

@@ -140,14 +140,29 @@ def test_a_trial_without_a_loss_says_why() -> None:
         document(0, None),
         document(1, None, reason="out of memory"),
         document(2, math.nan),
-        document(3, -math.inf),
-        document(4, 10**5000),
+        document(3, 10**5000),
+        document(4, -math.inf),
         document(5, 1.0),
     ]
     documents.append({**document(6, 1.0), "state": 1})
     said = [trial.error for trial in series_of("s", documents).trials]
-    numbers = ["loss nan", "loss -inf", "the loss is no number"]
-    assert said == ["fail", "out of memory", *numbers, "", ""]
+    numbers = ["loss nan", "the loss is no number"]
+    assert said == ["fail", "out of memory", *numbers, "", "", ""]
+
+
+def test_an_infinite_loss_is_a_loss() -> None:
+    """It is ordered with the others, as hyperopt orders it; a picture marks it below the axis."""
+    series = search(1.0, math.inf, -math.inf, math.nan)
+    assert [trial.tid for trial in series.best(9)] == [2, 0, 1]
+    assert [trial.tid for trial in series.failed] == [3]
+    assert "failed or infinite" in pictures.history(series)
+    whole = page.report_page(series, "", {})
+    assert "<tr><th scope='row'>loss</th><td>-inf</td></tr>" in whole
+    infinite = search(math.inf, math.inf)
+    assert "Every loss is infinite." in cards.result_card(infinite, "", done=2, total=2)
+    assert re.findall("<h2>(.*?)</h2>", page.report_page(infinite, "", {})) == [
+        *("Best trial", "Runtimes", "Trials")
+    ]
 
 
 def test_a_search_without_a_loss_shows_its_failures_and_no_empty_picture() -> None:

@@ -114,7 +114,7 @@ def test_a_result_without_a_loss_is_shown(tmp_path: Path) -> None:
         store=tmp_path,
         progress=False,
     )
-    assert repr(result) == "Search 'nan': 2 of 2 trials"
+    assert repr(result) == "Search 'nan': 2 of 2 trials (2 failed)"
     with pytest.raises(SearchError, match="has a loss"):
         _ = result.best_loss
 

@@ -33,7 +33,7 @@ def result_card(series: Series, head: str, *, done: int, total: int | None, link
     parts = [
         f"<b>{escaped(series.name)}</b> · {escaped(head)}",
         _bar(done, total),
-        _wide(charts.history(series)) if series.with_loss else "No trial has a loss yet.",
+        _wide(charts.history(series)) if series.drawn else charts.without_loss(series),
         _wide(timeline(series)) if len(lanes_of(series)) > 1 else "",
         trials_table(series.best(10) or series.failed[-10:], series.parameters),
         place(link),

@@ -67,7 +67,7 @@ class StudyTrial:
     def loss(self) -> float | None:
         """Its first value, negated where it is to be large; None where it has none."""
         value = self.values[0] if self.values and self.state == State.COMPLETE else None
-        if value is None or not math.isfinite(value):
+        if value is None or math.isnan(value):
             return None
         return value if self.minimized else -value
 

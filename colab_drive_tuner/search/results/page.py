@@ -53,7 +53,7 @@ def report_page(
     )
     again = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    some, curves = bool(series.with_loss), any(trial.curves for trial in series.with_loss)
+    some, curves = bool(series.drawn), any(trial.curves for trial in series.with_loss)
     runtimes = f"<p>{escaped(summary(series))}.</p>{_wide(timeline(series))}"
     sections = [
         ("Best trial", True, _best(series)),

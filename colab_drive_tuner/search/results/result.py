@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
+from colab_drive_tuner.search.documents import is_failed, is_pruned
 from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.exchange.export import write_file
 from colab_drive_tuner.search.results.page import made_of, report_page
@@ -14,6 +15,7 @@ from colab_drive_tuner.search.results.series import Series, history_of, series_o
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.results.trial_result import TrialResult
 from colab_drive_tuner.search.spec.space_values import point_of
+from colab_drive_tuner.search.trials.standing import without_result
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -246,13 +248,14 @@ class SearchResult:
     def _head(self, series: Series) -> str:
         best = series.best(1)
         loss = f", best loss {best[0].loss:.6g} in trial {best[0].tid}" if best else ""
-        failed = len(series.failed)
-        without = f" ({failed} failed)" if failed else ""
-        return f"{self._counts()}{without}{loss}{self._left()}"
+        return f"{self._counts()}{loss}{self._left()}"
 
     def _counts(self) -> str:
         total = self._total()
-        return f"{self.done} trials" if total is None else f"{self.done} of {total} trials"
+        progress = f"{self.done}" if total is None else f"{self.done} of {total}"
+        documents = self.trials._dynamic_trials
+        pruned, failed = sum(map(is_pruned, documents)), sum(map(is_failed, documents))
+        return f"{progress} trials{without_result(pruned=pruned, failed=failed)}"
 
     def _total(self) -> int | None:
         return None if self.max_evals >= sys.maxsize else self.max_evals

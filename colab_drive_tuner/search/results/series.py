@@ -32,7 +32,7 @@ class Trial:
     tid: Any
     state: TrialState
     loss: float | None
-    """None where it has none, or none that is a finite number."""
+    """None where it has none, or one that is not a number; an infinite loss is one."""
     where: str
     """The runtime, or the worker, that ran it last."""
     began: float | None = None
@@ -47,6 +47,11 @@ class Trial:
     """Whether it killed too many of those that ran it."""
     values: tuple[float, ...] = ()
     """Its values, where it has several objectives; its loss is the first one's."""
+
+    @property
+    def drawn_loss(self) -> float | None:
+        """Its loss where that has a place in a picture: a finite one."""
+        return self.loss if self.loss is not None and math.isfinite(self.loss) else None
 
     @property
     def ending(self) -> str:
@@ -88,6 +93,11 @@ class Series:
     def with_loss(self) -> list[Trial]:
         """The trials that have a loss."""
         return [trial for trial in self.trials if trial.loss is not None]
+
+    @property
+    def drawn(self) -> list[Trial]:
+        """The trials whose loss has a place in a picture."""
+        return [trial for trial in self.trials if trial.drawn_loss is not None]
 
     @property
     def failed(self) -> list[Trial]:
@@ -160,7 +170,7 @@ def series_of(
         Trial(
             tid=document["tid"],
             state=TrialState(row["state"]),
-            loss=(loss := _finite(row["loss"]) if row["status"] == "ok" else None),
+            loss=(loss := _loss(row["loss"]) if row["status"] == "ok" else None),
             where=str(row["runtime"] or ""),
             began=seconds_of(document.get("book_time")),
             ended=seconds_of(document.get("refresh_time")),
@@ -204,9 +214,9 @@ def _explained(pairs: Sequence[tuple[Any, float]]) -> float:
     return max(0.0, 1.0 - (within / spread) / (whole / (len(pairs) - 1))) if whole else 0.0
 
 
-def _finite(value: Any) -> float | None:
+def _loss(value: Any) -> float | None:
     loss = float_of(value)
-    return loss if loss is not None and math.isfinite(loss) else None
+    return None if loss is None or math.isnan(loss) else loss
 
 
 def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | None) -> str:

@@ -116,9 +116,7 @@ class SearchStatus:
         state = f", stopped: {self.stopped}" if self.stopped else ""
         if self.held:
             state = f", running {self.at_once}".rstrip()
-        without = {"pruned": self.pruned, "failed": self.failed}
-        counts = ", ".join(f"{count} {how}" for how, count in without.items() if count)
-        counts = counts and f" ({counts})"
+        counts = without_result(pruned=self.pruned, failed=self.failed)
         return f"{visible(self.name)}: {self.progress} trials{counts}{best}{visible(state)}"
 
     @property
@@ -126,6 +124,12 @@ class SearchStatus:
         """The trials that run now, in words: "trials 3, 5"; "" where none is known."""
         tids = ", ".join(str(trial.tid) for trial in self.running)
         return tids and f"trial{'s' * (len(self.running) > 1)} {tids}"
+
+
+def without_result(**counts: int) -> str:
+    """How many trials ended how, in brackets: " (2 pruned, 1 failed)"; "" where none did."""
+    said = ", ".join(f"{count} {how}" for how, count in counts.items() if count)
+    return said and f" ({said})"
 
 
 class TrialFacts(NamedTuple):
@@ -147,15 +151,15 @@ def status_of_trials(
     **more: Any,
 ) -> SearchStatus:
     """How a search stands by its trials; `more`: further fields of its status."""
-    with_loss = [(one.loss, str(one.tid), one.tid) for one in trials if one.loss is not None]
-    best = min(with_loss, key=itemgetter(0, 1), default=None)
+    with_loss = [(one.loss, one.tid) for one in trials if one.loss is not None]
+    best = min(with_loss, key=itemgetter(0), default=None)  # of equal ones the first
     stop = stored_stop(settings)
     return SearchStatus(
         name=name,
         max_evals=target_of(settings),
         stopped=str(stop["why"]) if stop and not unfinished else "",
         best_loss=best[0] if best else None,
-        best_tid=best[2] if best else None,
+        best_tid=best[1] if best else None,
         trials=len(trials),
         failed=sum(one.ended and one.loss is None and not one.pruned for one in trials),
         pruned=sum(one.pruned for one in trials),

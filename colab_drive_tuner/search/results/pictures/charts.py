@@ -32,37 +32,41 @@ _FEW = 4
 def history(series: Series) -> str:
     """The loss of each trial, the best so far, and the trials that were pruned or failed."""
     trials = series.trials
-    if not series.with_loss:
-        return nothing("No trial has a loss yet.")
+    if not series.drawn:
+        return nothing(without_loss(series))
     x = Scale(0, max(len(trials) - 1, 1), 60, WIDTH - 15)
-    y = _losses([trial.loss for trial in series.with_loss if trial.loss is not None], 210, 25)
+    losses = [trial.drawn_loss for trial in trials]
+    y = _losses([loss for loss in losses if loss is not None], 210, 25)
     beside = "loss" + (" (logarithmic)" if y.log else "")
     canvas = _framed(f"Loss over trials of {series.name}", x, y, "trial", beside)
     for colour, pruned in ((GREY, True), (BLUE, False)):
         spots = [
-            (x(index), y(trial.loss))
-            for index, trial in enumerate(trials)
-            if trial.loss is not None and trial.pruned == pruned
+            (x(index), y(loss))
+            for index, (trial, loss) in enumerate(zip(trials, losses, strict=True))
+            if loss is not None and trial.pruned == pruned
         ]
         canvas.dots(spots, colour)
     width = min(max((x.end - x.start) / len(trials), 0.8), 5)  # many are not to look like all
-    failed = (x(index) for index, trial in enumerate(trials) if trial.failed)
-    canvas.bars(((at - width / 2, width, 217.0) for at in failed), 6, RED)
+    infinite = [trial for trial in trials if trial.loss is not None and trial.drawn_loss is None]
+    outside = set(map(id, [*series.failed, *infinite]))
+    marked = (x(index) for index, trial in enumerate(trials) if id(trial) in outside)
+    canvas.bars(((at - width / 2, width, 217.0) for at in marked), 6, RED)
     best, line = math.inf, list[tuple[float, float]]()
-    for index, trial in enumerate(trials):
-        if trial.loss is not None and trial.loss < best:
+    for index, loss in enumerate(losses):
+        if loss is not None and loss < best:
             if line:
                 line.append((x(index), y(best)))
-            best = trial.loss
+            best = loss
             line.append((x(index), y(best)))
     canvas.path([*line, (x(len(trials) - 1), y(best))], ORANGE)
     if len(trials) <= _HOVERED:
-        for index, trial in enumerate(trials):
-            at = y(trial.loss) if trial.loss is not None else 220
+        for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
+            at = y(loss) if loss is not None else 220
             canvas.hover(x(index) - 4, at - 4, 8, 8, about(trial))
     legend = [("loss", BLUE), ("best so far", ORANGE)]
     legend += [("pruned", GREY)] if any(trial.pruned for trial in trials) else []
-    legend += [("failed", RED)] if any(trial.failed for trial in trials) else []
+    kinds = [name for name, some in (("failed", series.failed), ("infinite", infinite)) if some]
+    legend += [(" or ".join(kinds), RED)] if kinds else []
     _legend(canvas, legend)
     return str(canvas)
 
@@ -85,23 +89,23 @@ def importance(series: Series) -> str:
 def slices(series: Series) -> str:
     """The loss over each parameter, the most important ones first."""
     names = list(series.importance()) or list(series.parameters)
-    trials = series.with_loss
+    trials = series.drawn
     shown = [name for name in names if any(name in trial.parameters for trial in trials)][
         :_MOST_SLICES
     ]
     if not shown:
-        return nothing("No trial has a loss yet.")
+        return nothing(without_loss(series))
     columns, width, height = 3, WIDTH / 3, 190
     rows = math.ceil(len(shown) / columns)
     canvas = Canvas(WIDTH, rows * height, f"Loss over each parameter of {series.name}")
     # By chance, and not every n-th: trials may repeat a pattern, as those of a grid do.
     count = min(len(trials), max(1, _DOTS // len(shown)))
     drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
-    losses = [trial.loss for trial in trials if trial.loss is not None]
+    losses = [trial.drawn_loss or 0.0 for trial in trials]
+    best = min(trials, key=lambda trial: trial.drawn_loss or 0.0)
     for place, name in enumerate(shown):
         left, top = place % columns * width, place // columns * height
         y = _losses(losses, top + height - 45, top + 22)
-        best = series.best(1)[0]
         some = [*drawn, best]
         _slice(canvas, name, [trial for trial in some if name in trial.parameters], best, y, left)
     return str(canvas)
@@ -232,6 +236,11 @@ def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
         x -= 7 * len(name) + 22
         canvas.dots([(x, 10)], colour, size=8)
         canvas.text(x + 9, 14, name, faint=True)
+
+
+def without_loss(series: Series) -> str:
+    """Why no loss of a search can be drawn."""
+    return "Every loss is infinite." if series.with_loss else "No trial has a loss yet."
 
 
 def nothing(text: str) -> str:
