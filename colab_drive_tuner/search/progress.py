@@ -23,9 +23,11 @@ _SECONDS, _LOG_SECONDS = 0.25, 30.0
 """How often it is drawn anew where it can be overdrawn, and in a log."""
 _LAST_SECONDS = 2.0
 """How long the last drawing waits for the store, to show everything acknowledged."""
-_BAR = 20
+_BAR, _LEAST_BAR = 20, 5
 _HOSTS = 3
 """How many hosts of workers are named."""
+_Part = tuple[int, str, str]
+"""Something to say: its rank where not everything fits, in whole words, and in few."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Shown:
     """How much is done; None: nobody knows of how much."""
     problem: bool
     """Whether the store does not answer, or trials wait for it."""
+    brief: tuple[str, ...] = ()
+    """The parts in fewer letters, what matters most first: for where they do not fit."""
 
     def __str__(self) -> str:
         return f"{visible(self.name)}: {' | '.join(self.parts)}"
@@ -80,15 +84,19 @@ class Terminal:
 
     def draw(self, shown: Shown, *, last: bool) -> None:
         """Overdraw the line; the last one stays whole, however long it is."""
+        from rich.cells import cell_len
         from rich.text import Text
 
-        line = Text()
-        line.append(visible(shown.name), "bold")
-        if shown.share is not None and self._console.width >= 60:
-            done = round(shown.share * _BAR)
-            line.append(" ").append("━" * done, "green").append("━" * (_BAR - done), "dim")
-        line.append(" ").append(" | ".join(shown.parts), "yellow" if shown.problem else "")
         width = max(self._console.width - 1, 10)  # the last column would wrap
+        line, words = Text().append(visible(shown.name), "bold"), " | ".join(shown.parts)
+        if not last and line.cell_len + 1 + cell_len(words) > width:
+            line.truncate(max(width // 4, 8), overflow="ellipsis")
+            words = " | ".join(shown.brief or shown.parts)
+        bar = min(width - line.cell_len - cell_len(words) - 2, _BAR)
+        if shown.share is not None and bar >= _LEAST_BAR:
+            done = round(shown.share * bar)
+            line.append(" ").append("━" * done, "green").append("━" * (bar - done), "dim")
+        line.append(" ").append(words, "yellow" if shown.problem else "")
         if not last:
             line.truncate(width, overflow="ellipsis", pad=True)
         self._console.file.write("\r\x1b[K" if self._console.is_terminal else "\r")
@@ -175,45 +183,57 @@ class Progress:
 
     def shown(self, *, last: bool = False) -> Shown:
         """How far the search is now; at the last there is no time left to speak of."""
-        ended, best = self._tally.ended, self._tally.best
-        endless = self._total >= sys.maxsize
-        parts = [f"{ended} trials" if endless else f"{ended} of {self._total} trials"]
-        if running := [doc["owner"] for doc in self._tally.open if doc["state"] == RUNNING]:
-            parts += _at_once(running)
-        if self._tally.pruned:
-            parts.append(f"{self._tally.pruned} pruned")
-        if self._recovered:
-            parts.append(f"{self._recovered} recovered")
-        if best is not None:
-            parts.append(f"best loss {float(best):.6g} in trial {self._tally.best_tid}")
+        ended, endless = self._tally.ended, self._total >= sys.maxsize
         offline = self._trials.log.journal.counts().offline_since is not None
-        parts.append(self._acknowledged(ended, offline))
+        parts = list(self._parts(ended, endless, offline))
         if self._stopped:
-            parts.append(f"stopped: {self._stopped}")
+            stopped = f"stopped: {self._stopped}"
+            parts.append((1, stopped, stopped))
         elif not last:
             parts += self._times(ended, endless)
         share = None if endless else min(ended / max(self._total, 1), 1.0)
-        return Shown(self._trials.name, tuple(parts), share, offline)
+        whole, brief = (part[1] for part in parts), (part[2] for part in sorted(parts))
+        return Shown(self._trials.name, tuple(whole), share, offline, tuple(brief))
 
-    def _acknowledged(self, ended: int, offline: bool) -> str:
+    def _parts(self, ended: int, endless: bool, offline: bool) -> Iterator[_Part]:
+        """Counts, the best loss, and what the store has."""
+        if endless:
+            yield 0, f"{ended} trials", f"{ended} trials"
+        else:
+            yield 0, f"{ended} of {self._total} trials", f"{ended}/{self._total}"
+        if running := [doc["owner"] for doc in self._tally.open if doc["state"] == RUNNING]:
+            for at_once in _at_once(running):
+                yield 6, at_once, f"{len(running)} running"
+        for count, how in ((self._tally.pruned, "pruned"), (self._tally.failed, "failed")):
+            if count:
+                yield 7, f"{count} {how}", f"{count} {how}"
+        if self._recovered:
+            yield 8, f"{self._recovered} recovered", f"{self._recovered} recovered"
+        if (best := self._tally.best) is not None:
+            loss, tid = f"{float(best):.6g}", self._tally.best_tid
+            yield 3, f"best loss {loss} in trial {tid}", f"best {loss} in {tid}"
         acknowledged = min(self._trials.log.history.done, ended)
         pending = ended - acknowledged
-        waiting = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
+        whole = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
+        brief = f"{acknowledged} acknowledged"
         if offline:
-            waiting = f", {pending} wait for the store, which does not answer"
-        return f"{acknowledged} acknowledged{waiting}"
+            whole = f", {pending} wait for the store, which does not answer"
+            brief = f"store away, {pending} wait"
+        yield 1 if offline else 4, f"{acknowledged} acknowledged{whole}", brief
 
-    def _times(self, ended: int, endless: bool) -> Iterator[str]:
+    def _times(self, ended: int, endless: bool) -> Iterator[_Part]:
         """Time a trial, time left, and time until the deadline."""
         now, ran = self._clock(), ended - self._recovered
         if ran > 0:
             each = (now - self._begun) / ran
             if each >= 1:
-                yield f"{_duration(each)} a trial"
+                yield 5, f"{_duration(each)} a trial", f"{_duration(each)} each"
             if not endless and self._total > ended:
-                yield f"{_duration(each * (self._total - ended))} left"
+                left = f"{_duration(each * (self._total - ended))} left"
+                yield 2, left, left
         if self._deadline is not None and (endless or self._total > ended):
-            yield f"{_duration(max(self._deadline - now, 0))} until the deadline"
+            until = _duration(max(self._deadline - now, 0))
+            yield 2, f"{until} until the deadline", f"{until} to deadline"
 
 
 def display(

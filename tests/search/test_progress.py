@@ -41,6 +41,10 @@ def test_what_it_says(tmp_path: Path) -> None:
         "s: 5 of 50 trials | 3 recovered | best loss 0.0312346 in trial 3 | "
         "3 acknowledged, 2 on their way | 20 s a trial | 15 min left | 10 min until the deadline"
     )
+    assert shown.brief == (
+        *("5/50", "10 min to deadline", "15 min left", "best 0.0312346 in 3", "3 acknowledged"),
+        *("20 s each", "3 recovered"),
+    )
     assert shown.share == 0.1
     assert not shown.problem
 
@@ -107,7 +111,7 @@ def test_errors_that_are_caught_count_as_done(
         raise ZeroDivisionError
 
     search(tmp_path, 2, failing, progress=True, catch_eval_exceptions=True)
-    assert out.getvalue().splitlines()[-1] == "s: 2 of 2 trials | 2 acknowledged"
+    assert out.getvalue().splitlines()[-1] == "s: 2 of 2 trials | 2 failed | 2 acknowledged"
 
 
 def test_silence_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +143,25 @@ def test_a_terminal_gets_one_line_that_fits(name: str, width: int) -> None:
     assert "\x07" not in line
     whole = drawn(shown, width, last=True)
     assert "".join(["11", "acknowledged"]) in "".join(whole.split())
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (40, "mnist-cn… 12/50 | 8 min left | best 0.…"),
+        (70, "mnist-cnn-v2 12/50 | 8 min left | best 0.0312 in 7 | 11 acknowledged"),
+        (
+            120,
+            f"mnist-cnn-v2 {'━' * 20} 12 of 50 trials | best loss 0.0312 in trial 7 | 8 min left",
+        ),
+    ],
+)
+def test_what_matters_most_is_seen_on_a_narrow_terminal(width: int, line: str) -> None:
+    """How far, how long still, and the best loss come before the rest and a long name."""
+    parts = ("12 of 50 trials", "best loss 0.0312 in trial 7", "8 min left")
+    brief = ("12/50", "8 min left", "best 0.0312 in 7", "11 acknowledged")
+    shown = Shown("mnist-cnn-v2", parts, 0.24, problem=False, brief=brief)
+    assert drawn(shown, width).rstrip() == line
 
 
 def test_html_escapes_names_and_shows_a_bar() -> None:

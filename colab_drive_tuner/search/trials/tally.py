@@ -13,6 +13,7 @@ from colab_drive_tuner.search.documents import (
     NEW,
     OPEN,
     has_ended,
+    is_failed,
     is_pruned,
     loss_of,
 )
@@ -37,6 +38,8 @@ class Tally:
         """Trials that ended, caught errors included."""
         self.pruned = 0
         """Trials that a pruner ended early."""
+        self.failed = 0
+        """Trials that ended without a loss."""
         self.finished = 0
         """Trials that ended with a result: what hyperopt's progress callbacks count."""
         self.best_tid: Any = None
@@ -79,6 +82,7 @@ class Tally:
         self._cancelled += document["state"] == CANCELLED
         self.ended += has_ended(document)
         self.pruned += is_pruned(document)
+        self.failed += is_failed(document)
         self.finished += document["state"] == FINISHED
         loss = loss_of(document)
         if loss is not None and (self.best is None or loss < self.best):
