@@ -162,6 +162,7 @@ class Journal:
             return self._own.claim
         self.close()
         self._notify = notify
+        self.store.ensure_root()  # the spool goes by the store's location
         spool = Spool(self.store.location, self.name, self._spool_folder)
         if (before := holder_here(spool.folder)) is not None:
             if when_busy is not OnBusy.TAKEOVER:

@@ -127,6 +127,7 @@ def hold(store: Store, name: str, notify: Notify, *, empty: bool = False) -> Ite
 @contextmanager
 def local_lock(store: Store, name: str) -> Iterator[None]:
     """Within the block no other process of this machine begins, copies or renames that search."""
+    store.ensure_root()
     spool = Spool(store.location, name)
     if not spool.acquire():
         raise SearchBusyError(

@@ -35,6 +35,7 @@ def rerun_lock(
     store: Store, search: str, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[None]:
     """Within the block no other rerunner starts this search; raises `RerunLockedError`."""
+    store.ensure_root()  # where the search is not begun yet, the mark is put there
     digest = hashlib.sha256(f"{store.location}\0{search}".encode()).hexdigest()[:16]
     folder = state_folder() / "rerun"
     folder.mkdir(exist_ok=True)

@@ -27,13 +27,14 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
     """The store to use: `spec`, else what the environment names, else the default, else Drive.
 
     Args:
-        spec: A store, the path of a folder on this machine (made when a search first begins in
-            it), `folder:PATH`, `drive:` or `drive:FOLDER` for Google Drive, or `memory:NAME`, which
-            lives and ends with this process. None: what the environment variable
-            COLAB_DRIVE_TUNER_STORE names, else the default of `setup()`, else Google Drive.
+        spec: A store, the path of a folder on this machine, `folder:PATH`, `drive:` or
+            `drive:FOLDER` for Google Drive, or `memory:NAME`, which lives and ends with this
+            process. None: what the environment variable COLAB_DRIVE_TUNER_STORE names, else the
+            default of `setup()`, else Google Drive. A folder that is missing is made when a search
+            first begins in it.
 
     Returns:
-        The store; nothing is written by opening it, but that a missing folder of Drive is made.
+        The store; opening it writes nothing.
 
     Raises:
         UsageError: `spec` cannot be a store, or begins with a scheme that is not known.

@@ -3,12 +3,13 @@
 import builtins
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from threading import TIMEOUT_MAX
+from threading import TIMEOUT_MAX, Lock
 from types import MappingProxyType
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
+from colab_drive_tuner.drive.query import FolderId, parse_folder
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.runtime import ask
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, Store
@@ -22,10 +23,11 @@ _LOOK_SECONDS = 1.0
 class DriveStore(Store):
     """The `Store` protocol over a `DriveClient`, below one folder.
 
-    `folder` is a path in My Drive (made where it is missing, unless `create` is false: then
-    `NotFoundError`), a folder's id, or the link that the browser shows. Opening a store asks Drive
-    three or four questions and changes nothing else. Where several folders lie at the path, since
-    runtimes made it at the same moment, searches are made in the oldest and found in all.
+    `folder` is a path in My Drive, a folder's id, or the link that the browser shows. Opening a
+    store asks Drive three or four questions and changes nothing else. What is missing of a path is
+    made at once where `create` says so, else by whoever first writes. Where several folders lie at
+    the path, since runtimes made it at the same moment, searches are made in the oldest and found
+    in all.
     """
 
     is_shared = True
@@ -38,22 +40,41 @@ class DriveStore(Store):
     ) -> None:
         self.client, self._place = client, folder
         account = ask(client.account)  # both questions at once
-        self._folders = client.folders(folder, create)
-        self.folder: DriveFile = self._folders[0]
-        self._looked_at = time.monotonic()
-        self.root = self.folder.id
+        self.folder: DriveFile | None = None
+        self._folders: list[DriveFile] = []
+        self.root, self._making = "", Lock()
+        try:
+            folders = client.folders(folder, create)
+        except NotFoundError:
+            if isinstance(parse_folder(folder), FolderId):
+                raise
+            folders = []  # a path that is made with the first search
         self.account = account(TIMEOUT_MAX)  # the client's own patience is the limit
-        self.location = f"drive:{self.account}:{self.root}"
-        if not self.folder.can_add_children:
+        self.location = f"drive:{self.account}:"
+        if folders:
+            self._open(folders)
+
+    def _open(self, folders: builtins.list[DriveFile]) -> None:
+        """Go on with the folders that lie at the path, the oldest of them first."""
+        folder = folders[0]
+        if not folder.can_add_children:
             raise RefusedError(
-                f"{self.account} may only read the folder {self.folder.name!r} of Google Drive: "
+                f"{self.account} may only read the folder {folder.name!r} of Google Drive: "
                 "ask its owner for edit rights, or choose another folder."
             )
+        self.folder, self._folders, self.root = folder, folders, folder.id
+        self.location = f"drive:{self.account}:{self.root}"
+        self._looked_at = time.monotonic()
+
+    def ensure_root(self) -> None:
+        with self._making:  # two threads would make two folders
+            if self.folder is None:
+                self._open(self.client.folders(self._place))
 
     @classmethod
     def connect(cls, folder: str = DEFAULT_FOLDER) -> "DriveStore":
-        """A store in the Drive of whoever `DriveClient.connect` finds."""
-        return cls(DriveClient.connect(), folder)
+        """A store in the Drive of whoever `DriveClient.connect` finds; it makes no folder yet."""
+        return cls(DriveClient.connect(), folder, create=False)
 
     def __repr__(self) -> str:
         return f"<DriveStore {self.location}>"
@@ -62,14 +83,18 @@ class DriveStore(Store):
         """What is left of the account's quota; None for a shared drive, which has other limits."""
         quota = self.client.quota()
         # A service account owns nothing outside of shared drives, and its quota is 0.
-        if self.folder.drive_id is not None or not quota.limit:
+        shared = self.folder is not None and self.folder.drive_id is not None
+        if shared or not quota.limit:
             return None
         return max(0, quota.limit - quota.used)
 
     def url(self, entry_id: str) -> str:
-        """The page that Drive shows for a file or folder."""
-        if entry_id == self.root and self.folder.web_view_link:
-            return self.folder.web_view_link
+        """The page that Drive shows for a file or folder; `drive:PATH` for one to be made yet."""
+        if entry_id == self.root:
+            if self.folder is None:
+                return f"drive:{self._place}"
+            if self.folder.web_view_link:
+                return self.folder.web_view_link
         return f"https://drive.google.com/open?id={entry_id}"
 
     def now(self) -> float:
@@ -88,6 +113,9 @@ class DriveStore(Store):
         parent: str,
         properties: Mapping[str, str] | None = None,
     ) -> Entry:
+        if not parent:  # the root, while there was none
+            self.ensure_root()
+            parent = self.root
         if content is None:
             made = self.client.create_folder(
                 name, parent=parent, file_id=entry_id, properties=properties
@@ -117,7 +145,9 @@ class DriveStore(Store):
             self.client.download_file(entry_id, path, progress)
 
     def stat(self, entry_id: str) -> Entry:
-        file = self.client.get(entry_id)
+        if not entry_id:
+            self._require_root()
+        file = self.client.get(entry_id or self.root)
         if file.trashed:
             raise NotFoundError(f"{file.name!r} ({entry_id}) lies in the trash of Google Drive.")
         return _entry(file)
@@ -160,13 +190,27 @@ class DriveStore(Store):
     def duplicates(self) -> builtins.list[Entry]:
         return [_entry(folder) for folder in self._folders if folder.id != self.root]
 
+    def _require_root(self) -> None:
+        """Raise `NotFoundError` while nobody has made the folder."""
+        try:
+            with self._making:
+                if self.folder is None:
+                    self._open(self.client.folders(self._place, create=False))
+        except NotFoundError:
+            raise NotFoundError(
+                f"There is no folder {self._place!r} in the Google Drive of {self.account}: name "
+                "the folder that searches are kept in, or begin one there."
+            ) from None
+
     def _places(self, parent: str) -> builtins.list[str]:
         """The folder; for that of all searches, every one at its path."""
-        if parent != self.root:
+        if parent not in ("", self.root):
             return [parent]
-        young = self.now() - self.folder.created < LIST_LAG_SECONDS
+        self._require_root()
+        young = self.folder and self.now() - self.folder.created < LIST_LAG_SECONDS
         if young and time.monotonic() - self._looked_at > _LOOK_SECONDS:
-            self._folders = self.client.folders(self._place, create=False)
+            with suppress(NotFoundError):  # so young that no listing shows it
+                self._folders = self.client.folders(self._place, create=False)
             self._looked_at = time.monotonic()
         return [self.root, *(folder.id for folder in self.duplicates())]
 

@@ -65,7 +65,7 @@ class Store(Protocol):
     account: str
     """Who acts here: reserved ids work only for the account that reserved them."""
     root: str
-    """The id of the folder in which searches lie."""
+    """The id of the folder in which searches lie; empty while there is none in Drive yet."""
 
     def url(self, entry_id: str) -> str:
         """Where a person can look at it: a link, or a path."""
@@ -78,6 +78,13 @@ class Store(Protocol):
         """
         del name  # elsewhere each file has an id of its own, copies too
         return self
+
+    def ensure_root(self) -> None:
+        """Make the folder in which searches lie, where `root` is empty; whoever writes calls it.
+
+        `root` and `location` do not change afterwards: what this machine keeps goes by them.
+        """
+        return  # elsewhere `root` has an id from the beginning
 
     def free_space(self) -> int | None:
         """Bytes that are left; None where there is no limit, or none that is known."""

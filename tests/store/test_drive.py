@@ -1,10 +1,13 @@
 """Drive as a store keeps the same contract as a folder."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import NotFoundError
+from colab_drive_tuner.store import Entry
 from colab_drive_tuner.store import drive as module
 from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 from tests.store.contract import Reopen, StoreContract
@@ -14,6 +17,11 @@ class TestContract(StoreContract):
     @pytest.fixture
     def reopen(self, drive_emulator: object) -> Reopen:
         return lambda: DriveStore(DriveClient.connect())
+
+
+def create(store: DriveStore, name: str) -> Entry:
+    """A folder directly in the root."""
+    return store.create(*store.reserve(1), None, name=name, parent=store.root)
 
 
 def names(store: DriveStore) -> list[str]:
@@ -69,8 +77,50 @@ class TestTwins:
         assert [entry.id for entry in later.list_trash(later.root)] == [lost.id]
 
 
-def test_looking_makes_no_folder(drive_emulator: DriveEmulator) -> None:
-    """With `create=False` a missing folder is an error."""
-    with pytest.raises(NotFoundError):
-        DriveStore(DriveClient.connect(), create=False)
-    assert DriveClient.connect().find(DEFAULT_FOLDER) == []
+class TestMissingFolder:
+    """A path that leads nowhere, mistyped or new, is made by the first write and nothing else."""
+
+    @pytest.fixture
+    def store(self, drive_emulator: DriveEmulator) -> DriveStore:
+        return DriveStore.connect("Lab/Typo")
+
+    def test_reading_makes_none(self, store: DriveStore) -> None:
+        """Whatever is asked says that there is no such folder."""
+        for ask in (store.list, store.list_trash, store.stat):
+            with pytest.raises(NotFoundError, match=r"no folder 'Lab/Typo' in the Google Drive of"):
+                ask(store.root)
+        assert store.url(store.root) == "drive:Lab/Typo"
+        assert store.free_space()
+        assert not store.duplicates()
+        assert store.client.list_folder("root") == []
+
+    def test_the_first_write_makes_it(self, store: DriveStore) -> None:
+        """Once, by whichever thread; another process finds it then."""
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda n: create(store, str(n)), range(4)))
+        assert {entry.parent for entry in made} == {store.root}
+        assert DriveStore.connect("Lab/Typo").root == store.root
+        assert len(store.list(store.root)) == 4
+
+    def test_what_others_make_meanwhile_is_found(self, store: DriveStore) -> None:
+        """By reading, and by writing, which makes no second folder."""
+        late, other = DriveStore.connect("Lab/Typo"), DriveStore.connect("Lab/Typo")
+        made = create(other, "s")
+        assert [entry.id for entry in store.list(store.root)] == [made.id]
+        late.ensure_root()
+        assert store.root == late.root == other.root
+        assert store.location == late.location == other.location
+
+    def test_a_new_one_that_no_list_shows_yet(
+        self, store: DriveStore, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its maker knows that it is there."""
+        monkeypatch.setattr(module, "_LOOK_SECONDS", -1.0)
+        drive_emulator.faults.add("list_lag", seconds=3600)
+        store.ensure_root()
+        assert store.list(store.root) == []
+
+    def test_an_id_is_checked_at_once(self, drive_emulator: DriveEmulator) -> None:
+        """No write could make that one."""
+        with pytest.raises(NotFoundError, match="looks like an id"):
+            DriveStore.connect(DriveClient.connect().generate_ids(1)[0])

@@ -178,7 +178,7 @@ def test_drive_is_asked_and_nothing_is_made_there(drive_emulator):
     assert "owner@example.com" in found["credentials"].text
     assert "Drive answers in" in found["store"].text
     assert found["quota"].level == Level.OK
-    assert found["searches"].text == "none yet: there is no store."
+    assert found["searches"].text == "none yet: there is no store at drive:Colab Drive Tuner."
     assert len(DriveClient.connect().list_folder("root")) == before
     store = DriveStore.connect()
     stored(store, "rand", 2)  # type: ignore[arg-type]
@@ -193,6 +193,7 @@ def test_a_folder_of_drive_that_is_named_is_drive(drive_emulator):
         found = {finding.about: finding for finding in examine(spec)}
         assert "owner@example.com in the emulated Drive" in found["credentials"].text
         assert "Drive answers in" in found["store"].text
+        assert found["searches"].text == "none yet: there is no store at drive:Elsewhere."
 
 
 def test_results_that_wait_in_the_spool_are_told(tmp_path):

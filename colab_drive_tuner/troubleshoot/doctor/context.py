@@ -113,7 +113,7 @@ class CheckContext:
 
     @cached_property
     def store(self) -> "Store":
-        """Where searches are kept; raises `NotFoundError` where there is no such folder yet."""
+        """Where searches are kept; raises `NotFoundError` where this machine has no such folder."""
         from colab_drive_tuner.store import open_store
 
         if self.folder_spec is not None:
@@ -141,7 +141,7 @@ class CheckContext:
         """
         self.require_account()
         try:
-            return self.store
+            return self.store if self.store.root else None
         except (NotFoundError, UsageError):
             return None
 

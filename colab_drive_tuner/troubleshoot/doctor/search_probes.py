@@ -30,7 +30,8 @@ from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 def searches(context: CheckContext) -> Iterator[Finding | Part]:
     """Each search, within a time limit of its own."""
     if context.existing_store is None:
-        yield Finding(Level.OK, "none yet: there is no store.")
+        where = f" at {context.store.url('')}" if context.needs_account else ""
+        yield Finding(Level.OK, f"none yet: there is no store{where}.")
     elif not context.searches:
         yield Finding(Level.OK, "none yet.")
     for folder in context.unmarked_folders:
