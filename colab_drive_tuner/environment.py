@@ -6,7 +6,11 @@ the names of its two variables itself.
 
 import os
 from enum import StrEnum
-from typing import Self
+from typing import Self, TypeVar
+
+from colab_drive_tuner.errors import UsageError
+
+Number = TypeVar("Number", int, float)
 
 
 class Variable(StrEnum):
@@ -24,6 +28,16 @@ class Variable(StrEnum):
     def get(self) -> str:
         """Its value; empty where it is not set."""
         return os.environ.get(self.value, "")
+
+    def number(self, kind: type[Number]) -> Number | None:
+        """Its value as an int or float; None where it is not set. Raises `UsageError`."""
+        value = self.get()
+        if not value:
+            return None
+        try:
+            return kind(value)
+        except ValueError as error:
+            raise UsageError(f"{self} must be a number, got {value!r:.60}.") from error
 
     @property
     def is_ours(self) -> bool:

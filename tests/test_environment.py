@@ -9,6 +9,7 @@ import pytest
 
 import colab_drive_tuner
 from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.errors import UsageError
 
 PACKAGE = Path(colab_drive_tuner.__file__).parent
 LIST = PACKAGE / "environment.py"
@@ -83,3 +84,14 @@ def test_a_variable_is_its_name(monkeypatch):
     assert (Variable.STORE.get(), os.environ[Variable.STORE]) == ("folder", "folder")
     monkeypatch.delenv("COLAB_DRIVE_TUNER_STORE")
     assert Variable.STORE.get() == ""
+
+
+def test_a_variable_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it holds, as a wrong use; one that is not set is none."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", "in two hours")
+    with pytest.raises(UsageError, match=r"COLAB_DRIVE_TUNER_DEADLINE must be a number.*two hours"):
+        Variable.DEADLINE.number(float)
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", "12.5")
+    assert Variable.DEADLINE.number(float) == 12.5
+    monkeypatch.delenv("COLAB_DRIVE_TUNER_DEADLINE")
+    assert Variable.DEADLINE.number(float) is None

@@ -228,10 +228,10 @@ def resume_search(
 
 def _time_left(max_time: float | None) -> float | None:
     """The seconds that a run has: `max_time`, or less where a scheduled run must be over before."""
-    until = Variable.DEADLINE.get()
-    if not until:
+    until = Variable.DEADLINE.number(float)
+    if until is None:
         return max_time
-    left = max(1.0, float(until) - time.time())
+    left = max(1.0, until - time.time())
     return left if max_time is None else min(max_time, left)
 
 

@@ -214,8 +214,8 @@ def _initial(rstate: Any) -> np.random.Generator | None:
     """What hyperopt makes of `rstate`; None where it would draw one: then we draw a seed."""
     if rstate is not None:
         return generator_of(rstate)
-    seed = Variable.HYPEROPT_SEED.get()
-    return np.random.default_rng(int(seed)) if seed else None
+    seed = Variable.HYPEROPT_SEED.number(int)
+    return None if seed is None else generator_of(seed)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import hyperopt
 import numpy as np
 import pytest
 
+from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.protocol import Entry
@@ -139,6 +140,20 @@ def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> Non
             verbose=False,
         )
     assert mine.bit_generator.state == theirs.bit_generator.state
+
+
+def test_the_seed_may_come_from_hyperopts_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HYPEROPT_FMIN_SEED seeds a search that names no rstate, as it does with plain Trials."""
+    monkeypatch.setenv("HYPEROPT_FMIN_SEED", "7")
+    ours, theirs = DriveTrials("a", store=tmp_path), hyperopt.Trials()
+    for trials in (ours, theirs):
+        trials.fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=4, show_progressbar=False)
+    assert points(ours) == points(theirs)
+    monkeypatch.setenv("HYPEROPT_FMIN_SEED", "seven")
+    with pytest.raises(UsageError, match="HYPEROPT_FMIN_SEED must be a number"):
+        DriveTrials("b", store=tmp_path).fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=4)
 
 
 def test_the_stored_seed_wins(tmp_path: Path) -> None:
