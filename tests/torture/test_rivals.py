@@ -64,7 +64,9 @@ def test_rivals_that_start_at_once(lab: Lab, many: int) -> None:
     """A search that is there: one claims it, the others are told who holds it."""
     search = lab.session("s", max_evals=2)
     lab.finish(search)
-    search = changed(search, max_evals=24, nap=0.12)
+    # A holder that is not scheduled for a second is not taken for dead here.
+    constants = LEASE | {"STALE_SECONDS": 1.6}
+    search = changed(search, max_evals=40, nap=0.12, constants=constants)
     rivals = [
         lab.start(changed(search, machine=lab.session("s", f"rival {n}").machine))
         for n in range(many)
@@ -80,15 +82,16 @@ def test_rivals_that_take_over(lab: Lab, many: int) -> None:
     """The last to claim goes on; each loser stops at its next write and keeps its last trial."""
     search = lab.session("s", max_evals=4)
     lab.finish(search)
-    search = changed(search, max_evals=30 + 6 * many, nap=0.08, options={"on_busy": "takeover"})
-    rivals: list[Running] = []
-    for number in range(many):
-        rivals.append(
-            lab.start(changed(search, machine=lab.session("s", f"rival {number}").machine))
-        )
+    # Far more trials than the losers end while the next one starts; the winner makes short work.
+    search = changed(search, max_evals=40 * many, nap=0.15, options={"on_busy": "takeover"})
+    losers: list[Running] = []
+    for number in range(many - 1):
+        machine = lab.session("s", f"rival {number}").machine
+        losers.append(loser := lab.start(changed(search, machine=machine)))
         # The next one comes in the middle of a trial, of sending, of anything.
-        rivals[-1].wait_for(lambda: len(rivals[-1].acknowledged()) > 2, "a few records")
-    *losers, winner = rivals
+        loser.wait_for(lambda: len(loser.acknowledged()) > 2, "a few records")
+    search = changed(search, machine=lab.session("s", "winner").machine, nap=0.01)
+    rivals = [*losers, winner := lab.start(search)]
     assert endings(rivals) == ["SearchTakenOverError"] * len(losers) + [""]
     for loser in losers:
         assert kept_trials(loser), "the trial that it could not record"
