@@ -21,8 +21,8 @@ from tests.torture.session import Session, changed, check, plain, run
 
 LEASE = {"STALE_SECONDS": 0.8, "BEAT_SECONDS": 0.2, "SENDER_SHARE": 0.05}
 """Everything in seconds; and more records than a search of so few trials would have."""
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.torture.session"])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.torture.session", "tests.torture.run_check"])
 _PATIENCE = 120.0
 """Seconds after which a session that should have ended is taken for hanging."""
 
@@ -33,7 +33,7 @@ class Running:
     def __init__(self, work: Callable[[Session], None], session: Session) -> None:
         self.session = session
         # As a process that this one may be a test's: its standard streams go to the log at once.
-        self._process = _SERVER.Process(target=work, args=(session,), daemon=True)
+        self._process = SERVER.Process(target=work, args=(session,), daemon=True)
         self._process.start()
         self.begun = time.monotonic()
 

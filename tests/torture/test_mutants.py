@@ -1,15 +1,14 @@
 """A build without one rule of the protocol is caught; the build as it is passes the same checks."""
 
-import multiprocessing
 from pathlib import Path
 
 import pytest
 
 from tests.torture.checks import CHECKS
+from tests.torture.harness import SERVER
 from tests.torture.mutants import MUTANTS
 from tests.torture.run_check import CAUGHT, run_check
 
-_SERVER = multiprocessing.get_context("forkserver")
 CAUGHT_BY = {
     "seed_from_the_clock_on_resume": "resumed_equals_plain",
     "seed_restarts_on_resume": "resumed_equals_plain",
@@ -71,9 +70,9 @@ CAUGHT_BY = {
 
 def status_of(mutant: str | None, check: str, folder: Path) -> tuple[int | None, str]:
     """The exit status of the check in a process of its own, None if it hangs; what it said."""
-    process = _SERVER.Process(target=run_check, args=(mutant, check, str(folder)), daemon=True)
+    process = SERVER.Process(target=run_check, args=(mutant, check, str(folder)), daemon=True)
     process.start()
-    process.join(40)
+    process.join(200)
     status = process.exitcode
     if status is None:
         process.kill()
