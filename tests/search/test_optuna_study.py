@@ -1,9 +1,11 @@
 """Searches as Optuna studies and back: equal field by field, and nothing dropped in silence."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hyperopt import hp
 from hyperopt.pyll import scope
@@ -58,9 +60,17 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> cdt.SearchResult:
     )
 
 
-def test_a_search_as_a_study(result: cdt.SearchResult) -> None:
+def test_a_search_as_a_study(result: cdt.SearchResult, caplog: pytest.LogCaptureFixture) -> None:
     """States, losses, times, curves; conditional parameters only where they were active."""
-    study = result.to_optuna()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    optuna.logging.enable_propagation()
+    try:
+        study = result.to_optuna()
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.disable_propagation()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+    assert not caplog.records  # each picture would say that a study was made
     assert len(study.trials) == 40
     for trial, document in zip(study.trials, result.trials._dynamic_trials, strict=True):
         loss = document["result"].get("loss")
@@ -73,7 +83,7 @@ def test_a_search_as_a_study(result: cdt.SearchResult) -> None:
         assert trial.params.keys() == active
         assert ("momentum" in active) == (document["misc"]["vals"]["kind"] == [3])
     assert study.best_value == result.best_loss
-    assert {trial.params["kind"] for trial in study.trials} == {"adam", "sgd", "None", "3: dict"}
+    assert {trial.params["kind"] for trial in study.trials} == {"adam", "sgd", None, "3: dict"}
     assert {trial.params["weighted"] for trial in study.trials} == {"a", "b"}
 
 
@@ -160,8 +170,82 @@ def test_a_study_becomes_a_search_that_goes_on(study: Any, tmp_path: Path) -> No
     assert found.best_loss <= -study.best_value
 
 
+@pytest.mark.parametrize(
+    ("suggest", "suggested"),
+    [
+        (lambda trial: trial.suggest_float("x", 2.5, 2.5), {2.5}),
+        (lambda trial: trial.suggest_int("x", 7, 7, log=True), {7}),
+        (lambda trial: trial.suggest_int("x", 1, 10, step=3), {1, 4, 7, 10}),
+        (lambda trial: trial.suggest_float("x", 0.5, 4.5, step=2), {0.5, 2.5, 4.5}),
+        (lambda trial: trial.suggest_int("x", 16, 64, step=16), {16, 32, 48, 64}),
+        (lambda trial: trial.suggest_int("x", 2, 2 + trial.number), set(range(2, 12))),
+        (
+            lambda trial: trial.suggest_categorical("x", [None, True, 64, 0.5]),
+            {None, True, 64, 0.5},
+        ),
+        (lambda trial: trial.suggest_int("x", 1, 8, log=True), set(range(1, 9))),
+    ],
+)
+def test_a_search_suggests_what_the_study_would(
+    suggest: Any, suggested: set[Any], tmp_path: Path
+) -> None:
+    """Every value lies in the study's range and has its type; as a study again it is the same."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: float(suggest(trial) or 0), n_trials=10)
+    space = cdt.from_optuna(study, name="s", store=tmp_path)
+    seen: list[Any] = []
+
+    def noted(point: dict[str, Any]) -> float:
+        seen.append(point["x"])
+        return 1.0
+
+    options = {"algo": "rand", "seed": 1, "store": tmp_path, "progress": False}
+    found = cdt.resume_search(noted, space=space, name="s", max_evals=40, **options)
+    assert set(seen) <= suggested
+    assert len(set(seen)) > 1 or len(suggested) == 1
+    assert {type(value) for value in seen} <= {type(value) for value in suggested}
+    values = [trial.params["x"] for trial in found.to_optuna().trials]
+    assert values == [trial.params["x"] for trial in study.trials] + seen
+    assert [row["x"] for row in found.rows] == values
+
+
+def test_what_hyperopt_has_not_is_named(tmp_path: Path) -> None:
+    """Steps of which there are too many for a choice; the study's own attributes."""
+    study = optuna.create_study()
+    study.set_user_attr("team", "north")
+    study.optimize(
+        lambda trial: (
+            trial.suggest_int("odd", 1, 100_001, step=2) + trial.suggest_int("seed", 0, 2**32 - 1)
+        ),
+        n_trials=2,
+    )
+    with pytest.warns(cdt.errors.ConversionWarning) as warned:
+        space = cdt.from_optuna(study, name="s", store=tmp_path)
+    assert [str(one.message).partition(":")[0] for one in warned] == [
+        "hyperopt has no such steps as those of odd",
+        "A search keeps no attributes of the study itself",
+    ]
+    found = cdt.resume_search(
+        lambda point: point["odd"], space=space, name="s", max_evals=25, store=tmp_path, seed=1
+    )
+    assert all(isinstance(row["seed"], int) for row in found.rows)
+
+
+def test_attributes_that_json_does_not_know_are_kept_as_text(tmp_path: Path) -> None:
+    """A number of numpy's as a number; an object as Python shows it."""
+    study = optuna.create_study()
+    given = {"share": np.float64(0.5), "path": Path("x")}
+    study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs=given))
+    cdt.from_optuna(study, name="s", store=tmp_path)
+    (document,) = cdt.DriveTrials("s", store=tmp_path).trials
+    kept = json.loads(document["result"]["optuna"]["user_attrs"])
+    assert kept == {"share": 0.5, "path": repr(Path("x"))}
+
+
 def test_what_a_search_cannot_say_is_refused(tmp_path: Path) -> None:
-    """Several objectives; an attribute that is no document; a name that is taken."""
+    """Several objectives; an attribute that is no document; no study; a name that is taken."""
+    with pytest.raises(UsageError, match="takes an Optuna study, got 'study'"):
+        cdt.from_optuna("study", name="s", store=tmp_path)
     several = optuna.create_study(study_name="two", directions=["minimize", "maximize"])
     with pytest.raises(UsageError, match="'two' has 2 objectives"):
         cdt.from_optuna(several, name="s", store=tmp_path)

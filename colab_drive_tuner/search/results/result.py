@@ -171,7 +171,8 @@ class SearchResult:
     def to_optuna(self) -> Any:
         """The search as an Optuna study in memory. Needs the extra `optuna`.
 
-        A choice among values is categorical, by short names. Each trial keeps its whole document in
+        A choice is categorical, by its numbers, texts of up to 30 letters, None and booleans; other
+        options have short names. Each trial keeps its whole document in
         an attribute, so that `cdt.from_optuna` gives back equal trials.
 
         Raises:

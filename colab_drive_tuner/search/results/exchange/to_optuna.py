@@ -50,6 +50,8 @@ except ImportError as missing:
 
 DOCUMENT = "colab_drive_tuner:document"
 """The attribute that holds a trial's document, encoded."""
+_SHORT = 30
+"""How long the name of an option may be."""
 LOSS = "colab_drive_tuner:loss"
 """The attribute that holds a loss that Optuna does not take: NaN."""
 
@@ -69,7 +71,12 @@ def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optun
         label: _distribution(declared.get(label), [p[label] for p in points if label in p])
         for label in labels
     }
-    study = optuna.create_study(study_name=name)
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # each picture makes one
+    try:
+        study = optuna.create_study(study_name=name)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
     for document, point in zip(documents, points, strict=True):
         study.add_trial(_frozen(document, point, shapes))
     return study
@@ -152,14 +159,22 @@ def _state(document: TrialDocument) -> TrialState:
 
 
 def _declared(space: Any) -> Iterator[tuple[str, tuple[str, dict[str, Any], Sequence[Any] | None]]]:
-    """By label: the kind of a parameter, its arguments, and the options of a choice."""
+    """By label: the kind of a parameter, its arguments, and the options of a choice.
+
+    Whole numbers are made by `scope.int` of steps: their kind begins with "int ".
+    """
     nodes = dfs(as_apply(space))
     options = {id(node.pos_args[0]): node.pos_args[1:] for node in nodes if node.name == "switch"}
+    floats = {id(node): node.pos_args[0] for node in nodes if node.name == "float"}
+    whole = [node.pos_args[0] for node in nodes if node.name == "int"]
+    whole_ids = {id(floats.get(id(node), node)) for node in whole}
     for node in nodes:
         if node.name == "hyperopt_param":
             kind = node.pos_args[1]
             arguments = {name: getattr(arg, "obj", None) for name, arg in kind.arg.items()}
-            yield str(node.arg["label"].obj), (kind.name, arguments, options.get(id(node)))
+            steps = kind.name.startswith("q") and id(node) in whole_ids
+            name = f"int {kind.name}" if steps else kind.name
+            yield str(node.arg["label"].obj), (name, arguments, options.get(id(node)))
 
 
 def _distribution(
@@ -182,8 +197,9 @@ def _distribution(
         )
     low, high = _bounds(kind, arguments)
     low, high = min([low, *seen]), max([high, *seen])
-    if kind == "uniformint":
-        return IntDistribution(int(low), int(high))
+    if kind.startswith("int "):
+        low, high = round(low), round(high)
+        return IntDistribution(low, high, log="log" in kind and low > 0)
     return FloatDistribution(low, high, log="log" in kind and low > 0)
 
 
@@ -197,12 +213,15 @@ def _bounds(kind: str, arguments: Mapping[str, Any]) -> tuple[float, float]:
     return (math.exp(low), math.exp(high)) if "log" in kind else (low, high)
 
 
-def _names(options: Sequence[Any]) -> list[str]:
-    """A short name for each option, all different; its place is its index."""
-    names: list[str] = []
+def _names(options: Sequence[Any]) -> list[Any]:
+    """Each option as Optuna takes it, or else by a short name, all different by their index."""
+    names: list[Any] = []
     for index, option in enumerate(options):
         value = getattr(option, "obj", None) if option.name == "literal" else option.name
-        name = shortened(value, 30)
+        name: Any = value
+        if not (value is None or isinstance(value, bool) or is_number(value)):
+            whole = isinstance(value, str) and len(value) <= _SHORT
+            name = value if whole else shortened(value, _SHORT)
         names.append(f"{index}: {name}" if name in names or option.name != "literal" else name)
     return names
 
