@@ -28,7 +28,7 @@ import numpy as np
 from hyperopt import hp, tpe
 from hyperopt.base import Domain
 
-from colab_drive_tuner.search.results.pictures.svg import Canvas, Scale, short_number
+from colab_drive_tuner.search.results.pictures.svg import Canvas, Scale, short_numbers
 from colab_drive_tuner.search.tpe import fast_algorithm
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -213,8 +213,8 @@ def picture(regrets: dict[str, dict[Way, Any]]) -> str:
         shown = np.concatenate([one[2:] for one in medians.values()])
         y = Scale(float(shown.min()), float(shown.max()), 250, 40, log=True)
         canvas.text(left, 24, f"{problem}: regret after so many trials")
-        canvas.x_axis(x, 250, short_number)
-        canvas.y_axis(y, left, right, lambda value: f"{value:.2g}")
+        canvas.x_axis(x, 250, short_numbers)
+        canvas.y_axis(y, left, right)
         for way, median in medians.items():
             points = [(x(at + 1), y(value)) for at, value in enumerate(median) if at >= 2]
             canvas.path(points, COLOURS[way.width], dashed=way.hidden)

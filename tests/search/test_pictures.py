@@ -15,7 +15,7 @@ from colab_drive_tuner.checkpoint.entries import Session
 from colab_drive_tuner.search.html import RED
 from colab_drive_tuner.search.results import cards, page
 from colab_drive_tuner.search.results.pictures import charts as pictures
-from colab_drive_tuner.search.results.pictures.svg import fitting, scale_for
+from colab_drive_tuner.search.results.pictures.svg import fitting, scale_for, short_numbers
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, summary, timeline
 from colab_drive_tuner.search.results.series import Series, series_of
 from colab_drive_tuner.search.trials.standing import SearchStatus
@@ -361,3 +361,38 @@ def test_a_scale_holds_all_of_its_values(values: list[float]) -> None:
     assert all(10 <= scale(value) <= 90 for value in values)
     assert all(10 <= scale(tick) <= 90 for tick in scale.ticks())
     assert 1 <= len(scale.ticks()) < 20
+
+
+def test_an_axis_tells_its_values_apart_and_leaves_room_for_them() -> None:
+    """Losses that differ in their sixth digit; none of their texts begins left of its picture."""
+    series = search(*[-123456.0 - n for n in range(12)])
+    for drawn, most in ((pictures.history(series), 720), (pictures.slices(series), 240)):
+        axis = re.findall(r"<text x='([0-9.]+)' [^>]*text-anchor='end'[^>]*>(-\d+)<", drawn)
+        texts = [text for at, text in axis if float(at) < most]
+        assert len(texts) == len(set(texts)) > 1
+        assert all(float(at) > 6.5 * len(text) for at, text in axis if float(at) < most)
+    assert short_numbers([0.5, 1.0]) == ["0.5", "1"]
+    assert short_numbers([0.69310, 0.69312]) == ["0.6931", "0.69312"]
+
+
+def test_values_spread_evenly_are_not_drawn_on_a_logarithmic_axis() -> None:
+    """Some of them come near to 0; those of a learning rate crowd there."""
+    evenly = [(n + 0.5) / 500 for n in range(500)]
+    assert not scale_for(evenly, 0, 1).log
+    assert scale_for([10 ** (-6 * value) for value in evenly], 0, 1).log
+    assert scale_for([0.001, 1.0], 0, 1).log
+
+
+def test_what_a_page_says_of_a_search_keeps_its_lines() -> None:
+    """The space has a line for each parameter; what a line holds is text."""
+    whole = page.report_page(search(1.0), "", {"space": "x: uniform(0, 1)\n<b>: normal(0, 1)"})
+    assert "<td>x: uniform(0, 1)<br>&lt;b&gt;: normal(0, 1)</td>" in whole
+
+
+def test_the_time_of_a_late_runtime_stays_in_the_picture() -> None:
+    """One that ran for a moment after a long gap stands at the right edge, and so does its time."""
+    first, last = session("a", 0, "dead", 600), session("b", 60 * 24 * 40, "released", 1)
+    drawn = timeline(series_of("s", [document(0, 1.0)], None, [first, last]))
+    places = re.findall(r"<text x='([0-9.]+)'([^>]*)>[A-Z][a-z]{2} \d\d, \d\d:\d\d", drawn)
+    assert len(places) == 2
+    assert all("text-anchor='end'" in how or float(x) < 620 for x, how in places)

@@ -133,7 +133,8 @@ def _best(series: Series) -> str:
 
 def _pairs(pairs: Mapping[str, object]) -> str:
     rows = "".join(
-        f"<tr><th scope='row'>{escaped(shortened(name, 200))}</th><td>{escaped(value)}</td></tr>"
+        f"<tr><th scope='row'>{escaped(shortened(name, 200))}</th>"
+        f"<td>{'<br>'.join(map(escaped, str(value).splitlines()))}</td></tr>"
         for name, value in pairs.items()
         if value not in ("", None)
     )

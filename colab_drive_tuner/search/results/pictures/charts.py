@@ -10,8 +10,9 @@ from colab_drive_tuner.search.results.pictures.svg import (
     Canvas,
     Scale,
     fitting,
+    room_for,
     scale_for,
-    short_number,
+    short_numbers,
 )
 from colab_drive_tuner.search.results.series import Series, Trial, is_number
 
@@ -34,9 +35,9 @@ def history(series: Series) -> str:
     trials = series.trials
     if not series.drawn:
         return nothing(without_loss(series))
-    x = Scale(0, max(len(trials) - 1, 1), 60, WIDTH - 15)
     losses = [trial.drawn_loss for trial in trials]
     y = _losses([loss for loss in losses if loss is not None], 210, 25)
+    x = Scale(0, max(len(trials) - 1, 1), room_for(y, 60), WIDTH - 15)
     beside = "loss" + (" (logarithmic)" if y.log else "")
     canvas = _framed(f"Loss over trials of {series.name}", x, y, "trial", beside)
     for colour, pruned in ((GREY, True), (BLUE, False)):
@@ -115,13 +116,13 @@ def _slice(
     canvas: Canvas, name: str, trials: Sequence[Trial], best: Trial, y: Scale, left: float
 ) -> None:
     """One parameter: dots, the best trial marked."""
-    start, end, bottom = left + 48, left + WIDTH / 3 - 12, y.start + 8
-    canvas.y_axis(y, start, end, short_number)
+    start, end, bottom = left + room_for(y, 48), left + WIDTH / 3 - 12, y.start + 8
+    canvas.y_axis(y, start, end)
     canvas.text((start + end) / 2, bottom + 32, fitting(name, end - start), anchor="middle")
     values = [trial.parameters[name] for trial in trials]
     if all(map(is_number, values)) and len(set(values)) > _FEW:
         x = scale_for(values, start + 6, end - 6)
-        canvas.x_axis(x, bottom, short_number, 3)
+        canvas.x_axis(x, bottom, short_numbers, 3)
         at = dict(zip(map(id, trials), map(x, values), strict=True))
     else:
         texts = [shortened(value, 400) for value in values]
@@ -180,7 +181,8 @@ def learning_curves(series: Series) -> str:
         if trial.pruned and trial.curves.get(named) and trial not in trials
     ][-_PRUNED:]
     y = _losses([value for curve in curves + pruned for value in curve], 210, 25)
-    x = Scale(1, max([2, *map(len, curves + pruned)]), 60, WIDTH - 15)
+    left = room_for(y, 60)
+    x = Scale(1, max([2, *map(len, curves + pruned)]), left, WIDTH - 15)
     title = f"Learning curves of {series.name}"
     canvas = _framed(title, x, y, "epoch", fitting(named, 170))
     for curve in pruned:
@@ -199,8 +201,8 @@ def learning_curves(series: Series) -> str:
 def _framed(title: str, x: Scale, y: Scale, below: str, beside: str) -> Canvas:
     """A canvas with these axes, and what they show."""
     canvas = Canvas(WIDTH, 260, title)
-    canvas.y_axis(y, x.start, x.end, short_number)
-    canvas.x_axis(x, 220, lambda value: f"{value:.0f}" if value == int(value) else "")
+    canvas.y_axis(y, x.start, x.end)
+    canvas.x_axis(x, 220, lambda values: [f"{v:.0f}" if v == int(v) else "" for v in values])
     canvas.text(x.end, 252, below, anchor="end", faint=True)
     canvas.text(8, 14, beside, faint=True)
     return canvas

@@ -80,10 +80,14 @@ class Scale:
 
 
 def scale_for(values: Sequence[float], start: float, end: float) -> Scale:
-    """A scale that holds all of the values, logarithmic where they span 1 to 100."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
-    log = low > 0 and high / low > 100
+    """A scale that holds all of the values.
+
+    It is logarithmic where they span 1 to 100 and crowd at the lower end: of values spread evenly
+    over a range that begins near 0, some come near to it.
+    """
+    finite = sorted(value for value in values if math.isfinite(value)) or [0.0, 1.0]
+    low, middle, high = finite[0], finite[(len(finite) - 1) // 2], finite[-1]
+    log = low > 0 and high / low > 100 and middle < high / 4
     if low == high:
         low, high = low - 0.5, high + 0.5
     return Scale(low, high, start, end, log)
@@ -177,22 +181,35 @@ class Canvas:
             f"stroke='currentColor' stroke-opacity='.25'/>"
         )
 
-    def x_axis(self, scale: Scale, y: float, show: Callable[[float], str], count: int = 5) -> None:
+    def x_axis(
+        self, scale: Scale, y: float, show: Callable[[Sequence[float]], list[str]], count: int = 5
+    ) -> None:
         """An axis below: a rule, and values under it."""
         self.rule(scale.start, y, scale.end, y)
-        for value in scale.ticks(count):
-            self.text(scale(value), y + 15, show(value), anchor="middle", faint=True)
+        values = scale.ticks(count)
+        for value, text in zip(values, show(values), strict=True):
+            self.text(scale(value), y + 15, text, anchor="middle", faint=True)
 
-    def y_axis(self, scale: Scale, x: float, to: float, show: Callable[[float], str]) -> None:
+    def y_axis(self, scale: Scale, x: float, to: float) -> None:
         """An axis at the left: values, and a faint rule across for each."""
-        for value in scale.ticks(5):
+        values = scale.ticks(5)
+        for value, text in zip(values, short_numbers(values), strict=True):
             self.rule(x, scale(value), to, scale(value))
-            self.text(x - 6, scale(value) + 4, show(value), anchor="end", faint=True)
+            self.text(x - 6, scale(value) + 4, text, anchor="end", faint=True)
 
     def __str__(self) -> str:
         return "".join([*self._parts, "</svg>"])
 
 
-def short_number(value: float) -> str:
-    """A number for an axis or a label: four digits at most."""
-    return f"{value:.4g}"
+def room_for(scale: Scale, least: float) -> float:
+    """How much room the values of an axis need at its left."""
+    return max([least, *(8 + sum(map(_width, text)) for text in short_numbers(scale.ticks(5)))])
+
+
+def short_numbers(values: Sequence[float]) -> list[str]:
+    """The numbers at an axis: four digits, or as many as tell them apart."""
+    for digits in range(4, 17):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts

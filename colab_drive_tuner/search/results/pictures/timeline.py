@@ -218,7 +218,9 @@ class _Axis:
             canvas.rule(start, y, end, y)
             if start - last_label > 120:
                 zone = " UTC" if index == 0 else ""
-                canvas.text(start, y + 15, f"{self._clock(began)}{zone}", faint=True)
+                near = start > WIDTH - 100  # it would not fit beside it
+                where, anchor = (WIDTH - 20, "end") if near else (start, "start")
+                canvas.text(where, y + 15, f"{self._clock(began)}{zone}", anchor=anchor, faint=True)
                 last_label = start
             if index + 1 < len(self._parts):
                 gap = self._parts[index + 1][0] - last
