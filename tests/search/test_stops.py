@@ -1,5 +1,6 @@
 """A search that a loss threshold or an early-stop function has stopped has ended."""
 
+import dataclasses
 import functools
 import os
 import signal
@@ -86,6 +87,74 @@ def test_an_early_stop_function_ends_the_search(tmp_path: Path) -> None:
     assert go(tmp_path, never, **options).done == result.done
     more = go(tmp_path, max_evals=100, early_stop_fn=no_progress_loss(30))
     assert more.done > result.done
+
+
+@dataclasses.dataclass
+class Patience:
+    """A rule as an object, which compares by value and remembers what it saw."""
+
+    rounds: int
+    best: float = float("inf")
+    since: int = 0
+
+    def __call__(self, trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
+        """Stop after so many rounds without a better loss."""
+        last = trials.losses()[-1]
+        self.since = 0 if last < self.best else self.since + 1
+        self.best = min(last, self.best)
+        return self.since >= self.rounds, []
+
+
+class AtMost:
+    """A rule as an object that shows nothing of itself."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __call__(self, trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
+        """Stop after so many trials."""
+        return len(trials.trials) >= self.most, []
+
+
+def test_a_rule_that_remembers_ends_the_search(tmp_path: Path) -> None:
+    """A fresh one and the very same one; each later run would else do some trials more."""
+    rule = Patience(3)
+    result = go(tmp_path, max_evals=100, early_stop_fn=rule)
+    for same in (Patience(3), rule):
+        assert go(tmp_path, never, max_evals=100, early_stop_fn=same).done == result.done
+    assert go(tmp_path, max_evals=100, early_stop_fn=Patience(5)).done > result.done
+
+
+MOST = 4
+
+
+def most(trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
+    """Stop after so many trials as a global name says."""
+    return len(trials.trials) >= MOST, []
+
+
+def test_another_number_is_another_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its text, in an attribute, or behind a name: what people change to let it go on."""
+    by_text = [lambda trials, *_: (len(trials.trials) >= 4, [])]
+    by_text.append(lambda trials, *_: (len(trials.trials) >= 6, []))
+    for name, rules in {"text": by_text, "attribute": [AtMost(4), AtMost(6)]}.items():
+        for rule, done in zip(rules, (4, 6), strict=True):
+            for _ in range(2):
+                result = go(tmp_path / name, max_evals=100, early_stop_fn=rule)
+                assert (result.done, bool(result.stopped)) == (done, True)
+    assert go(tmp_path / "name", max_evals=100, early_stop_fn=most).done == 4
+    monkeypatch.setattr(f"{__name__}.MOST", 6)
+    assert go(tmp_path / "name", max_evals=100, early_stop_fn=most).done == 6
+
+
+def test_a_rule_whose_text_was_edited_is_another(tmp_path: Path) -> None:
+    """The cell defines it anew under its old name."""
+    for number in (4, 6):
+        path = tmp_path / f"cell_{number}.py"
+        path.write_text(f"def stop(trials, *_):\n    return len(trials.trials) >= {number}, []\n")
+        cell: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(path.read_text(), path, "exec"), cell)
+        assert go(tmp_path / "s", max_evals=100, early_stop_fn=cell["stop"]).done == number
 
 
 @pytest.mark.parametrize("cut", [2, 5, 9])

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from colab_drive_tuner.checkpoint.items import STOPPED
 from colab_drive_tuner.search.begin_from import Origin
 from colab_drive_tuner.search.executors.engines import Workers
+from colab_drive_tuner.search.spec.fingerprints import describe_rule
 from colab_drive_tuner.search.spec.settings import stored_stop
-from colab_drive_tuner.search.spec.value_text import describe_value
 from colab_drive_tuner.training.pruner import Pruner
 
 
@@ -57,10 +58,10 @@ class SearchSpec:
     pruner: Pruner | None = None
     """What judges trials that report values by themselves."""
 
-    @property
+    @cached_property
     def early_stop_text(self) -> str:
-        """The early-stop function, with what it was made with."""
-        return "" if self.early_stop_fn is None else describe_value(self.early_stop_fn)
+        """The early-stop function, as it is before it was called: it may remember what it saw."""
+        return self._early_stop_now
 
     @property
     def early_stop_name(self) -> str:
@@ -74,14 +75,21 @@ class SearchSpec:
         A call with another rule, or for more trials, goes on.
         """
         stop = stored_stop(settings)
-        if stop is None or stop["rules"] != self._rules_text or self.max_evals > stop["max_evals"]:
+        if stop is None or self.max_evals > stop["max_evals"]:
             return ""
-        return str(stop["why"])
+        # A fresh function is what it was before the run; the very same object, what it was after.
+        same = self._rules(self.early_stop_text) in (stop["rules"], stop["rules_after"])
+        return str(stop["why"]) if same else ""
 
     def setting(self, why: str) -> dict[str, Any]:
         """The setting that says why these rules stopped the search."""
-        return {STOPPED: {"why": why, "rules": self._rules_text, "max_evals": self.max_evals}}
+        stop = {"why": why, "max_evals": self.max_evals}
+        stop |= {"rules": self._rules(self.early_stop_text)}
+        return {STOPPED: stop | {"rules_after": self._rules(self._early_stop_now)}}
 
     @property
-    def _rules_text(self) -> str:
-        return f"loss_threshold={self.loss_threshold} early_stop_fn={self.early_stop_text}"
+    def _early_stop_now(self) -> str:
+        return "" if self.early_stop_fn is None else describe_rule(self.early_stop_fn)
+
+    def _rules(self, early_stop: str) -> str:
+        return f"loss_threshold={self.loss_threshold} early_stop_fn={early_stop}"

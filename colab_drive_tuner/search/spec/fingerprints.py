@@ -18,6 +18,7 @@ from typing import Any
 from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.search.spec.value_text import describe_value
 from colab_drive_tuner.templates import read_source
+from colab_drive_tuner.templates.reads import global_names
 
 MOST_BYTES = 32_768
 """A longer source is not kept: then it is only said that it has changed."""
@@ -25,6 +26,7 @@ _MOST_LINES = 2_000
 """As many are compared; the time that takes grows with their square."""
 _SHOWN_LINES = 12
 _SHOWN_WIDTH = 120
+_NUMBERS_AND_TEXTS = (bool, int, float, str, type(None))
 
 
 def describe_space(space: Any) -> str:
@@ -189,3 +191,30 @@ def describe_algorithm(algo: Any) -> str:
     if module.startswith("hyperopt.") and name == "suggest":
         return module.removeprefix("hyperopt.")
     return f"{module}.{name}"
+
+
+def describe_rule(rule: Callable[..., Any]) -> str:
+    """An early-stop function as text: its source, and what it was made with or reads.
+
+    So it is another one where a number in it is another, be that in its text, an argument, an
+    attribute of its object or a global name.
+    """
+    called: Any = rule
+    while isinstance(called, functools.partial):
+        called = called.func
+    owner = getattr(called, "__self__", None)
+    if not isinstance(called, FunctionType | MethodType):  # an object that is called, or its class
+        owner, called = called, type(called).__call__
+    parts = [describe_value(rule), f"source {digest(describe_source(called))}"]
+    parts += [describe_value(part) for part in (getattr(owner, "__dict__", {}), _read(called))]
+    return ", ".join(part for part in parts if part != "{}")
+
+
+def _read(function: Any) -> dict[str, Any]:
+    """The numbers and texts that a function reads as global names."""
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    if not isinstance(function, FunctionType):
+        return {}
+    known = function.__globals__
+    found = {name: known[name] for name in global_names(function.__code__) & known.keys()}
+    return {name: value for name, value in found.items() if isinstance(value, _NUMBERS_AND_TEXTS)}

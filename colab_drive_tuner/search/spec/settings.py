@@ -157,7 +157,8 @@ def structured(
 
 def stored_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Why the search was stopped, by which rules, at which target; None: it was not."""
-    return structured(settings, STOPPED, {"why": str, "rules": str, "max_evals": int})
+    fields = {"why": str, "rules": str, "rules_after": str, "max_evals": int}
+    return structured(settings, STOPPED, fields)
 
 
 def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
