@@ -159,6 +159,16 @@ def test_a_copy_in_the_same_store_is_a_search_of_its_own(
     assert not folders[0].rivals
 
 
+def test_a_copy_that_was_deleted_frees_its_name(root: Path, tmp_path: Path) -> None:
+    """It was not renamed to its original, which has the same records."""
+    shutil.copytree(root / "a", root / "b")
+    run(root, "b", 5)
+    shutil.rmtree(root / "b")
+    run(root, "b", 2)
+    assert points(root, "b") == expected(tmp_path, 2)
+    assert len(points(root, "a")) == 3
+
+
 def test_a_copy_does_not_take_the_place_of_its_original(root: Path) -> None:
     """What runs in `a` finds nothing in its copy once `a` is gone, and writes nothing there."""
     shutil.copytree(root / "a", root / "b")

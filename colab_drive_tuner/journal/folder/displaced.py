@@ -19,6 +19,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     SearchFolder,
     described,
     freed_mark,
+    name_marks,
     originals,
 )
 from colab_drive_tuner.journal.folder.traces import (
@@ -124,11 +125,19 @@ def find_unmarked(store: Store, name: str) -> Entry | None:
 
 
 def _known(store: Store, known: KnownFolder) -> list[Entry]:
-    """The folder that was noted, whatever became of its properties; else what has its record 0."""
+    """The folder that was noted, whatever became of its properties; else what has its record 0.
+
+    Another search may have that, too: the one that this one was a copy of, under its own name.
+    """
     try:
         return [store.stat(known.id)]  # asked by its id: this does not lag
     except NotFoundError:
-        return store.find_marked({FIRST: known.first})
+        found = store.find_marked({FIRST: known.first})
+        return [one for one in found if not _bears_own_name(store, one)]
+
+
+def _bears_own_name(store: Store, entry: Entry) -> bool:
+    return name_marks(store, entry.name).items() <= entry.properties.items()
 
 
 def _is_in_place(store: Store, name: str, entry: Entry) -> bool:
