@@ -176,11 +176,24 @@ def test_repair_brings_back_a_search_without_its_index(
         shutil.rmtree(index)
     with pytest.raises(SearchDamagedError, match="repair"):
         run(root, "a", 4)
-    repair(open_store(root), "a")
+    assert "the index was made anew" in str(repair(open_store(root), "a"))
     assert points(root, "a") == expected(tmp_path, 3)
     run(root, "a", 6)
     assert points(root, "a") == expected(tmp_path, 6)
     assert sorted(path.name for path in root.iterdir()) == [".store", "a", "b"]
+
+
+def test_repair_of_a_copy_without_its_index_leaves_the_original_alone(
+    root: Path, tmp_path: Path
+) -> None:
+    """Both use the ids that their records name, each in its own folder."""
+    shutil.copytree(root / "a", root / "copy")
+    shutil.rmtree(root / "copy" / "index")
+    repair(open_store(root), "copy")
+    for name, count in (("copy", 6), ("a", 5), ("copy", 8), ("a", 9)):
+        run(root, name, count)
+        assert points(root, name) == expected(tmp_path, count)
+    assert [search.problem for search in list_searches(open_store(root))] == ["", "", ""]
 
 
 def test_repair_keeps_what_an_index_still_says(root: Path, tmp_path: Path) -> None:

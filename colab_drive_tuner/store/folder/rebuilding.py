@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError
@@ -15,10 +16,14 @@ from colab_drive_tuner.store.folder.folders import make_folder
 from colab_drive_tuner.store.folder.index import NAME, Index
 
 
-def rebuild_index(base: Path, name: str, trash: Path, ids: Mapping[str, str]) -> None:
+def rebuild_index(
+    base: Path, name: str, trash: Path, ids: Mapping[str, str], original: Description | None = None
+) -> None:
     """Make an index of the files that lie in a folder, and put what is left of the old one aside.
 
     A file that the old index still describes is what it was; of others only their names are known.
+    `original` describes another folder with the same ids, of which this one is a copy: as such it
+    must stay known, or an id that both use would be looked for in the wrong one.
     """
     disk.require_folder(base)
     home = base / NAME
@@ -37,6 +42,8 @@ def rebuild_index(base: Path, name: str, trash: Path, ids: Mapping[str, str]) ->
                 known[described.parent, described.file] = described
     aside = trash.parent / ".store" / f"new-{uuid.uuid4().hex}"
     token = Description(uuid.uuid4().hex, name, "", "", time.time(), True, {}, uuid.uuid4().hex)
+    if original is not None:
+        token = replace(original, properties={})
     with contextlib.suppress(StoreError, OSError):
         token = old.descriptions.read(TOP) or token
     make_folder(aside, token, trash)

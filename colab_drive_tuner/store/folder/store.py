@@ -273,7 +273,10 @@ class FolderStore(Store):
                 folder = self._ids.top(entry_id)
                 base, name = folder.index.base, folder.name
             self._prepare()
-            rebuild_index(base, name, self._trash, ids)
+            others = [one for one in self._ids.everywhere() if one.index.base != base]
+            same = (one for one in others if any(map(one.index.descriptions.has, ids.values())))
+            original = next((one.described for one in same), None)
+            rebuild_index(base, name, self._trash, ids, original)
             self._ids.folders.forget()
             return top_entry(open_folder(base, self._trash))
 

@@ -69,7 +69,7 @@ class Repair:
 
     name: str
     reason: str
-    """Why the search could not go on; empty: it could, and is as it was."""
+    """Why the search could not go on in its folder; empty: it can."""
     trials: int = 0
     done: int = 0
     again: tuple[str, ...] = ()
@@ -84,6 +84,9 @@ class Repair:
     new: str = ""
 
     def __str__(self) -> str:
+        if not self.reason and self.notes:
+            done = visible("; ".join(self.notes))
+            return f"Search {self.name!r} goes on in its folder, of which {done}."
         if not self.reason:
             return f"Search {self.name!r} is whole and can be written: there is nothing to repair."
         lines = [
@@ -119,12 +122,14 @@ def repair(store: Store, name: str) -> Repair:
     """
     check_name(name)
     store = store.for_search(name)
-    for entry in damaged_entries(store, name):
-        reindex_search(store, entry)
+    notes = [
+        f"the index was made anew, from {reindex_search(store, entry)} records that fit together"
+        for entry in damaged_entries(store, name)
+    ]
     found = _find(store, name)
     reason = _reason(store, name, found)
     if not reason:
-        return Repair(name, "")
+        return Repair(name, "", notes=tuple(notes))
     spool = Spool(store.location, name)
     if not spool.acquire():
         raise spool.busy()
