@@ -177,6 +177,29 @@ def test_what_others_do_is_seen_after_a_refresh(colab, monkeypatch):
     assert re.search(r"theirs: 2 of 2 trials, best loss \S+ \(finished\)\n +as of", fresh), fresh
 
 
+def test_what_the_session_does_to_a_search_is_shown(tmp_path, monkeypatch):
+    """Renamed, copied, restarted and restored, moved and removed: the next cell says so."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "s"))
+    here = setup()
+    run_search(here, "a", 3)
+
+    def shown():
+        return re.findall(r"(\w+): (\d+)", repr(here).partition("searches")[2])
+
+    here.rename("a", "b")
+    assert shown() == [("b", "3")]
+    here.copy("b", tmp_path / "s", new_name="c")
+    assert shown() == [("b", "3"), ("c", "3")]
+    trials = here.trials("c", notify=lambda line: None)
+    trials.delete_all()
+    here.restore("c")
+    assert shown() == [("b", "3"), ("c", "3")]
+    here.move("b", tmp_path / "other")
+    assert shown() == [("c", "3")]
+    here.remove("c")
+    assert "none yet" in repr(here)
+
+
 def test_what_is_known_of_a_search_that_ended_is_small(tmp_path):
     """Its trials can be collected as garbage: only their counts are remembered."""
     trials = DriveTrials("s", store=tmp_path, notify=lambda line: None)

@@ -1,10 +1,11 @@
 """The session of a notebook: its store, account and notebook, and the searches in the store."""
 
 import builtins
+import contextlib
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from colab_drive_tuner import notebook as notebooks
 from colab_drive_tuner.environment import Variable
@@ -14,6 +15,7 @@ from colab_drive_tuner.errors import (
     NotebookNotFoundError,
     NotebookWarning,
     NotFoundError,
+    StoreError,
 )
 from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.find import locate
@@ -40,13 +42,14 @@ if TYPE_CHECKING:
 
 _SCRIPTS = (Kind.PYTHON, Kind.CI)
 """Runtimes of scripts, which have no notebook."""
+_Done = TypeVar("_Done")
 
 
 class Session:
     """Where searches are kept and what runs, as `setup()` found it.
 
     Printing it asks nobody: searches that this process runs are counted live, the others are shown
-    as they were when `setup()` or `refresh()` last looked.
+    as they were when `setup()` or `refresh()` last looked, or this session last changed one.
     """
 
     def __init__(
@@ -74,8 +77,7 @@ class Session:
             This session, so that a cell that ends in `session.refresh()` shows it.
         """
         self._find_notebook()
-        looked = time.time()
-        self._searches, self._looked = self.searches(), looked
+        self._look()
         return self
 
     @property
@@ -125,7 +127,7 @@ class Session:
         """
         from colab_drive_tuner.manage.naming import remove_search
 
-        return remove_search(self.store, name)
+        return self._looking_again(remove_search(self.store, name))
 
     def rename(self, name: str, new_name: str) -> str:
         """Give a search another name; see `rename_search`.
@@ -136,7 +138,7 @@ class Session:
         """
         from colab_drive_tuner.manage.naming import rename_search
 
-        return rename_search(self.store, name, new_name)
+        return self._looking_again(rename_search(self.store, name, new_name))
 
     def copy(self, name: str, to: "Store | Path | str", *, new_name: str | None = None) -> str:
         """Copy a search into another store, or under another name; see `copy_search`.
@@ -148,7 +150,7 @@ class Session:
         """
         from colab_drive_tuner.manage.copying import copy_search
 
-        return copy_search(self.store, name, to, new_name=new_name)
+        return self._looking_again(copy_search(self.store, name, to, new_name=new_name))
 
     def move(self, name: str, to: "Store | Path | str", *, new_name: str | None = None) -> str:
         """Move a search into another store; see `move_search`.
@@ -160,7 +162,7 @@ class Session:
         """
         from colab_drive_tuner.manage.copying import move_search
 
-        return move_search(self.store, name, to, new_name=new_name)
+        return self._looking_again(move_search(self.store, name, to, new_name=new_name))
 
     def histories(self, name: str) -> "builtins.list[SearchHistory]":
         """The histories of a search, those that a restart kept and the present one.
@@ -181,7 +183,7 @@ class Session:
         """
         from colab_drive_tuner.manage.histories import restore_search
 
-        return restore_search(self.store, name, history)
+        return self._looking_again(restore_search(self.store, name, history))
 
     def pydrive(self) -> Any:
         """A `pydrive2.drive.GoogleDrive` that acts as this session's account, signed in already.
@@ -208,6 +210,17 @@ class Session:
         found = find_leftovers(notebook=self.notebook, client=self.client, store=self.store)
         print(describe(found, remove(found, yes=yes, named=named)))  # noqa: T201 - for a notebook
         return found
+
+    def _look(self) -> None:
+        """Ask the store how the searches stand that printing the session shows."""
+        looked = time.time()
+        self._searches, self._looked = self.searches(), looked
+
+    def _looking_again(self, done: _Done) -> _Done:
+        """What was done to a search; it is what printing the session shows then."""
+        with contextlib.suppress(StoreError):  # it is done: what was known before says as of when
+            self._look()
+        return done
 
     def __repr__(self) -> str:
         return session_text(self._shown())
