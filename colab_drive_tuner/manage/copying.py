@@ -27,7 +27,7 @@ from colab_drive_tuner.troubleshoot.clean.copies import FROM
 
 
 def copy_search(
-    store: Store,
+    store: Store | Path | str,
     name: str,
     to: Store | Path | str,
     *,
@@ -40,7 +40,7 @@ def copy_search(
     models, backups, attachments and runs. The original stays as it is.
 
     Args:
-        store: Where the search is kept, as `open_store` returns it.
+        store: Where the search is kept: a store, or what `open_store` takes.
         name: The search's name.
         to: Where the copy is made: a store, or what `open_store` takes.
         new_name: The copy's name; None: the same.
@@ -61,6 +61,7 @@ def copy_search(
         >>> store = cdt.open_store("searches")
         >>> cdt.copy_search(store, "parabola", "backup")  # doctest: +SKIP
     """
+    store = open_store(store)
     target, new_name, _ = _checked(store, name, to, new_name)
     require_free(target, new_name)
     with local_lock(target, new_name), _reading(store, name, notify) as original:
@@ -68,7 +69,7 @@ def copy_search(
 
 
 def move_search(
-    store: Store,
+    store: Store | Path | str,
     name: str,
     to: Store | Path | str,
     *,
@@ -81,7 +82,7 @@ def move_search(
     done and the original is still there, the same call puts it into the trash.
 
     Args:
-        store: Where the search is kept, as `open_store` returns it.
+        store: Where the search is kept: a store, or what `open_store` takes.
         name: The search's name.
         to: Where it goes: a store, or what `open_store` takes.
         new_name: The name that it gets there; None: the same.
@@ -102,6 +103,7 @@ def move_search(
         >>> store = cdt.open_store("searches")
         >>> cdt.move_search(store, "parabola", "archive")  # doctest: +SKIP
     """
+    store = open_store(store)
     target, new_name, folder = _checked(store, name, to, new_name)
     if target.location == store.location:
         return rename_search(store, name, new_name, notify=notify)

@@ -5,6 +5,7 @@ begins another one that says all that the old one says; the present one is kept 
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import RESTARTED
@@ -14,6 +15,7 @@ from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS, Head, read_on
 from colab_drive_tuner.journal.chain.record import Record, RecordKind
 from colab_drive_tuner.manage.holding import Notify, hold, own_folder
 from colab_drive_tuner.search.results.status import open_journal
+from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.copying import FileCopier
 
@@ -41,11 +43,11 @@ class SearchHistory:
         return f"{self.id}: {self.trials} trials{best}{' (present)' if self.present else ''}"
 
 
-def list_histories(store: Store, name: str) -> list[SearchHistory]:
+def list_histories(store: Store | Path | str, name: str) -> list[SearchHistory]:
     """List the histories of a search, the oldest first; the last one is the present one.
 
     Args:
-        store: Where the search is kept, as `open_store` returns it.
+        store: Where the search is kept: a store, or what `open_store` takes.
         name: The search's name.
 
     Raises:
@@ -54,8 +56,9 @@ def list_histories(store: Store, name: str) -> list[SearchHistory]:
 
     Example:
         >>> import colab_drive_tuner as cdt
-        >>> cdt.list_histories(cdt.open_store("searches"), "parabola")  # doctest: +SKIP
+        >>> cdt.list_histories("searches", "parabola")  # doctest: +SKIP
     """
+    store = open_store(store)
     open_journal(store, name)  # raises where there is none
     return [one for one, _ in _read(store.for_search(name), name)]
 
@@ -90,14 +93,14 @@ def _read(view: Store, name: str) -> list[tuple[SearchHistory, History]]:
 
 
 def restore_search(
-    store: Store, name: str, history: str | None = None, *, notify: Notify = print
+    store: Store | Path | str, name: str, history: str | None = None, *, notify: Notify = print
 ) -> SearchHistory:
     """Make a kept history of a search the present one again, with its seed, trials and models.
 
     The present history is kept as the others are; nothing is deleted.
 
     Args:
-        store: Where the search is kept, as `open_store` returns it.
+        store: Where the search is kept: a store, or what `open_store` takes.
         name: The search's name.
         history: The history's id, or its first digits, as `list_histories` has them; None: the one
             before the present one.
@@ -113,8 +116,9 @@ def restore_search(
 
     Example:
         >>> import colab_drive_tuner as cdt
-        >>> cdt.restore_search(cdt.open_store("searches"), "parabola")  # doctest: +SKIP
+        >>> cdt.restore_search("searches", "parabola")  # doctest: +SKIP
     """
+    store = open_store(store)
     _choose(list_histories(store, name), name, history)  # before anything is written
     with hold(store, name, notify) as held:
         view, journal = held.view, held.book.journal

@@ -1,5 +1,7 @@
 """Names of searches: which there are, removal and renaming."""
 
+from pathlib import Path
+
 from colab_drive_tuner.errors import (
     NotFoundError,
     SearchBusyError,
@@ -16,6 +18,7 @@ from colab_drive_tuner.journal.folder.lookup import (
 )
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.holding import Notify, hold, local_lock, require_folder, trash
+from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.repair.salvage import collect
 
@@ -24,16 +27,16 @@ def list_names(store: Store) -> list[str]:
     """The names of the searches in a store, in order; by one question, no search is opened.
 
     Args:
-        store: Where the searches are kept, as `open_store` returns it.
+        store: Where the searches are kept, an open store.
     """
     return sorted({entry.name for entry in store.list(store.root) if is_search(entry)})
 
 
-def remove_search(store: Store, name: str, *, notify: Notify = print) -> str:
+def remove_search(store: Store | Path | str, name: str, *, notify: Notify = print) -> str:
     """Put a search into the store's trash; its name is free then, for a new search.
 
     Args:
-        store: Where the search is kept, as `open_store` returns it.
+        store: Where the search is kept: a store, or what `open_store` takes.
         name: The search's name.
         notify: Called with each message for the user.
 
@@ -47,8 +50,9 @@ def remove_search(store: Store, name: str, *, notify: Notify = print) -> str:
 
     Example:
         >>> import colab_drive_tuner as cdt
-        >>> cdt.remove_search(cdt.open_store("searches"), "parabola")  # doctest: +SKIP
+        >>> cdt.remove_search("searches", "parabola")  # doctest: +SKIP
     """
+    store = open_store(store)
     folder = require_folder(store, name)
     view = store.for_search(name)
     try:
@@ -69,11 +73,13 @@ def remove_search(store: Store, name: str, *, notify: Notify = print) -> str:
     return store.trash_location
 
 
-def rename_search(store: Store, name: str, new_name: str, *, notify: Notify = print) -> str:
+def rename_search(
+    store: Store | Path | str, name: str, new_name: str, *, notify: Notify = print
+) -> str:
     """Give a search another name; it goes on under that, and the old name is free.
 
     Args:
-        store: Where the search is kept, as `open_store` returns it.
+        store: Where the search is kept: a store, or what `open_store` takes.
         name: The search's name.
         new_name: The name that it gets, which no search in the store may bear.
         notify: Called with each message for the user.
@@ -88,8 +94,9 @@ def rename_search(store: Store, name: str, new_name: str, *, notify: Notify = pr
 
     Example:
         >>> import colab_drive_tuner as cdt
-        >>> cdt.rename_search(cdt.open_store("searches"), "a", "b")  # doctest: +SKIP
+        >>> cdt.rename_search("searches", "a", "b")  # doctest: +SKIP
     """
+    store = open_store(store)
     check_name(new_name)
     folder = require_folder(store, name)
     if new_name == name:

@@ -7,6 +7,7 @@ import pytest
 
 import colab_drive_tuner as cdt
 from colab_drive_tuner.errors import (
+    NotFoundError,
     RefusedError,
     SearchBusyError,
     SearchFolderError,
@@ -147,6 +148,27 @@ def test_a_search_brought_back_from_the_trash_by_hand_is_what_it_was(tmp_path: P
     (tmp_path / "s" / "a").rename(tmp_path / "s" / "b")
     with pytest.raises(SearchFolderError, match="renamed to 'b'"):
         run(store, "a", 1)
+
+
+def test_a_store_may_be_named_by_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a function of the package takes a store, as `resume_search` does."""
+    monkeypatch.chdir(tmp_path)
+    run("s", "a", 2)
+    cdt.rename_search("s", "a", "b")
+    cdt.copy_search(tmp_path / "s", "b", "t")
+    cdt.move_search("s", "b", "t", new_name="c")
+    assert [len(cdt.list_histories("t", "b")), cdt.export_trials("t", "b", "b.pkl")] == [1, 2]
+    cdt.import_trials("t", "d", "b.pkl")
+    cdt.remove_search("t", "b")
+    assert [one.name for one in cdt.list_searches("t")] == ["c", "d"]
+    assert cdt.read_status("t", "c").done == 2
+    with pytest.raises(UsageError, match="never restarted"):
+        cdt.restore_search("t", "c")
+    with pytest.raises(NotFoundError, match="There is no folder"):
+        cdt.list_searches("typo")
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_session_does_it_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

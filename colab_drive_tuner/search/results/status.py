@@ -4,6 +4,7 @@ No hyperopt is needed for that.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
@@ -28,6 +29,7 @@ from colab_drive_tuner.search.trials.standing import (
     TrialFacts,
     status_of_trials,
 )
+from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
 MISNAMED = "its folder has a name that no search can have: give it back the name that it had"
@@ -56,17 +58,18 @@ def read_history(store: Store, name: str) -> History:
     return history
 
 
-def read_status(store: Store, name: str) -> SearchStatus:
+def read_status(store: Store | Path | str, name: str) -> SearchStatus:
     """Read how far a search is; nothing is written, and no lock is taken.
 
     Args:
-        store: Where the search is kept, as `open_store` returns it.
+        store: Where the search is kept: a store, or what `open_store` takes.
         name: The search's name.
 
     Raises:
         SearchNotFoundError: There is no search of that name.
         SearchDamagedError: The search cannot be read.
     """
+    store = open_store(store)
     return status_of(store, name, open_journal(store, name))
 
 
@@ -172,15 +175,16 @@ class SearchList(list[SearchStatus]):
         return "\n".join(map(str, self)) or "No searches yet."
 
 
-def list_searches(store: Store) -> SearchList:
+def list_searches(store: Store | Path | str) -> SearchList:
     """Read how far each search is, in the order of their names.
 
     Args:
-        store: Where the searches are kept, as `open_store` returns it.
+        store: Where the searches are kept: a store, or what `open_store` takes.
 
     Returns:
         A status for each search; one that cannot be read has its `problem` set.
     """
+    store = open_store(store)
     made = {entry.name: entry.created for entry in store.list(store.root) if is_search(entry)}
     found = SearchList()
     for name in sorted(made):

@@ -14,6 +14,7 @@ from colab_drive_tuner.search.results.series import series_of_study
 from colab_drive_tuner.search.results.table import Table, csv_text
 from colab_drive_tuner.search.trials.attachments import load_attachment
 from colab_drive_tuner.search.trials.export import TrialsExport
+from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
 _NOT_WRITTEN = {
@@ -23,13 +24,13 @@ _NOT_WRITTEN = {
 """Names by which others would take a pickle for something that it is not."""
 
 
-def export_trials(store: Store, name: str, path: str | Path) -> int:
+def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int:
     """Write a search as a plain pickle of `hyperopt.Trials`, or as a table.
 
     A table has a row for each trial: its parameters by their labels, a choice as its index.
 
     Args:
-        store: Where the search is kept, as `open_store` returns it.
+        store: Where the search is kept: a store, or what `open_store` takes.
         name: The search's name.
         path: The file to write; one that is there is replaced. A name that ends in `.csv` gets
             a table.
@@ -42,6 +43,7 @@ def export_trials(store: Store, name: str, path: str | Path) -> int:
         UsageError: The file cannot be written, or its name is that of another kind of file, or an
             Optuna study is to be a pickle.
     """
+    store = open_store(store)
     from colab_drive_tuner.search.results.status import open_journal
 
     journal = open_journal(store, name)
@@ -91,14 +93,14 @@ def write_file(path: str | Path, content: bytes) -> None:
         ) from error
 
 
-def import_trials(store: Store, name: str, path: str | Path) -> int:
+def import_trials(store: Store | Path | str, name: str, path: str | Path) -> int:
     """Make a new search from a pickle of `hyperopt.Trials`, or from a KerasTuner project.
 
     No code in the file is run, and the folder of a project is only read. Trials of a pickle that
     had not ended are run when the search goes on; those of a project count as failed.
 
     Args:
-        store: Where the search will be kept, as `open_store` returns it.
+        store: Where the search will be kept: a store, or what `open_store` takes.
         name: The new search's name.
         path: The pickle (docs/hyperopt.md lists the kinds that can be read), or the folder of a
             KerasTuner project, in which its `trial_…` folders lie.
@@ -109,6 +111,7 @@ def import_trials(store: Store, name: str, path: str | Path) -> int:
     Raises:
         UsageError: There is a search of that name, or no such file, or its trials cannot be used.
     """
+    store = open_store(store)
     from colab_drive_tuner.checkpoint.pickles.reader import read_trials
     from colab_drive_tuner.search.spec.points import complete_imported
 
