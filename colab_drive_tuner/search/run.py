@@ -180,8 +180,8 @@ def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> No
     if new := untried_points(trials._dynamic_trials, points):
         if trials._dynamic_trials:
             trials.notify(
-                f"{len(new)} of points_to_evaluate were not tried in search {trials.name!r} yet: "
-                "they are run before the algorithm is asked again."
+                f"{len(new)} of points_to_evaluate had not been tried in search {trials.name!r} "
+                "yet: run now, before the algorithm is asked again."
             )
         tids = trials.new_trial_ids(len(new))
         trials.insert_trial_docs(list(map(point_document, tids, new)))

@@ -25,11 +25,12 @@ _PARALLEL = (
     "says how many trials run at once"
 )
 _MINIMIZED = "losses are minimized: return the loss, such as -accuracy, from the objective"
+_RSTATE = "it is called seed= here, a number: seed=3 for numpy.random.default_rng(3)"
 
 _RENAMED: Mapping[str, tuple[str, ...]] = {
     # hyperopt and hyperas
-    "fn": _OBJECTIVE, "model": _OBJECTIVE, "timeout": ("max_time",), "rstate": _SEED,
-    "rseed": _SEED, "verbose": _PROGRESS, "show_progressbar": _PROGRESS,
+    "fn": _OBJECTIVE, "model": _OBJECTIVE, "timeout": ("max_time",), "rseed": _SEED,
+    "verbose": _PROGRESS, "show_progressbar": _PROGRESS,
     # Optuna
     "func": _OBJECTIVE, "n_trials": _TOTAL, "study_name": _NAME, "storage": ("store",),
     "sampler": ("algo",), "catch": ("catch_eval_exceptions",), "callbacks": ("early_stop_fn",),
@@ -53,6 +54,7 @@ _RENAMED: Mapping[str, tuple[str, ...]] = {
 ADVICE: Mapping[str, str] = {
     "trials": "the search keeps its trials itself: name it by name=, and read them from the "
     "result's .trials; for hyperopt.fmin(trials=...) there is DriveTrials",
+    "rstate": _RSTATE,
     "study": "the search is named by name= and kept by store=",
     "load_if_exists": "a search that exists is always gone on with; restart=True begins again",
     "on_change": "a search's space stays as it is: from_search= begins another one with its trials",
@@ -86,6 +88,7 @@ _DONE_BY_FMIN = (
 _RESUME = "resume_search() has it"
 TRIALS_ADVICE: Mapping[str, str] = {
     **dict.fromkeys(_DONE_BY_FMIN, _FMIN),
+    "rstate": _RSTATE,
     "refresh": "what is stored is read at once: leave it out",
     "path": "store= says where searches are kept",
     "folder": "store= says where searches are kept",
@@ -100,6 +103,7 @@ MINIMIZE_ADVICE: Mapping[str, str] = {
     "study_name": "the search is trials=DriveTrials(name)",
     "space": "the space is in the model's {{...}} templates; " + _RESUME,
     "timeout": "resume_search() has it, as max_time=",
+    "rstate": "it is called rseed= here, a number",
     **dict.fromkeys(
         ("max_time", "points_to_evaluate", "loss_threshold", "early_stop_fn",
          "catch_eval_exceptions", "restart", "from_search", "retry_failed"), _RESUME,
