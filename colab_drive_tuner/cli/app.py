@@ -255,5 +255,5 @@ def emulator(
     except (ValueError, OSError) as error:
         why = str(error)
         if isinstance(error, OSError) and error.filename is None:  # no file's error: the socket's
-            why = f"port {port}: {error.strerror or error} (--port 0 takes a free one)"
+            why = error.strerror or why
         raise UsageError(f"The emulator cannot start: {why}.") from error

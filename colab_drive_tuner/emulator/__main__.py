@@ -48,6 +48,8 @@ def main() -> None:
         )
     except ValueError as error:
         parser.error(str(error))
+    except OSError as error:
+        parser.exit(1, f"{parser.prog} cannot start: {error}\n")
 
 
 if __name__ == "__main__":

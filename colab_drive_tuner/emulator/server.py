@@ -64,9 +64,10 @@ def listen(port: int) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(("127.0.0.1", port))
         found.listen(512)
-    except OSError:
+    except OSError as error:
         found.close()
-        raise
+        why = f"port {port}: {error.strerror or error} (port 0 takes a free one)"
+        raise OSError(error.errno, why) from None
     return found
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 import requests
 
 from colab_drive_tuner.emulator import DriveEmulator
+from colab_drive_tuner.emulator.__main__ import main
 from tests.emulator.wire import Wire
 
 
@@ -163,6 +165,16 @@ def test_the_command_line_takes_tokens_and_faults():
     )
     assert wrong.returncode == 2
     assert "TOKEN=ACCOUNT" in wrong.stderr
+
+
+def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
+    """In one line, without a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        monkeypatch.setattr(sys, "argv", ["drive-emulator", "--port", port])
+        with pytest.raises(SystemExit):
+            main()
+    assert f"port {port}: Address already in use" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
