@@ -72,6 +72,29 @@ def test_show_says_what_was_best_and_where_it_ran(run_command, folder):
     assert shown["best"][0]["tid"] == best["tid"]
 
 
+def test_show_has_the_most_important_of_many_parameters(run_command, tmp_path, monkeypatch):
+    """And the course of the loss in the width there is; `trials` and JSON have all."""
+    space = {f"p{n}": hp.uniform(f"p{n}", 0, 1) for n in range(30)}
+    cdt.resume_search(
+        lambda point: point["p17"],
+        space=space,
+        name="many",
+        max_evals=50,
+        seed=1,
+        **options(tmp_path),
+    )
+    monkeypatch.setenv("COLUMNS", "40")
+    code, out, _ = run_command("--store", tmp_path, "show", "many")
+    assert code == 0
+    course = next(line for line in out.splitlines() if line.startswith("best loss  "))
+    assert len(course) == 39
+    assert " p17 " in out
+    assert sum(f" p{n} " in out.replace("importance", "") for n in range(30)) <= 12
+    assert out.splitlines()[-1] == "and 22 more parameters: see colab-drive-tuner trials many"
+    best = json.loads(run_command("--store", tmp_path, "show", "many", "--json")[1])["best"]
+    assert len(best[0]["parameters"]) == 30
+
+
 def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run_command, folder):
     """By loss with what has none last; CSV and JSON have every digit."""
     code, out, _ = run_command("--store", folder, "trials", "bowl", "--sort", "loss", "--json")

@@ -2,6 +2,8 @@
 
 import json
 import math
+import shlex
+import shutil
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,10 @@ from colab_drive_tuner.store.protocol import Store
 if TYPE_CHECKING:
     from colab_drive_tuner.search.results.series import Trial
     from colab_drive_tuner.search.results.status import ReadSearch
+
+
+_MOST_COLUMNS = 8
+"""Of more parameters `show` has the most important ones."""
 
 
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
@@ -34,7 +40,8 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
         echo_json(described(search.status) | {"best": best_trials, "importance": shares})
         return
     echo(search.status)
-    if line := sparkline([trial.loss for trial in series.trials]):
+    room = min(60, max(10, shutil.get_terminal_size().columns - 12))
+    if line := sparkline([trial.loss for trial in series.trials], room):
         echo(f"best loss  {line}")
     if shares := series.importance():
         most = [f"{label} {share:.0%}" for label, share in list(shares.items())[:5]]
@@ -45,7 +52,12 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     echo(f"kept in    {search.status.url}")
     if shown := series.best(10) or series.failed[-10:]:
         echo("")
-        show_table(*_table(shown, series.parameters))
+        names = list(series.parameters)
+        if len(names) > _MOST_COLUMNS:
+            names = list(shares or names)[:_MOST_COLUMNS]
+        show_table(*_table(shown, names))
+        if more := len(series.parameters) - len(names):
+            echo(f"\nand {more} more parameters: see colab-drive-tuner trials {shlex.quote(name)}")
 
 
 def trials(
