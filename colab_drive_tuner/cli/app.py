@@ -184,10 +184,15 @@ def export(
 def import_(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The name of the new search.")],
-    file: Annotated[Path, typer.Argument(help="A pickle of hyperopt Trials. Its code is not run.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A pickle of hyperopt Trials, whose code is not run; or a KerasTuner folder."
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Make a new search from a pickle of hyperopt Trials.
+    """Make a new search from a pickle of hyperopt Trials, or from a KerasTuner project.
 
     Example:
         colab-drive-tuner import mnist-cnn-2 trials.pkl
