@@ -3,10 +3,11 @@
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hyperopt
@@ -20,9 +21,9 @@ from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import ExecutorError, UsageError
 from colab_drive_tuner.search.documents import as_new
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import crew
+from colab_drive_tuner.search.executors import crew, worker
 from colab_drive_tuner.search.executors.worker import Task
-from colab_drive_tuner.search.loop import parallel
+from colab_drive_tuner.search.loop import parallel, stops
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
 from colab_drive_tuner.trial import running_trial
@@ -233,17 +234,22 @@ def test_a_threshold_ends_it(tmp_path: Path, threads: Executor) -> None:
     assert {doc["state"] for doc in trials._dynamic_trials} == {2}
 
 
-def test_no_trial_is_started_that_would_end_too_late(tmp_path: Path, threads: Executor) -> None:
+def test_no_trial_is_started_that_would_end_too_late(
+    tmp_path: Path, threads: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`max_time` stops submitting in time for what is running."""
-    result = go(
-        tmp_path,
-        lambda point: (time.sleep(0.3), bowl(point))[1],
-        max_evals=100,
-        max_time=3.0,  # opening the search counts, too: a busy machine needs a second for it
-        executor=threads,
-    )
-    assert 0 < len(result.trials.trials) < 44
-    assert {doc["state"] for doc in result.trials._dynamic_trials} == {2}
+    hours = list[int]()  # one with each trial
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * sum(hours), time=time.time)
+    monkeypatch.setattr(stops, "time", clock)
+    monkeypatch.setattr(worker, "time", clock)
+
+    def objective(point: Any) -> float:
+        hours.append(1)
+        return bowl(point)
+
+    options: dict[str, Any] = {"max_evals": 100, "executor": threads, "width": 1}
+    result = go(tmp_path, objective, max_time=10.5 * 3600, **options)
+    assert [doc["state"] for doc in result.trials._dynamic_trials] == [2] * 10
 
 
 def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Executor) -> None:
@@ -291,12 +297,18 @@ def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
 class Breaking(Executor):
     """An executor that breaks, or loses, what it runs when a trial of `deadly` begins.
 
-    It begins once three tasks are there, or no other one comes for a while.
+    It begins once three tasks are there, or no other one comes for a while: not for long where it
+    ran before, or is one of the `suspects`, which come alone.
     """
 
-    def __init__(self, *deadly: int, error: type[BaseException] = BrokenProcessPool) -> None:
+    def __init__(
+        self,
+        *deadly: int,
+        error: type[BaseException] = BrokenProcessPool,
+        suspects: Collection[int] = (),
+    ) -> None:
         self.ran: list[list[int]] = []
-        self._deadly, self._error = deadly, error
+        self._deadly, self._error, self._suspects = deadly, error, suspects
         self._waiting: list[tuple[int, Future[Any], Callable[[], Any]]] = []
         self._lock = threading.Lock()
         self._last = threading.Timer(0, lambda: None)
@@ -308,7 +320,9 @@ class Breaking(Executor):
         with self._lock:
             self._waiting.append((tid, future, lambda: fn(*args, **kwargs)))
             self._last.cancel()
-            self._last = threading.Timer(0 if len(self._waiting) == 3 else 0.7, self._run)
+            again = tid in self._suspects or any(tid in tids for tids in self.ran)
+            pause = 0.0 if len(self._waiting) == 3 else 0.7 if again else 20.0
+            self._last = threading.Timer(pause, self._run)
             self._last.start()
         return future
 
@@ -368,10 +382,11 @@ def test_the_users_own_pool_ends_the_run(tmp_path: Path) -> None:
         go(tmp_path, bowl, max_evals=9, executor=Breaking(4), width=3, max_attempts=2)
     assert len(DriveTrials("s", store=tmp_path).trials) == 6
     assert DriveTrials("s", store=tmp_path).log.settings["suspects"] == [3, 4, 5]
+    options: dict[str, Any] = {"max_evals": 9, "width": 3, "max_attempts": 2}
     for _ in range(2):
         with pytest.raises(ExecutorError, match="while trial 4 of"):
-            go(tmp_path, bowl, max_evals=9, executor=Breaking(4), width=3, max_attempts=2)
-    result = go(tmp_path, bowl, max_evals=9, executor=Breaking(4), width=3, max_attempts=2)
+            go(tmp_path, bowl, executor=Breaking(4, suspects=(3, 4, 5)), **options)
+    result = go(tmp_path, bowl, executor=Breaking(4, suspects=(3, 4, 5)), **options)
     assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
     assert result.done == 9
 
@@ -402,20 +417,27 @@ def test_a_stop_says_what_becomes_of_what_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What ends in time is recorded; what does not runs again, as the first attempt that it is."""
-    monkeypatch.setattr(parallel, "LEAVE_SECONDS", 1.0)
+    monkeypatch.setattr(parallel, "LEAVE_SECONDS", 2.0)
     said: list[str] = []
     attempts: list[int] = []
-    hold = threading.Event()
+    hold, stopping = threading.Event(), threading.Event()
+    all_run = threading.Barrier(3)
+
+    def leaving(self: Any, patience: Any) -> None:
+        stopping.set()
+        leave(self, patience)
+
+    leave = parallel.ParallelLoop._leave
+    monkeypatch.setattr(parallel.ParallelLoop, "_leave", leaving)
 
     def objective(point: Any) -> float:
         trial = running_trial()
         assert trial is not None
-        if trial.tid == 0 and not said:
-            raise KeyboardInterrupt
-        if trial.tid == 1 and not said:
-            time.sleep(0.3)
-        if trial.tid == 2 and not said:
-            hold.wait(20)
+        if not stopping.is_set():
+            all_run.wait(60)
+            if trial.tid == 0:
+                raise KeyboardInterrupt
+            (stopping if trial.tid == 1 else hold).wait(60)
         attempts.append(trial.attempt)
         return bowl(point)
 

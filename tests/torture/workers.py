@@ -42,7 +42,7 @@ def only_what_dies_alone_is_given_up(folder: Path) -> None:
     """Pools break until the deadly trial is found; the others end, and it is tried twice alone."""
     ran: list[list[int]] = []
     for _ in range(8):
-        pool = Breaking(4)
+        pool = Breaking(4, suspects={tid for tids in ran for tid in tids if len(tids) > 1})
         try:
             result = go(folder, bowl, max_evals=9, executor=pool, width=3, max_attempts=2)
         except ExecutorError:
