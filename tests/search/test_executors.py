@@ -466,7 +466,7 @@ def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
         import os, signal, sys, time
         from concurrent.futures import ThreadPoolExecutor
         from pathlib import Path
-        from tests.search.searching import SPACE, bowl
+        from tests.search.searching import SPACE, bowl, held_journals
         from colab_drive_tuner.search.drive_trials import DriveTrials
         from colab_drive_tuner.trial import running_trial
         import hyperopt, numpy as np
@@ -476,7 +476,7 @@ def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
                 while not all(Path({str(tmp_path)!r}, f"at-{{n}}").exists() for n in (3, 4, 5)):
                     time.sleep(0.01)
                 if running_trial().tid == 4:
-                    time.sleep(1)  # starts are on the disk after some milliseconds
+                    assert all(journal.flush_to_disk(30) for journal in held_journals())
                     os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(60)
             return bowl(point)
@@ -513,7 +513,7 @@ def test_workers_of_ours_end_with_a_killed_driver() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         """
     done = subprocess.run(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=20, check=False
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=120, check=False
     )
     assert done.returncode == -signal.SIGKILL
 
@@ -550,6 +550,7 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
         from pathlib import Path
         from tests.search.searching import SPACE, bowl
         from tests.search.test_executors import run, spawned
+        from colab_drive_tuner.search.drive_trials import DriveTrials
         from colab_drive_tuner.trial import running_trial
 
         folder = Path({str(tmp_path)!r})
@@ -561,7 +562,8 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
                 while not all((folder / f"at-{{n}}").exists() for n in (2, 3)):
                     time.sleep(0.01)
                 if tid == 3:
-                    time.sleep(1)  # starts are on the disk after some milliseconds
+                    while len(DriveTrials("s", store=folder / "store").log.history.trials) < 4:
+                        time.sleep(0.05)  # until the starts are recorded
                     os.kill(driver, signal.SIGKILL)
                 deadline = time.monotonic() + 60
                 while not (folder / "done").exists() and time.monotonic() < deadline:
