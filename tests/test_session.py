@@ -319,7 +319,7 @@ def test_nobody_to_act_as_is_an_error_that_changes_nothing_and_prompts_nobody(mo
         CredentialsError, match="What worked: this is Google Colab without a browser"
     ):
         setup()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60  # a sign-in that is asked for waits for ever
     assert "authenticate_user" not in page.calls
     assert "request_auth" not in page.calls
     assert store._default is None
@@ -449,7 +449,7 @@ def test_a_script_under_ci_neither_prompts_nor_hangs(tmp_path):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 1

@@ -111,11 +111,11 @@ def test_a_reset_during_the_body_keeps_a_part_of_a_session(me, emulator):
 
 def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
     """The connection breaks at once; the file appears when the delay is over."""
-    emulator.faults.add("late", seconds=0.3, verb="POST", times=1)
+    emulator.faults.add("late", seconds=1.0, verb="POST", times=1)
     with pytest.raises(BROKEN):
         me.create("ghost")
     assert me.names("") == []
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while me.names("") != ["ghost"]:
         assert time.monotonic() < end
 
@@ -172,7 +172,7 @@ def test_lists_lag_and_gets_do_not(me, emulator):
 def test_rate_limits_quota_expiry_and_outage(me, emulator):
     """Each is the error that Drive gives, for as long as the rule stands."""
     emulator.faults.add("rate_limit", per_second=5)
-    found = statuses(me, 12)
+    found = statuses(me, 40)
     assert found[:5] == [200] * 5
     assert 403 in found
     emulator.faults.clear()

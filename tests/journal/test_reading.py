@@ -59,7 +59,7 @@ def test_what_was_pending_is_of_the_history_that_a_snapshot_tells_of(store, open
         save_snapshot(store, reader.folder, reader.head, journal.state.dump())
         store.away = True
         journal.append(item("pending"), durable=True)
-        journal.flush(0.8)
+        assert journal.flush_to_disk(20)
         os.kill(os.getpid(), signal.SIGKILL)
 
     assert in_child(die) == -signal.SIGKILL

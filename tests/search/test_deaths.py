@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ sys.path.insert(0, {str(Path.cwd())!r})
 from tests.search.test_deaths import search
 def slow(point):
     print("running", flush=True)
-    time.sleep(0.02 if len(calls) < 3 else 60)
+    time.sleep(0.02 if len(calls) < 3 else 600)
     calls.append(1)
     return 1.0
 calls = []
@@ -173,11 +172,9 @@ search({str(tmp_path)!r}, slow)
     assert process.stdout is not None
     for _ in range(4):
         process.stdout.readline()
-    begun = time.monotonic()
     process.terminate()
-    assert process.wait() == 143
+    assert process.wait(timeout=120) == 143
     process.stdout.close()
-    assert time.monotonic() - begun < 10
     status = read_status(open_store(tmp_path), "search")
     assert (status.done, status.holder) == (3, None)
 
@@ -195,14 +192,14 @@ class Last:
 def slow(point):
     if len(calls) == 3:
         Last()
-        time.sleep(60)
+        time.sleep(600)
     calls.append(1)
     return 1.0
 calls = []
 search({str(tmp_path)!r}, slow)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False
     )
     assert "Exception ignored" in done.stderr
     assert done.returncode == 143
