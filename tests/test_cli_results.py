@@ -249,6 +249,9 @@ def test_report_is_written_and_replaced(run_command, folder, tmp_path, monkeypat
     code, _, err = run_command("--store", folder, "report", "bowl", "-o", "missing/x.html")
     assert code == 2
     assert "'missing/x.html' cannot be written" in err
+    code, _, err = run_command("--store", folder, "report", "bowl", "-o", ".")
+    assert code == 2
+    assert "'.' is a folder: name a file in it." in err
 
 
 def test_a_watched_page_is_made_anew_and_served_to_this_machine_alone():

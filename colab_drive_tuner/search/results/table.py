@@ -32,10 +32,12 @@ class Table:
             parameters: list[dict[Path, Any]] = [
                 {(label,): plain(value) for label, value in point.items()} for _, point in trials
             ]
-            paths = dict.fromkeys(path for found in parameters for path in found)
+            types = {path: set[type]() for found in parameters for path in found}
         else:
             parameters = [dict(parameter_values(space, point, ())) for _, point in trials]
-            paths = dict.fromkeys(path for path, _ in parameter_values(space, None, ()))
+            types = dict[Path, set[type]]()
+            for path, possible in parameter_values(space, None, ()):
+                types[path] = types.get(path, set()) | possible
         returned = [dict(_scalars(document["result"], ())) for document in documents]
         taken = set(FIXED)
 
@@ -46,7 +48,9 @@ class Table:
             taken.add(name)
             return name
 
-        self._parameters = {path: named(path, "params") for path in paths}
+        self._parameters = {path: named(path, "params") for path in types}
+        self._types = {name: types[path] for path, name in self._parameters.items()}
+        """By column the types that the space gives it."""
         self._returned = {
             path: named(path, "result")
             for path in dict.fromkeys(path for found in returned for path in found)
@@ -113,7 +117,7 @@ class Table:
             cells = [row.get(name, pandas.NA) for row in self.rows]
             if name in FIXED:
                 cells = [pandas.NA if cell is None else cell for cell in cells]
-            columns[name] = _series(pandas, name, cells)
+            columns[name] = _series(pandas, name, cells, self._types.get(name, set()))
         return pandas.DataFrame(columns, columns=list(self.columns))
 
 
@@ -161,13 +165,13 @@ def _error(document: TrialDocument) -> str | None:
     return visible(reason) if document["result"].get("status") == "fail" and reason else None
 
 
-def _series(pandas: Any, name: str, cells: list[Any]) -> Any:
-    """A column whose type is that of its values; what is not there is `pandas.NA`."""
+def _series(pandas: Any, name: str, cells: list[Any], possible: set[type]) -> Any:
+    """A column whose type is that of its possible values; what is not there is `pandas.NA`."""
     present = [cell for cell in cells if cell is not pandas.NA]
-    kinds = {type(cell) for cell in present}
+    kinds = {type(cell) for cell in present} | possible
     if name in ("loss", "duration"):
         kinds = {float}
-    elif name == "tid" and kinds == {int}:
+    elif name == "tid" and kinds <= {int}:
         return pandas.Series(cells, dtype="int64")
     if kinds == {int, float}:
         kinds = {float}

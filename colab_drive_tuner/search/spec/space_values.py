@@ -45,7 +45,11 @@ def missing_labels(space: Any, point: Mapping[str, Any]) -> set[str]:
 def parameter_values(
     node: Any, point: Mapping[str, Any] | None, path: Path
 ) -> Iterator[tuple[Path, Any]]:
-    """Each value of a point by its path, as the objective gets it; a None of a point: all paths."""
+    """Each value of a point by its path, as the objective gets it.
+
+    With a None of a point: all paths, and the types that a value there may have, where the space
+    says so.
+    """
     for key, part in _members(node):
         yield from parameter_values(part, point, (*path, key))
     if _members(node):
@@ -56,16 +60,36 @@ def parameter_values(
         label = path or (_label(node) or "value",)
         chosen = _chosen(node, point) if point is not None else None
         if all(nested) and (point is None or chosen is not None):
-            yield label, None if point is None else int(point[_label(node) or ""])
+            yield label, {int} if point is None else int(point[_label(node) or ""])
         for option, inner in zip(options, nested, strict=True):
             if point is None or option is chosen:
                 yield from parameter_values(option, point, path if inner else label)
         return
     leaf = path or (_label(node) or "value",)
     if point is None:
-        yield leaf, None
+        yield leaf, _types(node)
     elif not missing_labels(node, point):
         yield leaf, plain(evaluate_space(node, point))
+
+
+def _types(node: Any) -> set[type]:
+    """The types of the values that a part of a space can have; empty where that is not known."""
+    if not hasattr(node, "pos_args"):
+        return {type(plain(node))}
+    if node.name == "literal":
+        return {type(plain(node.obj))}
+    if node.name == "hyperopt_param":
+        return {int} if node.pos_args[1].name in ("randint", "categorical") else {float}
+    if node.name == "switch":
+        options = list(map(_types, node.pos_args[1:]))
+        return set().union(*options) if all(options) else set()
+    known: dict[str, set[type]] = {
+        "int": {int},
+        "float": {float},
+        "pos_args": {tuple},
+        "dict": {dict},
+    }
+    return known.get(node.name, set())
 
 
 def evaluate_space(node: Any, point: Mapping[str, Any]) -> Any:

@@ -85,6 +85,8 @@ def _export_study(name: str, history: History, target: Path) -> int:
 
 def write_file(path: str | Path, content: bytes) -> None:
     """Write a file of the user's, whole or not at all; raises `UsageError`."""
+    if Path(path).is_dir():
+        raise UsageError(f"{str(path)!r} is a folder: name a file in it.")
     try:
         replace_file(Path(path), lambda sink: sink.write(content))
     except OSError as error:
