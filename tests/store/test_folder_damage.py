@@ -58,6 +58,11 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
+def link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(__file__)
+
+
 def outcome(act: Callable[..., object], *arguments: object) -> tuple[object, str]:
     """What it returns, or what its error says."""
     try:
@@ -67,8 +72,8 @@ def outcome(act: Callable[..., object], *arguments: object) -> tuple[object, str
 
 
 HARMS = [lose, empty, halve, flip, edit]
-IN_PLACE = [pipe, folder]
-"""Pipes and folders, put where a file was."""
+IN_PLACE = [pipe, folder, link]
+"""Pipes, folders and symbolic links, put where a file was."""
 
 
 @pytest.fixture(autouse=True)

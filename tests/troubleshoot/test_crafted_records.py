@@ -167,6 +167,19 @@ def test_status_shows_the_others_and_names_the_record(made: Path) -> None:
             read_status(FolderStore(made), name)
 
 
+@pytest.mark.parametrize("damage", ["junk", "another", "empty"])
+def test_repair_goes_on_before_a_last_record_that_is_none(tmp_path: Path, damage: str) -> None:
+    """What was there before the repair is not somebody who writes at this moment."""
+    folder = tmp_path / "store"
+    run_slowly(folder, 3, "search")
+    *_, before, last = sorted((folder / "search" / "records").glob("record-*"))
+    content = {"junk": bytes(300), "another": before.read_bytes(), "empty": b""}[damage]
+    last.write_bytes(content)
+    report = repair(LaterStore(folder), "search")
+    assert (report.trials, report.done) == (3, 3)
+    assert read_status(FolderStore(folder), "search").done == 3
+
+
 def test_doctor_names_each_and_looks_at_the_others(made: Path) -> None:
     """As a problem, by which its exit code is 1."""
     found = {finding.about: finding for finding in examine(made)}

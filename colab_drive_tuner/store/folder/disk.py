@@ -70,7 +70,12 @@ def make_folders(home: Path, *names: str) -> Path:
 
 def open_file(path: Path) -> BinaryIO:
     """Open a file for reading; anything but a plain file is refused, and no link is followed."""
-    handle = os.open(path, os.O_RDONLY | _PLAINLY)
+    try:
+        handle = os.open(path, os.O_RDONLY | _PLAINLY)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise link_refused(path) from error
+        raise
     follows = not hasattr(os, "O_NOFOLLOW")
     if not stat.S_ISREG(os.fstat(handle).st_mode) or (follows and path.is_symlink()):
         os.close(handle)

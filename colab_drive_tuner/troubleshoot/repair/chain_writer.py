@@ -95,7 +95,7 @@ def fence(store: Store, name: str, evidence: Evidence, target: str) -> list[str]
 
     Where its next record cannot be written, its owner cannot write it either.
     """
-    if not evidence.records or not evidence.next_id:
+    if not evidence.records or not evidence.next_id or evidence.ended:
         return []
     newest = evidence.records.get(evidence.top - 1)
     head = Head(evidence.top, newest.record.sha if newest else "", (evidence.next_id,))

@@ -61,6 +61,8 @@ class Evidence:
     """Why each record of a format that this version does not know cannot be read."""
     next_id: str = ""
     """The id under which the next record would be written, where that is known."""
+    ended: bool = False
+    """Whether something lies under that id which is no next record: nobody can go on behind it."""
 
     @property
     def top(self) -> int:
@@ -124,6 +126,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
     tried: set[str] = set()
     candidates: dict[int, list[Found]] = {}
     named = {folder.first}
+    present: set[str] = set()
     with (
         parallel_readers("cdt-salvage") as readers,
         bar("Reading all that is left of the search", " files") as seen,
@@ -142,6 +145,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
                     found.unreadable.append(trouble)
                 if content is None:
                     continue
+                present.add(entry_id)
                 try:
                     names = _take(store, entry_id, content, candidates, found.snapshots)
                 except SearchDamagedError as error:
@@ -155,6 +159,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
     found.snapshots.sort(key=lambda snapshot: snapshot[0].pos)
     _chosen(candidates, found, named)
     found.next_id = _next_id(found)
+    found.ended = found.next_id in present
     return found
 
 
