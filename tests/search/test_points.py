@@ -160,6 +160,7 @@ def test_what_a_parameter_can_be_is_taken(space: str, point: Any, tmp_path: Path
         ("randint", {"x": 4}, "integer from 0 to 3"),
         ("randint", {"x": 1.5}, "whole number"),
         ("randint", {"x": True}, "gives True for x"),
+        ("randint", {"x": np.int64(77)}, "gives 77 for x"),
         ("randint from", {"x": 1}, "integer from 2 to 5"),
         ("uniformint", {"x": 2.5}, "whole number"),
         ("choice", {"x": 3}, "integer from 0 to 2"),

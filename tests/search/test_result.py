@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.errors import MissingExtraError, SearchError
+from colab_drive_tuner.errors import MissingExtraError, SearchError, UsageError
 from colab_drive_tuner.search.resume import resume_search
 
 STATUS_OK = "ok"
@@ -172,3 +172,15 @@ def test_a_history_object_is_kept_as_what_it_holds(tmp_path: Path) -> None:
         progress=False,
     )
     assert result.history(0) == {"loss": [0.5, 0.25]}
+
+
+def test_a_trial_shows_its_parameters_as_the_objective_got_them(tmp_path: Path) -> None:
+    """A choice as what was chosen; how many best ones are wanted is a number."""
+    space = {"kind": hp.choice("kind", ["adam", "sgd"]), "x": hp.uniform("x", 0, 1)}
+    options = {"name": "s", "max_evals": 1, "store": tmp_path, "seed": 1, "progress": False}
+    found = resume_search(lambda _: 0.5, space=space, **options)
+    assert repr(found.best(1)) == f"[Trial 0 of 's': loss 0.5, {found.best_params!r}]"
+    assert found.best_params["kind"] in ("adam", "sgd")
+    for count in (-1, "3"):
+        with pytest.raises(UsageError, match=r"count must be an integer >= 0, got"):
+            found.best(count)

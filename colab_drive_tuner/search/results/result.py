@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
+from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning, UsageError
 from colab_drive_tuner.search.documents import is_failed, is_pruned
 from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.exchange.export import write_file
@@ -198,7 +198,12 @@ class SearchResult:
 
         Args:
             count: How many at most.
+
+        Raises:
+            UsageError: `count` is not an integer of 0 or more.
         """
+        if not isinstance(count, int) or count < 0:
+            raise UsageError(f"count must be an integer >= 0, got {count!r}.")
         self._warn()
         return [self.trial(trial.tid) for trial in self._series().best(count)]
 

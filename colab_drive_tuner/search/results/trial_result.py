@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.search.documents import float_of
 from colab_drive_tuner.search.results.series import history_of
 from colab_drive_tuner.search.spec.space_values import (
     evaluate_space,
@@ -38,8 +39,7 @@ class TrialResult:
     @property
     def loss(self) -> float | None:
         """Its loss; None where it has none."""
-        loss = self.document["result"].get("loss")
-        return None if loss is None else float(loss)
+        return float_of(self.document["result"].get("loss"))
 
     @property
     def params(self) -> Any:
@@ -69,4 +69,8 @@ class TrialResult:
 
     def __repr__(self) -> str:
         loss = "no loss" if self.loss is None else f"loss {self.loss:.6g}"
-        return f"Trial {self.tid} of {self._trials.name!r}: {loss}, {self.run}"
+        try:
+            shown = self.params
+        except SearchError:
+            shown = self.run
+        return f"Trial {self.tid} of {self._trials.name!r}: {loss}, {shown!r}"

@@ -20,6 +20,7 @@ from hyperopt.pyll.base import Literal, MissingArgument
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.documents import name_all_parameters
+from colab_drive_tuner.search.spec.space_values import plain
 
 _INDICES = ("randint", "categorical")
 """Distributions of integers: of `hp.randint`, and of the index of an option."""
@@ -132,8 +133,8 @@ class ParameterSpace:
         number = finite_number(value)
         if number is None:
             raise UsageError(
-                f"{what} gives {value!r:.40} for {label}, which is not a finite number: a choice "
-                "is given by its index."
+                f"{what} gives {plain(value)!r:.40} for {label}, which is not a finite number: "
+                "a choice is given by its index."
             )
         least, most = _bounds(name, arguments)
         index = name in _INDICES
@@ -142,9 +143,13 @@ class ParameterSpace:
             math.isclose(number, bound, rel_tol=_ROUNDING) for bound in (least, most)
         )
         if not within or (name == "lognormal" and number == 0):
-            raise UsageError(f"{what} gives {value!r:.40} for {label}, {_said(name, least, most)}.")
+            raise UsageError(
+                f"{what} gives {plain(value)!r:.40} for {label}, {_said(name, least, most)}."
+            )
         if whole and not number.is_integer():
-            raise UsageError(f"{what} gives {value!r:.40} for {label}, which is a whole number.")
+            raise UsageError(
+                f"{what} gives {plain(value)!r:.40} for {label}, which is a whole number."
+            )
         # As the index of an option hyperopt takes no float, not even a whole one.
         return int(number) if index and isinstance(value, float | np.floating) else value
 
