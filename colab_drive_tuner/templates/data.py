@@ -13,7 +13,7 @@ from colab_drive_tuner.templates.source import read_source
 
 def local_names(data: Callable[..., Any] | None) -> frozenset[str]:
     """The names that exist only inside a data function; none where that cannot be known."""
-    function = inspect.unwrap(data) if data else None
+    function = None if data is None else inspect.unwrap(data)
     if not isinstance(function, FunctionType):
         return frozenset()
     code = function.__code__
@@ -22,7 +22,7 @@ def local_names(data: Callable[..., Any] | None) -> frozenset[str]:
 
 def returned_names(data: Callable[..., Any] | None) -> tuple[str, ...] | None:
     """The names in `return x, y`, where every return of the function is that one; else None."""
-    function = inspect.unwrap(data) if data else None
+    function = None if data is None else inspect.unwrap(data)
     if not isinstance(function, FunctionType):
         return None
     try:

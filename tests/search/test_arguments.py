@@ -52,6 +52,8 @@ async def waiting(_point: Any) -> float:
         ({"max_time": "9" * 5000 + "h"}, UsageError, "max_time .* got '99"),
         ({"on_busy": "maybe"}, UsageError, "on_busy must be one of .* got 'maybe'"),
         ({"data": data}, UsageError, "data="),
+        ({"data": uniform("x", 0, 1), "space": None}, TemplateError, "pass space="),
+        ({"data": {"x": uniform("x", 0, 1)}, "space": None}, TemplateError, "pass space="),
         ({"points_to_evaluate": [{"zz": 1}]}, UsageError, "zz"),
         ({"points_to_evaluate": {"x": 1}}, UsageError, "must be a list of points"),
         ({"points_to_evaluate": 5}, UsageError, "must be a list of points"),
