@@ -1,6 +1,8 @@
 """Several trials at once, on threads: the same search, points that the record explains, stops."""
 
 import gc
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -27,7 +29,18 @@ from colab_drive_tuner.search.loop import parallel, stops
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import ALGORITHMS, SPACE, bowl, data, go, model, plain, points, reopened
+from tests.search.searching import (
+    ALGORITHMS,
+    SPACE,
+    bowl,
+    data,
+    go,
+    in_child,
+    model,
+    plain,
+    points,
+    reopened,
+)
 
 
 @pytest.fixture
@@ -530,6 +543,50 @@ def test_an_executor_that_is_closed_meanwhile_ends_the_run(tmp_path: Path) -> No
         wide(tmp_path, "rand", 8, closing, executor=pool)
     with ThreadPoolExecutor(2) as fresh:
         assert points(wide(tmp_path, "rand", 8, bowl, executor=fresh)) == points(plain("rand", 8))
+
+
+class OfMPI(Executor):
+    """Three threads that pass for MPI's workers, with which the driver dies."""
+
+    num_workers = 3
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(self.num_workers)
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """See `Executor.submit`."""
+        return self._pool.submit(fn, *args, **kwargs)
+
+
+OfMPI.__module__ = "mpi4py.futures.pool"
+
+
+def test_a_poison_trial_that_takes_the_driver_with_it_is_given_up_alone(tmp_path: Path) -> None:
+    """As mpiexec ends all where one dies: what ran beside it each time is not given up with it."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def objective(point: Any) -> float:
+        tid, pid = running_trial().tid, os.getpid()  # type: ignore[union-attr]
+        (marks / f"{tid}-{pid}").touch()
+        if tid == 1:
+            deadline = time.monotonic() + 0.5
+            while len(list(marks.glob(f"?-{pid}"))) < 3 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(1.0 * (tid < 3))  # so that it is in flight at each death
+        return bowl(point)
+
+    deaths = 0
+
+    def run() -> None:
+        go(tmp_path, objective, name="search", max_evals=5, executor=OfMPI())
+
+    while in_child(run) == -signal.SIGKILL:
+        deaths += 1
+        assert deaths <= 4, "the poison trial is never given up"
+    results = [doc["result"] for doc in reopened(tmp_path).trials]
+    assert [one["status"] for one in results] == ["ok", "fail", "ok", "ok", "ok"]
 
 
 @pytest.mark.parametrize("cause", [CancelledError, WorkerCrashedError])

@@ -38,6 +38,12 @@ class Engine:
         """Whether its workers are threads of this process, so that nothing has to travel."""
         return any(kind.__name__ == "ThreadPoolExecutor" for kind in type(self.executor).__mro__)
 
+    @cached_property
+    def dies_with_worker(self) -> bool:
+        """Whether the death of a worker is that of this process: threads; MPI under mpiexec."""
+        packages = {kind.__module__.partition(".")[0] for kind in type(self.executor).__mro__}
+        return self.in_process or "mpi4py" in packages
+
     def width(self) -> int | None:
         """How many trials it can run at once; None where it does not say."""
         width: int | None = self.executor.width() if self.renewable else None

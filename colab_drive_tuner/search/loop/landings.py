@@ -57,7 +57,7 @@ class LandingLoop(Loop):
         self._losses = Losses(
             stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
         )
-        if crew.engine.in_process:
+        if crew.engine.dies_with_worker:
             self._suspect_last_attempts()
         self._cancelled = -math.inf
         self._failure: BaseException | None = None
@@ -67,7 +67,7 @@ class LandingLoop(Loop):
         self._best = sorted(loss for loss in losses if loss is not None)
 
     def _suspect_last_attempts(self) -> None:
-        """Threads die with this process: the last death is to be that of the guilty trial only."""
+        """Where all die at once, the last death is to be that of the guilty trial only."""
         for tid, deaths in self._trials.log.inherited.items():
             if deaths and deaths >= self._max_attempts - 1:
                 self._losses.suspect(tid)
