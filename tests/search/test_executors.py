@@ -26,6 +26,7 @@ from colab_drive_tuner.search.executors import crew
 from colab_drive_tuner.search.executors.deaths import Death, death_of
 from colab_drive_tuner.search.executors.loky import LokyExecutor, loky_executor
 from colab_drive_tuner.search.executors.payload import pack
+from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
@@ -215,6 +216,51 @@ def test_what_must_not_travel_is_refused_by_name(
     for executor in (workers, ThreadPoolExecutor(1)):
         with pytest.raises(UsageError, match="holds secret, a"):
             run(tmp_path / "store", lambda x: helper() and x, executor=executor)
+    assert not (tmp_path / "store").exists()
+
+
+class Slotted:
+    """An objective that holds something in a slot."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __call__(self, x: float) -> float:
+        """Needs none of it."""
+        return x
+
+
+@pytest.mark.parametrize("where", ["body", "slot", "method", "class", "set", "result", "nested"])
+def test_what_must_not_travel_is_named_wherever_it_is(
+    where: str, workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """In a class's body, a slot, a method, a set, an earlier result: on processes and threads."""
+    secret = FolderStore(tmp_path / "other")
+    result = SearchResult(DriveTrials("other", store="memory:x"), done=0, max_evals=1, space=None)
+    many, nest = {secret}, {"a": [(0, secret)]}
+
+    class InBody(Slotted):
+        kept = secret
+
+    class InMethod(Slotted):
+        @staticmethod
+        def used() -> Any:
+            return secret
+
+    objective, name = {
+        "body": (InBody(0), "kept"),
+        "slot": (Slotted(secret), "held"),
+        "method": (InMethod(0), "secret"),
+        "class": (lambda x: x if InBody else 0, "InBody.kept"),
+        "set": (lambda x: x if many else 0, r"many\[0\]"),
+        "result": (lambda x: x if result else 0, "result.trials"),
+        "nested": (lambda x: x if nest else 0, r"nest.a\[0\]\[1\]"),
+    }[where]
+    for executor in (workers, ThreadPoolExecutor(1)):
+        with pytest.raises(UsageError, match=rf"holds {name}, a"):
+            run(tmp_path / "store", objective, executor=executor)
     assert not (tmp_path / "store").exists()
 
 

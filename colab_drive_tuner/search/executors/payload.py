@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.errors import UsageError
@@ -34,8 +34,10 @@ _REFUSED: dict[str, frozenset[str]] = {
 }
 """Classes whose objects stay in the driver, by package; subclasses, too."""
 
-_LOOKED_INTO = ("colab_drive_tuner.templates", "colab_drive_tuner.search.spec")
+_WRAPPERS = ("colab_drive_tuner.templates", "colab_drive_tuner.search.spec")
 """Modules whose objects hold what the user wrote."""
+_RESULTS = "colab_drive_tuner.search.results"
+"""The module whose objects hold a search."""
 _LONGEST = 1000
 """Items of a list that are looked through for the name of what is refused."""
 
@@ -147,15 +149,22 @@ def _refusal(objective: Callable[..., Any], refused: Any) -> UsageError:
     )
 
 
-def _reachable(value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _reachable(value: Any, seen: set[int], path: str = "") -> Iterator[tuple[str, Any]]:
     """What the user's code refers to, by the names that it uses for it; libraries are left out."""
     if id(value) in seen:
         return
     seen.add(id(value))
-    found = _parts(value)
+    if isinstance(value, FunctionType):
+        path = ""  # in its code the names stand by themselves
+    found = {
+        f"{path}{'' if not path or name.startswith('[') else '.'}{name}": part
+        for name, part in _parts(value).items()
+    }
     yield from found.items()
-    for part in found.values():
-        yield from _reachable(part, seen)
+    home = (value if isinstance(value, FunctionType) else type(value)).__module__
+    ours = str(home).startswith(_WRAPPERS)  # its names are not the user's
+    for name, part in found.items():
+        yield from _reachable(part, seen, "" if ours else name)
 
 
 def _parts(value: Any) -> dict[str, Any]:
@@ -177,12 +186,29 @@ def _parts(value: Any) -> dict[str, Any]:
         return {"func": value.func} | arguments | value.keywords
     if isinstance(value, dict):
         return {str(key): part for key, part in value.items()}
-    if isinstance(value, list | tuple) and len(value) < _LONGEST:
+    if isinstance(value, list | tuple | set | frozenset) and len(value) < _LONGEST:
         return {f"[{at}]": part for at, part in enumerate(value)}
+    if isinstance(value, type):
+        return _class_parts(value)
     home = type(value).__module__
-    if _is_users(home) or home.startswith(_LOOKED_INTO):
-        return dict(getattr(value, "__dict__", {}))
+    if _is_users(home) or home.startswith((*_WRAPPERS, _RESULTS)):
+        return _class_parts(type(value), value) | getattr(value, "__dict__", {})
     return {}
+
+
+def _class_parts(kind: type, instance: Any = None) -> dict[str, Any]:
+    """What the bodies of a class of the user's and of its bases hold, and an instance's slots."""
+    found: dict[str, Any] = {}
+    for one in reversed(kind.__mro__):
+        found |= vars(one) if _is_users(one.__module__) else {}
+    for name, part in found.items():
+        if isinstance(part, MemberDescriptorType):
+            found[name] = getattr(instance, name, None)
+        elif isinstance(part, staticmethod | classmethod):
+            found[name] = part.__func__
+        elif isinstance(part, property):
+            found[name] = part.fget
+    return found
 
 
 def _own_modules(objective: Callable[..., Any]) -> list[ModuleType]:
