@@ -197,7 +197,7 @@ def test_export_writes_what_the_name_promises(tmp_path: Path) -> None:
     assert {row["c"] for row in rows} <= {"0", "1"}
     assert float(rows[0]["x"]) == float(rows[0]["loss"])
     assert rows[0]["note"] == "a, b"
-    for name in ("x.json", "x.xlsx", "x.parquet"):
+    for name in ("x.json", "x.xlsx", "x.parquet", "x.pkl.gz"):
         with pytest.raises(UsageError, match=r"pickle .* or a table"):
             export_trials(store, "s", tmp_path / name)
         assert not (tmp_path / name).exists()

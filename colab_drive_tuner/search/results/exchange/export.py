@@ -18,8 +18,9 @@ from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
 _NOT_WRITTEN = {
-    ".db", ".feather", ".h5", ".hdf5", ".html", ".ipynb", ".json", ".jsonl", ".md", ".npy", ".npz",
-    ".ods", ".parquet", ".py", ".sqlite", ".tsv", ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip",
+    ".bz2", ".db", ".feather", ".gz", ".h5", ".hdf5", ".html", ".ipynb", ".json", ".jsonl", ".md",
+    ".npy", ".npz", ".ods", ".parquet", ".py", ".sqlite", ".tsv", ".txt", ".xls", ".xlsx", ".xz",
+    ".yaml", ".yml", ".zip",
 }  # fmt: skip
 """Names by which others would take a pickle for something that it is not."""
 
@@ -49,8 +50,6 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
     journal = open_journal(store, name)
     history: History = journal.state
     target = Path(path)
-    if target.is_dir():
-        raise UsageError(f"{str(path)!r} is a folder: name a file.")
     suffix = target.suffix.lower()
     if suffix in _NOT_WRITTEN:
         raise UsageError(
