@@ -3,7 +3,7 @@
 The rule: the word before `=` or `(` in front of the template; without one, the previous template's;
 equal text takes the name of its first named occurrence; a name met again gets `_1`, `_2`, ... Where
 that word is an annotation (`units: int = {{...}}`) or a conversion (`units=int({{...}})`), the name
-is that of the variable or keyword: hyperas would call every such parameter `int`.
+is that of the variable or keyword, whatever its text: hyperas would call all of them `int`.
 """
 
 import ast
@@ -28,15 +28,15 @@ def name_templates(source: FunctionSource, nodes: list[ast.Set]) -> list[Templat
     """The names of a function's templates, whose nodes are given in the order of its text."""
     start = source.offset(source.node.lineno, source.node.col_offset)
     assigned = _converted_or_annotated(source.node)
-    texts, names, words = [], [], []
+    texts, words, own = [], [], []
     for node in nodes:
         begin = source.offset(node.lineno, node.col_offset)
         end = source.offset(node.end_lineno or 0, node.end_col_offset or 0)
         texts.append(source.text[begin:end])
-        word, name = _word_before(source.text[start:begin]), assigned.get(id(node))
-        names.append(name or word)
-        words.append(word or name)
-    labels, hyperas_labels = (_labels(texts, given, nodes, source) for given in (names, words))
+        own.append(assigned.get(id(node)))
+        words.append(_word_before(source.text[start:begin]) or own[-1])
+    labels = _labels(texts, words, own, nodes, source)
+    hyperas_labels = _labels(texts, words, [None] * len(nodes), nodes, source)
     return list(map(TemplateName, texts, labels, hyperas_labels))
 
 
@@ -74,18 +74,22 @@ def _unconverted(value: ast.expr | None) -> ast.expr | None:
 
 
 def _labels(
-    texts: list[str], names: list[str | None], nodes: list[ast.Set], source: FunctionSource
+    texts: list[str],
+    words: list[str | None],
+    own: list[str | None],
+    nodes: list[ast.Set],
+    source: FunctionSource,
 ) -> list[str]:
-    """A name for each template, by the one before it, by its text, or by its predecessor."""
+    """A name for each template: its own, by the word before it, its text, or its predecessor."""
     first_names: dict[str, str] = {}
-    for text, name in zip(texts, names, strict=True):
-        if name:
-            first_names.setdefault(text, name)
+    for text, word, mine in zip(texts, words, own, strict=True):
+        if word and not mine:
+            first_names.setdefault(text, word)
     labels: list[str] = []
     met: dict[str, int] = {}
     previous: str | None = None
-    for text, node in zip(texts, nodes, strict=True):
-        name = first_names.get(text, previous)
+    for text, mine, node in zip(texts, own, nodes, strict=True):
+        name = mine or first_names.get(text, previous)
         if name is None:
             raise TemplateError(
                 f"The template {text}, {source.where(node.lineno)}, has no name: the first one "

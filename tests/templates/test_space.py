@@ -87,6 +87,23 @@ def test_conversions_and_annotations_are_no_names(hyperas):
     assert compiled.hyperas_names == dict(zip(labels, theirs, strict=True))
 
 
+def test_conversions_of_equal_text_have_names_of_their_own(hyperas):
+    """By its text alone the second would be `n_estimators_1`, as hyperas would have it."""
+
+    def model(x):
+        forest(n_estimators=int({{quniform(5, 40, 1)}}), max_depth=int({{quniform(5, 40, 1)}}))
+        rate = float({{uniform(0, 1)}})
+        noise = {{uniform(0, 1)}}
+        return {"loss": rate * noise}
+
+    labels = ("n_estimators", "max_depth", "rate", "noise")
+    compiled = compile_model(model)
+    assert tuple(compiled.space) == labels
+    assert compiled.hyperas_names == dict(
+        zip(labels, space_by_hyperas(hyperas, model), strict=True)
+    )
+
+
 def test_the_distribution_of_hyperas_master():
     """`uniformint` works, and a head may be written `hp.choice`."""
 
