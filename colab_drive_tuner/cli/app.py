@@ -136,7 +136,8 @@ def status(
         from colab_drive_tuner.cli.tables import show_histories
         from colab_drive_tuner.manage.histories import list_histories
 
-        show_histories(list_histories(store, name), name, as_json=json)
+        restore = store.command("restore", name, "HISTORY")
+        show_histories(list_histories(store, name), restore, as_json=json)
         return
     searches = [read_status(store, name)] if name else list_searches(store)
     runs = None

@@ -1,6 +1,5 @@
 """Output of `status`: a table for people, in the width there is; whole lines for pipes; JSON."""
 
-import shlex
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -83,8 +82,8 @@ def show_runs(runs: list[Run]) -> None:
     )
 
 
-def show_histories(histories: Sequence[SearchHistory], name: str, *, as_json: bool) -> None:
-    """One line for each history, the oldest first, and how to bring one back; or JSON."""
+def show_histories(histories: Sequence[SearchHistory], restore: str, *, as_json: bool) -> None:
+    """One line for each history, the oldest first, and the command that restores one; or JSON."""
     if as_json:
         found = [
             {
@@ -111,7 +110,7 @@ def show_histories(histories: Sequence[SearchHistory], name: str, *, as_json: bo
     ]
     show_table(("history", "begun", "trials", "best loss", "state"), rows)
     if len(histories) > 1:
-        echo(f"\nTo go back to a kept one: colab-drive-tuner restore {shlex.quote(name)} HISTORY")
+        echo(f"\nTo go back to a kept one: {restore}")
 
 
 def described(search: SearchStatus, runs: Sequence[Run] | None = None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A search's chain as far as it has been read: its folder, its head, the state folded from it."""
 
 import hashlib
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -196,8 +195,8 @@ class Reader:
     def damaged(self, what: str) -> SearchDamagedError:
         """The error that says what is wrong, and what helps."""
         return SearchDamagedError(
-            f"{what} `colab-drive-tuner doctor` shows what is wrong, and `colab-drive-tuner repair "
-            f"{shlex.quote(self.name)}` rebuilds the search from what is readable."
+            f"{what} {self.store.command('doctor')} shows what is wrong, and "
+            f"{self.store.command('repair', self.name)} rebuilds the search from what is readable."
         )
 
     def holder(self) -> Holder | None:

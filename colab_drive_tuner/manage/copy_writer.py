@@ -7,7 +7,6 @@ a copy that is cut off is not a search: the same call begins again, and `clean` 
 
 import hashlib
 import secrets
-import shlex
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -112,7 +111,7 @@ def _read(original: Held) -> _Content:
         require_equal(told, original.history, name)
     except SearchDamagedError as error:
         raise SearchDamagedError(
-            f"{error} Nothing was copied: let `colab-drive-tuner repair {shlex.quote(name)}` "
+            f"{error} Nothing was copied: let {view.command('repair', name)} "
             f"rebuild the search from what is readable, and copy it then."
         ) from error
     runs = [entry for entry in run_files(view, name) if RUN_MARKS[0] in entry.properties]

@@ -73,7 +73,7 @@ def require_folder(store: Store, name: str) -> SearchFolder:
     folder = find_folder(store, name)
     if folder is None:
         raise SearchNotFoundError(
-            f"There is no search {name!r} in {store.url(store.root)}: `colab-drive-tuner list` "
+            f"There is no search {name!r} in {store.url(store.root)}: {store.command('list')} "
             f"names those there are."
         )
     return folder

@@ -102,8 +102,8 @@ class Rerunner:
         return Verdict(
             Outcome.FAILED,
             f"{verdict.message} The last {count} runs ended no trial, so nothing was started: see "
-            f"`colab-drive-tuner status {self.search}` and the notebooks in its runs/. To try once "
-            "more, add --give-up-after 0.",
+            f"{self.store.command('status', self.search)} and the notebooks in its runs/. To try "
+            "once more, add --give-up-after 0.",
             done=verdict.done,
         )
 

@@ -51,7 +51,7 @@ def origin_of(
     if not log.journal.exists:
         raise SearchNotFoundError(
             f"There is no search {name!r} in {trials.store.url(trials.store.root)}, which "
-            f"from_search={name!r} names: `colab-drive-tuner status` lists those there are."
+            f"from_search={name!r} names: {trials.store.command('status')} lists those there are."
         )
     history = log.history
     if history.study.lines:

@@ -1,6 +1,5 @@
 """One run of a search: claim it, run trials until enough are there, release it in any case."""
 
-import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -146,13 +145,13 @@ def _warn_of_second_restart(trials: StoredTrials) -> None:
     history, journal = trials.log.history, trials.log.journal
     if not (trials.log.settings.get(RESTARTED) and history.trials):
         return
-    name, kept = shlex.quote(trials.name), journal.epoch[:HISTORY_DIGITS]
-    best = "" if history.best_loss is None else f", best loss {history.best_loss:.6g}"
+    kept, count = journal.epoch[:HISTORY_DIGITS], len(history.trials)
+    best = "" if history.best_loss is None else f" (best loss {history.best_loss:.6g})"
     warn_user(
         f"restart=True begins search {trials.name!r} again, as the run before did: take it out to "
-        f"go on with a search. Its {len(history.trials)} trials so far{best}, are kept as history "
-        f"{kept} in {journal.store.url(journal.folder or '')}; `colab-drive-tuner restore {name} "
-        f"{kept}` brings them back.",
+        f"go on with a search. What it had, {count} {'trial' if count == 1 else 'trials'}{best}, "
+        f"is kept as history {kept} in {journal.store.url(journal.folder or '')}; "
+        f"{journal.store.command('restore', trials.name, kept)} brings it back.",
         SearchRestartedWarning,
     )
 

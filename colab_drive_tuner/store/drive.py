@@ -79,6 +79,11 @@ class DriveStore(Store):
     def __repr__(self) -> str:
         return f"<DriveStore {self.location}>"
 
+    @property
+    def option(self) -> str:
+        """Its folder, unless that is the usual one."""
+        return "" if self._place == DEFAULT_FOLDER else f"drive:{self._place}"
+
     def free_space(self) -> int | None:
         """What is left of the account's quota; None for a shared drive, which has other limits."""
         quota = self.client.quota()

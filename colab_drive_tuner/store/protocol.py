@@ -2,6 +2,7 @@
 
 import builtins
 import math
+import shlex
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -66,6 +67,16 @@ class Store(Protocol):
     """Who acts here: reserved ids work only for the account that reserved them."""
     root: str
     """The id of the folder in which searches lie; empty while there is none in Drive yet."""
+
+    @property
+    def option(self) -> str:
+        """What `--store` has to say for it; empty: the command line finds it without."""
+        return ""
+
+    def command(self, *words: str) -> str:
+        """A command line about what lies here, for a person to copy."""
+        named = ["--store", self.option] if self.option else []
+        return f"`{shlex.join(['colab-drive-tuner', *named, *words])}`"
 
     def url(self, entry_id: str) -> str:
         """Where a person can look at it: a link, or a path."""

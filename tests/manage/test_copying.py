@@ -181,7 +181,7 @@ def test_a_damaged_search_is_not_copied(harm: str, folder_with_many_records: Pat
     else:
         chain[3].unlink()
     for act in (copy_search, move_search):
-        with pytest.raises(SearchDamagedError, match="colab-drive-tuner repair search"):
+        with pytest.raises(SearchDamagedError, match="colab-drive-tuner --store"):
             act(FolderStore(folder_with_many_records), "search", folder_with_many_records / "t")
     assert list_names(FolderStore(folder_with_many_records)) == ["search"]
 

@@ -1,6 +1,7 @@
 """Histories that a restart has kept: named when it happens twice in a row, and brought back."""
 
 import json
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ def told(result: Any) -> list[Any]:
     return points(result.trials)
 
 
-def test_a_restart_that_was_left_in_a_cell_is_told_the_second_time(tmp_path: Path) -> None:
+def test_a_restart_that_was_left_in_a_cell_is_told_the_second_time(
+    tmp_path: Path, run_command: Any
+) -> None:
     """The warning names what is kept and the way back; after a run without it there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -31,12 +34,15 @@ def test_a_restart_that_was_left_in_a_cell_is_told_the_second_time(tmp_path: Pat
         go(tmp_path, restart=True, seed=4)
     (kept,) = [one for one in list_histories(FolderStore(tmp_path), "s") if not one.present][1:]
     text = str(caught[0].message)
-    assert f"`colab-drive-tuner restore s {kept.id}`" in text
-    assert "6 trials so far, best loss" in text
+    assert "What it had, 6 trials (best loss " in text
+    assert f"history {kept.id} in" in text
     assert str(tmp_path / "s") in text
     assert caught[0].filename.endswith("searching.py")  # the caller's line, not the package's
     with pytest.warns(SearchRestartedWarning):  # also where it is left in from the beginning
         go(tmp_path, restart=True)
+    command = text.partition("`colab-drive-tuner ")[2].partition("`")[0]
+    assert run_command(*shlex.split(command))[0] == 0  # as it is copied
+    assert len(go(tmp_path).trials) == 6
 
 
 @pytest.mark.parametrize("kind", ["folder:s", "ann:s"])
@@ -112,7 +118,7 @@ def test_the_command_line_shows_histories_and_brings_one_back(
     assert (kept["trials"], kept["present"], present["present"]) == (6, False, True)
     _, out, _ = run_command("--store", tmp_path, "status", "s", "--histories")
     assert f"{kept['id']} " in out
-    assert "colab-drive-tuner restore s HISTORY" in out
+    assert f"colab-drive-tuner --store {tmp_path} restore s HISTORY" in out
     assert run_command("--store", tmp_path, "restore", "s", kept["id"])[0] == 0
     assert len(go(tmp_path).trials) == 6
     assert run_command("--store", tmp_path, "status", "--histories")[0] == 2

@@ -19,6 +19,7 @@ from colab_drive_tuner.errors import (
     SearchDamagedError,
     SearchFolderError,
     StoreError,
+    UsageError,
 )
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.journal.folder.lookup import find_folder
@@ -157,6 +158,12 @@ def test_a_copy_in_the_same_store_is_a_search_of_its_own(
     folders = [find_folder(store, name) for name in ("a", "b")]
     assert folders[0].id != folders[1].id
     assert not folders[0].rivals
+
+
+def test_the_folder_of_a_search_is_no_store(root: Path) -> None:
+    """Whoever names it means the folder above, in which nothing would be found missing."""
+    with pytest.raises(UsageError, match=rf"one search.* {root}$"):
+        open_store(root / "a")
 
 
 def test_a_copy_that_was_deleted_frees_its_name(root: Path, tmp_path: Path) -> None:

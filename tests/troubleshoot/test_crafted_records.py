@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ def test_doctor_names_each_and_looks_at_the_others(made: Path) -> None:
     for name in CRAFTED:
         assert found[f"search {name!r}"].level == Level.PROBLEM, name
         assert "ecord 5" in found[f"search {name!r}"].text
-        assert "colab-drive-tuner repair" in found[f"search {name!r}"].advice
+        assert f" repair {shlex.quote(name)}`" in found[f"search {name!r}"].advice
 
 
 def test_clean_goes_on_with_the_others(made: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_damaged_search_is_a_problem_that_names_repair(tmp_path, run, damaged)
     records[damaged].unlink()
     code, out = run("--store", tmp_path / "store", "doctor")
     assert code == 1
-    assert "`colab-drive-tuner repair search`" in out
+    assert f"`colab-drive-tuner --store {tmp_path / 'store'} repair search`" in out
     assert run("--store", tmp_path / "store", "repair", "search")[0] == 0
     assert run("--store", tmp_path / "store", "doctor")[0] == 0
 

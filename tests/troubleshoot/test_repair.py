@@ -140,7 +140,7 @@ def test_a_whole_search_is_left_alone(folder):
 
 def test_what_there_never_was_cannot_be_repaired(tmp_path):
     """The error says where to look."""
-    with pytest.raises(SearchNotFoundError, match="`colab-drive-tuner status`"):
+    with pytest.raises(SearchNotFoundError, match=r"`colab-drive-tuner --store \S+ status`"):
         repair(FolderStore(tmp_path), "search")
 
 

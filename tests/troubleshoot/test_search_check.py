@@ -47,7 +47,7 @@ def test_trials_pkl_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     assert "6 trials are known to have existed (" in found.text
     assert "), 5 are readable" in found.text
     assert "trials.pkl: " in found.text
-    assert found.advice == "Run `colab-drive-tuner repair search`."
+    assert found.advice == f"Run `colab-drive-tuner --store {tmp_path} repair search`."
     report = repair(LaterStore(tmp_path), "search")
     assert "6 trials are known to have existed" in report.reason
     assert report.done == 6

@@ -7,7 +7,6 @@ only where no folder bears the name, or nothing is recorded in the one that does
 """
 
 import contextlib
-import shlex
 from collections.abc import Callable
 
 from colab_drive_tuner.errors import NotFoundError, SearchFolderError
@@ -74,7 +73,8 @@ def find_displaced(
         trash = "in the trash, in" if record.trashed else "in"
         raise SearchFolderError(
             f"Records of search {name!r} lie {trash} {link(store, record.parent)}. To go on with "
-            f"it, bring back the folder in which they lay, and run {_repair(name)}. {_ANEW}"
+            f"it, bring back the folder in which they lay, and run "
+            f"{store.command('repair', name)}. {_ANEW}"
         )
     if listed is None and (unmarked := find_unmarked(store, name)) is not None:
         raise SearchFolderError(f"{_where(store, name, unmarked, altered=True)} {_ANEW}")
@@ -96,8 +96,8 @@ def _tell_of_deleted(
     with contextlib.suppress(NotFoundError):
         if any(not is_altered(entry) for entry in store.list(store.root)):
             notify(
-                f"The folder in which search {name!r} was last found ({known.id}) was deleted for "
-                f"good; the search begins anew."
+                f"The folder in which search {name!r} was last found ({known.id}) is not here any "
+                f"more: it was deleted for good, or moved elsewhere. The search begins anew."
             )
             return
     gone = [name]
@@ -109,8 +109,8 @@ def _tell_of_deleted(
     names = ", ".join(repr(visible(one)) for one in gone[:_MOST_NAMES])
     more = f" and {len(gone) - _MOST_NAMES} more" if len(gone) > _MOST_NAMES else ""
     notify(
-        f"What this machine ran before in {store.url(store.root)} was deleted for good, and begins "
-        f"anew: {names}{more}."
+        f"What this machine ran before in {store.url(store.root)} is not there any more: it was "
+        f"deleted for good, or moved elsewhere. It begins anew: {names}{more}."
     )
 
 
@@ -173,12 +173,8 @@ def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
         do.append(f"move it back to {store.url(store.root)}{back}")
     if altered:
         happened += f" Somebody altered its properties, of which {KIND} marks it as a search."
-        do.append(f"run {_repair(name)}")
+        do.append(f"run {store.command('repair', name)}")
     return f"{happened} To go on with it, {', and '.join(do)}."
-
-
-def _repair(name: str) -> str:
-    return f"`colab-drive-tuner repair {shlex.quote(name)}`"
 
 
 def link(store: Store, entry_id: str) -> str:

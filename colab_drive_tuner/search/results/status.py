@@ -46,7 +46,7 @@ def open_journal(store: Store, name: str) -> Journal:
     journal = Journal.open(store, name, Rules(History, History.load, wanted))
     if not journal.exists:
         raise SearchNotFoundError(
-            f"There is no search {name!r} in {store.url(store.root)}: `colab-drive-tuner status` "
+            f"There is no search {name!r} in {store.url(store.root)}: {store.command('status')} "
             f"lists those there are."
         )
     return journal

@@ -39,6 +39,7 @@ from colab_drive_tuner.store.folder.entries import (
     with_properties,
 )
 from colab_drive_tuner.store.folder.folders import open_folder
+from colab_drive_tuner.store.folder.index import NAME
 from colab_drive_tuner.store.folder.locating import Locator
 from colab_drive_tuner.store.folder.rebuilding import rebuild_index
 from colab_drive_tuner.store.folder.trash import in_trash, list_trash, trash_entry
@@ -67,9 +68,21 @@ class FolderStore(Store):
         existing = next(path for path in (self._root, *self._root.parents) if os.path.lexists(path))
         if not existing.is_dir():
             raise UsageError(f"{existing} is a file, so no store can lie in it: name a folder.")
+        if (self._root / NAME / "ids" / TOP).is_file():
+            raise UsageError(
+                f"{self._root} is the folder of one search. Name the folder in which searches lie: "
+                f"{self._root.parent}"
+            )
 
     def __repr__(self) -> str:
         return f"FolderStore({str(self._root)!r})"
+
+    @property
+    def option(self) -> str:
+        """Its path, unless the environment names it."""
+        given = Variable.STORE.get()
+        known = given and Path(given).expanduser().resolve() == self._root
+        return "" if known else str(self._root)
 
     def free_space(self) -> int | None:
         """What is free on the disk that the folder lies, or will lie, on."""

@@ -1,6 +1,5 @@
 """Probes of each search: whether its chain is whole, who holds it, and what waits for it here."""
 
-import shlex
 from collections.abc import Iterator
 from functools import partial
 
@@ -120,7 +119,7 @@ def _chain(search: SearchCheck) -> Finding:
 
 
 def _repair(search: SearchCheck) -> str:
-    return f"`colab-drive-tuner repair {shlex.quote(search.name)}`"
+    return search.store.command("repair", search.name)
 
 
 def _without_first(search: SearchCheck) -> Finding:

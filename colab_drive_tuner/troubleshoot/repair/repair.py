@@ -152,7 +152,7 @@ def _find(store: Store, name: str) -> _Found:
     if not trashed:
         raise SearchNotFoundError(
             f"There is no search {name!r} in {store.url(store.root)}, nor in its trash: "
-            f"`colab-drive-tuner status` lists those there are."
+            f"{store.command('status')} lists those there are."
         )
     newest = described(max(trashed, key=lambda entry: entry.created))
     return _Found(newest, "its folder lies in the trash", in_trash=True)
