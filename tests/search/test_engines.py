@@ -112,7 +112,7 @@ def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
 
     def while_two_run(name, act):
         # An objective of which two trials are at work when `act` is called in the driver.
-        at = folder / name
+        at = folder / (name + "-marks")  # the folder of that name is the search
         at.mkdir()
 
         def watch():

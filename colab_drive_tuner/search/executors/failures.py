@@ -12,12 +12,14 @@ class InWorkerError(Exception):
         return f"in the worker:\n\n{self.args[0]}"
 
 
-def pool_broke(engine: Engine, search: str, tids: str) -> ExecutorError:
-    """The user's own pool is gone."""
+def pool_broke(engine: Engine, search: str, trials: str, *, given_up: bool) -> ExecutorError:
+    """The user's own pool is gone; `trials`: those that were in it, for a message."""
+    first = "" if given_up else ", first with these, one at a time"
     return ExecutorError(
-        f"executor={engine.name} is broken: a worker died while trial {tids} of search {search!r} "
-        "ran. What had ended is recorded. Make a new executor and call again: the search goes on, "
-        "first with these, one at a time. (cdt.loky_executor(n) makes itself anew.)"
+        f"executor={engine.name} is broken: a worker died while {trials} of search {search!r} "
+        f"ran{', for the last time: it is given up' if given_up else ''}. What had ended is "
+        f"recorded. Make a new executor and call again: the search goes on{first}. "
+        "(cdt.loky_executor(n) makes itself anew.)"
     )
 
 

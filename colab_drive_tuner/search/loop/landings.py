@@ -215,7 +215,7 @@ class LandingLoop(Loop):
             self._losses.suspect(started.document["tid"])
             self._again.append(started)
         self._trials.notify(
-            f"Workers died while trials {listed(lost)} of search {self._trials.name!r} ran; they "
+            f"Workers died while {named(lost)} of search {self._trials.name!r} ran; they "
             "run again one at a time, so that only one that kills by itself counts attempts."
         )
 
@@ -242,7 +242,8 @@ class LandingLoop(Loop):
                 if died := self._losses.to_record(started.document["tid"]):
                     self._start(started.document, died=died, durable=True)
             engine, name = self._crew.engine, self._trials.name
-            self._fail(failures.pool_broke(engine, name, listed(broken)))
+            given_up = all(one.document["state"] == FINISHED for one in broken)
+            self._fail(failures.pool_broke(engine, name, named(broken), given_up=given_up))
 
     def _blame(self, started: Started) -> None:
         """A worker died of this trial, and of no other."""
@@ -281,6 +282,11 @@ class LandingLoop(Loop):
         if text not in self._told:
             self._told.add(text)
             self._trials.notify(text)
+
+
+def named(trials: list[Started]) -> str:
+    """Trials by their numbers, for a message."""
+    return f"trial{'s' * (len(trials) > 1)} {listed(trials)}"
 
 
 def listed(trials: list[Started]) -> str:
