@@ -125,8 +125,8 @@ class Crew:
             future = self.engine.submit(run_task, self._payload.sha, content, flight.task)
         flight.future, flight.submitted = future, time.monotonic()
         flight.with_content = with_content
-        self._flights[flight] = None
         future.add_done_callback(lambda done: self._landed.put((flight, done)))
+        self._flights[flight] = None
 
     def wait(self, timeout: float) -> list[Landing]:
         """What has landed, in the order in which it came; waits for the first, at most so long."""

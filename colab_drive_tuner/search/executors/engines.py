@@ -63,9 +63,14 @@ def _engine(executor: Any) -> Engine:
             f"{executor!r:.80}, which has no submit(): pass ThreadPoolExecutor(4), "
             "cdt.loky_executor(4), or the like."
         )
-    if getattr(executor, "_shutdown", False) or getattr(executor, "_shutdown_thread", False):
+    flags = getattr(executor, "_flags", None)  # loky's
+    if (
+        getattr(executor, "_shutdown", False)
+        or getattr(executor, "_shutdown_thread", False)
+        or getattr(flags, "shutdown", False)
+    ):
         raise UsageError(f"executor={type(executor).__name__} was shut down: make a new one.")
-    if getattr(executor, "_broken", False):
+    if getattr(executor, "_broken", False) or getattr(flags, "broken", None):
         raise UsageError(
             f"executor={type(executor).__name__} is broken, since one of its workers died: make a "
             "new one."

@@ -26,12 +26,12 @@ class LokyExecutor(Executor):
         self._lock = threading.Lock()
         self._pool: Any = None
         self._pending: set[Future[Any]] = set()
-        self._ended = False
+        self._shutdown = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """See `concurrent.futures.Executor.submit`."""
         with self._lock:
-            if self._ended:
+            if self._shutdown:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if self._pool is None:
                 self._pool = _pool(self._count)
@@ -49,7 +49,7 @@ class LokyExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers; where they are not waited for, what runs in them is killed."""
-        self._ended = True
+        self._shutdown = True
         if wait and not cancel_futures:
             _wait_for(list(self._pending))
         self.renew()
