@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning, UsageError
-from colab_drive_tuner.search.documents import is_failed, is_pruned
+from colab_drive_tuner.search.documents import countable_loss, is_failed, is_pruned
 from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.exchange.export import write_file
 from colab_drive_tuner.search.results.page import made_of, report_page
@@ -205,7 +206,13 @@ class SearchResult:
         if not isinstance(count, int) or count < 0:
             raise UsageError(f"count must be an integer >= 0, got {count!r}.")
         self._warn()
-        return [self.trial(trial.tid) for trial in self._series().best(count)]
+        with_loss = [
+            (loss, document)
+            for document in self.trials._dynamic_trials
+            if (loss := countable_loss(document)) is not None
+        ]
+        leading = sorted(with_loss, key=itemgetter(0))[:count]
+        return [self._trial(document) for _, document in leading]
 
     def _trial(self, document: TrialDocument) -> TrialResult:
         return TrialResult(self.trials, document, self._space)

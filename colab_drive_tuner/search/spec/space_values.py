@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, SupportsFloat
+from numbers import Real
+from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 
@@ -28,7 +29,7 @@ def missing_labels(space: Any, point: Mapping[str, Any]) -> set[str]:
     while waiting:
         node = waiting.pop()
         if node.name == "hyperopt_param":
-            label = node.arg["label"].obj
+            label = _label_of(node)
             if label not in point:
                 missing.add(label)
         elif node.name == "switch":
@@ -50,9 +51,9 @@ def parameter_values(
     With a None of a point: all paths, and the types that a value there may have, where the space
     says so.
     """
-    for key, part in _members(node):
-        yield from parameter_values(part, point, (*path, key))
-    if _members(node):
+    if members := _members(node):
+        for key, part in members:
+            yield from parameter_values(part, point, (*path, key))
         return
     options = node.pos_args[1:] if _is(node, "switch") else ()
     nested = [bool(_members(option)) or _is(option, "switch") for option in options]
@@ -97,11 +98,14 @@ def evaluate_space(node: Any, point: Mapping[str, Any]) -> Any:
     if node is None or isinstance(node, bool | int | float | str):
         return node
     if _is(node, "hyperopt_param"):
-        return point[node.arg["label"].obj]
+        return point[_label_of(node)]
     if getattr(node, "name", None) == "literal":
         return node.obj
     if _is(node, "switch"):
         return evaluate_space(_chosen(node, point), point)
+    if (_is(node, "float") or _is(node, "int")) and len(node.inputs()) == 1:
+        made = evaluate_space(node.pos_args[0], point)
+        return float(made) if node.name == "float" else int(made)
     from hyperopt import space_eval
 
     return space_eval([node], dict(point))[0]  # in a list, since it takes no bare literal
@@ -135,10 +139,15 @@ def _has_parameters(node: Any) -> bool:
     return any(part.name == "hyperopt_param" for part in dfs(as_apply(node)))
 
 
+def _label_of(parameter: Any) -> Any:
+    """The label of a parameter; hyperopt's own `arg` binds all arguments each time."""
+    return (parameter.pos_args[0] if parameter.pos_args else parameter.arg["label"]).obj
+
+
 def _label(node: Any) -> str | None:
     """The label of a parameter, of what is made of one parameter alone, or of a choice."""
     if _is(node, "hyperopt_param"):
-        return str(node.arg["label"].obj)
+        return str(_label_of(node))
     if _is(node, "switch"):
         return _label(node.pos_args[0])
     if not hasattr(node, "inputs") or _is(node, "dict") or _is(node, "pos_args"):
@@ -151,7 +160,7 @@ def _chosen(node: Any, point: Mapping[str, Any]) -> Any:
     """The option that a point chooses; None where it has no valid index."""
     index = point.get(_label(node) or "")
     options = node.pos_args[1:]
-    if not isinstance(index, SupportsFloat) or not math.isfinite(float(index)):
+    if not isinstance(index, Real) or not math.isfinite(index):
         return None
     number = int(float(index))
     return options[number] if 0 <= number < len(options) else None
