@@ -183,7 +183,7 @@ def jupyter_server(folder: Path, environ: dict[str, str]) -> Iterator[str]:
     with (folder / "jupyter.log").open("wb") as log:
         process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd=folder)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break

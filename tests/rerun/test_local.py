@@ -142,7 +142,7 @@ def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path)
         assert second.returncode == Outcome.BUSY
         assert "being rerun by this machine" in second.stdout
         begun.with_name("begun2").touch()
-        assert first.wait(120) == Outcome.FINISHED
+        assert first.wait(200) == Outcome.FINISHED
     held = tmp_path / "held"
     in_trial = f"open({str(held)!r}, 'w').close(); time.sleep(600)"
     person = programs.source("other", in_trial=in_trial)
@@ -156,7 +156,7 @@ def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path)
         holder.kill()
 
 
-def wait_for(path: Path, seconds: float = 60) -> None:
+def wait_for(path: Path, seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never appeared"
@@ -242,15 +242,17 @@ def test_a_rerun_that_is_stopped_takes_its_kernel_along(
 ) -> None:
     """128 + the signal; the kernel is gone; the run is noted as stopped; the search goes on."""
     held = tmp_path / "pid"
-    in_trial = f"open({str(held)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    part = f"{held}.part"
+    in_trial = f"open({part!r}, 'w').write(str(os.getpid())); os.rename({part!r}, {str(held)!r})"
+    in_trial += "; time.sleep(600)"
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(in_trial=in_trial))
     arguments = ("--store", store, "rerun", nb, "--search", "parabola")
     with subprocess.Popen(programs.command(*arguments), stderr=subprocess.PIPE) as rerunning:
         wait_for(held)
         rerunning.send_signal(signum)
-        assert rerunning.wait(60) == 128 + signum
-    kernel = Path("/proc", held.read_text() or "self")
-    deadline = time.monotonic() + 20
+        assert rerunning.wait(200) == 128 + signum
+    kernel = Path("/proc", held.read_text())
+    deadline = time.monotonic() + 60
     while kernel.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not kernel.exists()
