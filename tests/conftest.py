@@ -40,6 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
+    if importlib.util.find_spec("hypothesis"):
+        from hypothesis import settings
+
+        # The same examples each time, but for long runs; how long one takes is up to the machine.
+        same = not config.getoption("--long")
+        settings.register_profile("here", deadline=None, derandomize=same)
+        settings.load_profile("here")
     # hyperopt 0.3.0 on NumPy 2.5, each time that it draws from a choice.
     config.addinivalue_line(
         "filterwarnings",
