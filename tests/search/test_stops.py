@@ -106,7 +106,9 @@ class Patience:
 
 
 class AtMost:
-    """A rule as an object that shows nothing of itself."""
+    """A rule as an object that shows nothing of itself, not even a `__dict__`."""
+
+    __slots__ = ("most",)
 
     def __init__(self, most: int) -> None:
         self.most = most

@@ -206,8 +206,8 @@ def describe_rule(rule: Callable[..., Any]) -> str:
     if not isinstance(called, FunctionType | MethodType):  # an object that is called, or its class
         owner, called = called, type(called).__call__
     parts = [describe_value(rule), f"source {digest(describe_source(called))}"]
-    parts += [describe_value(part) for part in (getattr(owner, "__dict__", {}), _read(called))]
-    return ", ".join(part for part in parts if part != "{}")
+    parts += [describe_value(object.__getstate__(owner)), describe_value(_read(called))]
+    return ", ".join(parts)
 
 
 def _read(function: Any) -> dict[str, Any]:
