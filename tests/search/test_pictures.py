@@ -396,3 +396,16 @@ def test_the_time_of_a_late_runtime_stays_in_the_picture() -> None:
     places = re.findall(r"<text x='([0-9.]+)'([^>]*)>[A-Z][a-z]{2} \d\d, \d\d:\d\d", drawn)
     assert len(places) == 2
     assert all("text-anchor='end'" in how or float(x) < 620 for x, how in places)
+
+
+def test_a_curve_is_drawn_without_its_values_that_are_not_finite() -> None:
+    """The epochs after an infinite loss keep their places; a curve of NaN alone is none."""
+    curves = {0: [1.0, math.inf, 0.25], 1: [math.nan, math.nan]}
+    documents = [document(n, n + 1.0, history={"val_loss": curves[n]}) for n in curves]
+    drawn = pictures.learning_curves(series_of("s", documents))
+    (points,) = re.findall("<polyline points='([^']*)'", drawn)
+    assert [point.partition(",")[0] for point in points.split()] == ["60", "705"]
+    assert "trial 0" in drawn
+    assert "trial 1" not in drawn
+    nothing = pictures.learning_curves(series_of("s", documents[1:]))
+    assert "No trial reported a history of its epochs." in nothing

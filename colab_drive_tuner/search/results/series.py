@@ -242,11 +242,14 @@ def history_of(document: TrialDocument) -> dict[str, list[float]]:
 
 
 def curves_of(document: TrialDocument) -> dict[str, list[float]]:
-    """What a trial reported epoch by epoch, by metric; only lists of finite numbers."""
+    """What a trial reported epoch by epoch, by metric; only lists of numbers, NaN among them."""
     curves = {}
     for metric, values in history_of(document).items():
-        if isinstance(values, list | tuple) and all(map(is_number, values)):
-            curves[str(metric)] = [float(value) for value in values]
+        if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
+            continue
+        numbers = list(map(float_of, values))
+        if None not in numbers:
+            curves[str(metric)] = [number for number in numbers if number is not None]
     return curves
 
 

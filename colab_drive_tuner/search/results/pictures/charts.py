@@ -170,32 +170,35 @@ def learning_curves(series: Series) -> str:
     """
     names = dict.fromkeys(name for trial in series.trials for name in trial.curves)
     named = "val_loss" if "val_loss" in names else next(iter(names), "")
-    trials = [trial for trial in series.best(len(series.trials)) if trial.curves.get(named)]
+    trials = [trial for trial in series.best(len(series.trials)) if _drawn_curve(trial, named)]
     trials = trials[:_MOST_CURVES]
     if not trials:
         return nothing("No trial reported a history of its epochs.")
-    curves = [list(trial.curves[named]) for trial in trials]
-    pruned = [
-        list(trial.curves[named])
-        for trial in series.trials
-        if trial.pruned and trial.curves.get(named) and trial not in trials
-    ][-_PRUNED:]
-    y = _losses([value for curve in curves + pruned for value in curve], 210, 25)
-    left = room_for(y, 60)
-    x = Scale(1, max([2, *map(len, curves + pruned)]), left, WIDTH - 15)
+    curves = [_drawn_curve(trial, named) for trial in trials]
+    ended_early = [trial for trial in series.trials if trial.pruned and trial not in trials]
+    pruned = list(filter(None, (_drawn_curve(trial, named) for trial in ended_early)))[-_PRUNED:]
+    points = [point for curve in curves + pruned for point in curve]
+    y = _losses([value for _, value in points], 210, 25)
+    x = Scale(1, max(2, *(epoch for epoch, _ in points)), room_for(y, 60), WIDTH - 15)
     title = f"Learning curves of {series.name}"
     canvas = _framed(title, x, y, "epoch", fitting(named, 170))
     for curve in pruned:
-        spots = [(x(epoch), y(value)) for epoch, value in enumerate(curve, 1)]
+        spots = [(x(epoch), y(value)) for epoch, value in curve]
         canvas.path(spots, GREY, width=0.8)
         canvas.dots(spots[-1:], GREY, size=4)
     for curve, colour in zip(curves, _LINES * len(curves), strict=False):
-        spots = [(x(epoch), y(value)) for epoch, value in enumerate(curve, 1)]
+        spots = [(x(epoch), y(value)) for epoch, value in curve]
         canvas.path(spots, colour)
         canvas.dots(spots if len(spots) < 2 else spots[-1:], colour)
     legend = [(f"trial {t.tid}", c) for t, c in zip(trials, _LINES * len(trials), strict=False)]
     _legend(canvas, [*legend, ("pruned", GREY)] if pruned else legend)
     return str(canvas)
+
+
+def _drawn_curve(trial: Trial, metric: str) -> list[tuple[int, float]]:
+    """Epochs and values of a trial's curve, those that are finite."""
+    curve = enumerate(trial.curves.get(metric, ()), 1)
+    return [(epoch, value) for epoch, value in curve if math.isfinite(value)]
 
 
 def _framed(title: str, x: Scale, y: Scale, below: str, beside: str) -> Canvas:
