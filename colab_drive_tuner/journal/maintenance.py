@@ -20,6 +20,7 @@ from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.duplicates import is_another_search
 from colab_drive_tuner.journal.folder.lookup import EXPORT, EXPORT_NAME, find_folder
 from colab_drive_tuner.journal.folder.owned import owned_entry
+from colab_drive_tuner.journal.folder.traces import exists
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
@@ -136,6 +137,7 @@ class Maintenance:
         what = ""
         try:
             entry = store.stat(folder.id)
+            kept = not folder.records or exists(store, folder.records)
         except NotFoundError:
             what = "was deleted or lies in the trash, and what is recorded with it: restore it"
         except StoreError as error:  # said another time
@@ -150,6 +152,8 @@ class Maintenance:
             renamed = "" if entry.name == name else f"renamed to {visible(entry.name)!r}"
             if moves := " and ".join(filter(None, (moved, renamed))):
                 what = f"was {moves}; this run goes on there, and {next_time}"
+            elif not kept:
+                what = "has its records in the trash, which is emptied in time: restore them"
         if what and what != self._told:
             self._writer.notify(f"The folder of search {name!r} {what}.")
         self._told = what

@@ -12,7 +12,7 @@ from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.drive.query import FolderId, parse_folder
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.runtime import ask
-from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, Store
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, NO_ROOT, Entry, Store
 from colab_drive_tuner.waiting import bar
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
@@ -42,7 +42,7 @@ class DriveStore(Store):
         account = ask(client.account)  # both questions at once
         self.folder: DriveFile | None = None
         self._folders: list[DriveFile] = []
-        self.root, self._making = "", Lock()
+        self.root, self._making = NO_ROOT, Lock()
         try:
             folders = client.folders(folder, create)
         except NotFoundError:
@@ -118,7 +118,7 @@ class DriveStore(Store):
         parent: str,
         properties: Mapping[str, str] | None = None,
     ) -> Entry:
-        if not parent:  # the root, while there was none
+        if parent == NO_ROOT:
             self.ensure_root()
             parent = self.root
         if content is None:
@@ -150,9 +150,10 @@ class DriveStore(Store):
             self.client.download_file(entry_id, path, progress)
 
     def stat(self, entry_id: str) -> Entry:
-        if not entry_id:
+        if entry_id == NO_ROOT:
             self._require_root()
-        file = self.client.get(entry_id or self.root)
+            entry_id = self.root
+        file = self.client.get(entry_id)
         if file.trashed:
             raise NotFoundError(f"{file.name!r} ({entry_id}) lies in the trash of Google Drive.")
         return _entry(file)
@@ -209,7 +210,7 @@ class DriveStore(Store):
 
     def _places(self, parent: str) -> builtins.list[str]:
         """The folder; for that of all searches, every one at its path."""
-        if parent not in ("", self.root):
+        if parent not in (NO_ROOT, self.root):
             return [parent]
         self._require_root()
         young = self.folder and self.now() - self.folder.created < LIST_LAG_SECONDS

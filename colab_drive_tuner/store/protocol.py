@@ -12,6 +12,8 @@ from typing import Protocol, Self
 
 from colab_drive_tuner.errors import UsageError
 
+NO_ROOT = "not made yet"
+"""No id: there is no folder in which searches lie."""
 LATEST = 253_402_300_799.0
 """The end of the year 9999, in seconds since 1970: what a date can show."""
 _LARGEST = 2**53
@@ -66,7 +68,7 @@ class Store(Protocol):
     account: str
     """Who acts here: reserved ids work only for the account that reserved them."""
     root: str
-    """The id of the folder in which searches lie; empty while there is none in Drive yet."""
+    """The id of the folder in which searches lie; `NO_ROOT` while there is none in Drive yet."""
 
     @property
     def option(self) -> str:
@@ -91,7 +93,7 @@ class Store(Protocol):
         return self
 
     def ensure_root(self) -> None:
-        """Make the folder in which searches lie, where `root` is empty; whoever writes calls it.
+        """Make the folder in which searches lie, where there is none; whoever writes calls it.
 
         `root` and `location` do not change afterwards: what this machine keeps goes by them.
         """

@@ -345,6 +345,16 @@ def test_a_run_goes_on_in_its_folder_whatever_it_is_called(drive, machine, act):
         assert recorded(drive, "other") == [1]
 
 
+def test_records_in_the_trash_are_told_of(drive, run):
+    """Drive reads and writes there as elsewhere, until it empties the trash."""
+    folder = run(1)
+    drive.trash(find_folder(DriveStore(drive.client), NAME).records)
+    assert run(2) == folder
+    (told,) = run.said
+    assert "has its records in the trash" in told
+    assert recorded(drive) == [1, 2]
+
+
 def test_a_run_in_a_local_folder_goes_on_where_that_is_renamed(store, open_journal):
     """It is no outage: everything is recorded, in the folder that it was begun in."""
     said: list[str] = []

@@ -139,9 +139,11 @@ class CheckContext:
 
         Raises `NotExaminedError` where that is Drive, and nobody is signed in.
         """
+        from colab_drive_tuner.store.protocol import NO_ROOT
+
         self.require_account()
         try:
-            return self.store if self.store.root else None
+            return self.store if self.store.root != NO_ROOT else None
         except (NotFoundError, UsageError):
             return None
 

@@ -21,7 +21,7 @@ from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.segment import Leftover
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
 from colab_drive_tuner.search.results.status import MISNAMED
-from colab_drive_tuner.store.protocol import Entry
+from colab_drive_tuner.store.protocol import NO_ROOT, Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, Part
 from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
@@ -29,7 +29,7 @@ from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 def searches(context: CheckContext) -> Iterator[Finding | Part]:
     """Each search, within a time limit of its own."""
     if context.existing_store is None:
-        where = f" at {context.store.url('')}" if context.needs_account else ""
+        where = f" at {context.store.url(NO_ROOT)}" if context.needs_account else ""
         yield Finding(Level.OK, f"none yet: there is no store{where}.")
     elif not context.searches:
         yield Finding(Level.OK, "none yet.")
