@@ -143,7 +143,7 @@ def test_commands_show_hostile_texts_harmlessly(
 ) -> None:
     """Names, hosts, accounts, marks of runs and files, in every output and error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")  # in a narrow terminal lines break within what is sought
+    monkeypatch.setenv("COLUMNS", "300")  # else a line may break within what is counted below
     (tmp_path / "script.py").write_text("raise SystemExit(0)")
     (tmp_path / "out.pkl").write_bytes(b"")
     shown = ""
