@@ -7,9 +7,9 @@ a search's journal. Snapshots of Optuna's kind are never offered: Optuna unpickl
 import json
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
-from wsgiref.simple_server import make_server
+from wsgiref.types import WSGIApplication
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import LARGEST_LINE, claim_payload
@@ -222,30 +222,13 @@ def _whole(value: Any, default: int) -> int:
     return value if type(value) is int else default
 
 
-def serve_dashboard(study: Any, port: int, notify: Callable[[str], None]) -> None:
-    """Serve optuna-dashboard on a study on loopback, until interrupted.
-
-    Args:
-        study: A study in memory.
-        port: Its port.
-        notify: Called with its address when it is served.
-
-    Raises:
-        MissingExtraError: optuna-dashboard is not installed.
-        UsageError: The port cannot be used.
-    """
+def dashboard_app(study: Any) -> WSGIApplication:
+    """optuna-dashboard of a study in memory; raises `MissingExtraError`."""
     try:
         from optuna_dashboard import wsgi
     except ImportError as error:
         raise MissingExtraError(
             "optuna-dashboard is not installed: pip install 'colab-drive-tuner[dashboard]'."
         ) from error
-    try:
-        server = make_server("127.0.0.1", port, wsgi(study._storage))
-    except OSError as error:
-        raise UsageError(
-            f"Port {port} cannot be used: {error.strerror}. Choose another."
-        ) from error
-    with server:
-        notify(f"http://127.0.0.1:{server.server_port}/")
-        server.serve_forever()
+    app: WSGIApplication = wsgi(study._storage)
+    return app

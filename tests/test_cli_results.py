@@ -10,7 +10,6 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import hyperopt
@@ -19,7 +18,7 @@ import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
-from colab_drive_tuner.cli.pages import handler
+from colab_drive_tuner.cli.pages import page_app, server_of
 from colab_drive_tuner.cli.results import sparkline
 
 SPACE = {"x": hp.uniform("x", -1, 1), "kind": hp.choice("kind", [{"y": hp.normal("y", 0, 1)}, 0])}
@@ -257,7 +256,7 @@ def test_report_is_written_and_replaced(run_command, folder, tmp_path, monkeypat
 def test_a_watched_page_is_made_anew_and_served_to_this_machine_alone():
     """On loopback; a page of another site that names this address otherwise gets nothing."""
     made = iter(["<p>1", "<p>2"])
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler(lambda: next(made))) as server:
+    with server_of(page_app(lambda: next(made)), 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/"
         for content in (b"<p>1", b"<p>2"):
@@ -269,6 +268,10 @@ def test_a_watched_page_is_made_anew_and_served_to_this_machine_alone():
             urllib.request.urlopen(foreign)
         refused.value.close()
         assert refused.value.code == 403
+        with pytest.raises(urllib.error.HTTPError) as missing:
+            urllib.request.urlopen(f"{url}other")
+        missing.value.close()
+        assert missing.value.code == 404
         server.shutdown()
 
 
@@ -344,4 +347,8 @@ def test_the_dashboard_serves_a_search_and_a_study(folder, tmp_path):
                 (summary,) = json.load(answer)["study_summaries"]
             with urllib.request.urlopen(f"{url}api/studies/{summary['study_id']}") as answer:
                 assert len(json.load(answer)["trials"]) == trials
+            foreign = urllib.request.Request(f"{url}api/studies", headers={"Host": "evil.example"})
+            with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+                urllib.request.urlopen(foreign)
+            refused.value.close()
             served.terminate()

@@ -1,9 +1,11 @@
 """Commands that show a search in a browser: report, dashboard."""
 
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from typing import Annotated, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import typer
 
@@ -37,7 +39,7 @@ def report(
     if watch:
         page_of(store, name)  # what is wrong with the search is said here, not in the browser
         notify = address_printer("{} shows the search; Ctrl-C ends it.", as_json)
-        _serve(lambda: page_of(store, name, refresh=10), port, notify)
+        _serve(page_app(lambda: page_of(store, name, refresh=10)), port, notify)
         return
     target = output or Path(f"{name}.html")
     write_file(target, page_of(store, name).encode())
@@ -57,54 +59,70 @@ def dashboard(
         colab-drive-tuner dashboard mnist-cnn --port 8081
     """
     from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
-    from colab_drive_tuner.studies import serve_dashboard
+    from colab_drive_tuner.studies import dashboard_app
 
-    study = study_in_store(given_store(context), name)
-    serve_dashboard(study, port, address_printer("{} shows it; Ctrl-C ends it.", as_json))
+    app = dashboard_app(study_in_store(given_store(context), name))
+    _serve(app, port, address_printer("{} shows it; Ctrl-C ends it.", as_json))
 
 
-def _serve(make: Callable[[], str], port: int, notify: Callable[[str], None]) -> None:
-    """Serve a page until interrupted, on a port of this machine (0: any); `notify` its address."""
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), handler(make))
-    except OSError as error:
-        raise UsageError(
-            f"Port {port} cannot be used: {error.strerror}. --port 0 takes a free one."
-        ) from error
-    with server:
+def _serve(app: WSGIApplication, port: int, notify: Callable[[str], None]) -> None:
+    """Serve an application until interrupted; `notify` its address."""
+    with server_of(app, port) as server:
         notify(f"http://127.0.0.1:{server.server_port}/")
         server.serve_forever()
 
 
-def handler(make: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
-    """The handler of requests for the one page."""
+def server_of(app: WSGIApplication, port: int) -> WSGIServer:
+    """A server for this machine alone, on a port of it (0: any)."""
 
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path != "/":
-                self.send_error(404)
-                return
-            # A name that another site gave this address must not read the page.
-            host = self.headers.get("Host", "").rpartition(":")[0]
-            if host not in ("127.0.0.1", "localhost"):
-                self.send_error(403)
-                return
-            try:
-                content, status, kind = make().encode(), 200, "text/html; charset=utf-8"
-            except ColabDriveTunerError as error:  # an outage: the page asks again
-                content, status, kind = visible(error).encode(), 503, "text/plain; charset=utf-8"
-            self.send_response(status)
-            for name, value in (
-                ("Content-Type", kind),
-                ("Content-Length", str(len(content))),
-                ("Refresh", "10"),
-                ("X-Content-Type-Options", "nosniff"),
-            ):
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(environ: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
+        # A name that another site gave this address must not read the page.
+        if environ.get("HTTP_HOST", "").partition(":")[0] in ("127.0.0.1", "localhost"):
+            return app(environ, respond)
+        return _text(respond, "403 Forbidden", "Ask for it as localhost.")
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-            """Nothing: the terminal is for what the user asked."""
+    try:
+        return make_server("127.0.0.1", port, answer, _Server, _Requests)
+    except OSError as error:
+        raise UsageError(
+            f"Port {port} cannot be used: {error.strerror}. --port 0 takes a free one."
+        ) from error
 
-    return Page
+
+def page_app(make: Callable[[], str]) -> WSGIApplication:
+    """An application of one page, which is made anew for each request."""
+
+    def answer(environ: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/":
+            return _text(respond, "404 Not Found", "There is one page: /")
+        try:
+            return _text(respond, "200 OK", make(), "html")
+        except ColabDriveTunerError as error:  # an outage: the page asks again
+            return _text(respond, "503 Service Unavailable", visible(error))
+
+    return answer
+
+
+def _text(respond: StartResponse, status: str, text: str, kind: str = "plain") -> list[bytes]:
+    content = text.encode()
+    respond(
+        status,
+        [
+            ("Content-Type", f"text/{kind}; charset=utf-8"),
+            ("Content-Length", str(len(content))),
+            ("Refresh", "10"),
+            ("X-Content-Type-Options", "nosniff"),
+        ],
+    )
+    return [content]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Several requests at once: browsers hold connections open that they do not use."""
+
+    daemon_threads = True
+
+
+class _Requests(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+        """Nothing: the terminal is for what the user asked."""
