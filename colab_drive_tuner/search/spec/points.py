@@ -267,7 +267,13 @@ def check_documents(
         elif suggested(tid):
             parameters.check_runnable(point, what)
         else:
-            parameters.complete(point, what)
+            try:
+                parameters.complete(point, what)
+            except UsageError as error:
+                raise UsageError(
+                    f"{error} The search cannot run with it: put it right in a search of another "
+                    f"name, or begin this one again with restart=True."
+                ) from None
 
 
 def complete_imported(documents: list[TrialDocument], source: str) -> None:
