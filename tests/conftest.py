@@ -23,6 +23,9 @@ OURS = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
 THEIRS = ("COLAB_", "GOOGLE_", "CLOUDSDK_", "VERTEX_", "TBE_", "KMP_", "USE_AUTH_EPHEM")
 """Variables by which this package, or google-auth, recognizes a machine or a person."""
 
+TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE")
+"""Variables by which output is as wide and as colourful as somebody's terminal."""
+
 if importlib.util.find_spec("colab_drive_tuner.emulator.pytest_plugin"):
     pytest_plugins = ["colab_drive_tuner.emulator.pytest_plugin"]
 
@@ -82,7 +85,8 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     for variable in list(os.environ):
         if variable.startswith((*OURS, *THEIRS)):
             monkeypatch.delenv(variable)
-    monkeypatch.delenv("CI", raising=False)
+    for variable in (*TERMINALS, "CI", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
     monkeypatch.setattr(store, "_default", None)  # that of an earlier test's `setup()`
 
