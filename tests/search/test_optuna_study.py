@@ -15,7 +15,12 @@ from colab_drive_tuner.errors import UsageError
 
 optuna = pytest.importorskip("optuna")
 
-from optuna.trial import TrialState  # noqa: E402 - asked for above
+from optuna.distributions import (  # noqa: E402 - asked for above
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState  # noqa: E402
 
 from colab_drive_tuner.search.results.exchange.to_optuna import LOSS, to_study  # noqa: E402
 
@@ -207,6 +212,55 @@ def test_a_search_suggests_what_the_study_would(
     values = [trial.params["x"] for trial in found.to_optuna().trials]
     assert values == [trial.params["x"] for trial in study.trials] + seen
     assert [row["x"] for row in found.rows] == values
+
+
+@pytest.mark.parametrize(
+    ("parameter", "choices"),
+    [
+        (hp.randint("x", 5, 6), None),
+        (scope.int(hp.quniform("x", 0, 8, 0.5)), None),
+        (scope.int(hp.quniform("x", 3, 9, 3)), None),
+        (hp.choice("x", list(np.array([16, 32]))), (16, 32)),
+    ],
+)
+def test_a_search_goes_on_by_way_of_a_study(parameter: Any, choices: Any, tmp_path: Path) -> None:
+    """Its trials lie in the space that is made of the study, whatever they hold."""
+    options = {"store": tmp_path, "seed": 1, "progress": False}
+    begun = cdt.resume_search(lambda x: x / 2, space=parameter, name="a", max_evals=5, **options)
+    study = begun.to_optuna()
+    assert getattr(study.trials[0].distributions["x"], "choices", None) == choices
+    space = cdt.from_optuna(study, name="b", store=tmp_path)
+    on = {"space": space, "name": "b", "max_evals": 25}
+    found = cdt.resume_search(lambda point: float(point["x"]), **on, **options)
+    assert found.finished
+    assert found.trials.vals["x"][:5] == begun.trials.vals["x"]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "kind"),
+    [
+        ([FloatDistribution(0, 1), IntDistribution(0, 5)], float),
+        ([IntDistribution(0, 5), FloatDistribution(0, 1)], float),
+        ([CategoricalDistribution([0, "a"]), CategoricalDistribution(["b", 1, 0])], None),
+    ],
+)
+def test_trials_that_disagree_about_a_parameter(ranges: Any, kind: Any, tmp_path: Path) -> None:
+    """As they come of several studies: the space holds the values of all of them."""
+    study = optuna.create_study()
+    for number, shape in enumerate(ranges):
+        given = {"params": {"x": number}, "distributions": {"x": shape}}
+        study.add_trial(optuna.trial.create_trial(value=1.0, **given))
+    space = cdt.from_optuna(study, name="s", store=tmp_path)
+    options = {"max_evals": 22, "store": tmp_path, "seed": 1, "progress": False}
+    found = cdt.resume_search(lambda _: 1.0, space=space, name="s", **options)
+    values = [row["x"] for row in found.rows]
+    assert values[:2] == [0, 1]
+    assert {type(value) for value in values} == {float} if kind else set(values) == {0, "a", "b", 1}
+    mixed = {"params": {"x": "a"}, "distributions": {"x": CategoricalDistribution(["a"])}}
+    study.add_trial(optuna.trial.create_trial(value=1.0, **mixed))
+    if kind:
+        with pytest.raises(UsageError, match="'x' is a choice in some trials and a range in"):
+            cdt.from_optuna(study, name="t", store=tmp_path)
 
 
 def test_what_hyperopt_has_not_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hyperopt import hp
 
@@ -181,6 +182,7 @@ def test_a_trial_shows_its_parameters_as_the_objective_got_them(tmp_path: Path) 
     found = resume_search(lambda _: 0.5, space=space, **options)
     assert repr(found.best(1)) == f"[Trial 0 of 's': loss 0.5, {found.best_params!r}]"
     assert found.best_params["kind"] in ("adam", "sgd")
+    assert len(found.best(np.int64(3))) == 1
     for count in (-1, "3"):
         with pytest.raises(UsageError, match=r"count must be an integer >= 0, got"):
             found.best(count)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
-from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning, UsageError
+from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
 from colab_drive_tuner.search.documents import countable_loss, is_failed, is_pruned
 from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.exchange.export import write_file
@@ -15,6 +15,7 @@ from colab_drive_tuner.search.results.page import made_of, report_page
 from colab_drive_tuner.search.results.series import Series, history_of, series_of
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.results.trial_result import TrialResult
+from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.space_values import point_of
 from colab_drive_tuner.search.trials.standing import without_result
 from colab_drive_tuner.user_warnings import warn_user
@@ -203,8 +204,7 @@ class SearchResult:
         Raises:
             UsageError: `count` is not an integer of 0 or more.
         """
-        if not isinstance(count, int) or count < 0:
-            raise UsageError(f"count must be an integer >= 0, got {count!r}.")
+        count = whole_number("count", count, least=0)
         self._warn()
         with_loss = [
             (loss, document)

@@ -41,7 +41,7 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
     """Make a new search from an Optuna study, so that hyperopt goes on with its trials.
 
     A value that is to be large becomes a negative loss. A categorical value becomes a choice by its
-    index; so does one of a grid that hyperopt's steps miss, or of a range of one value. The loss of
+    index; so does one of a grid that hyperopt's steps miss, or of a range of one float. The loss of
     a pruned trial is the last value that it reported; one that reported none has the status fail,
     as one that failed. Waiting and running ones are run when the search goes on, if their values
     are all there.
@@ -182,20 +182,29 @@ def _utc(time: datetime | None) -> datetime | None:
 
 
 def _shapes_of(study: optuna.Study) -> dict[str, BaseDistribution]:
-    """The distribution of each parameter; of a range that changed all that it ever held."""
+    """The distribution of each parameter; of one that changed all that it ever held."""
     shapes: dict[str, BaseDistribution] = {}
     for trial in study.trials:
         for label, shape in trial.distributions.items():
-            shapes[label] = _joined(shapes.get(label, shape), shape)
+            shapes[label] = _joined(label, shapes.get(label, shape), shape)
     return shapes
 
 
-def _joined(one: Any, other: Any) -> Any:
+def _joined(label: str, one: Any, other: Any) -> Any:
     """A distribution that holds the values of both."""
-    if one == other or isinstance(other, CategoricalDistribution):
+    if one == other:
         return other
+    choices = [isinstance(shape, CategoricalDistribution) for shape in (one, other)]
+    if all(choices):
+        more = [choice for choice in other.choices if choice not in one.choices]
+        return CategoricalDistribution([*one.choices, *more])
+    if any(choices):
+        raise UsageError(
+            f"Parameter {label!r} is a choice in some trials and a range in others, which no space "
+            "can say: make a study of those that agree."
+        )
     low, high, log = min(one.low, other.low), max(one.high, other.high), one.log and other.log
-    if isinstance(other, IntDistribution):
+    if isinstance(one, IntDistribution) and isinstance(other, IntDistribution):
         step = 1 if log else math.gcd(one.step, other.step, one.low - other.low)
         return IntDistribution(low, high, log=log, step=step)
     same = one.step == other.step and one.low == other.low
@@ -229,9 +238,11 @@ def _expression(label: str, shape: Any) -> Any:
 def _grid(shape: Any) -> list[Any]:
     """The values that hyperopt can only have as a choice; empty where it has a range for them.
 
-    Its steps begin at 0, so they miss a grid that begins between them; and no range of it holds a
-    single value.
+    Its steps begin at 0, so they miss a grid that begins between them; and no range of floats holds
+    a single value.
     """
+    if _is_kinds(shape):
+        return []
     if shape.single():
         return [shape.low]
     if _is_on_steps(shape):
@@ -244,7 +255,7 @@ def _grid(shape: Any) -> list[Any]:
 
 def _loses_steps(shape: Any) -> bool:
     categorical = isinstance(shape, CategoricalDistribution)
-    return not (categorical or _is_on_steps(shape) or _grid(shape))
+    return not (categorical or _is_kinds(shape) or _is_on_steps(shape) or _grid(shape))
 
 
 def _is_on_steps(shape: Any) -> bool:
@@ -255,5 +266,7 @@ def _is_on_steps(shape: Any) -> bool:
 
 def _is_kinds(shape: Any) -> bool:
     """Whether it is so few whole numbers that hyperopt may weigh each by itself."""
-    few = isinstance(shape, IntDistribution) and not shape.log and shape.step == 1
-    return few and shape.high - shape.low < _MOST_KINDS
+    if not isinstance(shape, IntDistribution):
+        return False
+    each = not shape.log and shape.step == 1
+    return shape.single() or (each and shape.high - shape.low < _MOST_KINDS)

@@ -161,7 +161,7 @@ def _state(document: TrialDocument) -> TrialState:
 def _declared(space: Any) -> Iterator[tuple[str, tuple[str, dict[str, Any], Sequence[Any] | None]]]:
     """By label: the kind of a parameter, its arguments, and the options of a choice.
 
-    Whole numbers are made by `scope.int` of steps: their kind begins with "int ".
+    Whole numbers are made by `scope.int` of whole steps: their kind begins with "int ".
     """
     nodes = dfs(as_apply(space))
     options = {id(node.pos_args[0]): node.pos_args[1:] for node in nodes if node.name == "switch"}
@@ -172,8 +172,8 @@ def _declared(space: Any) -> Iterator[tuple[str, tuple[str, dict[str, Any], Sequ
         if node.name == "hyperopt_param":
             kind = node.pos_args[1]
             arguments = {name: getattr(arg, "obj", None) for name, arg in kind.arg.items()}
-            steps = kind.name.startswith("q") and id(node) in whole_ids
-            name = f"int {kind.name}" if steps else kind.name
+            whole_steps = kind.name.startswith("q") and (arguments["q"] or 0.5) % 1 == 0
+            name = f"int {kind.name}" if whole_steps and id(node) in whole_ids else kind.name
             yield str(node.arg["label"].obj), (name, arguments, options.get(id(node)))
 
 
@@ -217,7 +217,7 @@ def _names(options: Sequence[Any]) -> list[Any]:
     """Each option as Optuna takes it, or else by a short name, all different by their index."""
     names: list[Any] = []
     for index, option in enumerate(options):
-        value = getattr(option, "obj", None) if option.name == "literal" else option.name
+        value = plain(getattr(option, "obj", None)) if option.name == "literal" else option.name
         name: Any = value
         if not (value is None or isinstance(value, bool) or is_number(value)):
             whole = isinstance(value, str) and len(value) <= _SHORT
