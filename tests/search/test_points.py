@@ -316,7 +316,9 @@ def test_imported_and_inserted_points_are_checked_against_the_space(
     inserted.close()
     for name in ("imported", "inserted"):
         before = read_status(store, name)
-        with pytest.raises(UsageError, match=f"Trial 1 of search '{name}', .* {words}.*restart=True"):
+        with pytest.raises(
+            UsageError, match=f"Trial 1 of search '{name}', .* {words}.*restart=True"
+        ):
             go_on(tmp_path / "store", name=name)
         assert read_status(store, name) == before
 
