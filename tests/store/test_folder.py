@@ -260,15 +260,30 @@ def test_looking_makes_no_folder(tmp_path: Path) -> None:
     assert [entry.name for entry in store.list(store.root)] == ["s"]
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+not_as_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read and write anywhere"
 )
+
+
+@not_as_root
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     """Refused by name."""
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match=str(tmp_path)):
         begin(FolderStore(tmp_path))
     tmp_path.chmod(0o700)
+
+
+@not_as_root
+def test_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path) -> None:
+    """By the first question, as an error of the store: opening it only looks."""
+    tmp_path.chmod(0)
+    try:
+        store = FolderStore(tmp_path)
+        with pytest.raises(RefusedError, match=f"Permission denied, {tmp_path}"):
+            store.list(store.root)
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_a_file_system_without_links_is_refused(

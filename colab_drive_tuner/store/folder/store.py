@@ -68,7 +68,7 @@ class FolderStore(Store):
         existing = next(path for path in (self._root, *self._root.parents) if os.path.lexists(path))
         if not existing.is_dir():
             raise UsageError(f"{existing} is a file, so no store can lie in it: name a folder.")
-        if (self._root / NAME / "ids" / TOP).is_file():
+        if os.path.lexists(self._root / NAME / "ids" / TOP):  # no error where nobody may look
             raise UsageError(
                 f"{self._root} is the folder of one search. Name the folder in which searches lie: "
                 f"{self._root.parent}"
