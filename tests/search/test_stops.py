@@ -1,5 +1,6 @@
 """A search that a loss threshold or an early-stop function has stopped has ended."""
 
+import copy
 import dataclasses
 import functools
 import os
@@ -21,6 +22,7 @@ from colab_drive_tuner.rerun.verdict import Outcome, read_verdict
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import inline as loop
 from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.search.spec.fingerprints import describe_rule
 from colab_drive_tuner.store import open_store
 from tests.journal.weather import WeatheredStore
 from tests.search.searching import (
@@ -157,6 +159,27 @@ def test_a_rule_whose_text_was_edited_is_another(tmp_path: Path) -> None:
         cell: dict[str, Any] = {"__name__": "__main__"}
         exec(compile(path.read_text(), path, "exec"), cell)
         assert go(tmp_path / "s", max_evals=100, early_stop_fn=cell["stop"]).done == number
+
+
+def test_a_method_of_a_class_is_the_same_rule_wherever_it_stands(tmp_path: Path) -> None:
+    """Python notes in a class the line that it begins in, and what pickle has learnt of it."""
+    rules = []
+    for lines, number in ((0, 4), (3, 4), (3, 6)):
+        path = tmp_path / f"rules_{len(rules)}.py"
+        path.write_text("\n" * lines + f"class AtMost:\n    most = {number}\n" + METHOD)
+        cell: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(path.read_text(), path, "exec"), cell)
+        rules.append(describe_rule(cell["AtMost"].stop))
+        copy.copy(cell["AtMost"]())
+        assert describe_rule(cell["AtMost"].stop) == rules[-1]
+    assert rules[0] == rules[1] != rules[2]
+
+
+METHOD = """
+    @classmethod
+    def stop(cls, trials, *_):
+        return len(trials.trials) >= cls.most, []
+"""
 
 
 @pytest.mark.parametrize("cut", [2, 5, 9])

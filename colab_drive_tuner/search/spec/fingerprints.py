@@ -206,7 +206,10 @@ def describe_rule(rule: Callable[..., Any]) -> str:
     if not isinstance(called, FunctionType | MethodType):  # an object that is called, or its class
         owner, called = called, type(called).__call__
     parts = [describe_value(rule), f"source {digest(describe_source(called))}"]
-    parts += [describe_value(object.__getstate__(owner)), describe_value(_read(called))]
+    state = object.__getstate__(owner)
+    if isinstance(owner, type):  # what Python itself notes in a class differs from run to run
+        state = {name: part for name, part in vars(owner).items() if not name.startswith("__")}
+    parts += [describe_value(state), describe_value(_read(called))]
     return ", ".join(parts)
 
 
