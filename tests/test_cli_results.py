@@ -95,7 +95,7 @@ def test_show_has_the_most_important_of_many_parameters(run_command, tmp_path, m
 
 
 def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run_command, folder):
-    """By loss with what has none last; CSV and JSON have every digit."""
+    """By loss with what has none last; CSV and JSON have every digit, and all that was returned."""
     code, out, _ = run_command("--store", folder, "trials", "bowl", "--sort", "loss", "--json")
     rows = json.loads(out)
     assert (code, len(rows)) == (0, 14)
@@ -108,6 +108,10 @@ def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run_command, folder
     table = list(csv.DictReader(io.StringIO(out)))
     assert [float(row["loss"]) for row in table] == losses[:2]
     assert [float(row["x"]) for row in table] == [row["parameters"]["x"] for row in rows[:2]]
+    accuracies = [row["returned"]["accuracy"] for row in rows[:2]]
+    assert [float(row["accuracy"]) for row in table] == accuracies
+    assert accuracies == [1 - loss for loss in losses[:2]]
+    assert rows[-1]["returned"] == {}
     code, _, err = run_command("--store", folder, "trials", "bowl", "--sort", "nothing")
     assert code == 2
     assert "'nothing' is not a column: choose among tid, loss, seconds, " in err

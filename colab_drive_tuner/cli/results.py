@@ -245,6 +245,7 @@ def _described(trial: "Trial") -> dict[str, Any]:
         "seconds": trial.seconds,
         "runtime": trial.where,
         "parameters": _parameters(trial),
+        "returned": {name: plain(value) for name, value in trial.returned.items()},
         "error": trial.error or None,
     }
 

@@ -38,6 +38,8 @@ class Trial:
     began: float | None = None
     ended: float | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    returned: Mapping[str, Any] = field(default_factory=dict)
+    """What the objective returned beside the loss: numbers, texts and times."""
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """What it reported epoch by epoch, by metric."""
     error: str = ""
@@ -113,16 +115,19 @@ class Series:
         """Some of its trials with every digit: the names of the columns, and the rows."""
         values = range(self.objectives if self.objectives > 1 else 0)
         names = [f"value {number + 1}" for number in values]
+        returned = dict.fromkeys(name for one in trials for name in one.returned)
         rows = [
             [
                 *(one.tid, one.ending, one.loss, one.seconds),
                 *(one.values[number] if number < len(one.values) else None for number in values),
                 *map(one.parameters.get, self.parameters),
+                *map(one.returned.get, returned),
                 one.error,
             ]
             for one in trials
         ]
-        return ["trial", "state", "loss", "seconds", *names, *self.parameters, "error"], rows
+        names += [*self.parameters, *returned]
+        return ["trial", "state", "loss", "seconds", *names, "error"], rows
 
     def best(self, count: int) -> list[Trial]:
         """The trials with the lowest losses, the best first."""
@@ -175,6 +180,7 @@ def series_of(
             began=seconds_of(document.get("book_time")),
             ended=seconds_of(document.get("refresh_time")),
             parameters={name: row[name] for name in table.parameters if name in row},
+            returned={name: row[name] for name in table.returned if name in row},
             curves=curves_of(document),
             error=str(row["error"] or "") or _why_no_loss(row, document, loss),
             pruned=is_pruned(document),

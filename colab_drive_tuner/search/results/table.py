@@ -56,7 +56,8 @@ class Table:
             for path in dict.fromkeys(path for found in returned for path in found)
         }
         self.parameters = tuple(self._parameters.values())
-        self.columns = (*FIXED[:-1], *self._parameters.values(), *self._returned.values(), "error")
+        self.returned = tuple(self._returned.values())
+        self.columns = (*FIXED[:-1], *self.parameters, *self.returned, "error")
         self.rows = [
             self._row(document, given, scalars)
             for document, given, scalars in zip(documents, parameters, returned, strict=True)
