@@ -89,7 +89,8 @@ def test_show_has_the_most_important_of_many_parameters(run_command, tmp_path, m
     assert len(course) == 39
     assert " p17 " in out
     assert sum(f" p{n} " in out.replace("importance", "") for n in range(30)) <= 12
-    assert out.splitlines()[-1] == "and 22 more parameters: see colab-drive-tuner trials many"
+    command = f"colab-drive-tuner --store {tmp_path} trials many"
+    assert out.splitlines()[-1] == f"and 22 more parameters: see `{command}`"
     best = json.loads(run_command("--store", tmp_path, "show", "many", "--json")[1])["best"]
     assert len(best[0]["parameters"]) == 30
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -32,7 +31,8 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     from colab_drive_tuner.cli.tables import described, show_table
     from colab_drive_tuner.search.results.pictures.timeline import summary
 
-    search = _read(given_store(context), name)
+    store = given_store(context)
+    search = _read(store, name)
     series = search.series
     if as_json:
         best_trials = [_described(trial) for trial in series.best(10)]
@@ -57,7 +57,8 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
             names = list(shares or names)[:_MOST_COLUMNS]
         show_table(*_table(shown, names))
         if more := len(series.parameters) - len(names):
-            echo(f"\nand {more} more parameters: see colab-drive-tuner trials {shlex.quote(name)}")
+            left_out = f"{more} more parameter{'s' * (more > 1)}"
+            echo(f"\nand {left_out}: see {store.command('trials', name)}")
 
 
 def trials(
