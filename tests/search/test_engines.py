@@ -105,14 +105,12 @@ def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
     script = f"""{DASK}
     import contextlib, io, os, signal, threading, time
     from colab_drive_tuner.errors import ExecutorError
-    from colab_drive_tuner.search.loop import landings, parallel
+    from colab_drive_tuner.search.loop import parallel
     from colab_drive_tuner.trial import running_trial
-
-    landings.TOGETHER_SECONDS = 20.0  # a busy scheduler takes its time to hear of the second death
 
     def while_two_run(name, act):
         # An objective of which two trials are at work when `act` is called in the driver.
-        at = folder / (name + "-marks")  # the folder of that name is the search
+        at = folder / name
         at.mkdir()
 
         def watch():
