@@ -75,10 +75,10 @@ def _serve(app: WSGIApplication, port: int, notify: Callable[[str], None]) -> No
 def server_of(app: WSGIApplication, port: int) -> WSGIServer:
     """A server for this machine alone, on a port of it (0: any)."""
 
-    def answer(environ: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
+    def answer(request: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
         # A name that another site gave this address must not read the page.
-        if environ.get("HTTP_HOST", "").partition(":")[0] in ("127.0.0.1", "localhost"):
-            return app(environ, respond)
+        if request.get("HTTP_HOST", "").partition(":")[0] in ("127.0.0.1", "localhost"):
+            return app(request, respond)
         return _text(respond, "403 Forbidden", "Ask for it as localhost.")
 
     try:
@@ -92,8 +92,8 @@ def server_of(app: WSGIApplication, port: int) -> WSGIServer:
 def page_app(make: Callable[[], str]) -> WSGIApplication:
     """An application of one page, which is made anew for each request."""
 
-    def answer(environ: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/":
+    def answer(request: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
+        if request["PATH_INFO"] != "/":
             return _text(respond, "404 Not Found", "There is one page: /")
         try:
             return _text(respond, "200 OK", make(), "html")

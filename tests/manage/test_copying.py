@@ -141,7 +141,7 @@ def test_what_is_taken_or_impossible_is_refused_and_nothing_is_written(tmp_path:
         for to, name, error in (
             (target, None, UsageError),
             (source, None, UsageError),
-            (FolderStore(tmp_path / "s" / "s"), None, UsageError),
+            (tmp_path / "s" / "s", None, UsageError),
             (FolderStore(tmp_path / "s" / "s" / "new"), "x", UsageError),
             (FolderStore(tmp_path / "s" / ".trash"), "x", UsageError),
             (target, "a/b", SearchNameError),
