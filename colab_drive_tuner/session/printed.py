@@ -50,14 +50,15 @@ def session_html(shown: Shown) -> str:
 
 
 def known_searches(
-    searches: Iterable[SearchStatus], location: str, looked: float
+    searches: Iterable[SearchStatus], location: str, looked: float, asked: Mapping[str, float]
 ) -> list[tuple[SearchStatus, str]]:
     """Each search with a note: live where this process holds it, else as of when.
 
     Args:
         searches: What the store said of them.
         location: The store's.
-        looked: When it was asked.
+        looked: When it was asked for all of them.
+        asked: When it was asked for one of them later, by its name.
     """
     live = []
     others = {search.name: (search, "") for search in searches}
@@ -65,7 +66,7 @@ def known_searches(
         if held.journal is not None:
             live.append((held.report(), _LIVE[held.journal.running]))
             others.pop(held.name, None)
-        elif held.let_go is not None and held.let_go > looked:
+        elif held.let_go is not None and held.let_go > asked.get(held.name, looked):
             others[held.name] = held.report(), f"as of {_clock(held.let_go)}"
     return [*live, *(others[name] for name in sorted(others))]
 

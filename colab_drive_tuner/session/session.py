@@ -1,7 +1,6 @@
 """The session of a notebook: its store, account and notebook, and the searches in the store."""
 
 import builtins
-import contextlib
 import os
 import time
 from pathlib import Path
@@ -15,6 +14,8 @@ from colab_drive_tuner.errors import (
     NotebookNotFoundError,
     NotebookWarning,
     NotFoundError,
+    SearchError,
+    SearchNotFoundError,
     StoreError,
 )
 from colab_drive_tuner.notebook import Notebook
@@ -69,6 +70,8 @@ class Session:
         self._searches: list[SearchStatus] = []
         self._looked = 0.0
         """When the store was asked for them, in seconds since 1970."""
+        self._asked: dict[str, float] = {}
+        """When it was asked for one of them later, by its name."""
 
     def refresh(self) -> "Session":
         """Renew the notebook's copy and what is known of the searches.
@@ -77,7 +80,8 @@ class Session:
             This session, so that a cell that ends in `session.refresh()` shows it.
         """
         self._find_notebook()
-        self._look()
+        looked = time.time()
+        self._searches, self._looked, self._asked = self.searches(), looked, {}
         return self
 
     @property
@@ -127,7 +131,7 @@ class Session:
         """
         from colab_drive_tuner.manage.naming import remove_search
 
-        return self._looking_again(remove_search(self.store, name))
+        return self._changed(remove_search(self.store, name), name)
 
     def rename(self, name: str, new_name: str) -> str:
         """Give a search another name; see `rename_search`.
@@ -138,7 +142,7 @@ class Session:
         """
         from colab_drive_tuner.manage.naming import rename_search
 
-        return self._looking_again(rename_search(self.store, name, new_name))
+        return self._changed(rename_search(self.store, name, new_name), name, new_name)
 
     def copy(self, name: str, to: "Store | Path | str", *, new_name: str | None = None) -> str:
         """Copy a search into another store, or under another name; see `copy_search`.
@@ -150,7 +154,8 @@ class Session:
         """
         from colab_drive_tuner.manage.copying import copy_search
 
-        return self._looking_again(copy_search(self.store, name, to, new_name=new_name))
+        copied = copy_search(self.store, name, to, new_name=new_name)
+        return self._changed(copied, new_name or name)
 
     def move(self, name: str, to: "Store | Path | str", *, new_name: str | None = None) -> str:
         """Move a search into another store; see `move_search`.
@@ -162,7 +167,8 @@ class Session:
         """
         from colab_drive_tuner.manage.copying import move_search
 
-        return self._looking_again(move_search(self.store, name, to, new_name=new_name))
+        moved = move_search(self.store, name, to, new_name=new_name)
+        return self._changed(moved, name, new_name or name)
 
     def histories(self, name: str) -> "builtins.list[SearchHistory]":
         """The histories of a search, those that a restart kept and the present one.
@@ -183,7 +189,7 @@ class Session:
         """
         from colab_drive_tuner.manage.histories import restore_search
 
-        return self._looking_again(restore_search(self.store, name, history))
+        return self._changed(restore_search(self.store, name, history), name)
 
     def pydrive(self) -> Any:
         """A `pydrive2.drive.GoogleDrive` that acts as this session's account, signed in already.
@@ -211,15 +217,23 @@ class Session:
         print(describe(found, remove(found, yes=yes, named=named)))  # noqa: T201 - for a notebook
         return found
 
-    def _look(self) -> None:
-        """Ask the store how the searches stand that printing the session shows."""
-        looked = time.time()
-        self._searches, self._looked = self.searches(), looked
+    def _changed(self, done: _Done, *names: str) -> _Done:
+        """What was done to these searches; printing the session shows then how they stand.
 
-    def _looking_again(self, done: _Done) -> _Done:
-        """What was done to a search; it is what printing the session shows then."""
-        with contextlib.suppress(StoreError):  # it is done: what was known before says as of when
-            self._look()
+        The others are not asked for: in Drive each takes seconds.
+        """
+        from colab_drive_tuner.search.results.status import read_status
+
+        known = {one.name: one for one in self._searches}
+        for name in names:
+            try:
+                known[name] = read_status(self.store, name)
+            except SearchNotFoundError:
+                known.pop(name, None)
+            except (SearchError, StoreError):
+                continue  # it is done: what was known before says as of when
+            self._asked[name] = time.time()
+        self._searches = [*known.values()]
         return done
 
     def __repr__(self) -> str:
@@ -239,7 +253,7 @@ class Session:
                 "folder": self.place,
                 "time": about_time(runtime),
             },
-            searches=known_searches(self._searches, self.store.location, self._looked),
+            searches=known_searches(self._searches, self.store.location, self._looked, self._asked),
             looked=self._looked,
         )
 
