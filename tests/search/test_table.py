@@ -14,6 +14,7 @@ from colab_drive_tuner import export_trials, open_store, resume_search
 from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.search.results.exchange.export import import_trials
 from colab_drive_tuner.search.results.result import SearchResult
+from colab_drive_tuner.search.results.series import series_of
 from colab_drive_tuner.search.results.table import Table
 
 FIXED = ["tid", "state", "status", "loss", "duration", "runtime"]
@@ -68,6 +69,44 @@ def test_parameters_need_no_graph_of_hyperopts(monkeypatch: pytest.MonkeyPatch) 
     assert (svm["lr"], svm["model.C"], svm["model.shrink"]) == (0.5, 0.25, True)
     assert (forest["layers.units"], forest["model.trees"]) == (32, 4)
     assert type(forest["model.trees"]) is int
+
+
+def test_no_two_columns_of_the_command_line_have_one_name() -> None:
+    """It names its own columns otherwise: what is taken has the same prefix."""
+    trial = document(0, {"trial": 1}, {"status": "ok", "loss": 1.0, "seconds": 60, "trial": "a"})
+    series = series_of("s", [trial])
+    names, rows = series.table(series.trials)
+    assert names[4:] == ["params.trial", "result.seconds", "result.trial", "error"]
+    assert rows[0][4:] == [1, 60, "a", ""]
+
+
+@scope.define
+def _tenth_of_a_share(whole: int) -> float:
+    """A part of a space that one of its values has no result for."""
+    return 0.1 / whole
+
+
+def test_a_space_that_fails_for_a_trial_fails_for_it_alone(tmp_path: Path) -> None:
+    """Its error is told, and its parameters as they were drawn; so is a loss that is no number."""
+    space = {"x": scope._tenth_of_a_share(hp.randint("x", 2))}
+    found = resume_search(
+        lambda point: {"status": "fail", "loss": "n/a"},
+        space=space,
+        name="s",
+        max_evals=2,
+        store=tmp_path,
+        progress=False,
+        points_to_evaluate=[{"x": 0}, {"x": 1}],
+        catch_eval_exceptions=True,
+    )
+    failed, ended = found.rows
+    assert "x" not in failed
+    assert failed["error"].startswith("ZeroDivisionError: ")
+    assert (ended["x"], ended["loss"]) == (0.1, "n/a")
+    assert repr(found.trial(0)) == "Trial 0 of 's': no loss, {'x': 0}"
+    with pytest.raises(SearchError, match=r"evaluated for trial 0 of search 's' \(ZeroDivision"):
+        _ = found.trial(0).params
+    assert list(found.to_dataframe()["loss"].isna()) == [True, True]
 
 
 def test_numbers_of_numpy_are_those_of_python() -> None:

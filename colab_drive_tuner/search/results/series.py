@@ -18,7 +18,7 @@ from colab_drive_tuner.search.documents import (
     seconds_of,
 )
 from colab_drive_tuner.search.results.optuna_log import State, read_study
-from colab_drive_tuner.search.results.table import Table
+from colab_drive_tuner.search.results.table import Table, free_name
 from colab_drive_tuner.text import visible
 
 LEAST_FOR_IMPORTANCE = 10
@@ -114,7 +114,7 @@ class Series:
     def table(self, trials: Sequence[Trial]) -> tuple[list[str], list[list[Any]]]:
         """Some of its trials with every digit: the names of the columns, and the rows."""
         values = range(self.objectives if self.objectives > 1 else 0)
-        names = [f"value {number + 1}" for number in values]
+        names = ["trial", "state", "loss", "seconds", *(f"value {n + 1}" for n in values)]
         returned = dict.fromkeys(name for one in trials for name in one.returned)
         rows = [
             [
@@ -126,8 +126,10 @@ class Series:
             ]
             for one in trials
         ]
-        names += [*self.parameters, *returned]
-        return ["trial", "state", "loss", "seconds", *names, "error"], rows
+        for prefix, given in (("params", self.parameters), ("result", returned)):
+            for name in given:
+                names.append(free_name(name, prefix, {*names, "error"}))
+        return [*names, "error"], rows
 
     def best(self, count: int) -> list[Trial]:
         """The trials with the lowest losses, the best first."""

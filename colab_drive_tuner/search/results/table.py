@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from typing import Any
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import MissingExtraError
-from colab_drive_tuner.search.documents import TrialState
+from colab_drive_tuner.search.documents import TrialState, float_of
 from colab_drive_tuner.search.spec.space_values import Path, parameter_values, plain, point_of
 from colab_drive_tuner.text import visible
 
@@ -42,9 +42,7 @@ class Table:
         taken = set(FIXED)
 
         def named(path: Path, prefix: str) -> str:
-            name = ".".join(path)
-            while name in taken:
-                name = f"{prefix}.{name}"
+            name = free_name(".".join(path), prefix, taken)
             taken.add(name)
             return name
 
@@ -116,10 +114,19 @@ class Table:
         columns = {}
         for name in self.columns:
             cells = [row.get(name, pandas.NA) for row in self.rows]
+            if name == "loss":
+                cells = [float_of(cell) for cell in cells]
             if name in FIXED:
                 cells = [pandas.NA if cell is None else cell for cell in cells]
             columns[name] = _series(pandas, name, cells, self._types.get(name, set()))
         return pandas.DataFrame(columns, columns=list(self.columns))
+
+
+def free_name(name: str, prefix: str, taken: Container[str]) -> str:
+    """The name of a column, after as many prefixes as no other has it."""
+    while name in taken:
+        name = f"{prefix}.{name}"
+    return name
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]], *, end: str = "\n") -> str:

@@ -12,6 +12,7 @@ from colab_drive_tuner.search.spec.space_values import (
     plain,
     point_of,
 )
+from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -50,7 +51,14 @@ class TrialResult:
                 f"Trial {self.document['tid']!r} of search {self._trials.name!r} has no value for "
                 f"{', '.join(map(repr, sorted(missing)))}: `best_run` gives those that it has."
             )
-        return evaluate_space(self._space, point)
+        try:
+            return evaluate_space(self._space, point)
+        except Exception as error:  # a space may call functions of people's own
+            raise SearchError(
+                f"The space cannot be evaluated for trial {self.document['tid']!r} of search "
+                f"{self._trials.name!r} ({type(error).__name__}: {visible(error)}): `run` gives "
+                "its parameters."
+            ) from error
 
     @property
     def run(self) -> dict[str, Any]:

@@ -70,7 +70,11 @@ def parameter_values(
     if point is None:
         yield leaf, _types(node)
     elif not missing_labels(node, point):
-        yield leaf, plain(evaluate_space(node, point))
+        try:
+            value = plain(evaluate_space(node, point))
+        except Exception:  # noqa: BLE001 - a function of people's own: the trial failed of it, too
+            return
+        yield leaf, value
 
 
 def _types(node: Any) -> set[type]:
