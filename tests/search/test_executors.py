@@ -496,7 +496,7 @@ def test_a_killed_worker_of_the_users_is_found_out(tmp_path: Path) -> None:
     marks.mkdir()
     said: list[str] = []
     result = None
-    while result is None and len(said) <= 4:
+    while result is None and len(said) < 10:
         with spawned() as pool:
             try:
                 result = run(tmp_path, deadly(marks, 2), executor=pool, max_attempts=2)
