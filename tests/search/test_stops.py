@@ -182,10 +182,25 @@ METHOD = """
 """
 
 
+class Counting:
+    """A rule that is given its state, and counts its calls beside it."""
+
+    def __init__(self) -> None:
+        self.calls, self.stop = 0, no_progress_loss(8)
+
+    def __call__(self, trials: Any, *state: Any) -> Any:
+        """Stop after eight trials without a better loss."""
+        self.calls += 1
+        return self.stop(trials, *state)
+
+
+@pytest.mark.parametrize("rule", [no_progress_loss(8), Counting()])
 @pytest.mark.parametrize("cut", [2, 5, 9])
-def test_the_state_of_an_early_stop_function_comes_back(cut: int, tmp_path: Path) -> None:
+def test_the_state_of_an_early_stop_function_comes_back(
+    cut: int, rule: Any, tmp_path: Path
+) -> None:
     """A search that is interrupted stops where the uninterrupted one does."""
-    stop = {"early_stop_fn": no_progress_loss(8)}
+    stop = {"early_stop_fn": rule}
     expected = plain("rand", 100, **stop)
     assert len(expected) > 9
     go(tmp_path, max_evals=cut, **stop)

@@ -59,7 +59,7 @@ class SearchSpec:
     """What judges trials that report values by themselves."""
 
     @cached_property
-    def early_stop_text(self) -> str:
+    def early_stop_text(self) -> tuple[str, str]:
         """The early-stop function, as it is before it was called: it may remember what it saw."""
         return self._early_stop_now
 
@@ -88,8 +88,8 @@ class SearchSpec:
         return {STOPPED: stop | {"rules_after": self._rules(self._early_stop_now)}}
 
     @property
-    def _early_stop_now(self) -> str:
-        return "" if self.early_stop_fn is None else describe_rule(self.early_stop_fn)
+    def _early_stop_now(self) -> tuple[str, str]:
+        return ("", "") if self.early_stop_fn is None else describe_rule(self.early_stop_fn)
 
-    def _rules(self, early_stop: str) -> str:
-        return f"loss_threshold={self.loss_threshold} early_stop_fn={early_stop}"
+    def _rules(self, early_stop: tuple[str, str]) -> str:
+        return f"loss_threshold={self.loss_threshold} early_stop_fn={', '.join(early_stop)}"

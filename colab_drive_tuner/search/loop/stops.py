@@ -30,7 +30,7 @@ class Stops:
         self._ends = None if spec.timeout is None else time.monotonic() + spec.timeout
         self._deadline, self._longest = spec.deadline, 0.0
         self._went_on = settings.get(STOPPED) is not None
-        self._by = spec.early_stop_text
+        self._by, _ = spec.early_stop_text  # by what it is: what it holds it may have changed
         state = stored_early_stop(settings)
         known = state if state and state["by"] == self._by else None
         self._arguments: Any = decode(known["arguments"]) if known else []

@@ -193,11 +193,11 @@ def describe_algorithm(algo: Any) -> str:
     return f"{module}.{name}"
 
 
-def describe_rule(rule: Callable[..., Any]) -> str:
-    """An early-stop function as text: its source, and what it was made with or reads.
+def describe_rule(rule: Callable[..., Any]) -> tuple[str, str]:
+    """An early-stop function as text: what it is, with its source; and what it holds or reads.
 
     So it is another one where a number in it is another, be that in its text, an argument, an
-    attribute of its object or a global name.
+    attribute of its object or a global name. What it holds and reads its calls may change.
     """
     called: Any = rule
     while isinstance(called, functools.partial):
@@ -205,12 +205,13 @@ def describe_rule(rule: Callable[..., Any]) -> str:
     owner = getattr(called, "__self__", None)
     if not isinstance(called, FunctionType | MethodType):  # an object that is called, or its class
         owner, called = called, type(called).__call__
-    parts = [describe_value(rule), f"source {digest(describe_source(called))}"]
     state = object.__getstate__(owner)
     if isinstance(owner, type):  # what Python itself notes in a class differs from run to run
         state = {name: part for name, part in vars(owner).items() if not name.startswith("__")}
-    parts += [describe_value(state), describe_value(_read(called))]
-    return ", ".join(parts)
+    return (
+        f"{describe_value(rule)}, source {digest(describe_source(called))}",
+        f"{describe_value(state)}, {describe_value(_read(called))}",
+    )
 
 
 def _read(function: Any) -> dict[str, Any]:
