@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import NotebookWarning, StoreError, UsageError
+from colab_drive_tuner.errors import NotebookWarning, NotFoundError, StoreError, UsageError
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.local_copy import write_copy
@@ -214,6 +214,13 @@ def test_a_name_that_is_not_in_the_list_is_refused_before_anything_is_moved():
 def test_a_clean_directory_says_so():
     """An empty table would look like a failure."""
     assert describe(find_leftovers()) == "Nothing stale was found."
+
+
+def test_a_drive_without_a_store_is_clean(drive_emulator):
+    """None was begun there, which is no warning; one that was named is missed."""
+    assert find_leftovers() == []
+    with pytest.raises(NotFoundError, match="no folder 'Typo' in the Google Drive of"):
+        find_leftovers(store="drive:Typo")
 
 
 def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(monkeypatch, tmp_path):

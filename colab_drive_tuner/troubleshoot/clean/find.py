@@ -15,6 +15,7 @@ from colab_drive_tuner.errors import CredentialsError, NotebookWarning, NotFound
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
 from colab_drive_tuner.notebook.local_copy import marks, working_directory
 from colab_drive_tuner.notebook.running import running_notebook
+from colab_drive_tuner.store.protocol import NO_ROOT
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import (
     abandoned_copies,
@@ -49,8 +50,8 @@ def find_leftovers(
     `client` Drive is asked where nobody needs to be prompted for it.
     """
     context = CheckContext(store)
-    if context.folder_spec is not None:
-        _ = context.store  # raises: a slip of the pen has no leftovers
+    if context.folder_spec is not None and context.store.root == NO_ROOT:
+        context.store.stat(NO_ROOT)  # raises, as opening a local one: a slip has no leftovers
     folder = (directory or working_directory()).resolve()
     found = [*notebook_copies(folder, notebook), *abandoned_copies(folder)]
     found += [*hyperas_modules(folder), *temporary_folders()]
@@ -65,6 +66,8 @@ def find_leftovers(
             where = context.store
         except NotFoundError:
             return found  # there is no store yet
+        if where.root == NO_ROOT:
+            return found
         found += [*search_leftovers(where), *spools(where)]
     return found
 
