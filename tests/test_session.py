@@ -204,6 +204,17 @@ def test_what_the_session_does_to_a_search_is_shown(tmp_path, monkeypatch):
     assert "none yet" in repr(here)
 
 
+def test_a_folder_that_the_first_search_makes_is_shown_by_its_link(drive_emulator, monkeypatch):
+    """Until then by its path: looking makes none."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "drive:Lab")
+    here = setup()
+    assert here.place == "drive:Lab"
+    assert not DriveClient.connect().find("Lab")
+    run_search(here, "a", 1)
+    here.refresh()
+    assert here.place == DriveClient.connect().find("Lab")[0].web_view_link
+
+
 def test_what_is_known_of_a_search_that_ended_is_small(tmp_path):
     """Its trials can be collected as garbage: only their counts are remembered."""
     trials = DriveTrials("s", store=tmp_path, notify=lambda line: None)

@@ -82,6 +82,7 @@ class Session:
         self._find_notebook()
         looked = time.time()
         self._searches, self._looked, self._asked = self.searches(), looked, {}
+        self.place = self.store.url(self.store.root)  # a folder in Drive may be made meanwhile
         return self
 
     @property
