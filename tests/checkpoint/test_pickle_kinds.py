@@ -6,6 +6,7 @@ import io
 import lzma
 import pickle
 import sys
+import tarfile
 import types
 import zipfile
 import zlib
@@ -34,6 +35,16 @@ def zipped(*names):
         for name in names:
             archive.writestr(name, pickle.dumps(DOCUMENTS))
     return file.getvalue()
+
+
+def archived():
+    """A tar archive that holds one pickle."""
+    pickled = pickle.dumps(DOCUMENTS)
+    archive, member = io.BytesIO(), tarfile.TarInfo("trials.pkl")
+    member.size = len(pickled)
+    with tarfile.open(fileobj=archive, mode="w") as file:
+        file.addfile(member, io.BytesIO(pickled))
+    return archive.getvalue()
 
 
 COMPRESSED = {
@@ -78,6 +89,11 @@ def test_a_damaged_compressed_pickle_is_named(kind):
         (zipped(), "a zip file of 0 files"),
         (b"\x04\x22\x4d\x18" + bytes(20), "compressed by lz4: decompress it first"),
         (b"\x28\xb5\x2f\xfd" + bytes(20), "compressed by Zstandard: decompress it first"),
+        (archived(), "a tar archive: unpack it"),
+        (gzip.compress(archived()), "a tar archive: unpack it"),
+        (b"SQLite format 3\0" + bytes(84), "a database of SQLite, not a pickle"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), "an HDF5 file, not a pickle"),
+        (b"\x93NUMPY\1\0" + bytes(20), "an array that numpy saved, not a pickle"),
         (b"S'text'\n.", r"Python 2: if you trust it, load it with pickle.load\(file, encoding="),
     ],
 )

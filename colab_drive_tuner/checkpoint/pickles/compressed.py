@@ -12,6 +12,11 @@ _GROWTH = 200
 """Unpacked, a file is at most so many times larger, and 64 MiB: pickles shrink to a tenth."""
 _BLOCK = 1 << 20
 _NOT_READ = {b"\x04\x22\x4d\x18": "lz4", b"\x28\xb5\x2f\xfd": "Zstandard", b"\x1f\x9d": "compress"}
+_NO_PICKLES = {
+    b"SQLite format 3\0": "a database of SQLite",
+    b"\x89HDF\r\n": "an HDF5 file",
+    b"\x93NUMPY": "an array that numpy saved",
+}
 
 
 class CompressedError(ValueError):
@@ -27,16 +32,21 @@ def decompress(data: bytes, most: int) -> bytes:
     for beginning, name in _NOT_READ.items():
         if data.startswith(beginning):
             raise CompressedError(f"it is compressed by {name}: decompress it first")
+    for beginning, name in _NO_PICKLES.items():
+        if data.startswith(beginning):
+            raise CompressedError(f"it is {name}, not a pickle")
     most = min(most, _GROWTH * len(data) + _FREE)
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _only_member(data, most)
     kind, start = _kind(data)
-    if start is None:
-        return data
-    try:
-        return _inflate(start, data, most)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise CompressedError(f"it is a damaged {kind} file: {error}") from error
+    if start is not None:
+        try:
+            data = _inflate(start, data, most)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise CompressedError(f"it is a damaged {kind} file: {error}") from error
+    if data[257:262] == b"ustar" and not data[99]:  # behind a name of at most 100 bytes
+        raise CompressedError("it is a tar archive: unpack it and name the pickle")
+    return data
 
 
 def _kind(data: bytes) -> tuple[str, Any]:
