@@ -218,6 +218,13 @@ class TestAMachineAtGoogle:
         assert "application default credentials: nobody has signed in" in text
         assert "no longer accepts" not in text
 
+    def test_its_server_refuses_the_token(self, google):
+        """The reason names the metadata server, and not only an error of google-auth's."""
+        google.busy = 403
+        with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
+            find()
+        assert "this machine's metadata server has no token (403)" in str(no.value)
+
     def test_the_person_refuses(self, google, monkeypatch):
         """The dialog was closed: both reasons are told."""
         google_colab.install(monkeypatch, google_colab.Page())

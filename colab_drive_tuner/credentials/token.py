@@ -102,11 +102,12 @@ def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRef
     if code:
         expired = code == "invalid_grant"
         return TokenRefusedError(code, "it has expired or was revoked" if expired else "")
-    if status == 404 and type(credentials).__module__.startswith("google.auth.compute_engine"):
-        return TokenRefusedError(
-            "nobody has signed in", "this machine's metadata server has no token (404)"
-        )
     kind = type(error).__name__
+    if type(credentials).__module__.startswith("google.auth.compute_engine"):
+        return TokenRefusedError(
+            "nobody has signed in" if status == 404 else kind,
+            f"this machine's metadata server has no token ({status})",
+        )
     return TokenRefusedError(kind if status in (None, 200) else f"{kind}, status {status}")
 
 
