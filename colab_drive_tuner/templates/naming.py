@@ -3,7 +3,7 @@
 The rule: the word before `=` or `(` in front of the template; without one, the previous template's;
 equal text takes the name of its first named occurrence; a name met again gets `_1`, `_2`, ... Where
 that word is an annotation (`units: int = {{...}}`) or a conversion (`units=int({{...}})`), the name
-is that of the variable or keyword, whatever its text: hyperas would call all of them `int`.
+is that of the variable, keyword or key, whatever its text: hyperas would call all of them `int`.
 """
 
 import ast
@@ -50,16 +50,33 @@ def _word_before(text: str) -> str | None:
 
 def _converted_or_annotated(function: ast.AST) -> dict[int, str]:
     """The names of annotated variables, and around conversions, by the id of the value's node."""
-    names: dict[int, str] = {}
+    named: list[tuple[ast.AST | None, ast.expr | None]] = []
     for node in ast.walk(function):
         match node:
-            case ast.AnnAssign(target=ast.Name(name) | ast.Attribute(attr=name), value=value):
-                names[id(_unconverted(value))] = name
-            case ast.Assign(targets=[ast.Name(name) | ast.Attribute(attr=name)], value=ast.Call()):
-                names[id(_unconverted(node.value))] = name
-            case ast.keyword(arg=str(name), value=ast.Call()):
-                names[id(_unconverted(node.value))] = name
-    return names
+            case ast.AnnAssign(target=target, value=value):
+                named.append((target, value))
+            case ast.Assign(targets=[target], value=ast.Call()):
+                named.append((target, node.value))
+            case ast.keyword(value=ast.Call()):
+                named.append((node, node.value))
+            case ast.Dict():
+                pairs = zip(node.keys, node.values, strict=True)
+                named += [(key, value) for key, value in pairs if isinstance(value, ast.Call)]
+    return {id(_unconverted(value)): name for what, value in named if (name := _name_of(what))}
+
+
+def _name_of(what: ast.AST | None) -> str | None:
+    """What a variable, an attribute, a keyword or the key of an item is called."""
+    match what:
+        case (
+            ast.Name(name)
+            | ast.Attribute(attr=name)
+            | ast.keyword(arg=str(name))
+            | ast.Constant(str(name))
+            | ast.Subscript(slice=ast.Constant(str(name)))
+        ) if name.isidentifier():
+            return name
+    return None
 
 
 def _unconverted(value: ast.expr | None) -> ast.expr | None:

@@ -69,17 +69,23 @@ def test_names_follow_the_rule():
 
 
 def test_conversions_and_annotations_are_no_names(hyperas):
-    """The variable or keyword around `int(...)` names the parameter; hyperas's name is known."""
+    """What is around `int(...)` names the parameter, a key too; hyperas's name is known."""
 
     def model(x):
         n_estimators: int = int({{quniform(5, 40, 1)}})
         depth = float(round({{quniform(1, 9, 1)}}))
         forest(leaves=int({{quniform(2, 8, 1)}}), rate=float({{uniform(0, 1)}}))
         self.width: int = {{randint(8)}}
+        sizes["height"]: int = {{randint(9)}}
+        sizes["length"] = int({{quniform(1, 7, 1)}})
+        forest({"bins": int({{quniform(3, 5, 1)}}), "a b": 1})
         layer(int({{quniform(16, 64, 16)}}))
         return {"loss": max(n_estimators, depth, int({{quniform(0, 5, 1)}}))}
 
-    labels = ("n_estimators", "depth", "leaves", "rate", "width", "int", "int_1")
+    labels = (
+        *("n_estimators", "depth", "leaves", "rate", "width", "height", "length", "bins"),
+        *("int", "int_1"),
+    )
     compiled = compile_model(model)
     assert tuple(compiled.space) == labels
     theirs = list(space_by_hyperas(hyperas, model))
