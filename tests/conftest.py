@@ -87,6 +87,7 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
             monkeypatch.delenv(variable)
     for variable in (*TERMINALS, "CI", "GITHUB_ACTIONS"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has 80 columns, for rich, whatever it says
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
     monkeypatch.setattr(store, "_default", None)  # that of an earlier test's `setup()`
 
