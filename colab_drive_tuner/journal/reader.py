@@ -173,8 +173,10 @@ class Reader:
         try:
             self._last = owned_entry(self.store, head.last_id, {folder.records, folder.id}, what)
         except NotFoundError:
-            trash = (entry.id for entry in self.store.list_trash(folder.records))
-            if head.last_id not in trash:  # where Drive still reads it
+            # Where Drive still reads it; a folder that is withdrawn has no folder of records.
+            places = [folder.id] if RECORDS in self.absent else [folder.records, folder.id]
+            trash = (entry.id for place in places for entry in self.store.list_trash(place))
+            if head.last_id not in trash:
                 raise ForeignFileError(f"{what} does not lie in its folder.") from None
             self._last = None
 

@@ -1,7 +1,7 @@
 """Which of several folders bears a search's name, where listings lag."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -176,6 +176,41 @@ def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
     journal = open_journal(store)
     append(journal, 1)
     assert journal.folder == find_folder(store, "a search").id != loser.id
+
+
+class EventfulStore(WeatheredStore):
+    """A store in which something happens just before each look at an entry."""
+
+    events: Iterator[Callable[[], object]]
+
+    def stat(self, entry_id: str) -> Entry:
+        next(self.events, lambda: None)()
+        return super().stat(entry_id)
+
+    def list_trash(self, parent: str) -> list[Entry]:
+        next(self.events, lambda: None)()
+        return super().list_trash(parent)
+
+
+@pytest.mark.parametrize("looks", range(8))
+@pytest.mark.parametrize("more", range(4))
+def test_a_folder_may_be_withdrawn_between_any_two_looks(looks, more, tmp_path, machine):
+    """First its end is written, then it is put into the trash: the search is found elsewhere."""
+    other, store = WeatheredStore(tmp_path / "store"), EventfulStore(tmp_path / "store")
+    older = described(other.stat(create_in(other, "a search")))
+    other.later = 1.0
+
+    def withdraw() -> None:
+        younger = create_in(other, "a search", "a search")
+        assert chain.end_chain(other, chain.Head(0, "", (older.first,)), older.id, younger)
+
+    nothing: list[Callable[[], object]] = [lambda: None]
+    store.events = iter(
+        [*nothing * looks, withdraw, *nothing * more, lambda: other.trash(older.id)]
+    )
+    journal = Journal.open(store, "a search", RULES, sleep=lambda seconds: None)
+    with pytest.raises(SearchBusyError, match="process 1,"):
+        journal.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
 
 
 @pytest.mark.parametrize("rival_is", ["earlier", "later", "earlier and empty", "another's"])
