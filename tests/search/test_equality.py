@@ -156,6 +156,19 @@ def test_the_seed_may_come_from_hyperopts_variable(
         DriveTrials("b", store=tmp_path).fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=4)
 
 
+def test_what_is_edited_by_hand_is_not_recorded(tmp_path: Path) -> None:
+    """It counts in this process; one that is deleted comes back with the next call."""
+    trials = stored(tmp_path, "rand", 3)
+    whole = trials.losses()
+    trials._dynamic_trials[0]["result"]["loss"] = -5.0
+    del trials._dynamic_trials[1]
+    trials.refresh()
+    assert trials.losses() == [-5.0, whole[2]]
+    trials.fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=4, show_progressbar=False)
+    assert trials.losses()[:3] == [-5.0, *whole[1:]]
+    assert DriveTrials("search", store=tmp_path).losses()[:3] == whole
+
+
 def test_the_stored_seed_wins(tmp_path: Path) -> None:
     """The rstate passed on a later session is ignored: the stored one goes on."""
     stored(tmp_path, "rand", 4)
