@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -173,10 +174,11 @@ class Reader:
         try:
             self._last = owned_entry(self.store, head.last_id, {folder.records, folder.id}, what)
         except NotFoundError:
-            # Where Drive still reads it; a folder that is withdrawn has no folder of records.
-            places = [folder.id] if RECORDS in self.absent else [folder.records, folder.id]
-            trash = (entry.id for place in places for entry in self.store.list_trash(place))
-            if head.last_id not in trash:
+            trash = set[str]()
+            for place in (folder.records, folder.id):
+                with suppress(NotFoundError):  # a folder that is withdrawn has none for records
+                    trash |= {entry.id for entry in self.store.list_trash(place)}
+            if head.last_id not in trash:  # where Drive still reads it
                 raise ForeignFileError(f"{what} does not lie in its folder.") from None
             self._last = None
 
