@@ -67,11 +67,7 @@ def read_source(function: FunctionType) -> FunctionSource:
     try:
         lines, _ = inspect.findsource(function)
     except (OSError, TypeError):
-        raise TemplateError(
-            f"The source of {name}() cannot be read (Python knows it as "
-            f"{function.__code__.co_filename!r}), so its templates cannot be compiled: define it "
-            "in a file, or in a notebook cell of its own without %%time."
-        ) from None
+        raise _unreadable(function) from None
     text = "".join(lines)
     try:
         with quietly():
@@ -121,7 +117,17 @@ def parameters(arguments: ast.arguments) -> list[ast.arg]:
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
 
 
+def _unreadable(function: FunctionType) -> TemplateError:
+    return TemplateError(
+        f"The source of {function.__name__}() cannot be read (Python knows it as "
+        f"{function.__code__.co_filename!r}), so its templates cannot be compiled: define it "
+        "in a file, or in a notebook cell of its own without %%time."
+    )
+
+
 def _changed(function: FunctionType) -> TemplateError:
+    if function.__code__.co_filename == "<string>":  # from 3.13 on the text of `python -c`
+        return _unreadable(function)
     return TemplateError(
         f"{function.__code__.co_filename} no longer holds {function.__name__}() as it was when "
         "Python read it: run the cell that defines it again, or restart."
