@@ -11,11 +11,13 @@ _FREE = 64 << 20
 _GROWTH = 200
 """Unpacked, a file is at most so many times larger, and 64 MiB: pickles shrink to a tenth."""
 _BLOCK = 1 << 20
-_NOT_READ = {b"\x04\x22\x4d\x18": "lz4", b"\x28\xb5\x2f\xfd": "Zstandard", b"\x1f\x9d": "compress"}
-_NO_PICKLES = {
-    b"SQLite format 3\0": "a database of SQLite",
-    b"\x89HDF\r\n": "an HDF5 file",
-    b"\x93NUMPY": "an array that numpy saved",
+_NOT_READ = {
+    b"\x04\x22\x4d\x18": "compressed by lz4: decompress it first",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard: decompress it first",
+    b"\x1f\x9d": "compressed by compress: decompress it first",
+    b"SQLite format 3\0": "a database of SQLite, not a pickle",
+    b"\x89HDF\r\n": "an HDF5 file, not a pickle",
+    b"\x93NUMPY": "an array that numpy saved, not a pickle",
 }
 
 
@@ -29,12 +31,9 @@ def decompress(data: bytes, most: int) -> bytes:
     Raises CompressedError for more than `most` bytes, for far more than such a file can hold, for
     damage, and for a format that Python cannot read by itself.
     """
-    for beginning, name in _NOT_READ.items():
+    for beginning, what in _NOT_READ.items():
         if data.startswith(beginning):
-            raise CompressedError(f"it is compressed by {name}: decompress it first")
-    for beginning, name in _NO_PICKLES.items():
-        if data.startswith(beginning):
-            raise CompressedError(f"it is {name}, not a pickle")
+            raise CompressedError(f"it is {what}")
     most = min(most, _GROWTH * len(data) + _FREE)
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _only_member(data, most)
