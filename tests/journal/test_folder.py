@@ -1,5 +1,6 @@
 """Which of several folders bears a search's name, where listings lag."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -179,17 +180,22 @@ def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
 
 
 class EventfulStore(WeatheredStore):
-    """A store in which something happens just before each look at an entry."""
+    """A store in which something happens just before each look at an entry, in this order."""
 
     events: Iterator[Callable[[], object]]
+    one_at_a_time = threading.Lock()
 
     def stat(self, entry_id: str) -> Entry:
-        next(self.events, lambda: None)()
+        self._happen()
         return super().stat(entry_id)
 
     def list_trash(self, parent: str) -> list[Entry]:
-        next(self.events, lambda: None)()
+        self._happen()
         return super().list_trash(parent)
+
+    def _happen(self) -> None:
+        with self.one_at_a_time:  # several threads look
+            next(self.events, lambda: None)()
 
 
 @pytest.mark.parametrize("looks", range(8))

@@ -110,7 +110,7 @@ def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
 
     def while_two_run(name, act):
         # An objective of which two trials are at work when `act` is called in the driver.
-        at = folder / name
+        at = folder / (name + " at work")
         at.mkdir()
 
         def watch():
@@ -137,10 +137,12 @@ def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
         dask.config.set({{"distributed.scheduler.allowed-failures": 0}})
         with cluster() as made, distributed.Client(made) as client:
             for name, act in (("restart", client.restart), ("killed", kill_all)):
+                client.wait_for_workers(2)
                 search = while_two_run(name, act)
                 result = run(folder, search, name=name, executor=client, max_attempts=1)
                 assert statuses(result) == ["ok"] * 8, statuses(result)
                 assert {{doc["result"]["attempt"] for doc in result.trials.trials}} == {{1}}
+            client.wait_for_workers(2)
             parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 1.0, 3.0
             search = while_two_run("gone", lambda: made.scale(0))
             with contextlib.redirect_stdout(io.StringIO()) as said:
