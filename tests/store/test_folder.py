@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.store.folder import FolderStore, index
+from colab_drive_tuner.store.folder import FolderStore, folders, index
 from colab_drive_tuner.store.folder.description import seal, unseal
 from tests.store.contract import Reopen, StoreContract
 
@@ -359,6 +359,30 @@ def test_one_who_loses_finishes_what_the_winner_finishes_at_that_moment(
     store.create(entry_id, b"1", name="x", parent=store.root)
     assert looked == [Path(store.url(store.root)) / "x"]
     assert store.read(entry_id) == b"1"
+
+
+@pytest.mark.parametrize("comes", [[], ["a new one"]], ids=["gone", "in its place"])
+def test_a_name_is_free_that_changes_hands_at_that_moment(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, comes: list[str]
+) -> None:
+    """Another process puts the folder into the trash, and perhaps makes one anew."""
+    other = FolderStore(Path(store.url(store.root)))
+    *ids, last = other.reserve(3)
+    other.create(ids[0], None, name="a", parent=other.root)
+
+    def changed_hands(base: Path) -> None:  # just before it is looked at
+        monkeypatch.setattr(folders, "_token", token)
+        other.trash(ids[0])
+        for _ in comes:
+            other.create(ids[1], None, name="a", parent=other.root)
+
+    token = folders._token
+    monkeypatch.setattr(folders, "_token", changed_hands)
+    store.create(last, None, name="a", parent=store.root)
+    assert {entry.id for entry in store.list(store.root, name="a")} == {
+        last,
+        *ids[1 : 1 + len(comes)],
+    }
 
 
 @pytest.mark.parametrize(

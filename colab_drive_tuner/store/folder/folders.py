@@ -136,7 +136,8 @@ def is_free(place: Path, name: str, entry_id: str) -> None:
     visible = place / disk.file_names(name, entry_id)[0]
     if visible.is_symlink():
         raise disk.link_refused(visible)
-    if visible.is_dir() and _token(visible) is None and any(visible.iterdir()):
+    # One may be put into the trash at this moment, and another come in its place.
+    if visible.is_dir() and not _token(visible) and disk.names(visible) and not _token(visible):
         raise RefusedError(
             f"{visible} is there already, and no index in it says what it is. If it is a search, "
             f"see `colab-drive-tuner doctor`; else move it away, or choose another name."
