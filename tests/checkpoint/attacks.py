@@ -123,6 +123,12 @@ _COPIES = b"cnumpy._core.numeric\n_frombuffer\n(h\x63" + (
 )
 _SETS = b"cbuiltins\nset\nh\x00\x85R"
 
+LAUGHS = b"K\x01\x85" + b"2\x86" * 100
+"""A pair of a pair of ... of one tuple: 2**100 numbers, were it ever written out."""
+JOBLIB = name("joblib.numpy_pickle", "NumpyArrayWrapper") + b")R}"
+GOOGOLS = b"\x8b\xa0\x0f\x00\x00" + b"\x7f" * 4000
+"""A number that Python refuses to write out: of 9,632 digits."""
+
 ATTACKS = {
     "call": (pickle.dumps(Calls(os.mkdir, MARKER)), r"call (posix|nt).mkdir"),
     "system": (pickle.dumps(Calls(os.system, "mkdir " + MARKER), 0), r"call (posix|nt).system"),
@@ -249,6 +255,41 @@ ATTACKS = {
     "list in itself": (trials_with(b"]q\x00h\x00a"), "contains itself"),
     "dict in itself": (trials_with(b"}q\x00K\x01h\x00s"), "contains itself"),
     "billion laughs": (trials_with(b"K\x01\x85" + b"2\x86" * 100), "absurdly large"),
+    "billion laughs as a class": (
+        trials_with(name("copyreg", "__newobj__") + LAUGHS + b"\x85R"),
+        "class or function belongs",
+    ),
+    "billion laughs as an array's class": (
+        trials_with(name("numpy._core.multiarray", "_reconstruct") + LAUGHS + b"NN\x87R"),
+        "class or function belongs",
+    ),
+    "billion laughs as dill's function": (
+        trials_with(name("dill._dill", "_create_array") + LAUGHS + b"NN\x87R"),
+        "class or function belongs",
+    ),
+    "billion laughs as joblib's word": (trials_with(JOBLIB + LAUGHS + b"Nsb"), "str belongs"),
+    "billion laughs as joblib's class": (
+        trials_with(JOBLIB + text("subclass") + LAUGHS + b"sb"),
+        "class or function belongs",
+    ),
+    "billion laughs as a field's title": (
+        trials_with(
+            array(
+                (name("numpy", "dtype") + text("V8") + b"\x89\x88\x87R")
+                + (b"(K\x03" + text("|") + b"N" + text("a") + b"\x85")
+                + (b"}" + text("a") + FLOAT + b"K\x00" + LAUGHS + b"\x87s")
+                + b"\x8a\x05\x00\x00\x00\x00\x01K\x01K\x00tb",
+                (1,),
+                b"A" * 8,
+            )
+        ),
+        "plain dtypes",
+    ),
+    "number of a trial beyond words": (
+        trials_with(b"}" + text("tid") + GOOGOLS + b"s"),
+        "entry 0 is not a trial",
+    ),
+    "key beyond words": (trials_with(b"}" + GOOGOLS + MKDIR + b"s"), "call posix.mkdir"),
     "list as a key": (trials_with(b"}]K\x01s"), "cannot be one"),
     "array as a key": (trials_with(b"}" + array(FLOAT, (0,), b"") + b"K\x01s"), "cannot be one"),
     "odd escapes": (b"c\\w\n\\w\n.", "class or function .*w"),

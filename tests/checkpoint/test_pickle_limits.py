@@ -1,5 +1,6 @@
 """What an import may take: memory in proportion to the file, and time in proportion to that."""
 
+import bz2
 import gzip
 import io
 import pickle
@@ -7,12 +8,14 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import hyperopt
 import pytest
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
+from colab_drive_tuner.checkpoint.pickles import compressed
 from colab_drive_tuner.checkpoint.pickles import reader as pickle_reader
 from colab_drive_tuner.checkpoint.pickles.machine import Machine
 from colab_drive_tuner.checkpoint.pickles.reader import read_trials
@@ -186,3 +189,26 @@ def test_a_decompression_bomb_is_refused(tmp_path, compress):
     path.write_bytes(compress(b"\x80" + bytes(100 << 20)))
     with pytest.raises(UsageError, match=r"would unpack to more than 8\d MiB"):
         read_trials(path)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, zlib.compress])
+def test_many_streams_take_time_in_proportion(compress, monkeypatch):
+    """Each empty stream hands back what follows it: never the whole rest of the file."""
+    kind, start = compressed._kind(compress(b""))
+    handed_back = 0
+
+    class Watched:
+        def __init__(self):
+            self._stream = start()
+
+        def __getattr__(self, name):
+            nonlocal handed_back
+            value = getattr(self._stream, name)
+            handed_back += len(value) if name == "unused_data" else 0
+            return value
+
+    monkeypatch.setattr(compressed, "_kind", lambda data: (kind, Watched))
+    streams = 5000
+    whole = compress(b"") * streams + compress(pickle.dumps([document(0)]))
+    assert len(read_trials(whole)[0]) == 1
+    assert handed_back < streams * 10_000

@@ -65,7 +65,7 @@ def build_dtype(spec: Spec) -> np.dtype[Any]:
     try:
         dtype = _build(spec, 0)
     except (TypeError, KeyError, OverflowError) as error:
-        raise ValueError(f"numpy makes no dtype of {spec!r:.60}: {error}") from error
+        raise ValueError(f"numpy makes no dtype of {_shown(spec)}: {error}") from error
     if dtype.itemsize == 0:
         raise ValueError("elements of its dtype have no bytes")
     return dtype
@@ -87,7 +87,12 @@ def _build(spec: Spec, depth: int) -> np.dtype[Any]:
             described: Any = {**fields, "itemsize": itemsize, "aligned": aligned}
             dtype: np.dtype[Any] = np.dtype(described)
             return dtype
-    raise ValueError(f"{spec!r:.40} is not one of numpy's plain dtypes")
+    raise ValueError(f"{_shown(spec)} is not one of numpy's plain dtypes")
+
+
+def _shown(spec: Spec) -> str:
+    """A simple dtype's name; anything else may be endless when it is written out."""
+    return f"{spec!r:.40}" if type(spec) is str else "a description"
 
 
 def _field(row: Any, itemsize: int, depth: int) -> tuple[str, str | None, int, np.dtype[Any]]:

@@ -11,6 +11,8 @@ _FREE = 64 << 20
 _GROWTH = 200
 """Unpacked, a file is at most so many times larger, and 64 MiB: pickles shrink to a tenth."""
 _BLOCK = 1 << 20
+_FED = 1 << 13
+"""Bytes given at once: each of a million streams hands back what was given and is not its own."""
 _NOT_READ = {
     b"\x04\x22\x4d\x18": "compressed by lz4: decompress it first",
     b"\x28\xb5\x2f\xfd": "compressed by Zstandard: decompress it first",
@@ -66,17 +68,20 @@ def _kind(data: bytes) -> tuple[str, Any]:
 
 def _inflate(start: Any, data: bytes, most: int) -> bytes:
     """All streams in `data`, one behind the other, as `gzip.open` reads them."""
-    whole = bytearray()
-    while data:
+    file, whole = io.BytesIO(data), bytearray()
+    fed = file.read(_FED)
+    while fed:
         stream = start()
         while not stream.eof:
             before = len(whole)
-            whole += stream.decompress(data, _BLOCK)
+            whole += stream.decompress(fed, _BLOCK)
             _check_size(len(whole), most)
-            data = getattr(stream, "unconsumed_tail", b"")  # zlib's; the others keep it
-            if not data and len(whole) == before and not stream.eof:
-                raise EOFError("it ends too early")
-        data = stream.unused_data
+            fed = getattr(stream, "unconsumed_tail", b"")  # zlib's; the others keep it
+            if not fed and len(whole) == before and not stream.eof:
+                fed = file.read(_FED)
+                if not fed:
+                    raise EOFError("it ends too early")
+        fed = stream.unused_data or file.read(_FED)
     return bytes(whole)
 
 

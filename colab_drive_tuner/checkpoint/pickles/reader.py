@@ -14,6 +14,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS, MAX_DEPTH, keys_collide
 from colab_drive_tuner.checkpoint.documents import TrialDocument, TrialMisc, check_document
+from colab_drive_tuner.checkpoint.items import MOST_TIDS
 from colab_drive_tuner.checkpoint.pickles.compressed import CompressedError, decompress
 from colab_drive_tuner.checkpoint.pickles.machine import Machine
 from colab_drive_tuner.checkpoint.pickles.nodes import (
@@ -121,8 +122,7 @@ class _Walk:
         try:
             return self._visit(tree, 0)[0]
         except UnplainError as error:
-            steps = [repr(step) for step in reversed(error.path) if type(step) in (str, int)]
-            at = "".join(f"[{step[:40]}]" for step in steps)
+            at = "".join(f"[{step!r:.40}]" for step in reversed(error.path) if _is_short(step))
             raise RefusedPickleError(f"{where}{at[:200]} {error}") from error
         except RecursionError as error:
             raise RefusedPickleError(f"a {where} is nested too deeply") from error
@@ -201,6 +201,11 @@ def _step(node: Any, items: Any, place: int) -> Any:
     return "an element"
 
 
+def _is_short(step: Any) -> bool:
+    """Whether a step of a path can be shown: Python refuses to write out very long integers."""
+    return type(step) is str or (type(step) is int and abs(step) <= MOST_TIDS)
+
+
 def _unplain(node: Any) -> str:
     """What is wrong with a node that is not plain data, as the end of a sentence."""
     if type(node) is Refused:
@@ -212,9 +217,9 @@ def _unplain(node: Any) -> str:
 
 def _check_documents(documents: list[Any]) -> None:
     for place, document in enumerate(documents):
-        if type(document) is not dict or type(document.get("tid")) is not int:
+        tid = document.get("tid") if type(document) is dict else None
+        if type(tid) is not int or abs(tid) > MOST_TIDS:
             raise RefusedPickleError(f"its entry {place} is not a trial document with a tid")
-        tid = document["tid"]
         try:
             _check_indices(check_document(document, tid)["misc"], tid)
         except (TypeError, ValueError) as error:

@@ -42,6 +42,13 @@ def _check(value: Any, kind: type) -> Any:
     return value
 
 
+def _named(value: Any) -> str:
+    """The name of a class or function; `str` of anything else may be endless: a list in itself."""
+    if type(value) not in (Name, Instance):
+        raise TypeError("where a class or function belongs there is something else")
+    return str(value)
+
+
 def _checks(values: Any, *kinds: type) -> list[Any]:
     if type(values) is not tuple or len(values) != len(kinds):
         raise TypeError("a call has the wrong number of arguments")
@@ -53,6 +60,11 @@ def _dict_items(value: Any) -> list[Any]:
     if type(value) is not Unhashed or value.kind is not dict:
         raise TypeError("where a dict belongs there is something else")
     return value.items
+
+
+def _by_name(items: list[Any]) -> dict[str, Any]:
+    """The dict that has these keys and values in turn; its keys must be text."""
+    return dict(zip((_check(key, str) for key in items[::2]), items[1::2], strict=True))
 
 
 def _spec(dtype: Any) -> Spec:
@@ -84,9 +96,7 @@ def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
     if names is not None:
         rows = []
         items = _dict_items(fields)
-        by_name = dict(
-            zip(_checks(tuple(items[::2]), *[str] * (len(items) // 2)), items[1::2], strict=True)
-        )
+        by_name = _by_name(items)
         for name in _check(names, tuple):
             dtype, offset, *title = _check(by_name[_check(name, str)], tuple)
             rows.append([name, title[0] if title else None, offset, _spec(dtype)])
@@ -105,8 +115,8 @@ def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
 
 def _reconstruct(arguments: tuple[Any, ...]) -> Unbuilt:
     kind, _, _ = arguments
-    if str(kind) != "numpy.ndarray":
-        raise UnplainError(f"holds an array of {kind}, not an ordinary numpy array")
+    if (name := _named(kind)) != "numpy.ndarray":
+        raise UnplainError(f"holds an array of {name}, not an ordinary numpy array")
     return Unbuilt(_array_state)
 
 
@@ -181,16 +191,14 @@ def _set(kind: type) -> Recipe:
 def _copyreg_object(arguments: tuple[Any, ...]) -> Any:
     """An object as protocols 0 and 1 write it."""
     kind, _, state = arguments
-    if type(kind) not in (Name, Instance):
-        raise TypeError("where a class belongs there is something else")
-    if type(state) is Unhashed and str(kind) == _SON:
+    if _named(kind) == _SON and type(state) is Unhashed:
         return state
     return _newobj((kind,))
 
 
 def _newobj(arguments: tuple[Any, ...]) -> Any:
     kind, *more = arguments
-    recipe = RECIPES.get(str(kind))
+    recipe = RECIPES.get(_named(kind))
     return recipe(tuple(more)) if recipe else Instance(kind)
 
 
@@ -215,9 +223,9 @@ def _joblib_array(arguments: tuple[Any, ...]) -> Unbuilt:
 def _joblib_state(state: Any, stream: io.BytesIO) -> np.ndarray[Any, Any]:
     """An array whose bytes joblib wrote behind its description, after some padding."""
     items = _dict_items(state)
-    parts = dict(zip(map(str, items[::2]), items[1::2], strict=True))
-    if str(parts["subclass"]) != "numpy.ndarray":
-        raise UnplainError(f"holds an array of {parts['subclass']}, not an ordinary one")
+    parts = _by_name(items)
+    if (name := _named(parts["subclass"])) != "numpy.ndarray":
+        raise UnplainError(f"holds an array of {name}, not an ordinary one")
     spec, shape = _spec(parts["dtype"]), _check(parts["shape"], tuple)
     dtype = build_dtype(spec)
     if parts.get("numpy_array_alignment_bytes") is not None:
@@ -228,8 +236,8 @@ def _joblib_state(state: Any, stream: io.BytesIO) -> np.ndarray[Any, Any]:
 
 def _dill_array(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     function, creation, state, *_ = arguments
-    if str(function).rpartition(".")[2] != "_reconstruct":
-        raise UnplainError(f"holds an array made by {function}")
+    if (name := _named(function)).rpartition(".")[2] != "_reconstruct":
+        raise UnplainError(f"holds an array made by {name}")
     _reconstruct(_check(creation, tuple))  # which refuses all but ordinary arrays
     return _array_state(state)
 
