@@ -205,6 +205,10 @@ CONFIGS = {
         calling(function("keras.models", "load_model"), safe_mode=False),
         "keras.models.load_model, which is not part",
     ),
+    "another model, under the name of a function of the user's": (
+        calling({**function("keras.models", "load_model"), "registered_name": "hostile>get"}),
+        "keras.models.load_model, which is not part",
+    ),
     "another model, by its class": (
         with_layer("keras.saving", "load_model", {"filepath": "x"}),
         "keras.saving.load_model, which is not part",

@@ -163,9 +163,9 @@ def _check_names(config: Any, what: str, custom_objects: Mapping[str, Any]) -> N
         if "config" not in node:
             continue
         module, name = str(node.get("module") or "builtins"), str(node["class_name"])
-        if name == "function":
-            name = str(node.get("config"))
-        registered = str(node.get("registered_name") or name)
+        registered = str(node.get("registered_name", name))
+        if name == "function":  # which Keras looks up by its name, whatever it is registered as
+            name = registered = str(node.get("config"))
         if keras.saving.get_registered_object(registered, dict(custom_objects)) is not None:
             continue
         root, _, part = module.partition(".")
