@@ -235,6 +235,9 @@ def check_settings(value: Any) -> dict[str, Any]:
             typed(setting, kind)
         if key == OUTAGE:
             check_outage(setting)
+        if setting is not None:
+            for name, its_kind in _MAPS.get(key, {}).items():
+                typed(typed(setting, dict)[name], its_kind)
     if not is_exact(settings):
         raise ValueError("the settings nest too deeply")
     return settings
@@ -265,6 +268,11 @@ _SETTINGS: dict[str, type] = {
     FROM_SEARCH: str,
     "restarted": bool,
 }
+_MAPS: dict[str, dict[str, type]] = {
+    STOPPED: {"why": str, "rules": str, "rules_after": str, "max_evals": int},
+    EARLY_STOP: {"by": str, "arguments": bytes, "ended": int},
+}
+"""Settings that are maps, and their fields; None where they were taken back."""
 
 
 _FACTS: dict[str, tuple[str, Callable[[Any], Any]]] = {

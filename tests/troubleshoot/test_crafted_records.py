@@ -1,6 +1,7 @@
 """One search with a record that makes no sense: it is named, and hides none of the others."""
 
 import contextlib
+import hashlib
 import math
 import shlex
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
+from colab_drive_tuner.checkpoint.items import settings_item
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
-from colab_drive_tuner.journal.chain.record import Record, encode_record
+from colab_drive_tuner.journal.chain.record import Record, encode_record, frame
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches, read_status
@@ -22,7 +24,7 @@ from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from colab_drive_tuner.troubleshoot.repair.salvage import collect
 from tests.search.searching import SPACE, bowl, resume_search
-from tests.troubleshoot.repairing import run_slowly
+from tests.troubleshoot.repairing import records, run_slowly
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -117,6 +119,9 @@ CRAFTED = {
     "a trial's number above all": entry("end", {"how": "done"}, tid=2**62 + 1),
     "an infinite number": entry("queued", {"next": float("inf")}),
     "no info": entry("end", None),
+    "a stop that is none": settings_item({"stopped": 5}),
+    "a stop without its rules": settings_item({"stopped": {"why": "x"}}),
+    "a rule's state that is none": settings_item({"early_stop": {"by": "x", "ended": 1}}),
 }
 
 
@@ -235,3 +240,34 @@ def test_a_strange_trial_ends_a_run_by_an_error_of_ours_at_most(
         assert result.finished
         assert len(result.rows) == 25
     assert read_status(store, "search").done >= 2
+
+
+@pytest.mark.parametrize("key", ["rstate", "early_stop"])
+def test_a_setting_that_no_run_can_use_is_left_out_by_repair(tmp_path: Path, key: str) -> None:
+    """Doctor names it, and a run; repair keeps all trials, and says what it left out."""
+    folder, junk = tmp_path / "store", encode([1])[:-1]
+    run_slowly(folder, 2)
+    setting = junk if key == "rstate" else {"by": "x", "arguments": junk, "ended": 2}
+    begin = next((folder / "search" / "records").glob("*-000000.cdt"))
+    body = msgpack.unpackb(begin.read_bytes()[36:])
+    claim = msgpack.unpackb(body["payload"])
+    claim["settings"][key] = setting
+    begin.write_bytes(frame(body | {"payload": msgpack.packb(claim)}))
+    prev = hashlib.sha256(begin.read_bytes()).hexdigest()
+    for record in records(folder)[1:]:
+        body = msgpack.unpackb(record.read_bytes()[36:]) | {"prev": prev}
+        record.write_bytes(frame(body))
+        prev = hashlib.sha256(record.read_bytes()).hexdigest()
+    (found,) = (finding for finding in examine(folder) if finding.about == "search 'search'")
+    assert found.level == Level.PROBLEM
+    assert "cannot be used" in found.text
+    assert " repair search`" in found.advice
+    with pytest.raises(SearchDamagedError, match="restart=True"):
+        resume_search(
+            bowl, name="search", store=folder, space=SPACE, max_evals=3, progress=False,
+            early_stop_fn=lambda trials: (False, []),
+        )  # fmt: skip
+    report = repair(LaterStore(folder), "search")
+    assert report.done == 2
+    assert any("cannot be used" in note for note in report.notes)
+    run_slowly(folder, 4)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.items import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import NotPlainDataError
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
@@ -33,7 +33,7 @@ class Stops:
         self._by, _ = spec.early_stop_text  # by what it is: what it holds it may have changed
         state = stored_early_stop(settings)
         known = state if state and state["by"] == self._by else None
-        self._arguments: Any = decode(known["arguments"]) if known else []
+        self._arguments: Any = known["arguments"] if known else []
         self._judged: int | None = known["ended"] if known else None
         """How many trials had ended when the early-stop function was last asked."""
         self._recordable = True

@@ -6,7 +6,7 @@ the search, and a session that takes over after k calls passes over the first k 
 """
 
 import hashlib
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -52,11 +52,17 @@ def thaw_generator(frozen: bytes) -> np.random.Generator:
             raise ValueError("a position is out of range")
         bits.state = state
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        raise SearchDamagedError(
-            f"The stored random state cannot be used ({error!r:.200}): pass restart=True to begin "
-            f"again."
-        ) from error
+        refuse_stored("random state", error)
     return np.random.Generator(bits)
+
+
+def refuse_stored(what: str, error: Exception) -> NoReturn:
+    """Raise the error of a stored value that no run can go on with; `repair` leaves it out."""
+    reason = SearchDamagedError(f"The stored {what} cannot be used: {error!r:.200}.")
+    raise SearchDamagedError(
+        f"{reason} Run `colab-drive-tuner repair` with the search's name, or pass restart=True to "
+        f"begin again."
+    ) from reason
 
 
 def training_seed_of(frozen: bytes) -> int:

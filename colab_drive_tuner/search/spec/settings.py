@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode
 from colab_drive_tuner.checkpoint.items import EARLY_STOP, RESTARTED, STOPPED
 from colab_drive_tuner.errors import (
     SearchChangedWarning,
@@ -23,6 +26,8 @@ from colab_drive_tuner.search.spec.seeds import (
     SeedStream,
     freeze_generator,
     generator_of,
+    refuse_stored,
+    thaw_generator,
 )
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
@@ -137,33 +142,46 @@ class SearchSettings:
         return {"seed": seed, "rstate": freeze_generator(generator)}
 
 
-def structured(
-    settings: Mapping[str, Any], key: str, fields: Mapping[str, type]
-) -> dict[str, Any] | None:
-    """The value of a setting that is a map with these fields; None where it is not set.
-
-    Raises `SearchDamagedError` where it is anything else.
-    """
-    value = settings.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, dict) or any(type(value.get(n)) is not t for n, t in fields.items()):
-        raise SearchDamagedError(
-            f"The stored setting {key!r} is not what this program writes: run "
-            "`colab-drive-tuner repair`, or pass restart=True to begin again."
-        )
-    return value
-
-
 def stored_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Why the search was stopped, by which rules, at which target; None: it was not."""
-    fields = {"why": str, "rules": str, "rules_after": str, "max_evals": int}
-    return structured(settings, STOPPED, fields)
+    stop: dict[str, Any] | None = settings.get(STOPPED)
+    return stop
 
 
 def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The state of the early-stop function, whose it is, and after how many trials; or None."""
-    return structured(settings, EARLY_STOP, {"by": str, "arguments": bytes, "ended": int})
+    state: dict[str, Any] | None = settings.get(EARLY_STOP)
+    if state is None:
+        return None
+    try:
+        arguments = decode(state["arguments"])
+        iter(arguments)
+    except (CodecError, TypeError) as error:
+        refuse_stored("state of the early-stop function", error)
+    return state | {"arguments": arguments}
+
+
+def stored_generator(settings: Mapping[str, Any]) -> np.random.Generator | None:
+    """The random state that the search began with; None where none is stored yet."""
+    frozen = settings.get("rstate")
+    return None if frozen is None else thaw_generator(frozen)
+
+
+def unusable_settings(settings: Mapping[str, Any]) -> dict[str, SearchDamagedError]:
+    """The errors of the settings that no run could go on with, by key."""
+    found = {}
+    for key, read in (("rstate", stored_generator), (EARLY_STOP, stored_early_stop)):
+        try:
+            read(settings)
+        except SearchDamagedError as error:
+            found[key] = error
+    return found
+
+
+def require_usable(settings: Mapping[str, Any]) -> None:
+    """Raise `SearchDamagedError` for the first setting that no run could go on with."""
+    for error in unusable_settings(settings).values():
+        raise error
 
 
 def stored_suspects(settings: Mapping[str, Any]) -> list[int]:

@@ -21,6 +21,7 @@ from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.segment import Leftover
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
 from colab_drive_tuner.search.results.status import MISNAMED
+from colab_drive_tuner.search.spec.settings import require_usable
 from colab_drive_tuner.store.protocol import NO_ROOT, Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, Part
 from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
@@ -86,6 +87,7 @@ def _chain(search: SearchCheck) -> Finding:
     try:
         status = search.status
         search.history.check()
+        require_usable(search.history.settings)
     except SearchDamagedError as error:
         if error.__cause__ is None:  # then the error itself says what to do
             return Finding(Level.PROBLEM, str(error))

@@ -134,8 +134,8 @@ def _usable(built: Rebuilt, record: Record) -> Record:
 def _readable(built: Rebuilt, record: Record, entries: bytes) -> bytes:
     what, kept = f"Record {record.pos}", []
     for entry in split_items(entries, what):
-        (item,) = read_items(entry, what)
         try:
+            (item,) = read_items(entry, "an entry")
             if item.kind in (ItemKind.QUEUED, ItemKind.START, ItemKind.END):
                 read_document(item.document, item.tid)
             kept.append(entry)

@@ -33,7 +33,7 @@ from colab_drive_tuner.journal.folder.reindex import damaged_entries, reindex_se
 from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool
-from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.search.spec.settings import SearchSettings, require_usable, unusable_settings
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
@@ -176,6 +176,7 @@ def _reason(store: Store, name: str, found: _Found) -> str:
         if incomplete := complete_documents(book.history):
             return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
         book.history.check()
+        require_usable(book.history.settings)
         book.claim(
             SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None
         )
@@ -214,6 +215,9 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
         raise _nothing_left(name, evidence)
     if completed := complete_documents(built.history):
         built.notes.append(f"{completed} trials now name the parameters that they did not use.")
+    for key, error in unusable_settings(built.history.settings).items():
+        del built.history.settings[key]
+        built.notes.append(str(error.__cause__))
     settings = {
         "generation": int(built.history.settings.get("generation", 1)) + 1,
         "from": found.folder.id,
