@@ -7,9 +7,15 @@ import pytest
 from hyperopt import STATUS_OK, Trials, fmin, hp, rand, space_eval
 from hyperopt.pyll import as_apply
 
-from colab_drive_tuner.errors import ObjectiveError, SearchError, UsageError
+from colab_drive_tuner.errors import (
+    ObjectiveError,
+    SearchChangedWarning,
+    SearchError,
+    UsageError,
+)
 from colab_drive_tuner.hyperas_style import VotingModel, best_ensemble, best_models, minimize
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.training.pruner import Pruner
 
 # ruff: noqa: F821 - distributions are known without an import
@@ -61,6 +67,36 @@ def test_the_space_shows_the_name_that_hyperas_gives(capsys):
     again = pickle.loads(pickle.dumps(space))
     assert again.hyperas_names == space.hyperas_names
     assert space_eval(space, best_run).keys() == space.keys()
+
+
+def test_a_changed_model_or_data_is_a_warning(tmp_path):
+    """As `resume_search` warns, which goes on with the same search without one."""
+
+    def go(model, data, total):
+        trials = DriveTrials("s", store=tmp_path, keep_models=0)
+        minimize(model, data, rand.suggest, total, trials, verbose=False)
+
+    def plain(x, y):
+        rate = {{uniform(0, 1)}}
+        return {"loss": rate + len(x), "status": STATUS_OK}
+
+    def changed(x, y):
+        rate = {{uniform(0, 1)}}
+        return {"loss": rate - len(x), "status": STATUS_OK}
+
+    def small():
+        return [1, 2], [3, 4]
+
+    def large():
+        return [1, 2, 3], [4, 5, 6]
+
+    go(plain, small, 1)
+    go(plain, small, 2)
+    resume_search(plain, small, name="s", max_evals=3, algo="rand", store=tmp_path, progress=False)
+    with pytest.warns(SearchChangedWarning, match="shape or type of the data.*list of 3"):
+        go(plain, large, 4)
+    with pytest.warns(SearchChangedWarning, match=r"\+ .*rate - len\(x\)"):
+        go(changed, large, 5)
 
 
 def test_minimize_gives_what_hyperas_gives(capsys):

@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.items import Tid
 from colab_drive_tuner.reports import UNNAMED, are_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
@@ -144,6 +145,14 @@ def is_pruned(document: TrialDocument) -> bool:
 def given_up(reason: str) -> dict[str, Any]:
     """The result of a trial that is not tried again, because it killed what ran it."""
     return {"status": "fail", "reason": f"given up: {reason}", "given_up": True}
+
+
+def given_up_message(search: str, tid: Tid, reason: str) -> str:
+    """What the user is told when a trial is given up."""
+    return (
+        f"Trial {tid} of search {search!r} is given up: {reason}. "
+        "resume_search(..., retry_failed=True) runs it again."
+    )
 
 
 def is_given_up(document: TrialDocument) -> bool:

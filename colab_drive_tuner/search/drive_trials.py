@@ -16,6 +16,7 @@ from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.run import run_search
 from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
+from colab_drive_tuner.search.spec.objective import describe_objective
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
@@ -120,6 +121,7 @@ class DriveTrials(StoredTrials):
         """
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
+        source, data = describe_objective(fn)
         if isinstance(space, str) and space == "annotated":
             fn, space = _annotated(fn)
         spec = SearchSpec(
@@ -136,6 +138,8 @@ class DriveTrials(StoredTrials):
             show_progress=verbose and show_progressbar,
             early_stop_fn=early_stop_fn,
             trials_save_file=trials_save_file,
+            source=source,
+            data=data,
             keras_wanted=load_keras_for(fn),
             workers=find_engine(executor, width, trial_timeout),
             pruner=check_pruner(pruner),

@@ -271,7 +271,6 @@ def _task(
 def _templated(
     model: Callable[..., Any], data: Any, data_args: "DataArguments | None", *, again: bool
 ) -> Task:
-    from colab_drive_tuner.search.spec.fingerprints import describe_data
     from colab_drive_tuner.templates import (
         Callee,
         bind_data,
@@ -297,9 +296,9 @@ def _templated(
         arguments=None if data is None else lambda callee: named_arguments(callee, bound(callee)),
     )
 
-    def prepare() -> tuple[Callable[[Any], Any], str]:
+    def prepare() -> tuple[Callable[[Any], Any], str | None]:
         function = TemplatedObjective(compiled, data, data_args, loaded)
-        named = function.named()
-        return checked(function, compiled.name), describe_data(named.keys(), named.values())
+        function.prepare()
+        return checked(function, compiled.name), function.describe_data()
 
     return Task(dict(compiled.space), prepare, compiled.fingerprint_source)

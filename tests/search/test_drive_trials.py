@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.cli.tables import show_searches
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import SearchChangedWarning, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.status import list_searches, read_status
+from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import bowl, plain, points, stored
+from tests.search.searching import SPACE, bowl, plain, points, stored
 
 
 @pytest.mark.parametrize("max_evals", [np.int64(4), np.uint8(4), 4.0])
@@ -64,6 +65,30 @@ def test_an_algorithm_that_is_none_is_refused(tmp_path: Path) -> None:
         )
     with pytest.raises(UsageError, match=r"algo must be .* got 'grid'"):
         stored(tmp_path / "other", "rand", 2).fmin(abs, hyperopt.hp.uniform("x", 0, 1), "grid", 3)
+
+
+def test_a_changed_objective_is_a_warning(tmp_path: Path) -> None:
+    """By its lines, once, as `resume_search` warns; the same text in another process is none."""
+
+    def shifted(point: Any) -> float:
+        return bowl(point) + 1.0
+
+    stored(tmp_path, "rand", 2)
+    stored(tmp_path, "rand", 3)
+    with pytest.warns(SearchChangedWarning, match="source of the model") as told:
+        stored(tmp_path, "rand", 4, shifted)
+    assert "+ def shifted(point" in str(told[0].message)
+    assert told[0].filename.endswith("searching.py")
+    stored(tmp_path, "rand", 5, shifted)
+    resume_search(
+        shifted,
+        space=SPACE,
+        name="search",
+        max_evals=6,
+        algo="rand",
+        store=tmp_path,
+        progress=False,
+    )
 
 
 @pytest.mark.parametrize(

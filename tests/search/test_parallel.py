@@ -378,7 +378,9 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("ours")
-def test_only_what_dies_alone_is_to_blame(tmp_path: Path) -> None:
+def test_only_what_dies_alone_is_to_blame(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Suspects run again one at a time; the innocent end, and none of their attempts rises."""
     pool = OwnBreaking(4)
     result = go(tmp_path, bowl, max_evals=9, executor=pool, max_attempts=2)
@@ -386,6 +388,8 @@ def test_only_what_dies_alone_is_to_blame(tmp_path: Path) -> None:
     assert pool.ran[:2] == [[0, 1, 2], [3, 4, 5]]
     assert sorted(pool.ran[2:6]) == [[3], [4], [4], [5]]
     assert "given up: 2 workers" in result.trials.trials[4]["result"]["reason"]
+    said = "Trial 4 of search 's' is given up: 2 workers or runtimes died while this trial"
+    assert capsys.readouterr().out.count(said) == 1
     assert result.trials.log.settings["suspects"] == []
     assert result.done == 9
 

@@ -1,8 +1,6 @@
 """`resume_search`: the same call starts a search, goes on with it, and returns what it found."""
 
 import functools
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +22,6 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.search.documents import name_all_parameters
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.fingerprints import describe_space, space_difference
-from colab_drive_tuner.trial import running_trial
 from tests.search.searching import SPACE, bowl, data, go, in_child, killing, model, plain, points
 
 STATUS_OK = "ok"
@@ -137,18 +134,19 @@ def test_restart_of_a_search_that_has_no_trials_yet_is_a_beginning(tmp_path: Pat
     assert points(result.trials) == points(plain("rand", 6))
 
 
-def test_retry_failed_tries_given_up_trials_again(tmp_path: Path) -> None:
-    """A trial that was given up for killing runtimes gets another chance, on request."""
-
-    @functools.wraps(bowl)
-    def deadly(point: Any) -> float:
-        if running_trial().tid == 2:  # type: ignore[union-attr]
-            os.kill(os.getpid(), signal.SIGKILL)
-        return bowl(point)
-
-    while in_child(lambda: go(tmp_path, deadly, max_attempts=1)):
-        pass
-    assert go(tmp_path).trials.statuses()[2] == "fail"
+def test_a_given_up_trial_is_said_once_and_tried_again_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the session that gives it up, with the argument that gives it another chance."""
+    in_child(lambda: go(tmp_path, killing(bowl, 3), max_attempts=1))
+    capsys.readouterr()
+    assert go(tmp_path, max_attempts=1, max_evals=5).trials.statuses()[2] == "fail"
+    assert capsys.readouterr().out == (
+        "Trial 2 of search 's' is given up: 1 runtime died while this trial was running. "
+        "resume_search(..., retry_failed=True) runs it again.\n"
+    )
+    assert go(tmp_path, max_attempts=1).done == 6
+    assert capsys.readouterr().out == ""
     result = go(tmp_path, retry_failed=True)
     assert points(result.trials) == points(plain("rand", 6))
 

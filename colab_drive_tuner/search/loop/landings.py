@@ -21,6 +21,7 @@ from colab_drive_tuner.search.documents import (
     OPEN,
     countable_loss,
     given_up,
+    given_up_message,
     plain_result,
 )
 from colab_drive_tuner.search.executors import failures
@@ -249,11 +250,15 @@ class LandingLoop(Loop):
         """A worker died of this trial, and of no other."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
         attempts = self._losses.blame(tid, inherited, self._progress(started))
+        goes_on = self._crew.engine.renewable or not self._crew.engine.breaks_whole
         if attempts >= self._max_attempts:
-            reason = f"{attempts} workers or runtimes died while this trial was running"
+            what = "worker or runtime" if attempts == 1 else "workers or runtimes"
+            reason = f"{attempts} {what} died while this trial was running"
             self._close(started, TrialEnd.GIVEN_UP, given_up(reason))
+            if goes_on:  # else the error that ends the run says it
+                self._trials.notify(given_up_message(self._trials.name, tid, reason))
             return
-        if self._crew.engine.renewable or not self._crew.engine.breaks_whole:
+        if goes_on:
             self._trials.notify(
                 f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs "
                 f"again, alone (attempt {attempts + 1} of {self._max_attempts})."

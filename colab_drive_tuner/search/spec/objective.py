@@ -170,12 +170,20 @@ class TemplatedObjective:
             self._arguments = bind_data(self._model, loaded, returned=returned_names(function))
         return self._arguments
 
-    def named(self) -> Mapping[str, Any]:
-        """The data by the names of the model function's parameters."""
-        arguments = self.prepare()
-        if isinstance(arguments, Mapping):
-            return arguments
-        return dict(zip(self._model.signature.parameters, arguments, strict=False))
+    @property
+    def source(self) -> str:
+        """The text of the model function, without comments and layout."""
+        return self._model.fingerprint_source
+
+    def describe_data(self) -> str | None:
+        """The shapes and types of the data; None as long as it is not loaded."""
+        from colab_drive_tuner.search.spec.fingerprints import describe_data
+
+        if (given := self._arguments) is None:
+            return None
+        if isinstance(given, Mapping):
+            return describe_data(given.keys(), given.values())
+        return describe_data(self._model.signature.parameters, given)
 
     def __call__(self, sampled: Mapping[str, Any]) -> Any:
         """What the model function returns."""
@@ -184,3 +192,12 @@ class TemplatedObjective:
     def __getstate__(self) -> dict[str, Any]:
         kept = None if callable(self._data) else self._arguments
         return vars(self) | {"_load": None, "_arguments": kept}
+
+
+def describe_objective(objective: Callable[..., Any]) -> tuple[str, str | None]:
+    """The text of an objective's function; and what describes its data, where that is loaded."""
+    from colab_drive_tuner.search.spec.fingerprints import describe_source
+
+    if isinstance(objective, TemplatedObjective):
+        return objective.source, objective.describe_data()
+    return describe_source(objective), None

@@ -27,7 +27,7 @@ from colab_drive_tuner.checkpoint.items import (
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.journal import Claim, Journal
 from colab_drive_tuner.journal.chain.record import DEATHS
-from colab_drive_tuner.search.documents import FINISHED, as_new, given_up
+from colab_drive_tuner.search.documents import FINISHED, as_new, given_up, given_up_message
 from colab_drive_tuner.search.spec.settings import SearchSettings
 
 CARE_PATIENCE = 120.0
@@ -172,7 +172,7 @@ class Ownership:
         owner = self.history.owner
         self.replayed = frozenset(e.tid for e in self.history.unfinished if owner in e.attempts)
         for entry in self.history.used_up(self._max_attempts):
-            self._give_up(entry)
+            self._give_up(entry, notify)
 
     def set(self, settings: dict[str, Any]) -> None:
         """Record settings that changed since the claim.
@@ -216,19 +216,20 @@ class Ownership:
         self._named = set(history.trials)
         self.inherited = {entry.tid: len(entry.attempts) for entry in history.unfinished}
 
-    def _give_up(self, entry: TrialEntry) -> None:
+    def _give_up(self, entry: TrialEntry, notify: Callable[[str], None]) -> None:
         session = self.history.timeline[-1]  # this one's
         now = datetime.fromtimestamp(session.began, UTC).replace(tzinfo=None)
         document = as_new(entry.decoded()) | {"state": FINISHED, "owner": session.where}
         document |= {"book_time": now, "refresh_time": now}
-        document["result"] = given_up(
-            f"{len(entry.attempts)} runtimes died while this trial was running"
-        )
+        died = len(entry.attempts)
+        reason = f"{died} runtime{'s' * (died != 1)} died while this trial was running"
+        document["result"] = given_up(reason)
         self.inherited.pop(entry.tid, None)
         # Not spooled: the next session would come to the same judgement by itself.
         item = pack_item(ItemKind.END, entry.tid, entry.k, encode(document), how=TrialEnd.GIVEN_UP)
         self._append(item)
         self.journal.flush(CARE_PATIENCE)
+        notify(given_up_message(self.name, entry.tid, reason))
 
     def _note_outages(self) -> None:
         """Record the outages that have ended since, for the timeline."""
