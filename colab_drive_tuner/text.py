@@ -6,6 +6,7 @@ shows a name backwards, or a line that nobody wrote.
 """
 
 import re
+from collections.abc import Callable
 
 _EMOJI = (
     "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf"
@@ -33,13 +34,24 @@ def visible(text: object, *, lines: bool = False) -> str:
     r"""The text with each character that a terminal would obey, or not show, as an escape.
 
     Args:
-        text: The text, or an object of which its `str` is shown.
+        text: The text, or an object of which its text is shown, as `text_of` has it.
         lines: Whether the end of a line stays one; without it, it becomes a visible `\n`.
 
     Returns:
         A text of printable characters. Emoji of several characters stay whole.
     """
-    return (_LINES if lines else _UNSAFE).sub(_escaped, str(text))
+    return (_LINES if lines else _UNSAFE).sub(_escaped, text_of(text))
+
+
+def text_of(value: object, form: Callable[[object], str] = str) -> str:
+    """The `str` of any value, or its `repr`; of one that has none, what it is.
+
+    That is an integer of more digits than Python writes, or an object whose own method raises.
+    """
+    try:
+        return form(value)
+    except Exception:  # noqa: BLE001 - the method of an object of people's own
+        return f"<{type(value).__name__} that cannot be shown>"
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import text_of, visible
 
 
 def echo(text: object, *, err: bool = False) -> None:
@@ -35,13 +35,18 @@ def echo_outcome(text: object, facts: Mapping[str, Any], *, as_json: bool) -> No
 
 def plain(value: Any) -> Any:
     """A value as JSON has it; one that JSON does not know, infinity among them, is a text."""
-    finite = isinstance(value, float) and math.isfinite(value)
-    return value if finite or isinstance(value, bool | int | str | None) else str(value)
+    if isinstance(value, str | None):
+        return value
+    try:
+        known = isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        known = False
+    return value if known else text_of(value)
 
 
 def cell(value: object) -> str:
     """A value in a table: nothing where there is none, a number with six digits."""
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else text_of(value)
 
 
 def notify_of(as_json: bool) -> Callable[[object], None]:

@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +12,7 @@ import typer
 from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, given_store
 from colab_drive_tuner.cli.output import cell, echo, echo_json, plain
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import text_of
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.results.series import Trial
@@ -141,7 +142,7 @@ def compare(
     rows = dict.fromkeys(key for column in columns.values() for key in column)
     show_table(
         ("", *columns),
-        [[row, *(cell(column.get(row, "")) for column in columns.values())] for row in rows],
+        [[row, *(_value(column, row) for column in columns.values())] for row in rows],
     )
 
 
@@ -233,7 +234,7 @@ def _key(trial: "Trial", sort: str) -> tuple[bool, bool, Any]:
         sort, trial.parameters.get(sort)
     )
     number = isinstance(value, int | float)
-    return value is None, not number, value if number else str(value)
+    return value is None, not number, value if number else text_of(value)
 
 
 def _described(trial: "Trial") -> dict[str, Any]:
@@ -274,8 +275,13 @@ def _compared(search: "ReadSearch") -> dict[str, Any]:
     return said
 
 
-def _line(trial: "Trial") -> str:
-    from colab_drive_tuner.search.results.cards import outcome_text, seconds_text
+def _value(said: Mapping[str, Any], name: str) -> str:
+    """What is said of one search; nothing where nothing is, and a None that was chosen as such."""
+    return cell(said[name]) or str(said[name]) if name in said else ""
 
-    parameters = ", ".join(f"{label}={cell(value)}" for label, value in _parameters(trial).items())
+
+def _line(trial: "Trial") -> str:
+    from colab_drive_tuner.search.results.cards import outcome_text, seconds_text, value_text
+
+    parameters = ", ".join(f"{label}={value_text(trial, label, 60)}" for label in trial.parameters)
     return f"trial {trial.tid}: {outcome_text(trial)} in {seconds_text(trial)} s, {parameters}"

@@ -60,6 +60,24 @@ def test_they_come_back_in_another_process(tmp_path):
     check(fresh)
 
 
+def test_what_is_set_or_deleted_first_of_all_shows(tmp_path):
+    """Where nobody holds the search, that claims it and reads on; the same object shows it."""
+    trials = cdt.DriveTrials("s", store=tmp_path)
+    attachments = trials.attachments
+    attachments["a"] = 1
+    attachments["b"] = 2
+    assert dict(attachments) == dict(trials.attachments) == {"a": 1, "b": 2}
+    trials.close()
+    trials = cdt.DriveTrials("s", store=tmp_path)
+    with pytest.raises(KeyError):
+        del trials.attachments["c"]
+    assert not trials.log.owned
+    del trials.attachments["a"]
+    assert dict(trials.attachments) == {"b": 2}
+    trials.close()
+    assert dict(cdt.DriveTrials("s", store=tmp_path).attachments) == {"b": 2}
+
+
 def test_large_ones_lie_beside_the_records(tmp_path):
     """Records stay small; each large attachment is a file of its own."""
     run(tmp_path, 4)

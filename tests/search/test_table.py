@@ -1,7 +1,9 @@
 """The table of a search: what pandas users expect of conditional spaces, failures, odd names."""
 
 import csv
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,14 @@ from hyperopt import hp
 from hyperopt.pyll import scope
 
 from colab_drive_tuner import export_trials, open_store, resume_search
+from colab_drive_tuner.cli.output import plain
 from colab_drive_tuner.errors import SearchError, UsageError
 from colab_drive_tuner.search.results.exchange.export import import_trials
+from colab_drive_tuner.search.results.page import report_page
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.results.series import series_of
 from colab_drive_tuner.search.results.table import Table
+from colab_drive_tuner.search.results.trial_result import TrialResult
 
 FIXED = ["tid", "state", "status", "loss", "duration", "runtime"]
 
@@ -130,6 +135,50 @@ def test_none_is_a_value_and_an_inactive_parameter_is_na() -> None:
     for trials in ([document(0, SVM)], [document(1, FOREST)], []):
         alone = Table(trials, CONDITIONAL).to_dataframe()
         assert list(alone.dtypes.items()) == list(both.dtypes.items())
+
+
+def test_a_file_says_none_where_none_was_chosen() -> None:
+    """The text None; an empty cell is a parameter that the trial does not have."""
+    returned = {"status": "ok", "loss": 1.0, "note": None}
+    trials = [document(0, SVM, returned), document(1, FOREST)]
+    table = Table(trials, CONDITIONAL)
+    svm, forest = csv.DictReader(table.to_csv().decode().splitlines())
+    assert (svm["layers.units"], forest["layers.units"]) == ("None", "32")
+    assert (svm["model.trees"], forest["model.trees"]) == ("", "4")
+    assert (svm["note"], forest["note"], svm["runtime"], svm["error"]) == ("None", "", "here", "")
+    names, rows = (series := series_of("s", trials, CONDITIONAL)).table(series.trials)
+    assert [row[names.index("layers.units")] for row in rows] == ["None", 32]
+    assert [row[names.index("model.trees")] for row in rows] == [None, 4]
+
+
+class Nameless:
+    """An option that no text can be made of."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no name")
+
+
+@pytest.mark.parametrize("beside", [0.5, 1, "b"])
+@pytest.mark.parametrize(
+    "odd", [10**400, -(10**400), 10**5000, Nameless(), "\ud800", 1j, float("inf"), b"x", {1}],
+    ids=["large", "small", "endless", "nameless", "half", "complex", "infinite", "bytes", "set"],
+)  # fmt: skip
+def test_no_value_ends_a_table(odd: Any, beside: Any, tmp_path: Path) -> None:
+    """Of whatever a choice holds and an objective returned there are frames, files and pages."""
+    space = {"x": hp.choice("x", [odd, beside]), "y": hp.uniform("y", 0, 1)}
+    results = [{"status": "ok", "loss": n / 9, "n": odd if n % 2 else beside} for n in range(12)]
+    trials = [document(n, {"x": n % 2, "y": n / 20}, results[n]) for n in range(12)]
+    table, series = Table(trials, space), series_of("s", trials, space)
+    assert list(table.to_dataframe()["x"]) == [odd, beside] * 6
+    assert len(table.to_csv().splitlines()) == 13
+    parquet = tmp_path / "x.parquet"
+    parquet.write_bytes(table.to_parquet())
+    assert len(pd.read_parquet(parquet)) == 12
+    assert set(series.importance()) == {"x", "y"}
+    assert "Importance" in report_page(series, "", {})
+    owner: Any = SimpleNamespace(name="s")
+    assert repr(TrialResult(owner, trials[0], space)).startswith("Trial 0 of 's': loss 0, ")
+    assert json.loads(json.dumps([plain(odd), plain(beside)]))[1] == beside
 
 
 @pytest.mark.parametrize(

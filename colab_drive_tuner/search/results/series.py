@@ -18,8 +18,8 @@ from colab_drive_tuner.search.documents import (
     seconds_of,
 )
 from colab_drive_tuner.search.results.optuna_log import State, read_study
-from colab_drive_tuner.search.results.table import Table, free_name
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.search.results.table import Table, free_name, value_cell
+from colab_drive_tuner.text import text_of, visible
 
 LEAST_FOR_IMPORTANCE = 10
 """With fewer trials an order of parameters says nothing."""
@@ -120,8 +120,8 @@ class Series:
             [
                 *(one.tid, one.ending, one.loss, one.seconds),
                 *(one.values[number] if number < len(one.values) else None for number in values),
-                *map(one.parameters.get, self.parameters),
-                *map(one.returned.get, returned),
+                *(value_cell(one.parameters, name) for name in self.parameters),
+                *(value_cell(one.returned, name) for name in returned),
                 one.error,
             ]
             for one in trials
@@ -196,12 +196,15 @@ def series_of(
 
 def is_number(value: Any) -> bool:
     """Whether a parameter's value has a place on an axis."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    number = float_of(value)  # None where it is an integer beyond every float
+    return number is not None and math.isfinite(number)
 
 
 def _explained(pairs: Sequence[tuple[Any, float]]) -> float:
     """How much of the ranks' variance the groups of a parameter explain, less what chance would."""
-    groups: dict[Any, list[float]] = {}
+    groups: dict[object, list[float]] = {}
     if all(is_number(value) for value, _ in pairs) and len({value for value, _ in pairs}) > 10:
         ordered = sorted(pairs, key=lambda pair: pair[0])
         count = max(2, min(10, round(math.sqrt(len(pairs)) / 1.5)))
@@ -209,7 +212,7 @@ def _explained(pairs: Sequence[tuple[Any, float]]) -> float:
             groups.setdefault(index * count // len(ordered), []).append(rank)
     else:
         for value, rank in pairs:
-            groups.setdefault(repr(value), []).append(rank)
+            groups.setdefault((type(value), text_of(value)), []).append(rank)
     spread = len(pairs) - len(groups)
     if len(groups) < 2 or spread < 1:
         return 0.0

@@ -11,7 +11,7 @@ from colab_drive_tuner.checkpoint.documents import TrialDocument
 from colab_drive_tuner.errors import MissingExtraError
 from colab_drive_tuner.search.documents import TrialState, float_of
 from colab_drive_tuner.search.spec.space_values import Path, parameter_values, plain, point_of
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import text_of, visible
 
 FIXED = ("tid", "state", "status", "loss", "duration", "runtime", "error")
 _RETURNED_ELSEWHERE = {"status", "loss", "model", "history", "attachments"}
@@ -82,8 +82,11 @@ class Table:
         }
 
     def to_csv(self) -> bytes:
-        """The rows as CSV; a missing value is an empty cell."""
-        rows = ([row.get(name) for name in self.columns] for row in self.rows)
+        """The rows as CSV; a missing value is an empty cell, and a None that is one says so."""
+        rows = (
+            [row.get(name) if name in FIXED else value_cell(row, name) for name in self.columns]
+            for row in self.rows
+        )
         return csv_text(self.columns, rows, end="\r\n").encode(errors="backslashreplace")
 
     def to_parquet(self) -> bytes:
@@ -92,9 +95,7 @@ class Table:
         missing = import_module("pandas").NA
         for name in frame.columns:
             if frame[name].dtype == object:
-                frame[name] = [
-                    None if cell is None or cell is missing else str(cell) for cell in frame[name]
-                ]
+                frame[name] = [None if cell is missing else _utf8(cell) for cell in frame[name]]
         try:
             content: bytes = frame.to_parquet(index=False)
         except ImportError as error:
@@ -129,10 +130,24 @@ def free_name(name: str, prefix: str, taken: Container[str]) -> str:
     return name
 
 
+def value_cell(values: Mapping[str, Any], name: str) -> Any:
+    """A value for a table of texts: None where it is missing, and the text of a None that is not.
+
+    So a choice of None is told from a parameter that is not active.
+    """
+    return str(None) if name in values and values[name] is None else values.get(name)
+
+
+def _utf8(value: object) -> str:
+    """The text of a value, with what has no place in a file as an escape."""
+    return text_of(value).encode(errors="backslashreplace").decode()
+
+
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]], *, end: str = "\n") -> str:
     """A table as CSV; what is None is an empty cell."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator=end).writerows([head, *rows])
+    cells = ([None if cell is None else text_of(cell) for cell in row] for row in rows)
+    csv.writer(text, lineterminator=end).writerows([head, *cells])
     return text.getvalue()
 
 
@@ -181,7 +196,7 @@ def _series(pandas: Any, name: str, cells: list[Any], possible: set[type]) -> An
         kinds = {float}
     elif name == "tid" and kinds <= {int}:
         return pandas.Series(cells, dtype="int64")
-    if kinds == {int, float}:
+    if kinds == {int, float} and None not in map(float_of, present):
         kinds = {float}
     fits = kinds != {int} or all(-(2**63) <= cell < 2**63 for cell in present)
     numbers = _TARGETS.get(next(iter(kinds))) if len(kinds) == 1 and fits else None

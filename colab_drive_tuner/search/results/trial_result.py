@@ -12,7 +12,7 @@ from colab_drive_tuner.search.spec.space_values import (
     plain,
     point_of,
 )
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import text_of, visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -81,4 +81,4 @@ class TrialResult:
             shown = self.params
         except SearchError:
             shown = self.run
-        return f"Trial {self.tid} of {self._trials.name!r}: {loss}, {shown!r}"
+        return f"Trial {self.tid} of {self._trials.name!r}: {loss}, {text_of(shown, repr)}"

@@ -14,14 +14,15 @@ class Attachments(UserDict[str, Any]):
     """The attachments of a search, by hyperopt's names; pickled or copied, a plain dict of them."""
 
     def __init__(
-        self,
-        stored: Mapping[str, bytes | Beside],
-        record: Callable[[str, bytes | None], None],
-        read: Callable[[str], bytes],
+        self, record: Callable[[str, bytes | None], None], read: Callable[[str], bytes]
     ) -> None:
         super().__init__()
-        self._stored, self._record, self._read = dict(stored), record, read
-        self.data.update(dict.fromkeys(self._stored))
+        self._stored: dict[str, bytes | Beside] = {}
+        self._record, self._read = record, read
+
+    def hold(self, stored: Mapping[str, bytes | Beside]) -> None:
+        """Hold what the records have, which may be more since a change was recorded last."""
+        self._stored, self.data = dict(stored), dict.fromkeys(stored)
 
     def __getitem__(self, name: str) -> Any:
         if name in self._stored:
@@ -37,9 +38,11 @@ class Attachments(UserDict[str, Any]):
         self.data[name] = value
 
     def __delitem__(self, name: str) -> None:
-        del self.data[name]
-        self._stored.pop(name, None)
+        if name not in self.data:
+            raise KeyError(name)
         self._record(name, None)
+        self._stored.pop(name, None)
+        self.data.pop(name, None)
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)

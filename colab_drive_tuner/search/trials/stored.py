@@ -82,6 +82,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self._dynamic_trials: list[TrialDocument] = []
         self._trials: list[TrialDocument] = []
         super().__init__(exp_key, refresh=False)
+        self.attachments = Attachments(self._attach, journal.read_file)
         self.restore()
 
     # -- reading
@@ -93,7 +94,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
     def restore(self) -> None:
         """Hold what the chain says; documents that are as they were stay the same objects."""
-        history, journal = self.log.history, self.log.journal
+        history = self.log.history
         present = {doc["tid"]: doc for doc in self._dynamic_trials}
         documents = []
         with bar(f"Opening {self.name}", " trials") as seen:
@@ -107,7 +108,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
                 if seen is not None:
                     seen(len(documents), len(history.trials))
         self._dynamic_trials[:] = documents
-        self.attachments = Attachments(history.attachments, self._attach, journal.read_file)
+        self.attachments.hold(history.attachments)
         self._ids = set(range(min(self.log.next_tid, 1_000_000)))
         self._ids.update(tid for tid in history.trials if isinstance(tid, int))
         self.refresh()
