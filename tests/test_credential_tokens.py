@@ -11,6 +11,7 @@ from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner import credentials as ours
 from colab_drive_tuner.credentials import cloud_credentials, colab, find_credentials
+from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
@@ -224,6 +225,15 @@ class TestAMachineAtGoogle:
         with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
             find()
         assert "this machine's metadata server has no token (403)" in str(no.value)
+
+    def test_its_server_was_not_asked(self, google, monkeypatch):
+        """Where google-auth wants a certificate of it first, and this machine has none."""
+        from google.auth import compute_engine  # it reads the environment when it is imported
+
+        monkeypatch.setenv("GCE_METADATA_MTLS_MODE", "strict")
+        with pytest.raises(TokenRefusedError, match="this machine's metadata server was not asked"):
+            get_token(compute_engine.Credentials())
+        assert google.asked == []
 
     def test_the_person_refuses(self, google, monkeypatch):
         """The dialog was closed: both reasons are told."""

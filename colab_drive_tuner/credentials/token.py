@@ -104,9 +104,10 @@ def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRef
         return TokenRefusedError(code, "it has expired or was revoked" if expired else "")
     kind = type(error).__name__
     if type(credentials).__module__.startswith("google.auth.compute_engine"):
+        answer = "was not asked" if status is None else f"has no token ({status})"
         return TokenRefusedError(
             "nobody has signed in" if status == 404 else kind,
-            f"this machine's metadata server has no token ({status})",
+            f"this machine's metadata server {answer}",
         )
     return TokenRefusedError(kind if status in (None, 200) else f"{kind}, status {status}")
 

@@ -67,9 +67,7 @@ class DriveStore(Store):
         self._looked_at = time.monotonic()
 
     def ensure_root(self) -> None:
-        with self._making:  # two threads would make two folders
-            if self.folder is None:
-                self._open(self.client.folders(self._place))
+        self._find_root(create=True)
 
     @classmethod
     def connect(cls, folder: str = DEFAULT_FOLDER) -> "DriveStore":
@@ -199,14 +197,18 @@ class DriveStore(Store):
     def _require_root(self) -> None:
         """Raise `NotFoundError` while nobody has made the folder."""
         try:
-            with self._making:
-                if self.folder is None:
-                    self._open(self.client.folders(self._place, create=False))
+            self._find_root(create=False)
         except NotFoundError:
             raise NotFoundError(
                 f"There is no folder {self._place!r} in the Google Drive of {self.account}: name "
                 "the folder that searches are kept in, or begin one there."
             ) from None
+
+    def _find_root(self, *, create: bool) -> None:
+        """Look for the folder, and make it with `create`, unless it is known by now."""
+        with self._making:  # two threads would make two folders
+            if self.folder is None:
+                self._open(self.client.folders(self._place, create))
 
     def _places(self, parent: str) -> builtins.list[str]:
         """The folder; for that of all searches, every one at its path."""

@@ -1,5 +1,6 @@
 """What becomes of trials in which a session died, raised, was stopped or lost its search."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -99,6 +100,7 @@ def test_a_trial_that_was_stopped_is_never_given_up(tmp_path: Path) -> None:
 def test_an_error_that_ended_the_run_is_tried_again(tmp_path: Path) -> None:
     """The same trial, with the same parameters; until then its traceback is there to read."""
 
+    @functools.wraps(bowl)  # so that it counts as the same objective
     def failing(point: Any) -> float:
         if running_trial().tid == 3:  # type: ignore[union-attr]
             raise ValueError("out of tune")
@@ -117,6 +119,7 @@ def test_an_error_that_ended_the_run_is_tried_again(tmp_path: Path) -> None:
 def test_an_error_in_the_last_trial_is_tried_again(tmp_path: Path) -> None:
     """Where nothing else is left to run, the failed trial still is."""
 
+    @functools.wraps(bowl)
     def failing(_point: Any) -> float:
         raise ValueError("out of tune")
 

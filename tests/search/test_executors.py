@@ -542,7 +542,8 @@ def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
         attempts[trial.tid] = trial.attempt  # type: ignore[union-attr]
         return bowl(point)
 
-    result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
+    with pytest.warns(SearchChangedWarning, match="source"):
+        result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
     assert points(result.trials) == points(plain("rand", 8))
     assert attempts == {3: 2, 4: 2, 5: 2, 6: 1, 7: 1}
 

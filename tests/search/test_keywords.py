@@ -30,6 +30,8 @@ SPACE = hp.uniform("x", 0, 1)
         ("storage", "store="),
         ("direction", "minimized"),
         ("n_jobs", "pass executor="),
+        ("workers", "pass executor="),
+        ("patience", "no_progress_loss(10)"),
         ("max_trials", "max_evals="),
         ("project_name", "name="),
         ("overwrite", "restart="),

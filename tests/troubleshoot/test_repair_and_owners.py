@@ -9,7 +9,7 @@ from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.weather import WeatheredStore
-from tests.troubleshoot.repairing import records
+from tests.troubleshoot.repairing import records, run_slowly
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -28,6 +28,14 @@ def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
         repair(store, "search")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials.close()
+
+
+def test_a_damaged_release_of_this_machine_is_not_waited_for(tmp_path):
+    """Its session is known to have ended: whoever repairs has the lock that it would hold."""
+    run_slowly(tmp_path, 2)
+    records(tmp_path)[-1].write_bytes(b"damaged")
+    report = repair(FolderStore(tmp_path), "search")
+    assert (report.done, report.lost) == (2, ())
 
 
 def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp_path):

@@ -217,14 +217,20 @@ class Spool:
         return read_known_folder(self.folder / SEARCH)
 
     def forget_session(self) -> None:
-        """It ended cleanly: nothing was cut off, and its claim is released."""
+        """It ended cleanly: nothing was cut off, and its claim is released.
+
+        Who claimed last stays noted: what reads of that release may find it damaged.
+        """
         self._running = None
-        names = [RUNNING, OWNERS]
+        last = (read_owners(self.folder / OWNERS) or [])[-1:]
+        names = [RUNNING] if last else [RUNNING, OWNERS]
         if self._session is not None:
             number = self._session.number
             own = self.folder.glob(f"{number:06d}-*.spool")
             names += [acknowledged_name(number), *(path.name for path in own)]
         self._remove(names)
+        for owner in last:
+            self._write_note(OWNERS, f"{owner}\n".encode())
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -108,23 +108,21 @@ class Pruning:
         pruners = dict.fromkeys([self._pruner] if self._pruner else [])
         pruners |= dict.fromkeys(sorted(newest, key=newest.__getitem__, reverse=True))
         # Only those of now: who tries many pruners does not pay for all of them.
-        self._best_values = {one: self._of(one) for one in [*pruners][:MOST_PRUNERS]}
+        kept = self._best_values
+        self._best_values = {
+            one: kept.get(one) or self._values_of(one) for one in [*pruners][:MOST_PRUNERS]
+        }
         left_out = [self._ended[other] for other in unseen if other in self._ended]
         tables = {
-            pruner: self._in_order(pruner, unseen).thresholds()
+            pruner: self._values_of(pruner, unseen).thresholds()
             if best_values.full
             else best_values.thresholds([curve_of(doc, pruner.monitor) for doc in left_out])
             for pruner, best_values in self._best_values.items()
         }
         return {pruner: table for pruner, table in tables.items() if table}
 
-    def _of(self, pruner: Pruner) -> BestValues:
-        if pruner in self._best_values:
-            return self._best_values[pruner]
-        return pruner.best_values(curve_of(doc, pruner.monitor) for doc in self._ended.values())
-
-    def _in_order(self, pruner: Pruner, unseen: Collection[Any]) -> BestValues:
-        """Made anew of what counts for one trial, as the record has it: whatever ended first."""
+    def _values_of(self, pruner: Pruner, unseen: Collection[Any] = ()) -> BestValues:
+        """Those of the trials that have ended, in the order of the record, without the unseen."""
         counted = (doc for doc in self._documents if doc["tid"] in self._ended)
         return pruner.best_values(
             curve_of(doc, pruner.monitor) for doc in counted if doc["tid"] not in unseen

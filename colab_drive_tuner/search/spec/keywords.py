@@ -74,6 +74,8 @@ ADVICE: Mapping[str, str] = {
     "allow_trials_fmin": "leave it out",
     "executions_per_trial": "train several times inside the objective and return the mean loss",
     "n_jobs": _PARALLEL, "parallelism": _PARALLEL, "max_concurrent_trials": _PARALLEL,
+    "workers": _PARALLEL, "max_workers": _PARALLEL,
+    "patience": "pass early_stop_fn=hyperopt.early_stop.no_progress_loss(10), for a patience of 10",
     "direction": _MINIMIZED, "directions": _MINIMIZED, "mode": _MINIMIZED, "metric": _MINIMIZED,
     "maximize": _MINIMIZED,
 }  # fmt: skip

@@ -15,7 +15,6 @@ from colab_drive_tuner.errors import CredentialsError, NotebookWarning, NotFound
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
 from colab_drive_tuner.notebook.local_copy import marks, working_directory
 from colab_drive_tuner.notebook.running import running_notebook
-from colab_drive_tuner.store.protocol import NO_ROOT
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import (
     abandoned_copies,
@@ -50,8 +49,8 @@ def find_leftovers(
     `client` Drive is asked where nobody needs to be prompted for it.
     """
     context = CheckContext(store)
-    if context.folder_spec is not None and context.store.root == NO_ROOT:
-        context.store.stat(NO_ROOT)  # raises, as opening a local one: a slip has no leftovers
+    if context.folder_spec is not None and context.made_store is None:
+        context.store.stat(context.store.root)  # raises: a slip has no leftovers
     folder = (directory or working_directory()).resolve()
     found = [*notebook_copies(folder, notebook), *abandoned_copies(folder)]
     found += [*hyperas_modules(folder), *temporary_folders()]
@@ -62,13 +61,8 @@ def find_leftovers(
         if running is not None:
             found += _duplicates(running, context.client)
     with _else_warning("Leftovers of searches"):
-        try:
-            where = context.store
-        except NotFoundError:
-            return found  # there is no store yet
-        if where.root == NO_ROOT:
-            return found
-        found += [*search_leftovers(where), *spools(where)]
+        if (where := context.made_store) is not None:
+            found += [*search_leftovers(where), *spools(where)]
     return found
 
 

@@ -134,18 +134,20 @@ class CheckContext:
             raise NotExaminedError(self.away)
 
     @property
-    def existing_store(self) -> "Store | None":
-        """The store; None where there is none yet, or can be none, as the probe of it says.
-
-        Raises `NotExaminedError` where that is Drive, and nobody is signed in.
-        """
+    def made_store(self) -> "Store | None":
+        """The store; None where there is none yet, or can be none."""
         from colab_drive_tuner.store.protocol import NO_ROOT
 
-        self.require_account()
         try:
             return self.store if self.store.root != NO_ROOT else None
         except (NotFoundError, UsageError):
             return None
+
+    @property
+    def existing_store(self) -> "Store | None":
+        """As `made_store`; raises `NotExaminedError` where that is Drive, and nobody signed in."""
+        self.require_account()
+        return self.made_store
 
     @cached_property
     def searches(self) -> "list[SearchCheck]":
