@@ -97,7 +97,10 @@ def write_notebook(path, *cells, encoding="utf-8"):
 
 
 def test_a_warning_points_at_the_call_of_minimize(run):
-    """Between it and the place that warns lie hyperopt, hyperas and the module that it makes."""
+    """Between it and the place that warns lie hyperopt, hyperas and the module that it makes.
+
+    Of a changed model it shows the lines.
+    """
     said = run(
         """
         import warnings
@@ -106,18 +109,26 @@ def test_a_warning_points_at_the_call_of_minimize(run):
 
         sys.modules.pop("keras")  # the stand-in: a search would ask it for its settings
 
-        def search(algo, total):
+        def changed(x, classes):
+            rate = {{uniform(0, 1)}}
+            layers = {{choice([2, 4])}}
+            return {"loss": rate - sum(x) + classes + helper(layers), "status": STATUS_OK}
+
+        def search(model, algo, total):
             trials = DriveTrials("s", store="searches")
             optim.minimize(model, data, algo, total, trials, verbose=False)
 
-        search(rand.suggest, 1)
+        search(model, rand.suggest, 1)
         warnings.simplefilter("always")
-        with warnings.catch_warnings(record=True) as told:
-            search(anneal.suggest, 2)
-        print([one.filename for one in told if one.category.__name__ == "SearchChangedWarning"])
+        for one, algo, total in ((model, anneal.suggest, 2), (changed, anneal.suggest, 3)):
+            with warnings.catch_warnings(record=True) as told:
+                search(one, algo, total)
+            told = [one for one in told if one.category.__name__ == "SearchChangedWarning"]
+            print([one.filename for one in told], "rate - sum(x)" in str(told[0].message))
         """
     )
-    assert re.search(r"^\['\S+/script.py'\]$", said, re.MULTILINE), said
+    for lines in (False, True):
+        assert re.search(rf"^\['\S+/script.py'\] {lines}$", said, re.MULTILINE), said
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
