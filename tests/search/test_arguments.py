@@ -127,6 +127,8 @@ def test_numpy_integers_are_integers(tmp_path: Path) -> None:
         ({"status": "ok", "loss": None}, "'loss'"),
         ({"status": "ok", "loss": "low"}, "'low', which is not a number"),
         ({"status": "ok", "loss": [1.0]}, "not a number"),
+        ({"status": "ok", "loss": 10**400}, "too large for a float"),
+        (10**400, "too large for a float"),
         ({"status": "great", "loss": 1.0}, "the status 'great'"),
         ({"loss": 1.0}, "'status'"),
     ],

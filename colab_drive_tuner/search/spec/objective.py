@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
+from colab_drive_tuner.text import text_of
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import CompiledModel, DataArguments
@@ -43,6 +44,7 @@ def checked(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
     def call(sampled: Any) -> Any:
         result = function(sampled)
         if isinstance(result, Real):
+            _check_loss(result, name)
             return float(result)
         if not isinstance(result, Mapping):
             raise ObjectiveError(f"{name}() returned {type(result).__name__}: {_HINT}.")
@@ -67,9 +69,11 @@ def _check_loss(loss: Any, name: str) -> None:
         raise ObjectiveError(f"{name}() returned a result without 'loss': {_HINT}.")
     try:
         float(loss)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
+        large = isinstance(error, OverflowError)
         raise ObjectiveError(
-            f"{name}() returned the loss {loss!r:.40}, which is not a number: {_HINT}."
+            f"{name}() returned the loss {text_of(loss, repr):.40}, which is "
+            f"{'too large for a float' if large else 'not a number'}: {_HINT}."
         ) from error
 
 
