@@ -93,6 +93,19 @@ class VolatileDisk:
         self._restore(self._folder.stat().st_ino, where)
         return where
 
+    def unflushed(self) -> set[str]:
+        """The names and files that a power cut at this moment would lose, cut or bring back."""
+        found = set()
+        for path in (self._folder, *self._folder.rglob("*")):
+            inode, place = path.lstat().st_ino, path.relative_to(self._folder)
+            if path.is_dir():
+                names = {below.name: below.lstat().st_ino for below in path.iterdir()}
+                changed = names.items() ^ self._names.get(inode, {}).items()
+                found |= {str(place / name) for name, _ in changed}
+            elif self._contents.get(inode) != path.read_bytes():
+                found.add(str(place))
+        return found
+
     def _restore(self, inode: int, where: Path) -> None:
         for name, below in self._names.get(inode, {}).items():
             if below in self._names or below not in self._contents:

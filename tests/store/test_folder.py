@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
+from colab_drive_tuner.machine import sync_folder
 from colab_drive_tuner.store.folder import FolderStore, folders, index
 from colab_drive_tuner.store.folder.description import seal, unseal
+from tests.journal.disks import VolatileDisk
 from tests.store.contract import Reopen, StoreContract
 
 
@@ -482,3 +485,68 @@ def test_everything_is_on_the_disk_before_the_create_returns(
     with pytest.raises(IdTakenError):
         store.create(entry_id, b"1", name="a", parent=folder)
     assert "fsync s/index/ids" in seen
+
+
+def heal(store: FolderStore, record: str) -> None:
+    """Read a file whose description was lost, so that it is made again from its copy."""
+    (Path(store.url(store.root)) / "s" / "index" / "ids" / record).unlink()
+    assert store.read(record) == b"1"
+
+
+CHANGES: dict[str, Callable[[FolderStore, str, str], object]] = {
+    "create": lambda store, folder, _: store.create(
+        store.reserve(1)[0], b"2", name="000001", parent=folder
+    ),
+    "create a folder": lambda store, folder, _: store.create(
+        store.reserve(1)[0], None, name="below", parent=folder
+    ),
+    "replace": lambda store, _, record: store.replace(record, b"another"),
+    "set a property": lambda store, _, record: store.set_properties(record, {"a": "1"}),
+    "set it again": lambda store, _, record: [
+        store.set_properties(record, {"a": value}) for value in "12"
+    ],
+    "set one of a search": lambda store, folder, _: store.set_properties(folder, {"a": "1"}),
+    "set one of the store": lambda store, _, __: store.set_properties(store.root, {"a": "1"}),
+    "trash": lambda store, _, record: store.trash(record),
+    "trash a search": lambda store, folder, _: store.trash(folder),
+    "rename a search": lambda store, folder, _: store.rename(folder, "t"),
+    "heal": lambda store, _, record: heal(store, record),
+    "reindex": lambda store, folder, _: store.reindex(folder, {}),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs to know what is flushed")
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_is_on_the_disk_when_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """All but what is healed where a power cut took it: copies, and the files that claim names."""
+    disk = VolatileDisk(monkeypatch, tmp_path)
+    store = FolderStore(tmp_path / "new" / "store")
+    folder, record = store.reserve(2)
+    store.create(folder, None, name="s", parent=store.root)
+    store.create(record, b"1", name="000000", parent=folder)
+    CHANGES[change](store, folder, record)
+    lost = disk.unflushed()
+    assert not [path for path in lost if not {"copies", "names"} & set(Path(path).parts)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs to know what is flushed")
+def test_no_power_cut_leaves_two_names_of_a_search(
+    store: FolderStore, record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of its description is gone, on the disk, before the description is another."""
+    root = Path(store.url(store.root))
+    folder = next(entry.id for entry in store.list(store.root))
+    disk, replacing, lost = VolatileDisk(monkeypatch, root), os.replace, set[str]()
+    sync_folder(root / "s" / "index" / "copies" / "ids")
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target).name == "folder":
+            lost.update(disk.unflushed())
+        replacing(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    store.rename(folder, "t")
+    assert "t/index/ids/folder" in lost  # nothing of it was flushed since the disk is watched
+    assert "t/index/copies/ids/folder" not in lost
