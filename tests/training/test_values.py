@@ -318,9 +318,71 @@ def test_half_a_state_is_never_restored(tmp_path, before, now, here):
     assert first.value == 1
 
 
+def test_what_has_grown_is_restored_where_it_is(tmp_path):
+    """An array that was in a list or dict at first is in it still, with what came after it."""
+    for make, grow in (
+        (lambda: [np.zeros(2)], lambda it: it.append(np.ones(2))),
+        (lambda: {"a": np.zeros(2)}, lambda it: it.update(b=np.ones(2))),
+    ):
+        first = Callback(make())
+        memory = CallbackMemory([first], ())
+        grow(first.value)
+        states = memory.capture([first], frozenset())
+        here = make()
+        array = next(iter(here.values() if isinstance(here, dict) else here))
+        prepare_restore([Callback(here)], states)()
+        assert repr(here) == repr(first.value)
+        assert any(one is array for one in (here.values() if isinstance(here, dict) else here))
+
+
+def test_an_array_that_cannot_be_written_is_replaced(tmp_path):
+    """It stands in something that is restored where it is: its content is the same."""
+
+    def make():
+        return [np.frombuffer(bytes(16)), 0]
+
+    first, here = Callback(make()), make()
+    memory = CallbackMemory([first], ())
+    first.value[1] = 7
+    prepare_restore([Callback(here)], memory.capture([first], frozenset()))()
+    assert repr(here) == repr(first.value)
+
+
+MISPLACED = {"bit_generator": "MT19937", "state": {"key": np.zeros(624, "u4"), "pos": 10**6}}
+ALIKE = tuple(k * (2**61 - 1) for k in range(200))
+
+
+@pytest.mark.parametrize(
+    ("packed", "here"),
+    [
+        (
+            ("Generator", True, ("tuple", "MT19937", None), ("tuple", MISPLACED, 0)),
+            np.random.Generator(np.random.MT19937(1)),
+        ),
+        (("RandomState", True, "MT19937", MISPLACED), np.random.RandomState(1)),
+        (("dict", True, None, ("tuple", "a")), {}),
+        (("set", True, None, ("tuple", *ALIKE)), set()),
+        (("object", True, f"{__name__}:Slotted", {"middle": 1}), Slotted()),
+    ],
+)
+def test_what_cannot_be_filled_in_is_found_before_anything_changes(packed, here):
+    """A crafted backup that fits until the last step sets nothing."""
+    first, second = Callback(1), Callback(here)
+    key = f"{Callback.__module__}.{Callback.__qualname__}#"
+    states = {key + "1": {"value": 2}, key + "2": {"value": packed}}
+    with pytest.raises((DoesNotFitError, ValueError)):
+        prepare_restore([first, second], states)
+    assert first.value == 1
+
+
 @pytest.mark.parametrize(
     "packed",
     [
+        ("dict", False, None, ("tuple", *(part for key in ALIKE for part in (key, 0)))),
+        ("frozenset", *ALIKE),
+        ("SeedSequence", False, ("tuple", 1, ("tuple",), 4, 0), 10**12),
+        ("SeedSequence", False, ("tuple", 1, ("tuple",), 2**31, 0), 0),
+        ("MT19937", False, ("tuple", "MT19937", None), ("tuple", MISPLACED, 0)),
         ("os.system", "true"),
         ("function", "os:system"),
         ("function", "builtins:eval"),

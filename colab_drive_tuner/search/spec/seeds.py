@@ -12,7 +12,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
-from colab_drive_tuner.training.backup.kinds import BIT_GENERATORS
+from colab_drive_tuner.training.backup.kinds import BIT_GENERATORS, set_state
 
 
 def generator_of(rstate: Any) -> np.random.Generator:
@@ -46,11 +46,7 @@ def thaw_generator(frozen: bytes) -> np.random.Generator:
     try:
         state = decode(frozen)
         bits = BIT_GENERATORS[state["bit_generator"]]()
-        # numpy believes these two, and would read behind the end of its buffer.
-        inner = state["state"]
-        if not (0 <= state.get("buffer_pos", 0) <= 4 and 0 <= inner.get("pos", 0) <= 624):
-            raise ValueError("a position is out of range")
-        bits.state = state
+        set_state(bits, state)
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         refuse_stored("random state", error)
     return np.random.Generator(bits)

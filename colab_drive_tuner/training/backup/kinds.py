@@ -24,7 +24,7 @@ from uuid import UUID
 import numpy as np
 from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, Philox
 
-from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS
+from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS, keys_collide
 
 VALUES: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     range: (lambda r: (r.start, r.stop, r.step), lambda parts: range(*parts)),
@@ -61,6 +61,8 @@ FACTORIES: dict[str, Any] = {
 BIT_GENERATORS: dict[str, Any] = {
     kind.__name__: kind for kind in (PCG64, PCG64DXSM, MT19937, Philox, SFC64)
 }
+_MOST_SEEDS = 100_000
+"""No sequence of seeds is that long: each takes time that a backup could claim."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,15 @@ def _pairs(value: dict[Any, Any]) -> tuple[Any, ...]:
     return tuple(chain.from_iterable(value.items()))
 
 
+def checked_keys(keys: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Keys or elements from a backup; ValueError for those that only an attack has."""
+    if keys_collide(keys):
+        raise ValueError("many keys hash alike")
+    return keys
+
+
 def _fill_dict(target: dict[Any, Any], body: tuple[Any, ...]) -> None:
+    checked_keys(body[::2])
     target.clear()
     # Not as pairs: those a Counter would count.
     target.update(dict(zip(body[::2], body[1::2], strict=True)))
@@ -91,6 +101,7 @@ def _fill_items(target: Any, body: tuple[Any, ...]) -> None:
 
 
 def _fill_set(target: set[Any], body: tuple[Any, ...]) -> None:
+    checked_keys(body)
     target.clear()
     target.update(body)
 
@@ -121,6 +132,8 @@ def _seeds(parts: Any) -> Any:
     if parts is None:
         return None
     entropy, spawn_key, pool_size, spawned = parts
+    if pool_size > _MOST_SEEDS:
+        raise ValueError(f"a pool of {pool_size} seeds is none of a generator's")
     return np.random.SeedSequence(
         entropy, spawn_key=spawn_key, pool_size=pool_size, n_children_spawned=spawned
     )
@@ -136,7 +149,7 @@ def _make_bits(head: tuple[str, Any]) -> Any:
 
 def _fill_bits(target: Any, body: tuple[Any, int]) -> None:
     state, spawned = body
-    target.state = state
+    set_state(target, state)
     if type(target.seed_seq) is np.random.SeedSequence:
         _spawn(target.seed_seq, spawned)
 
@@ -146,8 +159,25 @@ def _bits_body(value: Any) -> tuple[Any, int]:
     return value.state, getattr(seeds, "n_children_spawned", 0)
 
 
+def set_state(target: Any, state: Any) -> None:
+    """Set the state of a bit generator; ValueError or LookupError where it is none.
+
+    numpy believes the positions in it, and would read behind the end of its buffer.
+    """
+    if not (0 <= state.get("buffer_pos", 0) <= 4 and 0 <= state["state"].get("pos", 0) <= 624):
+        raise ValueError("a position is out of range")
+    target.state = state
+
+
+def _fill_random_state(target: Any, body: dict[str, Any]) -> None:
+    set_state(type(target._bit_generator)(0), {k: body[k] for k in ("bit_generator", "state")})
+    target.set_state(body)
+
+
 def _spawn(seeds: Any, spawned: int) -> None:
     """Let a sequence that has spawned fewer children catch up."""
+    if spawned - seeds.n_children_spawned > _MOST_SEEDS:
+        raise ValueError(f"{spawned} children of a sequence of seeds cannot be made again")
     seeds.spawn(max(0, spawned - seeds.n_children_spawned))
 
 
@@ -207,7 +237,7 @@ KINDS: dict[type, Kind] = {
         "RandomState",
         lambda r: r.get_state(legacy=False),
         lambda name: np.random.RandomState(BIT_GENERATORS[name](0)),
-        lambda r, body: r.set_state(body),
+        _fill_random_state,
         lambda r: r.get_state(legacy=False)["bit_generator"],
     ),
     **{

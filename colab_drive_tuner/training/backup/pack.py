@@ -148,7 +148,7 @@ class Packer:
         return [self.pack(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(values)]
 
     def _array(self, value: Any, path: str, depth: int) -> Packed:
-        in_place = self._originals.get(path) is value
+        in_place = value.flags.writeable and self._originals.get(path) is value
         self.number(value, path)
         if value.dtype == object:
             items = self._items(value.reshape(-1).tolist(), path, depth)

@@ -13,6 +13,7 @@ from colab_drive_tuner.training.backup.kinds import (
     BUILT_IN,
     KINDS_BY_NAME,
     VALUES_BY_NAME,
+    checked_keys,
     find,
     identity,
     name_of,
@@ -63,11 +64,13 @@ class Unpacker:
         return self._KINDS[name](self, here, *parts)
 
     def _tuple(self, here: Any, *items: Packed) -> tuple[Any, ...]:
-        known = here if isinstance(here, tuple | list) and len(here) == len(items) else ()
-        return tuple(self.unpack(item, known[n] if known else None) for n, item in enumerate(items))
+        known = here if isinstance(here, tuple | list) else ()  # it may have grown since
+        return tuple(
+            self.unpack(item, known[n] if n < len(known) else None) for n, item in enumerate(items)
+        )
 
     def _frozenset(self, _: Any, *items: Packed) -> frozenset[Any]:
-        return frozenset(self._tuple(None, *items))
+        return frozenset(checked_keys(self._tuple(None, *items)))
 
     def _same(self, _: Any, number: int) -> Any:
         return self.met[number]
@@ -86,6 +89,8 @@ class Unpacker:
         self.met.append(target)
         content = self.unpack(body, kind.body(here) if type(here) is cls else None)
         if in_place:
+            # What cannot be filled in must be found before anything is changed.
+            kind.fill(cls() if issubclass(cls, dict) else kind.make(made_from), content)
             self.when_finished(lambda: kind.fill(target, content))
         else:
             kind.fill(target, content)
@@ -116,7 +121,8 @@ class Unpacker:
 
     @staticmethod
     def _refuse_other_array(here: Any, shape: tuple[int, ...], dtype: Any) -> None:
-        if type(here) is not np.ndarray or (here.shape, here.dtype) != (shape, dtype):
+        fits = type(here) is np.ndarray and (here.shape, here.dtype) == (shape, dtype)
+        if not fits or not here.flags.writeable:
             raise DoesNotFitError(f"an array of {shape} is not here, or is another one")
 
     def _tensor(self, _: Any, array: Any) -> Any:
@@ -168,6 +174,8 @@ class Unpacker:
         known = attributes_of(here) if name_of(type(here)) == name else {}
         values = {key: self.unpack(item, known.get(key)) for key, item in attributes.items()}
         if in_place:
+            if lacking := [key for key in values if not _has_room(target, key)]:
+                raise DoesNotFitError(f"{short(name)} has no attribute {lacking[0]!r}")
             self.when_finished(lambda: set_attributes(target, values))
         else:
             set_attributes(target, values)
@@ -190,13 +198,20 @@ class Unpacker:
     }
 
 
+def _is_slot(target: Any, key: str) -> bool:
+    return isinstance(getattr(type(target), key, None), MemberDescriptorType)
+
+
+def _has_room(target: Any, key: str) -> bool:
+    """Whether an object can have an attribute of that name."""
+    return isinstance(getattr(target, "__dict__", None), dict) or _is_slot(target, key)
+
+
 def set_attributes(target: Any, values: Mapping[str, Any]) -> None:
     """Set attributes of an object without calling anything of its class."""
     own = getattr(target, "__dict__", None)
     for key, value in values.items():
-        if isinstance(own, dict) and not isinstance(
-            getattr(type(target), key, None), MemberDescriptorType
-        ):
+        if isinstance(own, dict) and not _is_slot(target, key):
             own[key] = value
         else:
             object.__setattr__(target, key, value)
