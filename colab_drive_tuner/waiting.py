@@ -78,21 +78,24 @@ def repeated(action: Callable[[], object], every: float, name: str) -> Iterator[
 
 
 @contextmanager
-def countdown(what: str, most: float) -> Iterator[None]:
+def countdown(
+    what: str, most: float, clock: Callable[[], float] = time.monotonic
+) -> Iterator[None]:
     """Show how long the block has lasted, of so many seconds at most, as `bar` shows things.
 
     Args:
         what: What is waited for, in words.
         most: How many seconds the block takes at most.
+        clock: Seconds, as `time.monotonic` gives them.
     """
-    with bar(what, _SECONDS) as progress:
+    with bar(what, _SECONDS, clock) as progress:
         if progress is None:
             yield
             return
-        begun = time.monotonic()
+        begun = clock()
 
         def show() -> None:
-            progress(round(min(time.monotonic() - begun, most)), round(most))
+            progress(round(min(clock() - begun, most)), round(most))
 
         with repeated(show, _TICK_SECONDS, "countdown"):
             yield

@@ -545,7 +545,7 @@ def test_a_rival_is_still_one(store, open_journal, begun_as):
     journal = open_journal(store)
     journal.append(item(1), durable=True)
     journal.close()
-    store.later = 5.0
+    store.later = 60.0
     create_in(store, NAME, begun_as)
     store.later = 0.0
     again = open_journal(store)
@@ -558,14 +558,14 @@ def test_a_rival_is_still_one(store, open_journal, begun_as):
 @pytest.mark.parametrize(
     ("later", "claim"),
     [
-        (5.0, {"begun_as": "another"}),
-        (5.0, {"begun_as": NAME, "reason": "anew"}),
-        (5.0, {"begun_as": NAME, "reason": "rebuilt"}),
-        (5.0, {"begun_as": NAME, "account": "another@example.com"}),
-        (5.0, {"begun_as": NAME, "home": "another"}),
-        (-5.0, {"begun_as": "another"}),
-        (-5.0, {"begun_as": NAME, "account": "another@example.com"}),
-        (-5.0, {"begun_as": NAME, "home": "another"}),
+        (60.0, {"begun_as": "another"}),
+        (60.0, {"begun_as": NAME, "reason": "anew"}),
+        (60.0, {"begun_as": NAME, "reason": "rebuilt"}),
+        (60.0, {"begun_as": NAME, "account": "another@example.com"}),
+        (60.0, {"begun_as": NAME, "home": "another"}),
+        (-60.0, {"begun_as": "another"}),
+        (-60.0, {"begun_as": NAME, "account": "another@example.com"}),
+        (-60.0, {"begun_as": NAME, "home": "another"}),
     ],
 )
 def test_properties_alone_make_no_two_searches_one(store, open_journal, claim, later):
@@ -595,7 +595,7 @@ def test_an_older_empty_folder_takes_no_search_over(store, open_journal):
     journal.append(item(1), durable=True)
     journal.close()
     ours = find_folder(store, NAME)
-    store.later = -5.0
+    store.later = -60.0
     planted = create_in(store, NAME)
     store.later = 0.0
     assert find_folder(store, NAME).id == planted

@@ -131,7 +131,7 @@ def test_a_search_that_begins_in_a_younger_folder_meanwhile_is_found(tmp_path, m
     """Nobody is told of two folders, of which the older one is about to go."""
     store, slept = BeginningStore(tmp_path / "store"), list[float]()
     store.beginning = create_in(store, "a search")
-    store.later = -1.0
+    store.later = -60.0
     create_in(store, "a search")
     store.later = 0.0
     journal = Journal.open(store, "a search", RULES, sleep=slept.append)
@@ -143,7 +143,7 @@ def test_a_search_that_begins_in_a_younger_folder_meanwhile_is_found(tmp_path, m
 def test_a_folder_whose_runtime_died_as_it_withdrew_it_is_in_nobodys_way(store, machine):
     """It says where the search goes on, and was not yet in the trash."""
     younger = create_in(store, "a search", "a search")
-    store.later = -1.0
+    store.later = -60.0
     older = described(store.stat(create_in(store, "a search")))
     store.later = 0.0
     assert chain.end_chain(store, chain.Head(0, "", (older.first,)), older.id, younger)
@@ -157,7 +157,7 @@ def test_a_folder_whose_runtime_died_as_it_withdrew_it_is_in_nobodys_way(store, 
 def test_two_folders_are_told_of_where_both_stay(store, machine):
     """An older one without records, and one that was begun in another store."""
     create_in(store, "a search", "a search", home="another store")
-    store.later = -1.0
+    store.later = -60.0
     create_in(store, "a search")
     store.later, slept = 0.0, list[float]()
     journal = Journal.open(store, "a search", RULES, sleep=slept.append)
@@ -204,7 +204,7 @@ def test_a_folder_may_be_withdrawn_between_any_two_looks(looks, more, tmp_path, 
     """First its end is written, then it is put into the trash: the search is found elsewhere."""
     other, store = WeatheredStore(tmp_path / "store"), EventfulStore(tmp_path / "store")
     older = described(other.stat(create_in(other, "a search")))
-    other.later = 1.0
+    other.later = 60.0
 
     def withdraw() -> None:
         younger = create_in(other, "a search", "a search")
@@ -228,16 +228,17 @@ def test_the_owner_of_a_young_search_looks_again(
 
     One in which nothing is recorded, or that was not begun as this search, takes nothing away.
     """
-    monkeypatch.setattr(maintenance, "RIVAL_LOOKS", (0.0, 0.1))
+    monkeypatch.setattr(maintenance, "RIVAL_LOOKS", (3600.0,))
     if session == "second":
         open_journal(store).close()
         machine("second")
     ours = open_journal(store)
-    store.later = 1.0 if rival_is == "later" else -1.0
+    store.later = 60.0 if rival_is == "later" else -60.0
     begun_as = {"earlier and empty": "", "another's": "another"}.get(rival_is, "a search")
     create_in(store, "a search", begun_as)
     store.later = 0.0
     looks = ours._own.maintenance._looks
+    looks[:] = [0.0, 0.0]  # now that it is there; the second one begins once the first is over
     wait_until(lambda: not looks)
     if rival_is != "earlier":
         append(ours, 1)
@@ -276,7 +277,7 @@ def test_a_chain_that_is_rebuilt_beside_its_search_is_no_rival_of_it(
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
