@@ -1,5 +1,6 @@
 """Several trials at once, on threads: the same search, points that the record explains, stops."""
 
+import functools
 import gc
 import os
 import signal
@@ -175,6 +176,7 @@ def test_a_model_with_templates_and_its_data(tmp_path: Path, threads: Executor) 
 def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads: Executor) -> None:
     """As inline: the trial runs again next time, and the others that ran are not lost."""
 
+    @functools.wraps(bowl)  # so that it counts as the same objective
     def failing(point: Any) -> float:
         if running_trial().tid == 2:  # type: ignore[union-attr]
             raise ValueError("out of tune")
@@ -559,6 +561,7 @@ def test_an_executor_that_is_closed_meanwhile_ends_the_run(tmp_path: Path) -> No
     """With an error, and with everything recorded; the same call with a new one goes on."""
     pool = ThreadPoolExecutor(2)
 
+    @functools.wraps(bowl)
     def closing(point: Any) -> float:
         if running_trial().tid == 2:  # type: ignore[union-attr]
             pool.shutdown(wait=False)

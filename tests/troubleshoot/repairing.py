@@ -1,5 +1,6 @@
 """Searches that are to be repaired, and whether they go on as if nothing had happened."""
 
+import functools
 from pathlib import Path
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -11,6 +12,7 @@ def run_slowly(folder: Store | Path, max_evals: int, name: str = "search") -> Dr
     """Run a search so that each trial gets records of its own."""
     trials = DriveTrials(name, store=folder, notify=lambda _: None)
 
+    @functools.wraps(bowl)  # so that it counts as the same objective
     def objective(point):
         trials.log.journal.flush(20)
         return bowl(point)

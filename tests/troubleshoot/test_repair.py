@@ -1,5 +1,6 @@
 """`repair`: what is readable goes on in a new folder, as the old search would have gone on."""
 
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -56,11 +57,11 @@ def test_without_trials_pkl_the_lost_result_is_computed_again(folder):
     assert report.again == ("4",)
     ran = []
 
+    @functools.wraps(bowl)
     def counted(point):
         ran.append(point)
         return bowl(point)
 
-    counted.__name__ = "bowl"
     trials = stored(folder, "tpe", 12, counted)
     assert len(ran) == 1
     assert points(trials) == points(plain("tpe", 12))
