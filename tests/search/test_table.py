@@ -13,8 +13,9 @@ from hyperopt import hp
 from hyperopt.pyll import scope
 
 from colab_drive_tuner import export_trials, open_store, resume_search
+from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.cli.output import plain
-from colab_drive_tuner.errors import SearchError, UsageError
+from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
 from colab_drive_tuner.search.results.exchange.export import import_trials
 from colab_drive_tuner.search.results.page import report_page
 from colab_drive_tuner.search.results.result import SearchResult
@@ -179,6 +180,15 @@ def test_no_value_ends_a_table(odd: Any, beside: Any, tmp_path: Path) -> None:
     owner: Any = SimpleNamespace(name="s")
     assert repr(TrialResult(owner, trials[0], space)).startswith("Trial 0 of 's': loss 0, ")
     assert json.loads(json.dumps([plain(odd), plain(beside)]))[1] == beside
+
+
+def test_a_key_that_python_does_not_write_out_ends_no_table() -> None:
+    """It is shown as what it is; an error that names where it stands says so, too."""
+    result = {"status": "ok", "loss": 1.0, 10**5000: {10**5000: 2}}
+    table = Table([document(0, {"y": 0.5}, result)], {"y": hp.uniform("y", 0, 1)})
+    assert "<int that cannot be shown>" in table.to_csv().decode()
+    with pytest.raises(NotPlainDataError, match="that cannot be shown"):
+        encode({10**5000: object()})
 
 
 @pytest.mark.parametrize(

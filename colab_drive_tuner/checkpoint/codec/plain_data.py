@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from colab_drive_tuner.errors import NotPlainDataError
+from colab_drive_tuner.text import text_of
 
 MAX_DEPTH = 200
 """How deeply containers may be nested."""
@@ -117,7 +118,7 @@ def _walk(
 
 
 def _short(key: Any) -> str:
-    text = repr(key)
+    text = text_of(key, repr)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -159,11 +159,11 @@ def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]
         if isinstance(given, Mapping):
             if not path and key == "reported":
                 continue  # a curve, and the pruner
-            yield from _scalars(given, (*path, str(key)))
+            yield from _scalars(given, (*path, text_of(key)))
             continue
         value = plain(given)
         if value is None or isinstance(value, bool | int | float | str | datetime):
-            yield (*path, str(key)), value
+            yield (*path, text_of(key)), value
 
 
 def _seconds(began: Any, ended: Any) -> float | None:
