@@ -115,6 +115,27 @@ def test_one_damaged_file_of_an_index_changes_nothing(
         shutil.rmtree(copy)
 
 
+INDEXES = ["index", "index/ids", "index/copies", "index/copies/ids", "index/names"]
+PLACES = [f"a/{index}" for index in [*INDEXES, "index/properties"]]
+
+
+@pytest.mark.parametrize("place", [*PLACES, ".store", ".store/ids", ".store/names", ".trash"])
+def test_a_file_in_place_of_a_folder_hides_no_search(place: str, root: Path) -> None:
+    """The others are read and listed; what cannot go on says what is in its way, and then does."""
+    if (root / place).is_dir():
+        shutil.rmtree(root / place)
+    (root / place).write_text("mine")
+    b = list_searches(open_store(root))[-1]
+    assert (b.name, b.done, b.problem) == ("b", 1, "")
+    _, trouble = outcome(run, root, "a", 4)
+    assert not trouble or str(root / place) in trouble
+    if trouble:
+        (root / place).unlink(missing_ok=True)
+        repair(open_store(root), "a")
+        run(root, "a", 4)
+    assert len(points(root, "a")) == 4
+
+
 def test_swapped_files_of_an_index_change_nothing_or_are_named(root: Path, tmp_path: Path) -> None:
     """Each speaks of one id, so none is taken for another; nor for one of another search."""
     whole = points(root, "a")

@@ -37,6 +37,10 @@ NO_LINKS = (
 )
 
 
+NOT_THERE = FileNotFoundError, NotADirectoryError
+"""What says that nothing lies under a path; the second one that a file lies in a folder's place."""
+
+
 def write(path: Path, content: bytes | Path) -> None:
     """Write a file and wait until its bytes (not yet its name) are on the disk."""
     with path.open("wb") as target:
@@ -94,13 +98,13 @@ def read_small(path: Path, largest: int = 1 << 16) -> bytes | None:
     try:
         with open_file(path) as file:
             return file.read(largest)
-    except FileNotFoundError:
+    except NOT_THERE:
         return None
 
 
 def names(folder: Path) -> list[str]:
     """What lies in a folder, in order; nothing where there is no folder."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(*NOT_THERE):
         return sorted(path.name for path in folder.iterdir())
     return []
 
@@ -135,7 +139,7 @@ def link(source: Path, target: Path) -> None:
 
 def discard(path: Path) -> None:
     """Remove a file or an empty folder, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(*NOT_THERE):
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
         else:
@@ -198,6 +202,9 @@ def meaning(error: OSError, doing: str) -> StoreError:
         kind = UnavailableError
     elif error.errno == errno.ENOENT:
         kind = NotFoundError
+    elif error.errno == errno.ENOTDIR and error.filename:
+        place = os.fsdecode(error.filename)
+        return RefusedError(f"Cannot {doing}: {place} is no folder. Move away what lies there.")
     elif error.errno == errno.ELOOP and error.filename:
         return link_refused(Path(os.fsdecode(error.filename)))
     return kind(

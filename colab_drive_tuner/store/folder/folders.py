@@ -103,7 +103,7 @@ def open_folder(base: Path, trash: Path, *, in_trash: bool = False) -> TopFolder
     disk.require_folder(base)
     try:
         state = _state(home)
-    except FileNotFoundError:
+    except disk.NOT_THERE:
         raise _without_index(base) from None
     index = Index(base, home, trash)
     described = index.descriptions.read(TOP)
@@ -169,7 +169,7 @@ class TopFolders:
         try:
             changed = self._place.stat().st_mtime_ns
             items = sorted(os.scandir(self._place), key=lambda item: item.name)
-        except FileNotFoundError:
+        except disk.NOT_THERE:
             return []
         settled = time.time() - changed / 1e9 > _SETTLED
         before = {known.directory: known for known in self.usable(self._known)}
@@ -190,7 +190,7 @@ class TopFolders:
                 yield open_folder(base, self._trash, in_trash=self._place == self._trash)
             except StoreError as error:
                 yield Damaged(base, error)
-            except FileNotFoundError:
+            except disk.NOT_THERE:
                 pass  # moved away at this moment
 
     def usable(self, folders: list[TopFolder | Damaged] | None = None) -> list[TopFolder]:
@@ -209,7 +209,7 @@ def _state(home: Path) -> tuple[object, ...]:
     """What changes when an index is replaced, or what it says about its folder is."""
     disk.require_folder(home.parent)
     found = disk.require_folder(home)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(*disk.NOT_THERE):
         about = (home / "ids" / TOP).lstat()
         return found.st_dev, found.st_ino, about.st_ino, about.st_mtime_ns, about.st_size
     return found.st_dev, found.st_ino

@@ -149,7 +149,7 @@ class Index:
             raise NotFoundError(f"{visible} was put into the trash, {self.trash}.")
         if os.path.lexists(self.names.new(described)):
             self._show(described, where)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(*disk.NOT_THERE):
             mode = visible.lstat().st_mode
             if stat.S_ISLNK(mode):
                 raise disk.link_refused(visible)
@@ -238,7 +238,7 @@ class Index:
         """
         try:
             changed = self.descriptions.folder.stat().st_mtime_ns
-        except FileNotFoundError:
+        except disk.NOT_THERE:
             changed = 0
         left = {
             file
@@ -289,7 +289,7 @@ class Index:
 
 
 def _is_old(path: Path, before: float) -> bool:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(*disk.NOT_THERE):
         return path.lstat().st_mtime < before
     return False
 
@@ -297,5 +297,5 @@ def _is_old(path: Path, before: float) -> bool:
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except FileNotFoundError:
+    except disk.NOT_THERE:
         return False
