@@ -43,7 +43,7 @@ class Program:
             return new_notebook(self.content.decode())
         try:
             found = json.loads(self.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("cells"), list):
             raise NotebookError(

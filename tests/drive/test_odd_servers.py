@@ -42,7 +42,9 @@ def test_an_incomplete_search_is_no_answer(server, connect):
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"{", b"[]", b"null", b'{"name": "x"}', b'{"id": 3, "size": "x"}']
+    "raw",
+    [b"", b"{", b"[]", b"null", b'{"name": "x"}', b'{"id": 3, "size": "x"}', b"[" * 100_000],
+    ids=range(7),
 )
 def test_answers_that_make_no_sense_are_asked_for_again(server, connect, raw):
     """A description that is torn, or no description, is never taken for one."""

@@ -42,6 +42,10 @@ def other_words(path: Path) -> None:
     path.write_text("something else entirely\nin two lines\n")
 
 
+def endless(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
 def a_dangling_link(path: Path) -> None:
     path.unlink(missing_ok=True)
     path.symlink_to(path.with_name("nowhere"))
@@ -52,7 +56,7 @@ def a_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, a_dangling_link, a_pipe]
+DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, endless, a_dangling_link, a_pipe]
 
 
 def problems_here() -> list[str]:

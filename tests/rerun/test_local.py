@@ -121,7 +121,7 @@ def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> Non
 def test_a_notebook_that_is_none_is_not_run(tmp_path: Path, store: Path) -> None:
     """Nothing is started, and no run is noted."""
     store.mkdir()
-    (tmp_path / "nb.ipynb").write_text("{")
+    (tmp_path / "nb.ipynb").write_text("[" * 100_000)
     done = rerun(store, tmp_path / "nb.ipynb")
     assert done.returncode == Outcome.FAILED
     assert "not a notebook of version 4" in done.stderr

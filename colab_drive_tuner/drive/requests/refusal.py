@@ -114,7 +114,7 @@ class Refusal:
         """
         try:
             error: Any = json.loads(body).get("error", {})
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             error = {}
         if not isinstance(error, Mapping):
             error = {"message": str(error)}

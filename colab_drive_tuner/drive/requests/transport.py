@@ -79,7 +79,7 @@ class Answer:
         """What `parse` makes of the JSON body; one that makes no sense is worth another attempt."""
         try:
             return parse(json.loads(self.body))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise TryAgainError("its answer was cut off or makes no sense") from None
 
 

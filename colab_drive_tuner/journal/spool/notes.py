@@ -52,7 +52,7 @@ def read_known_folder(path: Path) -> KnownFolder | None:
     """The folder that a file `search` notes; None where it notes none."""
     try:
         known = KnownFolder(**json.loads(_read(path)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return known if all(isinstance(text, str) and text for text in known) else None
 

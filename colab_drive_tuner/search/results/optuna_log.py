@@ -80,6 +80,11 @@ class StudyTrial:
         return f"value {', '.join(map(str, self.values))}" if without else ""
 
 
+_NO_OPERATION = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
+)
+
+
 def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
     """The trials of all studies of a log that are not deleted, in the order of their creation."""
     names: list[tuple[str, bool]] = []
@@ -89,7 +94,7 @@ def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
     for line in lines:
         try:
             _apply(json.loads(line), names, deleted, trials, counts)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
+        except _NO_OPERATION:
             continue  # Optuna says what is wrong with it; here the other trials are shown
     return [trial for study, trial in trials if study not in deleted]
 
