@@ -18,8 +18,15 @@ from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.items import unpack_all
 from colab_drive_tuner.errors import SearchDamagedError, SearchError
-from colab_drive_tuner.journal.chain.record import decode_record, frame, split_items, unframe
+from colab_drive_tuner.journal.chain.record import (
+    decode_record,
+    frame,
+    split_items,
+    unframe,
+    unpack,
+)
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.snapshot import load_snapshot, save_snapshot
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -334,6 +341,13 @@ def test_decoding_bounds_how_deeply_values_nest(tree: bytes) -> None:
     for _ in range(199):
         deep = [deep]
     assert decode(encode(deep)) == deep
+
+
+def test_no_keys_of_a_record_can_be_made_to_hash_alike() -> None:
+    """Those of msgpack's timestamps can: they become numbers, of which few are alike."""
+    packed = msgpack.packb({msgpack.Timestamp(second, 5): None for second in (1, 2, -(2**62))})
+    for (*keys,) in (unpack(packed, "it"), next(unpack_all(packed))):
+        assert {type(key) for key in keys} == {float}
 
 
 def test_wide_values_are_not_taken_for_deep_ones() -> None:
