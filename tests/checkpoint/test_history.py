@@ -198,6 +198,9 @@ def test_attachments_are_kept_until_deleted() -> None:
     assert folded(record("trials", payload)).attachments == {"a": b"3"}
 
 
+STOP = {"stopped": {"why": "f", "rules": "f", "rules_after": "f", "max_evals": 3}}
+
+
 def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
     """The setting that holds the state of an early-stop function after so many trials."""
     return {"early_stop": {"by": by, "arguments": b"", "ended": ended}}
@@ -264,11 +267,11 @@ def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
         ),
         (
             [],
-            settings_item(early_stop(3) | {"stopped": {"why": "f"}}),
+            settings_item(early_stop(3) | STOP),
             True,
         ),
         ([], settings_item(early_stop(3) | {"max_evals": 3}), False),
-        ([], settings_item({"stopped": {"why": "f"}}), False),
+        ([], settings_item(STOP), False),
     ],
 )
 def test_which_spooled_items_are_wanted(chain: list[Record], item: bytes, expected: bool) -> None:
