@@ -77,7 +77,7 @@ class Backend:
         if host != "colab.research.google.com":
             return 404, {}
         if parts[-1] == "assignments":
-            return 200, {"assignments": [self._runtime(name) for name in self.taken]}
+            return 200, {"assignments": [self._runtime(name) for name in list(self.taken)]}
         if parts[-1] == "assign" and method == "GET":
             return 200, {"acc": "NONE", "nbh": "x", "token": "xsrf", "variant": "DEFAULT"}
         if parts[-1] == "assign":

@@ -143,6 +143,7 @@ def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
                 assert statuses(result) == ["ok"] * 8, statuses(result)
                 assert {{doc["result"]["attempt"] for doc in result.trials.trials}} == {{1}}
             client.wait_for_workers(2)
+            patience = parallel.ABSENT_SECONDS, parallel.GONE_SECONDS
             parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 1.0, 3.0
             search = while_two_run("gone", lambda: made.scale(0))
             with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -151,6 +152,7 @@ def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
                 except ExecutorError as error:
                     assert "no workers for" in str(error), error
             assert "has no workers" in said.getvalue(), said.getvalue()
+            parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = patience
             made.scale(2)
             client.wait_for_workers(2)
             result = run(folder, lambda x: x**2, name="gone", executor=client)

@@ -277,10 +277,10 @@ def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Exe
                 time.sleep(0.01)
         return bowl(point)
 
-    trials = wide(tmp_path, "rand", 8, objective, executor=threads, trial_timeout=1.0)
+    trials = wide(tmp_path, "rand", 8, objective, executor=threads, trial_timeout=3.0)
     (failed,) = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
     assert failed["tid"] == 1
-    assert "trial_timeout=1 " in failed["result"]["reason"]
+    assert "trial_timeout=3 " in failed["result"]["reason"]
     assert len(trials) == 8
 
 
@@ -303,10 +303,10 @@ class Mute(Executor):
 
 def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not even say that time is up; the others go on without it."""
-    monkeypatch.setattr(crew, "FRESH_WORKER_SECONDS", 0.5)
+    monkeypatch.setattr(crew, "FRESH_WORKER_SECONDS", 1.0)
     monkeypatch.setattr(crew, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
-    trials = wide(tmp_path, "rand", 6, uneven, executor=Mute(), width=2, trial_timeout=1.0)
+    trials = wide(tmp_path, "rand", 6, uneven, executor=Mute(), width=2, trial_timeout=2.0)
     assert [doc["result"]["status"] for doc in trials.trials] == ["fail", *["ok"] * 5]
 
 
