@@ -111,7 +111,7 @@ def test_a_reset_during_the_body_keeps_a_part_of_a_session(me, emulator):
 
 def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
     """The connection breaks at once; the file appears when the delay is over."""
-    emulator.faults.add("late", seconds=1.0, verb="POST", times=1)
+    emulator.faults.add("late", seconds=2.0, verb="POST", times=1)
     with pytest.raises(BROKEN):
         me.create("ghost")
     assert me.names("") == []
