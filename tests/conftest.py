@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker that goes with `--long`, and the warnings that are none of ours.
+    """Name the marker that goes with `--long`, and the one warning that is none of ours.
 
     A shell that starts something in the background has it ignore Ctrl-C, and so all that it starts.
     """
@@ -54,10 +54,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings",
         "ignore:Setting the shape on a NumPy array has been deprecated:DeprecationWarning:hyperopt",
-    )
-    # google-api-core, on any Python from three months before that version's end of life.
-    config.addinivalue_line(
-        "filterwarnings", "ignore:You are using a .*Python version:FutureWarning"
     )
 
 
