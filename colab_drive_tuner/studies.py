@@ -17,6 +17,7 @@ from colab_drive_tuner.checkpoint.spooled import wanted
 from colab_drive_tuner.checkpoint.study_log import line_item
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.journal import Journal, Rules
+from colab_drive_tuner.search.results.optuna_log import replaying
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
@@ -174,6 +175,7 @@ def optuna_storage(
     Raises:
         UsageError: The name is that of a search of hyperopt's, or an argument cannot be used.
         SearchBusyError: Another runtime holds it.
+        SearchDamagedError: Its records cannot be read, by this package or by Optuna.
         StoreError: The store did not do what was asked.
 
     Example:
@@ -183,12 +185,14 @@ def optuna_storage(
         >>> study = optuna.create_study(storage=storage, study_name="cnn", load_if_exists=True)
     """
     most = whole_number("max_attempts", max_attempts, least=1)
-    opened = StudyStorage(ChainBackend(open_store(store).for_search(name), name, on_busy))
+    backend = ChainBackend(open_store(store).for_search(name), name, on_busy)
     try:
-        for study in opened.get_all_studies():
-            _try_again(opened, study._study_id, most)
+        with replaying(backend.journal.store, name):
+            opened = StudyStorage(backend)
+            for study in opened.get_all_studies():
+                _try_again(opened, study._study_id, most)
     except BaseException:  # an interrupt, too, releases the study
-        opened.close()
+        backend.journal.close()
         raise
     return opened
 

@@ -1,5 +1,6 @@
 """Optuna's studies on the chain: Optuna's own storage tests, kills, two owners, an outage."""
 
+import contextlib
 import functools
 import json
 import os
@@ -16,7 +17,11 @@ from optuna.testing.pytest_storages import StorageTestCase  # noqa: E402 - asked
 from optuna.trial import TrialState  # noqa: E402
 
 import colab_drive_tuner as cdt  # noqa: E402
-from colab_drive_tuner.errors import SearchTakenOverError, UsageError  # noqa: E402
+from colab_drive_tuner.errors import (  # noqa: E402
+    SearchDamagedError,
+    SearchTakenOverError,
+    UsageError,
+)
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
 from colab_drive_tuner.studies import AGAIN, ATTEMPTS, StudyStorage  # noqa: E402
 from tests.journal.weather import WeatheredStore  # noqa: E402
@@ -320,12 +325,32 @@ def test_a_line_of_a_study_is_checked_at_the_door(tmp_path: Path) -> None:
     """What is no operation of Optuna's is refused when the chain is read, not run."""
     from colab_drive_tuner.checkpoint.items import read_items
     from colab_drive_tuner.checkpoint.study_log import StudyLog, line_item
-    from colab_drive_tuner.errors import SearchDamagedError
 
     base = StudyLog().digest
     for line in (b"[]", b"{}", b"nonsense", b'{"op_code": -1, "worker_id": "w"}', b"[" * 100_000):
         with pytest.raises(SearchDamagedError, match="A record"):
             read_items(line_item(line, "s", 0, base), "A record")
+
+
+def test_a_log_that_optuna_cannot_read_is_damage(tmp_path: Path) -> None:
+    """Named as such, for all that reads it; the study is not held then, and trials are shown."""
+    from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
+    from colab_drive_tuner.store import open_store
+
+    with contextlib.closing(cdt.optuna_storage("study", store=tmp_path)) as storage:
+        study = optuna.create_study(storage=storage)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+        running = study.ask()
+        parameter = {"trial_id": running._trial_id, "param_name": "y", "param_value_internal": 0.5}
+        line = {"op_code": 5, "worker_id": "another", **parameter, "distribution": "{"}
+        storage._backend.append_logs([line])
+    for _ in range(2):
+        with pytest.raises(SearchDamagedError, match=r"study 'study' \(JSONDecodeError"):
+            cdt.optuna_storage("study", store=tmp_path, on_busy="error")
+    store = open_store(tmp_path)
+    with pytest.raises(SearchDamagedError, match="trials study` shows the trials"):
+        study_in_store(store, "study")
+    assert cdt.read_status(store, "study").done == 2
 
 
 def test_a_hole_in_what_a_dead_session_left_ends_what_is_used_of_it() -> None:

@@ -6,13 +6,17 @@ States and operations are those of Optuna's journal (`optuna/storages/journal/_s
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
+from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.search.documents import seconds_of
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import visible
 
 
 class Operation(IntEnum):
@@ -161,3 +165,18 @@ def _value(distribution: str, internal: Any) -> Any:
 
 def _seconds(text: Any) -> float | None:
     return seconds_of(datetime.fromisoformat(text)) if isinstance(text, str) else None
+
+
+@contextmanager
+def replaying(store: Store, name: str) -> Iterator[None]:
+    """Within the block Optuna reads a log; what it raises over one becomes `SearchDamagedError`."""
+    try:
+        yield
+    except ColabDriveTunerError:
+        raise
+    except Exception as error:
+        raise SearchDamagedError(
+            f"Optuna cannot read the log of study {name!r} ({visible(repr(error)):.200}): another "
+            f"program has written into it. {store.command('trials', name)} shows the trials that "
+            f"can be read; go on with a study in a folder of another name."
+        ) from error

@@ -28,6 +28,7 @@ from colab_drive_tuner.search.documents import (
     reported_by,
 )
 from colab_drive_tuner.search.html import shortened
+from colab_drive_tuner.search.results.optuna_log import replaying
 from colab_drive_tuner.search.results.series import curves_of, is_number
 from colab_drive_tuner.search.results.status import read_history
 from colab_drive_tuner.search.spec.space_values import plain, point_of
@@ -87,20 +88,20 @@ def study_in_store(store: Store, name: str) -> optuna.Study:
     history = read_history(store, name)
     if not history.study.lines:
         return to_study(name, [entry.decoded() for entry in history.trials.values()], None)
-    with warnings.catch_warnings():
+    memory = optuna.storages.InMemoryStorage()
+    with warnings.catch_warnings(), replaying(store, name):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         kept = optuna.storages.JournalStorage(_Lines(history.study.lines))
-    names = [study.study_name for study in kept.get_all_studies()]
+        names = [study.study_name for study in kept.get_all_studies()]
+        for study_name in names:
+            optuna.copy_study(
+                from_study_name=study_name,
+                from_storage=kept,
+                to_storage=memory,
+                to_study_name=study_name,
+            )
     if not names:
         raise UsageError(f"{name!r} holds no study yet: create one by optuna.create_study.")
-    memory = optuna.storages.InMemoryStorage()
-    for study_name in names:
-        optuna.copy_study(
-            from_study_name=study_name,
-            from_storage=kept,
-            to_storage=memory,
-            to_study_name=study_name,
-        )
     return optuna.load_study(study_name=names[-1], storage=memory)
 
 
