@@ -559,12 +559,15 @@ def test_a_search_whose_workers_all_hang_ends_with_an_error(
 
 def test_an_executor_that_is_closed_meanwhile_ends_the_run(tmp_path: Path) -> None:
     """With an error, and with everything recorded; the same call with a new one goes on."""
-    pool = ThreadPoolExecutor(2)
+    pool, closed = ThreadPoolExecutor(2), threading.Event()
 
     @functools.wraps(bowl)
     def closing(point: Any) -> float:
-        if running_trial().tid == 2:  # type: ignore[union-attr]
+        tid = running_trial().tid  # type: ignore[union-attr]
+        if tid == 2:
             pool.shutdown(wait=False)
+            closed.set()
+        assert tid < 2 or closed.wait(60)  # else all others could end before
         return bowl(point)
 
     with pytest.raises(ExecutorError, match="takes no more trials"):
