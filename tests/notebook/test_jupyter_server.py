@@ -1,5 +1,6 @@
 """Jupyter's shape of the session list, from a real Jupyter server with a real kernel."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -45,12 +46,14 @@ def server(tmp_path, monkeypatch):
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
-        while not (infos := list(runtime.glob("jpserver-*.json"))):
+        deadline, url = time.monotonic() + 200, ""
+        while not url:
             assert process.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        url = json.loads(infos[0].read_text())["url"]
+            for info in runtime.glob("jpserver-*.json"):
+                with contextlib.suppress(json.JSONDecodeError):  # not all of it is written
+                    url = json.loads(info.read_text())["url"]
 
         def call(method, path, body=None):
             request = urllib.request.Request(
@@ -65,7 +68,7 @@ def server(tmp_path, monkeypatch):
         yield call, runtime, root
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def wait_for_ready(client):
