@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -131,6 +131,7 @@ def compare(
     """
     from colab_drive_tuner.cli.tables import show_table
     from colab_drive_tuner.errors import UsageError
+    from colab_drive_tuner.search.results.table import value_cell
 
     if len(set(names)) < 2:
         raise UsageError("compare needs the names of two or more searches.")
@@ -142,7 +143,7 @@ def compare(
     rows = dict.fromkeys(key for column in columns.values() for key in column)
     show_table(
         ("", *columns),
-        [[row, *(_value(column, row) for column in columns.values())] for row in rows],
+        [[row, *(cell(value_cell(column, row)) for column in columns.values())] for row in rows],
     )
 
 
@@ -273,11 +274,6 @@ def _compared(search: "ReadSearch") -> dict[str, Any]:
         said |= {"best loss": plain(leading.loss), "best trial": leading.tid}
         said |= {f"best {label}": value for label, value in _parameters(leading).items()}
     return said
-
-
-def _value(said: Mapping[str, Any], name: str) -> str:
-    """What is said of one search; nothing where nothing is, and a None that was chosen as such."""
-    return cell(said[name]) or str(said[name]) if name in said else ""
 
 
 def _line(trial: "Trial") -> str:

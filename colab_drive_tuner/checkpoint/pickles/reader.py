@@ -28,6 +28,7 @@ from colab_drive_tuner.checkpoint.pickles.nodes import (
 )
 from colab_drive_tuner.checkpoint.pickles.values import RECIPES
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.text import text_of
 
 _MAX_BYTES = 1 << 30
 _MAX_MEMORY = 4 << 30
@@ -122,7 +123,8 @@ class _Walk:
         try:
             return self._visit(tree, 0)[0]
         except UnplainError as error:
-            at = "".join(f"[{step!r:.40}]" for step in reversed(error.path) if _is_short(step))
+            steps = [step for step in reversed(error.path) if type(step) in (str, int)]
+            at = "".join(f"[{text_of(step, repr):.40}]" for step in steps)
             raise RefusedPickleError(f"{where}{at[:200]} {error}") from error
         except RecursionError as error:
             raise RefusedPickleError(f"a {where} is nested too deeply") from error
@@ -199,11 +201,6 @@ def _step(node: Any, items: Any, place: int) -> Any:
     if node.kind is dict:
         return items[place - 1] if place % 2 else "a key"
     return "an element"
-
-
-def _is_short(step: Any) -> bool:
-    """Whether a step of a path can be shown: Python refuses to write out very long integers."""
-    return type(step) is str or (type(step) is int and abs(step) <= MOST_TIDS)
 
 
 def _unplain(node: Any) -> str:

@@ -27,9 +27,9 @@ from colab_drive_tuner.journal.chain.fields import (
 )
 
 MAGIC = b"CDT1"
-AS_NUMBER = 1
-"""How msgpack reads a timestamp, which no record has: of its own kind anybody can make a million
-that hash alike, and as keys of a map they take quadratic time."""
+PLAIN: Mapping[str, Any] = {"raw": False, "strict_map_key": False, "timestamp": 1}
+"""How msgpack reads values; a timestamp, which no record has, as a number: of its own kind anybody
+can make a million that hash alike, and as keys of a map they take quadratic time."""
 _LITTLE = 1 << 13
 _HEADER = len(MAGIC) + hashlib.sha256().digest_size
 
@@ -179,7 +179,7 @@ def unpack(data: bytes, what: str) -> Any:
     """The one msgpack value in the data, of plain kinds; `SearchDamagedError` for anything else."""
     with decoding(what):
         check_claims(data)
-        return msgpack.unpackb(data, raw=False, strict_map_key=False, timestamp=AS_NUMBER)
+        return msgpack.unpackb(data, **PLAIN)
 
 
 def check_claims(data: bytes | memoryview) -> None:

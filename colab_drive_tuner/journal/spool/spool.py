@@ -222,15 +222,15 @@ class Spool:
         Who claimed last stays noted: what reads of that release may find it damaged.
         """
         self._running = None
-        last = (read_owners(self.folder / OWNERS) or [])[-1:]
-        names = [RUNNING] if last else [RUNNING, OWNERS]
+        owners = read_owners(self.folder / OWNERS)
+        names = [RUNNING] if owners else [RUNNING, OWNERS]
         if self._session is not None:
             number = self._session.number
             own = self.folder.glob(f"{number:06d}-*.spool")
             names += [acknowledged_name(number), *(path.name for path in own)]
         self._remove(names)
-        for owner in last:
-            self._write_note(OWNERS, f"{owner}\n".encode())
+        if owners:
+            self._write_note(OWNERS, f"{owners[-1]}\n".encode())
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

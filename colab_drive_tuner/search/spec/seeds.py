@@ -12,7 +12,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
-from colab_drive_tuner.training.backup.kinds import BIT_GENERATORS, set_state
+from colab_drive_tuner.training.backup.kinds import BIT_GENERATORS, check_state
 
 
 def generator_of(rstate: Any) -> np.random.Generator:
@@ -46,7 +46,8 @@ def thaw_generator(frozen: bytes) -> np.random.Generator:
     try:
         state = decode(frozen)
         bits = BIT_GENERATORS[state["bit_generator"]]()
-        set_state(bits, state)
+        check_state(state)
+        bits.state = state
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         refuse_stored("random state", error)
     return np.random.Generator(bits)

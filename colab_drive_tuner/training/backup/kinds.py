@@ -149,7 +149,8 @@ def _make_bits(head: tuple[str, Any]) -> Any:
 
 def _fill_bits(target: Any, body: tuple[Any, int]) -> None:
     state, spawned = body
-    set_state(target, state)
+    check_state(state)
+    target.state = state
     if type(target.seed_seq) is np.random.SeedSequence:
         _spawn(target.seed_seq, spawned)
 
@@ -159,18 +160,14 @@ def _bits_body(value: Any) -> tuple[Any, int]:
     return value.state, getattr(seeds, "n_children_spawned", 0)
 
 
-def set_state(target: Any, state: Any) -> None:
-    """Set the state of a bit generator; ValueError or LookupError where it is none.
-
-    numpy believes the positions in it, and would read behind the end of its buffer.
-    """
+def check_state(state: Any) -> None:
+    """Raise for positions of a bit generator with which numpy would read behind its buffer."""
     if not (0 <= state.get("buffer_pos", 0) <= 4 and 0 <= state["state"].get("pos", 0) <= 624):
         raise ValueError("a position is out of range")
-    target.state = state
 
 
 def _fill_random_state(target: Any, body: dict[str, Any]) -> None:
-    set_state(type(target._bit_generator)(0), {k: body[k] for k in ("bit_generator", "state")})
+    check_state(body)
     target.set_state(body)
 
 
