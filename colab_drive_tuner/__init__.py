@@ -14,23 +14,27 @@ from colab_drive_tuner.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive.client import DriveClient
-    from colab_drive_tuner.manage.copying import copy_search, move_search
-    from colab_drive_tuner.manage.histories import SearchHistory, list_histories, restore_search
+    from colab_drive_tuner.manage.copy_search import copy_search, move_search
     from colab_drive_tuner.manage.naming import remove_search, rename_search
+    from colab_drive_tuner.manage.restore_history import (
+        SearchHistory,
+        list_histories,
+        restore_search,
+    )
     from colab_drive_tuner.notebook import Notebook, download_notebook, find_notebook
+    from colab_drive_tuner.optuna_backend import StudyStorage, optuna_storage
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.executors.loky import loky_executor
     from colab_drive_tuner.search.executors.ray import ray_executor
     from colab_drive_tuner.search.results.exchange.export import export_trials, import_trials
     from colab_drive_tuner.search.results.exchange.from_optuna import from_optuna
+    from colab_drive_tuner.search.results.read_search import list_searches, read_status
     from colab_drive_tuner.search.results.result import SearchResult
-    from colab_drive_tuner.search.results.status import list_searches, read_status
     from colab_drive_tuner.search.results.trial_result import TrialResult
     from colab_drive_tuner.search.resume import resume_search
-    from colab_drive_tuner.search.trials.standing import SearchStatus
+    from colab_drive_tuner.search.trials.search_status import SearchStatus
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
-    from colab_drive_tuner.studies import StudyStorage, optuna_storage
     from colab_drive_tuner.training.backup.callback import TrialBackup
     from colab_drive_tuner.training.pruner import Pruner
     from colab_drive_tuner.trial import RunningTrial, running_trial

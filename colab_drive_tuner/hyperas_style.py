@@ -244,7 +244,7 @@ def _search(
 
 def _more_for(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict[str, Any]:
     """What was said of workers and pruner; `UsageError` where these trials do not know any."""
-    from colab_drive_tuner.search.executors.engines import find_engine
+    from colab_drive_tuner.search.executors.executor_arguments import find_engine
     from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.trials.stored import StoredTrials
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.reports import MOST_STEPS, Reports, as_number
+from colab_drive_tuner.intermediate_values import MOST_STEPS, Reports, as_number
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner import cli, store
-from colab_drive_tuner.search.executors.locations import NOWHERE
+from colab_drive_tuner.search.executors.trial_locations import NOWHERE
 
 OURS = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
 """Variables that change what this package does."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.search.results.page import report_page
+from colab_drive_tuner.search.results.report_page import report_page
 from tests.search.test_pictures import HOSTILE, SEARCHES, search
 
 CHROMIUM = next(

@@ -200,7 +200,7 @@ def test_what_nobody_expected_is_told_in_a_sentence(run_command, folder, monkeyp
     def fail(store):
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("colab_drive_tuner.search.results.status.list_searches", fail)
+    monkeypatch.setattr("colab_drive_tuner.search.results.read_search.list_searches", fail)
     code, out, err = run_command("status", "--store", folder)
     assert (code, out) == (1, "")
     assert err == (

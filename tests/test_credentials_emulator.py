@@ -213,7 +213,7 @@ class TestThePortableFile:
     def test_its_variables_are_passed_on_and_watched(self):
         """Schedules hand them on and `setup()` sees them change, for every source of the list."""
         from colab_drive_tuner.rerun.schedulers import plan
-        from colab_drive_tuner.session.request import ENVIRONMENT
+        from colab_drive_tuner.session.setup_arguments import ENVIRONMENT
 
         variables = {name for source in SOURCES for name in source.variables}
         assert variables

@@ -23,7 +23,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.hyperas import compat as hyperas_compat
-from colab_drive_tuner.journal import held
+from colab_drive_tuner.journal import open_searches
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store import open_store
@@ -40,7 +40,7 @@ def fresh_process(bare_machine, monkeypatch):  # noqa: F811
     """As if nothing had been set up yet; and afterwards again."""
     monkeypatch.setattr(session, "_last", None)
     monkeypatch.setattr(store, "_default", None)
-    monkeypatch.setattr(held, "_searches", {})
+    monkeypatch.setattr(open_searches, "_searches", {})
     yield
     hyperas_compat.disable()
 
@@ -169,7 +169,7 @@ def test_what_others_do_is_seen_after_a_refresh(colab, monkeypatch):
     """Until then it is as of when the store was asked, which the last line says."""
     here = setup()
     run_search(here, "theirs", 2)
-    monkeypatch.setattr(held, "_searches", {})  # as if another process had run it
+    monkeypatch.setattr(open_searches, "_searches", {})  # as if another process had run it
     stale = repr(here)
     assert "theirs" not in stale
     assert re.search(r"none yet\n +as of \d\d:\d\d \S+; session\.refresh\(\) looks again$", stale)
@@ -220,7 +220,7 @@ def test_what_is_known_of_a_search_that_ended_is_small(tmp_path):
     trials = DriveTrials("s", store=tmp_path, notify=lambda line: None)
     trials.attachments["note"] = b"claims it"
     trials.close()
-    (known,) = held.held_searches(trials.log.journal.store.location)
+    (known,) = open_searches.held_searches(trials.log.journal.store.location)
     gone = weakref.ref(trials)
     del trials
     gc.collect()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument, read_document
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument, read_document
 from colab_drive_tuner.checkpoint.items import (
     Tid,
     TrialEnd,

@@ -8,13 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from colab_drive_tuner.cli import (
-    managing,
-    pages,
-    rerunning,
+    login,
+    manage,
+    report,
+    rerun,
     results,
-    scheduling,
-    signing_in,
-    troubleshooting,
+    schedule,
+    troubleshoot,
 )
 from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, given_store
 from colab_drive_tuner.cli.output import address_printer, echo, echo_json, echo_outcome
@@ -54,14 +54,14 @@ app = typer.Typer(
 )
 for _command in (
     *(results.show, results.trials, results.best, results.compare, results.tail),
-    *(pages.report, pages.dashboard),
-    *(managing.list_, managing.rm, managing.rename, managing.copy, managing.move),
-    *(managing.restore, rerunning.rerun),
-    *(signing_in.login, signing_in.logout, signing_in.whoami),
-    *(troubleshooting.doctor, troubleshooting.clean, troubleshooting.repair),
+    *(report.report, report.dashboard),
+    *(manage.list_, manage.rm, manage.rename, manage.copy, manage.move),
+    *(manage.restore, rerun.rerun),
+    *(login.login, login.logout, login.whoami),
+    *(troubleshoot.doctor, troubleshoot.clean, troubleshoot.repair),
 ):
     app.command(_command.__name__.removesuffix("_"))(_command)
-app.add_typer(scheduling.schedule_app, name="schedule")
+app.add_typer(schedule.schedule_app, name="schedule")
 
 
 def _show_version(wanted: bool) -> None:
@@ -125,7 +125,7 @@ def status(
     """
     from colab_drive_tuner.cli.tables import described, show_running, show_runs, show_searches
     from colab_drive_tuner.errors import UsageError
-    from colab_drive_tuner.search.results.status import list_searches, read_status
+    from colab_drive_tuner.search.results.read_search import list_searches, read_status
 
     if exit_code and name is None:
         raise UsageError("--exit-code needs the NAME of one search.")
@@ -134,7 +134,7 @@ def status(
     store = given_store(context)
     if histories and name:
         from colab_drive_tuner.cli.tables import show_histories
-        from colab_drive_tuner.manage.histories import list_histories
+        from colab_drive_tuner.manage.restore_history import list_histories
 
         restore = store.command("restore", name, "HISTORY")
         show_histories(list_histories(store, name), restore, as_json=json)
@@ -154,7 +154,7 @@ def status(
             show_running(searches[0].running)
         show_runs(runs or [])
     if exit_code and name:
-        from colab_drive_tuner.rerun.verdict import read_verdict
+        from colab_drive_tuner.rerun.exit_code import read_verdict
 
         raise typer.Exit(read_verdict(store, name).outcome)
 

@@ -15,8 +15,8 @@ from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import text_of
 
 if TYPE_CHECKING:
+    from colab_drive_tuner.search.results.read_search import ReadSearch
     from colab_drive_tuner.search.results.series import Trial
-    from colab_drive_tuner.search.results.status import ReadSearch
 
 
 _MOST_COLUMNS = 8
@@ -201,7 +201,7 @@ def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
 
 
 def _read(store: Store, name: str) -> "ReadSearch":
-    from colab_drive_tuner.search.results.status import read_search
+    from colab_drive_tuner.search.results.read_search import read_search
 
     return read_search(store, name)
 
@@ -210,7 +210,7 @@ def _table(
     chosen: Sequence["Trial"], names: Sequence[str]
 ) -> tuple[Sequence[str], list[list[Any]]]:
     """Column names and rows of trials."""
-    from colab_drive_tuner.search.results.cards import seconds_text, value_text
+    from colab_drive_tuner.search.results.notebook_cards import seconds_text, value_text
 
     shown = [label for label in names if any(label in trial.parameters for trial in chosen)]
     rows = [
@@ -277,7 +277,11 @@ def _compared(search: "ReadSearch") -> dict[str, Any]:
 
 
 def _line(trial: "Trial") -> str:
-    from colab_drive_tuner.search.results.cards import outcome_text, seconds_text, value_text
+    from colab_drive_tuner.search.results.notebook_cards import (
+        outcome_text,
+        seconds_text,
+        value_text,
+    )
 
     parameters = ", ".join(f"{label}={value_text(trial, label, 60)}" for label in trial.parameters)
     return f"trial {trial.tid}: {outcome_text(trial)} in {seconds_text(trial)} s, {parameters}"

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from colab_drive_tuner.cli.output import cell, echo, echo_json, plain
-from colab_drive_tuner.manage.histories import SearchHistory
+from colab_drive_tuner.manage.restore_history import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
-from colab_drive_tuner.search.trials.standing import RunningNow, SearchState, SearchStatus
+from colab_drive_tuner.search.trials.search_status import RunningNow, SearchState, SearchStatus
 from colab_drive_tuner.text import visible
 
 _WIDE = 100_000

@@ -1,6 +1,6 @@
 """Credentials for Google Drive: one ordered list of sources, each proven by a token.
 
-`sources` has the list and `find_credentials`; `files`, `given` and `colab` load what its
+`sources` has the list and `find_credentials`; `files`, `explicit` and `colab` load what its
 entries name; `token` gets the token that proves one, and renews it later.
 """
 

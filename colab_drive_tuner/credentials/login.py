@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials.files import login_file
-from colab_drive_tuner.credentials.wire import guard, new_session
+from colab_drive_tuner.credentials.http_session import guard, new_session
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
 from colab_drive_tuner.machine import replace_file
 

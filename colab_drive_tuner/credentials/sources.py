@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials import colab, files
-from colab_drive_tuner.credentials.given import from_argument
+from colab_drive_tuner.credentials.explicit import from_argument
 from colab_drive_tuner.credentials.lookup import (
     CLOUD_SCOPE,
     SCOPE_FILE,

@@ -5,7 +5,7 @@ from typing import Any
 
 import requests
 
-from colab_drive_tuner.credentials.wire import new_session
+from colab_drive_tuner.credentials.http_session import new_session
 from colab_drive_tuner.errors import UnavailableError
 
 TOKEN_TIMEOUT = 20.0

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from colab_drive_tuner.drive.file import FOLDER, SHORTCUT, DriveFile
-from colab_drive_tuner.drive.finding import FindingClient
+from colab_drive_tuner.drive.file_search import FindingClient
 from colab_drive_tuner.drive.query import FolderId, parse_folder
 from colab_drive_tuner.drive.requests.calls import DESCRIBED
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, UsageError

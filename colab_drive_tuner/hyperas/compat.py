@@ -175,7 +175,7 @@ def _fmin(original: Any) -> Any:
 
 def _with_new_options(objective: Any, space: Mapping[str, Any]) -> Any:
     """What hyperas made the objective; layers among a choice's options are new in every call."""
-    from colab_drive_tuner.templates.fresh import renewed
+    from colab_drive_tuner.templates.rebuild_options import renewed
 
     get_space = objective.__globals__["get_space"]
     again = {label: partial(lambda label: get_space()[label], label) for label in space}

@@ -31,9 +31,9 @@ from colab_drive_tuner.journal.chain.record import (
     encode_record,
 )
 from colab_drive_tuner.journal.folder.creation import create_folder, ensure_records_folder
-from colab_drive_tuner.journal.folder.displaced import find_displaced
-from colab_drive_tuner.journal.folder.duplicates import require_records, require_single
+from colab_drive_tuner.journal.folder.duplicate_folders import require_records, require_single
 from colab_drive_tuner.journal.folder.lookup import RECORDS, name_marks
+from colab_drive_tuner.journal.folder.moved_folders import find_displaced
 from colab_drive_tuner.journal.folder.traces import exists
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
@@ -41,9 +41,9 @@ from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
+from colab_drive_tuner.progress_line import countdown
 from colab_drive_tuner.runtime import place
 from colab_drive_tuner.text import visible
-from colab_drive_tuner.waiting import countdown
 
 log = logging.getLogger(__name__)
 

@@ -24,11 +24,11 @@ from colab_drive_tuner.journal.claims import (
     on_busy_of,
     remember_folder,
 )
+from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
-from colab_drive_tuner.journal.folder.owned import owned_entry
-from colab_drive_tuner.journal.held import hold, holder_here, let_go
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.maintenance import Maintenance
+from colab_drive_tuner.journal.open_searches import hold, holder_here, let_go
 from colab_drive_tuner.journal.reader import Reader, Rules
 from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.spool.spool import Spool

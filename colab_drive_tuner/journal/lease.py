@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError
 from colab_drive_tuner.journal.chain.chain import Head
 from colab_drive_tuner.journal.chain.record import Claimant
-from colab_drive_tuner.journal.folder.owned import owned_entry
+from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store, read_time
 from colab_drive_tuner.text import visible
 

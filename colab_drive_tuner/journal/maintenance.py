@@ -17,9 +17,9 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.chain.record import ClaimReason
-from colab_drive_tuner.journal.folder.duplicates import is_another_search
+from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search
+from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import EXPORT, EXPORT_NAME, find_folder
-from colab_drive_tuner.journal.folder.owned import owned_entry
 from colab_drive_tuner.journal.folder.traces import exists
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.snapshot import save_snapshot

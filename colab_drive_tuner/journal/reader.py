@@ -15,8 +15,8 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain.chain import Head, parallel_readers, read_on
 from colab_drive_tuner.journal.chain.record import Record
+from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
-from colab_drive_tuner.journal.folder.owned import OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain.chain import Head, end_chain, read_on
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
+from colab_drive_tuner.journal.folder.file_ownership import owned_entry, owned_ids
 from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
-from colab_drive_tuner.journal.folder.owned import owned_entry, owned_ids
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.segment import Leftover, Spooled
 from colab_drive_tuner.journal.spool.spool import Spool

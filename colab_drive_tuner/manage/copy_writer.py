@@ -37,22 +37,22 @@ from colab_drive_tuner.journal.folder.lookup import (
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.manage.chain_copy import copy_chain, ids_needed, joined, require_equal
-from colab_drive_tuner.manage.holding import Held, Notify, own_folder
+from colab_drive_tuner.manage.exclusive_access import Held, Notify, own_folder
+from colab_drive_tuner.progress_line import bar
 from colab_drive_tuner.rerun.runs import FOLDER as RUNS
 from colab_drive_tuner.rerun.runs import RUN_MARKS, run_files
-from colab_drive_tuner.search.trials.export import TrialsExport
+from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.copying import FileCopier, backup_files, model_files, scratch_file
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
-from colab_drive_tuner.troubleshoot.clean.copies import (
+from colab_drive_tuner.troubleshoot.clean.unfinished_copies import (
     FROM,
     MAKER,
     copying_name,
     is_abandoned,
     name_of_copy,
 )
-from colab_drive_tuner.waiting import bar
 
 _OURS = {"records", "index", BEST, BACKUPS, RUNS, EXPORT_NAME}
 _AT_ONCE = 8

@@ -17,7 +17,13 @@ from colab_drive_tuner.journal.folder.lookup import (
     name_marks,
 )
 from colab_drive_tuner.journal.spool.spool import Spool
-from colab_drive_tuner.manage.holding import Notify, hold, local_lock, require_folder, trash
+from colab_drive_tuner.manage.exclusive_access import (
+    Notify,
+    hold,
+    local_lock,
+    require_folder,
+    trash,
+)
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.repair.salvage import collect

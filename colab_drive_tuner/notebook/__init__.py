@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from colab_drive_tuner.errors import NotebookError, NotebookWarning
 from colab_drive_tuner.machine import sha256_of
 from colab_drive_tuner.notebook.cells import code_cells
+from colab_drive_tuner.notebook.detect_running import content_in_browser
 from colab_drive_tuner.notebook.find import Notebook, find_notebook
 from colab_drive_tuner.notebook.local_copy import touch_mark, working_directory, write_copy
-from colab_drive_tuner.notebook.running import content_in_browser
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
-from colab_drive_tuner.notebook.running import Running, content_in_browser, running_notebook
+from colab_drive_tuner.notebook.detect_running import Running, content_in_browser, running_notebook
 from colab_drive_tuner.text import visible
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.machine import machine_id, state_folder
+from colab_drive_tuner.progress_line import repeated
 from colab_drive_tuner.store.protocol import Store, read_time
-from colab_drive_tuner.waiting import repeated
 
 RENEWED_EVERY = 60.0
 RUNS_OUT_AFTER = 200.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import NotebookError, NotebookNotFoundError, UsageError
 from colab_drive_tuner.notebook.cells import code_cell, new_notebook
-from colab_drive_tuner.rerun.verdict import Outcome
+from colab_drive_tuner.rerun.exit_code import Outcome
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OURS = "colab-drive-tuner"

@@ -20,12 +20,12 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.rerun.exit_code import Outcome, Verdict, read_verdict
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.program import CellError, load_program
 from colab_drive_tuner.rerun.runners.runner import Runner, RunTask
 from colab_drive_tuner.rerun.runs import Run, RunEnd, fruitless, keep_run, read_runs
 from colab_drive_tuner.rerun.stopping import StoppedError, Stops
-from colab_drive_tuner.rerun.verdict import Outcome, Verdict, read_verdict
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.items import FROM_SEARCH
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name
-from colab_drive_tuner.search.documents import has_ended, name_all_parameters
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm
 from colab_drive_tuner.search.spec.points import ParameterSpace, check_documents
+from colab_drive_tuner.search.trial_documents import has_ended, name_all_parameters
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored import StoredTrials
 

@@ -10,7 +10,7 @@ from hyperopt.base import validate_loss_threshold, validate_timeout
 from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
-from colab_drive_tuner.search.executors.engines import find_engine
+from colab_drive_tuner.search.executors.executor_arguments import find_engine
 from colab_drive_tuner.search.loop.pruning import check_pruner
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.run import run_search

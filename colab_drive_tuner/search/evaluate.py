@@ -10,7 +10,7 @@ from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 from hyperopt.pyll import dfs
 from hyperopt.pyll.base import GarbageCollected, Literal
 
-from colab_drive_tuner.reports import Reports
+from colab_drive_tuner.intermediate_values import Reports
 from colab_drive_tuner.search.sampled_space import SampledSpace, sampled_space
 from colab_drive_tuner.search.tpe.program import UnknownNodeError
 from colab_drive_tuner.training.pruner import Pruner

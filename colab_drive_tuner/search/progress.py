@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-from colab_drive_tuner.search.documents import RUNNING
-from colab_drive_tuner.search.executors.locations import host_of
+from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.html import ORANGE, bar, escaped
+from colab_drive_tuner.search.trial_documents import RUNNING
+from colab_drive_tuner.search.trials.counts import Tally
 from colab_drive_tuner.search.trials.stored import StoredTrials
-from colab_drive_tuner.search.trials.tally import Tally
 from colab_drive_tuner.text import visible
 
 _SECONDS, _LOG_SECONDS = 0.25, 30.0

@@ -12,7 +12,7 @@ from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name
-from colab_drive_tuner.search.executors.engines import find_engine
+from colab_drive_tuner.search.executors.executor_arguments import find_engine
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.spec.arguments import (
     check_space,
@@ -163,7 +163,6 @@ def resume_search(
     workers = find_engine(executor, width, trial_timeout)
     task = _task(objective, data, space, data_args, again=restart)
     from colab_drive_tuner.search.begin_from import origin_of
-    from colab_drive_tuner.search.documents import count_ended
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.loop.search_spec import SearchSpec
@@ -171,6 +170,7 @@ def resume_search(
     from colab_drive_tuner.search.spec.fingerprints import describe_space
     from colab_drive_tuner.search.spec.points import check_points
     from colab_drive_tuner.search.spec.settings import SearchSettings
+    from colab_drive_tuner.search.trial_documents import count_ended
 
     points = check_points(points_to_evaluate, task.space)
     pruner = check_pruner(pruner)

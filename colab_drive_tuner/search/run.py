@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.items import RESTARTED, STOPPED
 from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverError
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS
 from colab_drive_tuner.search.begin_from import begin_from
-from colab_drive_tuner.search.documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.evaluate import CompiledDomain, Training
 from colab_drive_tuner.search.loop.inline import Loop
 from colab_drive_tuner.search.loop.interrupts import sigterm_exits, stopped_by_user
-from colab_drive_tuner.search.loop.missing import missing_points
+from colab_drive_tuner.search.loop.missing_trials import missing_points
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
-from colab_drive_tuner.search.loop.stops import Stops
+from colab_drive_tuner.search.loop.stopping_rules import Stops
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.spec.points import check_documents, point_document
@@ -34,14 +33,15 @@ from colab_drive_tuner.search.spec.seeds import (
 )
 from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
 from colab_drive_tuner.search.tpe import fast_algorithm
+from colab_drive_tuner.search.trial_documents import count_ended, name_all_parameters
+from colab_drive_tuner.search.trials.counts import Tally
 from colab_drive_tuner.search.trials.stored import StoredTrials
-from colab_drive_tuner.search.trials.tally import Tally
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.search.executors.crew import Crew
+    from colab_drive_tuner.search.executors.in_flight import Crew
 
 STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""
@@ -160,7 +160,7 @@ def _crew(spec: SearchSpec, domain: CompiledDomain) -> "Crew | None":
     """The workers, with the objective as they get it; None: trials run here."""
     if spec.workers is None:
         return None
-    from colab_drive_tuner.search.executors.crew import Crew
+    from colab_drive_tuner.search.executors.in_flight import Crew
     from colab_drive_tuner.search.executors.payload import pack, refuse_what_stays
 
     engine, payload = spec.workers.engine, None

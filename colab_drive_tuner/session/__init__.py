@@ -13,8 +13,8 @@ from colab_drive_tuner.environment import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
-from colab_drive_tuner.session.request import ENVIRONMENT, Request, connect
 from colab_drive_tuner.session.session import Session as Session
+from colab_drive_tuner.session.setup_arguments import ENVIRONMENT, Request, connect
 from colab_drive_tuner.store import open_store, set_default_store
 from colab_drive_tuner.text import visible
 

@@ -19,24 +19,24 @@ from colab_drive_tuner.errors import (
     StoreError,
 )
 from colab_drive_tuner.notebook import Notebook
+from colab_drive_tuner.notebook.detect_running import content_in_browser
 from colab_drive_tuner.notebook.find import locate
-from colab_drive_tuner.notebook.running import content_in_browser
 from colab_drive_tuner.runtime import Kind, Runtime
-from colab_drive_tuner.session.printed import (
+from colab_drive_tuner.session.display import (
     Shown,
     about_time,
     known_searches,
     session_html,
     session_text,
 )
-from colab_drive_tuner.session.request import Request, connect
+from colab_drive_tuner.session.setup_arguments import Request, connect
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
-    from colab_drive_tuner.manage.histories import SearchHistory
+    from colab_drive_tuner.manage.restore_history import SearchHistory
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.trials.standing import SearchStatus
+    from colab_drive_tuner.search.trials.search_status import SearchStatus
     from colab_drive_tuner.store.protocol import Store
     from colab_drive_tuner.troubleshoot.clean import Leftover
 
@@ -108,7 +108,7 @@ class Session:
 
     def searches(self) -> "builtins.list[SearchStatus]":
         """The searches in the store and how far each is; asks the store."""
-        from colab_drive_tuner.search.results.status import SearchList, list_searches
+        from colab_drive_tuner.search.results.read_search import SearchList, list_searches
 
         try:
             return list_searches(self.store)
@@ -153,7 +153,7 @@ class Session:
             to: Where the copy is made: a store, or what `open_store` takes.
             new_name: The copy's name; None: the same.
         """
-        from colab_drive_tuner.manage.copying import copy_search
+        from colab_drive_tuner.manage.copy_search import copy_search
 
         copied = copy_search(self.store, name, to, new_name=new_name)
         return self._changed(copied, new_name or name)
@@ -166,7 +166,7 @@ class Session:
             to: Where it goes: a store, or what `open_store` takes.
             new_name: The name that it gets there; None: the same.
         """
-        from colab_drive_tuner.manage.copying import move_search
+        from colab_drive_tuner.manage.copy_search import move_search
 
         moved = move_search(self.store, name, to, new_name=new_name)
         return self._changed(moved, name, new_name or name)
@@ -177,7 +177,7 @@ class Session:
         Args:
             name: The search's name.
         """
-        from colab_drive_tuner.manage.histories import list_histories
+        from colab_drive_tuner.manage.restore_history import list_histories
 
         return list_histories(self.store, name)
 
@@ -188,7 +188,7 @@ class Session:
             name: The search's name.
             history: The history's id; None: the one before the present one.
         """
-        from colab_drive_tuner.manage.histories import restore_search
+        from colab_drive_tuner.manage.restore_history import restore_search
 
         return self._changed(restore_search(self.store, name, history), name)
 
@@ -223,7 +223,7 @@ class Session:
 
         The others are not asked for: in Drive each takes seconds.
         """
-        from colab_drive_tuner.search.results.status import read_status
+        from colab_drive_tuner.search.results.read_search import read_status
 
         known = {one.name: one for one in self._searches}
         for name in names:

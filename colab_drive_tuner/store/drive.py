@@ -11,9 +11,9 @@ from types import MappingProxyType
 from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.drive.query import FolderId, parse_folder
 from colab_drive_tuner.errors import NotFoundError, RefusedError
+from colab_drive_tuner.progress_line import bar
 from colab_drive_tuner.runtime import ask
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, NO_ROOT, Entry, Store
-from colab_drive_tuner.waiting import bar
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
 _LOOK_SECONDS = 1.0

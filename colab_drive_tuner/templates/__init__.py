@@ -12,8 +12,8 @@ from colab_drive_tuner.templates.data import bind_data as bind_data
 from colab_drive_tuner.templates.data import local_names as local_names
 from colab_drive_tuner.templates.data import named_arguments as named_arguments
 from colab_drive_tuner.templates.data import returned_names as returned_names
-from colab_drive_tuner.templates.find import DISTRIBUTIONS as DISTRIBUTIONS
 from colab_drive_tuner.templates.loading import DataArguments as DataArguments
 from colab_drive_tuner.templates.loading import load_data as load_data
-from colab_drive_tuner.templates.quiet import try_drawing as try_drawing
+from colab_drive_tuner.templates.parser import DISTRIBUTIONS as DISTRIBUTIONS
 from colab_drive_tuner.templates.source import read_source as read_source
+from colab_drive_tuner.templates.suppress_warnings import try_drawing as try_drawing

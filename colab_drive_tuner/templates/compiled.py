@@ -9,19 +9,19 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.find import (
+from colab_drive_tuner.templates.free_names import global_names, unknown_names
+from colab_drive_tuner.templates.parser import (
     DISTRIBUTIONS,
     Template,
     distribution,
     find_templates,
     has_template,
 )
-from colab_drive_tuner.templates.fresh import renewed
-from colab_drive_tuner.templates.quiet import try_drawing
-from colab_drive_tuner.templates.reads import global_names, unknown_names
+from colab_drive_tuner.templates.rebuild_options import renewed
 from colab_drive_tuner.templates.recompile import space_function, value_function
 from colab_drive_tuner.templates.source import FunctionSource, read_source
-from colab_drive_tuner.templates.wrapped import templated_function
+from colab_drive_tuner.templates.suppress_warnings import try_drawing
+from colab_drive_tuner.templates.unwrap import templated_function
 
 # hyperas's generated module imports these by itself: models written for it rely on that.
 _OFFERED = (*DISTRIBUTIONS, "hp", "fmin", "tpe", "Trials", "STATUS_OK")

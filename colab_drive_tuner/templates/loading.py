@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from colab_drive_tuner.errors import DataWarning, ObjectiveError, UsageError
-from colab_drive_tuner.templates.reads import cell_content, global_names
+from colab_drive_tuner.templates.free_names import cell_content, global_names
 from colab_drive_tuner.user_warnings import warn_user
 
 DataArguments = Sequence[Any] | Mapping[str, Any]

@@ -15,16 +15,16 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.find import (
+from colab_drive_tuner.templates.free_names import calls_itself, nested_codes
+from colab_drive_tuner.templates.parser import (
     Template,
     distribution,
     find_templates,
     imported_names,
     imports,
 )
-from colab_drive_tuner.templates.quiet import quietly
-from colab_drive_tuner.templates.reads import calls_itself, nested_codes
 from colab_drive_tuner.templates.source import FunctionSource
+from colab_drive_tuner.templates.suppress_warnings import quietly
 
 # The names under which values and hyperopt's `hp` reach the compiled code: variables of a function
 # around it, so that nested functions and comprehensions see them, nobody's globals are touched, and

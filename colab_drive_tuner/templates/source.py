@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FunctionType
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.quiet import quietly
+from colab_drive_tuner.templates.suppress_warnings import quietly
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 

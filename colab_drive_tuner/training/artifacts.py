@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder.owned import owned_entry
+from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.trial import Pace, Writer
 

@@ -15,7 +15,7 @@ from numbers import Real
 from typing import Any
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.reports import as_number
+from colab_drive_tuner.intermediate_values import as_number
 from colab_drive_tuner.training.pruning_rules import (
     BestValues,
     Curve,

@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
-from colab_drive_tuner.reports import MOST_VALUES
+from colab_drive_tuner.intermediate_values import MOST_VALUES
 
 Curve = Sequence[tuple[int, float]]
 """What a trial reported: step and value, in the order of the steps."""

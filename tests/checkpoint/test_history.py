@@ -22,7 +22,7 @@ from colab_drive_tuner.checkpoint.items import (
     read_items,
     settings_item,
 )
-from colab_drive_tuner.checkpoint.spooled import wanted
+from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.chain.record import (
     Claimant,

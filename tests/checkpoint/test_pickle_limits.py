@@ -17,7 +17,7 @@ import pytest
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.pickles import compressed
 from colab_drive_tuner.checkpoint.pickles import reader as pickle_reader
-from colab_drive_tuner.checkpoint.pickles.machine import Machine
+from colab_drive_tuner.checkpoint.pickles.interpreter import Machine
 from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 from tests.checkpoint.attacks import tuples_alike
@@ -48,7 +48,7 @@ DENSE = {
 CHILD = """
 import resource, sys
 from tests.checkpoint.test_pickle_limits import DENSE
-from colab_drive_tuner.checkpoint.pickles.machine import Machine
+from colab_drive_tuner.checkpoint.pickles.interpreter import Machine
 from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 limit, size, *names = sys.argv[1:]

@@ -13,8 +13,8 @@ import urllib3
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
+from colab_drive_tuner.credentials.http_session import _silence, new_session
 from colab_drive_tuner.credentials.redact import redact
-from colab_drive_tuner.credentials.wire import _silence, new_session
 from colab_drive_tuner.drive.requests.signing import Authorizer
 from colab_drive_tuner.drive.requests.transport import Request, same_origin
 from colab_drive_tuner.errors import ColabDriveTunerError, StoreError, UnavailableError

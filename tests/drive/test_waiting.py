@@ -7,9 +7,9 @@ import time
 import pytest
 from hyperopt import hp
 
+from colab_drive_tuner.progress_line import bar, countdown
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.waiting import bar, countdown
 
 
 def test_a_bar_appears_after_seconds(clock, capsys):
@@ -40,7 +40,7 @@ def test_nothing_is_shown_in_the_background(clock):
 
 def test_a_store_shows_what_it_moves(client, tmp_path, monkeypatch, capsys):
     """A model that goes up from a file, and comes down to one."""
-    monkeypatch.setattr("colab_drive_tuner.waiting.AFTER_SECONDS", 0)
+    monkeypatch.setattr("colab_drive_tuner.progress_line.AFTER_SECONDS", 0)
     store = DriveStore(client)
     path = tmp_path / "m"
     path.write_bytes(bytes(1000))
@@ -54,7 +54,7 @@ def test_a_store_shows_what_it_moves(client, tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def at_once(monkeypatch):
     """Everything lasts long enough to be shown."""
-    monkeypatch.setattr("colab_drive_tuner.waiting.AFTER_SECONDS", 0)
+    monkeypatch.setattr("colab_drive_tuner.progress_line.AFTER_SECONDS", 0)
 
 
 def test_opening_a_search_shows_how_far_it_is(tmp_path, at_once, capsys):
@@ -73,12 +73,12 @@ def test_opening_a_search_shows_how_far_it_is(tmp_path, at_once, capsys):
 
 def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
     """It counts on while the block runs; a wait that is over at once shows nothing."""
-    monkeypatch.setattr("colab_drive_tuner.waiting._TICK_SECONDS", 3600)
+    monkeypatch.setattr("colab_drive_tuner.progress_line._TICK_SECONDS", 3600)
     with countdown("Waiting for a", 90):
         pass
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("colab_drive_tuner.waiting._TICK_SECONDS", 0.01)
-    monkeypatch.setattr("colab_drive_tuner.waiting.LOG_SECONDS", 0)
+    monkeypatch.setattr("colab_drive_tuner.progress_line._TICK_SECONDS", 0.01)
+    monkeypatch.setattr("colab_drive_tuner.progress_line.LOG_SECONDS", 0)
     lasted, shown, deadline = 0.0, "", time.monotonic() + 60
     with countdown("Waiting for b", 90, clock=lambda: lasted):
         for lasted in (0.0, 1.0):

@@ -9,10 +9,10 @@ import pytest
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import SearchError, StoreError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.held import let_go
+from colab_drive_tuner.journal.open_searches import let_go
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine, machine_id, state_folder
-from colab_drive_tuner.search.results.status import _dead_here
+from colab_drive_tuner.search.results.read_search import _dead_here
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.troubleshoot.clean.leftovers import is_held
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.manage.copying import copy_search, move_search
+from colab_drive_tuner.manage.copy_search import copy_search, move_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.folder.index import Index
-from colab_drive_tuner.store.folder.two_copies import TwoCopies
+from colab_drive_tuner.store.folder.mirrored_file import TwoCopies
 from colab_drive_tuner.troubleshoot.clean import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from tests.search.searching import go, in_child, points

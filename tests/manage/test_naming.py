@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.status import list_searches
+from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store.folder import FolderStore
 from tests.manage.conftest import Opener
 from tests.store.searches import expected, points, run

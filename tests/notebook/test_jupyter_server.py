@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 NAME = "Bob's 100% 🧪.ipynb"
 ASK = """
 from colab_drive_tuner.notebook import download_notebook
-from colab_drive_tuner.notebook.running import open_paths, running_notebook
+from colab_drive_tuner.notebook.detect_running import open_paths, running_notebook
 from colab_drive_tuner.runtime import detect
 from pathlib import Path
 here = detect()

@@ -18,10 +18,10 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.colab import ColabRunner
 from colab_drive_tuner.rerun.runs import read_runs
-from colab_drive_tuner.rerun.verdict import Outcome, read_verdict
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 from tests.rerun.colab_backend import SECRET, Backend, jupyter_server

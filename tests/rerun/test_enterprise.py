@@ -17,10 +17,10 @@ from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
 from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
 from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex
+from colab_drive_tuner.rerun.exit_code import Outcome
 from colab_drive_tuner.rerun.program import load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.schedulers.plan import Plan
-from colab_drive_tuner.rerun.verdict import Outcome
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 from tests.rerun.vertex_document import check_body

@@ -14,10 +14,10 @@ import pytest
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UnavailableError
+from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict
 from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
 from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.rerun.runs import read_runs
-from colab_drive_tuner.rerun.verdict import Outcome, read_verdict
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry

@@ -11,11 +11,11 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import AccountMismatchError
+from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
-from colab_drive_tuner.rerun.verdict import Outcome, read_verdict
 from colab_drive_tuner.store import drive, open_store
 from colab_drive_tuner.store.drive import DriveStore
 from tests.rerun import programs

@@ -11,8 +11,8 @@ import numpy as np
 
 from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors.locations import worker_name
-from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.search.executors.trial_locations import worker_name
+from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial

@@ -15,7 +15,7 @@ from hyperopt import STATUS_OK, hp
 from hyperopt.hp import choice, uniform
 
 from colab_drive_tuner.checkpoint.items import read_items
-from colab_drive_tuner.journal import held
+from colab_drive_tuner.journal import open_searches
 from colab_drive_tuner.journal.journal import Journal
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -83,7 +83,7 @@ def points(trials: hyperopt.Trials) -> list[tuple[Any, Any, Any]]:
 
 def held_journals() -> list[Journal]:
     """The journals by which this process holds searches."""
-    return [one.journal for one in held._searches.values() if one.journal is not None]
+    return [one.journal for one in open_searches._searches.values() if one.journal is not None]
 
 
 def killing(objective: Callable[[Any], Any], calls: int, when: str = "end") -> Any:

@@ -15,7 +15,7 @@ from colab_drive_tuner.errors import (
     TemplateError,
     UsageError,
 )
-from colab_drive_tuner.search.results.status import list_searches
+from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.arguments import parse_duration
 from colab_drive_tuner.store import open_store

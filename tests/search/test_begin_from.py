@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import (
     SpaceChangedError,
     UsageError,
 )
-from colab_drive_tuner.search.results.status import list_searches
+from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from tests.search.searching import in_child, killing, points

@@ -10,7 +10,7 @@ import pytest
 from colab_drive_tuner.cli.tables import show_searches
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.status import list_searches, read_status
+from colab_drive_tuner.search.results.read_search import list_searches, read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial

@@ -22,10 +22,10 @@ from hyperopt import STATUS_OK, hp
 from colab_drive_tuner.errors import ExecutorError, SearchChangedWarning, UsageError
 from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import crew
-from colab_drive_tuner.search.executors.deaths import Death, death_of
+from colab_drive_tuner.search.executors import in_flight
 from colab_drive_tuner.search.executors.loky import LokyExecutor, loky_executor
 from colab_drive_tuner.search.executors.payload import pack
+from colab_drive_tuner.search.executors.worker_deaths import Death, death_of
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
@@ -165,13 +165,13 @@ def test_a_large_objective_is_sent_once_to_each_worker(
 ) -> None:
     """By its hash; a worker that does not have it is sent it, and no trial is lost."""
     sent: list[bool] = []
-    send = crew.Crew._send
+    send = in_flight.Crew._send
 
     def counting(self: Any, flight: Any, *, with_content: bool) -> None:
         sent.append(with_content)
         send(self, flight, with_content=with_content)
 
-    monkeypatch.setattr(crew.Crew, "_send", counting)
+    monkeypatch.setattr(in_flight.Crew, "_send", counting)
     table = np.random.default_rng(0).random(100_000)
     result = run(tmp_path, lambda x: float(table[int(x)]), max_evals=30, executor=workers)
     assert result.done == 30
@@ -179,7 +179,7 @@ def test_a_large_objective_is_sent_once_to_each_worker(
     # The worker that was first made anew knows nothing.
     workers.renew()
     monkeypatch.setattr(
-        crew.Crew, "submit", lambda self, flight: self._send(flight, with_content=False)
+        in_flight.Crew, "submit", lambda self, flight: self._send(flight, with_content=False)
     )
     assert run(tmp_path, lambda x: float(table[int(x)]), name="t", executor=workers).done == 8
 
@@ -678,7 +678,7 @@ def test_an_interrupt_in_a_terminal_ends_in_one_line(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(timeout=60)
     assert "stopped after 0 of 8 trials" in said.read_text()
-    from colab_drive_tuner.search.results.status import read_status
+    from colab_drive_tuner.search.results.read_search import read_status
 
     status = read_status(open_store(tmp_path), "s")
     assert status.holder is None

@@ -15,7 +15,7 @@ from hyperopt import hp
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import TrainingWarning, UnfinishedSearchWarning
 from colab_drive_tuner.search.loop import inline as loop
-from colab_drive_tuner.search.loop import stops
+from colab_drive_tuner.search.loop import stopping_rules
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.backup.callback import TrialBackup
@@ -144,7 +144,7 @@ def test_no_trial_is_begun_that_cannot_end_in_time(
 ) -> None:
     """Without backups the longest trial so far tells how much time the next one may need."""
     clock = Hours()
-    for module in (loop, stops):
+    for module in (loop, stopping_rules):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
 
     def long(point: dict[str, Any]) -> float:

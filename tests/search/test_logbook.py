@@ -10,13 +10,13 @@ import hyperopt
 import pytest
 from hyperopt import hp
 
+from colab_drive_tuner.checkpoint.codec.capture import take
 from colab_drive_tuner.checkpoint.codec.codec import decode
-from colab_drive_tuner.checkpoint.codec.taking import take
 from colab_drive_tuner.checkpoint.items import ItemKind, read_items
 from colab_drive_tuner.journal.chain.chain import Head, read_on
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.status import read_history
+from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from tests.journal.weather import WeatheredStore
 

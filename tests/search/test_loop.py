@@ -16,8 +16,8 @@ import pytest
 from colab_drive_tuner.errors import SearchBusyError, SearchError, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import inline as module
-from colab_drive_tuner.search.results.status import read_status
-from colab_drive_tuner.search.trials.tally import Tally
+from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.search.trials.counts import Tally
 from colab_drive_tuner.store import open_store
 from tests.search.searching import SPACE, bowl, held_journals, plain, points, reopened, stored
 

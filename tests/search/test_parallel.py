@@ -22,14 +22,14 @@ from hyperopt.early_stop import no_progress_loss
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import ExecutorError, UsageError
-from colab_drive_tuner.search.documents import as_new
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import crew, worker
+from colab_drive_tuner.search.executors import in_flight, worker
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.executors.worker import Task
-from colab_drive_tuner.search.loop import parallel, stops
+from colab_drive_tuner.search.loop import parallel, stopping_rules
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
+from colab_drive_tuner.search.trial_documents import as_new
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import (
     ALGORITHMS,
@@ -256,7 +256,7 @@ def test_no_trial_is_started_that_would_end_too_late(
     """`max_time` stops submitting in time for what is running."""
     hours = list[int]()  # one with each trial
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * sum(hours), time=time.time)
-    monkeypatch.setattr(stops, "time", clock)
+    monkeypatch.setattr(stopping_rules, "time", clock)
     monkeypatch.setattr(worker, "time", clock)
 
     def objective(point: Any) -> float:
@@ -303,8 +303,8 @@ class Mute(Executor):
 
 def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not even say that time is up; the others go on without it."""
-    monkeypatch.setattr(crew, "FRESH_WORKER_SECONDS", 1.0)
-    monkeypatch.setattr(crew, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(in_flight, "FRESH_WORKER_SECONDS", 1.0)
+    monkeypatch.setattr(in_flight, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     trials = wide(tmp_path, "rand", 6, uneven, executor=Mute(), width=2, trial_timeout=2.0)
     assert [doc["result"]["status"] for doc in trials.trials] == ["fail", *["ok"] * 5]
@@ -376,7 +376,9 @@ class OwnBreaking(Breaking):
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Breaking` is one of the executors of this package."""
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engines.LokyExecutor", OwnBreaking)
+    monkeypatch.setattr(
+        "colab_drive_tuner.search.executors.executor_arguments.LokyExecutor", OwnBreaking
+    )
 
 
 @pytest.mark.usefixtures("ours")
@@ -421,11 +423,13 @@ def test_a_cluster_without_workers_is_said(tmp_path: Path, monkeypatch: pytest.M
         def workers(self) -> int:  # type: ignore[override]
             return 0
 
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engines.LokyExecutor", OwnBreaking)
+    monkeypatch.setattr(
+        "colab_drive_tuner.search.executors.executor_arguments.LokyExecutor", OwnBreaking
+    )
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(parallel, "ABSENT_SECONDS", 0.05)
     monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)
-    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(in_flight, "LOOK_SECONDS", 0.01)
     said: list[str] = []
     trials = DriveTrials("s", store=tmp_path, notify=said.append)
     with pytest.raises(ExecutorError, match="no workers for"):
@@ -547,8 +551,8 @@ def test_a_search_whose_workers_all_hang_ends_with_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not as if it were complete, while its only worker is taken for good; unless it is."""
-    monkeypatch.setattr(crew, "FRESH_WORKER_SECONDS", 0.1)
-    monkeypatch.setattr(crew, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(in_flight, "FRESH_WORKER_SECONDS", 0.1)
+    monkeypatch.setattr(in_flight, "SILENCE_SECONDS", 0.1)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     with pytest.raises(ExecutorError, match="taken by trials that hang"):
         wide(tmp_path, "rand", 3, uneven, executor=Mute(), width=1, trial_timeout=0.1)

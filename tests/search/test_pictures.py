@@ -13,12 +13,12 @@ from hyperopt import hp
 
 from colab_drive_tuner.checkpoint.entries import Session
 from colab_drive_tuner.search.html import RED
-from colab_drive_tuner.search.results import cards, page
+from colab_drive_tuner.search.results import notebook_cards, report_page
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.svg import fitting, scale_for, short_numbers
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, summary, timeline
 from colab_drive_tuner.search.results.series import Series, series_of
-from colab_drive_tuner.search.trials.standing import SearchStatus
+from colab_drive_tuner.search.trials.search_status import SearchStatus
 
 BEGAN = datetime(2026, 11, 1, 12)
 HOSTILE = [
@@ -121,12 +121,16 @@ class Elements(HTMLParser):
 @pytest.mark.parametrize("series", SEARCHES.values(), ids=SEARCHES)
 def test_page_and_card_hold_no_element_of_anybody_else(series: Series) -> None:
     """Whatever names, parameters and results hold is text: no script, image, link, handler."""
-    whole = page.report_page(series, "5 of 9 trials", {"space": HOSTILE[0], "kept in": HOSTILE[2]})
+    whole = report_page.report_page(
+        series, "5 of 9 trials", {"space": HOSTILE[0], "kept in": HOSTILE[2]}
+    )
     tags = [tag for tag, _ in Elements(whole).found]
     assert tags.count("script") == 1
     assert not {"img", "iframe", "a", "form", "object"} & set(tags)
-    card = cards.result_card(series, HOSTILE[0], done=3, total=5, link="javascript:alert(1)")
-    listed = cards.searches_card(
+    card = notebook_cards.result_card(
+        series, HOSTILE[0], done=3, total=5, link="javascript:alert(1)"
+    )
+    listed = notebook_cards.searches_card(
         (SearchStatus(text, url=text, problem=text), text) for text in HOSTILE
     )
     for tag, attributes in Elements(card + listed).found:
@@ -156,11 +160,11 @@ def test_an_infinite_loss_is_a_loss() -> None:
     assert [trial.tid for trial in series.best(9)] == [2, 0, 1]
     assert [trial.tid for trial in series.failed] == [3]
     assert "failed or infinite" in pictures.history(series)
-    whole = page.report_page(series, "", {})
+    whole = report_page.report_page(series, "", {})
     assert "<tr><th scope='row'>loss</th><td>-inf</td></tr>" in whole
     infinite = search(math.inf, math.inf)
-    assert "Every loss is infinite." in cards.result_card(infinite, "", done=2, total=2)
-    assert re.findall("<h2>(.*?)</h2>", page.report_page(infinite, "", {})) == [
+    assert "Every loss is infinite." in notebook_cards.result_card(infinite, "", done=2, total=2)
+    assert re.findall("<h2>(.*?)</h2>", report_page.report_page(infinite, "", {})) == [
         *("Best trial", "Runtimes", "Trials")
     ]
 
@@ -168,12 +172,12 @@ def test_an_infinite_loss_is_a_loss() -> None:
 def test_a_search_without_a_loss_shows_its_failures_and_no_empty_picture() -> None:
     """In a notebook the last failed trials; a page has no section with nothing in it."""
     failed = search(None, math.nan)
-    card = cards.result_card(failed, "2 of 9 trials", done=2, total=9)
+    card = notebook_cards.result_card(failed, "2 of 9 trials", done=2, total=9)
     assert "No trial has a loss yet." in card
     assert ">fail<" in card
     assert ">loss nan<" in card
     titles = {
-        name: re.findall("<h2>(.*?)</h2>", page.report_page(series, "", {}))
+        name: re.findall("<h2>(.*?)</h2>", report_page.report_page(series, "", {}))
         for name, series in {"failed": failed, "none": search()}.items()
     }
     assert titles == {"failed": ["Best trial", "Runtimes", "Trials"], "none": ["Best trial"]}
@@ -192,12 +196,12 @@ def test_many_failed_trials_do_not_look_like_all() -> None:
 
 def test_a_page_says_how_much_of_its_table_is_printed() -> None:
     """What its words say is what its style sheet does."""
-    style = page.files(page.__package__).joinpath("page.css").read_text()
-    assert f"tr:nth-child(n+{page._PRINTED_ROWS + 1})" in style
-    assert f"tr > :nth-child(n+{page._PRINTED_PARAMETERS + 5})" in style
+    style = report_page.files(report_page.__package__).joinpath("page.css").read_text()
+    assert f"tr:nth-child(n+{report_page._PRINTED_ROWS + 1})" in style
+    assert f"tr > :nth-child(n+{report_page._PRINTED_PARAMETERS + 5})" in style
     on_paper = "On paper: the first 100 rows and 8 parameters."
-    assert on_paper in page.report_page(search(*map(float, range(101))), "", {})
-    assert on_paper not in page.report_page(search(*map(float, range(100))), "", {})
+    assert on_paper in report_page.report_page(search(*map(float, range(101))), "", {})
+    assert on_paper not in report_page.report_page(search(*map(float, range(100))), "", {})
 
 
 def test_a_page_of_5000_trials_is_small() -> None:
@@ -206,7 +210,7 @@ def test_a_page_of_5000_trials_is_small() -> None:
     losses = [math.sin(n) ** 2 + 5 / (n + 1) for n in range(5000)]
     history = {"val_loss": [1.0 / n for n in range(1, 51)]}
     series = search(*losses, point=point, history=history)
-    whole = page.report_page(series, "5000 of 5000 trials", {})
+    whole = report_page.report_page(series, "5000 of 5000 trials", {})
     assert len(whole.encode()) <= 500_000
     assert f"<td>{series.best(1)[0].tid}</td>" in whole
     assert "best of 5000 trials" in whole
@@ -214,7 +218,7 @@ def test_a_page_of_5000_trials_is_small() -> None:
 
 def test_the_page_allows_nothing_but_its_own_style_and_script() -> None:
     """Its policy forbids everything, and names the two by hashes; altered, neither would run."""
-    whole = page.report_page(search(1.0), "", {})
+    whole = report_page.report_page(search(1.0), "", {})
     policy = next(
         attributes["content"] or ""
         for tag, attributes in Elements(whole).found
@@ -224,8 +228,8 @@ def test_the_page_allows_nothing_but_its_own_style_and_script() -> None:
         whole.split(f"<{tag}>")[1].split(f"</{tag}>")[0] for tag in ("style", "script")
     )
     assert "default-src 'none'" in policy
-    assert f"style-src {page._hash(style)}" in policy
-    assert f"script-src {page._hash(script)}" in policy
+    assert f"style-src {report_page._hash(style)}" in policy
+    assert f"script-src {report_page._hash(script)}" in policy
     assert "unsafe" not in policy
 
 
@@ -385,7 +389,9 @@ def test_values_spread_evenly_are_not_drawn_on_a_logarithmic_axis() -> None:
 
 def test_what_a_page_says_of_a_search_keeps_its_lines() -> None:
     """The space has a line for each parameter; what a line holds is text."""
-    whole = page.report_page(search(1.0), "", {"space": "x: uniform(0, 1)\n<b>: normal(0, 1)"})
+    whole = report_page.report_page(
+        search(1.0), "", {"space": "x: uniform(0, 1)\n<b>: normal(0, 1)"}
+    )
     assert "<td>x: uniform(0, 1)<br>&lt;b&gt;: normal(0, 1)</td>" in whole
 
 

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.progress import Notebook, Progress, Shown, Terminal, progress_html
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.trials.tally import Tally
+from colab_drive_tuner.search.trials.counts import Tally
 from tests.search.searching import SPACE, bowl, in_child, killing
 
 

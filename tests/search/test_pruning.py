@@ -21,17 +21,17 @@ from hypothesis import strategies as st
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.cli.tables import described, show_searches
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
-from colab_drive_tuner.reports import MOST_VALUES, Reports
-from colab_drive_tuner.search.documents import curve_of
+from colab_drive_tuner.intermediate_values import MOST_VALUES, Reports
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.loop.pruning import MOST_PRUNERS, Pruning
 from colab_drive_tuner.search.results.exchange.export import export_trials
-from colab_drive_tuner.search.results.page import page_of
 from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import timeline
-from colab_drive_tuner.search.results.status import read_history, read_status
+from colab_drive_tuner.search.results.read_search import read_history, read_status
+from colab_drive_tuner.search.results.report_page import page_of
 from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.search.trial_documents import curve_of
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.training.pruner import Pruner

@@ -19,9 +19,9 @@ from colab_drive_tuner.errors import (
     SpaceChangedError,
     UnfinishedSearchWarning,
 )
-from colab_drive_tuner.search.documents import name_all_parameters
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.fingerprints import describe_space, space_difference
+from colab_drive_tuner.search.trial_documents import name_all_parameters
 from tests.search.searching import SPACE, bowl, data, go, in_child, killing, model, plain, points
 
 STATUS_OK = "ok"

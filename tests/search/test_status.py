@@ -10,7 +10,7 @@ import pytest
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.results.exchange.export import export_trials, import_trials
-from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store import open_store
 from tests.search.searching import bowl, go, in_child, killing, plain, points
 
@@ -35,7 +35,7 @@ def test_reading_a_status_needs_no_hyperopt(tmp_path: Path) -> None:
     go(tmp_path, max_evals=1)
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
-from colab_drive_tuner.search.results.status import list_searches
+from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 assert [s.done for s in list_searches(open_store(sys.argv[2]))] == [1]
 assert "hyperopt" not in sys.modules and "scipy" not in sys.modules

@@ -17,7 +17,7 @@ from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.cli.output import plain
 from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
 from colab_drive_tuner.search.results.exchange.export import import_trials
-from colab_drive_tuner.search.results.page import report_page
+from colab_drive_tuner.search.results.report_page import report_page
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.results.series import series_of
 from colab_drive_tuner.search.results.table import Table

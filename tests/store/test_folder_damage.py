@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import claims, lease
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.search.results.status import list_searches
+from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair.repair import repair

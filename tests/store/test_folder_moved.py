@@ -12,7 +12,7 @@ import pytest
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import claim_payload
-from colab_drive_tuner.checkpoint.spooled import wanted
+from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import (
     NotFoundError,
     RefusedError,
@@ -23,7 +23,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.search.results.status import list_searches
+from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from tests.store.searches import expected, points, run

@@ -13,7 +13,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors.crew import Crew
+from colab_drive_tuner.search.executors.in_flight import Crew
 from colab_drive_tuner.search.loop.inline import Loop
 from colab_drive_tuner.search.loop.parallel import ParallelLoop
 from colab_drive_tuner.search.trials.logbook import Logbook

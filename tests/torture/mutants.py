@@ -24,8 +24,8 @@ from colab_drive_tuner.journal import (
     writer,
 )
 from colab_drive_tuner.journal.chain import chain, record
+from colab_drive_tuner.journal.folder import file_ownership
 from colab_drive_tuner.journal.folder import lookup as folder
-from colab_drive_tuner.journal.folder import owned
 from colab_drive_tuner.journal.spool import segment, spool
 
 MUTANTS: dict[str, Callable[[], None]] = {}
@@ -375,4 +375,4 @@ def less_is_looked_for_behind_a_gap() -> None:
 @mutant
 def whose_file_an_id_names_is_not_asked() -> None:
     """OWNED: whatever a property names is taken for the search's own."""
-    owned.owned_entry = lambda store, entry_id, *args, **kind: store.stat(entry_id)
+    file_ownership.owned_entry = lambda store, entry_id, *args, **kind: store.stat(entry_id)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint import entries, history, items, spooled
+from colab_drive_tuner.checkpoint import entries, history, items, replay_filter
 from colab_drive_tuner.search import run
-from colab_drive_tuner.search.loop import missing
+from colab_drive_tuner.search.loop import missing_trials
 from colab_drive_tuner.search.spec import seeds
 from colab_drive_tuner.search.trials import ownership
 from tests.torture.mutants import mutant
@@ -36,14 +36,14 @@ def seed_restarts_on_resume() -> None:
 @mutant
 def a_give_up_counts_as_an_end_for_the_spool() -> None:
     """SPOOL: a real end does not supersede a give-up."""
-    wanted = spooled.wanted
+    wanted = replay_filter.wanted
 
     def hasty(state: Any, item: bytes) -> bool:
         (late,) = items.read_items(item, "an item")
         entry = state.trials.get(late.tid)
         return bool(wanted(state, item)) and not (entry and entry.end)
 
-    spooled.wanted = hasty
+    replay_filter.wanted = hasty
     from colab_drive_tuner.search.trials import logbook
 
     logbook.wanted = hasty
@@ -99,18 +99,18 @@ def no_care_after_a_death() -> None:
 @mutant
 def what_is_missing_is_left_out() -> None:
     """HOLES: a trial that a hole left out is not suggested again."""
-    missing.MissingTrials.put_back_next = lambda self: 0
+    missing_trials.MissingTrials.put_back_next = lambda self: 0
 
 
 @mutant
 def what_is_missing_is_suggested_from_everything() -> None:
     """HOLES: the algorithm sees the trials that came after it, too."""
-    suggest = missing.MissingTrials._suggest
+    suggest = missing_trials.MissingTrials._suggest
 
     def knowing(self: Any, call: Any, before: Any) -> Any:
         return suggest(self, call, list(self._trials._dynamic_trials))
 
-    missing.MissingTrials._suggest = knowing
+    missing_trials.MissingTrials._suggest = knowing
 
 
 @mutant

@@ -16,8 +16,8 @@ import pytest
 from colab_drive_tuner.checkpoint import history
 from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import crew, deaths, engines
-from colab_drive_tuner.search.loop import missing, parallel
+from colab_drive_tuner.search.executors import executor_arguments, in_flight, worker_deaths
+from colab_drive_tuner.search.loop import missing_trials, parallel
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.store.folder import FolderStore
@@ -126,7 +126,7 @@ def what_ends_during_a_stop_is_recorded(folder: Path) -> None:
 @check
 def our_own_pool_finds_the_guilty_one(folder: Path) -> None:
     """It is made anew; all that was in it runs again alone, once, and the guilty one twice."""
-    engines.LokyExecutor = OwnBreaking  # type: ignore[misc, assignment]
+    executor_arguments.LokyExecutor = OwnBreaking  # type: ignore[misc, assignment]
     pool = OwnBreaking(4)
     try:
         result = go(folder, bowl, max_evals=9, executor=pool, max_attempts=2)
@@ -192,8 +192,8 @@ def a_broken_pool_blames_everybody() -> None:
 @mutant
 def suspects_run_beside_others() -> None:
     """WORKERS: nothing runs alone, so nobody is ever guilty."""
-    deaths.Losses.runs_alone = lambda self, tid: False  # type: ignore[method-assign]
-    deaths.Losses.any_alone = lambda self, tids: False  # type: ignore[method-assign]
+    worker_deaths.Losses.runs_alone = lambda self, tid: False  # type: ignore[method-assign]
+    worker_deaths.Losses.any_alone = lambda self, tids: False  # type: ignore[method-assign]
 
 
 @mutant
@@ -238,7 +238,7 @@ def what_only_a_spool_names_is_not_run() -> None:
 @mutant
 def starts_are_recorded_after_their_submission() -> None:
     """WORKERS: a trial runs before it is named."""
-    start, submit = Logbook.start, crew.Crew.submit
+    start, submit = Logbook.start, in_flight.Crew.submit
     late: list[Callable[[], None]] = []
 
     def submitting(self: Any, flight: Any) -> None:
@@ -249,7 +249,7 @@ def starts_are_recorded_after_their_submission() -> None:
     Logbook.start = (  # type: ignore[method-assign]
         lambda self, *args, **options: late.append(partial(start, self, *args, **options))
     )
-    crew.Crew.submit = submitting  # type: ignore[method-assign]
+    in_flight.Crew.submit = submitting  # type: ignore[method-assign]
 
 
 @mutant
@@ -290,7 +290,7 @@ def suspects_run_twice() -> None:
 @mutant
 def suspects_are_forgotten_between_sessions() -> None:
     """WORKERS: the session after does not know who has to run alone."""
-    deaths.Losses._record_suspects = lambda self: None  # type: ignore[method-assign]
+    worker_deaths.Losses._record_suspects = lambda self: None  # type: ignore[method-assign]
 
 
 @mutant
@@ -313,4 +313,4 @@ def workers_that_die_together_are_all_guilty() -> None:
 @mutant
 def missing_trials_do_not_wait() -> None:
     """HOLES: with trials in flight the algorithm is asked for new ones at once."""
-    missing.MissingTrials.complete = property(lambda self: True)  # type: ignore[method-assign, assignment]
+    missing_trials.MissingTrials.complete = property(lambda self: True)  # type: ignore[method-assign, assignment]

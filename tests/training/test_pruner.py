@@ -12,7 +12,7 @@ import keras
 import pytest
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.reports import Reports
+from colab_drive_tuner.intermediate_values import Reports
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import RunningTrial, run_as
 from tests.training.pruned import EPOCHS, PRUNER, Objective, X, Y, search, small

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.reports import MOST_VALUES, Reports
+from colab_drive_tuner.intermediate_values import MOST_VALUES, Reports
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.pruning_rules import MOST_JUDGED, best_so_far, thinned
 

@@ -19,7 +19,7 @@ from colab_drive_tuner.journal.folder import lookup as folders
 from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, RECORDS, FolderKind, find_folder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.status import open_journal, read_history, read_status
+from colab_drive_tuner.search.results.read_search import open_journal, read_history, read_status
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore

@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.chain.record import Record, encode_record, frame
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.status import list_searches, read_status
+from colab_drive_tuner.search.results.read_search import list_searches, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.clean import find_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine

@@ -16,7 +16,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder.lookup import KIND, find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.status import list_searches, read_history, read_status
+from colab_drive_tuner.search.results.read_search import list_searches, read_history, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair import chain_writer
 from colab_drive_tuner.troubleshoot.repair.repair import repair

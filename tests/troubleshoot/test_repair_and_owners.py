@@ -5,7 +5,7 @@ import pytest
 from colab_drive_tuner.errors import AccountMismatchError, SearchBusyError
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.status import read_history
+from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.weather import WeatheredStore

@@ -10,7 +10,7 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
 )
 from colab_drive_tuner.journal.folder.lookup import EXPORT, FIRST, HOME, KIND, RECORDS, find_folder
-from colab_drive_tuner.search.results.status import list_searches, read_status
+from colab_drive_tuner.search.results.read_search import list_searches, read_status
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.searching import plain, points, stored

@@ -6,7 +6,7 @@ import pytest
 
 from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError, SearchFolderError
 from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.test_folder import create_in

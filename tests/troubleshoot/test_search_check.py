@@ -6,7 +6,7 @@ import pytest
 
 from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal.folder.lookup import HINT, find_folder
-from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes
 from colab_drive_tuner.troubleshoot.repair.repair import repair

@@ -13,10 +13,14 @@ from typing import Any, cast
 import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS, MAX_DEPTH, keys_collide
-from colab_drive_tuner.checkpoint.documents import TrialDocument, TrialMisc, check_document
+from colab_drive_tuner.checkpoint.document_validation import (
+    TrialDocument,
+    TrialMisc,
+    check_document,
+)
 from colab_drive_tuner.checkpoint.items import MOST_TIDS
 from colab_drive_tuner.checkpoint.pickles.compressed import CompressedError, decompress
-from colab_drive_tuner.checkpoint.pickles.machine import Machine
+from colab_drive_tuner.checkpoint.pickles.interpreter import Machine
 from colab_drive_tuner.checkpoint.pickles.nodes import (
     Instance,
     Refused,

@@ -16,7 +16,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.arrays import Spec, build_array, build_dtype, check_size
 from colab_drive_tuner.checkpoint.codec.extensions import find_zone
-from colab_drive_tuner.checkpoint.pickles.machine import Recipe
+from colab_drive_tuner.checkpoint.pickles.interpreter import Recipe
 from colab_drive_tuner.checkpoint.pickles.nodes import (
     Instance,
     Name,

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 import urllib3
 
-from colab_drive_tuner.credentials.wire import BLOCK, new_session, unlogged
+from colab_drive_tuner.credentials.http_session import BLOCK, new_session, unlogged
 from colab_drive_tuner.drive.requests.refusal import Refusal, retry_after
 from colab_drive_tuner.drive.requests.retry import REFUSED_PATIENCE, TryAgainError
 from colab_drive_tuner.drive.requests.signing import Authorizer

@@ -11,7 +11,7 @@ from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import BinaryIO
 
-from colab_drive_tuner.credentials.wire import BLOCK
+from colab_drive_tuner.credentials.http_session import BLOCK
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.errors import StoreError, UsageError
 

@@ -29,8 +29,8 @@ from colab_drive_tuner.journal.chain.record import (
     encode_record,
     is_whole,
 )
+from colab_drive_tuner.progress_line import bar
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.waiting import bar
 
 PARALLEL_READS = 40
 """Twice as many are more than lie behind a snapshot: two round trips read them."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from colab_drive_tuner.errors import IdTakenError, SearchDamagedError, StoreError
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
+from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT,
     FIRST,
@@ -20,7 +21,6 @@ from colab_drive_tuner.journal.folder.lookup import (
     find_folder,
     name_marks,
 )
-from colab_drive_tuner.journal.folder.owned import owned_ids
 from colab_drive_tuner.journal.folder.traces import has_begun
 from colab_drive_tuner.store.protocol import Store
 

@@ -2,7 +2,7 @@
 
 Of several folders of one name, the one with the lowest (created, id) wins. A folder with the same
 id of record 0 is a copy that somebody made, and no rival. What a user did to a folder by hand is
-found out before a new one is created (see displaced.py, creation.py).
+found out before a new one is created (see moved_folders.py, creation.py).
 """
 
 import contextlib

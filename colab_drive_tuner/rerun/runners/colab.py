@@ -2,7 +2,7 @@
 
 Allocate, prepare (install, make room), upload the credentials, run, collect, release. What is taken
 is released however the run ends: at a stop or a crash of ours by the `finally` here, after a sudden
-death by the next run or the scheduler's stop hook (see `leases`), and by the runtime itself when
+death by the next run or the scheduler's stop hook (see `allocated_runtimes`), and by the runtime itself when
 nothing happens in it any more (see `agent`). Colab's command line notices neither a kernel that
 died nor a runtime that vanished while a cell ran: the signs of life of `agent` tell.
 """
@@ -32,7 +32,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
 from colab_drive_tuner.rerun.runners.agent import GRACE_SECONDS, IDLE_SECONDS
-from colab_drive_tuner.rerun.runners.leases import abandoned, allocation, lease
+from colab_drive_tuner.rerun.runners.allocated_runtimes import abandoned, allocation, lease
 from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
 from colab_drive_tuner.version import __version__

@@ -17,10 +17,10 @@ from colab_drive_tuner.errors import (
     RuntimeLostError,
     UsageError,
 )
+from colab_drive_tuner.rerun.exit_code import Outcome
 from colab_drive_tuner.rerun.program import CellError, find_error
 from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
-from colab_drive_tuner.rerun.verdict import Outcome
 
 _GRACE_SECONDS = 600.0
 """How long after its deadline a run may still put away what it has."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import ExecutorWarning, UsageError
 from colab_drive_tuner.search.executors.engine import Engine
-from colab_drive_tuner.search.executors.locations import DaskLocations, Locations
+from colab_drive_tuner.search.executors.trial_locations import DaskLocations, Locations
 from colab_drive_tuner.user_warnings import warn_user
 
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.executors.locations import DatagramLocations, Locations
 from colab_drive_tuner.search.executors.loky import LokyExecutor
+from colab_drive_tuner.search.executors.trial_locations import DatagramLocations, Locations
 
 _START_SECONDS = 120.0
 """How long the first process of a pool may take to start."""

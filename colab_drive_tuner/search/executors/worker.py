@@ -21,11 +21,11 @@ from typing import Any
 import hyperopt
 from hyperopt.base import Ctrl, Domain
 
-from colab_drive_tuner.checkpoint.codec.taking import take
+from colab_drive_tuner.checkpoint.codec.capture import take
 from colab_drive_tuner.errors import SearchError
-from colab_drive_tuner.search.documents import RUNNING
 from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
-from colab_drive_tuner.search.executors.locations import Location, LocationSender, worker_name
+from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
+from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.models import Parts, SavedModel, take_apart
 from colab_drive_tuner.training.backup.writer import flush_backups, has_backups

@@ -20,23 +20,23 @@ from typing import Any
 from hyperopt.base import Ctrl, Domain, spec_from_misc
 from hyperopt.utils import coarse_utcnow
 
+from colab_drive_tuner.checkpoint.codec.capture import take
 from colab_drive_tuner.checkpoint.codec.codec import Taken
-from colab_drive_tuner.checkpoint.codec.taking import take
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.entries import place_of
 from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import place
-from colab_drive_tuner.search.documents import ERROR, FINISHED, RUNNING, plain_result
 from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
-from colab_drive_tuner.search.loop.missing import MissingTrials
+from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
-from colab_drive_tuner.search.loop.stops import Stops
+from colab_drive_tuner.search.loop.stopping_rules import Stops
 from colab_drive_tuner.search.spec.seeds import SeedStream
+from colab_drive_tuner.search.trial_documents import ERROR, FINISHED, RUNNING, plain_result
+from colab_drive_tuner.search.trials.counts import Tally
 from colab_drive_tuner.search.trials.models import ModelResult, take_apart
 from colab_drive_tuner.search.trials.stored import StoredTrials
-from colab_drive_tuner.search.trials.tally import Tally
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.writer import has_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings

@@ -13,15 +13,15 @@ from typing import Any
 
 from hyperopt.utils import coarse_utcnow
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchTakenOverError
-from colab_drive_tuner.search.documents import RUNNING
 from colab_drive_tuner.search.executors import failures
-from colab_drive_tuner.search.executors.crew import Crew, Flight, Landing
-from colab_drive_tuner.search.executors.deaths import Death, death_of
+from colab_drive_tuner.search.executors.in_flight import Crew, Flight, Landing
 from colab_drive_tuner.search.executors.worker import Ended, Task
+from colab_drive_tuner.search.executors.worker_deaths import Death, death_of
 from colab_drive_tuner.search.loop.inline import Display, Started
-from colab_drive_tuner.search.loop.landings import LandingLoop, listed
+from colab_drive_tuner.search.loop.outcomes import LandingLoop, listed
+from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.training.memory import PacedCollections
 
@@ -135,7 +135,7 @@ class ParallelLoop(LandingLoop):
         self._started[flight] = started
         try:
             self._crew.submit(flight)
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything: see deaths.py
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
             if death_of(error):  # the trial has not begun, so it is not to blame
                 self._settle([Landing(flight, death=Death.CANCELLED, error=error)])
             else:

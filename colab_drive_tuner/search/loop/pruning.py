@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.documents import countable_loss, curve_of, reported_by
+from colab_drive_tuner.search.trial_documents import countable_loss, curve_of, reported_by
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.pruning_rules import BestValues

@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
-from colab_drive_tuner.search.documents import seconds_of
+from colab_drive_tuner.search.trial_documents import seconds_of
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 

@@ -6,18 +6,18 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
-from colab_drive_tuner.search.documents import countable_loss, is_failed, is_pruned
-from colab_drive_tuner.search.results.cards import result_card
 from colab_drive_tuner.search.results.exchange.export import write_file
-from colab_drive_tuner.search.results.page import made_of, report_page
+from colab_drive_tuner.search.results.notebook_cards import result_card
+from colab_drive_tuner.search.results.report_page import made_of, report_page
 from colab_drive_tuner.search.results.series import Series, history_of, series_of
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.results.trial_result import TrialResult
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.space_values import point_of
-from colab_drive_tuner.search.trials.standing import without_result
+from colab_drive_tuner.search.trial_documents import countable_loss, is_failed, is_pruned
+from colab_drive_tuner.search.trials.search_status import without_result
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.entries import Session
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.search.documents import (
+from colab_drive_tuner.search.results.optuna_log import State, read_study
+from colab_drive_tuner.search.results.table import Table, free_name, value_cell
+from colab_drive_tuner.search.trial_documents import (
     TrialState,
     curve_of,
     float_of,
@@ -17,8 +19,6 @@ from colab_drive_tuner.search.documents import (
     reported_by,
     seconds_of,
 )
-from colab_drive_tuner.search.results.optuna_log import State, read_study
-from colab_drive_tuner.search.results.table import Table, free_name, value_cell
 from colab_drive_tuner.text import text_of, visible
 
 LEAST_FOR_IMPORTANCE = 10

@@ -7,10 +7,10 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import MissingExtraError
-from colab_drive_tuner.search.documents import TrialState, float_of
 from colab_drive_tuner.search.spec.space_values import Path, parameter_values, plain, point_of
+from colab_drive_tuner.search.trial_documents import TrialState, float_of
 from colab_drive_tuner.text import text_of, visible
 
 FIXED = ("tid", "state", "status", "loss", "duration", "runtime", "error")

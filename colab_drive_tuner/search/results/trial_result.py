@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchError
-from colab_drive_tuner.search.documents import float_of
 from colab_drive_tuner.search.results.series import history_of
 from colab_drive_tuner.search.spec.space_values import (
     evaluate_space,
@@ -12,6 +11,7 @@ from colab_drive_tuner.search.spec.space_values import (
     plain,
     point_of,
 )
+from colab_drive_tuner.search.trial_documents import float_of
 from colab_drive_tuner.text import text_of, visible
 
 if TYPE_CHECKING:

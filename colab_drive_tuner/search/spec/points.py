@@ -17,10 +17,10 @@ from hyperopt.fmin import generate_trial
 from hyperopt.pyll import as_apply, dfs, rec_eval
 from hyperopt.pyll.base import Literal, MissingArgument
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.documents import name_all_parameters
 from colab_drive_tuner.search.spec.space_values import plain
+from colab_drive_tuner.search.trial_documents import name_all_parameters
 
 _INDICES = ("randint", "categorical")
 """Distributions of integers: of `hp.randint`, and of the index of an option."""

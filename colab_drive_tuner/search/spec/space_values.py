@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 
 Path = tuple[str, ...]
 """The keys that lead to a value of a space or result."""

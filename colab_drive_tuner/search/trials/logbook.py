@@ -9,9 +9,9 @@ or none.
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from colab_drive_tuner.checkpoint.codec.capture import take
 from colab_drive_tuner.checkpoint.codec.codec import Taken, encode
-from colab_drive_tuner.checkpoint.codec.taking import take
-from colab_drive_tuner.checkpoint.documents import TrialDocument, check_document
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument, check_document
 from colab_drive_tuner.checkpoint.entries import TrialEntry
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import (
@@ -24,10 +24,10 @@ from colab_drive_tuner.checkpoint.items import (
     pack_item,
     settings_item,
 )
-from colab_drive_tuner.checkpoint.spooled import wanted
+from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal, Rules
-from colab_drive_tuner.search.documents import (
+from colab_drive_tuner.search.trial_documents import (
     FINISHED,
     as_new,
     countable_loss,
@@ -40,7 +40,7 @@ from colab_drive_tuner.store.protocol import Store
 
 def rules() -> Rules:
     """How the journal serves this package's records."""
-    from colab_drive_tuner.search.trials.export import TrialsExport
+    from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
 
     return Rules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
 

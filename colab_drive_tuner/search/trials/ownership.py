@@ -27,8 +27,8 @@ from colab_drive_tuner.checkpoint.items import (
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.journal import Claim, Journal
 from colab_drive_tuner.journal.chain.record import DEATHS
-from colab_drive_tuner.search.documents import FINISHED, as_new, given_up, given_up_message
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.search.trial_documents import FINISHED, as_new, given_up, given_up_message
 
 CARE_PATIENCE = 120.0
 """How long a careful session waits for the store in all, in seconds, whether it answers or not."""

@@ -13,23 +13,23 @@ from typing import Any
 import hyperopt
 from hyperopt.base import JOB_VALID_STATES, SONify
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.items import MOST_TIDS, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.claims import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
-from colab_drive_tuner.search.documents import FINISHED, OPEN, as_new, place_of
+from colab_drive_tuner.progress_line import bar, countdown
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.keywords import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.search.trial_documents import FINISHED, OPEN, as_new, place_of
 from colab_drive_tuner.search.trials.attachments import Attachments
 from colab_drive_tuner.search.trials.backups import Backups
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.models import Models
-from colab_drive_tuner.search.trials.standing import SearchStatus, status_of_documents
+from colab_drive_tuner.search.trials.search_status import SearchStatus, status_of_documents
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.waiting import bar, countdown
 
 CLOSING_PATIENCE = 60.0
 """How long a clean end waits for the store, in seconds."""

@@ -36,8 +36,8 @@ from colab_drive_tuner.store.folder.description import (
     encode,
     encode_properties,
 )
+from colab_drive_tuner.store.folder.mirrored_file import TwoCopies
 from colab_drive_tuner.store.folder.names import CLAIM, Names
-from colab_drive_tuner.store.folder.two_copies import TwoCopies
 
 NAME = "index"
 HELP = "`colab-drive-tuner doctor` says what can be done."

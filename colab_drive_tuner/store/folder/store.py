@@ -39,8 +39,8 @@ from colab_drive_tuner.store.folder.entries import (
     with_properties,
 )
 from colab_drive_tuner.store.folder.folders import open_folder
+from colab_drive_tuner.store.folder.id_lookup import Locator
 from colab_drive_tuner.store.folder.index import NAME
-from colab_drive_tuner.store.folder.locating import Locator
 from colab_drive_tuner.store.folder.rebuilding import rebuild_index
 from colab_drive_tuner.store.folder.trash import in_trash, list_trash, trash_entry
 from colab_drive_tuner.store.protocol import Entry, Store, check_properties, oldest_first

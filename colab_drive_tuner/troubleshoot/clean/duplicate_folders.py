@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 
-from colab_drive_tuner.checkpoint.documents import same_parameters
+from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import REAL_ENDS, ItemKind, read_items
 from colab_drive_tuner.errors import SearchDamagedError, StoreError
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import SearchFolder
-from colab_drive_tuner.search.results.status import read_history
+from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Store

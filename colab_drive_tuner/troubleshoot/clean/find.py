@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import CredentialsError, NotebookWarning, NotFoundError, StoreError
+from colab_drive_tuner.notebook.detect_running import running_notebook
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
 from colab_drive_tuner.notebook.local_copy import marks, working_directory
-from colab_drive_tuner.notebook.running import running_notebook
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import (
     abandoned_copies,

@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.spool.spool import idle_leftovers
 from colab_drive_tuner.machine import state_folder
-from colab_drive_tuner.search.results.status import read_status
+from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 

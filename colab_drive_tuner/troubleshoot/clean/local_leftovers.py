@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from colab_drive_tuner.checkpoint.documents import same_parameters
+from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import REAL_ENDS, ItemKind, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
@@ -15,10 +15,10 @@ from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
 from colab_drive_tuner.journal.spool.segment import Leftover as Segment
 from colab_drive_tuner.journal.spool.spool import idle_leftovers
 from colab_drive_tuner.machine import process_started, sha256_of
+from colab_drive_tuner.notebook.detect_running import open_paths
 from colab_drive_tuner.notebook.find import Notebook
 from colab_drive_tuner.notebook.local_copy import abandoned_parts, forget, is_stale, marks
-from colab_drive_tuner.notebook.running import open_paths
-from colab_drive_tuner.search.results.status import read_history
+from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk
 

@@ -10,7 +10,8 @@ from functools import partial
 
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNotFoundError
 from colab_drive_tuner.journal.chain.record import ClaimReason, unframe
-from colab_drive_tuner.journal.folder.duplicates import is_another_search
+from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search
+from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT_NAME,
     KIND,
@@ -19,14 +20,12 @@ from colab_drive_tuner.journal.folder.lookup import (
     described,
     find_folder,
 )
-from colab_drive_tuner.journal.folder.owned import owned_ids
 from colab_drive_tuner.journal.folder.traces import first_records
-from colab_drive_tuner.search.results.status import open_journal
+from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.artifacts import old_backups
 from colab_drive_tuner.training.models.best_models import FOLDER as BEST
-from colab_drive_tuner.troubleshoot.clean.copies import SETTLED_SECONDS, copy_leftovers
 from colab_drive_tuner.troubleshoot.clean.duplicate_folders import duplicate_folder
 from colab_drive_tuner.troubleshoot.clean.leftovers import (
     Leftover,
@@ -35,6 +34,7 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
     left_on_disk,
     trash,
 )
+from colab_drive_tuner.troubleshoot.clean.unfinished_copies import SETTLED_SECONDS, copy_leftovers
 from colab_drive_tuner.troubleshoot.repair.salvage import collect
 
 _KEPT_SNAPSHOTS = 2

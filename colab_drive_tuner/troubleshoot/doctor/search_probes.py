@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from colab_drive_tuner.checkpoint.spooled import wanted
+from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     SearchDamagedError,
@@ -14,13 +14,13 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder.duplicates import require_single
-from colab_drive_tuner.journal.folder.owned import owned_ids
+from colab_drive_tuner.journal.folder.duplicate_folders import require_single
+from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.traces import holds_records
 from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.segment import Leftover
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
-from colab_drive_tuner.search.results.status import MISNAMED
+from colab_drive_tuner.search.results.read_search import MISNAMED
 from colab_drive_tuner.search.spec.settings import require_usable
 from colab_drive_tuner.store.protocol import NO_ROOT, Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, Part

@@ -135,8 +135,8 @@ def quota(context: CheckContext) -> Iterator[Finding]:
 def notebook(context: CheckContext) -> Iterator[Finding]:
     """Which one runs, and whether the copy in Drive is what the page shows."""
     from colab_drive_tuner.notebook import page_differs
+    from colab_drive_tuner.notebook.detect_running import content_in_browser, running_notebook
     from colab_drive_tuner.notebook.find import locate
-    from colab_drive_tuner.notebook.running import content_in_browser, running_notebook
 
     page = content_in_browser if context.runtime.browser_attached else lambda: None
     if running_notebook(page) is None:

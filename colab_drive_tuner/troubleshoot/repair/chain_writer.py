@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from colab_drive_tuner.checkpoint.consolidate import restated_trials
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import LARGE, attachment_item
-from colab_drive_tuner.checkpoint.restating import restated_trials
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError, UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.documents import read_document, same_parameters
+from colab_drive_tuner.checkpoint.document_validation import read_document, same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.items import (
     ItemKind,
@@ -21,7 +21,7 @@ from colab_drive_tuner.checkpoint.items import (
     read_items,
     unpack_map,
 )
-from colab_drive_tuner.checkpoint.spooled import wanted
+from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import (
     ChecksumError,
     NewerFormatError,
@@ -34,7 +34,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME
 from colab_drive_tuner.journal.spool.segment import Spooled
-from colab_drive_tuner.search.documents import (
+from colab_drive_tuner.search.trial_documents import (
     ERROR,
     FINISHED,
     countable_loss,

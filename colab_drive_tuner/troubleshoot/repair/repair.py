@@ -19,8 +19,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder.displaced import find_unmarked
-from colab_drive_tuner.journal.folder.duplicates import is_another_search, two_searches
+from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search, two_searches
 from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     SearchFolder,
@@ -29,6 +28,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     find_folder,
     is_search,
 )
+from colab_drive_tuner.journal.folder.moved_folders import find_unmarked
 from colab_drive_tuner.journal.folder.reindex import damaged_entries, reindex_search
 from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.notes import KnownFolder

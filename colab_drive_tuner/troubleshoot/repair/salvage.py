@@ -22,12 +22,12 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain.chain import Head, LastClaim, parallel_readers
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record, unframe
+from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, is_owned, owned_ids
 from colab_drive_tuner.journal.folder.lookup import EXPORT, RECORDS, SearchFolder
-from colab_drive_tuner.journal.folder.owned import OwnedIds, is_owned, owned_ids
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
 from colab_drive_tuner.journal.snapshot import load_snapshot
+from colab_drive_tuner.progress_line import bar
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.waiting import bar
 
 LARGEST_GAP = 100_000
 """Positions that may lie between two records; more means that one was not written by us."""

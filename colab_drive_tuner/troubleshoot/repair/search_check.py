@@ -13,8 +13,8 @@ from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedE
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, find_folder
-from colab_drive_tuner.search.results.status import open_journal, status_of
-from colab_drive_tuner.search.trials.standing import SearchStatus
+from colab_drive_tuner.search.results.read_search import open_journal, status_of
+from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, offer_pickle, rebuild
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_files

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.machine import replace_file
@@ -13,7 +13,7 @@ from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_pro
 from colab_drive_tuner.search.results.series import series_of_study
 from colab_drive_tuner.search.results.table import Table, csv_text
 from colab_drive_tuner.search.trials.attachments import load_attachment
-from colab_drive_tuner.search.trials.export import TrialsExport
+from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
@@ -45,7 +45,7 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
             Optuna study is to be a pickle.
     """
     store = open_store(store)
-    from colab_drive_tuner.search.results.status import open_journal
+    from colab_drive_tuner.search.results.read_search import open_journal
 
     journal = open_journal(store, name)
     history: History = journal.state
@@ -151,7 +151,7 @@ def insert_into_new(
 
 
 def _refuse_taken(store: Store, name: str) -> None:
-    from colab_drive_tuner.search.results.status import read_status
+    from colab_drive_tuner.search.results.read_search import read_status
 
     with suppress(SearchNotFoundError):  # as it should be
         if read_status(store, name).trials:

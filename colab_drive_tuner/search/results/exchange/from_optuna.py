@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode
-from colab_drive_tuner.checkpoint.documents import TrialDocument, check_document
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument, check_document
 from colab_drive_tuner.errors import ConversionWarning, UsageError
-from colab_drive_tuner.search.documents import (
+from colab_drive_tuner.search.results.exchange.to_optuna import DOCUMENT
+from colab_drive_tuner.search.spec.space_values import plain
+from colab_drive_tuner.search.trial_documents import (
     ERROR,
     FINISHED,
     NEW,
     imported_document,
     name_all_parameters,
 )
-from colab_drive_tuner.search.results.exchange.to_optuna import DOCUMENT
-from colab_drive_tuner.search.spec.space_values import plain
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.documents import FINISHED, imported_document
+from colab_drive_tuner.search.trial_documents import FINISHED, imported_document
 
 _LARGEST = 1 << 24
 _NUMBERS = ("Int", "Float")

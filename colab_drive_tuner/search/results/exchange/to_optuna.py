@@ -15,9 +15,14 @@ from typing import Any
 from hyperopt.pyll import as_apply, dfs
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.documents import TrialDocument
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.search.documents import (
+from colab_drive_tuner.search.html import shortened
+from colab_drive_tuner.search.results.optuna_log import replaying
+from colab_drive_tuner.search.results.read_search import read_history
+from colab_drive_tuner.search.results.series import curves_of, is_number
+from colab_drive_tuner.search.spec.space_values import plain, point_of
+from colab_drive_tuner.search.trial_documents import (
     FINISHED,
     NEW,
     RUNNING,
@@ -27,11 +32,6 @@ from colab_drive_tuner.search.documents import (
     plain_document,
     reported_by,
 )
-from colab_drive_tuner.search.html import shortened
-from colab_drive_tuner.search.results.optuna_log import replaying
-from colab_drive_tuner.search.results.series import curves_of, is_number
-from colab_drive_tuner.search.results.status import read_history
-from colab_drive_tuner.search.spec.space_values import plain, point_of
 from colab_drive_tuner.store.protocol import Store
 
 try:

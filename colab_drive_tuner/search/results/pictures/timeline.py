@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
-from colab_drive_tuner.search.documents import TrialState
 from colab_drive_tuner.search.html import GREY, ORANGE, RED
 from colab_drive_tuner.search.results.pictures.charts import WIDTH, about, nothing
 from colab_drive_tuner.search.results.pictures.svg import LOSS_COLOURS, Canvas, fitting
 from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.trial_documents import TrialState
 
 _LEFT, _LANE, _CUT = 190, 22, 34.0
 _MOST_LANES = 40

@@ -1,0 +1,68 @@
+"""Spooled entries of dead sessions: whether the chain still lacks one (PROTOCOL, rule SPOOL)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from colab_drive_tuner.checkpoint.document_validation import same_parameters
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.items import (
+    EARLY_STOP,
+    REAL_ENDS,
+    STOPPED,
+    ItemKind,
+    read_items,
+)
+from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.journal.chain.fields import typed, whole
+
+
+def wanted(history: History, item: bytes) -> bool:
+    """Whether the chain lacks this spooled entry.
+
+    It lacks an end where the trial has no real end and, if it is named there, has the same
+    parameters; a real end supersedes a give-up. It lacks the names of a batch where none of them
+    is known, the start of a trial that it does not name, and the state of an early-stop function
+    that has seen more trials than the one there. Raises `SearchDamagedError`, KeyError, TypeError
+    or ValueError for anything but an entry.
+    """
+    items = read_items(item, "A spooled entry")
+    if not items:
+        raise SearchDamagedError("A spooled entry is empty.")
+    spooled = items[0]
+    if spooled.kind == ItemKind.QUEUED:
+        return not any(one.tid in history.trials for one in items)
+    if spooled.kind == ItemKind.ATTACHMENT:
+        ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}
+        return (
+            spooled.name not in history.attachments
+            and spooled.name.rpartition("::")[0] not in ended
+        )
+    if spooled.kind == ItemKind.LOG:
+        return history.study.wants(spooled)
+    if spooled.kind == ItemKind.SETTINGS:
+        return _has_seen_more(spooled.settings or {}, history.settings)
+    entry = history.trials.get(spooled.tid)
+    if spooled.kind in (ItemKind.START, ItemKind.END) and entry is None:
+        return True
+    if spooled.kind != ItemKind.END or entry is None:
+        return False
+    if entry.end in REAL_ENDS or (entry.end is not None and spooled.how not in REAL_ENDS):
+        return False
+    return same_parameters(entry.document, spooled.document, spooled.tid)
+
+
+def _has_seen_more(spooled: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+    """Whether spooled settings hold a later state of the early-stop function than is recorded."""
+    if not {EARLY_STOP} <= spooled.keys() <= {EARLY_STOP, STOPPED}:
+        return False
+    (by, ended), state = _early_stop(spooled[EARLY_STOP]), recorded.get(EARLY_STOP)
+    if state is None:
+        return True
+    before_by, before_ended = _early_stop(state)
+    return ended > before_ended or (ended == before_ended and by != before_by)
+
+
+def _early_stop(state: Any) -> tuple[str, int]:
+    """Whose state it is, and after how many trials."""
+    typed(state["arguments"], bytes)
+    return typed(state["by"], str), whole(state["ended"])

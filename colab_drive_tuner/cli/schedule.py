@@ -1,0 +1,153 @@
+"""The commands that have a search rerun every so often: `schedule add, list, remove, release`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colab_drive_tuner.cli.arguments import AsJson, Name
+from colab_drive_tuner.cli.output import echo, echo_json, echo_outcome
+from colab_drive_tuner.cli.rerun import (
+    Program,
+    Project,
+    Region,
+    RunOptions,
+    Search,
+    with_run_options,
+)
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.text import visible
+
+schedule_app = typer.Typer(
+    no_args_is_help=True,
+    help="""Rerun a search at intervals until it is finished.
+
+    Example:
+        colab-drive-tuner schedule list
+    """,
+)
+
+
+@schedule_app.command()
+@with_run_options
+def add(
+    context: typer.Context,
+    program: Program,
+    search: Search,
+    options: RunOptions,
+    with_: Annotated[
+        str, typer.Option("--with", help="The scheduler: cron, systemd, github or enterprise.")
+    ] = "cron",
+    every: Annotated[
+        str, typer.Option(help="The interval: 15m, 2h, 1d, or the five fields of cron.")
+    ] = "30m",
+    print_: Annotated[
+        bool, typer.Option("--print", help="Show what would be installed. Install nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show and install a schedule: `rerun` at intervals, with these options.
+
+    Example:
+        colab-drive-tuner schedule add train.ipynb --search mnist-cnn --every 30m
+        colab-drive-tuner schedule add train.ipynb --search mnist-cnn --with systemd
+    """
+    from colab_drive_tuner.journal.folder.lookup import check_name
+    from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
+    from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
+    from colab_drive_tuner.rerun.program import load_program
+    from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_every
+    from colab_drive_tuner.search.spec.arguments import parse_duration
+
+    check_name(search)
+    max_seconds = parse_duration(options.max_time)
+    store = str(Path(context.obj).resolve()) if context.obj else None
+    plan = Plan(search, program, parse_every(every), options.words(), store)
+
+    def show_and_install(text: str, install: Callable[[], str]) -> None:
+        if not as_json:
+            typer.echo(text)
+        installed = None if print_ else install()
+        facts = {"search": search, "scheduler": with_, "when": plan.cron, "text": text}
+        if as_json or installed:
+            echo_outcome(installed, facts | {"installed": installed}, as_json=as_json)
+
+    runner = options.runner(with_ if with_ == "enterprise" else options.on)
+    loaded = load_program(program)
+    if with_ == "enterprise" and isinstance(runner, EnterpriseRunner):
+        schedule = EnterpriseSchedule(plan, runner, loaded, max_seconds)
+        show_and_install(schedule.text(), schedule.install)
+        return
+    scheduler = find_scheduler(with_)
+    show_and_install(scheduler.text(plan), lambda: scheduler.install(plan))
+
+
+@schedule_app.command("list")
+def list_(project: Project = None, region: Region = "us-central1", as_json: AsJson = False) -> None:
+    """List the schedules of this machine and of the repository here.
+
+    With --project, those of Colab Enterprise too.
+
+    Example:
+        colab-drive-tuner schedule list
+    """
+    from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
+    from colab_drive_tuner.rerun.enterprise.vertex import Vertex
+    from colab_drive_tuner.rerun.schedulers import plan as schedules
+
+    found = schedules.installed()
+    if project:
+        there = enterprise_schedule.installed(Vertex(project, region))
+        found += [(search, "enterprise", when) for search, when in there]
+    if as_json:
+        keys = ("search", "scheduler", "when")
+        echo_json([dict(zip(keys, one, strict=True)) for one in found])
+        return
+    for schedule in found:
+        typer.echo("\t".join(map(visible, schedule)))
+    if not found:
+        echo("No schedules here.")
+
+
+@schedule_app.command()
+def remove(
+    search: Name, project: Project = None, region: Region = "us-central1", as_json: AsJson = False
+) -> None:
+    """Remove every schedule of a search from this machine and the repository here.
+
+    With --project, from Colab Enterprise too.
+
+    Example:
+        colab-drive-tuner schedule remove mnist-cnn
+    """
+    from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
+    from colab_drive_tuner.rerun.enterprise.vertex import Vertex
+    from colab_drive_tuner.rerun.schedulers import plan as schedules
+
+    removed = schedules.remove(search)
+    if project and enterprise_schedule.remove(Vertex(project, region), search):
+        removed.append("enterprise")
+    if not removed:
+        raise UsageError(f"Search {search!r} has no schedule here: `schedule list` shows all.")
+    text = f"Removed the schedule of {search!r} from {', '.join(removed)}."
+    echo_outcome(text, {"search": search, "removed_from": removed}, as_json=as_json)
+
+
+@schedule_app.command()
+def release(as_json: AsJson = False) -> None:
+    """Release the Colab runtimes that killed runs of this machine left behind.
+
+    Stop hooks of schedulers call it.
+
+    Example:
+        colab-drive-tuner schedule release
+    """
+    from colab_drive_tuner.rerun.runners.colab import release_abandoned
+
+    released = release_abandoned()
+    if as_json:
+        echo_json(released)
+        return
+    for session in released:
+        echo(f"Released {session}.")

@@ -1,0 +1,94 @@
+"""Duplicate folders of one name: one search that two runtimes made at once, or two searches.
+
+Two runtimes that create a search at the same moment make two folders, which are merged. Names and
+properties of folders can be set by everybody who may edit them, so what tells are the records: both
+chains must begin with a claim of the same account that was written for this very search.
+"""
+
+from datetime import UTC, datetime
+
+from colab_drive_tuner.errors import SearchFolderError
+from colab_drive_tuner.journal.chain.record import ClaimReason, Record, RecordKind
+from colab_drive_tuner.journal.folder.file_ownership import owned_ids
+from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, FolderKind, SearchFolder
+from colab_drive_tuner.journal.folder.moved_folders import link
+from colab_drive_tuner.journal.folder.traces import exists, first_records
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
+
+
+def require_single(store: Store, name: str, folder: SearchFolder) -> None:
+    """Raise `SearchFolderError` where another search bears this name."""
+    for rival in folder.rivals:
+        if is_another_search(store, folder, rival):
+            raise two_searches(store, name, folder, rival)
+
+
+def two_searches(
+    store: Store, name: str, folder: SearchFolder, rival: SearchFolder
+) -> SearchFolderError:
+    """The error that names both, and what to do."""
+    if not first_records(store, folder.first):
+        return SearchFolderError(
+            f"Two folders are called {name!r}: {store.url(rival.id)}, which holds a search, and "
+            f"the older {store.url(folder.id)}, in which nothing is recorded. Put the empty one "
+            f"into the trash."
+        )
+    return SearchFolderError(
+        f"Two searches are called {name!r}: {store.url(folder.id)}, begun {_day(folder)}, and "
+        f"{store.url(rival.id)}, begun {_day(rival)}. Rename one of the folders, or put it into "
+        f"the trash."
+    )
+
+
+def is_another_search(store: Store, folder: SearchFolder, rival: SearchFolder) -> bool:
+    """Whether a younger folder of the name holds records that are not this search's.
+
+    They are where the two folders were created no further apart than a listing can lag, and their
+    records say that both were begun as this search. One that was begun on purpose beside another,
+    or rebuilt from it, says that of itself. A folder without records of its own is no search.
+    """
+    theirs = first_records(store, owned_ids(store, rival).folder.first)
+    if not theirs or (theirs[0] is not None and theirs[0].kind is RecordKind.MOVED):
+        return False
+    ours = first_records(store, folder.first)
+    if not ours or ours[0] is None or theirs[0] is None:
+        return True
+    together = 0 <= rival.created - folder.created <= LIST_LAG_SECONDS
+    return not (together and _are_of_one_search(store, ours[0], theirs[0]))
+
+
+def _are_of_one_search(store: Store, ours: Record, theirs: Record) -> bool:
+    """Whether two first claims were written for one search, by one account, the later as a new one.
+
+    It need not be called so any more.
+    """
+    if ours.claimant is None or theirs.claimant is None or theirs.reason is not ClaimReason.NEW:
+        return False
+    same = (ours.search, ours.claimant.account) == (theirs.search, theirs.claimant.account)
+    return same and bool(ours.search) and {ours.home, theirs.home} <= _homes(store)
+
+
+def _homes(store: Store) -> set[str]:
+    """The store's folder, and those that were made in its place at the same moment."""
+    others = store.duplicates()
+    if not others:
+        return {store.root}
+    created = store.stat(store.root).created
+    return {store.root} | {e.id for e in others if e.created - created <= LIST_LAG_SECONDS}
+
+
+def require_records(store: Store, name: str, folder: SearchFolder) -> None:
+    """Raise `SearchFolderError` for a copy of a folder that lies in the trash, records included."""
+    if exists(store, folder.records):
+        return
+    marks = {KIND: FolderKind.SEARCH, FIRST: folder.first}
+    others = [entry for entry in store.find_marked(marks) if entry.id != folder.id]
+    where = "".join(f": {link(store, entry.id)}" for entry in others[:1])
+    raise SearchFolderError(
+        f"The folder {store.url(folder.id)} of search {name!r} is a copy without its records, "
+        f"which lie in the trash. Restore the folder of which it is a copy{where}."
+    )
+
+
+def _day(folder: SearchFolder) -> str:
+    return f"{datetime.fromtimestamp(folder.created, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,131 @@
+"""Trials that were suggested or given and are recorded nowhere, although later ones are.
+
+A hole in what a dead session had spooled leaves them out. The algorithm's calls are numbered, and
+each draws the seed of its number, so a call that no recorded trial came from is seen: asked again
+with that seed and the trials that it had seen then, the algorithm suggests the same points.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import hyperopt
+
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.search.spec.points import point_document
+from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
+from colab_drive_tuner.search.spec.settings import stored_state
+from colab_drive_tuner.search.trial_documents import OPEN, place_of
+from colab_drive_tuner.search.trials.stored import StoredTrials
+
+
+class MissingCall(NamedTuple):
+    """A call of the algorithm from which no recorded trial came."""
+
+    k: int
+    tids: tuple[int, ...]
+    """The trials that it suggested; empty where their numbers cannot be told."""
+
+
+def missing_calls(k_of: Mapping[Any, int | None]) -> list[MissingCall]:
+    """The calls that are missing below the newest recorded one, in order.
+
+    `k_of` says for each recorded trial which call suggested it; None: none did, it was given.
+    Numbers that nobody bears between the neighbours of missing calls belong to these, in equal
+    shares, as long as no share is larger than what any recorded call suggested.
+    """
+    numbered = {tid: k for tid, k in k_of.items() if isinstance(tid, int)}
+    sizes = Counter(k for k in numbered.values() if k is not None)
+    lost = sorted(set(range(max(sizes, default=0))) - set(sizes))
+    found = []
+    for _, run in groupby(enumerate(lost), key=lambda pair: pair[1] - pair[0]):
+        missing = [k for _, k in run]
+        after = min(tid for tid, k in numbered.items() if k is not None and k > missing[-1])
+        before = [tid for tid, k in numbered.items() if tid < after and (k or 0) <= missing[0]]
+        free = [tid for tid in range(max(before, default=-1) + 1, after) if tid not in numbered]
+        share, rest = divmod(len(free), len(missing))
+        if rest or share > max(sizes.values()):
+            share, free = 0, []
+        for index, k in enumerate(missing):
+            found.append(MissingCall(k, tuple(free[index * share : (index + 1) * share])))
+    return found
+
+
+def missing_points(
+    documents: Iterable[TrialDocument], points: Sequence[Mapping[str, list[Any]]]
+) -> list[TrialDocument]:
+    """Of a search that began with these points, documents of those that are recorded nowhere."""
+    recorded = {doc["tid"]: doc["misc"]["vals"] for doc in documents}
+    begun = [tid for tid in range(len(points)) if tid in recorded]
+    same = all(recorded[tid] == dict(points[tid]) for tid in begun)
+    if not begun or not same:  # then it did not begin with them
+        return []
+    return [point_document(t, points[t]) for t in range(len(points)) if t not in recorded]
+
+
+class MissingTrials:
+    """Puts back what is missing of a search that this process has claimed, one call at a time."""
+
+    def __init__(
+        self, trials: StoredTrials, algo: Callable[..., list[TrialDocument]], domain: Any
+    ) -> None:
+        self._trials, self._algo, self._domain = trials, algo, domain
+        self._hopeless: set[int] = set()
+        self._complete = False
+        """Whether nothing is missing any more: what this process asks for is recorded."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is known that nothing is missing."""
+        return self._complete
+
+    def put_back_next(self) -> int:
+        """Insert the trials of the first missing call, if all before them have ended; how many.
+
+        The algorithm sees the trials before them, as it did then. To be called whenever nothing
+        waits to be run, before anything new is asked for.
+        """
+        if self._complete:
+            return 0
+        documents = self._trials._dynamic_trials
+        for call in missing_calls(self._trials.log.k_of):
+            if call.k in self._hopeless:
+                continue
+            if not call.tids:
+                self._give_up(call, "the numbers of its trials cannot be told")
+                continue
+            at = place_of(call.tids[0], documents)
+            if any(doc["state"] in OPEN for doc in documents[:at]):
+                return 0
+            suggested = self._suggest(call, documents[:at])
+            if [doc["tid"] for doc in suggested] != list(call.tids):
+                self._give_up(call, "the algorithm suggests no such trials now")
+                continue
+            self._trials.notify(
+                f"Trial {', '.join(map(str, call.tids))} of search {self._trials.name!r} is "
+                f"recorded nowhere, although later ones are: it is run now, with the parameters "
+                f"that the algorithm suggested then."
+            )
+            self._trials.put_back(suggested, call.k)
+            return len(suggested)
+        self._complete = True
+        return 0
+
+    def _suggest(self, call: MissingCall, before: list[TrialDocument]) -> list[TrialDocument]:
+        trials = self._trials
+        seen = hyperopt.Trials(trials._exp_key, refresh=False)
+        seen._dynamic_trials, seen.attachments = before, trials.attachments
+        seen._ids = {doc["tid"] for doc in before}
+        seen.refresh()
+        stored = stored_state(trials.name, trials.log.settings)
+        _, seed = SeedStream(thaw_generator(stored), call.k).draw()
+        return list(self._algo(list(call.tids), self._domain, seen, seed))
+
+    def _give_up(self, call: MissingCall, why: str) -> None:
+        self._hopeless.add(call.k)
+        self._trials.notify(
+            f"What call {call.k} of the algorithm suggested is recorded nowhere in search "
+            f"{self._trials.name!r}, and {why}. The search goes on without it: it is not the one "
+            f"that it would have been without interruption."
+        )

@@ -1,0 +1,299 @@
+"""Ends of trials on workers: what ended is recorded, what was lost runs again or is given up."""
+
+import bisect
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import hyperopt
+
+from colab_drive_tuner.checkpoint.codec.capture import take
+from colab_drive_tuner.checkpoint.codec.codec import Taken
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.errors import SearchTakenOverError
+from colab_drive_tuner.search.executors import failures
+from colab_drive_tuner.search.executors.in_flight import Crew, Flight, Landing
+from colab_drive_tuner.search.executors.worker import Ended, Outcome, failed
+from colab_drive_tuner.search.executors.worker_deaths import Death, Losses
+from colab_drive_tuner.search.loop.inline import Loop, Started, log
+from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
+from colab_drive_tuner.search.trial_documents import (
+    ERROR,
+    FINISHED,
+    OPEN,
+    countable_loss,
+    given_up,
+    given_up_message,
+    plain_result,
+)
+
+BREAK_SECONDS = 5.0
+"""How long a broken pool may take to say so of all that it had at work."""
+TOGETHER_SECONDS = 1.0
+"""Workers that die within so long of one another die of one cause, which may be no trial."""
+RESTART_SECONDS = 30.0
+"""For so long after trials were cancelled from outside a death is put down to that, too."""
+MOST_LOST = 10
+"""A trial that was lost so often, although no worker died, ends the run."""
+
+
+class LandingLoop(Loop):
+    """The part of the parallel loop that takes what comes back from workers.
+
+    A trial of which `max_attempts` workers or runtimes died is given up.
+    """
+
+    def __init__(self, *args: Any, crew: Crew, max_attempts: int, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._crew, self._max_attempts = crew, max_attempts
+        self._owner = f"{crew.engine.name} of {self._owner}"
+        self._started: dict[Flight, Started] = {}
+        self._again: deque[Started] = deque()
+        """Trials that were lost, which run once more."""
+        settings = self._trials.log.settings
+        self._losses = Losses(
+            stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
+        )
+        if crew.engine.dies_with_worker:
+            self._suspect_last_attempts()
+        self._cancelled = -math.inf
+        self._failure: BaseException | None = None
+        self._why, self._ending = "", False
+        self._told: set[str] = set()
+        losses = map(countable_loss, self._trials._dynamic_trials)
+        self._best = sorted(loss for loss in losses if loss is not None)
+
+    def _suspect_last_attempts(self) -> None:
+        """Where all die at once, the last death is to be that of the guilty trial only."""
+        for tid, deaths in self._trials.log.inherited.items():
+            if deaths and deaths >= self._max_attempts - 1:
+                self._losses.suspect(tid)
+
+    # -- ends
+
+    def _settle(self, landings: list[Landing]) -> None:
+        """Take what has landed; a failure is kept until all of it is taken."""
+        broken, alone = list[Started](), list[Started]()
+        for landing in landings:
+            started = self._started.pop(landing.flight)
+            if landing.outcome is not None:
+                self._end(started, landing.outcome)
+            elif landing.death is None:
+                name, tid = self._trials.name, started.document["tid"]
+                self._fail(failures.not_run(self._crew.engine, name, tid, landing.error))
+            elif landing.death == Death.CANCELLED or self._is_restarting:
+                self._lose(started)
+            elif landing.death == Death.ALONE:
+                alone.append(started)
+            else:
+                broken.append(started)
+        if broken:
+            self._break(broken + alone)
+        elif alone:
+            self._break_apart(alone)
+
+    def _end(self, started: Started, outcome: Outcome) -> None:
+        document, tid = started.document, started.document["tid"]
+        document["owner"] = outcome.worker or document["owner"]
+        started = replace(started, began=time.monotonic() - outcome.seconds)
+        if outcome.backed_up and not self._crew.engine.in_process:
+            started = replace(started, artifacts=self._trials.backups.adopt(tid, started.artifacts))
+        for notice in outcome.notices:
+            self._tell_once(notice)
+        if outcome.ended == Ended.DONE:
+            self._done(started, outcome)
+        elif outcome.ended == Ended.RAISED:
+            self._raised(started, outcome)
+        elif outcome.ended == Ended.TIMED_OUT:
+            reason = f"timed out: it ran for more than trial_timeout={self._crew.timeout:g} seconds"
+            self._close(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
+        elif outcome.ended == Ended.INTERRUPTED:
+            self._ending = True  # the next run goes on with the trial
+        else:
+            self._fail(failures.not_loaded(outcome))
+
+    def _done(self, started: Started, outcome: Outcome) -> None:
+        tid, parts = started.document["tid"], outcome.parts
+        assert parts is not None  # noqa: S101 - of what is done
+        try:
+            for name, value in outcome.attachments.items():
+                self._trials.attachments[name] = value
+            result = self._trials.models.keep(parts, tid)
+            taken = take(plain_result(result))
+        except SearchTakenOverError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is no plain data is an error of the trial's
+            self._raised(started, failed(Ended.RAISED, error))
+            return
+        if parts.curves:
+            started.document["misc"]["history"] = parts.curves
+        self._close(started, TrialEnd.DONE, result, taken)
+
+    def _raised(self, started: Started, outcome: Outcome) -> None:
+        document, error = started.document, outcome.error
+        if error is not None and not isinstance(error, Exception):
+            self._fail(error)  # a KeyboardInterrupt, say: the trial has not ended
+            return
+        how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
+        document["misc"]["error"] = outcome.error_type, outcome.error_text
+        document["misc"]["traceback"] = outcome.traceback
+        self._close(started, how)
+        if how == TrialEnd.CAUGHT:
+            log.error("Trial %s raised: %s", document["tid"], outcome.error_text)
+            return
+        self._fail(failures.raised(outcome))
+
+    def _close(
+        self,
+        started: Started,
+        how: TrialEnd,
+        result: dict[str, Any] | None = None,
+        taken: Taken | None = None,
+    ) -> None:
+        """Record an end, and judge whether the search ends with it.
+
+        `taken`: a copy of the result, where there is one already.
+        """
+        document = started.document
+        document |= {"state": ERROR} if result is None else {"state": FINISHED, "result": result}
+        self._tell(started, how, taken)
+        if (loss := countable_loss(document)) is not None:
+            bisect.insort(self._best, loss)
+            del self._best[max(1, self._trials.keep_models) :]
+        self._losses.end(document["tid"])
+        self._save()
+        if how != TrialEnd.RAISED and self._tally.next_queued is None and not self._why:
+            self._why, settings = self._stops.judge(self._seen(document), self._tally)
+            self._trials.log.set(settings)
+
+    def _seen(self, newest: TrialDocument) -> hyperopt.Trials:
+        """The trials as an early-stop function reads them: all of them ended, the newest last."""
+        trials = self._trials
+        if not (self._started and self._stops.asks):
+            return trials
+        seen = hyperopt.Trials(trials._exp_key, refresh=False)
+        ended = (one for one in trials._dynamic_trials if one["state"] not in OPEN)
+        seen._dynamic_trials = [one for one in ended if one is not newest] + [newest]
+        seen.attachments = trials.attachments
+        seen.refresh()
+        return seen
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+
+    # -- deaths
+
+    @property
+    def _is_restarting(self) -> bool:
+        """Whether trials were cancelled a moment ago: a cluster that restarts then kills, too."""
+        return time.monotonic() - self._cancelled < RESTART_SECONDS
+
+    def _break_apart(self, alone: list[Started]) -> None:
+        """A worker died that ran one trial; where others die with it, the trial is only suspect."""
+        for landing in self._landing_within(TOGETHER_SECONDS):
+            if landing.death in (None, Death.CANCELLED):
+                self._settle([landing])
+            else:
+                alone.append(self._started.pop(landing.flight))
+        if len(alone) == 1:
+            self._blame(alone[0])
+        else:
+            self._suspect(alone)
+
+    def _landing_within(self, seconds: float) -> Iterator[Landing]:
+        """What lands within so many seconds, as long as anything is at work."""
+        until = time.monotonic() + seconds
+        while self._started and (left := until - time.monotonic()) > 0:
+            yield from self._crew.wait(min(0.1, left))
+
+    def _suspect(self, lost: list[Started]) -> None:
+        """One of them, or nobody, is to blame: each runs again, alone."""
+        for started in lost:
+            self._losses.suspect(started.document["tid"])
+            self._again.append(started)
+        self._trials.notify(
+            f"Workers died while {named(lost)} of search {self._trials.name!r} ran; they "
+            "run again one at a time, so that only one that kills by itself counts attempts."
+        )
+
+    def _break(self, broken: list[Started]) -> None:
+        """A pool broke: what was in it, one of which may be to blame, is taken from it."""
+        pool = self._crew.engine.breaks_whole
+        for landing in self._landing_within(BREAK_SECONDS if pool else 0.0):
+            started = self._started.pop(landing.flight)
+            if landing.outcome is not None:
+                self._end(started, landing.outcome)
+            else:
+                broken.append(started)
+        if pool:
+            broken += self._started.values()
+            self._started.clear()
+        if len(broken) == 1 and (pool or not self._started):
+            self._blame(broken[0])
+        else:
+            self._suspect(broken)
+        if self._crew.engine.renewable:
+            self._crew.renew()
+        elif pool:
+            for started in broken:  # what is known of them is recorded first
+                if died := self._losses.to_record(started.document["tid"]):
+                    self._start(started.document, died=died, durable=True)
+            engine, name = self._crew.engine, self._trials.name
+            given_up = all(one.document["state"] == FINISHED for one in broken)
+            self._fail(failures.pool_broke(engine, name, named(broken), given_up=given_up))
+
+    def _blame(self, started: Started) -> None:
+        """A worker died of this trial, and of no other."""
+        tid, inherited = started.document["tid"], self._trials.log.inherited
+        attempts = self._losses.blame(tid, inherited, self._progress(started))
+        goes_on = self._crew.engine.renewable or not self._crew.engine.breaks_whole
+        if attempts >= self._max_attempts:
+            what = "worker or runtime" if attempts == 1 else "workers or runtimes"
+            reason = f"{attempts} {what} died while this trial was running"
+            self._close(started, TrialEnd.GIVEN_UP, given_up(reason))
+            if goes_on:  # else the error that ends the run says it
+                self._trials.notify(given_up_message(self._trials.name, tid, reason))
+            return
+        if goes_on:
+            self._trials.notify(
+                f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs "
+                f"again, alone (attempt {attempts + 1} of {self._max_attempts})."
+            )
+        self._losses.suspect(tid)
+        self._again.append(started)
+
+    def _progress(self, started: Started) -> int:
+        """How far the trial's backups are, as its worker has left them."""
+        if self._trials.backups.by_path(started.attempt.search, started.artifacts) is None:
+            return 0
+        adopted = self._trials.backups.of(started.document["tid"])
+        far = 0 if adopted is None else self._trials.backups.progress(adopted)
+        self._trials.backups.forget(adopted)
+        return far
+
+    def _lose(self, started: Started) -> None:
+        """The trial was cancelled from outside; it runs again."""
+        tid, engine = started.document["tid"], self._crew.engine
+        self._cancelled = time.monotonic()
+        self._again.append(started)
+        if self._losses.cancel(tid) >= MOST_LOST:
+            self._fail(failures.cancelled_often(engine, self._trials.name, tid, MOST_LOST))
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._trials.notify(text)
+
+
+def named(trials: list[Started]) -> str:
+    """Trials by their numbers, for a message."""
+    return f"trial{'s' * (len(trials) > 1)} {listed(trials)}"
+
+
+def listed(trials: list[Started]) -> str:
+    """The numbers of trials, for a message."""
+    return ", ".join(str(one.document["tid"]) for one in trials)

@@ -1,0 +1,164 @@
+"""HTML for notebooks: a search's result, and a list of searches, as cells show them.
+
+Plain elements with a few inline styles: no script, no style sheet, no ids; colours fit light and
+dark themes. Everything from a store is escaped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from colab_drive_tuner.search.html import GREY, RED, bar, escaped, shortened
+from colab_drive_tuner.search.results.pictures import charts
+from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
+from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.trials.search_status import SearchState, SearchStatus
+
+_CELL = "text-align:left;padding:2px 10px 2px 0"
+_UNBROKEN = f"style='{_CELL};white-space:nowrap'"
+_WRAPPED = f"style='{_CELL};min-width:7em;max-width:18em;overflow-wrap:break-word'"
+_LINK = "target='_blank' rel='noopener' style='color:inherit'"
+_MOST_COLUMNS = 12
+
+
+def result_card(series: Series, head: str, *, done: int, total: int | None, link: str = "") -> str:
+    """A search: how far it is, its best parameters, the loss over trials, the ten best trials.
+
+    Args:
+        series: The search.
+        head: How it stands, in words.
+        done: How many trials have ended.
+        total: How many there shall be; None: no target is known.
+        link: Where the search lies.
+    """
+    parts = [
+        f"<b>{escaped(series.name)}</b> · {escaped(head)}",
+        _bar(done, total),
+        _wide(charts.history(series)) if series.drawn else charts.without_loss(series),
+        _wide(timeline(series)) if len(lanes_of(series)) > 1 else "",
+        trials_table(series.best(10) or series.failed[-10:], series.parameters),
+        place(link),
+    ]
+    return _card(parts)
+
+
+def searches_card(searches: Iterable[tuple[SearchStatus, str]]) -> str:
+    """A line with a bar for each search, with a note on its state."""
+    rows = [
+        f"<tr><td {_WRAPPED}>{_linked(search)}</td><td {_UNBROKEN}>{_progress(search)}</td>"
+        f"<td {_UNBROKEN}>{_bar(search.done, search.max_evals, width='120px')}</td>"
+        f"<td {_UNBROKEN}>{'' if search.best_loss is None else f'{search.best_loss:.6g}'}</td>"
+        f"<td {_WRAPPED}>{escaped(', '.join(filter(None, (state_of(search), note))))}</td></tr>"
+        for search, note in searches
+    ]
+    if not rows:
+        return "No searches yet."
+    return _table(("search", "trials", "", "best loss", "state"), rows)
+
+
+def facts_card(title: str, facts: Mapping[str, object], below: str = "") -> str:
+    """A title, lines of name and value, and HTML below them."""
+    rows = [
+        f"<tr><td {_UNBROKEN}><span style='opacity:.65'>{escaped(name)}</span></td>"
+        f"<td style='{_CELL};overflow-wrap:anywhere'>"
+        f"{place(str(value)) if _is_link(str(value)) else escaped(value)}</td></tr>"
+        for name, value in facts.items()
+    ]
+    return _card([f"<b>{escaped(title)}</b>", _table((), rows), below])
+
+
+def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
+    """A row for each trial: number, loss or why there is none, seconds and parameters."""
+    if not trials:
+        return ""
+    shown = [name for name in parameters if any(name in trial.parameters for trial in trials)]
+    shown, more = shown[:_MOST_COLUMNS], len(shown) - _MOST_COLUMNS
+    rows = []
+    for trial in trials:
+        cells = [str(trial.tid), outcome_text(trial), seconds_text(trial)]
+        cells += [value_text(trial, name) for name in shown]
+        rows.append("<tr>" + "".join(f"<td {_UNBROKEN}>{escaped(c)}</td>" for c in cells) + "</tr>")
+    names = ("trial", "loss", "seconds", *(shortened(name, 30) for name in shown))
+    left_out = f"<div>and {more} more parameters: see <code>rows</code></div>" if more > 0 else ""
+    return _table(names, rows) + left_out
+
+
+def loss_text(trial: Trial) -> str:
+    """A trial's loss, or why it has none."""
+    return trial.error or trial.state if trial.loss is None else f"{trial.loss:.6g}"
+
+
+def outcome_text(trial: Trial) -> str:
+    """A trial's loss and whether it was pruned, or why it has none."""
+    return loss_text(trial) + (", pruned" if trial.pruned and trial.loss is not None else "")
+
+
+def seconds_text(trial: Trial) -> str:
+    """How long a trial took."""
+    return "" if trial.seconds is None else f"{trial.seconds:.4g}"
+
+
+def value_text(trial: Trial, name: str, width: int = 40) -> str:
+    """A parameter's value; nothing where the trial does not have it."""
+    if name not in trial.parameters:
+        return ""
+    value: Any = trial.parameters[name]
+    return f"{value:.6g}" if isinstance(value, float) else shortened(value, width)
+
+
+def _bar(done: int, total: int | None, *, width: str = "100%") -> str:
+    return bar(done / total, width=width) if total else ""
+
+
+def place(link: str) -> str:
+    """Where a search lies: a link where it is one on the web, else its path."""
+    if not link:
+        return ""
+    if not _is_link(link):
+        return f"<code>{escaped(link)}</code>"
+    return f"<a href='{escaped(link)}' {_LINK}>{escaped(link)}</a>"
+
+
+def state_of(search: SearchStatus) -> str:
+    """How a search stands, in a few words."""
+    if search.state is SearchState.PROBLEM:
+        return search.problem
+    return f"stopped: {search.stopped}" if search.state is SearchState.STOPPED else search.state
+
+
+def _progress(search: SearchStatus) -> str:
+    failed = f" <span style='color:{RED}'>({search.failed} failed)</span>" if search.failed else ""
+    pruned = f" ({search.pruned} pruned)" if search.pruned else ""
+    return f"{escaped(search.progress)}{pruned}{failed}"
+
+
+def _linked(search: SearchStatus) -> str:
+    name = escaped(shortened(search.name, 60))
+    if not _is_link(search.url):
+        return name
+    return f"<a href='{escaped(search.url)}' {_LINK}>{name}</a>"
+
+
+def _is_link(text: str) -> bool:
+    return text.startswith(("https://", "http://"))
+
+
+def _table(names: Sequence[str], rows: Sequence[str]) -> str:
+    head = "".join(
+        f"<th {_UNBROKEN}><span style='color:{GREY}'>{escaped(name)}</span></th>" for name in names
+    )
+    return _wide(
+        "<table style='border-collapse:collapse'>"
+        f"{f'<thead><tr>{head}</tr></thead>' if names else ''}"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _wide(content: str) -> str:
+    """Content that a narrow screen scrolls sideways."""
+    return f"<div style='overflow-x:auto'>{content}</div>"
+
+
+def _card(parts: Iterable[str]) -> str:
+    inner = "".join(f"<div style='margin:4px 0'>{part}</div>" for part in parts if part)
+    style = "max-width:740px;font-family:system-ui,sans-serif;overflow-wrap:break-word"
+    return f"<div style='{style}'>{inner}</div>"

@@ -1,0 +1,215 @@
+"""Searches read from their store: status, records and series; nothing is claimed or written.
+
+No hyperopt is needed for that.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.replay_filter import wanted
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    SearchError,
+    SearchNameError,
+    SearchNotFoundError,
+)
+from colab_drive_tuner.journal import Journal, Rules
+from colab_drive_tuner.journal.folder.lookup import is_search
+from colab_drive_tuner.journal.lease import Holder
+from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.machine import is_this_machine
+from colab_drive_tuner.search.results.optuna_log import State, read_study
+from colab_drive_tuner.search.results.series import Series, series_of, series_of_study
+from colab_drive_tuner.search.trial_documents import seconds_of
+from colab_drive_tuner.search.trials.search_status import (
+    RunningNow,
+    SearchStatus,
+    TrialFacts,
+    status_of_trials,
+)
+from colab_drive_tuner.store import open_store
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
+
+MISNAMED = "its folder has a name that no search can have: give it back the name that it had"
+"""The problem of a search whose folder somebody renamed by hand."""
+EMPTY = (
+    "it has no records: they were deleted, or the runtime that made its folder was gone before it "
+    "had recorded anything. `repair` looks for what is left; `clean` lists it if nothing is"
+)
+"""The problem of a search whose folder is all that there is."""
+
+
+def open_journal(store: Store, name: str) -> Journal:
+    """The search's journal, only for reading; raises `SearchNotFoundError` where there is none."""
+    journal = Journal.open(store, name, Rules(History, History.load, wanted))
+    if not journal.exists:
+        raise SearchNotFoundError(
+            f"There is no search {name!r} in {store.url(store.root)}: {store.command('status')} "
+            f"lists those there are."
+        )
+    return journal
+
+
+def read_history(store: Store, name: str) -> History:
+    """What the acknowledged records of a search say."""
+    history: History = open_journal(store, name).state
+    return history
+
+
+def read_status(store: Store | Path | str, name: str) -> SearchStatus:
+    """Read how far a search is; nothing is written, and no lock is taken.
+
+    Args:
+        store: Where the search is kept: a store, or what `open_store` takes.
+        name: The search's name.
+
+    Raises:
+        SearchNotFoundError: There is no search of that name.
+        SearchDamagedError: The search cannot be read.
+    """
+    store = open_store(store)
+    return status_of(store, name, open_journal(store, name))
+
+
+def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
+    """How the search of a journal stands, by what was read of it."""
+    history: History = journal.state
+    holder = journal.holder()
+    dead_here = holder is not None and _dead_here(store, name, holder)
+    held = holder is not None and not (holder.stale or dead_here)
+    common: dict[str, Any] = {
+        "name": name,
+        "holder": holder,
+        "dead_here": dead_here,
+        "recovered": history.deaths,
+        "sessions": history.sessions,
+        "url": store.url(journal.folder) if journal.folder else "",
+    }
+    if history.study.lines:
+        return _status_of_study(history, common)
+    return status_of_trials(
+        trials=[
+            TrialFacts(entry.tid, entry.loss, entry.end is not None, entry.pruned)
+            for entry in history.trials.values()
+        ],
+        settings=history.settings,
+        unfinished=bool(history.unfinished),
+        done=history.done,
+        running=_running(history) if held else (),
+        **common,
+    )
+
+
+def _running(history: History) -> tuple[RunningNow, ...]:
+    """The trials that the present session has started and not ended, and their workers."""
+    running = []
+    for entry in history.unfinished:
+        if history.owner in entry.attempts:
+            document = entry.decoded()
+            since = seconds_of(document["book_time"])
+            worker = str(document["owner"] or "")
+            running.append(RunningNow(entry.tid, worker, since, len(entry.attempts)))
+    return tuple(running)
+
+
+def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
+    """The status of an Optuna study: a value that is to be large counts as a negative loss."""
+    trials = read_study(history.study.lines)
+    with_loss = [trial for trial in trials if trial.loss is not None]
+    best = min(with_loss, key=lambda trial: trial.loss or 0.0, default=None)
+    return SearchStatus(
+        done=sum(trial.state.ended for trial in trials),
+        best_loss=best.loss if best else None,
+        best_tid=best.number if best else None,
+        trials=len(trials),
+        failed=sum(trial.state == State.FAIL for trial in trials),
+        pruned=sum(trial.state == State.PRUNED for trial in trials),
+        study=True,
+        **common,
+    )
+
+
+@dataclass(frozen=True)
+class ReadSearch:
+    """A search as it was read from its store: its status, series and records."""
+
+    status: SearchStatus
+    series: Series
+    history: History
+
+
+def read_search(store: Store, name: str) -> ReadSearch:
+    """Read a search whole; nothing is claimed or written.
+
+    Parameters are named by their labels and a choice is its index: the space is code, which a
+    store does not hold.
+
+    Raises:
+        SearchNotFoundError: There is no search of that name.
+        SearchDamagedError: The search cannot be read.
+    """
+    journal = open_journal(store, name)
+    history: History = journal.state
+    if history.study.lines:
+        series = series_of_study(name, history)
+    else:
+        documents = [entry.decoded() for entry in history.trials.values()]
+        series = series_of(name, documents, None, history.timeline)
+    status = status_of(store, name, journal)
+    if status.held and status.holder is not None:
+        series = replace(series, seen=status.holder.last_sign)
+    return ReadSearch(status, series, history)
+
+
+class SearchList(list[SearchStatus]):
+    """Searches and how far each is; a cell shows them as a table, with bars."""
+
+    def _repr_html_(self) -> str:
+        from colab_drive_tuner.search.results.notebook_cards import searches_card
+
+        return searches_card((search, "") for search in self)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self)) or "No searches yet."
+
+
+def list_searches(store: Store | Path | str) -> SearchList:
+    """Read how far each search is, in the order of their names.
+
+    Args:
+        store: Where the searches are kept: a store, or what `open_store` takes.
+
+    Returns:
+        A status for each search; one that cannot be read has its `problem` set.
+    """
+    store = open_store(store)
+    made = {entry.name: entry.created for entry in store.list(store.root) if is_search(entry)}
+    found = SearchList()
+    for name in sorted(made):
+        try:
+            found.append(read_status(store, name))
+        except SearchNotFoundError:
+            if store.now() - made[name] > LIST_LAG_SECONDS:
+                found.append(SearchStatus(name, problem=EMPTY))
+            # Else it was made this moment, and its first record is still to come.
+        except SearchNameError:
+            found.append(SearchStatus(name, problem=MISNAMED))
+        except ColabDriveTunerError as error:
+            found.append(SearchStatus(name, problem=str(error)))
+    return found
+
+
+def _dead_here(store: Store, name: str, holder: Holder) -> bool:
+    """Whether a process of this machine held it, and its lock is free."""
+    if not is_this_machine(holder.claimant.machine):
+        return False  # and no folder is made for a spool that it cannot have here
+    try:
+        spool = Spool(store.location, name)
+        if not spool.knows(holder.owner) or not spool.acquire():
+            return False
+    except SearchError:
+        return False  # that cannot be told: `doctor` says why
+    spool.release()
+    return True

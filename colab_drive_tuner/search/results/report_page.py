@@ -1,0 +1,183 @@
+"""Report of a search: one HTML file that opens offline and is readable without its script.
+
+It loads nothing and sends nothing: a content security policy forbids it, and allows no style and no
+script but the two written here. What names, parameters and results hold is text and nothing else.
+"""
+
+import base64
+import hashlib
+import math
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.items import FROM_SEARCH
+from colab_drive_tuner.search.html import escaped, shortened
+from colab_drive_tuner.search.results.notebook_cards import loss_text, seconds_text, value_text
+from colab_drive_tuner.search.results.pictures import charts
+from colab_drive_tuner.search.results.pictures.timeline import lanes_of, summary, timeline
+from colab_drive_tuner.search.results.read_search import read_search
+from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import visible
+from colab_drive_tuner.version import __version__, installed
+
+_ROWS_BYTES = 150_000
+"""How much of the page its table may take: the best trials come first."""
+_COLUMNS = 24
+_TALL = 15
+"""Up to so many parameters stand in one column, more in up to four."""
+_PRINTED_ROWS, _PRINTED_PARAMETERS = 100, 8
+"""How much of the table is printed: what `page.css` says, in words."""
+
+
+def report_page(
+    series: Series, head: str, facts: Mapping[str, object], *, refresh: int | None = None
+) -> str:
+    """The page as HTML.
+
+    Args:
+        series: The search.
+        head: How it stands, in words.
+        facts: How it was made, by name: algorithm, seed, versions, place.
+        refresh: After how many seconds a browser loads it anew; None: never.
+    """
+    style, script = (
+        files(__package__).joinpath(name).read_text() for name in ("page.css", "page.js")
+    )
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
+    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    some, curves = bool(series.drawn), any(trial.curves for trial in series.with_loss)
+    runtimes = f"<p>{escaped(summary(series))}.</p>{_wide(timeline(series))}"
+    sections = [
+        ("Best trial", True, _best(series)),
+        ("Loss over trials", some, _wide(charts.history(series))),
+        ("Runtimes", bool(lanes_of(series)), runtimes),
+        ("Importance of parameters", some, _wide(charts.importance(series))),
+        ("Loss over each parameter", some, _wide(charts.slices(series))),
+        ("Learning curves of the best trials", curves, _wide(charts.learning_curves(series))),
+        ("Trials", bool(series.trials), _trials(series)),
+        ("How it was made", bool(facts), _wide(_pairs(facts))),
+    ]
+    body = "".join(
+        f"<section><h2>{title}</h2>{content}</section>"
+        for title, shown, content in sections
+        if shown
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,">{again}'
+        f"<title>{escaped(series.name)}</title><style>{style}</style></head><body>"
+        f"<header><h1>{escaped(series.name)}</h1><p>{escaped(head)}</p></header><main>{body}</main>"
+        f"<footer>Written {made} by colab_drive_tuner.</footer>"
+        f"<script>{script}</script></body></html>"
+    )
+
+
+def page_of(store: Store, name: str, *, refresh: int | None = None) -> str:
+    """The page of a search, as its records have it."""
+    search = read_search(store, name)
+    head = str(search.status).removeprefix(f"{visible(name)}: ")
+    facts = made_of(search.history, search.status.url)
+    if (count := search.series.objectives) > 1:
+        facts = {"objectives": f"{count}; the first one is shown as the loss"} | facts
+    return report_page(search.series, head, facts, refresh=refresh)
+
+
+def made_of(history: History, place: str) -> dict[str, object]:
+    """How a search was made, by its records: what a page says at its end."""
+    settings = history.settings
+    said = ("algo", "seed", "max_evals", FROM_SEARCH, "space")
+    names = ("algorithm", "seed", "trials wanted", "began with the trials of", "space")
+    facts: dict[str, object] = {
+        name: settings[key] for key, name in zip(said, names, strict=True) if settings.get(key)
+    }
+    if facts.get("trials wanted") == sys.maxsize:
+        del facts["trials wanted"]
+    versions = {"colab_drive_tuner": __version__}
+    for package in ("hyperopt", "keras", "tensorflow", "numpy"):
+        if number := installed(package):
+            versions[package] = number
+    facts["versions here"] = ", ".join(f"{name} {number}" for name, number in versions.items())
+    facts["runtimes"] = "\n".join(dict.fromkeys(session.where for session in history.timeline))
+    return facts | {"deaths survived": history.deaths, "kept in": place}
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _wide(content: str) -> str:
+    """Content that a narrow screen scrolls sideways, so that its letters stay large."""
+    return f'<div class="wide">{content}</div>'
+
+
+def _best(series: Series) -> str:
+    best = series.best(1)
+    if not best:
+        return "<p>No trial has a loss yet.</p>"
+    facts = {"trial": best[0].tid, "loss": loss_text(best[0]), "seconds": seconds_text(best[0])}
+    facts |= {name: value_text(best[0], name, 400) for name in best[0].parameters}
+    rows, tall = list(facts.items()), max(_TALL, math.ceil(len(facts) / 4))
+    columns = (_pairs(dict(rows[at : at + tall])) for at in range(0, len(rows), tall))
+    return f"<div class='columns'>{''.join(map(_wide, columns))}</div>"
+
+
+def _pairs(pairs: Mapping[str, object]) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{escaped(shortened(name, 200))}</th>"
+        f"<td>{'<br>'.join(map(escaped, str(value).splitlines()))}</td></tr>"
+        for name, value in pairs.items()
+        if value not in ("", None)
+    )
+    return f"<table>{rows}</table>"
+
+
+def _trials(series: Series) -> str:
+    """The best trials, then the others, as many as the page has room for."""
+    known = set(map(id, series.with_loss))
+    ordered = series.best(len(series.trials)) + [t for t in series.trials if id(t) not in known]
+    names = series.parameters[:_COLUMNS]
+    rows, size = list[str](), 0
+    for trial in ordered:
+        row = _row(trial, names)
+        size += len(row.encode())
+        if size > _ROWS_BYTES:
+            break
+        rows.append(row)
+    titles = "".join(
+        f"<th scope='col'><button>{escaped(shortened(name, 40))}</button></th>"
+        for name in ("trial", "state", "loss", "seconds", *names)
+    )
+    left_out = []
+    if len(rows) < len(ordered):
+        left_out.append(f"the {len(rows)} best of {len(ordered)} trials")
+    if len(names) < len(series.parameters):
+        left_out.append(f"{len(names)} of {len(series.parameters)} parameters")
+    note = ""
+    if left_out:
+        shown = " and ".join(left_out)
+        note = f"<p>Here are {shown}; <code>colab-drive-tuner export</code> has all.</p>"
+    if len(rows) > _PRINTED_ROWS or len(names) > _PRINTED_PARAMETERS:
+        note += (
+            f"<p class='printed'>On paper: the first {_PRINTED_ROWS} rows and "
+            f"{_PRINTED_PARAMETERS} parameters.</p>"
+        )
+    head, body = f"<thead><tr>{titles}</tr></thead>", f"<tbody>{''.join(rows)}</tbody>"
+    return note + _wide(f'<table class="sortable">{head}{body}</table>')
+
+
+def _row(trial: Trial, names: tuple[str, ...]) -> str:
+    loss = "" if trial.loss is None else loss_text(trial)
+    state = f"{trial.state}: {trial.error}" if trial.error else trial.ending
+    cells = [str(trial.tid), shortened(state, 80), loss, seconds_text(trial)]
+    cells += [value_text(trial, name) for name in names]
+    return "<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in cells) + "</tr>"

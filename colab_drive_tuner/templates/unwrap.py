@@ -1,0 +1,118 @@
+"""The function that holds the templates, under whatever decorators have wrapped around it."""
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.templates.free_names import cell_content
+from colab_drive_tuner.templates.parser import find_templates
+from colab_drive_tuner.templates.source import FunctionSource, read_source
+
+Wrap = Callable[[Any], Any]
+"""Puts another function in the place of the one that holds the templates; changes no original."""
+
+_DEEPEST = 10  # decorators around a function; more is a cycle
+
+
+def templated_function(model: Any) -> tuple[FunctionSource, Wrap]:
+    """Find the function with templates in or under `model`, and how to wrap another in its place.
+
+    Raises `TemplateError` where there is none, its source cannot be read, or what wraps it cannot
+    be made again.
+    """
+    if not callable(model):
+        raise TemplateError(f"The model must be a function, not {type(model).__name__}.")
+    unreadable: list[TemplateError] = []
+    found = _find(model, unreadable, _DEEPEST)
+    if found:
+        source, wrap = found
+        wrap(source.function)  # what cannot be made again is refused here, before anything runs
+        return found
+    if unreadable:
+        raise unreadable[0]
+    name = getattr(model, "__name__", type(model).__name__)
+    raise TemplateError(
+        f"{name}() holds no template such as units={{{{choice([32, 64])}}}}: without one, pass "
+        "space= and take the values as the function's parameter."
+    )
+
+
+def _find(
+    model: Any, unreadable: list[TemplateError], deepest: int
+) -> tuple[FunctionSource, Wrap] | None:
+    if isinstance(model, FunctionType):
+        try:
+            source = read_source(model)
+        except TemplateError as error:
+            unreadable.append(error)
+        else:
+            if find_templates(source):
+                return source, lambda function: function
+    if deepest:
+        for part, put in _parts(model):
+            found = _find(part, unreadable, deepest - 1)
+            if found:
+                source, wrap = found
+                return source, functools.partial(_wrapped, put, wrap)
+    return None
+
+
+def _wrapped(put: Wrap, wrap: Wrap, function: Any) -> Any:
+    return put(wrap(function))
+
+
+def _parts(model: Any) -> Iterator[tuple[Any, Wrap]]:
+    """The callables inside a callable, each with how to make the outer one with another inside."""
+    if isinstance(model, FunctionType):
+        for index, cell in enumerate(model.__closure__ or ()):
+            content = cell_content(cell)
+            if callable(content) and not isinstance(content, type):
+                yield content, functools.partial(_with_cell, model, index)
+    elif isinstance(model, MethodType):
+        yield model.__func__, lambda function: MethodType(function, model.__self__)
+    elif isinstance(model, functools.partial):
+        yield (
+            model.func,
+            lambda function: functools.partial(function, *model.args, **model.keywords),
+        )
+    elif isinstance(call := inspect.getattr_static(type(model), "__call__", None), FunctionType):
+        yield call, lambda function: MethodType(function, model)
+        for value in list(getattr(model, "__dict__", {}).values()):
+            if callable(value) and not isinstance(value, type):
+                yield value, functools.partial(_with_attribute, model, value)
+    if hasattr(model, "__wrapped__"):  # and was not found where it can be exchanged
+        yield model.__wrapped__, functools.partial(_refuse, model)
+
+
+def _with_cell(model: FunctionType, index: int, content: Any) -> FunctionType:
+    cells = list(model.__closure__ or ())
+    cells[index] = CellType(content)
+    function = FunctionType(
+        model.__code__, model.__globals__, model.__name__, model.__defaults__, tuple(cells)
+    )
+    function.__kwdefaults__ = model.__kwdefaults__
+    function.__dict__.update(model.__dict__)
+    return function
+
+
+def _with_attribute(model: Any, old: Any, new: Any) -> Any:
+    """A copy of `model` with another value in each attribute that holds `old`.
+
+    `functools.update_wrapper` leaves a second one beside the decorator's own.
+    """
+    copied = copy.copy(model)
+    if copied is model:
+        _refuse(model, new)
+    vars(copied).update((name, new) for name, value in vars(model).items() if value is old)
+    return copied
+
+
+def _refuse(model: Any, function: FunctionType) -> Any:
+    raise TemplateError(
+        f"{function.__name__}() is wrapped in a {type(model).__name__}, which cannot be made again "
+        "with other values: pass the function without that decorator."
+    )

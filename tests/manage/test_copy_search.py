@@ -1,0 +1,401 @@
+"""Searches are copied and moved between folders, Drives, accounts and names, with all they have."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.errors import (
+    QuotaError,
+    RefusedError,
+    SearchBusyError,
+    SearchDamagedError,
+    SearchFolderError,
+    SearchNameError,
+    SearchNotFoundError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+)
+from colab_drive_tuner.journal.folder.creation import create_folder
+from colab_drive_tuner.journal.folder.lookup import FIRST, find_folder
+from colab_drive_tuner.manage.copy_search import copy_search, move_search
+from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
+from colab_drive_tuner.manage.restore_history import list_histories, restore_search
+from colab_drive_tuner.rerun.runs import Run, keep_run, read_runs
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.copying import model_files
+from tests.manage.conftest import Opener
+from tests.search.searching import bowl, go, in_child, killing, points
+from tests.search.test_models import run as run_with_models
+from tests.troubleshoot.conftest import folder as folder_with_many_records  # noqa: F401
+from tests.troubleshoot.repairing import records
+
+WAYS = [
+    (copy_search, "folder:s", "folder:t", "s"),
+    (copy_search, "folder:s", "folder:s", "t"),
+    (copy_search, "folder:s", "ann:Searches", "a: b?"),
+    (copy_search, "ann:Searches", "bob:Other", "it's"),
+    (copy_search, "memory:s", "folder:t", "日本"),
+    (move_search, "ann:Searches", "folder:t", "s"),
+    (move_search, "ann:Searches", "ann:Other", "s"),
+]
+
+
+def begin(store: Store) -> None:
+    """A search with a kept history, attachments, a run, and one trial that a kill cut off."""
+    go(store, seed=8, max_evals=2)
+    go(store, restart=True, max_evals=5, algo="tpe")
+    trials = DriveTrials("s", store=store)
+    trials.attachments["large"], trials.attachments["small"] = b"x" * 40_000, 3
+    trials.close()
+    keep_run(store, Run("s", 1e9, "local", 60.0, 5, 5, "unfinished"), None, "a message")
+
+
+def unfinished(store: Store) -> None:
+    """The search's sixth trial died with its process, and left a backup."""
+    in_child(lambda: go(store, killing(bowl, 1), max_evals=30, algo="tpe"))
+    journal = DriveTrials("s", store=store).log.journal
+    assert journal.folder is not None
+    path = Path("backup.part")
+    path.write_bytes(b"epoch 3")
+    StoreArtifacts(store, journal.folder, 5, epoch=journal.epoch).put("model", path)
+
+
+def on(store: Store, name: str) -> list[Any]:
+    return points(go(store, name=name, max_evals=24, algo="tpe").trials)
+
+
+@pytest.mark.parametrize(("act", "here", "there", "name"), WAYS)
+def test_a_copy_is_the_search(
+    act: Callable[..., str],
+    here: str,
+    there: str,
+    name: str,
+    opened: Opener,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes on as the uninterrupted search, with its seed, attachments, backups and runs."""
+    monkeypatch.chdir(tmp_path)
+    source, target = opened(here), opened(there)
+    begin(source)
+    if not here.startswith("memory"):
+        unfinished(source)
+    before = [(one.trials, one.begun) for one in list_histories(source, "s")]
+    assert act(source, "s", target, new_name=name)
+    assert ("s" in list_names(source)) == (act is copy_search)
+    assert [(one.trials, one.begun) for one in list_histories(target, name)] == before
+    trials = DriveTrials(name, store=target)
+    assert (trials.attachments["large"], trials.attachments["small"]) == (b"x" * 40_000, 3)
+    if not here.startswith("memory"):
+        journal = trials.log.journal
+        backups = StoreArtifacts(target, str(journal.folder), 5, epoch=journal.epoch)
+        assert backups.get("model", tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == b"epoch 3"
+    assert [run.seconds for run in read_runs(target, name)] == [60.0]
+    assert read_status(target, name).holder is None
+    go(opened("folder:whole"), name="whole", max_evals=24, algo="tpe")
+    assert on(target, name) == on(opened("folder:whole"), "whole")
+    if act is copy_search:
+        assert on(source, "s") == on(target, name)
+    restore_search(target, name)
+    assert len(go(target, name=name, seed=8, max_evals=3).trials) == 3
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_models_go_along(tmp_path: Path, opened: Opener) -> None:
+    """`result.best_model` is there, in the copy as in the original, and the best ones are kept."""
+    import numpy as np
+
+    best = run_with_models(tmp_path, keep_models=2).best_model
+    copy_search(FolderStore(tmp_path), "s", opened("ann:Other"))
+    copied = run_with_models(opened("ann:Other"), keep_models=2)
+    there = model_files(opened("ann:Other"), copied.trials.log.journal.folder)
+    assert len(there) == len(list((tmp_path / "s" / "best").iterdir())) == 2
+    for one, other in zip(copied.best_model.weights, best.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_a_moved_search_says_where_it_went(tmp_path: Path) -> None:
+    """A cell that still names the old store begins nothing anew without a word."""
+    source, target = FolderStore(tmp_path / "s"), FolderStore(tmp_path / "t")
+    go(source)
+    url = move_search(source, "s", target, new_name="new")
+    with pytest.raises(SearchFolderError, match=f"was moved: it goes on in {url}"):
+        go(source)
+
+
+def test_what_is_taken_or_impossible_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    """The same name in the target, the search itself, a store inside of it, a name that is none."""
+    source, target = FolderStore(tmp_path / "s"), FolderStore(tmp_path / "t")
+    go(source)
+    go(target, max_evals=2)
+    before = sorted(tmp_path.rglob("*"))
+    for act in (copy_search, move_search):
+        for to, name, error in (
+            (target, None, UsageError),
+            (source, None, UsageError),
+            (tmp_path / "s" / "s", None, UsageError),
+            (FolderStore(tmp_path / "s" / "s" / "new"), "x", UsageError),
+            (FolderStore(tmp_path / "s" / ".trash"), "x", UsageError),
+            (target, "a/b", SearchNameError),
+            (target, "..", SearchNameError),
+        ):
+            with pytest.raises(error):
+                act(source, "s", to, new_name=name)
+        with pytest.raises(SearchNotFoundError):
+            act(source, "other", target)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_search_that_runs_is_not_copied(tmp_path: Path) -> None:
+    """Neither here nor where another machine has begun it while it was copied."""
+    source = FolderStore(tmp_path / "s")
+
+    def objective(point: Any) -> float:
+        for act in (copy_search, move_search):
+            with pytest.raises(SearchBusyError):
+                act(source, "s", tmp_path / "t")
+        return bowl(point)
+
+    go(source, objective, max_evals=1)
+    assert list_names(source) == ["s"]
+    assert not (tmp_path / "t" / "s").exists()
+
+
+@pytest.mark.parametrize("harm", ["gap", "cut", "old gap"])
+def test_a_damaged_search_is_not_copied(harm: str, folder_with_many_records: Path) -> None:  # noqa: F811
+    """A missing or altered record is named, and what helps; also where a snapshot bridges it."""
+    chain = records(folder_with_many_records)
+    if harm != "old gap":
+        for path in (folder_with_many_records / "search" / "records").glob("snapshot*"):
+            path.unlink()
+    if harm == "cut":
+        chain[3].write_bytes(chain[3].read_bytes()[:-5])
+    else:
+        chain[3].unlink()
+    for act in (copy_search, move_search):
+        with pytest.raises(SearchDamagedError, match="colab-drive-tuner --store"):
+            act(FolderStore(folder_with_many_records), "search", folder_with_many_records / "t")
+    assert list_names(FolderStore(folder_with_many_records)) == ["search"]
+
+
+def test_a_full_target_keeps_nothing(opened: Opener, drive_emulator: Any) -> None:
+    """Where it is known beforehand nothing is written; else what was goes into the trash."""
+    source, target = opened("folder:s"), opened("ann:Other")
+    begin(source)
+    assert target.free_space() is not None
+    drive_emulator.set_quota("ann@example.com", 45_000)
+    drive_emulator.clear_log()
+    with pytest.raises(QuotaError, match="nothing was copied"):
+        copy_search(source, "s", target)
+    assert target.list(target.root) == target.list_trash(target.root) == []
+
+    class Roomy(type(target)):  # type: ignore[misc]
+        def free_space(self) -> int | None:
+            return None  # as a shared drive says
+
+    target.__class__ = Roomy
+    with pytest.raises(QuotaError):
+        move_search(source, "s", target)
+    assert target.list(target.root) == []
+    drive_emulator.set_quota("ann@example.com", 5_000_000)
+    move_search(source, "s", target)
+    assert (list_names(source), list_names(target)) == ([], ["s"])
+
+
+class Refusing(FolderStore):
+    """A store that refuses some of its calls, or is interrupted in them."""
+
+    def __init__(self, root: Path, call: str, error: BaseException, after: int = 0) -> None:
+        super().__init__(root)
+        self._refused = (call, error)
+        self._left = [after]
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name.startswith("_") or name != self._refused[0]:
+            return found
+
+        def refuse(*args: Any, **options: Any) -> Any:
+            if not self._left[0]:
+                raise self._refused[1]
+            self._left[0] -= 1
+            return found(*args, **options)
+
+        return refuse
+
+
+def test_a_move_whose_original_cannot_be_trashed_says_that_both_are_there(tmp_path: Path) -> None:
+    """The search goes on in either; the same call, once it may, puts the original away."""
+    go(tmp_path / "s")
+    source = Refusing(tmp_path / "s", "trash", RefusedError("You may not."))
+    with pytest.raises(StoreError, match=r"complete in .*You may not.*Both are there"):
+        move_search(source, "s", tmp_path / "t")
+    source = FolderStore(tmp_path / "s")
+    assert read_status(source, "s").holder is None
+    go(tmp_path / "t", max_evals=8)
+    move_search(source, "s", tmp_path / "t")
+    assert list_names(source) == []
+    assert len(go(tmp_path / "t", max_evals=8).trials) == 8
+
+
+def test_a_move_does_not_take_for_its_copy_what_lacks_a_trial(tmp_path: Path) -> None:
+    """After a first, cut-off move the original has gone on: it is not put away."""
+    go(tmp_path / "s")
+    source = Refusing(tmp_path / "s", "trash", RefusedError("You may not."))
+    with pytest.raises(StoreError):
+        move_search(source, "s", tmp_path / "t")
+    go(tmp_path / "s", max_evals=8)
+    with pytest.raises(UsageError, match="lacks what this one has now"):
+        move_search(FolderStore(tmp_path / "s"), "s", tmp_path / "t")
+    assert len(go(tmp_path / "s", max_evals=8).trials) == 8
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 5])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UnavailableError("away")], ids=str)
+def test_an_interrupted_copy_leaves_nothing_in_its_place(
+    error: BaseException, after: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C, or a store that stops answering: the target has no search, and may be used again."""
+    begin(FolderStore(tmp_path / "s"))
+    target = Refusing(tmp_path / "t", "create", error, after)
+    with pytest.raises(type(error)):
+        move_search(FolderStore(tmp_path / "s"), "s", target)
+    stopped = isinstance(error, KeyboardInterrupt) and after
+    assert ("Stopped: search 's' is as it was" in capsys.readouterr().out) == bool(stopped)
+    target = FolderStore(tmp_path / "t")
+    if (tmp_path / "t").exists():
+        assert [path.name for path in (tmp_path / "t").iterdir() if path.name[0] != "."] == []
+    move_search(FolderStore(tmp_path / "s"), "s", target)
+    go(tmp_path / "whole", max_evals=24, algo="tpe")
+    assert on(target, "s") == on(FolderStore(tmp_path / "whole"), "s")
+
+
+def test_results_that_wait_on_this_machine_go_along(tmp_path: Path) -> None:
+    """What a killed process had spooled is recorded before the search is copied."""
+    source = FolderStore(tmp_path / "s")
+    go(source, max_evals=2)
+    in_child(lambda: go(source, killing(bowl, 3, "once"), max_evals=9))
+    copy_search(source, "s", tmp_path / "t")
+    copied = points(DriveTrials("s", store=tmp_path / "t"))
+    assert copied == points(DriveTrials("s", store=source))
+    assert points(go(tmp_path / "t", max_evals=9).trials) == points(go(source, max_evals=9).trials)
+
+
+def test_a_search_of_another_account_is_copied_once_it_is_released(
+    opened: Opener, drive_emulator: Any
+) -> None:
+    """It can be read there, and goes on here; it cannot be moved."""
+    source = opened("ann:Searches")
+    go(source)
+    shared = source.root
+    share(drive_emulator, shared, "bob@example.com")
+    theirs, mine = opened(f"bob:{shared}"), opened("bob:Mine")
+    copy_search(theirs, "s", mine)
+    assert points(go(mine, max_evals=9).trials)[:6] == points(go(source).trials)
+    with pytest.raises(Exception, match=r"belongs to ann@example\.com"):
+        move_search(theirs, "s", mine, new_name="other")
+    assert list_names(mine) == ["s"]
+
+
+def share(emulator: Any, file_id: str, account: str) -> None:
+    import requests
+
+    answer = requests.post(
+        f"{emulator.url}/drive/v3/files/{file_id}/permissions",
+        json={"type": "user", "role": "writer", "emailAddress": account},
+        headers={"Authorization": "Bearer ann"},
+        timeout=10,
+    )
+    assert answer.ok, answer.text
+
+
+def test_what_others_put_into_the_folder_is_named_and_not_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a person's notes, nor marks that somebody set on files."""
+    source = FolderStore(tmp_path / "s")
+    go(source)
+    (tmp_path / "s" / "s" / "notes.md").write_text("mine")
+    folder = find_folder(source, "s")
+    assert folder is not None
+    (home, other) = source.reserve(2)
+    source.create(home, None, name="best", parent=folder.id)
+    marks = {"cdt_kind": "search", "cdt_first": folder.first, "cdt_epoch": "x"}
+    source.create(other, b"", name="../../evil.keras", parent=home, properties=marks)
+    copy_search(source, "s", tmp_path / "t")
+    assert "not part of search 's': notes.md" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "t" / "s").iterdir()}
+    assert names == {"index", "records", "trials.pkl"}
+
+
+def test_the_command_line_copies_and_moves(tmp_path: Path, run_command: Any) -> None:
+    """Each prints where the search is now; a store that would end at once is refused."""
+    go(tmp_path / "s")
+    there = ("--store", tmp_path / "s")
+    code, out, _ = run_command(*there, "copy", "s", "--to", tmp_path / "t", "--as", "b c")
+    assert (code, str(tmp_path / "t" / "b c") in out) == (0, True)
+    assert run_command(*there, "copy", "s", "--to", "memory:x")[0] == 2
+    assert run_command(*there, "copy", "s", "--to", tmp_path / "t", "--as", "b c")[0] == 2
+    assert run_command(*there, "rename", "s", "r")[0] == 0
+    assert run_command(*there, "move", "r", "--to", tmp_path / "t")[0] == 0
+    assert run_command("--store", tmp_path / "t", "list")[1] == "b c\nr\n"
+    assert run_command("--store", tmp_path / "t", "list", "--json")[1] == '[\n  "b c",\n  "r"\n]\n'
+    assert run_command("--store", tmp_path / "t", "rm", "r", "--yes")[0] == 0
+    assert run_command("--store", tmp_path / "t", "rm", "b c")[0] == 1  # nobody answers
+    assert run_command("--store", tmp_path / "t", "list")[1] == "b c\n"
+
+
+def test_a_search_that_was_stopped_stays_stopped(tmp_path: Path) -> None:
+    """Neither a copy nor another name makes it go on: it is not run."""
+    source = FolderStore(tmp_path / "s")
+    go(source, max_evals=30, loss_threshold=5.0)
+    stopped = read_status(source, "s").stopped
+    assert stopped
+    copy_search(source, "s", tmp_path / "t")
+    rename_search(source, "s", "r")
+    for store, name in ((FolderStore(tmp_path / "t"), "s"), (source, "r")):
+        assert read_status(store, name).stopped == stopped
+        before = read_status(store, name).sessions
+        go(store, name=name, max_evals=30, loss_threshold=5.0)
+        assert read_status(store, name).sessions == before
+
+
+def test_marks_that_lead_to_another_search_are_not_followed(tmp_path: Path) -> None:
+    """Whoever may edit the folder can set them: nothing of the other one is copied or restored."""
+    source = FolderStore(tmp_path / "s")
+    go(source, name="secret", max_evals=3)
+    go(source, name="secret", max_evals=2, restart=True)
+    go(source, max_evals=20)
+    secret, mine = find_folder(source, "secret"), find_folder(source, "s")
+    assert secret is not None
+    assert mine is not None
+    before = sorted((tmp_path / "s").rglob("*"))
+    source.set_properties(mine.id, {FIRST: secret.first})
+    for act in (copy_search, move_search):
+        with pytest.raises(SearchDamagedError):
+            act(source, "s", tmp_path / "t")
+    for look in (list_histories, restore_search):
+        with pytest.raises(SearchDamagedError):
+            look(source, "s")
+    assert not (tmp_path / "t").exists()
+    records = set((tmp_path / "s").rglob("record-*"))
+    assert len(records - {*before}) <= 4  # claims and releases
+
+
+def test_a_search_without_records_is_not_copied(tmp_path: Path) -> None:
+    """Its runtime was gone before it had recorded anything; it can be removed."""
+    source = FolderStore(tmp_path / "s")
+    create_folder(source, "s", lambda seconds: None)
+    for act in (copy_search, move_search):
+        with pytest.raises(SearchNotFoundError, match="no records yet"):
+            act(source, "s", tmp_path / "t")
+    remove_search(source, "s")
+    assert list_names(source) == []

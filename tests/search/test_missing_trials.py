@@ -1,0 +1,211 @@
+"""Holes in what a killed session had spooled: its search still ends as the uninterrupted one."""
+
+import functools
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colab_drive_tuner.journal import writer
+from colab_drive_tuner.journal.spool.segment import Leftover, Segment, SpoolSession
+from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.loop.missing_trials import MissingCall, missing_calls, missing_points
+from colab_drive_tuner.search.spec.points import point_document
+from colab_drive_tuner.store.folder import FolderStore
+from tests.journal.disks import FailingDisk
+from tests.journal.weather import WeatheredStore
+from tests.search.searching import in_child, killing_in_an_outage, plain, points, search, stored
+
+AWAY, KILLED, MOST = 4, 9, 12
+"""The call of the objective in which the store goes away, the one that dies, and `max_evals`."""
+
+
+@pytest.mark.parametrize(
+    ("k_of", "missing"),
+    [
+        ({}, []),
+        ({0: 0, 1: 1, 2: 2}, []),
+        ({0: 0, 2: 2}, [MissingCall(1, (1,))]),
+        ({2: 2}, [MissingCall(0, (0,)), MissingCall(1, (1,))]),
+        ({0: 0, 3: 3, 5: 5}, [MissingCall(1, (1,)), MissingCall(2, (2,)), MissingCall(4, (4,))]),
+        # Points that were given first, and documents that a person inserted.
+        ({0: None, 1: None, 3: 1}, [MissingCall(0, (2,))]),
+        ({0: 0, 7: None, 9: 2}, [MissingCall(1, (8,))]),
+        # Calls that suggest two trials each, the last one a single trial.
+        ({0: 0, 1: 0, 4: 2}, [MissingCall(1, (2, 3))]),
+        # Numbers that cannot be shared out, or that are more than a call suggests.
+        ({0: 0, 4: 3}, [MissingCall(1, ()), MissingCall(2, ())]),
+        ({3: 1}, [MissingCall(0, ())]),
+        # A call that suggested less than it was asked for leaves numbers, and is not missing.
+        ({0: 0, 1: 0, 3: 1, 4: 2}, []),
+        ({"mine": None, 0: 0, 1: 1}, []),
+    ],
+)
+def test_calls_that_are_missing_are_told_by_their_neighbours(k_of, missing):
+    """With the numbers of their trials, where these are certain."""
+    assert missing_calls(k_of) == missing
+
+
+def test_given_points_are_missing_only_where_the_search_began_with_them():
+    """A search that began otherwise is not given points afterwards."""
+    given = [{"x": [0.5]}, {"x": [1.5]}, {"x": [2.5]}]
+    begun = [point_document(1, given[1])]
+    assert [doc["tid"] for doc in missing_points(begun, given)] == [0, 2]
+    assert missing_points([point_document(1, given[0])], given) == []
+    assert missing_points([], given) == []
+
+
+@pytest.fixture(scope="module", params=["anneal", "tpe"])
+def died(request, tmp_path_factory) -> tuple[str, Path, list[Leftover]]:
+    """A search killed in an outage: the algorithm, its folder, and what lies in its spool."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        store = WeatheredStore(folder / "store")
+        deadly = killing_in_an_outage(store, away=AWAY, calls=KILLED)
+        assert in_child(lambda: stored(store, request.param, MOST, deadly)) == -signal.SIGKILL
+        left = Spool(store.location, "search").leftovers()
+    assert len([item for file in left for item in file.items]) >= KILLED - AWAY - 1
+    return request.param, folder, left
+
+
+def spool_of(
+    died: tuple[str, Path, list[Leftover]], folder: Path, patch: pytest.MonkeyPatch
+) -> tuple[str, FolderStore, list[Path]]:
+    """A copy of the search, with a spool file for each item, as it may have been written."""
+    algo, source, left = died
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    store = FolderStore(folder / "store")
+    old, spool = Spool(FolderStore(source / "store").location, "search"), None
+    spool = Spool(store.location, "search")
+    shutil.rmtree(spool.folder)
+    shutil.copytree(old.folder, spool.folder)
+    session = SpoolSession(1, next_item=left[0].numbered[0][0])
+    for path in spool.folder.glob("*.spool"):
+        path.unlink()
+    for file, item in enumerate(item for one in left for item in one.items):
+        segment = Segment(spool.folder / f"000001-{file:06d}.spool", left[0].epoch, session)
+        segment.add([item])
+        segment.close()
+    return algo, store, sorted(spool.folder.glob("*.spool"))
+
+
+def remove(path: Path) -> None:
+    """It is gone."""
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    """A file system that lost its content keeps the name."""
+    path.write_bytes(b"")
+
+
+def truncate(path: Path) -> None:
+    """Its second half is gone."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    """One byte of the item is another one."""
+    content = bytearray(path.read_bytes())
+    content[-50] ^= 1
+    path.write_bytes(content)
+
+
+def behead(path: Path) -> None:
+    """One byte of the header is another one."""
+    content = bytearray(path.read_bytes())
+    content[25] ^= 1
+    path.write_bytes(content)
+
+
+def be_a_folder(path: Path) -> None:
+    """Something else bears the name."""
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("which", range(KILLED - AWAY - 1))
+@pytest.mark.parametrize("damage", [remove, empty, truncate, flip, behead, be_a_folder])
+def test_a_hole_in_the_spool_is_filled(died, tmp_path, monkeypatch, damage, which):
+    """Whatever became of a file: the trials that were in it run again, in their place."""
+    algo, store, files = spool_of(died, tmp_path, monkeypatch)
+    damage(files[which])
+    said: list[str] = []
+    trials = DriveTrials("search", store=store, max_attempts=100, notify=said.append)
+    search(trials, algo, MOST)
+    assert points(trials) == points(plain(algo, MOST))
+    assert points(DriveTrials("search", store=store)) == points(trials)
+    if which < len(files) - 1:  # what comes after the last is run as if it had never been
+        assert any("are missing" in text for text in said)
+        assert any(f"Trial {AWAY - 1 + which} " in text for text in said) or which == 0
+    if damage in (flip, behead, be_a_folder):
+        (kept,) = Spool(store.location, "search").folder.glob("*.kept")
+        assert any(str(kept) in text for text in said)
+
+
+def test_several_holes_are_filled_in_order(died, tmp_path, monkeypatch):
+    """Each suggestion sees the results of those before it, also of what was just filled."""
+    algo, store, files = spool_of(died, tmp_path, monkeypatch)
+    for path in files[::2]:
+        path.unlink()
+    assert points(stored(store, algo, MOST)) == points(plain(algo, MOST))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_neither_names_nor_times_of_files_say_their_order(died, tmp_path, monkeypatch, seed):
+    """Swapped and touched, they are replayed as they were written."""
+    algo, store, files = spool_of(died, tmp_path, monkeypatch)
+    contents = [path.read_bytes() for path in files]
+    order = random.Random(seed)
+    order.shuffle(contents)
+    for path, content in zip(files, contents, strict=True):
+        path.write_bytes(content)
+        os.utime(path, (order.random() * 1e9, order.random() * 1e9))
+    ran: list[int] = []
+    assert points(stored(store, algo, MOST, counting(ran))) == points(plain(algo, MOST))
+    assert len(ran) == MOST - KILLED + 1, "nothing that was spooled ran again"
+    assert [doc["tid"] for doc in DriveTrials("search", store=store)] == list(range(MOST))
+
+
+def counting(ran: list[int]) -> Callable[[object], float]:
+    """`bowl`, which notes each call."""
+    from tests.search.searching import bowl
+
+    @functools.wraps(bowl)  # so that it counts as the same objective
+    def counted(point):
+        ran.append(1)
+        return bowl(point)
+
+    return counted
+
+
+@pytest.mark.parametrize("act", [1, 3, 4, 7, 8, 10, 11])
+def test_a_disk_that_is_full_for_a_moment_in_an_outage_costs_no_trial(tmp_path, monkeypatch, act):
+    """With the store away and then a kill: what was not kept at first was kept right after."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    store = WeatheredStore(tmp_path / "store")
+    deadly = killing_in_an_outage(store, away=AWAY, calls=KILLED)
+
+    def die() -> None:
+        monkeypatch.setattr(writer, "SPOOL_AGAIN_SECONDS", 0.05)
+        FailingDisk(monkeypatch, lambda now: store.away and now_away(now) == act)
+        stored(store, "anneal", MOST, deadly)
+
+    first: list[int] = []
+
+    def now_away(now: int) -> int:
+        first.append(now)
+        return now - first[0] + 1
+
+    assert in_child(die) == -signal.SIGKILL
+    ran: list[int] = []
+    trials = stored(store, "anneal", MOST, counting(ran))
+    assert points(trials) == points(plain("anneal", MOST))
+    assert len(ran) == MOST - KILLED + 1, "nothing that had ended ran again"

@@ -1,0 +1,385 @@
+"""A search that a loss threshold or an early-stop function has stopped has ended."""
+
+import copy
+import dataclasses
+import functools
+import os
+import signal
+import time
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hyperopt.early_stop import no_progress_loss
+
+from colab_drive_tuner.checkpoint.items import STOPPED, read_items
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.loop import inline as loop
+from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.search.spec.fingerprints import describe_rule
+from colab_drive_tuner.store import open_store
+from tests.journal.weather import WeatheredStore
+from tests.search.searching import (
+    SPACE,
+    bowl,
+    go,
+    in_child,
+    killing_in_an_outage,
+    plain,
+    points,
+    search,
+)
+
+
+@functools.wraps(bowl)  # so that it counts as the same objective
+def never(_point: Any) -> float:
+    """An objective that must not run."""
+    raise AssertionError("a trial was run")
+
+
+def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
+    """The same call returns at once, everybody shows why, and the exit code says finished."""
+    result = go(tmp_path, max_evals=200, loss_threshold=1.2)
+    expected = plain("rand", 200, loss_threshold=1.2)
+    assert points(result.trials) == points(expected)
+    why = f"loss {expected.best_trial['result']['loss']:.6g} < 1.2"
+    assert (result.stopped, result.finished, result.exit_code) == (why, True, 0)
+    assert f"stopped: {why}" in repr(result)
+    assert result.best_loss < 1.2
+    status = read_status(open_store(tmp_path), "s")
+    assert (status.stopped, status.finished, status.holder) == (why, True, None)
+    verdict = read_verdict(open_store(tmp_path), "s")
+    assert verdict.outcome is Outcome.FINISHED
+    assert why in verdict.message
+    again = go(tmp_path, never, max_evals=200, loss_threshold=1.2)
+    assert (again.done, again.stopped) == (result.done, why)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss_threshold": 0.5},
+        {"loss_threshold": None},
+        {"loss_threshold": 1.2, "early_stop_fn": no_progress_loss(50)},
+        {"loss_threshold": 1.2, "max_evals": 201},
+    ],
+    ids=["threshold", "no-threshold", "early-stop", "more"],
+)
+def test_another_rule_or_more_trials_go_on(options: dict[str, Any], tmp_path: Path) -> None:
+    """And where the loss is below the threshold still, one more trial shows it, as in hyperopt."""
+    first = go(tmp_path, max_evals=200, loss_threshold=1.2).done
+    result = go(tmp_path, **{"max_evals": first + 3} | options)
+    assert result.done > first
+    assert read_status(open_store(tmp_path), "s").done == result.done
+
+
+def test_an_early_stop_function_ends_the_search(tmp_path: Path) -> None:
+    """Where plain hyperopt stops, for good; another one goes on."""
+    expected = plain("rand", 100, early_stop_fn=no_progress_loss(5))
+    options: dict[str, Any] = {"max_evals": 100, "early_stop_fn": no_progress_loss(5)}
+    result = go(tmp_path, **options)
+    assert points(result.trials) == points(expected)
+    assert "no_progress_loss" in result.stopped
+    assert go(tmp_path, never, **options).done == result.done
+    more = go(tmp_path, max_evals=100, early_stop_fn=no_progress_loss(30))
+    assert more.done > result.done
+
+
+@dataclasses.dataclass
+class Patience:
+    """A rule as an object, which compares by value and remembers what it saw."""
+
+    rounds: int
+    best: float = float("inf")
+    since: int = 0
+
+    def __call__(self, trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
+        """Stop after so many rounds without a better loss."""
+        last = trials.losses()[-1]
+        self.since = 0 if last < self.best else self.since + 1
+        self.best = min(last, self.best)
+        return self.since >= self.rounds, []
+
+
+class AtMost:
+    """A rule as an object that shows nothing of itself, not even a `__dict__`."""
+
+    __slots__ = ("most",)
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __call__(self, trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
+        """Stop after so many trials."""
+        return len(trials.trials) >= self.most, []
+
+
+def test_a_rule_that_remembers_ends_the_search(tmp_path: Path) -> None:
+    """A fresh one and the very same one; each later run would else do some trials more."""
+    rule = Patience(3)
+    result = go(tmp_path, max_evals=100, early_stop_fn=rule)
+    for same in (Patience(3), rule):
+        assert go(tmp_path, never, max_evals=100, early_stop_fn=same).done == result.done
+    assert go(tmp_path, max_evals=100, early_stop_fn=Patience(5)).done > result.done
+
+
+MOST = 4
+
+
+def most(trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
+    """Stop after so many trials as a global name says."""
+    return len(trials.trials) >= MOST, []
+
+
+def test_another_number_is_another_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its text, in an attribute, or behind a name: what people change to let it go on."""
+    by_text = [lambda trials, *_: (len(trials.trials) >= 4, [])]
+    by_text.append(lambda trials, *_: (len(trials.trials) >= 6, []))
+    for name, rules in {"text": by_text, "attribute": [AtMost(4), AtMost(6)]}.items():
+        for rule, done in zip(rules, (4, 6), strict=True):
+            for _ in range(2):
+                result = go(tmp_path / name, max_evals=100, early_stop_fn=rule)
+                assert (result.done, bool(result.stopped)) == (done, True)
+    assert go(tmp_path / "name", max_evals=100, early_stop_fn=most).done == 4
+    monkeypatch.setattr(f"{__name__}.MOST", 6)
+    assert go(tmp_path / "name", max_evals=100, early_stop_fn=most).done == 6
+
+
+def test_a_rule_whose_text_was_edited_is_another(tmp_path: Path) -> None:
+    """The cell defines it anew under its old name."""
+    for number in (4, 6):
+        path = tmp_path / f"cell_{number}.py"
+        path.write_text(f"def stop(trials, *_):\n    return len(trials.trials) >= {number}, []\n")
+        cell: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(path.read_text(), path, "exec"), cell)
+        assert go(tmp_path / "s", max_evals=100, early_stop_fn=cell["stop"]).done == number
+
+
+def test_a_method_of_a_class_is_the_same_rule_wherever_it_stands(tmp_path: Path) -> None:
+    """Python notes in a class the line that it begins in, and what pickle has learnt of it."""
+    rules = []
+    for lines, number in ((0, 4), (3, 4), (3, 6)):
+        path = tmp_path / f"rules_{len(rules)}.py"
+        path.write_text("\n" * lines + f"class AtMost:\n    most = {number}\n" + METHOD)
+        cell: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(path.read_text(), path, "exec"), cell)
+        rules.append(describe_rule(cell["AtMost"].stop))
+        copy.copy(cell["AtMost"]())
+        assert describe_rule(cell["AtMost"].stop) == rules[-1]
+    assert rules[0] == rules[1] != rules[2]
+
+
+METHOD = """
+    @classmethod
+    def stop(cls, trials, *_):
+        return len(trials.trials) >= cls.most, []
+"""
+
+
+class Counting:
+    """A rule that is given its state, and counts its calls beside it."""
+
+    def __init__(self) -> None:
+        self.calls, self.stop = 0, no_progress_loss(8)
+
+    def __call__(self, trials: Any, *state: Any) -> Any:
+        """Stop after eight trials without a better loss."""
+        self.calls += 1
+        return self.stop(trials, *state)
+
+
+@pytest.mark.parametrize("rule", [no_progress_loss(8), Counting()])
+@pytest.mark.parametrize("cut", [2, 5, 9])
+def test_the_state_of_an_early_stop_function_comes_back(
+    cut: int, rule: Any, tmp_path: Path
+) -> None:
+    """A search that is interrupted stops where the uninterrupted one does."""
+    stop = {"early_stop_fn": rule}
+    expected = plain("rand", 100, **stop)
+    assert len(expected) > 9
+    go(tmp_path, max_evals=cut, **stop)
+    assert points(go(tmp_path, max_evals=100, **stop).trials) == points(expected)
+
+
+@pytest.mark.parametrize("stop", [{"loss_threshold": 1.2}, {"early_stop_fn": no_progress_loss(8)}])
+def test_a_kill_before_the_stop_is_recorded(
+    stop: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last trial is recorded and the session dies: no trial more is run."""
+    expected = plain("rand", 100, **stop)
+
+    def killed() -> None:
+        tell = loop.Loop._tell
+
+        def then_die(self: Any, started: Any, *more: Any) -> None:
+            tell(self, started, *more)
+            if started.document["tid"] == len(expected) - 1:
+                assert self._trials.log.journal.flush(30)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        loop.Loop._tell = then_die  # type: ignore[method-assign]
+        go(tmp_path, max_evals=100, **stop)
+
+    assert in_child(killed) == -signal.SIGKILL
+    result = go(tmp_path, never, max_evals=100, **stop)
+    assert points(result.trials) == points(expected)
+    assert result.stopped
+
+
+def test_a_state_that_is_no_plain_data_is_named(tmp_path: Path) -> None:
+    """It begins afresh when the search is resumed, which is said once."""
+    said: list[str] = []
+    trials = DriveTrials("s", store=tmp_path, notify=said.append)
+    trials.fmin(bowl, SPACE, max_evals=3, early_stop_fn=lambda _trials, *args: (False, [object()]))
+    (message,) = [one for one in said if "early_stop_fn" in one]
+    assert "begins afresh" in message
+
+
+def test_points_that_were_never_tried_are_run_next(tmp_path: Path) -> None:
+    """Given to a search that has begun; those tried before are not run again, and draws stay."""
+    given = [{"x": 0.5, "kind": 0, "q": 3.0}, {"x": -1.0, "kind": 0, "q": 5.0}]
+    go(tmp_path, max_evals=3, points_to_evaluate=given[:1])
+    result = go(tmp_path, max_evals=6, points_to_evaluate=given)
+    values = [doc["misc"]["vals"] for doc in result.trials.trials]
+    assert [vals["x"][0] for vals in (values[0], values[3])] == [0.5, -1.0]
+    drawn = [vals for tid, vals in enumerate(values) if tid not in (0, 3)]
+    assert drawn == [doc["misc"]["vals"] for doc in plain("rand", 4).trials]
+    assert go(tmp_path, never, max_evals=6, points_to_evaluate=given).done == 6
+
+
+def test_delete_all_leaves_nobody_holding_the_search(tmp_path: Path) -> None:
+    """Another runtime may go on at once."""
+    trials = go(tmp_path, max_evals=3).trials
+    trials.delete_all()
+    assert read_status(open_store(tmp_path), "s").holder is None
+
+
+def test_new_points_go_on_with_a_search_that_was_stopped(tmp_path: Path) -> None:
+    """They are run, and the same rule ends the search again; the same call then returns at once."""
+    stop: dict[str, Any] = {"max_evals": 50, "loss_threshold": 1.2}
+    ended = go(tmp_path, **stop).done
+    given = {"points_to_evaluate": [{"x": 1.5, "kind": 0, "q": 3.0}]}
+    result = go(tmp_path, **stop, **given)
+    assert (result.done, result.trials.vals["x"][-1]) == (ended + 1, 1.5)
+    assert "< 1.2" in result.stopped
+    assert go(tmp_path, never, **stop, **given).done == ended + 1
+
+
+@pytest.mark.parametrize("stop_at", [3, 7])
+@pytest.mark.parametrize("flushed", [True, False])
+@pytest.mark.parametrize("killed_at", [0, 2])
+def test_kills_between_a_trial_and_its_judgement(
+    killed_at: int, flushed: bool, stop_at: int, tmp_path: Path
+) -> None:
+    """A function that counts its calls is called once a round, however sessions die."""
+
+    def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
+        return calls + 1 == stop_at, [calls + 1]
+
+    def killed() -> None:
+        tell = loop.Loop._tell
+
+        def then_die(self: Any, started: Any, *more: Any) -> None:
+            tell(self, started, *more)
+            if started.document["tid"] == killed_at:
+                if flushed:
+                    assert self._trials.log.journal.flush(30)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        loop.Loop._tell = then_die  # type: ignore[method-assign]
+        go(tmp_path, max_evals=20, early_stop_fn=counting)
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert go(tmp_path, max_evals=20, early_stop_fn=counting).done == stop_at
+
+
+@pytest.mark.parametrize(("away", "calls"), [(1, 2), (1, 4), (3, 7)])
+def test_the_state_survives_a_kill_in_an_outage(away: int, calls: int, tmp_path: Path) -> None:
+    """A function that counts its calls goes on from those that the store never heard of."""
+
+    def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
+        return calls + 1 == 9, [calls + 1]
+
+    store = WeatheredStore(tmp_path)
+    deadly = killing_in_an_outage(store, away, calls)
+    options: dict[str, Any] = {"max_evals": 20, "early_stop_fn": counting}
+    assert in_child(lambda: go(store, deadly, **options)) == -signal.SIGKILL
+    assert go(store, **options).done == 9
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
+    """The same call returns at once, and says why; one for more trials goes on with the count."""
+
+    def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
+        return calls + 1 >= 5, [calls + 1]
+
+    store = WeatheredStore(tmp_path)
+
+    def killed() -> None:
+        stopped = loop.Loop._stopped
+
+        def then_die(self: Any, judge: Any) -> str:
+            store.away = store.away or self._tally.ended == 2
+            if why := stopped(self, judge):
+                while _spooled_stop(self._trials.log.journal) is None:
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return why
+
+        loop.Loop._stopped = then_die  # type: ignore[method-assign]
+        go(store, max_evals=20, early_stop_fn=counting)
+
+    assert in_child(killed) == -signal.SIGKILL
+    objective = bowl if more else never
+    result = go(store, objective, max_evals=20 + more, early_stop_fn=counting)
+    assert result.done == (6 if more else 5)
+    assert result.stopped.startswith("early_stop_fn")
+    assert go(store, never, max_evals=20 + more, early_stop_fn=counting).done == result.done
+
+
+def _spooled_stop(journal: Any) -> Any:
+    """The stop that lies in the spool; None: there is none."""
+    leftovers = Spool(journal.store.location, journal.name).leftovers()
+    items = [read_items(item, "an item")[0] for left in leftovers for item, _beside in left.items]
+    return next((one.settings[STOPPED] for one in items if STOPPED in (one.settings or {})), None)
+
+
+@pytest.mark.parametrize("number", [Fraction(6, 5), Decimal("1.2"), np.float16(1.2)])
+def test_limits_are_any_real_number(number: Any, tmp_path: Path) -> None:
+    """They stop the search where the float does."""
+    trials = DriveTrials("s", store=tmp_path)
+    search(trials, "rand", 50, loss_threshold=number, timeout=Fraction(1000))
+    assert points(trials) == points(plain("rand", 50, loss_threshold=float(number)))
+
+
+@pytest.mark.parametrize(
+    "limit", [{"loss_threshold": float("nan")}, {"loss_threshold": 1j}, {"timeout": float("nan")}]
+)
+def test_what_cannot_be_compared_is_no_limit(limit: dict[str, Any], tmp_path: Path) -> None:
+    """It is refused by name, before anything is written."""
+    with pytest.raises(UsageError, match=next(iter(limit))):
+        search(DriveTrials("s", store=tmp_path), "rand", 5, **limit)
+    assert not list(tmp_path.iterdir())
+
+
+ODD_LOSSES = ["x", 1j, [1], np.array([1.0, 2.0])]
+
+
+@pytest.mark.parametrize("odd", ODD_LOSSES, ids=repr)
+def test_the_loss_of_a_failed_trial_may_be_anything(odd: Any, tmp_path: Path) -> None:
+    """It counts for nothing and does not end the run, in which plain hyperopt would fail."""
+
+    @functools.wraps(bowl)
+    def failing(point: Any) -> Any:
+        return {"status": "fail", "loss": odd} if point["x"] > 0 else bowl(point)
+
+    result = go(tmp_path, failing, max_evals=6, loss_threshold=-1)
+    assert (result.done, result.finished) == (6, True)
+    assert go(tmp_path, failing, max_evals=9).done == 9

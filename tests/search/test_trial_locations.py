@@ -1,0 +1,135 @@
+"""Where trials run, while they run: told by workers, shown by progress, status and timeline."""
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.executors.trial_locations import (
+    DatagramLocations,
+    Datagrams,
+    Location,
+    host_of,
+    worker_name,
+)
+from colab_drive_tuner.search.loop import parallel
+from colab_drive_tuner.search.progress import _at_once
+from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
+from colab_drive_tuner.search.results.read_search import read_search
+from colab_drive_tuner.store import open_store
+from colab_drive_tuner.trial import running_trial
+from tests.search.searching import SPACE, bowl
+
+
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_reports_arrive_by_datagram_and_forged_ones_do_not(anywhere: bool) -> None:
+    """Only what the run's own key has signed is read; whatever else comes does no harm."""
+    locations = DatagramLocations(anywhere=anywhere)
+    sender = locations.sender
+    assert isinstance(sender, Datagrams)
+    Datagrams(sender.host, sender.port, b"another key")(Location(1, "forged"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        for junk in (b"", b"x", b"{}" * 5000, json.dumps([1, "unsigned"]).encode()):
+            out.sendto(junk, (sender.host, sender.port))
+    sender(Location(7, "node:1"))
+    arrived, deadline = list[Location](), time.monotonic() + 20
+    while not arrived and time.monotonic() < deadline:
+        arrived = locations.read()
+    locations.close()
+    assert arrived == [Location(7, "node:1")]
+    sender(Location(8, "node:1"))  # nobody is there any more, and nothing is raised
+    assert "key" not in repr(sender)
+
+
+def test_hosts_are_told_of_workers_only() -> None:
+    """An executor, a runtime or a stranger's text has none."""
+    assert host_of(worker_name()) == socket.gethostname()
+    assert host_of("node-7.example:12/Dask-Worker 3") == "node-7.example"
+    for other in ("loky_executor of Colab, process 7 on a", "me", "", None, 7, "a b:7", ":7"):
+        assert host_of(other) == ""
+
+
+def test_progress_says_how_many_run_and_where() -> None:
+    """Hosts by how many they run; what no worker has begun is said, too."""
+    assert list(_at_once(["Colab, process 1 on a"])) == []
+    assert list(_at_once(["a:1"])) == ["1 running (1 on a)"]
+    owners = ["a:1", "a:2/T", "b:1", "loky_executor of X"]
+    assert list(_at_once(owners)) == ["4 running (2 on a, 1 on b, 1 not seen on a worker yet)"]
+    many = [f"{host}:{pid}" for host in "abcde" for pid in range(9 - ord(host) + ord("a"))]
+    (text,) = _at_once(many)
+    assert text == "35 running (9 on a, 8 on b, 7 on c, 11 on 2 more hosts)"
+
+
+def test_whoever_reads_a_search_sees_which_worker_runs_what(
+    tmp_path: Path, run_command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status as text and JSON, and the timeline, while two trials are held on two workers."""
+    monkeypatch.setattr(parallel, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(parallel, "NOTE_PAUSE", 0.0)
+    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
+    free = threading.Event()
+    where: dict[int, str] = {}
+
+    def objective(point: Any) -> float:
+        tid = running_trial().tid  # type: ignore[union-attr]
+        if tid in (1, 2):
+            where[tid] = worker_name()
+            assert free.wait(60)
+        return bowl(point)
+
+    def search() -> None:
+        with ThreadPoolExecutor(2, thread_name_prefix="pool") as pool:
+            trials = DriveTrials("s", store=tmp_path, notify=lambda _: None)
+            trials.fmin(objective, SPACE, max_evals=5, show_progressbar=False, executor=pool)
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    try:
+        read, deadline = None, time.monotonic() + 60
+        while read is None or [one.worker for one in read.status.running] != [where[1], where[2]]:
+            assert time.monotonic() < deadline, read and read.status
+            time.sleep(0.05)
+            if len(where) == 2:
+                read = read_search(open_store(tmp_path), "s")
+        code, text, _ = run_command("--store", tmp_path, "status", "s")
+        _, said, _ = run_command("--store", tmp_path, "status", "s", "--json")
+        later = read_search(open_store(tmp_path), "s")
+    finally:
+        free.set()
+        thread.join()
+    assert code == 0
+    assert "trials 1, 2" in text
+    assert all(worker in text for worker in where.values()), text
+    running = json.loads(said)["running"]
+    assert [(one["tid"], one["worker"], one["attempt"]) for one in running] == [
+        (1, where[1], 1),
+        (2, where[2], 1),
+    ]
+    assert all(abs(time.time() - one.since) < 60 for one in read.status.running if one.since)
+    lanes = {lane.where: lane for lane in lanes_of(later.series)}
+    for tid, worker in where.items():
+        assert [trial.tid for trial in lanes[worker].trials][-1] == tid
+        assert lanes[worker].end is None, "it runs"
+    assert "trial 1, running" in timeline(later.series)
+    (ended,) = {
+        entry.end for entry in read_search(open_store(tmp_path), "s").history.trials.values()
+    }
+    assert ended == "done"
+    status = read_search(open_store(tmp_path), "s").status
+    assert status.running == ()
+
+
+def test_what_ran_when_its_runtime_died_is_not_running(tmp_path: Path) -> None:
+    """A dead runtime's trials have no worker; they are drawn until its last sign of life."""
+    from tests.search.searching import in_child, killing, stored
+
+    in_child(lambda: stored(tmp_path, "rand", 5, killing(bowl, 3)))
+    read = read_search(open_store(tmp_path), "search")
+    assert read.status.dead_here
+    assert read.status.running == ()

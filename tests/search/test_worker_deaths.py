@@ -1,0 +1,251 @@
+"""What becomes of trials in which a session died, raised, was stopped or lost its search."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hyperopt
+import numpy as np
+import pytest
+
+from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
+from colab_drive_tuner.search.results.read_search import read_search, read_status
+from colab_drive_tuner.store import open_store
+from colab_drive_tuner.trial import running_trial
+from tests.search.searching import SPACE, bowl, in_child, plain, points, reopened
+
+
+def search(store: Path, objective: Any, max_evals: int = 8, **options: Any) -> DriveTrials:
+    """A session that gives a trial up after two deaths."""
+    trials = DriveTrials("search", store=store, max_attempts=2, notify=lambda _: None)
+    hyperopt.fmin(
+        objective,
+        SPACE,
+        algo=hyperopt.rand.suggest,
+        max_evals=max_evals,
+        trials=trials,
+        rstate=np.random.default_rng(3),
+        verbose=False,
+        **options,
+    )
+    return trials
+
+
+def deadly(*poisoned: int) -> Any:
+    """An objective that kills its process in the first instant of some trials."""
+
+    def objective(point: Any) -> float:
+        trial = running_trial()
+        assert trial is not None
+        if trial.tid in poisoned:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return bowl(point)
+
+    return objective
+
+
+def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:
+    """Each of two poison trials kills two runtimes, or three; no other trial is given up.
+
+    The timeline marks it in the lane of the runtime that gave it up.
+    """
+    deaths = 0
+    while in_child(lambda: search(tmp_path, deadly(2, 5))) == -signal.SIGKILL:
+        deaths += 1
+        assert deaths <= 6
+    assert deaths >= 4
+    trials = reopened(tmp_path)
+    failed = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
+    assert [doc["tid"] for doc in failed] == [2, 5]
+    assert "given up: 2 runtimes died" in failed[0]["result"]["reason"]
+    series = read_search(open_store(tmp_path), "search").series
+    lanes = lanes_of(series)
+    marked = {t.tid: index for index, lane in enumerate(lanes) for t in lane.trials if t.given_up}
+    assert (list(marked), len(lanes)) == ([2, 5], len(series.sessions))
+    gave_up = [lanes[index] for index in marked.values()]
+    assert all(lane.trials[0].began == pytest.approx(lane.began, abs=1e-3) for lane in gave_up)
+    assert all(lanes[index - 1].end == "dead" for index in marked.values())
+    assert timeline(series).count(">given up<") == 1
+    assert [doc["misc"]["vals"] for doc in trials.trials] == [
+        doc["misc"]["vals"] for doc in plain("rand", 8).trials
+    ]
+    status = read_status(open_store(tmp_path), "search")
+    assert (status.done, status.finished, status.failed) == (8, True, 2)
+
+
+def test_a_trial_that_was_stopped_is_never_given_up(tmp_path: Path) -> None:
+    """A stop by the user releases the search: it is no death, however often it happens."""
+
+    def stopping(point: Any) -> float:
+        if len(attempts) < 4:
+            attempts.append(running_trial().attempt)  # type: ignore[union-attr]
+            raise KeyboardInterrupt
+        return bowl(point)
+
+    attempts: list[int] = []
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt, match="stopped after 0 of 8 trials"):
+            search(tmp_path, stopping)
+        assert read_status(open_store(tmp_path), "search").holder is None
+    assert points(search(tmp_path, stopping)) == points(plain("rand", 8))
+    assert attempts == [1, 1, 1, 1]
+
+
+def test_an_error_that_ended_the_run_is_tried_again(tmp_path: Path) -> None:
+    """The same trial, with the same parameters; until then its traceback is there to read."""
+
+    @functools.wraps(bowl)  # so that it counts as the same objective
+    def failing(point: Any) -> float:
+        if running_trial().tid == 3:  # type: ignore[union-attr]
+            raise ValueError("out of tune")
+        return bowl(point)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="out of tune"):
+            search(tmp_path, failing)
+        (error,) = [doc for doc in reopened(tmp_path)._dynamic_trials if doc["state"] == 3]
+        assert error["tid"] == 3
+        assert 'raise ValueError("out of tune")' in error["misc"]["traceback"]
+        assert read_status(open_store(tmp_path), "search").done == 3
+    assert points(search(tmp_path, bowl)) == points(plain("rand", 8))
+
+
+def test_an_error_in_the_last_trial_is_tried_again(tmp_path: Path) -> None:
+    """Where nothing else is left to run, the failed trial still is."""
+
+    @functools.wraps(bowl)
+    def failing(_point: Any) -> float:
+        raise ValueError("out of tune")
+
+    search(tmp_path, bowl, 7)
+    with pytest.raises(ValueError, match="out of tune"):
+        search(tmp_path, failing)
+    assert points(search(tmp_path, bowl)) == points(plain("rand", 8))
+
+
+@pytest.mark.parametrize("cut", [2, 3, 4, 6])
+def test_a_caught_error_counts_in_every_session(cut: int, tmp_path: Path) -> None:
+    """With `catch_eval_exceptions`, resumed equals uninterrupted, errors included."""
+
+    def failing(point: Any) -> float:
+        if point["q"] > 6:
+            raise ValueError("out of tune")
+        return bowl(point)
+
+    expected = plain("rand", 8, failing, catch_eval_exceptions=True)
+    assert any(doc["state"] == 3 for doc in expected._dynamic_trials)
+    search(tmp_path, failing, cut, catch_eval_exceptions=True, return_argmin=False)
+    trials = search(tmp_path, failing, 8, catch_eval_exceptions=True)
+    assert points(trials) == points(expected)
+    assert len(trials._dynamic_trials) == 8
+
+
+def test_what_is_not_plain_data_is_an_error_of_the_objective(tmp_path: Path) -> None:
+    """Nothing is dropped silently: the error names what cannot be kept, and the trial with it."""
+
+    def objective(point: Any) -> dict[str, Any]:
+        return {"status": "ok", "loss": bowl(point), "history": {"why": object()}}
+
+    with pytest.raises(TypeError, match="why"):
+        search(tmp_path, objective)
+    assert reopened(tmp_path)._dynamic_trials[0]["state"] == 3
+
+
+def test_sigterm_flushes_and_releases(tmp_path: Path) -> None:
+    """A process that is told to end leaves a released search, with every ended trial in it."""
+    script = f"""
+import sys, time, hyperopt
+sys.path.insert(0, {str(Path.cwd())!r})
+from tests.search.test_worker_deaths import search
+def slow(point):
+    print("running", flush=True)
+    time.sleep(0.02 if len(calls) < 3 else 600)
+    calls.append(1)
+    return 1.0
+calls = []
+search({str(tmp_path)!r}, slow)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    for _ in range(4):
+        process.stdout.readline()
+    process.terminate()
+    assert process.wait(timeout=120) == 143
+    process.stdout.close()
+    status = read_status(open_store(tmp_path), "search")
+    assert (status.done, status.holder) == (3, None)
+
+
+def test_a_sigterm_that_python_drops_comes_again(tmp_path: Path) -> None:
+    """A finalizer that is running when the signal comes swallows the exception, but not the end."""
+    script = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(Path.cwd())!r})
+from tests.search.test_worker_deaths import search
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+def slow(point):
+    if len(calls) == 3:
+        Last()
+        time.sleep(600)
+    calls.append(1)
+    return 1.0
+calls = []
+search({str(tmp_path)!r}, slow)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert "Exception ignored" in done.stderr
+    assert done.returncode == 143
+    status = read_status(open_store(tmp_path), "search")
+    assert (status.done, status.holder) == (3, None)
+
+
+def test_a_fork_may_not_write(tmp_path: Path) -> None:
+    """A child of the process that holds the search is told so; the search takes no harm."""
+
+    def objective(point: Any) -> float:
+        if len(trials._dynamic_trials) == 2:
+            assert in_child(insert_there) == 0
+        return bowl(point)
+
+    def insert_there() -> None:
+        with pytest.raises(SearchError, match="fork"):
+            trials.insert_trial_docs([dict(trials._dynamic_trials[0])])
+
+    trials = DriveTrials("search", store=tmp_path)
+    trials.fmin(objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4)
+    assert len(reopened(tmp_path)) == 4
+
+
+def test_a_late_session_of_two_is_refused_by_the_living(tmp_path: Path) -> None:
+    """While a process runs the search, another one on this machine is refused at once."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path.cwd())!r})
+from pathlib import Path
+from tests.search.searching import stored
+stored(Path({str(tmp_path)!r}), "rand", 3)
+"""
+
+    def objective(point: Any) -> float:
+        late = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        )
+        complaints.append(late.stderr.splitlines()[-1])
+        return bowl(point)
+
+    complaints: list[str] = []
+    search(tmp_path, objective, 1)
+    assert "SearchBusyError" in complaints[0]
+    assert "another live process of this machine" in complaints[0]
+    assert len(reopened(tmp_path)) == 1

@@ -1,0 +1,371 @@
+"""Optuna's studies on the chain: Optuna's own storage tests, kills, two owners, an outage."""
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+from optuna.testing.pytest_storages import StorageTestCase  # noqa: E402 - asked for above
+from optuna.trial import TrialState  # noqa: E402
+
+import colab_drive_tuner as cdt  # noqa: E402
+from colab_drive_tuner.errors import (  # noqa: E402
+    SearchDamagedError,
+    SearchTakenOverError,
+    UsageError,
+)
+from colab_drive_tuner.journal.journal import Journal  # noqa: E402
+from colab_drive_tuner.optuna_backend import AGAIN, ATTEMPTS, StudyStorage  # noqa: E402
+from tests.journal.weather import WeatheredStore  # noqa: E402
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[StudyStorage]:
+    """A storage that is new."""
+    opened = cdt.optuna_storage("study", store=tmp_path / "store")
+    yield opened
+    opened.close()
+
+
+class TestByOptuna(StorageTestCase):
+    """Optuna's own tests of what a storage must do."""
+
+
+SCRIPT = """
+import os, sys, time
+import optuna
+import colab_drive_tuner as cdt
+
+store, name, last, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+storage = cdt.optuna_storage(name, store=store)
+study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
+for key, value in study.user_attrs.items():
+    assert (key, value) == ("made", "here")
+study.set_user_attr("made", "here")
+
+def objective(trial):
+    x = trial.suggest_float("x", -1, 1)
+    kind = trial.suggest_categorical("kind", ["a", "b"])
+    trial.report(x, 0)
+    trial.set_user_attr("twice", x * 2)
+    if trial.number == last and when == "within":
+        storage.flush(30)  # so that the store knows of it
+        os.kill(os.getpid(), 9)
+    return x**2 + (kind == "a")
+
+while sum(t.state.is_finished() for t in study.trials) <= last:
+    study.optimize(objective, n_trials=1)
+if when == "after":
+    os.kill(os.getpid(), 9)
+"""
+
+
+def killed(store: Path, last: int, when: str, name: str = "study") -> int:
+    """Go on with the study in a process that dies in or after trial `last`; return how it ended."""
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(store), name, str(last), when]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -9), done.stderr
+    return done.returncode
+
+
+def trials_of(storage: StudyStorage) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="s", storage=storage).trials
+
+
+def test_what_had_ended_is_there_after_a_kill(tmp_path: Path) -> None:
+    """Killed at once after a trial's end, before anything could be sent: nothing of it is lost."""
+    for last in (2, 5):
+        assert killed(tmp_path, last, "after") == -9
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    found = trials_of(storage)
+    assert [trial.number for trial in found] == list(range(6))
+    for trial in found:
+        assert trial.state == TrialState.COMPLETE
+        assert trial.value == trial.params["x"] ** 2 + (trial.params["kind"] == "a")
+        assert trial.user_attrs["twice"] == 2 * trial.params["x"]
+        assert trial.intermediate_values == {0: trial.params["x"]}
+    storage.close()
+    assert cdt.read_status(cdt.open_store(tmp_path), "study").recovered == 2
+
+
+def test_a_trial_that_was_running_is_failed_and_tried_again_with_its_parameters(
+    tmp_path: Path,
+) -> None:
+    """Three times at most: what kills every runtime is left alone then."""
+    for attempt in range(1, 4):
+        number = 1 + attempt  # of the trial that dies: each failed one has a number
+        assert killed(tmp_path, number, "within") == -9
+        storage = cdt.optuna_storage("study", store=tmp_path)
+        dead = trials_of(storage)[number]
+        assert dead.state == TrialState.FAIL
+        assert dead.user_attrs[ATTEMPTS] == attempt
+        waiting = [trial for trial in trials_of(storage) if trial.state == TrialState.WAITING]
+        assert len(waiting) == (attempt < 3)
+        for trial in waiting:
+            assert trial.system_attrs["fixed_params"] == dead.params
+        storage.close()
+
+
+@pytest.mark.parametrize("write", ["set_trial_user_attr", "set_trial_state_values"])
+def test_parameters_are_queued_once_whenever_the_next_runtime_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    """Killed between the steps of failing a trial and of queueing its parameters."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    trial = optuna.create_study(storage=storage, study_name="s").ask()
+    x = trial.suggest_float("x", -1, 1)
+    storage.close()
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StudyStorage, write, die)
+        with pytest.raises(KeyboardInterrupt):
+            cdt.optuna_storage("study", store=tmp_path)
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    dead, again = trials_of(storage)
+    assert (dead.state, dead.user_attrs) == (TrialState.FAIL, {ATTEMPTS: 1})
+    assert (again.state, again.user_attrs) == (TrialState.WAITING, {ATTEMPTS: 1})
+    assert again.system_attrs["fixed_params"] == {"x": x}
+    storage.close()
+
+
+@pytest.mark.parametrize("odd", [[1], {"a": []}, "one", None, True])
+def test_attributes_of_other_hands_do_no_harm(tmp_path: Path, odd: object) -> None:
+    """Whoever may write the study may have set those by which trials are tried again."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, study_name="s")
+    for number in range(2):
+        study.ask()
+        for key in (AGAIN, "fixed_params"):
+            storage.set_trial_system_attr(number, key, odd)
+        storage.set_trial_user_attr(number, ATTEMPTS, odd)
+    storage.close()
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    states = [trial.state for trial in trials_of(storage)]
+    assert states == [TrialState.FAIL] * 2 + [TrialState.WAITING] * 2
+    storage.close()
+
+
+def test_two_owners_are_fenced(tmp_path: Path) -> None:
+    """The one that lost learns it at its next write, and nothing of it gets into the study."""
+    store = WeatheredStore(tmp_path)
+    first = cdt.optuna_storage("study", store=store)
+    study = optuna.create_study(storage=first, study_name="s")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    assert first.flush(30)
+    assert killed(tmp_path, 0, "never", "other") == 0  # the store serves others meanwhile
+    rival = Journal.open(cdt.open_store(tmp_path), "study", first.journal._reader.rules)
+    take_over(rival)
+    with pytest.raises(SearchTakenOverError):  # noqa: PT012 - at one of its next writes
+        for _ in range(100):
+            study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+            first.flush(10)
+    with pytest.raises(SearchTakenOverError):
+        first.close()
+    rival.refresh()
+    assert rival.state.sessions == 2
+    assert len(rival.state.study.lines) < len(list(first._backend.read_logs(0)))
+
+
+def take_over(journal: Journal) -> None:
+    """Write the claim of another machine behind what the chain holds."""
+    from colab_drive_tuner.journal.chain.record import Claimant, Record, encode_record
+
+    head = journal._reader.head
+    frozen = encode_record(
+        Record(
+            pos=head.pos,
+            kind="claim",
+            owner="another",
+            prev=head.sha,
+            reason="takeover",
+            claimant=Claimant("f" * 32, 1, "elsewhere", "local", "a test"),
+        )
+    )
+    folder = journal._reader.folder.records
+    journal.store.create(head.ids[0], frozen.content, name="record.cdt", parent=folder)
+
+
+def test_an_outage_is_waited_out(tmp_path: Path) -> None:
+    """Trials go on while the store is away, and are recorded when it is back."""
+    store = WeatheredStore(tmp_path)
+    storage = cdt.optuna_storage("study", store=store)
+    study = optuna.create_study(storage=storage, study_name="s")
+    store.away = True
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=5)
+    assert not storage.flush(0.1)
+    store.away = False
+    assert storage.flush(60)
+    storage.close()
+    assert cdt.read_status(cdt.open_store(tmp_path), "study").done == 5
+
+
+def test_several_workers_share_one_study_as_threads(tmp_path: Path) -> None:
+    """`n_jobs`, several objectives, pruned trials: all as with Optuna's own storages."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(
+        storage=storage, study_name="s", directions=["minimize", "maximize"]
+    )
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        x = trial.suggest_float("x", 0, 1)
+        return x, 1 - x
+
+    study.optimize(objective, n_trials=12, n_jobs=4)
+    assert sorted(trial.number for trial in study.trials) == list(range(12))
+    storage.close()
+    again = cdt.optuna_storage("study", store=tmp_path)
+    assert optuna.load_study(study_name="s", storage=again).trials == study.trials
+    again.close()
+
+
+def test_status_and_report_show_a_study(tmp_path: Path) -> None:
+    """Trials, failures, the best value; a study that maximizes counts negative losses."""
+    from colab_drive_tuner.search.results.read_search import read_search
+    from colab_drive_tuner.search.results.report_page import page_of
+
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        kind = trial.suggest_categorical("kind", ["small", "large"])
+        trial.suggest_int("n", 1, 9)
+        trial.report(x, 1)
+        if trial.number == 3:
+            raise optuna.TrialPruned
+        if trial.number == 4:
+            raise ValueError(kind)
+        return x
+
+    study.optimize(objective, n_trials=8, catch=(ValueError,))
+    study.enqueue_trial({"x": 0.5})
+    storage.close()
+    store = cdt.open_store(tmp_path)
+    status = cdt.read_status(store, "study")
+    assert (status.done, status.trials, status.failed) == (8, 9, 1)
+    assert status.best_loss == -study.best_value
+    assert status.best_tid == study.best_trial.number
+    series = read_search(store, "study").series
+    assert [trial.parameters for trial in series.trials] == [t.params for t in study.trials]
+    assert [trial.state for trial in series.trials[3:6]] == ["done", "error", "done"]
+    assert series.trials[8].state == "new"
+    assert "8 trials" in page_of(store, "study")
+
+
+def test_a_study_of_several_objectives_says_so_and_is_exported(
+    tmp_path: Path, run_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Every value is in its table and JSON; no pickle of Trials is made of it."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, directions=["minimize", "maximize"])
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), trial.number), n_trials=3)
+    storage.close()
+    run = functools.partial(run_command, "--store", tmp_path)
+    assert "objectives 2; the first one is shown as the loss" in run("show", "study")[1]
+    rows = json.loads(run("trials", "study", "--json")[1])
+    assert [row["values"] for row in rows] == [trial.values for trial in study.trials]
+    assert run("export", "study", tmp_path / "t.csv")[0] == 0
+    head, *lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert head == "trial,state,loss,seconds,value 1,value 2,x,error"
+    assert [float(line.split(",")[5]) for line in lines] == [0.0, 1.0, 2.0]
+    code, _, err = run("export", "study", tmp_path / "t.pkl")
+    assert (code, "is an Optuna study" in err) == (2, True)
+    assert not (tmp_path / "t.pkl").exists()
+    report = tmp_path / "r.html"
+    assert run("report", "study", "-o", report)[0] == 0
+    assert "2; the first one is shown as the loss" in report.read_text()
+
+
+def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:
+    """Each says what it is and how to go on with it; nothing is written into it."""
+    from hyperopt import hp
+
+    options = {"space": hp.uniform("x", 0, 1), "max_evals": 2, "progress": False, "store": tmp_path}
+    cdt.resume_search(lambda x: x, name="search", **options)
+    with pytest.raises(UsageError, match="'search' is a search of hyperopt's, with 2 trials"):
+        cdt.optuna_storage("search", store=tmp_path)
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    optuna.create_study(storage=storage)
+    storage.close()
+    with pytest.raises(UsageError, match="'study' is an Optuna study"):
+        cdt.resume_search(lambda x: x, name="study", **options)
+
+
+def test_a_storage_pickled_into_another_process_says_what_to_use(tmp_path: Path) -> None:
+    """One process holds a study; for others there is Optuna's proxy."""
+    import pickle
+
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    pickled = pickle.dumps(storage)
+    storage.close()
+    code = f"import pickle; pickle.loads({pickled!r})"
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "run_grpc_proxy_server" in done.stderr
+
+
+def test_a_line_of_a_study_is_checked_at_the_door(tmp_path: Path) -> None:
+    """What is no operation of Optuna's is refused when the chain is read, not run."""
+    from colab_drive_tuner.checkpoint.items import read_items
+    from colab_drive_tuner.checkpoint.study_log import StudyLog, line_item
+
+    base = StudyLog().digest
+    for line in (b"[]", b"{}", b"nonsense", b'{"op_code": -1, "worker_id": "w"}', b"[" * 100_000):
+        with pytest.raises(SearchDamagedError, match="A record"):
+            read_items(line_item(line, "s", 0, base), "A record")
+
+
+def test_a_log_that_optuna_cannot_read_is_damage(tmp_path: Path) -> None:
+    """Named as such, for all that reads it; the study is not held then, and trials are shown."""
+    from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
+    from colab_drive_tuner.store import open_store
+
+    with contextlib.closing(cdt.optuna_storage("study", store=tmp_path)) as storage:
+        study = optuna.create_study(storage=storage)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+        running = study.ask()
+        parameter = {"trial_id": running._trial_id, "param_name": "y", "param_value_internal": 0.5}
+        line = {"op_code": 5, "worker_id": "another", **parameter, "distribution": "{"}
+        storage._backend.append_logs([line])
+    for _ in range(2):
+        with pytest.raises(SearchDamagedError, match=r"study 'study' \(JSONDecodeError"):
+            cdt.optuna_storage("study", store=tmp_path, on_busy="error")
+    store = open_store(tmp_path)
+    with pytest.raises(SearchDamagedError, match="trials study` shows the trials"):
+        study_in_store(store, "study")
+    assert cdt.read_status(store, "study").done == 2
+
+
+def test_a_hole_in_what_a_dead_session_left_ends_what_is_used_of_it() -> None:
+    """Numbers of trials hang on the order of lines: none is taken out of its place."""
+    from colab_drive_tuner.checkpoint.items import read_items
+    from colab_drive_tuner.checkpoint.study_log import StudyLog, line_item
+
+    log = StudyLog()
+    line = b'{"op_code": 0, "worker_id": "w"}'
+    first, _, third = (read_items(line_item(line, "s", at, log.digest), "x")[0] for at in range(3))
+    stranger = read_items(line_item(line, "t", 1, log.digest), "x")[0]
+    log.take(first)
+    assert log.wants(third)
+    assert not log.wants(stranger)
+    log.take(third)
+    log.take(stranger)
+    assert len(log.lines) == 1
+    assert StudyLog.load(log.dump()) == log
