@@ -75,36 +75,36 @@ __all__ = [
     "setup",
 ]
 
-_ROOMS = {
+_MODULES = {
     "DriveClient": "drive.client",
     "DriveTrials": "search.drive_trials",
     "Notebook": "notebook",
     "Pruner": "training.pruner",
     "RunningTrial": "trial",
-    "SearchHistory": "manage.histories",
+    "SearchHistory": "manage.restore_history",
     "SearchResult": "search.results.result",
-    "SearchStatus": "search.trials.standing",
+    "SearchStatus": "search.trials.search_status",
     "Session": "session",
-    "StudyStorage": "studies",
+    "StudyStorage": "optuna_backend",
     "TrialBackup": "training.backup.callback",
     "TrialResult": "search.results.trial_result",
-    "copy_search": "manage.copying",
+    "copy_search": "manage.copy_search",
     "download_notebook": "notebook",
     "export_trials": "search.results.exchange.export",
     "find_notebook": "notebook",
     "from_optuna": "search.results.exchange.from_optuna",
     "import_trials": "search.results.exchange.export",
-    "list_histories": "manage.histories",
-    "list_searches": "search.results.status",
+    "list_histories": "manage.restore_history",
+    "list_searches": "search.results.read_search",
     "loky_executor": "search.executors.loky",
-    "move_search": "manage.copying",
+    "move_search": "manage.copy_search",
     "open_store": "store",
-    "optuna_storage": "studies",
+    "optuna_storage": "optuna_backend",
     "ray_executor": "search.executors.ray",
-    "read_status": "search.results.status",
+    "read_status": "search.results.read_search",
     "remove_search": "manage.naming",
     "rename_search": "manage.naming",
-    "restore_search": "manage.histories",
+    "restore_search": "manage.restore_history",
     "resume_search": "search.resume",
     "running_trial": "trial",
     "setup": "session",
@@ -112,9 +112,9 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
