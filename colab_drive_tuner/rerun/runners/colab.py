@@ -3,8 +3,8 @@
 Allocate, prepare (install, make room), upload the credentials, run, collect, release. What is taken
 is released however the run ends: at a stop or a crash of ours by the `finally` here, after a sudden
 death by the next run or the scheduler's stop hook (see `allocated_runtimes`), and by the runtime
-itself when nothing happens in it any more (see `agent`). Colab's command line notices neither a kernel that
-died nor a runtime that vanished while a cell ran: the signs of life of `agent` tell.
+itself when nothing happens in it any more (see `agent`). Colab's command line notices neither a
+kernel that died nor a runtime that vanished while a cell ran: the signs of life of `agent` tell.
 """
 
 import contextlib
