@@ -25,7 +25,7 @@ Progress = Callable[[int, int | None], None]
 
 
 @contextmanager
-def bar(
+def progress_bar(
     what: str, unit: str = "B", clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Progress | None]:
     """What to call as something goes on: a tqdm bar, or lines of a log, once that takes seconds.
@@ -60,7 +60,7 @@ def bar(
 
 
 @contextmanager
-def repeated(action: Callable[[], object], every: float, name: str) -> Iterator[None]:
+def call_periodically(action: Callable[[], object], every: float, name: str) -> Iterator[None]:
     """Within the block a thread calls `action` every so many seconds; it must not raise."""
     over = threading.Event()
 
@@ -88,7 +88,7 @@ def countdown(
         most: How many seconds the block takes at most.
         clock: Seconds, as `time.monotonic` gives them.
     """
-    with bar(what, _SECONDS, clock) as progress:
+    with progress_bar(what, _SECONDS, clock) as progress:
         if progress is None:
             yield
             return
@@ -97,7 +97,7 @@ def countdown(
         def show() -> None:
             progress(round(min(clock() - begun, most)), round(most))
 
-        with repeated(show, _TICK_SECONDS, "countdown"):
+        with call_periodically(show, _TICK_SECONDS, "countdown"):
             yield
 
 

@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 
 T = TypeVar("T")
 
@@ -90,8 +90,8 @@ def detect() -> Runtime:
     """Find out where this process runs; never prompts, and takes six seconds at the very most."""
     kind = _kind()
     unanswered = []
-    gpu_answer = ask(_gpu)
-    page_answer = ask(open_notebook_content) if kind.startswith("colab") else None
+    gpu_answer = call_in_thread(_gpu)
+    page_answer = call_in_thread(open_notebook_content) if kind.startswith("colab") else None
     browser_attached = False
     if page_answer is not None:
         try:
@@ -117,12 +117,12 @@ def detect() -> Runtime:
     )
 
 
-def place() -> str:
+def runtime_name() -> str:
     """Where this process runs, for people, by what is known without asking anybody."""
     return _kind().label
 
 
-def ask(question: Callable[[], T]) -> Callable[[float], T]:
+def call_in_thread(question: Callable[[], T]) -> Callable[[float], T]:
     """Start `question()` in a thread; the function returned waits for its answer, so many seconds.
 
     It raises what the question raised (an exit as a `RuntimeError`), or `TimeoutError`; the thread

@@ -104,7 +104,7 @@ def _value(parameter) -> str:
 
 def variables() -> str:
     """The environment variables of people, then those of other programs."""
-    from colab_drive_tuner.environment import Variable
+    from colab_drive_tuner.environment_variables import Variable
 
     def table(*, ours: bool) -> str:
         listed = [(f"`{one}`", one.meaning) for one in Variable if one.is_ours is ours]

@@ -13,7 +13,7 @@ from colab_drive_tuner import credentials as ours
 from colab_drive_tuner.credentials import cloud_credentials, colab, find_credentials
 from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 from tests.standins import google_colab
 from tests.standins.sign_in import SignInServer

@@ -18,7 +18,7 @@ from colab_drive_tuner import credentials as ours
 from colab_drive_tuner.credentials import colab, find_credentials
 from colab_drive_tuner.credentials.files import from_info
 from colab_drive_tuner.credentials.lookup import Lookup
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError
 from tests.standins import google_colab
 from tests.standins.sign_in import SignInServer

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from colab_drive_tuner.machine import PART, process_started, replace_file, scratch_folder
+from colab_drive_tuner.local_files import TEMPORARY_NAME, replace_file, scratch_folder
+from colab_drive_tuner.machine import process_start_time
 
 
 def test_a_file_is_replaced_in_one_step_or_left_as_it_was(tmp_path):
@@ -26,7 +27,7 @@ def test_a_file_is_replaced_in_one_step_or_left_as_it_was(tmp_path):
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
     (part,) = seen  # by this name a sudden death's rest is known
-    assert PART.fullmatch(part)[1] == str(os.getpid())
+    assert TEMPORARY_NAME.fullmatch(part)[1] == str(os.getpid())
     replace_file(path, lambda sink: sink.write(b"after"), mode=0o600)
     assert path.read_bytes() == b"after"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -43,8 +44,8 @@ def test_a_scratch_folder_is_private_named_after_its_process_and_gone():
 def test_a_process_is_known_by_when_it_began():
     """Ids come round: the same id at another time is another process."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        began = process_started(process.pid)
+        began = process_start_time(process.pid)
         assert began
-        assert process_started(process.pid) == began
+        assert process_start_time(process.pid) == began
         process.communicate(b"\n")
-    assert process_started(process.pid) is None
+    assert process_start_time(process.pid) is None

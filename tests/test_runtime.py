@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from colab_drive_tuner import runtime
-from colab_drive_tuner.runtime import ask, detect
+from colab_drive_tuner.runtime import call_in_thread, detect
 from tests.standins import google_colab
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 
@@ -205,8 +205,8 @@ def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_p
 
 def test_ask_hands_on_answers_and_errors_and_gives_up_in_time():
     """A probe never outlasts its limit, and a failure in it is the asker's to judge."""
-    assert ask(lambda: 42)(1) == 42
+    assert call_in_thread(lambda: 42)(1) == 42
     with pytest.raises(ZeroDivisionError):
-        ask(lambda: 1 // 0)(1)
+        call_in_thread(lambda: 1 // 0)(1)
     with pytest.raises(TimeoutError, match="no answer within"):
-        ask(threading.Event().wait)(0.01)
+        call_in_thread(threading.Event().wait)(0.01)

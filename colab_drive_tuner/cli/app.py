@@ -18,7 +18,7 @@ from colab_drive_tuner.cli import (
 )
 from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, given_store
 from colab_drive_tuner.cli.output import address_printer, echo, echo_json, echo_outcome
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.version import __version__
 
 

@@ -8,7 +8,7 @@ import typer
 
 from colab_drive_tuner.cli.arguments import AsJson
 from colab_drive_tuner.cli.output import echo_outcome
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 
 

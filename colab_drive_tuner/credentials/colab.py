@@ -6,7 +6,7 @@ from typing import Any
 
 from colab_drive_tuner.credentials.files import application_default, from_info
 from colab_drive_tuner.credentials.lookup import Lookup, SourceError
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 
 SECRET_SECONDS = 20.0
 """How long Colab's page may take to hand over a secret; a person may have to allow it first."""
@@ -52,10 +52,10 @@ def secret(name: str) -> str:
         from google.colab import userdata
     except ImportError:
         raise SourceError("this is not Colab") from None
-    from colab_drive_tuner.runtime import ask
+    from colab_drive_tuner.runtime import call_in_thread
 
     try:
-        return str(ask(lambda: userdata.get(name))(SECRET_SECONDS))
+        return str(call_in_thread(lambda: userdata.get(name))(SECRET_SECONDS))
     except Exception as error:  # noqa: BLE001  # its three have no root in common
         reasons = {
             "TimeoutError": "the browser did not answer in time",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials.lookup import Lookup, SourceError, default_scopes, scoped
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError
 
 PORTABLE_TYPES = ("authorized_user", "service_account")

@@ -14,7 +14,7 @@ from typing import Any
 from colab_drive_tuner.credentials.files import login_file
 from colab_drive_tuner.credentials.http_session import guard, new_session
 from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
-from colab_drive_tuner.machine import replace_file
+from colab_drive_tuner.local_files import replace_file
 
 WAIT_SECONDS = 300
 """How long the person at the browser is waited for."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 
 SCOPE_FILE = "https://www.googleapis.com/auth/drive.file"
 SCOPE_READ = "https://www.googleapis.com/auth/drive.readonly"

@@ -21,7 +21,7 @@ from colab_drive_tuner.credentials.lookup import (
     emulator_named,
 )
 from colab_drive_tuner.credentials.token import TokenRefusedError, prove
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UsageError
 
 Retry = Callable[[Callable[[], None]], None]

@@ -22,7 +22,7 @@ from colab_drive_tuner.drive.transfers.download import download
 from colab_drive_tuner.drive.transfers.source import Source
 from colab_drive_tuner.drive.transfers.upload import Progress
 from colab_drive_tuner.errors import IdTakenError, UnavailableError, UsageError
-from colab_drive_tuner.machine import replace_file
+from colab_drive_tuner.local_files import replace_file
 
 BINARY = "application/octet-stream"
 

@@ -42,7 +42,7 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.progress_line import countdown
-from colab_drive_tuner.runtime import place
+from colab_drive_tuner.runtime import runtime_name
 from colab_drive_tuner.text import visible
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,9 @@ class Claiming:
 
     def _claim(self, owner: str, reason: ClaimReason, holder: Holder | None) -> EncodedRecord:
         head, store = self.reader.head, self.reader.store
-        claimant = Claimant(machine_id(), os.getpid(), socket.gethostname(), store.account, place())
+        claimant = Claimant(
+            machine_id(), os.getpid(), socket.gethostname(), store.account, runtime_name()
+        )
         return encode_record(
             Record(
                 pos=head.pos,

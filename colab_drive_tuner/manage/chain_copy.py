@@ -27,7 +27,7 @@ from colab_drive_tuner.journal.chain.record import (
 )
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
-from colab_drive_tuner.runtime import place
+from colab_drive_tuner.runtime import runtime_name
 
 _LARGEST = 2 << 20
 """Bytes of content up to which records are joined."""
@@ -119,7 +119,7 @@ def copy_chain(
     if not holder:
         holder = secrets.token_hex(16)
         named = {"search": search, "home": home}
-        here = Claimant(machine_id(), os.getpid(), socket.gethostname(), account, place())
+        here = Claimant(machine_id(), os.getpid(), socket.gethostname(), account, runtime_name())
         _add(copy, kind=RecordKind.CLAIM, owner=holder, reason=reason, claimant=here, **named)
     _add(copy, kind=RecordKind.RELEASE, owner=holder)
     return copy

@@ -38,7 +38,7 @@ from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.manage.chain_copy import copy_chain, ids_needed, joined, require_equal
 from colab_drive_tuner.manage.exclusive_access import Held, Notify, own_folder
-from colab_drive_tuner.progress_line import bar
+from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.rerun.runs import FOLDER as RUNS
 from colab_drive_tuner.rerun.runs import RUN_MARKS, run_files
 from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
@@ -175,7 +175,7 @@ def _fill(
     first, *others = chain.records
     with (
         ThreadPoolExecutor(_AT_ONCE, "cdt-copy") as pool,
-        bar(f"Copying {original.name}", " records") as seen,
+        progress_bar(f"Copying {original.name}", " records") as seen,
     ):
         for count, _ in enumerate(pool.map(put, others), 1):
             if seen is not None:

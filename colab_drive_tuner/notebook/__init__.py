@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import NotebookError, NotebookWarning
-from colab_drive_tuner.machine import sha256_of
+from colab_drive_tuner.local_files import sha256_of
 from colab_drive_tuner.notebook.cells import code_cells
 from colab_drive_tuner.notebook.detect_running import content_in_browser
 from colab_drive_tuner.notebook.find import Notebook, find_notebook

@@ -19,8 +19,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.error import HTTPError
 
-from colab_drive_tuner.environment import Variable
-from colab_drive_tuner.runtime import ask, open_notebook_content, vscode_notebook
+from colab_drive_tuner.environment_variables import Variable
+from colab_drive_tuner.runtime import call_in_thread, open_notebook_content, vscode_notebook
 
 SECONDS = 5.0
 _ANSWER_BYTES = 8 * 2**20
@@ -57,7 +57,7 @@ def content_in_browser() -> dict[str, Any] | None:
     if not (Variable.COLAB_RELEASE.get() or Variable.COLAB_ADDRESS.get()):
         return None
     try:
-        return ask(open_notebook_content)(SECONDS + 1)
+        return call_in_thread(open_notebook_content)(SECONDS + 1)
     except Exception:  # noqa: BLE001 - Colab's private module may fail in any way: no page then
         return None
 
@@ -207,7 +207,7 @@ def _kernel_id() -> str:
 
 def _sessions(servers: list[_Server]) -> list[tuple[_Server, dict[str, Any]]]:
     """Every entry that the servers list; asked all at once, and silence counts as an empty list."""
-    waiting = [(server, ask(partial(_get_json, server))) for server in servers]
+    waiting = [(server, call_in_thread(partial(_get_json, server))) for server in servers]
     deadline = time.monotonic() + SECONDS
     found = []
     for server, wait in waiting:

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.machine import PART, process_started, replace_file, sha256_of, state_folder
+from colab_drive_tuner.local_files import TEMPORARY_NAME, replace_file, sha256_of
+from colab_drive_tuner.machine import process_start_time, state_folder
 from colab_drive_tuner.notebook.cells import code_cells
 
 
@@ -34,7 +35,7 @@ class Mark:
     @property
     def in_use(self) -> bool:
         """Whether the process for which the copy was made still lives on this machine."""
-        return process_started(self.pid) == self.started
+        return process_start_time(self.pid) == self.started
 
     @property
     def intact(self) -> bool:
@@ -85,10 +86,10 @@ def working_directory() -> Path:
 def abandoned_parts(folder: Path) -> Iterator[Path]:
     """Half-written copies in a folder, of processes that have ended."""
     for part in sorted(folder.glob(".colab-drive-tuner-*.part")):
-        match = PART.fullmatch(part.name)
+        match = TEMPORARY_NAME.fullmatch(part.name)
         if match is None or part.is_symlink() or not part.is_file():
             continue  # a file of the user's
-        if process_started(int(match[1])) is None:
+        if process_start_time(int(match[1])) is None:
             yield part
 
 
@@ -146,7 +147,7 @@ def _move_aside(path: Path) -> Path:
 
 def _set_mark(path: Path, sha256: str, source: str) -> None:
     pid = os.getpid()
-    mark = Mark(str(_absolute(path)), sha256, source, pid, process_started(pid) or "")
+    mark = Mark(str(_absolute(path)), sha256, source, pid, process_start_time(pid) or "")
     # Where the state folder cannot be written to there are no marks: copies count as the user's.
     with contextlib.suppress(OSError):
         text = json.dumps(asdict(mark)).encode()

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.machine import machine_id, state_folder
-from colab_drive_tuner.progress_line import repeated
+from colab_drive_tuner.progress_line import call_periodically
 from colab_drive_tuner.store.protocol import Store, read_time
 
 RENEWED_EVERY = 60.0
@@ -75,7 +75,7 @@ def _marked(
             store.set_properties(folder_id, {key: f"{ours} {store.now():.0f}"})
 
     try:
-        with repeated(renew, RENEWED_EVERY, "colab-drive-tuner-lock"):
+        with call_periodically(renew, RENEWED_EVERY, "colab-drive-tuner-lock"):
             yield
     finally:
         with contextlib.suppress(StoreError):  # it runs out by itself

@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.rerun.exit_code import Outcome, Verdict, read_verdict
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.program import CellError, load_program

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from colab_drive_tuner.machine import caught
+from colab_drive_tuner.machine import signal_handlers
 
 _GRACE_SECONDS = 20.0
 
@@ -35,7 +35,7 @@ class Stops:
 
     def raising(self) -> contextlib.AbstractContextManager[None]:
         """Within the block the signals raise `StoppedError`; afterwards they do as before."""
-        return caught(self._take)
+        return signal_handlers(self._take)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

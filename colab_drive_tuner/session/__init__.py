@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords

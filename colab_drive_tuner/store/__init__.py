@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.store.protocol import Entry, Store
 

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.drive.query import FolderId, parse_folder
 from colab_drive_tuner.errors import NotFoundError, RefusedError
-from colab_drive_tuner.progress_line import bar
-from colab_drive_tuner.runtime import ask
+from colab_drive_tuner.progress_line import progress_bar
+from colab_drive_tuner.runtime import call_in_thread
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, NO_ROOT, Entry, Store
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
@@ -39,7 +39,7 @@ class DriveStore(Store):
         self, client: DriveClient, folder: str = DEFAULT_FOLDER, *, create: bool = True
     ) -> None:
         self.client, self._place = client, folder
-        account = ask(client.account)  # both questions at once
+        account = call_in_thread(client.account)  # both questions at once
         self.folder: DriveFile | None = None
         self._folders: list[DriveFile] = []
         self.root, self._making = NO_ROOT, Lock()
@@ -124,7 +124,7 @@ class DriveStore(Store):
                 name, parent=parent, file_id=entry_id, properties=properties
             )
             return _entry(made)
-        with bar(name) if isinstance(content, Path) else nullcontext() as progress:
+        with progress_bar(name) if isinstance(content, Path) else nullcontext() as progress:
             made = self.client.create_file(
                 name,
                 content,
@@ -144,7 +144,7 @@ class DriveStore(Store):
         return self.client.peek(entry_id)
 
     def fetch(self, entry_id: str, path: Path) -> None:
-        with bar(path.name) as progress:
+        with progress_bar(path.name) as progress:
             self.client.download_file(entry_id, path, progress)
 
     def stat(self, entry_id: str) -> Entry:

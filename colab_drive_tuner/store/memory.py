@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, RefusedError
-from colab_drive_tuner.machine import replace_file
+from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.store.protocol import Entry, Store, check_properties, oldest_first
 
 _ROOT = "root"

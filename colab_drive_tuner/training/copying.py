@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colab_drive_tuner.errors import ChecksumError, IdTakenError, StoreError, UnavailableError
-from colab_drive_tuner.machine import scratch_folder, sha256_of
+from colab_drive_tuner.local_files import scratch_folder, sha256_of
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts, find_folders, home_of
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS

@@ -7,14 +7,14 @@ import time
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.progress_line import bar, countdown
+from colab_drive_tuner.progress_line import countdown, progress_bar
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 
 
 def test_a_bar_appears_after_seconds(clock, capsys):
     """It says what is transferred and how far it is, also where a transfer begins anew."""
-    with bar("model.keras", clock=clock) as progress:
+    with progress_bar("model.keras", clock=clock) as progress:
         progress(10_000, 50_000)
         assert capsys.readouterr().err == ""
         clock.time += 3
@@ -29,7 +29,7 @@ def test_nothing_is_shown_in_the_background(clock):
     found = []
 
     def work():
-        with bar("x", clock=clock) as progress:
+        with progress_bar("x", clock=clock) as progress:
             found.append(progress)
 
     thread = threading.Thread(target=work)
@@ -92,7 +92,7 @@ def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
 
 def test_a_log_is_not_flooded(clock, at_once, capsys):
     """Where nothing can be overdrawn there is no line for each step."""
-    with bar("steps", " steps", clock) as progress:
+    with progress_bar("steps", " steps", clock) as progress:
         for step in range(500):
             progress(step, 500)
         assert capsys.readouterr().err.count("steps:") == 1
@@ -100,7 +100,7 @@ def test_a_log_is_not_flooded(clock, at_once, capsys):
 
 def test_a_log_has_whole_lines(clock, at_once, capsys):
     """Nothing goes back to a line's beginning, and no name says what a terminal obeys."""
-    with bar("Reading \x1b[2Ja", " steps", clock) as progress:
+    with progress_bar("Reading \x1b[2Ja", " steps", clock) as progress:
         progress(1, 4)
     shown = capsys.readouterr().err
     assert shown.startswith("Reading \\x1b[2Ja:  25% 1/4 [")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import NotebookError
-from colab_drive_tuner.machine import process_started
+from colab_drive_tuner.machine import process_start_time
 from colab_drive_tuner.notebook import cells, local_copy
 from colab_drive_tuner.notebook.local_copy import (
     Mark,
@@ -125,7 +125,7 @@ def test_the_mark_says_whose_copy_it_is_and_whether_that_process_lives():
     assert mark.intact
     assert mark.in_use
     assert not Mark(mark.path, mark.sha256, "id", os.getpid(), "another start").in_use
-    assert process_started(2**22 + 1) is None
+    assert process_start_time(2**22 + 1) is None
     path.write_bytes(b"changed")
     assert not mark.intact
 

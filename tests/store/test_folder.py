@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import FolderStore, folders, index
 from colab_drive_tuner.store.folder.description import seal, unseal
 from tests.journal.disks import VolatileDisk

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from colab_drive_tuner import machine
+from colab_drive_tuner import local_files
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
     batch,
@@ -235,7 +235,7 @@ def a_spool_file_has_no_lasting_name() -> None:
 @mutant
 def a_spool_has_no_lasting_folder() -> None:
     """SPOOL: the folders above it are not flushed."""
-    machine.sync_folder = lambda folder: None
+    local_files.sync_folder = lambda folder: None
 
 
 @mutant

@@ -5,7 +5,7 @@ from typing import Any
 
 from colab_drive_tuner.credentials import Identity, user_credentials
 from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 
 

@@ -29,7 +29,7 @@ from colab_drive_tuner.journal.chain.record import (
     encode_record,
     is_whole,
 )
-from colab_drive_tuner.progress_line import bar
+from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.store.protocol import Store
 
 PARALLEL_READS = 40
@@ -110,7 +110,10 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
     missing although a later one exists: a gap is never bridged.
     """
     begun = head.pos
-    with parallel_readers("cdt-read") as readers, bar(f"Reading {search}", " records") as seen:
+    with (
+        parallel_readers("cdt-read") as readers,
+        progress_bar(f"Reading {search}", " records") as seen,
+    ):
         while True:
             batch = head.ids[:PARALLEL_READS]
             contents = list(readers.map(lambda entry_id: _read(store, entry_id), batch))

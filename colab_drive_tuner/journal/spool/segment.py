@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgpack
 
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.local_files import sync_folder
 
 _DIGEST = 16
 _LENGTH = struct.Struct("<I")

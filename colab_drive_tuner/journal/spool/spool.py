@@ -42,7 +42,7 @@ from colab_drive_tuner.journal.spool.segment import (
     acknowledged_name,
     read_segment,
 )
-from colab_drive_tuner.machine import make_folder, replace_file, set_aside, sync_folder
+from colab_drive_tuner.local_files import make_folder, replace_file, set_aside, sync_folder
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import NotebookRunError, UsageError
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex
 from colab_drive_tuner.rerun.program import CellError, Program, with_first_cells

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.runtime import ipython
 
 IDLE_SECONDS = 300.0

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.credentials import emulator_named, portable_file
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import (
     MissingExtraError,
     NoRuntimeError,

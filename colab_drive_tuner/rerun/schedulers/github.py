@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path, PurePosixPath
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line, mark, marked_files
 from colab_drive_tuner.version import __version__

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from colab_drive_tuner.credentials import ENVIRONMENT
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 
 SCHEDULERS = ("cron", "systemd", "github")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError
 from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line, mark, marked_files
 

@@ -26,7 +26,7 @@ from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.entries import place_of
 from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.runtime import place
+from colab_drive_tuner.runtime import runtime_name
 from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
@@ -71,7 +71,7 @@ class Loop:
         self._training, self._stops, self._tally, self._spec = training, stops, tally, spec
         self._unasked = spec.max_evals - len(tally)
         """How many trials the algorithm may still suggest."""
-        self._owner = place_of(place(), os.getpid(), socket.gethostname())
+        self._owner = place_of(runtime_name(), os.getpid(), socket.gethostname())
         self._missing = MissingTrials(trials, algo, domain)
         self._keras: KerasSettings | None = None
         self._pruning = Pruning(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from colab_drive_tuner.machine import caught
+from colab_drive_tuner.machine import signal_handlers
 
 _AGAIN_SECONDS = 0.5
 _SHOWN = "_render_traceback_"
@@ -67,7 +67,7 @@ def sigterm_exits() -> Iterator[threading.Event]:
             again.start()
             raise SystemExit(128 + number)
 
-    with caught(leave, [signal.SIGTERM]):
+    with signal_handlers(leave, [signal.SIGTERM]):
         try:
             yield arrived
         finally:

@@ -18,7 +18,7 @@ from colab_drive_tuner.checkpoint.items import MOST_TIDS, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.claims import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
-from colab_drive_tuner.progress_line import bar, countdown
+from colab_drive_tuner.progress_line import countdown, progress_bar
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.keywords import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -97,7 +97,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         history = self.log.history
         present = {doc["tid"]: doc for doc in self._dynamic_trials}
         documents = []
-        with bar(f"Opening {self.name}", " trials") as seen:
+        with progress_bar(f"Opening {self.name}", " trials") as seen:
             for tid, entry in history.trials.items():
                 document = present.get(tid)
                 if document is None or not self.log.knows(entry):

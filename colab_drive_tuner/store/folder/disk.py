@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.local_files import sync_folder
 
 _NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^\.')
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}

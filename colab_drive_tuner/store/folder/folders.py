@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from colab_drive_tuner.errors import ChecksumError, RefusedError, StoreError
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import (
     TOP,

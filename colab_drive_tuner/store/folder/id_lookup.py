@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, RefusedError, StoreError
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description, encode
 from colab_drive_tuner.store.folder.entries import Place

@@ -25,7 +25,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     StoreError,
 )
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import (
     ID,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from colab_drive_tuner.errors import StoreError
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import TOP, Description
 from colab_drive_tuner.store.folder.folders import make_folder

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import (
     NotFoundError,
     RefusedError,
@@ -28,7 +28,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.machine import replace_file, sync_folder
+from colab_drive_tuner.local_files import replace_file, sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description
 from colab_drive_tuner.store.folder.entries import (

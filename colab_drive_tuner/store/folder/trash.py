@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from colab_drive_tuner.errors import ChecksumError
-from colab_drive_tuner.machine import sync_folder
+from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import Description, encode
 from colab_drive_tuner.store.folder.index import Index

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 
 from colab_drive_tuner.errors import ChecksumError
-from colab_drive_tuner.machine import scratch_folder, sha256_of
+from colab_drive_tuner.local_files import scratch_folder, sha256_of
 from colab_drive_tuner.training.backup.callback_state import named
 from colab_drive_tuner.training.backup.variables import DoesNotFitError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from colab_drive_tuner.errors import ChecksumError, StoreError, TrainingWarning
-from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.training.backup import callback_state
 from colab_drive_tuner.training.backup.callback_files import prepare_files
 from colab_drive_tuner.training.backup.model_state import prepare_restore

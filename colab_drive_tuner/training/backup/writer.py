@@ -16,7 +16,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode_pieces
 from colab_drive_tuner.errors import ChecksumError, StoreError
-from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.training.uploads import Uploads
 from colab_drive_tuner.trial import Artifacts
 

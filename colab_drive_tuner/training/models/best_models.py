@@ -24,7 +24,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.traces import exists
-from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
 from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders, home_of
 from colab_drive_tuner.training.models.keras_file import load_keras_file

@@ -14,7 +14,8 @@ from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
 from colab_drive_tuner.journal.spool.segment import Leftover as Segment
 from colab_drive_tuner.journal.spool.spool import idle_leftovers
-from colab_drive_tuner.machine import process_started, sha256_of
+from colab_drive_tuner.local_files import sha256_of
+from colab_drive_tuner.machine import process_start_time
 from colab_drive_tuner.notebook.detect_running import open_paths
 from colab_drive_tuner.notebook.find import Notebook
 from colab_drive_tuner.notebook.local_copy import abandoned_parts, forget, is_stale, marks
@@ -117,7 +118,7 @@ def _is_scratch(path: Path) -> bool:
     about = path.stat()
     if os.name == "posix" and (about.st_uid, about.st_mode & 0o077) != (os.getuid(), 0):
         return False
-    if process_started(int(match["pid"])) is not None:
+    if process_start_time(int(match["pid"])) is not None:
         return False
     inside = list(path.iterdir())
     return all(file.is_file() and file.suffix in _OURS_IN_SCRATCH for file in inside)

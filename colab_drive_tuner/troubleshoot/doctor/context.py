@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, NotFoundError, UnavailableError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.text import visible

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import ColabDriveTunerError
-from colab_drive_tuner.runtime import ask
+from colab_drive_tuner.runtime import call_in_thread
 from colab_drive_tuner.troubleshoot.doctor import (
     machine_probes,
     search_probes,
@@ -66,7 +66,7 @@ def _asked(probe: Probe, context: CheckContext, seconds: float) -> list[Finding 
     """What a probe finds; that it broke off comes after what it had found until then."""
     found: list[Finding | Part] = []
     try:
-        ask(lambda: found.extend(probe(context)))(seconds)
+        call_in_thread(lambda: found.extend(probe(context)))(seconds)
     except TimeoutError:
         text = f"no answer within {seconds:g} seconds: it was not checked to the end."
         return [*found, Finding(Level.WARNING, text, "Run doctor again later.")]

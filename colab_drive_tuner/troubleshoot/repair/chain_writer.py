@@ -17,7 +17,7 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
 from colab_drive_tuner.journal.folder.creation import make_search_folder
 from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, SearchFolder
-from colab_drive_tuner.machine import scratch_folder
+from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.copying import FileCopier

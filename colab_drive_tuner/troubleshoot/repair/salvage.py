@@ -26,7 +26,7 @@ from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, is_owned, 
 from colab_drive_tuner.journal.folder.lookup import EXPORT, RECORDS, SearchFolder
 from colab_drive_tuner.journal.lease import Holder, look_at_holder
 from colab_drive_tuner.journal.snapshot import load_snapshot
-from colab_drive_tuner.progress_line import bar
+from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.store.protocol import Entry, Store
 
 LARGEST_GAP = 100_000
@@ -129,7 +129,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
     present: set[str] = set()
     with (
         parallel_readers("cdt-salvage") as readers,
-        bar("Reading all that is left of the search", " files") as seen,
+        progress_bar("Reading all that is left of the search", " files") as seen,
     ):
         while wanted:
             batch, wanted = sorted(wanted), set()

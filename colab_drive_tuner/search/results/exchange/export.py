@@ -8,7 +8,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
-from colab_drive_tuner.machine import replace_file
+from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_project, read_project
 from colab_drive_tuner.search.results.series import series_of_study
 from colab_drive_tuner.search.results.table import Table, csv_text

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import colab_drive_tuner
-from colab_drive_tuner.environment import Variable
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 
 PACKAGE = Path(colab_drive_tuner.__file__).parent
-LIST = PACKAGE / "environment.py"
+LIST = PACKAGE / "environment_variables.py"
 OF_THE_SYSTEM = {"PATH", "PYTHONPATH"}
 """Handed on to the programs that are started; they say nothing to this package."""
 

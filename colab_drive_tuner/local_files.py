@@ -1,0 +1,73 @@
+"""Files on the local disk: atomic replacement, durable folders, scratch folders, checksums."""
+
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+TEMPORARY_NAME = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
+"""Names of the temporary files of `replace_file`; the group is the id of the writing process."""
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents; their names are on the disk when this returns."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in `folder` are on the disk."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folder, and keeps names in a journal
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, fill: Callable[[BinaryIO], object], *, mode: int = 0o666) -> None:
+    """Replace `path` atomically with a temporary file that `fill` writes next to it.
+
+    On any error `path` is unchanged and the temporary file is removed. A killed process leaves the
+    file behind; its name contains the process id (see `TEMPORARY_NAME`).
+    """
+    temporary = path.with_name(f".colab-drive-tuner-{os.getpid()}-{secrets.token_hex(8)}.part")
+    try:
+        opener = partial(os.open, mode=mode)
+        with open(temporary, "x+b", opener=opener) as sink:
+            fill(sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.replace(path)
+    except BaseException:  # including KeyboardInterrupt
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Create a temporary folder, private to this user, with the process id in its name."""
+    with tempfile.TemporaryDirectory(prefix=f"colab-drive-tuner-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def sha256_of(content: bytes | Path) -> str:
+    """Return the SHA-256 of bytes or of a file, as hexadecimal digits."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file instead of deleting it; return its new path."""
+    return path.rename(path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}"))
