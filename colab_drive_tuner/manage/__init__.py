@@ -1,1 +1,1 @@
-"""Whole searches: listed, removed, renamed, copied, moved; and their histories brought back."""
+"""Operations on whole searches: list, remove, rename, copy, move, and restore a kept history."""

@@ -1,9 +1,8 @@
-"""The chain of a search written anew for another store: the same content under other ids.
+"""Copy of a search's chain for another store: the same content under new ids.
 
-Ids are reserved for one account of one store, and records name the ids of those after them. So a
-copy gets records of its own: each says what the original's says, those of trials are joined where
-one session wrote them one after another, and all that names an id or a checksum names the copy's.
-Every history that the chain keeps goes with it.
+Ids are reserved for one account of one store, and each record names the ids of its successors.
+A copy therefore gets new records: consecutive trial records of one session are merged into one, and
+all references to ids and checksums are translated. The copy includes the search's kept histories.
 """
 
 import hashlib
@@ -29,42 +28,49 @@ from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.runtime import runtime_name
 
-_LARGEST = 2 << 20
-"""Bytes of content up to which records are joined."""
+_MERGED_BYTES = 2 << 20
+"""Trial records are merged up to this total payload size."""
 
 
 @dataclass
 class ChainCopy:
-    """A chain that says what another one says."""
+    """A copied chain, built record by record."""
 
     ids: list[str]
-    """The id of each record, and those of records to come."""
+    """The ids of all records, followed by ids reserved for later ones."""
     records: list[EncodedRecord] = field(default_factory=list)
     epochs: dict[str, str] = field(default_factory=dict)
-    """The epoch of each history in the copy, by that in the original."""
+    """Maps the epoch of each history in the original to its epoch in the copy."""
     history: History = field(default_factory=History)
-    """What the copy says."""
+    """The state replayed from the copied records."""
     head: Head = field(init=False)
 
     def __post_init__(self) -> None:
         self.head = Head(0, "", (self.ids[0],))
 
-    def add(self, encoded: EncodedRecord) -> None:
-        """Add the next record."""
+    def append(self, **fields: Any) -> str:
+        """Append a record with these fields and return its checksum."""
+        more = () if self.records else tuple(self.ids[1:])
+        encoded = encode_record(Record(pos=self.head.pos, prev=self.head.sha, more=more, **fields))
         self.history.apply(encoded.record)
         self.head = self.head.after(encoded.record)
         self.records.append(encoded)
+        return encoded.record.sha
 
 
-def joined(records: Sequence[Record]) -> list[list[Record]]:
-    """The records, those of trials that one session wrote one after another together."""
+def merge_trial_records(records: Sequence[Record]) -> list[list[Record]]:
+    """Group the records: consecutive trial records of one session become one record."""
     groups: list[list[Record]] = []
     size = 0
     for record in records:
         last = groups[-1][-1] if groups else None
         size += len(record.payload)
-        of_trials = last is not None and record.kind == last.kind == RecordKind.TRIALS
-        if last is not None and of_trials and record.owner == last.owner and size <= _LARGEST:
+        if (
+            last is not None
+            and record.kind == last.kind == RecordKind.TRIALS
+            and record.owner == last.owner
+            and size <= _MERGED_BYTES
+        ):
             groups[-1].append(record)
         else:
             groups.append([record])
@@ -73,7 +79,7 @@ def joined(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def ids_needed(groups: Sequence[Sequence[Record]]) -> int:
-    """How many ids a copy of these records takes, those of its next records included."""
+    """Return how many ids a copy of these groups needs, including ids for its next session."""
     return len(groups) + 2 + ID_BLOCK
 
 
@@ -88,11 +94,12 @@ def copy_chain(
     holder: str,
     reason: ClaimReason,
 ) -> ChainCopy:
-    """The chain as that of `search` in the store `home`; the first id is that of its first record.
+    """Build the chain of the copy named `search` in the store whose root is `home`.
 
-    `files` are the ids that files of the original have in the copy. `holder` is the session that
-    holds the original for this copy: in the copy it is the account's, and has released it. Where
-    nobody does, a session is added that did nothing else, after one that ended for this `reason`.
+    `ids` are the copy's record ids, in order. `files` maps ids of attachment files in the original
+    to those in the copy. `holder` is the session that holds the original during the copy: in the
+    copy its claim belongs to `account` and is released. If no session holds the original, `holder`
+    is empty, and an empty session with the claim reason `reason` is added.
     """
     copy = ChainCopy(ids=list(ids))
     for group in groups:
@@ -100,40 +107,47 @@ def copy_chain(
         claimant = first.claimant
         if claimant is not None and first.owner == holder:
             claimant = replace(claimant, account=account)
-        _add(
-            copy,
+        sha = copy.append(
             kind=first.kind,
             owner=first.owner,
             payload=b"".join(record.payload for record in group),
-            # As of one that `repair` made: nobody made it at the same moment as another folder.
+            # As after a repair: no other runtime created this folder at the same moment.
             reason=first.reason if copy.records else ClaimReason.REBUILT,
             claimant=claimant,
             search=search,
             home=home,
             careful=first.careful,
-            files={sha: files[one] for record in group for sha, one in record.files.items()},
+            files={sha: files[old] for record in group for sha, old in record.files.items()},
             at=first.at,
         )
         if first.pos == 0 or first.kind == RecordKind.RESET:
-            copy.epochs[first.sha] = copy.records[-1].record.sha
+            copy.epochs[first.sha] = sha
     if not holder:
         holder = secrets.token_hex(16)
-        named = {"search": search, "home": home}
-        here = Claimant(machine_id(), os.getpid(), socket.gethostname(), account, runtime_name())
-        _add(copy, kind=RecordKind.CLAIM, owner=holder, reason=reason, claimant=here, **named)
-    _add(copy, kind=RecordKind.RELEASE, owner=holder)
+        copy.append(
+            kind=RecordKind.CLAIM,
+            owner=holder,
+            reason=reason,
+            claimant=Claimant(
+                machine_id(), os.getpid(), socket.gethostname(), account, runtime_name()
+            ),
+            search=search,
+            home=home,
+        )
+    copy.append(kind=RecordKind.RELEASE, owner=holder)
     return copy
 
 
-def _add(copy: ChainCopy, **fields: Any) -> None:
-    more = copy.ids[1:] if not copy.records else ()
-    prev = copy.records[-1].record.sha if copy.records else ""
-    record = Record(pos=len(copy.records), prev=prev, more=tuple(more), **fields)
-    copy.add(encode_record(record))
+def require_equal(copied: History, original: History, name: str) -> None:
+    """Raise `SearchDamagedError` if the two histories differ in content."""
+    if _comparable(copied) != _comparable(original):
+        raise SearchDamagedError(
+            f"The copy of search {name!r} would differ from the original, so none was made: "
+            f"`colab-drive-tuner doctor` shows what is wrong with the original."
+        )
 
 
-def content_of(history: History) -> list[Any]:
-    """What must be equal in a search and its copy."""
+def _comparable(history: History) -> list[Any]:
     return [
         history.settings,
         history.next_tid,
@@ -149,25 +163,16 @@ def content_of(history: History) -> list[Any]:
     ]
 
 
-def contains(history: History, other: History) -> bool:
-    """Whether a history has all that another one has: it is a copy that may have gone on."""
-    for tid, entry in other.trials.items():
-        here = history.trials.get(tid)
-        if here is None or (entry.end is not None and here.document != entry.document):
+def is_continuation(history: History, original: History) -> bool:
+    """Whether `history` contains all of `original`: a copy of it that may have been continued."""
+    for tid, entry in original.trials.items():
+        copied = history.trials.get(tid)
+        if copied is None or (entry.end is not None and copied.document != entry.document):
             return False
-    lines = other.study.lines
+    lines = original.study.lines
     if history.study.lines[: len(lines)] != lines:
         return False
     fixed = ("rstate", "seed", "space")
-    return all(history.settings.get(key) == other.settings.get(key) for key in fixed) and (
-        other.attachments.keys() <= history.attachments.keys()
+    return all(history.settings.get(key) == original.settings.get(key) for key in fixed) and (
+        original.attachments.keys() <= history.attachments.keys()
     )
-
-
-def require_equal(copied: History, original: History, name: str) -> None:
-    """Raise where the copy would say something else."""
-    if content_of(copied) != content_of(original):
-        raise SearchDamagedError(
-            f"The copy of search {name!r} would not say the same, so none was made: "
-            f"`colab-drive-tuner doctor` shows what is wrong with the original."
-        )

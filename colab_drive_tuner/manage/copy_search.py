@@ -1,4 +1,4 @@
-"""Copies of searches in another store, or under another name; and searches moved there."""
+"""Copy a search to another store or name; move a search to another store."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,11 +15,11 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.lookup import MOVED, SearchFolder, check_name, find_folder
 from colab_drive_tuner.journal.spool.spool import Spool
-from colab_drive_tuner.manage.chain_copy import contains
+from colab_drive_tuner.manage.chain_copy import is_continuation
 from colab_drive_tuner.manage.copy_writer import write_copy
 from colab_drive_tuner.manage.exclusive_access import (
     NEVER,
-    Held,
+    HeldSearch,
     Notify,
     hold,
     local_lock,
@@ -41,27 +41,27 @@ def copy_search(
     new_name: str | None = None,
     notify: Notify = print,
 ) -> str:
-    """Copy a search into another store, or in its own under another name.
+    """Copy a search to another store, or within its store under another name.
 
-    The copy goes on as the original would: the same suggestions, the same seed, its kept histories,
-    models, backups, attachments and runs. The original stays as it is.
+    The copy continues as the original would: it has the same seed and suggestions, kept histories,
+    models, backups, attachments and runs. The original is not changed.
 
     Args:
-        store: Where the search is kept: a store, or what `open_store` takes.
+        store: The store that holds the search, or its path or address as for `open_store`.
         name: The search's name.
-        to: Where the copy is made: a store, or what `open_store` takes.
-        new_name: The copy's name; None: the same.
+        to: The store to copy to, or its path or address.
+        new_name: The copy's name; None: the same name.
         notify: Called with each message for the user.
 
     Returns:
-        Where a person finds the copy: a link, or a path.
+        A link to the copy, or its path.
 
     Raises:
-        SearchNotFoundError: There is no search of that name.
-        SearchBusyError: A runtime holds it.
-        SearchDamagedError: A record of it is missing or altered.
-        UsageError: There is a search of that name in `to`; nothing has been written.
-        QuotaError: There is not room enough; what was written is in the trash.
+        SearchNotFoundError: There is no search with that name.
+        SearchBusyError: A runtime holds the search.
+        SearchDamagedError: A record of the search is missing or altered.
+        UsageError: `to` already has a search with that name; nothing was written.
+        QuotaError: The target has too little space; what was written is in the trash.
 
     Example:
         >>> import colab_drive_tuner as cdt
@@ -69,9 +69,9 @@ def copy_search(
         >>> cdt.copy_search(store, "parabola", "backup")  # doctest: +SKIP
     """
     store = open_store(store)
-    target, new_name, _ = _checked(store, name, to, new_name)
+    target, new_name, _ = _check_arguments(store, name, to, new_name)
     require_free(target, new_name)
-    with local_lock(target, new_name), _reading(store, name, notify) as original:
+    with local_lock(target, new_name), _hold_or_read(store, name, notify) as original:
         return write_copy(original, target, new_name, notify)
 
 
@@ -83,27 +83,27 @@ def move_search(
     new_name: str | None = None,
     notify: Notify = print,
 ) -> str:
-    """Move a search into another store: copy it, and put the original into the trash.
+    """Move a search to another store: copy it, then move the original to the trash.
 
-    The original is touched only when the copy is complete and has been read back. Where that was
-    done and the original is still there, the same call puts it into the trash.
+    The original is trashed only after the complete copy has been read back. If an earlier call was
+    interrupted between these steps, the same call trashes the original.
 
     Args:
-        store: Where the search is kept: a store, or what `open_store` takes.
+        store: The store that holds the search, or its path or address as for `open_store`.
         name: The search's name.
-        to: Where it goes: a store, or what `open_store` takes.
-        new_name: The name that it gets there; None: the same.
+        to: The store to move to, or its path or address.
+        new_name: The search's name in `to`; None: the same name.
         notify: Called with each message for the user.
 
     Returns:
-        Where a person finds the search now: a link, or a path.
+        A link to the moved search, or its path.
 
     Raises:
-        SearchNotFoundError: There is no search of that name.
-        SearchBusyError: A runtime holds it.
-        SearchDamagedError: A record of it is missing or altered.
-        UsageError: There is a search of that name in `to`; nothing has been written.
-        StoreError: The store has no room, or the original could not be put into the trash.
+        SearchNotFoundError: There is no search with that name.
+        SearchBusyError: A runtime holds the search.
+        SearchDamagedError: A record of the search is missing or altered.
+        UsageError: `to` already has a search with that name; nothing was written.
+        StoreError: The target has too little space, or the original could not be trashed.
 
     Example:
         >>> import colab_drive_tuner as cdt
@@ -111,37 +111,37 @@ def move_search(
         >>> cdt.move_search(store, "parabola", "archive")  # doctest: +SKIP
     """
     store = open_store(store)
-    target, new_name, folder = _checked(store, name, to, new_name)
+    target, new_name, folder = _check_arguments(store, name, to, new_name)
     if target.location == store.location:
         return rename_search(store, name, new_name, notify=notify)
-    there = find_folder(target, new_name)
-    if there is None or target.stat(there.id).properties.get(FROM) != folder.first:
+    earlier_copy = find_folder(target, new_name)
+    if earlier_copy is None or target.stat(earlier_copy.id).properties.get(FROM) != folder.first:
         require_free(target, new_name)
-        there = None
+        earlier_copy = None
     with local_lock(target, new_name), hold(store, name, notify) as held:
-        if there is None:
+        if earlier_copy is None:
             url = write_copy(held, target, new_name, notify)
-        elif contains(read_history(target, new_name), held.history):
-            url = target.url(there.id)  # an earlier call was cut off behind the copy
+        elif is_continuation(read_history(target, new_name), held.history):
+            url = target.url(earlier_copy.id)
         else:
             raise UsageError(
-                f"There is a search {new_name!r} in {target.url(target.root)} that began as a copy "
-                f"of this one and lacks what this one has now: choose another name."
+                f"Search {new_name!r} in {target.url(target.root)} is an earlier copy of this "
+                f"search, which has newer results that the copy lacks: choose another name."
             )
         try:
-            held.put_into_trash({MOVED: _where_to(url, new_name)})
+            held.move_to_trash({MOVED: _moved_mark(url, new_name)})
         except StoreError as error:
             raise StoreError(
-                f"Search {name!r} is complete in {url}, but the original could not be put into the "
-                f"trash: {error} Both are there now: go on with one, and remove the other."
+                f"Search {name!r} was copied completely to {url}, but the original could not be "
+                f"moved to the trash: {error} Both exist now: continue one, and remove the other."
             ) from error
     return url
 
 
-def _checked(
+def _check_arguments(
     store: Store, name: str, to: Store | Path | str, new_name: str | None
 ) -> tuple[Store, str, SearchFolder]:
-    """The target, the name there and the original's folder; nothing is written."""
+    """Return the target, the name there and the original's folder; write nothing."""
     new_name = name if new_name is None else new_name
     check_name(new_name)
     folder, target = require_folder(store, name), open_store(to)
@@ -154,39 +154,39 @@ def _checked(
         hidden = [store.local_path / name for name in (".store", ".trash")]
         if any(target.local_path.is_relative_to(path) for path in (inside, *hidden)):
             raise UsageError(
-                f"{target.local_path} lies within the store that is copied from: name another "
+                f"{target.local_path} lies inside the store that is copied from: name another "
                 f"folder."
             )
     return target, new_name, folder
 
 
 @contextmanager
-def _reading(store: Store, name: str, notify: Notify) -> Iterator[Held]:
-    """The search, held; or, where this account or disk cannot write there, at least at rest."""
+def _hold_or_read(store: Store, name: str, notify: Notify) -> Iterator[HeldSearch]:
+    """Hold the search; if this account or disk cannot write to it, check that no session does."""
     with ExitStack() as stack:
         try:
             original = stack.enter_context(hold(store, name, notify))
         except (AccountMismatchError, RefusedError):
-            original = _at_rest(store, name)
+            original = _open_unheld(store, name)
         yield original
 
 
-def _at_rest(store: Store, name: str) -> Held:
-    """The search where it can only be read; raises where somebody may be writing."""
+def _open_unheld(store: Store, name: str) -> HeldSearch:
+    """Open a search that can only be read; raise if a session may be writing to it."""
     book = Logbook(store, name, max_attempts=NEVER)
     holder = book.journal.holder()
     if holder is not None and not holder.stale:
         raise SearchBusyError(f"Search {name!r} is held by {holder}: stop it there first.")
     if Spool(store.location, name).leftovers():
         raise SearchError(
-            f"Results of search {name!r} wait on this machine, and this account cannot record "
-            f"them: run the search once more as its owner, and copy it then."
+            f"Results of search {name!r} are spooled on this machine, and this account cannot "
+            f"record them: run the search again as its owner, then copy it."
         )
     reason = ClaimReason.RELEASED if holder is None else ClaimReason.STALE
-    return Held(store, book, require_folder(store, name), owner="", reason=reason)
+    return HeldSearch(store, book, require_folder(store, name), owner="", reason=reason)
 
 
-def _where_to(url: str, new_name: str) -> str:
-    """What a property of the original can say of where it goes on."""
-    said = [url, f"another store, as {new_name!r}", "another store"]
-    return next(text for text in said if len(f"{MOVED}{text}".encode()) <= 124)
+def _moved_mark(url: str, new_name: str) -> str:
+    """Return the new location as precisely as a property's 124 bytes allow."""
+    texts = [url, f"another store, as {new_name!r}", "another store"]
+    return next(text for text in texts if len(f"{MOVED}{text}".encode()) <= 124)

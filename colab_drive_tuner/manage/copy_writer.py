@@ -1,8 +1,9 @@
-"""The writing of a search's copy: all of it, or nothing that anybody takes for a search.
+"""Atomic copy of a search: the target gets the complete search or no search at all.
 
-It is made in a folder of another name, marked as a copy in the making. Its first record comes last,
-when all else has been read back; then, in one step, the folder gets the search's name and mark. So
-a copy that is cut off is not a search: the same call begins again, and `clean` finds what is left.
+The copy is written to a folder with a temporary name and the kind `copying`. Its first record is
+written last, after everything else has been read back. Then one request gives the folder the
+search's name and kind. An interrupted copy is therefore never taken for a search: repeating the
+call starts over, and `clean` lists the remains.
 """
 
 import hashlib
@@ -36,8 +37,13 @@ from colab_drive_tuner.journal.folder.lookup import (
 )
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.machine import machine_id
-from colab_drive_tuner.manage.chain_copy import copy_chain, ids_needed, joined, require_equal
-from colab_drive_tuner.manage.exclusive_access import Held, Notify, own_folder
+from colab_drive_tuner.manage.chain_copy import (
+    copy_chain,
+    ids_needed,
+    merge_trial_records,
+    require_equal,
+)
+from colab_drive_tuner.manage.exclusive_access import HeldSearch, Notify, require_own_folder
 from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.rerun.runs import FOLDER as RUNS
 from colab_drive_tuner.rerun.runs import RUN_MARKS, run_files
@@ -54,102 +60,104 @@ from colab_drive_tuner.troubleshoot.clean.unfinished_copies import (
     name_of_copy,
 )
 
-_OURS = {"records", "index", BEST, BACKUPS, RUNS, EXPORT_NAME}
-_AT_ONCE = 8
+_SEARCH_FILES = {"records", "index", BEST, BACKUPS, RUNS, EXPORT_NAME}
+_PARALLEL_WRITES = 8
 
 
 @dataclass
 class _Content:
-    """All that is copied."""
+    """The parts of a search that are copied."""
 
     groups: list[list[Record]]
-    """The records, those together that the copy joins."""
+    """The records; each group becomes one record of the copy."""
     head: Head
     runs: list[Entry]
     size: int
-    """Bytes of all files."""
+    """Total size of all files, in bytes."""
 
 
-def write_copy(original: Held, target: Store, name: str, notify: Notify) -> str:
-    """Copy the search to `target` as `name`, which is free there; return its link or path."""
-    content = _read(original)
+def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -> str:
+    """Copy the search to `target` under the unused `name`; return the copy's link or path."""
+    content = _read_search(original)
     _require_room(target, content.size)
-    _put_abandoned_away(original, target, name)
+    _trash_abandoned_copies(original, target, name)
     marks = {FROM: original.folder.first, MAKER: machine_id()}
-    unfinished = copying_name(name, secrets.token_hex(4))
-    folder = make_search_folder(target, unfinished, FolderKind.COPYING, **marks)
+    temporary_name = copying_name(name, secrets.token_hex(4))
+    folder = make_search_folder(target, temporary_name, FolderKind.COPYING, **marks)
     try:
-        put_first_record = _fill(original, content, target, folder, name, notify)
+        write_first_record = _write_except_first_record(
+            original, content, target, folder, name, notify
+        )
         _require_unchanged(original, content)
-        put_first_record()
+        write_first_record()
         target.rename(folder.id, name, {KIND: FolderKind.SEARCH} | name_marks(target, name))
-        _require_alone(target, name, folder.first)
-    except BaseException as error:  # an interrupt, too, leaves no half copy
+        _require_unique(target, name, folder.first)
+    except BaseException as error:  # also after an interrupt: leave no partial copy
         with suppress(StoreError):
             target.trash(folder.id)
         if isinstance(error, KeyboardInterrupt):
             notify(
-                f"Stopped: search {original.name!r} is as it was; what was copied of it lies in "
-                f"the trash, {target.trash_location}."
+                f"Stopped: search {original.name!r} is unchanged; the partial copy is in the "
+                f"trash, {target.trash_location}."
             )
         raise
-    _tell_of_strangers(original, notify)
+    _notify_of_other_files(original, notify)
     return target.url(folder.id)
 
 
-def _read(original: Held) -> _Content:
-    """READ the whole chain, and look for all else; raises where anything of it is damaged."""
-    view, name = original.view, original.name
+def _read_search(original: HeldSearch) -> _Content:
+    """Read the whole chain and list all other files; raise if anything is damaged."""
+    store, name = original.search_store, original.name
     records: list[Record] = []
     try:
-        folder = own_folder(view, name)
+        folder = require_own_folder(store, name)
         original.history.check()
-        head = read_on(view, Head(0, "", (folder.first,)), records.append, name)
-        told = History()
+        head = read_on(store, Head(0, "", (folder.first,)), records.append, name)
+        replayed = History()
         for record in records:
-            told.apply(record)
-        require_equal(told, original.history, name)
+            replayed.apply(record)
+        require_equal(replayed, original.history, name)
     except SearchDamagedError as error:
         raise SearchDamagedError(
-            f"{error} Nothing was copied: let {view.command('repair', name)} "
-            f"rebuild the search from what is readable, and copy it then."
+            f"{error} Nothing was copied: rebuild the search from its readable files with "
+            f"{store.command('repair', name)}, then copy it."
         ) from error
-    runs = [entry for entry in run_files(view, name) if RUN_MARKS[0] in entry.properties]
-    kept = [*view.list(folder.records), *model_files(view, folder.id), *runs]
-    size = sum(entry.size for entry in (*kept, *backup_files(view, folder.id)))
-    return _Content(joined(records), head, runs, size)
+    runs = [entry for entry in run_files(store, name) if RUN_MARKS[0] in entry.properties]
+    files = [*store.list(folder.records), *model_files(store, folder.id), *runs]
+    size = sum(entry.size for entry in (*files, *backup_files(store, folder.id)))
+    return _Content(merge_trial_records(records), head, runs, size)
 
 
 def _require_room(target: Store, size: int) -> None:
     free = target.free_space()
     if free is not None and size > free:
         raise QuotaError(
-            f"{target.url(target.root)} has {free / 1e6:.1f} MB left, and the search takes "
+            f"{target.url(target.root)} has {free / 1e6:.1f} MB left, but the search takes "
             f"{size / 1e6:.1f} MB; nothing was copied."
         )
 
 
-def _put_abandoned_away(original: Held, target: Store, name: str) -> None:
-    """Put what an earlier call left, which was cut off, into the trash."""
-    with suppress(NotFoundError):  # no store yet
+def _trash_abandoned_copies(original: HeldSearch, target: Store, name: str) -> None:
+    """Move the partial copies of earlier, interrupted calls to the trash."""
+    with suppress(NotFoundError):  # the store does not exist yet
         for entry in target.list(target.root):
-            ours = (FolderKind.COPYING, original.folder.first)
-            if (entry.properties.get(KIND), entry.properties.get(FROM)) == ours:
-                if name_of_copy(entry) == name and is_abandoned(target, entry, locked=True):
+            marks = (entry.properties.get(KIND), entry.properties.get(FROM))
+            if marks == (FolderKind.COPYING, original.folder.first) and name_of_copy(entry) == name:
+                if is_abandoned(target, entry, locked=True):
                     target.trash(entry.id)
 
 
-def _fill(
-    original: Held,
+def _write_except_first_record(
+    original: HeldSearch,
     content: _Content,
     target: Store,
     folder: SearchFolder,
     name: str,
     notify: Notify,
 ) -> Callable[[], None]:
-    """Write and read back all but the first record; return what writes that."""
+    """Write and verify everything but the first record; return a function that writes it."""
     journal = original.book.journal
-    copier = FileCopier(original.view, target, original.folder.id, folder.id)
+    copier = FileCopier(original.search_store, target, original.folder.id, folder.id)
     ensure_records_folder(target, folder)
     chain = copy_chain(
         content.groups,
@@ -163,7 +171,7 @@ def _fill(
     )
     require_equal(chain.history, original.history, original.name)
 
-    def put(encoded: EncodedRecord, marks: Mapping[str, str] | None = None) -> None:
+    def write(encoded: EncodedRecord, marks: Mapping[str, str] | None = None) -> None:
         copier.create(
             encoded.content,
             name=record_name(encoded.record.pos),
@@ -174,10 +182,10 @@ def _fill(
 
     first, *others = chain.records
     with (
-        ThreadPoolExecutor(_AT_ONCE, "cdt-copy") as pool,
+        ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
         progress_bar(f"Copying {original.name}", " records") as seen,
     ):
-        for count, _ in enumerate(pool.map(put, others), 1):
+        for count, _ in enumerate(pool.map(write, others), 1):
             if seen is not None:
                 seen(count, len(others))
     copier.models(lambda epoch: chain.epochs.get(epoch, epoch))
@@ -188,26 +196,30 @@ def _fill(
         with scratch_file() as path:
             for entry in content.runs:
                 copier.file(entry, path, home, {}, keep=RUN_MARKS)
-    if chain.history.trials:  # a study of Optuna's has none
+    if chain.history.trials:  # an Optuna study has none
         exported = TrialsExport()(chain.history)
         copier.create(exported, name=EXPORT_NAME, parent=folder.id, entry_id=folder.export)
     save_snapshot(target, folder, chain.head, chain.history.dump())
     copier.verify()
 
-    def put_first() -> None:
+    def write_first() -> None:
         copier.written.clear()
-        put(first, name_marks(target, name))
+        write(first, name_marks(target, name))
         copier.verify()
 
-    return put_first
+    return write_first
 
 
 def _copy_attachments(
-    original: Held, content: _Content, copier: FileCopier, folder: SearchFolder, notify: Notify
+    original: HeldSearch,
+    content: _Content,
+    copier: FileCopier,
+    folder: SearchFolder,
+    notify: Notify,
 ) -> dict[str, str]:
-    """Copy the files of large attachments; return the copies' ids by the originals'.
+    """Copy the files of large attachments; return a map from original to copied file ids.
 
-    One that the original has lost keeps its name in the copy, and is lost there, too.
+    An attachment whose file is lost in the original stays listed in the copy, without a file.
     """
     files = {
         entry_id: sha
@@ -228,39 +240,39 @@ def _copy_attachments(
     for name, stored in original.history.attachments.items():
         if isinstance(stored, Beside) and stored.sha in lost:
             notify(
-                f"Attachment {name!r} of search {original.name!r} is lost or damaged there, so the "
-                f"copy lacks it, too."
+                f"Attachment {name!r} of search {original.name!r} is lost or damaged, so the copy "
+                f"lacks it too."
             )
     return copies
 
 
-def _require_unchanged(original: Held, content: _Content) -> None:
-    """Raise where somebody has gone on with the original, at this or any other machine."""
+def _require_unchanged(original: HeldSearch, content: _Content) -> None:
+    """Raise `SearchBusyError` if any machine has added a record to the original."""
     with suppress(NotFoundError):
-        original.view.read_unverified(content.head.ids[0])
+        original.search_store.read_unverified(content.head.ids[0])
         raise SearchBusyError(
             f"Search {original.name!r} was run while it was copied, so no copy was made: try again "
-            f"once that run has stopped."
+            f"after that run has stopped."
         )
 
 
-def _require_alone(target: Store, name: str, first: str) -> None:
-    """Raise where a search of that name was begun in the target at the same moment."""
+def _require_unique(target: Store, name: str, first: str) -> None:
+    """Raise `UsageError` if a search with that name was created in the target meanwhile."""
     found = find_folder(target, name)
     if found is not None and found.first != first:
         raise UsageError(
-            f"A search {name!r} was begun in {target.url(target.root)} at this moment, so no copy "
-            f"was made: choose another name."
+            f"A search {name!r} was created in {target.url(target.root)} at the same moment, so no "
+            f"copy was made: choose another name."
         )
 
 
-def _tell_of_strangers(original: Held, notify: Notify) -> None:
-    """Name what lies in the search's folder and is not part of the search."""
-    view, folder = original.view, original.folder
-    listed = [entry.name for entry in view.list(folder.id)]
-    if view.local_path is not None:
-        listed = [path.name for path in Path(view.url(folder.id)).iterdir()]
-    if strangers := sorted(name for name in {*listed} - _OURS if not name.startswith(".")):
+def _notify_of_other_files(original: HeldSearch, notify: Notify) -> None:
+    """Name the files in the search's folder that are not part of the search."""
+    store, folder = original.search_store, original.folder
+    names = {entry.name for entry in store.list(folder.id)}
+    if store.local_path is not None:
+        names = {path.name for path in Path(store.url(folder.id)).iterdir()}
+    if others := sorted(name for name in names - _SEARCH_FILES if not name.startswith(".")):
         notify(
-            f"Not copied, since it is not part of search {original.name!r}: {', '.join(strangers)}."
+            f"Not copied, since it is not part of search {original.name!r}: {', '.join(others)}."
         )

@@ -1,4 +1,4 @@
-"""A search held while something is done to it as a whole, as the session of a run holds it."""
+"""Exclusive access to a search while it is copied, moved, renamed, removed or restored."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -28,23 +28,24 @@ from colab_drive_tuner.store.protocol import Store
 
 Notify = Callable[[str], None]
 NEVER = 2**31
-"""Attempts after which nothing is given up."""
+"""A `max_attempts` that no trial reaches."""
 _PATIENCE = 60.0
+"""Seconds to wait for the store when results are flushed or the claim is released."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """A search that this process holds, or only reads, and that does not change meanwhile."""
+class HeldSearch:
+    """A search that no other session changes: this process holds it, or only reads it."""
 
     store: Store
     book: Logbook
     folder: SearchFolder
     owner: str
-    """The session that holds it; empty: it can only be read."""
+    """The session that holds the search; empty if this process can only read it."""
     gone: threading.Event = field(default_factory=threading.Event)
-    """Set once its folder lies in the trash: then nothing is left to be released."""
+    """Set once the folder is in the trash: there is no claim left to release."""
     reason: ClaimReason = ClaimReason.RELEASED
-    """Where it can only be read: how its last session ended."""
+    """How the last session ended, if this process can only read the search."""
 
     @property
     def name(self) -> str:
@@ -53,80 +54,83 @@ class Held:
 
     @property
     def history(self) -> History:
-        """What its records say."""
+        """The state replayed from the search's records."""
         return self.book.history
 
     @property
-    def view(self) -> Store:
-        """The store, as whoever works in this search uses it."""
+    def search_store(self) -> Store:
+        """The store, scoped to this search."""
         return self.store.for_search(self.name)
 
-    def put_into_trash(self, marks: Mapping[str, str]) -> None:
-        """Mark the folder and put it into the trash, with those that lost against it."""
-        trash(self.store, self.folder, marks)
+    def move_to_trash(self, marks: Mapping[str, str]) -> None:
+        """Mark the search's folder and move it to the trash, with its duplicates."""
+        trash_folder(self.store, self.folder, marks)
         self.gone.set()
 
 
 def require_folder(store: Store, name: str) -> SearchFolder:
-    """The search's folder; raises `SearchNotFoundError` where there is none."""
+    """Return the search's folder; raise `SearchNotFoundError` if there is none."""
     check_name(name)
     folder = find_folder(store, name)
     if folder is None:
         raise SearchNotFoundError(
             f"There is no search {name!r} in {store.url(store.root)}: {store.command('list')} "
-            f"names those there are."
+            f"lists the searches there."
         )
     return folder
 
 
-def own_folder(view: Store, name: str) -> SearchFolder:
-    """As `require_folder`; raises `SearchDamagedError` where its marks name another's files."""
-    owned = owned_ids(view, require_folder(view, name))
+def require_own_folder(search_store: Store, name: str) -> SearchFolder:
+    """Like `require_folder`, but raise `SearchDamagedError` if its ids name another's files."""
+    owned = owned_ids(search_store, require_folder(search_store, name))
     owned.require(RECORDS, FIRST)
     return owned.folder
 
 
 @contextmanager
-def hold(store: Store, name: str, notify: Notify, *, empty: bool = False) -> Iterator[Held]:
-    """Claim the search for the block; results that wait on this machine are recorded first.
+def hold(store: Store, name: str, notify: Notify, *, empty: bool = False) -> Iterator[HeldSearch]:
+    """Claim the search for the duration of the block; record results spooled here first.
 
-    One without records is claimed only where it may be `empty`.
-    Raises `SearchBusyError` where a runtime holds it that may be alive, and `SearchError` where
-    results of it lie on this machine that cannot be recorded now.
+    A search without records is claimed only if `empty` is true.
+
+    Raises `SearchBusyError` if a runtime that may be alive holds the search, and `SearchError` if
+    results spooled on this machine cannot be recorded.
     """
     folder = require_folder(store, name)
     book = Logbook(store, name, max_attempts=NEVER)
     gone = threading.Event()
 
-    def tell(text: str) -> None:
+    def notify_until_gone(text: str) -> None:
         if not gone.is_set():
             notify(text)
 
     if not (book.journal.exists or empty):
         raise SearchNotFoundError(
-            f"Search {name!r} has no records yet: whoever began it was gone before it had recorded "
-            f"anything. `colab-drive-tuner clean` lists what it left."
+            f"Search {name!r} has no records yet: the runtime that created it ended before it "
+            f"recorded anything. `colab-drive-tuner clean` lists what it left behind."
         )
     holder = book.journal.holder()
     try:
-        book.claim(SearchSettings(seeded=False, runs=False), on_busy="error", notify=tell)
+        book.claim(
+            SearchSettings(seeded=False, runs=False), on_busy="error", notify=notify_until_gone
+        )
     except SearchBusyError as error:
-        by = f"held by {holder}" if holder else "being run"
-        raise SearchBusyError(f"Search {name!r} is {by}: stop it there first.") from error
+        state = f"held by {holder}" if holder else "being run"
+        raise SearchBusyError(f"Search {name!r} is {state}: stop it there first.") from error
     try:
         if not book.journal.flush(_PATIENCE):
             raise SearchError(
-                f"Results of search {name!r} that wait on this machine could not be recorded: try "
-                f"again when the store answers."
+                f"Results of search {name!r} that are spooled on this machine could not be "
+                f"recorded: try again when the store answers."
             )
-        yield Held(store, book, folder, book.history.owner, gone)
+        yield HeldSearch(store, book, folder, book.history.owner, gone)
     finally:
         book.close(1.0 if gone.is_set() else _PATIENCE)
 
 
 @contextmanager
 def local_lock(store: Store, name: str) -> Iterator[None]:
-    """Within the block no other process of this machine begins, copies or renames that search."""
+    """Prevent other processes of this machine from creating, copying or renaming that search."""
     store.ensure_root()
     spool = Spool(store.location, name)
     if not spool.acquire():
@@ -139,11 +143,14 @@ def local_lock(store: Store, name: str) -> Iterator[None]:
         spool.release()
 
 
-def trash(store: Store, folder: SearchFolder, marks: Mapping[str, str]) -> None:
-    """Mark a search's folders, which tells whoever asks for its name, and put them away."""
+def trash_folder(store: Store, folder: SearchFolder, marks: Mapping[str, str]) -> None:
+    """Move a search's folder and its duplicates to the trash.
+
+    The marks are set first: later lookups of the search's name read them.
+    """
     if marks:
         store.set_properties(folder.id, marks)
     store.trash(folder.id)
     for rival in folder.rivals:
-        with suppress(NotFoundError):  # its creator was faster
+        with suppress(NotFoundError):  # its creator removed it first
             store.trash(rival.id)

@@ -1,4 +1,4 @@
-"""Names of searches: which there are, removal and renaming."""
+"""Names of searches in a store: list, remove and rename."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from colab_drive_tuner.manage.exclusive_access import (
     hold,
     local_lock,
     require_folder,
-    trash,
+    trash_folder,
 )
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
@@ -30,29 +30,29 @@ from colab_drive_tuner.troubleshoot.repair.salvage import collect
 
 
 def list_names(store: Store) -> list[str]:
-    """The names of the searches in a store, in order; by one question, no search is opened.
+    """Return the sorted names of the searches in a store, by one listing; no search is opened.
 
     Args:
-        store: Where the searches are kept, an open store.
+        store: The open store that holds the searches.
     """
     return sorted({entry.name for entry in store.list(store.root) if is_search(entry)})
 
 
 def remove_search(store: Store | Path | str, name: str, *, notify: Notify = print) -> str:
-    """Put a search into the store's trash; its name is free then, for a new search.
+    """Move a search to the store's trash; its name can then be used for a new search.
 
     Args:
-        store: Where the search is kept: a store, or what `open_store` takes.
+        store: The store that holds the search, or its path or address as for `open_store`.
         name: The search's name.
         notify: Called with each message for the user.
 
     Returns:
-        Where it can be got back from, in words.
+        Where the search can be restored from, as text.
 
     Raises:
-        SearchNotFoundError: There is no search of that name.
-        SearchBusyError: A runtime holds it.
-        StoreError: The store refused to put it into the trash.
+        SearchNotFoundError: There is no search with that name.
+        SearchBusyError: A runtime holds the search.
+        StoreError: The store refused to move it to the trash.
 
     Example:
         >>> import colab_drive_tuner as cdt
@@ -60,43 +60,43 @@ def remove_search(store: Store | Path | str, name: str, *, notify: Notify = prin
     """
     store = open_store(store)
     folder = require_folder(store, name)
-    view = store.for_search(name)
+    search_store = store.for_search(name)
     try:
         with hold(store, name, notify, empty=True) as held:
-            free_name(view, folder, name)
-            held.put_into_trash({})
+            free_name(search_store, folder, name)
+            held.move_to_trash({})
     except SearchDamagedError:
-        # Nothing can be claimed there; what is in its way may be why it is removed.
+        # A damaged search cannot be claimed, but the damage may be the reason to remove it.
         spool = Spool(store.location, name)
         with local_lock(store, name):
-            holder = collect(view, folder).holder(view)
+            holder = collect(search_store, folder).holder(search_store)
             if holder is not None and not holder.stale and not spool.knows(holder.owner):
                 raise SearchBusyError(
                     f"Search {name!r} is held by {holder}: stop it there first."
                 ) from None
-            free_name(view, folder, name)
-            trash(store, folder, {})
+            free_name(search_store, folder, name)
+            trash_folder(store, folder, {})
     return store.trash_location
 
 
 def rename_search(
     store: Store | Path | str, name: str, new_name: str, *, notify: Notify = print
 ) -> str:
-    """Give a search another name; it goes on under that, and the old name is free.
+    """Rename a search; the old name can then be used for a new search.
 
     Args:
-        store: Where the search is kept: a store, or what `open_store` takes.
+        store: The store that holds the search, or its path or address as for `open_store`.
         name: The search's name.
-        new_name: The name that it gets, which no search in the store may bear.
+        new_name: The new name, which no other search in the store may have.
         notify: Called with each message for the user.
 
     Returns:
-        Where a person finds the search: a link, or a path.
+        A link to the search, or its path.
 
     Raises:
-        SearchNotFoundError: There is no search of that name.
-        SearchBusyError: A runtime holds it.
-        UsageError: There is a search of the new name.
+        SearchNotFoundError: There is no search with that name.
+        SearchBusyError: A runtime holds the search.
+        UsageError: There is already a search with the new name.
 
     Example:
         >>> import colab_drive_tuner as cdt
@@ -106,13 +106,13 @@ def rename_search(
     check_name(new_name)
     folder = require_folder(store, name)
     if new_name == name:
-        raise UsageError(f"Search {name!r} bears that name already: choose another one.")
+        raise UsageError(f"Search {name!r} already has that name: choose another one.")
     require_free(store, new_name)
     with local_lock(store, new_name):
         with hold(store, name, notify):
-            pass  # what waits on this machine is in the chain now, and nobody runs it
+            pass  # spooled results are in the chain now, and no session runs the search
         with local_lock(store, name):
-            for rival in folder.rivals:  # their results are in the chain by now
+            for rival in folder.rivals:  # their results are in the chain now
                 store.trash(rival.id)
             free_name(store.for_search(name), folder, name)
             store.rename(folder.id, new_name, name_marks(store, new_name))
@@ -121,7 +121,7 @@ def rename_search(
 
 
 def require_free(store: Store, name: str) -> None:
-    """Raise `UsageError` where a search in the store bears the name."""
+    """Raise `UsageError` if the store already has a search with that name."""
     try:
         found = find_folder(store, name)
     except (SearchDamagedError, SearchFolderError):
@@ -132,6 +132,6 @@ def require_free(store: Store, name: str) -> None:
         taken = found is not None
     if taken:
         raise UsageError(
-            f"There is a search {name!r} in {store.url(store.root)} already; nothing was changed. "
+            f"There is already a search {name!r} in {store.url(store.root)}; nothing was changed. "
             f"Choose another name."
         )

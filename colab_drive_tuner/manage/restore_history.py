@@ -1,7 +1,7 @@
-"""Histories of a search: those that a restart left in its chain, and the way back to one.
+"""List the histories that a search keeps, and restore one of them.
 
-A restart begins a new history in the same chain, so the old one is not lost. `restore_search`
-begins another one that says all that the old one says; the present one is kept like those before.
+A restart starts a new history in the same chain and keeps the old one. `restore_search` also starts
+a new history, with the content of a kept one; the present history is kept like those before it.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from colab_drive_tuner.checkpoint.items import RESTARTED
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS, Head, read_on
 from colab_drive_tuner.journal.chain.record import Record, RecordKind
-from colab_drive_tuner.manage.exclusive_access import Notify, hold, own_folder
+from colab_drive_tuner.manage.exclusive_access import Notify, hold, require_own_folder
 from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
@@ -22,21 +22,21 @@ from colab_drive_tuner.training.copying import FileCopier
 
 @dataclass(frozen=True)
 class SearchHistory:
-    """One history of a search: the present one, or one that was kept when another began."""
+    """One history of a search: the present one, or one kept by a restart."""
 
     id: str
-    """What `restore` calls it by."""
+    """The id to pass to `restore_search`."""
     begun: float
-    """Seconds since 1970, by the clock of the machine that began it."""
+    """Start time in seconds since 1970, by the clock of the machine that started it."""
     trials: int
-    """All trials, unfinished ones included."""
+    """Number of trials, including unfinished ones."""
     done: int
-    """Trials that count towards `max_evals`."""
+    """Number of trials that count towards `max_evals`."""
     best_loss: float | None
     present: bool
-    """Whether it is the one that a run goes on with."""
+    """Whether a run continues this history."""
     epoch: str = field(repr=False)
-    """The checksum of its first record, with whose first digits its id is made."""
+    """The checksum of its first record; `id` is its first digits."""
 
     def __str__(self) -> str:
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
@@ -44,28 +44,28 @@ class SearchHistory:
 
 
 def list_histories(store: Store | Path | str, name: str) -> list[SearchHistory]:
-    """List the histories of a search, the oldest first; the last one is the present one.
+    """List the histories of a search, oldest first; the last one is the present one.
 
     Args:
-        store: Where the search is kept: a store, or what `open_store` takes.
+        store: The store that holds the search, or its path or address as for `open_store`.
         name: The search's name.
 
     Raises:
-        SearchNotFoundError: There is no search of that name.
-        SearchDamagedError: A record of it is missing or altered.
+        SearchNotFoundError: There is no search with that name.
+        SearchDamagedError: A record of the search is missing or altered.
 
     Example:
         >>> import colab_drive_tuner as cdt
         >>> cdt.list_histories("searches", "parabola")  # doctest: +SKIP
     """
     store = open_store(store)
-    open_journal(store, name)  # raises where there is none
-    return [one for one, _ in _read(store.for_search(name), name)]
+    open_journal(store, name)  # raises if the search or its first record does not exist
+    return [listed for listed, _ in _read_histories(store.for_search(name), name)]
 
 
-def _read(view: Store, name: str) -> list[tuple[SearchHistory, History]]:
-    """READ the whole chain; each history, and what its records say."""
-    folder = own_folder(view, name)
+def _read_histories(search_store: Store, name: str) -> list[tuple[SearchHistory, History]]:
+    """Read the whole chain; return the summary and the replayed state of each history."""
+    folder = require_own_folder(search_store, name)
     found: list[tuple[History, float, str]] = []
 
     def apply(record: Record) -> None:
@@ -73,7 +73,7 @@ def _read(view: Store, name: str) -> list[tuple[SearchHistory, History]]:
             found.append((History(), record.at, record.sha))
         found[-1][0].apply(record)
 
-    read_on(view, Head(0, "", (folder.first,)), apply, name)
+    read_on(search_store, Head(0, "", (folder.first,)), apply, name)
     return [
         (
             SearchHistory(
@@ -95,24 +95,24 @@ def _read(view: Store, name: str) -> list[tuple[SearchHistory, History]]:
 def restore_search(
     store: Store | Path | str, name: str, history: str | None = None, *, notify: Notify = print
 ) -> SearchHistory:
-    """Make a kept history of a search the present one again, with its seed, trials and models.
+    """Make a kept history the present one again, with its seed, trials and models.
 
-    The present history is kept as the others are; nothing is deleted.
+    The present history is kept like the others; nothing is deleted.
 
     Args:
-        store: Where the search is kept: a store, or what `open_store` takes.
+        store: The store that holds the search, or its path or address as for `open_store`.
         name: The search's name.
-        history: The history's id, or its first digits, as `list_histories` has them; None: the one
-            before the present one.
+        history: The id of the history, or its first digits, as listed by `list_histories`; None:
+            the history before the present one.
         notify: Called with each message for the user.
 
     Returns:
         The history that was restored.
 
     Raises:
-        SearchNotFoundError: There is no search of that name.
-        SearchBusyError: A runtime holds it.
-        UsageError: It has no such history, or none but the present one.
+        SearchNotFoundError: There is no search with that name.
+        SearchBusyError: A runtime holds the search.
+        UsageError: The search has no such history, or only the present one.
 
     Example:
         >>> import colab_drive_tuner as cdt
@@ -121,30 +121,30 @@ def restore_search(
     store = open_store(store)
     _choose(list_histories(store, name), name, history)  # before anything is written
     with hold(store, name, notify) as held:
-        view, journal = held.view, held.book.journal
-        found = _read(view, name)
+        store, journal = held.search_store, held.book.journal
+        found = _read_histories(store, name)
         if held.history.study.lines:
-            raise UsageError(f"{name!r} is a study of Optuna's by now: nothing can replace it.")
-        chosen = _choose([one for one, _ in found], name, history)
-        said = next(told for one, told in found if one is chosen)
-        said.settings.pop(RESTARTED, None)
-        journal.reset(*restated(said))
-        copier = FileCopier(view, view, held.folder.id, held.folder.id)
+            raise UsageError(f"{name!r} is now an Optuna study, which cannot be replaced.")
+        chosen = _choose([listed for listed, _ in found], name, history)
+        state = next(state for listed, state in found if listed is chosen)
+        state.settings.pop(RESTARTED, None)
+        journal.reset(*restated(state))
+        copier = FileCopier(store, store, held.folder.id, held.folder.id)
         copier.models(lambda epoch: journal.epoch if epoch == chosen.epoch else None)
     return chosen
 
 
 def _choose(histories: list[SearchHistory], name: str, wanted: str | None) -> SearchHistory:
-    kept = [one for one in histories if not one.present]
+    kept = [history for history in histories if not history.present]
     if not kept:
-        raise UsageError(f"Search {name!r} was never restarted: it has no history but this one.")
+        raise UsageError(f"Search {name!r} was never restarted: it has only the present history.")
     if wanted is None:
         return kept[-1]
-    fitting = [one for one in kept if wanted.strip() and one.epoch.startswith(wanted.strip())]
-    if len(fitting) != 1:
-        there = "; ".join(map(str, histories))
+    prefix = wanted.strip()
+    matches = [history for history in kept if prefix and history.epoch.startswith(prefix)]
+    if len(matches) != 1:
         raise UsageError(
-            f"Search {name!r} keeps {'several histories' if fitting else 'no history'} {wanted!r}; "
-            f"nothing was changed. It has {there}."
+            f"Search {name!r} keeps {'several histories' if matches else 'no history'} {wanted!r}; "
+            f"nothing was changed. It has {'; '.join(map(str, histories))}."
         )
-    return fitting[0]
+    return matches[0]

@@ -236,7 +236,7 @@ def test_a_move_whose_original_cannot_be_trashed_says_that_both_are_there(tmp_pa
     """The search goes on in either; the same call, once it may, puts the original away."""
     go(tmp_path / "s")
     source = Refusing(tmp_path / "s", "trash", RefusedError("You may not."))
-    with pytest.raises(StoreError, match=r"complete in .*You may not.*Both are there"):
+    with pytest.raises(StoreError, match=r"copied completely to .*You may not.*Both exist"):
         move_search(source, "s", tmp_path / "t")
     source = FolderStore(tmp_path / "s")
     assert read_status(source, "s").holder is None
@@ -253,7 +253,7 @@ def test_a_move_does_not_take_for_its_copy_what_lacks_a_trial(tmp_path: Path) ->
     with pytest.raises(StoreError):
         move_search(source, "s", tmp_path / "t")
     go(tmp_path / "s", max_evals=8)
-    with pytest.raises(UsageError, match="lacks what this one has now"):
+    with pytest.raises(UsageError, match="newer results that the copy lacks"):
         move_search(FolderStore(tmp_path / "s"), "s", tmp_path / "t")
     assert len(go(tmp_path / "s", max_evals=8).trials) == 8
 
@@ -269,7 +269,7 @@ def test_an_interrupted_copy_leaves_nothing_in_its_place(
     with pytest.raises(type(error)):
         move_search(FolderStore(tmp_path / "s"), "s", target)
     stopped = isinstance(error, KeyboardInterrupt) and after
-    assert ("Stopped: search 's' is as it was" in capsys.readouterr().out) == bool(stopped)
+    assert ("Stopped: search 's' is unchanged" in capsys.readouterr().out) == bool(stopped)
     target = FolderStore(tmp_path / "t")
     if (tmp_path / "t").exists():
         assert [path.name for path in (tmp_path / "t").iterdir() if path.name[0] != "."] == []
