@@ -1,7 +1,7 @@
-"""Environment variables that the package reads: the name and the meaning of each, once.
+"""Environment variables that the package reads, each with its name and meaning.
 
-docs/environment.md is made from this list. The emulator, which imports nothing of the package, has
-the names of its two variables itself.
+docs/environment.md is generated from this list. The emulator does not import the package and
+defines the names of its two variables itself.
 """
 
 import os
@@ -14,23 +14,23 @@ Number = TypeVar("Number", int, float)
 
 
 class Variable(StrEnum):
-    """An environment variable: a text, its name, with a meaning in a sentence of Markdown."""
+    """An environment variable: its name, with a meaning in a sentence of Markdown."""
 
     meaning: str
 
     def __new__(cls, name: str, meaning: str) -> Self:
-        """A member; equal to its name."""
+        """Create a member that is equal to its name."""
         variable = str.__new__(cls, name)
         variable._value_ = name
         variable.meaning = meaning
         return variable
 
     def get(self) -> str:
-        """Its value; empty where it is not set."""
+        """Return the value; empty if it is not set."""
         return os.environ.get(self.value, "")
 
     def number(self, kind: type[Number]) -> Number | None:
-        """Its value as an int or float; None where it is not set. Raises `UsageError`."""
+        """Return the value as an int or float; None if it is not set. Raises `UsageError`."""
         value = self.get()
         if not value:
             return None
@@ -41,7 +41,7 @@ class Variable(StrEnum):
 
     @property
     def is_ours(self) -> bool:
-        """Whether people set it for this package, and not for another program."""
+        """Whether users set it for this package rather than for another program."""
         return self.startswith(("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_", "XDG_"))
 
     STORE = (

@@ -1,72 +1,72 @@
-"""Every error and warning of this package; each error is also the builtin one that it resembles.
+"""Errors and warnings of this package; each error is also the builtin error that it resembles.
 
 ColabDriveTunerError
-├── UsageError (ValueError)              an argument, named in the message, cannot be used
-│   ├── SearchNameError                  the name cannot be a search's
-│   ├── SeedChangedError                 `seed=` is not the one that the search has
-│   ├── SpaceChangedError                the space is not the stored one; shows how
+├── UsageError (ValueError)              an argument, named in the message, is invalid
+│   ├── SearchNameError                  the name is not a valid search name
+│   ├── SeedChangedError                 `seed=` differs from the stored seed
+│   ├── SpaceChangedError                the space differs from the stored one; shows the difference
 │   ├── TemplateError                    a {{...}} template cannot be compiled; names the line
-│   └── ObjectiveError                   model or data function: parameters, or result
-├── NotPlainDataError (TypeError)        a result holds something that is not plain data; names it
-├── ModelError (ValueError)              a kept model cannot be loaded; says why
-├── MissingExtraError (ImportError)      an optional package is needed; names the extra
-├── CredentialsError (PermissionError)   nobody to act as, or the one found was refused
-├── StoreError (OSError)                 what lasts (Drive, or a folder) did not do what was asked
+│   └── ObjectiveError                   model or data function: wrong parameters or result
+├── NotPlainDataError (TypeError)        a result contains an object that is not plain data
+├── ModelError (ValueError)              a saved model cannot be loaded; says why
+├── MissingExtraError (ImportError)      an optional package is missing; names the extra
+├── CredentialsError (PermissionError)   no credentials were found, or Google refused them
+├── StoreError (OSError)                 an operation of the store (Drive or a folder) failed
 │   ├── NotFoundError (FileNotFoundError)      no such file, or no access to it
-│   ├── IdTakenError (FileExistsError)         something was created under this id before
+│   ├── IdTakenError (FileExistsError)         the id has been used before
 │   ├── UnavailableError (ConnectionError)     no answer in time; trying later may help
-│   ├── ChecksumError                          the bytes that arrived are not those that were stored
-│   └── RefusedError (PermissionError)         a definite no; trying again will not help
-│       └── QuotaError                         no room left, or a daily limit reached
+│   ├── ChecksumError                          the received bytes are not the stored ones
+│   └── RefusedError (PermissionError)         a permanent refusal; trying again will not help
+│       └── QuotaError                         no space is left, or a daily limit is reached
 ├── NotebookError (ValueError)           the running notebook cannot be used
 │   ├── NotebookNotFoundError (FileNotFoundError)   no notebook of that name
-│   └── AmbiguousNotebookError                      several of that name; lists them
-├── SearchError (RuntimeError)           a search cannot go on, or not now
+│   └── AmbiguousNotebookError                      several notebooks of that name; lists them
+├── SearchError (RuntimeError)           a search cannot continue, or not now
 │   ├── SearchNotFoundError (LookupError)      no search of that name in this store
-│   ├── SearchBusyError                        another runtime holds it: who, since when
-│   ├── SearchTakenOverError                   another runtime has it: this one stopped
+│   ├── SearchBusyError                        another runtime holds it: which one, since when
+│   ├── SearchTakenOverError                   another runtime took it over; this one stopped
 │   ├── SearchDamagedError                     a record is missing or altered
-│   │   ├── ForeignFileError                   an id in it names a file that is not the search's
+│   │   ├── ForeignFileError                   an id in it names a file outside of the search
 │   │   └── NewerFormatError                   not damaged: written by a later version
-│   ├── ExecutorError                          the workers of `executor=` died, or cannot run it
-│   ├── SearchFolderError                      its folder was renamed, moved, trashed or doubled
+│   ├── ExecutorError                          the workers of `executor=` died or cannot run it
+│   ├── SearchFolderError                      its folder was renamed, moved, trashed or duplicated
 │   └── AccountMismatchError (PermissionError) it belongs to another Drive account
-└── NotebookRunError (RuntimeError)      a run of `rerun` broke off
-    ├── RuntimeLostError                 the runtime vanished in the middle of it
-    └── NoRuntimeError                   no runtime could be had: the program was not run
+└── NotebookRunError (RuntimeError)      a run of `rerun` was aborted
+    ├── RuntimeLostError                 the runtime vanished during the run
+    └── NoRuntimeError                   no runtime was available: the program was not run
 
 UserWarning
-├── UnfinishedSearchWarning              a result was read while trials are left to run
-├── SearchRestartedWarning               a restart follows a restart: restart=True was left in
-├── SearchChangedWarning                 model, data or algorithm differ from those before
-├── DataWarning                          what a data function returned serves one trial only
-├── NotebookWarning                      the notebook: none found, stale, or kept aside
-├── ConversionWarning                    a study holds what a search cannot
-├── ExecutorWarning                      the workers' engine does something that it should not
-└── TrainingWarning                      beside a training something did not work
+├── UnfinishedSearchWarning              a result was read before all trials were run
+├── SearchRestartedWarning               `restart=True` was probably left in the code
+├── SearchChangedWarning                 model, data or algorithm have changed
+├── DataWarning                          a data function's result can be read by one trial only
+├── NotebookWarning                      the notebook was not found, is stale, or was set aside
+├── ConversionWarning                    a study contains something that a search cannot store
+├── ExecutorWarning                      the workers' engine has a harmful setting
+└── TrainingWarning                      something outside of the training itself failed
 """
 
 from colab_drive_tuner.text import visible
 
 
 class ColabDriveTunerError(Exception):
-    """The root: catching it catches every error of this package."""
+    """Base class of every error of this package."""
 
     def __str__(self) -> str:
-        # A message may quote a server, or a store that others write to; a terminal obeys it.
+        # A message may quote untrusted text, which could contain terminal control characters.
         return visible(super().__str__(), lines=True)
 
 
 class UsageError(ColabDriveTunerError, ValueError):
-    """An argument, named in the message, cannot be used; nothing has been written."""
+    """An argument, named in the message, is invalid; nothing has been written."""
 
 
 class SearchNameError(UsageError):
-    """The name cannot be a search's: empty, too long, or with a slash or control character."""
+    """Invalid search name: empty, too long, or with a slash or control character."""
 
 
 class SeedChangedError(UsageError):
-    """`seed=` differs from the one that the search was created with."""
+    """`seed=` differs from the seed that the search was created with."""
 
 
 class SpaceChangedError(UsageError):
@@ -82,27 +82,27 @@ class ObjectiveError(UsageError):
 
 
 class NotPlainDataError(ColabDriveTunerError, TypeError):
-    """A trial's result holds an object that is not plain data; the message says where."""
+    """A trial's result contains an object that is not plain data; the message says where."""
 
 
 class ModelError(ColabDriveTunerError, ValueError):
-    """A kept model cannot be loaded as asked: it is damaged, or needs what the message names."""
+    """A saved model cannot be loaded: it is damaged, or needs what the message names."""
 
 
 class MissingExtraError(ColabDriveTunerError, ImportError):
-    """An optional package is needed; the message names the extra that brings it."""
+    """An optional package is missing; the message names the extra that installs it."""
 
 
 class CredentialsError(ColabDriveTunerError, PermissionError):
-    """Nobody could be found to act as, or Google refused the one that was found."""
+    """No credentials were found, or Google refused them."""
 
 
 class StoreError(ColabDriveTunerError, OSError):
-    """What lasts (Drive, or a folder) did not do what was asked."""
+    """An operation of the store (Drive or a folder) failed."""
 
 
 class NotFoundError(StoreError, FileNotFoundError):
-    """There is no such file, or this account may not see it."""
+    """The file does not exist, or this account has no access to it."""
 
 
 class IdTakenError(StoreError, FileExistsError):
@@ -114,15 +114,15 @@ class UnavailableError(StoreError, ConnectionError):
 
 
 class ChecksumError(StoreError):
-    """The bytes that arrived are not the bytes that were stored."""
+    """The received bytes are not the stored ones."""
 
 
 class RefusedError(StoreError, PermissionError):
-    """The store said no, and would say it again: the message says why and what to do."""
+    """The store refused permanently; the message says why and what to do."""
 
 
 class QuotaError(RefusedError):
-    """No room is left, or a daily limit is reached; the message says how much is used."""
+    """No space is left, or a daily limit is reached; the message says how much is used."""
 
 
 class NotebookError(ColabDriveTunerError, ValueError):
@@ -134,11 +134,11 @@ class NotebookNotFoundError(NotebookError, FileNotFoundError):
 
 
 class AmbiguousNotebookError(NotebookError):
-    """Several notebooks bear the name; the message lists them and how to choose."""
+    """Several notebooks have this name; the message lists them and says how to choose."""
 
 
 class SearchError(ColabDriveTunerError, RuntimeError):
-    """A search cannot go on, or not now."""
+    """A search cannot continue, or not now."""
 
 
 class SearchNotFoundError(SearchError, LookupError):
@@ -146,11 +146,11 @@ class SearchNotFoundError(SearchError, LookupError):
 
 
 class SearchBusyError(SearchError):
-    """Another runtime holds the search; the message says who and since when."""
+    """Another runtime holds the search; the message says which one and since when."""
 
 
 class SearchTakenOverError(SearchError):
-    """Another runtime took the search over; what was not recorded is kept in a local file."""
+    """Another runtime took the search over; unrecorded results are kept in a local file."""
 
 
 class SearchDamagedError(SearchError):
@@ -166,59 +166,59 @@ class NewerFormatError(SearchDamagedError):
 
 
 class SearchFolderError(SearchError):
-    """The search's folder was renamed, moved, put into the trash or doubled by hand; says where."""
+    """The search's folder was renamed, moved, trashed or duplicated by hand; says where."""
 
 
 class ExecutorError(SearchError):
-    """The workers of `executor=` died, are not there, or cannot load the objective; says which.
+    """The workers of `executor=` died, are missing, or cannot load the objective.
 
-    Everything that had ended is recorded, and the same call goes on with a new executor.
+    Finished trials are recorded; the same call with a new executor continues the search.
     """
 
 
 class AccountMismatchError(SearchError, PermissionError):
-    """The search was written by another Drive account, whose reserved ids only it can use."""
+    """The search belongs to another Drive account; only that account can use its reserved ids."""
 
 
 class NotebookRunError(ColabDriveTunerError, RuntimeError):
-    """A run broke off: its runner could not run it; the message says why."""
+    """A run was aborted: its runner could not run it; the message says why."""
 
 
 class RuntimeLostError(NotebookRunError):
-    """The runtime vanished in the middle of a run: what reruns are for, and no failure."""
+    """The runtime vanished during a run: the next rerun continues it, so it is not a failure."""
 
 
 class NoRuntimeError(NotebookRunError):
-    """No runtime could be had, so the program was not run: that says nothing about it."""
+    """No runtime was available, so the program was not run; this is no verdict on the program."""
 
 
 class UnfinishedSearchWarning(UserWarning):
-    """A result was read while trials are left to run."""
+    """A result was read before all trials of its search were run."""
 
 
 class SearchRestartedWarning(UserWarning):
-    """`restart=True` begins a search again that the run before began again, too."""
+    """`restart=True` restarts a search that the previous run restarted, too."""
 
 
 class SearchChangedWarning(UserWarning):
-    """The model's source or the shape of the data differs from when the search was created."""
+    """The model's source, the data's shape or the algorithm differs from that of an earlier run."""
 
 
 class DataWarning(UserWarning):
-    """What a data function returned serves the first trial that reads it, and no other."""
+    """A data function's result can be read only once, so it serves the first trial only."""
 
 
 class ConversionWarning(UserWarning):
-    """An Optuna study holds what a search cannot: it says what is left out."""
+    """An Optuna study contains something that a search cannot store; says what is left out."""
 
 
 class ExecutorWarning(UserWarning):
-    """The engine behind `executor=` is set up so that a deadly trial harms more than it must."""
+    """The engine of `executor=` is configured so that a trial that kills workers harms others."""
 
 
 class NotebookWarning(UserWarning):
-    """Something about the notebook that the user should know: none found, stale, kept aside."""
+    """A problem with the notebook: it was not found, is stale, or was set aside."""
 
 
 class TrainingWarning(UserWarning):
-    """Something around a training did not work as meant; the training itself goes on."""
+    """Something outside of the training itself failed; the training continues."""

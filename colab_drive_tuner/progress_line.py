@@ -1,4 +1,4 @@
-"""Progress of what takes seconds: one line, once it has lasted; what is quick shows nothing."""
+"""Progress bars and countdowns on one line, shown only for operations that take seconds."""
 
 import sys
 import threading
@@ -10,33 +10,33 @@ from typing import Any
 from colab_drive_tuner.text import visible
 
 AFTER_SECONDS = 1.5
-"""How long something lasts before anything is shown."""
+"""Delay before anything is shown."""
 LOG_SECONDS = 30.0
-"""How often it is shown anew where nothing can be overdrawn: in files, pipes and CI."""
+"""Interval between lines where a line cannot be overwritten: in files, pipes and CI."""
 
 _SECONDS, _TICK_SECONDS = " s", 1.0
-"""The unit of what is waited for, and how often that is shown anew."""
+"""Unit of a countdown, and the interval between its updates."""
 
 _ENDS_IN = 5.0
-"""Seconds after which a call that has not returned is left to itself."""
+"""Timeout, in seconds, for joining the thread of `call_periodically`."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with how much is done, and of how much; None: nobody knows."""
+"""Called with the amount done and the total amount; None if the total is unknown."""
 
 
 @contextmanager
 def progress_bar(
     what: str, unit: str = "B", clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Progress | None]:
-    """What to call as something goes on: a tqdm bar, or lines of a log, once that takes seconds.
+    """Yield a progress callback; after a delay it shows a tqdm bar, or log lines.
 
-    None, and so nothing to see, in any thread but the main one: nobody waits for those, and their
-    bars would run into what training prints.
+    Yields None in threads other than the main one: users do not wait for those, and their bars
+    would be mixed with the output of training.
 
     Args:
-        what: What goes on, in words.
-        unit: What is counted: "B", or a noun with a space before it.
-        clock: Seconds, as `time.monotonic` gives them.
+        what: Description of the operation.
+        unit: The unit: "B", or a noun that begins with a space.
+        clock: Seconds, as `time.monotonic` returns them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield None
@@ -61,7 +61,7 @@ def progress_bar(
 
 @contextmanager
 def call_periodically(action: Callable[[], object], every: float, name: str) -> Iterator[None]:
-    """Within the block a thread calls `action` every so many seconds; it must not raise."""
+    """Call `action`, which must not raise, every `every` seconds in a thread during the block."""
     over = threading.Event()
 
     def run() -> None:
@@ -81,12 +81,12 @@ def call_periodically(action: Callable[[], object], every: float, name: str) -> 
 def countdown(
     what: str, most: float, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[None]:
-    """Show how long the block has lasted, of so many seconds at most, as `bar` shows things.
+    """Show how long the block has lasted, out of `most` seconds, as `progress_bar` does.
 
     Args:
-        what: What is waited for, in words.
-        most: How many seconds the block takes at most.
-        clock: Seconds, as `time.monotonic` gives them.
+        what: Description of what is waited for.
+        most: Maximum duration of the block, in seconds.
+        clock: Seconds, as `time.monotonic` returns them.
     """
     with progress_bar(what, _SECONDS, clock) as progress:
         if progress is None:
@@ -113,7 +113,7 @@ def _tqdm(**options: Any) -> Any:
 
 
 class _Lines:
-    """Standard error where nothing can be overdrawn: whatever is shown is a line of its own."""
+    """Standard error where a line cannot be overwritten: every update is a new line."""
 
     def write(self, text: str) -> None:
         if shown := text.strip():

@@ -1,8 +1,8 @@
-"""The runtime of this process and what works there: browser, prompts, GPU. Asked, not assumed.
+"""Detection of this process's runtime (Colab, Jupyter, Kaggle ...): its browser, prompts and GPU.
 
-Names of environments change and lie (Kaggle's image is built on Colab's; a Colab kernel may have no
-browser), so whatever can be asked is asked. Every question is put in a thread of its own and given
-a time limit: `detect` returns within about six seconds even where nothing answers.
+Environment names are unreliable (Kaggle's image is built on Colab's; a Colab kernel may have no
+browser), so capabilities are tested. Each test runs in a thread with a time limit: `detect` returns
+within about six seconds even if nothing answers.
 """
 
 import os
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 class Kind(StrEnum):
-    """A kind of environment, with its name for people."""
+    """A kind of runtime, with a label for display."""
 
     label: str
 
     def __new__(cls, name: str, label: str) -> Self:
-        """A member; equal to its name."""
+        """Create a member that is equal to its name."""
         kind = str.__new__(cls, name)
         kind._value_ = name
         kind.label = label
@@ -54,40 +54,40 @@ class Kind(StrEnum):
 _BROWSER_SECONDS = 5.0
 _GPU_SECONDS = 4.0
 _GRACE_SECONDS = 1.0
-"""How much longer is waited for an answer than the one asked was told that it may take."""
+"""Time to wait for an answer beyond the timeout that was passed to the function that is asked."""
 _PROC_GPUS = Path("/proc/driver/nvidia/gpus")
 _UPTIME = Path("/proc/uptime")
 COLAB_HOURS, COLAB_MOST_HOURS = 12.0, 24.0
-"""How long Colab lets a runtime live: usually, and with Pro+."""
+"""Lifetime of a Colab runtime: the usual one, and the one with Pro+."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What was found out about the place in which this process runs."""
+    """The detected runtime and its capabilities."""
 
     kind: Kind
     browser_attached: bool
-    """Colab only: a page is open that answers the kernel, so sign-in by browser can work."""
+    """Colab only: an open page answers the kernel, so sign-in by browser can work."""
     can_prompt: bool
-    """Somebody could answer a question asked now; False means that asking might wait for ever."""
+    """Whether a user could answer a prompt now; if False, a prompt might block for ever."""
     gpu: str | None
     """Name of the first GPU, or None."""
     unanswered: tuple[str, ...] = ()
-    """What was asked and gave no answer in time, in words for people."""
+    """Capabilities whose test timed out, in words for display."""
 
     @property
     def label(self) -> str:
-        """The kind for people: "Google Colab", "Jupyter", ..."""
+        """Name of the kind for display: "Google Colab", "Jupyter", ..."""
         return self.kind.label
 
     @property
     def is_colab(self) -> bool:
-        """Whether it is Google Colab in any of its forms."""
+        """Whether this is any form of Google Colab."""
         return self.kind.startswith("colab")
 
 
 def detect() -> Runtime:
-    """Find out where this process runs; never prompts, and takes six seconds at the very most."""
+    """Detect the runtime of this process; never prompts, and takes at most six seconds."""
     kind = _kind()
     unanswered = []
     gpu_answer = call_in_thread(_gpu)
@@ -98,8 +98,10 @@ def detect() -> Runtime:
             browser_attached = page_answer(_BROWSER_SECONDS + _GRACE_SECONDS) is not None
         except TimeoutError:
             unanswered.append("the browser page")
-        except Exception:  # noqa: BLE001 - Colab's own module failed: then it cannot be used to ask
-            if getattr(ipython(), "kernel", None) is not None:  # no script can ask, no `!command`
+        except Exception:  # noqa: BLE001 - errors of Colab's module are undocumented
+            if (
+                getattr(ipython(), "kernel", None) is not None
+            ):  # in scripts and `!command` it always fails
                 unanswered.append("Colab's link to the browser")
     gpu = None
     try:
@@ -118,26 +120,26 @@ def detect() -> Runtime:
 
 
 def runtime_name() -> str:
-    """Where this process runs, for people, by what is known without asking anybody."""
+    """Return the name of this runtime for display, without testing its capabilities."""
     return _kind().label
 
 
-def call_in_thread(question: Callable[[], T]) -> Callable[[float], T]:
-    """Start `question()` in a thread; the function returned waits for its answer, so many seconds.
+def call_in_thread(function: Callable[[], T]) -> Callable[[float], T]:
+    """Start `function()` in a daemon thread; return `wait`, which takes a timeout in seconds.
 
-    It raises what the question raised (an exit as a `RuntimeError`), or `TimeoutError`; the thread
-    is then left to itself, and does not keep the process alive.
+    `wait` returns the result or raises the function's exception (an exit as a `RuntimeError`).
+    After the timeout it raises `TimeoutError`, and the thread is abandoned.
     """
     answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-    context = copy_context()  # ipykernel keeps the cell that is running in a context variable
+    context = copy_context()  # ipykernel keeps the running cell in a context variable
 
     def run() -> None:
         try:
-            answers.put((context.run(question), None))
-        except Exception as error:  # noqa: BLE001 - handed to the one who waits
+            answers.put((context.run(function), None))
+        except Exception as error:  # noqa: BLE001 - raised again by `wait`
             answers.put((None, error))
-        except BaseException as error:  # noqa: BLE001 - an exit from there is none of the asker's
-            answers.put((None, RuntimeError(f"the one asked wanted to end the process: {error!r}")))
+        except BaseException as error:  # noqa: BLE001 - an exit must not end the caller's process
+            answers.put((None, RuntimeError(f"the call tried to end the process: {error!r}")))
 
     threading.Thread(target=run, name="colab-drive-tuner-probe", daemon=True).start()
 
@@ -155,7 +157,7 @@ def call_in_thread(question: Callable[[], T]) -> Callable[[float], T]:
 
 
 def uptime_hours() -> float | None:
-    """How long this machine has been up, in hours; None where it does not say."""
+    """Return how long this machine has been up, in hours; None if unknown."""
     try:
         return float(_UPTIME.read_text().split()[0]) / 3600
     except (OSError, ValueError, IndexError):
@@ -163,15 +165,15 @@ def uptime_hours() -> float | None:
 
 
 def ipython() -> Any:
-    """The IPython shell that runs this code, or None; never starts one."""
+    """Return the IPython shell that runs this code, or None; never starts one."""
     module = sys.modules.get("IPython")
     return module.get_ipython() if module is not None else None
 
 
 def open_notebook_content() -> dict[str, Any] | None:
-    """The notebook as it stands in the browser right now, or None where no browser answers.
+    """Return the notebook as the browser shows it now, or None if no browser answers.
 
-    Colab only. Call it through `ask`: it may block.
+    Colab only. It may block, so call it through `call_in_thread`.
     """
     from google.colab import _message
 
@@ -184,7 +186,7 @@ def open_notebook_content() -> dict[str, Any] | None:
 
 
 def vscode_notebook() -> str | None:
-    """Path of the notebook that VS Code runs, as VS Code names it; None outside of VS Code."""
+    """Return the path of the notebook that VS Code runs; None outside of VS Code."""
     namespace = getattr(ipython(), "user_ns", {})
     path = namespace.get("__vsc_ipynb_file__") if isinstance(namespace, Mapping) else None
     return path if isinstance(path, str) and path else None
@@ -192,7 +194,7 @@ def vscode_notebook() -> str | None:
 
 def _kind() -> Kind:
     shell = ipython()
-    if Variable.KAGGLE_RUN.get():  # before Colab, whose variables its image inherits
+    if Variable.KAGGLE_RUN.get():  # first: Kaggle's image inherits Colab's variables
         return Kind.KAGGLE
     if Variable.VERTEX_PRODUCT.get() == "COLAB_ENTERPRISE":
         return Kind.COLAB_ENTERPRISE
@@ -220,13 +222,13 @@ def _can_prompt(kind: Kind, browser_attached: bool) -> bool:
         return False
     kernel = getattr(ipython(), "kernel", None)
     if kernel is not None:
-        # What the client of the running cell said of itself; papermill and nbclient say no.
+        # Set by the client of the running cell; papermill and nbclient set it to False.
         return bool(getattr(kernel, "_allow_stdin", False))
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def _gpu() -> str | None:
-    """Name of the first GPU that the NVIDIA driver shows: asks its tool, then the kernel's list."""
+    """Return the name of the first GPU, from `nvidia-smi` or the driver's /proc files."""
     tool = shutil.which("nvidia-smi")
     names = _output([tool, "--query-gpu=name", "--format=csv,noheader"]) if tool else ""
     if names:
@@ -240,7 +242,7 @@ def _gpu() -> str | None:
 
 
 def _output(command: list[str]) -> str:
-    """What the command prints; nothing where it fails or takes too long."""
+    """Return what the command prints; empty if it fails or times out."""
     try:
         process = subprocess.Popen(
             command,
@@ -251,12 +253,12 @@ def _output(command: list[str]) -> str:
             start_new_session=True,
         )
     except OSError:
-        return ""  # found on the path, yet not to be run here
+        return ""  # on the PATH but not executable
     with process:
         try:
             printed, _ = process.communicate(timeout=_GPU_SECONDS)
         except subprocess.TimeoutExpired:
-            if hasattr(os, "killpg"):  # its children hold the pipe open, too
+            if hasattr(os, "killpg"):  # its children keep the pipe open, too
                 os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             return ""

@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line, whatever lies between it and the place that warns."""
+"""Warnings that are attributed to the user's line, whatever frames lie between."""
 
 import sys
 import warnings
@@ -10,11 +10,11 @@ _BETWEEN = {
     *("colab_drive_tuner", "hyperopt", "hyperas", "temp_model", "tqdm", "keras"),
     *("contextlib", "functools", "importlib", "threading", "concurrent"),
 }
-"""Packages whose frames are no user's; `temp_model` is the module that hyperas makes of a model."""
+"""Packages whose frames are skipped; `temp_model` is the module that hyperas generates."""
 
 
 def user_frame() -> FrameType | None:
-    """The innermost frame of the user's own code; None in a thread that runs none."""
+    """Return the innermost frame of the user's own code; None in a thread that runs none."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if str(frame.f_globals.get("__name__")).partition(".")[0] not in _BETWEEN:
@@ -24,10 +24,10 @@ def user_frame() -> FrameType | None:
 
 
 def warn_user(message: str, category: type[Warning]) -> None:
-    """Warn as `warnings.warn` does, with the user's file and line.
+    """Issue a warning, as `warnings.warn` does, with the user's file and line.
 
     Args:
-        message: What happened and what to do; characters that a terminal obeys become escapes.
+        message: What happened and what to do; control characters are escaped.
         category: The class of the warning.
     """
     frame = user_frame() or sys._getframe(1)

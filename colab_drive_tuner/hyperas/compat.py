@@ -43,7 +43,7 @@ from colab_drive_tuner.hyperas.rewriting import (
 )
 from colab_drive_tuner.notebook.cells import new_notebook
 from colab_drive_tuner.notebook.imports import global_names
-from colab_drive_tuner.version import installed
+from colab_drive_tuner.version import installed_version
 
 Announce = Callable[[str], object]
 
@@ -111,7 +111,7 @@ def _wrap(shim: _Shim, optim: ModuleType) -> None:
         original = shim.originals[name] = getattr(optim, name)
         setattr(optim, name, wraps(original)(wrapper(original)))
     hyperas, keras, hyperopt = (
-        installed(name) or "(version unknown)" for name in ("hyperas", "keras", "hyperopt")
+        installed_version(name) or "(version unknown)" for name in ("hyperas", "keras", "hyperopt")
     )
     shim.announce(
         f"hyperas {hyperas} runs on Keras {keras} and hyperopt {hyperopt}: colab_drive_tuner "

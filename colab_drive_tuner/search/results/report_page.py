@@ -22,7 +22,7 @@ from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.search.results.series import Series, Trial
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
-from colab_drive_tuner.version import __version__, installed
+from colab_drive_tuner.version import __version__, installed_version
 
 _ROWS_BYTES = 150_000
 """How much of the page its table may take: the best trials come first."""
@@ -104,7 +104,7 @@ def made_of(history: History, place: str) -> dict[str, object]:
         del facts["trials wanted"]
     versions = {"colab_drive_tuner": __version__}
     for package in ("hyperopt", "keras", "tensorflow", "numpy"):
-        if number := installed(package):
+        if number := installed_version(package):
             versions[package] = number
     facts["versions here"] = ", ".join(f"{name} {number}" for name, number in versions.items())
     facts["runtimes"] = "\n".join(dict.fromkeys(session.where for session in history.timeline))

@@ -9,7 +9,7 @@ from pathlib import Path
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Kind, ipython, uptime_hours
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
-from colab_drive_tuner.version import installed
+from colab_drive_tuner.version import installed_version
 
 _MEGABYTE = 1e6
 
@@ -48,13 +48,17 @@ def versions(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - they
         yield Finding(Level.WARNING, text, advice)
     if not clashes:
         names = ("hyperopt", "numpy", "keras", "hyperas", "pydrive2")
-        there = [f"{name} {found}" for name in names if (found := installed(name))]
+        there = [f"{name} {found}" for name in names if (found := installed_version(name))]
         yield Finding(Level.OK, f"{', '.join(there)}.")
 
 
 def _clashes() -> Iterator[tuple[str, str]]:
-    hyperopt, numpy, keras = installed("hyperopt"), installed("numpy"), installed("keras")
-    hyperas, pydrive2 = installed("hyperas"), installed("pydrive2")
+    hyperopt, numpy, keras = (
+        installed_version("hyperopt"),
+        installed_version("numpy"),
+        installed_version("keras"),
+    )
+    hyperas, pydrive2 = installed_version("hyperas"), installed_version("pydrive2")
     if _number(hyperopt) < (0, 3) and _number(numpy) >= (2,):
         yield f"hyperopt {hyperopt} fails with numpy {numpy}.", "Run: pip install -U hyperopt"
     if hyperas and _number(keras) >= (3,) and _number(hyperas) != (0, 4, 1):
@@ -62,7 +66,7 @@ def _clashes() -> Iterator[tuple[str, str]]:
             f"hyperas {hyperas} fails with Keras {keras}; setup() makes 0.4.1 work, no other.",
             "Run: pip install hyperas==0.4.1",
         )
-    cryptography = installed("cryptography")
+    cryptography = installed_version("cryptography")
     if pydrive2 and _number(cryptography) >= (44,) and _number(pydrive2) > (1, 21, 1):
         yield (
             f"PyDrive2 {pydrive2} wants cryptography below 44, and {cryptography} is installed.",
