@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner import cli, store
-from colab_drive_tuner.search.executors.trial_locations import NOWHERE
+from colab_drive_tuner.search.executors.trial_locations import UNROUTED_ADDRESS
 
 OURS = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
 """Variables that change what this package does."""
@@ -134,7 +134,9 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             raise OSError(f"Tests reach this machine only, not {host}.")
 
     def guarded(self: socket.socket, address: Any) -> None:
-        if not (self.type == socket.SOCK_DGRAM and address == NOWHERE):  # nothing is sent there
+        if not (
+            self.type == socket.SOCK_DGRAM and address == UNROUTED_ADDRESS
+        ):  # nothing is sent there
             check(address)
         connect(self, address)
 

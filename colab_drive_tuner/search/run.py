@@ -41,7 +41,7 @@ from colab_drive_tuner.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.search.executors.in_flight import Crew
+    from colab_drive_tuner.search.executors.dispatcher import Dispatcher
 
 STOP_PATIENCE = 10.0
 """How long a stop by the user waits for the store, in seconds."""
@@ -82,7 +82,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             search=trials.name,
             learns=settings.algo != "rand",
         )
-    crew = _crew(spec, domain)
+    dispatcher = _dispatcher(spec, domain)
     stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
     with (
         trials.log.running(),
@@ -103,11 +103,14 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         stored = stored_state(trials.name, trials.log.settings)
         tally = Tally(trials._dynamic_trials)
         kind: Callable[..., Loop] = Loop
-        if crew is not None:
+        if dispatcher is not None:
             from colab_drive_tuner.search.loop.parallel import ParallelLoop
 
             kind = partial(
-                ParallelLoop, crew=crew, max_attempts=trials.max_attempts, on_stop=arrived.set
+                ParallelLoop,
+                dispatcher=dispatcher,
+                max_attempts=trials.max_attempts,
+                on_stop=arrived.set,
             )
         loop = kind(
             trials,
@@ -156,20 +159,20 @@ def _warn_of_second_restart(trials: StoredTrials) -> None:
     )
 
 
-def _crew(spec: SearchSpec, domain: CompiledDomain) -> "Crew | None":
+def _dispatcher(spec: SearchSpec, domain: CompiledDomain) -> "Dispatcher | None":
     """The workers, with the objective as they get it; None: trials run here."""
     if spec.workers is None:
         return None
-    from colab_drive_tuner.search.executors.in_flight import Crew
-    from colab_drive_tuner.search.executors.payload import pack, refuse_what_stays
+    from colab_drive_tuner.search.executors.dispatcher import Dispatcher
+    from colab_drive_tuner.search.executors.payload import check_sendable, pack
 
     engine, payload = spec.workers.engine, None
     if engine.in_process:
-        refuse_what_stays(spec.fn)
+        check_sendable(spec.fn)
     else:
         payload = pack(spec.fn, spec.space, spec.pass_expr_memo_ctrl)
     engine.prepare(keras=spec.keras_wanted)
-    return Crew(spec.workers, payload, domain)
+    return Dispatcher(spec.workers, payload, domain)
 
 
 def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> None:

@@ -22,10 +22,10 @@ from hyperopt import STATUS_OK, hp
 from colab_drive_tuner.errors import ExecutorError, SearchChangedWarning, UsageError
 from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import in_flight
+from colab_drive_tuner.search.executors import dispatcher
 from colab_drive_tuner.search.executors.loky import LokyExecutor, loky_executor
 from colab_drive_tuner.search.executors.payload import pack
-from colab_drive_tuner.search.executors.worker_deaths import Death, death_of
+from colab_drive_tuner.search.executors.worker_deaths import Death, classify_death
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
@@ -165,13 +165,13 @@ def test_a_large_objective_is_sent_once_to_each_worker(
 ) -> None:
     """By its hash; a worker that does not have it is sent it, and no trial is lost."""
     sent: list[bool] = []
-    send = in_flight.Crew._send
+    send = dispatcher.Dispatcher._send
 
-    def counting(self: Any, flight: Any, *, with_content: bool) -> None:
-        sent.append(with_content)
-        send(self, flight, with_content=with_content)
+    def counting(self: Any, submission: Any, *, with_objective: bool) -> None:
+        sent.append(with_objective)
+        send(self, submission, with_objective=with_objective)
 
-    monkeypatch.setattr(in_flight.Crew, "_send", counting)
+    monkeypatch.setattr(dispatcher.Dispatcher, "_send", counting)
     table = np.random.default_rng(0).random(100_000)
     result = run(tmp_path, lambda x: float(table[int(x)]), max_evals=30, executor=workers)
     assert result.done == 30
@@ -179,7 +179,9 @@ def test_a_large_objective_is_sent_once_to_each_worker(
     # The worker that was first made anew knows nothing.
     workers.renew()
     monkeypatch.setattr(
-        in_flight.Crew, "submit", lambda self, flight: self._send(flight, with_content=False)
+        dispatcher.Dispatcher,
+        "submit",
+        lambda self, submission: self._send(submission, with_objective=False),
     )
     assert run(tmp_path, lambda x: float(table[int(x)]), name="t", executor=workers).done == 8
 
@@ -212,7 +214,7 @@ def test_what_must_not_travel_is_refused_by_name(
     for objective in (lambda x: helper() and x, functools.partial(lambda s, x: x, {"s": [secret]})):
         with pytest.raises(UsageError, match=type(secret).__name__) as caught:
             run(tmp_path / "store", objective, executor=workers)
-        assert "must not travel" in str(caught.value)
+        assert "must not be sent to workers" in str(caught.value)
     for executor in (workers, ThreadPoolExecutor(1)):
         with pytest.raises(UsageError, match="holds secret, a"):
             run(tmp_path / "store", lambda x: helper() and x, executor=executor)
@@ -570,11 +572,11 @@ def test_a_worker_ends_with_its_driver(by_handle: bool) -> None:
     """By the number of its parent; or by a handle of it, as on Windows, where that number stays."""
     script = f"""if True:
         import multiprocessing, os, signal
-        from colab_drive_tuner.search.executors.loky import _end_with
+        from colab_drive_tuner.search.executors.loky import _exit_with
 
         def work(driver, ready):
             ready.set()
-            _end_with(driver, by_handle={by_handle})
+            _exit_with(driver, by_handle={by_handle})
 
         context = multiprocessing.get_context("fork")
         ready = context.Event()
@@ -688,8 +690,8 @@ def test_an_interrupt_in_a_terminal_ends_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "name", "death"),
     [
-        ("distributed.scheduler", "KilledWorker", Death.ALONE),
-        ("ray.exceptions", "WorkerCrashedError", Death.ALONE),
+        ("distributed.scheduler", "KilledWorker", Death.ONE_TRIAL),
+        ("ray.exceptions", "WorkerCrashedError", Death.ONE_TRIAL),
         ("ray.exceptions", "ActorDiedError", None),
         ("distributed.client", "FutureCancelledError", Death.CANCELLED),
         ("elsewhere", "KilledWorker", None),
@@ -700,7 +702,7 @@ def test_deaths_are_told_by_names(package: str, name: str, death: Death | None) 
     base = type("RayActorError", (Exception,), {"__module__": "ray.exceptions"})
     derived = name == "ActorDiedError"
     kind = type(name, (base if derived else Exception,), {"__module__": package})
-    assert death_of(kind("gone")) == (Death.ALONE if derived else death)
+    assert classify_death(kind("gone")) == (Death.ONE_TRIAL if derived else death)
 
 
 def test_the_exceptions_of_loky_are_known() -> None:
@@ -709,9 +711,9 @@ def test_the_exceptions_of_loky_are_known() -> None:
 
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    assert death_of(TerminatedWorkerError()) == Death.AMONG
-    assert death_of(BrokenExecutor()) == Death.AMONG
-    assert death_of(CancelledError()) == Death.CANCELLED
+    assert classify_death(TerminatedWorkerError()) == Death.SEVERAL_TRIALS
+    assert classify_death(BrokenExecutor()) == Death.SEVERAL_TRIALS
+    assert classify_death(CancelledError()) == Death.CANCELLED
 
 
 def test_the_payload_is_the_same_for_the_same_objective() -> None:

@@ -23,7 +23,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import ExecutorError, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import in_flight, worker
+from colab_drive_tuner.search.executors import dispatcher, worker
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.executors.worker import Task
 from colab_drive_tuner.search.loop import parallel, stopping_rules
@@ -303,8 +303,8 @@ class Mute(Executor):
 
 def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not even say that time is up; the others go on without it."""
-    monkeypatch.setattr(in_flight, "FRESH_WORKER_SECONDS", 1.0)
-    monkeypatch.setattr(in_flight, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 1.0)
+    monkeypatch.setattr(dispatcher, "TIMEOUT_GRACE_SECONDS", 1.0)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     trials = wide(tmp_path, "rand", 6, uneven, executor=Mute(), width=2, trial_timeout=2.0)
     assert [doc["result"]["status"] for doc in trials.trials] == ["fail", *["ok"] * 5]
@@ -429,7 +429,7 @@ def test_a_cluster_without_workers_is_said(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(parallel, "ABSENT_SECONDS", 0.05)
     monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)
-    monkeypatch.setattr(in_flight, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(dispatcher, "WORKER_CHECK_SECONDS", 0.01)
     said: list[str] = []
     trials = DriveTrials("s", store=tmp_path, notify=said.append)
     with pytest.raises(ExecutorError, match="no workers for"):
@@ -496,7 +496,7 @@ def test_a_stop_says_what_becomes_of_what_runs(
     [
         ({"width": 2}, "width= goes with executor="),
         ({"trial_timeout": 2}, "trial_timeout= goes with executor="),
-        ({"executor": ThreadPoolExecutor}, "is a class: pass one that is made"),
+        ({"executor": ThreadPoolExecutor}, "is a class: pass an instance"),
         ({"executor": object()}, "has no submit"),
         ({"executor": "threads"}, "has no submit"),
         ({"executor": ThreadPoolExecutor(1), "width": 0}, "width must be an integer >= 1"),
@@ -551,10 +551,10 @@ def test_a_search_whose_workers_all_hang_ends_with_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not as if it were complete, while its only worker is taken for good; unless it is."""
-    monkeypatch.setattr(in_flight, "FRESH_WORKER_SECONDS", 0.1)
-    monkeypatch.setattr(in_flight, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 0.1)
+    monkeypatch.setattr(dispatcher, "TIMEOUT_GRACE_SECONDS", 0.1)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
-    with pytest.raises(ExecutorError, match="taken by trials that hang"):
+    with pytest.raises(ExecutorError, match="occupied by trials that hang"):
         wide(tmp_path, "rand", 3, uneven, executor=Mute(), width=1, trial_timeout=0.1)
     with pytest.raises(hyperopt.exceptions.AllTrialsFailed):
         wide(tmp_path, "rand", 2, uneven, executor=Mute(), width=1, trial_timeout=0.1)

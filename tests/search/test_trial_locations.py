@@ -12,8 +12,8 @@ import pytest
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.trial_locations import (
-    DatagramLocations,
-    Datagrams,
+    DatagramReceiver,
+    DatagramSender,
     Location,
     host_of,
     worker_name,
@@ -30,10 +30,10 @@ from tests.search.searching import SPACE, bowl
 @pytest.mark.parametrize("anywhere", [False, True])
 def test_reports_arrive_by_datagram_and_forged_ones_do_not(anywhere: bool) -> None:
     """Only what the run's own key has signed is read; whatever else comes does no harm."""
-    locations = DatagramLocations(anywhere=anywhere)
+    locations = DatagramReceiver(anywhere=anywhere)
     sender = locations.sender
-    assert isinstance(sender, Datagrams)
-    Datagrams(sender.host, sender.port, b"another key")(Location(1, "forged"))
+    assert isinstance(sender, DatagramSender)
+    DatagramSender(sender.host, sender.port, b"another key")(Location(1, "forged"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         for junk in (b"", b"x", b"{}" * 5000, json.dumps([1, "unsigned"]).encode()):
             out.sendto(junk, (sender.host, sender.port))

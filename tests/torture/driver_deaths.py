@@ -13,7 +13,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors.in_flight import Crew
+from colab_drive_tuner.search.executors.dispatcher import Dispatcher
 from colab_drive_tuner.search.loop.inline import Loop
 from colab_drive_tuner.search.loop.parallel import ParallelLoop
 from colab_drive_tuner.search.trials.logbook import Logbook
@@ -110,7 +110,7 @@ def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
         elif phase == "its start is recorded":
             wrap(Loop, "_start", lambda document: document["tid"], before=False)
         elif phase == "submitted":
-            wrap(Crew, "submit", lambda flight: flight.task.attempt.tid, before=False)
+            wrap(Dispatcher, "submit", lambda submission: submission.task.attempt.tid, before=False)
         elif phase == "its result has arrived":
             wrap(ParallelLoop, "_end", lambda started: started.document["tid"], before=True)
         elif phase == "its end is recorded":

@@ -16,7 +16,7 @@ import pytest
 from colab_drive_tuner.checkpoint import history
 from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import executor_arguments, in_flight, worker_deaths
+from colab_drive_tuner.search.executors import dispatcher, executor_arguments, worker_deaths
 from colab_drive_tuner.search.loop import missing_trials, parallel
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored import StoredTrials
@@ -192,8 +192,8 @@ def a_broken_pool_blames_everybody() -> None:
 @mutant
 def suspects_run_beside_others() -> None:
     """WORKERS: nothing runs alone, so nobody is ever guilty."""
-    worker_deaths.Losses.runs_alone = lambda self, tid: False  # type: ignore[method-assign]
-    worker_deaths.Losses.any_alone = lambda self, tids: False  # type: ignore[method-assign]
+    worker_deaths.LostTrials.runs_alone = lambda self, tid: False  # type: ignore[method-assign]
+    worker_deaths.LostTrials.any_alone = lambda self, tids: False  # type: ignore[method-assign]
 
 
 @mutant
@@ -238,18 +238,18 @@ def what_only_a_spool_names_is_not_run() -> None:
 @mutant
 def starts_are_recorded_after_their_submission() -> None:
     """WORKERS: a trial runs before it is named."""
-    start, submit = Logbook.start, in_flight.Crew.submit
+    start, submit = Logbook.start, dispatcher.Dispatcher.submit
     late: list[Callable[[], None]] = []
 
-    def submitting(self: Any, flight: Any) -> None:
-        submit(self, flight)
+    def submitting(self: Any, submission: Any) -> None:
+        submit(self, submission)
         time.sleep(0.5)  # so that it begins meanwhile
         late.pop()()
 
     Logbook.start = (  # type: ignore[method-assign]
         lambda self, *args, **options: late.append(partial(start, self, *args, **options))
     )
-    in_flight.Crew.submit = submitting  # type: ignore[method-assign]
+    dispatcher.Dispatcher.submit = submitting  # type: ignore[method-assign]
 
 
 @mutant
@@ -290,7 +290,7 @@ def suspects_run_twice() -> None:
 @mutant
 def suspects_are_forgotten_between_sessions() -> None:
     """WORKERS: the session after does not know who has to run alone."""
-    worker_deaths.Losses._record_suspects = lambda self: None  # type: ignore[method-assign]
+    worker_deaths.LostTrials._record_suspects = lambda self: None  # type: ignore[method-assign]
 
 
 @mutant

@@ -1,1 +1,1 @@
-"""Trials on workers: any `concurrent.futures.Executor`, what travels to it, and how it may end."""
+"""Trials on workers of any `concurrent.futures.Executor`: payloads, dispatch and failures."""

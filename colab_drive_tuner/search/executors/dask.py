@@ -1,24 +1,24 @@
-"""A Dask cluster as an engine: its own retries off, and its workers counted."""
+"""Dask clusters as engines: Dask's own retries are disabled and its workers counted."""
 
 from typing import Any
 
 from colab_drive_tuner.errors import ExecutorWarning, UsageError
 from colab_drive_tuner.search.executors.engine import Engine
-from colab_drive_tuner.search.executors.trial_locations import DaskLocations, Locations
+from colab_drive_tuner.search.executors.trial_locations import DaskReceiver, LocationReceiver
 from colab_drive_tuner.user_warnings import warn_user
 
 
 def client_of(executor: Any) -> Any:
-    """The `distributed.Client` that this is, or to which an executor of Dask's belongs, or None."""
+    """Return the `distributed.Client` given or behind a Dask executor; None for anything else."""
     client = getattr(executor, "_client", executor)
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
     return client if ("distributed", "Client") in kinds else None
 
 
 class DaskEngine(Engine):
-    """A `distributed.Client`, or what its `get_executor()` has made."""
+    """A `distributed.Client`, or an executor from its `get_executor()`."""
 
-    breaks_whole = False
+    death_breaks_pool = False
 
     def __init__(self, executor: Any, client: Any) -> None:
         if client.status != "running":
@@ -27,7 +27,7 @@ class DaskEngine(Engine):
             )
         if client.asynchronous:
             raise UsageError("executor= is an asynchronous distributed.Client: pass another one.")
-        # The driver counts attempts, and each one runs: results are not shared between equal calls.
+        # The driver counts attempts. `pure=False`: equal calls must not share a result.
         options = getattr(executor, "_kwargs", {}) | {"retries": 0, "pure": False}
         super().__init__(client.get_executor(**options))
         self._client = client
@@ -38,7 +38,7 @@ class DaskEngine(Engine):
         return "distributed.Client"
 
     def width(self) -> int | None:
-        """The threads of all workers."""
+        """Return the number of threads of all workers."""
         threads: int = sum(self._client.ncores().values())
         if not threads:
             raise UsageError(
@@ -52,22 +52,22 @@ class DaskEngine(Engine):
         return bool(self._client.status == "closed")
 
     def workers(self) -> int | None:
-        """How many workers the scheduler has, as this client last heard."""
-        # A scheduler that is gone would be waited for.
+        """Return the scheduler's number of workers, as last reported to this client."""
+        # Asking a scheduler that is gone would block.
         return len(dict(self._client.ncores())) if self._client.status == "running" else 0
 
-    def locations(self) -> Locations:
+    def locations(self) -> LocationReceiver:
         """See `Engine.locations`."""
-        return DaskLocations(self._client)
+        return DaskReceiver(self._client)
 
-    def prepare(self, *, keras: bool) -> None:  # noqa: ARG002 - Dask's workers are no forks
-        """Warn where the scheduler would run a deadly trial again and again, by itself."""
+    def prepare(self, *, keras: bool) -> None:  # noqa: ARG002 - Dask's workers are not forks
+        """Warn if the scheduler would itself rerun a trial that kills workers."""
         allowed = self._client.run_on_scheduler(_allowed_failures)
         if allowed:
             warn_user(
-                f"This Dask scheduler runs a trial whose worker died up to {allowed} times more by "
-                "itself, unseen. Before the cluster is made: dask.config.set({"
-                '"distributed.scheduler.allowed-failures": 0}), or in its environment '
+                "This Dask scheduler silently reruns a trial whose worker died, up to "
+                f"{allowed} times. Before creating the cluster, call dask.config.set({{"
+                '"distributed.scheduler.allowed-failures": 0}), or set in its environment '
                 "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0.",
                 ExecutorWarning,
             )

@@ -1,4 +1,4 @@
-"""An Executor as the loop uses it: how wide it is, how to submit, which workers are there."""
+"""Common interface of executors: submission, width, number of workers, preparation, restart."""
 
 import os
 import sys
@@ -9,43 +9,42 @@ from typing import Any
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.executors.loky import LokyExecutor
-from colab_drive_tuner.search.executors.trial_locations import DatagramLocations, Locations
+from colab_drive_tuner.search.executors.trial_locations import DatagramReceiver, LocationReceiver
 
 _START_SECONDS = 120.0
-"""How long the first process of a pool may take to start."""
+"""Time for the first process of a pool to start."""
 
 
 class Engine:
-    """Any `concurrent.futures.Executor`; `own`: one of this package."""
+    """Any `concurrent.futures.Executor`; with `own`, one of this package."""
 
-    breaks_whole = True
-    """Whether the death of one worker ends all that runs, as in a process pool."""
+    death_breaks_pool = True
+    """Whether the death of one worker ends all running trials, as in a process pool."""
 
     def __init__(self, executor: Any, *, own: bool = False) -> None:
         self.executor = executor
         self.renewable = own
-        """Whether it makes itself anew once its workers have died."""
+        """Whether it can replace its workers after they have died."""
         self.submit: Callable[..., Future[Any]] = executor.submit
-        """Starts a call on a worker."""
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Name of the executor in messages."""
         return type(self.executor).__name__
 
     @cached_property
     def in_process(self) -> bool:
-        """Whether its workers are threads of this process, so that nothing has to travel."""
+        """Whether its workers are threads of this process, so that nothing needs pickling."""
         return any(kind.__name__ == "ThreadPoolExecutor" for kind in type(self.executor).__mro__)
 
     @cached_property
     def dies_with_worker(self) -> bool:
-        """Whether the death of a worker is that of this process: threads; MPI under mpiexec."""
+        """Whether this process dies with a worker: threads, and MPI under mpiexec."""
         packages = {kind.__module__.partition(".")[0] for kind in type(self.executor).__mro__}
         return self.in_process or "mpi4py" in packages
 
     def width(self) -> int | None:
-        """How many trials it can run at once; None where it does not say."""
+        """Return the number of trials that can run at once; None if the executor does not say."""
         width: int | None = self.executor.width() if self.renewable else None
         for name in ("num_workers", "_max_workers"):
             count = getattr(self.executor, name, None)
@@ -55,16 +54,23 @@ class Engine:
 
     @property
     def closed(self) -> bool:
-        """Whether it is known to run nothing any more."""
+        """Whether the executor is known to be closed."""
         return False
 
     def workers(self) -> int | None:
-        """How many workers are there now; None where that cannot be told."""
+        """Return the current number of workers; None if unknown."""
         count: int | None = self.executor.workers() if self.renewable else None
         return count
 
     def prepare(self, *, keras: bool) -> None:
-        """Do what must be done before the search is claimed. `keras`: trials will use it."""
+        """Prepare the executor before the search is claimed.
+
+        Args:
+            keras: Whether trials will use Keras.
+
+        Raises:
+            UsageError: It forks, and TensorFlow would hang in its workers.
+        """
         context = getattr(self.executor, "_mp_context", None)
         method = context.get_start_method(allow_none=False) if context is not None else ""
         if method != "fork":
@@ -75,18 +81,18 @@ class Engine:
                 "hang. Write ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("
                 "'spawn')), or executor=cdt.loky_executor(n)."
             )
-        # All forks are made by the first call: before this process has threads that write, and
-        # locks that a fork would go on to hold after its death.
+        # The first call makes all forks: before this process starts threads, whose locks a fork
+        # would copy in a locked state.
         self.submit(os.getpid).result(timeout=_START_SECONDS)
 
-    def locations(self) -> Locations:
-        """The driver's end of the way on which workers tell where trials have begun."""
+    def locations(self) -> LocationReceiver:
+        """Return the receiver of the locations that workers report."""
         if self.in_process:
-            return Locations()
-        # Those of the standard library's pool and of loky are on this machine, as their pipes are.
+            return LocationReceiver()
+        # Workers of the standard library's pool and of loky are always on this machine.
         local = hasattr(self.executor, "_processes") or isinstance(self.executor, LokyExecutor)
-        return DatagramLocations(anywhere=not local)
+        return DatagramReceiver(anywhere=not local)
 
     def renew(self) -> None:
-        """End all workers; the next call gets new ones. Only where it is `renewable`."""
+        """Kill all workers; the next call gets new ones. Requires `renewable`."""
         self.executor.renew()

@@ -13,7 +13,7 @@ from colab_drive_tuner.search.spec.arguments import real_number, whole_number
 
 @dataclass(frozen=True)
 class Workers:
-    """Where trials run: the checked arguments `executor`, `width` and `trial_timeout`."""
+    """The checked arguments `executor`, `width` and `trial_timeout`."""
 
     engine: Engine
     width: int
@@ -21,7 +21,7 @@ class Workers:
 
 
 def find_engine(executor: Any, width: Any, trial_timeout: Any) -> Workers | None:
-    """The workers that these arguments ask for; None: trials run here, one after another.
+    """Check the arguments; return None if trials run in this process, one after another.
 
     Raises:
         UsageError: One of them cannot be used; nothing has been written.
@@ -52,7 +52,7 @@ def find_engine(executor: Any, width: Any, trial_timeout: Any) -> Workers | None
 def _engine(executor: Any) -> Engine:
     if isinstance(executor, type):
         raise UsageError(
-            f"executor={executor.__name__} is a class: pass one that is made, such as "
+            f"executor={executor.__name__} is a class: pass an instance, such as "
             f"{executor.__name__}(4)."
         )
     if (client := client_of(executor)) is not None:
@@ -72,7 +72,6 @@ def _engine(executor: Any) -> Engine:
         raise UsageError(f"executor={type(executor).__name__} was shut down: make a new one.")
     if getattr(executor, "_broken", False) or getattr(flags, "broken", None):
         raise UsageError(
-            f"executor={type(executor).__name__} is broken, since one of its workers died: make a "
-            "new one."
+            f"executor={type(executor).__name__} is broken, because a worker died: make a new one."
         )
     return Engine(executor, own=isinstance(executor, LokyExecutor | RayExecutor))

@@ -6,44 +6,46 @@ from colab_drive_tuner.search.executors.worker import Outcome
 
 
 class InWorkerError(Exception):
-    """Where in a worker an exception came from."""
+    """Cause of an exception raised in a worker; its text is the worker's traceback."""
 
     def __str__(self) -> str:
         return f"in the worker:\n\n{self.args[0]}"
 
 
 def pool_broke(engine: Engine, search: str, trials: str, *, given_up: bool) -> ExecutorError:
-    """The user's own pool is gone; `trials`: those that were in it, for a message."""
+    """The user's own pool broke while it ran `trials`, a text for the message."""
     first = "" if given_up else ", first with these, one at a time"
     return ExecutorError(
         f"executor={engine.name} is broken: a worker died while {trials} of search {search!r} "
         f"ran{', for the last time: it is given up' if given_up else ''}. What had ended is "
-        f"recorded. Make a new executor and call again: the search goes on{first}. "
-        "(cdt.loky_executor(n) makes itself anew.)"
+        f"recorded. Make a new executor and call again: the search continues{first}. "
+        "(cdt.loky_executor(n) replaces its workers itself.)"
     )
 
 
-def cancelled_often(engine: Engine, search: str, tid: object, times: int) -> ExecutorError:
-    """Something outside takes the trial away again and again."""
+def cancelled_repeatedly(engine: Engine, search: str, tid: object, times: int) -> ExecutorError:
+    """The trial is cancelled from outside again and again."""
     return ExecutorError(
         f"Trial {tid} of search {search!r} was cancelled by {engine.name} {times} times, so the "
         "run ends: look at its log."
     )
 
 
-def not_taken(engine: Engine, search: str, error: Exception | None) -> ExecutorError:
-    """The executor takes no trials any more: it was closed, say."""
+def submission_refused(engine: Engine, search: str, error: Exception | None) -> ExecutorError:
+    """The executor accepts no trials; without an error, because it was closed."""
     why = "it was closed" if error is None else f"{type(error).__name__}: {error}"
     failure = ExecutorError(
         f"{engine.name} takes no more trials ({why.rstrip('.')}). What had ended in search "
-        f"{search!r} is recorded: make a new executor, and call again to go on."
+        f"{search!r} is recorded: make a new executor, and call again to continue."
     )
     failure.__cause__ = error
     return failure
 
 
-def not_run(engine: Engine, search: str, tid: object, error: BaseException | None) -> BaseException:
-    """What an engine raised that is no death: a stop, or a task that it could not run."""
+def engine_failed(
+    engine: Engine, search: str, tid: object, error: BaseException | None
+) -> BaseException:
+    """The engine raised for a reason other than a death: it could not run the task, or a stop."""
     if error is not None and not isinstance(error, Exception):
         return error
     failure = ExecutorError(
@@ -54,16 +56,16 @@ def not_run(engine: Engine, search: str, tid: object, error: BaseException | Non
     return failure
 
 
-def not_loaded(outcome: Outcome) -> ExecutorError:
-    """A worker has not got what the objective needs."""
+def objective_not_loaded(outcome: Outcome) -> ExecutorError:
+    """A worker lacks what the objective imports."""
     return ExecutorError(
         f"The objective, or its data, cannot be loaded in worker {outcome.worker}: "
         f"{outcome.error_text}. Install there what it imports.\n{outcome.traceback}"
     )
 
 
-def raised(outcome: Outcome) -> Exception:
-    """What the objective raised, with its traceback in the worker."""
+def objective_raised(outcome: Outcome) -> Exception:
+    """The objective's exception, caused by its traceback in the worker."""
     error = outcome.error
     if not isinstance(error, Exception):
         error = ExecutorError(
@@ -75,16 +77,16 @@ def raised(outcome: Outcome) -> Exception:
     return error
 
 
-def all_hang(engine: Engine, search: str) -> ExecutorError:
-    """No worker is left that answers."""
+def all_workers_hang(engine: Engine, search: str) -> ExecutorError:
+    """Every worker is occupied by a trial that hangs."""
     return ExecutorError(
-        f"All workers of {engine.name} are taken by trials that hang: restart them, and call "
-        f"again: search {search!r} goes on."
+        f"All workers of {engine.name} are occupied by trials that hang: restart them and call "
+        f"again to continue search {search!r}."
     )
 
 
 def no_workers(engine: Engine, search: str, minutes: float) -> ExecutorError:
-    """There has been none for long."""
+    """The engine has had no workers for a long time."""
     return ExecutorError(
         f"{engine.name} has had no workers for {minutes:.0f} minutes. What had ended in search "
         f"{search!r} is recorded; start workers, and call again."

@@ -1,4 +1,4 @@
-"""`loky_executor`: worker processes on this machine by joblib's loky, made anew after a death."""
+"""`loky_executor`: worker processes on this machine, by joblib's loky; replaced when they die."""
 
 import multiprocessing
 import os
@@ -12,14 +12,14 @@ from colab_drive_tuner.errors import MissingExtraError
 from colab_drive_tuner.search.spec.arguments import whole_number
 
 _KILL_SECONDS = 10.0
-"""How long workers may take to end after they were killed."""
+"""Time for workers to exit after they were killed."""
 
-_LOOK_SECONDS = 1.0
-"""How often a worker looks whether its driver is alive."""
+_DRIVER_CHECK_SECONDS = 1.0
+"""Interval at which a worker checks that its driver is alive."""
 
 
 class LokyExecutor(Executor):
-    """Processes of this machine; `loky_executor` makes one."""
+    """Worker processes on this machine; created by `loky_executor`."""
 
     def __init__(self, max_workers: int) -> None:
         self._count = max_workers
@@ -37,9 +37,9 @@ class LokyExecutor(Executor):
                 self._pool = _pool(self._count)
             try:
                 future: Future[Any] = self._pool.submit(fn, *args, **kwargs)
-            except BrokenExecutor:  # a worker has died that had nothing to do
+            except BrokenExecutor:  # an idle worker has died
                 if self._pending:
-                    raise  # these are told of it, too: whoever has them decides
+                    raise  # their futures raise it too: the dispatcher decides
                 _kill(self._pool)
                 self._pool = _pool(self._count)
                 future = self._pool.submit(fn, *args, **kwargs)
@@ -48,7 +48,7 @@ class LokyExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the workers; where they are not waited for, what runs in them is killed."""
+        """Stop the workers; with `wait=False` or `cancel_futures`, kill what they run."""
         self._shutdown = True
         if wait and not cancel_futures:
             _wait_for(list(self._pending))
@@ -58,32 +58,32 @@ class LokyExecutor(Executor):
         """Kill the workers; the next call gets new ones."""
         with self._lock:
             pool, self._pool = self._pool, None
-            self._pending.clear()  # those that were killed may never be told
+            self._pending.clear()  # futures of killed workers may never be done
         if pool is not None:
             _kill(pool)
 
     def width(self) -> int:
-        """How many processes there are."""
+        """Return the number of processes."""
         return self._count
 
     def workers(self) -> None:
-        """How many are alive is not asked: a death breaks the pool, which is noticed."""
+        """Return None, for unknown: a death breaks the pool, which is noticed anyway."""
 
     def __repr__(self) -> str:
         return f"loky_executor({self._count})"
 
 
 def loky_executor(n: int) -> LokyExecutor:
-    """An Executor of `n` processes on this machine, for `resume_search(..., executor=)`.
+    """Return an Executor of `n` processes on this machine, for `resume_search(..., executor=)`.
 
-    They start afresh (no forks, so TensorFlow may be loaded), take lambdas and functions of
-    notebooks, and are replaced when one of them dies.
+    The processes are not forks, so TensorFlow may be loaded already; they accept lambdas and
+    functions defined in notebooks, and are replaced when one of them dies.
 
     Args:
-        n: How many processes; as many trials run at once.
+        n: Number of processes, and of trials that run at once.
 
     Raises:
-        UsageError: `n` is no integer of 1 or more.
+        UsageError: `n` is not an integer >= 1.
         MissingExtraError: joblib is not installed.
 
     Example:
@@ -102,21 +102,21 @@ _wait_for = wait  # `shutdown` has an argument of that name
 
 
 def _kill(pool: Any) -> None:
-    """End a pool whatever state it is in.
+    """Shut a pool down in any state.
 
-    A worker that is told to end, and not killed, is at times waited for in vain: where another one
-    has left by itself, since its memory had grown. So all are killed, and waited for a while only.
+    Waiting for workers that were asked to exit can hang if another one has left because its memory
+    grew. So all are killed, and the wait is bounded.
     """
     processes = list((pool._processes or {}).values())
-    ends = {"wait": True, "kill_workers": True}
-    ending = threading.Thread(target=pool.shutdown, kwargs=ends, daemon=True)
-    ending.start()
-    ending.join(_KILL_SECONDS)
-    if ending.is_alive():
+    options = {"wait": True, "kill_workers": True}
+    shutdown = threading.Thread(target=pool.shutdown, kwargs=options, daemon=True)
+    shutdown.start()
+    shutdown.join(_KILL_SECONDS)
+    if shutdown.is_alive():
         for process in processes:
             if process.is_alive():
                 process.kill()
-        ending.join(_KILL_SECONDS)
+        shutdown.join(_KILL_SECONDS)
 
 
 def _loky() -> Any:
@@ -130,39 +130,39 @@ def _loky() -> Any:
 
 
 def _pool(count: int) -> Any:
-    # Not the pool that joblib shares between all its users, which may be resized or ended by them.
+    # Not joblib's shared pool, which its other users may resize or shut down.
     return _loky().ProcessPoolExecutor(
-        max_workers=count, initializer=_begin, initargs=(os.getpid(),)
+        max_workers=count, initializer=_initialize_worker, initargs=(os.getpid(),)
     )
 
 
-def _begin(driver: int) -> None:
-    """In a worker: be a process like others, that stays and may start processes.
+def _initialize_worker(driver: int) -> None:
+    """Make a worker stay until its driver dies, and able to start processes.
 
-    loky's workers leave where psutil tells them that they take 300 MB more than at first, as they
-    do when Keras is imported, and the trials that they leave to the others are at times never run.
-    Without psutil they stay.
+    loky's workers exit once psutil reports 300 MB more than at their start, as happens when Keras
+    is imported, and trials that they leave to others are sometimes never run. Without psutil they
+    stay.
 
-    multiprocessing's default there is loky's way to start a process, which its own pools and
-    processes cannot use: they end at once and are started for ever. The platform's can be used.
+    In a worker, multiprocessing's default start method is loky's, which multiprocessing's own pools
+    cannot use: their processes exit at once and are restarted for ever. The platform's works.
     """
     from joblib.externals.loky import process_executor
 
     process_executor._USE_PSUTIL = False
     multiprocessing.set_start_method(None, force=True)
-    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(driver,), daemon=True).start()
 
 
-def _end_with(driver: int, *, by_handle: bool = os.name == "nt") -> None:
-    """End this process once the driver has died: it would hold memory, and a GPU's, for ever.
+def _exit_with(driver: int, *, by_handle: bool = os.name == "nt") -> None:
+    """Exit once the driver has died, so as not to hold memory and the GPU's for ever.
 
-    A child of a dead process gets another parent, but not on Windows: there its way to start
-    processes gives each a handle of its parent, which can be waited for.
+    An orphan gets another parent, except on Windows: there each process has a handle of its parent
+    that can be waited for.
     """
     parent = multiprocessing.parent_process()
     if by_handle and parent is not None:
         parent.join()
     else:
         while os.getppid() == driver:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_DRIVER_CHECK_SECONDS)
     os._exit(1)

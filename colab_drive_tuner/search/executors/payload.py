@@ -1,4 +1,4 @@
-"""The objective as bytes for workers, pickled by value; what must not travel is refused by name."""
+"""The pickled objective for workers; refuses stores, credentials and the like, by name."""
 
 import hashlib
 import io
@@ -32,25 +32,25 @@ _REFUSED: dict[str, frozenset[str]] = {
     "oauth2client": frozenset({"Credentials"}),
     "pydrive2": frozenset({"GoogleAuth", "GoogleDrive"}),
 }
-"""Classes whose objects stay in the driver, by package; subclasses, too."""
+"""Classes, by package, whose instances must stay in the driver; subclasses too."""
 
 _WRAPPERS = ("colab_drive_tuner.templates", "colab_drive_tuner.search.spec")
-"""Modules whose objects hold what the user wrote."""
+"""Modules whose objects wrap the user's functions."""
 _RESULTS = "colab_drive_tuner.search.results"
-"""The module whose objects hold a search."""
-_LONGEST = 1000
-"""Items of a list that are looked through for the name of what is refused."""
+"""The package whose objects hold a search."""
+_MAX_ITEMS = 1000
+"""Longer lists are not searched for the name of a refused object."""
 
 
 class Payload(NamedTuple):
-    """What a worker needs once, to run any trial of a search."""
+    """A search's objective and space, which a worker loads once to run any trial."""
 
     sha: str
     content: bytes
 
 
 class _RefusedError(Exception):
-    """An object that must not travel was reached."""
+    """Pickling reached an object that must stay in the driver."""
 
     def __init__(self, refused: Any) -> None:
         super().__init__(type(refused).__name__)
@@ -58,22 +58,22 @@ class _RefusedError(Exception):
 
 
 def pack(objective: Callable[..., Any], space: Any, pass_expr_memo_ctrl: bool | None) -> Payload:
-    """The objective and its space as bytes.
+    """Pickle the objective and its space.
 
-    Functions travel by value: those of notebooks, lambdas, and those of the objective's own module,
-    which a worker elsewhere need not have.
+    Functions of notebooks, lambdas and functions of the objective's own module are pickled by
+    value: a remote worker need not have that module.
 
     Raises:
-        UsageError: It holds what must not leave this process, or what cannot be pickled.
+        UsageError: It holds an object that must stay in this process or that cannot be pickled.
     """
     content = _dump((objective, space, pass_expr_memo_ctrl), objective)
     return Payload(hashlib.sha256(content).hexdigest(), content)
 
 
-def refuse_what_stays(objective: Callable[..., Any]) -> None:
-    """Raise for an objective that `pack` would refuse, where nothing is packed: on threads.
+def check_sendable(objective: Callable[..., Any]) -> None:
+    """Raise for an objective that `pack` would refuse; for threads, where nothing is pickled.
 
-    So one objective runs on workers of every kind, or of none.
+    So an objective runs either on every kind of worker or on none.
     """
     for _, value in _reachable(objective, set()):
         if _is_refused(value):
@@ -87,7 +87,7 @@ def _dump(value: Any, objective: Callable[..., Any]) -> bytes:
                 return _pickle(value)
         except _RefusedError:
             raise
-        except Exception:  # noqa: BLE001 - something beside it in the module; by name it may travel
+        except Exception:  # noqa: BLE001 - another object of the module; by name it may work
             return _pickle(value)
     except _RefusedError as error:
         raise _refusal(objective, error.refused) from None
@@ -103,7 +103,7 @@ def _pickle(value: Any) -> bytes:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
-        """Pickles by value, but for what is refused."""
+        """Pickles by value and raises `_RefusedError`."""
 
         def reducer_override(self, obj: Any) -> Any:
             if _is_refused(obj):
@@ -119,19 +119,19 @@ def _pickle(value: Any) -> bytes:
 
 
 def _add_names_in_classes(function: FunctionType, state: tuple[Any, dict[str, Any]]) -> None:
-    """Let the globals travel that bodies of classes inside the function read.
+    """Include the globals that class bodies inside the function read.
 
-    cloudpickle overlooks them: a decorator or an annotation of a callback's method, say.
+    cloudpickle overlooks them, such as the decorator or annotation of a callback's method.
     """
-    there, travelling = function.__globals__, state[1]["__globals__"]
-    for name in sorted(global_names(function.__code__) & there.keys() - travelling.keys()):
+    available, pickled = function.__globals__, state[1]["__globals__"]
+    for name in sorted(global_names(function.__code__) & available.keys() - pickled.keys()):
         if not name.startswith("__"):
-            travelling[name] = there[name]
+            pickled[name] = available[name]
 
 
 def _is_refused(value: Any) -> bool:
     kind = type(value)
-    # A store of somebody else's, too, is one by what it can do.
+    # Stores of third parties are recognised by their methods.
     return all(hasattr(kind, name) for name in ("reserve", "set_properties", "for_search")) or any(
         one.__name__ in _REFUSED.get(one.__module__.partition(".")[0], ()) for one in kind.__mro__
     )
@@ -143,31 +143,31 @@ def _refusal(objective: Callable[..., Any], refused: Any) -> UsageError:
     kind = type(refused).__name__
     article = "an" if kind[0] in "AEIOU" else "a"
     return UsageError(
-        f"The objective holds {called}{article} {kind}, which must not travel to workers: they "
-        "have no business with the store, and credentials stay here. Pass it the plain data that "
-        "it needs; what it returns is recorded from here."
+        f"The objective holds {called}{article} {kind}, which must not be sent to workers: only "
+        "this process uses the store and credentials. Pass the objective the plain data that it "
+        "needs; its result is recorded from here."
     )
 
 
 def _reachable(value: Any, seen: set[int], path: str = "") -> Iterator[tuple[str, Any]]:
-    """What the user's code refers to, by the names that it uses for it; libraries are left out."""
+    """Yield the objects that the user's code refers to, by its names; libraries are skipped."""
     if id(value) in seen:
         return
     seen.add(id(value))
     if isinstance(value, FunctionType):
-        path = ""  # in its code the names stand by themselves
+        path = ""  # its code uses the names without a prefix
     found = {
         f"{path}{'' if not path or name.startswith('[') else '.'}{name}": part
-        for name, part in _parts(value).items()
+        for name, part in _references(value).items()
     }
     yield from found.items()
-    home = (value if isinstance(value, FunctionType) else type(value)).__module__
-    ours = str(home).startswith(_WRAPPERS)  # its names are not the user's
+    module = (value if isinstance(value, FunctionType) else type(value)).__module__
+    ours = str(module).startswith(_WRAPPERS)  # the user does not know its attributes
     for name, part in found.items():
         yield from _reachable(part, seen, "" if ours else name)
 
 
-def _parts(value: Any) -> dict[str, Any]:
+def _references(value: Any) -> dict[str, Any]:
     if isinstance(value, FunctionType):
         code, cells = value.__code__, value.__closure__ or ()
         found = {
@@ -186,18 +186,18 @@ def _parts(value: Any) -> dict[str, Any]:
         return {"func": value.func} | arguments | value.keywords
     if isinstance(value, dict):
         return {str(key): part for key, part in value.items()}
-    if isinstance(value, list | tuple | set | frozenset) and len(value) < _LONGEST:
+    if isinstance(value, list | tuple | set | frozenset) and len(value) < _MAX_ITEMS:
         return {f"[{at}]": part for at, part in enumerate(value)}
     if isinstance(value, type):
-        return _class_parts(value)
-    home = type(value).__module__
-    if _is_users(home) or home.startswith((*_WRAPPERS, _RESULTS)):
-        return _class_parts(type(value), value) | getattr(value, "__dict__", {})
+        return _class_references(value)
+    module = type(value).__module__
+    if _is_users(module) or module.startswith((*_WRAPPERS, _RESULTS)):
+        return _class_references(type(value), value) | getattr(value, "__dict__", {})
     return {}
 
 
-def _class_parts(kind: type, instance: Any = None) -> dict[str, Any]:
-    """What the bodies of a class of the user's and of its bases hold, and an instance's slots."""
+def _class_references(kind: type, instance: Any = None) -> dict[str, Any]:
+    """Return the attributes of a user's class and its bases, and an instance's slots."""
     found: dict[str, Any] = {}
     for one in reversed(kind.__mro__):
         found |= vars(one) if _is_users(one.__module__) else {}
@@ -212,7 +212,7 @@ def _class_parts(kind: type, instance: Any = None) -> dict[str, Any]:
 
 
 def _own_modules(objective: Callable[..., Any]) -> list[ModuleType]:
-    """The modules of the objective and of what it uses that are the user's, and no library's."""
+    """Return the user's modules, without libraries, that the objective is from or refers to."""
     used = [objective, *(value for _, value in _reachable(objective, set()))]
     names = {getattr(one, "__module__", None) for one in used} | {
         type(one).__module__ for one in used
@@ -225,7 +225,7 @@ def _own_modules(objective: Callable[..., Any]) -> list[ModuleType]:
 
 
 def _is_users(name: str) -> bool:
-    """Whether a module is the user's: a notebook, or a file that no installation has brought."""
+    """Whether a module is the user's: a notebook, or a file outside of installed packages."""
     module = sys.modules.get(name)
     return name == "__main__" or is_users_file(getattr(module, "__file__", None))
 
@@ -235,12 +235,12 @@ def _by_value(modules: list[ModuleType]) -> Iterator[None]:
     import cloudpickle
 
     registered = cloudpickle.list_registry_pickle_by_value()
-    # What `__main__` defines goes by value in any case.
-    fresh = [one for one in modules if one.__name__ not in {"__main__", *registered}]
-    for module in fresh:
+    # Definitions in `__main__` are pickled by value in any case.
+    added = [one for one in modules if one.__name__ not in {"__main__", *registered}]
+    for module in added:
         cloudpickle.register_pickle_by_value(module)
     try:
         yield
     finally:
-        for module in fresh:
+        for module in added:
             cloudpickle.unregister_pickle_by_value(module)

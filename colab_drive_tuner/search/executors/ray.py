@@ -8,14 +8,14 @@ from colab_drive_tuner.errors import MissingExtraError, UsageError
 
 
 class RayExecutor(Executor):
-    """Ray's workers; `ray_executor` makes one."""
+    """A Ray cluster's workers; created by `ray_executor`."""
 
     def __init__(self, ray: Any, options: dict[str, Any]) -> None:
         self._ray, self._options = ray, options
         self._remote: dict[Callable[..., Any], Any] = {}
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """See `concurrent.futures.Executor.submit`; Ray runs nothing again by itself."""
+        """See `concurrent.futures.Executor.submit`; Ray's own retries are disabled."""
         remote = self._remote.get(fn)
         if remote is None:
             remote = self._ray.remote(fn).options(**{"max_retries": 0} | self._options)
@@ -24,15 +24,15 @@ class RayExecutor(Executor):
         return future
 
     def renew(self) -> None:
-        """Ray replaces its workers by itself."""
+        """Do nothing: Ray replaces its workers itself."""
 
     def width(self) -> int | None:
-        """How many tasks with these options the cluster can run at once."""
-        room = self.workers()
-        return None if room is None else max(1, room)  # one: a cluster may grow when asked
+        """Return the number of tasks with these options that the cluster can run at once."""
+        count = self.workers()
+        return None if count is None else max(1, count)  # at least 1: a cluster may scale up
 
     def workers(self) -> int | None:
-        """How many tasks fit onto the nodes that are alive; None where they need nothing."""
+        """Return the number of tasks that fit on live nodes; None if tasks need no resources."""
         options = {name: value for name, value in self._options.items() if value is not None}
         needs = {
             "CPU": options.get("num_cpus", 1),
@@ -52,16 +52,16 @@ class RayExecutor(Executor):
 
 
 def ray_executor(**remote_options: Any) -> RayExecutor:
-    """An Executor on a Ray cluster, for `resume_search(..., executor=)`.
+    """Return an Executor on a Ray cluster, for `resume_search(..., executor=)`.
 
-    Where `ray.init()` was not called yet, it is, with Ray's defaults: the cluster that
-    `RAY_ADDRESS` names, else one on this machine.
+    Calls `ray.init()` with Ray's defaults, unless it was called before: this connects to the
+    cluster at `RAY_ADDRESS`, or starts one on this machine.
 
     Args:
-        remote_options: What `ray.remote` takes for each trial, such as `num_cpus=2, num_gpus=1`.
+        remote_options: Options of `ray.remote` for each trial, such as `num_cpus=2, num_gpus=1`.
 
     Raises:
-        UsageError: `max_retries` is given: trials are counted and run again from here.
+        UsageError: `max_retries` is given; the search itself counts and retries trials.
         MissingExtraError: Ray is not installed.
 
     Example:
@@ -71,7 +71,7 @@ def ray_executor(**remote_options: Any) -> RayExecutor:
         ```
     """
     if "max_retries" in remote_options:
-        raise UsageError("max_retries is not Ray's here: pass max_attempts= to the search.")
+        raise UsageError("Ray must not retry trials: pass max_attempts= to the search instead.")
     try:
         import ray
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Locations of running trials: on which worker each has begun, told to the driver meanwhile.
+"""Locations of running trials: each worker reports to the driver which trial it has started.
 
-They are shown and recorded, and decide nothing: one that is lost, or from which no way leads to the
-driver for, leaves a trial without the name of its worker until it ends.
+Locations are displayed and recorded; no decision depends on them. If a report is lost or cannot
+reach the driver, the worker's name stays unknown until the trial ends.
 """
 
 import hashlib
@@ -18,56 +18,56 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-NOWHERE = ("192.0.2.1", 9)
-"""An address of the documentation: the way there tells this machine's own."""
-_MAC_BYTES, _LARGEST = 16, 1024
-_MOST_AT_ONCE = 1000
-"""Datagrams that are read in one go: the rest waits for the next."""
+UNROUTED_ADDRESS = ("192.0.2.1", 9)
+"""Reserved for documentation (TEST-NET-1): "connecting" to it reveals this machine's address."""
+_MAC_BYTES, _MAX_DATAGRAM_BYTES = 16, 1024
+_MAX_DATAGRAMS = 1000
+"""Datagrams read by one call; the rest waits for the next call."""
 
 
 class Location(NamedTuple):
-    """On which worker a task has begun."""
+    """The worker on which a task has started."""
 
     number: int
-    """The task's, among those of its run."""
+    """Number of the task within its run."""
     worker: str
 
 
 def worker_name() -> str:
-    """Host, process and, beside others, thread of the worker that this is."""
+    """Return host, process and, unless it is the main thread, thread of this worker."""
     process = f"{socket.gethostname()}:{os.getpid()}"
     thread = threading.current_thread().name
     return process if thread == "MainThread" else f"{process}/{thread}"
 
 
 def host_of(worker: object) -> str:
-    """The host in the name of a worker; "" for the name of anything else."""
+    """Return the host part of a worker's name; "" if this is not a worker's name."""
     found = re.match(r"([^\s:/]+):\d+(/|$)", worker) if isinstance(worker, str) else None
     return found[1] if found else ""
 
 
 LocationSender = Callable[[Location], None]
-"""The worker's end, which travels with each task; it neither waits for the driver nor fails."""
+"""The worker's end, sent with each task; it never waits for the driver and never raises."""
 
 
-class Locations:
-    """The driver's end; where the workers are threads of this process, it is theirs, too."""
+class LocationReceiver:
+    """The driver's end; `sender` works for threads of this process."""
 
     def __init__(self) -> None:
-        self._arrived: queue.SimpleQueue[Location] = queue.SimpleQueue()
-        self.sender: LocationSender = self._arrived.put
+        self._received: queue.SimpleQueue[Location] = queue.SimpleQueue()
+        self.sender: LocationSender = self._received.put
 
     def read(self) -> list[Location]:
-        """What has arrived since this was called last."""
-        return [self._arrived.get() for _ in range(self._arrived.qsize())]
+        """Return the locations received since the last call."""
+        return [self._received.get() for _ in range(self._received.qsize())]
 
     def close(self) -> None:
-        """Take no more."""
+        """Stop receiving."""
 
 
 @dataclass(frozen=True)
-class Datagrams:
-    """Locations as datagrams to a port of the driver, each signed with the key of the run."""
+class DatagramSender:
+    """Sends locations as datagrams to a port of the driver, signed with the run's key."""
 
     host: str
     port: int
@@ -77,14 +77,14 @@ class Datagrams:
         """See `LocationSender`."""
         body = json.dumps(location).encode()
         with (
-            suppress(OSError),  # no way leads there: the driver learns it with the trial's end
+            suppress(OSError),  # unreachable: the driver learns the worker when the trial ends
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
         ):
             out.sendto(_signature(self.key, body) + body, (self.host, self.port))
 
 
-class DatagramLocations(Locations):
-    """Locations of processes on this machine; `anywhere`: also on those that reach this one."""
+class DatagramReceiver(LocationReceiver):
+    """Receives datagrams from processes of this machine; with `anywhere`, also from others."""
 
     def __init__(self, *, anywhere: bool) -> None:
         super().__init__()
@@ -93,27 +93,27 @@ class DatagramLocations(Locations):
         self._socket.setblocking(False)
         self._key = secrets.token_bytes(32)
         host, port = _own_address() if anywhere else "127.0.0.1", self._socket.getsockname()[1]
-        self.sender = Datagrams(host, port, self._key)
+        self.sender = DatagramSender(host, port, self._key)
 
     def read(self) -> list[Location]:
-        """See `Locations.read`; what is not signed with the key was sent by somebody else."""
-        arrived = []
-        with suppress(OSError):  # nothing more is there
-            for _ in range(_MOST_AT_ONCE):
-                datagram = self._socket.recv(_LARGEST)
+        """See `LocationReceiver.read`; datagrams without a valid signature are ignored."""
+        received = []
+        with suppress(OSError):  # nothing left to read
+            for _ in range(_MAX_DATAGRAMS):
+                datagram = self._socket.recv(_MAX_DATAGRAM_BYTES)
                 signature, body = datagram[:_MAC_BYTES], datagram[_MAC_BYTES:]
                 if hmac.compare_digest(signature, _signature(self._key, body)):
-                    arrived.append(Location(*json.loads(body)))
-        return arrived
+                    received.append(Location(*json.loads(body)))
+        return received
 
     def close(self) -> None:
-        """See `Locations.close`."""
+        """See `LocationReceiver.close`."""
         self._socket.close()
 
 
 @dataclass(frozen=True)
-class DaskEvents:
-    """Locations as events of a Dask cluster, by way of its scheduler."""
+class DaskSender:
+    """Sends locations as events of a Dask cluster, through its scheduler."""
 
     topic: str
 
@@ -124,17 +124,17 @@ class DaskEvents:
         get_worker().log_event(self.topic, list(location))
 
 
-class DaskLocations(Locations):
-    """Locations of a Dask cluster's workers, wherever they are."""
+class DaskReceiver(LocationReceiver):
+    """Receives the events of a Dask cluster's workers, on any machine."""
 
     def __init__(self, client: Any) -> None:
         super().__init__()
         self._client, self._topic = client, f"colab-drive-tuner-{secrets.token_hex(8)}"
-        self.sender = DaskEvents(self._topic)
-        client.subscribe_topic(self._topic, lambda event: self._arrived.put(Location(*event[1])))
+        self.sender = DaskSender(self._topic)
+        client.subscribe_topic(self._topic, lambda event: self._received.put(Location(*event[1])))
 
     def close(self) -> None:
-        """See `Locations.close`."""
+        """See `LocationReceiver.close`."""
         if self._client.status == "running":
             self._client.unsubscribe_topic(self._topic)
 
@@ -144,10 +144,10 @@ def _signature(key: bytes, body: bytes) -> bytes:
 
 
 def _own_address() -> str:
-    """The address of this machine by which others reach it; nothing is sent to find it out."""
+    """Return the address at which other machines reach this one; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(NOWHERE)
+            probe.connect(UNROUTED_ADDRESS)
         except OSError:
             return "127.0.0.1"
         address: str = probe.getsockname()[0]

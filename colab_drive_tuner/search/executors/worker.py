@@ -1,7 +1,7 @@
-"""The worker's side: the objective is loaded once, then each task is one attempt of a trial.
+"""Execution of trials in a worker: load the objective once, then run one attempt per task.
 
-Everything that may fail in a trial comes back as an `Outcome`. What an engine raises by itself is
-thus never the trial's error: it says what became of the worker.
+Every failure of a trial is returned as an `Outcome`, so an exception of the engine never comes from
+the trial: it describes what happened to the worker.
 """
 
 import contextvars
@@ -32,52 +32,52 @@ from colab_drive_tuner.training.backup.writer import flush_backups, has_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.trial import Artifacts, TrialInterrupted
 
-_KEPT = 4
-"""How many objectives a worker remembers."""
+_MAX_OBJECTIVES = 4
+"""Number of objectives that a worker keeps loaded."""
 _BACKUP_SECONDS = 60.0
-"""How long a worker waits for the last backup of a trial to be stored."""
+"""Time that a worker waits for the last backup of a trial to be stored."""
 
 
-class Ended(StrEnum):
-    """How a task came back."""
+class TaskStatus(StrEnum):
+    """Result of running a task."""
 
     DONE = "done"
     RAISED = "raised"
     TIMED_OUT = "timed out"
     INTERRUPTED = "interrupted"
-    """Before the deadline, to be gone on with."""
+    """The run's deadline came; the trial can be resumed."""
     NOT_LOADED = "not loaded"
     """The objective or its data could not be loaded; the trial has not run."""
     UNKNOWN = "unknown"
-    """The worker does not have the objective: send it."""
+    """The worker does not have the objective: resubmit the task with it."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One attempt of a trial, as it is sent to a worker."""
+    """One attempt of a trial, in the form sent to a worker."""
 
     attempt: Attempt
     ends_at: float | None = None
-    """The run's deadline, in seconds since 1970: clocks since boot differ between machines."""
+    """The run's deadline in seconds since the epoch: monotonic clocks differ between machines."""
     timeout: float | None = None
     loss_to_beat: float = float("inf")
-    """A Keras model comes back only where the loss is not higher."""
+    """The Keras model is returned only if its loss is not higher than this."""
     backups: BackupFolder | None = None
     free_memory: bool = True
     number: int = 0
-    """Among the tasks of the run."""
+    """Number of the task within the run."""
     sender: LocationSender | None = None
-    """Tells the driver that the task has begun."""
+    """Reports to the driver that the task has started."""
 
 
 @dataclass
 class Outcome:
-    """What became of a task."""
+    """Result of a task, returned to the driver."""
 
-    ended: Ended
+    status: TaskStatus
     worker: str = ""
     seconds: float = 0.0
-    """How long the trial ran, without the time in which its worker started."""
+    """Run time of the trial, without the start of its worker."""
     parts: Parts | None = None
     attachments: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
@@ -86,33 +86,33 @@ class Outcome:
     traceback: str = ""
     backed_up: bool = False
     notices: list[str] = field(default_factory=list)
-    """What the user is to be told once."""
+    """Messages to show to the user once."""
 
 
 def run_task(sha: str, content: bytes | None, task: Task) -> bytes:
-    """Run a task in a worker process; the answer is a pickled `Outcome`.
+    """Run a task in a worker process and return a pickled `Outcome`.
 
     Args:
-        sha: Which objective.
-        content: The objective, as `payload.pack` made it; None: the worker may have it.
+        sha: SHA-256 of `content`, which identifies the objective.
+        content: The objective pickled by `payload.pack`; None if the worker may have it already.
         task: The attempt.
     """
     try:
         domain = _domain(sha, content)
         if domain is None:
-            return _pickled(Outcome(Ended.UNKNOWN, worker_name()))
+            return _pickled(Outcome(TaskStatus.UNKNOWN, worker_name()))
         if task.attempt.training.keras_wanted:
-            import keras  # noqa: F401 - it takes long, which is not the trial's time
-    except Exception as error:  # noqa: BLE001 - it is told by the driver
-        return _pickled(failed(Ended.NOT_LOADED, error))
-    return _pickled(run_here(domain, task))
+            import keras  # noqa: F401 - slow, and must not count as the trial's time
+    except Exception as error:  # noqa: BLE001 - the driver raises it
+        return _pickled(failed_outcome(TaskStatus.NOT_LOADED, error))
+    return _pickled(run_in_process(domain, task))
 
 
-def run_here(domain: Domain, task: Task, artifacts: Artifacts | None = None) -> Outcome:
-    """Run a task in this process, with an objective that is loaded."""
+def run_in_process(domain: Domain, task: Task, artifacts: Artifacts | None = None) -> Outcome:
+    """Run a task in this process with a loaded objective."""
     if task.backups is not None:
         artifacts = task.backups.open(task.attempt.tid)
-    _processes.begin()
+    _running_trials.begin()
     if task.timeout is None:
         return _timed(domain, task, artifacts)
     outcomes: list[Outcome] = []
@@ -126,40 +126,40 @@ def run_here(domain: Domain, task: Task, artifacts: Artifacts | None = None) -> 
     thread.join(task.timeout)
     if outcomes:
         return outcomes[0]
-    # It goes on until it looks: Python's own code does at the next instruction.
+    # Raised at the thread's next Python instruction; until then the trial keeps running.
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
     )
-    return Outcome(Ended.TIMED_OUT, worker_name(), task.timeout)
+    return Outcome(TaskStatus.TIMED_OUT, worker_name(), task.timeout)
 
 
 def _timed(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
-    """Run a task, and free the memory that it took."""
-    began = time.monotonic()
+    """Run a task, measure its time and free its memory."""
+    started = time.monotonic()
     if task.sender is not None:
         task.sender(Location(task.number, worker_name()))
     try:
         outcome = _run(domain, task, artifacts)
     finally:
-        _processes.end(free=task.free_memory)
-    outcome.seconds = time.monotonic() - began
+        _running_trials.end(free=task.free_memory)
+    outcome.seconds = time.monotonic() - started
     return outcome
 
 
 def _run(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
     notices = list[str]()
     try:
-        trials, document = _only(task.attempt)
+        trials, document = _trials_of(task.attempt)
         ctrl = Ctrl(trials, document)
-        result = evaluate(_until(task), domain, ctrl, artifacts, notices)
-        parts = _portable(take_apart(result), task.loss_to_beat)
-        take(parts.result)  # what is no plain data is an error of the objective
+        result = evaluate(_with_local_deadline(task), domain, ctrl, artifacts, notices)
+        parts = _serialize_model(take_apart(result), task.loss_to_beat)
+        take(parts.result)  # data that cannot be recorded is the objective's error
     except TrialInterrupted as error:
-        outcome = failed(Ended.INTERRUPTED, error)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the objective's
-        outcome = failed(Ended.RAISED, error)
+        outcome = failed_outcome(TaskStatus.INTERRUPTED, error)
+    except BaseException as error:  # noqa: BLE001 - anything raised here is the objective's error
+        outcome = failed_outcome(TaskStatus.RAISED, error)
     else:
-        outcome = Outcome(Ended.DONE, worker_name(), parts=parts)
+        outcome = Outcome(TaskStatus.DONE, worker_name(), parts=parts)
         outcome.attachments = trials.attachments
     if artifacts is not None and has_backups(artifacts):
         outcome.backed_up = True
@@ -168,8 +168,8 @@ def _run(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
     return outcome
 
 
-def _only(attempt: Attempt) -> tuple[hyperopt.Trials, dict[str, Any]]:
-    """What an objective that asks for `ctrl` gets to see of the search: its own trial."""
+def _trials_of(attempt: Attempt) -> tuple[hyperopt.Trials, dict[str, Any]]:
+    """Return Trials with this trial only, for objectives that ask for `ctrl`, and its document."""
     values = {label: [value] for label, value in attempt.point.items()}
     misc = {"tid": attempt.tid, "cmd": None, "workdir": None, "vals": values}
     misc["idxs"] = {label: [attempt.tid] for label in values}
@@ -181,15 +181,15 @@ def _only(attempt: Attempt) -> tuple[hyperopt.Trials, dict[str, Any]]:
     return trials, trials.trials[0]
 
 
-def _until(task: Task) -> Attempt:
-    """The attempt, with its deadline by this machine's clock."""
+def _with_local_deadline(task: Task) -> Attempt:
+    """Return the attempt with the deadline converted to this machine's monotonic clock."""
     attempt = task.attempt
-    left = None if task.ends_at is None else time.monotonic() + task.ends_at - time.time()
-    return replace(attempt, training=replace(attempt.training, deadline=left))
+    deadline = None if task.ends_at is None else time.monotonic() + task.ends_at - time.time()
+    return replace(attempt, training=replace(attempt.training, deadline=deadline))
 
 
-def _portable(parts: Parts, loss_to_beat: float) -> Parts:
-    """The parts with their Keras model as the bytes of a file, if that may be kept."""
+def _serialize_model(parts: Parts, loss_to_beat: float) -> Parts:
+    """Replace the Keras model with the bytes of its file, or drop it if its loss is too high."""
     if parts.keras is None:
         return parts
     loss = parts.loss
@@ -205,10 +205,10 @@ def _portable(parts: Parts, loss_to_beat: float) -> Parts:
     return replace(parts, keras=saved)
 
 
-def failed(ended: Ended, error: BaseException) -> Outcome:
-    """The outcome of a task that raised."""
+def failed_outcome(status: TaskStatus, error: BaseException) -> Outcome:
+    """Return the outcome of a task that raised `error`."""
     return Outcome(
-        ended,
+        status,
         worker_name(),
         error=error,
         error_type=str(type(error)),
@@ -223,8 +223,8 @@ def _pickled(outcome: Outcome) -> bytes:
     try:
         packed: bytes = cloudpickle.dumps(outcome)
         if outcome.error is not None:
-            pickle.loads(packed)  # noqa: S301 - made here: some exceptions cannot be made anew
-    except Exception:  # noqa: BLE001 - anything may be in an exception or a model
+            pickle.loads(packed)  # noqa: S301 - own data: some exceptions cannot be unpickled
+    except Exception:  # noqa: BLE001 - pickling a user's objects can raise anything
         if outcome.error is not None:
             outcome.error = None
             return _pickled(outcome)
@@ -232,12 +232,14 @@ def _pickled(outcome: Outcome) -> bytes:
             f"What the objective returned cannot be sent back from its worker: "
             f"{sys.exc_info()[1]}. Return plain data, a Keras model, or bytes as `attachments`."
         )
-        return _pickled(replace(failed(Ended.RAISED, problem), seconds=outcome.seconds))
+        return _pickled(
+            replace(failed_outcome(TaskStatus.RAISED, problem), seconds=outcome.seconds)
+        )
     return packed
 
 
-class _Processes:
-    """The trials that run in this process, by turns or at once."""
+class _RunningTrials:
+    """Counts the trials running in this process, to free memory when the last one ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -245,36 +247,35 @@ class _Processes:
         self._keras: KerasSettings | None = None
 
     def begin(self) -> None:
-        """A trial begins."""
         with self._lock:
             self._running += 1
             if self._keras is None and "keras" in sys.modules:
                 self._keras = keras_settings()
 
     def end(self, *, free: bool) -> None:
-        """A trial has ended; what Keras held goes, unless another trial is training here."""
+        """Free Keras's memory, unless another trial is still training in this process."""
         with self._lock:
             self._running -= 1
-            alone = self._running == 0
-            if free and alone and "keras" in sys.modules and keras_grew(self._keras):
+            idle = self._running == 0
+            if free and idle and "keras" in sys.modules and keras_grew(self._keras):
                 free_memory(self._keras)
 
 
-_processes = _Processes()
+_running_trials = _RunningTrials()
 _domains: dict[str, Domain] = {}
 _loading = threading.Lock()
 
 
 def _domain(sha: str, content: bytes | None) -> Domain | None:
-    """The objective and space of a search, loaded at most once in this process."""
+    """Return a search's objective and space, loaded at most once in this process."""
     with _loading:
         if sha not in _domains and content is not None:
-            objective, space, pass_ctrl = pickle.loads(content)  # noqa: S301 - the driver's own
+            objective, space, pass_ctrl = pickle.loads(content)  # noqa: S301 - from the driver
             domain = CompiledDomain(objective, space, pass_expr_memo_ctrl=pass_ctrl)
             prepare: Callable[[], Any] | None = getattr(objective, "prepare", None)
             if prepare is not None:
                 prepare()
-            while len(_domains) >= _KEPT:
+            while len(_domains) >= _MAX_OBJECTIVES:
                 del _domains[next(iter(_domains))]
             _domains[sha] = domain
         return _domains.get(sha)

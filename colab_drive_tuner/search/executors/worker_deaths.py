@@ -1,6 +1,6 @@
-"""Deaths of workers: what the exception of a lost future says, and which trial is to blame.
+"""Deaths of workers: classification of a lost future's exception, and blame of trials.
 
-Engines are recognised by the names of their exceptions' classes, so that none has to be imported.
+Engines are recognised by the names of their exception classes, so none has to be imported.
 """
 
 from collections import Counter
@@ -10,18 +10,18 @@ from typing import Any
 
 Tid = Any
 Names = dict[str, frozenset[str]]
-"""Names of classes by the package that defines them."""
+"""Class names by the package that defines them."""
 
 
 class Death(StrEnum):
-    """Why a future has no outcome of its trial."""
+    """Reason why a future has no outcome of its trial."""
 
-    ALONE = "its worker died"
-    """The worker died that ran this trial and no other."""
-    AMONG = "workers died"
+    ONE_TRIAL = "its worker died"
+    """The worker that died was running this trial and no other."""
+    SEVERAL_TRIALS = "workers died"
     """A pool broke, or a worker of several trials died: any of them may be the cause."""
     CANCELLED = "it was cancelled"
-    """From outside, such as by a cluster's restart: nobody is to blame."""
+    """Cancelled from outside, such as by a cluster's restart: no trial is to blame."""
 
 
 _POOL: Names = {"concurrent": frozenset({"BrokenExecutor"})}
@@ -37,16 +37,16 @@ _CANCELLED: Names = {
 }
 
 
-def death_of(error: BaseException) -> Death | None:
-    """What the exception of a future says; None: no death, but an error of the engine's."""
+def classify_death(error: BaseException) -> Death | None:
+    """Classify a future's exception; None if it is an engine's error and not a death."""
     if _is_one_of(error, _CANCELLED):
         return Death.CANCELLED
     if _is_one_of(error, _POOL):
-        return Death.AMONG
+        return Death.SEVERAL_TRIALS
     if _is_one_of(error, _WORKER):
-        # A Dask worker with several threads runs as many trials.
+        # A Dask worker with several threads runs several trials.
         threads = getattr(getattr(error, "last_worker", None), "nthreads", 1)
-        return Death.ALONE if threads == 1 else Death.AMONG
+        return Death.ONE_TRIAL if threads == 1 else Death.SEVERAL_TRIALS
     return None
 
 
@@ -57,69 +57,70 @@ def _is_one_of(error: BaseException, names: Names) -> bool:
     )
 
 
-class Losses:
-    """What a session knows of the trials that it has lost.
+class LostTrials:
+    """Trials that this session has lost to deaths and cancellations.
 
     Args:
-        suspects: The trials that run alone, since one of them may have killed workers.
-        record: Called with these whenever they change.
+        suspects: Trials that run alone because one of them may have killed workers.
+        record: Called with the suspects whenever they change.
     """
 
     def __init__(self, suspects: Iterable[int], record: Callable[[list[int]], None]) -> None:
-        self._alone: set[Tid] = set(suspects)
+        self._suspects: set[Tid] = set(suspects)
         self._record = record
         self._deaths: Counter[Tid] = Counter()
         self._unrecorded: set[Tid] = set()
         self._cancelled: Counter[Tid] = Counter()
-        self._far: dict[Tid, int] = {}
+        self._progress: dict[Tid, int] = {}
 
     def runs_alone(self, tid: Tid) -> bool:
-        """Whether nothing may run beside the trial."""
-        return tid in self._alone
+        """Whether no other trial may run at the same time as this one."""
+        return tid in self._suspects
 
     def any_alone(self, tids: Iterable[Tid]) -> bool:
-        """Whether nothing may run beside one of the trials."""
-        return bool(self._alone) and not self._alone.isdisjoint(tids)
+        """Whether one of these trials must run alone."""
+        return bool(self._suspects) and not self._suspects.isdisjoint(tids)
 
     def suspect(self, tid: Tid) -> None:
-        """It may have killed workers, or another one has."""
-        if tid not in self._alone:
-            self._alone.add(tid)
+        """Run the trial alone from now on: it, or one that ran with it, killed workers."""
+        if tid not in self._suspects:
+            self._suspects.add(tid)
             self._record_suspects()
 
-    def blame(self, tid: Tid, inherited: MutableMapping[Tid, int], far: int) -> int:
-        """One more worker has died of it; return of how many workers and runtimes it makes.
+    def blame(self, tid: Tid, inherited: MutableMapping[Tid, int], progress: int) -> int:
+        """Count a worker that died of the trial; return the number of workers and runtimes so far.
 
         Args:
             tid: The trial.
-            inherited: In how many runtimes trials had died before this session.
-            far: How far its backups are: a death after which it is further was not in vain.
+            inherited: Number of runtimes that died in each trial before this session.
+            progress: Progress of the trial's backups. If it has grown since the last death, the
+                trial advances in spite of deaths, and earlier ones no longer count.
         """
-        if far > self._far.get(tid, 0):
+        if progress > self._progress.get(tid, 0):
             self._deaths[tid], inherited[tid] = 0, 0
-        self._far[tid] = far
+        self._progress[tid] = progress
         self._deaths[tid] += 1
         self._unrecorded.add(tid)
         return self._deaths[tid] + inherited.get(tid, 0)
 
     def to_record(self, tid: Tid) -> int:
-        """How many of its deaths its next start has to record; 0: there is nothing new to say."""
+        """Return the number of deaths that the trial's next start must record; 0 if none is new."""
         if tid not in self._unrecorded:
             return 0
         self._unrecorded.discard(tid)
         return self._deaths[tid]
 
     def cancel(self, tid: Tid) -> int:
-        """It was cancelled from outside; return how often by now."""
+        """Count a cancellation from outside; return their number so far."""
         self._cancelled[tid] += 1
         return self._cancelled[tid]
 
     def end(self, tid: Tid) -> None:
-        """It has ended: nobody need run alone for its sake."""
+        """Clear the suspicion of a trial that has ended."""
         self._unrecorded.discard(tid)
-        if tid in self._alone:
-            self._alone.discard(tid)
+        if tid in self._suspects:
+            self._suspects.discard(tid)
             self._record_suspects()
 
     def _record_suspects(self) -> None:
-        self._record(sorted(tid for tid in self._alone if isinstance(tid, int)))
+        self._record(sorted(tid for tid in self._suspects if isinstance(tid, int)))

@@ -16,9 +16,9 @@ from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.items import TrialEnd
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.executors import failures
-from colab_drive_tuner.search.executors.in_flight import Crew, Flight, Landing
-from colab_drive_tuner.search.executors.worker import Ended, Outcome, failed
-from colab_drive_tuner.search.executors.worker_deaths import Death, Losses
+from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
+from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, failed_outcome
+from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
 from colab_drive_tuner.search.loop.inline import Loop, Started, log
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
 from colab_drive_tuner.search.trial_documents import (
@@ -47,18 +47,20 @@ class LandingLoop(Loop):
     A trial of which `max_attempts` workers or runtimes died is given up.
     """
 
-    def __init__(self, *args: Any, crew: Crew, max_attempts: int, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, dispatcher: Dispatcher, max_attempts: int, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
-        self._crew, self._max_attempts = crew, max_attempts
-        self._owner = f"{crew.engine.name} of {self._owner}"
-        self._started: dict[Flight, Started] = {}
+        self._dispatcher, self._max_attempts = dispatcher, max_attempts
+        self._owner = f"{dispatcher.engine.name} of {self._owner}"
+        self._started: dict[Submission, Started] = {}
         self._again: deque[Started] = deque()
         """Trials that were lost, which run once more."""
         settings = self._trials.log.settings
-        self._losses = Losses(
+        self._losses = LostTrials(
             stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
         )
-        if crew.engine.dies_with_worker:
+        if dispatcher.engine.dies_with_worker:
             self._suspect_last_attempts()
         self._cancelled = -math.inf
         self._failure: BaseException | None = None
@@ -75,19 +77,21 @@ class LandingLoop(Loop):
 
     # -- ends
 
-    def _settle(self, landings: list[Landing]) -> None:
-        """Take what has landed; a failure is kept until all of it is taken."""
+    def _settle(self, completions: list[Completion]) -> None:
+        """Take what has completed; a failure is kept until all of it is taken."""
         broken, alone = list[Started](), list[Started]()
-        for landing in landings:
-            started = self._started.pop(landing.flight)
-            if landing.outcome is not None:
-                self._end(started, landing.outcome)
-            elif landing.death is None:
+        for completion in completions:
+            started = self._started.pop(completion.submission)
+            if completion.outcome is not None:
+                self._end(started, completion.outcome)
+            elif completion.death is None:
                 name, tid = self._trials.name, started.document["tid"]
-                self._fail(failures.not_run(self._crew.engine, name, tid, landing.error))
-            elif landing.death == Death.CANCELLED or self._is_restarting:
+                self._fail(
+                    failures.engine_failed(self._dispatcher.engine, name, tid, completion.error)
+                )
+            elif completion.death == Death.CANCELLED or self._is_restarting:
                 self._lose(started)
-            elif landing.death == Death.ALONE:
+            elif completion.death == Death.ONE_TRIAL:
                 alone.append(started)
             else:
                 broken.append(started)
@@ -100,21 +104,22 @@ class LandingLoop(Loop):
         document, tid = started.document, started.document["tid"]
         document["owner"] = outcome.worker or document["owner"]
         started = replace(started, began=time.monotonic() - outcome.seconds)
-        if outcome.backed_up and not self._crew.engine.in_process:
+        if outcome.backed_up and not self._dispatcher.engine.in_process:
             started = replace(started, artifacts=self._trials.backups.adopt(tid, started.artifacts))
         for notice in outcome.notices:
             self._tell_once(notice)
-        if outcome.ended == Ended.DONE:
+        if outcome.status == TaskStatus.DONE:
             self._done(started, outcome)
-        elif outcome.ended == Ended.RAISED:
+        elif outcome.status == TaskStatus.RAISED:
             self._raised(started, outcome)
-        elif outcome.ended == Ended.TIMED_OUT:
-            reason = f"timed out: it ran for more than trial_timeout={self._crew.timeout:g} seconds"
+        elif outcome.status == TaskStatus.TIMED_OUT:
+            limit = f"{self._dispatcher.timeout:g}"
+            reason = f"timed out: it ran for more than trial_timeout={limit} seconds"
             self._close(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
-        elif outcome.ended == Ended.INTERRUPTED:
+        elif outcome.status == TaskStatus.INTERRUPTED:
             self._ending = True  # the next run goes on with the trial
         else:
-            self._fail(failures.not_loaded(outcome))
+            self._fail(failures.objective_not_loaded(outcome))
 
     def _done(self, started: Started, outcome: Outcome) -> None:
         tid, parts = started.document["tid"], outcome.parts
@@ -127,7 +132,7 @@ class LandingLoop(Loop):
         except SearchTakenOverError:
             raise
         except Exception as error:  # noqa: BLE001 - what is no plain data is an error of the trial's
-            self._raised(started, failed(Ended.RAISED, error))
+            self._raised(started, failed_outcome(TaskStatus.RAISED, error))
             return
         if parts.curves:
             started.document["misc"]["history"] = parts.curves
@@ -145,7 +150,7 @@ class LandingLoop(Loop):
         if how == TrialEnd.CAUGHT:
             log.error("Trial %s raised: %s", document["tid"], outcome.error_text)
             return
-        self._fail(failures.raised(outcome))
+        self._fail(failures.objective_raised(outcome))
 
     def _close(
         self,
@@ -194,21 +199,21 @@ class LandingLoop(Loop):
 
     def _break_apart(self, alone: list[Started]) -> None:
         """A worker died that ran one trial; where others die with it, the trial is only suspect."""
-        for landing in self._landing_within(TOGETHER_SECONDS):
-            if landing.death in (None, Death.CANCELLED):
-                self._settle([landing])
+        for completion in self._completions_within(TOGETHER_SECONDS):
+            if completion.death in (None, Death.CANCELLED):
+                self._settle([completion])
             else:
-                alone.append(self._started.pop(landing.flight))
+                alone.append(self._started.pop(completion.submission))
         if len(alone) == 1:
             self._blame(alone[0])
         else:
             self._suspect(alone)
 
-    def _landing_within(self, seconds: float) -> Iterator[Landing]:
+    def _completions_within(self, seconds: float) -> Iterator[Completion]:
         """What lands within so many seconds, as long as anything is at work."""
         until = time.monotonic() + seconds
         while self._started and (left := until - time.monotonic()) > 0:
-            yield from self._crew.wait(min(0.1, left))
+            yield from self._dispatcher.wait(min(0.1, left))
 
     def _suspect(self, lost: list[Started]) -> None:
         """One of them, or nobody, is to blame: each runs again, alone."""
@@ -222,11 +227,11 @@ class LandingLoop(Loop):
 
     def _break(self, broken: list[Started]) -> None:
         """A pool broke: what was in it, one of which may be to blame, is taken from it."""
-        pool = self._crew.engine.breaks_whole
-        for landing in self._landing_within(BREAK_SECONDS if pool else 0.0):
-            started = self._started.pop(landing.flight)
-            if landing.outcome is not None:
-                self._end(started, landing.outcome)
+        pool = self._dispatcher.engine.death_breaks_pool
+        for completion in self._completions_within(BREAK_SECONDS if pool else 0.0):
+            started = self._started.pop(completion.submission)
+            if completion.outcome is not None:
+                self._end(started, completion.outcome)
             else:
                 broken.append(started)
         if pool:
@@ -236,13 +241,13 @@ class LandingLoop(Loop):
             self._blame(broken[0])
         else:
             self._suspect(broken)
-        if self._crew.engine.renewable:
-            self._crew.renew()
+        if self._dispatcher.engine.renewable:
+            self._dispatcher.renew()
         elif pool:
             for started in broken:  # what is known of them is recorded first
                 if died := self._losses.to_record(started.document["tid"]):
                     self._start(started.document, died=died, durable=True)
-            engine, name = self._crew.engine, self._trials.name
+            engine, name = self._dispatcher.engine, self._trials.name
             given_up = all(one.document["state"] == FINISHED for one in broken)
             self._fail(failures.pool_broke(engine, name, named(broken), given_up=given_up))
 
@@ -250,7 +255,7 @@ class LandingLoop(Loop):
         """A worker died of this trial, and of no other."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
         attempts = self._losses.blame(tid, inherited, self._progress(started))
-        goes_on = self._crew.engine.renewable or not self._crew.engine.breaks_whole
+        goes_on = self._dispatcher.engine.renewable or not self._dispatcher.engine.death_breaks_pool
         if attempts >= self._max_attempts:
             what = "worker or runtime" if attempts == 1 else "workers or runtimes"
             reason = f"{attempts} {what} died while this trial was running"
@@ -277,11 +282,11 @@ class LandingLoop(Loop):
 
     def _lose(self, started: Started) -> None:
         """The trial was cancelled from outside; it runs again."""
-        tid, engine = started.document["tid"], self._crew.engine
+        tid, engine = started.document["tid"], self._dispatcher.engine
         self._cancelled = time.monotonic()
         self._again.append(started)
         if self._losses.cancel(tid) >= MOST_LOST:
-            self._fail(failures.cancelled_often(engine, self._trials.name, tid, MOST_LOST))
+            self._fail(failures.cancelled_repeatedly(engine, self._trials.name, tid, MOST_LOST))
 
     def _tell_once(self, text: str) -> None:
         if text not in self._told:

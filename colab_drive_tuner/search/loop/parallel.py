@@ -16,9 +16,9 @@ from hyperopt.utils import coarse_utcnow
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.executors import failures
-from colab_drive_tuner.search.executors.in_flight import Crew, Flight, Landing
-from colab_drive_tuner.search.executors.worker import Ended, Task
-from colab_drive_tuner.search.executors.worker_deaths import Death, death_of
+from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
+from colab_drive_tuner.search.executors.worker import Task, TaskStatus
+from colab_drive_tuner.search.executors.worker_deaths import Death, classify_death
 from colab_drive_tuner.search.loop.inline import Display, Started
 from colab_drive_tuner.search.loop.outcomes import LandingLoop, listed
 from colab_drive_tuner.search.trial_documents import RUNNING
@@ -46,12 +46,12 @@ class ParallelLoop(LandingLoop):
     def __init__(self, *args: Any, on_stop: Callable[[], None], **options: Any) -> None:
         super().__init__(*args, **options)
         self._on_stop = on_stop
-        self._trial_workers = TrialWorkers(self._crew, self._trials.log, self._started)
+        self._trial_workers = TrialWorkers(self._dispatcher, self._trials.log, self._started)
         self._collections = PacedCollections()
 
     def run(self, display: Display) -> str:
         """See `Loop.run`."""
-        with self._collections, display as show, self._crew.listening():
+        with self._collections, display as show, self._dispatcher.receive_locations():
             try:
                 self._run(show)
             except BaseException as error:  # an interrupt, too, ends the workers
@@ -70,7 +70,7 @@ class ParallelLoop(LandingLoop):
             if self._failure is None and not self._started and not self._is_stuck():
                 return
             if self._failure is None:
-                self._settle(self._crew.wait(TICK_SECONDS))
+                self._settle(self._dispatcher.wait(TICK_SECONDS))
             if self._failure is not None:
                 raise self._failure
             self._look()
@@ -79,7 +79,7 @@ class ParallelLoop(LandingLoop):
 
     def _is_stuck(self) -> bool:
         """Whether trials are left to run that find every worker taken by one that hangs."""
-        if not self._crew.all_silent or self._ending or self._stops.deadline_near:
+        if not self._dispatcher.all_unresponsive or self._ending or self._stops.deadline_near:
             return False
         return bool(self._again) or (not self._why and self._is_left())
 
@@ -87,29 +87,29 @@ class ParallelLoop(LandingLoop):
 
     def _launch(self) -> bool:
         """Submit the next trial, if one may start now."""
-        flying = self._crew.in_flight
-        if self._crew.room <= 0 or self._ending or self._stops.deadline_near:
+        in_flight = self._dispatcher.in_flight
+        if self._dispatcher.free_slots <= 0 or self._ending or self._stops.deadline_near:
             return False
-        if self._losses.any_alone(one.task.attempt.tid for one in flying):
+        if self._losses.any_alone(one.task.attempt.tid for one in in_flight):
             return False
         if self._again:
-            if flying and self._losses.runs_alone(self._again[0].document["tid"]):
+            if in_flight and self._losses.runs_alone(self._again[0].document["tid"]):
                 return False
             self._submit_again(self._again.popleft())
             return True
-        document = None if self._why else self._next(flying)
-        if document is None or (flying and self._losses.runs_alone(document["tid"])):
+        document = None if self._why else self._next(in_flight)
+        if document is None or (in_flight and self._losses.runs_alone(document["tid"])):
             return False
         self._submit(self._start(document, durable=True))
         return True
 
-    def _next(self, flying: list[Flight]) -> TrialDocument | None:
+    def _next(self, in_flight: list[Submission]) -> TrialDocument | None:
         """The document that is to be run next; the algorithm is asked for it where none waits."""
         queued = self._tally.next_queued
         if queued is not None or self._unasked <= 0 or self._stops.timed_out:
             return queued
         # What is missing is suggested again from the ends of all trials before it.
-        if not self._missing.complete and flying:
+        if not self._missing.complete and in_flight:
             return None
         self._put_back_missing()
         if self._tally.queued == 0 and not self._ask():
@@ -118,7 +118,7 @@ class ParallelLoop(LandingLoop):
 
     def _submit(self, started: Started) -> None:
         artifacts = started.artifacts
-        in_process = self._crew.engine.in_process
+        in_process = self._dispatcher.engine.in_process
         attempt, ends_at = started.attempt, None
         if (deadline := attempt.training.deadline) is not None:
             attempt = replace(attempt, training=replace(attempt.training, deadline=None))
@@ -126,21 +126,23 @@ class ParallelLoop(LandingLoop):
         task = Task(
             attempt,
             ends_at=ends_at,
-            timeout=self._crew.timeout,
+            timeout=self._dispatcher.timeout,
             loss_to_beat=self._loss_to_beat,
             backups=None if in_process else self._trials.backups.by_path(attempt.search, artifacts),
             free_memory=self._trials.free_memory,
         )
-        flight = Flight(task, artifacts if in_process else None)
-        self._started[flight] = started
+        submission = Submission(task, artifacts if in_process else None)
+        self._started[submission] = started
         try:
-            self._crew.submit(flight)
+            self._dispatcher.submit(submission)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
-            if death_of(error):  # the trial has not begun, so it is not to blame
-                self._settle([Landing(flight, death=Death.CANCELLED, error=error)])
+            if classify_death(error):  # the trial has not begun, so it is not to blame
+                self._settle([Completion(submission, death=Death.CANCELLED, error=error)])
             else:
-                del self._started[flight]
-                self._fail(failures.not_taken(self._crew.engine, self._trials.name, error))
+                del self._started[submission]
+                self._fail(
+                    failures.submission_refused(self._dispatcher.engine, self._trials.name, error)
+                )
 
     def _submit_again(self, lost: Started) -> None:
         """Run a trial once more; if a worker died of it, its start says so."""
@@ -164,14 +166,14 @@ class ParallelLoop(LandingLoop):
         """While trials run, see whether the search is still ours, and whether there are workers."""
         self._trials.log.journal.raise_if_lost()
         self._trial_workers.update()
-        name, engine = self._trials.name, self._crew.engine
+        name, engine = self._trials.name, self._dispatcher.engine
         if engine.closed:
-            raise failures.not_taken(engine, name, None)
+            raise failures.submission_refused(engine, name, None)
         if self._is_stuck():
             if not engine.renewable:
-                raise failures.all_hang(engine, name)
-            self._crew.renew()
-        absent = self._crew.absent_seconds()
+                raise failures.all_workers_hang(engine, name)
+            self._dispatcher.renew()
+        absent = self._dispatcher.seconds_without_workers()
         if absent >= GONE_SECONDS:
             raise failures.no_workers(engine, name, GONE_SECONDS / 60)
         if absent >= ABSENT_SECONDS:
@@ -184,27 +186,32 @@ class ParallelLoop(LandingLoop):
 
     def _leave(self, patience: float | None) -> None:
         """Record what ends within a bounded time, and say in one line what is left."""
-        left = [*self._again, *(self._started.pop(one) for one in self._crew.cancel())]
+        left = [*self._again, *(self._started.pop(one) for one in self._dispatcher.cancel())]
         ended: list[Any] = []
         # Another interrupt ends the wait; of a search that is lost nothing can be recorded.
         with suppress(KeyboardInterrupt, SearchTakenOverError):
-            for landing in self._landing_within(LEAVE_SECONDS if patience is None else patience):
-                started = self._started.pop(landing.flight)
-                if landing.outcome is None or landing.outcome.ended == Ended.INTERRUPTED:
+            for completion in self._completions_within(
+                LEAVE_SECONDS if patience is None else patience
+            ):
+                started = self._started.pop(completion.submission)
+                if (
+                    completion.outcome is None
+                    or completion.outcome.status == TaskStatus.INTERRUPTED
+                ):
                     left.append(started)
                     continue
-                self._end(started, landing.outcome)
+                self._end(started, completion.outcome)
                 running = started.document["state"] == RUNNING
                 (left if running else ended).append(started)
         running = bool(self._started)
         left += self._started.values()
-        if running and self._crew.engine.renewable:
-            self._crew.renew()
+        if running and self._dispatcher.engine.renewable:
+            self._dispatcher.renew()
         if not left and not ended:
             return
         parts = [f"{listed(ended)} ended meanwhile and recorded"] if ended else []
         parts += [f"{listed(left)} stopped: run again when the search goes on"] if left else []
-        if running and not self._crew.engine.renewable:
+        if running and not self._dispatcher.engine.renewable:
             parts.append("some may go on in their workers, unrecorded, until they end")
         self._trials.notify(
             f"Search {self._trials.name!r}, trials that were running: {'; '.join(parts)}."
@@ -217,9 +224,11 @@ class TrialWorkers:
     Whoever starts and ends trials keeps `started` up to date.
     """
 
-    def __init__(self, crew: Crew, log: Logbook, started: Mapping[Flight, Started]) -> None:
-        self._crew, self._log, self._started = crew, log, started
-        self._since: dict[Flight, float] = {}
+    def __init__(
+        self, dispatcher: Dispatcher, log: Logbook, started: Mapping[Submission, Started]
+    ) -> None:
+        self._dispatcher, self._log, self._started = dispatcher, log, started
+        self._since: dict[Submission, float] = {}
         """Trials whose worker is known and not recorded yet, and since when."""
         self._heard = self._noted = -math.inf
 
@@ -229,17 +238,17 @@ class TrialWorkers:
         if now - self._heard < LISTEN_PAUSE:
             return
         self._heard = now
-        for flight, worker in self._crew.begun():
-            document = self._started[flight].document
+        for submission, worker in self._dispatcher.newly_located():
+            document = self._started[submission].document
             document["owner"], document["book_time"] = worker, coarse_utcnow()
-            self._since[flight] = now
+            self._since[submission] = now
         if now - self._noted < NOTE_PAUSE:
             return
         self._since = {one: since for one, since in self._since.items() if one in self._started}
         due = [one for one, since in self._since.items() if now - since >= NOTE_SECONDS]
-        for flight in due:
-            del self._since[flight]
-            started = self._started[flight]
+        for submission in due:
+            del self._since[submission]
+            started = self._started[submission]
             self._log.note_worker(started.document, progress=started.progress)
         if due:
             self._noted = now

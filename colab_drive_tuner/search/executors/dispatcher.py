@@ -1,0 +1,234 @@
+"""Dispatch of trials to workers: submission, resubmission, completions, unresponsive workers."""
+
+import itertools
+import pickle
+import queue
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hyperopt.base import Domain
+
+from colab_drive_tuner.errors import ExecutorError
+from colab_drive_tuner.search.executors.engine import Engine
+from colab_drive_tuner.search.executors.executor_arguments import Workers
+from colab_drive_tuner.search.executors.payload import Payload
+from colab_drive_tuner.search.executors.trial_locations import LocationReceiver
+from colab_drive_tuner.search.executors.worker import (
+    Outcome,
+    Task,
+    TaskStatus,
+    run_in_process,
+    run_task,
+)
+from colab_drive_tuner.search.executors.worker_deaths import Death, classify_death
+from colab_drive_tuner.trial import Artifacts
+
+INLINE_BYTES = 64 * 1024
+"""Objectives up to this size are sent with each task, which is faster than a worker asking."""
+WORKER_START_SECONDS = 120.0
+"""Time for a worker to start, import Keras and load the data, on top of `trial_timeout`."""
+TIMEOUT_GRACE_SECONDS = 10.0
+"""Time for a worker that has run trials before to report a timeout, on top of `trial_timeout`."""
+WORKER_CHECK_SECONDS = 5.0
+"""Interval between checks whether the engine has workers."""
+
+
+@dataclass(eq=False)
+class Submission:
+    """One attempt of a trial, submitted to the executor."""
+
+    task: Task
+    artifacts: Artifacts | None = None
+    future: "Future[Any] | None" = None
+    submitted: float = 0.0
+    with_objective: bool = False
+
+
+@dataclass(frozen=True)
+class Completion:
+    """End of a submission."""
+
+    submission: Submission
+    outcome: Outcome | None = None
+    death: Death | None = None
+    error: BaseException | None = None
+    """The engine's exception, where it does not mean that a worker died."""
+
+
+class Dispatcher:
+    """Submits trials to workers and collects their outcomes.
+
+    Args:
+        workers: The engine, its width and the timeout of a trial.
+        payload: The pickled objective; None if the workers are threads, which share `domain`.
+        domain: The objective and the space.
+    """
+
+    def __init__(self, workers: Workers, payload: Payload | None, domain: Domain) -> None:
+        self.engine: Engine = workers.engine
+        self.timeout = workers.trial_timeout
+        self._width, self._payload, self._domain = workers.width, payload, domain
+        self._completed: queue.SimpleQueue[tuple[Submission, Future[Any]]] = queue.SimpleQueue()
+        self._submissions: dict[Submission, None] = {}
+        self._unresponsive: set[Future[Any]] = set()
+        """Futures that are no longer waited for and may still occupy a worker."""
+        self._known_workers: set[str] = set()
+        """Names of the workers that have answered."""
+        self._sent = 0
+        self._numbers = itertools.count()
+        self._locations: LocationReceiver | None = None
+        self._checked = time.monotonic()
+        self._absent_since: float | None = None
+
+    @property
+    def in_flight(self) -> list[Submission]:
+        """Submissions without an outcome, in the order in which they were submitted."""
+        return list(self._submissions)
+
+    @property
+    def free_slots(self) -> int:
+        """Number of trials that may be submitted now."""
+        self._unresponsive = {future for future in self._unresponsive if not future.done()}
+        return self._width - len(self._submissions) - len(self._unresponsive)
+
+    @property
+    def all_unresponsive(self) -> bool:
+        """Whether every worker is occupied by a trial that is no longer waited for."""
+        return len(self._unresponsive) >= self._width
+
+    @contextmanager
+    def receive_locations(self) -> Iterator[None]:
+        """Receive the locations of running trials within the block."""
+        self._locations = self.engine.locations()
+        try:
+            yield
+        finally:
+            self._locations.close()
+            self._locations = None
+
+    def newly_located(self) -> list[tuple[Submission, str]]:
+        """Return submissions that reported since the last call that they run, and their workers."""
+        reports = self._locations.read() if self._locations is not None else []
+        if not reports:
+            return []
+        by_number = {one.task.number: one for one in self._submissions}
+        return [
+            (by_number[report.number], report.worker)
+            for report in reports
+            if report.number in by_number
+        ]
+
+    def submit(self, submission: Submission) -> None:
+        """Send a trial to a worker; exceptions of the engine are passed on."""
+        sender = None if self._locations is None else self._locations.sender
+        submission.task = replace(submission.task, number=next(self._numbers), sender=sender)
+        small = self._payload is not None and len(self._payload.content) <= INLINE_BYTES
+        self._send(submission, with_objective=small or self._sent < self._width)
+        self._sent += 1
+
+    def _send(self, submission: Submission, *, with_objective: bool) -> None:
+        task = submission.task
+        if self._payload is None:
+            future = self.engine.submit(run_in_process, self._domain, task, submission.artifacts)
+        else:
+            content = self._payload.content if with_objective else None
+            future = self.engine.submit(run_task, self._payload.sha, content, task)
+        submission.future, submission.submitted = future, time.monotonic()
+        submission.with_objective = with_objective
+        future.add_done_callback(lambda done: self._completed.put((submission, done)))
+        self._submissions[submission] = None
+
+    def wait(self, timeout: float) -> list[Completion]:
+        """Return completions in order of arrival, after waiting up to `timeout` for the first."""
+        completions: list[Completion] = []
+        until = time.monotonic() + timeout
+        while not completions:
+            try:
+                completed = self._completed.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            completions += self._complete(*completed)
+            while not self._completed.empty():
+                completions += self._complete(*self._completed.get())
+        return completions + self._drop_overdue()
+
+    def _complete(self, submission: Submission, future: "Future[Any]") -> list[Completion]:
+        if submission not in self._submissions or submission.future is not future:
+            return []  # dropped as overdue, or from a pool that was replaced
+        del self._submissions[submission]
+        submission.future = None  # Dask keeps and recomputes a result while it is referenced
+        if future.cancelled():
+            return [Completion(submission, death=Death.CANCELLED)]
+        error = future.exception()
+        if error is not None:
+            return [Completion(submission, death=classify_death(error), error=error)]
+        outcome = _outcome(future.result())
+        self._known_workers.add(outcome.worker)
+        if outcome.status == TaskStatus.UNKNOWN and not submission.with_objective:
+            self._send(submission, with_objective=True)
+            return []
+        return [Completion(submission, outcome)]
+
+    def _drop_overdue(self) -> list[Completion]:
+        """Time out trials whose worker has not even reported the timeout."""
+        if self.timeout is None:
+            return []
+        all_known = len(self._known_workers) >= self._width
+        limit = self.timeout + (TIMEOUT_GRACE_SECONDS if all_known else WORKER_START_SECONDS)
+        overdue = [one for one in self._submissions if time.monotonic() - one.submitted > limit]
+        for submission in overdue:
+            del self._submissions[submission]
+            if submission.future is not None and not submission.future.cancel():
+                self._unresponsive.add(submission.future)
+        outcome = Outcome(TaskStatus.TIMED_OUT, seconds=self.timeout)
+        return [Completion(one, outcome) for one in overdue]
+
+    def seconds_without_workers(self) -> float:
+        """Seconds since the engine was seen without workers; 0 if it has any or cannot tell."""
+        now = time.monotonic()
+        if now - self._checked >= WORKER_CHECK_SECONDS:
+            self._checked = now
+            if self.engine.workers() != 0:
+                self._absent_since = None
+            elif self._absent_since is None:
+                self._absent_since = now
+        return 0.0 if self._absent_since is None else now - self._absent_since
+
+    def cancel(self) -> list[Submission]:
+        """Cancel and return the submissions that have not started."""
+        cancelled = [
+            submission
+            for submission in self._submissions
+            if submission.future is not None and submission.future.cancel()
+        ]
+        for submission in cancelled:
+            del self._submissions[submission]
+        return cancelled
+
+    def renew(self) -> None:
+        """Kill the workers; later submissions get new ones."""
+        self._submissions.clear()
+        self._unresponsive.clear()
+        self._known_workers.clear()
+        self._sent = 0
+        self.engine.renew()
+
+
+def _outcome(answer: Any) -> Outcome:
+    if isinstance(answer, Outcome):
+        return answer
+    try:
+        outcome: Outcome = pickle.loads(answer)  # noqa: S301 - of this search's own worker
+    except Exception as error:  # noqa: BLE001 - such as a class that only the worker can import
+        problem = ExecutorError(f"What the objective returned cannot be read here: {error}")
+        return Outcome(
+            TaskStatus.RAISED,
+            error=problem,
+            error_type=str(type(problem)),
+            error_text=str(problem),
+        )
+    return outcome
