@@ -1,1 +1,1 @@
-"""Doctor, clean and repair: what can go wrong around a search, and what older runs left behind."""
+"""Diagnosis of problems (doctor), removal of leftovers (clean), and repair of damaged searches."""

@@ -195,18 +195,18 @@ def test_a_temp_model_that_hyperas_did_not_write_is_the_users_and_so_is_its_cach
     """Their own module of that name, also one that began as hyperas's."""
     path = Path("temp_model.py")
     path.write_text(written_by_hyperas(), encoding="utf-8")
-    assert local_leftovers.wrote_hyperas(path)
+    assert local_leftovers.is_written_by_hyperas(path)
     path.write_text(edit(written_by_hyperas()), encoding="utf-8")
     Path("__pycache__").mkdir()
     Path("__pycache__/temp_model.cpython-311.pyc").write_bytes(b"keras_fmin_fnct get_space")
-    assert not local_leftovers.wrote_hyperas(path)
+    assert not local_leftovers.is_written_by_hyperas(path)
     assert find_leftovers() == []
 
 
 def test_a_name_that_is_not_in_the_list_is_refused_before_anything_is_moved():
     """A slip of the finger must not remove half of what was meant."""
     path = copy_of_an_older_run()
-    with pytest.raises(UsageError, match="'/nowhere' is none of the leftovers"):
+    with pytest.raises(UsageError, match="'/nowhere' is not a listed leftover"):
         remove(find_leftovers(), yes=True, named=["/nowhere"])
     assert path.exists()
 

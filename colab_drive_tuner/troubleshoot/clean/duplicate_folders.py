@@ -1,4 +1,4 @@
-"""Duplicate folders of a search: their results are added to it before they are put away."""
+"""Leftover duplicate folders of a search; their results are merged before they are trashed."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +13,12 @@ from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, is_held, place_in, trash
+from colab_drive_tuner.troubleshoot.clean.leftovers import (
+    Leftover,
+    describe_location,
+    is_held,
+    trash,
+)
 from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect
 
 _NEVER = 2**31
@@ -26,45 +31,54 @@ def duplicate_folder(
     history: History,
     *,
     young: bool,
-    others: list[str],
+    foreign_files: list[str],
 ) -> Iterator[Leftover]:
-    """A folder that lost, unless somebody runs it; `others` are files that no search puts there."""
+    """Yield the losing folder as a leftover, unless a session may be using it.
+
+    Args:
+        store: The store, scoped to the search.
+        name: The search's name.
+        rival: The duplicate folder.
+        history: The state of the search that won.
+        young: Whether the folder is new, so that a session without records may be about to start.
+        foreign_files: Names of files in the folder that no search creates.
+    """
     evidence = collect(store, rival)
     holder = evidence.holder(store)
     if (holder is not None and not holder.stale) or (young and not evidence.records):
-        return  # somebody runs it, or is about to
+        return
     refused, lost = "", 0
     unreadable = bool(evidence.unreadable or set(range(evidence.top)) - set(evidence.records))
     try:
-        lost = results_without_place(evidence, history)
+        lost = count_unmergeable(evidence, history)
     except SearchDamagedError:
         unreadable = True
     if lost:
         refused = (
-            f"{lost} of its results have other parameters than the search's trials of their "
+            f"{lost} of its results have other parameters than the search's trials with the same "
             f"numbers, so they would be lost: look at its trials.pkl first."
         )
     elif unreadable:
-        refused = "Not all of its records are readable, so it stays as it is."
-    elif others:
-        refused = f"It holds {others[0]!r}, which no search puts there: move that away first."
+        refused = "Not all of its records are readable, so it is not changed."
+    elif foreign_files:
+        refused = f"It holds {foreign_files[0]!r}, which no search creates: move that away first."
     yield Leftover(
         kind="duplicate folder",
         id=rival.id,
-        where=place_in(store, rival.id, name),
+        where=describe_location(store, rival.id, name),
         reason=(
             "Two runtimes created the search at the same moment; its results are added to the "
-            "other folder, in which the search goes on."
+            "other folder, in which the search continues."
         ),
         ours=True,
-        still=lambda: not is_held(store, name),
-        put_away=partial(_merge, store, name, rival),
+        still_stale=lambda: not is_held(store, name),
+        discard=partial(_merge, store, name, rival),
         refused=refused,
     )
 
 
-def results_without_place(evidence: Evidence, history: History, *, merged: bool = False) -> int:
-    """How many results of a folder the history cannot take; once `merged`, has not taken."""
+def count_unmergeable(evidence: Evidence, history: History, *, merged: bool = False) -> int:
+    """Count the folder's results that contradict the history; if `merged`, also missing ones."""
     count = 0
     for found in evidence.records.values():
         if found.record.kind != RecordKind.TRIALS:
@@ -81,13 +95,14 @@ def results_without_place(evidence: Evidence, history: History, *, merged: bool 
 
 
 def _merge(store: Store, name: str, rival: SearchFolder) -> str:
-    """Add what a loser's folder holds to the search, and put it away once all of it is there."""
+    """Merge the folder's results into the search, check that none is missing, and trash it."""
     book = Logbook(store, name, max_attempts=_NEVER)
+    # Claiming a search merges its duplicate folders.
     book.claim(SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None)
     book.close(60.0)
-    if results_without_place(collect(store, rival), read_history(store, name), merged=True):
+    if count_unmergeable(collect(store, rival), read_history(store, name), merged=True):
         raise StoreError(
-            f"Not all results of {place_in(store, rival.id, name)} could be added to the search, "
-            f"so the folder stays where it is."
+            f"Not all results of {describe_location(store, rival.id, name)} could be added to the "
+            f"search, so the folder was not removed."
         )
     return trash(store, [rival.id])

@@ -1,7 +1,7 @@
-"""Search for what older runs left behind, here, in Drive and in the store; it only looks.
+"""Read-only search for leftovers of older runs on this machine, in Drive and in the store.
 
-A file is known by our mark or by its content, never by its name alone: people have notebooks called
-"Copy of quickstart" and modules called temp_model.py. `leftovers.remove` does the rest.
+A file is identified by this package's mark or by its content, never by its name alone: people have
+notebooks called "Copy of quickstart" and modules called temp_model.py.
 """
 
 import re
@@ -39,36 +39,42 @@ def find_leftovers(
     client: "DriveClient | None" = None,
     store: "Store | Path | str | None" = None,
 ) -> list[Leftover]:
-    """List what is stale in a directory (the working directory), in Drive and in the store.
+    """List the leftovers in a directory, in Drive and in the store; change nothing.
 
-    Changes nothing. `store` is where searches are kept, as `open_store` has it; raises
-    `NotFoundError` where it was named, by argument or environment, and is not there.
+    The running notebook and copies in use are never listed, but duplicates of the running notebook
+    in Drive are.
 
-    `notebook` is the running one, else it is found out, or taken to be the one whose copy lies
-    here: neither it nor a copy in use is ever listed, but its duplicates in Drive are. Without
-    `client` Drive is asked where nobody needs to be prompted for it.
+    Args:
+        directory: The local directory to look in; None: the working directory.
+        notebook: The running notebook; None: it is detected, or inferred from the only notebook
+            copy in the directory.
+        client: The Drive client; None: Drive is searched only if no sign-in prompt is needed.
+        store: The store that holds the searches, or an argument for `open_store`.
+
+    Raises:
+        NotFoundError: The store named by argument or environment does not exist.
     """
     context = CheckContext(store)
     if context.folder_spec is not None and context.made_store is None:
-        context.store.stat(context.store.root)  # raises: a slip has no leftovers
+        context.store.stat(context.store.root)  # raises if the named store does not exist
     folder = (directory or working_directory()).resolve()
     found = [*notebook_copies(folder, notebook), *abandoned_copies(folder)]
     found += [*hyperas_modules(folder), *temporary_folders()]
     if client is not None:
         context.client = client
-    with _else_warning("Duplicates in Drive"):
-        running = _in_drive(folder, notebook, context.client)
+    with _warn_on_failure("Duplicates in Drive"):
+        running = _find_in_drive(folder, notebook, context.client)
         if running is not None:
             found += _duplicates(running, context.client)
-    with _else_warning("Leftovers of searches"):
-        if (where := context.made_store) is not None:
-            found += [*search_leftovers(where), *spools(where)]
+    with _warn_on_failure("Leftovers of searches"):
+        if (searches := context.made_store) is not None:
+            found += [*search_leftovers(searches), *spools(searches)]
     return found
 
 
 @contextmanager
-def _else_warning(what: str) -> Iterator[None]:
-    """Warn where something cannot be listed; where nobody is signed in there is nothing to list."""
+def _warn_on_failure(what: str) -> Iterator[None]:
+    """Turn a failure to list `what` into a warning; without a sign-in, list nothing."""
     try:
         yield
     except CredentialsError:
@@ -77,8 +83,10 @@ def _else_warning(what: str) -> Iterator[None]:
         warn_user(f"{what} are not listed: {error}", NotebookWarning)
 
 
-def _in_drive(folder: Path, notebook: Notebook | None, client: "DriveClient") -> "DriveFile | None":
-    """What Drive says about the running notebook, or about the one whose copy lies here."""
+def _find_in_drive(
+    folder: Path, notebook: Notebook | None, client: "DriveClient"
+) -> "DriveFile | None":
+    """Return the Drive file of the running notebook, or of the only copy in the folder."""
     if notebook is not None:
         return notebook.file
     running = running_notebook(lambda: None)
@@ -93,7 +101,7 @@ def _in_drive(folder: Path, notebook: Notebook | None, client: "DriveClient") ->
 
 
 def _duplicates(running: "DriveFile", client: "DriveClient") -> Iterator[Leftover]:
-    """Notebooks that look like copies of the running one: in its folder, or of exactly its name."""
+    """Yield notebooks named like copies in the running one's folder, or named exactly like it."""
     seen = {running.id}
     nearby = [file for parent in running.parents for file in client.list_folder(parent)]
     for file in [*nearby, *client.find(running.name)]:
@@ -107,11 +115,11 @@ def _duplicates(running: "DriveFile", client: "DriveClient") -> Iterator[Leftove
                 where=f"{file.name!r} in Drive, {file.web_view_link or file.id}",
                 reason=(
                     f"It is named like a copy of the running notebook {running.name!r}; people "
-                    "name notebooks so themselves, so look at it first."
+                    "also choose such names themselves, so look at it first."
                 ),
                 ours=False,
-                still=partial(_is_unchanged, client, file),
-                put_away=partial(_trash, client, file),
+                still_stale=partial(_is_unchanged, client, file),
+                discard=partial(_trash, client, file),
             )
 
 
@@ -126,9 +134,9 @@ def _is_unchanged(client: "DriveClient", file: "DriveFile") -> bool:
 
 
 def _is_named_like_copy(name: str, original: str) -> bool:
-    """Whether a name is the original's, or has words before it, or a number behind.
+    """Whether a name is the original's, optionally with words before it or a number after it.
 
-    Drive writes "Copy of" in the language of its user, and all it proves is that it is to be shown.
+    Drive writes "Copy of" in its user's language. A match is only shown, never removed by itself.
     """
     pattern = rf"(?:.+ )?{re.escape(stem(original))}(?:\.ipynb)?(?: \(\d+\))?(?:\.ipynb)?"
     return re.fullmatch(pattern, name) is not None

@@ -1,4 +1,4 @@
-"""Leftovers, and how one is put away: never deleted, and never what changed meanwhile."""
+"""A leftover of an older run, and its removal: to a trash, and only if it has not changed."""
 
 import shutil
 import time
@@ -24,38 +24,38 @@ from colab_drive_tuner.text import visible
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something stale that `clean` found, and what may be done about it."""
+    """A stale file or folder that `clean` found."""
 
     kind: str
-    """What it is, in two or three words for a table."""
+    """A name of two or three words for a table, such as "notebook copy"."""
     id: str
-    """How to name it: its path, or its id in Drive."""
+    """Its path, or its id in Drive: the argument that names it."""
     where: str
-    """The same for people: its path, or its name and link in Drive."""
+    """Its location for people: its path, or its name and link in Drive."""
     reason: str
-    """Why it is thought to be stale, in one sentence."""
+    """Why it is considered stale, in one sentence."""
     ours: bool
-    """It bears our mark, or hyperas's hand: `--yes` removes it. Otherwise it must be named."""
-    still: Callable[[], bool] = field(repr=False, compare=False)
-    """Whether it still is what it was when it was found."""
-    put_away: Callable[[], str] = field(repr=False, compare=False)
-    """Moves it to where it can be got back, and says where that is."""
+    """Whether this package or hyperas made it: then `--yes` removes it, else it must be named."""
+    still_stale: Callable[[], bool] = field(repr=False, compare=False)
+    """Checks, just before removal, that it has not changed since it was found."""
+    discard: Callable[[], str] = field(repr=False, compare=False)
+    """Moves it to a trash, and returns a description of where it is now."""
     refused: str = ""
-    """Why it is never removed, although it is listed; empty: it can be."""
+    """Why it is listed but never removed; empty if it can be removed."""
 
 
 def left_on_disk(
     kind: str,
     path: Path,
     reason: str,
-    still: Callable[[], bool],
+    still_stale: Callable[[], bool],
     *,
     about: str = "",
     ours: bool = True,
 ) -> Leftover:
-    """Something on this machine, which goes into the `trash` of our state folder."""
+    """Return a local leftover; removal moves it to the `trash` of this package's state folder."""
     where = f"{path}{about}"
-    return Leftover(kind, str(path), where, reason, ours, still, partial(move_to_trash, path))
+    return Leftover(kind, str(path), where, reason, ours, still_stale, partial(move_to_trash, path))
 
 
 def left_in_store(
@@ -64,52 +64,61 @@ def left_in_store(
     folder_id: str,
     name: str,
     reason: str,
-    still: Callable[[], bool],
+    still_stale: Callable[[], bool],
     *,
     ours: bool = True,
 ) -> Leftover:
-    """A folder in the store, which goes into its trash as a whole."""
-    where, put_away = place_in(store, folder_id, name), partial(trash, store, [folder_id])
-    return Leftover(kind, folder_id, where, reason, ours, still, put_away)
+    """Return a folder in the store as a leftover; removal moves it to the store's trash."""
+    where, discard = describe_location(store, folder_id, name), partial(trash, store, [folder_id])
+    return Leftover(kind, folder_id, where, reason, ours, still_stale, discard)
 
 
-def place_in(store: Store, entry_id: str, name: str) -> str:
-    """Name and link or path of something in the store, for people."""
+def describe_location(store: Store, entry_id: str, name: str) -> str:
+    """Return the name and the link or path of an entry, for people."""
     return f"{name!r}, {store.url(entry_id)}"
 
 
 def trash(store: Store, entry_ids: Iterable[str]) -> str:
-    """Put files and folders into the store's trash; return where that is."""
+    """Move files and folders to the store's trash; return a description of the trash."""
     for entry_id in entry_ids:
-        with suppress(NotFoundError):  # somebody was faster
+        with suppress(NotFoundError):  # already removed
             store.trash(entry_id)
     return store.trash_location
 
 
 def is_held(store: Store, name: str) -> bool:
-    """Whether a runtime that may be alive holds the search, here or elsewhere."""
+    """Whether a runtime that may be alive holds the search, on this or another machine."""
     try:
         return idle_leftovers(store.location, name) is None or read_status(store, name).held
     except SearchNotFoundError:
         return False
     except ColabDriveTunerError:
-        return True  # unreadable: `repair` is for that, nothing here is
+        return True  # unreadable: only `repair` may change it
 
 
 def remove(
     leftovers: Iterable[Leftover], *, yes: bool = False, named: Collection[str] = ()
 ) -> dict[str, str]:
-    """Put away, with `yes`, what is ours, and what is named by its path or Drive id.
+    """Move leftovers to a trash; skip those that have changed since they were found.
 
-    Files in Drive go to its trash, local ones to a `trash` in our state folder. What has changed
-    since it was found is left alone. Returns where each is now, by its id. Raises `UsageError` for
-    a name that is not in the list, before anything is moved.
+    Drive files go to Drive's trash, local files to the `trash` of this package's state folder.
+
+    Args:
+        leftovers: The leftovers found.
+        yes: Whether to remove anything: those that are `ours`, and the named ones.
+        named: Ids of further leftovers to remove: paths or Drive ids.
+
+    Returns:
+        The new location of each removed leftover, by its id.
+
+    Raises:
+        UsageError: A name is not in the list, or is refused; nothing was moved.
     """
     leftovers = list(leftovers)
     unknown = sorted(set(named) - {leftover.id for leftover in leftovers})
     if unknown:
         raise UsageError(
-            f"{unknown[0]!r} is none of the leftovers listed; run clean without it to see them."
+            f"{unknown[0]!r} is not a listed leftover; run clean without it to list them."
         )
     for leftover in leftovers:
         if leftover.refused and leftover.id in named:
@@ -117,14 +126,16 @@ def remove(
     if not yes:
         return {}
     return {
-        leftover.id: leftover.put_away()
+        leftover.id: leftover.discard()
         for leftover in leftovers
-        if (leftover.ours or leftover.id in named) and not leftover.refused and leftover.still()
+        if (leftover.ours or leftover.id in named)
+        and not leftover.refused
+        and leftover.still_stale()
     }
 
 
 def move_to_trash(path: Path) -> str:
-    """Move a local file or folder to the `trash` in our state folder; return its new path."""
+    """Move a local file or folder to the state folder's `trash`; return its new path."""
     try:
         folder = state_folder() / "trash" / time.strftime("%Y%m%d-%H%M%S")
         kept = folder / path.name
@@ -143,7 +154,7 @@ def move_to_trash(path: Path) -> str:
 
 
 def describe(leftovers: Iterable[Leftover], kept_at: Mapping[str, str] = {}) -> str:
-    """A table for people: what was found, why, and what happened or can be done with it."""
+    """Return a text table of the leftovers: reason, and how each can be or was removed."""
     lines = []
     for leftover in leftovers:
         lines += [f"{leftover.kind}: {leftover.where}", f"    {leftover.reason}"]

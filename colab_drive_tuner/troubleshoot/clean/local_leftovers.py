@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -24,20 +25,20 @@ from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk
 
 _SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d{1,10})-[a-z0-9_]{8}")
-"""As `tempfile` composes it, which also lets nobody else in."""
-_LARGEST = 2**20
-_PARTS = (
+"""Name given by `tempfile.mkdtemp`, which also denies access to other users."""
+_MAX_BYTES = 2**20
+_HYPERAS_PARTS = (
     "#coding=utf-8\n\n",
     "\nfrom hyperopt import fmin, tpe, hp, STATUS_OK, Trials\n",
     "\ndef keras_fmin_fnct(space):\n",
     "\ndef get_space():\n    return {\n",
 )
-"""Of a temp_model.py as hyperas 0.4.1 puts it together (`utils.temp_string`), in this order."""
-_OURS_IN_SCRATCH = (".keras", ".backup", ".part")
+"""Parts of a temp_model.py as hyperas 0.4.1 assembles it (`utils.temp_string`), in this order."""
+_SCRATCH_SUFFIXES = (".keras", ".backup", ".part")
 
 
 def notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftover]:
-    """Copies of notebooks in a directory that no process uses, and nobody changed."""
+    """Yield unchanged notebook copies in the folder that no process uses."""
     running = open_paths()
     if notebook is not None:
         running.add(folder / notebook.local_name)
@@ -49,24 +50,24 @@ def notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftove
             yield left_on_disk(
                 "notebook copy",
                 path,
-                "We downloaded it for a run that has ended, and nobody changed it since.",
+                "It was downloaded for a run that has ended, and was not changed since.",
                 partial(is_stale, path),
             )
 
 
 def abandoned_copies(folder: Path) -> Iterator[Leftover]:
-    """Copies of notebooks that were not written to their end."""
+    """Yield notebook copies that were only partly written."""
     for part in abandoned_parts(folder):
-        reason = "The process that was writing it was ended before it had finished."
+        reason = "The process that wrote it ended before it had finished."
         yield left_on_disk("half-written copy", part, reason, part.is_file)
 
 
 def hyperas_modules(folder: Path) -> Iterator[Leftover]:
-    """The module that hyperas writes for each search, and what Python compiled of it."""
+    """Yield the module that hyperas writes for each search, and its bytecode caches."""
     source = folder / "temp_model.py"
     if source.exists() or source.is_symlink():
-        if not wrote_hyperas(source):
-            return  # somebody's own module, and so is its cache
+        if not is_written_by_hyperas(source):
+            return  # the user's own module, and so is its cache
         yield _left_by_hyperas(source, "hyperas module")
     caches = [folder / "temp_model.pyc", *(folder / "__pycache__").glob("temp_model.*.pyc")]
     for cache in sorted(caches):
@@ -76,42 +77,40 @@ def hyperas_modules(folder: Path) -> Iterator[Leftover]:
 
 
 def _left_by_hyperas(path: Path, kind: str) -> Leftover:
-    was = sha256_of(path)
+    sha256 = sha256_of(path)
     reason = "hyperas writes it for each search and left it when one failed to start."
-    return left_on_disk(kind, path, reason, lambda: path.is_file() and sha256_of(path) == was)
+    return left_on_disk(kind, path, reason, lambda: path.is_file() and sha256_of(path) == sha256)
 
 
-def wrote_hyperas(path: Path) -> bool:
-    """Whether a temp_model.py has, from its first line to its last, the parts hyperas gives it."""
+def is_written_by_hyperas(path: Path) -> bool:
+    """Whether a temp_model.py consists of the parts that hyperas writes, from start to end."""
     text = _read_small(path).decode(errors="replace")
-    places = [text.find(part) for part in _PARTS]
+    places = [text.find(part) for part in _HYPERAS_PARTS]
     return places == sorted(places) and places[0] == 0 and text.endswith("\n    }\n")
 
 
 def _read_small(path: Path) -> bytes:
-    """The content of a plain file; empty where it is none, or is larger than any of hyperas's."""
-    try:
-        if path.is_file() and not path.is_symlink() and path.stat().st_size <= _LARGEST:
+    """Return the content of a small regular file; empty for anything else, or if unreadable."""
+    with suppress(OSError):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size <= _MAX_BYTES:
             return path.read_bytes()
-    except OSError:
-        pass  # nothing that could be put away
     return b""
 
 
 def temporary_folders() -> Iterator[Leftover]:
-    """Folders for models and backups on their way, of processes that have ended."""
+    """Yield folders in which ended processes staged models and backups."""
     for path in sorted(Path(tempfile.gettempdir()).glob("colab-drive-tuner-*")):
         if _is_scratch(path):
             yield left_on_disk(
                 "temporary folder",
                 path,
-                "The process that used it was ended before it could remove it.",
+                "The process that used it ended before it could remove it.",
                 partial(_is_scratch, path),
             )
 
 
 def _is_scratch(path: Path) -> bool:
-    """Whether it is a folder that we made, of a dead process, with nothing else in it."""
+    """Whether the folder was made by this package in a dead process, and holds only its files."""
     match = _SCRATCH.fullmatch(path.name)
     if match is None or path.is_symlink() or not path.is_dir():
         return False
@@ -121,13 +120,14 @@ def _is_scratch(path: Path) -> bool:
     if process_start_time(int(match["pid"])) is not None:
         return False
     inside = list(path.iterdir())
-    return all(file.is_file() and file.suffix in _OURS_IN_SCRATCH for file in inside)
+    return all(file.is_file() and file.suffix in _SCRATCH_SUFFIXES for file in inside)
 
 
 def spools(store: Store) -> Iterator[Leftover]:
-    """Spool files of this store's searches whose every entry is recorded; kept ones only by name.
+    """Yield the spool files of this store's searches whose entries are all recorded.
 
-    What is not recorded yet is no leftover: the next run records it.
+    Entries that are not recorded yet are not leftovers: the next run records them. Results kept for
+    an earlier history are listed too, but removed only by name.
     """
     for name, location, _ in known_searches():
         if location != store.location:
@@ -136,12 +136,12 @@ def spools(store: Store) -> Iterator[Leftover]:
             segments = idle_leftovers(location, name)
             history = read_history(store, name) if segments else History()
         except ColabDriveTunerError:
-            continue  # what it holds may be all there is of the search; `doctor` names it
+            continue  # it may hold the only copy of the results; `doctor` names it
         if segments is None:
-            continue  # a live process has it
+            continue  # a live process uses it
         of_search = f", of search {name!r}"
         for path in (segment.path for segment in segments if is_recorded(segment, history)):
-            reason = "All that it holds is recorded."
+            reason = "All of its entries are recorded."
             yield left_on_disk("spool", path, reason, path.is_file, about=of_search)
         for path in sorted(spool_folder(location, name).glob("*.kept")):
             reason = "It holds results that belong to an earlier history of the search."
@@ -151,7 +151,7 @@ def spools(store: Store) -> Iterator[Leftover]:
 
 
 def is_recorded(segment: Segment, history: History) -> bool:
-    """Whether everything that a spool file holds stands in the chain."""
+    """Whether the chain contains every entry of a spool file."""
     try:
         items = [item for packed, _ in segment.items for item in read_items(packed, "An entry")]
     except SearchDamagedError:

@@ -1,4 +1,4 @@
-"""Copies of searches that were cut off: their marks, and whether one is still being made."""
+"""Interrupted copies of searches: their marks, and whether a copy is still in progress."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,24 +13,24 @@ from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_in_store
 
 FROM, MAKER = "cdt_from", "cdt_by"
-"""Marks of a copy: the id of the original's first record, and the machine that makes the copy."""
-_ENDING = "~copying-"
+"""Marks of a copy: the id of the original's first record, and the machine that writes the copy."""
+_SUFFIX = "~copying-"
 SETTLED_SECONDS = 3600.0
-"""What was made so long ago is not being made at this moment."""
+"""Age in seconds from which no process is assumed to be still creating a folder or file."""
 
 
 def copying_name(name: str, nonce: str) -> str:
-    """What a search's folder is called while it is being copied."""
-    return f"{name}{_ENDING}{nonce}"
+    """Return the temporary folder name of a copy in progress."""
+    return f"{name}{_SUFFIX}{nonce}"
 
 
 def name_of_copy(folder: Entry) -> str:
-    """The name that a copy in the making will get."""
-    return folder.name.rpartition(_ENDING)[0] or folder.name
+    """Return the final name of a copy in progress."""
+    return folder.name.rpartition(_SUFFIX)[0] or folder.name
 
 
 def is_abandoned(store: Store, folder: Entry, *, locked: bool = False) -> bool:
-    """Whether nobody makes this copy any more; `locked`: the caller has the lock of its name."""
+    """Whether no process continues this copy; `locked`: the caller holds the lock of its name."""
     if not is_this_machine(folder.properties.get(MAKER, "")):
         return folder.created < store.now() - SETTLED_SECONDS
     if locked:
@@ -43,7 +43,7 @@ def is_abandoned(store: Store, folder: Entry, *, locked: bool = False) -> bool:
 
 
 def copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
-    """A copy in the making that nobody makes."""
+    """Yield the folder if it is an abandoned copy."""
     if not is_abandoned(store, folder):
         return
     yield left_in_store(
@@ -51,9 +51,9 @@ def copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
         "unfinished copy",
         folder.id,
         folder.name,
-        "A `copy` or `move` of a search was cut off before it was complete.",
+        "A `copy` or `move` of a search was interrupted before it was complete.",
         partial(_is_still_abandoned, store, folder),
-        # The first record comes last: what has one may be a search whose mark somebody set.
+        # The first record is written last: a folder with one may be a search with a forged mark.
         ours=not (exists(store, described(folder).first) or holds_records(store, folder)),
     )
 
