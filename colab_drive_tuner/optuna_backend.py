@@ -12,9 +12,9 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import LARGEST_LINE, claim_payload
+from colab_drive_tuner.checkpoint.optuna_journal import line_item
+from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payload
 from colab_drive_tuner.checkpoint.replay_filter import wanted
-from colab_drive_tuner.checkpoint.study_log import line_item
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.search.results.optuna_log import replaying

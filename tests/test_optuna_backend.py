@@ -323,10 +323,10 @@ def test_a_storage_pickled_into_another_process_says_what_to_use(tmp_path: Path)
 
 def test_a_line_of_a_study_is_checked_at_the_door(tmp_path: Path) -> None:
     """What is no operation of Optuna's is refused when the chain is read, not run."""
-    from colab_drive_tuner.checkpoint.items import read_items
-    from colab_drive_tuner.checkpoint.study_log import StudyLog, line_item
+    from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal, line_item
+    from colab_drive_tuner.checkpoint.record_items import read_items
 
-    base = StudyLog().digest
+    base = OptunaJournal().digest
     for line in (b"[]", b"{}", b"nonsense", b'{"op_code": -1, "worker_id": "w"}', b"[" * 100_000):
         with pytest.raises(SearchDamagedError, match="A record"):
             read_items(line_item(line, "s", 0, base), "A record")
@@ -355,10 +355,10 @@ def test_a_log_that_optuna_cannot_read_is_damage(tmp_path: Path) -> None:
 
 def test_a_hole_in_what_a_dead_session_left_ends_what_is_used_of_it() -> None:
     """Numbers of trials hang on the order of lines: none is taken out of its place."""
-    from colab_drive_tuner.checkpoint.items import read_items
-    from colab_drive_tuner.checkpoint.study_log import StudyLog, line_item
+    from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal, line_item
+    from colab_drive_tuner.checkpoint.record_items import read_items
 
-    log = StudyLog()
+    log = OptunaJournal()
     line = b'{"op_code": 0, "worker_id": "w"}'
     first, _, third = (read_items(line_item(line, "s", at, log.digest), "x")[0] for at in range(3))
     stranger = read_items(line_item(line, "t", 1, log.digest), "x")[0]
@@ -368,4 +368,4 @@ def test_a_hole_in_what_a_dead_session_left_ends_what_is_used_of_it() -> None:
     log.take(third)
     log.take(stranger)
     assert len(log.lines) == 1
-    assert StudyLog.load(log.dump()) == log
+    assert OptunaJournal.load(log.dump()) == log

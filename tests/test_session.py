@@ -220,7 +220,7 @@ def test_what_is_known_of_a_search_that_ended_is_small(tmp_path):
     trials = DriveTrials("s", store=tmp_path, notify=lambda line: None)
     trials.attachments["note"] = b"claims it"
     trials.close()
-    (known,) = open_searches.held_searches(trials.log.journal.store.location)
+    (known,) = open_searches.searches_of_store(trials.log.journal.store.location)
     gone = weakref.ref(trials)
     del trials
     gc.collect()

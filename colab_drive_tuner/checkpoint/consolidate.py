@@ -3,26 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from colab_drive_tuner.checkpoint.entries import Beside
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import (
+from colab_drive_tuner.checkpoint.record_items import (
     ItemKind,
     attachment_item,
     claim_payload,
     pack_item,
 )
+from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 
 
-def restated_trials(history: History, settings: Mapping[str, Any]) -> bytes:
+def consolidated_claim(history: History, settings: Mapping[str, Any]) -> bytes:
     """The payload of a claim that names all trials of a history and how they ended."""
     return claim_payload(history.settings | dict(settings), _trials(history))
 
 
-def restated(history: History) -> tuple[bytes, dict[str, str]]:
+def consolidated_reset(history: History) -> tuple[bytes, dict[str, str]]:
     """The payload of a reset that says all of a history, and its files (see `Record.files`)."""
     items, files = _trials(history), dict[str, str]()
     for name, value in history.attachments.items():
-        if isinstance(value, Beside):
+        if isinstance(value, AttachmentFile):
             item = pack_item(ItemKind.ATTACHMENT, name=name, is_set=True, sha=value.sha)
             items.append(item)
             files[value.sha] = value.id

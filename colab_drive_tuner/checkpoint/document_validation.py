@@ -11,7 +11,7 @@ from typing import Any, NotRequired, TypedDict, cast
 import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
-from colab_drive_tuner.checkpoint.items import Tid
+from colab_drive_tuner.checkpoint.record_items import Tid
 from colab_drive_tuner.errors import NotPlainDataError, SearchDamagedError
 
 _STATES, _DONE = 5, 2

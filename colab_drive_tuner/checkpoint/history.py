@@ -9,9 +9,9 @@ from typing import Any
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.entries import Beside, Session, TrialEntry, place_of
-from colab_drive_tuner.checkpoint.items import (
-    MOST_TIDS,
+from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal
+from colab_drive_tuner.checkpoint.record_items import (
+    MAX_TID,
     OUTAGE,
     REAL_ENDS,
     VERSION,
@@ -23,14 +23,19 @@ from colab_drive_tuner.checkpoint.items import (
     check_settings,
     read_claim,
     read_items,
-    unpack_all,
+    unpack_values,
 )
-from colab_drive_tuner.checkpoint.study_log import StudyLog
+from colab_drive_tuner.checkpoint.trials_and_sessions import (
+    AttachmentFile,
+    RecordedTrial,
+    Session,
+    process_label,
+)
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.chain.fields import decoding, typed, whole
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason, Record, RecordKind
 
-MOST_SESSIONS, MOST_OUTAGES = 1000, 100
+MAX_SESSIONS, MAX_OUTAGES = 1000, 100
 """How many sessions are told apart; what the search is does not depend on them."""
 
 
@@ -49,14 +54,14 @@ class History:
         """Nothing has been recorded yet; after a reset of the chain that is so again."""
         self.settings: dict[str, Any] = {}
         """rstate (encoded), seed, algorithm, max_evals, fingerprints, ... as the claims said."""
-        self.trials: dict[Tid, TrialEntry] = {}
+        self.trials: dict[Tid, RecordedTrial] = {}
         """By tid, in the order in which the trials were first named."""
-        self.attachments: dict[str, bytes | Beside] = {}
+        self.attachments: dict[str, bytes | AttachmentFile] = {}
         """Encoded values, or where they lie, by hyperopt's names."""
         self.next_tid = 0
         self.deaths = 0
         """How many sessions were found dead by the next one."""
-        self.study = StudyLog()
+        self.study = OptunaJournal()
         """The log of an Optuna study, which such a search is instead of trials."""
 
     # -- folding
@@ -86,9 +91,9 @@ class History:
             if self.timeline and not self.timeline[-1].end:
                 self.timeline[-1].end = record.reason
             who = record.claimant
-            where = place_of(who.runtime, who.pid, who.host)
+            where = process_label(who.runtime, who.pid, who.host)
             self.timeline = [
-                *self.timeline[1 - MOST_SESSIONS :],
+                *self.timeline[1 - MAX_SESSIONS :],
                 Session(where, record.at, record.at),
             ]
         elif self.timeline and record.owner == self.owner:
@@ -121,7 +126,7 @@ class History:
             settings = dict(item.settings or {})
             outage = settings.pop(OUTAGE, None)
             if outage and self.timeline:
-                self.timeline[-1].outages = [*self.timeline[-1].outages, outage][-MOST_OUTAGES:]
+                self.timeline[-1].outages = [*self.timeline[-1].outages, outage][-MAX_OUTAGES:]
             self._set(settings)
             return
         if item.kind == ItemKind.ATTACHMENT:
@@ -148,12 +153,12 @@ class History:
         if item.kind == ItemKind.START:
             self._attempt(entry, record.owner, item)
 
-    def _name(self, item: Item) -> TrialEntry:
+    def _name(self, item: Item) -> RecordedTrial:
         """Take in a new trial; one that was missing between others goes where it belongs.
 
         Finished documents that people insert stay as inserted.
         """
-        entry = TrialEntry(item.tid, item.k, item.document, pending=item.pending)
+        entry = RecordedTrial(item.tid, item.k, item.document, pending=item.pending)
         behind: list[Tid] = []
         if isinstance(item.tid, int) and (item.k is not None or item.kind == ItemKind.QUEUED):
             for tid in reversed(self.trials):
@@ -165,7 +170,7 @@ class History:
             self.trials[tid] = self.trials.pop(tid)
         return entry
 
-    def _attempt(self, entry: TrialEntry, owner: str, start: Item) -> None:
+    def _attempt(self, entry: RecordedTrial, owner: str, start: Item) -> None:
         deaths = {f"{owner}/{number}": start.progress for number in range(1, start.deaths + 1)}
         # A death after which the trial is further than before was not a vain one.
         vain = {key: at for key, at in (deaths | entry.attempts).items() if at >= start.progress}
@@ -181,7 +186,7 @@ class History:
         if not item.is_set:
             self.attachments.pop(item.name, None)
         elif item.sha:
-            self.attachments[item.name] = Beside(files[item.sha], item.sha)
+            self.attachments[item.name] = AttachmentFile(files[item.sha], item.sha)
         else:
             self.attachments[item.name] = item.document
 
@@ -200,11 +205,11 @@ class History:
         return min(losses, default=None)
 
     @property
-    def unfinished(self) -> list[TrialEntry]:
+    def unfinished(self) -> list[RecordedTrial]:
         """The trials that a new session inherits, in the order in which they were named."""
         return [entry for entry in self.trials.values() if entry.unfinished]
 
-    def used_up(self, max_attempts: int) -> list[TrialEntry]:
+    def used_up(self, max_attempts: int) -> list[RecordedTrial]:
         """The unfinished trials in which `max_attempts` sessions died."""
         return [entry for entry in self.unfinished if len(entry.attempts) >= max_attempts]
 
@@ -235,22 +240,22 @@ class History:
         """Read what `dump` wrote; raises `SearchDamagedError` for anything else."""
         what = "The snapshot"
         with decoding(what):
-            values = unpack_all(content)
+            values = unpack_values(content)
             head = check_map(next(values, None), what)
             history = cls()
             history.settings = check_settings(head["settings"])
             history.attachments = {
-                typed(name, str): value if type(value) is bytes else Beside.load(value)
+                typed(name, str): value if type(value) is bytes else AttachmentFile.load(value)
                 for name, value in typed(head["attachments"], dict).items()
             }
-            history.next_tid = whole(head["next"], MOST_TIDS + 1)
+            history.next_tid = whole(head["next"], MAX_TID + 1)
             history.owner = typed(head["owner"], str)
             history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
             if "study" in head:
-                history.study = StudyLog.load(head["study"])
+                history.study = OptunaJournal.load(head["study"])
             history.timeline = [Session.load(one) for one in typed(head["timeline"], list)]
             for fields in values:
-                entry = TrialEntry.load(fields)
+                entry = RecordedTrial.load(fields)
                 history.trials[entry.tid] = entry
         entries = history.trials.values()
         check_calls((entry.k for entry in entries), len(entries), what)

@@ -5,7 +5,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import (
+from colab_drive_tuner.checkpoint.record_items import (
     EARLY_STOP,
     REAL_ENDS,
     STOPPED,

@@ -22,7 +22,7 @@ class Appended(NamedTuple):
     item: Item
     durable: bool
     """Whether it is spooled durably before it is sent."""
-    beside: Sequence[bytes]
+    attachments: Sequence[bytes]
     """Large values that the item names by their sha256."""
 
 
@@ -31,7 +31,7 @@ class Batch:
     """Items that will share a record, and the spool files that hold the durable ones."""
 
     items: list[bytes] = field(default_factory=list)
-    beside: list[bytes] = field(default_factory=list)
+    attachments: list[bytes] = field(default_factory=list)
     """Large values of the items: each gets a file of its own before the record is sent."""
     segments: list[Segment] = field(default_factory=list)
     """More than one where the disk has failed. They may hold items of the batch before, too."""
@@ -43,7 +43,7 @@ class Batch:
         for segment in self.segments:
             segment.close()
 
-    def put_beside(
+    def store_attachments(
         self, store: Store, folder: str, ask: Callable[[Callable[[], Any]], Any]
     ) -> dict[str, str]:
         """Create a file for each value beside; return their ids by sha256.
@@ -56,7 +56,7 @@ class Batch:
                 store.create(entry_id, content, name=name, parent=folder)
 
         files: dict[str, str] = {}
-        values = {hashlib.sha256(value).hexdigest(): value for value in self.beside}
+        values = {hashlib.sha256(value).hexdigest(): value for value in self.attachments}
         for sha, value in values.items():
             if reserved := ask(lambda: store.reserve(1)):
                 ask(partial(put, reserved[0], f"attachment-{sha[:16]}.cdt", value))

@@ -17,9 +17,9 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.batch import Item
 from colab_drive_tuner.journal.chain.record import ClaimReason, RecordKind
-from colab_drive_tuner.journal.claims import (
-    OPENING_PATIENCE,
-    Claiming,
+from colab_drive_tuner.journal.claim_search import (
+    CLAIM_TIMEOUT,
+    ClaimAttempt,
     OnBusy,
     on_busy_of,
     remember_folder,
@@ -28,7 +28,7 @@ from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.maintenance import Maintenance
-from colab_drive_tuner.journal.open_searches import hold, holder_here, let_go
+from colab_drive_tuner.journal.open_searches import open_journal_of, register, unregister
 from colab_drive_tuner.journal.reader import Reader, Rules
 from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -145,14 +145,14 @@ class Journal:
         payload: Callable[[Any], bytes],
         *,
         on_busy: str = "wait",
-        anew: bool = False,
+        force_new: bool = False,
         notify: Callable[[str], None] = print,
     ) -> Claim:
         """Become the owner; `payload` makes the claim's content from the state as read.
 
         A search that a live process of this machine holds is refused at once; one held elsewhere
         is waited for until its lease runs out ("wait"), taken ("takeover") or refused ("error").
-        `anew` leaves a search whose folder was renamed, moved or put into the trash where it is.
+        With `force_new`, a search whose folder was renamed, moved or trashed is left where it is.
         Afterwards `state` includes what earlier sessions on this machine had left unrecorded.
         Raises `SearchBusyError`, `AccountMismatchError`, `SearchFolderError`, `SearchDamagedError`,
         `StoreError`.
@@ -164,18 +164,18 @@ class Journal:
         self._notify = notify
         self.store.ensure_root()  # the spool goes by the store's location
         spool = Spool(self.store.location, self.name, self._spool_folder)
-        if (before := holder_here(spool.folder)) is not None:
+        if (before := open_journal_of(spool.folder)) is not None:
             if when_busy is not OnBusy.TAKEOVER:
                 before.refuse_second_run()
             before.close()
         if not spool.acquire():
             raise spool.busy()
         try:
-            self._own = self._start(spool, payload, when_busy, anew=anew)
+            self._own = self._start(spool, payload, when_busy, force_new=force_new)
         except BaseException:  # an interrupt, too, must not leave the search locked
             spool.release()
             raise
-        hold(spool.folder, self)
+        register(spool.folder, self)
         atexit.register(self.close)
         return self._own.claim
 
@@ -187,7 +187,9 @@ class Journal:
                 f"around this very call: wait for it, or give this search another name."
             )
 
-    def append(self, item: Item, *, durable: bool = False, beside: Sequence[bytes] = ()) -> None:
+    def append(
+        self, item: Item, *, durable: bool = False, attachments: Sequence[bytes] = ()
+    ) -> None:
         """Hand over an item to be recorded; never waits. `durable`: spooled before it is sent.
 
         A function is called in the background for the item that it makes, and must not fail.
@@ -195,16 +197,14 @@ class Journal:
         the record holds (`Record.files`). Raises `SearchTakenOverError` once another runtime owns
         the search; the item is spooled then.
         """
-        self._owner().writer.append(item, durable=durable, beside=beside)
+        self._owner().writer.append(item, durable=durable, attachments=attachments)
 
     def reset(self, payload: bytes, files: Mapping[str, str] | None = None) -> None:
         """Begin a new history in the same chain; the old one stays in it.
 
         `files` hold large values that the payload names by their sha256, and lie there already.
         """
-        if not self._owner().writer.write(
-            RecordKind.RESET, payload, files, timeout=OPENING_PATIENCE
-        ):
+        if not self._owner().writer.write(RecordKind.RESET, payload, files, timeout=CLAIM_TIMEOUT):
             self.raise_if_lost()
             raise UnavailableError(
                 f"The store does not answer, so search {self.name!r} was not restarted: try again "
@@ -265,18 +265,20 @@ class Journal:
             raise own.writer.lost
 
     def _start(
-        self, spool: Spool, payload: Callable[[Any], bytes], on_busy: OnBusy, *, anew: bool
+        self, spool: Spool, payload: Callable[[Any], bytes], on_busy: OnBusy, *, force_new: bool
     ) -> _Owned:
         reader, notify, running = self._reader, self._notify, spool.last_running()
-        say_once = cache(notify)  # it tries again what other runtimes may have under way
-        claiming = Claiming(reader, spool, payload, on_busy, anew, say_once, self._sleep)
+        notify_once = cache(notify)  # it tries again what other runtimes may have under way
+        claiming = ClaimAttempt(
+            reader, spool, payload, on_busy, force_new, notify_once, self._sleep
+        )
         reason, claim = claiming.run()
         remember_folder(reader, spool, notify)
         writer = Writer(reader, spool, claim.owner, notify)
         maintenance = Maintenance(writer, reader.head.last_id, reason)
         writer.start()
         try:
-            recovered = replay(reader, writer, spool, patience=OPENING_PATIENCE, notify=notify)
+            recovered = replay(reader, writer, spool, timeout=CLAIM_TIMEOUT, notify=notify)
         except BaseException:  # an interrupt, too, must not leave its threads behind
             writer.stop()
             raise
@@ -299,7 +301,7 @@ class Journal:
         own.spool.release()
         atexit.unregister(self.close)
         self._own = None
-        let_go(own.spool.folder)
+        unregister(own.spool.folder)
 
     def _owner(self) -> _Owned:
         if self._own is None:

@@ -54,7 +54,7 @@ class Holder:
         )
 
 
-def look_at_holder(
+def find_holder(
     store: Store, head: Head, places: Collection[str], last: Entry | None = None
 ) -> Holder | None:
     """Who holds the search with this head, whose files lie in `places`; None if nobody does.

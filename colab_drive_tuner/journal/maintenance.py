@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import EXPORT, EXPORT_NAME, find_folder
-from colab_drive_tuner.journal.folder.traces import exists
+from colab_drive_tuner.journal.folder.marked_folders import exists
 from colab_drive_tuner.journal.lease import BEAT_SECONDS, beat
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.writer import Writer
@@ -32,7 +32,7 @@ SNAPSHOT_RECORDS = 64
 SNAPSHOT_SHARE = 0.008
 """The part of one core that snapshots may use; past it they come half as often."""
 EXPORT_SECONDS = 300.0
-RIVAL_LOOKS = (2.0, 15.0, 120.0)
+DUPLICATE_CHECKS = (2.0, 15.0, 120.0)
 """When the owner of a young search looks whether its folder's listing lagged, in seconds."""
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Maintenance:
         self._begun = self._exported_at = self._beat_at = time.monotonic()
         self._rested_at = self._begun
         young = self._reader.store.now() - folder.created < LIST_LAG_SECONDS
-        self._looks = list(RIVAL_LOOKS) if young and self._reader.given is None else []
+        self._looks = list(DUPLICATE_CHECKS) if young and self._reader.fixed_folder is None else []
         self._told = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cdt-maintenance", daemon=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class HeldSearch:
+class OpenSearch:
     """One search, as this process knows it."""
 
     location: str
@@ -25,34 +25,34 @@ class HeldSearch:
     """None once it was let go."""
     report: Callable[[], Any]
     """How it stands now; once it was let go, how it stood then."""
-    let_go: float | None = None
+    closed_at: float | None = None
     """When, in seconds since 1970."""
 
 
-_searches: dict[Path, HeldSearch] = {}
+_searches: dict[Path, OpenSearch] = {}
 """By the search's spool folder."""
 
 
-def holder_here(folder: Path) -> "Journal | None":
+def open_journal_of(folder: Path) -> "Journal | None":
     """The journal by which this process holds the search of that spool folder."""
     return _searches[folder].journal if folder in _searches else None
 
 
-def hold(folder: Path, journal: "Journal") -> None:
+def register(folder: Path, journal: "Journal") -> None:
     """From now on this process holds the search by that journal."""
-    _searches[folder] = HeldSearch(journal.store.location, journal.name, journal, journal.report)
+    _searches[folder] = OpenSearch(journal.store.location, journal.name, journal, journal.report)
 
 
-def let_go(folder: Path) -> None:
+def unregister(folder: Path) -> None:
     """The search is held no more; how it stands is remembered, and nothing else of it."""
     held = _searches.pop(folder, None)
     if held is None or (standing := held.report()) is None:
         return
-    _searches[folder] = HeldSearch(
-        held.location, held.name, None, lambda: standing, let_go=time.time()
+    _searches[folder] = OpenSearch(
+        held.location, held.name, None, lambda: standing, closed_at=time.time()
     )
 
 
-def held_searches(location: str) -> list[HeldSearch]:
+def searches_of_store(location: str) -> list[OpenSearch]:
     """What this process knows of the searches of one store."""
     return [held for held in list(_searches.values()) if held.location == location]

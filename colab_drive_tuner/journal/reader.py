@@ -17,7 +17,7 @@ from colab_drive_tuner.journal.chain.chain import Head, parallel_readers, read_o
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
-from colab_drive_tuner.journal.lease import Holder, look_at_holder
+from colab_drive_tuner.journal.lease import Holder, find_holder
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
 
@@ -53,7 +53,7 @@ class Reader:
         self, store: Store, name: str, rules: Rules, folder: SearchFolder | None = None
     ) -> None:
         self.store, self.name, self.rules = store, name, rules
-        self.given = folder
+        self.fixed_folder = folder
         """The folder to read, whichever bears the name; None: the one that bears it."""
         self.found = folder
         self.state: Any = rules.empty()
@@ -92,7 +92,7 @@ class Reader:
 
     def forget(self) -> None:
         """Look for the folder anew: the one known is gone, or goes on elsewhere."""
-        self.found, self._head, self.state = self.given, None, self.rules.empty()
+        self.found, self._head, self.state = self.fixed_folder, None, self.rules.empty()
         self._owned, self._last = None, None
 
     def refresh(self) -> None:
@@ -208,4 +208,4 @@ class Reader:
         if self.found is None:
             return None
         places = {self.folder.records, self.folder.id}
-        return look_at_holder(self.store, self.head, places, self._last)
+        return find_holder(self.store, self.head, places, self._last)

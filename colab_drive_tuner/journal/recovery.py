@@ -20,7 +20,7 @@ def replay(
     writer: Writer,
     spool: Spool,
     *,
-    patience: float,
+    timeout: float,
     notify: Callable[[str], None],
 ) -> int:
     """Append what is spooled here or lies in a loser's folder and is wanted; return how many.
@@ -30,19 +30,21 @@ def replay(
     whoever runs them sees which are not there.
     """
     with former_spools(reader.store, spool, reader.folder.first) as former:
-        epochs, items = _end_rivals(reader, notify)
+        epochs, items = _end_duplicates(reader, notify)
         left = {one: one.leftovers() for one in (spool, *former)}
         ours = {one: [file for file in left[one] if file.epoch in epochs] for one in left}
         for one in former:  # of another name's spool what belongs to this history counts
             left[one] = ours[one]
         items += [item for one in ours.values() for leftover in one for item in leftover.items]
         wanted = [
-            (item, beside) for item, beside in dict.fromkeys(items) if _is_wanted(reader, item)
+            (item, attachments)
+            for item, attachments in dict.fromkeys(items)
+            if _is_wanted(reader, item)
         ]
         gaps = {one: one.gaps(ours[one]) for one in left}
-        for item, beside in wanted:
-            writer.append(item, durable=True, beside=beside)
-        if not writer.flush(patience):
+        for item, attachments in wanted:
+            writer.append(item, durable=True, attachments=attachments)
+        if not writer.flush(timeout):
             return 0  # the spool files stay: the next session judges them again
         recorded = {item for item, _ in wanted}
         for one, leftovers in left.items():
@@ -80,12 +82,14 @@ def _is_borne(store: Store, name: str) -> bool:
         return True
 
 
-def _end_rivals(reader: Reader, notify: Callable[[str], None]) -> tuple[set[str], list[Spooled]]:
+def _end_duplicates(
+    reader: Reader, notify: Callable[[str], None]
+) -> tuple[set[str], list[Spooled]]:
     """End the chains of folders that lost; the epochs whose items count, and those found there."""
     epochs, items = {reader.head.epoch}, list[Spooled]()
-    for rival in reader.folder.rivals:
+    for duplicate in reader.folder.duplicates:
         try:
-            epoch, found = _close_rival(reader, rival)
+            epoch, found = _close_duplicate(reader, duplicate)
         except NotFoundError:
             continue  # its creator saw it lose, too, and has put it into the trash meanwhile
         except ForeignFileError as error:
@@ -132,27 +136,27 @@ def _settle(
         )
 
 
-def _close_rival(reader: Reader, rival: SearchFolder) -> tuple[str, list[Spooled]]:
+def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list[Spooled]]:
     """FOLDER, two seen later: end the loser's chain with `moved`; return its epoch and items."""
     store, items = reader.store, list[Spooled]()
-    owned_ids(store, rival).require(RECORDS, FIRST)
-    places = {rival.records, rival.id}
+    owned_ids(store, duplicate).require(RECORDS, FIRST)
+    places = {duplicate.records, duplicate.id}
 
     def collect(record: Record) -> None:
         if record.kind == RecordKind.TRIALS:
             for entry_id in record.files.values():
                 owned_entry(store, entry_id, places, "A record of it")
-            beside = tuple(map(store.read, record.files.values()))
+            attachments = tuple(map(store.read, record.files.values()))
             for item in split_items(record.payload):
-                items.append((item, beside))
-                beside = ()
+                items.append((item, attachments))
+                attachments = ()
 
-    head = read_on(store, Head(0, "", (rival.first,)), collect, reader.name)
+    head = read_on(store, Head(0, "", (duplicate.first,)), collect, reader.name)
     if head.last_id:  # each record names the one before: the last one tells for all
         owned_entry(store, head.last_id, places, "Its last record")
     while not head.moved_to:
         try:
-            end_chain(store, head, rival.id, reader.folder.id)
+            end_chain(store, head, duplicate.id, reader.folder.id)
         except NotFoundError:
             break  # its creator saw it lose, too, and has trashed it: nobody writes there any more
         head = read_on(store, head, collect, reader.name)

@@ -19,8 +19,8 @@ from colab_drive_tuner.errors import SearchError, SearchTakenOverError
 from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
 from colab_drive_tuner.journal.chain.chain import create
 from colab_drive_tuner.journal.chain.record import EncodedRecord, Record, RecordKind, encode_record
+from colab_drive_tuner.journal.outage_retry import OutageRetry
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.retry_until import RetryUntil
 from colab_drive_tuner.journal.spool.spool import Spool
 
 LINGER_SECONDS = 0.02
@@ -72,7 +72,7 @@ class Writer:
         self._urgent, self._closed = 0, False
         """How many wait for the threads, and whether these are to end."""
         self._batch_spool = BatchSpool(spool, notify)
-        self.retry = RetryUntil(spool.folder, notify)
+        self.retry = OutageRetry(spool.folder, notify)
         self._spare: tuple[str, ...] = ()
         self._threads = [
             threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
@@ -86,11 +86,11 @@ class Writer:
 
     # -- what the training thread calls
 
-    def append(self, item: Item, *, durable: bool, beside: Sequence[bytes] = ()) -> None:
+    def append(self, item: Item, *, durable: bool, attachments: Sequence[bytes] = ()) -> None:
         """Hand over an item; returns at once. Raises once another runtime owns the search."""
         self.require_owner()
         with self._changed:
-            self._appended.append(Appended(item, durable, beside))
+            self._appended.append(Appended(item, durable, attachments))
             self._pending += 1
             if len(self._appended) == 1:
                 self._changed.notify_all()
@@ -202,7 +202,7 @@ class Writer:
         with self._handover:
             batch = self._ready
             durable = [
-                (item, entry.beside)
+                (item, entry.attachments)
                 for item, entry in zip(items, taken, strict=True)
                 if entry.durable and item  # one that its end has made superfluous is empty
             ]
@@ -210,7 +210,7 @@ class Writer:
             self._batch_spool.make_durable(self._sent, batch, durable, epoch)
             batch.items += items
             for entry in taken:
-                batch.beside += entry.beside
+                batch.attachments += entry.attachments
         with self._changed:
             self._collected += len(taken)
             self._changed.notify_all()
@@ -240,7 +240,9 @@ class Writer:
                     self._ready = Batch()
                 batch.close()
                 folder = self.reader.folder.records
-                files = batch.put_beside(self.reader.store, folder, self.retry.until_answered)
+                files = batch.store_attachments(
+                    self.reader.store, folder, self.retry.until_answered
+                )
                 if not self._append(RecordKind.TRIALS, b"".join(batch.items), files):
                     return
                 with self._handover:

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_drive_tuner.checkpoint.entries import Beside
 from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 from colab_drive_tuner.errors import (
     NotFoundError,
     QuotaError,
@@ -238,7 +238,7 @@ def _copy_attachments(
                 continue
         lost.add(sha)
     for name, stored in original.history.attachments.items():
-        if isinstance(stored, Beside) and stored.sha in lost:
+        if isinstance(stored, AttachmentFile) and stored.sha in lost:
             notify(
                 f"Attachment {name!r} of search {original.name!r} is lost or damaged, so the copy "
                 f"lacks it too."

@@ -112,7 +112,7 @@ def rename_search(
         with hold(store, name, notify):
             pass  # spooled results are in the chain now, and no session runs the search
         with local_lock(store, name):
-            for rival in folder.rivals:  # their results are in the chain now
+            for rival in folder.duplicates:  # their results are in the chain now
                 store.trash(rival.id)
             free_name(store.for_search(name), folder, name)
             store.rename(folder.id, new_name, name_marks(store, new_name))

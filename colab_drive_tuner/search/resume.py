@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name

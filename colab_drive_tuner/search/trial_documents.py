@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.items import Tid
+from colab_drive_tuner.checkpoint.record_items import Tid
 from colab_drive_tuner.intermediate_values import UNNAMED, are_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from colab_drive_tuner.journal.open_searches import held_searches
+from colab_drive_tuner.journal.open_searches import searches_of_store
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Kind, Runtime, uptime_hours
 from colab_drive_tuner.search.html import escaped
 from colab_drive_tuner.search.trials.search_status import SearchStatus
@@ -62,12 +62,12 @@ def known_searches(
     """
     live = []
     others = {search.name: (search, "") for search in searches}
-    for held in sorted(held_searches(location), key=lambda one: one.name):
+    for held in sorted(searches_of_store(location), key=lambda one: one.name):
         if held.journal is not None:
             live.append((held.report(), _LIVE[held.journal.running]))
             others.pop(held.name, None)
-        elif held.let_go is not None and held.let_go > asked.get(held.name, looked):
-            others[held.name] = held.report(), f"as of {_clock(held.let_go)}"
+        elif held.closed_at is not None and held.closed_at > asked.get(held.name, looked):
+            others[held.name] = held.report(), f"as of {_clock(held.closed_at)}"
     return [*live, *(others[name] for name in sorted(others))]
 
 

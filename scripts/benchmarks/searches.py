@@ -50,7 +50,7 @@ def time_lapse(factor: float) -> None:
     maintenance.SNAPSHOT_SHARE *= factor
     maintenance.EXPORT_SECONDS /= factor
     maintenance.BEAT_SECONDS /= factor
-    maintenance.RIVAL_LOOKS = tuple(look / factor for look in maintenance.RIVAL_LOOKS)
+    maintenance.DUPLICATE_CHECKS = tuple(look / factor for look in maintenance.DUPLICATE_CHECKS)
 
 
 def _fmin(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
-from colab_drive_tuner.checkpoint.history import MOST_SESSIONS, History
-from colab_drive_tuner.checkpoint.items import (
+from colab_drive_tuner.checkpoint.history import MAX_SESSIONS, History
+from colab_drive_tuner.checkpoint.record_items import (
     VERSION,
     ItemKind,
     TrialEnd,
@@ -406,8 +406,8 @@ def test_a_reset_begins_the_sessions_anew() -> None:
 def test_so_many_sessions_are_told_apart_and_no_more() -> None:
     """A search that thousands of runtimes held does not grow with each of them."""
     history = History()
-    for number in range(MOST_SESSIONS + 50):
+    for number in range(MAX_SESSIONS + 50):
         history.apply(claimed(float(number), "dead", number))
-    assert len(history.timeline) == MOST_SESSIONS
-    assert history.timeline[-1].began == MOST_SESSIONS + 49
-    assert history.sessions == MOST_SESSIONS + 50
+    assert len(history.timeline) == MAX_SESSIONS
+    assert history.timeline[-1].began == MAX_SESSIONS + 49
+    assert history.sessions == MAX_SESSIONS + 50

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import unpack_all
+from colab_drive_tuner.checkpoint.record_items import unpack_values
 from colab_drive_tuner.errors import SearchDamagedError, SearchError
 from colab_drive_tuner.journal.chain.record import (
     decode_record,
@@ -346,7 +346,7 @@ def test_decoding_bounds_how_deeply_values_nest(tree: bytes) -> None:
 def test_no_keys_of_a_record_can_be_made_to_hash_alike() -> None:
     """Those of msgpack's timestamps can: they become numbers, of which few are alike."""
     packed = msgpack.packb({msgpack.Timestamp(second, 5): None for second in (1, 2, -(2**62))})
-    for (*keys,) in (unpack(packed, "it"), next(unpack_all(packed))):
+    for (*keys,) in (unpack(packed, "it"), next(unpack_values(packed))):
         assert {type(key) for key in keys} == {float}
 
 

@@ -91,7 +91,7 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
     sleep = waiting(lagging, 2, lambda: made.append(create_in(rival)))
     folder = create_folder(lagging, "s", sleep)
     if rival_is == "later":
-        assert [one.id for one in folder.rivals] == made
+        assert [one.id for one in folder.duplicates] == made
         return
     assert [folder.id] == made
     assert find_folder(lagging, "s") == folder, "the other one lies in the trash"
@@ -228,7 +228,7 @@ def test_the_owner_of_a_young_search_looks_again(
 
     One in which nothing is recorded, or that was not begun as this search, takes nothing away.
     """
-    monkeypatch.setattr(maintenance, "RIVAL_LOOKS", (3600.0,))
+    monkeypatch.setattr(maintenance, "DUPLICATE_CHECKS", (3600.0,))
     if session == "second":
         open_journal(store).close()
         machine("second")
@@ -259,7 +259,7 @@ def test_a_chain_that_is_rebuilt_beside_its_search_is_no_rival_of_it(
     store, open_journal, tmp_path, monkeypatch
 ):
     """It is written in the folder that is given, and looks for no winner; the search stays."""
-    monkeypatch.setattr(maintenance, "RIVAL_LOOKS", (0.0,))
+    monkeypatch.setattr(maintenance, "DUPLICATE_CHECKS", (0.0,))
     first = open_journal(store)
     append(first, 1)
     first.close()

@@ -172,7 +172,7 @@ def test_a_search_can_be_begun_anew_beside_the_old_one(drive, run, machine, wher
         "move": lambda f: drive.move(f, elsewhere),
     }[act](old)
     machine(where)
-    new = run(2, anew=True)
+    new = run(2, force_new=True)
     assert new != old
     assert run(3) == new
     assert recorded(drive) == [2, 3]
@@ -184,7 +184,7 @@ def test_restored_beside_the_new_one_both_are_named(drive, run, monkeypatch, lag
     old = run(1)
     drive.trash(old)
     monkeypatch.setattr("colab_drive_tuner.journal.folder.duplicate_folders.LIST_LAG_SECONDS", lag)
-    new = run(2, anew=True)
+    new = run(2, force_new=True)
     drive.restore(old)
     with pytest.raises(SearchFolderError, match="Two searches are called") as told:
         run(3)
@@ -269,7 +269,7 @@ def test_a_folder_that_lost_its_mark_is_not_begun_beside(drive, run, machine, wh
     machine(where)
     with pytest.raises(SearchFolderError, match=rf"{folder}.*{KIND}.*repair.*restart=True"):
         run(2)
-    assert run(2, anew=True) != folder
+    assert run(2, force_new=True) != folder
 
 
 @MACHINES
@@ -490,7 +490,7 @@ def test_a_copy_of_the_folder_is_no_rival(drive, run, machine, where, copies):
         drive.copy(made)
     machine(where)
     found = find_folder(DriveStore(drive.client), NAME)
-    assert (found.id, found.rivals) == (folder, ())
+    assert (found.id, found.duplicates) == (folder, ())
     assert run(2) == folder
     assert run(3) == folder
     assert recorded(drive) == [1, 2, 3]
@@ -549,7 +549,7 @@ def test_a_rival_is_still_one(store, open_journal, begun_as):
     create_in(store, NAME, begun_as)
     store.later = 0.0
     again = open_journal(store)
-    (rival,) = find_folder(store, NAME).rivals
+    (rival,) = find_folder(store, NAME).duplicates
     assert again.folder != rival.id
     (moved,) = [entry for entry in store.list(rival.id) if not entry.is_folder]
     assert b"moved" in store.read(moved.id)
@@ -602,5 +602,5 @@ def test_an_older_empty_folder_takes_no_search_over(store, open_journal):
     assert open_journal(store).folder == ours.id
     assert store.list(planted) == []
     with pytest.raises(SearchFolderError, match="the empty one") as told:
-        open_journal(store, anew=True)
+        open_journal(store, force_new=True)
     assert store.url(planted) in str(told.value)

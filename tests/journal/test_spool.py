@@ -104,7 +104,7 @@ def test_values_beside_an_item_get_files_of_their_own(store, open_journal):
     journal = open_journal(store)
     store.away = True
     values = [b"a" * 1000, b"b" * 1000]
-    journal.append(item("with values"), durable=True, beside=values)
+    journal.append(item("with values"), durable=True, attachments=values)
     journal.close(timeout=0.5)
     store.away = False
     seen = {}
@@ -191,7 +191,7 @@ def test_what_fits_on_a_full_disk_can_be_read(store, machine):
 @pytest.mark.timeout(60)
 def test_a_close_without_ids_and_without_a_store_ends(store, machine, monkeypatch):
     """Where the release itself needs ids that nobody can reserve, its deadline holds."""
-    for module in ("writer", "claims"):
+    for module in ("writer", "claim_search"):
         monkeypatch.setattr(f"colab_drive_tuner.journal.{module}.ID_BLOCK", 1)
     monkeypatch.setattr("colab_drive_tuner.journal.writer.ID_RESERVE", 0)
     journal = Journal.open(store, "a search", replace(RULES, export=None))

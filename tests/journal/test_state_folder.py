@@ -9,7 +9,7 @@ import pytest
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import SearchError, StoreError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.open_searches import let_go
+from colab_drive_tuner.journal.open_searches import unregister
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine, machine_id, state_folder
 from colab_drive_tuner.search.results.read_search import _dead_here
@@ -76,7 +76,7 @@ def left(store, machine) -> Path:
     own.maintenance.stop()
     own.spool.release()
     folder = own.spool.folder
-    let_go(folder)
+    unregister(folder)
     journal._own = None
     assert problems_here() == []
     assert {path.name for path in folder.iterdir()} >= {"about.txt", "owners", "running", "search"}

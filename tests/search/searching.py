@@ -14,7 +14,7 @@ import numpy as np
 from hyperopt import STATUS_OK, hp
 from hyperopt.hp import choice, uniform
 
-from colab_drive_tuner.checkpoint.items import read_items
+from colab_drive_tuner.checkpoint.record_items import read_items
 from colab_drive_tuner.journal import open_searches
 from colab_drive_tuner.journal.journal import Journal
 from colab_drive_tuner.journal.spool.spool import Spool

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from colab_drive_tuner.checkpoint.items import attachment_item
+from colab_drive_tuner.checkpoint.record_items import attachment_item
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal import maintenance
 from colab_drive_tuner.journal.chain import chain

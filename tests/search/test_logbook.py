@@ -12,7 +12,7 @@ from hyperopt import hp
 
 from colab_drive_tuner.checkpoint.codec.capture import take
 from colab_drive_tuner.checkpoint.codec.codec import decode
-from colab_drive_tuner.checkpoint.items import ItemKind, read_items
+from colab_drive_tuner.checkpoint.record_items import ItemKind, read_items
 from colab_drive_tuner.journal.chain.chain import Head, read_on
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.search.drive_trials import DriveTrials

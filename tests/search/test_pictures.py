@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.checkpoint.entries import Session
+from colab_drive_tuner.checkpoint.trials_and_sessions import Session
 from colab_drive_tuner.search.html import RED
 from colab_drive_tuner.search.results import notebook_cards, report_page
 from colab_drive_tuner.search.results.pictures import charts as pictures

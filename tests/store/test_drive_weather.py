@@ -10,7 +10,7 @@ from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.requests.endpoint import Endpoint
 from colab_drive_tuner.drive.requests.signing import Authorizer
-from colab_drive_tuner.journal import Journal, retry_until
+from colab_drive_tuner.journal import Journal, outage_retry
 from colab_drive_tuner.store.drive import DriveStore
 from tests.journal.listing import RULES, item
 from tests.journal.weather import append
@@ -43,7 +43,7 @@ def sign_in(drive_emulator):
 @pytest.fixture
 def begin(monkeypatch, sign_in):
     """Open and claim the journal of the search "s"; what it says is in `.said`."""
-    monkeypatch.setattr(retry_until, "_REFUSED_SECONDS", 0.1)
+    monkeypatch.setattr(outage_retry, "_REFUSED_SECONDS", 0.1)
     opened = []
 
     def begin_one(store, said=None):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import claim_payload
+from colab_drive_tuner.checkpoint.record_items import claim_payload
 from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import (
     NotFoundError,
@@ -157,7 +157,7 @@ def test_a_copy_in_the_same_store_is_a_search_of_its_own(
     store = open_store(root)
     folders = [find_folder(store, name) for name in ("a", "b")]
     assert folders[0].id != folders[1].id
-    assert not folders[0].rivals
+    assert not folders[0].duplicates
 
 
 def test_the_folder_of_a_search_is_no_store(root: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.dispatcher import Dispatcher
 from colab_drive_tuner.search.loop.inline import Loop

@@ -15,11 +15,11 @@ from colab_drive_tuner import local_files
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
     batch,
-    claims,
+    claim_search,
     maintenance,
+    outage_retry,
     reader,
     recovery,
-    retry_until,
     snapshot,
     writer,
 )
@@ -38,7 +38,7 @@ def mutant(patch: Callable[[], None]) -> Callable[[], None]:
 
 
 def _everywhere(create: Callable[..., bool]) -> None:
-    chain.create = writer.create = claims.create = recovery.create = create
+    chain.create = writer.create = claim_search.create = recovery.create = create
 
 
 @mutant
@@ -132,7 +132,7 @@ def two_records_in_flight() -> None:
 @mutant
 def acknowledged_before_the_answer() -> None:
     """APPEND: counted as acknowledged when it is handed to the sender."""
-    until = retry_until.RetryUntil.until_answered
+    until = outage_retry.OutageRetry.until_answered
 
     def impatient(self: Any, ask: Any, deadline: Any = None) -> Any:
         if deadline is not None:
@@ -142,7 +142,7 @@ def acknowledged_before_the_answer() -> None:
         except Exception:  # noqa: BLE001 - the mutant's fault
             return True
 
-    retry_until.RetryUntil.until_answered = impatient
+    outage_retry.OutageRetry.until_answered = impatient
 
 
 @mutant
@@ -273,7 +273,7 @@ def a_copy_is_a_rival() -> None:
             return None
         entries = [entry for entry in store.list(store.root, name=name) if entry.is_folder]
         others = [folder.described(entry) for entry in entries if entry.id != found.id]
-        return dataclasses.replace(found, rivals=tuple(others))
+        return dataclasses.replace(found, duplicates=tuple(others))
 
     reader.find_folder = suspicious
     recovery.owned_ids = lambda store, rival: SimpleNamespace(require=lambda *keys: None)
@@ -283,7 +283,7 @@ def a_copy_is_a_rival() -> None:
 @mutant
 def a_moved_search_is_begun_anew() -> None:
     """FOLDER: what was done to a search's folder by hand is not looked for."""
-    claims.find_displaced = lambda *args: None
+    claim_search.find_moved_folder = lambda *args: None
 
 
 @mutant

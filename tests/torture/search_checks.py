@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import ItemKind, TrialEnd, pack_item
+from colab_drive_tuner.checkpoint.record_items import ItemKind, TrialEnd, pack_item
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint import entries, history, items, replay_filter
+from colab_drive_tuner.checkpoint import history, record_items, replay_filter, trials_and_sessions
 from colab_drive_tuner.search import run
 from colab_drive_tuner.search.loop import missing_trials
 from colab_drive_tuner.search.spec import seeds
@@ -39,7 +39,7 @@ def a_give_up_counts_as_an_end_for_the_spool() -> None:
     wanted = replay_filter.wanted
 
     def hasty(state: Any, item: bytes) -> bool:
-        (late,) = items.read_items(item, "an item")
+        (late,) = record_items.read_items(item, "an item")
         entry = state.trials.get(late.tid)
         return bool(wanted(state, item)) and not (entry and entry.end)
 
@@ -59,7 +59,7 @@ def spooled_ends_are_all_appended() -> None:
 
     def twice(self: Any, item: Any, *more: Any) -> None:
         entry = self.trials.get(item.tid)
-        if entry is not None and item.kind == items.ItemKind.END:
+        if entry is not None and item.kind == record_items.ItemKind.END:
             entry.end = None  # the last end holds
         take(self, item, *more)
 
@@ -72,7 +72,7 @@ def claims_do_not_name_what_they_inherit() -> None:
     take = history.History._take
 
     def dropping(self: Any, item: Any, *more: Any) -> None:
-        if item.kind not in (items.ItemKind.START, items.ItemKind.QUEUED):
+        if item.kind not in (record_items.ItemKind.START, record_items.ItemKind.QUEUED):
             take(self, item, *more)
 
     history.History._take = dropping
@@ -117,5 +117,5 @@ def what_is_missing_is_suggested_from_everything() -> None:
 def what_is_missing_is_put_at_the_end() -> None:
     """HOLES: it does not take its place between the others."""
     history.History._name = lambda self, item: self.trials.setdefault(
-        item.tid, entries.TrialEntry(item.tid, item.k, item.document)
+        item.tid, trials_and_sessions.RecordedTrial(item.tid, item.k, item.document)
     )

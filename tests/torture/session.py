@@ -24,7 +24,7 @@ import hyperopt
 import numpy as np
 
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchChangedWarning
-from colab_drive_tuner.journal import claims, journal, lease, maintenance, writer
+from colab_drive_tuner.journal import claim_search, journal, lease, maintenance, writer
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -35,15 +35,15 @@ from tests.search.searching import ALGORITHMS, SPACE, bowl, points
 from tests.torture.phases import PhaseLog, instrument
 
 CONSTANTS = {
-    "STALE_SECONDS": (lease, claims),
+    "STALE_SECONDS": (lease, claim_search),
     "BEAT_SECONDS": (lease, maintenance),
     "SNAPSHOT_RECORDS": (maintenance,),
     "EXPORT_SECONDS": (maintenance,),
-    "ID_BLOCK": (writer, claims),
+    "ID_BLOCK": (writer, claim_search),
     "ID_RESERVE": (writer,),
-    "RIVAL_LOOKS": (maintenance,),
+    "DUPLICATE_CHECKS": (maintenance,),
     "SENDER_SHARE": (writer,),
-    "OPENING_PATIENCE": (claims, journal),
+    "CLAIM_TIMEOUT": (claim_search, journal),
 }
 """Which of the package's constants a session may set, and where they are known."""
 VISIBLE = re.compile(
@@ -103,7 +103,7 @@ def check(session: Session) -> None:
     records: set[tuple[int, str]] = set()
     folder = find_folder(store, session.name)
     # What a loser of the first creation did lies in a folder of its own.
-    for one in (folder, *folder.rivals) if folder else ():
+    for one in (folder, *folder.duplicates) if folder else ():
         chain.read_on(
             store,
             chain.Head(0, "", (one.first,)),

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from tests.torture.harness import Lab, Running
 from tests.torture.session import changed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.checkpoint.items import ItemKind, read_items
+from colab_drive_tuner.checkpoint.record_items import ItemKind, read_items
 from colab_drive_tuner.journal.spool.segment import read_segment
 from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import LIST_LAG
@@ -159,7 +159,7 @@ def test_first_creation_converges(lab: Lab, many: int) -> None:
     for number in range(1 if many == 2 else 3):
         if lab.place.emulator is not None:
             lab.place.emulator.faults.add("list_lag", seconds=LIST_LAG)
-        constants = LEASE | {"RIVAL_LOOKS": (0.2, LIST_LAG, 2 * LIST_LAG)}
+        constants = LEASE | {"DUPLICATE_CHECKS": (0.2, LIST_LAG, 2 * LIST_LAG)}
         search = lab.session(f"s{number}", max_evals=60, nap=0.1, constants=constants)
         rivals = [
             lab.start(changed(search, machine=lab.session("s", f"rival {n}").machine))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from tests.search.searching import in_child
 from tests.torture import driver_deaths

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.items import ItemKind, pack_item
+from colab_drive_tuner.checkpoint.record_items import ItemKind, pack_item
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal
@@ -58,7 +58,7 @@ def make_rival(store: WeatheredStore, tid: int, x: float, after: float = 1.0) ->
     store.create(own, None, name="search", parent=store.root, properties=marks)
     store.later = later
     history = Journal.open(store, "search", rules())
-    with patch("colab_drive_tuner.journal.claims.find_displaced", lambda *args: None):
+    with patch("colab_drive_tuner.journal.claim_search.find_moved_folder", lambda *args: None):
         history.claim(lambda state: b"", notify=lambda text: None)
     document = {
         "state": 2,
@@ -93,7 +93,7 @@ def test_a_duplicate_folder_is_merged_and_then_put_away(store):
     remove([leftover], yes=True)
     assert read_history(store, "search").trials[9].loss == 0.25
     assert kinds(store) == []
-    assert find_folder(store, "search").rivals == ()
+    assert find_folder(store, "search").duplicates == ()
 
 
 @pytest.mark.parametrize("marks", ["duplicate", "empty search", "unfinished repair"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.items import settings_item
+from colab_drive_tuner.checkpoint.record_items import settings_item
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.chain.record import Record, encode_record, frame
 from colab_drive_tuner.journal.folder.lookup import find_folder

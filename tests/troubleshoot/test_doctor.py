@@ -201,7 +201,7 @@ def test_results_that_wait_in_the_spool_are_told(tmp_path):
     import hashlib
 
     from colab_drive_tuner.checkpoint.codec.codec import encode
-    from colab_drive_tuner.checkpoint.items import ItemKind, pack_item
+    from colab_drive_tuner.checkpoint.record_items import ItemKind, pack_item
     from colab_drive_tuner.journal.spool.spool import Spool
 
     trials = stored(tmp_path / "store", "rand", 2)

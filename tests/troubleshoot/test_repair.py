@@ -70,7 +70,7 @@ def test_without_trials_pkl_the_lost_result_is_computed_again(folder):
 
 def holds_end_of(path: Path, tid: int) -> bool:
     """Whether a record says how a trial ended."""
-    from colab_drive_tuner.checkpoint.items import ItemKind, read_items
+    from colab_drive_tuner.checkpoint.record_items import ItemKind, read_items
     from colab_drive_tuner.journal.chain.record import decode_record
 
     record = decode_record(path.read_bytes(), "a record")
@@ -128,7 +128,7 @@ def test_the_old_folder_is_untouched(folder):
     assert report.old == str(folder / "search")
     assert store.stat(old.id).properties[KIND] == "archived"
     assert [search.name for search in list_searches(store)] == ["search"]
-    assert find_folder(store, "search").rivals == ()
+    assert find_folder(store, "search").duplicates == ()
 
 
 def test_a_whole_search_is_left_alone(folder):
@@ -227,7 +227,7 @@ def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             repair(FolderStore(folder), "search")
     assert find_folder(FolderStore(folder), "search").id == old
-    assert find_folder(FolderStore(folder), "search").rivals == ()
+    assert find_folder(FolderStore(folder), "search").duplicates == ()
     assert repair(FolderStore(folder), "search").done == 12
     goes_on_as_it_would(folder)
 

@@ -18,7 +18,6 @@ from colab_drive_tuner.checkpoint.document_validation import (
     TrialMisc,
     check_document,
 )
-from colab_drive_tuner.checkpoint.items import MOST_TIDS
 from colab_drive_tuner.checkpoint.pickles.compressed import CompressedError, decompress
 from colab_drive_tuner.checkpoint.pickles.interpreter import Machine
 from colab_drive_tuner.checkpoint.pickles.nodes import (
@@ -31,6 +30,7 @@ from colab_drive_tuner.checkpoint.pickles.nodes import (
     described,
 )
 from colab_drive_tuner.checkpoint.pickles.values import RECIPES
+from colab_drive_tuner.checkpoint.record_items import MAX_TID
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.text import text_of
 
@@ -219,7 +219,7 @@ def _unplain(node: Any) -> str:
 def _check_documents(documents: list[Any]) -> None:
     for place, document in enumerate(documents):
         tid = document.get("tid") if type(document) is dict else None
-        if type(tid) is not int or abs(tid) > MOST_TIDS:
+        if type(tid) is not int or abs(tid) > MAX_TID:
             raise RefusedPickleError(f"its entry {place} is not a trial document with a tid")
         try:
             _check_indices(check_document(document, tid)["misc"], tid)

@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import SearchDamagedError
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
-MOST = 2**64 - 1
+MAX_COUNT = 2**64 - 1
 """What a count cannot exceed."""
 FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SHA = re.compile(r"[0-9a-f]{64}")
@@ -50,7 +50,7 @@ def typed(value: Any, kind: type[T]) -> T:
     return value
 
 
-def whole(value: Any, most: int = MOST) -> int:
+def whole(value: Any, most: int = MAX_COUNT) -> int:
     """An integer from 0."""
     if type(value) is not int or not 0 <= value <= most:
         raise ValueError(f"{value!r:.60} should be an integer from 0 to {most}")
@@ -59,7 +59,7 @@ def whole(value: Any, most: int = MOST) -> int:
 
 def duration(value: Any) -> float:
     """Finite seconds, 0 or more."""
-    if type(value) is not float or not 0 <= value <= MOST:
+    if type(value) is not float or not 0 <= value <= MAX_COUNT:
         raise ValueError(f"{value!r:.60} should be a number of seconds")
     return value
 

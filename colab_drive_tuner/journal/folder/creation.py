@@ -21,7 +21,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     find_folder,
     name_marks,
 )
-from colab_drive_tuner.journal.folder.traces import has_begun
+from colab_drive_tuner.journal.folder.marked_folders import has_begun
 from colab_drive_tuner.store.protocol import Store
 
 _LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
@@ -39,7 +39,10 @@ def create_folder(
     for pause in _LOOKS:
         sleep(pause)
         found = find_folder(store, name)
-        if found is not None and own.id in {found.id, *(rival.id for rival in found.rivals)}:
+        if found is not None and own.id in {
+            found.id,
+            *(duplicate.id for duplicate in found.duplicates),
+        }:
             break
     else:
         raise StoreError(
@@ -49,10 +52,10 @@ def create_folder(
     if found.id != own.id:
         _withdraw(store, own, found.id)
         return found
-    for rival in found.rivals:
+    for duplicate in found.duplicates:
         # Ours is older, and yet the other could not see it: what is recorded there stays.
-        if has_begun(store, owned_ids(store, rival).folder.first):
-            return rival if _withdraw(store, own, rival.id) else found
+        if has_begun(store, owned_ids(store, duplicate).folder.first):
+            return duplicate if _withdraw(store, own, duplicate.id) else found
     return found
 
 

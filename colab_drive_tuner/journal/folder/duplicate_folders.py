@@ -11,49 +11,49 @@ from colab_drive_tuner.errors import SearchFolderError
 from colab_drive_tuner.journal.chain.record import ClaimReason, Record, RecordKind
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, FolderKind, SearchFolder
+from colab_drive_tuner.journal.folder.marked_folders import exists, first_records
 from colab_drive_tuner.journal.folder.moved_folders import link
-from colab_drive_tuner.journal.folder.traces import exists, first_records
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
 
 def require_single(store: Store, name: str, folder: SearchFolder) -> None:
     """Raise `SearchFolderError` where another search bears this name."""
-    for rival in folder.rivals:
-        if is_another_search(store, folder, rival):
-            raise two_searches(store, name, folder, rival)
+    for duplicate in folder.duplicates:
+        if is_another_search(store, folder, duplicate):
+            raise two_searches(store, name, folder, duplicate)
 
 
 def two_searches(
-    store: Store, name: str, folder: SearchFolder, rival: SearchFolder
+    store: Store, name: str, folder: SearchFolder, duplicate: SearchFolder
 ) -> SearchFolderError:
     """The error that names both, and what to do."""
     if not first_records(store, folder.first):
         return SearchFolderError(
-            f"Two folders are called {name!r}: {store.url(rival.id)}, which holds a search, and "
-            f"the older {store.url(folder.id)}, in which nothing is recorded. Put the empty one "
-            f"into the trash."
+            f"Two folders are called {name!r}: {store.url(duplicate.id)}, which holds a search, "
+            f"and the older {store.url(folder.id)}, in which nothing is recorded. Put the empty "
+            f"one into the trash."
         )
     return SearchFolderError(
         f"Two searches are called {name!r}: {store.url(folder.id)}, begun {_day(folder)}, and "
-        f"{store.url(rival.id)}, begun {_day(rival)}. Rename one of the folders, or put it into "
-        f"the trash."
+        f"{store.url(duplicate.id)}, begun {_day(duplicate)}. Rename one of the folders, or put "
+        f"it into the trash."
     )
 
 
-def is_another_search(store: Store, folder: SearchFolder, rival: SearchFolder) -> bool:
+def is_another_search(store: Store, folder: SearchFolder, duplicate: SearchFolder) -> bool:
     """Whether a younger folder of the name holds records that are not this search's.
 
     They are where the two folders were created no further apart than a listing can lag, and their
     records say that both were begun as this search. One that was begun on purpose beside another,
     or rebuilt from it, says that of itself. A folder without records of its own is no search.
     """
-    theirs = first_records(store, owned_ids(store, rival).folder.first)
+    theirs = first_records(store, owned_ids(store, duplicate).folder.first)
     if not theirs or (theirs[0] is not None and theirs[0].kind is RecordKind.MOVED):
         return False
     ours = first_records(store, folder.first)
     if not ours or ours[0] is None or theirs[0] is None:
         return True
-    together = 0 <= rival.created - folder.created <= LIST_LAG_SECONDS
+    together = 0 <= duplicate.created - folder.created <= LIST_LAG_SECONDS
     return not (together and _are_of_one_search(store, ours[0], theirs[0]))
 
 

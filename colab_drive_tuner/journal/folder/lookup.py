@@ -51,7 +51,7 @@ class SearchFolder:
     """The id of `trials.pkl`."""
     hint: str
     """The id of a snapshot, which may be stale or missing."""
-    rivals: tuple["SearchFolder", ...] = field(default=(), compare=False)
+    duplicates: tuple["SearchFolder", ...] = field(default=(), compare=False)
     """Other folders of the same name, which lost."""
     marked: bool = field(default=True, compare=False)
     """Whether its properties say that it has borne this name in this store."""
@@ -106,9 +106,9 @@ def find_folder(store: Store, name: str) -> SearchFolder | None:
     if not entries:
         return None
     found = {described(entry): entry for entry in originals(store, entries)}
-    winner, *rivals = sorted(found, key=lambda folder: folder.age)
+    winner, *duplicates = sorted(found, key=lambda folder: folder.age)
     marked = name_marks(store, name).items() <= found[winner].properties.items()
-    return replace(winner, rivals=tuple(rivals), marked=marked)
+    return replace(winner, duplicates=tuple(duplicates), marked=marked)
 
 
 def originals(store: Store, entries: Iterable[Entry]) -> list[Entry]:

@@ -21,8 +21,8 @@ from colab_drive_tuner.journal.folder.lookup import (
     name_marks,
     originals,
 )
-from colab_drive_tuner.journal.folder.traces import (
-    find_traces,
+from colab_drive_tuner.journal.folder.marked_folders import (
+    find_marked_folders,
     has_begun,
     holds_records,
     is_altered,
@@ -35,7 +35,7 @@ _MOST_NAMES = 12
 _ANEW = "To begin anew under this name, pass restart=True to resume_search; or choose another name."
 
 
-def find_displaced(
+def find_moved_folder(
     store: Store,
     name: str,
     known: KnownFolder | None,
@@ -49,7 +49,7 @@ def find_displaced(
     moved or put into the trash, or its properties were altered; None where there is none. One that
     was deleted for good, or lies in another store, is only told of.
     """
-    traces = find_traces(store, name, listed, notify)
+    traces = find_marked_folders(store, name, listed, notify)
     if known is not None and known.id not in traces.folders:
         traces.folders |= {entry.id: entry for entry in _known(store, known)}
     found = originals(store, traces.folders.values())

@@ -106,10 +106,10 @@ class Segment:
         self._holds_items = True
 
     def _entries(self, items: Iterable[Spooled]) -> Iterator[tuple[bytes, ...]]:
-        for number, (item, beside) in enumerate(items, self._session.next_item):
-            for value in beside:
+        for number, (item, attachments) in enumerate(items, self._session.next_item):
+            for value in attachments:
                 yield _entry(_BESIDE, value)
-            yield _entry(_ITEM + _NUMBERS.pack(number, len(beside)), item)
+            yield _entry(_ITEM + _NUMBERS.pack(number, len(attachments)), item)
 
     def _write(self, content: bytes) -> None:
         left = memoryview(content)
@@ -156,16 +156,16 @@ def read_segment(path: Path) -> Leftover:
     if contents and not session:
         return Leftover(path, 0, "", (), "its first entry, the header, is damaged")
     numbered: list[tuple[int, Spooled]] = []
-    beside: list[bytes] = []
+    attachments: list[bytes] = []
     for content in contents[1:]:
         if content is not None and content.startswith(_BESIDE):
-            beside.append(content[1:])
+            attachments.append(content[1:])
             continue
         if content is not None and content.startswith(_ITEM) and len(content) > _BEFORE_ITEM:
             number, values = _NUMBERS.unpack_from(content, 1)
-            if values == len(beside):  # else one of them is damaged
-                numbered.append((number, (content[_BEFORE_ITEM:], tuple(beside))))
-        beside = []
+            if values == len(attachments):  # else one of them is damaged
+                numbered.append((number, (content[_BEFORE_ITEM:], tuple(attachments))))
+        attachments = []
     damage = f"{damaged} of its entries are damaged" if damaged else ""
     return Leftover(path, session, epoch, tuple(numbered), damage)
 

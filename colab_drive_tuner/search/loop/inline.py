@@ -23,8 +23,8 @@ from hyperopt.utils import coarse_utcnow
 from colab_drive_tuner.checkpoint.codec.capture import take
 from colab_drive_tuner.checkpoint.codec.codec import Taken
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.entries import place_of
-from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.checkpoint.record_items import TrialEnd
+from colab_drive_tuner.checkpoint.trials_and_sessions import process_label
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import runtime_name
 from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
@@ -71,7 +71,7 @@ class Loop:
         self._training, self._stops, self._tally, self._spec = training, stops, tally, spec
         self._unasked = spec.max_evals - len(tally)
         """How many trials the algorithm may still suggest."""
-        self._owner = place_of(runtime_name(), os.getpid(), socket.gethostname())
+        self._owner = process_label(runtime_name(), os.getpid(), socket.gethostname())
         self._missing = MissingTrials(trials, algo, domain)
         self._keras: KerasSettings | None = None
         self._pruning = Pruning(

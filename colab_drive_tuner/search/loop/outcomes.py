@@ -13,7 +13,7 @@ import hyperopt
 from colab_drive_tuner.checkpoint.codec.capture import take
 from colab_drive_tuner.checkpoint.codec.codec import Taken
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.items import TrialEnd
+from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.executors import failures
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.entries import Session
 from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.trials_and_sessions import Session
 from colab_drive_tuner.search.results.optuna_log import State, read_study
 from colab_drive_tuner.search.results.table import Table, free_name, value_cell
 from colab_drive_tuner.search.trial_documents import (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
-from colab_drive_tuner.checkpoint.entries import Beside
+from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, UsageError
 
 
@@ -17,10 +17,10 @@ class Attachments(UserDict[str, Any]):
         self, record: Callable[[str, bytes | None], None], read: Callable[[str], bytes]
     ) -> None:
         super().__init__()
-        self._stored: dict[str, bytes | Beside] = {}
+        self._stored: dict[str, bytes | AttachmentFile] = {}
         self._record, self._read = record, read
 
-    def hold(self, stored: Mapping[str, bytes | Beside]) -> None:
+    def hold(self, stored: Mapping[str, bytes | AttachmentFile]) -> None:
         """Hold what the records have, which may be more since a change was recorded last."""
         self._stored, self.data = dict(stored), dict.fromkeys(stored)
 
@@ -48,7 +48,7 @@ class Attachments(UserDict[str, Any]):
         return dict, (dict(self),)
 
 
-def load_attachment(read: Callable[[str], bytes], name: str, stored: bytes | Beside) -> Any:
+def load_attachment(read: Callable[[str], bytes], name: str, stored: bytes | AttachmentFile) -> Any:
     """The value of an attachment, whose file is fetched by `read` (see `Journal.read_file`).
 
     Raises `SearchDamagedError` where it is not what was attached.

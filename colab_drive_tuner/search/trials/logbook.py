@@ -12,10 +12,9 @@ from typing import Any
 from colab_drive_tuner.checkpoint.codec.capture import take
 from colab_drive_tuner.checkpoint.codec.codec import Taken, encode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument, check_document
-from colab_drive_tuner.checkpoint.entries import TrialEntry
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import (
-    LARGE,
+from colab_drive_tuner.checkpoint.record_items import (
+    INLINE_LIMIT,
     ItemKind,
     Tid,
     TrialEnd,
@@ -25,6 +24,7 @@ from colab_drive_tuner.checkpoint.items import (
     settings_item,
 )
 from colab_drive_tuner.checkpoint.replay_filter import wanted
+from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedTrial
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal, Rules
 from colab_drive_tuner.search.trial_documents import (
@@ -82,7 +82,7 @@ class Logbook(Ownership):
         self._start: _Start | None = None
         """What was appended last, if that was a start."""
 
-    def knows(self, entry: TrialEntry) -> bool:
+    def knows(self, entry: RecordedTrial) -> bool:
         """Whether the document is the one last read or written here; from now on it is."""
         last = self._written.get(entry.tid)
         self._written[entry.tid] = hash(entry.document)
@@ -218,8 +218,8 @@ class Logbook(Ownership):
 
     def attach(self, name: str, value: bytes | None) -> None:
         """An attachment was set to an encoded value, or deleted."""
-        beside = [value] if value is not None and len(value) > LARGE else []
-        self._append(attachment_item(name, value), durable=True, beside=beside)
+        attachments = [value] if value is not None and len(value) > INLINE_LIMIT else []
+        self._append(attachment_item(name, value), durable=True, attachments=attachments)
 
     def _append(self, item: bytes | Callable[[], bytes], **how: Any) -> None:
         super()._append(item, **how)

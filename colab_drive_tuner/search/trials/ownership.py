@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.entries import TrialEntry
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import (
+from colab_drive_tuner.checkpoint.record_items import (
     EARLY_STOP,
     OUTAGE,
     RESTARTED,
@@ -24,6 +23,7 @@ from colab_drive_tuner.checkpoint.items import (
     pack_item,
     settings_item,
 )
+from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedTrial
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.journal import Claim, Journal
 from colab_drive_tuner.journal.chain.record import DEATHS
@@ -162,7 +162,7 @@ class Ownership:
             return claim_payload(settings.claim(self.name, history.settings), queued)
 
         self._outages = 0
-        self._claim = self.journal.claim(payload, on_busy=on_busy, anew=restart, notify=notify)
+        self._claim = self.journal.claim(payload, on_busy=on_busy, force_new=restart, notify=notify)
         self._care, self._pid = Care(self._claim), os.getpid()
         if restart and self.history.trials:
             self.journal.reset(claim_payload(settings.claim(self.name, {}) | {RESTARTED: True}))
@@ -216,7 +216,7 @@ class Ownership:
         self._named = set(history.trials)
         self.inherited = {entry.tid: len(entry.attempts) for entry in history.unfinished}
 
-    def _give_up(self, entry: TrialEntry, notify: Callable[[str], None]) -> None:
+    def _give_up(self, entry: RecordedTrial, notify: Callable[[str], None]) -> None:
         session = self.history.timeline[-1]  # this one's
         now = datetime.fromtimestamp(session.began, UTC).replace(tzinfo=None)
         document = as_new(entry.decoded()) | {"state": FINISHED, "owner": session.where}

@@ -14,9 +14,9 @@ import hyperopt
 from hyperopt.base import JOB_VALID_STATES, SONify
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.items import MOST_TIDS, TrialEnd
+from colab_drive_tuner.checkpoint.record_items import MAX_TID, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
-from colab_drive_tuner.journal.claims import on_busy_of
+from colab_drive_tuner.journal.claim_search import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.progress_line import countdown, progress_bar
 from colab_drive_tuner.search.spec.arguments import whole_number
@@ -168,7 +168,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     def new_trial_ids(self, n: int) -> list[int]:
         """Ids above all that were ever given."""
         first = self.log.next_tid
-        if first + n > MOST_TIDS:
+        if first + n > MAX_TID:
             raise SearchDamagedError(
                 f"A trial of search {self.name!r} bears so large a number that no other can follow "
                 f"it: pass restart=True to begin again."

@@ -5,7 +5,7 @@ from functools import partial
 
 from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import REAL_ENDS, ItemKind, read_items
+from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, ItemKind, read_items
 from colab_drive_tuner.errors import SearchDamagedError, StoreError
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import SearchFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import REAL_ENDS, ItemKind, read_items
+from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, ItemKind, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
 from colab_drive_tuner.journal.spool.segment import Leftover as Segment

@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     described,
     find_folder,
 )
-from colab_drive_tuner.journal.folder.traces import first_records
+from colab_drive_tuner.journal.folder.marked_folders import first_records
 from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
@@ -128,7 +128,7 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
     except SearchNotFoundError:
         yield from _empty_search(store, name, winner)
         return
-    for rival in winner.rivals:
+    for rival in winner.duplicates:
         if not is_another_search(store, winner, rival):  # a run reports another search
             yield from duplicate_folder(
                 store,
@@ -148,7 +148,7 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
 
 def _empty_search(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
     """Yield a folder in which no record was ever written; records may not have been deleted."""
-    if folder.rivals or not _is_settled(store, folder):
+    if folder.duplicates or not _is_settled(store, folder):
         return
     evidence = collect(store, folder)
     was_used = evidence.records or evidence.snapshots or evidence.unreadable

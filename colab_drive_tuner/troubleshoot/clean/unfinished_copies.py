@@ -6,7 +6,7 @@ from functools import partial
 
 from colab_drive_tuner.errors import NotFoundError
 from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, described
-from colab_drive_tuner.journal.folder.traces import exists, holds_records
+from colab_drive_tuner.journal.folder.marked_folders import exists, holds_records
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.store.protocol import Entry, Store

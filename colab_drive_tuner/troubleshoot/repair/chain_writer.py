@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from colab_drive_tuner.checkpoint.consolidate import restated_trials
+from colab_drive_tuner.checkpoint.consolidate import consolidated_claim
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import LARGE, attachment_item
+from colab_drive_tuner.checkpoint.record_items import INLINE_LIMIT, attachment_item
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError, UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
@@ -36,11 +36,11 @@ def write_chain(
     attachments = load_attachments(built, store)
     with scratch_folder() as spool:
         journal = Journal(store, name, rules(), folder=folder, spool_folder=spool)
-        journal.claim(lambda _: restated_trials(built.history, settings), notify=lambda _: None)
+        journal.claim(lambda _: consolidated_claim(built.history, settings), notify=lambda _: None)
         try:
             for key, value in attachments.items():
-                beside = [value] if len(value) > LARGE else []
-                journal.append(attachment_item(key, value), beside=beside)
+                large = [value] if len(value) > INLINE_LIMIT else []
+                journal.append(attachment_item(key, value), attachments=large)
             if not journal.flush(_PATIENCE) and journal.trouble is not None:
                 raise journal.trouble
         except BaseException:  # an interrupt, too, ends its threads

@@ -13,7 +13,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.document_validation import read_document, same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.items import (
+from colab_drive_tuner.checkpoint.record_items import (
     ItemKind,
     TrialEnd,
     claim_payload,
@@ -167,8 +167,8 @@ def offer_records(built: Rebuilt, evidence: Evidence, source: str) -> None:
 
 def offer_spooled(built: Rebuilt, spooled: Iterable[Spooled]) -> None:
     """Add what a spool of this machine holds that the history lacks."""
-    for item, beside in spooled:
-        values = {hashlib.sha256(value).hexdigest(): value for value in beside}
+    for item, attachments in spooled:
+        values = {hashlib.sha256(value).hexdigest(): value for value in attachments}
         built.values |= values
         built.offer([item], "this machine's spool", dict.fromkeys(values, ""))
 

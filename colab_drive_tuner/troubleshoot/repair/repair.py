@@ -196,7 +196,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     evidence = collect(store, found.folder)
     evidence.require_known_format()
     _require_free(store, name, evidence, spool)
-    rivals = [_read_rival(store, name, found.folder, one) for one in found.folder.rivals]
+    rivals = [_read_rival(store, name, found.folder, one) for one in found.folder.duplicates]
     built = rebuild(evidence)
     pickles = read_pickles(store, evidence.folder)
     if not (built.records or built.through or pickles):
@@ -231,7 +231,7 @@ def _rebuild(store: Store, name: str, found: _Found, reason: str, spool: Spool) 
     ]
     if not found.in_trash:
         notes += fence(store, name, evidence, chain.id)
-    switch(store, chain.id, [] if found.in_trash else [found.folder, *found.folder.rivals])
+    switch(store, chain.id, [] if found.in_trash else [found.folder, *found.folder.duplicates])
     spool.note_folder(KnownFolder(chain.id, chain.first))
     return Repair(
         name=name,

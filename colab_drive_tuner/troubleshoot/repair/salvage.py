@@ -24,7 +24,7 @@ from colab_drive_tuner.journal.chain.chain import Head, LastClaim, parallel_read
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record, unframe
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, is_owned, owned_ids
 from colab_drive_tuner.journal.folder.lookup import EXPORT, RECORDS, SearchFolder
-from colab_drive_tuner.journal.lease import Holder, look_at_holder
+from colab_drive_tuner.journal.lease import Holder, find_holder
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -98,7 +98,7 @@ class Evidence:
                 claim = LastClaim(found.id, record.owner, record.claimant, record.careful)
             elif record.kind == RecordKind.RELEASE:
                 claim = None
-        return look_at_holder(store, Head(0, "", (), last_id, "", claim), self.places)
+        return find_holder(store, Head(0, "", (), last_id, "", claim), self.places)
 
 
 class _OutOfTrash:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument, read_document
-from colab_drive_tuner.checkpoint.items import (
+from colab_drive_tuner.checkpoint.record_items import (
     Tid,
     TrialEnd,
     check_loss,
@@ -17,14 +17,14 @@ from colab_drive_tuner.journal.chain.fields import file_id, one_of, sha256_hex, 
 from colab_drive_tuner.journal.chain.record import ClaimReason
 
 
-class Beside(NamedTuple):
+class AttachmentFile(NamedTuple):
     """Where a large attachment lies: in a file beside the chain."""
 
     id: str
     sha: str
 
     @classmethod
-    def load(cls, fields: Any) -> "Beside":
+    def load(cls, fields: Any) -> "AttachmentFile":
         """Read one of a snapshot; raises TypeError or ValueError for anything else."""
         entry_id, sha = typed(fields, list)
         return cls(file_id(entry_id), sha256_hex(sha))
@@ -57,13 +57,13 @@ class Session:
         return cls(typed(where, str), typed(began, float), typed(last, float), how, outages)
 
 
-def place_of(runtime: str, pid: int, host: str) -> str:
+def process_label(runtime: str, pid: int, host: str) -> str:
     """A process in words, as trials name their owner."""
     return f"{runtime}, process {pid} on {host}"
 
 
 @dataclass(slots=True)
-class TrialEntry:
+class RecordedTrial:
     """What the chain says of one trial."""
 
     tid: Tid
@@ -107,7 +107,7 @@ class TrialEntry:
         return [*known, self.record, *rare]
 
     @classmethod
-    def load(cls, fields: Any) -> "TrialEntry":
+    def load(cls, fields: Any) -> "RecordedTrial":
         """Read what `dump` wrote; raises TypeError or ValueError for anything else."""
         tid, k, document, end, loss, model, attempts, record, *more = typed(fields, list)[:10]
         for session, progress in typed(attempts, dict).items():

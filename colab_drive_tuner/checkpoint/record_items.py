@@ -22,9 +22,9 @@ from colab_drive_tuner.journal.chain.record import PLAIN, check_claims, unpack
 VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""
 
-MOST_TIDS = 2**62
+MAX_TID = 2**62
 """What no number of a trial exceeds: with those of later trials it fits 64 bits."""
-MOST_DEATHS = 10_000
+MAX_DEATHS = 10_000
 """What no count of workers that died of one trial in one session exceeds."""
 Tid = int | str | float
 """hyperopt numbers trials; documents that people insert may bear other ids."""
@@ -34,11 +34,11 @@ STOPPED, EARLY_STOP = "stopped", "early_stop"
 """
 RESTARTED = "restarted"
 """Whether the last run began the search again."""
-MOST_OPERATIONS = 16
+MAX_OPERATIONS = 16
 """Operation codes of Optuna's journal are below this."""
 LARGEST_LINE = 1 << 20
 """Bytes of a line of a study's log."""
-LARGE = 16 * 1024
+INLINE_LIMIT = 16 * 1024
 """Bytes above which an encoded attachment gets a file of its own."""
 
 
@@ -130,10 +130,10 @@ def pack_item(
 def read_items(payload: bytes, what: str) -> list[Item]:
     """The items of a record's payload; raises `SearchDamagedError` naming `what` it read."""
     with decoding(what):
-        return [item_from(fields) for fields in unpack_all(payload)]
+        return [item_from(fields) for fields in unpack_values(payload)]
 
 
-def unpack_all(content: bytes) -> Iterator[Any]:
+def unpack_values(content: bytes) -> Iterator[Any]:
     """The msgpack values in the content, one by one; ValueError where the last one is cut."""
     check_claims(content)
     unpacker = msgpack.Unpacker(**PLAIN, max_buffer_size=max(len(content), 1))
@@ -176,7 +176,7 @@ def item_from(fields: Any) -> Item:
 
 def check_tid(value: Any) -> Tid:
     """A trial's id: what can be told from every other one."""
-    number = type(value) is int and abs(value) <= MOST_TIDS
+    number = type(value) is int and abs(value) <= MAX_TID
     if number or type(value) is str or (type(value) is float and math.isfinite(value)):
         tid: Tid = value
         return tid
@@ -188,9 +188,9 @@ def check_pending(value: Any) -> tuple[int, ...]:
     tids: list[Any] = typed(value, list)
     # There may be hundreds for each trial: they are gone through only where one may be wrong.
     usual = {int}.issuperset(map(type, tids)) and min(tids, default=0) >= 0
-    if not usual or max(tids, default=0) > MOST_TIDS:
+    if not usual or max(tids, default=0) > MAX_TID:
         for tid in tids:
-            whole(tid, MOST_TIDS)
+            whole(tid, MAX_TID)
     return tuple(tids)
 
 
@@ -215,7 +215,7 @@ def check_line(line: Any) -> dict[str, Any]:
     if len(typed(line, bytes)) > LARGEST_LINE:
         raise ValueError(f"a line of {len(line)} bytes is not an operation of a study")
     operation = typed(json.loads(line), dict)
-    if not 0 <= whole(operation.get("op_code")) < MOST_OPERATIONS:
+    if not 0 <= whole(operation.get("op_code")) < MAX_OPERATIONS:
         raise ValueError(f"{line!r:.60} is not an operation of a study")
     typed(operation.get("worker_id"), str)
     return operation
@@ -274,9 +274,9 @@ _MAPS: dict[str, dict[str, type]] = {
 
 
 _FACTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "next": ("next_tid", partial(whole, most=MOST_TIDS)),
+    "next": ("next_tid", partial(whole, most=MAX_TID)),
     "progress": ("progress", whole),
-    "deaths": ("deaths", partial(whole, most=MOST_DEATHS)),
+    "deaths": ("deaths", partial(whole, most=MAX_DEATHS)),
     "pending": ("pending", check_pending),
     "how": ("how", partial(one_of, TrialEnd)),
     "loss": ("loss", check_loss),
@@ -302,7 +302,7 @@ def attachment_item(name: str, value: bytes | None) -> bytes:
     One that is large is named by its sha256, and lies in a file beside the chain.
     """
     sha, is_set = "", value is not None
-    if value is not None and len(value) > LARGE:
+    if value is not None and len(value) > INLINE_LIMIT:
         sha, value = hashlib.sha256(value).hexdigest(), None
     content = value or b""
     return pack_item(ItemKind.ATTACHMENT, document=content, name=name, is_set=is_set, sha=sha)

@@ -14,7 +14,7 @@ _REFUSED_SECONDS = 30.0
 """Pauses after no answer, and after a definite no, which a person may take back."""
 
 
-class RetryUntil:
+class OutageRetry:
     """Asks for as long as the owner of a search lives; `kept_in` is where what is pending lies."""
 
     def __init__(self, kept_in: Path, notify: Callable[[str], None]) -> None:

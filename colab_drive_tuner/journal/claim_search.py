@@ -33,8 +33,8 @@ from colab_drive_tuner.journal.chain.record import (
 from colab_drive_tuner.journal.folder.creation import create_folder, ensure_records_folder
 from colab_drive_tuner.journal.folder.duplicate_folders import require_records, require_single
 from colab_drive_tuner.journal.folder.lookup import RECORDS, name_marks
-from colab_drive_tuner.journal.folder.moved_folders import find_displaced
-from colab_drive_tuner.journal.folder.traces import exists
+from colab_drive_tuner.journal.folder.marked_folders import exists
+from colab_drive_tuner.journal.folder.moved_folders import find_moved_folder
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.notes import KnownFolder
@@ -47,7 +47,7 @@ from colab_drive_tuner.text import visible
 
 log = logging.getLogger(__name__)
 
-OPENING_PATIENCE = 180.0
+CLAIM_TIMEOUT = 180.0
 """How long claiming a search may wait for a store that does not answer, in seconds."""
 _LOOK_SECONDS = 5.0
 _SETTLE_SECONDS = (0.2, 1.0, 3.0)
@@ -75,7 +75,7 @@ class _UnsettledError(Exception):
 
 
 @dataclass(frozen=True)
-class Claiming:
+class ClaimAttempt:
     """One session's way to own a search; whoever begins it holds the lock of `spool`."""
 
     reader: Reader
@@ -83,7 +83,7 @@ class Claiming:
     payload: Callable[[Any], bytes]
     """Makes the claim's content from the state as read."""
     on_busy: OnBusy
-    anew: bool
+    force_new: bool
     """Whether a search whose folder was renamed, moved or trashed is left where it is."""
     notify: Callable[[str], None]
     sleep: Callable[[float], None]
@@ -111,7 +111,7 @@ class Claiming:
     def _attempt(self) -> tuple[ClaimReason, Record]:
         reader = self.reader
         reader.refresh()
-        if reader.given is None and (reader.found is None or reader.head.is_empty):
+        if reader.fixed_folder is None and (reader.found is None or reader.head.is_empty):
             self._find_or_create()
         try:
             require_single(reader.store, reader.name, reader.folder)
@@ -125,8 +125,8 @@ class Claiming:
         self.spool.note_owner(owner)
         while True:
             reason, holder = self._wait_for_turn()
-            if reason is ClaimReason.NEW and (reader.given is not None or self.anew):
-                reason = ClaimReason.ANEW if reader.given is None else ClaimReason.REBUILT
+            if reason is ClaimReason.NEW and (reader.fixed_folder is not None or self.force_new):
+                reason = ClaimReason.ANEW if reader.fixed_folder is None else ClaimReason.REBUILT
             if reader.head.pos == 0:
                 ensure_records_folder(reader.store, reader.folder)
             encoded = self._claim(owner, reason, holder)
@@ -139,8 +139,8 @@ class Claiming:
         """The search begins: unless `anew`, look first whether it lies in another folder."""
         reader, found = self.reader, None
         store, name, listed = reader.store, reader.name, reader.found
-        if not self.anew:
-            found = find_displaced(store, name, self.spool.known_folder(), self.notify, listed)
+        if not self.force_new:
+            found = find_moved_folder(store, name, self.spool.known_folder(), self.notify, listed)
         if found or listed is None:
             if found and listed and reader.head.moved_to == found.id:
                 store.trash(listed.id)  # its runtime was killed before it could
@@ -235,7 +235,7 @@ class Claiming:
 
     def _create(self, encoded: EncodedRecord) -> bool:
         """CREATE the claim; the same bytes again while the store does not answer."""
-        reader, deadline = self.reader, time.monotonic() + OPENING_PATIENCE
+        reader, deadline = self.reader, time.monotonic() + CLAIM_TIMEOUT
         head, folder = reader.head, reader.folder.records
         marks = name_marks(reader.store, reader.name)
         while True:

@@ -9,12 +9,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from colab_drive_tuner.checkpoint.items import Item, ItemKind, check_line, pack_item
+from colab_drive_tuner.checkpoint.record_items import Item, ItemKind, check_line, pack_item
 from colab_drive_tuner.journal.chain.fields import sha256_hex, typed
 
 
 @dataclass
-class StudyLog:
+class OptunaJournal:
     """The acknowledged lines, and which session wrote the last of them."""
 
     lines: list[bytes] = field(default_factory=list)
@@ -42,7 +42,7 @@ class StudyLog:
         return [self.lines, self.session, self.digest]
 
     @classmethod
-    def load(cls, fields: Any) -> "StudyLog":
+    def load(cls, fields: Any) -> "OptunaJournal":
         """Read what `dump` wrote; raises KeyError, TypeError or ValueError for anything else."""
         lines, session, digest = typed(fields, list)
         for line in typed(lines, list):

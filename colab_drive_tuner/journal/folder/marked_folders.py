@@ -25,7 +25,7 @@ from colab_drive_tuner.store.protocol import Entry, Store
 
 
 @dataclass
-class Traces:
+class MarkedFolders:
     """What a store holds of searches that bore a name."""
 
     folders: dict[str, Entry] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class Traces:
     """Folders of that name in another store."""
 
 
-def find_traces(
+def find_marked_folders(
     store: Store, name: str, listed: SearchFolder | None, notify: Callable[[str], None]
-) -> Traces:
+) -> MarkedFolders:
     """Whatever bears the name's mark, and every record 0 that bears no search's: one question.
 
     A search of that name in another store that is in use is another search; but this store may
@@ -50,7 +50,7 @@ def find_traces(
     """
     marks = name_marks(store, name)
     del marks[HOME]
-    traces, gone = Traces(), cache(lambda home: not exists(store, home))
+    traces, gone = MarkedFolders(), cache(lambda home: not exists(store, home))
 
     def is_here(home: str, entry: Entry) -> bool:
         return home == store.root or (entry.trashed and gone(home))
