@@ -115,7 +115,7 @@ def test_a_chosen_source_is_proven_by_one_token(google, chosen):
     """One question, whose token the first request to Drive then uses."""
     options, how = chosen
     found = find(**options)
-    assert found.how == how
+    assert found.source == how
     assert found.credentials.token == "a-fresh-token-of-the-stand-in"
     assert google.tokens_asked() == 1
     assert DriveClient.connect(found).signer.headers()["authorization"].endswith("stand-in")
@@ -193,7 +193,7 @@ def test_a_redirect_does_not_get_the_refresh_token(google):
         google.headers = {"Location": elsewhere.token_uri}
         for status in (301, 302, 303, 307, 308):
             google.answer = (status, {})
-            with pytest.raises(UnavailableError, match="made no sense"):
+            with pytest.raises(UnavailableError, match="sent an invalid answer"):
                 find(user_at(google))
         assert elsewhere.asked == []
 
@@ -267,7 +267,7 @@ class TestAMachineAtGoogle:
             notify=lambda text: None,
             scopes=[ours.SCOPE_FILE, ours.SCOPE_READ],
         )
-        assert found.how == "Colab's sign-in"
+        assert found.source == "Colab's sign-in"
         assert google.tokens_asked() == 1
         (asked,) = [one for one in google.asked if "/token" in one]
         assert "drive.file" in asked
@@ -283,7 +283,7 @@ class TestAMachineAtGoogle:
     def test_somebody_has_signed_in_before(self, google):
         """As a `!command` meets it, which has no page."""
         google.signed_in = True
-        assert find().how == "application default credentials"
+        assert find().source == "application default credentials"
         assert google.tokens_asked() == 1
 
     def test_a_busy_metadata_server_is_no_refusal(self, google, monkeypatch):

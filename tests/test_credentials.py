@@ -17,7 +17,7 @@ from google.oauth2.credentials import Credentials
 from colab_drive_tuner import credentials as ours
 from colab_drive_tuner.credentials import colab, find_credentials
 from colab_drive_tuner.credentials.files import from_info
-from colab_drive_tuner.credentials.lookup import Lookup
+from colab_drive_tuner.credentials.source_interface import CredentialRequest
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError
 from tests.standins import google_colab
@@ -111,7 +111,7 @@ def test_authorized_user_file(tmp_path):
     """Its scopes are what the user consented to: a refresh asks for no others."""
     path = write(tmp_path, {**USER, "scopes": ["https://www.googleapis.com/auth/drive"]})
     found = find(environ={Variable.CREDENTIALS: str(path)})
-    assert found.how == Variable.CREDENTIALS
+    assert found.source == Variable.CREDENTIALS
     assert found.credentials.scopes is None
 
 
@@ -157,7 +157,7 @@ def test_workload_identity_file(source, subject, module):
         "token_url": "https://sts.googleapis.com/v1/token",
         "credential_source": source,
     }
-    found = from_info(info, "The file", Lookup())
+    found = from_info(info, "The file", CredentialRequest())
     assert type(found).__module__ == f"google.auth.{module}"
 
 
@@ -252,7 +252,7 @@ def test_application_default_credentials(tmp_path, monkeypatch):
     """What the machine offers is the last resort."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write(tmp_path, USER)))
     found = find()
-    assert found.how == "application default credentials"
+    assert found.source == "application default credentials"
     assert found.credentials.refresh_token == SECRET
 
 
@@ -293,7 +293,7 @@ class TestColab:
         asked = google_colab.install_userdata(monkeypatch, json.dumps(USER))
         for _ in range(2):
             found = find(browser_attached=lambda: True)
-            assert found.how == "Colab's secrets"
+            assert found.source == "Colab's secrets"
             assert found.credentials.refresh_token == SECRET
         assert asked == [Variable.CREDENTIALS]
         assert page.calls == []

@@ -110,7 +110,7 @@ def test_a_login_is_kept_for_this_user_alone_and_found(run_command, google, clie
     assert "access" not in path.read_text()
     assert [one.name for one in path.parent.iterdir()] == [path.name]
     found = find_credentials(allow_prompt=False)
-    assert found.how == "colab-drive-tuner login"
+    assert found.source == "colab-drive-tuner login"
     assert found.credentials.refresh_token == SECRET
     assert SECRET not in out + repr(found)
     assert SECRET not in caplog.text
@@ -138,7 +138,7 @@ def test_less_than_was_asked_for_is_told(run_command, google, client_file):
     google.granted = "openid"
     code, _, err = run_command("login", "--client-secrets", client_file)
     assert code == 1
-    assert "not everything" in err
+    assert "not all requested permissions" in err
     assert not login_file().exists()
 
 

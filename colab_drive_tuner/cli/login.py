@@ -92,7 +92,7 @@ def whoami(as_json: AsJson = False) -> None:
         client, how = DriveClient.connect(), f"the emulator at {endpoint.origin}"
     else:
         identity = find_credentials(allow_prompt=False)
-        client, how = DriveClient.connect(identity), f"found by {identity.how}"
+        client, how = DriveClient.connect(identity), f"found by {identity.source}"
     quota = client.quota()
     limit = "" if quota.limit is None else f" of {quota.limit / 1e9:.2f}"
     facts = {"account": client.account(), "signed_in": how}

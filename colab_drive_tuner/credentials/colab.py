@@ -1,15 +1,15 @@
-"""Credentials from Colab's page: a secret of the notebook's user, or Google's sign-in dialog."""
+"""Credential sources of Colab's page: a secret of the notebook's user, and the sign-in dialog."""
 
 import json
 from functools import lru_cache
 from typing import Any
 
-from colab_drive_tuner.credentials.files import application_default, from_info
-from colab_drive_tuner.credentials.lookup import Lookup, SourceError
+from colab_drive_tuner.credentials.files import from_application_default, from_info
+from colab_drive_tuner.credentials.source_interface import CredentialRequest, SourceError
 from colab_drive_tuner.environment_variables import Variable
 
 SECRET_SECONDS = 20.0
-"""How long Colab's page may take to hand over a secret; a person may have to allow it first."""
+"""Time limit for Colab's page to return a secret; the user may have to allow it first."""
 
 COLAB_SENTENCE = (
     "Google will now ask whether this notebook may use your Google account: the search is kept in "
@@ -18,36 +18,36 @@ COLAB_SENTENCE = (
 )
 
 
-def from_secret(lookup: Lookup) -> Any:
-    """Credentials of a file's content that is kept as Colab's secret."""
-    _require_page(lookup)
+def from_secret(request: CredentialRequest) -> Any:
+    """Load the content of a credentials file from Colab's secrets."""
+    _require_page(request)
     try:
         info = json.loads(secret(Variable.CREDENTIALS.value))
     except ValueError:
         info = None
-    return from_info(info, f"The secret {Variable.CREDENTIALS}", lookup)
+    return from_info(info, f"The secret {Variable.CREDENTIALS}", request)
 
 
-def from_sign_in(lookup: Lookup) -> Any:
-    """Credentials of the person at Colab's page, who is asked."""
-    _require_page(lookup)
-    if not lookup.allow_prompt:
+def from_sign_in(request: CredentialRequest) -> Any:
+    """Prompt the user of Colab's page to sign in."""
+    _require_page(request)
+    if not request.allow_prompt:
         raise SourceError("asking was not allowed")
     try:
         from google.colab import auth
     except ImportError:
         raise SourceError("this is not Colab") from None
-    lookup.notify(COLAB_SENTENCE)
+    request.notify(COLAB_SENTENCE)
     try:
         auth.authenticate_user()
-    except Exception as error:  # noqa: BLE001  # what it raises is nowhere documented
+    except Exception as error:  # noqa: BLE001  # its exceptions are undocumented
         raise SourceError(f"the sign-in was not completed ({type(error).__name__})") from None
-    return application_default(lookup)
+    return from_application_default(request)
 
 
 @lru_cache
 def secret(name: str) -> str:
-    """The secret's text, asked for once in a process: every question goes to the browser."""
+    """Return a secret's text; cached, because every request goes to the browser."""
     try:
         from google.colab import userdata
     except ImportError:
@@ -56,7 +56,7 @@ def secret(name: str) -> str:
 
     try:
         return str(call_in_thread(lambda: userdata.get(name))(SECRET_SECONDS))
-    except Exception as error:  # noqa: BLE001  # its three have no root in common
+    except Exception as error:  # noqa: BLE001  # its exceptions have no common base
         reasons = {
             "TimeoutError": "the browser did not answer in time",
             "SecretNotFoundError": f"there is no secret named {name}",
@@ -69,18 +69,18 @@ def secret(name: str) -> str:
         raise SourceError(reasons.get(kind, f"Colab failed ({kind})")) from None
 
 
-def _require_page(lookup: Lookup) -> None:
-    """Raise `SourceError` unless this is Colab, with a browser that can be asked."""
-    if lookup.browser_attached is None:
+def _require_page(request: CredentialRequest) -> None:
+    """Raise `SourceError` unless this is Colab with a browser that can be prompted."""
+    if request.browser_attached is None:
         from colab_drive_tuner import runtime
 
-        # The first look is cheap, and spares everybody else the second.
+        # The variable is cheap to check; detecting the runtime is not.
         here = runtime.detect() if Variable.COLAB_RELEASE.get() else None
         if here is None or not here.is_colab:
             raise SourceError("this is not Colab")
         attached = here.browser_attached
     else:
-        attached = lookup.browser_attached()
+        attached = request.browser_attached()
     if not attached:
-        # Colab would wait for ever for somebody who is not there.
+        # Colab would wait for ever.
         raise SourceError("no browser is attached to this runtime, so nobody can be asked")

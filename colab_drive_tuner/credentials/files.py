@@ -1,8 +1,8 @@
-"""Credentials files: service accounts, authorized users, federation; and Google's defaults.
+"""Credential sources backed by files: service accounts, users, federation, application default.
 
-No message quotes what a file holds, and none has the cause that might. The metadata server of a
-machine at Google, Colab's included, names an account whether or not anybody has signed in. Only a
-token tells, so finding is not believing (see `token`).
+Messages never quote a file's content and have no cause that might quote it. On Google's machines,
+Colab included, the metadata server names an account even if nobody has signed in, so credentials
+are not trusted until they produce a token (see `token`).
 """
 
 import json
@@ -11,37 +11,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials.lookup import Lookup, SourceError, default_scopes, scoped
+from colab_drive_tuner.credentials.source_interface import (
+    CredentialRequest,
+    SourceError,
+    default_scopes,
+    with_scopes,
+)
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError
 
 PORTABLE_TYPES = ("authorized_user", "service_account")
-"""Types of files that work on any machine."""
+"""Types of credentials files that work on any machine."""
 
 
-def from_variable(lookup: Lookup) -> Any:
-    """Credentials of the file that COLAB_DRIVE_TUNER_CREDENTIALS names."""
+def from_variable(request: CredentialRequest) -> Any:
+    """Load the file that COLAB_DRIVE_TUNER_CREDENTIALS names."""
     named = variable_file()
     if named is None:
         raise SourceError("not set")
-    return from_file(named, lookup)
+    return from_file(named, request)
 
 
 def variable_file() -> Path | None:
-    """The file that COLAB_DRIVE_TUNER_CREDENTIALS names."""
+    """Return the path that COLAB_DRIVE_TUNER_CREDENTIALS names."""
     named = Variable.CREDENTIALS.get()
     return Path(named).expanduser() if named else None
 
 
 def login_file() -> Path:
-    """The file in which `colab-drive-tuner login` keeps this user's sign-in on this machine."""
+    """Return the path at which `colab-drive-tuner login` stores this user's sign-in."""
     from platformdirs import user_config_path
 
     return user_config_path("colab-drive-tuner") / "login.json"
 
 
-def from_login(_: Lookup) -> Any:
-    """Credentials that `colab-drive-tuner login` keeps."""
+def from_login(_: CredentialRequest) -> Any:
+    """Load the sign-in that `colab-drive-tuner login` stored."""
     path = login_file()
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
@@ -56,22 +61,22 @@ def from_login(_: Lookup) -> Any:
         ) from None
 
 
-def kept_login() -> Path | None:
-    """The file of `colab-drive-tuner login`, if somebody has signed in."""
+def existing_login_file() -> Path | None:
+    """Return the file of `colab-drive-tuner login`; None if nobody has signed in."""
     path = login_file()
     return path if path.is_file() else None
 
 
-def application_default(lookup: Lookup) -> Any:
-    """What google-auth finds on this machine."""
+def from_application_default(request: CredentialRequest) -> Any:
+    """Load the application default credentials that google-auth finds on this machine."""
     import google.auth
     from google.auth.exceptions import GoogleAuthError
 
     try:
         with warnings.catch_warnings():
-            # It warns of what gcloud's users of Drive have in common: no project that pays.
+            # It warns of the missing quota project, which gcloud users of Drive rarely have.
             warnings.simplefilter("ignore", UserWarning)
-            # Scopes only afterwards: a user's are fixed, and asking for others would fail.
+            # Scopes are added afterwards: a user's are fixed, and requesting others would fail.
             credentials, _ = google.auth.default()
     except (GoogleAuthError, OSError) as error:
         if not Variable.GOOGLE_CREDENTIALS.get():
@@ -80,11 +85,11 @@ def application_default(lookup: Lookup) -> Any:
         raise SourceError(
             f"the file that {Variable.GOOGLE_CREDENTIALS} names cannot be used ({kind})"
         ) from None
-    return scoped(credentials, lookup.scopes)
+    return with_scopes(credentials, request.scopes)
 
 
-def default_file() -> Path | None:
-    """The file that application default credentials are read from; None: there is none."""
+def application_default_file() -> Path | None:
+    """Return the file of the application default credentials; None if there is none."""
     if named := Variable.GOOGLE_CREDENTIALS.get():
         return Path(named).expanduser()
     folder = Variable.GCLOUD_FOLDER.get()
@@ -93,18 +98,18 @@ def default_file() -> Path | None:
     return path if path.is_file() else None
 
 
-def from_file(path: Path, lookup: Lookup) -> Any:
-    """Credentials of the file at `path`; raises `CredentialsError`."""
+def from_file(path: Path, request: CredentialRequest) -> Any:
+    """Load credentials from the file at `path`; raises `CredentialsError`."""
     if "{" in str(path):
         raise CredentialsError(
             "What should be the path of a credentials file looks like its content: keep that in a "
             "file, and give the path."
         )
-    return from_info(read_info(path), f"The file {path}", lookup)
+    return from_info(read_info(path), f"The file {path}", request)
 
 
 def read_info(path: Path) -> Any:
-    """The JSON of a credentials file, None where it is no JSON; raises `CredentialsError`."""
+    """Return a credentials file's JSON, None if it is not JSON; raises `CredentialsError`."""
     try:
         return json.loads(path.expanduser().read_text(encoding="utf-8"))
     except OSError as error:
@@ -116,7 +121,7 @@ def read_info(path: Path) -> Any:
 
 
 def check_portable(path: Path) -> Path:
-    """The path, if its credentials work on any machine; raises `CredentialsError`."""
+    """Return the path if its credentials work on any machine; raises `CredentialsError`."""
     info = read_info(path)
     kind = info.get("type") if isinstance(info, dict) else None
     if kind not in PORTABLE_TYPES:
@@ -127,22 +132,22 @@ def check_portable(path: Path) -> Path:
     return path
 
 
-def from_info(info: Any, where: str, lookup: Lookup) -> Any:
-    """Credentials of a file's JSON; `where` begins the sentence that says what is wrong with it."""
+def from_info(info: Any, where: str, request: CredentialRequest) -> Any:
+    """Create credentials from a file's JSON; `where` begins the sentences of error messages."""
     kind = info.get("type") if isinstance(info, dict) else None
-    scopes = lookup.scopes
+    scopes = request.scopes
     try:
         if kind == "service_account":
-            return service_account(info, scopes, Variable.ACT_AS.get() or None)
+            return service_account_credentials(info, scopes, Variable.ACT_AS.get() or None)
         if kind == "authorized_user":
             return _authorized_user(info)
         if kind == "external_account":
             return _external_account(info, scopes or default_scopes(None))
     except (ValueError, KeyError, TypeError) as error:
-        # Without its text and without a cause: either may quote the content.
+        # Without the error's text and cause, which may quote the content.
         raise CredentialsError(
             f"{where} says it holds credentials of type {kind}, but they are incomplete or damaged "
-            f"({type(error).__name__}); create them anew."
+            f"({type(error).__name__}); create them again."
         ) from None
     raise CredentialsError(
         f"{where} holds no credentials: its type must be service_account, authorized_user or "
@@ -151,29 +156,29 @@ def from_info(info: Any, where: str, lookup: Lookup) -> Any:
 
 
 def user_credentials(client: Mapping[str, Any], refresh_token: Any, **more: Any) -> Any:
-    """A person's credentials, for a client with `client_id`, `client_secret` and `token_uri`."""
+    """Create a user's credentials; `client` has `client_id`, `client_secret` and `token_uri`."""
     from google.oauth2 import credentials
 
     user: Any = credentials.Credentials
     return user(more.pop("token", None), refresh_token=refresh_token, **client, **more)
 
 
-def service_account(info: Any, scopes: list[str] | None, subject: str | None) -> Any:
-    """Credentials of a service account's key; `subject` is the user for whom it acts."""
-    from google.oauth2 import service_account as robots
+def service_account_credentials(info: Any, scopes: list[str] | None, subject: str | None) -> Any:
+    """Create credentials from a service account's key; `subject` is the user for whom it acts."""
+    from google.oauth2 import service_account
 
-    robot: Any = robots.Credentials
-    wanted = scopes or default_scopes(subject)
-    return robot.from_service_account_info(info, scopes=wanted, subject=subject)
+    account: Any = service_account.Credentials
+    scopes = scopes or default_scopes(subject)
+    return account.from_service_account_info(info, scopes=scopes, subject=subject)
 
 
 def _authorized_user(info: Any) -> Any:
     from google.oauth2 import credentials
 
-    # Its scopes were fixed when the user consented; asking for others would fail.
+    # Its scopes were fixed by the user's consent; requesting others would fail.
     user: Any = credentials.Credentials
     found = user.from_authorized_user_info({**info, "scopes": None})
-    # google-auth itself renews at Google only; a sign-in of `login` belongs to its client's server.
+    # google-auth renews at Google only; a sign-in of `login` may belong to another server.
     return found.with_token_uri(info["token_uri"]) if "token_uri" in info else found
 
 

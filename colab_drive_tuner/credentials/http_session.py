@@ -1,7 +1,7 @@
-"""HTTP sessions that show no secret: not in urllib3's log, nor by http.client's debug level.
+"""HTTP sessions that leak no secrets: neither in urllib3's log nor with http.client's debug level.
 
-The addresses of upload sessions, tokens in headers and refresh tokens in bodies all pass through
-here; whoever turns logging on for a bug report must be able to publish it.
+Upload session URLs, tokens in headers and refresh tokens in bodies pass through here. Users who
+enable logging for a bug report must be able to publish the log.
 """
 
 import logging
@@ -16,39 +16,39 @@ from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
 
 BLOCK = 64 * 1024
-"""Bytes of a request body that leave together: 3 kB/s must be possible."""
+"""Bytes of a request body sent at once: small enough for the timeout to allow 3 kB/s."""
 
 _LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
-"""Those that name the address of a request."""
+"""Loggers that log request URLs."""
 
 _unlogged: ContextVar[bool] = ContextVar("unlogged", default=False)
 
 
 def new_session(*, local: bool) -> requests.Session:
-    """A session that repeats nothing and has no credentials of its own.
+    """Create a session that never retries and has no credentials of its own.
 
     Args:
-        local: Whether it talks to an emulator: this machine's proxies are none of its concern.
+        local: Whether it talks to an emulator; the machine's proxy settings are then ignored.
     """
     session = requests.Session()
     session.trust_env = not local
-    # Keeps requests from replacing our header by a password out of ~/.netrc.
+    # Otherwise requests replaces our header with a password from ~/.netrc.
     session.auth = lambda request: request
     guard(session)
     return session
 
 
 def guard(session: requests.Session) -> None:
-    """Have a session show no secret and repeat nothing."""
+    """Prevent a session from leaking secrets and from retrying."""
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(pool_connections=4, pool_maxsize=64, max_retries=0))
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_may_be_logged)  # adding it again changes nothing
+        logging.getLogger(name).addFilter(_may_be_logged)  # adding it twice has no effect
 
 
 @contextmanager
 def unlogged() -> Iterator[None]:
-    """Within the block urllib3 logs nothing of this thread: its address is a secret."""
+    """Suppress urllib3's log messages of this thread during the block: the URL is a secret."""
     before = _unlogged.set(True)
     try:
         yield
@@ -62,9 +62,9 @@ def _may_be_logged(_: logging.LogRecord) -> bool:
 
 @cache
 def _silent(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-    """The pool, of connections that ignore a debug level that was raised for the whole process.
+    """Return a subclass of the pool whose connections ignore http.client's global debug level.
 
-    http.client would print headers and bodies then.
+    At that level http.client prints headers and bodies.
     """
     connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"debuglevel": 0})
     return type(pool.__name__, (pool,), {"ConnectionCls": connection})

@@ -1,7 +1,7 @@
-"""A sign-in of this machine's own, by Google's flow in a browser: `login` and `logout`.
+"""Sign-in with Google's browser flow, stored on this machine: the commands `login` and `logout`.
 
-It is kept in one file that only its owner can read. That holds no access token, only what renews
-one; signing out has Google forget it, too.
+It is stored in one file that only its owner can read. The file contains a refresh token, but no
+access token; `logout` also revokes it at Google.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageE
 from colab_drive_tuner.local_files import replace_file
 
 WAIT_SECONDS = 300
-"""How long the person at the browser is waited for."""
+"""Time limit for the user to complete the sign-in in the browser."""
 
 
 def sign_in(client_secrets: Path, scopes: list[str]) -> Path:
-    """Have a person sign in, and keep that; returns the file in which it is kept.
+    """Sign a user in, store the sign-in, and return the path of its file.
 
     Args:
         client_secrets: The JSON file of an OAuth client of the type 'Desktop app'.
-        scopes: What the sign-in may do, by Google's addresses.
+        scopes: The requested scopes, as Google's URLs.
 
     Raises:
-        UsageError: The file is no such client's.
+        UsageError: The file does not contain such a client.
         CredentialsError: The sign-in was not completed.
         MissingExtraError: google-auth-oauthlib is not installed.
     """
@@ -39,13 +39,13 @@ def sign_in(client_secrets: Path, scopes: list[str]) -> Path:
     info = {"type": "authorized_user", **{name: getattr(found, name) for name in names}}
     path = login_file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Readable by this user alone from its first moment.
+    # Never readable by other users, not even while it is written.
     replace_file(path, lambda sink: sink.write(json.dumps(info).encode()), mode=0o600)
     return path
 
 
 def sign_out() -> bool | None:
-    """Delete the sign-in that is kept; whether Google revoked it, None where there is none."""
+    """Delete the stored sign-in; return whether Google revoked it, None if there was none."""
     path = login_file()
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
@@ -58,13 +58,13 @@ def sign_out() -> bool | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        revoked = False  # offline (requests' errors are OSErrors), or a file that makes no sense
+        revoked = False  # offline (errors of requests are OSErrors), or an invalid file
     path.unlink()
     return revoked
 
 
 def _ask(client_secrets: Path, scopes: list[str]) -> Any:
-    """Google's own flow: a page in the browser, which comes back to a server on this machine."""
+    """Run Google's flow: a page in the browser that redirects to a server on this machine."""
     try:
         from google_auth_oauthlib.flow import InstalledAppFlow
         from oauthlib.oauth2 import OAuth2Error
@@ -75,7 +75,7 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
     try:
         flow = InstalledAppFlow.from_client_secrets_file(str(client_secrets), scopes)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no OAuth client's JSON"
+        reason = error.strerror if isinstance(error, OSError) else "not the JSON of an OAuth client"
         raise UsageError(
             f"{client_secrets} cannot be used ({reason}): create an OAuth client of the type "
             "'Desktop app' in the Google Cloud console, and download its JSON file."
@@ -83,7 +83,7 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
     for name in ("requests_oauthlib", "oauthlib"):  # at DEBUG they log the tokens themselves
         logging.getLogger(name).setLevel(logging.INFO)
     guard(flow.oauth2session)
-    flow.oauth2session.max_redirects = 0  # it would take code and client secret along
+    flow.oauth2session.max_redirects = 0  # a redirect would receive the code and client secret
     browser = False
     with contextlib.suppress(webbrowser.Error):
         browser = webbrowser.get() is not None
@@ -91,12 +91,12 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
         return flow.run_local_server(
             port=0, open_browser=browser, timeout_seconds=WAIT_SECONDS, prompt="consent"
         )
-    except AttributeError:  # what it raises when nobody came
-        reason = f"nobody came back within {WAIT_SECONDS // 60} minutes"
-    except Warning:  # oauthlib raises it where other scopes were allowed than asked for
-        reason = "not everything that was asked for was allowed"
+    except AttributeError:  # raised after the timeout
+        reason = f"no answer from the browser within {WAIT_SECONDS // 60} minutes"
+    except Warning:  # oauthlib raises it if the allowed scopes differ
+        reason = "not all requested permissions were allowed"
     except OAuth2Error as error:
         reason = str(error.error or "refused")
-    except OSError as error:  # those of requests are such, a redirect among them
+    except OSError as error:  # base class of all errors of requests, including a redirect
         reason = f"Google's sign-in server gave no answer: {type(error).__name__}"
     raise CredentialsError(f"The sign-in was not completed ({reason}); run `login` again.")

@@ -1,67 +1,127 @@
-"""Lookup of credentials: its scopes, who may be asked, and what is found."""
+"""Lookup of credentials: the first source in the list whose credentials produce a token.
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+If a chosen source (an argument, the environment variable, a login) does not work, the lookup ends
+with an error: another source could act as a user that was not meant. Messages, reprs and logs
+contain no secrets.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from colab_drive_tuner.credentials.source_interface import (
+    CLOUD_SCOPE,
+    SCOPE_FILE,
+    CredentialRequest,
+    CredentialSource,
+    Identity,
+    SourceError,
+    emulator_host,
+)
+from colab_drive_tuner.credentials.sources import APPLICATION_DEFAULT, SOURCES
+from colab_drive_tuner.credentials.token import TokenRefusedError, prove
 from colab_drive_tuner.environment_variables import Variable
+from colab_drive_tuner.errors import CredentialsError, UsageError
 
-SCOPE_FILE = "https://www.googleapis.com/auth/drive.file"
-SCOPE_READ = "https://www.googleapis.com/auth/drive.readonly"
-SCOPE_ALL = "https://www.googleapis.com/auth/drive"
-CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+Retry = Callable[[Callable[[], None]], None]
 
 
-def emulator_named() -> str:
-    """The emulator that the environment names; empty: Google itself.
+def _once(ask: Callable[[], None]) -> None:
+    ask()
 
-    An emulator knows nobody's sign-in: where one is named, no source is looked at.
+
+def find_credentials(
+    explicit: Any = None,
+    *,
+    allow_prompt: bool,
+    scopes: Iterable[str] | None = None,
+    browser_attached: Callable[[], bool] | None = None,
+    notify: Callable[[str], None] = print,
+    retry: Retry = _once,
+) -> Identity:
+    """Return the credentials of the first source that produces a token.
+
+    Args:
+        explicit: Credentials of google-auth, a `GoogleAuth` of PyDrive2, the path of a credentials
+            file, or an `Identity` found before; None tries the other sources.
+        allow_prompt: Whether the user of Colab's page may be prompted.
+        scopes: Scopes to request if the credentials allow a choice. None: `drive.file`, or `drive`
+            for a service account, which can see only what was shared with it.
+        browser_attached: Whether Colab's page answers; None tests it.
+        notify: Called with the sentence to show before a prompt.
+        retry: Calls the function that requests the token, and repeats it on `UnavailableError`.
+
+    Raises:
+        CredentialsError: No source has credentials (the message lists them), or a chosen source was
+            refused.
+        UnavailableError: The sign-in server did not answer; the credentials may be valid.
+        UsageError: DRIVE_EMULATOR_HOST is set, so no sign-in is used.
     """
-    return Variable.EMULATOR_HOST.get().strip()
+    if isinstance(explicit, Identity):
+        return explicit
+    request = CredentialRequest(
+        explicit,
+        None if scopes is None else list(scopes),
+        allow_prompt,
+        browser_attached,
+        notify,
+    )
+    identity, tried = _look_up(SOURCES, request, retry)
+    if identity is None:
+        raise CredentialsError(
+            "Nobody is signed in to Google Drive. In Colab, run the cell while the notebook is open"
+            " in a browser; elsewhere run `colab-drive-tuner login`, or `gcloud auth "
+            f"application-default login --scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set "
+            f"{Variable.CREDENTIALS} to a credentials file. To keep searches in a local folder "
+            "instead, pass store=, or set COLAB_DRIVE_TUNER_STORE to the folder (setup() and the "
+            f"command line read it too). What was tried:\n{tried}"
+        )
+    return identity
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Credentials of google-auth that have given a token.
+def cloud_credentials() -> Identity:
+    """Return the application default credentials with the scope of Google Cloud.
 
-    Attributes:
-        credentials: The credentials; they renew their token.
-        how: The name of the source that they came from.
+    Raises:
+        CredentialsError: There are none, or they produce no token.
+        UnavailableError: The sign-in server did not answer.
+        UsageError: DRIVE_EMULATOR_HOST is set.
     """
-
-    credentials: Any = field(repr=False)
-    how: str
-
-
-class SourceError(Exception):
-    """A source has no credentials here; the message is the reason, as a phrase."""
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """What a source is told: what was given, which scopes, and who may be asked."""
-
-    given: Any = field(default=None, repr=False)
-    scopes: list[str] | None = None
-    """Asked for where credentials can choose; None: see `scoped`."""
-    allow_prompt: bool = False
-    browser_attached: Callable[[], bool] | None = None
-    """Whether Colab's page answers; None: ask the runtime."""
-    notify: Callable[[str], None] = print
+    request = CredentialRequest(scopes=[CLOUD_SCOPE])
+    identity, tried = _look_up((APPLICATION_DEFAULT,), request, _once)
+    if identity is None:
+        raise CredentialsError(
+            "Google Cloud needs application default credentials: run `gcloud auth "
+            f"application-default login`. What was tried:\n{tried}"
+        )
+    return identity
 
 
-def scoped(credentials: Any, scopes: list[str] | None) -> Any:
-    """The credentials with scopes, where none were chosen and they can choose: a user's cannot."""
-    import google.auth.credentials as base
-
-    narrow: Callable[[Any, list[str]], Any] = base.with_scopes_if_required
-    subject = getattr(credentials, "_subject", None)
-    return narrow(credentials, scopes or default_scopes(subject))
-
-
-def default_scopes(subject: Any) -> list[str]:
-    """The scope for a machine's own account, or, with `subject`, for the user it acts for.
-
-    The user has more in Drive than concerns us; the account itself only what was shared with it.
-    """
-    return [SCOPE_FILE if subject else SCOPE_ALL]
+def _look_up(
+    sources: tuple[CredentialSource, ...], request: CredentialRequest, retry: Retry
+) -> tuple[Identity | None, str]:
+    """Return the identity of the first source that has one; otherwise why each of them has none."""
+    has_object = request.argument is not None and not isinstance(request.argument, str | Path)
+    if emulator_host() and not has_object:
+        raise UsageError(
+            f"{Variable.EMULATOR_HOST} is set, and an emulator knows nobody's sign-in, so none is "
+            "used: unset it to act in Google's own services."
+        )
+    failures = []
+    for number, source in enumerate(sources, 1):
+        try:
+            credentials = source.load(request)
+            prove(credentials, retry)
+            return Identity(credentials, source.name), ""
+        except SourceError as reason:
+            failures.append(f"  {number}. {source.name}: {reason}")
+        except TokenRefusedError as reason:
+            file = source.file()
+            refused = f"{source.name} ({file})" if file is not None else source.name
+            if source.chosen:
+                raise CredentialsError(
+                    f"Google gave no token for the sign-in of {refused}: {reason}. Sign in again "
+                    "there, or remove it; nothing is lost."
+                ) from None
+            failures.append(f"  {number}. {refused}: {reason}")
+    return None, "\n".join(failures)

@@ -1,4 +1,4 @@
-"""Redaction: a server's words without the secrets that it may have echoed, plain or encoded."""
+"""Redaction of secrets from a server's text, plain or encoded."""
 
 import base64
 import html
@@ -7,33 +7,34 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import unquote_plus
 
 _SHORTEST = 10
-"""Characters: what is shorter is no secret of Google's ("emulator" is a token, and a word)."""
+"""Minimum length of a secret: shorter ones, such as the emulator's token, are ordinary words."""
 _PIECE = 20
-"""Characters of a secret that must not be seen together."""
+"""Length of a piece of a secret that must not be shown."""
 _DEPTH = 3
-"""Encodings inside one another that are looked through."""
+"""Number of nested encodings that are decoded."""
 _REMOVED = "[removed]"
 _SHOWN = 300
-"""Characters after which the rest is left out."""
+"""Maximum length of the result, in characters."""
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _WORD = re.compile(r"[^\s\"'<>(){}\[\],]+")
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Text as it may be shown: printable, without the words in which a secret occurs, cut off.
+    """Return printable text without the words that contain a secret, truncated.
 
     Args:
-        text: What a server said.
-        secrets: What must not be seen, nor a longer piece of it: plain, in any letter case, or by
-            percent-encoding, base64, hexadecimal digits, escapes or character references.
+        text: Text from a server.
+        secrets: Secrets to remove, and any longer piece of them: plain, in any letter case, or
+            encoded by percent-encoding, base64, hexadecimal digits, escapes or character
+            references.
     """
     pieces = _pieces(secrets)
-    # More than is shown, but not more than a server should cost us.
+    # Limited, so that a server cannot cause unbounded work.
     shown = "".join(char if char.isprintable() else " " for char in text[: 20 * _SHOWN])
     if pieces:
         shown = _WORD.sub(lambda word: _REMOVED if _holds(word[0], pieces) else word[0], shown)
         if _holds(re.sub(r"\s", "", shown), pieces):
-            shown = _REMOVED  # taken apart by spaces or quotes
+            shown = _REMOVED  # split by spaces or quotes
     return shown[:_SHOWN].strip()
 
 
@@ -67,6 +68,6 @@ def _decoded(word: str) -> Iterator[str]:
             yield bytes.fromhex(digits).decode("latin-1")
     for run in re.findall(r"[A-Za-z0-9+/_-]{12,}", word):
         plain = run.replace("-", "+").replace("_", "/")
-        for start in range(4):  # it may begin anywhere in the run
+        for start in range(4):  # the encoding may begin anywhere in the run
             rest = plain[start:-1] if (len(plain) - start) % 4 == 1 else plain[start:]
             yield base64.b64decode(rest + "=" * (-len(rest) % 4)).decode("latin-1")

@@ -1,4 +1,4 @@
-"""The token that proves credentials: asked for once, with the refusal told from the outage."""
+"""Access tokens for credentials, with refusals distinguished from outages."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +9,15 @@ from colab_drive_tuner.credentials.http_session import new_session
 from colab_drive_tuner.errors import UnavailableError
 
 TOKEN_TIMEOUT = 20.0
-"""Seconds of silence after which the sign-in server is given up; google-auth would take 120."""
+"""Read timeout for the sign-in server in seconds; google-auth's default is 120."""
 
 _OAUTH_CODES = ("invalid_grant", "invalid_scope", "invalid_client", "unauthorized_client")
 
 
 class TokenRefusedError(Exception):
-    """The credentials give no token; the message is the reason, as a phrase without secrets.
+    """The credentials produce no token; the message is the reason, as a phrase without secrets.
 
-    `code` is OAuth's word for it, or an error's name; `why` the same for people, where known.
+    `code` is OAuth's error code or the name of an exception; `why` explains it, if known.
     """
 
     def __init__(self, code: str, why: str = "") -> None:
@@ -26,20 +26,20 @@ class TokenRefusedError(Exception):
 
 
 def get_token(credentials: Any, *, local: bool = False) -> None:
-    """Have the credentials get another token.
+    """Have the credentials fetch a new token.
 
     Args:
-        credentials: Credentials of google-auth; afterwards they hold the token.
+        credentials: Credentials of google-auth; afterwards they contain the token.
         local: Whether the sign-in server is an emulator on this machine.
 
     Raises:
-        TokenRefusedError: The answer was a definite no.
-        UnavailableError: There was no answer, or none that makes sense; trying later may help.
+        TokenRefusedError: The refusal is permanent.
+        UnavailableError: There was no valid answer; trying later may help.
     """
     from google.auth.exceptions import GoogleAuthError, TransportError
 
     server = _SignInServer(local)
-    # Never with its cause: that may quote an answer, and the answer a secret.
+    # Without the cause, which may quote an answer that contains a secret.
     try:
         credentials.refresh(server)
     except (GoogleAuthError, ValueError, TypeError, LookupError, AttributeError, OSError) as error:
@@ -52,9 +52,9 @@ def get_token(credentials: Any, *, local: bool = False) -> None:
                 "Google's sign-in server is silent or busy; try again later."
             ) from None
         if server.status == 200 and not isinstance(error, GoogleAuthError):
-            # As google-auth meets a proxy's page in place of an answer.
+            # As with a proxy's page in place of an answer.
             raise UnavailableError(
-                "Google's sign-in server made no sense; try again later."
+                "Google's sign-in server sent an invalid answer; try again later."
             ) from None
         raise _refusal(credentials, error, server.status) from None
     finally:
@@ -62,10 +62,10 @@ def get_token(credentials: Any, *, local: bool = False) -> None:
 
 
 class _SignInServer:
-    """The transport that google-auth asks through; it remembers how the last answer ended.
+    """Transport for google-auth that records the status of the last answer.
 
-    Left to itself, google-auth takes a busy server's answer for a definite no, repeats some, and
-    follows a redirect with the refresh token in hand.
+    google-auth's own transport treats a busy server's answer as a refusal, retries some requests,
+    and sends the refresh token to the target of a redirect.
     """
 
     def __init__(self, local: bool) -> None:
@@ -75,7 +75,7 @@ class _SignInServer:
         self._send: Any = Request(self.session)
         self._asked = False
         self.status: int | None = None
-        """Of the last answer; None: there was none."""
+        """Status of the last answer; None if there was none."""
 
     def __call__(self, *where: Any, timeout: float = TOKEN_TIMEOUT, **what: Any) -> Any:
         from google.auth.exceptions import TransportError
@@ -89,11 +89,11 @@ class _SignInServer:
         return answer
 
     def problem(self) -> str:
-        """Why the last answer decides nothing; empty where it does."""
+        """Return why the last answer is inconclusive; empty if it is not."""
         if self._asked and (self.status is None or self.status == 429 or self.status >= 500):
             return "Google's sign-in server is silent or busy"
         if self.status is not None and 300 <= self.status < 400:
-            return "Google's sign-in server made no sense (it sent the question elsewhere)"
+            return "Google's sign-in server sent an invalid answer (a redirect)"
         return ""
 
 
@@ -113,6 +113,6 @@ def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRef
 
 
 def prove(credentials: Any, retry: Callable[[Callable[[], None]], None]) -> None:
-    """Get a token, unless the credentials hold one that is valid; raises as `get_token` does."""
+    """Get a token, unless the credentials have a valid one; raises as `get_token` does."""
     if not credentials.valid:
         retry(lambda: get_token(credentials))

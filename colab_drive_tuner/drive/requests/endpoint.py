@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from colab_drive_tuner.credentials import emulator_named
+from colab_drive_tuner.credentials import emulator_host
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 
@@ -23,7 +23,7 @@ def find_endpoint() -> Endpoint:
     Raises `UsageError` for an emulator on another machine: whoever sets the variable by accident
     must not send trials to a stranger.
     """
-    host = emulator_named()
+    host = emulator_host()
     if not host:
         return Endpoint()
     problem = UsageError(

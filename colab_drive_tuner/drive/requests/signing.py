@@ -29,7 +29,7 @@ class Authorizer:
     def __init__(self, identity: Identity, *, local: bool = False) -> None:
         self.credentials: Any = identity.credentials
         """The identity's own, of google-auth."""
-        self._how = identity.how
+        self._how = identity.source
         self._local = local
         self._lock = threading.Lock()
         self._renewals = 0

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials import emulator_named, portable_file
+from colab_drive_tuner.credentials import emulator_host, portable_file
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import (
     MissingExtraError,
@@ -112,7 +112,7 @@ class ColabRunner:
         """Raise where Colab cannot run the program; nothing is allocated."""
         if self.gpu is not None and self.gpu not in GPUS:
             raise UsageError(f"--gpu {self.gpu} is none of {', '.join(GPUS)}.")
-        if emulator_named() and not Variable.COLAB_COMMAND.get():
+        if emulator_host() and not Variable.COLAB_COMMAND.get():
             raise UsageError(
                 f"{Variable.EMULATOR_HOST} is set, and a runtime of Colab cannot reach an emulator "
                 "on this machine: unset it, or name another command line in "

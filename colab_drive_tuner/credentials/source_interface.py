@@ -1,0 +1,99 @@
+"""Interface of a credential source: the request it receives and the credentials it returns."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from colab_drive_tuner.environment_variables import Variable
+
+SCOPE_FILE = "https://www.googleapis.com/auth/drive.file"
+SCOPE_READ = "https://www.googleapis.com/auth/drive.readonly"
+SCOPE_ALL = "https://www.googleapis.com/auth/drive"
+CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+def emulator_host() -> str:
+    """Return the emulator that the environment names; empty for Google itself.
+
+    An emulator accepts no real sign-in, so with one no source is tried.
+    """
+    return Variable.EMULATOR_HOST.get().strip()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Credentials that have produced a token.
+
+    Attributes:
+        credentials: The credentials, of google-auth; they renew their token.
+        source: The name of the source that they came from.
+    """
+
+    credentials: Any = field(repr=False)
+    source: str
+
+
+class SourceError(Exception):
+    """A source has no credentials here; the message is the reason, as a phrase."""
+
+
+@dataclass(frozen=True)
+class CredentialRequest:
+    """The request that a source receives.
+
+    Attributes:
+        argument: The user's `credentials=` argument; None if there is none.
+        scopes: Scopes to request if the credentials allow a choice; None for the default ones.
+        allow_prompt: Whether the user of Colab's page may be prompted.
+        browser_attached: Whether Colab's page answers; None: test it.
+        notify: Called with the sentence to show before a prompt.
+    """
+
+    argument: Any = field(default=None, repr=False)
+    scopes: list[str] | None = None
+    allow_prompt: bool = False
+    browser_attached: Callable[[], bool] | None = None
+    notify: Callable[[str], None] = print
+
+
+@dataclass(frozen=True)
+class CredentialSource:
+    """One way to obtain credentials.
+
+    Attributes:
+        name: Its name in messages and in `whoami`.
+        load: Returns credentials of google-auth. Raises `SourceError` if the source has none, and
+            `CredentialsError` if the user chose the source and it cannot be used.
+        variables: The environment variables that it reads.
+        chosen: Whether its presence is an explicit choice, so that a refusal ends the lookup.
+        file: Returns the path of its credentials file, if it could be used on another machine;
+            None if there is no such file.
+    """
+
+    name: str
+    load: Callable[[CredentialRequest], Any]
+    variables: tuple[Variable, ...] = ()
+    chosen: bool = False
+    file: Callable[[], Path | None] = lambda: None
+
+
+def with_scopes(credentials: Any, scopes: list[str] | None) -> Any:
+    """Return the credentials with scopes, if they have none yet and allow a choice.
+
+    A user's credentials do not: their scopes were fixed by the user's consent.
+    """
+    import google.auth.credentials as base
+
+    narrow: Callable[[Any, list[str]], Any] = base.with_scopes_if_required
+    subject = getattr(credentials, "_subject", None)
+    return narrow(credentials, scopes or default_scopes(subject))
+
+
+def default_scopes(subject: Any) -> list[str]:
+    """Return the default scope of a service account, or of the user `subject` it acts for.
+
+    The account itself can only see what was shared with it; the user's Drive contains more than
+    this package should see.
+    """
+    return [SCOPE_FILE if subject else SCOPE_ALL]
