@@ -122,10 +122,13 @@ def test_the_recipe_runs(name, shown, expected):
 
 def test_what_was_left_out_is_named(shown):
     """A cell that Python cannot read, a file that is not there: one line each."""
-    assert "hyperas: code cell 4 of Study.ipynb is left out" in shown["with its suffix"]
-    assert "absent.ipynb; imports come from the running session" in shown["no such file"]
+    assert "hyperas: skipped code cell 4 of Study.ipynb" in shown["with its suffix"]
+    assert (
+        "absent.ipynb does not exist; imports come from the running session"
+        in shown["no such file"]
+    )
     assert "hyperas 0.4.1 runs on Keras" in shown["setup"]
-    assert "is left out" not in shown["a stale copy without the imports"]
+    assert "skipped" not in shown["a stale copy without the imports"]
 
 
 def test_a_model_in_a_timed_cell_is_refused_with_the_change(shown):

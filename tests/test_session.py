@@ -271,7 +271,7 @@ def test_arguments_that_name_nothing_are_refused(arguments):
 def test_a_missing_notebook_is_a_warning(drive_emulator, monkeypatch):
     """Searches work without it."""
     monkeypatch.setattr(runtime, "_kind", lambda: runtime.Kind("jupyter"))
-    with pytest.warns(NotebookWarning, match="goes on without the notebook"):
+    with pytest.warns(NotebookWarning, match="continues without the notebook"):
         here = setup()
     assert here.notebook_name is None
     assert "notebook  not known" in repr(here)
@@ -282,7 +282,7 @@ def test_a_script_misses_no_notebook(ci, drive_emulator, monkeypatch):
     """Without a warning, also under CI; hyperas is told nothing, so that it looks at the script."""
     monkeypatch.setenv("CI", ci)
     assert setup().notebook_name is None
-    with pytest.warns(NotebookWarning, match="goes on without the notebook"):
+    with pytest.warns(NotebookWarning, match="continues without the notebook"):
         setup(notebook="named")
 
 
@@ -384,7 +384,7 @@ def test_a_working_directory_that_is_gone_is_a_warning(colab, tmp_path, monkeypa
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    with pytest.warns(NotebookWarning, match="working directory is gone"):
+    with pytest.warns(NotebookWarning, match="working directory has been removed"):
         here = setup()
     monkeypatch.chdir(tmp_path)
     assert here.notebook_name is None
@@ -438,7 +438,7 @@ def test_bystanders_survive_setup_download_and_clean(colab):
     for name, content in theirs.items():
         Path(name).write_bytes(content)
     twin = put(client, "Copy of quickstart.ipynb", notebook("twin"))
-    with pytest.warns(NotebookWarning, match=r"kept as quickstart \(kept\).ipynb") as told:
+    with pytest.warns(NotebookWarning, match=r"renamed to quickstart \(kept\).ipynb") as told:
         here = setup()
     assert told[0].filename == __file__  # it points to the user's line, not into this package
     cdt.download_notebook(client=client)

@@ -1,4 +1,4 @@
-"""Code cells of a notebook: read without trust in what its file holds, and made."""
+"""Code cells of a notebook: parsing of untrusted files, and construction."""
 
 import json
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 from colab_drive_tuner.errors import NotebookError
 
 MAX_BYTES = 64 << 20
-"""A larger file takes gigabytes as JSON; Drive's own editor stops at a third of that."""
+"""Limit of a notebook's size: a larger file takes gigabytes once parsed as JSON. Drive's own editor
+stops at a third of it."""
 
 
 def code_cells(content: bytes | dict[str, Any], name: str) -> list[str]:
-    """The sources of a notebook's code cells; raises `NotebookError` for what is not a notebook.
+    """Return the sources of a notebook's code cells; raise `NotebookError` for an invalid notebook.
 
     Args:
-        content: The file as bytes, in any encoding of JSON or that of Windows; or parsed already.
-        name: What the error calls it.
+        content: The file's bytes, in any encoding of JSON or in Windows-1252; or the parsed JSON.
+        name: The notebook's name for error messages.
     """
     try:
         notebook = _parsed(content) if isinstance(content, bytes) else content
@@ -51,7 +52,7 @@ def _list(cells: Any) -> list[Any]:
 
 
 def code_cell(source: str, identity: str = "colab-drive-tuner") -> dict[str, Any]:
-    """A code cell with nothing run in it."""
+    """Return a code cell without outputs."""
     return {
         "cell_type": "code", "id": identity, "metadata": {}, "source": source,
         "outputs": [], "execution_count": None,
@@ -59,7 +60,7 @@ def code_cell(source: str, identity: str = "colab-drive-tuner") -> dict[str, Any
 
 
 def new_notebook(source: str) -> dict[str, Any]:
-    """A notebook of version 4 with one code cell."""
+    """Return a version-4 notebook with one code cell."""
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     about = {"metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     return {"cells": [code_cell(source)], **about}

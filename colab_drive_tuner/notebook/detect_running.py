@@ -1,8 +1,8 @@
-"""Answers of the runtime itself about the notebook that is running: VS Code, Colab, Jupyter.
+"""Detection of the running notebook, from the runtime: VS Code, Colab or Jupyter.
 
-There is no API for it. Colab and Jupyter list their sessions over HTTP, each in its own shape; VS
-Code leaves a variable in the notebook. Nothing here talks to Drive, and nothing waits longer than
-`SECONDS` for any of them.
+There is no API for it. Colab and Jupyter list their sessions over HTTP, each in its own format; VS
+Code sets a variable in the kernel. Nothing here talks to Drive, and no request waits longer than
+`TIMEOUT_SECONDS`.
 """
 
 import json
@@ -22,29 +22,29 @@ from urllib.error import HTTPError
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.runtime import call_in_thread, open_notebook_content, vscode_notebook
 
-SECONDS = 5.0
-_ANSWER_BYTES = 8 * 2**20
+TIMEOUT_SECONDS = 5.0
+_MAX_ANSWER_BYTES = 8 * 2**20
 _DRIVE_ID = re.compile(r"(?:.*[?&#])?fileId=([A-Za-z0-9_-]+)(?:[&#].*)?")
 _FROM_THE_WEB = re.compile(r"://|^/?(?:github|gist)/", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Running:
-    """The running notebook as its runtime describes it; what the runtime does not say is None."""
+class RunningNotebook:
+    """The running notebook as its runtime describes it; None where the runtime gives no answer."""
 
     name: str
-    """As people see it, usually with its `.ipynb`."""
+    """The displayed name, usually with `.ipynb`."""
     drive_id: str | None = None
     path: Path | None = None
-    """Where it lies on this very disk."""
+    """The notebook's path on this disk."""
     elsewhere: bool = False
-    """It was opened from some other place (GitHub, the web, another computer): a file of its name
-    in Drive is not the same notebook."""
+    """Whether it was opened from another place (GitHub, the web, another computer), so that a file
+    of the same name in Drive is a different notebook."""
 
 
 @dataclass(frozen=True)
 class _Server:
-    """A Jupyter server (or Colab's) that can be asked for its sessions."""
+    """A Jupyter server (or Colab's) that lists its sessions."""
 
     url: str
     token: str = ""
@@ -53,74 +53,77 @@ class _Server:
 
 
 def content_in_browser() -> dict[str, Any] | None:
-    """The notebook as it is open in Colab's page, saved or not; None where no page answers."""
+    """Return the notebook as open in Colab's page, saved or not; None if no page answers."""
     if not (Variable.COLAB_RELEASE.get() or Variable.COLAB_ADDRESS.get()):
         return None
     try:
-        return call_in_thread(open_notebook_content)(SECONDS + 1)
-    except Exception:  # noqa: BLE001 - Colab's private module may fail in any way: no page then
+        return call_in_thread(open_notebook_content)(TIMEOUT_SECONDS + 1)
+    except Exception:  # noqa: BLE001 - Colab's private module may fail in any way
         return None
 
 
 def running_notebook(
-    page: Callable[[], dict[str, Any] | None] = content_in_browser,
-) -> Running | None:
-    """The notebook that runs this code, or None where nothing here can say; never raises."""
+    read_browser: Callable[[], dict[str, Any] | None] = content_in_browser,
+) -> RunningNotebook | None:
+    """Return the notebook that runs this code, or None if it cannot be detected; never raises."""
     in_editor = vscode_notebook()
     if in_editor is not None:
         path = Path(in_editor)
         if _is_file(path):
-            return Running(path.name, path=path)
+            return RunningNotebook(path.name, path=path)
         # The kernel is remote: this is a path on the user's own computer, perhaps a Windows one.
         remote = PureWindowsPath(in_editor)
-        return Running(remote.name if remote.drive else path.name, elsewhere=True)
-    return _listed() or _from_environment() or _in_the_page(page)
+        return RunningNotebook(remote.name if remote.drive else path.name, elsewhere=True)
+    return _from_session_list() or _from_environment() or _from_browser(read_browser)
 
 
-def open_paths() -> set[Path]:
-    """The notebooks on this disk that any Jupyter server of this user has open."""
+def open_notebook_paths() -> set[Path]:
+    """Return the notebooks on this disk that any Jupyter server of this user has open."""
     found = {
         running.path.resolve()
         for server, item in _sessions(_jupyter_servers())
-        if (running := _read_item(item, server.root)) is not None and running.path is not None
+        if (running := _parse_entry(item, server.root)) is not None and running.path is not None
     }
-    here = running_notebook(lambda: None)
-    return found | {here.path.resolve()} if here is not None and here.path else found
+    current = running_notebook(lambda: None)
+    return found | {current.path.resolve()} if current is not None and current.path else found
 
 
-def _listed() -> Running | None:
-    """The entry of this kernel in the session list of Colab or of the Jupyter server."""
+def _from_session_list() -> RunningNotebook | None:
+    """Find this kernel's entry in the session list of Colab or of a Jupyter server."""
     kernel = _kernel_id()
     colab = _colab_server()
     if colab is not None:
         items = [item for _, item in _sessions([colab])]
-        ours = [item for item in items if kernel and _kernel_of(item) == kernel] or items
-        # Colab runs one notebook a runtime; where it lists several, none can be told to be ours.
+        ours = [item for item in items if kernel and _entry_kernel(item) == kernel] or items
+        # Colab runs one notebook per runtime; among several entries ours cannot be identified.
         if len(ours) == 1:
-            return _read_item(ours[0], None, quoted=True)
+            return _parse_entry(ours[0], None, quoted=True)
     if kernel:
         for server, item in _sessions(_jupyter_servers()):
-            if _kernel_of(item) == kernel:
-                return _read_item(item, server.root)
+            if _entry_kernel(item) == kernel:
+                return _parse_entry(item, server.root)
     return None
 
 
-def _from_environment() -> Running | None:
-    """The path that a Jupyter server gave its kernel at the start; renaming makes it stale."""
+def _from_environment() -> RunningNotebook | None:
+    """Return the path that a Jupyter server passed to its kernel; outdated after a rename."""
     path = Path(Variable.JUPYTER_SESSION.get())
-    return Running(path.name, path=path) if path.suffix == ".ipynb" and _is_file(path) else None
+    found = path.suffix == ".ipynb" and _is_file(path)
+    return RunningNotebook(path.name, path=path) if found else None
 
 
-def _in_the_page(page: Callable[[], dict[str, Any] | None]) -> Running | None:
-    """The name that Colab's page keeps in the notebook, where nothing better is known."""
-    content = page()
+def _from_browser(read_browser: Callable[[], dict[str, Any] | None]) -> RunningNotebook | None:
+    """Return the name that Colab's page stores in the notebook's metadata."""
+    content = read_browser()
     metadata = content.get("metadata") if content else None
     colab = metadata.get("colab") if isinstance(metadata, dict) else None
     name = colab.get("name") if isinstance(colab, dict) else None
-    return Running(name) if isinstance(name, str) and name else None
+    return RunningNotebook(name) if isinstance(name, str) and name else None
 
 
-def _read_item(item: dict[str, Any], root: Path | None, *, quoted: bool = False) -> Running | None:
+def _parse_entry(
+    item: dict[str, Any], root: Path | None, *, quoted: bool = False
+) -> RunningNotebook | None:
     inner = item.get("notebook") if isinstance(item.get("notebook"), dict) else {}
     path = item.get("path") or (inner or {}).get("path") or ""
     name = item.get("name") or (inner or {}).get("name") or ""
@@ -130,24 +133,24 @@ def _read_item(item: dict[str, Any], root: Path | None, *, quoted: bool = False)
     if drive is not None or quoted:
         name = urllib.parse.unquote(name or path.rpartition("/")[2])
         if drive is not None:
-            return Running(name, drive_id=drive[1]) if name else None
+            return RunningNotebook(name, drive_id=drive[1]) if name else None
         elsewhere = _FROM_THE_WEB.search(urllib.parse.unquote(path)) is not None
-        return Running(name, elsewhere=elsewhere) if name else None
-    path = path.removeprefix("RTC:")  # so JupyterLab calls a document that several people edit
+        return RunningNotebook(name, elsewhere=elsewhere) if name else None
+    path = path.removeprefix("RTC:")  # JupyterLab's prefix of collaboratively edited documents
     if root is None or not path:
         return None
     local = root / path.lstrip("/")
-    return Running(local.name, path=local if _is_file(local) else None)
+    return RunningNotebook(local.name, path=local if _is_file(local) else None)
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file of this disk can have
+    except (OSError, ValueError):  # not a valid file name on this disk
         return False
 
 
-def _kernel_of(item: dict[str, Any]) -> str | None:
+def _entry_kernel(item: dict[str, Any]) -> str | None:
     kernel = item.get("kernel")
     return kernel.get("id") if isinstance(kernel, dict) else None
 
@@ -160,7 +163,7 @@ def _colab_server() -> _Server | None:
 
 
 def _jupyter_servers() -> list[_Server]:
-    """The Jupyter servers of this user, the one that started this kernel first."""
+    """List the Jupyter servers of this user; the one that started this kernel comes first."""
     parent = Variable.JUPYTER_PARENT.get()
     hub_token = Variable.JUPYTERHUB_TOKEN.get()
     servers = []
@@ -174,17 +177,17 @@ def _jupyter_servers() -> list[_Server]:
                     _Server(info["url"], token, Path(root) if root else None, info["pid"])
                 )
             except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-                continue  # a server that is just starting or ending, or another tool's file
+                continue  # the server is just starting or ending, or it is another tool's file
     return sorted(servers, key=lambda server: str(server.pid) != parent)
 
 
 def _runtime_folders() -> list[Path]:
-    """Where Jupyter's servers may have left their addresses."""
+    """List the folders where Jupyter servers record their addresses."""
     file = _connection_file()
     candidates = [file.parent] if file else []
     if named := Variable.JUPYTER_RUNTIME.get():
         candidates.append(Path(named))
-    with suppress(ImportError):  # no Jupyter here, or the connection file shows where it lives
+    with suppress(ImportError):  # Jupyter is not installed, or the connection file is enough
         from jupyter_core.paths import jupyter_runtime_dir
 
         candidates.append(Path(jupyter_runtime_dir()))
@@ -192,7 +195,7 @@ def _runtime_folders() -> list[Path]:
 
 
 def _connection_file() -> Path | None:
-    """Where this kernel's connection file lies; None outside of a kernel."""
+    """Return the path of this kernel's connection file; None outside a kernel."""
     kernelapp = sys.modules.get("ipykernel.kernelapp")
     if kernelapp is None or not kernelapp.IPKernelApp.initialized():
         return None
@@ -200,19 +203,19 @@ def _connection_file() -> Path | None:
 
 
 def _kernel_id() -> str:
-    """The id of this kernel in a session list: servers name the connection file after it."""
+    """Return this kernel's id in session lists: servers name the connection file after it."""
     file = _connection_file()
     return file.stem.removeprefix("kernel-") if file else ""
 
 
 def _sessions(servers: list[_Server]) -> list[tuple[_Server, dict[str, Any]]]:
-    """Every entry that the servers list; asked all at once, and silence counts as an empty list."""
-    waiting = [(server, call_in_thread(partial(_get_json, server))) for server in servers]
-    deadline = time.monotonic() + SECONDS
+    """Query all servers at once, and return their entries; a server without an answer has none."""
+    pending = [(server, call_in_thread(partial(_get_json, server))) for server in servers]
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     found = []
-    for server, wait in waiting:
+    for server, wait in pending:
         answer = None
-        with suppress(Exception):  # gone, locked, slow, or not a Jupyter server at all
+        with suppress(Exception):  # ended, access denied, too slow, or not a Jupyter server
             answer = wait(max(0.0, deadline - time.monotonic()))
         entries = answer if isinstance(answer, list) else []
         found += [(server, entry) for entry in entries if isinstance(entry, dict)]
@@ -221,16 +224,16 @@ def _sessions(servers: list[_Server]) -> list[tuple[_Server, dict[str, Any]]]:
 
 def _get_json(server: _Server) -> Any:
     address = urllib.parse.urljoin(server.url, "api/sessions")
-    request = urllib.request.Request(address)  # noqa: S310 - its kind is checked below
+    request = urllib.request.Request(address)  # noqa: S310 - its scheme is checked below
     if request.type not in ("http", "https"):
         raise ValueError(f"{server.url} is not a web address")
     if server.token:
         request.add_header("Authorization", f"token {server.token}")
-    # A proxy of the environment is for the world outside; these addresses are this machine's own.
+    # These addresses are local: the environment's proxies do not apply.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=SECONDS) as response:
-            return json.loads(response.read(_ANSWER_BYTES))
+        with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+            return json.loads(response.read(_MAX_ANSWER_BYTES))
     except HTTPError as refusal:
         refusal.close()
         raise

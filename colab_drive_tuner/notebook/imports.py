@@ -1,7 +1,7 @@
-"""Imports of a notebook, read from its file cell by cell, whatever else its cells hold.
+"""Import statements and global names of notebooks and modules, from their source.
 
-The hyperas package takes a notebook's imports from the saved file and fails as a whole on one magic
-or one broken cell; here such a cell is passed over, and named.
+The hyperas package reads a notebook's imports from the saved file, and fails on a single magic or
+invalid cell. Here an invalid cell is skipped and reported.
 """
 
 import ast
@@ -17,15 +17,17 @@ from colab_drive_tuner.notebook.magics import python_trees
 
 
 def notebook_imports(name: str | Path, announce: Callable[[str], object] = print) -> list[str]:
-    """The import statements of a notebook, one a line; `name` may be a path, and lack `.ipynb`.
+    """Return the import statements of a notebook; `name` may be a path, and may lack `.ipynb`.
 
-    Cells that Python cannot read (never run, or no Python) are left out and named. A notebook that
-    is not there gives none, and a line that says so. Raises `NotebookError` for what is none.
+    Cells that are not valid Python are skipped and reported through `announce`, as is a missing
+    file, which has no imports. Raises `NotebookError` if the file is not a notebook.
     """
     path = Path(name)
     path = path if path.suffix == ".ipynb" else path.with_name(f"{path.name}.ipynb")
     if not path.is_file():
-        announce(f"hyperas: there is no {path.resolve()}; imports come from the running session.")
+        announce(
+            f"hyperas: {path.resolve()} does not exist; imports come from the running session."
+        )
         return []
     try:
         with path.open("rb") as file:
@@ -39,19 +41,19 @@ def notebook_imports(name: str | Path, announce: Callable[[str], object] = print
                 imports += _imports_in(tree)
         except SyntaxError as error:
             announce(
-                f"hyperas: code cell {number} of {path.name} is left out, for Python cannot read "
-                f"its line {error.lineno}: {error.msg}."
+                f"hyperas: skipped code cell {number} of {path.name}: line {error.lineno} is not "
+                f"valid Python: {error.msg}."
             )
-        except (ValueError, RecursionError, MemoryError):  # a lone surrogate; "((((" without end
+        except (ValueError, RecursionError, MemoryError):  # a lone surrogate; endless "(((("
             announce(
-                f"hyperas: code cell {number} of {path.name} is left out: it is nested too deeply "
-                "for Python, or holds half a character."
+                f"hyperas: skipped code cell {number} of {path.name}: it is nested too deeply for "
+                "Python, or contains an invalid character."
             )
     return list(dict.fromkeys(imports))
 
 
 def imports_of(source: str) -> list[str]:
-    """Each name that a source imports, as a statement of its own; the future's are left out."""
+    """Return one import statement for each imported name, without `__future__` imports."""
     return _imports_in(ast.parse(source))
 
 
@@ -69,17 +71,17 @@ def _imports_in(tree: ast.Module) -> list[str]:
 
 
 def global_names(text: str, filename: str) -> tuple[set[str], set[str]]:
-    """The global names that a module reads, and those of them that it does not define itself.
+    """Return the global names that a module reads, and those among them that it does not define.
 
-    What it imports counts as read, and, with `from x import *`, everything as defined.
+    Imported names count as read. With `from x import *` all names count as defined.
     """
     top = symtable.symtable(text, filename, "exec")
     used: set[str] = set()
     defined = {*dir(builtins), "__name__", "__doc__", "__spec__", "__loader__", "__package__"}
-    waiting = [top]
-    while waiting:
-        table = waiting.pop()
-        waiting.extend(table.get_children())
+    pending = [top]
+    while pending:
+        table = pending.pop()
+        pending.extend(table.get_children())
         for symbol in table.get_symbols():
             if table is top or symbol.is_global():
                 if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace():
@@ -87,6 +89,6 @@ def global_names(text: str, filename: str) -> tuple[set[str], set[str]]:
                 elif symbol.is_referenced():
                     used.add(symbol.get_name())
                 if symbol.is_imported():
-                    used.add(symbol.get_name())  # hyperas's imports may fail, and say nothing
-    anything = re.search(r"^\s*from .* import \*$", text, re.MULTILINE)
-    return used, set() if anything else used - defined
+                    used.add(symbol.get_name())  # hyperas's own imports may fail silently
+    star_import = re.search(r"^\s*from .* import \*$", text, re.MULTILINE)
+    return used, set() if star_import else used - defined

@@ -1,9 +1,10 @@
-"""The notebook's copy in the working directory, where hyperas reads it; never at a file's expense.
+"""The notebook's copy in the working directory, where hyperas reads it; no user file is lost.
 
-A copy is replaced only where we wrote it and nobody changed it since: of every copy we keep a mark
-(its sha256, and which process uses it) in the platform's state folder, outside of the user's
-folders. Another file of that name is moved aside. Without marks (a new machine with an old working
-directory) a copy of ours counts as the user's, which costs a file too many and never one too few.
+A copy is replaced only if this package wrote it and it has not been changed since. To know that, a
+marker for every copy (its sha256, and the process that uses it) is kept in the platform's state
+folder, outside the user's folders. Any other file of that name is renamed. Without markers (a new
+machine with an old working directory) a copy counts as the user's: a superfluous file is kept, but
+none is lost.
 """
 
 import contextlib
@@ -21,44 +22,46 @@ from colab_drive_tuner.notebook.cells import code_cells
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What we know of a copy that we wrote."""
+class CopyMarker:
+    """Record of a copy that this package wrote."""
 
     path: str
     sha256: str
     source: str
-    """The notebook's id in Drive, or "" for one that only the browser had."""
+    """The notebook's id in Drive, or "" if the content came from the browser."""
     pid: int
     started: str
-    """When the process `pid` began, in the system's own words; ids of processes come round."""
+    """Start time of the process `pid`, in the system's format; process ids are reused."""
 
     @property
     def in_use(self) -> bool:
-        """Whether the process for which the copy was made still lives on this machine."""
+        """Whether the process that made the copy is still running on this machine."""
         return process_start_time(self.pid) == self.started
 
     @property
     def intact(self) -> bool:
-        """Whether the copy is there and is still what we wrote."""
+        """Whether the copy exists and is unchanged."""
         path = Path(self.path)
         return path.is_file() and not path.is_symlink() and sha256_of(path) == self.sha256
 
 
 def write_copy(path: Path, content: bytes, source: str) -> Path | None:
-    """Make `path` hold `content`, and mark it; return where a file in its place was moved, if any.
+    """Write the copy and its marker; return the new path of a file that was in its place, if any.
 
-    A file that holds the content already is left as it is, and only marked if we wrote it.
+    A file that already has this content is left unchanged; its marker is renewed if we wrote it.
     """
-    code_cells(content, path.name)  # raises where it is not a notebook
+    code_cells(content, path.name)  # raises if it is not a notebook
     aside, digest = None, hashlib.sha256(content).hexdigest()
     try:
         if path.is_dir():
-            raise NotebookError(f"{path} is a folder; the notebook's copy belongs there: move it.")
+            raise NotebookError(
+                f"{path} is a folder, but the notebook's copy has to be written there: move it."
+            )
         if path.is_symlink() or path.exists():
             ours = is_ours(path)
             if not path.is_symlink() and path.read_bytes() == content:
                 if ours:
-                    _set_mark(path, digest, source)
+                    _write_marker(path, digest, source)
                 return None
             if not ours:
                 aside = _move_aside(path)
@@ -66,122 +69,122 @@ def write_copy(path: Path, content: bytes, source: str) -> Path | None:
     except OSError as error:
         raise NotebookError(
             f"The notebook's copy cannot be written to {path} ({error.strerror or error}); change "
-            "to a directory that can be written to and run the cell again."
+            "to a writable directory and run the cell again."
         ) from error
-    _set_mark(path, digest, source)
+    _write_marker(path, digest, source)
     return aside
 
 
 def working_directory() -> Path:
-    """Where hyperas looks for the copy; raises `NotebookError` where it was removed meanwhile."""
+    """Return the working directory; raise `NotebookError` if it has been removed."""
     try:
         return Path.cwd()
     except OSError as error:
         raise NotebookError(
-            f"The working directory is gone ({error.strerror}): change to another one, in a "
-            "notebook with %cd, and run the cell again."
+            f"The working directory has been removed ({error.strerror}): change to another one, "
+            "in a notebook with %cd, and run the cell again."
         ) from error
 
 
 def abandoned_parts(folder: Path) -> Iterator[Path]:
-    """Half-written copies in a folder, of processes that have ended."""
+    """Find partially written copies in a folder whose process has ended."""
     for part in sorted(folder.glob(".colab-drive-tuner-*.part")):
         match = TEMPORARY_NAME.fullmatch(part.name)
         if match is None or part.is_symlink() or not part.is_file():
-            continue  # a file of the user's
+            continue  # a user's file
         if process_start_time(int(match[1])) is None:
             yield part
 
 
 def is_ours(path: Path) -> bool:
-    """Whether we wrote the file at `path` and nobody changed it since."""
-    mark = _mark_of(path)
-    return mark is not None and mark.intact
+    """Whether this package wrote the file and it has not been changed since."""
+    marker = _find_marker(path)
+    return marker is not None and marker.intact
 
 
 def is_stale(path: Path) -> bool:
-    """Whether we wrote the file for a process that has ended, and nobody changed it since."""
-    mark = _mark_of(path)
-    return mark is not None and mark.intact and not mark.in_use
+    """Whether the file is ours, unchanged, and was written for a process that has ended."""
+    marker = _find_marker(path)
+    return marker is not None and marker.intact and not marker.in_use
 
 
-def touch_mark(path: Path) -> None:
-    """Note that this process uses the copy now; nothing happens if it is not ours."""
-    mark = _mark_of(path)
-    if mark is not None and mark.intact:
-        _set_mark(path, mark.sha256, mark.source)
+def refresh_marker(path: Path) -> None:
+    """Record that this process uses the copy now; does nothing if the file is not ours."""
+    marker = _find_marker(path)
+    if marker is not None and marker.intact:
+        _write_marker(path, marker.sha256, marker.source)
 
 
-def marks() -> Iterator[Mark]:
-    """The marks of all copies that this machine knows of; the copies may be gone or changed."""
+def copy_markers() -> Iterator[CopyMarker]:
+    """Read all markers of this machine; the copies themselves may be gone or changed."""
     try:
-        folder = _marks_folder()
-    except OSError:  # no state folder, so no marks
+        folder = _markers_folder()
+    except OSError:  # without a state folder there are no markers
         return
     for path in sorted(folder.glob("*.json")):
-        mark = _read_mark(path)
-        if mark is not None:
-            yield mark
+        marker = _read_marker(path)
+        if marker is not None:
+            yield marker
 
 
-def forget(path: Path) -> None:
-    """Remove the mark of a copy that is gone."""
-    _mark_path(path).unlink(missing_ok=True)
+def remove_marker(path: Path) -> None:
+    """Remove the marker of a copy that no longer exists."""
+    _marker_path(path).unlink(missing_ok=True)
 
 
 def _move_aside(path: Path) -> Path:
-    """Rename the file to a name that nobody has: `X (kept).ipynb`, `X (kept 2).ipynb`, ..."""
+    """Rename the file to the first free name of `X (kept).ipynb`, `X (kept 2).ipynb`, ..."""
     number = 1
     while True:
         note = " (kept)" if number == 1 else f" (kept {number})"
-        room = 255 - len((note + path.suffix).encode())
-        stem = path.stem.encode(errors="surrogateescape")[:room].decode(errors="ignore")
+        max_bytes = 255 - len((note + path.suffix).encode())
+        stem = path.stem.encode(errors="surrogateescape")[:max_bytes].decode(errors="ignore")
         aside = path.with_name(stem + note + path.suffix)
         try:
-            aside.touch(exist_ok=False)  # claims the name, so that two cannot take the same one
+            aside.touch(exist_ok=False)  # reserves the name
         except FileExistsError:
             number += 1
             continue
         return path.replace(aside)
 
 
-def _set_mark(path: Path, sha256: str, source: str) -> None:
+def _write_marker(path: Path, sha256: str, source: str) -> None:
     pid = os.getpid()
-    mark = Mark(str(_absolute(path)), sha256, source, pid, process_start_time(pid) or "")
-    # Where the state folder cannot be written to there are no marks: copies count as the user's.
+    marker = CopyMarker(str(_absolute(path)), sha256, source, pid, process_start_time(pid) or "")
+    # Without a writable state folder there is no marker: the copy then counts as the user's.
     with contextlib.suppress(OSError):
-        text = json.dumps(asdict(mark)).encode()
-        replace_file(_mark_path(path), lambda sink: sink.write(text))
+        text = json.dumps(asdict(marker)).encode()
+        replace_file(_marker_path(path), lambda sink: sink.write(text))
 
 
-def _mark_of(path: Path) -> Mark | None:
+def _find_marker(path: Path) -> CopyMarker | None:
     try:
-        return _read_mark(_mark_path(path))
-    except OSError:  # no state folder, so no marks
+        return _read_marker(_marker_path(path))
+    except OSError:  # without a state folder there are no markers
         return None
 
 
-def _read_mark(path: Path) -> Mark | None:
+def _read_marker(path: Path) -> CopyMarker | None:
     try:
-        mark = Mark(**json.loads(path.read_bytes()))
+        marker = CopyMarker(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    texts = (mark.path, mark.sha256, mark.source, mark.started)
+    texts = (marker.path, marker.sha256, marker.source, marker.started)
     whole = all(type(text) is str and "\0" not in text for text in texts)
-    return mark if whole and type(mark.pid) is int else None
+    return marker if whole and type(marker.pid) is int else None
 
 
-def _mark_path(path: Path) -> Path:
+def _marker_path(path: Path) -> Path:
     name = hashlib.sha256(os.fsencode(_absolute(path))).hexdigest()[:32]
-    return _marks_folder() / f"{name}.json"
+    return _markers_folder() / f"{name}.json"
 
 
-def _marks_folder() -> Path:
+def _markers_folder() -> Path:
     folder = state_folder() / "notebook-copies"
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def _absolute(path: Path) -> Path:
-    """The path with its folder's links resolved, the file's own not: it may be the user's link."""
+    """Resolve the links of the folder, but not of the file, which may be a user's link."""
     return path.parent.resolve() / path.name

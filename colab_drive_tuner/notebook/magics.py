@@ -1,6 +1,6 @@
-"""A notebook cell as Python: magics and shell commands become calls, by IPython's own rules.
+"""Parsing of notebook cells as Python: IPython turns magics and shell commands into calls.
 
-Where IPython is not installed a cell is taken as it is; one with magics then is no Python.
+Without IPython a cell is parsed unchanged, so that one with magics is a syntax error.
 """
 
 import ast
@@ -16,18 +16,18 @@ _OTHER_LANGUAGES = frozenset((
     "script", "sh", "shell", "sql", "svg", "system", "sx", "writefile",
 ))
 # fmt: on
-"""Cell magics whose cell does not run as Python in the session."""
+"""Cell magics whose body does not run as Python in the session."""
 _PYTHON_LINES = frozenset(["time", "timeit", "prun", "memit", "mprun", "lprun"])
-"""Line magics whose line is Python."""
+"""Line magics whose argument is Python."""
 
 _MAX_MAGICS = 20
-"""So many cell magics may stand one under the other: each reads the rest of the cell anew."""
+"""Limit of cell magics nested in one cell: each makes the rest of the cell be parsed again."""
 
 
 def python_trees(cell: str, depth: int = 0) -> Iterator[ast.Module]:
-    """The syntax tree of a cell, and of the Python in its magics; raises SyntaxError.
+    """Yield the syntax trees of a cell and of the Python in its magics; may raise SyntaxError.
 
-    A cell in another language gives none.
+    The body of a cell in another language is not parsed.
     """
     if depth > _MAX_MAGICS:
         raise RecursionError("too many cell magics")
@@ -55,9 +55,9 @@ def _transformed(cell: str) -> str:
 
 
 def _without_shell_assignments(source: str) -> str:
-    """The source with `files = None` for `files = !ls`.
+    """Replace assignments of shell output: `files = !ls` becomes `files = None`.
 
-    IPython 7, which Colab has, does not see these among the tokens of Python 3.12 and later.
+    IPython 7, Colab's version, does not recognize them on Python 3.12 and later.
     """
     lines = source.splitlines(keepends=True)
     while place := _shell_assignment(lines):
@@ -70,7 +70,7 @@ def _without_shell_assignments(source: str) -> str:
 
 
 def _shell_assignment(lines: list[str]) -> tuple[int, int] | None:
-    """Row and column of the first `!` behind an `=` that is no argument's; None: there is none."""
+    """Return row and column of the first `!` after an assignment's `=`, or None."""
     depth, before = 0, ""
     try:
         for token in tokenize.generate_tokens(iter([*lines, ""]).__next__):
@@ -78,13 +78,13 @@ def _shell_assignment(lines: list[str]) -> tuple[int, int] | None:
                 return token.start[0] - 1, token.start[1]
             depth += (token.string in ("(", "[", "{")) - (token.string in (")", "]", "}"))
             before = token.string if token.string.strip() else before
-    except (tokenize.TokenError, SyntaxError):  # parsing says where
+    except (tokenize.TokenError, SyntaxError):  # reported when the source is parsed
         pass
     return None
 
 
 def _magic_call(node: ast.AST) -> Any:
-    """The method and the texts of a call such as `get_ipython().run_line_magic("cd", "x")`."""
+    """Return method and constants of a call such as `get_ipython().run_line_magic("cd", "x")`."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return None
     shell = node.func.value
@@ -95,11 +95,11 @@ def _magic_call(node: ast.AST) -> Any:
 
 
 def _lenient_trees(line: str) -> Iterator[ast.Module]:
-    """The statement in the line of a magic, behind its options; none where it is no Python."""
+    """Yield the statement after the options of a magic's line, if it is valid Python."""
     words = line.split(" ")
     while words and words[0].startswith("-"):
         words.pop(0)
     try:
         yield ast.parse(" ".join(words))
-    except SyntaxError:  # the name of a variable or file, an option with a value
+    except SyntaxError:  # a variable's or file's name, or an option with a value
         return

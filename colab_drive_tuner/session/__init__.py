@@ -1,8 +1,8 @@
 """`setup()`, the one line at the top of a notebook, and the `Session` that it returns.
 
-Everything that can fail comes first; only then is anything handed down to the rest of the process
-(the default store, the hyperas package made to work again). So a setup that fails half-way has
-changed nothing but what is useful the next time: a folder in Drive, a copy of the notebook.
+`setup()` changes the state of the process (the default store, the hyperas patches) only after every
+step that can fail. A failed setup therefore leaves behind only what the next one can use: a folder
+in Drive, a copy of the notebook.
 """
 
 import os
@@ -14,11 +14,11 @@ from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.session.session import Session as Session
-from colab_drive_tuner.session.setup_arguments import ENVIRONMENT, Request, connect
+from colab_drive_tuner.session.setup_arguments import ENVIRONMENT, SetupArguments, connect
 from colab_drive_tuner.store import open_store, set_default_store
 from colab_drive_tuner.text import visible
 
-_last: "tuple[Request, Session] | None" = None
+_last: "tuple[SetupArguments, Session] | None" = None
 
 
 @explain_keywords(SETUP_ADVICE)
@@ -27,25 +27,26 @@ def setup(
 ) -> "Session":
     """Sign in, open the store and find the running notebook: the first line of a notebook.
 
-    It also makes the hyperas package work again, where that is installed. Called again, it signs in
-    and opens nothing twice, and renews what is known of notebook and searches. Where the
-    environment variable `COLAB_DRIVE_TUNER_STORE` names a local folder, searches are kept there and
-    nobody needs to sign in.
+    If the hyperas package is installed, `setup` also makes it work on current Python versions.
+    Calling `setup` again reuses the sign-in and the store, and refreshes the notebook's copy and
+    the list of searches. If the environment variable `COLAB_DRIVE_TUNER_STORE` names a local
+    folder, searches are kept in that folder and no sign-in is needed.
 
     Args:
-        notebook: The notebook's name, Drive id or link; None: the one that runs here. One that is
-            not found is a warning, not an error.
-        folder: A folder of Drive (path, id or link) to keep searches in; None: "Colab Drive Tuner".
-        credentials: google-auth credentials, or the path of a credentials file; None: what this
-            machine has, in Colab its own sign-in.
+        notebook: The notebook's name, Drive id or link; None: the running notebook. If it is not
+            found, `setup` warns and continues.
+        folder: The Drive folder (path, id or link) that holds the searches; None: "Colab Drive
+            Tuner".
+        credentials: google-auth credentials, or the path of a credentials file; None: the
+            credentials of this machine, in Colab its own sign-in.
 
     Returns:
-        The session. Its `trials(name)`, `store` and `notebook_name` are what later cells need.
+        The session. Later cells use its `trials(name)`, `store` and `notebook_name`.
 
     Raises:
-        UsageError: An argument cannot be used.
+        UsageError: An argument is invalid.
         CredentialsError: Nobody is signed in, or Google refused the sign-in.
-        StoreError: Drive, or the folder, did not do what was asked.
+        StoreError: Drive or the local folder failed or refused a request.
 
     Example:
         >>> import colab_drive_tuner as cdt
@@ -53,21 +54,20 @@ def setup(
     """
     from colab_drive_tuner.hyperas import compat as hyperas_compat
 
-    global _last  # noqa: PLW0603 - the session of this process; a cell that is run again reuses it
+    global _last  # noqa: PLW0603 - the session of this process; a cell that runs again reuses it
     for name, value in (("notebook", notebook), ("folder", folder)):
         if value is not None and not (isinstance(value, str) and value.strip()):
             raise UsageError(
                 f"{name}={value!r} is neither a name nor a link; leave it out, or give one."
             )
     environment = {variable: variable.get() for variable in ENVIRONMENT}
-    if environment[Variable.STORE]:  # the same relative path is another folder after a change
+    if environment[Variable.STORE]:  # a relative path depends on the working directory
         environment[Variable.STORE] += f" in {Path.cwd()}"
-    request = Request(notebook, folder, credentials, environment, os.getpid())
-    known = _last[1] if _last is not None and _last[0] == request else None
-    runtime = known.runtime if known is not None else detect()
-    session = known
+    arguments = SetupArguments(notebook, folder, credentials, environment, os.getpid())
+    session = _last[1] if _last is not None and _last[0] == arguments else None
+    runtime = session.runtime if session is not None else detect()
     try:
-        session = session or _open(request, runtime)
+        session = session or _open(arguments, runtime)
         session.refresh()
     except ColabDriveTunerError as error:
         worked = f"this is {runtime.label}"
@@ -80,19 +80,21 @@ def setup(
         raise
     set_default_store(session.store)
     hyperas_compat.enable()
-    _last = request, session
+    _last = arguments, session
     return session
 
 
-def _open(request: Request, runtime: Runtime) -> "Session":
+def _open(arguments: SetupArguments, runtime: Runtime) -> "Session":
     if Variable.STORE.get():
-        if request.folder is not None:
+        if arguments.folder is not None:
             raise UsageError(
-                f"folder={request.folder!r} is a folder of Drive, but {Variable.STORE} says to "
+                f"folder={arguments.folder!r} is a folder of Drive, but {Variable.STORE} says to "
                 f"keep searches in {Variable.STORE.get()!r}; unset one of the two."
             )
-        return Session(request, runtime, open_store(), None)
+        return Session(arguments, runtime, open_store(), None)
     from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 
-    client = connect(request, runtime)
-    return Session(request, runtime, DriveStore(client, request.folder or DEFAULT_FOLDER), client)
+    client = connect(arguments, runtime)
+    return Session(
+        arguments, runtime, DriveStore(client, arguments.folder or DEFAULT_FOLDER), client
+    )

@@ -1,4 +1,4 @@
-"""Text and HTML of a session: account, notebook, folder, and how far the searches are."""
+"""Text and HTML of a session: account, notebook, folder, and the status of each search."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,54 +11,54 @@ from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.text import visible
 
 _LIVE = ("held here", "running here")
-_MOST_SHOWN = 8
-"""How many searches a session shows."""
+_MAX_SHOWN = 8
+"""Number of searches that a session shows."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a session shows."""
+class SessionSummary:
+    """Content of a printed session."""
 
     title: str
     facts: Mapping[str, str]
-    """By name; those that are empty are left out."""
+    """Values by label; empty values are not shown."""
     searches: Sequence[tuple[SearchStatus, str]]
-    """Each with a note."""
-    looked: float
-    """When the store was asked."""
+    """The searches, each with a note."""
+    listed_at: float
+    """When the searches were listed, in seconds since 1970."""
 
 
-def session_text(shown: Shown) -> str:
-    """The session as lines."""
-    lines = [visible(shown.title)]
-    lines += [f"  {name:<8}  {visible(fact)}" for name, fact in shown.facts.items() if fact]
+def session_text(summary: SessionSummary) -> str:
+    """Render the session as plain text."""
+    lines = [visible(summary.title)]
+    lines += [f"  {label:<8}  {visible(fact)}" for label, fact in summary.facts.items() if fact]
     searches = [
         f"{search if note in _LIVE else _ended(search)}{f', {note}' if note else ''}"
-        for search, note in shown.searches[:_MOST_SHOWN]
+        for search, note in summary.searches[:_MAX_SHOWN]
     ]
-    told = [*(searches or ["none yet"]), *_looked_at(shown)]
-    return "\n".join([*lines, "  searches  " + "\n            ".join(told)])
+    below = [*(searches or ["none yet"]), *_footer(summary)]
+    return "\n".join([*lines, "  searches  " + "\n            ".join(below)])
 
 
-def session_html(shown: Shown) -> str:
-    """The session as a table, with a bar for each search."""
+def session_html(summary: SessionSummary) -> str:
+    """Render the session as an HTML table with a progress bar for each search."""
     from colab_drive_tuner.search.results.notebook_cards import facts_card, searches_card
 
-    below = searches_card(shown.searches[:_MOST_SHOWN]) + escaped("; ".join(_looked_at(shown)))
-    facts = {name: fact for name, fact in shown.facts.items() if fact}
-    return facts_card(shown.title, facts, below)
+    below = searches_card(summary.searches[:_MAX_SHOWN]) + escaped("; ".join(_footer(summary)))
+    facts = {label: fact for label, fact in summary.facts.items() if fact}
+    return facts_card(summary.title, facts, below)
 
 
-def known_searches(
-    searches: Iterable[SearchStatus], location: str, looked: float, asked: Mapping[str, float]
+def annotated_searches(
+    searches: Iterable[SearchStatus], location: str, listed_at: float, read_at: Mapping[str, float]
 ) -> list[tuple[SearchStatus, str]]:
-    """Each search with a note: live where this process holds it, else as of when.
+    """Return each search with a note: live if open in this process, else the time of its status.
 
     Args:
-        searches: What the store said of them.
-        location: The store's.
-        looked: When it was asked for all of them.
-        asked: When it was asked for one of them later, by its name.
+        searches: Their status as read from the store.
+        location: The store's location.
+        listed_at: When all searches were listed.
+        read_at: When single searches were read after that, by name.
     """
     live = []
     others = {search.name: (search, "") for search in searches}
@@ -66,13 +66,13 @@ def known_searches(
         if held.journal is not None:
             live.append((held.report(), _LIVE[held.journal.running]))
             others.pop(held.name, None)
-        elif held.closed_at is not None and held.closed_at > asked.get(held.name, looked):
-            others[held.name] = held.report(), f"as of {_clock(held.closed_at)}"
+        elif held.closed_at is not None and held.closed_at > read_at.get(held.name, listed_at):
+            others[held.name] = held.report(), f"as of {_local_time(held.closed_at)}"
     return [*live, *(others[name] for name in sorted(others))]
 
 
-def about_time(runtime: Runtime) -> str:
-    """When Colab is likely to end this runtime, by its machine's uptime; nothing elsewhere."""
+def remaining_time(runtime: Runtime) -> str:
+    """Estimate when Colab will end this runtime, from the machine's uptime; "" outside Colab."""
     hours = uptime_hours()
     if runtime.kind is not Kind.COLAB or hours is None:
         return ""
@@ -82,19 +82,18 @@ def about_time(runtime: Runtime) -> str:
     return f"up for {hours:.1f} h; Colab is likely to end it {end} ({most})"
 
 
-def _looked_at(shown: Shown) -> list[str]:
-    """How many searches are not shown, and when the store was asked."""
-    left_out = len(shown.searches) - _MOST_SHOWN
+def _footer(summary: SessionSummary) -> list[str]:
+    left_out = len(summary.searches) - _MAX_SHOWN
     more = [f"and {left_out} more"] if left_out > 0 else []
-    return [*more, f"as of {_clock(shown.looked)}; session.refresh() looks again"]
+    return [*more, f"as of {_local_time(summary.listed_at)}; session.refresh() looks again"]
 
 
 def _ended(search: SearchStatus) -> str:
     return f"{search}{' (finished)' if search.finished else ''}"
 
 
-def _clock(moment: float) -> str:
-    """A time of this machine's day; the date as well, where it was another day."""
-    there = time.localtime(moment)
-    today = there[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M %Z" if today else "%Y-%m-%d %H:%M %Z", there)
+def _local_time(moment: float) -> str:
+    """Format a time in the local time zone, with the date unless it is today's."""
+    local = time.localtime(moment)
+    today = local[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M %Z" if today else "%Y-%m-%d %H:%M %Z", local)

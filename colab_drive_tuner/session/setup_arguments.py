@@ -1,4 +1,4 @@
-"""A call of `setup()`: its arguments, the environment they meet, and the account they ask for."""
+"""Arguments of a call of `setup()`, with the environment, and the Drive connection they select."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,12 @@ ENVIRONMENT = (
     *(Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN),
     *sources.ENVIRONMENT,
 )
-"""Variables that decide whose Drive it is, or which folder: another value asks for another session.
-"""
+"""Variables that select the account or the folder; if one changes, `setup` opens a new session."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a call of `setup` asked for, environment included: the same is not done twice."""
+class SetupArguments:
+    """Arguments and environment of a call of `setup`; equal ones share one session."""
 
     notebook: str | None
     folder: str | None
@@ -29,21 +28,21 @@ class Request:
     pid: int
 
 
-def connect(request: Request, runtime: Runtime) -> "DriveClient":
-    """Drive as the account that was asked for, or that this runtime has."""
+def connect(arguments: SetupArguments, runtime: Runtime) -> "DriveClient":
+    """Connect to Drive with the given credentials, or else with those of this runtime."""
     from colab_drive_tuner.drive import DriveClient
 
     scopes = None
-    if runtime.is_colab and request.credentials is None and not Variable.CREDENTIALS.get():
-        # The notebook is a file that Colab made: to read it takes more than `drive.file`, and so
-        # does writing into a folder that was not made by us.
+    if runtime.is_colab and arguments.credentials is None and not Variable.CREDENTIALS.get():
+        # `drive.file` covers only files that this package created: not the notebook, which Colab
+        # created, and not a folder that the user names.
         scopes = (
             [sources.SCOPE_ALL]
-            if request.folder is not None
+            if arguments.folder is not None
             else [sources.SCOPE_FILE, sources.SCOPE_READ]
         )
     return DriveClient.connect(
-        request.credentials,
+        arguments.credentials,
         allow_prompt=runtime.can_prompt,
         scopes=scopes,
         browser_attached=(lambda: runtime.browser_attached) if runtime.is_colab else None,

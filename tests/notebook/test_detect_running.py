@@ -5,7 +5,11 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from colab_drive_tuner.notebook import detect_running
-from colab_drive_tuner.notebook.detect_running import Running, content_in_browser, running_notebook
+from colab_drive_tuner.notebook.detect_running import (
+    RunningNotebook,
+    content_in_browser,
+    running_notebook,
+)
 from tests.standins import google_colab
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
 from tests.standins.colab_sessions import SessionsServer, entry
@@ -37,7 +41,7 @@ def test_colab_lists_the_notebook_by_its_quoted_name_and_its_id(monkeypatch, nam
     """Names come back as people wrote them, with quotes, emoji, slashes and percent signs."""
     with SessionsServer([entry(name, f"fileId={ID}")]) as server:
         on_colab(monkeypatch, server)
-        assert running_notebook() == Running(name, drive_id=ID)
+        assert running_notebook() == RunningNotebook(name, drive_id=ID)
 
 
 @pytest.mark.parametrize(
@@ -52,9 +56,9 @@ def test_a_notebook_opened_from_elsewhere_has_no_drive_id(monkeypatch, path):
     """From GitHub: the name is known, and nothing in Drive is taken for it."""
     with SessionsServer([entry("quick.ipynb", path)]) as server:
         on_colab(monkeypatch, server)
-        assert running_notebook() == Running("quick.ipynb", elsewhere=True)
+        assert running_notebook() == RunningNotebook("quick.ipynb", elsewhere=True)
         server.entries = [entry("quick.ipynb", "quick.ipynb")]
-        assert running_notebook() == Running("quick.ipynb")
+        assert running_notebook() == RunningNotebook("quick.ipynb")
 
 
 def test_an_empty_list_and_no_page_mean_that_nothing_is_known(monkeypatch):
@@ -72,18 +76,18 @@ def test_several_notebooks_on_one_runtime_are_told_apart_by_the_kernel(monkeypat
         on_colab(monkeypatch, server)
         assert running_notebook() is None
         monkeypatch.setattr(detect_running, "_kernel_id", lambda: "k2")
-        assert running_notebook() == Running("two", drive_id=ID)
+        assert running_notebook() == RunningNotebook("two", drive_id=ID)
 
 
 @pytest.mark.parametrize("way", ["blocks", "drips"])
 def test_an_endpoint_that_never_answers_is_given_up(monkeypatch, way):
     """The list is asked for with a limit; then the page's own name for the notebook serves."""
-    monkeypatch.setattr(detect_running, "SECONDS", 0.2)
+    monkeypatch.setattr(detect_running, "TIMEOUT_SECONDS", 0.2)
     page = google_colab.Page({"cells": [], "metadata": {"colab": {"name": "mine.ipynb"}}})
     with SessionsServer(**{way: True}) as server:
         on_colab(monkeypatch, server, page)
         started = time.monotonic()
-        assert running_notebook() == Running("mine.ipynb")
+        assert running_notebook() == RunningNotebook("mine.ipynb")
         assert time.monotonic() - started < 60
 
 
@@ -107,7 +111,7 @@ def test_an_endpoint_that_is_gone_or_talks_nonsense_is_no_error(monkeypatch):
 
 def test_a_page_that_blocks_for_ever_shows_no_content(monkeypatch):
     """The open content is asked for with a limit of its own."""
-    monkeypatch.setattr(detect_running, "SECONDS", 0.05)
+    monkeypatch.setattr(detect_running, "TIMEOUT_SECONDS", 0.05)
     google_colab.install(monkeypatch, google_colab.Page(blocks=True))
     assert content_in_browser() is None
 
@@ -124,14 +128,14 @@ def test_vs_code_names_the_file_where_the_kernel_sees_it(monkeypatch, tmp_path):
     path = tmp_path / "a\\b 🧪.ipynb"
     path.write_text("{}")
     vscode(monkeypatch, path)
-    assert running_notebook() == Running("a\\b 🧪.ipynb", path=path)
+    assert running_notebook() == RunningNotebook("a\\b 🧪.ipynb", path=path)
 
 
 @pytest.mark.parametrize("path", ["/home/me/x y.ipynb", "c:\\Users\\me\\x y.ipynb"])
 def test_vs_code_on_a_remote_kernel_gives_the_name_only(monkeypatch, path):
     """Colab in VS Code: the path is one of the user's own computer."""
     vscode(monkeypatch, path)
-    assert running_notebook() == Running("x y.ipynb", elsewhere=True)
+    assert running_notebook() == RunningNotebook("x y.ipynb", elsewhere=True)
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".ipynb", "\0.ipynb"])
@@ -140,7 +144,7 @@ def test_a_name_that_this_machine_could_not_give_a_file_is_one_from_elsewhere(
 ):
     """Other systems allow other names: that is no error here."""
     vscode(monkeypatch, f"{tmp_path}/{name}")
-    assert running_notebook() == Running(name, elsewhere=True)
+    assert running_notebook() == RunningNotebook(name, elsewhere=True)
 
 
 def test_the_servers_variable_serves_where_its_list_cannot_be_read(monkeypatch, bare_machine):  # noqa: F811
@@ -149,4 +153,4 @@ def test_the_servers_variable_serves_where_its_list_cannot_be_read(monkeypatch, 
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     assert running_notebook() is None
     path.write_text("{}")
-    assert running_notebook() == Running("lab.ipynb", path=path)
+    assert running_notebook() == RunningNotebook("lab.ipynb", path=path)

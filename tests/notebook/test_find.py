@@ -288,7 +288,7 @@ def test_an_edited_copy_is_kept_aside_and_named(client):
     put(client, "x.ipynb")
     download_notebook("x", client=client)
     Path("x.ipynb").write_bytes(b"my edits")
-    with pytest.warns(NotebookWarning, match=r"kept as x \(kept\).ipynb"):
+    with pytest.warns(NotebookWarning, match=r"renamed to x \(kept\).ipynb"):
         download_notebook("x", client=client)
     assert Path("x (kept).ipynb").read_bytes() == b"my edits"
     assert Path("x.ipynb").read_bytes() == notebook("1")

@@ -126,4 +126,4 @@ def test_a_cell_that_is_too_much_for_python_is_named(source, tmp_path):
     found, said = imports(tmp_path, "import os", source, "import re")
     assert found == ["import os", "import re"]
     assert len(said) == 1
-    assert "code cell 2 of n.ipynb is left out" in said[0]
+    assert "skipped code cell 2 of n.ipynb" in said[0]

@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 NAME = "Bob's 100% 🧪.ipynb"
 ASK = """
 from colab_drive_tuner.notebook import download_notebook
-from colab_drive_tuner.notebook.detect_running import open_paths, running_notebook
+from colab_drive_tuner.notebook.detect_running import open_notebook_paths, running_notebook
 from colab_drive_tuner.runtime import detect
 from pathlib import Path
 here = detect()
 Path({answer!r}).write_text("\\n".join(map(str, [
     here.kind, here.can_prompt, running_notebook().path, download_notebook(),
-    *open_paths()])), encoding="utf-8")
+    *open_notebook_paths()])), encoding="utf-8")
 """
 
 

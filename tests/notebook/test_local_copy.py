@@ -9,9 +9,9 @@ from colab_drive_tuner.errors import NotebookError
 from colab_drive_tuner.machine import process_start_time
 from colab_drive_tuner.notebook import cells, local_copy
 from colab_drive_tuner.notebook.local_copy import (
-    Mark,
+    CopyMarker,
+    copy_markers,
     is_ours,
-    marks,
     write_copy,
 )
 from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
@@ -119,15 +119,15 @@ def test_the_mark_says_whose_copy_it_is_and_whether_that_process_lives():
     """`clean` needs to know whether a run still uses the copy; process ids come round."""
     path = Path("x.ipynb").absolute()
     write_copy(path, notebook("1"), "id")
-    (mark,) = marks()
-    assert (mark.path, mark.source) == (str(path), "id")
-    assert mark.sha256 == sha256(notebook("1")).hexdigest()
-    assert mark.intact
-    assert mark.in_use
-    assert not Mark(mark.path, mark.sha256, "id", os.getpid(), "another start").in_use
+    (marker,) = copy_markers()
+    assert (marker.path, marker.source) == (str(path), "id")
+    assert marker.sha256 == sha256(notebook("1")).hexdigest()
+    assert marker.intact
+    assert marker.in_use
+    assert not CopyMarker(marker.path, marker.sha256, "id", os.getpid(), "another start").in_use
     assert process_start_time(2**22 + 1) is None
     path.write_bytes(b"changed")
-    assert not mark.intact
+    assert not marker.intact
 
 
 def test_two_directories_have_marks_of_their_own(monkeypatch, tmp_path):
@@ -177,11 +177,11 @@ def test_a_mark_of_the_wrong_types_counts_as_none(changes):
     """A damaged file in the state folder makes the copy the user's, and stops nothing."""
     path = Path("x.ipynb").absolute()
     write_copy(path, notebook(), "id")
-    (mark,) = local_copy._marks_folder().glob("*.json")
-    whole = json.loads(mark.read_bytes())
-    mark.write_text(json.dumps(whole | changes))
+    (marker,) = local_copy._markers_folder().glob("*.json")
+    whole = json.loads(marker.read_bytes())
+    marker.write_text(json.dumps(whole | changes))
     assert not is_ours(path)
-    assert list(marks()) == []
+    assert list(copy_markers()) == []
     for content in (b"", b"[]", b"[" * 10**5, b"\xff"):
-        mark.write_bytes(content)
-        assert list(marks()) == []
+        marker.write_bytes(content)
+        assert list(copy_markers()) == []

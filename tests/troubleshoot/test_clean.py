@@ -103,7 +103,7 @@ def test_the_copy_of_the_running_notebook_is_never_listed(monkeypatch):
     """Neither by its name, nor where a Jupyter server has it open."""
     path = copy_of_an_older_run()
     assert find_leftovers(notebook=Notebook("quickstart")) == []
-    monkeypatch.setattr(local_leftovers, "open_paths", lambda: {path})
+    monkeypatch.setattr(local_leftovers, "open_notebook_paths", lambda: {path})
     assert find_leftovers() == []
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from colab_drive_tuner.errors import CredentialsError, NotebookWarning, NotFoundError, StoreError
 from colab_drive_tuner.notebook.detect_running import running_notebook
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
-from colab_drive_tuner.notebook.local_copy import marks, working_directory
+from colab_drive_tuner.notebook.local_copy import copy_markers, working_directory
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import (
     abandoned_copies,
@@ -90,7 +90,7 @@ def _find_in_drive(
     if notebook is not None:
         return notebook.file
     running = running_notebook(lambda: None)
-    copies = {mark.source for mark in marks() if Path(mark.path).parent == folder}
+    copies = {marker.source for marker in copy_markers() if Path(marker.path).parent == folder}
     wanted = running.drive_id if running is not None else None
     if wanted is None and len(copies) == 1:
         (wanted,) = copies

@@ -17,9 +17,14 @@ from colab_drive_tuner.journal.spool.segment import Leftover as Segment
 from colab_drive_tuner.journal.spool.spool import idle_leftovers
 from colab_drive_tuner.local_files import sha256_of
 from colab_drive_tuner.machine import process_start_time
-from colab_drive_tuner.notebook.detect_running import open_paths
+from colab_drive_tuner.notebook.detect_running import open_notebook_paths
 from colab_drive_tuner.notebook.find import Notebook
-from colab_drive_tuner.notebook.local_copy import abandoned_parts, forget, is_stale, marks
+from colab_drive_tuner.notebook.local_copy import (
+    abandoned_parts,
+    copy_markers,
+    is_stale,
+    remove_marker,
+)
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk
@@ -39,13 +44,13 @@ _SCRATCH_SUFFIXES = (".keras", ".backup", ".part")
 
 def notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftover]:
     """Yield unchanged notebook copies in the folder that no process uses."""
-    running = open_paths()
+    running = open_notebook_paths()
     if notebook is not None:
         running.add(folder / notebook.local_name)
-    for mark in marks():
-        path = Path(mark.path)
+    for marker in copy_markers():
+        path = Path(marker.path)
         if not path.exists():
-            forget(path)
+            remove_marker(path)
         elif path.parent == folder and path not in running and is_stale(path):
             yield left_on_disk(
                 "notebook copy",

@@ -134,7 +134,7 @@ def quota(context: CheckContext) -> Iterator[Finding]:
 
 def notebook(context: CheckContext) -> Iterator[Finding]:
     """Which one runs, and whether the copy in Drive is what the page shows."""
-    from colab_drive_tuner.notebook import page_differs
+    from colab_drive_tuner.notebook import has_unsaved_changes
     from colab_drive_tuner.notebook.detect_running import content_in_browser, running_notebook
     from colab_drive_tuner.notebook.find import locate
 
@@ -153,7 +153,7 @@ def notebook(context: CheckContext) -> Iterator[Finding]:
         return
     stale = False
     if found.file is not None and context.runtime.browser_attached:
-        stale = page_differs(context.client.download(found.file.id))
+        stale = has_unsaved_changes(context.client.download(found.file.id))
     if stale:
         text = f"{found.name!r} has changes that are not saved in Drive yet."
         yield Finding(Level.WARNING, text, "Save it (Ctrl+S) and run the setup cell again.")
