@@ -422,7 +422,7 @@ def test_clean_shows_duplicates_and_removes_only_what_is_named(colab, capsys):
     here.clean(twins[0].id, yes=True)
     assert [client.get(twin.id).trashed for twin in twins] == [True, False]
     assert not client.get(here.notebook.file.id).trashed
-    with pytest.raises(UsageError, match="none of the leftovers"):
+    with pytest.raises(UsageError, match="is not a listed leftover"):
         here.clean(here.notebook.file.id, yes=True)
 
 
