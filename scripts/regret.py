@@ -28,8 +28,8 @@ import numpy as np
 from hyperopt import hp, tpe
 from hyperopt.base import Domain
 
+from colab_drive_tuner.search.algorithms import fast_algorithm
 from colab_drive_tuner.search.results.pictures.svg import Canvas, Scale, short_numbers
-from colab_drive_tuner.search.tpe import fast_algorithm
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- measured by scripts/regret.py --write -->", "<!-- end of the measured part -->"

@@ -14,6 +14,7 @@ from colab_drive_tuner.checkpoint.record_items import RESTARTED, STOPPED
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverError
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS
+from colab_drive_tuner.search.algorithms import fast_algorithm
 from colab_drive_tuner.search.begin_from import begin_from
 from colab_drive_tuner.search.evaluate import CompiledDomain, Training
 from colab_drive_tuner.search.loop.inline import Loop
@@ -32,7 +33,6 @@ from colab_drive_tuner.search.spec.seeds import (
     training_seed_of,
 )
 from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
-from colab_drive_tuner.search.tpe import fast_algorithm
 from colab_drive_tuner.search.trial_documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.trials.counts import Tally
 from colab_drive_tuner.search.trials.stored import StoredTrials

@@ -14,7 +14,7 @@ from hyperopt.base import Ctrl
 from hyperopt.pyll import dfs
 from hyperopt.pyll.base import Apply, Literal, scope
 
-from colab_drive_tuner.search.tpe.program import PURE, UnknownNodeError
+from colab_drive_tuner.search.algorithms.space_program import PURE_FUNCTIONS, UnsupportedNodeError
 
 _NUMBERS = ("literal", "hyperopt_param", "float", "int")
 """Nodes of which a second evaluation is the first one: most of them stand around a parameter."""
@@ -25,7 +25,7 @@ SampledSpace = Callable[[Mapping[str, Any]], Any]
 
 
 def sampled_space(expression: Apply) -> SampledSpace:
-    """The space of `expression`; raises `UnknownNodeError` where hyperopt has to evaluate it."""
+    """The space of `expression`; raises `UnsupportedNodeError` if hyperopt has to evaluate it."""
     users: dict[Apply, int] = {}
     for node in dfs(expression):
         if node.name == "hyperopt_param":
@@ -34,7 +34,7 @@ def sampled_space(expression: Apply) -> SampledSpace:
             users[argument] = users.get(argument, 0) + 1
             # hyperopt makes one object of what stands in two places; the objective may change it.
             if users[argument] > 1 and argument.name not in _NUMBERS:
-                raise UnknownNodeError(f"{argument.name}, which stands in two places")
+                raise UnsupportedNodeError(f"{argument.name}, which stands in two places")
     return _part(expression)
 
 
@@ -44,12 +44,12 @@ def _part(node: Apply) -> SampledSpace:
     if isinstance(node, Literal):
         constant = node.obj
         if constant is Ctrl:  # hyperopt puts the trial's own one there
-            raise UnknownNodeError("Ctrl")
+            raise UnsupportedNodeError("Ctrl")
         return lambda _: constant
     if node.name == "switch":
         return _choice(*map(_part, node.pos_args))
-    if node.name not in PURE:
-        raise UnknownNodeError(node.name)
+    if node.name not in PURE_FUNCTIONS:
+        raise UnsupportedNodeError(node.name)
     function, arguments = scope._impls[node.name], list(map(_part, node.pos_args))
     named = {name: _part(argument) for name, argument in node.named_args}
     return lambda sampled: function(

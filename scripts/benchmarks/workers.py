@@ -17,8 +17,8 @@ from hyperopt.base import Domain, spec_from_misc
 from searches import ALGORITHMS, SPACE, bowl
 
 from colab_drive_tuner.errors import SearchChangedWarning
+from colab_drive_tuner.search.algorithms import fast_algorithm
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.tpe import fast_algorithm
 
 
 def throughput(

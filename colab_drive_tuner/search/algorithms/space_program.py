@@ -1,8 +1,8 @@
-"""The graph of a search space as a list of calls, ordered once and not for each suggestion.
+"""Search space graphs compiled to a list of calls, so that nothing is ordered per suggestion.
 
-hyperopt evaluates the graph anew for each trial, for many trials side by side. One row is enough
-here: the trial's number goes through the graph unread, so 0 stands for it. What depends on
-constants alone is computed once.
+hyperopt orders and evaluates the graph for every trial, with one row per trial. Here one row is
+enough, and 0 stands for the trial's number, which no node reads. Nodes that depend on constants
+only are computed once.
 """
 
 from collections.abc import Callable
@@ -12,32 +12,32 @@ from typing import Any
 from hyperopt.base import Domain
 from hyperopt.pyll.base import Apply, Literal, scope
 
-_BETWEEN = {
+_CONNECTING_NODES = {
     *("array_union", "asarray", "getitem", "idxs_map", "idxs_take", "len", "pos_args", "repeat"),
     *("vchoice_merge", "vchoice_split"),
 }
-"""Nodes that hyperopt's vectorizing puts between parameters."""
-PURE = {
+"""Nodes that hyperopt's vectorization inserts between parameters."""
+PURE_FUNCTIONS = {
     *("add", "asarray", "cos", "dict", "eq", "exp", "float", "floordiv", "ge", "getitem", "gt"),
     *("int", "le", "len", "list", "log", "lt", "max", "maximum", "min", "minimum", "mul", "neg"),
     *("pos_args", "pow", "sin", "sqrt", "sub", "sum", "tan", "truediv"),
 }
-"""Functions that depend on nothing but their arguments, and change nothing."""
+"""Functions without side effects whose value depends on their arguments only."""
 
 
-class UnknownNodeError(Exception):
-    """The space has a part that only hyperopt itself can evaluate."""
+class UnsupportedNodeError(Exception):
+    """The space has a node that only hyperopt itself can evaluate."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A node, and what computes it."""
+    """A node and the function that computes it."""
 
     node: Apply
     function: Callable[..., Any]
 
     def value(self, values: dict[Apply, Any]) -> Any:
-        """Its value, given those of the nodes that it takes."""
+        """Compute the node's value from the values of its arguments."""
         return self.function(
             *[values[arg] for arg in self.node.pos_args],
             **{name: values[arg] for name, arg in self.node.named_args},
@@ -45,10 +45,10 @@ class Call:
 
 
 class Program:
-    """Calls in the order in which they were added, and the values of the nodes before them.
+    """Calls in order of evaluation, and the values of constant nodes.
 
     Args:
-        new_ids: The node of the new trials' numbers.
+        new_ids: The node that stands for the numbers of the new trials.
     """
 
     def __init__(self, new_ids: Apply) -> None:
@@ -56,14 +56,14 @@ class Program:
         self.steps: list[Any] = []
 
     def add(self, node: Apply) -> None:
-        """Add a node between parameters; raises `UnknownNodeError` for any other one."""
+        """Add a node that connects parameters; raise `UnsupportedNodeError` for other nodes."""
         if isinstance(node, Literal):
             self.constants.setdefault(node, node.obj)
             return
-        if node.name not in _BETWEEN:
-            raise UnknownNodeError(node.name)
-        if node.name == "idxs_map" and node.pos_args[1].obj not in PURE:
-            raise UnknownNodeError(node.pos_args[1].obj)
+        if node.name not in _CONNECTING_NODES:
+            raise UnsupportedNodeError(node.name)
+        if node.name == "idxs_map" and node.pos_args[1].obj not in PURE_FUNCTIONS:
+            raise UnsupportedNodeError(node.pos_args[1].obj)
         call = Call(node, scope._impls[node.name])
         if all(arg in self.constants for arg in node.inputs()):
             self.constants[node] = call.value(self.constants)
@@ -72,9 +72,9 @@ class Program:
 
 
 def evaluation_order(top: Apply, domain: Domain) -> list[Apply]:
-    """All nodes in the order in which `pyll.rec_eval` evaluates them.
+    """Return all nodes in the order in which `pyll.rec_eval` evaluates them.
 
-    All parameters draw from one generator, so the order decides over the values.
+    All parameters draw from one generator, so the order determines the values.
     """
     given = {domain.s_new_ids, domain.s_rng}
     done: set[Apply] = set()
@@ -84,8 +84,8 @@ def evaluation_order(top: Apply, domain: Domain) -> list[Apply]:
         node = todo.pop()
         if node in done or node in given:
             continue
-        if node.name == "switch":  # evaluated in parts, as its condition has it
-            raise UnknownNodeError(node.name)
+        if node.name == "switch":  # only the branch of its condition is evaluated
+            raise UnsupportedNodeError(node.name)
         waiting = [arg for arg in node.inputs() if arg not in done and arg not in given]
         if waiting:
             todo += [node, *waiting]

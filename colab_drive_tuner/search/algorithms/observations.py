@@ -1,4 +1,4 @@
-"""Observations so far: the trials' losses, and the values of each parameter."""
+"""Cache of a search's observations: the trials' losses and the values of each parameter."""
 
 import math
 from array import array
@@ -16,12 +16,12 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 
 
-class UnusualHistoryError(Exception):
-    """The documents have something that is left to hyperopt's own code."""
+class UnsupportedHistoryError(Exception):
+    """The trial documents hold something that only hyperopt's own code supports."""
 
 
-class Sample(NamedTuple):
-    """Values of one parameter, oldest first, and how much each of them counts."""
+class WeightedValues(NamedTuple):
+    """Values of one parameter, oldest first, and their weights."""
 
     values: Floats
     weights: Floats
@@ -30,8 +30,8 @@ class Sample(NamedTuple):
 class Observations:
     """The trials of one search, as TPE reads them.
 
-    Anybody may change a document at any time, so all losses and points are compared with those of
-    the last time. Only what is new is converted.
+    Documents can be changed by anyone at any time, so each update compares all losses and points
+    with the cached ones; only new ones are converted.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -53,33 +53,33 @@ class Observations:
 
     @property
     def count(self) -> int:
-        """How many trials TPE uses: all but those with a loss of NaN."""
+        """Number of trials that TPE uses: all except those with a loss of NaN."""
         return len(self._losses)
 
     def summary(self, total: int) -> str:
-        """What hyperopt's log says of them."""
+        """Return the text that hyperopt logs about the observations."""
         if not self.count:
             return "0 trials"
         return f"{self.count}/{total} trials with best loss {self._losses.min():f}"
 
     def update(self, documents: list[TrialDocument]) -> None:
-        """Read the documents; raises `UnusualHistoryError` where hyperopt has to do it."""
+        """Read the documents; raise `UnsupportedHistoryError` if hyperopt has to read them."""
         try:
-            if self._sorting or not self._take(documents):
-                # hyperopt sorts by tid; most often they are in order.
+            if self._sorting or not self._read(documents):
+                # hyperopt sorts by tid; usually the documents are in order already.
                 self._sorting = True
-                if not self._take(sorted(documents, key=itemgetter("tid"))):
-                    raise UnusualHistoryError("two trials with one tid")
+                if not self._read(sorted(documents, key=itemgetter("tid"))):
+                    raise UnsupportedHistoryError("two trials with one tid")
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            # hyperopt says what is wrong with them, if anything is.
+            # If something is wrong with the documents, hyperopt reports it.
             self._forget()
-            raise UnusualHistoryError(repr(error)) from error
-        except BaseException:  # an interrupt, too, may have left half of a trial
+            raise UnsupportedHistoryError(repr(error)) from error
+        except BaseException:  # also an interrupt, which may leave a trial half read
             self._forget()
             raise
 
-    def _take(self, documents: list[TrialDocument]) -> bool:
-        """Read them; False if one's tid is not higher than that of the one before."""
+    def _read(self, documents: list[TrialDocument]) -> bool:
+        """Read the documents; return False if their tids are not strictly ascending."""
         losses = self._compare(documents)
         for document in documents[len(losses) :]:
             if self._tids and document["tid"] <= self._tids[-1]:
@@ -91,9 +91,9 @@ class Observations:
         return True
 
     def _compare(self, documents: list[TrialDocument]) -> list[Any]:
-        """The losses of the known trials; none where a trial is not what it was."""
+        """Return the losses of the known trials; forget all if a trial's point has changed."""
         losses: list[Any] = []
-        # With thousands of trials, waiting for memory takes longest: one pass, not one for each.
+        # A single pass: with thousands of trials, memory access dominates.
         for document, tid, point in zip(documents, self._tids, self._points, strict=False):
             misc = document["misc"]
             if misc["vals"] != point or document["tid"] != tid or "from_tid" in misc:
@@ -105,15 +105,15 @@ class Observations:
         return losses
 
     def _add(self, document: TrialDocument) -> None:
-        """Take the point of one more trial."""
+        """Add the point of a new trial."""
         tid, misc = document["tid"], document["misc"]
         if type(tid) is not int or misc["tid"] != tid or "from_tid" in misc:
-            raise UnusualHistoryError(f"the tid {tid}")
+            raise UnsupportedHistoryError(f"the tid {tid}")
         point, idxs = misc["vals"], misc["idxs"]
         for label, column in self._columns.items():
             values = point[label]
             if type(values) is not list or idxs[label] != [tid] * len(values):
-                raise UnusualHistoryError(f"the values of {label}")
+                raise UnsupportedHistoryError(f"the values of {label}")
             if values:
                 (value,) = values
                 column.append(len(self._tids), value)
@@ -126,33 +126,33 @@ class Observations:
             self._forget_losses()
             known = 0
         for loss in losses[known:]:
-            # Nothing that changes in place, since it would still be equal to itself.
+            # Immutable types only: a loss changed in place would compare equal to itself.
             if not isinstance(loss, float | int | np.generic | None):
-                raise UnusualHistoryError("loss")
+                raise UnsupportedHistoryError("loss")
             self._float_losses.append(math.inf if loss is None else float(loss))
         self._raw_losses = losses
         self._losses = np.array(self._float_losses)
-        # hyperopt keeps the best document of each tid, and no loss is as good as NaN.
+        # hyperopt keeps the best document of each tid; NaN is never the best, so it is dropped.
         missing = np.isnan(self._losses)
         self._kept = ~missing if missing.any() else None
         if self._kept is not None:
             self._losses = self._losses[self._kept]
 
     def all_losses(self) -> Floats:
-        """The loss of each trial: inf where it has none; NaN may be among them."""
+        """Return the loss of each trial; inf for trials without one; NaN is possible."""
         return np.array(self._float_losses)
 
     def column(self, label: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """The places of the trials that have a value for a parameter, and these values."""
+        """Return the rows of the trials that have a value for a parameter, and these values."""
         column = self._columns[label]
         values = np.array(column.values)
         return np.array(column.rows), values.astype(int) if column.whole else values
 
     def split(self, gamma: float) -> "Split":
-        """The trials with the lowest losses, and the others, as `tpe.ap_split_trials` does."""
+        """Split the trials into those with the lowest losses and the rest, as hyperopt does."""
         below_count = min(int(np.ceil(gamma * np.sqrt(self.count))), DEFAULT_LF)
-        # `np.argsort` is not stable, so which of equal losses comes first is its own business: the
-        # same call on the same numbers decides it as in hyperopt.
+        # `np.argsort` is not stable: only the same call on the same array as in
+        # `tpe.ap_split_trials` orders equal losses in the same way.
         order = np.argsort(self._losses)
         below = np.zeros(self.count, bool)
         below[order[:below_count]] = True
@@ -163,38 +163,38 @@ class Observations:
 
 
 def _spread(chosen: Rows, kept: Rows) -> Rows:
-    """From the kept rows to all rows."""
+    """Expand a mask over the kept rows to a mask over all rows."""
     rows = np.zeros(len(kept), bool)
     rows[kept] = chosen
     return rows
 
 
 class _Column:
-    """One parameter's values, and the rows of the trials that have one."""
+    """Values of one parameter, and the rows of their trials."""
 
     def __init__(self) -> None:
         self.rows, self.values = array("q"), array("d")
         self.whole = True
-        """Whether all of them are integers."""
+        """Whether all values are integers."""
 
     def append(self, row: int, value: Any) -> None:
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not isinstance(value, float) and not (whole and float(value) == int(value)):
-            raise UnusualHistoryError("value")
+            raise UnsupportedHistoryError("value")
         self.whole = self.whole and whole
         self.rows.append(row)
         self.values.append(float(value))
 
 
 class Split:
-    """The values of each parameter in the better trials, and in the others."""
+    """Values of each parameter in the better trials (below the split) and in the others."""
 
     def __init__(self, columns: dict[str, _Column], below: Rows, above: Rows) -> None:
         self._columns, self._below, self._above = columns, below, above
         self._weights: dict[int, Floats] = {}
 
-    def of(self, label: str) -> tuple[Sample, Sample]:
-        """One parameter's values below and above the split."""
+    def of(self, label: str) -> tuple[WeightedValues, WeightedValues]:
+        """Return one parameter's values below and above the split."""
         column = self._columns[label]
         values, below, above = np.array(column.values), self._below, self._above
         if len(values) < len(below):
@@ -202,8 +202,8 @@ class Split:
             below, above = below[rows], above[rows]
         return self._sample(values[below]), self._sample(values[above])
 
-    def _sample(self, values: Floats) -> Sample:
+    def _sample(self, values: Floats) -> WeightedValues:
         count = len(values)
         if count not in self._weights:
             self._weights[count] = linear_forgetting_weights(count, DEFAULT_LF)
-        return Sample(values, self._weights[count])
+        return WeightedValues(values, self._weights[count])

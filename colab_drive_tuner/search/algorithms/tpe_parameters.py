@@ -1,6 +1,6 @@
-"""The choice of one parameter's value: candidates drawn from the better trials' values.
+"""TPE's choice of one parameter's value: draw candidates from the better trials, take the best.
 
-All parameters share one generator: each draw is made with hyperopt's arguments and in its order.
+All parameters share one generator, so draws have hyperopt's arguments and order.
 """
 
 from dataclasses import dataclass
@@ -11,26 +11,28 @@ from hyperopt import tpe
 from hyperopt.pyll.base import bincount
 from hyperopt.pyll.stochastic import categorical
 
-from colab_drive_tuner.search.tpe.observations import Floats, Sample
-from colab_drive_tuner.search.tpe.scores import Mixture, Scale, clear_best
+from colab_drive_tuner.search.algorithms.candidate_scores import Mixture, Scale, best_candidate
+from colab_drive_tuner.search.algorithms.observations import Floats, WeightedValues
 
 
-class Request(NamedTuple):
-    """What one suggestion is made with."""
+class SuggestOptions(NamedTuple):
+    """Generator and settings of one suggestion."""
 
     rng: np.random.Generator
     prior_weight: float
     candidates: int
-    """How many each parameter has."""
+    """Number of candidates per parameter."""
 
 
 class Parameter(Protocol):
     """A kind of parameter."""
 
-    def choose(self, request: Request, below: Sample, above: Sample, p: Any) -> Any:
-        """The best candidate, given the values of the better and the other trials.
+    def choose(
+        self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
+    ) -> Any:
+        """Return the best candidate, given the values of the better and the other trials.
 
-        `p` are the prior probabilities of a choice that has them.
+        `p` holds the prior probabilities of a `hp.pchoice`.
         """
 
 
@@ -42,7 +44,7 @@ class Continuous:
     prior_sigma: float
     scale: Scale
     least: float | None = None
-    """Lower observations count as this one: rounded to 0, they would have no logarithm."""
+    """Observations are raised to this value: those rounded to 0 have no logarithm."""
 
     @classmethod
     def of(
@@ -55,7 +57,7 @@ class Continuous:
         sigma: float = 0.0,
         q: float | None = None,
     ) -> "Continuous":
-        """The parameter of hyperopt's distribution `name` with its arguments."""
+        """Create the parameter for hyperopt's distribution `name` and its arguments."""
         least: float | None = tpe.EPS if name.startswith("qlog") else None
         if low is not None and high is not None:
             mu, sigma = 0.5 * (high + low), 1.0 * (high - low)
@@ -63,12 +65,14 @@ class Continuous:
                 least = float(np.maximum(least, np.exp(low)))
         return cls(mu, sigma, Scale(low, high, q, log="log" in name), least)
 
-    def choose(self, request: Request, below: Sample, above: Sample, p: Any) -> Any:
-        """The candidate with the largest quotient of the densities below and above."""
+    def choose(
+        self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
+    ) -> Any:
+        """Return the candidate with the largest ratio of the densities below and above."""
         del p
-        better, others = (self._mixture(sample, request.prior_weight) for sample in (below, above))
-        samples = self._draw(request, better)
-        best = clear_best(samples, better, others, self.scale)
+        better, others = (self._mixture(sample, options.prior_weight) for sample in (below, above))
+        samples = self._draw(options, better)
+        best = best_candidate(samples, better, others, self.scale)
         if best is None:
             log, *bounds = self.scale.log, self.scale.low, self.scale.high, self.scale.q
             lpdf = tpe.LGMM1_lpdf if log else tpe.GMM1_lpdf
@@ -76,37 +80,37 @@ class Continuous:
             best = int(np.argmax(scores))
         return samples[best]
 
-    def _mixture(self, sample: Sample, prior_weight: float) -> Mixture:
-        """What `tpe.adaptive_parzen_normal` makes of the observations, by the same operations."""
+    def _mixture(self, sample: WeightedValues, prior_weight: float) -> Mixture:
+        """Return what `tpe.adaptive_parzen_normal` returns, by the same operations."""
         observed = sample.values
         if self.least is not None:
             observed = np.maximum(observed, self.least)
         if self.scale.log:
             observed = np.log(observed)
         count = len(observed)
-        order = np.argsort(observed)  # not stable: of equal values the weights go as in hyperopt
+        order = np.argsort(observed)  # not stable, so called as in hyperopt
         ordered = observed[order]
         if count < 2 or not np.isfinite(ordered[[0, -1]]).all():
             prior = self.prior_mu, self.prior_sigma
             return Mixture(*tpe.adaptive_parzen_normal(observed, prior_weight, *prior))
-        place = ordered.searchsorted(self.prior_mu)
+        at = ordered.searchsorted(self.prior_mu)
         mus, weights, sigmas = np.empty(count + 1), np.empty(count + 1), np.empty(count + 1)
-        mus[:place], mus[place], mus[place + 1 :] = ordered[:place], self.prior_mu, ordered[place:]
+        mus[:at], mus[at], mus[at + 1 :] = ordered[:at], self.prior_mu, ordered[at:]
         forgetting = sample.weights[order]
-        weights[:place], weights[place] = forgetting[:place], prior_weight
-        weights[place + 1 :] = forgetting[place:]
+        weights[:at], weights[at] = forgetting[:at], prior_weight
+        weights[at + 1 :] = forgetting[at:]
         weights /= weights.sum()
         gaps = mus[1:] - mus[:-1]
         sigmas[0], sigmas[-1] = gaps[0], gaps[-1]
         np.maximum(gaps[1:], gaps[:-1], out=sigmas[1:-1])
         np.maximum(sigmas, self.prior_sigma / min(100.0, 1.0 + len(mus)), out=sigmas)
         np.minimum(sigmas, self.prior_sigma, out=sigmas)
-        sigmas[place] = self.prior_sigma
+        sigmas[at] = self.prior_sigma
         return Mixture(weights, mus, sigmas)
 
-    def _draw(self, request: Request, mixture: Mixture) -> Floats:
-        """What `tpe.GMM1` and `tpe.LGMM1` draw."""
-        rng, count = request.rng, request.candidates
+    def _draw(self, options: SuggestOptions, mixture: Mixture) -> Floats:
+        """Draw the same candidates as `tpe.GMM1` and `tpe.LGMM1`."""
+        rng, count = options.rng, options.candidates
         weights, mus, sigmas = mixture
         low, high, q, log = self.scale
         if low is None or high is None:
@@ -129,42 +133,46 @@ class Continuous:
 
 @dataclass(frozen=True)
 class RandInt:
-    """A number of a range; also the index of a `hp.choice`."""
+    """An integer of a range; also the index of a `hp.choice`."""
 
     low: int
     high: int | None = None
 
-    def choose(self, request: Request, below: Sample, above: Sample, p: Any) -> Any:
-        """The best candidate, without the offset of a range that begins elsewhere than at 0."""
+    def choose(
+        self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
+    ) -> Any:
+        """Return the best candidate, counted from the start of the range."""
         del p
         size = self.low if self.high is None else self.high - self.low
         offset = 0 if self.high is None else self.low
 
-        def posterior(sample: Sample) -> Floats:
-            counts = bincount(sample.values, offset, sample.weights, size) + request.prior_weight
+        def posterior(sample: WeightedValues) -> Floats:
+            counts = bincount(sample.values, offset, sample.weights, size) + options.prior_weight
             probabilities: Floats = counts / np.sum(counts)
             return probabilities
 
-        return _best_category(request, posterior(below), posterior(above))
+        return _best_category(options, posterior(below), posterior(above))
 
 
 @dataclass(frozen=True)
 class Categorical:
     """The index of a `hp.pchoice`."""
 
-    def choose(self, request: Request, below: Sample, above: Sample, p: Any) -> Any:
-        """The best candidate."""
+    def choose(
+        self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
+    ) -> Any:
+        """Return the best candidate."""
 
-        def posterior(sample: Sample) -> Floats:
+        def posterior(sample: WeightedValues) -> Floats:
             counts = bincount(sample.values, p=p, weights=sample.weights)
             probabilities: Floats = tpe.tpe_cat_pseudocounts(
-                counts, request.prior_weight, p, request.candidates
+                counts, options.prior_weight, p, options.candidates
             )
             return probabilities
 
-        return _best_category(request, posterior(below), posterior(above))
+        return _best_category(options, posterior(below), posterior(above))
 
 
-def _best_category(request: Request, below: Floats, above: Floats) -> Any:
-    samples = categorical(below, request.rng, request.candidates)
+def _best_category(options: SuggestOptions, below: Floats, above: Floats) -> Any:
+    samples = categorical(below, options.rng, options.candidates)
     return samples[np.argmax(np.log(below[samples]) - np.log(above[samples]))]

@@ -6,8 +6,8 @@ from hyperopt import tpe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colab_drive_tuner.search.tpe import scores
-from colab_drive_tuner.search.tpe.scores import Mixture, Scale, clear_best
+from colab_drive_tuner.search.algorithms import candidate_scores as scores
+from colab_drive_tuner.search.algorithms.candidate_scores import Mixture, Scale, best_candidate
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt's, of log(0)
 
@@ -51,7 +51,7 @@ def contests(draw: st.DrawFn):
 
 
 @settings(max_examples=150, deadline=None)
-@given(contests(), st.sampled_from([scores._of_densities, scores._of_few_densities]))
+@given(contests(), st.sampled_from([scores._density_scores, scores._precise_density_scores]))
 def test_bounds_hold(contest, of_densities):
     """Differences of scores are hyperopt's, up to what is said to be their error."""
     samples, below, above, scale = contest
@@ -61,8 +61,8 @@ def test_bounds_hold(contest, of_densities):
         found, errors = of_densities(at, below, above)
     else:
         values = np.unique(samples)
-        cells = scores._cells(values, scale.q, scale)
-        found, errors = scores._of_cells(*cells, below, above)
+        cells = scores._rounding_intervals(values, scale.q, scale)
+        found, errors = scores._interval_scores(*cells, below, above)
     right = exact(values, below, above, scale)
     known = np.isfinite(found) & np.isfinite(right)
     found, errors, right = found[known], errors[known], right[known]
@@ -75,7 +75,7 @@ def test_bounds_hold(contest, of_densities):
 def test_a_clear_best_is_the_best(contest):
     """Whatever is decided by bounds is what hyperopt decides; of equal ones the first."""
     samples, below, above, scale = contest
-    best = clear_best(samples, below, above, scale)
+    best = best_candidate(samples, below, above, scale)
     if best is not None:
         assert best == np.argmax(exact(samples, below, above, scale))
 
@@ -90,7 +90,7 @@ def test_most_contests_are_decided(spread):
         observed = (np.clip(rng.normal(0, spread, count), -5, 5) for count in (8, 3000))
         below, above = (mixture(values, -5, 5) for values in observed)
         samples = tpe.GMM1(*below, low=-5, high=5, rng=rng, size=24)
-        best = clear_best(samples, below, above, scale)
+        best = best_candidate(samples, below, above, scale)
         decided += best is not None
         assert best in (None, np.argmax(exact(samples, below, above, scale)))
     assert decided >= 95
@@ -101,15 +101,15 @@ def test_equal_scores_are_left_to_hyperopt(q):
     """As where nothing was observed: below and above are the same, and the first one is taken."""
     prior = mixture(np.empty(0), -5, 5)
     samples = np.array([2.0, 1.0, 3.0])
-    assert clear_best(samples, prior, prior, Scale(-5, 5, q, log=False)) is None
+    assert best_candidate(samples, prior, prior, Scale(-5, 5, q, log=False)) is None
 
 
 def test_the_first_of_equal_candidates():
     """0.0 and -0.0 are equal candidates, and the sign of the first one counts."""
     below, above = mixture(np.zeros(5), -5, 5), mixture(np.full(50, 4.0), -5, 5)
     scale = Scale(-5, 5, 1.0, log=False)
-    assert clear_best(np.array([3.0, -0.0, 0.0]), below, above, scale) == 1
-    assert clear_best(np.array([3.0, 0.0, -0.0]), below, above, scale) == 1
+    assert best_candidate(np.array([3.0, -0.0, 0.0]), below, above, scale) == 1
+    assert best_candidate(np.array([3.0, 0.0, -0.0]), below, above, scale) == 1
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
@@ -118,4 +118,4 @@ def test_what_is_no_number_is_left_to_hyperopt(odd, q):
     """One candidate without a score may be the one that `argmax` takes."""
     below, above = mixture(np.zeros(5), -5, 5), mixture(np.full(50, 4.0), -5, 5)
     samples = np.array([3.0, 0.0, odd])
-    assert clear_best(samples, below, above, Scale(None, None, q, log=False)) is None
+    assert best_candidate(samples, below, above, Scale(None, None, q, log=False)) is None
