@@ -17,7 +17,7 @@ from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.troubleshoot.clean.leftovers import is_held
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
-from colab_drive_tuner.troubleshoot.doctor.state_folder import state
+from colab_drive_tuner.troubleshoot.doctor.state_folder_probe import check_state_folder
 from tests.journal.listing import RULES
 from tests.journal.weather import append
 from tests.search.searching import in_child
@@ -61,7 +61,9 @@ DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, endless, a_dangling
 
 def problems_here() -> list[str]:
     """What doctor says is wrong with the state folder."""
-    return [finding.text for finding in state(CheckContext()) if finding.level == "warning"]
+    return [
+        finding.text for finding in check_state_folder(CheckContext()) if finding.level == "warning"
+    ]
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_a_damaged_note_is_named_and_the_search_goes_on(store, left, name, damag
     journal.close()
     assert Journal.open(store, NAME, RULES).state.items == [1, 2]
     problems = problems_here()
-    assert all("was put aside" in problem for problem in problems), problems
+    assert all("has been moved aside" in problem for problem in problems), problems
 
 
 def test_notes_that_are_whole_say_what_they_said(store, left):
@@ -186,9 +188,9 @@ def test_damaged_results_are_named(store, left):
 
 def test_doctor_tells_of_them(store, left):
     """As a warning, and of whole ones that they are readable."""
-    assert [finding.level for finding in state(CheckContext())] == ["ok"]
+    assert [finding.level for finding in check_state_folder(CheckContext())] == ["ok"]
     (left / "owners").write_bytes(b"\xff")
-    (finding,) = state(CheckContext())
+    (finding,) = check_state_folder(CheckContext())
     assert finding.level == "warning"
     assert str(left / "owners") in finding.text
 

@@ -68,7 +68,7 @@ def test_a_healthy_folder_store_is_all_ok(tmp_path, run):
     expected = [about if about != "searches" else "search 'search'" for about in ORDER]
     assert [line.split(":")[0].split(maxsplit=1)[1] for line in lines] == expected
     assert "not needed: searches are kept in a local folder" in out
-    assert "3 of 3 trials in 1 session, whole" in out
+    assert "3 of 3 trials in 1 session, intact" in out
 
 
 def test_json_says_the_same(tmp_path, run):
@@ -103,7 +103,7 @@ def test_without_credentials_it_says_so_and_looks_at_the_rest(run, monkeypatch):
     assert "COLAB_DRIVE_TUNER_CREDENTIALS: not set" in lines["credentials"]
     for about in ("store", "quota", "searches"):
         assert lines[about].startswith(f"warning  {about}: ")
-        assert "for nobody is signed in." in lines[about]
+        assert "because nobody is signed in." in lines[about]
     assert lines["disk"].startswith("ok       disk:")
 
 
@@ -122,7 +122,7 @@ def test_a_drive_that_does_not_answer_is_said_and_nothing_is_claimed(run, monkey
     assert lines["credentials"].startswith("problem  credentials: Google Drive did not answer")
     for about in ("store", "quota", "searches"):
         assert lines[about].startswith(f"warning  {about}: ")
-        assert "for it does not answer." in lines[about]
+        assert "because Drive does not answer." in lines[about]
 
 
 def test_a_clock_that_is_wrong_is_a_warning(drive_emulator, monkeypatch):
@@ -151,7 +151,7 @@ def test_a_command_on_colab_does_not_call_for_a_restart(run, monkeypatch):
     google_colab.install(monkeypatch, google_colab.Page({"cells": []}))
     monkeypatch.setattr("google.colab._message.blocking_request", lambda *a, **k: 1 / 0)
     out = run("doctor")[1]
-    assert out.startswith("ok       runtime: Google Colab; a command cannot ask")
+    assert out.startswith("ok       runtime: Google Colab; only a cell, not a command,")
     assert "cdt.setup() in this notebook" not in out
 
 
@@ -212,7 +212,7 @@ def test_results_that_wait_in_the_spool_are_told(tmp_path):
     segment.close()
     found = {finding.about: finding for finding in examine(tmp_path / "store")}
     assert found["search 'search'"].level == Level.WARNING
-    assert "1 results wait in the spool" in found["search 'search'"].text
+    assert "1 results are spooled on this machine" in found["search 'search'"].text
 
 
 def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
@@ -259,7 +259,9 @@ def test_a_probe_that_runs_out_of_time_keeps_what_it_had_found(monkeypatch):
 )
 def test_versions_that_clash_are_named(monkeypatch, installed, named):
     """Which, with which, and what to do."""
-    monkeypatch.setattr(machine_probes, "installed", lambda package: installed.get(package, ""))
+    monkeypatch.setattr(
+        machine_probes, "installed_version", lambda package: installed.get(package, "")
+    )
     (finding,) = machine_probes.versions(context.CheckContext())
     assert finding.level == Level.WARNING
     assert named in finding.text

@@ -43,7 +43,7 @@ def test_one_search_in_two_folders_is_a_warning(store):
     create_in(store, "search", "search")
     store.later = 0.0
     (found,) = findings(store, "search 'search'")
-    assert (found.level, found.text) == (Level.WARNING, "2 folders bear its name.")
+    assert (found.level, found.text) == (Level.WARNING, "2 folders have its name.")
 
 
 def test_a_folder_that_lost_its_mark_is_named(store):

@@ -88,15 +88,15 @@ def test_each_search_has_a_time_limit_of_its_own(
     for name in ("a", "b", "search"):
         run_slowly(tmp_path, 2, name)
     records(tmp_path)[1].write_bytes(b"")
-    look = search_probes._chain
+    look = search_probes._check_chain
 
     def slow(search: SearchCheck) -> Finding:
         if search.name != "search":
             raise UnavailableError("it does not answer") if search.name == "b" else TimeoutError
         return look(search)
 
-    monkeypatch.setattr(search_probes, "_chain", slow)
+    monkeypatch.setattr(search_probes, "_check_chain", slow)
     found = {finding.about: finding for finding in examine(tmp_path)}
-    assert "it was not checked to the end" in found["search 'a'"].text
+    assert "it was not checked completely" in found["search 'a'"].text
     assert (found["search 'a'"].level, found["search 'b'"].level) == (Level.WARNING, Level.PROBLEM)
     assert found["search 'search'"].level == Level.PROBLEM

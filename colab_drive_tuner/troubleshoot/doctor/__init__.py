@@ -1,4 +1,4 @@
-"""Doctor: looks at everything that a search rests on, and says what to do."""
+"""Doctor: check everything that a search depends on, and advise what to do about problems."""
 
 from colab_drive_tuner.troubleshoot.doctor.context import Finding, Level
 from colab_drive_tuner.troubleshoot.doctor.examination import examine

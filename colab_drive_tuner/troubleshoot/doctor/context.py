@@ -1,4 +1,4 @@
-"""Context of the doctor's probes: what they ask of this machine and of the store, asked once."""
+"""Findings of the doctor, and the shared context of its probes: runtime, account and store."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
 PATIENCE = 15.0
-"""How long Drive is asked again before it counts as away."""
+"""Seconds for which requests to Drive are retried before it counts as unavailable."""
 
 
 class Level(StrEnum):
-    """How well it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -31,10 +31,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's: what was looked at, how it is, and what to do about it."""
+    """One line of the doctor's report: subject, severity, observation and advice."""
 
     about: str = field(default="", kw_only=True)
-    """Set by `examine`, which knows the probe's name."""
+    """The probe's name; set by `examine`."""
     level: Level
     text: str
     advice: str = ""
@@ -45,46 +45,46 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of what a probe looks at, which has a time limit of its own."""
+class SubProbe:
+    """Part of a probe that runs with its own time limit."""
 
     about: str
     probe: "Probe"
 
 
-Probe = Callable[["CheckContext"], Iterator[Finding | Part]]
+Probe = Callable[["CheckContext"], Iterator[Finding | SubProbe]]
 
 
 class NotExaminedError(Exception):
-    """What a probe needs cannot be looked at; the message says why."""
+    """Raised when a probe cannot run; the message is the reason, as a clause."""
 
 
 @dataclass
 class CheckContext:
-    """What is looked at; each part is found out when a probe first needs it, and then kept."""
+    """Runtime, account and store, each determined when a probe first needs it."""
 
     spec: "Store | Path | str | None" = None
-    """Where searches are kept, as `open_store` has it; None: as the environment says, or Drive."""
+    """The store, as an argument for `open_store`; None: from the environment, else Drive."""
     scopes: tuple[str, ...] = ()
-    """What the credentials are known to allow; empty: they do not say."""
+    """The scopes of the credentials; empty if unknown."""
     account: str = ""
-    """Who is signed in to Drive, once somebody has asked."""
-    away: str = "it is not known who is signed in"
-    """Why Drive cannot be looked at, as long as there is no account."""
+    """The account signed in to Drive; set by the credentials probe."""
+    no_account_reason: str = "it is not known who is signed in"
+    """Why Drive cannot be examined while `account` is empty."""
 
     @cached_property
     def runtime(self) -> Runtime:
-        """Where this runs."""
+        """The runtime that this process runs in."""
         return detect()
 
     @cached_property
     def folder_spec(self) -> "Store | Path | str | None":
-        """The store that was named, by argument or environment; None: Drive."""
+        """The store named by argument or environment; None: Drive."""
         return self.spec or Variable.STORE.get() or None
 
     @cached_property
     def needs_account(self) -> bool:
-        """Whether searches are kept where somebody has to be signed in."""
+        """Whether the store needs a signed-in account."""
         if self.folder_spec is None:
             return True
         try:
@@ -96,7 +96,7 @@ class CheckContext:
 
     @cached_property
     def client(self) -> "DriveClient":
-        """Drive, for whoever is found without asking anybody; raises `CredentialsError`."""
+        """The Drive client, from credentials that need no prompt; raises `CredentialsError`."""
         from colab_drive_tuner.credentials import find_credentials
         from colab_drive_tuner.drive import DriveClient
         from colab_drive_tuner.drive.requests.endpoint import find_endpoint
@@ -107,21 +107,21 @@ class CheckContext:
         if find_endpoint().emulator_token is not None:
             return DriveClient.connect(patience=PATIENCE)
         identity = find_credentials(allow_prompt=False)
-        known = identity.credentials
-        self.scopes = tuple(getattr(known, "granted_scopes", None) or known.scopes or ())
+        found = identity.credentials
+        self.scopes = tuple(getattr(found, "granted_scopes", None) or found.scopes or ())
         return DriveClient.connect(identity, patience=PATIENCE)
 
     @cached_property
     def store(self) -> "Store":
-        """Where searches are kept; raises `NotFoundError` where this machine has no such folder."""
+        """The store that holds the searches; raises `NotFoundError` if its folder is missing."""
         from colab_drive_tuner.store import open_store
 
         if self.folder_spec is not None:
             found = open_store(self.folder_spec)
             if found.local_path is not None and not found.local_path.is_dir():
                 raise NotFoundError(
-                    f"There is no folder {found.local_path}: name the folder that searches are "
-                    f"kept in, or begin one there."
+                    f"There is no folder {found.local_path}: name the folder that holds the "
+                    f"searches, or start a search there."
                 )
             return found
         from colab_drive_tuner.store.drive import DriveStore
@@ -129,13 +129,13 @@ class CheckContext:
         return DriveStore(self.client, create=False)
 
     def require_account(self) -> None:
-        """Raise `NotExaminedError` where searches are kept in Drive, and nobody is signed in."""
+        """Raise `NotExaminedError` if the store needs an account and nobody is signed in."""
         if self.needs_account and not self.account:
-            raise NotExaminedError(self.away)
+            raise NotExaminedError(self.no_account_reason)
 
     @property
     def made_store(self) -> "Store | None":
-        """The store; None where there is none yet, or can be none."""
+        """The store; None if it does not exist yet or its folder cannot hold a store."""
         from colab_drive_tuner.store.protocol import NO_ROOT
 
         try:
@@ -145,13 +145,13 @@ class CheckContext:
 
     @property
     def existing_store(self) -> "Store | None":
-        """As `made_store`; raises `NotExaminedError` where that is Drive, and nobody signed in."""
+        """Like `made_store`, but raises `NotExaminedError` if a needed account is not signed in."""
         self.require_account()
         return self.made_store
 
     @cached_property
     def searches(self) -> "list[SearchCheck]":
-        """The searches in the store, by name."""
+        """The searches in the store, sorted by name."""
         from colab_drive_tuner.journal.folder.lookup import is_search
         from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
@@ -163,10 +163,10 @@ class CheckContext:
 
     @property
     def unmarked_folders(self) -> "list[Entry]":
-        """The folders of which no property says what they are: a person's own, or altered ones."""
+        """Folders without a known kind: the user's own, or searches whose mark was removed."""
         from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind
 
-        # A copy in the making has no first record: what has one lost the mark of a search.
+        # A copy in progress has no first record: a folder with one is a search with a wrong mark.
         known = set(FolderKind) - {FolderKind.COPYING}
         return [
             entry

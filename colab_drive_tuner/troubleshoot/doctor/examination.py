@@ -1,7 +1,7 @@
-"""Examination of everything that a search rests on, in order; it only looks.
+"""Read-only examination of everything that a search depends on, probe by probe.
 
-Nobody is asked to sign in, no folder is made, nothing is claimed. Each probe runs in a thread of
-its own with a time limit, so that one that hangs costs a line and not the rest.
+It prompts for no sign-in, creates no folder and claims no search. Each probe runs in its own thread
+with a time limit, so that a probe that hangs does not block the others.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from colab_drive_tuner.runtime import call_in_thread
 from colab_drive_tuner.troubleshoot.doctor import (
     machine_probes,
     search_probes,
-    state_folder,
+    state_folder_probe,
     store_probes,
 )
 from colab_drive_tuner.troubleshoot.doctor.context import (
@@ -22,20 +22,20 @@ from colab_drive_tuner.troubleshoot.doctor.context import (
     Finding,
     Level,
     NotExaminedError,
-    Part,
     Probe,
+    SubProbe,
 )
 
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
 
-SECONDS = 20.0
-"""How long one probe may take."""
+PROBE_SECONDS = 20.0
+"""Time limit of one probe, in seconds."""
 PROBES: dict[str, Probe] = {
     "runtime": machine_probes.runtime,
     "GPU": machine_probes.gpu,
     "versions": machine_probes.versions,
-    "state folder": state_folder.state,
+    "state folder": state_folder_probe.check_state_folder,
     "credentials": store_probes.credentials,
     "store": store_probes.reachable,
     "quota": store_probes.quota,
@@ -44,38 +44,38 @@ PROBES: dict[str, Probe] = {
     "disk": machine_probes.disk,
     "time left": machine_probes.time_left,
 }
-"""In the order in which they are asked."""
+"""The probes by name, in the order of the report."""
 
 
 def examine(
-    spec: "Store | Path | str | None" = None, *, seconds: float = SECONDS
+    spec: "Store | Path | str | None" = None, *, seconds: float = PROBE_SECONDS
 ) -> Iterator[Finding]:
-    """Each finding as soon as it is known, in the order of the house: the runtime comes first."""
+    """Run all probes in order; yield each probe's findings as soon as it ends."""
     context = CheckContext(spec)
-    parts = [Part(about, probe) for about, probe in reversed(PROBES.items())]
-    while parts:
-        part = parts.pop()
-        found = _asked(part.probe, context, seconds)
-        parts += reversed([one for one in found if isinstance(one, Part)])
+    pending = [SubProbe(about, probe) for about, probe in reversed(PROBES.items())]
+    while pending:
+        current = pending.pop()
+        found = _run_probe(current.probe, context, seconds)
+        pending += reversed([one for one in found if isinstance(one, SubProbe)])
         for one in found:
             if isinstance(one, Finding):
-                yield replace(one, about=part.about)
+                yield replace(one, about=current.about)
 
 
-def _asked(probe: Probe, context: CheckContext, seconds: float) -> list[Finding | Part]:
-    """What a probe finds; that it broke off comes after what it had found until then."""
-    found: list[Finding | Part] = []
+def _run_probe(probe: Probe, context: CheckContext, seconds: float) -> list[Finding | SubProbe]:
+    """Return a probe's findings; if it fails, a finding about that follows those made before."""
+    found: list[Finding | SubProbe] = []
     try:
         call_in_thread(lambda: found.extend(probe(context)))(seconds)
     except TimeoutError:
-        text = f"no answer within {seconds:g} seconds: it was not checked to the end."
+        text = f"no answer within {seconds:g} seconds, so it was not checked completely."
         return [*found, Finding(Level.WARNING, text, "Run doctor again later.")]
     except NotExaminedError as why:
-        advice = "First do what the line of the credentials says."
-        return [*found, Finding(Level.WARNING, f"not looked at, for {why}.", advice)]
+        advice = "First follow the advice in the credentials line."
+        return [*found, Finding(Level.WARNING, f"not checked, because {why}.", advice)]
     except ColabDriveTunerError as error:
         return [*found, Finding(Level.PROBLEM, str(error))]
     except Exception as error:  # noqa: BLE001 - one probe that fails must not hide the others
-        text = f"it could not be looked at ({type(error).__name__}: {error})."
+        text = f"it could not be checked ({type(error).__name__}: {error})."
         return [*found, Finding(Level.WARNING, text, "Please report it.")]
     return found

@@ -1,4 +1,4 @@
-"""Probes of this machine: where it runs, its GPU, versions, disk, and how long it still lives."""
+"""Probes of this machine: runtime, GPU, package versions, disk space and remaining lifetime."""
 
 import re
 import shutil
@@ -15,13 +15,13 @@ _MEGABYTE = 1e6
 
 
 def runtime(context: CheckContext) -> Iterator[Finding]:
-    """Where this runs, and what did not answer."""
+    """Report the runtime and its services that did not answer."""
     here = context.runtime
     if here.unanswered:
         text = f"{here.label}; no answer from {', '.join(here.unanswered)}."
-        yield Finding(Level.WARNING, text, "If it stays so, restart the runtime.")
+        yield Finding(Level.WARNING, text, "If this persists, restart the runtime.")
     elif here.kind is Kind.COLAB_CLI and ipython() is None:
-        text = "Google Colab; a command cannot ask the notebook's page, a cell can."
+        text = "Google Colab; only a cell, not a command, can query the notebook's page."
         yield Finding(Level.OK, text)
     else:
         page = ", its page is open" if here.browser_attached else ""
@@ -29,7 +29,7 @@ def runtime(context: CheckContext) -> Iterator[Finding]:
 
 
 def gpu(context: CheckContext) -> Iterator[Finding]:
-    """Whether there is one; on Colab its absence is usually an oversight."""
+    """Report the GPU; on Colab its absence is usually an oversight."""
     here = context.runtime
     if here.gpu:
         yield Finding(Level.OK, f"{here.gpu}.")
@@ -40,19 +40,18 @@ def gpu(context: CheckContext) -> Iterator[Finding]:
         yield Finding(Level.OK, "none found; training uses the CPU.")
 
 
-def versions(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - they are this process's
-    """Versions that are known to clash."""
-    clashes = 0
-    for text, advice in _clashes():
-        clashes += 1
+def versions(_context: CheckContext) -> Iterator[Finding]:
+    """Report incompatible versions of installed packages."""
+    conflicts = list(_conflicts())
+    for text, advice in conflicts:
         yield Finding(Level.WARNING, text, advice)
-    if not clashes:
+    if not conflicts:
         names = ("hyperopt", "numpy", "keras", "hyperas", "pydrive2")
-        there = [f"{name} {found}" for name in names if (found := installed_version(name))]
-        yield Finding(Level.OK, f"{', '.join(there)}.")
+        found = [f"{name} {version}" for name in names if (version := installed_version(name))]
+        yield Finding(Level.OK, f"{', '.join(found)}.")
 
 
-def _clashes() -> Iterator[tuple[str, str]]:
+def _conflicts() -> Iterator[tuple[str, str]]:
     hyperopt, numpy, keras = (
         installed_version("hyperopt"),
         installed_version("numpy"),
@@ -69,8 +68,8 @@ def _clashes() -> Iterator[tuple[str, str]]:
     cryptography = installed_version("cryptography")
     if pydrive2 and _number(cryptography) >= (44,) and _number(pydrive2) > (1, 21, 1):
         yield (
-            f"PyDrive2 {pydrive2} wants cryptography below 44, and {cryptography} is installed.",
-            "This package does not need PyDrive2: keep it in an environment of its own.",
+            f"PyDrive2 {pydrive2} needs cryptography below 44, but {cryptography} is installed.",
+            "This package does not need PyDrive2: install it in a separate environment.",
         )
 
 
@@ -78,8 +77,8 @@ def _number(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def disk(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is this machine's
-    """Room in the working directory and where results are spooled, and whether that can be."""
+def disk(_context: CheckContext) -> Iterator[Finding]:
+    """Report free space in the working directory and state folder; check that results can spool."""
     try:
         spool = state_folder()
         probe = spool / f"probe-{time.monotonic_ns()}"
@@ -87,7 +86,7 @@ def disk(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is th
         probe.unlink()
     except OSError as error:
         text = f"results cannot be spooled: {error}."
-        yield Finding(Level.PROBLEM, text, "Set XDG_STATE_HOME to a folder that can be written.")
+        yield Finding(Level.PROBLEM, text, "Set XDG_STATE_HOME to a writable folder.")
         return
     try:
         here = Path.cwd()
@@ -107,16 +106,16 @@ def disk(context: CheckContext) -> Iterator[Finding]:  # noqa: ARG001 - it is th
 
 
 def time_left(context: CheckContext) -> Iterator[Finding]:
-    """How long this runtime may still live, where that is known."""
+    """Report the runtime's age and its time limit, if known."""
     hours = uptime_hours() if context.runtime.is_colab else None
     if hours is None or context.runtime.kind is Kind.COLAB_ENTERPRISE:
         yield Finding(Level.OK, "no limit is known here.")
         return
     most = COLAB_HOURS if hours < COLAB_HOURS else COLAB_MOST_HOURS
     text = f"up for {hours:.1f} h; Colab ends a runtime after {COLAB_HOURS:.0f} h, with Pro+ after "
-    text += f"{COLAB_MOST_HOURS:.0f} h, and sooner where nobody uses it."
+    text += f"{COLAB_MOST_HOURS:.0f} h, and sooner if it is idle."
     if most - hours < 1:
-        advice = "Pass max_time= to stop in time; on the next runtime the search goes on."
+        advice = "Pass max_time= to stop in time; the search continues on the next runtime."
         yield Finding(Level.WARNING, text, advice)
     else:
         yield Finding(Level.OK, text)

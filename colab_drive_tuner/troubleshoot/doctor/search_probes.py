@@ -1,4 +1,4 @@
-"""Probes of each search: whether its chain is whole, who holds it, and what waits for it here."""
+"""Probes of each search: intact records, holder, duplicate folders, results spooled here."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -23,43 +23,43 @@ from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
 from colab_drive_tuner.search.results.read_search import MISNAMED
 from colab_drive_tuner.search.spec.settings import require_usable
 from colab_drive_tuner.store.protocol import NO_ROOT, Entry
-from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, Part
+from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, SubProbe
 from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
 
-def searches(context: CheckContext) -> Iterator[Finding | Part]:
-    """Each search, within a time limit of its own."""
+def searches(context: CheckContext) -> Iterator[Finding | SubProbe]:
+    """Yield a sub-probe for each search and for each folder without a known kind."""
     if context.existing_store is None:
         where = f" at {context.store.url(NO_ROOT)}" if context.needs_account else ""
         yield Finding(Level.OK, f"none yet: there is no store{where}.")
     elif not context.searches:
         yield Finding(Level.OK, "none yet.")
     for folder in context.unmarked_folders:
-        yield Part(f"folder {folder.name!r}", partial(_unmarked, folder=folder))
+        yield SubProbe(f"folder {folder.name!r}", partial(_unmarked, folder=folder))
     for search in context.searches:
-        yield Part(f"search {search.name!r}", partial(examine_search, search=search))
+        yield SubProbe(f"search {search.name!r}", partial(examine_search, search=search))
 
 
 def examine_search(_context: CheckContext, search: SearchCheck) -> Iterator[Finding]:
-    """What its records say, and whether more is known to have been there than can be read."""
+    """Report the state of the search's records, and trials known to exist but not readable."""
     if search.folders > 1:
         yield from _duplicates(search)
     try:
-        yield _chain(search)
+        yield _check_chain(search)
     except UnavailableError:
         raise
     except ColabDriveTunerError as error:
-        yield Finding(Level.PROBLEM, f"it cannot be looked at: {error}")
+        yield Finding(Level.PROBLEM, f"it cannot be checked: {error}")
     try:
         lost = search.lost
     except (SearchError, UsageError):
-        return  # the chain cannot be read: that has been said
+        return  # the chain cannot be read, which is reported already
     if lost:
-        yield Finding(Level.PROBLEM, f"{lost}.", f"Run {_repair(search)}.")
+        yield Finding(Level.PROBLEM, f"{lost}.", f"Run {_repair_command(search)}.")
 
 
 def _duplicates(search: SearchCheck) -> Iterator[Finding]:
-    """Whether the folders of one name hold one search, which two runtimes made at once, or more."""
+    """Report whether the folders hold one search, created twice at once, or several searches."""
     try:
         if search.folder is not None:
             folder = owned_ids(search.store, search.folder).folder
@@ -67,52 +67,54 @@ def _duplicates(search: SearchCheck) -> Iterator[Finding]:
     except SearchFolderError as error:
         yield Finding(Level.PROBLEM, str(error))
     except SearchDamagedError:
-        return  # that is said of its chain
+        return  # reported with its chain
     else:
-        advice = "`colab-drive-tuner clean` shows them, and merges what can be merged."
-        yield Finding(Level.WARNING, f"{search.folders} folders bear its name.", advice)
+        advice = "`colab-drive-tuner clean` lists them, and merges those that can be merged."
+        yield Finding(Level.WARNING, f"{search.folders} folders have its name.", advice)
 
 
 def _unmarked(context: CheckContext, folder: Entry) -> Iterator[Finding]:
-    """Whether a folder of which no property says that it is a search holds one's records."""
+    """Report a folder that holds a search's records but is not marked as a search."""
     if holds_records(context.store, folder):
-        text = "it holds the records of a search, and no property of it says that it is one."
-        advice = "Under the search's name, `colab-drive-tuner repair NAME` brings it back."
+        text = "it holds the records of a search, but no property marks it as one."
+        advice = "Under the search's name, `colab-drive-tuner repair NAME` restores it."
         yield Finding(Level.WARNING, text, advice)
 
 
-def _chain(search: SearchCheck) -> Finding:
-    """Whether its chain is whole, who holds it, what waits on this machine."""
-    repair = _repair(search)
+def _check_chain(search: SearchCheck) -> Finding:
+    """Report whether the chain is intact, who holds it, and results spooled on this machine."""
+    repair = _repair_command(search)
     try:
         status = search.status
         search.history.check()
         require_usable(search.history.settings)
     except SearchDamagedError as error:
-        if error.__cause__ is None:  # then the error itself says what to do
+        if error.__cause__ is None:  # then the message includes the advice
             return Finding(Level.PROBLEM, str(error))
         return Finding(Level.PROBLEM, str(error.__cause__), f"Run {repair}.")
     except SearchNotFoundError:
-        return _without_first(search)
+        return _check_without_records(search)
     except SearchNameError:
-        return Finding(Level.PROBLEM, f"{MISNAMED}.", "In Drive's own pages you can rename it.")
+        return Finding(Level.PROBLEM, f"{MISNAMED}.", "Rename it on Drive's website.")
     except ColabDriveTunerError as error:
         return Finding(Level.PROBLEM, f"its chain cannot be read: {error}")
     sessions = "1 session" if status.sessions == 1 else f"{status.sessions} sessions"
-    text = f"{status.progress} trials in {sessions}, whole"
+    text = f"{status.progress} trials in {sessions}, intact"
     if status.held:
         text += f", held by {status.holder}"
     elif status.holder is not None:
         text += f", interrupted: last held by {status.holder}"
     if trashed := search.trashed:
-        text += f"; {trashed} of its records lie in the trash, which Drive empties after 30 days."
+        text += f"; {trashed} of its records are in the trash, which Drive empties after 30 days."
         return Finding(Level.WARNING, text, f"Restore them there, or run {repair}.")
     if search.folder is not None and (foreign := owned_ids(search.store, search.folder).foreign):
         text += f"; {next(iter(foreign.values()))}"
-        return Finding(Level.WARNING, text, "The next run makes it anew in the search's folder.")
-    if waiting := _waiting(search):
-        advice = "Run the search again on this machine: it records them."
-        return Finding(Level.WARNING, f"{text}; {waiting} results wait in the spool.", advice)
+        return Finding(Level.WARNING, text, "The next run creates it again in the search's folder.")
+    if waiting := _count_spooled(search):
+        advice = "Run the search again on this machine to record them."
+        return Finding(
+            Level.WARNING, f"{text}; {waiting} results are spooled on this machine.", advice
+        )
     account = search.store.account
     if status.holder and status.holder.claimant.account != account and not status.held:
         advice = f"Sign in as its owner, or run {repair} a day after it was last seen."
@@ -120,32 +122,34 @@ def _chain(search: SearchCheck) -> Finding:
     return Finding(Level.OK, f"{text}.")
 
 
-def _repair(search: SearchCheck) -> str:
+def _repair_command(search: SearchCheck) -> str:
     return search.store.command("repair", search.name)
 
 
-def _without_first(search: SearchCheck) -> Finding:
-    """A folder whose first record is not there: new, or damaged, by what else lies in it."""
+def _check_without_records(search: SearchCheck) -> Finding:
+    """Report a folder without a first record: it is new, or damaged if it holds other files."""
     if search.folder is not None:
         found = search.evidence
         written = search.folder.hint or found.records or found.snapshots or found.unreadable
         if written or search.store.list(search.folder.id, name="trials.pkl"):
-            return Finding(Level.PROBLEM, "its first record is missing.", f"Run {_repair(search)}.")
-    return Finding(Level.OK, "it has been made, and nothing is recorded yet.")
+            return Finding(
+                Level.PROBLEM, "its first record is missing.", f"Run {_repair_command(search)}."
+            )
+    return Finding(Level.OK, "its folder exists, and nothing is recorded yet.")
 
 
-def _waiting(search: SearchCheck) -> int:
-    """How many entries of earlier sessions on this machine are not recorded."""
+def _count_spooled(search: SearchCheck) -> int:
+    """Count spooled entries of earlier sessions on this machine that are not recorded."""
     try:
         leftovers = idle_leftovers(search.store.location, search.name) or []
         leftovers += _left_under_other_names(search)
     except SearchError:
-        return 0  # the state folder's own line says why
+        return 0  # reported by the probe of the state folder
     return sum(wanted(search.history, item) for left in leftovers for item, _ in left.items)
 
 
 def _left_under_other_names(search: SearchCheck) -> list[Leftover]:
-    """What waits here from when the search's folder had another name."""
+    """Return entries spooled here while the search's folder had another name."""
     if search.folder is None:
         return []
     spool = Spool(search.store.location, search.name)

@@ -1,4 +1,4 @@
-"""Probes of what a search rests on beyond this machine: sign-in, store, room, notebook."""
+"""Probes of what a search needs beyond this machine: sign-in, store, quota and notebook."""
 
 import os
 import shutil
@@ -19,11 +19,11 @@ from colab_drive_tuner.runtime import Kind
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
 _MEGABYTE = 1e6
-_ANOTHER = f"Name another folder with --store or {Variable.STORE}."
+_NAME_ANOTHER = f"Name another folder with --store or {Variable.STORE}."
 
 
 def credentials(context: CheckContext) -> Iterator[Finding]:
-    """Whom searches are kept as; nobody is asked."""
+    """Report the account that owns the searches; prompt for nothing."""
     if not context.needs_account:
         store = context.existing_store
         where = "in memory" if store and store.environment is None else "in a local folder"
@@ -33,13 +33,13 @@ def credentials(context: CheckContext) -> Iterator[Finding]:
         client = context.client
         account = client.account()
     except CredentialsError as error:
-        context.away = "nobody is signed in"
-        asks = context.runtime.browser_attached and context.runtime.can_prompt
-        advice = "Run cdt.setup() in this notebook, which asks for it." if asks else ""
+        context.no_account_reason = "nobody is signed in"
+        can_ask = context.runtime.browser_attached and context.runtime.can_prompt
+        advice = "Run cdt.setup() in this notebook to sign in." if can_ask else ""
         yield Finding(Level.PROBLEM, f"without credentials. {error}", advice)
         return
     except UnavailableError as error:
-        context.away = "it does not answer"
+        context.no_account_reason = "Drive does not answer"
         yield Finding(Level.PROBLEM, str(error))
         return
     context.account = account
@@ -47,7 +47,7 @@ def credentials(context: CheckContext) -> Iterator[Finding]:
     scopes = context.scopes
     known = f", with the scopes {', '.join(sorted(map(_short, scopes)))}" if scopes else ""
     if scopes and not any(_short(s) in ("drive", "drive.readonly") for s in scopes):
-        text = f"{account} in {who}{known}: searches can be kept; notebooks cannot be read."
+        text = f"{account} in {who}{known}: it can store searches, but not read notebooks."
         yield Finding(Level.OK, text)
     else:
         yield Finding(Level.OK, f"{account} in {who}{known}.")
@@ -58,9 +58,9 @@ def _short(scope: str) -> str:
 
 
 def reachable(context: CheckContext) -> Iterator[Finding]:
-    """How fast Drive answers, and how its clock differs; or whether the folder can be used."""
+    """Report Drive's latency and clock difference, or whether the local folder is usable."""
     if not context.needs_account:
-        yield _folder(context)
+        yield _check_folder(context)
         return
     context.require_account()
     began = time.monotonic()
@@ -70,35 +70,39 @@ def reachable(context: CheckContext) -> Iterator[Finding]:
     clock = f"its clock and this one differ by {abs(ahead):.0f} s"
     text = f"Drive answers in {latency * 1000:.0f} ms; {clock}."
     if latency > 5:
-        yield Finding(Level.WARNING, text, "Training does not wait for it; results come late.")
+        yield Finding(
+            Level.WARNING, text, "Training does not wait for it; results are uploaded late."
+        )
     elif abs(ahead) > 300:
         yield Finding(Level.WARNING, text, "Set this machine's clock: sign-ins may fail.")
     else:
         yield Finding(Level.OK, text)
 
 
-def _folder(context: CheckContext) -> Finding:
+def _check_folder(context: CheckContext) -> Finding:
     try:
         store = context.store
     except NotFoundError:
         store = None
     except UsageError as error:
-        return Finding(Level.PROBLEM, str(error), _ANOTHER)
+        return Finding(Level.PROBLEM, str(error), _NAME_ANOTHER)
     if store is not None and store.environment is None:
         text = f"searches are kept in {store.location}, which ends with its process."
-        return Finding(Level.WARNING, text, "Name a folder to keep them.")
+        return Finding(Level.WARNING, text, "Name a folder to keep searches longer.")
     place, existing = _places(context)
     if existing.is_dir() and os.access(existing, os.W_OK):
         if store is not None:
             return Finding(Level.OK, f"{place} can be written to.")
-        advice = f"If searches are kept already, name their folder: --store or {Variable.STORE}."
-        return Finding(Level.WARNING, f"{place} does not exist: the first search makes it.", advice)
+        advice = f"If you already have searches, name their folder: --store or {Variable.STORE}."
+        return Finding(
+            Level.WARNING, f"{place} does not exist: the first search creates it.", advice
+        )
     why = "is not a folder" if not existing.is_dir() else "cannot be written to"
-    return Finding(Level.PROBLEM, f"no search can be kept in {place}: {existing} {why}.", _ANOTHER)
+    return Finding(Level.PROBLEM, f"{place} cannot hold searches: {existing} {why}.", _NAME_ANOTHER)
 
 
 def _places(context: CheckContext) -> tuple[Path, Path]:
-    """The folder in which searches are (to be) kept, and what of the way to it exists."""
+    """Return the folder for searches, and its nearest existing ancestor (or the folder itself)."""
     store = context.existing_store
     spec = str(context.folder_spec) if store is None else store.url(store.root)
     place = Path(spec).expanduser().absolute()
@@ -106,21 +110,21 @@ def _places(context: CheckContext) -> tuple[Path, Path]:
 
 
 def quota(context: CheckContext) -> Iterator[Finding]:
-    """How much room there is against what the searches will need, by what they took so far."""
+    """Compare free space with an estimate of what all unfinished searches still need."""
     store, needed = context.existing_store, 0.0
     for search in context.searches:
         try:
             status = search.status
         except ColabDriveTunerError:
-            continue  # its own line says so
+            continue  # reported by the search's own probe
         left = (status.max_evals or 0) - status.done
         if status.done and 0 < left < 2**31:
             needed += search.size / status.done * left
     if store is not None:
         free: float | None = store.free_space()
     elif context.needs_account:
-        known = context.client.quota()
-        free = None if known.limit is None else max(0, known.limit - known.used)
+        usage = context.client.quota()
+        free = None if usage.limit is None else max(0, usage.limit - usage.used)
     else:
         free = shutil.disk_usage(_places(context)[1]).free
     text = f"about {needed / _MEGABYTE:.1f} MB are needed to finish all searches, "
@@ -133,7 +137,7 @@ def quota(context: CheckContext) -> Iterator[Finding]:
 
 
 def notebook(context: CheckContext) -> Iterator[Finding]:
-    """Which one runs, and whether the copy in Drive is what the page shows."""
+    """Report the running notebook, and whether its page has changes not saved to Drive."""
     from colab_drive_tuner.notebook import has_unsaved_changes
     from colab_drive_tuner.notebook.detect_running import content_in_browser, running_notebook
     from colab_drive_tuner.notebook.find import locate
@@ -141,9 +145,9 @@ def notebook(context: CheckContext) -> Iterator[Finding]:
     page = content_in_browser if context.runtime.browser_attached else lambda: None
     if running_notebook(page) is None:
         if context.runtime.kind in (Kind.PYTHON, Kind.IPYTHON, Kind.CI):
-            yield Finding(Level.OK, "none runs here.")
+            yield Finding(Level.OK, "none is running here.")
         else:
-            text = "this runtime does not say which notebook it runs."
+            text = "this runtime does not report which notebook it runs."
             yield Finding(Level.WARNING, text, "Name it: cdt.setup(notebook='X').")
         return
     try:

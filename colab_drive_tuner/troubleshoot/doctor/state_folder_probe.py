@@ -1,4 +1,4 @@
-"""Probe of this machine's state folder: what in it is not as it should be; nothing is written."""
+"""Read-only probe of this machine's state folder: damaged or unexpected files."""
 
 import os
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ from colab_drive_tuner.machine import has_valid_id, state_folder
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
 
-def state(_context: CheckContext) -> Iterator[Finding]:
-    """Files that are damaged, or something else than they should be, and what to do."""
+def check_state_folder(_context: CheckContext) -> Iterator[Finding]:
+    """Report damaged or unexpected files in the state folder, and what to do about them."""
     try:
         problems = list(_problems(state_folder()))
     except StoreError as error:
@@ -32,28 +32,28 @@ def state(_context: CheckContext) -> Iterator[Finding]:
     for problem in problems:
         yield Finding(Level.WARNING, problem)
     if not problems:
-        yield Finding(Level.OK, "what this machine keeps of searches is readable.")
+        yield Finding(Level.OK, "this machine's files of searches are readable.")
 
 
-def _problems(state: Path) -> Iterator[str]:
-    machine = state / "machine"
+def _problems(folder: Path) -> Iterator[str]:
+    machine = folder / "machine"
     if os.path.lexists(machine) and not has_valid_id(machine):
         yield (
-            f"{machine} does not hold the id of this machine: the next run puts it aside and makes "
-            f"a new one. A search that is held here counts as another machine's until then."
+            f"{machine} does not hold the id of this machine: the next run moves it aside and "
+            f"creates a new one. Until then, searches held here count as held by another machine."
         )
-    spools = state / "spool"
+    spools = folder / "spool"
     if spools.is_dir():
-        for folder in sorted(spools.iterdir()):
-            yield from _of_spool(folder)
+        for spool in sorted(spools.iterdir()):
+            yield from _spool_problems(spool)
     elif os.path.lexists(spools):
         yield f"{spools} is not a folder, so that no search can be run here: remove it."
-    for path in sorted([*state.glob("*.damaged-*"), *spools.glob("*/*.damaged-*")]):
-        yield f"{path} was damaged, and was put aside: remove it when you have seen it."
+    for path in sorted([*folder.glob("*.damaged-*"), *spools.glob("*/*.damaged-*")]):
+        yield f"{path} was damaged and has been moved aside: remove it once you have looked at it."
 
 
-def _of_spool(folder: Path) -> Iterator[str]:
-    """What is wrong with the spool of one search."""
+def _spool_problems(folder: Path) -> Iterator[str]:
+    """Yield the problems of one search's spool."""
     if not folder.is_dir():
         yield f"{folder} is not a folder: remove it."
         return
@@ -61,8 +61,8 @@ def _of_spool(folder: Path) -> Iterator[str]:
     search = "an unknown search" if about is None else f"search {about[0]!r}"
     if about is None:
         yield (
-            f"{folder / ABOUT} does not say of which search the results in its folder are; the "
-            f"next run of the search writes it anew."
+            f"{folder / ABOUT} does not name the search that the results in its folder belong to; "
+            f"the next run of the search rewrites it."
         )
     lock = folder / LOCK
     usable = lock.is_file() and not lock.is_symlink() and os.access(lock, os.R_OK | os.W_OK)
@@ -70,16 +70,16 @@ def _of_spool(folder: Path) -> Iterator[str]:
         yield f"{lock} cannot be locked, so that {search} cannot be run here: remove it."
     notes = {
         OWNERS: (read_owners, "the next run may have to wait for 90 s"),
-        RUNNING: (read_running, "after a kill the next run goes carefully for longer"),
-        SEARCH: (read_known_folder, "a search that is moved away is found by its properties only"),
+        RUNNING: (read_running, "after a kill the next run stays careful for longer"),
+        SEARCH: (read_known_folder, "a moved search is found by its properties only"),
     }
-    for name, (read, follows) in notes.items():
+    for name, (read, consequence) in notes.items():
         path = folder / name
         if os.path.lexists(path) and read(path) is None:
-            yield f"{path}, a note of {search}, is damaged: {follows}. Remove it."
+            yield f"{path}, a note of {search}, is damaged: {consequence}. Remove it."
     for path in sorted(folder.glob("*.spool")):
         if damage := read_segment(path).damage:
             yield (
-                f"{path}, with results of {search}, is damaged ({damage}): the next run uses what "
-                f"can be read of it, and keeps it."
+                f"{path}, with results of {search}, is damaged ({damage}): the next run uses its "
+                f"readable part and keeps the file."
             )
