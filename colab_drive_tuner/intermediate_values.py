@@ -1,4 +1,4 @@
-"""The curve that a trial reports step by step, within bounds, and its best value: for pruning."""
+"""Intermediate values that a trial reports step by step, for pruning: a bounded curve, its best."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping
@@ -8,19 +8,19 @@ from typing import Any, Protocol
 
 from colab_drive_tuner.errors import UsageError
 
-MOST_VALUES = 1000
-"""Of a longer curve every second value is kept, then every fourth, and so on."""
-MOST_STEPS = 2**53
+MAX_VALUES = 1000
+"""Of a longer curve, every second value is kept, then every fourth, and so on."""
+MAX_STEP = 2**53
 UNNAMED = "value"
-"""What is reported is called so where no pruner names it."""
+"""Name of the metric if no pruner names it."""
 
 
-class Judge(Protocol, Hashable):
-    """A pruner, as far as a running trial needs to know it."""
+class PrunerLike(Protocol, Hashable):
+    """The part of a pruner that a running trial needs."""
 
     @property
     def monitor(self) -> str:
-        """The name of what is reported."""
+        """Name of the reported metric."""
 
     @property
     def maximized(self) -> bool:
@@ -28,31 +28,31 @@ class Judge(Protocol, Hashable):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it was made with, as plain data."""
+        """The pruner's arguments, as plain data."""
 
 
-class Reports:
-    """What a trial has reported step by step, and whether it is to end early.
+class IntermediateValues:
+    """Values that a trial has reported, and whether it should be pruned.
 
     Args:
-        pruner: The one that the search has; None: a callback may bring one.
-        thresholds: By pruner and step, what the trial's best value so far must not be worse than,
+        pruner: The search's pruner; None: a callback may set one.
+        thresholds: By pruner and step, the worst best-so-far value with which the trial continues,
             as a number to be minimized.
     """
 
     def __init__(
         self,
-        pruner: Judge | None = None,
+        pruner: PrunerLike | None = None,
         thresholds: Mapping[Any, Mapping[int, float]] | None = None,
     ) -> None:
         self.pruner, self._thresholds = pruner, thresholds or {}
         self.pruned_at: int | None = None
-        """The step after which the trial was told to end, unless it went on."""
+        """The step at which the trial was to be pruned, unless it has reported values since."""
         self.last_step = 0
         self.offset = 0
-        """The steps of the fits before the one that runs."""
+        """Number of steps of earlier calls of `fit`."""
         self.epoch: int | None = None
-        """The epoch of it that was reported last."""
+        """Last reported epoch of the current `fit`."""
         self._last = math.nan
         self._steps: list[int] = []
         self._values: list[float] = []
@@ -61,31 +61,31 @@ class Reports:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was reported."""
+        """Whether a value was reported."""
         return self._count > 0
 
-    def judge_by(self, pruner: Judge) -> None:
-        """Let this pruner decide; raises `UsageError` where another one does already."""
+    def set_pruner(self, pruner: PrunerLike) -> None:
+        """Let this pruner decide; raise `UsageError` if a different one was set before."""
         if self.pruner is not None and self.pruner != pruner:
             raise UsageError(f"Two pruners judge one trial: {self.pruner} and {pruner}. Keep one.")
         self.pruner = pruner
 
     def add(self, step: int, value: float) -> None:
-        """Take in the value of a step that comes after all others."""
+        """Add the value of a step after all earlier ones."""
         self.last_step, self._last, self.pruned_at = step, value, None
-        # Of NaN neither is true, so that it changes nothing.
+        # NaN as the second argument changes neither.
         self._low, self._high = min(self._low, value), max(self._high, value)
         self._count += 1
         if self._count % self._every:
             return
         self._steps.append(step)
         self._values.append(value)
-        if len(self._values) > MOST_VALUES:
+        if len(self._values) > MAX_VALUES:
             self._every *= 2
             del self._steps[::2], self._values[::2]
 
     def should_prune(self) -> bool:
-        """Whether the best value so far is worse than what earlier trials had at this step."""
+        """Return whether the best value so far is worse than the threshold of the last step."""
         threshold = self._thresholds.get(self.pruner, {}).get(self.last_step)
         if self.pruner is None or threshold is None:
             return False
@@ -95,7 +95,7 @@ class Reports:
         return best > threshold
 
     def result(self) -> dict[str, Any]:
-        """What the trial's result says of it; empty where nothing was reported."""
+        """Return the entries for the trial's result; empty if nothing was reported."""
         if not self.begun:
             return {}
         steps, values = list(self._steps), list(self._values)
@@ -114,45 +114,45 @@ class Reports:
         return {"pruned": self.pruned_at is not None, **pruned, "reported": reported}
 
     def dump(self) -> dict[str, Any]:
-        """All that was reported, as plain data for a backup, which may wait for long."""
+        """Return the state as plain data for a backup; a copy, as it may be written much later."""
         lists = {"_steps": self._steps.copy(), "_values": self._values.copy()}
-        return {name: getattr(self, name) for name in _KEPT} | lists
+        return {name: getattr(self, name) for name in _DUMPED} | lists
 
     def prepare_restore(self, kept: Mapping[str, Any]) -> Callable[[], None]:
-        """A function that sets what `dump` gave; KeyError, TypeError or ValueError otherwise."""
-        found: dict[str, Any] = {name: kept[name] for name in _KEPT}
+        """Return a function that restores a dump; raise KeyError, TypeError or ValueError."""
+        found: dict[str, Any] = {name: kept[name] for name in _DUMPED}
         steps, values = found["_steps"], found["_values"]
         if not (
-            all(isinstance(found[name], kind) for name, kind in _KEPT.items())
+            all(isinstance(found[name], kind) for name, kind in _DUMPED.items())
             and all(type(value) is float for value in values)
-            and are_steps(steps)
-            and are_steps([found["last_step"]])
-            and len(steps) == len(values) <= MOST_VALUES
+            and are_valid_steps(steps)
+            and are_valid_steps([found["last_step"]])
+            and len(steps) == len(values) <= MAX_VALUES
             and found["_every"] > 0
         ):
-            raise ValueError("it has no curve that a trial reports")
+            raise ValueError("it has no valid curve of reported values")
         return partial(vars(self).update, found)
 
 
-def are_steps(steps: list[Any]) -> bool:
-    """Whether these are the steps of a curve as a trial reports it, each larger than the last."""
+def are_valid_steps(steps: list[Any]) -> bool:
+    """Return whether these are ascending integers from 0 to `MAX_STEP`."""
     whole = all(type(step) is int for step in steps)
-    return whole and all(a < b for a, b in pairwise((-1, *steps, MOST_STEPS + 1)))
+    return whole and all(a < b for a, b in pairwise((-1, *steps, MAX_STEP + 1)))
 
 
-_KEPT: dict[str, Any] = (
+_DUMPED: dict[str, Any] = (
     dict.fromkeys(("_steps", "_values"), list)
     | dict.fromkeys(("_count", "_every", "last_step"), int)
     | dict.fromkeys(("_low", "_high", "_last"), float)
     | {"pruned_at": int | None}
 )
-"""The state of reports, and its types."""
+"""Names and types of the attributes in a dump."""
 
 
 def as_number(name: str, value: Any) -> float:
-    """What is reported, as a float; raises `UsageError`, which names it, for what is no number."""
+    """Convert a reported value to float; raise `UsageError` with `name` if it is not a number."""
     try:
-        if not isinstance(value, str | bytes | bytearray):  # `float` would read these
+        if not isinstance(value, str | bytes | bytearray):  # `float` would parse these
             return float(value)
     except (TypeError, ValueError, OverflowError):
         pass

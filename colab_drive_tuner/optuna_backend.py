@@ -1,7 +1,7 @@
-"""Storage for Optuna's studies on the same chain as searches: killed at any instant, they go on.
+"""Optuna storage on the same chain of records as searches, so that studies survive any kill.
 
-`JournalStorage` is Optuna's own; what it writes and reads goes through a backend that appends to
-a search's journal. Snapshots of Optuna's kind are never offered: Optuna unpickles them.
+`JournalStorage` is Optuna's own; its backend here appends to a search's journal. Optuna's journal
+snapshots are not supported, because Optuna unpickles them.
 """
 
 import json
@@ -32,27 +32,27 @@ except ImportError as error:
     ) from error
 
 ATTEMPTS = "colab_drive_tuner:attempts"
-"""The user attribute of a trial that counts the runtimes that died in it."""
-AGAIN = "colab_drive_tuner:again"
-"""The system attribute of a trial that tries another one's parameters again: that one's number."""
+"""User attribute of a trial: the number of runtimes that died in it."""
+RETRY_OF = "colab_drive_tuner:again"
+"""System attribute of a trial that retries another one's parameters: the number of that trial."""
 
 _SET_STATE = 6
-"""Optuna's operation that ends a trial, among others."""
+"""Optuna's operation that sets a trial's state."""
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _DISK_SECONDS = 5.0
-"""How long the end of a trial waits for this disk; a disk that hangs does not hold the study up."""
+"""Time that the end of a trial waits for the local disk; a disk that hangs must not block it."""
 
 _open: dict[str, "ChainBackend"] = {}
-"""The backends of this process, by a random key: a pickled storage finds its own again."""
+"""Open backends of this process by a random key, by which a pickled storage finds its backend."""
 
 
 class ChainBackend(BaseJournalBackend):
-    """Optuna's log lines in the chain of a search. One process at a time holds it.
+    """Journal backend with Optuna's log lines in a chain, owned by one process at a time.
 
     Args:
-        store: Where the study is kept.
-        name: Its name.
-        on_busy: What happens where another runtime holds it: "wait", "takeover" or "error".
+        store: The study's store.
+        name: The study's name.
+        on_busy: What to do if another runtime holds the study: "wait", "takeover" or "error".
     """
 
     def __init__(self, store: Store, name: str, on_busy: str) -> None:
@@ -60,8 +60,8 @@ class ChainBackend(BaseJournalBackend):
         history: History = self.journal.state
         if history.trials:
             raise UsageError(
-                f"{name!r} is a search of hyperopt's, with {len(history.trials)} trials: give the "
-                "study another name, or go on with it by resume_search."
+                f"{name!r} is a hyperopt search with {len(history.trials)} trials: give the study "
+                "another name, or continue the search with resume_search."
             )
         self.key = secrets.token_hex(16)
         self._lock = threading.Lock()
@@ -72,15 +72,16 @@ class ChainBackend(BaseJournalBackend):
         _open[self.key] = self
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        """The lines from this one on, as Optuna wants them."""
+        """Return the logs from this line on."""
         with self._lock:
-            fresh = self._lines[log_number_from:]
-        return map(json.loads, fresh)
+            lines = self._lines[log_number_from:]
+        return map(json.loads, lines)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append lines; they are recorded in the background, and this never waits for the store.
+        """Append lines; they are recorded in the background, without waiting for the store.
 
-        Raises `SearchTakenOverError` once another runtime owns the study.
+        Raises:
+            SearchTakenOverError: Another runtime owns the study now.
         """
         lines = [json.dumps(log, separators=(",", ":")).encode() for log in logs]
         for line in lines:
@@ -98,28 +99,28 @@ class ChainBackend(BaseJournalBackend):
             self.journal.flush_to_disk(_DISK_SECONDS)
 
     def __reduce__(self) -> Any:
-        """Pickled, it is this very object, found by its key; in another process an error."""
-        return _found, (self.key, self.journal.name)
+        """Pickle as a reference: unpickling finds this object, and fails in other processes."""
+        return _find_open, (self.key, self.journal.name)
 
 
 def _claim_of(history: History) -> bytes:
     return claim_payload({} if history.settings else {"algo": "optuna"})
 
 
-def _found(key: str, name: str) -> ChainBackend:
+def _find_open(key: str, name: str) -> ChainBackend:
     if key not in _open:
         raise UsageError(
-            f"Study {name!r} is held by one process. For workers in others put Optuna's gRPC proxy "
-            "in front of it: optuna.storages.run_grpc_proxy_server(storage)."
+            f"Study {name!r} is held by one process. For workers in other processes, run Optuna's "
+            "gRPC proxy in that process: optuna.storages.run_grpc_proxy_server(storage)."
         )
     return _open[key]
 
 
 class StudyStorage(JournalStorage):
-    """Optuna's journal storage over a chain, as `optuna_storage` opens it.
+    """Optuna's journal storage on a chain; opened by `optuna_storage`.
 
     Args:
-        backend: Where its lines go.
+        backend: The backend for the storage's log lines.
     """
 
     def __init__(self, backend: ChainBackend) -> None:
@@ -127,23 +128,23 @@ class StudyStorage(JournalStorage):
 
     @property
     def journal(self) -> Journal:
-        """The journal of the chain."""
+        """The study's journal."""
         backend: ChainBackend = self._backend  # type: ignore[assignment]  # `optuna_storage` gave it
         return backend.journal
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until the store has acknowledged everything.
+        """Wait until the store has acknowledged all records.
 
         Args:
-            timeout: Seconds; None: as long as it takes.
+            timeout: Maximum time in seconds; None: wait without a limit.
 
         Returns:
-            Whether it has.
+            Whether all records are acknowledged.
         """
         return self.journal.flush(timeout)
 
     def close(self) -> None:
-        """Record what is left and release the study; also done when the process exits."""
+        """Record what is pending and release the study; also called when the process exits."""
         self.journal.close()
 
     def __repr__(self) -> str:
@@ -154,29 +155,31 @@ class StudyStorage(JournalStorage):
 def optuna_storage(
     name: str, *, store: Any = None, on_busy: str = "wait", max_attempts: int = 3
 ) -> StudyStorage:
-    """Open a storage for Optuna's studies that outlives the runtime. Needs the extra `optuna`.
+    """Open a storage for Optuna's studies that outlives the runtime. Requires the extra `optuna`.
 
-    Nothing that the store acknowledged is lost at any kill; the trials that a dead runtime had
-    ended and not sent yet come back from its disk. A trial that was running when its runtime died
-    is marked as failed, and its parameters are tried again before anything else. Two runtimes
-    cannot both write it. An outage of the store is waited out in the background. Not promised: the
-    suggestions of an uninterrupted study, because samplers keep their random state in memory.
+    A kill never loses anything that the store has acknowledged. Trials that ended but were not sent
+    before a runtime died are recovered from its disk. A trial that was running when its runtime
+    died is marked as failed, and its parameters are tried again first. Two runtimes cannot write
+    the study at the same time. During an outage of the store, records are sent in the background
+    once it is back. Suggestions can differ from those of an uninterrupted study, because samplers
+    keep their random state in memory.
 
     Args:
-        name: The name of its folder in the store. Studies in it have names of their own.
-        store: Where it is kept, as in `resume_search`; None: what `setup()` opened, else Drive.
-        on_busy: Where another runtime holds it: "wait" (until its lease runs out), "takeover" or
-            "error".
-        max_attempts: How many runtimes may die in a trial; then it is not tried again.
+        name: Name of the storage's folder in the store; its studies have names of their own.
+        store: Store of the study, as in `resume_search`; None: the one opened by `setup()`, else
+            Drive.
+        on_busy: What to do if another runtime holds the study: "wait" (until its lease expires),
+            "takeover" or "error".
+        max_attempts: Number of runtimes that may die in a trial before it is no longer retried.
 
     Returns:
         A storage for `optuna.create_study(storage=..., load_if_exists=True)`.
 
     Raises:
-        UsageError: The name is that of a search of hyperopt's, or an argument cannot be used.
-        SearchBusyError: Another runtime holds it.
-        SearchDamagedError: Its records cannot be read, by this package or by Optuna.
-        StoreError: The store did not do what was asked.
+        UsageError: The name is that of a hyperopt search, or an argument is invalid.
+        SearchBusyError: Another runtime holds the study.
+        SearchDamagedError: This package or Optuna cannot read the study's records.
+        StoreError: A request to the store failed.
 
     Example:
         >>> import optuna
@@ -190,44 +193,44 @@ def optuna_storage(
         with replaying(backend.journal.store, name):
             opened = StudyStorage(backend)
             for study in opened.get_all_studies():
-                _try_again(opened, study._study_id, most)
-    except BaseException:  # an interrupt, too, releases the study
+                _retry_interrupted(opened, study._study_id, most)
+    except BaseException:  # release the study also after an interrupt
         backend.journal.close()
         raise
     return opened
 
 
-def _try_again(storage: StudyStorage, study_id: int, most: int) -> None:
-    """Fail trials whose runtime died, and queue their parameters, but of one that killed too many.
+def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
+    """Fail trials whose runtime died, and queue their parameters up to `most` attempts.
 
-    Killed in between, the next session finds what is queued, and queues nothing twice.
+    If this is killed halfway, the next session finds the queued trials and queues none twice.
     """
     trials = storage.get_all_trials(study_id, deepcopy=False)
-    queued = {_whole(trial.system_attrs.get(AGAIN), -1): trial for trial in trials}
+    queued = {_int_or(-1, trial.system_attrs.get(RETRY_OF)): trial for trial in trials}
     for trial in (one for one in trials if one.state == TrialState.RUNNING):
-        attempts = _whole(trial.user_attrs.get(ATTEMPTS), 0) + 1
+        attempts = _int_or(0, trial.user_attrs.get(ATTEMPTS)) + 1
         if trial.number in queued:
-            attempts = _whole(queued[trial.number].user_attrs.get(ATTEMPTS), attempts)
+            attempts = _int_or(attempts, queued[trial.number].user_attrs.get(ATTEMPTS))
         elif attempts < most:
-            given = trial.system_attrs.get("fixed_params")
-            fixed = (given if isinstance(given, dict) else {}) | trial.params
-            again = create_trial(
+            enqueued = trial.system_attrs.get("fixed_params")
+            fixed = (enqueued if isinstance(enqueued, dict) else {}) | trial.params
+            retry = create_trial(
                 state=TrialState.WAITING,
                 user_attrs={**trial.user_attrs, ATTEMPTS: attempts},
-                system_attrs={"fixed_params": fixed, AGAIN: trial.number},
+                system_attrs={"fixed_params": fixed, RETRY_OF: trial.number},
             )
-            storage.create_new_trial(study_id, again)
+            storage.create_new_trial(study_id, retry)
         storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
-def _whole(value: Any, default: int) -> int:
-    """The value where it is a whole number: others can write attributes, too."""
+def _int_or(default: int, value: Any) -> int:
+    """Return the value if it is an int, else the default: attributes are untrusted."""
     return value if type(value) is int else default
 
 
 def dashboard_app(study: Any) -> WSGIApplication:
-    """optuna-dashboard of a study in memory; raises `MissingExtraError`."""
+    """Return optuna-dashboard for a study in memory; raise `MissingExtraError`."""
     try:
         from optuna_dashboard import wsgi
     except ImportError as error:

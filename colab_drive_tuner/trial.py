@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.intermediate_values import MOST_STEPS, Reports, as_number
+from colab_drive_tuner.intermediate_values import MAX_STEP, IntermediateValues, as_number
 
 
 @dataclass
@@ -67,7 +67,7 @@ class RunningTrial:
     """Where backups of this trial go; None: nowhere."""
     notices: list[str] | None = None
     """In a worker of an executor: takes what the user is to be told, once; None: elsewhere."""
-    reports: Reports = field(default_factory=Reports, compare=False)
+    reports: IntermediateValues = field(default_factory=IntermediateValues, compare=False)
     """What the trial has reported, for pruning."""
 
     def report(self, step: int, value: float) -> None:
@@ -100,7 +100,7 @@ class RunningTrial:
             number = -1 if isinstance(step, bool) else operator.index(step)
         except TypeError:
             number = -1
-        if not 0 <= number <= MOST_STEPS:
+        if not 0 <= number <= MAX_STEP:
             raise UsageError(
                 f"report(step, value): step must be an integer from 0 to 2**53, got {step!r:.60}."
             )

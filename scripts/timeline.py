@@ -94,7 +94,7 @@ def _read(log: Path) -> list[tuple[str, int, float]]:
 
 def draw(runtimes: list[list[Attempt]], deaths: list[float]) -> str:
     """The picture as SVG."""
-    from colab_drive_tuner.search.html import ORANGE, RED
+    from colab_drive_tuner.search.html_helpers import ORANGE, RED
     from colab_drive_tuner.search.results.pictures.svg import Canvas
 
     shifts, at = [], 0.0

@@ -23,7 +23,7 @@ from colab_drive_tuner.errors import (  # noqa: E402
     UsageError,
 )
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
-from colab_drive_tuner.optuna_backend import AGAIN, ATTEMPTS, StudyStorage  # noqa: E402
+from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  # noqa: E402
 from tests.journal.weather import WeatheredStore  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -150,7 +150,7 @@ def test_attributes_of_other_hands_do_no_harm(tmp_path: Path, odd: object) -> No
     study = optuna.create_study(storage=storage, study_name="s")
     for number in range(2):
         study.ask()
-        for key in (AGAIN, "fixed_params"):
+        for key in (RETRY_OF, "fixed_params"):
             storage.set_trial_system_attr(number, key, odd)
         storage.set_trial_user_attr(number, ATTEMPTS, odd)
     storage.close()
@@ -297,7 +297,7 @@ def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:
 
     options = {"space": hp.uniform("x", 0, 1), "max_evals": 2, "progress": False, "store": tmp_path}
     cdt.resume_search(lambda x: x, name="search", **options)
-    with pytest.raises(UsageError, match="'search' is a search of hyperopt's, with 2 trials"):
+    with pytest.raises(UsageError, match="'search' is a hyperopt search with 2 trials"):
         cdt.optuna_storage("search", store=tmp_path)
     storage = cdt.optuna_storage("study", store=tmp_path)
     optuna.create_study(storage=storage)

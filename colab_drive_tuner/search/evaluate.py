@@ -10,7 +10,7 @@ from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 from hyperopt.pyll import dfs
 from hyperopt.pyll.base import GarbageCollected, Literal
 
-from colab_drive_tuner.intermediate_values import Reports
+from colab_drive_tuner.intermediate_values import IntermediateValues
 from colab_drive_tuner.search.algorithms.space_program import UnsupportedNodeError
 from colab_drive_tuner.search.sampled_space import SampledSpace, sampled_space
 from colab_drive_tuner.training.pruner import Pruner
@@ -120,7 +120,7 @@ def evaluate(
         deadline=training.deadline,
         artifacts=artifacts,
         notices=notices,
-        reports=Reports(training.pruner, attempt.thresholds),
+        reports=IntermediateValues(training.pruner, attempt.thresholds),
     )
     with run_as(trial):
         if training.seeded:

@@ -1,4 +1,4 @@
-"""Progress while a search runs: HTML in a notebook, a bar in a terminal, lines in a log.
+"""Progress display of a running search: HTML in a notebook, a bar in a terminal, lines in a log.
 
 cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 in trial 7 | 11 acknowledged, 1 on its way |
 40 s a trial | 8 min left
@@ -13,90 +13,90 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from colab_drive_tuner.search.executors.trial_locations import host_of
-from colab_drive_tuner.search.html import ORANGE, bar, escaped
+from colab_drive_tuner.search.html_helpers import ORANGE, bar, escaped
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.counts import Tally
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.text import visible
 
-_SECONDS, _LOG_SECONDS = 0.25, 30.0
-"""How often it is drawn anew where it can be overdrawn, and in a log."""
-_LAST_SECONDS = 2.0
-"""How long the last drawing waits for the store, to show everything acknowledged."""
-_BAR, _LEAST_BAR = 20, 5
-_HOSTS = 3
-"""How many hosts of workers are named."""
+_UPDATE_SECONDS, _LOG_SECONDS = 0.25, 30.0
+"""Interval between updates of a display that is redrawn in place, and between lines of a log."""
+_FLUSH_SECONDS = 2.0
+"""Time that the last update waits for the store, so that it shows all trials as acknowledged."""
+_BAR_WIDTH, _MIN_BAR_WIDTH = 20, 5
+_MAX_HOSTS = 3
+"""Number of workers' hosts that are named."""
 _Part = tuple[int, str, str]
-"""Something to say: its rank where not everything fits, in whole words, and in few."""
+"""Rank by importance (0 is first) where not everything fits, full text, and brief text."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """How far a search is, in words and as a share."""
+class ProgressState:
+    """Progress of a search as texts and as a share."""
 
     name: str
     parts: tuple[str, ...]
     share: float | None
-    """How much is done; None: nobody knows of how much."""
+    """Share of trials that have ended; None if the total is unknown."""
     problem: bool
-    """Whether the store does not answer, or trials wait for it."""
+    """Whether the store does not answer, so that trials wait for it."""
     brief: tuple[str, ...] = ()
-    """The parts in fewer letters, what matters most first: for where they do not fit."""
+    """Shorter texts, most important first, for when `parts` do not fit."""
 
     def __str__(self) -> str:
         return f"{visible(self.name)}: {' | '.join(self.parts)}"
 
 
-class Output(Protocol):
-    """Where progress is shown."""
+class ProgressOutput(Protocol):
+    """Where progress is state."""
 
     pause: float
-    """Seconds between two drawings."""
+    """Seconds between two updates."""
 
-    def draw(self, shown: Shown, *, last: bool) -> None:
-        """Show this instead of what was shown before."""
+    def draw(self, state: ProgressState, *, last: bool) -> None:
+        """Show this state in place of the previous one."""
 
 
-class Log:
-    """A line each time, for files, pipes and CI."""
+class LogOutput:
+    """One line per update, for files, pipes and CI."""
 
     pause = _LOG_SECONDS
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def draw(self, shown: Shown, *, last: bool) -> None:
-        """Write a line."""
+    def draw(self, state: ProgressState, *, last: bool) -> None:
+        """See `ProgressOutput.draw`."""
         del last
-        self._out.write(f"{shown}\n")
+        self._out.write(f"{state}\n")
         self._out.flush()
 
 
-class Terminal:
-    """One line with a bar, as wide as the terminal, which overdraws itself."""
+class TerminalOutput:
+    """One line with a bar, as wide as the terminal and redrawn in place."""
 
-    pause = _SECONDS
+    pause = _UPDATE_SECONDS
 
     def __init__(self, out: TextIO) -> None:
         from rich.console import Console
 
         self._console = Console(file=out, highlight=False, emoji=False)
 
-    def draw(self, shown: Shown, *, last: bool) -> None:
-        """Overdraw the line; the last one stays whole, however long it is."""
+    def draw(self, state: ProgressState, *, last: bool) -> None:
+        """Redraw the line; the last one is never truncated."""
         from rich.cells import cell_len
         from rich.text import Text
 
-        width = max(self._console.width - 1, 10)  # the last column would wrap
-        line, words = Text().append(visible(shown.name), "bold"), " | ".join(shown.parts)
+        width = max(self._console.width - 1, 10)  # text in the last column would wrap
+        line, words = Text().append(visible(state.name), "bold"), " | ".join(state.parts)
         if not last and line.cell_len + 1 + cell_len(words) > width:
             line.truncate(max(width // 4, 8), overflow="ellipsis")
-            words = " | ".join(shown.brief or shown.parts)
-        bar = min(width - line.cell_len - cell_len(words) - 2, _BAR)
-        if shown.share is not None and bar >= _LEAST_BAR:
-            done = round(shown.share * bar)
+            words = " | ".join(state.brief or state.parts)
+        bar = min(width - line.cell_len - cell_len(words) - 2, _BAR_WIDTH)
+        if state.share is not None and bar >= _MIN_BAR_WIDTH:
+            done = round(state.share * bar)
             line.append(" ").append("━" * done, "green").append("━" * (bar - done), "dim")
-        line.append(" ").append(words, "yellow" if shown.problem else "")
+        line.append(" ").append(words, "yellow" if state.problem else "")
         if not last:
             line.truncate(width, overflow="ellipsis", pad=True)
         self._console.file.write("\r\x1b[K" if self._console.is_terminal else "\r")
@@ -104,10 +104,10 @@ class Terminal:
         self._console.file.flush()
 
 
-class Notebook:
-    """HTML in the cell's output, renewed in place; the same as plain text for who shows no HTML."""
+class NotebookOutput:
+    """HTML in the cell's output, updated in place; plain text for frontends without HTML."""
 
-    pause = _SECONDS
+    pause = _UPDATE_SECONDS
 
     def __init__(self) -> None:
         from IPython.display import display as show
@@ -116,41 +116,41 @@ class Notebook:
             {"text/plain": ""}, raw=True, display_id=True
         )
 
-    def draw(self, shown: Shown, *, last: bool) -> None:
-        """Renew the output."""
+    def draw(self, state: ProgressState, *, last: bool) -> None:
+        """See `ProgressOutput.draw`."""
         del last
-        html = progress_html(shown)
-        self._handle.update({"text/html": html, "text/plain": str(shown)}, raw=True)
+        html = progress_html(state)
+        self._handle.update({"text/html": html, "text/plain": str(state)}, raw=True)
 
 
-def progress_html(shown: Shown) -> str:
-    """Progress as HTML: a bar, and the words below it."""
-    parts = " · ".join(map(escaped, shown.parts))
-    colour = f";color:{ORANGE}" if shown.problem else ""
-    filled = "" if shown.share is None else bar(shown.share)
+def progress_html(state: ProgressState) -> str:
+    """Return progress as HTML: a bar with the texts below it."""
+    parts = " · ".join(map(escaped, state.parts))
+    colour = f";color:{ORANGE}" if state.problem else ""
+    filled = "" if state.share is None else bar(state.share)
     return (
         "<div style='max-width:740px;font-family:system-ui,sans-serif;overflow-wrap:break-word'>"
-        f"<b>{escaped(shown.name)}</b>{filled}<div style='opacity:.85{colour}'>{parts}</div></div>"
+        f"<b>{escaped(state.name)}</b>{filled}<div style='opacity:.85{colour}'>{parts}</div></div>"
     )
 
 
-def output_for(out: TextIO) -> Output:
-    """How progress is shown here: by what standard output is."""
+def output_for(out: TextIO) -> ProgressOutput:
+    """Return the display that suits this kind of standard output."""
     if type(out).__module__.startswith(("ipykernel", "google.colab")):
-        return Notebook()
-    return Terminal(out) if out.isatty() else Log(out)
+        return NotebookOutput()
+    return TerminalOutput(out) if out.isatty() else LogOutput(out)
 
 
 class Progress:
-    """How far a search is, drawn anew now and then.
+    """Progress of a search, redrawn at intervals.
 
     Args:
         trials: The search.
         tally: Counts over its documents.
-        total: How many trials there shall be.
-        deadline: `clock()` at which the run ends; None: it may go on.
-        output: Where it is shown; None: by what standard output is.
-        clock: Seconds, as `time.monotonic` gives them.
+        total: Target number of trials.
+        deadline: `clock()` at which the run ends; None: no deadline.
+        output: The display; None: the one that suits standard output.
+        clock: Monotonic clock in seconds.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Progress:
         total: int,
         *,
         deadline: float | None = None,
-        output: Output | None = None,
+        output: ProgressOutput | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._trials, self._tally, self._total = trials, tally, total
@@ -171,18 +171,18 @@ class Progress:
         self._stopped = ""
 
     def update(self, stopped: str) -> None:
-        """Draw, unless that was done a moment ago; `stopped`: why the search ends here."""
+        """Draw, unless the last update is too recent; `stopped`: reason why the search ends now."""
         self._stopped = stopped
         if self._clock() - self._drawn >= self._output.pause:
             self.draw()
 
     def draw(self, *, last: bool = False) -> None:
-        """Show how far the search is now."""
+        """Draw the current state."""
         self._drawn = self._clock()
-        self._output.draw(self.shown(last=last), last=last)
+        self._output.draw(self.state(last=last), last=last)
 
-    def shown(self, *, last: bool = False) -> Shown:
-        """How far the search is now; at the last there is no time left to speak of."""
+    def state(self, *, last: bool = False) -> ProgressState:
+        """Return the current state; the last one has no remaining time."""
         ended, endless = self._tally.ended, self._total >= sys.maxsize
         offline = self._trials.log.journal.counts().offline_since is not None
         parts = list(self._parts(ended, endless, offline))
@@ -193,16 +193,16 @@ class Progress:
             parts += self._times(ended, endless)
         share = None if endless else min(ended / max(self._total, 1), 1.0)
         whole, brief = (part[1] for part in parts), (part[2] for part in sorted(parts))
-        return Shown(self._trials.name, tuple(whole), share, offline, tuple(brief))
+        return ProgressState(self._trials.name, tuple(whole), share, offline, tuple(brief))
 
     def _parts(self, ended: int, endless: bool, offline: bool) -> Iterator[_Part]:
-        """Counts, the best loss, and what the store has."""
+        """Yield counts, the best loss, and the number of acknowledged trials."""
         if endless:
             yield 0, f"{ended} trials", f"{ended} trials"
         else:
             yield 0, f"{ended} of {self._total} trials", f"{ended}/{self._total}"
         if running := [doc["owner"] for doc in self._tally.open if doc["state"] == RUNNING]:
-            for at_once in _at_once(running):
+            for at_once in _running_text(running):
                 yield 6, at_once, f"{len(running)} running"
         for count, how in ((self._tally.pruned, "pruned"), (self._tally.failed, "failed")):
             if count:
@@ -222,7 +222,7 @@ class Progress:
         yield 1 if offline else 4, f"{acknowledged} acknowledged{whole}", brief
 
     def _times(self, ended: int, endless: bool) -> Iterator[_Part]:
-        """Time a trial, time left, and time until the deadline."""
+        """Yield the time per trial, the remaining time, and the time until the deadline."""
         now, ran = self._clock(), ended - self._recovered
         if ran > 0:
             each = (now - self._begun) / ran
@@ -239,24 +239,20 @@ class Progress:
 def display(
     trials: StoredTrials, tally: Tally, total: int, show: Any, deadline: float | None = None
 ) -> AbstractContextManager[Callable[[str], None]]:
-    """The display that `show` asks for: what it enters to is called after each round of trials.
+    """Return a context manager for a display; call its value after each round of trials.
 
     Args:
         trials: The search.
         tally: Counts over its documents.
-        total: How many trials there shall be.
-        show: False: nothing; True: `Progress`; else a progress callback as hyperopt has them.
-        deadline: `time.monotonic()` at which the run ends; None: it may go on.
+        total: Target number of trials.
+        show: False: nothing; True: `Progress`; otherwise a progress callback of hyperopt's kind.
+        deadline: `time.monotonic()` at which the run ends; None: no deadline.
     """
     if not show:
-        return nullcontext(_nothing)
+        return nullcontext(lambda _stopped: None)
     if show is True:
         return _drawn(Progress(trials, tally, total, deadline=deadline), trials)
     return _hyperopt_callback(show, tally, total)
-
-
-def _nothing(_stopped: str) -> None:
-    """Show nothing."""
 
 
 @contextmanager
@@ -264,7 +260,7 @@ def _drawn(progress: Progress, trials: StoredTrials) -> Iterator[Callable[[str],
     progress.draw()
     try:
         yield progress.update
-        trials.log.journal.flush(_LAST_SECONDS)
+        trials.log.journal.flush(_FLUSH_SECONDS)
     finally:
         progress.draw(last=True)
 
@@ -287,15 +283,15 @@ def _hyperopt_callback(
         yield update
 
 
-def _at_once(owners: Sequence[str | None]) -> Iterator[str]:
-    """How many trials run at once and on which hosts, by their documents' owners."""
+def _running_text(owners: Sequence[str | None]) -> Iterator[str]:
+    """Yield the number of running trials and their hosts, by their documents' owners."""
     hosts = Counter(host for owner in owners if (host := host_of(owner)))
     if not hosts and len(owners) == 1:
-        return  # one after another, here
-    places = [f"{count} on {host}" for host, count in hosts.most_common(_HOSTS)]
-    if len(hosts) > _HOSTS:
-        rest = hosts.total() - sum(count for _, count in hosts.most_common(_HOSTS))
-        places.append(f"{rest} on {len(hosts) - _HOSTS} more hosts")
+        return  # trials run in this process, one at a time
+    places = [f"{count} on {host}" for host, count in hosts.most_common(_MAX_HOSTS)]
+    if len(hosts) > _MAX_HOSTS:
+        rest = hosts.total() - sum(count for _, count in hosts.most_common(_MAX_HOSTS))
+        places.append(f"{rest} on {len(hosts) - _MAX_HOSTS} more hosts")
     if waiting := len(owners) - hosts.total():
         places.append(f"{waiting} not seen on a worker yet")
     yield f"{len(owners)} running ({', '.join(places)})"

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import Tid
-from colab_drive_tuner.intermediate_values import UNNAMED, are_steps
+from colab_drive_tuner.intermediate_values import UNNAMED, are_valid_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""
@@ -181,7 +181,7 @@ def curve_of(document: TrialDocument, metric: str) -> list[tuple[int, float]]:
         return []
     if steps is None:
         return list(enumerate(values, 1))
-    if not isinstance(steps, list) or len(steps) != len(values) or not are_steps(steps):
+    if not isinstance(steps, list) or len(steps) != len(values) or not are_valid_steps(steps):
         return []
     return list(zip(steps, values, strict=True))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from colab_drive_tuner.journal.open_searches import searches_of_store
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Kind, Runtime, uptime_hours
-from colab_drive_tuner.search.html import escaped
+from colab_drive_tuner.search.html_helpers import escaped
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.text import visible
 

@@ -156,7 +156,7 @@ class Pruner:
             warn_user("Pruner does nothing here: no search runs.", TrainingWarning)
             return
         reports = trial.reports
-        reports.judge_by(self)
+        reports.set_pruner(self)
         # Another fit of the same trial: its first epoch comes after the last one of the fit before.
         begins_anew = loop.fit.get("initial_epoch", 0) < reports.last_step
         reports.offset, reports.epoch = reports.last_step if begins_anew else 0, None

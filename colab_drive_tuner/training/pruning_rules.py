@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
-from colab_drive_tuner.intermediate_values import MOST_VALUES
+from colab_drive_tuner.intermediate_values import MAX_VALUES
 
 Curve = Sequence[tuple[int, float]]
 """What a trial reported: step and value, in the order of the steps."""
@@ -95,7 +95,7 @@ class BestValues:
 def thinned(curve: Curve) -> Curve:
     """A curve of more values than a trial reports, as one that it would have reported."""
     every = 1
-    while len(curve) > every * (MOST_VALUES + 1):
+    while len(curve) > every * (MAX_VALUES + 1):
         every *= 2
     return curve[every - 1 :: every]
 

@@ -12,7 +12,7 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.checkpoint.trials_and_sessions import Session
-from colab_drive_tuner.search.html import RED
+from colab_drive_tuner.search.html_helpers import RED
 from colab_drive_tuner.search.results import notebook_cards, report_page
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.svg import fitting, scale_for, short_numbers

@@ -13,7 +13,13 @@ import pytest
 from rich.cells import cell_len
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.progress import Notebook, Progress, Shown, Terminal, progress_html
+from colab_drive_tuner.search.progress import (
+    NotebookOutput,
+    Progress,
+    ProgressState,
+    TerminalOutput,
+    progress_html,
+)
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials.counts import Tally
 from tests.search.searching import SPACE, bowl, in_child, killing
@@ -36,17 +42,17 @@ def test_what_it_says(tmp_path: Path) -> None:
     for tid in (3, 4):  # ended here, and not yet recorded
         trials._dynamic_trials.append(document | {"tid": tid})
     tally.update()
-    shown = progress.shown()
-    assert str(shown) == (
+    state = progress.state()
+    assert str(state) == (
         "s: 5 of 50 trials | 3 recovered | best loss 0.0312346 in trial 3 | "
         "3 acknowledged, 2 on their way | 20 s a trial | 15 min left | 10 min until the deadline"
     )
-    assert shown.brief == (
+    assert state.brief == (
         *("5/50", "10 min to deadline", "15 min left", "best 0.0312346 in 3", "3 acknowledged"),
         *("20 s each", "3 recovered"),
     )
-    assert shown.share == 0.1
-    assert not shown.problem
+    assert state.share == 0.1
+    assert not state.problem
 
 
 class Kept:
@@ -55,11 +61,11 @@ class Kept:
     pause = 0.0
 
     def __init__(self) -> None:
-        self.drawn: list[Shown] = []
+        self.drawn: list[ProgressState] = []
 
-    def draw(self, shown: Shown, *, last: bool) -> None:
+    def draw(self, state: ProgressState, *, last: bool) -> None:
         del last
-        self.drawn.append(shown)
+        self.drawn.append(state)
 
 
 def search(store: Path, max_evals: int, objective: Any = bowl, **options: Any) -> None:
@@ -122,12 +128,12 @@ def test_silence_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", "")
 
 
-def drawn(shown: Shown, width: int, *, last: bool = False) -> str:
+def drawn(state: ProgressState, width: int, *, last: bool = False) -> str:
     """What a terminal of this width gets, without colours."""
     screen = Screen()
-    terminal = Terminal(screen)
+    terminal = TerminalOutput(screen)
     terminal._console.width = width
-    terminal.draw(shown, last=last)
+    terminal.draw(state, last=last)
     return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", screen.getvalue()).removeprefix("\r")
 
 
@@ -136,12 +142,12 @@ def drawn(shown: Shown, width: int, *, last: bool = False) -> str:
 def test_a_terminal_gets_one_line_that_fits(name: str, width: int) -> None:
     """Whatever the name and the width; the last drawing leaves nothing out."""
     parts = ("12 of 50 trials", "best loss 0.0312 in trial 7", "11 acknowledged")
-    shown = Shown(name, parts, 0.24, problem=False)
-    line = drawn(shown, width)
+    state = ProgressState(name, parts, 0.24, problem=False)
+    line = drawn(state, width)
     assert "\n" not in line
     assert cell_len(line) < width
     assert "\x07" not in line
-    whole = drawn(shown, width, last=True)
+    whole = drawn(state, width, last=True)
     assert "".join(["11", "acknowledged"]) in "".join(whole.split())
 
 
@@ -160,17 +166,17 @@ def test_what_matters_most_is_seen_on_a_narrow_terminal(width: int, line: str) -
     """How far, how long still, and the best loss come before the rest and a long name."""
     parts = ("12 of 50 trials", "best loss 0.0312 in trial 7", "8 min left")
     brief = ("12/50", "8 min left", "best 0.0312 in 7", "11 acknowledged")
-    shown = Shown("mnist-cnn-v2", parts, 0.24, problem=False, brief=brief)
-    assert drawn(shown, width).rstrip() == line
+    state = ProgressState("mnist-cnn-v2", parts, 0.24, problem=False, brief=brief)
+    assert drawn(state, width).rstrip() == line
 
 
 def test_html_escapes_names_and_shows_a_bar() -> None:
     """A name is text, whatever it holds; what the store does not answer is coloured."""
-    html = progress_html(Shown("<script>", ("12 of 50 trials",), 0.24, problem=True))
+    html = progress_html(ProgressState("<script>", ("12 of 50 trials",), 0.24, problem=True))
     assert "&lt;script&gt;" in html
     assert "width:24.0%" in html
     assert "color:#e08a2c" in html
-    assert "width:24" not in progress_html(Shown("s", ("12 trials",), None, problem=False))
+    assert "width:24" not in progress_html(ProgressState("s", ("12 trials",), None, problem=False))
 
 
 def test_a_notebook_output_is_renewed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,9 +189,11 @@ def test_a_notebook_output_is_renewed_in_place(monkeypatch: pytest.MonkeyPatch) 
             lambda data, **more: published.append((data, more.get("update", False))),
         )
     monkeypatch.setattr("IPython.core.interactiveshell.InteractiveShell._instance", object())
-    output = Notebook()
+    output = NotebookOutput()
     for done in (1, 2):
-        output.draw(Shown("s", (f"{done} of 2 trials",), done / 2, problem=False), last=done == 2)
+        output.draw(
+            ProgressState("s", (f"{done} of 2 trials",), done / 2, problem=False), last=done == 2
+        )
     assert [update for _, update in published] == [False, True, True]
     assert published[-1][0]["text/plain"] == "s: 2 of 2 trials"
     assert "2 of 2 trials" in published[-1][0]["text/html"]

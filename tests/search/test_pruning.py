@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.cli.tables import described, show_searches
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
-from colab_drive_tuner.intermediate_values import MOST_VALUES, Reports
+from colab_drive_tuner.intermediate_values import MAX_VALUES, IntermediateValues
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.loop.pruning import MOST_PRUNERS, Pruning
@@ -79,7 +79,7 @@ def explain(trials: DriveTrials) -> list[tuple[bool, list[float]]]:
         result = document["result"]
         values = result["reported"]["values"]
         pruner = Pruner(**result["reported"]["pruner"])
-        reports = Reports(pruner, pruning.thresholds(document["tid"]))
+        reports = IntermediateValues(pruner, pruning.thresholds(document["tid"]))
         for step, value in enumerate(values, 1):
             assert reports.pruned_at is None, "it went on although it was to stop"
             reports.add(step, value)
@@ -346,18 +346,18 @@ def test_a_trial_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
 
 def test_a_long_curve_is_kept_within_bounds() -> None:
     """Every second value, then every fourth; the last in any case; the best is not forgotten."""
-    reports = Reports(MEDIAN, {MEDIAN: {5000: 0.5}})
+    reports = IntermediateValues(MEDIAN, {MEDIAN: {5000: 0.5}})
     for step in range(1, 5001):
         reports.add(step, 0.1 if step == 7 else 1.0)
     kept = reports.result()["reported"]
-    assert len(kept["values"]) <= MOST_VALUES + 1
+    assert len(kept["values"]) <= MAX_VALUES + 1
     assert kept["steps"][-1] == 5000
     assert not reports.should_prune()
 
 
 def test_a_restored_trial_decides_alike() -> None:
     """What a backup holds is all that decisions depend on."""
-    reports, again = (Reports(MEDIAN, {MEDIAN: {5000: 0.5}}) for _ in range(2))
+    reports, again = (IntermediateValues(MEDIAN, {MEDIAN: {5000: 0.5}}) for _ in range(2))
     for step in range(1, 3000):
         reports.add(step, 0.4 if step == 7 else 1.0)
     waits = reports.dump()
@@ -384,7 +384,7 @@ def test_a_restored_trial_decides_alike() -> None:
 )
 def test_a_backup_of_other_hands_brings_no_odd_curve(curve: dict[str, Any]) -> None:
     """Nothing is changed by one that no trial reports."""
-    reports, again = Reports(MEDIAN), Reports(MEDIAN)
+    reports, again = IntermediateValues(MEDIAN), IntermediateValues(MEDIAN)
     for step in (1, 2):
         reports.add(step, 0.5)
     again.prepare_restore(reports.dump())

@@ -19,7 +19,7 @@ from colab_drive_tuner.search.executors.trial_locations import (
     worker_name,
 )
 from colab_drive_tuner.search.loop import parallel
-from colab_drive_tuner.search.progress import _at_once
+from colab_drive_tuner.search.progress import _running_text
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
 from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.store import open_store
@@ -57,12 +57,12 @@ def test_hosts_are_told_of_workers_only() -> None:
 
 def test_progress_says_how_many_run_and_where() -> None:
     """Hosts by how many they run; what no worker has begun is said, too."""
-    assert list(_at_once(["Colab, process 1 on a"])) == []
-    assert list(_at_once(["a:1"])) == ["1 running (1 on a)"]
+    assert list(_running_text(["Colab, process 1 on a"])) == []
+    assert list(_running_text(["a:1"])) == ["1 running (1 on a)"]
     owners = ["a:1", "a:2/T", "b:1", "loky_executor of X"]
-    assert list(_at_once(owners)) == ["4 running (2 on a, 1 on b, 1 not seen on a worker yet)"]
+    assert list(_running_text(owners)) == ["4 running (2 on a, 1 on b, 1 not seen on a worker yet)"]
     many = [f"{host}:{pid}" for host in "abcde" for pid in range(9 - ord(host) + ord("a"))]
-    (text,) = _at_once(many)
+    (text,) = _running_text(many)
     assert text == "35 running (9 on a, 8 on b, 7 on c, 11 on 2 more hosts)"
 
 

@@ -12,7 +12,7 @@ import keras
 import pytest
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.intermediate_values import Reports
+from colab_drive_tuner.intermediate_values import IntermediateValues
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import RunningTrial, run_as
 from tests.training.pruned import EPOCHS, PRUNER, Objective, X, Y, search, small
@@ -89,7 +89,7 @@ def fit(pruner: Any, *, trial: RunningTrial | None, model: Any = None, **options
 
 def running(pruner: Any = None, limits: Any = None) -> RunningTrial:
     """A trial with thresholds for `PRUNER`."""
-    return RunningTrial("search", 3, 0, reports=Reports(pruner, {PRUNER: limits or {}}))
+    return RunningTrial("search", 3, 0, reports=IntermediateValues(pruner, {PRUNER: limits or {}}))
 
 
 def test_an_unknown_metric_is_an_error_that_lists_those_there_are() -> None:

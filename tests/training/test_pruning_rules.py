@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.intermediate_values import MOST_VALUES, Reports
+from colab_drive_tuner.intermediate_values import MAX_VALUES, IntermediateValues
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.pruning_rules import MOST_JUDGED, best_so_far, thinned
 
@@ -87,7 +87,7 @@ def test_curves_of_other_hands_are_bounded() -> None:
     """However long, a curve counts as one that a trial reports; and so many steps are judged."""
     long = [(step, 1.0 / step) for step in range(1, 200_001)]
     few = thinned(long)
-    assert 500 < len(few) <= MOST_VALUES + 1
+    assert 500 < len(few) <= MAX_VALUES + 1
     assert few == long[255::256]
     scattered = [[(1000 * n + step, 1.0) for step in range(1000)] for n in range(20)]
     one_by_one = Pruner(min_trials=1).best_values([])
@@ -199,7 +199,7 @@ def test_optuna_decides_alike(
         study.tell(trial, sign * curve[-1])
     pruner = Pruner(rule, mode=mode, warmup_steps=warmup, min_trials=least)
     curves = [[(step, sign * value) for step, value in enumerate(c, 1)] for c in earlier]
-    reports = Reports(pruner, {pruner: pruner.best_values(curves).thresholds()})
+    reports = IntermediateValues(pruner, {pruner: pruner.best_values(curves).thresholds()})
     trial = study.ask()
     for step, value in enumerate(own):
         trial.report(sign * value, step + (rule == "successive halving"))

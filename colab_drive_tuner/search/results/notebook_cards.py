@@ -7,7 +7,7 @@ dark themes. Everything from a store is escaped.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from colab_drive_tuner.search.html import GREY, RED, bar, escaped, shortened
+from colab_drive_tuner.search.html_helpers import GREY, RED, bar, escaped, shortened
 from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
 from colab_drive_tuner.search.results.series import Series, Trial

@@ -17,7 +17,7 @@ from hyperopt.pyll import as_apply, dfs
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.search.html import shortened
+from colab_drive_tuner.search.html_helpers import shortened
 from colab_drive_tuner.search.results.optuna_log import replaying
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.results.series import curves_of, is_number

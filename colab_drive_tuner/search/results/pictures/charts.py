@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from colab_drive_tuner.search.html import BLUE, GREEN, GREY, ORANGE, RED, shortened
+from colab_drive_tuner.search.html_helpers import BLUE, GREEN, GREY, ORANGE, RED, shortened
 from colab_drive_tuner.search.results.pictures.svg import (
     Canvas,
     Scale,

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from colab_drive_tuner.search.html import escaped, shortened
+from colab_drive_tuner.search.html_helpers import escaped, shortened
 
 LOSS_COLOURS = ("#1a9850", "#66bd63", "#a6d96a", "#e0c34a", "#fdae61", "#f46d43", "#c94a4a")
 """From the best losses to the worst."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
-from colab_drive_tuner.search.html import GREY, ORANGE, RED
+from colab_drive_tuner.search.html_helpers import GREY, ORANGE, RED
 from colab_drive_tuner.search.results.pictures.charts import WIDTH, about, nothing
 from colab_drive_tuner.search.results.pictures.svg import LOSS_COLOURS, Canvas, fitting
 from colab_drive_tuner.search.results.series import Series, Trial

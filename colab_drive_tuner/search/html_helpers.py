@@ -1,4 +1,4 @@
-"""HTML and colours that notebooks, pictures and pages share; text from anywhere is escaped."""
+"""HTML helpers shared by notebook output, charts and reports: escaping, colours, progress bars."""
 
 import html
 
@@ -8,18 +8,18 @@ BLUE, ORANGE, RED, GREEN, GREY = "#4c8dd0", "#e08a2c", "#d9534f", "#3f9e5a", "#8
 
 
 def escaped(text: object) -> str:
-    """Text from anywhere, safe inside HTML and SVG, also in an attribute."""
+    """Escape untrusted text for HTML and SVG, including attributes."""
     return html.escape(visible(text), quote=True)
 
 
 def shortened(text: object, width: int) -> str:
-    """Text of at most `width` characters."""
+    """Shorten text to at most `width` characters."""
     whole = visible(text)
     return whole if len(whole) <= width else f"{whole[: width - 1]}…"
 
 
 def bar(share: float, *, width: str = "100%") -> str:
-    """A bar of which this share is filled."""
+    """Return a progress bar, filled to `share` (0 to 1)."""
     filled = max(0.0, min(share, 1.0))
     return (
         f"<div style='height:6px;width:{width};background:rgba(128,128,128,.3);border-radius:3px'>"
