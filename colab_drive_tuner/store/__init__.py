@@ -1,7 +1,6 @@
-"""Stores that keep searches: one interface, Drive, a local folder or memory behind it.
+"""Stores for searches: one protocol, implemented for Drive, local folders and memory.
 
-`open_store` decides once and for everybody which one it is. The default that `setup()` hands down
-is the only state in here.
+`open_store` selects the store. The default store, set by `setup()`, is the only state here.
 """
 
 import re
@@ -18,27 +17,26 @@ _default: Store | None = None
 
 
 def set_default_store(store: Store | None) -> None:
-    """From now on `open_store()` returns `store`; with None it decides afresh."""
+    """Make `open_store()` return `store`; with None it selects a store again."""
     global _default  # noqa: PLW0603 - the one default of this process, as the module says
     _default = store
 
 
 def open_store(spec: Store | Path | str | None = None) -> Store:
-    """The store to use: `spec`, else what the environment names, else the default, else Drive.
+    """Open a store: `spec`, else the environment's, else the default, else Google Drive.
 
     Args:
-        spec: A store, the path of a folder on this machine, `folder:PATH`, `drive:` or
-            `drive:FOLDER` for Google Drive, or `memory:NAME`, which lives and ends with this
-            process. None: what the environment variable COLAB_DRIVE_TUNER_STORE names, else the
-            default of `setup()`, else Google Drive. A folder that is missing is made when a search
-            first begins in it.
+        spec: A store, the path of a local folder, `folder:PATH`, `drive:` or `drive:FOLDER` for
+            Google Drive, or `memory:NAME`, which exists only in this process. None: the value of
+            the environment variable COLAB_DRIVE_TUNER_STORE, else the default of `setup()`, else
+            Google Drive. A missing folder is created when a search is first created in it.
 
     Returns:
         The store; opening it writes nothing.
 
     Raises:
-        UsageError: `spec` cannot be a store, or begins with a scheme that is not known.
-        CredentialsError: It would be Drive, and nobody is signed in.
+        UsageError: `spec` is not a store, or has an unknown scheme.
+        CredentialsError: The store is Google Drive, and nobody is signed in.
 
     Example:
         >>> import colab_drive_tuner as cdt
@@ -78,10 +76,10 @@ def _folder(path: str) -> Store:
     return FolderStore(path)
 
 
-def _drive(place: str) -> Store:
+def _drive(folder: str) -> Store:
     from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 
-    return DriveStore.connect(place or DEFAULT_FOLDER)
+    return DriveStore.connect(folder or DEFAULT_FOLDER)
 
 
 def _memory(name: str) -> Store:
@@ -95,6 +93,6 @@ _OPENERS: dict[str, Callable[[str], Store]] = {
     "folder": _folder,
     "memory": _memory,
 }
-"""What opens the store behind `SCHEME:REST`, given the rest. A new kind of store is named here."""
+"""Functions that open the store `SCHEME:REST`, given the rest. Add new kinds of store here."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-"""Two letters at least: `C:\\searches` is a path."""
+"""At least two letters, because `C:\\searches` is a path."""

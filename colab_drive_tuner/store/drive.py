@@ -1,4 +1,4 @@
-"""Searches kept in a folder of Google Drive."""
+"""Store in a folder of Google Drive."""
 
 import builtins
 import time
@@ -16,46 +16,46 @@ from colab_drive_tuner.runtime import call_in_thread
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, NO_ROOT, Entry, Store
 
 DEFAULT_FOLDER = "Colab Drive Tuner"
-_LOOK_SECONDS = 1.0
-"""How long it is known who else made a younger one."""
+_CACHE_SECONDS = 1.0
+"""Time for which the list of duplicate root folders is cached."""
 
 
 class DriveStore(Store):
-    """The `Store` protocol over a `DriveClient`, below one folder.
+    """A `Store` in one folder of Google Drive.
 
-    `folder` is a path in My Drive, a folder's id, or the link that the browser shows. Opening a
-    store asks Drive three or four questions and changes nothing else. What is missing of a path is
-    made at once where `create` says so, else by whoever first writes. Where several folders lie at
-    the path, since runtimes made it at the same moment, searches are made in the oldest and found
-    in all.
+    `folder` is a path in My Drive, a folder's id, or its link in the browser. Opening the store
+    makes three or four requests and changes nothing, except that `create` creates the missing
+    folders of a path; otherwise the first write does. Runtimes may create the path at the same
+    moment, so that several folders have it: searches are then created in the oldest folder and
+    found in all of them.
     """
 
     is_shared = True
     environment: Mapping[str, str] = MappingProxyType({})
-    """None are needed: the program itself says which folder, and who is signed in."""
+    """No variables are needed: the program itself names the folder and the account."""
     trash_location = "the trash of Drive, for 30 days"
 
     def __init__(
         self, client: DriveClient, folder: str = DEFAULT_FOLDER, *, create: bool = True
     ) -> None:
-        self.client, self._place = client, folder
-        account = call_in_thread(client.account)  # both questions at once
+        self.client, self._folder_spec = client, folder
+        account = call_in_thread(client.account)  # runs while the folder is looked up
         self.folder: DriveFile | None = None
         self._folders: list[DriveFile] = []
-        self.root, self._making = NO_ROOT, Lock()
+        self.root, self._lock = NO_ROOT, Lock()
         try:
             folders = client.folders(folder, create)
         except NotFoundError:
             if isinstance(parse_folder(folder), FolderId):
                 raise
-            folders = []  # a path that is made with the first search
-        self.account = account(TIMEOUT_MAX)  # the client's own patience is the limit
+            folders = []  # created with the first search
+        self.account = account(TIMEOUT_MAX)  # limited by the client's own retry policy
         self.location = f"drive:{self.account}:"
         if folders:
-            self._open(folders)
+            self._use_folders(folders)
 
-    def _open(self, folders: builtins.list[DriveFile]) -> None:
-        """Go on with the folders that lie at the path, the oldest of them first."""
+    def _use_folders(self, folders: builtins.list[DriveFile]) -> None:
+        """Use the folders at the path, of which the oldest is the first."""
         folder = folders[0]
         if not folder.can_add_children:
             raise RefusedError(
@@ -64,14 +64,14 @@ class DriveStore(Store):
             )
         self.folder, self._folders, self.root = folder, folders, folder.id
         self.location = f"drive:{self.account}:{self.root}"
-        self._looked_at = time.monotonic()
+        self._listed_at = time.monotonic()
 
     def ensure_root(self) -> None:
         self._find_root(create=True)
 
     @classmethod
     def connect(cls, folder: str = DEFAULT_FOLDER) -> "DriveStore":
-        """A store in the Drive of whoever `DriveClient.connect` finds; it makes no folder yet."""
+        """Open a store with the credentials that `DriveClient.connect` finds; creates no folder."""
         return cls(DriveClient.connect(), folder, create=False)
 
     def __repr__(self) -> str:
@@ -79,11 +79,11 @@ class DriveStore(Store):
 
     @property
     def option(self) -> str:
-        """Its folder, unless that is the usual one."""
-        return "" if self._place == DEFAULT_FOLDER else f"drive:{self._place}"
+        """The folder, unless it is the default one."""
+        return "" if self._folder_spec == DEFAULT_FOLDER else f"drive:{self._folder_spec}"
 
     def free_space(self) -> int | None:
-        """What is left of the account's quota; None for a shared drive, which has other limits."""
+        """Return the account's remaining quota; None for a shared drive, which has other limits."""
         quota = self.client.quota()
         # A service account owns nothing outside of shared drives, and its quota is 0.
         shared = self.folder is not None and self.folder.drive_id is not None
@@ -92,10 +92,10 @@ class DriveStore(Store):
         return max(0, quota.limit - quota.used)
 
     def url(self, entry_id: str) -> str:
-        """The page that Drive shows for a file or folder; `drive:PATH` for one to be made yet."""
+        """Return Drive's page for a file or folder; `drive:PATH` for a root not created yet."""
         if entry_id == self.root:
             if self.folder is None:
-                return f"drive:{self._place}"
+                return f"drive:{self._folder_spec}"
             if self.folder.web_view_link:
                 return self.folder.web_view_link
         return f"https://drive.google.com/open?id={entry_id}"
@@ -104,7 +104,7 @@ class DriveStore(Store):
         return self.client.now()
 
     def reserve(self, count: int) -> list[str]:
-        """Ids from Drive itself; they work for this account only."""
+        """Return ids reserved by Drive; they are valid for this account only."""
         return self.client.generate_ids(count)
 
     def create(
@@ -136,7 +136,7 @@ class DriveStore(Store):
         return _entry(made)
 
     def read(self, entry_id: str) -> bytes:
-        """See `Store.read`; what arrives has the checksum that Drive names."""
+        """See `Store.read`; verified by Drive's checksum."""
         return self.client.download(entry_id)
 
     def read_unverified(self, entry_id: str) -> bytes:
@@ -159,21 +159,21 @@ class DriveStore(Store):
     def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
         return [
             _entry(file)
-            for place in self._places(parent)
-            for file in self.client.list_folder(place, name)
+            for folder in self._folders_of(parent)
+            for file in self.client.list_folder(folder, name)
         ]
 
     def find_marked(
         self, properties: Mapping[str, str], *, or_named: str | None = None
     ) -> builtins.list[Entry]:
-        """See `Store.find_marked`; it looks in all of Drive, not only in the store's folder."""
+        """See `Store.find_marked`; searches all of Drive, not only the store's folder."""
         return [_entry(file) for file in self.client.find_marked(properties, or_named)]
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
         self.client.update_properties(entry_id, properties)
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
-        """See `Store.rename`; both by one request."""
+        """See `Store.rename`; a single request."""
         self.client.rename(entry_id, name, properties)
 
     def replace(self, entry_id: str, content: bytes) -> None:
@@ -184,42 +184,44 @@ class DriveStore(Store):
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
         return [
-            _entry(file) for place in self._places(parent) for file in self.client.list_trash(place)
+            _entry(file)
+            for folder in self._folders_of(parent)
+            for file in self.client.list_trash(folder)
         ]
 
     def read_trashed(self, entry_id: str) -> bytes:
-        """See `Store.read_trashed`; Drive reads what lies in its trash like anything else."""
+        """See `Store.read_trashed`; Drive can read trashed files directly."""
         return self.client.download(entry_id)
 
     def duplicates(self) -> builtins.list[Entry]:
         return [_entry(folder) for folder in self._folders if folder.id != self.root]
 
     def _require_root(self) -> None:
-        """Raise `NotFoundError` while nobody has made the folder."""
+        """Raise `NotFoundError` if the folder does not exist."""
         try:
             self._find_root(create=False)
         except NotFoundError:
             raise NotFoundError(
-                f"There is no folder {self._place!r} in the Google Drive of {self.account}: name "
-                "the folder that searches are kept in, or begin one there."
+                f"There is no folder {self._folder_spec!r} in the Google Drive of {self.account}: "
+                "name the folder that searches are kept in, or begin one there."
             ) from None
 
     def _find_root(self, *, create: bool) -> None:
-        """Look for the folder, and make it with `create`, unless it is known by now."""
-        with self._making:  # two threads would make two folders
+        """Look the folder up, unless it is known; with `create`, create it if it is missing."""
+        with self._lock:  # otherwise two threads would create two folders
             if self.folder is None:
-                self._open(self.client.folders(self._place, create))
+                self._use_folders(self.client.folders(self._folder_spec, create))
 
-    def _places(self, parent: str) -> builtins.list[str]:
-        """The folder; for that of all searches, every one at its path."""
+    def _folders_of(self, parent: str) -> builtins.list[str]:
+        """Return the folder; for the root, all folders at its path."""
         if parent not in (NO_ROOT, self.root):
             return [parent]
         self._require_root()
         young = self.folder and self.now() - self.folder.created < LIST_LAG_SECONDS
-        if young and time.monotonic() - self._looked_at > _LOOK_SECONDS:
-            with suppress(NotFoundError):  # so young that no listing shows it
-                self._folders = self.client.folders(self._place, create=False)
-            self._looked_at = time.monotonic()
+        if young and time.monotonic() - self._listed_at > _CACHE_SECONDS:
+            with suppress(NotFoundError):  # too young to be listed
+                self._folders = self.client.folders(self._folder_spec, create=False)
+            self._listed_at = time.monotonic()
         return [self.root, *(folder.id for folder in self.duplicates())]
 
 

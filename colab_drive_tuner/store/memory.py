@@ -1,4 +1,4 @@
-"""A store in the memory of this process: for tests, examples and searches that need not last."""
+"""Store in the memory of this process, for tests, examples and temporary searches."""
 
 import builtins
 import threading
@@ -16,7 +16,7 @@ _ROOT = "root"
 
 @dataclass
 class _Files:
-    """What lies in one store: entries, trashed ones included, and their content by id."""
+    """The files of one store: entries, including trashed ones, and their content by id."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -25,11 +25,11 @@ class _Files:
 
 
 _stores: dict[str, _Files] = {}
-"""The stores of this process by name; what two objects of one name show is the same."""
+"""The stores of this process by name; objects with the same name share their files."""
 
 
 class MemoryStore(Store):
-    """A `Store` whose files end with the process; `name` tells several of them apart."""
+    """A `Store` whose files end with the process; `name` distinguishes several stores."""
 
     account = "local"
     root = _ROOT
@@ -40,14 +40,14 @@ class MemoryStore(Store):
         self._name = name
         self._files = files = _stores.setdefault(name, _Files())
         files.entries.setdefault(_ROOT, Entry(_ROOT, name, "", 0.0, is_folder=True))
-        # With what tells it from one of that name in another process.
+        # The random id distinguishes it from a store of that name in another process.
         self.location = f"memory:{name}:{files.id}"
 
     def __repr__(self) -> str:
         return f"MemoryStore({self._name!r})"
 
     def url(self, entry_id: str) -> str:
-        """The path of names, for reading only: there is nothing to open."""
+        """Return the path of names, for display only."""
         entry = self.stat(entry_id)
         if entry_id == _ROOT:
             return f"memory:{self._name}"
@@ -93,12 +93,12 @@ class MemoryStore(Store):
 
     def stat(self, entry_id: str) -> Entry:
         entry = self._files.entries.get(entry_id)
-        if entry is None or self._in_trash(entry):
+        if entry is None or self._is_in_trash(entry):
             raise self._not_found(entry_id)
         return entry
 
     def list(self, parent: str, *, name: str | None = None) -> builtins.list[Entry]:
-        """What lies in a folder, oldest first; never lagging."""
+        """List a folder's children, oldest first; never lags."""
         self.stat(parent)
         return [
             entry
@@ -110,7 +110,7 @@ class MemoryStore(Store):
         self, properties: Mapping[str, str], *, or_named: str | None = None
     ) -> builtins.list[Entry]:
         return [
-            replace(entry, trashed=self._in_trash(entry))
+            replace(entry, trashed=self._is_in_trash(entry))
             for entry in self._oldest_first()
             if properties.items() <= entry.properties.items() or entry.name == or_named
         ]
@@ -136,7 +136,7 @@ class MemoryStore(Store):
             self._files.contents[entry_id] = bytes(content)
 
     def trash(self, entry_id: str) -> None:
-        """Keep it, and all that lies in it, out of sight."""
+        """Mark the entry as trashed, which hides it and everything in it."""
         if entry_id == _ROOT:
             raise RefusedError(f"{self!r} is the store itself and is not put into a trash.")
         with self._files.lock:
@@ -146,7 +146,7 @@ class MemoryStore(Store):
         return [
             replace(entry, trashed=True)
             for entry in self._oldest_first()
-            if entry.parent == parent and self._in_trash(entry)
+            if entry.parent == parent and self._is_in_trash(entry)
         ]
 
     def read_trashed(self, entry_id: str) -> bytes:
@@ -157,8 +157,8 @@ class MemoryStore(Store):
         except KeyError:
             raise RefusedError(f"{entry_id} is a folder: it has no content.") from None
 
-    def _in_trash(self, entry: Entry | None) -> bool:
-        """Whether it was trashed, or lies in a folder that was."""
+    def _is_in_trash(self, entry: Entry | None) -> bool:
+        """Return whether the entry or a folder above it was trashed."""
         while entry is not None:
             if entry.trashed:
                 return True

@@ -13,7 +13,7 @@ from colab_drive_tuner.manage.copy_search import copy_search, move_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.folder.index import Index
-from colab_drive_tuner.store.folder.mirrored_file import TwoCopies
+from colab_drive_tuner.store.folder.mirrored_files import MirroredFiles
 from colab_drive_tuner.troubleshoot.clean import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from tests.search.searching import go, in_child, points
@@ -46,7 +46,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         monkeypatch.setattr(owner, name, act)
 
     for owner, name in (
-        (Path, "rename"), (Index, "commit"), (TwoCopies, "write"), (TwoCopies, "rewrite"),
+        (Path, "rename"), (Index, "commit"), (MirroredFiles, "write"), (MirroredFiles, "rewrite"),
     ):  # fmt: skip
         counted(owner, name)
 

@@ -41,7 +41,7 @@ class TestTwins:
         stores = [DriveStore(client, folder.id) for folder in (older, younger)]
         for store in stores:
             store.create(*store.reserve(1), None, name=f"of {store.root}", parent=store.root)
-            store._place = DEFAULT_FOLDER
+            store._folder_spec = DEFAULT_FOLDER
         return stores
 
     def test_both_see_both_when_they_look_again(
@@ -50,7 +50,7 @@ class TestTwins:
         """At first each knows its own; each goes on to make what it makes in its own."""
         each = [[f"of {store.root}"] for store in stores]
         assert [names(store) for store in stores] == each
-        monkeypatch.setattr(module, "_LOOK_SECONDS", -1.0)
+        monkeypatch.setattr(module, "_CACHE_SECONDS", -1.0)
         assert [names(store) for store in stores] == [sorted([*each[0], *each[1]])] * 2
         assert stores[0].root != stores[1].root
 
@@ -61,7 +61,7 @@ class TestTwins:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Lists lag by minutes, so after these minutes it is known."""
-        monkeypatch.setattr(module, "_LOOK_SECONDS", -1.0)
+        monkeypatch.setattr(module, "_CACHE_SECONDS", -1.0)
         monkeypatch.setattr(module, "LIST_LAG_SECONDS", -1.0)
         drive_emulator.clear_log()
         assert len(names(stores[0])) == 1
@@ -115,7 +115,7 @@ class TestMissingFolder:
         self, store: DriveStore, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its maker knows that it is there."""
-        monkeypatch.setattr(module, "_LOOK_SECONDS", -1.0)
+        monkeypatch.setattr(module, "_CACHE_SECONDS", -1.0)
         drive_emulator.faults.add("list_lag", seconds=3600)
         store.ensure_root()
         assert store.list(store.root) == []

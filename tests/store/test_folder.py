@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.local_files import sync_folder
-from colab_drive_tuner.store.folder import FolderStore, folders, index
+from colab_drive_tuner.store.folder import FolderStore, index, top_folders
 from colab_drive_tuner.store.folder.description import seal, unseal
 from tests.journal.disks import VolatileDisk
 from tests.store.contract import Reopen, StoreContract
@@ -374,13 +374,13 @@ def test_a_name_is_free_that_changes_hands_at_that_moment(
     other.create(ids[0], None, name="a", parent=other.root)
 
     def changed_hands(base: Path) -> None:  # just before it is looked at
-        monkeypatch.setattr(folders, "_token", token)
+        monkeypatch.setattr(top_folders, "_token_of", token)
         other.trash(ids[0])
         for _ in comes:
             other.create(ids[1], None, name="a", parent=other.root)
 
-    token = folders._token
-    monkeypatch.setattr(folders, "_token", changed_hands)
+    token = top_folders._token_of
+    monkeypatch.setattr(top_folders, "_token_of", changed_hands)
     store.create(last, None, name="a", parent=store.root)
     assert {entry.id for entry in store.list(store.root, name="a")} == {
         last,

@@ -1,4 +1,4 @@
-"""A local folder as a store; each search in it is whole in a folder of its own."""
+"""Store in a local folder; each search is a self-contained folder in it."""
 
 from colab_drive_tuner.store.folder.store import FolderStore
 

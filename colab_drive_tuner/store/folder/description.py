@@ -1,7 +1,7 @@
-"""Description of an id in a folder store: the bytes of a small file, read with suspicion.
+"""Descriptions of ids in a folder store: small checksummed files, validated when they are read.
 
-Others may be able to write to the folder, and disks fail: a line begins with a checksum of the
-rest, and a description that names a file outside of its place describes nothing.
+Others may be able to write to the folder, and disks fail. So a line begins with the checksum of the
+rest, and a description of a file outside of its folder is invalid.
 """
 
 import hashlib
@@ -20,38 +20,38 @@ _FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
 @dataclass(frozen=True)
 class Description:
-    """What an id was used for: written once, changed only when it goes into the trash."""
+    """The file or folder that an id was used for; changed only when it is trashed or renamed."""
 
     id: str
     name: str
     parent: str
-    """The id of the folder it lies in; empty: directly in the folder that has the index."""
+    """The id of its folder; empty if that is the folder that contains the index."""
     file: str
-    """The visible file name in the parent's folder: `name`, as far as a disk can bear it."""
+    """The visible file name in the parent's folder: `name` in a form that file systems accept."""
     created: float
     is_folder: bool
     properties: dict[str, str]
-    """Those of the create; what is set later is kept beside."""
+    """The properties at its creation; later changes are stored separately."""
     nonce: str
-    """Names the hidden file in which the content waited for its visible name."""
+    """The name of the hidden file that holds the content until it has its visible name."""
     trashed: str = ""
-    """The file name in the trash; empty: it was never put there."""
+    """The file name in the trash; empty if it was never trashed."""
 
 
 def encode(described: Description) -> bytes:
-    """The content of a description's file."""
+    """Return the content of a description's file."""
     return seal(vars(described))
 
 
 def decode(content: bytes, key: str) -> Description | None:
-    """The description of the id `key`; None: the bytes are not one, or not of this id."""
+    """Return the description of the id `key`; None if the bytes are invalid or of another id."""
     values = unseal(content)
     try:
         described = Description(**values)
     except TypeError:
         return None
     texts = ("id", "name", "parent", "file", "nonce", "trashed")
-    honest = (
+    valid = (
         all(isinstance(getattr(described, field), str) for field in texts)
         and isinstance(described.created, float)
         and isinstance(described.is_folder, bool)
@@ -63,36 +63,36 @@ def decode(content: bytes, key: str) -> Description | None:
         and all(_FILE_NAME.fullmatch(name) for name in (described.file, described.trashed) if name)
         and re.fullmatch("[0-9a-f]{32}", described.nonce)
     )
-    return described if honest else None
+    return described if valid else None
 
 
 def encode_properties(key: str, properties: Mapping[str, str]) -> bytes:
-    """The content of the file with the properties of the id `key`."""
+    """Return the content of the file with the properties of the id `key`."""
     return seal({"id": key, "properties": dict(properties)})
 
 
 def decode_properties(content: bytes, key: str) -> dict[str, str] | None:
-    """The properties of the id `key`; None: the bytes are none."""
+    """Return the properties of the id `key`; None if the bytes are invalid."""
     values = unseal(content)
     found = values.get("properties")
     return found if values.get("id") == key and are_properties(found) else None
 
 
 def are_properties(value: object) -> bool:
-    """Whether it is a dict of texts."""
+    """Return whether it is a dict of strings."""
     return isinstance(value, dict) and all(
         isinstance(text, str) for pair in value.items() for text in pair
     )
 
 
 def seal(values: Mapping[str, Any]) -> bytes:
-    """One line of JSON behind its checksum."""
+    """Return one line of JSON that begins with its checksum."""
     body = json.dumps(values).encode()
     return hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body
 
 
 def unseal(content: bytes) -> dict[str, Any]:
-    """What `seal` was given; empty where the checksum does not fit."""
+    """Return the values passed to `seal`; empty if the checksum does not match."""
     check, _, body = content.strip().partition(b" ")
     if hashlib.sha256(body).hexdigest()[:16].encode() != check:
         return {}

@@ -1,4 +1,4 @@
-"""Location of an id in a folder store: the folder and the index that know it; new folders."""
+"""Lookup of ids in a folder store; creation and renaming of its top-level folders."""
 
 import contextlib
 import copy
@@ -13,55 +13,55 @@ from colab_drive_tuner.errors import IdTakenError, NotFoundError, RefusedError, 
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description, encode
-from colab_drive_tuner.store.folder.entries import Place
-from colab_drive_tuner.store.folder.folders import (
+from colab_drive_tuner.store.folder.entry_conversion import IdLocation
+from colab_drive_tuner.store.folder.index import Index
+from colab_drive_tuner.store.folder.top_folders import (
     Damaged,
     TopFolder,
     TopFolders,
-    is_free,
-    is_same,
+    is_current,
     make_folder,
     open_folder,
+    require_free_name,
 )
-from colab_drive_tuner.store.folder.index import Index
 
 
-class Locator:
-    """Finds ids in the folders of a store; for one search, in the folder of its name."""
+class IdLookup:
+    """Finds ids in the folders of a store; for one search, in the folder with its name."""
 
     def __init__(self, root: Path, trash: Path) -> None:
         self._root, self._trash = root, trash
         self.index = Index(root, root / ".store", trash)
-        """That of the root: its own files, and each id that a folder was made under."""
+        """Index of the root: its own files, and the ids of all top-level folders ever created."""
         self.folders = TopFolders(root, trash)
         self.in_trash = TopFolders(trash, trash)
         self._search: str | None = None
         self._tokens: set[str] = set()
-        """Those of the folders that the search's name stood for; their copies are not looked at."""
+        """Tokens of the folders that had the search's name; copies of them are not searched."""
         self._last: TopFolder | None = None
-        self._home: TopFolder | None = None
-        """The folder in which something of the search was found first; renamed, it is the same."""
+        self._search_folder: TopFolder | None = None
+        """The folder in which the search was first found; still used after it is renamed."""
 
     def for_search(self, name: str) -> Self:
-        """One that finds an id of several copies in the folder of that name.
+        """Return a lookup that resolves ids that several copies share in the folder of that name.
 
-        What it found there once it finds in that very folder, also when it is renamed meanwhile.
+        It keeps using the folder that it found first, even if that is renamed.
         """
         view = copy.copy(self)
-        view._search, view._tokens, view._last, view._home = name, set(), None, None
+        view._search, view._tokens, view._last, view._search_folder = name, set(), None, None
         return view
 
     def everywhere(self) -> list[TopFolder]:
-        """The folders directly in the store, and in its trash, that can be used."""
+        """Return the usable folders in the root and in the trash."""
         return [*self.folders.usable(), *self.in_trash.usable()]
 
     def damaged(self, entry_id: str) -> Damaged | None:
-        """The folder of that id, if it is one that cannot be used as it is."""
+        """Return the damaged folder with this id; None if there is none."""
         found = [folder for folder in self.folders.all() if folder.id == entry_id]
         return found[0] if found and isinstance(found[0], Damaged) else None
 
-    def is_used_elsewhere(self, entry_id: str, place: Place) -> bool:
-        """Whether another folder has the id; not the copies of this one, which share its ids."""
+    def is_used_elsewhere(self, entry_id: str, place: IdLocation) -> bool:
+        """Return whether another folder has the id, apart from copies of this one."""
         token = None if place.folder is None else place.folder.token
         others = [folder.index for folder in self.everywhere() if folder.token != token]
         if place.folder is not None:
@@ -71,34 +71,34 @@ class Locator:
     def create_folder(
         self, entry_id: str, name: str, properties: dict[str, str], created: float
     ) -> TopFolder:
-        """Create a folder directly in the root: it is made whole, and then moved to its place."""
+        """Create a top-level folder: it is completed first and then moved to its visible path."""
         self.finish()
         known = [folder.token for folder in self.folders.usable()]
         if entry_id in known or self.index.describe(entry_id) is not None:
-            raise self.taken(entry_id, name)
-        is_free(self._root, name, entry_id)
-        aside = self.index.names.made("")
-        disk.make_folders(self.index.home, "ids")
+            raise self.id_taken_error(entry_id, name)
+        require_free_name(self._root, name, entry_id)
+        aside = self.index.names.ensure_folder("")
+        disk.ensure_folders(self.index.home, "ids")
         nonce = uuid.uuid4().hex
         described = Description(entry_id, name, "", "", created, True, properties, nonce)
         new = aside / f"{nonce}.new"
         try:
             make_folder(new, described, self._trash)
             self.index.commit(aside / f"{nonce}.draft", encode(described), entry_id)
-        except BaseException as error:  # an interrupt, too, leaves nothing half made
+        except BaseException as error:  # including KeyboardInterrupt
             shutil.rmtree(new, ignore_errors=True)
             if isinstance(error, FileExistsError):
                 self.finish()
-                raise self.taken(entry_id, name) from error
+                raise self.id_taken_error(entry_id, name) from error
             raise
-        self._show(new, described)
+        self._publish(new, described)
         return self.top(entry_id)
 
     def finish(self) -> bool:
-        """Move to its place whatever folder was created by somebody who could not do that."""
-        aside = self.index.names.of("")
+        """Complete interrupted creates of top-level folders; return whether there were any."""
+        aside = self.index.names.folder_of("")
         done = False
-        for name in disk.names(aside):
+        for name in disk.list_names(aside):
             new = aside / name
             if not name.endswith(".new") or new.is_symlink() or not new.is_dir():
                 continue
@@ -106,19 +106,19 @@ class Locator:
                 described = open_folder(new, self._trash).described
                 linked = self.index.describe(described.id)
                 if linked is not None and linked.nonce == described.nonce:
-                    self._show(new, described)
+                    self._publish(new, described)
                     done = True
         return done
 
-    def _show(self, new: Path, described: Description) -> None:
-        """Give a created folder its visible name and wait for the disk; anybody may do it again."""
+    def _publish(self, new: Path, described: Description) -> None:
+        """Give a created folder its visible name, durably; idempotent."""
         for name in disk.file_names(described.name, described.id)[:2]:
             try:
                 new.rename(self._root / name)
                 break
             except OSError:
                 if not os.path.lexists(new):
-                    break  # somebody else has done it
+                    break  # done by another process
         else:
             raise RefusedError(f"{self._root / name} is in the way of {described.name!r}.")
         sync_folder(self.index.descriptions.folder)
@@ -126,10 +126,10 @@ class Locator:
         self.index.descriptions.write_copy(described.id, encode(described))
 
     def rename_folder(self, folder: TopFolder, name: str) -> TopFolder:
-        """Give a folder another name; the id stays, unless copies of the folder lie beside it."""
-        is_free(self._root, name, folder.token)
+        """Rename a folder; its id stays the same, unless copies of it are in the store."""
+        require_free_name(self._root, name, folder.token)
         there = self.everywhere()
-        # Copies have one token, and are told apart by the names of their directories alone.
+        # Copies share their token and are distinguished only by the names of their directories.
         alone = [one.token for one in there].count(folder.token) == 1
         names = disk.file_names(name, folder.token)
         if not alone and name != names[0]:
@@ -151,41 +151,41 @@ class Locator:
             open_folder(base, self._trash).index.descriptions.rewrite(TOP, encode(described))
         return open_folder(base, self._trash)
 
-    def find(self, entry_id: str, *, also_trashed: bool = False) -> Place:
-        """The folder and the index that know the id."""
+    def find(self, entry_id: str, *, also_trashed: bool = False) -> IdLocation:
+        """Return the location of the id."""
         if entry_id == ROOT:
-            return Place(self.index, ROOT)
+            return IdLocation(self.index, ROOT)
         if not ID.fullmatch(entry_id) or entry_id == TOP:
             raise NotFoundError(f"There is no file {entry_id!r} in {self._root}.")
         last = self._last
         if last is not None and (self._search is not None or self.folders.is_unchanged()):
-            if last.index.descriptions.has(entry_id) and is_same(last):
-                return Place(last.index, entry_id, last)
+            if last.index.descriptions.has(entry_id) and is_current(last):
+                return IdLocation(last.index, entry_id, last)
         found = self._choose(entry_id, also_trashed)
-        if found.folder is not None and not is_same(found.folder):
+        if found.folder is not None and not is_current(found.folder):
             self.folders.forget()
             self.in_trash.forget()
             found = self._choose(entry_id, also_trashed)
         return found
 
-    def _choose(self, entry_id: str, also_trashed: bool) -> Place:
-        """Of the folders that hold the id the one that is meant."""
+    def _choose(self, entry_id: str, also_trashed: bool) -> IdLocation:
+        """Select one of the folders that contain the id."""
         folders = self.everywhere() if also_trashed else self.folders.usable()
         holders = [folder for folder in folders if folder.index.descriptions.has(entry_id)]
-        home = [folder for folder in folders if self._is_home(folder)]
+        own = [folder for folder in folders if self._is_search_folder(folder)]
         if not holders:
             with contextlib.suppress(NotFoundError):
-                is_home = home and self._home is not None and self._home.id == entry_id
-                found = home[0] if is_home else self.top(entry_id, folders)
-                self._note_home(found)
-                return Place(found.index, TOP, found)
-            return Place(self.index, entry_id)
+                is_own = own and self._search_folder and self._search_folder.id == entry_id
+                found = own[0] if is_own else self.top(entry_id, folders)
+                self._note_search_folder(found)
+                return IdLocation(found.index, TOP, found)
+            return IdLocation(self.index, entry_id)
         if self._search is not None:
-            ours = [folder for folder in folders if folder.name == self._search]
-            self._tokens |= {folder.token for folder in ours}
+            named = [folder for folder in folders if folder.name == self._search]
+            self._tokens |= {folder.token for folder in named}
             holders = (
-                [folder for folder in home if folder in holders]
-                or [folder for folder in ours if folder in holders]
+                [folder for folder in own if folder in holders]
+                or [folder for folder in named if folder in holders]
                 or [folder for folder in holders if folder.token not in self._tokens]
             )
             if not holders:
@@ -195,21 +195,21 @@ class Locator:
             places = ", ".join(str(folder.index.base) for folder in holders)
             raise StoreError(f"The file {entry_id} lies in several copies of a folder: {places}.")
         copies = [folder for folder in folders if folder.token == holders[0].token]
-        self._note_home(holders[0])
-        if self._is_home(holders[0]) or (self._search is None and len(copies) == 1):
+        self._note_search_folder(holders[0])
+        if self._is_search_folder(holders[0]) or (self._search is None and len(copies) == 1):
             self._last = holders[0]
-        return Place(holders[0].index, entry_id, holders[0])
+        return IdLocation(holders[0].index, entry_id, holders[0])
 
-    def _note_home(self, found: TopFolder) -> None:
-        if found.name == self._search and not self._is_home(found):
-            self._home = found
+    def _note_search_folder(self, found: TopFolder) -> None:
+        if found.name == self._search and not self._is_search_folder(found):
+            self._search_folder = found
 
-    def _is_home(self, folder: TopFolder) -> bool:
-        """Whether it is the search's very folder, whatever its name is now."""
-        return self._home is not None and folder.state == self._home.state
+    def _is_search_folder(self, folder: TopFolder) -> bool:
+        """Return whether it is the search's own folder, whatever its present name."""
+        return self._search_folder is not None and folder.state == self._search_folder.state
 
     def top(self, entry_id: str, folders: list[TopFolder] | None = None) -> TopFolder:
-        """The folder directly in the root that bears the id; renamed, it is found by its token."""
+        """Return the top-level folder with this id; a renamed one is found by its token."""
         if self.finish() or folders is None:
             folders = self.folders.usable()
         exactly = [folder for folder in folders if folder.id == entry_id]
@@ -221,6 +221,6 @@ class Locator:
             raise damaged.error
         raise NotFoundError(f"There is no folder {entry_id} in {self._root}, or it was deleted.")
 
-    def taken(self, entry_id: str, name: str) -> IdTakenError:
-        """The error to raise where the id was used before."""
+    def id_taken_error(self, entry_id: str, name: str) -> IdTakenError:
+        """Return the error for an id that was used before."""
         return IdTakenError(f"The id {entry_id}, asked for {name!r}, was used in {self._root}.")

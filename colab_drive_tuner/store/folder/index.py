@@ -1,14 +1,15 @@
-"""The index of one folder: which file in it, or below it, each id stands for.
+"""Index of one folder: the file in it, or below it, that each id refers to.
 
     <folder>/index/ids/<id>                 a file's description; linking it here is the create
-    <folder>/index/names/                   who has which visible name, and what waits for one
-    <folder>/index/properties/<id>          properties, where there are any
-    <folder>/index/copies/                  `ids` and `properties` once more
+    <folder>/index/names/                   claims on visible names, and unfinished creates
+    <folder>/index/properties/<id>          properties, if there are any
+    <folder>/index/copies/                  second copies of `ids` and `properties`
 
-A create writes content and description aside, syncs them, links the id, links the visible name,
-syncs both directories, and only then returns. Killed before the id is linked, nothing happened;
-killed after it, whoever comes next finishes. So neither locks nor a repair run are needed. Nothing
-rests on inode numbers or on where the folder lies: a copy of it is as good.
+A create writes content and description under temporary names, syncs them, links the id, links the
+visible name, syncs both directories, and only then returns. A kill before the id is linked has no
+effect; after it, the next process that sees the id completes the create. So neither locks nor
+repair runs are needed. The index does not depend on inode numbers or on the folder's path, so a
+copy of the folder is equally valid.
 """
 
 import contextlib
@@ -36,37 +37,37 @@ from colab_drive_tuner.store.folder.description import (
     encode,
     encode_properties,
 )
-from colab_drive_tuner.store.folder.mirrored_file import TwoCopies
-from colab_drive_tuner.store.folder.names import CLAIM, Names
+from colab_drive_tuner.store.folder.mirrored_files import MirroredFiles
+from colab_drive_tuner.store.folder.visible_names import CLAIM, VisibleNames
 
 NAME = "index"
-HELP = "`colab-drive-tuner doctor` says what can be done."
+DOCTOR_HINT = "`colab-drive-tuner doctor` says what can be done."
 
 
 class Index:
-    """What is known of the files in the folder `base`; its own files lie in `home`."""
+    """Index of the folder `base`; the index's own files are in `home`."""
 
     def __init__(self, base: Path, home: Path, trash: Path) -> None:
         self.base, self.home, self.trash = base, home, trash
-        self.descriptions = TwoCopies(home, "ids", decode)
-        self.kept_properties = TwoCopies(home, "properties", decode_properties)
-        self.names = Names(home)
+        self.descriptions = MirroredFiles(home, "ids", decode)
+        self.kept_properties = MirroredFiles(home, "properties", decode_properties)
+        self.names = VisibleNames(home)
         self._folders: dict[str, tuple[object, Path]] = {}
-        self._strangers: dict[tuple[str, str], int] = {}
+        self._unclaimed: dict[tuple[str, str], int] = {}
 
     def __repr__(self) -> str:
         return f"Index({str(self.base)!r})"
 
     def describe(self, key: str) -> Description | None:
-        """What the id was used for; None if it never was."""
+        """Return the description of the id; None if it was never used."""
         return self.descriptions.read(key) if ID.fullmatch(key) else None
 
     def properties(self, described: Description) -> dict[str, str]:
-        """The properties of an entry: those of its create, and those that were set later."""
+        """Return the properties of an entry: those at its creation, updated by those set later."""
         return described.properties | (self.kept_properties.read(described.id) or {})
 
     def set_properties(self, key: str, properties: Mapping[str, str]) -> None:
-        """Add to the properties of an entry that exists."""
+        """Add to the properties of an existing entry."""
         known = self.kept_properties.read(key) or {}
         self.kept_properties.write(key, encode_properties(key, known | dict(properties)))
 
@@ -80,17 +81,17 @@ class Index:
         created: float,
         properties: dict[str, str],
     ) -> tuple[Description, Path]:
-        """Create a file, or a folder, once; on disk for good when this returns."""
+        """Create a file or folder once; it is durable on the disk when this returns."""
         where = self.folder(parent)
         if self.describe(entry_id) is not None:
-            raise self.taken(entry_id, name)
-        disk.make_folders(self.home, "ids")
+            raise self.id_taken_error(entry_id, name)
+        disk.ensure_folders(self.home, "ids")
         file, claimed = self.names.claim(where, parent, name, entry_id)
         nonce = uuid.uuid4().hex
         described = Description(
             entry_id, name, parent, file, created, content is None, properties, nonce
         )
-        new = self.names.new(described)
+        new = self.names.pending_content(described)
         written = encode(described)
         try:
             if content is None:
@@ -98,26 +99,26 @@ class Index:
             else:
                 disk.write(new, content)
             self.commit(new.with_suffix(".draft"), written, entry_id)
-        except BaseException as error:  # an interrupt, too, leaves nothing half made
-            disk.discard(new)
+        except BaseException as error:  # including KeyboardInterrupt
+            disk.remove(new)
             taken = self.describe(entry_id) if isinstance(error, FileExistsError) else None
             if claimed and (taken is None or taken.file != file):
-                self.names.give_up(parent, file)
+                self.names.release(parent, file)
             if taken is not None:
-                raise self.taken(entry_id, name) from None
+                raise self.id_taken_error(entry_id, name) from None
             raise
-        self._show(described, where, written)
+        self._publish(described, where, written)
         return described, where / file
 
     def adopt(self, described: Description, properties: Mapping[str, str]) -> None:
-        """Describe a file that lies under its visible name already."""
+        """Describe a file that already has its visible name."""
         self.descriptions.write(described.id, encode(described))
         if properties:
             self.kept_properties.write(described.id, encode_properties(described.id, properties))
-        self.names.claim_again(described)
+        self.names.reclaim(described)
 
     def commit(self, draft: Path, written: bytes, entry_id: str) -> None:
-        """Make the description that is written to `draft` the id's; FileExistsError: it has one."""
+        """Link `written` as the id's description via `draft`; FileExistsError if it has one."""
         target = self.descriptions.path(entry_id)
         try:
             disk.write(draft, written)
@@ -125,40 +126,40 @@ class Index:
             try:
                 disk.link(draft, target)
             except FileExistsError:
-                # A network file system may have linked it and lost the answer to its own retry.
+                # A network file system may have retried a link that had succeeded.
                 if not draft.samefile(target):
                     raise
         finally:
-            disk.discard(draft)
+            disk.remove(draft)
 
-    def taken(self, entry_id: str, name: str) -> IdTakenError:
-        """The error to raise; the winner's create is on disk by now, even if the winner is not."""
+    def id_taken_error(self, entry_id: str, name: str) -> IdTakenError:
+        """Return the error, once the winner's create is durable, even if the winner was killed."""
         with contextlib.suppress(NotFoundError):
             self.locate(entry_id)
         sync_folder(self.descriptions.folder)
         return IdTakenError(f"The id {entry_id}, asked for {name!r}, was used in {self.base}.")
 
     def locate(self, key: str) -> tuple[Description, Path]:
-        """The description and the visible path, which exists; a half-done create is finished."""
+        """Return the description and the existing visible path, completing an unfinished create."""
         described = self.describe(key)
         if described is None or not described.file:
             raise NotFoundError(f"There is no file {key} in {self.base}, or it was deleted.")
         where = self.folder(described.parent)
         visible = where / described.file
-        if described.trashed and not self._is_back(described, visible):
+        if described.trashed and not self._is_restored(described, visible):
             raise NotFoundError(f"{visible} was put into the trash, {self.trash}.")
-        if os.path.lexists(self.names.new(described)):
-            self._show(described, where)
-        with contextlib.suppress(*disk.NOT_THERE):
+        if os.path.lexists(self.names.pending_content(described)):
+            self._publish(described, where)
+        with contextlib.suppress(*disk.MISSING):
             mode = visible.lstat().st_mode
             if stat.S_ISLNK(mode):
-                raise disk.link_refused(visible)
+                raise disk.symlink_error(visible)
             if stat.S_ISDIR(mode) == described.is_folder:
                 return described, visible
-        raise NotFoundError(f"{visible} was deleted or renamed by hand: put it back. {HELP}")
+        raise NotFoundError(f"{visible} was deleted or renamed by hand: put it back. {DOCTOR_HINT}")
 
     def folder(self, key: str) -> Path:
-        """Where the folder of that id lies; an empty id: the folder that has this index."""
+        """Return the path of the folder with this id; an empty id is the folder with this index."""
         if not key:
             return self.base
         try:
@@ -173,28 +174,28 @@ class Index:
                 raise RefusedError(f"{path} is a file: nothing can lie in it.")
             self._folders[key] = (signature, path)
         elif not os.path.lexists(path):
-            self.locate(key)  # says what happened to it
+            self.locate(key)  # raises the error that explains it
         disk.require_folder(path)
         return path
 
     def file(self, key: str) -> Path:
-        """Where the file of that id lies."""
+        """Return the path of the file with this id."""
         described, visible = self.locate(key)
         if described.is_folder:
             raise RefusedError(f"{visible} is a folder: it has no content.")
         return visible
 
     def list(self, parent: str) -> Iterator[tuple[str, Description | StoreError, Path]]:
-        """Id, description and path of what lies in a folder; not what people put there by hand.
+        """Yield id, description and path of a folder's children, except files added by hand.
 
-        In place of a description that cannot be read or used stands the error that says why.
+        If a description is unreadable or unusable, the error is yielded in its place.
         """
         where = self.folder(parent)
         shown: set[str] = set()
         for key, file in self.names.claims(parent):
             try:
                 described, visible = self.locate(key)
-            except NotFoundError:  # trashed, deleted, given up, or a claim that was edited
+            except NotFoundError:  # trashed, deleted, released, or an edited claim
                 continue
             except (ChecksumError, RefusedError) as error:
                 yield key, error, where / file
@@ -203,14 +204,16 @@ class Index:
             if visible == where / file:
                 shown.add(file)
                 yield key, described, visible
-        yield from self._without_claim(parent, where, shown)
+        yield from self._recover_claims(parent, where, shown)
 
     def abandoned(self, before: float) -> Iterator[Path]:
-        """Hidden files that no id stands for, last touched `before`: of creates that never were.
+        """Yield hidden files that no id refers to, last modified before that time.
 
-        A create that was killed before its id was linked is found and finished by nobody.
+        They come from creates that were killed before their id was linked; nobody completes those.
         """
-        for part in [self.home / name for name in disk.names(self.home) if name.startswith("new-")]:
+        for part in [
+            self.home / name for name in disk.list_names(self.home) if name.startswith("new-")
+        ]:
             if _is_old(part, before):
                 yield part
         for parent in self.names.parents():
@@ -219,63 +222,63 @@ class Index:
                 with contextlib.suppress(ChecksumError):
                     if (described := self.describe(key)) is not None:
                         used |= {f"{described.nonce}.new", f"{file}{CLAIM}"}
-            for path in self.names.waiting(parent):
+            for path in self.names.unfinished(parent):
                 if path.name not in used and _is_old(path, before):
                     yield path
 
-    def _is_back(self, described: Description, visible: Path) -> bool:
-        """Whether a person moved a trashed entry back: its old name, and nobody else's since."""
+    def _is_restored(self, described: Description, visible: Path) -> bool:
+        """Return whether a user moved a trashed entry back, and no other id has its name."""
         if os.path.lexists(self.trash / described.trashed) or not os.path.lexists(visible):
             return False
         return self.names.holder(described.parent, described.file) in (None, described.id)
 
-    def _without_claim(
+    def _recover_claims(
         self, parent: str, where: Path, shown: set[str]
     ) -> Iterator[tuple[str, Description, Path]]:
-        """Entries whose claim on their name is lost: it is made again.
+        """Yield entries whose claim on their name is lost, and claim it again.
 
-        Each visible file that nobody claims is either such a one or a person's own.
+        Visible files without a claim are either such entries or files of the user.
         """
         try:
             changed = self.descriptions.folder.stat().st_mtime_ns
-        except disk.NOT_THERE:
+        except disk.MISSING:
             changed = 0
         left = {
             file
-            for file in disk.names(where)
+            for file in disk.list_names(where)
             if file not in shown
             and not file.startswith(".")
             and where / file != self.home
-            and self._strangers.get((parent, file)) != changed
+            and self._unclaimed.get((parent, file)) != changed
         }
         if not left:
             return
-        self._strangers.update({(parent, file): changed for file in left})
+        self._unclaimed.update({(parent, file): changed for file in left})
         for key in self.descriptions:
             try:
                 described = None if key == TOP else self.describe(key)
             except ChecksumError:
-                continue  # which file it was of is not known any more
+                continue  # its file is unknown
             if described is None or described.parent != parent or described.file not in left:
                 continue
             with contextlib.suppress(NotFoundError, RefusedError):
                 yield key, *self.locate(key)
-                del self._strangers[parent, described.file]
-                with contextlib.suppress(OSError):  # a folder that can only be read is read
-                    self.names.claim_again(described)
+                del self._unclaimed[parent, described.file]
+                with contextlib.suppress(OSError):  # the folder may be read-only
+                    self.names.reclaim(described)
 
-    def _show(self, described: Description, where: Path, written: bytes = b"") -> None:
-        """Give a created entry its visible name and wait for the disk; anybody may do it again."""
-        new, visible = self.names.new(described), where / described.file
+    def _publish(self, described: Description, where: Path, written: bytes = b"") -> None:
+        """Give a created entry its visible name, durably; idempotent."""
+        new, visible = self.names.pending_content(described), where / described.file
         try:
             if described.is_folder:
                 new.rename(visible)
             else:
                 os.link(new, visible)
         except OSError:
-            # Somebody else has done it; in the way of a folder may also be one that a person made.
+            # Already done by another process, unless a user created a folder of that name.
             done = visible.is_dir() if described.is_folder else _same(new, visible)
-            # Asked last: whoever has done it may be removing `new` at this very moment.
+            # Checked last: the other process may be removing `new` concurrently.
             if not done and os.path.lexists(new):
                 raise
         sync_folder(self.descriptions.folder)
@@ -285,11 +288,11 @@ class Index:
             self.kept_properties.write(
                 described.id, encode_properties(described.id, described.properties)
             )
-        disk.discard(new)
+        disk.remove(new)
 
 
 def _is_old(path: Path, before: float) -> bool:
-    with contextlib.suppress(*disk.NOT_THERE):
+    with contextlib.suppress(*disk.MISSING):
         return path.lstat().st_mtime < before
     return False
 
@@ -297,5 +300,5 @@ def _is_old(path: Path, before: float) -> bool:
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except disk.NOT_THERE:
+    except disk.MISSING:
         return False

@@ -1,4 +1,4 @@
-"""Makes the index of a folder anew, from the files in it and from what is left of the old one."""
+"""Rebuilding of a folder's index from the files in it and the remains of the old index."""
 
 import contextlib
 import os
@@ -12,18 +12,18 @@ from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import TOP, Description
-from colab_drive_tuner.store.folder.folders import make_folder
 from colab_drive_tuner.store.folder.index import NAME, Index
+from colab_drive_tuner.store.folder.top_folders import make_folder
 
 
 def rebuild_index(
     base: Path, name: str, trash: Path, ids: Mapping[str, str], original: Description | None = None
 ) -> None:
-    """Make an index of the files that lie in a folder, and put what is left of the old one aside.
+    """Create an index of the files in a folder, and set the remains of the old index aside.
 
-    A file that the old index still describes is what it was; of others only their names are known.
-    `original` describes another folder with the same ids, of which this one is a copy: as such it
-    must stay known, or an id that both use would be looked for in the wrong one.
+    Files that the old index describes keep their descriptions; only names are known of the others.
+    `original` describes another folder with the same ids, of which this one is a copy. The copy
+    must remain recognizable as one, or shared ids would be resolved in the wrong folder.
     """
     disk.require_folder(base)
     home = base / NAME
@@ -70,21 +70,21 @@ def rebuild_index(
 def _files_below(
     base: Path, parent: str, known: Mapping[tuple[str, str], Description], ids: Mapping[str, str]
 ) -> Iterator[tuple[Path, str, str]]:
-    """The path, the parent's id and the id of each visible file and folder, folders first."""
+    """Yield path, parent's id and id of all visible files and folders, folders first."""
     described = {one.id for one in known.values()}
     lost = {above for above, _ in known if above and above not in described}
     pending = [(base, parent)]
     while pending:
         folder, above = pending.pop()
-        for name in disk.names(folder):
+        for name in disk.list_names(folder):
             path = folder / name
             if name.startswith(".") or path.is_symlink():
                 continue
-            inside = disk.names(path) if path.is_dir() else []
+            inside = disk.list_names(path) if path.is_dir() else []
             fitting = [key for key in lost if any((key, file) in known for file in inside)]
             if (above, name) in known:
                 key = known[above, name].id
-            elif len(fitting) == 1:  # what lies in it says which id it had
+            elif len(fitting) == 1:  # known by the files in it
                 (key,) = fitting
             else:
                 key = ids.get(path.relative_to(base).as_posix()) or uuid.uuid4().hex

@@ -1,12 +1,12 @@
-"""The `Store` protocol over a local folder.
+"""Implementation of the `Store` protocol for a local folder.
 
     <root>/mnist-cnn/            a search: its files under their own names, and its index (index.py)
-    <root>/.store/               an index of the root: ids that were used, files directly in it
-    <root>/.trash/               what was put into the trash
+    <root>/.store/               index of the root: used ids, and files directly in the root
+    <root>/.trash/               trashed files and folders
 
-Nothing that a search needs lies outside of its folder, so it can be renamed, copied and moved like
-any other. An id means a file of the folder that is asked; where copies of one search lie in the
-same store, `for_search` says which of them is meant.
+Everything that belongs to a search is in its folder, so users can rename, copy and move the folder.
+An id refers to a file of the folder in which it is looked up; if a store contains several copies of
+a search, `for_search` selects one of them.
 """
 
 import builtins
@@ -31,26 +31,26 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.local_files import replace_file, sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description
-from colab_drive_tuner.store.folder.entries import (
-    Place,
+from colab_drive_tuner.store.folder.entry_conversion import (
+    IdLocation,
     damaged_entry,
+    entries_with_properties,
     entry_of,
     top_entry,
-    with_properties,
 )
-from colab_drive_tuner.store.folder.folders import open_folder
-from colab_drive_tuner.store.folder.id_lookup import Locator
+from colab_drive_tuner.store.folder.id_lookup import IdLookup
 from colab_drive_tuner.store.folder.index import NAME
 from colab_drive_tuner.store.folder.rebuilding import rebuild_index
-from colab_drive_tuner.store.folder.trash import in_trash, list_trash, trash_entry
+from colab_drive_tuner.store.folder.top_folders import open_folder
+from colab_drive_tuner.store.folder.trash import find_in_trash, list_trash, trash_entry
 from colab_drive_tuner.store.protocol import Entry, Store, check_properties, oldest_first
 
 
 class FolderStore(Store):
-    """A `Store` in the local folder `root`, which is made when something is first created in it.
+    """A `Store` in the local folder `root`, which is created with the first file in it.
 
-    Safe for any number of processes on a file system with hard links; one without them (Colab's
-    Drive mount, FAT) is refused by `UsageError` before anything is kept there.
+    Any number of processes may use it if the file system has hard links; one without them (Colab's
+    Drive mount, FAT) is refused by `UsageError` before anything is written.
     """
 
     account = "local"
@@ -63,12 +63,12 @@ class FolderStore(Store):
         self.local_path, self.location = self._root, f"folder:{self._root}"
         self.trash_location = str(self._trash)
         self.environment = {Variable.STORE: str(self._root)}
-        self._ids = Locator(self._root, self._trash)
+        self._ids = IdLookup(self._root, self._trash)
         self._seen = self._root.is_dir()
         existing = next(path for path in (self._root, *self._root.parents) if os.path.lexists(path))
         if not existing.is_dir():
             raise UsageError(f"{existing} is a file, so no store can lie in it: name a folder.")
-        if os.path.lexists(self._root / NAME / "ids" / TOP):  # no error where nobody may look
+        if os.path.lexists(self._root / NAME / "ids" / TOP):  # False without permission
             raise UsageError(
                 f"{self._root} is the folder of one search. Name the folder in which searches lie: "
                 f"{self._root.parent}"
@@ -79,28 +79,28 @@ class FolderStore(Store):
 
     @property
     def option(self) -> str:
-        """Its path, unless the environment names it."""
+        """The path, unless the environment names it."""
         given = Variable.STORE.get()
         known = given and Path(given).expanduser().resolve() == self._root
         return "" if known else str(self._root)
 
     def free_space(self) -> int | None:
-        """What is free on the disk that the folder lies, or will lie, on."""
+        """Return the free space of the disk that contains, or will contain, the folder."""
         existing = next(path for path in (self._root, *self._root.parents) if path.exists())
         return shutil.disk_usage(existing).free
 
     def for_search(self, name: str) -> Self:
-        """The same store; an id that several copies of a search hold is the one in folder `name`.
+        """Return this store, resolving ids that several copies of a search share in folder `name`.
 
-        Nor is anything looked for in copies of that folder, or taken from them once it is gone.
+        It does not look into copies of that folder, not even after the folder itself is deleted.
         """
         view = copy.copy(self)
         view._ids = self._ids.for_search(name)
         return view
 
     def url(self, entry_id: str) -> str:
-        """The path under which a person finds it."""
-        with self._honest(f"find file {entry_id}"):
+        """Return the path at which users find the entry."""
+        with self._translated_errors(f"find file {entry_id}"):
             if (damaged := self._ids.damaged(entry_id)) is not None:
                 return str(damaged.base)
             found = self._ids.find(entry_id)
@@ -115,16 +115,16 @@ class FolderStore(Store):
         parent: str,
         properties: Mapping[str, str] | None = None,
     ) -> Entry:
-        """Create a file, or a folder, once in the world; on disk for good when this returns."""
+        """Create a file or folder once; it is durable on the disk when this returns."""
         if not ID.fullmatch(entry_id) or entry_id in (ROOT, TOP):
             raise UsageError(f"{entry_id!r} is not an id of a folder store; ask `reserve` for one.")
         check_properties(properties or {})
-        with self._honest(f"create {name!r}"):
+        with self._translated_errors(f"create {name!r}"):
             if parent == ROOT:
-                self._prepare()
+                self._ensure_root_exists()
             place = self._ids.find(parent)
             if self._ids.is_used_elsewhere(entry_id, place):
-                raise self._ids.taken(entry_id, name)
+                raise self._ids.id_taken_error(entry_id, name)
             if parent == ROOT and content is None:
                 made = self._ids.create_folder(entry_id, name, dict(properties or {}), self.now())
                 return top_entry(made)
@@ -139,20 +139,20 @@ class FolderStore(Store):
             return entry_of(described, parent, visible, described.properties)
 
     def read(self, entry_id: str) -> bytes:
-        """Return what lies under the file's visible name."""
-        with self._honest(f"read file {entry_id}"):
+        """Return the content of the file at the visible path."""
+        with self._translated_errors(f"read file {entry_id}"):
             return disk.read(self._file(entry_id))
 
     def fetch(self, entry_id: str, path: Path) -> None:
-        """Copy a file to `path`, replacing it atomically, in constant memory."""
-        with self._honest(f"fetch file {entry_id}"):
+        """Copy a file to `path`, which is replaced atomically, in constant memory."""
+        with self._translated_errors(f"fetch file {entry_id}"):
             source = disk.open_file(self._file(entry_id))
         with source:
             replace_file(path, lambda sink: shutil.copyfileobj(source, sink, 1 << 20))
 
     def stat(self, entry_id: str) -> Entry:
-        """Describe a file or folder that still lies under its visible name."""
-        with self._honest(f"find file {entry_id}"):
+        """Return the entry of a file or folder that still exists at its visible path."""
+        with self._translated_errors(f"find file {entry_id}"):
             if entry_id == ROOT:
                 about = Description(ROOT, self._root.name, "", "", 0.0, True, {}, "")
                 known = self._ids.index.kept_properties.read(ROOT) or {}
@@ -163,18 +163,18 @@ class FolderStore(Store):
             return found.entry(*found.index.locate(found.key))
 
     def list(self, parent: str, *, name: str | None = None) -> builtins.list[Entry]:
-        """What lies in a folder, oldest first, never lagging; not what people put there by hand."""
+        """List a folder's children, oldest first; never lags, and omits files added by hand."""
         if parent == ROOT and not self._root.is_dir():
-            raise self._missing()
+            raise self._missing_root()
         found: list[Entry] = []
-        with self._honest(f"list folder {parent}"):
+        with self._translated_errors(f"list folder {parent}"):
             if parent == ROOT:
                 self._ids.finish()
                 found += map(top_entry, self._ids.folders.all())
             place = self._ids.find(parent)
             for entry_id, about, path in place.index.list(place.inner):
                 if isinstance(about, Description):
-                    with contextlib.suppress(FileNotFoundError):  # deleted at this moment
+                    with contextlib.suppress(FileNotFoundError):  # deleted concurrently
                         found.append(place.entry(about, path))
                 else:
                     found.append(damaged_entry(entry_id, path, parent, about))
@@ -184,15 +184,15 @@ class FolderStore(Store):
     def find_marked(
         self, properties: Mapping[str, str], *, or_named: str | None = None
     ) -> builtins.list[Entry]:
-        """What has all these properties, of all that was ever created here and still exists."""
+        """See `Store.find_marked`; never lags."""
         found: list[Entry] = []
-        with self._honest("look for marked files"):
+        with self._translated_errors("look for marked files"):
             self._ids.finish()
             folders = self._ids.everywhere()
             found += map(top_entry, folders)
-            places = [Place(folder.index, TOP, folder) for folder in folders]
+            places = [IdLocation(folder.index, TOP, folder) for folder in folders]
             for place in (*places, self._ids.find(ROOT)):
-                found += with_properties(place, or_named)
+                found += entries_with_properties(place, or_named)
         found = [
             entry
             for entry in found
@@ -201,11 +201,11 @@ class FolderStore(Store):
         return oldest_first(found)
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
-        """Set properties, in a file beside."""
+        """Set properties, which are stored in a separate file."""
         check_properties(properties)
-        with self._honest(f"set properties of file {entry_id}"):
+        with self._translated_errors(f"set properties of file {entry_id}"):
             if entry_id == ROOT:
-                self._prepare()
+                self._ensure_root_exists()
             found = self._ids.find(entry_id)
             key = found.index.locate(found.key)[0].id if found.inner else found.own_key
             found.index.set_properties(key, properties)
@@ -213,10 +213,10 @@ class FolderStore(Store):
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
         """Rename a folder directly in the root: first its directory, then the properties are set.
 
-        Raises `RefusedError` where something of that name is in the way.
+        Raises `RefusedError` if the new name is in use.
         """
         check_properties(properties or {})
-        with self._honest(f"rename {entry_id} to {name!r}"):
+        with self._translated_errors(f"rename {entry_id} to {name!r}"):
             found = self._ids.find(entry_id)
             if found.folder is None or not found.is_top:
                 raise RefusedError(
@@ -227,8 +227,8 @@ class FolderStore(Store):
                 renamed.index.set_properties(renamed.token, properties)
 
     def replace(self, entry_id: str, content: bytes) -> None:
-        """Replace a file's content: a reader sees the old one or the new one."""
-        with self._honest(f"replace file {entry_id}"):
+        """Replace a file's content atomically."""
+        with self._translated_errors(f"replace file {entry_id}"):
             path = self._file(entry_id)
             temporary = self._ids.find(entry_id).index.home / f"new-{uuid.uuid4().hex}"
             try:
@@ -239,29 +239,29 @@ class FolderStore(Store):
             sync_folder(path.parent)
 
     def trash(self, entry_id: str) -> None:
-        """Move it into `.trash/`, from where a person can move it back; its name is free again."""
-        with self._honest(f"put file {entry_id} into the trash"):
+        """Move it into `.trash/`, from where users can move it back; its name becomes free."""
+        with self._translated_errors(f"put file {entry_id} into the trash"):
             if entry_id == ROOT:
                 raise RefusedError(f"{self._root} is the store itself and is not put into a trash.")
             found = self._ids.find(entry_id)
             if found.folder is None or not found.is_top:
                 trash_entry(found.index, found.key)
                 return
-            trash = disk.make_folders(self._root, ".trash")
+            trash = disk.ensure_folders(self._root, ".trash")
             target = disk.trash_name(trash, found.folder.directory, found.folder.token[:8])
             found.index.base.rename(trash / target)
             sync_folder(trash)
             sync_folder(self._root)
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
-        """What lies in `.trash/` and came out of the folder, or lay in it when it was trashed."""
+        """List the children in `.trash/`, and those trashed together with the folder."""
         found: list[Entry] = []
-        with self._honest(f"look for what was in folder {parent}"):
+        with self._translated_errors(f"look for what was in folder {parent}"):
             if parent == ROOT:
                 found += map(top_entry, self._ids.in_trash.usable())
             place = self._ids.find(parent, also_trashed=True)
             listed = list(list_trash(place.index, place.inner))
-            if place.folder is not None and place.folder.in_trash:  # then all that lies in it does
+            if place.folder is not None and place.folder.in_trash:  # and with it all its children
                 inside = place.index.list(place.inner)
                 listed += [
                     (item, path) for _, item, path in inside if isinstance(item, Description)
@@ -270,22 +270,22 @@ class FolderStore(Store):
         return oldest_first(found)
 
     def read_trashed(self, entry_id: str) -> bytes:
-        """As `read`, also out of `.trash/`."""
-        with self._honest(f"read file {entry_id}"):
+        """Like `read`, also for files in `.trash/`."""
+        with self._translated_errors(f"read file {entry_id}"):
             place = self._ids.find(entry_id, also_trashed=True)
-            found = in_trash(place.index, place.key)
+            found = find_in_trash(place.index, place.key)
             return disk.read(place.index.file(place.key) if found is None else found[1])
 
     def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
-        """See `Store.reindex`; what is left of the old index is kept beside the new one."""
-        with self._honest(f"make the index of {entry_id} anew"):
+        """See `Store.reindex`; the remains of the old index are kept next to the new one."""
+        with self._translated_errors(f"rebuild the index of {entry_id}"):
             damaged = self._ids.damaged(entry_id)
             if damaged is not None:
                 base, name = damaged.base, damaged.name
             else:
                 folder = self._ids.top(entry_id)
                 base, name = folder.index.base, folder.name
-            self._prepare()
+            self._ensure_root_exists()
             others = [one for one in self._ids.everywhere() if one.index.base != base]
             same = (one for one in others if any(map(one.index.descriptions.has, ids.values())))
             original = next((one.described for one in same), None)
@@ -294,17 +294,17 @@ class FolderStore(Store):
             return top_entry(open_folder(base, self._trash))
 
     def abandoned(self, before: float) -> builtins.list[Path]:
-        """Files that a killed create left, which nobody can find, last touched `before`."""
+        """List files of killed creates, which no id refers to, last modified before that time."""
         indexes = [self._ids.index, *(folder.index for folder in self._ids.folders.usable())]
-        with self._honest("look for abandoned files"):
+        with self._translated_errors("look for abandoned files"):
             return [path for index in indexes for path in index.abandoned(before)]
 
-    def _prepare(self) -> None:
-        """Make the store's own folders, where they are missing and nobody has taken them away."""
+    def _ensure_root_exists(self) -> None:
+        """Create the store's own folders, unless the root existed and has disappeared."""
         if self._seen and not self._root.is_dir():
-            raise self._missing()
+            raise self._missing_root()
         if not self._ids.index.home.is_dir():
-            disk.prepare(self._root, self._ids.index.home)
+            disk.create_store_folders(self._root, self._ids.index.home)
         disk.require_folder(self._ids.index.home)
         self._seen = True
 
@@ -314,7 +314,7 @@ class FolderStore(Store):
             raise RefusedError(f"{found.index.base} is a folder: it has no content.")
         return found.index.file(found.key)
 
-    def _missing(self) -> StoreError:
+    def _missing_root(self) -> StoreError:
         if self._seen:
             return UnavailableError(
                 f"{self._root} is not there any more; was a disk unplugged, or the folder deleted? "
@@ -326,14 +326,14 @@ class FolderStore(Store):
         )
 
     @contextlib.contextmanager
-    def _honest(self, doing: str) -> Iterator[None]:
-        """Turn what the operating system says into the errors that the protocol names."""
+    def _translated_errors(self, doing: str) -> Iterator[None]:
+        """Translate an `OSError` into the errors of the protocol."""
         try:
             yield
         except OSError as error:
             if not self._root.is_dir() and not isinstance(error, UnavailableError):
-                raise self._missing() from error
+                raise self._missing_root() from error
             if isinstance(error, StoreError):
                 raise
-            raise disk.meaning(error, doing) from error
+            raise disk.translated_error(error, doing) from error
         self._seen = self._seen or self._root.is_dir()

@@ -1,4 +1,4 @@
-"""Trash of a folder store: entries that were put there, by themselves or with their folder."""
+"""Trash of a folder store: entries that were trashed, by themselves or with their folder."""
 
 import contextlib
 import os
@@ -14,28 +14,28 @@ from colab_drive_tuner.store.folder.index import Index
 
 
 def trash_entry(index: Index, key: str) -> None:
-    """Move an entry into the trash, from where a person can move it back."""
+    """Move an entry to the trash, from where users can move it back."""
     described, visible = index.locate(key)
-    trash = disk.make_folders(index.trash.parent, index.trash.name)
+    trash = disk.ensure_folders(index.trash.parent, index.trash.name)
     target = disk.trash_name(trash, described.file, described.id[:8])
-    # Killed before the move it lies where it was, which is found as if it were moved back.
+    # After a kill before the move, the entry counts as moved back.
     index.descriptions.write(key, encode(replace(described, trashed=target)))
     visible.rename(trash / target)
     sync_folder(trash)
     sync_folder(visible.parent)
-    # The name may be given away only when nothing can mistake the next owner for this one.
-    index.names.give_to_trash(key, described)
+    # Released last, so that the next holder of the name cannot be mistaken for this entry.
+    index.names.release_to_trash(key, described)
 
 
-def in_trash(index: Index, key: str) -> tuple[Description, Path] | None:
-    """Where an entry lies in the trash, by itself or in a folder; None: it does not."""
+def find_in_trash(index: Index, key: str) -> tuple[Description, Path] | None:
+    """Return an entry's description and path in the trash; None if it is not there."""
     described = index.describe(key)
     if described is None:
         return None
     if described.trashed:
         path = index.trash / described.trashed
     else:
-        above = in_trash(index, described.parent) if described.parent else None
+        above = find_in_trash(index, described.parent) if described.parent else None
         if above is None:
             return None
         path = above[1] / described.file
@@ -43,9 +43,9 @@ def in_trash(index: Index, key: str) -> tuple[Description, Path] | None:
 
 
 def list_trash(index: Index, parent: str) -> Iterator[tuple[Description, Path]]:
-    """What came out of a folder into the trash, or lies in it there."""
-    for key in sorted(index.names.ever_in(parent)):
+    """Yield the children of a folder that were trashed, by themselves or with it."""
+    for key in sorted(index.names.current_and_trashed(parent)):
         with contextlib.suppress(ChecksumError):
-            found = in_trash(index, key)
+            found = find_in_trash(index, key)
             if found is not None and found[0].parent == parent:
                 yield found

@@ -1,8 +1,8 @@
-"""The folders directly in a store, each of which is whole in itself: its files and its index.
+"""Top-level folders of a store, each of which is self-contained: its files and its index.
 
-Such a folder bears the token that it was created with. Under its first name, the token is its id;
-renamed by hand, or a copy of another one, it is known by token and present name together. So of
-two copies in one store each has an id of its own, without anything being written into them.
+A folder contains the token that it was created with. Under its original name, the token is its id;
+if it was renamed by hand or is a copy, its id consists of the token and its present name. So two
+copies in one store have different ids, without any write to either of them.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ from colab_drive_tuner.store.folder.description import (
 )
 from colab_drive_tuner.store.folder.index import NAME, Index
 
-_TRACES = (NAME, "records")
-"""What lies in a folder that a store made, even where half of it was left behind."""
+_STORE_FOLDERS = (NAME, "records")
+"""Folders by which a store's folder is recognized, even if it is incomplete."""
 _ENDING = re.compile(r"~[0-9A-Za-z_-]{8}(?=\.|$)")
 _SETTLED = 2.0
 """Seconds after which no file system gives a second change the same time as the first."""
@@ -36,17 +36,17 @@ _SETTLED = 2.0
 
 @dataclass(frozen=True)
 class TopFolder:
-    """A folder directly in the store, or in its trash."""
+    """A folder directly in the store's root, or in its trash."""
 
     index: Index
     described: Description
     in_trash: bool
     state: tuple[object, ...]
-    """What tells whether this is still what lies there."""
+    """Signature that changes when the folder is replaced; see `is_current`."""
 
     @property
     def token(self) -> str:
-        """The id it was created under, which copies of it share."""
+        """The id it was created under, which its copies share."""
         return self.described.id
 
     @property
@@ -55,25 +55,25 @@ class TopFolder:
         return self.index.base.name
 
     @property
-    def _is_at_home(self) -> bool:
+    def _has_original_name(self) -> bool:
         homes = disk.file_names(self.described.name, self.token)
         if self.in_trash:
             return self.directory in [disk.with_ending(home, self.token[:8]) for home in homes]
-        # Under the second name it could also be a copy of the one that has the first.
-        twin = self.index.base.with_name(homes[0]) if self.directory == homes[1] else None
-        return self.directory in homes and not (twin and _token(twin) == self.token)
+        # With the second name it could also be a copy of the folder that has the first.
+        original = self.index.base.with_name(homes[0]) if self.directory == homes[1] else None
+        return self.directory in homes and not (original and _token_of(original) == self.token)
 
     @cached_property
     def id(self) -> str:
         """The folder's id in this store."""
-        if self._is_at_home:
+        if self._has_original_name:
             return self.token
         return f"{self.token[:100]}-{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]}"
 
     @cached_property
     def name(self) -> str:
-        """What people call it: the directory's name, or what that stands for."""
-        if self._is_at_home:
+        """The displayed name: the directory's name, or the name that this stands for."""
+        if self._has_original_name:
             return self.described.name
         ending = f"~{self.token[:8]}" if self.in_trash else ""
         return self.directory.replace(ending, "", 1)
@@ -81,43 +81,43 @@ class TopFolder:
 
 @dataclass(frozen=True)
 class Damaged:
-    """A folder that a store made, and that cannot be used as it is."""
+    """A folder that was created by a store and cannot be used as it is."""
 
     base: Path
     error: StoreError
 
     @property
     def name(self) -> str:
-        """The name of what it was, as far as the directory says it."""
+        """The name, as far as it can be derived from the directory."""
         return _ENDING.sub("", self.base.name)
 
     @cached_property
     def id(self) -> str:
-        """An id for showing it."""
+        """An id for display only."""
         return f"damaged-{hashlib.sha256(os.fsencode(self.base.name)).hexdigest()[:12]}"
 
 
 def open_folder(base: Path, trash: Path, *, in_trash: bool = False) -> TopFolder:
-    """The folder at `base`; raises `ChecksumError` or `RefusedError` where it cannot be used."""
+    """Open the folder at `base`; raises `ChecksumError` or `RefusedError` if it is unusable."""
     home = base / NAME
     disk.require_folder(base)
     try:
         state = _state(home)
-    except disk.NOT_THERE:
-        raise _without_index(base) from None
+    except disk.MISSING:
+        raise _missing_index_error(base) from None
     index = Index(base, home, trash)
     described = index.descriptions.read(TOP)
     if described is None:
-        raise _without_index(base)
+        raise _missing_index_error(base)
     copy = index.descriptions.read_copy(TOP)
-    # Each understood by itself and yet not the same: one of them came out of another folder.
+    # Both are valid but different, so one of them belongs to another folder.
     if copy is not None and copy != encode(described) and decode(copy, TOP) is not None:
-        raise disk.damaged(index.descriptions.path(TOP), home / "copies" / "ids" / TOP)
+        raise disk.damaged_error(index.descriptions.path(TOP), home / "copies" / "ids" / TOP)
     return TopFolder(index, described, in_trash, state)
 
 
 def make_folder(base: Path, described: Description, trash: Path) -> None:
-    """Make a folder with its index, on the disk when this returns."""
+    """Create a folder with its index, durably."""
     home = base / NAME
     for kind in ("ids", "copies/ids"):
         (home / kind).mkdir(parents=True)
@@ -131,13 +131,18 @@ def make_folder(base: Path, described: Description, trash: Path) -> None:
         sync_folder(folder)
 
 
-def is_free(place: Path, name: str, entry_id: str) -> None:
-    """Raise `RefusedError` where a folder of that name is not a search of ours, nor empty."""
+def require_free_name(place: Path, name: str, entry_id: str) -> None:
+    """Raise `RefusedError` if a folder of that name is neither a search nor empty."""
     visible = place / disk.file_names(name, entry_id)[0]
     if visible.is_symlink():
-        raise disk.link_refused(visible)
-    # One may be put into the trash at this moment, and another come in its place.
-    if visible.is_dir() and not _token(visible) and disk.names(visible) and not _token(visible):
+        raise disk.symlink_error(visible)
+    # Checked twice: the folder may be trashed, and another one created, concurrently.
+    if (
+        visible.is_dir()
+        and not _token_of(visible)
+        and disk.list_names(visible)
+        and not _token_of(visible)
+    ):
         raise RefusedError(
             f"{visible} is there already, and no index in it says what it is. If it is a search, "
             f"see `colab-drive-tuner doctor`; else move it away, or choose another name."
@@ -145,7 +150,7 @@ def is_free(place: Path, name: str, entry_id: str) -> None:
 
 
 class TopFolders:
-    """The folders in one place, read anew whenever something was added, removed or renamed."""
+    """Cache of the folders in the root or trash; invalid once one is added, removed or renamed."""
 
     def __init__(self, place: Path, trash: Path) -> None:
         self._place, self._trash = place, trash
@@ -153,30 +158,30 @@ class TopFolders:
         self._known: list[TopFolder | Damaged] = []
 
     def forget(self) -> None:
-        """Read them anew when they are asked for."""
+        """Discard the cached list."""
         self._changed = (0, False)
 
     def is_unchanged(self) -> bool:
-        """Whether no folder was added, removed or renamed since `all` was asked."""
+        """Return whether no folder was added, removed or renamed since the last call of `all`."""
         with contextlib.suppress(OSError):
             return self._changed == (self._place.stat().st_mtime_ns, True)
         return False
 
     def all(self) -> list[TopFolder | Damaged]:
-        """Each of them; none where the place does not exist. Whoever uses one asks `is_same`."""
+        """Return all folders, none if there is no root; check `is_current` before using one."""
         if self.is_unchanged():
             return self._known
         try:
             changed = self._place.stat().st_mtime_ns
             items = sorted(os.scandir(self._place), key=lambda item: item.name)
-        except disk.NOT_THERE:
+        except disk.MISSING:
             return []
         settled = time.time() - changed / 1e9 > _SETTLED
         before = {known.directory: known for known in self.usable(self._known)}
         found: list[TopFolder | Damaged] = []
         for item in items:
             known = before.get(item.name)
-            if known is not None and is_same(known):
+            if known is not None and is_current(known):
                 found.append(known)
             elif not item.name.startswith(".") and (item.is_symlink() or item.is_dir()):
                 found += self._open(self._place / item.name)
@@ -184,44 +189,44 @@ class TopFolders:
         return found
 
     def _open(self, base: Path) -> Iterator[TopFolder | Damaged]:
-        """The folder at `base`, if a store made it."""
-        if any(os.path.lexists(base / trace) for trace in _TRACES):
+        """Yield the folder at `base`, if a store created it."""
+        if any(os.path.lexists(base / trace) for trace in _STORE_FOLDERS):
             try:
                 yield open_folder(base, self._trash, in_trash=self._place == self._trash)
             except StoreError as error:
                 yield Damaged(base, error)
-            except disk.NOT_THERE:
-                pass  # moved away at this moment
+            except disk.MISSING:
+                pass  # moved away concurrently
 
     def usable(self, folders: list[TopFolder | Damaged] | None = None) -> list[TopFolder]:
-        """Those that are not damaged."""
+        """Return the folders that are not damaged."""
         return [f for f in (self.all() if folders is None else folders) if isinstance(f, TopFolder)]
 
 
-def is_same(folder: TopFolder | Damaged) -> bool:
-    """Whether what was opened is still what lies there."""
+def is_current(folder: TopFolder | Damaged) -> bool:
+    """Return whether the folder on the disk is still the one that was opened."""
     with contextlib.suppress(OSError):
         return isinstance(folder, TopFolder) and _state(folder.index.home) == folder.state
     return False
 
 
 def _state(home: Path) -> tuple[object, ...]:
-    """What changes when an index is replaced, or what it says about its folder is."""
+    """Return a signature that changes when the index or the folder's description is replaced."""
     disk.require_folder(home.parent)
     found = disk.require_folder(home)
-    with contextlib.suppress(*disk.NOT_THERE):
+    with contextlib.suppress(*disk.MISSING):
         about = (home / "ids" / TOP).lstat()
         return found.st_dev, found.st_ino, about.st_ino, about.st_mtime_ns, about.st_size
     return found.st_dev, found.st_ino
 
 
-def _token(base: Path) -> str | None:
+def _token_of(base: Path) -> str | None:
     with contextlib.suppress(OSError):
         return open_folder(base, base).token
     return None
 
 
-def _without_index(base: Path) -> ChecksumError:
+def _missing_index_error(base: Path) -> ChecksumError:
     return ChecksumError(
         f"{base} has lost its index, {base / NAME}, which says what each file in it is: it was "
         f"deleted, or left behind by a copy. Put it back from where the folder was copied, or let "

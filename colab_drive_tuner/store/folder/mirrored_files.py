@@ -1,4 +1,4 @@
-"""Small files that are each kept twice, so that damage to one is mended by the other."""
+"""Small files that are stored twice, so that a damaged file is restored from its mirror."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ from colab_drive_tuner.store.folder import disk
 Value = TypeVar("Value")
 
 
-class TwoCopies(Generic[Value]):
-    """The files of one kind, `<home>/<kind>/<key>`, each with its copy below `<home>/copies`.
+class MirroredFiles(Generic[Value]):
+    """The files of one kind, `<home>/<kind>/<key>`, each with a copy in `<home>/copies`.
 
-    The copy is written when its original is on the disk for good, and is not waited for: where
-    there is a copy, there was an original. Both are separate files, so that no write reaches both.
+    The copy is written once the original is durable, and is not itself synced: if there is a copy,
+    there was an original. Both are separate files, so that no write affects both.
     """
 
     def __init__(self, home: Path, kind: str, decode: Callable[[bytes, str], Value | None]) -> None:
@@ -28,20 +28,20 @@ class TwoCopies(Generic[Value]):
         self._places = [f"{folder}{os.sep}" for folder in (self.folder, self._copies)]
 
     def path(self, key: str) -> Path:
-        """The original's place."""
+        """Return the path of the original."""
         return self.folder / key
 
     def __iter__(self) -> Iterator[str]:
-        """Each key that there is a file for."""
-        found = {*disk.names(self.folder), *disk.names(self._copies)}
+        """Yield each key with an original or a copy."""
+        found = {*disk.list_names(self.folder), *disk.list_names(self._copies)}
         return (key for key in sorted(found) if not key.startswith("."))
 
     def has(self, key: str) -> bool:
-        """Whether there is a file for the key, whatever it says."""
+        """Return whether there is a file for the key, valid or not."""
         return any(os.path.lexists(place + key) for place in self._places)
 
     def read(self, key: str) -> Value | None:
-        """What is kept under the key; None: nothing. Raises `ChecksumError` where both are bad."""
+        """Return the value, None if there is none; `ChecksumError` if both files are damaged."""
         path = self.path(key)
         content = _read(path)
         value = None if content is None else self._decode(content, key)
@@ -51,44 +51,44 @@ class TwoCopies(Generic[Value]):
         if copy is None:
             if content is None:
                 return None
-            raise disk.damaged(path)
+            raise disk.damaged_error(path)
         value = self._decode(copy, key)
         if value is None:
-            raise disk.damaged(*([] if content is None else [path]), self._copies / key)
-        # A folder that can only be read is read all the same.
+            raise disk.damaged_error(*([] if content is None else [path]), self._copies / key)
+        # Errors are ignored: a read-only folder can still be read.
         with contextlib.suppress(OSError), self._aside(copy) as temporary:
-            disk.make_folders(self._home, self.folder.name)
+            disk.ensure_folders(self._home, self.folder.name)
             if content is None:
-                os.link(temporary, path)  # nobody else's, should it come back at this moment
+                os.link(temporary, path)  # never overwrites one that is restored concurrently
             else:
                 temporary.replace(path)
             sync_folder(self.folder)
         return value
 
     def read_copy(self, key: str) -> bytes | None:
-        """The bytes of the copy alone."""
+        """Return the bytes of the copy."""
         return _read(self._copies / key)
 
     def write(self, key: str, content: bytes) -> None:
-        """Replace what is kept under the key; the original is on the disk when this returns."""
-        disk.make_folders(self._home, self.folder.name)
+        """Replace the value; the original is durable when this returns."""
+        disk.ensure_folders(self._home, self.folder.name)
         with self._aside(content) as temporary:
             temporary.replace(self.path(key))
         sync_folder(self.folder)
         self.write_copy(key, content)
 
     def rewrite(self, key: str, content: bytes) -> None:
-        """As `write`; at no moment do original and copy say different things."""
-        disk.discard(self._copies / key)
+        """Like `write`, but original and copy never have different contents."""
+        disk.remove(self._copies / key)
         with contextlib.suppress(FileNotFoundError):  # no copy was ever written
             sync_folder(self._copies)
         self.write(key, content)
 
     def write_copy(self, key: str, content: bytes) -> None:
-        """Write the copy, without waiting for the disk."""
-        path = disk.make_folders(self._home, "copies", self.folder.name) / key
-        with contextlib.suppress(FileExistsError):  # of two who write at once, the other one's
-            path.unlink(missing_ok=True)  # in its place may be a link
+        """Write the copy, without syncing it."""
+        path = disk.ensure_folders(self._home, "copies", self.folder.name) / key
+        with contextlib.suppress(FileExistsError):  # written concurrently
+            path.unlink(missing_ok=True)  # it could be a symbolic link
             disk.write_new(path, content)
 
     @contextlib.contextmanager
@@ -102,7 +102,7 @@ class TwoCopies(Generic[Value]):
 
 
 def _read(path: Path) -> bytes | None:
-    """The bytes of one copy; none where something else, which is not read, lies in its place."""
+    """Return the bytes of one file; empty, which is invalid, if it is not a plain file."""
     try:
         return disk.read_small(path)
     except RefusedError:
