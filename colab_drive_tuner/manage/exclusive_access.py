@@ -151,6 +151,6 @@ def trash_folder(store: Store, folder: SearchFolder, marks: Mapping[str, str]) -
     if marks:
         store.set_properties(folder.id, marks)
     store.trash(folder.id)
-    for rival in folder.duplicates:
+    for duplicate in folder.duplicates:
         with suppress(NotFoundError):  # its creator removed it first
-            store.trash(rival.id)
+            store.trash(duplicate.id)

@@ -26,7 +26,7 @@ from colab_drive_tuner.manage.exclusive_access import (
 )
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.repair.salvage import collect
+from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
 
 
 def list_names(store: Store) -> list[str]:
@@ -69,7 +69,7 @@ def remove_search(store: Store | Path | str, name: str, *, notify: Notify = prin
         # A damaged search cannot be claimed, but the damage may be the reason to remove it.
         spool = Spool(store.location, name)
         with local_lock(store, name):
-            holder = collect(search_store, folder).holder(search_store)
+            holder = salvage_folder(search_store, folder).holder(search_store)
             if holder is not None and not holder.stale and not spool.knows(holder.owner):
                 raise SearchBusyError(
                     f"Search {name!r} is held by {holder}: stop it there first."
@@ -112,8 +112,8 @@ def rename_search(
         with hold(store, name, notify):
             pass  # spooled results are in the chain now, and no session runs the search
         with local_lock(store, name):
-            for rival in folder.duplicates:  # their results are in the chain now
-                store.trash(rival.id)
+            for duplicate in folder.duplicates:  # their results are in the chain now
+                store.trash(duplicate.id)
             free_name(store.for_search(name), folder, name)
             store.rename(folder.id, new_name, name_marks(store, new_name))
     found = find_folder(store, new_name)

@@ -202,7 +202,7 @@ def test_repair_brings_back_a_search_without_its_index(
         shutil.rmtree(index)
     with pytest.raises(SearchDamagedError, match="repair"):
         run(root, "a", 4)
-    assert "the index was made anew" in str(repair(open_store(root), "a"))
+    assert "its index was rebuilt" in str(repair(open_store(root), "a"))
     assert points(root, "a") == expected(tmp_path, 3)
     run(root, "a", 6)
     assert points(root, "a") == expected(tmp_path, 6)

@@ -22,7 +22,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.clean import find_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
-from colab_drive_tuner.troubleshoot.repair.salvage import collect
+from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
 from tests.search.searching import SPACE, bowl, resume_search
 from tests.troubleshoot.repairing import records, run_slowly
 
@@ -137,19 +137,19 @@ def craft(folder: Path, name: str, payload: bytes) -> None:
     """Write a record with the payload at the end of the chain, as a co-editor can."""
     store = FolderStore(folder)
     found = find_folder(store, name)
-    evidence = collect(store, found)
+    salvaged = salvage_folder(store, found)
     frozen = encode_record(
         Record(
-            pos=evidence.top,
+            pos=salvaged.end,
             kind="trials",
             owner="a" * 32,
-            prev=evidence.records[evidence.top - 1].record.sha,
+            prev=salvaged.records[salvaged.end - 1].record.sha,
             more=store.reserve(4),
             payload=payload,
         )
     )
-    name = f"record-{evidence.top:06d}.cdt"
-    store.create(evidence.next_id, frozen.content, name=name, parent=found.records)
+    name = f"record-{salvaged.end:06d}.cdt"
+    store.create(salvaged.next_id, frozen.content, name=name, parent=found.records)
 
 
 @pytest.fixture(scope="module")

@@ -135,7 +135,7 @@ def test_a_whole_search_is_left_alone(folder):
     """It is claimed and released as by any session, and that is all."""
     before = find_folder(FolderStore(folder), "search")
     report = repair(FolderStore(folder), "search")
-    assert str(report) == "Search 'search' is whole and can be written: there is nothing to repair."
+    assert str(report) == "Search 'search' is intact and writable: there is nothing to repair."
     assert find_folder(FolderStore(folder), "search").id == before.id
 
 
@@ -223,7 +223,7 @@ def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("colab_drive_tuner.troubleshoot.repair.repair.switch", cut)
+        patched.setattr("colab_drive_tuner.troubleshoot.repair.repair.replace_folders", cut)
         with pytest.raises(KeyboardInterrupt):
             repair(FolderStore(folder), "search")
     assert find_folder(FolderStore(folder), "search").id == old
@@ -272,5 +272,5 @@ def test_records_of_another_search_in_its_folder_are_not_mixed_in(folder):
     records(folder)[8].unlink()
     report = repair(store, "search")
     assert report.done == 12
-    assert any("does not fit the records beside it" in note for note in report.notes)
+    assert any("does not fit the neighbouring records" in note for note in report.notes)
     goes_on_as_it_would(folder)

@@ -50,11 +50,11 @@ def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, 
     count = 2 if what == "records" else len(records)
     (finding,) = (f for f in examine(store) if f.about == "search 'search'")
     assert finding.level == Level.WARNING
-    assert f"{count} of its records lie in the trash" in finding.text
+    assert f"{count} of its records are in the trash" in finding.text
     assert "`colab-drive-tuner repair search`" in finding.advice
     report = repair(store, "search")
     assert (report.done, report.lost) == (6, ())
-    assert report.reason.startswith(f"{count} of its records lie in the trash")
+    assert report.reason.startswith(f"{count} of its records are in the trash")
     for entry in thrown:
         delete(drive_emulator, entry.id)
     assert read_status(store, "search").done == 6

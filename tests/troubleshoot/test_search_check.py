@@ -62,12 +62,12 @@ def test_a_snapshot_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     folder = find_folder(store, "search")
     (finding,) = [one for one in about(tmp_path) if one.level == Level.PROBLEM]
-    assert "of its records 21, 22 are gone, and only a snapshot stands" in finding.text
+    assert "its records 21, 22 are missing and only covered by a snapshot" in finding.text
     store.set_properties(folder.id, {HINT: ""})
     (tmp_path / "search" / "trials.pkl").unlink()
     (finding,) = [one for one in about(tmp_path) if one.level == Level.PROBLEM]
     assert "21 trials are known to have existed (" in finding.text
-    assert "a snapshot that stands for the first 23 records" in finding.text
+    assert "a snapshot of the first 23 records" in finding.text
     assert repair(LaterStore(tmp_path), "search").done == 21
 
 

@@ -19,7 +19,7 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
     is_held,
     trash,
 )
-from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect
+from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder, salvage_folder
 
 _NEVER = 2**31
 
@@ -27,7 +27,7 @@ _NEVER = 2**31
 def duplicate_folder(
     store: Store,
     name: str,
-    rival: SearchFolder,
+    duplicate: SearchFolder,
     history: History,
     *,
     young: bool,
@@ -38,19 +38,19 @@ def duplicate_folder(
     Args:
         store: The store, scoped to the search.
         name: The search's name.
-        rival: The duplicate folder.
+        duplicate: The duplicate folder.
         history: The state of the search that won.
         young: Whether the folder is new, so that a session without records may be about to start.
         foreign_files: Names of files in the folder that no search creates.
     """
-    evidence = collect(store, rival)
-    holder = evidence.holder(store)
-    if (holder is not None and not holder.stale) or (young and not evidence.records):
+    salvaged = salvage_folder(store, duplicate)
+    holder = salvaged.holder(store)
+    if (holder is not None and not holder.stale) or (young and not salvaged.records):
         return
     refused, lost = "", 0
-    unreadable = bool(evidence.unreadable or set(range(evidence.top)) - set(evidence.records))
+    unreadable = bool(salvaged.unreadable or set(range(salvaged.end)) - set(salvaged.records))
     try:
-        lost = count_unmergeable(evidence, history)
+        lost = count_unmergeable(salvaged, history)
     except SearchDamagedError:
         unreadable = True
     if lost:
@@ -64,23 +64,23 @@ def duplicate_folder(
         refused = f"It holds {foreign_files[0]!r}, which no search creates: move that away first."
     yield Leftover(
         kind="duplicate folder",
-        id=rival.id,
-        where=describe_location(store, rival.id, name),
+        id=duplicate.id,
+        where=describe_location(store, duplicate.id, name),
         reason=(
             "Two runtimes created the search at the same moment; its results are added to the "
             "other folder, in which the search continues."
         ),
         ours=True,
         still_stale=lambda: not is_held(store, name),
-        discard=partial(_merge, store, name, rival),
+        discard=partial(_merge, store, name, duplicate),
         refused=refused,
     )
 
 
-def count_unmergeable(evidence: Evidence, history: History, *, merged: bool = False) -> int:
+def count_unmergeable(salvaged: SalvagedFolder, history: History, *, merged: bool = False) -> int:
     """Count the folder's results that contradict the history; if `merged`, also missing ones."""
     count = 0
-    for found in evidence.records.values():
+    for found in salvaged.records.values():
         if found.record.kind != RecordKind.TRIALS:
             continue
         for item in read_items(found.record.payload, f"Record {found.record.pos}"):
@@ -94,15 +94,15 @@ def count_unmergeable(evidence: Evidence, history: History, *, merged: bool = Fa
     return count
 
 
-def _merge(store: Store, name: str, rival: SearchFolder) -> str:
+def _merge(store: Store, name: str, duplicate: SearchFolder) -> str:
     """Merge the folder's results into the search, check that none is missing, and trash it."""
     book = Logbook(store, name, max_attempts=_NEVER)
     # Claiming a search merges its duplicate folders.
     book.claim(SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None)
     book.close(60.0)
-    if count_unmergeable(collect(store, rival), read_history(store, name), merged=True):
+    if count_unmergeable(salvage_folder(store, duplicate), read_history(store, name), merged=True):
         raise StoreError(
-            f"Not all results of {describe_location(store, rival.id, name)} could be added to the "
-            f"search, so the folder was not removed."
+            f"Not all results of {describe_location(store, duplicate.id, name)} could be added to "
+            f"the search, so the folder was not removed."
         )
-    return trash(store, [rival.id])
+    return trash(store, [duplicate.id])

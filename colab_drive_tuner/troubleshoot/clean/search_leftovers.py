@@ -35,7 +35,7 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
     trash,
 )
 from colab_drive_tuner.troubleshoot.clean.unfinished_copies import SETTLED_SECONDS, copy_leftovers
-from colab_drive_tuner.troubleshoot.repair.salvage import collect
+from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
 
 _KEPT_SNAPSHOTS = 2
 _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
@@ -128,15 +128,15 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
     except SearchNotFoundError:
         yield from _empty_search(store, name, winner)
         return
-    for rival in winner.duplicates:
-        if not is_another_search(store, winner, rival):  # a run reports another search
+    for duplicate in winner.duplicates:
+        if not is_another_search(store, winner, duplicate):  # a run reports another search
             yield from duplicate_folder(
                 store,
                 name,
-                rival,
+                duplicate,
                 journal.state,
-                young=not _is_settled(store, rival),
-                foreign_files=_foreign_files(store, rival.id),
+                young=not _is_settled(store, duplicate),
+                foreign_files=_foreign_files(store, duplicate.id),
             )
     reason = "Readers use the newest snapshot; the records hold everything in the older ones."
     yield from _old_files(store, winner, name, "snapshots", reason, _old_snapshots(store, winner))
@@ -150,8 +150,8 @@ def _empty_search(store: Store, name: str, folder: SearchFolder) -> Iterator[Lef
     """Yield a folder in which no record was ever written; records may not have been deleted."""
     if folder.duplicates or not _is_settled(store, folder):
         return
-    evidence = collect(store, folder)
-    was_used = evidence.records or evidence.snapshots or evidence.unreadable
+    salvaged = salvage_folder(store, folder)
+    was_used = salvaged.records or salvaged.snapshots or salvaged.unreadable
     if not was_used and _has_no_files(store, folder.id):
         yield left_in_store(
             store,
@@ -159,7 +159,7 @@ def _empty_search(store: Store, name: str, folder: SearchFolder) -> Iterator[Lef
             folder.id,
             name,
             "The runtime that created it ended before it recorded anything.",
-            lambda: not collect(store, folder).records and not is_held(store, name),
+            lambda: not salvage_folder(store, folder).records and not is_held(store, name),
         )
 
 

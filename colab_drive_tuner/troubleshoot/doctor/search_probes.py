@@ -129,7 +129,7 @@ def _repair_command(search: SearchCheck) -> str:
 def _check_without_records(search: SearchCheck) -> Finding:
     """Report a folder without a first record: it is new, or damaged if it holds other files."""
     if search.folder is not None:
-        found = search.evidence
+        found = search.salvaged
         written = search.folder.hint or found.records or found.snapshots or found.unreadable
         if written or search.store.list(search.folder.id, name="trials.pkl"):
             return Finding(

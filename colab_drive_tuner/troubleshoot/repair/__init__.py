@@ -1,1 +1,1 @@
-"""Repair of a search's chain from all that is readable."""
+"""Repair: rebuild a damaged search from its readable files."""

@@ -1,7 +1,7 @@
-"""Writes a rebuilt search as a new chain and, last of all, gives it the name.
+"""Write a rebuilt search to a new folder, which finally replaces the old one.
 
-The new folder is marked as a repair in the making until its chain has been read back, so nobody
-takes it for the search, or for a rival that lost. The old folder then becomes an archived one.
+Until its chain has been read back, the new folder has the kind `repairing`, so no session takes it
+for the search or for a duplicate of it. Then it becomes the search and the old folder is archived.
 """
 
 import contextlib
@@ -21,17 +21,17 @@ from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.copying import FileCopier
-from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, load_attachments
-from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
+from colab_drive_tuner.troubleshoot.repair.rebuild import RebuiltHistory, load_attachments
+from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder
 
 _PATIENCE = 180.0
-"""For how many seconds a store that does not answer is asked again."""
+"""Seconds for which requests to a store that does not answer are retried."""
 
 
 def write_chain(
-    store: Store, name: str, built: Rebuilt, settings: Mapping[str, Any], old: str
+    store: Store, name: str, built: RebuiltHistory, settings: Mapping[str, Any], old: str
 ) -> SearchFolder:
-    """Write the history as a chain of a claim, the attachments and a release, and read it back."""
+    """Write the history as a new chain (claim, attachments, release) and verify it."""
     folder = make_search_folder(store, name, FolderKind.REPAIRING, cdt_from=old)
     attachments = load_attachments(built, store)
     with scratch_folder() as spool:
@@ -43,29 +43,29 @@ def write_chain(
                 journal.append(attachment_item(key, value), attachments=large)
             if not journal.flush(_PATIENCE) and journal.trouble is not None:
                 raise journal.trouble
-        except BaseException:  # an interrupt, too, ends its threads
+        except BaseException:  # also after an interrupt: end the journal's threads
             journal.close(0.0)
             raise
         journal.close(_PATIENCE)
-    back = Journal(store, name, rules(), folder=folder)
-    back.refresh()
-    if back.holder() is not None:
+    written = Journal(store, name, rules(), folder=folder)
+    written.refresh()
+    if written.holder() is not None:
         raise UnavailableError(
-            f"The rebuilt search {name!r} could not be released, so the old one was left in its "
-            f"place: repair it again."
+            f"The rebuilt search {name!r} could not be released, so it did not replace the old "
+            f"one: repair it again."
         )
     if (
-        _contents(back.state) != _contents(built.history)
-        or back.state.attachments.keys() != attachments.keys()
+        _comparable(written.state) != _comparable(built.history)
+        or written.state.attachments.keys() != attachments.keys()
     ):
         raise SearchDamagedError(
-            f"The rebuilt search {name!r} reads back differently, so the old one was left in its "
-            f"place; please report it."
+            f"The rebuilt search {name!r} differs when read back, so it did not replace the old "
+            f"one; please report it."
         )
     return folder
 
 
-def _contents(history: History) -> list[Any]:
+def _comparable(history: History) -> list[Any]:
     return [
         history.next_tid,
         [(e.tid, e.k, e.document, e.end, e.loss, e.model) for e in history.trials.values()],
@@ -75,10 +75,10 @@ def _contents(history: History) -> list[Any]:
 def copy_files(
     store: Store, old: str, new: SearchFolder, unfinished: set[int], epochs: set[str]
 ) -> list[str]:
-    """Copy the best models and the backups of unfinished trials; return what went wrong.
+    """Copy the best models and the backups of unfinished trials; return messages about failures.
 
-    Only those of the history that was rebuilt, which `epochs` name; where that is not known, all
-    models.
+    Only files of the rebuilt history are copied: those of `epochs`. If it is empty, all models and
+    no backups are copied.
     """
     troubles: list[str] = []
     epoch = hashlib.sha256(store.read(new.first)).hexdigest()
@@ -90,36 +90,36 @@ def copy_files(
     return troubles
 
 
-def fence(store: Store, name: str, evidence: Evidence, target: str) -> list[str]:
-    """End the old chain with `moved`, so that an owner who wakes up learns it; return notes.
+def end_old_chain(store: Store, name: str, salvaged: SalvagedFolder, target: str) -> list[str]:
+    """End the old chain with a `moved` record, which stops an owner that wakes up; return notes.
 
-    Where its next record cannot be written, its owner cannot write it either.
+    If the next record cannot be written, its owner cannot write it either.
     """
-    if not evidence.records or not evidence.next_id or evidence.ended:
+    if not salvaged.records or not salvaged.next_id or salvaged.ended:
         return []
-    newest = evidence.records.get(evidence.top - 1)
-    head = Head(evidence.top, newest.record.sha if newest else "", (evidence.next_id,))
+    newest = salvaged.records.get(salvaged.end - 1)
+    head = Head(salvaged.end, newest.record.sha if newest else "", (salvaged.next_id,))
     try:
-        if end_chain(store, head, evidence.folder.records or evidence.folder.id, target):
+        if end_chain(store, head, salvaged.folder.records or salvaged.folder.id, target):
             return []
     except NotFoundError:
-        return []  # something is there that nobody can read, so nobody can go on behind it
+        return []  # an unreadable file has that id, so no session can continue the chain
     except UnavailableError:
         raise
     except StoreError as error:
         return [f"The old chain could not be closed: {error}"]
-    if not evidence.owns(store, evidence.next_id):
+    if not salvaged.owns(store, salvaged.next_id):
         return ["The old chain could not be closed: its next id was used elsewhere."]
     raise SearchDamagedError(
         f"Search {name!r} was written to while it was repaired: repair it again."
     )
 
 
-def switch(store: Store, new: str, old: Iterable[SearchFolder]) -> None:
-    """Give the new folder the name, then take it from the old ones; only marks are changed.
+def replace_folders(store: Store, new: str, old: Iterable[SearchFolder]) -> None:
+    """Mark the new folder as the search, then mark the old ones as archived.
 
-    In this order there is a folder of that name at any moment; and while there are two, the old
-    one, which comes first, cannot be claimed, so it cannot end the new one as a rival either.
+    In this order a folder is marked as the search at any moment. While there are two, the old one
+    takes precedence, but cannot be claimed, so no session ends the new one as a duplicate.
     """
     store.set_properties(new, {KIND: FolderKind.SEARCH})
     for folder in old:

@@ -1,8 +1,8 @@
-"""A search's history put together from whatever is readable of it, and an account of what is not.
+"""Rebuild a search's history from its readable files, and report what is lost.
 
-The newest snapshot bridges every gap before it. Over later gaps the records are folded on: a trial
-whose end is missing has its parameters still, and is run again. What the chain lacks is then taken
-from folders that lost, the spool and trials.pkl, each entry only where it fits.
+The newest snapshot covers every gap before it. Records after later gaps are still replayed: a trial
+whose end is missing keeps its parameters and is run again. Entries that the chain lacks are then
+added from duplicate folders, the spool and trials.pkl, if they are consistent with it.
 """
 
 import hashlib
@@ -42,73 +42,76 @@ from colab_drive_tuner.search.trial_documents import (
     name_all_parameters,
 )
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.repair.salvage import Evidence
+from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder
 
 
 @dataclass
-class Rebuilt:
-    """A history that was put together, and where its parts came from."""
+class RebuiltHistory:
+    """A rebuilt history and the sources of its parts."""
 
     history: History = field(default_factory=History)
     epochs: set[str] = field(default_factory=set)
-    """The epochs (see `Head.epoch`) whose spooled entries belong to it."""
+    """The epochs (see `Head.epoch`) whose spooled entries belong to the history."""
     lost_records: list[int] = field(default_factory=list)
-    """Positions of which no record is readable and that no snapshot covers."""
+    """Positions without a readable record that no snapshot covers."""
     records: int = 0
-    through: int = 0
-    """Records that the snapshot in use stands for; 0: none was needed."""
+    """Number of records that were replayed."""
+    covered: int = 0
+    """Number of records that the snapshot in use covers; 0 if no snapshot was needed."""
     added: dict[str, int] = field(default_factory=dict)
-    """How many trials came from elsewhere, by where."""
+    """Number of trials added from each other source."""
     notes: list[str] = field(default_factory=list)
 
-    evidence: list[Evidence] = field(default_factory=list)
-    """What the history was put together from, of each folder."""
+    salvaged: list[SalvagedFolder] = field(default_factory=list)
+    """The folders whose records were used."""
     values: dict[str, bytes] = field(default_factory=dict)
-    """Large attachments of the spool by their sha256: they lie nowhere else."""
+    """Large attachments found in the spool, by their sha256."""
 
-    def offer(self, items: Iterable[bytes], source: str, files: Mapping[str, str] = {}) -> None:
-        """Add the entries that the history lacks, and count them under their source."""
+    def add_missing(
+        self, items: Iterable[bytes], source: str, files: Mapping[str, str] = {}
+    ) -> None:
+        """Add the entries that the history lacks, and count them under `source`."""
         for item in items:
             try:
                 if wanted(self.history, item):
-                    self.history.apply(_loose(item, files))
+                    self.history.apply(_as_record(item, files))
                     self.added[source] = self.added.get(source, 0) + 1
             except (SearchDamagedError, KeyError, TypeError, ValueError) as error:
                 self.notes.append(f"An entry of {source} cannot be used: {error}")
 
 
-def rebuild(evidence: Evidence) -> Rebuilt:
-    """Fold what was found in a search's folder."""
-    built = Rebuilt(evidence=[evidence])
-    accepted = {pos: found.record for pos, found in evidence.records.items()}
-    missing = sorted(set(range(evidence.top)) - set(accepted))
+def rebuild(salvaged: SalvagedFolder) -> RebuiltHistory:
+    """Replay the snapshot and records found in a search's folder."""
+    built = RebuiltHistory(salvaged=[salvaged])
+    accepted = {pos: found.record for pos, found in salvaged.records.items()}
+    missing = sorted(set(range(salvaged.end)) - set(accepted))
     if missing:
-        for head, state in reversed(evidence.snapshots):
+        for head, state in reversed(salvaged.snapshots):
             before = accepted.get(head.pos - 1)
             if before is None or before.sha == head.sha:
-                built.history, built.through = state, head.pos
+                built.history, built.covered = state, head.pos
                 built.epochs = {head.epoch}
                 break
-    built.lost_records = [pos for pos in missing if pos >= built.through]
+    built.lost_records = [pos for pos in missing if pos >= built.covered]
     for pos in sorted(accepted):
-        if pos >= built.through:
-            _fold(built, accepted[pos], doubtful=any(gap < pos for gap in built.lost_records))
+        if pos >= built.covered:
+            _replay(built, accepted[pos], doubtful=any(gap < pos for gap in built.lost_records))
     return built
 
 
-def _fold(built: Rebuilt, record: Record, *, doubtful: bool) -> None:
+def _replay(built: RebuiltHistory, record: Record, *, doubtful: bool) -> None:
     try:
-        record = _usable(built, record)
-        if doubtful and _begins_anew(built.history, record):
+        record = _without_damaged_entries(built, record)
+        if doubtful and _contradicts(built.history, record):
             built.history, built.epochs = History(), set()
             built.notes.append(
-                f"Before record {record.pos} the search was restarted in a record that is lost: "
-                f"its trials are those since then."
+                f"The search was restarted in a lost record before record {record.pos}: only its "
+                f"trials since then are used."
             )
         built.history.apply(record)
         built.records += 1
     except NewerFormatError:
-        raise  # nothing of it is lost: who wrote it can read it
+        raise  # nothing is lost: a newer version can read it
     except (SearchDamagedError, KeyError, TypeError, ValueError) as error:
         built.lost_records.append(record.pos)
         built.notes.append(str(error))
@@ -116,22 +119,22 @@ def _fold(built: Rebuilt, record: Record, *, doubtful: bool) -> None:
         built.epochs = {record.sha}
 
 
-def _usable(built: Rebuilt, record: Record) -> Record:
-    """The record without entries whose documents are none: what a trial said before stands then."""
+def _without_damaged_entries(built: RebuiltHistory, record: Record) -> Record:
+    """Drop entries whose trial documents are damaged; the trials' earlier entries then apply."""
     if record.kind == RecordKind.TRIALS:
-        kept = _readable(built, record, record.payload)
+        kept = _readable_entries(built, record, record.payload)
         return record if kept == record.payload else replace(record, payload=kept)
     if record.kind in (RecordKind.CLAIM, RecordKind.RESET) and record.payload:
         body = unpack_map(record.payload, f"Record {record.pos}")
         queued = body.get("trials")
         if isinstance(queued, bytes):
-            kept = _readable(built, record, queued)
+            kept = _readable_entries(built, record, queued)
             if kept != queued:
                 return replace(record, payload=claim_payload(body["settings"], [kept]))
     return record
 
 
-def _readable(built: Rebuilt, record: Record, entries: bytes) -> bytes:
+def _readable_entries(built: RebuiltHistory, record: Record, entries: bytes) -> bytes:
     what, kept = f"Record {record.pos}", []
     for entry in split_items(entries, what):
         try:
@@ -144,8 +147,8 @@ def _readable(built: Rebuilt, record: Record, entries: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _begins_anew(history: History, record: Record) -> bool:
-    """Whether a trial is named with other parameters than it had: a reset lies in a gap before."""
+def _contradicts(history: History, record: Record) -> bool:
+    """Whether a trial starts with other parameters than before: a reset was lost in a gap."""
     if record.kind != RecordKind.TRIALS:
         return False
     for item in read_items(record.payload, f"Record {record.pos}"):
@@ -156,25 +159,25 @@ def _begins_anew(history: History, record: Record) -> bool:
     return False
 
 
-def offer_records(built: Rebuilt, evidence: Evidence, source: str) -> None:
-    """Add what another folder's records say that the history lacks."""
-    built.evidence.append(evidence)
-    for pos in sorted(evidence.records):
-        record = evidence.records[pos].record
+def add_records(built: RebuiltHistory, salvaged: SalvagedFolder, source: str) -> None:
+    """Add the entries of another folder's records that the history lacks."""
+    built.salvaged.append(salvaged)
+    for pos in sorted(salvaged.records):
+        record = salvaged.records[pos].record
         if record.kind == RecordKind.TRIALS:
-            built.offer(split_items(record.payload), source, record.files)
+            built.add_missing(split_items(record.payload), source, record.files)
 
 
-def offer_spooled(built: Rebuilt, spooled: Iterable[Spooled]) -> None:
-    """Add what a spool of this machine holds that the history lacks."""
+def add_spooled(built: RebuiltHistory, spooled: Iterable[Spooled]) -> None:
+    """Add the entries in a spool of this machine that the history lacks."""
     for item, attachments in spooled:
         values = {hashlib.sha256(value).hexdigest(): value for value in attachments}
         built.values |= values
-        built.offer([item], "this machine's spool", dict.fromkeys(values, ""))
+        built.add_missing([item], "this machine's spool", dict.fromkeys(values, ""))
 
 
-def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
-    """The encoded values of all attachments that can be read; the others are noted as lost."""
+def load_attachments(built: RebuiltHistory, store: Store) -> dict[str, bytes]:
+    """Return the encoded values of all readable attachments; note the others as lost."""
     loaded: dict[str, bytes] = {}
     for name, stored in built.history.attachments.items():
         if isinstance(stored, bytes):
@@ -182,7 +185,7 @@ def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
             continue
         try:
             value = built.values.get(stored.sha, b"")
-            if not value and any(found.owns(store, stored.id) for found in built.evidence):
+            if not value and any(found.owns(store, stored.id) for found in built.salvaged):
                 value = store.read_trashed(stored.id)
         except (NotFoundError, ChecksumError, RefusedError):
             value = b""
@@ -193,8 +196,8 @@ def load_attachments(built: Rebuilt, store: Store) -> dict[str, bytes]:
     return loaded
 
 
-def offer_pickle(built: Rebuilt, content: bytes) -> None:
-    """Add what a trials.pkl has and the history lacks, if it is of the same search."""
+def add_pickled(built: RebuiltHistory, content: bytes) -> None:
+    """Add what the history lacks from a trials.pkl, unless that is of another history."""
     from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 
     history = built.history
@@ -206,13 +209,13 @@ def offer_pickle(built: Rebuilt, content: bytes) -> None:
         built.notes.append(f"{EXPORT_NAME} is not used: {error}")
         return
     known = [tid for tid in encoded if tid in history.trials]
-    strange = [
+    conflicting = [
         tid for tid in known if not same_parameters(encoded[tid], history.trials[tid].document, tid)
     ]
-    if strange:
+    if conflicting:
         built.notes.append(
-            f"{EXPORT_NAME} is of another history of the search (its trial {strange[0]} has other "
-            f"parameters), so nothing is taken from it."
+            f"{EXPORT_NAME} is of another history of the search (its trial {conflicting[0]} has "
+            f"other parameters), so it is not used."
         )
         return
     errors = (
@@ -220,7 +223,7 @@ def offer_pickle(built: Rebuilt, content: bytes) -> None:
         if any(e.end == TrialEnd.CAUGHT for e in history.trials.values())
         else TrialEnd.RAISED
     )
-    guess = _guesser(history)
+    guess = _suggestion_guesser(history)
     before = set(history.trials)
     for document in documents:
         tid, content = document["tid"], encoded[document["tid"]]
@@ -229,10 +232,10 @@ def offer_pickle(built: Rebuilt, content: bytes) -> None:
             how = TrialEnd.DONE if document["state"] == FINISHED else errors
             loss, pruned = countable_loss(document), is_pruned(document)
             item = pack_item(ItemKind.END, tid, k, content, how=how, loss=loss, pruned=pruned)
-            built.offer([item], EXPORT_NAME)
+            built.add_missing([item], EXPORT_NAME)
         elif tid not in before:
             item = pack_item(ItemKind.QUEUED, tid, k, content, next_tid=history.next_tid)
-            history.apply(_loose(item))
+            history.apply(_as_record(item))
             built.added[EXPORT_NAME] = built.added.get(EXPORT_NAME, 0) + 1
     for name in values.keys() - history.attachments.keys():
         history.attachments[name] = values[name]
@@ -241,10 +244,11 @@ def offer_pickle(built: Rebuilt, content: bytes) -> None:
         history.trials = dict(sorted(history.trials.items(), key=lambda item: int(item[0])))
 
 
-def _guesser(history: History) -> Any:
-    """Which call suggested a trial of which only the document is left, by its neighbours.
+def _suggestion_guesser(history: History) -> Any:
+    """Return a function that guesses a trial's suggestion number `k` from its neighbours.
 
-    One at a time, as searches run unless told otherwise, calls and trials are numbered alike.
+    It is for trials of which only the document is left. If trials run one at a time, which is the
+    default, suggestions and trials have the same numbers.
     """
     offsets = {
         tid: tid - entry.k
@@ -264,9 +268,9 @@ def _guesser(history: History) -> Any:
 
 
 def complete_documents(history: History) -> int:
-    """Name in each document the parameters that any of them names; return how many lacked some.
+    """Add to each document the parameters that others name; return how many were incomplete.
 
-    TPE and annealing fail on a document that does not name them all.
+    TPE and annealing fail on a document that does not name all parameters.
     """
     documents = {tid: entry.decoded() for tid, entry in history.trials.items()}
     labels = {label for document in documents.values() for label in document["misc"]["vals"]}
@@ -278,6 +282,6 @@ def complete_documents(history: History) -> int:
     return incomplete
 
 
-def _loose(item: bytes, files: Mapping[str, str] = {}) -> Record:
-    """An entry in the form that a history takes in."""
+def _as_record(item: bytes, files: Mapping[str, str] = {}) -> Record:
+    """Wrap an entry in a record, which `History.apply` accepts."""
     return Record(-1, RecordKind.TRIALS, "", "", (), item, 0.0, "", files=files)

@@ -1,8 +1,8 @@
-"""Everything of one search that can still be read: records, snapshots, trash included.
+"""Read-only salvage of a search: all readable records and snapshots, including those in the trash.
 
-A reader of the chain stops where a record is missing. Here every id that any record or snapshot
-names is read, and every file that lies (or lay) in the folder of records, whatever its name says:
-a record says itself which position it has and which record it follows. Nothing is written.
+A reader of the chain stops at a missing record. Here every id that any record or snapshot names is
+read, and every file in the records folder or its trash. File names do not matter: a record itself
+contains its position and the checksum of its predecessor.
 """
 
 import itertools
@@ -29,66 +29,66 @@ from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.store.protocol import Entry, Store
 
-LARGEST_GAP = 100_000
-"""Positions that may lie between two records; more means that one was not written by us."""
-_NAME = re.compile(r"(record|snapshot)-\d+")
+_MAX_GAP = 100_000
+"""Largest plausible distance of two record positions; beyond it, a record is taken as forged."""
+_FILE_NAME = re.compile(r"(record|snapshot)-\d+")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A record, and the id under which it lies."""
+class FoundRecord:
+    """A record and the id of its file."""
 
     record: Record
     id: str
 
 
 @dataclass
-class Evidence:
-    """What is readable of one folder of a search."""
+class SalvagedFolder:
+    """The readable content of one folder of a search."""
 
     folder: SearchFolder
-    records: dict[int, Found] = field(default_factory=dict)
-    """By position; each follows the one before it, where that one is there, too."""
+    records: dict[int, FoundRecord] = field(default_factory=dict)
+    """Records by position; neighbouring records are linked by their checksums."""
     snapshots: list[tuple[Head, History]] = field(default_factory=list)
-    """In the order of the chain."""
+    """Snapshots in the order of their positions."""
     unreadable: list[str] = field(default_factory=list)
-    """What is there and cannot be used, and why, in words."""
-    places: tuple[str, ...] = ()
-    """The folders in which its files lie."""
+    """Messages about files that exist but cannot be used."""
+    folder_ids: tuple[str, ...] = ()
+    """Ids of the folders that hold the search's records."""
     listed: frozenset[str] = frozenset()
-    """The ids of the files that lie there, or in their trash."""
+    """Ids of the files in those folders or in their trash."""
     newer: list[str] = field(default_factory=list)
-    """Why each record of a format that this version does not know cannot be read."""
+    """Error messages for records in a newer, unknown format."""
     next_id: str = ""
-    """The id under which the next record would be written, where that is known."""
+    """The id reserved for the next record; empty if unknown."""
     ended: bool = False
-    """Whether something lies under that id which is no next record: nobody can go on behind it."""
+    """Whether a file with that id exists that is not the next record: the chain cannot continue."""
 
     @property
-    def top(self) -> int:
-        """The position after the last one of which anything is known."""
+    def end(self) -> int:
+        """The position after the last known one."""
         heads = [head.pos for head, _ in self.snapshots]
         return max([0, *heads, *(pos + 1 for pos in self.records)])
 
     def require_known_format(self) -> None:
-        """Raise `NewerFormatError` where the search was continued by a newer version.
+        """Raise `NewerFormatError` if a newer version continued the search.
 
-        One such record among others that are readable behind it is damaged, whatever it says.
+        A record in a newer format that precedes readable ones counts as damaged instead.
         """
         readable = next(pos for pos in itertools.count() if pos not in self.records)
         if self.newer and readable > max(self.records, default=-1):
             raise NewerFormatError(self.newer[0])
 
     def owns(self, store: Store, entry_id: str) -> bool:
-        """Whether a file, whose id was read somewhere, lies in the search's folders."""
-        return is_owned(store, entry_id, self.places, self.listed)
+        """Whether a file whose id was read from untrusted content lies in the search's folders."""
+        return is_owned(store, entry_id, self.folder_ids, self.listed)
 
-    def count(self, entry_ids: set[str]) -> int:
-        """How many of these files are records of the chain."""
+    def count_records(self, entry_ids: set[str]) -> int:
+        """Count how many of these files are records of the chain."""
         return len(entry_ids & {found.id for found in self.records.values()})
 
     def holder(self, store: Store) -> Holder | None:
-        """Who holds the search, by its last readable claim; None: nobody does."""
+        """Return the holder according to the last readable claim; None if it was released."""
         claim: LastClaim | None = None
         last_id = ""
         for pos in sorted(self.records):
@@ -98,43 +98,43 @@ class Evidence:
                 claim = LastClaim(found.id, record.owner, record.claimant, record.careful)
             elif record.kind == RecordKind.RELEASE:
                 claim = None
-        return find_holder(store, Head(0, "", (), last_id, "", claim), self.places)
+        return find_holder(store, Head(0, "", (), last_id, "", claim), self.folder_ids)
 
 
-class _OutOfTrash:
-    """A store whose `read` also reads what lies in the trash."""
+class _TrashReader:
+    """A store that reads files in the trash like others, as `load_snapshot` needs it."""
 
     def __init__(self, store: Store) -> None:
         self.read_unverified = store.read_trashed
 
 
-def collect(store: Store, folder: SearchFolder) -> Evidence:
-    """Read all that is there; raises `UnavailableError` where the store does not answer."""
+def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
+    """Read everything readable; raise `UnavailableError` if the store does not answer."""
     owned = owned_ids(store, folder)
-    folder = _readable(owned)
-    places = _places(store, folder)
-    inside = list(_listed(store, places))
-    found = Evidence(
+    folder = _without_absent_ids(owned)
+    folder_ids = _record_folders(store, folder)
+    inside = list(_list_files(store, folder_ids))
+    found = SalvagedFolder(
         folder,
         unreadable=list(owned.foreign.values()),
-        places=tuple(places),
+        folder_ids=tuple(folder_ids),
         listed=frozenset(entry.id for entry in inside),
     )
-    listed = {entry.id for entry in inside if _NAME.search(entry.name)}
+    listed = {entry.id for entry in inside if _FILE_NAME.search(entry.name)}
     snapshots = {entry.id for entry in inside if entry.name.startswith("snapshot-")}
     wanted = {folder.first, folder.hint, *listed} - {""}
     tried: set[str] = set()
-    candidates: dict[int, list[Found]] = {}
+    candidates: dict[int, list[FoundRecord]] = {}
     named = {folder.first}
     present: set[str] = set()
     with (
         parallel_readers("cdt-salvage") as readers,
-        progress_bar("Reading all that is left of the search", " files") as seen,
+        progress_bar("Reading all files of the search", " files") as seen,
     ):
         while wanted:
             batch, wanted = sorted(wanted), set()
             tried.update(batch)
-            contents = readers.map(lambda entry_id: _content(store, found, entry_id), batch)
+            contents = readers.map(lambda entry_id: _read_content(store, found, entry_id), batch)
             read = len(tried) - len(batch)
             for count, (entry_id, (content, trouble)) in enumerate(
                 zip(batch, contents, strict=True), 1
@@ -147,7 +147,7 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
                     continue
                 present.add(entry_id)
                 try:
-                    names = _take(store, entry_id, content, candidates, found.snapshots)
+                    names = _add_file(store, entry_id, content, candidates, found.snapshots)
                 except SearchDamagedError as error:
                     found.unreadable.append(str(error))
                     if isinstance(error, NewerFormatError) and entry_id not in snapshots:
@@ -157,34 +157,37 @@ def collect(store: Store, folder: SearchFolder) -> Evidence:
                     wanted |= names
             wanted -= tried
     found.snapshots.sort(key=lambda snapshot: snapshot[0].pos)
-    _chosen(candidates, found, named)
+    _choose_records(candidates, found, named)
     found.next_id = _next_id(found)
     found.ended = found.next_id in present
     return found
 
 
 def trashed_files(store: Store, folder: SearchFolder) -> set[str]:
-    """What lies in the trash of its folder of records and is named like one."""
-    folder = _readable(owned_ids(store, folder))
-    with suppress(NotFoundError):  # no such folder any more: then nothing lies in its trash
+    """Return the ids of files in the trash of the records folder that have a record's name."""
+    folder = _without_absent_ids(owned_ids(store, folder))
+    with suppress(NotFoundError):  # the folder was deleted with its trash
         if folder.records:
             listed = store.list_trash(folder.records)
-            return {entry.id for entry in listed if _NAME.search(entry.name)}
+            return {entry.id for entry in listed if _FILE_NAME.search(entry.name)}
     return set()
 
 
-def _readable(owned: OwnedIds) -> SearchFolder:
-    """The folder without ids of which nothing is known: what has them may lie in another's trash.
+def _without_absent_ids(owned: OwnedIds) -> SearchFolder:
+    """Drop the ids of files that do not exist: they may be in the trash of another's folder.
 
-    What of the search's own lies in the trash is found by looking there.
+    The search's own files in the trash are found by listing its trash.
     """
     folder = owned.folder
     folder = replace(folder, records="") if RECORDS in owned.absent else folder
     return replace(folder, export="") if EXPORT in owned.absent else folder
 
 
-def _places(store: Store, folder: SearchFolder) -> list[str]:
-    """The folders of records, also where no property names one, and the search's own folder."""
+def _record_folders(store: Store, folder: SearchFolder) -> list[str]:
+    """Return the records folders, found by name if no property names one, and the folder itself.
+
+    A `moved` record that ended a chain without records lies directly in the search's folder.
+    """
     found = dict.fromkeys(filter(None, (folder.records, folder.id)))
     if not folder.records:
         inside = [*store.list(folder.id), *store.list_trash(folder.id)]
@@ -192,16 +195,16 @@ def _places(store: Store, folder: SearchFolder) -> list[str]:
     return list(found)
 
 
-def _listed(store: Store, places: Iterable[str]) -> Iterator[Entry]:
-    """The files in the folder of records, and in the search's own, where a loser's `moved` lies."""
-    for place in places:
-        for look in (store.list, store.list_trash):
-            with suppress(NotFoundError):  # the folder was trashed, or deleted for good
-                yield from (entry for entry in look(place) if not entry.is_folder)
+def _list_files(store: Store, folder_ids: Iterable[str]) -> Iterator[Entry]:
+    """Yield the files in the folders and in their trash."""
+    for folder_id in folder_ids:
+        for list_entries in (store.list, store.list_trash):
+            with suppress(NotFoundError):  # the folder was trashed or deleted
+                yield from (entry for entry in list_entries(folder_id) if not entry.is_folder)
 
 
-def _content(store: Store, found: Evidence, entry_id: str) -> tuple[bytes | None, str]:
-    """A file's content, or why it cannot be read; neither where the search has no such file."""
+def _read_content(store: Store, found: SalvagedFolder, entry_id: str) -> tuple[bytes | None, str]:
+    """Return a file's content or an error message; neither if it is not a file of the search."""
     try:
         if not found.owns(store, entry_id):
             return None, ""
@@ -212,71 +215,73 @@ def _content(store: Store, found: Evidence, entry_id: str) -> tuple[bytes | None
         return None, str(error)
 
 
-def _take(
+def _add_file(
     store: Store,
     entry_id: str,
     content: bytes,
-    candidates: dict[int, list[Found]],
+    candidates: dict[int, list[FoundRecord]],
     snapshots: list[tuple[Head, History]],
 ) -> set[str]:
-    """Sort a file in; return the ids that it names."""
+    """Add a decoded file to the candidates or snapshots; return the ids that it names."""
     what = f"File {entry_id} of {len(content)} bytes"
     if "head" in unframe(content, what):
-        rescuer: Any = _OutOfTrash(store)
-        snapshot = load_snapshot(rescuer, entry_id, History.load)
+        reader: Any = _TrashReader(store)
+        snapshot = load_snapshot(reader, entry_id, History.load)
         if snapshot is None:
             raise SearchDamagedError(f"{what} is a snapshot that cannot be decoded.")
         snapshots.append(snapshot)
         return set(snapshot[0].ids)
     record = decode_record(content, what)
     if record.pos < 0:
-        raise SearchDamagedError(f"{what} is a record without a place.")
-    same_place = candidates.setdefault(record.pos, [])
-    if all(record.sha != one.record.sha for one in same_place):  # else somebody's copy of it
-        same_place.append(Found(record, entry_id))
+        raise SearchDamagedError(f"{what} is a record without a position.")
+    at_position = candidates.setdefault(record.pos, [])
+    if all(record.sha != one.record.sha for one in at_position):  # ignore identical copies
+        at_position.append(FoundRecord(record, entry_id))
     return set(record.more)
 
 
-def _chosen(candidates: dict[int, list[Found]], found: Evidence, named: set[str]) -> None:
-    """Fill in the records that belong together: those that the chain's own ids lead to, first.
+def _choose_records(
+    candidates: dict[int, list[FoundRecord]], found: SalvagedFolder, named: set[str]
+) -> None:
+    """Fill `found.records` with linked records, preferring those that the chain's ids lead to.
 
-    Of two neighbours that do not belong together the one goes that no later record vouches for.
+    Of two neighbours that are not linked, the one that the next record does not confirm is dropped.
     """
-    links: list[list[Found]] = []
-    last: dict[str, list[Found]] = {}
+    sequences: list[list[FoundRecord]] = []
+    last: dict[str, list[FoundRecord]] = {}
     for pos in sorted(candidates):
         for one in candidates[pos]:
             before = last.pop(one.record.prev, None)
-            link = before if before is not None and before[-1].record.pos == pos - 1 else []
-            if not link:
-                links.append(link)
-            link.append(one)
-            last[one.record.sha] = link
-    links.sort(key=lambda link: (-sum(one.id in named for one in link), -len(link)))
-    for link in links:
-        free = all(one.record.pos not in found.records for one in link)
-        near = link[0].record.pos <= LARGEST_GAP + max(found.records, default=0)
-        for one in link:
+            sequence = before if before is not None and before[-1].record.pos == pos - 1 else []
+            if not sequence:
+                sequences.append(sequence)
+            sequence.append(one)
+            last[one.record.sha] = sequence
+    sequences.sort(key=lambda sequence: (-sum(one.id in named for one in sequence), -len(sequence)))
+    for sequence in sequences:
+        free = all(one.record.pos not in found.records for one in sequence)
+        near = sequence[0].record.pos <= _MAX_GAP + max(found.records, default=0)
+        for one in sequence:
             if free and near:
                 found.records[one.record.pos] = one
             else:
-                _pass_over(found, one)
+                _note_mismatch(found, one)
     for pos in sorted(found.records):
         present, after = found.records.get(pos), found.records.get(pos + 1)
         if present is None or after is None or after.record.prev == present.record.sha:
             continue
-        vouching = found.records.get(pos + 2)
-        vouched = vouching is not None and vouching.record.prev == after.record.sha
-        _pass_over(found, found.records.pop(pos if vouched else pos + 1))
+        following = found.records.get(pos + 2)
+        confirmed = following is not None and following.record.prev == after.record.sha
+        _note_mismatch(found, found.records.pop(pos if confirmed else pos + 1))
 
 
-def _pass_over(found: Evidence, one: Found) -> None:
+def _note_mismatch(found: SalvagedFolder, one: FoundRecord) -> None:
     found.unreadable.append(
-        f"A file of record {one.record.pos} ({one.id}) does not fit the records beside it."
+        f"A file of record {one.record.pos} ({one.id}) does not fit the neighbouring records."
     )
 
 
-def _next_id(found: Evidence) -> str:
+def _next_id(found: SalvagedFolder) -> str:
     known: tuple[str, ...] = (found.folder.first,)
     heads = {head.pos: head for head, _ in found.snapshots}
     for pos in sorted({*found.records, *heads}):

@@ -1,7 +1,7 @@
-"""One search as doctor and repair look at it, and how many trials are known to have existed.
+"""Check of one search for doctor and repair, including trials that are known to be lost.
 
-A chain whose newest records are gone looks whole, only shorter. What knows better are records that
-lie behind a gap, snapshots, and trials.pkl.
+A chain whose newest records are gone looks intact, only shorter. Records after a gap, snapshots and
+trials.pkl reveal the loss.
 """
 
 import contextlib
@@ -16,70 +16,74 @@ from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, f
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.troubleshoot.repair.rebuild import Rebuilt, offer_pickle, rebuild
-from colab_drive_tuner.troubleshoot.repair.salvage import Evidence, collect, trashed_files
+from colab_drive_tuner.troubleshoot.repair.rebuild import RebuiltHistory, add_pickled, rebuild
+from colab_drive_tuner.troubleshoot.repair.salvage import (
+    SalvagedFolder,
+    salvage_folder,
+    trashed_files,
+)
 
 
 @dataclass
 class SearchCheck:
-    """One search that is looked at: each question is asked of the store once."""
+    """A search that is checked; each property is read from the store once."""
 
     root: Store
     name: str
     folders: int = 1
-    """How many folders bear its name."""
+    """Number of folders with this name."""
 
     @cached_property
     def store(self) -> Store:
-        """The store, for whoever works in this search."""
+        """The store, scoped to this search."""
         return self.root.for_search(self.name)
 
     @cached_property
     def folder(self) -> SearchFolder | None:
-        """The folder that bears its name; None: none is listed any more."""
+        """The folder with this name; None if it is no longer listed."""
         return find_folder(self.store, self.name)
 
     @cached_property
     def journal(self) -> Journal:
-        """Its journal, only for reading; raises as `open_journal` does."""
+        """The search's journal, for reading only; raises like `open_journal`."""
         return open_journal(self.store, self.name)
 
     @property
     def history(self) -> History:
-        """What its acknowledged records say."""
+        """The state replayed from the acknowledged records."""
         history: History = self.journal.state
         return history
 
     @cached_property
     def status(self) -> SearchStatus:
-        """How far it is."""
+        """The search's status."""
         return status_of(self.store, self.name, self.journal)
 
     @cached_property
-    def evidence(self) -> Evidence:
-        """Everything of it that can be read; `folder` must be there."""
+    def salvaged(self) -> SalvagedFolder:
+        """Everything that can be read in the search's folder."""
         if self.folder is None:
             raise NotFoundError(f"There is no folder of search {self.name!r} any more.")
-        return collect(self.store, self.folder)
+        return salvage_folder(self.store, self.folder)
 
     @property
     def trashed(self) -> int:
-        """How many of its records lie in the trash: Drive still reads them, for 30 days."""
-        there = set() if self.folder is None else trashed_files(self.store, self.folder)
-        return self.evidence.count(there) if there else 0
+        """Number of records in the trash; Drive can still read them, for 30 days."""
+        trashed = set() if self.folder is None else trashed_files(self.store, self.folder)
+        return self.salvaged.count_records(trashed) if trashed else 0
 
     @property
     def lost(self) -> str:
-        """What is known to be missing, in words; empty: nothing."""
+        """Description of known losses; empty if there are none."""
         if self.folder is None:
             return ""
-        evidence = self.evidence
-        self.journal.refresh()  # what was written meanwhile is not missing
-        return lost_trials(self.store, evidence, self.history)
+        salvaged = self.salvaged
+        self.journal.refresh()  # records written since are not missing
+        return lost_trials(self.store, salvaged, self.history)
 
     @property
     def size(self) -> int:
-        """Bytes in its folder, two floors down."""
+        """Size in bytes of the files in the search's folder and its direct subfolders."""
         try:
             entries = self.store.list(self.folder.id) if self.folder is not None else []
         except SearchDamagedError:
@@ -88,35 +92,35 @@ class SearchCheck:
         return sum(entry.size for entry in [*entries, *below])
 
 
-def lost_trials(store: Store, evidence: Evidence, readable: History) -> str:
-    """What is known to be missing from the history that readers see, in words; empty: nothing.
+def lost_trials(store: Store, salvaged: SalvagedFolder, readable: History) -> str:
+    """Describe what is known to be missing from the readable history; empty if nothing is.
 
-    The evidence must have been collected before the history was read.
+    The folder must have been salvaged before the history was read.
     """
-    built = rebuild(evidence)
-    restarted = any(found.record.kind == RecordKind.RESET for found in evidence.records.values())
-    if not restarted:  # else trials.pkl may be from before
-        for content in read_pickles(store, evidence.folder):
-            offer_pickle(built, content)
-    known, there = len(built.history.trials), len(readable.trials)
+    built = rebuild(salvaged)
+    restarted = any(found.record.kind == RecordKind.RESET for found in salvaged.records.values())
+    if not restarted:  # otherwise trials.pkl may predate the restart
+        for content in read_pickles(store, salvaged.folder):
+            add_pickled(built, content)
+    known, present = len(built.history.trials), len(readable.trials)
     ended = built.history.done
-    sources = ", ".join(name_sources(built))
-    if known > there:
-        return f"{known} trials are known to have existed ({sources}), {there} are readable"
-    if known == there and ended > readable.done:
+    sources = ", ".join(describe_sources(built))
+    if known > present:
+        return f"{known} trials are known to have existed ({sources}), {present} are readable"
+    if known == present and ended > readable.done:
         return (
-            f"{ended} trials are known to have ended ({sources}), of {readable.done} the end is "
-            f"readable"
+            f"{ended} trials are known to have ended ({sources}), but only {readable.done} ends "
+            f"are readable"
         )
-    gone = sorted(set(range(evidence.top)) - evidence.records.keys())
-    if gone:
-        shown = ", ".join(map(str, gone[:12])) + (", ..." if len(gone) > 12 else "")
-        return f"of its records {shown} are gone, and only a snapshot stands for them"
+    missing = sorted(set(range(salvaged.end)) - salvaged.records.keys())
+    if missing:
+        shown = ", ".join(map(str, missing[:12])) + (", ..." if len(missing) > 12 else "")
+        return f"its records {shown} are missing and only covered by a snapshot"
     return ""
 
 
 def read_pickles(store: Store, folder: SearchFolder) -> list[bytes]:
-    """Each trials.pkl of the folder that can be read, trash included, newest first."""
+    """Return each readable trials.pkl of the folder, including the trash, newest first."""
     entries: list[Entry] = []
     with contextlib.suppress(NotFoundError):
         entries += store.list(folder.id, name=EXPORT_NAME)
@@ -129,9 +133,9 @@ def read_pickles(store: Store, folder: SearchFolder) -> list[bytes]:
     return found
 
 
-def name_sources(built: Rebuilt) -> list[str]:
-    """What a history was put together from, in words."""
+def describe_sources(built: RebuiltHistory) -> list[str]:
+    """Return text descriptions of the sources of a rebuilt history."""
     sources = [f"{built.records} records"] if built.records else []
-    if built.through:
-        sources.append(f"a snapshot that stands for the first {built.through} records")
+    if built.covered:
+        sources.append(f"a snapshot of the first {built.covered} records")
     return sources + [f"{source}: {count} trials" for source, count in built.added.items()]
