@@ -1,8 +1,8 @@
-"""The picture of the first page: a search that goes through three killed runtimes.
+"""Draw the picture of the first page: a search that resumes after three killed runtimes.
 
     python scripts/timeline.py    runs such a search, kills it, and draws docs/timeline.svg
 
-What is drawn is what happened; only the time in which no runtime was there is shortened.
+The picture shows real times. Only the times without a runtime are shortened.
 """
 
 import json
@@ -17,19 +17,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "timeline.svg"
 TRIALS, KILLED_AFTER = 20, (5, 11, 15)
-"""How many trials, and after how many of them a runtime is killed, in the middle of the next."""
+"""Number of trials; numbers of ended trials after which a runtime is killed in the next trial."""
 WIDTH, LEFT, RIGHT, TOP, LANE, BAR = 760, 96, 28, 62, 40, 22
 GAP = 0.45
 DONE, CUT = "#7cc8be", "#f6d5d1"
 TITLE = (
-    f"A search of {TRIALS} trials goes on through {{}} killed runtimes: each trial is recorded in "
-    "Drive as it ends, and the next runtime begins with the one that was cut off."
+    f"A search of {TRIALS} trials resumes after each of {{}} killed runtimes: each trial is "
+    "recorded in Drive as it ends, and the next runtime starts with the interrupted one."
 )
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A trial in one runtime, in seconds; `end` is None where the runtime was killed in it."""
+    """A trial in one runtime, in seconds; `end` is None if the runtime was killed during it."""
 
     tid: int
     begin: float
@@ -37,7 +37,7 @@ class Attempt:
 
 
 def search(store: str, log: str | None) -> list[float]:
-    """Run the search, or go on with it; returns what was suggested."""
+    """Run or resume the search; return the suggested values."""
     from hyperopt import hp
 
     import colab_drive_tuner as cdt
@@ -51,7 +51,7 @@ def search(store: str, log: str | None) -> list[float]:
     def objective(x: float) -> float:
         note("begin")
         if log:
-            time.sleep(0.4 + abs(x - 3) / 20)  # training takes longer here and shorter there
+            time.sleep(0.4 + abs(x - 3) / 20)  # the duration of training varies
         note("end")
         return (x - 3) ** 2
 
@@ -68,7 +68,7 @@ def search(store: str, log: str | None) -> list[float]:
 
 
 def run_and_kill(folder: Path) -> tuple[list[list[Attempt]], list[float]]:
-    """The attempts of each runtime, and when each of them was killed."""
+    """Return the attempts of each runtime, and the times of the kills."""
     runtimes, deaths = [], []
     for number, last in enumerate((*KILLED_AFTER, TRIALS)):
         log = folder / f"{number}.log"
@@ -93,7 +93,7 @@ def _read(log: Path) -> list[tuple[str, int, float]]:
 
 
 def draw(runtimes: list[list[Attempt]], deaths: list[float]) -> str:
-    """The picture as SVG."""
+    """Return the picture as SVG."""
     from colab_drive_tuner.search.html_helpers import ORANGE, RED
     from colab_drive_tuner.search.results.pictures.svg import Canvas
 
@@ -106,7 +106,7 @@ def draw(runtimes: list[list[Attempt]], deaths: list[float]) -> str:
     drive = TOP + LANE * len(runtimes) + 20
     canvas = Canvas(WIDTH, drive + 44, TITLE.format(len(deaths)))
     canvas.text(12, 22, f"One search of {TRIALS} trials, killed {len(deaths)} times")
-    canvas.text(12, 42, "Trials that were cut off run again, and nothing else.", faint=True)
+    canvas.text(12, 42, "Only interrupted trials run again.", faint=True)
     kept = []
     for number, (attempts, shift) in enumerate(zip(runtimes, shifts, strict=True)):
         y = TOP + LANE * number
@@ -128,14 +128,14 @@ def draw(runtimes: list[list[Attempt]], deaths: list[float]) -> str:
     canvas.path([(LEFT, drive), (WIDTH - RIGHT + 6, drive)], ORANGE, width=1.5)
     canvas.dots(kept, ORANGE, size=7)
     canvas.text(12, drive + 4, "your Drive")
-    whole = f"{TRIALS} of {TRIALS} trials, the same as without the kills, to the last bit"
+    whole = f"{TRIALS} of {TRIALS} trials, equal to a run without kills, to the last bit"
     canvas.text(LEFT, drive + 30, whole, faint=True)
     head, start, rest = str(canvas).partition(">")
     return f"{head}{start}<style>svg{{color:#222;background:#fff}}</style>{rest}\n"
 
 
 def main() -> None:
-    """Draw the picture, once the search has proved what it says."""
+    """Draw the picture, after checking that the killed search equals an uninterrupted one."""
     with tempfile.TemporaryDirectory() as folder:
         runtimes, deaths = run_and_kill(Path(folder))
         assert len(deaths) == len(KILLED_AFTER), "a runtime ended before it was killed"

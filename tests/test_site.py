@@ -64,7 +64,7 @@ def test_the_picture_shows_a_search_that_was_killed():
     ElementTree.fromstring(text)
     assert [text.count(f"fill='{colour}'") for colour in (timeline.DONE, timeline.CUT)] == [20, 3]
     assert text.count("http") == 1, "more than the name of SVG"
-    assert "20 trials goes on through 3 killed" in text
+    assert "20 trials resumes after each of 3 killed" in text
 
 
 def test_the_picture_of_pruning_shows_what_it_says():
