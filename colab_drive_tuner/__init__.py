@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.executors.loky import loky_executor
     from colab_drive_tuner.search.executors.ray import ray_executor
-    from colab_drive_tuner.search.results.exchange.export import export_trials, import_trials
     from colab_drive_tuner.search.results.exchange.from_optuna import from_optuna
+    from colab_drive_tuner.search.results.exchange.import_export import export_trials, import_trials
     from colab_drive_tuner.search.results.read_search import list_searches, read_status
     from colab_drive_tuner.search.results.result import SearchResult
     from colab_drive_tuner.search.results.trial_result import TrialResult
@@ -90,10 +90,10 @@ _MODULES = {
     "TrialResult": "search.results.trial_result",
     "copy_search": "manage.copy_search",
     "download_notebook": "notebook",
-    "export_trials": "search.results.exchange.export",
+    "export_trials": "search.results.exchange.import_export",
     "find_notebook": "notebook",
     "from_optuna": "search.results.exchange.from_optuna",
-    "import_trials": "search.results.exchange.export",
+    "import_trials": "search.results.exchange.import_export",
     "list_histories": "manage.restore_history",
     "list_searches": "search.results.read_search",
     "loky_executor": "search.executors.loky",

@@ -17,7 +17,7 @@ from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payloa
 from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.journal import Journal, Rules
-from colab_drive_tuner.search.results.optuna_log import replaying
+from colab_drive_tuner.search.results.study_trials import translate_replay_errors
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
@@ -190,7 +190,7 @@ def optuna_storage(
     most = whole_number("max_attempts", max_attempts, least=1)
     backend = ChainBackend(open_store(store).for_search(name), name, on_busy)
     try:
-        with replaying(backend.journal.store, name):
+        with translate_replay_errors(backend.journal.store, name):
             opened = StudyStorage(backend)
             for study in opened.get_all_studies():
                 _retry_interrupted(opened, study._study_id, most)

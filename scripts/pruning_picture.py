@@ -19,7 +19,7 @@ def draw(curves: list[list[float]]) -> str:
 
     import colab_drive_tuner as cdt
     from colab_drive_tuner.search.results.pictures.charts import learning_curves
-    from colab_drive_tuner.search.results.series import series_of
+    from colab_drive_tuner.search.results.search_data import search_data
     from colab_drive_tuner.store.memory import MemoryStore
 
     def objective(number: int) -> float:
@@ -42,7 +42,7 @@ def draw(curves: list[list[float]]) -> str:
         pruner=cdt.Pruner(),
         progress=False,
     )
-    picture = learning_curves(series_of("digits", result.trials.trials))
+    picture = learning_curves(search_data("digits", result.trials.trials))
     style = "<style>svg{color:#222;background:#fff}</style>"
     head, start, rest = picture.partition(">")
     return f"{head}{start}{style}{rest}\n"

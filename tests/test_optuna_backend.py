@@ -236,7 +236,7 @@ def test_several_workers_share_one_study_as_threads(tmp_path: Path) -> None:
 def test_status_and_report_show_a_study(tmp_path: Path) -> None:
     """Trials, failures, the best value; a study that maximizes counts negative losses."""
     from colab_drive_tuner.search.results.read_search import read_search
-    from colab_drive_tuner.search.results.report_page import page_of
+    from colab_drive_tuner.search.results.report_page import search_report
 
     storage = cdt.optuna_storage("study", store=tmp_path)
     study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
@@ -260,11 +260,11 @@ def test_status_and_report_show_a_study(tmp_path: Path) -> None:
     assert (status.done, status.trials, status.failed) == (8, 9, 1)
     assert status.best_loss == -study.best_value
     assert status.best_tid == study.best_trial.number
-    series = read_search(store, "study").series
-    assert [trial.parameters for trial in series.trials] == [t.params for t in study.trials]
-    assert [trial.state for trial in series.trials[3:6]] == ["done", "error", "done"]
-    assert series.trials[8].state == "new"
-    assert "8 trials" in page_of(store, "study")
+    data = read_search(store, "study").data
+    assert [trial.parameters for trial in data.trials] == [t.params for t in study.trials]
+    assert [trial.state for trial in data.trials[3:6]] == ["done", "error", "done"]
+    assert data.trials[8].state == "new"
+    assert "8 trials" in search_report(store, "study")
 
 
 def test_a_study_of_several_objectives_says_so_and_is_exported(

@@ -174,7 +174,7 @@ def export(
         colab-drive-tuner export mnist-cnn trials.pkl
         colab-drive-tuner export mnist-cnn trials.csv
     """
-    from colab_drive_tuner.search.results.exchange.export import export_trials
+    from colab_drive_tuner.search.results.exchange.import_export import export_trials
 
     count = export_trials(given_store(context), name, file)
     facts = {"name": name, "trials": count, "file": str(file)}
@@ -198,7 +198,7 @@ def import_(
     Example:
         colab-drive-tuner import mnist-cnn-2 trials.pkl
     """
-    from colab_drive_tuner.search.results.exchange.export import import_trials
+    from colab_drive_tuner.search.results.exchange.import_export import import_trials
 
     count = import_trials(given_store(context), name, file)
     facts = {"name": name, "trials": count}

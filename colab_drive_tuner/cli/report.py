@@ -32,17 +32,17 @@ def report(
     Example:
         colab-drive-tuner report mnist-cnn -o report.html
     """
-    from colab_drive_tuner.search.results.exchange.export import write_file
-    from colab_drive_tuner.search.results.report_page import page_of
+    from colab_drive_tuner.search.results.exchange.import_export import write_file
+    from colab_drive_tuner.search.results.report_page import search_report
 
     store = given_store(context)
     if watch:
-        page_of(store, name)  # what is wrong with the search is said here, not in the browser
+        search_report(store, name)  # what is wrong with the search is said here, not in the browser
         notify = address_printer("{} shows the search; Ctrl-C ends it.", as_json)
-        _serve(page_app(lambda: page_of(store, name, refresh=10)), port, notify)
+        _serve(page_app(lambda: search_report(store, name, refresh=10)), port, notify)
         return
     target = output or Path(f"{name}.html")
-    write_file(target, page_of(store, name).encode())
+    write_file(target, search_report(store, name).encode())
     facts = {"name": name, "file": str(target)}
     echo_outcome(f"{target} shows search {name!r}.", facts, as_json=as_json)
 

@@ -16,7 +16,7 @@ from colab_drive_tuner.text import text_of
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.results.read_search import ReadSearch
-    from colab_drive_tuner.search.results.series import Trial
+    from colab_drive_tuner.search.results.search_data import TrialData
 
 
 _MOST_COLUMNS = 8
@@ -34,30 +34,30 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 
     store = given_store(context)
     search = _read(store, name)
-    series = search.series
+    data = search.data
     if as_json:
-        best_trials = [_described(trial) for trial in series.best(10)]
-        shares = series.importance()
+        best_trials = [_described(trial) for trial in data.best(10)]
+        shares = data.importance()
         echo_json(described(search.status) | {"best": best_trials, "importance": shares})
         return
     echo(search.status)
     room = min(60, max(10, shutil.get_terminal_size().columns - 12))
-    if line := sparkline([trial.loss for trial in series.trials], room):
+    if line := sparkline([trial.loss for trial in data.trials], room):
         echo(f"best loss  {line}")
-    if shares := series.importance():
+    if shares := data.importance():
         most = [f"{label} {share:.0%}" for label, share in list(shares.items())[:5]]
         echo(f"importance {', '.join(most)}")
-    if series.objectives > 1:
-        echo(f"objectives {series.objectives}; the first one is shown as the loss")
-    echo(f"ran on     {summary(series)}")
+    if data.objectives > 1:
+        echo(f"objectives {data.objectives}; the first one is shown as the loss")
+    echo(f"ran on     {summary(data)}")
     echo(f"kept in    {search.status.url}")
-    if shown := series.best(10) or series.failed[-10:]:
+    if shown := data.best(10) or data.failed[-10:]:
         echo("")
-        names = list(series.parameters)
+        names = list(data.parameters)
         if len(names) > _MOST_COLUMNS:
             names = list(shares or names)[:_MOST_COLUMNS]
         show_table(*_table(shown, names))
-        if more := len(series.parameters) - len(names):
+        if more := len(data.parameters) - len(names):
             left_out = f"{more} more parameter{'s' * (more > 1)}"
             echo(f"\nand {left_out}: see {store.command('trials', name)}")
 
@@ -82,15 +82,15 @@ def trials(
     from colab_drive_tuner.search.results.table import csv_text
 
     search = _read(given_store(context), name)
-    names = search.series.parameters
+    names = search.data.parameters
     known = ("tid", "loss", "seconds", *names)
     if sort not in known:
         raise UsageError(f"--sort {sort!r} is not a column: choose among {', '.join(known)}.")
-    chosen = sorted(search.series.trials, key=lambda trial: _key(trial, sort))[:limit]
+    chosen = sorted(search.data.trials, key=lambda trial: _key(trial, sort))[:limit]
     if as_json:
         echo_json([_described(trial) for trial in chosen])
     elif as_csv:
-        echo(csv_text(*search.series.table(chosen)).removesuffix("\n"))
+        echo(csv_text(*search.data.table(chosen)).removesuffix("\n"))
     else:
         show_table(*_table(chosen, names))
 
@@ -110,7 +110,7 @@ def best(
     from colab_drive_tuner.errors import SearchError
 
     del as_json
-    leading = _read(given_store(context), name).series.best(1)
+    leading = _read(given_store(context), name).data.best(1)
     if not leading:
         raise SearchError(f"No trial of search {name!r} has a loss yet.")
     echo_json(_parameters(leading[0]))
@@ -163,7 +163,7 @@ def tail(
     seen: set[object] | None = None
     while True:
         search = _read(store, name)
-        ended = [t for t in search.series.trials if t.state.ended]
+        ended = [t for t in search.data.trials if t.state.ended]
         if seen is None:
             seen = {trial.tid for trial in ended[:-3]}
             if not as_json:
@@ -207,7 +207,7 @@ def _read(store: Store, name: str) -> "ReadSearch":
 
 
 def _table(
-    chosen: Sequence["Trial"], names: Sequence[str]
+    chosen: Sequence["TrialData"], names: Sequence[str]
 ) -> tuple[Sequence[str], list[list[Any]]]:
     """Column names and rows of trials."""
     from colab_drive_tuner.search.results.notebook_cards import seconds_text, value_text
@@ -229,7 +229,7 @@ def _table(
     return (head, rows) if failed else (head[:-1], [row[:-1] for row in rows])
 
 
-def _key(trial: "Trial", sort: str) -> tuple[bool, bool, Any]:
+def _key(trial: "TrialData", sort: str) -> tuple[bool, bool, Any]:
     """Numbers in their order, then texts, then what is not there."""
     value: Any = {"tid": trial.tid, "loss": trial.loss, "seconds": trial.seconds}.get(
         sort, trial.parameters.get(sort)
@@ -238,7 +238,7 @@ def _key(trial: "Trial", sort: str) -> tuple[bool, bool, Any]:
     return value is None, not number, value if number else text_of(value)
 
 
-def _described(trial: "Trial") -> dict[str, Any]:
+def _described(trial: "TrialData") -> dict[str, Any]:
     """A trial for programs."""
     return {
         "tid": plain(trial.tid),
@@ -253,14 +253,14 @@ def _described(trial: "Trial") -> dict[str, Any]:
     }
 
 
-def _parameters(trial: "Trial") -> dict[str, Any]:
+def _parameters(trial: "TrialData") -> dict[str, Any]:
     return {label: plain(value) for label, value in trial.parameters.items()}
 
 
 def _compared(search: "ReadSearch") -> dict[str, Any]:
     """What `compare` says of one search."""
-    series = search.series
-    seconds = [trial.seconds for trial in series.trials if trial.seconds is not None]
+    data = search.data
+    seconds = [trial.seconds for trial in data.trials if trial.seconds is not None]
     said: dict[str, Any] = {
         "trials": search.status.progress,
         "failed": search.status.failed,
@@ -270,13 +270,13 @@ def _compared(search: "ReadSearch") -> dict[str, Any]:
         "algorithm": str(search.history.settings.get("algo", "")),
         "seed": search.history.settings.get("seed"),
     }
-    for leading in series.best(1):
+    for leading in data.best(1):
         said |= {"best loss": plain(leading.loss), "best trial": leading.tid}
         said |= {f"best {label}": value for label, value in _parameters(leading).items()}
     return said
 
 
-def _line(trial: "Trial") -> str:
+def _line(trial: "TrialData") -> str:
     from colab_drive_tuner.search.results.notebook_cards import (
         outcome_text,
         seconds_text,

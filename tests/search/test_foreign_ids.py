@@ -26,7 +26,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     find_folder,
 )
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.exchange.export import export_trials
+from colab_drive_tuner.search.results.exchange.import_export import export_trials
 from colab_drive_tuner.search.results.read_search import list_searches, open_journal, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store

@@ -15,9 +15,9 @@ from colab_drive_tuner.checkpoint.trials_and_sessions import Session
 from colab_drive_tuner.search.html_helpers import RED
 from colab_drive_tuner.search.results import notebook_cards, report_page
 from colab_drive_tuner.search.results.pictures import charts as pictures
-from colab_drive_tuner.search.results.pictures.svg import fitting, scale_for, short_numbers
-from colab_drive_tuner.search.results.pictures.timeline import lanes_of, summary, timeline
-from colab_drive_tuner.search.results.series import Series, series_of
+from colab_drive_tuner.search.results.pictures.svg import fit_text, scale_for, short_numbers
+from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
+from colab_drive_tuner.search.results.search_data import SearchData, search_data
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 
 BEGAN = datetime(2026, 11, 1, 12)
@@ -53,8 +53,8 @@ def document(tid: int, loss: Any, point: dict[str, Any] | None = None, **result:
     }
 
 
-def search(*losses: Any, **more: Any) -> Series:
-    return series_of("s", [document(tid, loss, **more) for tid, loss in enumerate(losses)])
+def search(*losses: Any, **more: Any) -> SearchData:
+    return search_data("s", [document(tid, loss, **more) for tid, loss in enumerate(losses)])
 
 
 def session(where: str, minute: float, end: str, minutes: float = 5) -> Session:
@@ -77,7 +77,7 @@ SEARCHES = {
     "60 parameters": search(
         *[float(n) for n in range(12)], point={f"p{n}": n * 0.1 for n in range(60)}
     ),
-    "hostile": series_of(
+    "hostile": search_data(
         HOSTILE[0],
         [
             document(n, n / 7, {text: text}, owner=text, history={text: [1.0, n / 3]}, reason=text)
@@ -90,10 +90,10 @@ SEARCHES = {
 
 
 @pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
-@pytest.mark.parametrize("series", SEARCHES.values(), ids=SEARCHES)
-def test_a_picture_is_drawn_of_any_search(series: Series, picture: Any) -> None:
+@pytest.mark.parametrize("data", SEARCHES.values(), ids=SEARCHES)
+def test_a_picture_is_drawn_of_any_search(data: SearchData, picture: Any) -> None:
     """Well-formed SVG without scripts, handlers, styles or ids, and no coordinate is NaN."""
-    drawn = picture(series)
+    drawn = picture(data)
     for element in ET.fromstring(drawn).iter():
         name = element.tag.rpartition("}")[2]
         assert name in {"svg", "text", "rect", "path", "polyline", "line", "title"}
@@ -118,18 +118,16 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-@pytest.mark.parametrize("series", SEARCHES.values(), ids=SEARCHES)
-def test_page_and_card_hold_no_element_of_anybody_else(series: Series) -> None:
+@pytest.mark.parametrize("data", SEARCHES.values(), ids=SEARCHES)
+def test_page_and_card_hold_no_element_of_anybody_else(data: SearchData) -> None:
     """Whatever names, parameters and results hold is text: no script, image, link, handler."""
     whole = report_page.report_page(
-        series, "5 of 9 trials", {"space": HOSTILE[0], "kept in": HOSTILE[2]}
+        data, "5 of 9 trials", {"space": HOSTILE[0], "kept in": HOSTILE[2]}
     )
     tags = [tag for tag, _ in Elements(whole).found]
     assert tags.count("script") == 1
     assert not {"img", "iframe", "a", "form", "object"} & set(tags)
-    card = notebook_cards.result_card(
-        series, HOSTILE[0], done=3, total=5, link="javascript:alert(1)"
-    )
+    card = notebook_cards.result_card(data, HOSTILE[0], done=3, total=5, link="javascript:alert(1)")
     listed = notebook_cards.searches_card(
         (SearchStatus(text, url=text, problem=text), text) for text in HOSTILE
     )
@@ -149,18 +147,18 @@ def test_a_trial_without_a_loss_says_why() -> None:
         document(5, 1.0),
     ]
     documents.append({**document(6, 1.0), "state": 1})
-    said = [trial.error for trial in series_of("s", documents).trials]
+    said = [trial.error for trial in search_data("s", documents).trials]
     numbers = ["loss nan", "the loss is no number"]
     assert said == ["fail", "out of memory", *numbers, "", "", ""]
 
 
 def test_an_infinite_loss_is_a_loss() -> None:
     """It is ordered with the others, as hyperopt orders it; a picture marks it below the axis."""
-    series = search(1.0, math.inf, -math.inf, math.nan)
-    assert [trial.tid for trial in series.best(9)] == [2, 0, 1]
-    assert [trial.tid for trial in series.failed] == [3]
-    assert "failed or infinite" in pictures.history(series)
-    whole = report_page.report_page(series, "", {})
+    data = search(1.0, math.inf, -math.inf, math.nan)
+    assert [trial.tid for trial in data.best(9)] == [2, 0, 1]
+    assert [trial.tid for trial in data.failed] == [3]
+    assert "failed or infinite" in pictures.history(data)
+    whole = report_page.report_page(data, "", {})
     assert "<tr><th scope='row'>loss</th><td>-inf</td></tr>" in whole
     infinite = search(math.inf, math.inf)
     assert "Every loss is infinite." in notebook_cards.result_card(infinite, "", done=2, total=2)
@@ -177,17 +175,17 @@ def test_a_search_without_a_loss_shows_its_failures_and_no_empty_picture() -> No
     assert ">fail<" in card
     assert ">loss nan<" in card
     titles = {
-        name: re.findall("<h2>(.*?)</h2>", report_page.report_page(series, "", {}))
-        for name, series in {"failed": failed, "none": search()}.items()
+        name: re.findall("<h2>(.*?)</h2>", report_page.report_page(data, "", {}))
+        for name, data in {"failed": failed, "none": search()}.items()
     }
     assert titles == {"failed": ["Best trial", "Runtimes", "Trials"], "none": ["Best trial"]}
 
 
 def test_many_failed_trials_do_not_look_like_all() -> None:
     """Each has its mark, and the marks of 300 of 5,000 leave most of the axis free."""
-    series = search(*[None if n % 16 == 0 else 1.0 + n for n in range(5000)])
+    data = search(*[None if n % 16 == 0 else 1.0 + n for n in range(5000)])
     (marks,) = re.findall(
-        f"<path d='([^']*)' stroke='{RED}' stroke-width='6'", pictures.history(series)
+        f"<path d='([^']*)' stroke='{RED}' stroke-width='6'", pictures.history(data)
     )
     widths = [float(width) for width in re.findall(r"h([\d.]+)", marks)]
     assert len(widths) == 313
@@ -209,10 +207,10 @@ def test_a_page_of_5000_trials_is_small() -> None:
     point = {f"parameter_{n}": n * 0.123456789 for n in range(12)}
     losses = [math.sin(n) ** 2 + 5 / (n + 1) for n in range(5000)]
     history = {"val_loss": [1.0 / n for n in range(1, 51)]}
-    series = search(*losses, point=point, history=history)
-    whole = report_page.report_page(series, "5000 of 5000 trials", {})
+    data = search(*losses, point=point, history=history)
+    whole = report_page.report_page(data, "5000 of 5000 trials", {})
     assert len(whole.encode()) <= 500_000
-    assert f"<td>{series.best(1)[0].tid}</td>" in whole
+    assert f"<td>{data.best(1)[0].tid}</td>" in whole
     assert "best of 5000 trials" in whole
 
 
@@ -241,7 +239,7 @@ def test_importance_finds_the_parameter_that_matters() -> None:
         )
         for n in range(200)
     ]
-    shares = series_of("s", documents).importance()
+    shares = search_data("s", documents).importance()
     assert next(iter(shares)) == "decides"
     assert shares["decides"] > 0.8
     assert shares["noise"] < 0.1
@@ -254,7 +252,7 @@ def test_importance_of_a_conditional_parameter_counts_where_it_is_active() -> No
         document(n, n / 10 if n % 4 == 0 else 5.0, {"k": n % 4, **({"c": n} if n % 4 == 0 else {})})
         for n in range(80)
     ]
-    assert 0.05 < series_of("s", documents).importance()["c"] <= 0.25
+    assert 0.05 < search_data("s", documents).importance()["c"] <= 0.25
 
 
 def test_a_lane_for_each_runtime_with_its_trials_and_its_end() -> None:
@@ -262,13 +260,13 @@ def test_a_lane_for_each_runtime_with_its_trials_and_its_end() -> None:
     first, second = "Colab, process 1 on a", "Colab, process 1 on b"
     documents = [document(n, 1.0, owner=first if n < 3 or n > 8 else second) for n in range(12)]
     sessions = [session(first, 0, "dead"), session(second, 3, "takeover"), session(first, 9, "")]
-    lanes = lanes_of(series_of("s", documents, None, sessions))
+    lanes = runtime_lanes(search_data("s", documents, None, sessions))
     assert [(lane.where, lane.end, len(lane.trials)) for lane in lanes] == [
         (first, "dead", 3),
         (second, "takeover", 6),
         (first, "", 3),
     ]
-    text = summary(series_of("s", documents, None, sessions))
+    text = summary(search_data("s", documents, None, sessions))
     assert text == "3 runtimes, 1 of them killed, 1 taken over"
 
 
@@ -280,29 +278,31 @@ def test_lanes_stand_in_the_order_of_their_sessions() -> None:
     dead, giver = "Colab, process 1 on a", "Colab, process 2 on a"
     sessions = [session(dead, 2.0001, "dead", 0), session(giver, 2.0002, "")]
     documents = [document(2, None, owner=giver, given_up=True)]
-    lanes = lanes_of(series_of("s", documents, None, sessions))
+    lanes = runtime_lanes(search_data("s", documents, None, sessions))
     assert [(lane.where, len(lane.trials)) for lane in lanes] == [(dead, 0), (giver, 1)]
 
 
 def test_trials_of_workers_have_lanes_of_their_own() -> None:
     """What no session ran is shown by the name of who ran it."""
     documents = [document(n, 1.0, owner=f"worker {n % 2}") for n in range(6)]
-    lanes = lanes_of(series_of("s", documents, None, [session("Colab, process 1 on a", 0, "")]))
+    lanes = runtime_lanes(
+        search_data("s", documents, None, [session("Colab, process 1 on a", 0, "")])
+    )
     assert sorted(lane.where for lane in lanes) == ["Colab, process 1 on a", "worker 0", "worker 1"]
 
 
 def test_hours_without_a_runtime_are_cut_out() -> None:
     """A night between two runtimes takes no more room than its mark."""
     sessions = [session("a", 0, "dead"), session("b", 14 * 60, "released")]
-    drawn = timeline(series_of("s", [], None, sessions))
+    drawn = timeline(search_data("s", [], None, sessions))
     assert ">14 h<" in drawn
 
 
 def test_parameters_of_a_space_are_shown_as_chosen() -> None:
     """With the space at hand a choice is what was chosen, not its index."""
     space = {"opt": hp.choice("opt", ["adam", {"kind": "sgd"}])}
-    series = series_of("s", [document(0, 1.0, {"opt": 0})], space)
-    assert series.trials[0].parameters["opt"] in ("adam", 0)
+    data = search_data("s", [document(0, 1.0, {"opt": 0})], space)
+    assert data.trials[0].parameters["opt"] in ("adam", 0)
 
 
 def texts(drawn: str) -> list[str]:
@@ -313,7 +313,7 @@ def texts(drawn: str) -> list[str]:
 def test_a_few_numbers_stand_in_the_order_of_their_size() -> None:
     """Numbers that are shown as kinds are sorted as numbers."""
     documents = [document(n, n / 9, {"units": 2 ** (5 + n % 4)}) for n in range(12)]
-    written = texts(pictures.slices(series_of("s", documents)))
+    written = texts(pictures.slices(search_data("s", documents)))
     assert [text for text in written if text in ("32", "64", "128", "256")] == [
         "32",
         "64",
@@ -326,20 +326,20 @@ def test_options_that_begin_alike_are_told_apart() -> None:
     """Each has its column, and a label from where it differs."""
     options = [{"kind": "dense", "a": 1}, {"kind": "conv"}, {"kind": "attention"}]
     documents = [document(n, n / 9) for n in range(12)]
-    trials = series_of("s", documents).trials
-    series = Series(
+    trials = search_data("s", documents).trials
+    data = SearchData(
         "s",
         tuple(replace(trial, parameters={"layer": options[trial.tid % 3]}) for trial in trials),
         ("layer",),
     )
-    written = [text for text in texts(pictures.slices(series)) if text.startswith("…")]
+    written = [text for text in texts(pictures.slices(data)) if text.startswith("…")]
     assert [text[1] for text in written] == ["a", "c", "d"]
 
 
 def test_a_grid_is_thinned_out_evenly() -> None:
     """Of 9,000 trials that take three options in turn, every option is drawn."""
     documents = [document(n, 1 + n / 9000, {"kind": n % 3}) for n in range(9000)]
-    drawn = pictures.slices(series_of("s", documents))
+    drawn = pictures.slices(search_data("s", documents))
     assert {"0", "1", "2"} <= set(texts(drawn))
     assert len(drawn) < 100_000
 
@@ -347,13 +347,13 @@ def test_a_grid_is_thinned_out_evenly() -> None:
 @pytest.mark.parametrize("text", [*HOSTILE, "m" * 99, "W" * 99, "漢" * 99, "short"])
 def test_a_text_fits_its_place(text: str) -> None:
     """It is cut where it is too long, and only there."""
-    shown = fitting(text, 100)
+    shown = fit_text(text, 100)
     assert len(shown) <= 20
     assert text != "short" or shown == "short"
     if len(set(text)) == 1 and len(text) > 9:
         assert shown.endswith("…")
         assert len(shown) <= 9
-    assert fitting(text, 1) in ("…", "")
+    assert fit_text(text, 1) in ("…", "")
 
 
 @pytest.mark.parametrize(
@@ -369,8 +369,8 @@ def test_a_scale_holds_all_of_its_values(values: list[float]) -> None:
 
 def test_an_axis_tells_its_values_apart_and_leaves_room_for_them() -> None:
     """Losses that differ in their sixth digit; none of their texts begins left of its picture."""
-    series = search(*[-123456.0 - n for n in range(12)])
-    for drawn, most in ((pictures.history(series), 720), (pictures.slices(series), 240)):
+    data = search(*[-123456.0 - n for n in range(12)])
+    for drawn, most in ((pictures.history(data), 720), (pictures.slices(data), 240)):
         axis = re.findall(r"<text x='([0-9.]+)' [^>]*text-anchor='end'[^>]*>(-\d+)<", drawn)
         texts = [text for at, text in axis if float(at) < most]
         assert len(texts) == len(set(texts)) > 1
@@ -398,7 +398,7 @@ def test_what_a_page_says_of_a_search_keeps_its_lines() -> None:
 def test_the_time_of_a_late_runtime_stays_in_the_picture() -> None:
     """One that ran for a moment after a long gap stands at the right edge, and so does its time."""
     first, last = session("a", 0, "dead", 600), session("b", 60 * 24 * 40, "released", 1)
-    drawn = timeline(series_of("s", [document(0, 1.0)], None, [first, last]))
+    drawn = timeline(search_data("s", [document(0, 1.0)], None, [first, last]))
     places = re.findall(r"<text x='([0-9.]+)'([^>]*)>[A-Z][a-z]{2} \d\d, \d\d:\d\d", drawn)
     assert len(places) == 2
     assert all("text-anchor='end'" in how or float(x) < 620 for x, how in places)
@@ -408,10 +408,10 @@ def test_a_curve_is_drawn_without_its_values_that_are_not_finite() -> None:
     """The epochs after an infinite loss keep their places; a curve of NaN alone is none."""
     curves = {0: [1.0, math.inf, 0.25], 1: [math.nan, math.nan]}
     documents = [document(n, n + 1.0, history={"val_loss": curves[n]}) for n in curves]
-    drawn = pictures.learning_curves(series_of("s", documents))
+    drawn = pictures.learning_curves(search_data("s", documents))
     (points,) = re.findall("<polyline points='([^']*)'", drawn)
     assert [point.partition(",")[0] for point in points.split()] == ["60", "705"]
     assert "trial 0" in drawn
     assert "trial 1" not in drawn
-    nothing = pictures.learning_curves(series_of("s", documents[1:]))
+    nothing = pictures.learning_curves(search_data("s", documents[1:]))
     assert "No trial reported a history of its epochs." in nothing

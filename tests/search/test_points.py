@@ -14,7 +14,7 @@ from hyperopt.fmin import generate_trials_to_calculate
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.exchange.export import export_trials, import_trials
+from colab_drive_tuner.search.results.exchange.import_export import export_trials, import_trials
 from colab_drive_tuner.search.results.read_search import list_searches, read_history, read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.points import ParameterSpace, point_document

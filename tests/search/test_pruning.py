@@ -25,11 +25,11 @@ from colab_drive_tuner.intermediate_values import MAX_VALUES, IntermediateValues
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.loop.pruning import MOST_PRUNERS, Pruning
-from colab_drive_tuner.search.results.exchange.export import export_trials
+from colab_drive_tuner.search.results.exchange.import_export import export_trials
 from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import timeline
 from colab_drive_tuner.search.results.read_search import read_history, read_status
-from colab_drive_tuner.search.results.report_page import page_of
+from colab_drive_tuner.search.results.report_page import search_report
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trial_documents import curve_of
 from colab_drive_tuner.store.folder import FolderStore
@@ -555,11 +555,11 @@ def test_commands_list_them_as_pruned(shown: Any, run_command: Any, how: str) ->
 def test_pictures_mark_pruned_trials(shown: Any) -> None:
     """Loss over trials, learning curves, timeline and the page's table; nothing where none is."""
     result, path = shown
-    series = result._series()
-    pictures = (charts.history(series), charts.learning_curves(series), timeline(series))
+    data = result._data()
+    pictures = (charts.history(data), charts.learning_curves(data), timeline(data))
     assert all(">pruned</text>" in picture for picture in pictures)
-    assert page_of(FolderStore(path), "search").count("<td>pruned</td>") == count(result)
-    whole = search(path, pruner=None, name="whole")._series()
+    assert search_report(FolderStore(path), "search").count("<td>pruned</td>") == count(result)
+    whole = search(path, pruner=None, name="whole")._data()
     for picture in (charts.history(whole), charts.learning_curves(whole), timeline(whole)):
         assert "pruned" not in picture
 

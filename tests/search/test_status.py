@@ -9,7 +9,7 @@ import hyperopt
 import pytest
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.results.exchange.export import export_trials, import_trials
+from colab_drive_tuner.search.results.exchange.import_export import export_trials, import_trials
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store import open_store
 from tests.search.searching import bowl, go, in_child, killing, plain, points

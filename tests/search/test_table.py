@@ -16,10 +16,10 @@ from colab_drive_tuner import export_trials, open_store, resume_search
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.cli.output import plain
 from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
-from colab_drive_tuner.search.results.exchange.export import import_trials
+from colab_drive_tuner.search.results.exchange.import_export import import_trials
 from colab_drive_tuner.search.results.report_page import report_page
 from colab_drive_tuner.search.results.result import SearchResult
-from colab_drive_tuner.search.results.series import series_of
+from colab_drive_tuner.search.results.search_data import search_data
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.results.trial_result import TrialResult
 
@@ -80,8 +80,8 @@ def test_parameters_need_no_graph_of_hyperopts(monkeypatch: pytest.MonkeyPatch) 
 def test_no_two_columns_of_the_command_line_have_one_name() -> None:
     """It names its own columns otherwise: what is taken has the same prefix."""
     trial = document(0, {"trial": 1}, {"status": "ok", "loss": 1.0, "seconds": 60, "trial": "a"})
-    series = series_of("s", [trial])
-    names, rows = series.table(series.trials)
+    data = search_data("s", [trial])
+    names, rows = data.table(data.trials)
     assert names[4:] == ["params.trial", "result.seconds", "result.trial", "error"]
     assert rows[0][4:] == [1, 60, "a", ""]
 
@@ -147,7 +147,7 @@ def test_a_file_says_none_where_none_was_chosen() -> None:
     assert (svm["layers.units"], forest["layers.units"]) == ("None", "32")
     assert (svm["model.trees"], forest["model.trees"]) == ("", "4")
     assert (svm["note"], forest["note"], svm["runtime"], svm["error"]) == ("None", "", "here", "")
-    names, rows = (series := series_of("s", trials, CONDITIONAL)).table(series.trials)
+    names, rows = (data := search_data("s", trials, CONDITIONAL)).table(data.trials)
     assert [row[names.index("layers.units")] for row in rows] == ["None", 32]
     assert [row[names.index("model.trees")] for row in rows] == [None, 4]
 
@@ -169,14 +169,14 @@ def test_no_value_ends_a_table(odd: Any, beside: Any, tmp_path: Path) -> None:
     space = {"x": hp.choice("x", [odd, beside]), "y": hp.uniform("y", 0, 1)}
     results = [{"status": "ok", "loss": n / 9, "n": odd if n % 2 else beside} for n in range(12)]
     trials = [document(n, {"x": n % 2, "y": n / 20}, results[n]) for n in range(12)]
-    table, series = Table(trials, space), series_of("s", trials, space)
+    table, data = Table(trials, space), search_data("s", trials, space)
     assert list(table.to_dataframe()["x"]) == [odd, beside] * 6
     assert len(table.to_csv().splitlines()) == 13
     parquet = tmp_path / "x.parquet"
     parquet.write_bytes(table.to_parquet())
     assert len(pd.read_parquet(parquet)) == 12
-    assert set(series.importance()) == {"x", "y"}
-    assert "Importance" in report_page(series, "", {})
+    assert set(data.importance()) == {"x", "y"}
+    assert "Importance" in report_page(data, "", {})
     owner: Any = SimpleNamespace(name="s")
     assert repr(TrialResult(owner, trials[0], space)).startswith("Trial 0 of 's': loss 0, ")
     assert json.loads(json.dumps([plain(odd), plain(beside)]))[1] == beside

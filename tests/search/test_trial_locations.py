@@ -20,7 +20,7 @@ from colab_drive_tuner.search.executors.trial_locations import (
 )
 from colab_drive_tuner.search.loop import parallel
 from colab_drive_tuner.search.progress import _running_text
-from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
+from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
@@ -112,11 +112,11 @@ def test_whoever_reads_a_search_sees_which_worker_runs_what(
         (2, where[2], 1),
     ]
     assert all(abs(time.time() - one.since) < 60 for one in read.status.running if one.since)
-    lanes = {lane.where: lane for lane in lanes_of(later.series)}
+    lanes = {lane.where: lane for lane in runtime_lanes(later.data)}
     for tid, worker in where.items():
         assert [trial.tid for trial in lanes[worker].trials][-1] == tid
         assert lanes[worker].end is None, "it runs"
-    assert "trial 1, running" in timeline(later.series)
+    assert "trial 1, running" in timeline(later.data)
     (ended,) = {
         entry.end for entry in read_search(open_store(tmp_path), "s").history.trials.values()
     }

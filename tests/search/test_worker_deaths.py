@@ -14,7 +14,7 @@ import pytest
 
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
+from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.read_search import read_search, read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
@@ -64,14 +64,14 @@ def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> No
     failed = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
     assert [doc["tid"] for doc in failed] == [2, 5]
     assert "given up: 2 runtimes died" in failed[0]["result"]["reason"]
-    series = read_search(open_store(tmp_path), "search").series
-    lanes = lanes_of(series)
+    data = read_search(open_store(tmp_path), "search").data
+    lanes = runtime_lanes(data)
     marked = {t.tid: index for index, lane in enumerate(lanes) for t in lane.trials if t.given_up}
-    assert (list(marked), len(lanes)) == ([2, 5], len(series.sessions))
+    assert (list(marked), len(lanes)) == ([2, 5], len(data.sessions))
     gave_up = [lanes[index] for index in marked.values()]
     assert all(lane.trials[0].began == pytest.approx(lane.began, abs=1e-3) for lane in gave_up)
     assert all(lanes[index - 1].end == "dead" for index in marked.values())
-    assert timeline(series).count(">given up<") == 1
+    assert timeline(data).count(">given up<") == 1
     assert [doc["misc"]["vals"] for doc in trials.trials] == [
         doc["misc"]["vals"] for doc in plain("rand", 8).trials
     ]

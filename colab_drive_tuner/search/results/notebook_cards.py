@@ -9,8 +9,8 @@ from typing import Any
 
 from colab_drive_tuner.search.html_helpers import GREY, RED, bar, escaped, shortened
 from colab_drive_tuner.search.results.pictures import charts
-from colab_drive_tuner.search.results.pictures.timeline import lanes_of, timeline
-from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
+from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.search.trials.search_status import SearchState, SearchStatus
 
 _CELL = "text-align:left;padding:2px 10px 2px 0"
@@ -20,22 +20,24 @@ _LINK = "target='_blank' rel='noopener' style='color:inherit'"
 _MOST_COLUMNS = 12
 
 
-def result_card(series: Series, head: str, *, done: int, total: int | None, link: str = "") -> str:
+def result_card(
+    data: SearchData, head: str, *, done: int, total: int | None, link: str = ""
+) -> str:
     """A search: how far it is, its best parameters, the loss over trials, the ten best trials.
 
     Args:
-        series: The search.
+        data: The search.
         head: How it stands, in words.
         done: How many trials have ended.
         total: How many there shall be; None: no target is known.
         link: Where the search lies.
     """
     parts = [
-        f"<b>{escaped(series.name)}</b> · {escaped(head)}",
+        f"<b>{escaped(data.name)}</b> · {escaped(head)}",
         _bar(done, total),
-        _wide(charts.history(series)) if series.drawn else charts.without_loss(series),
-        _wide(timeline(series)) if len(lanes_of(series)) > 1 else "",
-        trials_table(series.best(10) or series.failed[-10:], series.parameters),
+        _wide(charts.history(data)) if data.with_finite_loss else charts.without_loss(data),
+        _wide(timeline(data)) if len(runtime_lanes(data)) > 1 else "",
+        trials_table(data.best(10) or data.failed[-10:], data.parameters),
         place(link),
     ]
     return _card(parts)
@@ -47,7 +49,7 @@ def searches_card(searches: Iterable[tuple[SearchStatus, str]]) -> str:
         f"<tr><td {_WRAPPED}>{_linked(search)}</td><td {_UNBROKEN}>{_progress(search)}</td>"
         f"<td {_UNBROKEN}>{_bar(search.done, search.max_evals, width='120px')}</td>"
         f"<td {_UNBROKEN}>{'' if search.best_loss is None else f'{search.best_loss:.6g}'}</td>"
-        f"<td {_WRAPPED}>{escaped(', '.join(filter(None, (state_of(search), note))))}</td></tr>"
+        f"<td {_WRAPPED}>{escaped(', '.join(filter(None, (state_text(search), note))))}</td></tr>"
         for search, note in searches
     ]
     if not rows:
@@ -66,7 +68,7 @@ def facts_card(title: str, facts: Mapping[str, object], below: str = "") -> str:
     return _card([f"<b>{escaped(title)}</b>", _table((), rows), below])
 
 
-def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
+def trials_table(trials: Sequence[TrialData], parameters: Sequence[str]) -> str:
     """A row for each trial: number, loss or why there is none, seconds and parameters."""
     if not trials:
         return ""
@@ -82,22 +84,22 @@ def trials_table(trials: Sequence[Trial], parameters: Sequence[str]) -> str:
     return _table(names, rows) + left_out
 
 
-def loss_text(trial: Trial) -> str:
+def loss_text(trial: TrialData) -> str:
     """A trial's loss, or why it has none."""
     return trial.error or trial.state if trial.loss is None else f"{trial.loss:.6g}"
 
 
-def outcome_text(trial: Trial) -> str:
+def outcome_text(trial: TrialData) -> str:
     """A trial's loss and whether it was pruned, or why it has none."""
     return loss_text(trial) + (", pruned" if trial.pruned and trial.loss is not None else "")
 
 
-def seconds_text(trial: Trial) -> str:
+def seconds_text(trial: TrialData) -> str:
     """How long a trial took."""
     return "" if trial.seconds is None else f"{trial.seconds:.4g}"
 
 
-def value_text(trial: Trial, name: str, width: int = 40) -> str:
+def value_text(trial: TrialData, name: str, width: int = 40) -> str:
     """A parameter's value; nothing where the trial does not have it."""
     if name not in trial.parameters:
         return ""
@@ -118,7 +120,7 @@ def place(link: str) -> str:
     return f"<a href='{escaped(link)}' {_LINK}>{escaped(link)}</a>"
 
 
-def state_of(search: SearchStatus) -> str:
+def state_text(search: SearchStatus) -> str:
     """How a search stands, in a few words."""
     if search.state is SearchState.PROBLEM:
         return search.problem

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import MissingExtraError
-from colab_drive_tuner.search.results.exchange.export import write_file
+from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.timeline import timeline
-from colab_drive_tuner.search.results.series import Series
+from colab_drive_tuner.search.results.search_data import SearchData
 
 
 class Picture:
@@ -43,20 +43,20 @@ class Plots:
     trials, and need the extra `report`.
 
     Args:
-        series: The search as plain series.
+        data: The search as plain series.
         study: Makes it an Optuna study.
     """
 
-    def __init__(self, series: Series, study: Callable[[], Any]) -> None:
-        self._series, self._study = series, study
+    def __init__(self, data: SearchData, study: Callable[[], Any]) -> None:
+        self._data, self._study = data, study
 
     def timeline(self) -> Picture:
         """A lane for each runtime: trials as bars coloured by loss, kills and takeovers marked."""
-        return Picture(timeline(self._series))
+        return Picture(timeline(self._data))
 
     def slices(self) -> Picture:
         """The loss over each parameter."""
-        return Picture(pictures.slices(self._series))
+        return Picture(pictures.slices(self._data))
 
     def history(self) -> Any:
         """The loss of each trial, and the best so far."""

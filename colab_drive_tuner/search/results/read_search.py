@@ -1,4 +1,4 @@
-"""Searches read from their store: status, records and series; nothing is claimed or written.
+"""Searches read from their store: status, records and data; nothing is claimed or written.
 
 No hyperopt is needed for that.
 """
@@ -20,8 +20,8 @@ from colab_drive_tuner.journal.folder.lookup import is_search
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
-from colab_drive_tuner.search.results.optuna_log import State, read_study
-from colab_drive_tuner.search.results.series import Series, series_of, series_of_study
+from colab_drive_tuner.search.results.search_data import SearchData, search_data, study_data
+from colab_drive_tuner.search.results.study_trials import State, read_study
 from colab_drive_tuner.search.trial_documents import seconds_of
 from colab_drive_tuner.search.trials.search_status import (
     RunningNow,
@@ -133,10 +133,10 @@ def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
 
 @dataclass(frozen=True)
 class ReadSearch:
-    """A search as it was read from its store: its status, series and records."""
+    """A search as it was read from its store: its status, data and records."""
 
     status: SearchStatus
-    series: Series
+    data: SearchData
     history: History
 
 
@@ -153,14 +153,14 @@ def read_search(store: Store, name: str) -> ReadSearch:
     journal = open_journal(store, name)
     history: History = journal.state
     if history.study.lines:
-        series = series_of_study(name, history)
+        data = study_data(name, history)
     else:
         documents = [entry.decoded() for entry in history.trials.values()]
-        series = series_of(name, documents, None, history.timeline)
+        data = search_data(name, documents, None, history.timeline)
     status = status_of(store, name, journal)
     if status.held and status.holder is not None:
-        series = replace(series, seen=status.holder.last_sign)
-    return ReadSearch(status, series, history)
+        data = replace(data, seen=status.holder.last_sign)
+    return ReadSearch(status, data, history)
 
 
 class SearchList(list[SearchStatus]):

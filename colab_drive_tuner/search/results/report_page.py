@@ -17,9 +17,9 @@ from colab_drive_tuner.checkpoint.record_items import FROM_SEARCH
 from colab_drive_tuner.search.html_helpers import escaped, shortened
 from colab_drive_tuner.search.results.notebook_cards import loss_text, seconds_text, value_text
 from colab_drive_tuner.search.results.pictures import charts
-from colab_drive_tuner.search.results.pictures.timeline import lanes_of, summary, timeline
+from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.search.results.read_search import read_search
-from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.version import __version__, installed_version
@@ -34,12 +34,12 @@ _PRINTED_ROWS, _PRINTED_PARAMETERS = 100, 8
 
 
 def report_page(
-    series: Series, head: str, facts: Mapping[str, object], *, refresh: int | None = None
+    data: SearchData, head: str, facts: Mapping[str, object], *, refresh: int | None = None
 ) -> str:
     """The page as HTML.
 
     Args:
-        series: The search.
+        data: The search.
         head: How it stands, in words.
         facts: How it was made, by name: algorithm, seed, versions, place.
         refresh: After how many seconds a browser loads it anew; None: never.
@@ -53,16 +53,16 @@ def report_page(
     )
     again = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    some, curves = bool(series.drawn), any(trial.curves for trial in series.with_loss)
-    runtimes = f"<p>{escaped(summary(series))}.</p>{_wide(timeline(series))}"
+    some, curves = bool(data.with_finite_loss), any(trial.curves for trial in data.with_loss)
+    runtimes = f"<p>{escaped(summary(data))}.</p>{_wide(timeline(data))}"
     sections = [
-        ("Best trial", True, _best(series)),
-        ("Loss over trials", some, _wide(charts.history(series))),
-        ("Runtimes", bool(lanes_of(series)), runtimes),
-        ("Importance of parameters", some, _wide(charts.importance(series))),
-        ("Loss over each parameter", some, _wide(charts.slices(series))),
-        ("Learning curves of the best trials", curves, _wide(charts.learning_curves(series))),
-        ("Trials", bool(series.trials), _trials(series)),
+        ("Best trial", True, _best(data)),
+        ("Loss over trials", some, _wide(charts.history(data))),
+        ("Runtimes", bool(runtime_lanes(data)), runtimes),
+        ("Importance of parameters", some, _wide(charts.importance(data))),
+        ("Loss over each parameter", some, _wide(charts.slices(data))),
+        ("Learning curves of the best trials", curves, _wide(charts.learning_curves(data))),
+        ("Trials", bool(data.trials), _trials(data)),
         ("How it was made", bool(facts), _wide(_pairs(facts))),
     ]
     body = "".join(
@@ -75,24 +75,24 @@ def report_page(
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,">{again}'
-        f"<title>{escaped(series.name)}</title><style>{style}</style></head><body>"
-        f"<header><h1>{escaped(series.name)}</h1><p>{escaped(head)}</p></header><main>{body}</main>"
+        f"<title>{escaped(data.name)}</title><style>{style}</style></head><body>"
+        f"<header><h1>{escaped(data.name)}</h1><p>{escaped(head)}</p></header><main>{body}</main>"
         f"<footer>Written {made} by colab_drive_tuner.</footer>"
         f"<script>{script}</script></body></html>"
     )
 
 
-def page_of(store: Store, name: str, *, refresh: int | None = None) -> str:
+def search_report(store: Store, name: str, *, refresh: int | None = None) -> str:
     """The page of a search, as its records have it."""
     search = read_search(store, name)
     head = str(search.status).removeprefix(f"{visible(name)}: ")
-    facts = made_of(search.history, search.status.url)
-    if (count := search.series.objectives) > 1:
+    facts = provenance(search.history, search.status.url)
+    if (count := search.data.objectives) > 1:
         facts = {"objectives": f"{count}; the first one is shown as the loss"} | facts
-    return report_page(search.series, head, facts, refresh=refresh)
+    return report_page(search.data, head, facts, refresh=refresh)
 
 
-def made_of(history: History, place: str) -> dict[str, object]:
+def provenance(history: History, place: str) -> dict[str, object]:
     """How a search was made, by its records: what a page says at its end."""
     settings = history.settings
     said = ("algo", "seed", "max_evals", FROM_SEARCH, "space")
@@ -120,8 +120,8 @@ def _wide(content: str) -> str:
     return f'<div class="wide">{content}</div>'
 
 
-def _best(series: Series) -> str:
-    best = series.best(1)
+def _best(data: SearchData) -> str:
+    best = data.best(1)
     if not best:
         return "<p>No trial has a loss yet.</p>"
     facts = {"trial": best[0].tid, "loss": loss_text(best[0]), "seconds": seconds_text(best[0])}
@@ -141,11 +141,11 @@ def _pairs(pairs: Mapping[str, object]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _trials(series: Series) -> str:
+def _trials(data: SearchData) -> str:
     """The best trials, then the others, as many as the page has room for."""
-    known = set(map(id, series.with_loss))
-    ordered = series.best(len(series.trials)) + [t for t in series.trials if id(t) not in known]
-    names = series.parameters[:_COLUMNS]
+    known = set(map(id, data.with_loss))
+    ordered = data.best(len(data.trials)) + [t for t in data.trials if id(t) not in known]
+    names = data.parameters[:_COLUMNS]
     rows, size = list[str](), 0
     for trial in ordered:
         row = _row(trial, names)
@@ -160,8 +160,8 @@ def _trials(series: Series) -> str:
     left_out = []
     if len(rows) < len(ordered):
         left_out.append(f"the {len(rows)} best of {len(ordered)} trials")
-    if len(names) < len(series.parameters):
-        left_out.append(f"{len(names)} of {len(series.parameters)} parameters")
+    if len(names) < len(data.parameters):
+        left_out.append(f"{len(names)} of {len(data.parameters)} parameters")
     note = ""
     if left_out:
         shown = " and ".join(left_out)
@@ -175,7 +175,7 @@ def _trials(series: Series) -> str:
     return note + _wide(f'<table class="sortable">{head}{body}</table>')
 
 
-def _row(trial: Trial, names: tuple[str, ...]) -> str:
+def _row(trial: TrialData, names: tuple[str, ...]) -> str:
     loss = "" if trial.loss is None else loss_text(trial)
     state = f"{trial.state}: {trial.error}" if trial.error else trial.ending
     cells = [str(trial.tid), shortened(state, 80), loss, seconds_text(trial)]

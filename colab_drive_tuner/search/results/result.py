@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
-from colab_drive_tuner.search.results.exchange.export import write_file
+from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.notebook_cards import result_card
-from colab_drive_tuner.search.results.report_page import made_of, report_page
-from colab_drive_tuner.search.results.series import Series, history_of, series_of
+from colab_drive_tuner.search.results.report_page import provenance, report_page
+from colab_drive_tuner.search.results.search_data import SearchData, history_of, search_data
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.results.trial_result import TrialResult
 from colab_drive_tuner.search.spec.arguments import whole_number
@@ -159,8 +159,8 @@ class SearchResult:
             UsageError: The file cannot be written.
         """
         history = self.trials.log.history
-        series = self._series()
-        page = report_page(series, self._head(series), made_of(history, self.trials.url))
+        data = self._data()
+        page = report_page(data, self._head(data), provenance(history, self.trials.url))
         write_file(path, page.encode())
 
     @property
@@ -168,7 +168,7 @@ class SearchResult:
         """Pictures: `result.plot.history()`, `.timeline()`, `.parallel()` and others."""
         from colab_drive_tuner.search.results.plots import Plots
 
-        return Plots(self._series(), self.to_optuna)
+        return Plots(self._data(), self.to_optuna)
 
     def to_optuna(self) -> Any:
         """The search as an Optuna study in memory. Needs the extra `optuna`.
@@ -223,9 +223,9 @@ class SearchResult:
                 return document
         raise SearchError(f"Search {self.name!r} has no trial {tid!r}: `rows` lists those it has.")
 
-    def _series(self) -> Series:
+    def _data(self) -> SearchData:
         timeline = self.trials.log.history.timeline
-        return series_of(self.name, self.trials._dynamic_trials, self._space, timeline)
+        return search_data(self.name, self.trials._dynamic_trials, self._space, timeline)
 
     def history(self, tid: int | None = None) -> dict[str, list[float]]:
         """What `fit` reported epoch by epoch in a trial, by metric.
@@ -254,12 +254,12 @@ class SearchResult:
         return f"Search {self.name!r}: {self._counts()}{best}{self._left()}"
 
     def _repr_html_(self) -> str:
-        series = self._series()
-        head, total = self._head(series), self._total()
-        return result_card(series, head, done=self.done, total=total, link=self.trials.url)
+        data = self._data()
+        head, total = self._head(data), self._total()
+        return result_card(data, head, done=self.done, total=total, link=self.trials.url)
 
-    def _head(self, series: Series) -> str:
-        best = series.best(1)
+    def _head(self, data: SearchData) -> str:
+        best = data.best(1)
         loss = f", best loss {best[0].loss:.6g} in trial {best[0].tid}" if best else ""
         return f"{self._counts()}{loss}{self._left()}"
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchError
-from colab_drive_tuner.search.results.series import history_of
+from colab_drive_tuner.search.results.search_data import history_of
 from colab_drive_tuner.search.spec.space_values import (
     evaluate_space,
     missing_labels,

@@ -62,7 +62,7 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
         >>> space = cdt.from_optuna(study, name="cnn")  # doctest: +SKIP
         >>> cdt.resume_search(objective, space=space, name="cnn", max_evals=200)  # doctest: +SKIP
     """
-    from colab_drive_tuner.search.results.exchange.export import insert_into_new
+    from colab_drive_tuner.search.results.exchange.import_export import insert_into_new
     from colab_drive_tuner.store import open_store
 
     if not isinstance(study, optuna.Study):

@@ -18,9 +18,10 @@ from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 from colab_drive_tuner.search.html_helpers import shortened
-from colab_drive_tuner.search.results.optuna_log import replaying
+from colab_drive_tuner.search.results.importance import is_number
 from colab_drive_tuner.search.results.read_search import read_history
-from colab_drive_tuner.search.results.series import curves_of, is_number
+from colab_drive_tuner.search.results.search_data import curves_of
+from colab_drive_tuner.search.results.study_trials import translate_replay_errors
 from colab_drive_tuner.search.spec.space_values import plain, point_of
 from colab_drive_tuner.search.trial_documents import (
     FINISHED,
@@ -89,7 +90,7 @@ def study_in_store(store: Store, name: str) -> optuna.Study:
     if not history.study.lines:
         return to_study(name, [entry.decoded() for entry in history.trials.values()], None)
     memory = optuna.storages.InMemoryStorage()
-    with warnings.catch_warnings(), replaying(store, name):
+    with warnings.catch_warnings(), translate_replay_errors(store, name):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         kept = optuna.storages.JournalStorage(_Lines(history.study.lines))
         names = [study.study_name for study in kept.get_all_studies()]

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from colab_drive_tuner.search.html_helpers import BLUE, GREEN, GREY, ORANGE, RED, shortened
+from colab_drive_tuner.search.results.importance import is_number
 from colab_drive_tuner.search.results.pictures.svg import (
     Canvas,
     Scale,
-    fitting,
-    room_for,
+    fit_text,
     scale_for,
     short_numbers,
+    y_axis_width,
 )
-from colab_drive_tuner.search.results.series import Series, Trial, is_number
+from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 
 WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, "#8a63d2")
@@ -30,16 +31,16 @@ _FEW = 4
 """So few different numbers stand side by side, as kinds do."""
 
 
-def history(series: Series) -> str:
+def history(data: SearchData) -> str:
     """The loss of each trial, the best so far, and the trials that were pruned or failed."""
-    trials = series.trials
-    if not series.drawn:
-        return nothing(without_loss(series))
-    losses = [trial.drawn_loss for trial in trials]
+    trials = data.trials
+    if not data.with_finite_loss:
+        return empty_chart(without_loss(data))
+    losses = [trial.finite_loss for trial in trials]
     y = _losses([loss for loss in losses if loss is not None], 210, 25)
-    x = Scale(0, max(len(trials) - 1, 1), room_for(y, 60), WIDTH - 15)
+    x = Scale(0, max(len(trials) - 1, 1), y_axis_width(y, 60), WIDTH - 15)
     beside = "loss" + (" (logarithmic)" if y.log else "")
-    canvas = _framed(f"Loss over trials of {series.name}", x, y, "trial", beside)
+    canvas = _framed(f"Loss over trials of {data.name}", x, y, "trial", beside)
     for colour, pruned in ((GREY, True), (BLUE, False)):
         spots = [
             (x(index), y(loss))
@@ -48,8 +49,8 @@ def history(series: Series) -> str:
         ]
         canvas.dots(spots, colour)
     width = min(max((x.end - x.start) / len(trials), 0.8), 5)  # many are not to look like all
-    infinite = [trial for trial in trials if trial.loss is not None and trial.drawn_loss is None]
-    outside = set(map(id, [*series.failed, *infinite]))
+    infinite = [trial for trial in trials if trial.loss is not None and trial.finite_loss is None]
+    outside = set(map(id, [*data.failed, *infinite]))
     marked = (x(index) for index, trial in enumerate(trials) if id(trial) in outside)
     canvas.bars(((at - width / 2, width, 217.0) for at in marked), 6, RED)
     best, line = math.inf, list[tuple[float, float]]()
@@ -63,47 +64,47 @@ def history(series: Series) -> str:
     if len(trials) <= _HOVERED:
         for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
             at = y(loss) if loss is not None else 220
-            canvas.hover(x(index) - 4, at - 4, 8, 8, about(trial))
+            canvas.hover(x(index) - 4, at - 4, 8, 8, trial_tooltip(trial))
     legend = [("loss", BLUE), ("best so far", ORANGE)]
     legend += [("pruned", GREY)] if any(trial.pruned for trial in trials) else []
-    kinds = [name for name, some in (("failed", series.failed), ("infinite", infinite)) if some]
+    kinds = [name for name, some in (("failed", data.failed), ("infinite", infinite)) if some]
     legend += [(" or ".join(kinds), RED)] if kinds else []
     _legend(canvas, legend)
     return str(canvas)
 
 
-def importance(series: Series) -> str:
+def importance(data: SearchData) -> str:
     """How much of the losses' spread each parameter explains by itself."""
-    shares = list(series.importance().items())[:_MOST_BARS]
+    shares = list(data.importance().items())[:_MOST_BARS]
     if not shares:
-        return nothing("Too few trials have a loss to tell which parameters matter.")
-    canvas = Canvas(WIDTH, 24 * len(shares) + 10, f"Importance of parameters in {series.name}")
+        return empty_chart("Too few trials have a loss to tell which parameters matter.")
+    canvas = Canvas(WIDTH, 24 * len(shares) + 10, f"Importance of parameters in {data.name}")
     largest = max(shares[0][1], 0.01)
     for row, (name, share) in enumerate(shares):
         y = 24 * row + 8
-        canvas.text(190, y + 13, fitting(name, 185), anchor="end")
+        canvas.text(190, y + 13, fit_text(name, 185), anchor="end")
         canvas.rect(200, y, share / largest * (WIDTH - 270), 17, BLUE, name)
         canvas.text(208 + share / largest * (WIDTH - 270), y + 13, f"{share:.0%}", faint=True)
     return str(canvas)
 
 
-def slices(series: Series) -> str:
+def slices(data: SearchData) -> str:
     """The loss over each parameter, the most important ones first."""
-    names = list(series.importance()) or list(series.parameters)
-    trials = series.drawn
+    names = list(data.importance()) or list(data.parameters)
+    trials = data.with_finite_loss
     shown = [name for name in names if any(name in trial.parameters for trial in trials)][
         :_MOST_SLICES
     ]
     if not shown:
-        return nothing(without_loss(series))
+        return empty_chart(without_loss(data))
     columns, width, height = 3, WIDTH / 3, 190
     rows = math.ceil(len(shown) / columns)
-    canvas = Canvas(WIDTH, rows * height, f"Loss over each parameter of {series.name}")
+    canvas = Canvas(WIDTH, rows * height, f"Loss over each parameter of {data.name}")
     # By chance, and not every n-th: trials may repeat a pattern, as those of a grid do.
     count = min(len(trials), max(1, _DOTS // len(shown)))
     drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
-    losses = [trial.drawn_loss or 0.0 for trial in trials]
-    best = min(trials, key=lambda trial: trial.drawn_loss or 0.0)
+    losses = [trial.finite_loss or 0.0 for trial in trials]
+    best = min(trials, key=lambda trial: trial.finite_loss or 0.0)
     for place, name in enumerate(shown):
         left, top = place % columns * width, place // columns * height
         y = _losses(losses, top + height - 45, top + 22)
@@ -113,12 +114,12 @@ def slices(series: Series) -> str:
 
 
 def _slice(
-    canvas: Canvas, name: str, trials: Sequence[Trial], best: Trial, y: Scale, left: float
+    canvas: Canvas, name: str, trials: Sequence[TrialData], best: TrialData, y: Scale, left: float
 ) -> None:
     """One parameter: dots, the best trial marked."""
-    start, end, bottom = left + room_for(y, 48), left + WIDTH / 3 - 12, y.start + 8
+    start, end, bottom = left + y_axis_width(y, 48), left + WIDTH / 3 - 12, y.start + 8
     canvas.y_axis(y, start, end)
-    canvas.text((start + end) / 2, bottom + 32, fitting(name, end - start), anchor="middle")
+    canvas.text((start + end) / 2, bottom + 32, fit_text(name, end - start), anchor="middle")
     values = [trial.parameters[name] for trial in trials]
     if all(map(is_number, values)) and len(set(values)) > _FEW:
         x = scale_for(values, start + 6, end - 6)
@@ -154,34 +155,34 @@ def _ordered(kinds: Iterable[tuple[str, Any]]) -> list[str]:
 
 def _labels(texts: Sequence[str], width: float) -> list[str]:
     """A label for each text: where all begin alike, from where they differ."""
-    labels = [fitting(text, width) for text in texts]
+    labels = [fit_text(text, width) for text in texts]
     if len(set(labels)) == len(texts):
         return labels
     first, last = min(texts), max(texts)
     pairs = enumerate(zip(first, last, strict=False))
     alike = next((index for index, (one, other) in pairs if one != other), len(first))
-    return [fitting(f"…{text[alike:]}", width) for text in texts]
+    return [fit_text(f"…{text[alike:]}", width) for text in texts]
 
 
-def learning_curves(series: Series) -> str:
+def learning_curves(data: SearchData) -> str:
     """What the best trials reported epoch by epoch, before those that were pruned.
 
     Of their metrics it is `val_loss`, else the first that a trial has.
     """
-    names = dict.fromkeys(name for trial in series.trials for name in trial.curves)
+    names = dict.fromkeys(name for trial in data.trials for name in trial.curves)
     named = "val_loss" if "val_loss" in names else next(iter(names), "")
-    trials = [trial for trial in series.best(len(series.trials)) if _drawn_curve(trial, named)]
+    trials = [trial for trial in data.best(len(data.trials)) if _drawn_curve(trial, named)]
     trials = trials[:_MOST_CURVES]
     if not trials:
-        return nothing("No trial reported a history of its epochs.")
+        return empty_chart("No trial reported a history of its epochs.")
     curves = [_drawn_curve(trial, named) for trial in trials]
-    ended_early = [trial for trial in series.trials if trial.pruned and trial not in trials]
+    ended_early = [trial for trial in data.trials if trial.pruned and trial not in trials]
     pruned = list(filter(None, (_drawn_curve(trial, named) for trial in ended_early)))[-_PRUNED:]
     points = [point for curve in curves + pruned for point in curve]
     y = _losses([value for _, value in points], 210, 25)
-    x = Scale(1, max(2, *(epoch for epoch, _ in points)), room_for(y, 60), WIDTH - 15)
-    title = f"Learning curves of {series.name}"
-    canvas = _framed(title, x, y, "epoch", fitting(named, 170))
+    x = Scale(1, max(2, *(epoch for epoch, _ in points)), y_axis_width(y, 60), WIDTH - 15)
+    title = f"Learning curves of {data.name}"
+    canvas = _framed(title, x, y, "epoch", fit_text(named, 170))
     for curve in pruned:
         spots = [(x(epoch), y(value)) for epoch, value in curve]
         canvas.path(spots, GREY, width=0.8)
@@ -195,7 +196,7 @@ def learning_curves(series: Series) -> str:
     return str(canvas)
 
 
-def _drawn_curve(trial: Trial, metric: str) -> list[tuple[int, float]]:
+def _drawn_curve(trial: TrialData, metric: str) -> list[tuple[int, float]]:
     """Epochs and values of a trial's curve, those that are finite."""
     curve = enumerate(trial.curves.get(metric, ()), 1)
     return [(epoch, value) for epoch, value in curve if math.isfinite(value)]
@@ -211,7 +212,7 @@ def _framed(title: str, x: Scale, y: Scale, below: str, beside: str) -> Canvas:
     return canvas
 
 
-def about(trial: Trial) -> str:
+def trial_tooltip(trial: TrialData) -> str:
     """A trial in one line, for the text under the mouse."""
     parts = [f"trial {trial.tid}"]
     parts.append(trial.error or trial.state if trial.loss is None else f"loss {trial.loss:.6g}")
@@ -243,12 +244,12 @@ def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
         canvas.text(x + 9, 14, name, faint=True)
 
 
-def without_loss(series: Series) -> str:
+def without_loss(data: SearchData) -> str:
     """Why no loss of a search can be drawn."""
-    return "Every loss is infinite." if series.with_loss else "No trial has a loss yet."
+    return "Every loss is infinite." if data.with_loss else "No trial has a loss yet."
 
 
-def nothing(text: str) -> str:
+def empty_chart(text: str) -> str:
     """A picture that says why there is nothing to draw."""
     canvas = Canvas(WIDTH, 30, text)
     canvas.text(10, 20, text, faint=True)

@@ -22,7 +22,7 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def fitting(text: object, width: float) -> str:
+def fit_text(text: object, width: float) -> str:
     """As much of a text as certainly fits into `width` units of a picture, whatever its font."""
     whole = shortened(text, 400)
     ends, at = [0.0], 0.0
@@ -201,7 +201,7 @@ class Canvas:
         return "".join([*self._parts, "</svg>"])
 
 
-def room_for(scale: Scale, least: float) -> float:
+def y_axis_width(scale: Scale, least: float) -> float:
     """How much room the values of an axis need at its left."""
     return max([least, *(8 + sum(map(_width, text)) for text in short_numbers(scale.ticks(5)))])
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
 from colab_drive_tuner.search.html_helpers import GREY, ORANGE, RED
-from colab_drive_tuner.search.results.pictures.charts import WIDTH, about, nothing
-from colab_drive_tuner.search.results.pictures.svg import LOSS_COLOURS, Canvas, fitting
-from colab_drive_tuner.search.results.series import Series, Trial
+from colab_drive_tuner.search.results.pictures.charts import WIDTH, empty_chart, trial_tooltip
+from colab_drive_tuner.search.results.pictures.svg import LOSS_COLOURS, Canvas, fit_text
+from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.search.trial_documents import TrialState
 
 _LEFT, _LANE, _CUT = 190, 22, 34.0
@@ -35,29 +35,29 @@ class Lane:
     began: float
     last: float
     end: ClaimReason | None
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialData, ...]
     outages: tuple[tuple[float, float], ...] = ()
 
 
-def lanes_of(series: Series) -> list[Lane]:
+def runtime_lanes(data: SearchData) -> list[Lane]:
     """A lane for each session, and one for each other place where trials ran."""
     timed = [
-        replace(trial, ended=max(trial.began, series.last))
+        replace(trial, ended=max(trial.began, data.last))
         if trial.state is TrialState.RUNNING
         else trial
-        for trial in series.trials
+        for trial in data.trials
         if trial.began is not None and trial.ended is not None
     ]
-    by_session: dict[int, list[Trial]] = {}
-    elsewhere: dict[str, list[Trial]] = {}
+    by_session: dict[int, list[TrialData]] = {}
+    elsewhere: dict[str, list[TrialData]] = {}
     for trial in timed:
-        index = _session_of(series, trial)
+        index = _session_of(data, trial)
         if index is None:
             elsewhere.setdefault(trial.where or "imported", []).append(trial)
         else:
             by_session.setdefault(index, []).append(trial)
     lanes = []
-    for index, session in enumerate(series.sessions):
+    for index, session in enumerate(data.sessions):
         ran = by_session.get(index, [])
         last = _span(ran, session.began, session.last)[1]
         outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
@@ -69,20 +69,20 @@ def lanes_of(series: Series) -> list[Lane]:
     return sorted(lanes, key=lambda lane: lane.began)
 
 
-def timeline(series: Series) -> str:
+def timeline(data: SearchData) -> str:
     """The picture; the newest lanes where there are too many to draw."""
-    every = lanes_of(series)
+    every = runtime_lanes(data)
     lanes = every[-_MOST_LANES:]
     if not lanes:
-        return nothing("No runtime is recorded yet.")
-    canvas = Canvas(WIDTH, _LANE * len(lanes) + 62, f"Timeline of {series.name} by runtime")
+        return empty_chart("No runtime is recorded yet.")
+    canvas = Canvas(WIDTH, _LANE * len(lanes) + 62, f"Timeline of {data.name} by runtime")
     axis = _Axis([(lane.began, lane.last) for lane in lanes], _LEFT, WIDTH - 20)
-    colours = _colours(series)
+    colours = _colours(data)
     bars: dict[str, list[tuple[float, float, float]]] = {}
     pruned, given_up = list[tuple[float, float, float]](), list[tuple[float, float, float]]()
     for row, lane in enumerate(lanes):
         middle = _LANE * row + 20.0
-        canvas.text(_LEFT - 10, middle + 4, fitting(lane.where, _LEFT - 14), anchor="end")
+        canvas.text(_LEFT - 10, middle + 4, fit_text(lane.where, _LEFT - 14), anchor="end")
         start, end = axis(lane.began), axis(lane.last)
         canvas.rule(start, middle, end, middle)
         for trial in lane.trials:
@@ -100,11 +100,11 @@ def timeline(series: Series) -> str:
     marks = [("pruned", GREY, pruned), ("given up", RED, given_up)]
     for _, colour, drawn in marks:
         canvas.bars(drawn, 19, colour)
-    if len(series.trials) <= _HOVERED:
+    if len(data.trials) <= _HOVERED:
         for row, lane in enumerate(lanes):
             for trial in lane.trials:
                 began, ended = axis(trial.began or 0), axis(trial.ended or 0)
-                canvas.hover(began, _LANE * row + 13, ended - began, 14, about(trial))
+                canvas.hover(began, _LANE * row + 13, ended - began, 14, trial_tooltip(trial))
     bottom = _LANE * len(lanes) + 18.0
     axis.draw(canvas, bottom)
     shown = [(name, colour) for name, colour, drawn in marks if drawn]
@@ -112,9 +112,9 @@ def timeline(series: Series) -> str:
     return str(canvas)
 
 
-def summary(series: Series) -> str:
+def summary(data: SearchData) -> str:
     """The timeline in a sentence, for those who hear or print it."""
-    ends = [lane.end for lane in lanes_of(series)]
+    ends = [lane.end for lane in runtime_lanes(data)]
     words = [f"{len(ends)} runtime{'s' * (len(ends) != 1)}"]
     if killed := sum(end in DEATHS for end in ends):
         words.append(f"{killed} of them killed")
@@ -123,25 +123,25 @@ def summary(series: Series) -> str:
     return ", ".join(words)
 
 
-def _session_of(series: Series, trial: Trial) -> int | None:
+def _session_of(data: SearchData, trial: TrialData) -> int | None:
     """The session that ran a trial: of those with its runtime's name, the last before it began."""
     sessions = [
         index
-        for index, session in enumerate(series.sessions)
+        for index, session in enumerate(data.sessions)
         if session.where == trial.where and session.began <= (trial.began or 0) + 1
     ]
     return sessions[-1] if sessions else None
 
 
-def _span(trials: Sequence[Trial], began: float, last: float) -> tuple[float, float]:
+def _span(trials: Sequence[TrialData], began: float, last: float) -> tuple[float, float]:
     """From when to when something of a lane is known."""
     began = min([began, *(trial.began for trial in trials if trial.began is not None)])
     return began, max([last, began, *(trial.ended for trial in trials if trial.ended is not None)])
 
 
-def _colours(series: Series) -> Callable[[Trial], str]:
+def _colours(data: SearchData) -> Callable[[TrialData], str]:
     """A trial's colour, by the rank of its loss."""
-    ordered = [trial.loss for trial in series.best(len(series.trials))]
+    ordered = [trial.loss for trial in data.best(len(data.trials))]
     step = {loss: i * len(LOSS_COLOURS) // len(ordered) for i, loss in enumerate(ordered)}
     return lambda trial: GREY if trial.loss is None else LOSS_COLOURS[step[trial.loss]]
 

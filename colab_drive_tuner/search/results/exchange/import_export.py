@@ -10,7 +10,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_project, read_project
-from colab_drive_tuner.search.results.series import series_of_study
+from colab_drive_tuner.search.results.search_data import study_data
 from colab_drive_tuner.search.results.table import Table, csv_text
 from colab_drive_tuner.search.trials.attachments import load_attachment
 from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
@@ -77,9 +77,9 @@ def _export_study(name: str, history: History, target: Path) -> int:
             f"{name!r} is an Optuna study, which no pickle of hyperopt Trials holds: name a file "
             f"that ends in .csv, or make a search of the study by cdt.from_optuna."
         )
-    series = series_of_study(name, history)
-    write_file(target, csv_text(*series.table(series.trials)).encode(errors="backslashreplace"))
-    return len(series.trials)
+    data = study_data(name, history)
+    write_file(target, csv_text(*data.table(data.trials)).encode(errors="backslashreplace"))
+    return len(data.trials)
 
 
 def write_file(path: str | Path, content: bytes) -> None:

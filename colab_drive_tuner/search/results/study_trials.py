@@ -1,4 +1,4 @@
-"""Trials of an Optuna study, read from the lines of its log without Optuna.
+"""Trials of an Optuna study, reconstructed from its log without importing Optuna.
 
 States and operations are those of Optuna's journal (`optuna/storages/journal/_storage.py`).
 """
@@ -48,7 +48,7 @@ class State(IntEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the trial runs no more."""
+        """Whether the trial has ended."""
         return self in (State.COMPLETE, State.PRUNED, State.FAIL)
 
 
@@ -59,7 +59,7 @@ class StudyTrial:
     study: str
     number: int
     minimized: bool
-    """Whether its first value is to be small; else it is to be large."""
+    """Whether the first objective is minimized; otherwise it is maximized."""
     state: State = State.RUNNING
     values: list[float] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class StudyTrial:
 
     @property
     def loss(self) -> float | None:
-        """Its first value, negated where it is to be large; None where it has none."""
+        """The first value, negated if it is maximized; None if missing or NaN."""
         value = self.values[0] if self.values and self.state == State.COMPLETE else None
         if value is None or math.isnan(value):
             return None
@@ -77,20 +77,20 @@ class StudyTrial:
 
     @property
     def error(self) -> str:
-        """Why a trial that ended well has no loss; "" where it has one, or did not end well."""
+        """Reason why a complete or pruned trial has no loss; "" for all other trials."""
         if self.state == State.PRUNED:
             return "pruned"
         without = self.state == State.COMPLETE and self.loss is None
         return f"value {', '.join(map(str, self.values))}" if without else ""
 
 
-_NO_OPERATION = (
+_INVALID_LINE = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
 )
 
 
 def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
-    """The trials of all studies of a log that are not deleted, in the order of their creation."""
+    """Return the trials of all studies that are not deleted, in order of creation."""
     names: list[tuple[str, bool]] = []
     deleted: set[int] = set()
     trials: list[tuple[int, StudyTrial]] = []
@@ -98,8 +98,8 @@ def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
     for line in lines:
         try:
             _apply(json.loads(line), names, deleted, trials, counts)
-        except _NO_OPERATION:
-            continue  # Optuna says what is wrong with it; here the other trials are shown
+        except _INVALID_LINE:
+            continue  # Optuna reports the fault; here the other trials are shown
     return [trial for study, trial in trials if study not in deleted]
 
 
@@ -110,7 +110,7 @@ def _apply(
     trials: list[tuple[int, StudyTrial]],
     counts: dict[int, int],
 ) -> None:
-    """Take in one line, as Optuna's replay does."""
+    """Apply one line of the log, as Optuna's replay does."""
     operation = log["op_code"]
     if operation == Operation.CREATE_STUDY:
         name = str(log["study_name"])
@@ -144,9 +144,10 @@ def _created(log: dict[str, Any], trial: StudyTrial) -> StudyTrial:
     trial.state = State(log.get("state", State.RUNNING))
     values = log.get("values") or [log.get("value")]
     trial.values = [float(value) for value in values if value is not None]
-    shapes = log.get("distributions", {})
+    distributions = log.get("distributions", {})
     trial.parameters = {
-        str(name): _value(shapes[name], value) for name, value in log.get("params", {}).items()
+        str(name): _value(distributions[name], value)
+        for name, value in log.get("params", {}).items()
     }
     steps = log.get("intermediate_values", {}).items()
     trial.steps = {int(step): float(value) for step, value in steps}
@@ -156,11 +157,11 @@ def _created(log: dict[str, Any], trial: StudyTrial) -> StudyTrial:
 
 
 def _value(distribution: str, internal: Any) -> Any:
-    """A parameter's value: of a categorical one the choice, else the number."""
-    shape = json.loads(distribution)
-    if shape["name"] == "CategoricalDistribution":
-        return shape["attributes"]["choices"][int(internal)]
-    return int(internal) if shape["name"] == "IntDistribution" else float(internal)
+    """Return a parameter's value from Optuna's internal representation."""
+    parsed = json.loads(distribution)
+    if parsed["name"] == "CategoricalDistribution":
+        return parsed["attributes"]["choices"][int(internal)]
+    return int(internal) if parsed["name"] == "IntDistribution" else float(internal)
 
 
 def _seconds(text: Any) -> float | None:
@@ -168,8 +169,8 @@ def _seconds(text: Any) -> float | None:
 
 
 @contextmanager
-def replaying(store: Store, name: str) -> Iterator[None]:
-    """Within the block Optuna reads a log; what it raises over one becomes `SearchDamagedError`."""
+def translate_replay_errors(store: Store, name: str) -> Iterator[None]:
+    """Convert exceptions that Optuna raises while it reads a log to `SearchDamagedError`."""
     try:
         yield
     except ColabDriveTunerError:
@@ -178,5 +179,5 @@ def replaying(store: Store, name: str) -> Iterator[None]:
         raise SearchDamagedError(
             f"Optuna cannot read the log of study {name!r} ({visible(repr(error)):.200}): another "
             f"program has written into it. {store.command('trials', name)} shows the trials that "
-            f"can be read; go on with a study in a folder of another name."
+            f"can be read; start a new study in a folder of another name."
         ) from error
