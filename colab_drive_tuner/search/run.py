@@ -238,6 +238,6 @@ def _closing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> 
             raise
         total = "" if max_evals == sys.maxsize else f" of {max_evals}"
         raise stopped_by_user(
-            f"Search {trials.name!r} stopped after {ended}{total} trials. Run it again to go on."
+            f"Search {trials.name!r} stopped after {ended}{total} trials. Run it again to continue."
         ) from None
     trials.close()

@@ -68,7 +68,7 @@ def test_an_interrupt_ends_a_script_by_sigint_with_one_line(call: str, tmp_path:
     """The parent sees SIGINT, which a shell's loop ends at; no traceback is printed."""
     status, lines = interrupted(tmp_path, call)
     assert status == -signal.SIGINT, lines
-    assert lines[-1] == "Search 's' stopped after 2 of 5 trials. Run it again to go on."
+    assert lines[-1] == "Search 's' stopped after 2 of 5 trials. Run it again to continue."
     assert not any("Traceback" in line or "File " in line for line in lines)
 
 

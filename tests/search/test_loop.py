@@ -102,7 +102,7 @@ def test_an_interrupt_at_any_point_loses_nothing(
 
         yield Bar()
 
-    with pytest.raises(KeyboardInterrupt, match="Run it again to go on"):
+    with pytest.raises(KeyboardInterrupt, match="Run it again to continue"):
         run(
             DriveTrials("search", store=tmp_path),
             interrupts.wrap("algo", hyperopt.rand.suggest),

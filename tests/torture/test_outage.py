@@ -85,7 +85,7 @@ def test_a_stop_by_the_user(drive_lab: Lab, number: int, status: int, weather: s
     assert running.wait(30) == status, running.said
     if number == signal.SIGINT:
         says = running.outcome["says"]
-        assert "Run it again to go on." in says
+        assert "Run it again to continue." in says
         assert "\n" not in says
     if weather != "calm":
         assert "They are kept in" in running.said

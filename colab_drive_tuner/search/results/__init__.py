@@ -1,1 +1,1 @@
-"""The outcome of a search: status, result, table of trials, export and import."""
+"""Results of a search: status, trials, tables, charts, reports, export and import."""

@@ -1,7 +1,7 @@
-"""HTML for notebooks: a search's result, and a list of searches, as cells show them.
+"""HTML output of notebook cells: a search's result, a list of searches, tables of trials.
 
-Plain elements with a few inline styles: no script, no style sheet, no ids; colours fit light and
-dark themes. Everything from a store is escaped.
+Elements have inline styles only: no scripts, style sheets or ids. Colours suit light and dark
+themes. Text from a store is escaped.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,20 +17,20 @@ _CELL = "text-align:left;padding:2px 10px 2px 0"
 _UNBROKEN = f"style='{_CELL};white-space:nowrap'"
 _WRAPPED = f"style='{_CELL};min-width:7em;max-width:18em;overflow-wrap:break-word'"
 _LINK = "target='_blank' rel='noopener' style='color:inherit'"
-_MOST_COLUMNS = 12
+_MAX_COLUMNS = 12
 
 
 def result_card(
     data: SearchData, head: str, *, done: int, total: int | None, link: str = ""
 ) -> str:
-    """A search: how far it is, its best parameters, the loss over trials, the ten best trials.
+    """Return a search's card: progress, losses, timeline, and its ten best trials.
 
     Args:
         data: The search.
-        head: How it stands, in words.
-        done: How many trials have ended.
-        total: How many there shall be; None: no target is known.
-        link: Where the search lies.
+        head: Its status as text.
+        done: Number of trials that have ended.
+        total: Target number of trials; None if there is none.
+        link: URL or path of the search.
     """
     parts = [
         f"<b>{escaped(data.name)}</b> · {escaped(head)}",
@@ -38,13 +38,13 @@ def result_card(
         _wide(charts.history(data)) if data.with_finite_loss else charts.without_loss(data),
         _wide(timeline(data)) if len(runtime_lanes(data)) > 1 else "",
         trials_table(data.best(10) or data.failed[-10:], data.parameters),
-        place(link),
+        location(link),
     ]
     return _card(parts)
 
 
 def searches_card(searches: Iterable[tuple[SearchStatus, str]]) -> str:
-    """A line with a bar for each search, with a note on its state."""
+    """Return a table with one row, with a progress bar, for each search and a note on it."""
     rows = [
         f"<tr><td {_WRAPPED}>{_linked(search)}</td><td {_UNBROKEN}>{_progress(search)}</td>"
         f"<td {_UNBROKEN}>{_bar(search.done, search.max_evals, width='120px')}</td>"
@@ -58,22 +58,22 @@ def searches_card(searches: Iterable[tuple[SearchStatus, str]]) -> str:
 
 
 def facts_card(title: str, facts: Mapping[str, object], below: str = "") -> str:
-    """A title, lines of name and value, and HTML below them."""
+    """Return a card with a title, rows of name and value, and HTML below them."""
     rows = [
         f"<tr><td {_UNBROKEN}><span style='opacity:.65'>{escaped(name)}</span></td>"
         f"<td style='{_CELL};overflow-wrap:anywhere'>"
-        f"{place(str(value)) if _is_link(str(value)) else escaped(value)}</td></tr>"
+        f"{location(str(value)) if _is_link(str(value)) else escaped(value)}</td></tr>"
         for name, value in facts.items()
     ]
     return _card([f"<b>{escaped(title)}</b>", _table((), rows), below])
 
 
 def trials_table(trials: Sequence[TrialData], parameters: Sequence[str]) -> str:
-    """A row for each trial: number, loss or why there is none, seconds and parameters."""
+    """Return a table of trials: number, loss or reason for its absence, seconds, parameters."""
     if not trials:
         return ""
     shown = [name for name in parameters if any(name in trial.parameters for trial in trials)]
-    shown, more = shown[:_MOST_COLUMNS], len(shown) - _MOST_COLUMNS
+    shown, more = shown[:_MAX_COLUMNS], len(shown) - _MAX_COLUMNS
     rows = []
     for trial in trials:
         cells = [str(trial.tid), outcome_text(trial), seconds_text(trial)]
@@ -85,22 +85,22 @@ def trials_table(trials: Sequence[TrialData], parameters: Sequence[str]) -> str:
 
 
 def loss_text(trial: TrialData) -> str:
-    """A trial's loss, or why it has none."""
+    """Return a trial's loss, or the reason why it has none."""
     return trial.error or trial.state if trial.loss is None else f"{trial.loss:.6g}"
 
 
 def outcome_text(trial: TrialData) -> str:
-    """A trial's loss and whether it was pruned, or why it has none."""
+    """Return a trial's loss and whether it was pruned, or the reason why it has none."""
     return loss_text(trial) + (", pruned" if trial.pruned and trial.loss is not None else "")
 
 
 def seconds_text(trial: TrialData) -> str:
-    """How long a trial took."""
+    """Return a trial's run time; "" if unknown."""
     return "" if trial.seconds is None else f"{trial.seconds:.4g}"
 
 
 def value_text(trial: TrialData, name: str, width: int = 40) -> str:
-    """A parameter's value; nothing where the trial does not have it."""
+    """Return a parameter's value; "" if the trial does not have it."""
     if name not in trial.parameters:
         return ""
     value: Any = trial.parameters[name]
@@ -111,8 +111,8 @@ def _bar(done: int, total: int | None, *, width: str = "100%") -> str:
     return bar(done / total, width=width) if total else ""
 
 
-def place(link: str) -> str:
-    """Where a search lies: a link where it is one on the web, else its path."""
+def location(link: str) -> str:
+    """Return the location of a search: a link for a URL, else code with its path."""
     if not link:
         return ""
     if not _is_link(link):
@@ -121,7 +121,7 @@ def place(link: str) -> str:
 
 
 def state_text(search: SearchStatus) -> str:
-    """How a search stands, in a few words."""
+    """Return a search's state as a short text."""
     if search.state is SearchState.PROBLEM:
         return search.problem
     return f"stopped: {search.stopped}" if search.state is SearchState.STOPPED else search.state
@@ -156,7 +156,7 @@ def _table(names: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def _wide(content: str) -> str:
-    """Content that a narrow screen scrolls sideways."""
+    """Wrap content that narrow screens scroll horizontally."""
     return f"<div style='overflow-x:auto'>{content}</div>"
 
 

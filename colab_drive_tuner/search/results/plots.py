@@ -1,4 +1,4 @@
-"""`result.plot`: pictures of our own as SVG, and Optuna's interactive figures."""
+"""`result.plot`: this package's SVG charts, and Optuna's interactive figures."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from colab_drive_tuner.search.results.search_data import SearchData
 
 
 class Picture:
-    """An SVG picture, which a notebook shows.
+    """SVG picture that a notebook displays.
 
     Args:
-        svg: The picture.
+        svg: The picture's source.
     """
 
     def __init__(self, svg: str) -> None:
         self.svg = svg
 
     def save(self, path: str | Path) -> None:
-        """Write it as a file.
+        """Write the picture to a file.
 
         Args:
-            path: The file, such as "timeline.svg"; one that is there is replaced.
+            path: The file, such as "timeline.svg"; an existing one is replaced.
         """
         write_file(path, self.svg.encode())
 
@@ -37,37 +37,37 @@ class Picture:
 
 
 class Plots:
-    """Pictures of a search.
+    """Plots of a search.
 
-    `timeline` and `slices` are SVG and need nothing. The others are Optuna's figures on the same
-    trials, and need the extra `report`.
+    `timeline` and `slices` are SVG and have no requirements. The others are Optuna's figures of the
+    same trials and require the extra `report`.
 
     Args:
-        data: The search as plain series.
-        study: Makes it an Optuna study.
+        data: The search's data.
+        study: Function that returns the search as an Optuna study.
     """
 
     def __init__(self, data: SearchData, study: Callable[[], Any]) -> None:
         self._data, self._study = data, study
 
     def timeline(self) -> Picture:
-        """A lane for each runtime: trials as bars coloured by loss, kills and takeovers marked."""
+        """Plot a lane per runtime: trials as bars coloured by loss, with kills and takeovers."""
         return Picture(timeline(self._data))
 
     def slices(self) -> Picture:
-        """The loss over each parameter."""
+        """Plot the loss over each parameter, as SVG."""
         return Picture(pictures.slices(self._data))
 
     def history(self) -> Any:
-        """The loss of each trial, and the best so far."""
+        """Plot the loss of each trial and the best so far."""
         return self._figure("plot_optimization_history")
 
     def importance(self) -> Any:
-        """How much each parameter matters, by Optuna's measure."""
+        """Plot the importance of each parameter, by Optuna's measure."""
         return self._figure("plot_param_importances")
 
     def parallel(self, params: Sequence[str] | None = None) -> Any:
-        """A line for each trial through all parameters.
+        """Plot each trial as a line through its parameters (parallel coordinates).
 
         Args:
             params: The parameters' labels; None: all.
@@ -75,7 +75,7 @@ class Plots:
         return self._figure("plot_parallel_coordinate", params=params)
 
     def slice(self, params: Sequence[str] | None = None) -> Any:
-        """The loss over each parameter.
+        """Plot the loss over each parameter, as Optuna's figure.
 
         Args:
             params: The parameters' labels; None: all.
@@ -83,16 +83,16 @@ class Plots:
         return self._figure("plot_slice", params=params)
 
     def contour(self, first: str, second: str) -> Any:
-        """The loss over two parameters.
+        """Plot the loss over two parameters.
 
         Args:
-            first: The label of one.
-            second: The label of the other.
+            first: The label of the first parameter.
+            second: The label of the second parameter.
         """
         return self._figure("plot_contour", params=[first, second])
 
     def learning_curves(self) -> Any:
-        """What trials reported epoch by epoch."""
+        """Plot the values that trials reported per epoch."""
         return self._figure("plot_intermediate_values")
 
     def _figure(self, name: str, **options: Any) -> Any:
@@ -109,5 +109,5 @@ class Plots:
 def _missing() -> MissingExtraError:
     return MissingExtraError(
         "Optuna's figures need plotly: pip install 'colab-drive-tuner[report]'. result.report() "
-        "needs nothing."
+        "has no requirements."
     )

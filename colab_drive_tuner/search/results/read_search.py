@@ -1,6 +1,6 @@
-"""Searches read from their store: status, records and data; nothing is claimed or written.
+"""Read-only access to searches in a store: status, records and data, without claiming anything.
 
-No hyperopt is needed for that.
+It works without hyperopt.
 """
 
 from dataclasses import dataclass, replace
@@ -32,37 +32,37 @@ from colab_drive_tuner.search.trials.search_status import (
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
-MISNAMED = "its folder has a name that no search can have: give it back the name that it had"
-"""The problem of a search whose folder somebody renamed by hand."""
+MISNAMED = "its folder has a name that no search can have: rename it to the name that it had"
+"""Problem of a search whose folder was renamed by hand."""
 EMPTY = (
-    "it has no records: they were deleted, or the runtime that made its folder was gone before it "
-    "had recorded anything. `repair` looks for what is left; `clean` lists it if nothing is"
+    "it has no records: they were deleted, or the runtime that created its folder died before it "
+    "recorded anything. `repair` looks for remains; `clean` lists the folder if there are none"
 )
-"""The problem of a search whose folder is all that there is."""
+"""Problem of a search that consists of a folder only."""
 
 
 def open_journal(store: Store, name: str) -> Journal:
-    """The search's journal, only for reading; raises `SearchNotFoundError` where there is none."""
+    """Open a search's journal for reading; raise `SearchNotFoundError` if it does not exist."""
     journal = Journal.open(store, name, Rules(History, History.load, wanted))
     if not journal.exists:
         raise SearchNotFoundError(
             f"There is no search {name!r} in {store.url(store.root)}: {store.command('status')} "
-            f"lists those there are."
+            f"lists the searches in it."
         )
     return journal
 
 
 def read_history(store: Store, name: str) -> History:
-    """What the acknowledged records of a search say."""
+    """Return the history of a search from its acknowledged records."""
     history: History = open_journal(store, name).state
     return history
 
 
 def read_status(store: Store | Path | str, name: str) -> SearchStatus:
-    """Read how far a search is; nothing is written, and no lock is taken.
+    """Read the status of a search, without writing or taking a lock.
 
     Args:
-        store: Where the search is kept: a store, or what `open_store` takes.
+        store: Store of the search, or an argument of `open_store`.
         name: The search's name.
 
     Raises:
@@ -74,10 +74,10 @@ def read_status(store: Store | Path | str, name: str) -> SearchStatus:
 
 
 def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
-    """How the search of a journal stands, by what was read of it."""
+    """Return the status of a search, computed from its journal."""
     history: History = journal.state
     holder = journal.holder()
-    dead_here = holder is not None and _dead_here(store, name, holder)
+    dead_here = holder is not None and _died_here(store, name, holder)
     held = holder is not None and not (holder.stale or dead_here)
     common: dict[str, Any] = {
         "name": name,
@@ -103,7 +103,7 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
 
 
 def _running(history: History) -> tuple[RunningNow, ...]:
-    """The trials that the present session has started and not ended, and their workers."""
+    """Return the trials that the current session is running, and their workers."""
     running = []
     for entry in history.unfinished:
         if history.owner in entry.attempts:
@@ -115,7 +115,7 @@ def _running(history: History) -> tuple[RunningNow, ...]:
 
 
 def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
-    """The status of an Optuna study: a value that is to be large counts as a negative loss."""
+    """Return the status of an Optuna study; maximized values count as negative losses."""
     trials = read_study(history.study.lines)
     with_loss = [trial for trial in trials if trial.loss is not None]
     best = min(with_loss, key=lambda trial: trial.loss or 0.0, default=None)
@@ -133,7 +133,7 @@ def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
 
 @dataclass(frozen=True)
 class ReadSearch:
-    """A search as it was read from its store: its status, data and records."""
+    """Status, data and records of a search, read from its store."""
 
     status: SearchStatus
     data: SearchData
@@ -141,10 +141,10 @@ class ReadSearch:
 
 
 def read_search(store: Store, name: str) -> ReadSearch:
-    """Read a search whole; nothing is claimed or written.
+    """Read a whole search, without claiming or writing anything.
 
-    Parameters are named by their labels and a choice is its index: the space is code, which a
-    store does not hold.
+    Parameters have their labels as names and choices are indices, because the space is code, which
+    is not stored.
 
     Raises:
         SearchNotFoundError: There is no search of that name.
@@ -164,7 +164,7 @@ def read_search(store: Store, name: str) -> ReadSearch:
 
 
 class SearchList(list[SearchStatus]):
-    """Searches and how far each is; a cell shows them as a table, with bars."""
+    """List of searches and their status; a notebook shows it as a table with progress bars."""
 
     def _repr_html_(self) -> str:
         from colab_drive_tuner.search.results.notebook_cards import searches_card
@@ -176,24 +176,24 @@ class SearchList(list[SearchStatus]):
 
 
 def list_searches(store: Store | Path | str) -> SearchList:
-    """Read how far each search is, in the order of their names.
+    """Read the status of every search, in order of their names.
 
     Args:
-        store: Where the searches are kept: a store, or what `open_store` takes.
+        store: Store of the searches, or an argument of `open_store`.
 
     Returns:
-        A status for each search; one that cannot be read has its `problem` set.
+        The status of each search; if a search cannot be read, its status has a `problem`.
     """
     store = open_store(store)
-    made = {entry.name: entry.created for entry in store.list(store.root) if is_search(entry)}
+    created = {entry.name: entry.created for entry in store.list(store.root) if is_search(entry)}
     found = SearchList()
-    for name in sorted(made):
+    for name in sorted(created):
         try:
             found.append(read_status(store, name))
         except SearchNotFoundError:
-            if store.now() - made[name] > LIST_LAG_SECONDS:
+            if store.now() - created[name] > LIST_LAG_SECONDS:
                 found.append(SearchStatus(name, problem=EMPTY))
-            # Else it was made this moment, and its first record is still to come.
+            # Otherwise it has just been created and its first record is not visible yet.
         except SearchNameError:
             found.append(SearchStatus(name, problem=MISNAMED))
         except ColabDriveTunerError as error:
@@ -201,15 +201,15 @@ def list_searches(store: Store | Path | str) -> SearchList:
     return found
 
 
-def _dead_here(store: Store, name: str, holder: Holder) -> bool:
-    """Whether a process of this machine held it, and its lock is free."""
+def _died_here(store: Store, name: str, holder: Holder) -> bool:
+    """Return whether the holder was a process of this machine and its lock is free."""
     if not is_this_machine(holder.claimant.machine):
-        return False  # and no folder is made for a spool that it cannot have here
+        return False  # without creating a spool folder, which the search cannot have here
     try:
         spool = Spool(store.location, name)
         if not spool.knows(holder.owner) or not spool.acquire():
             return False
     except SearchError:
-        return False  # that cannot be told: `doctor` says why
+        return False  # unknown: `doctor` reports the reason
     spool.release()
     return True

@@ -1,7 +1,7 @@
-"""Report of a search: one HTML file that opens offline and is readable without its script.
+"""Report of a search: a single HTML file that works offline and without its script.
 
-It loads nothing and sends nothing: a content security policy forbids it, and allows no style and no
-script but the two written here. What names, parameters and results hold is text and nothing else.
+Its content security policy forbids all requests, and all styles and scripts except the two embedded
+here. Names, parameters and results are escaped.
 """
 
 import base64
@@ -25,24 +25,24 @@ from colab_drive_tuner.text import visible
 from colab_drive_tuner.version import __version__, installed_version
 
 _ROWS_BYTES = 150_000
-"""How much of the page its table may take: the best trials come first."""
-_COLUMNS = 24
-_TALL = 15
-"""Up to so many parameters stand in one column, more in up to four."""
+"""Maximum size of the table of trials, which starts with the best ones."""
+_MAX_COLUMNS = 24
+_MIN_COLUMN_ROWS = 15
+"""The best trial's parameters fill one column up to this number, then up to four columns."""
 _PRINTED_ROWS, _PRINTED_PARAMETERS = 100, 8
-"""How much of the table is printed: what `page.css` says, in words."""
+"""Part of the table that is printed; must match `page.css`."""
 
 
 def report_page(
     data: SearchData, head: str, facts: Mapping[str, object], *, refresh: int | None = None
 ) -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
         data: The search.
-        head: How it stands, in words.
-        facts: How it was made, by name: algorithm, seed, versions, place.
-        refresh: After how many seconds a browser loads it anew; None: never.
+        head: Its status as text.
+        facts: Its provenance by name: algorithm, seed, versions, location.
+        refresh: Interval in seconds at which a browser reloads the page; None: never.
     """
     style, script = (
         files(__package__).joinpath(name).read_text() for name in ("page.css", "page.js")
@@ -51,8 +51,8 @@ def report_page(
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
-    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    reload = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
+    written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     some, curves = bool(data.with_finite_loss), any(trial.curves for trial in data.with_loss)
     runtimes = f"<p>{escaped(summary(data))}.</p>{_wide(timeline(data))}"
     sections = [
@@ -74,16 +74,16 @@ def report_page(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,">{again}'
+        f'<link rel="icon" href="data:,">{reload}'
         f"<title>{escaped(data.name)}</title><style>{style}</style></head><body>"
         f"<header><h1>{escaped(data.name)}</h1><p>{escaped(head)}</p></header><main>{body}</main>"
-        f"<footer>Written {made} by colab_drive_tuner.</footer>"
+        f"<footer>Written {written} by colab_drive_tuner.</footer>"
         f"<script>{script}</script></body></html>"
     )
 
 
 def search_report(store: Store, name: str, *, refresh: int | None = None) -> str:
-    """The page of a search, as its records have it."""
+    """Return the page of a search in a store."""
     search = read_search(store, name)
     head = str(search.status).removeprefix(f"{visible(name)}: ")
     facts = provenance(search.history, search.status.url)
@@ -93,12 +93,17 @@ def search_report(store: Store, name: str, *, refresh: int | None = None) -> str
 
 
 def provenance(history: History, place: str) -> dict[str, object]:
-    """How a search was made, by its records: what a page says at its end."""
+    """Return how a search was made, from its records, for the end of its page."""
     settings = history.settings
-    said = ("algo", "seed", "max_evals", FROM_SEARCH, "space")
-    names = ("algorithm", "seed", "trials wanted", "began with the trials of", "space")
+    names = {
+        "algo": "algorithm",
+        "seed": "seed",
+        "max_evals": "trials wanted",
+        FROM_SEARCH: "began with the trials of",
+        "space": "space",
+    }
     facts: dict[str, object] = {
-        name: settings[key] for key, name in zip(said, names, strict=True) if settings.get(key)
+        name: settings[key] for key, name in names.items() if settings.get(key)
     }
     if facts.get("trials wanted") == sys.maxsize:
         del facts["trials wanted"]
@@ -116,7 +121,7 @@ def _hash(text: str) -> str:
 
 
 def _wide(content: str) -> str:
-    """Content that a narrow screen scrolls sideways, so that its letters stay large."""
+    """Wrap content that narrow screens scroll horizontally instead of shrinking it."""
     return f'<div class="wide">{content}</div>'
 
 
@@ -126,7 +131,7 @@ def _best(data: SearchData) -> str:
         return "<p>No trial has a loss yet.</p>"
     facts = {"trial": best[0].tid, "loss": loss_text(best[0]), "seconds": seconds_text(best[0])}
     facts |= {name: value_text(best[0], name, 400) for name in best[0].parameters}
-    rows, tall = list(facts.items()), max(_TALL, math.ceil(len(facts) / 4))
+    rows, tall = list(facts.items()), max(_MIN_COLUMN_ROWS, math.ceil(len(facts) / 4))
     columns = (_pairs(dict(rows[at : at + tall])) for at in range(0, len(rows), tall))
     return f"<div class='columns'>{''.join(map(_wide, columns))}</div>"
 
@@ -142,10 +147,10 @@ def _pairs(pairs: Mapping[str, object]) -> str:
 
 
 def _trials(data: SearchData) -> str:
-    """The best trials, then the others, as many as the page has room for."""
+    """Return a table of the best trials, then the others, up to the maximum size."""
     known = set(map(id, data.with_loss))
     ordered = data.best(len(data.trials)) + [t for t in data.trials if id(t) not in known]
-    names = data.parameters[:_COLUMNS]
+    names = data.parameters[:_MAX_COLUMNS]
     rows, size = list[str](), 0
     for trial in ordered:
         row = _row(trial, names)

@@ -28,21 +28,20 @@ EXIT_FINISHED, EXIT_UNFINISHED = 0, 75
 
 
 class SearchResult:
-    """The result of `resume_search`; unpacks into `best_run, best_model`, as hyperas's does.
+    """The result of `resume_search`; unpacks into `best_run, best_model`, as in hyperas.
 
-    Asked for its best while trials are left to run, it warns (`UnfinishedSearchWarning`), with
-    counts.
+    Reading the best trial of an unfinished search warns (`UnfinishedSearchWarning`), with counts.
     """
 
     def __init__(
         self, trials: "DriveTrials", *, done: int, max_evals: int, stopped: str = "", space: Any
     ) -> None:
         self.trials = trials
-        """The trials as hyperopt has them."""
+        """The trials, as hyperopt's `Trials`."""
         self.done, self.max_evals = done, max_evals
-        """How many trials have ended (errors that were caught included), and how many shall."""
+        """Number of trials that have ended, including caught errors, and target number."""
         self.stopped = stopped
-        """Why the search ended before it had all its trials: "loss 0.01 < 0.5"; "": it did not."""
+        """Rule that stopped the search early, such as "loss 0.01 < 0.5"; "" if none did."""
         self._space = space
 
     @property
@@ -52,22 +51,22 @@ class SearchResult:
 
     @property
     def finished(self) -> bool:
-        """Whether the search has ended: with all `max_evals` trials, or stopped by a rule."""
+        """Whether the search has ended: all `max_evals` trials have, or a rule stopped it."""
         return self.done >= self.max_evals or bool(self.stopped)
 
     @property
     def exit_code(self) -> int:
-        """For a script that a scheduler runs: 0 finished, 75 more to do."""
+        """Exit code for a scheduled script: 0 if finished, 75 if trials are left to run."""
         return EXIT_FINISHED if self.finished else EXIT_UNFINISHED
 
     @property
     def seed(self) -> int | None:
-        """The seed that the search was created with; None where it was given a random state."""
+        """The seed that the search was created with; None if it was given a random state."""
         return self.trials.seed
 
     @property
     def best_trial(self) -> TrialDocument:
-        """The trial with the lowest loss; raises `SearchError` where none has one."""
+        """The trial with the lowest loss; raises `SearchError` if no trial has a loss."""
         return self._best()
 
     @property
@@ -77,25 +76,25 @@ class SearchResult:
 
     @property
     def best_run(self) -> dict[str, Any]:
-        """The best parameters as hyperopt and hyperas give them: a choice as its index."""
+        """The best parameters as hyperopt and hyperas return them: a choice as its index."""
         return point_of(self._best())
 
     @property
     def best_params(self) -> Any:
-        """The best parameters as the objective got them: a choice as what was chosen."""
+        """The best parameters as the objective got them: a choice as the chosen value."""
         return self._trial(self._best()).params
 
     @property
     def best_model(self) -> Any:
-        """The Keras model of the best trial, from here or from the store; None if none was kept."""
+        """The Keras model of the best trial; None if it was not kept."""
         return self.load_model(self._best()["tid"])
 
     def load_model(self, tid: int | None = None, **options: Any) -> Any:
-        """The kept model of a trial, or the best kept one; None where there is none.
+        """Return the kept model of a trial, or the best kept one; None if there is none.
 
         Args:
-            tid: The trial's number; None: that of the best kept model.
-            **options: `custom_objects` and `safe_mode`, as `keras.models.load_model` has them.
+            tid: The trial's number; None: the trial of the best kept model.
+            **options: `custom_objects` and `safe_mode` of `keras.models.load_model`.
 
         Raises:
             ModelError: The kept model cannot be loaded.
@@ -104,22 +103,22 @@ class SearchResult:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each trial, as a dict of its columns.
+        """A row for each trial, as a dict by column.
 
-        The columns are tid, state, status, loss, duration in seconds, and the runtime where it ran;
-        each parameter as the objective got it (`layers.units` where dicts are nested; in a list, by
-        its label; a choice among dicts as its index, with their entries below it); each number,
-        text, time and None that the objective returned; and the `error` of a trial that failed.
-        A parameter that the trial does not have, or a value that it did not return, is left out. A
-        name that is taken gets a prefix: `params.loss`, `result.rate`.
+        The columns are: tid, state, status, loss, duration in seconds, and the runtime that ran the
+        trial; each parameter as the objective got it (`layers.units` for nested dicts; the label in
+        a list; a choice among dicts as its index, followed by the entries of the dict); each
+        number, text, time and None that the objective returned; and the `error` of a failed trial.
+        Parameters that the trial does not have and values that it did not return are left out.
+        Names that occur twice get a prefix: `params.loss`, `result.rate`.
         """
         return self._table().rows
 
     def to_dataframe(self) -> Any:
-        """The rows as a pandas DataFrame, the same columns whatever trials there are.
+        """Return the rows as a pandas DataFrame; its column types do not depend on missing values.
 
-        Numbers have pandas's types that know missing values (`Int64`, `Float64`, `boolean`). What a
-        trial does not have is `pandas.NA`; a None that was chosen or returned stays None.
+        Numbers have pandas's nullable types (`Int64`, `Float64`, `boolean`). Missing values are
+        `pandas.NA`; a None that was chosen or returned stays None.
         """
         return self._table().to_dataframe()
 
@@ -127,10 +126,10 @@ class SearchResult:
         return Table(self.trials._dynamic_trials, self._space)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the rows as a table of text.
+        """Write the rows as CSV.
 
         Args:
-            path: The file to write; one that is there is replaced.
+            path: The file to write; an existing one is replaced.
 
         Raises:
             UsageError: The file cannot be written.
@@ -138,10 +137,10 @@ class SearchResult:
         write_file(path, self._table().to_csv())
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write `to_dataframe()` as a Parquet file; what it cannot hold is written as text.
+        """Write `to_dataframe()` as a Parquet file; unsupported values are written as text.
 
         Args:
-            path: The file to write; one that is there is replaced.
+            path: The file to write; an existing one is replaced.
 
         Raises:
             MissingExtraError: pandas or pyarrow is not installed.
@@ -150,10 +149,10 @@ class SearchResult:
         write_file(path, self._table().to_parquet())
 
     def report(self, path: str | Path) -> None:
-        """Write the search as one HTML page, which opens offline and loads nothing.
+        """Write a report of the search as a single HTML file that works offline.
 
         Args:
-            path: The file to write; one that is there is replaced.
+            path: The file to write; an existing one is replaced.
 
         Raises:
             UsageError: The file cannot be written.
@@ -165,17 +164,17 @@ class SearchResult:
 
     @property
     def plot(self) -> "Plots":
-        """Pictures: `result.plot.history()`, `.timeline()`, `.parallel()` and others."""
+        """Plots: `result.plot.history()`, `.timeline()`, `.parallel()` and others."""
         from colab_drive_tuner.search.results.plots import Plots
 
         return Plots(self._data(), self.to_optuna)
 
     def to_optuna(self) -> Any:
-        """The search as an Optuna study in memory. Needs the extra `optuna`.
+        """Return the search as an Optuna study in memory. Requires the extra `optuna`.
 
-        A choice is categorical, by its numbers, texts of up to 30 letters, None and booleans; other
-        options have short names. Each trial keeps its whole document in
-        an attribute, so that `cdt.from_optuna` gives back equal trials.
+        A choice becomes categorical: numbers, texts of up to 30 letters, None and booleans stay as
+        they are, other options get short names. An attribute of each trial holds its whole
+        document, so that `cdt.from_optuna` restores equal trials.
 
         Raises:
             MissingExtraError: Optuna is not installed.
@@ -185,7 +184,7 @@ class SearchResult:
         return to_study(self.name, self.trials._dynamic_trials, self._space)
 
     def trial(self, tid: int) -> TrialResult:
-        """One trial: its parameters, loss and model.
+        """Return one trial, with its parameters, loss and model.
 
         Args:
             tid: The trial's number.
@@ -196,13 +195,13 @@ class SearchResult:
         return self._trial(self._document(tid))
 
     def best(self, count: int = 10) -> list[TrialResult]:
-        """The trials with the lowest losses, the best first.
+        """Return the trials with the lowest losses, the best first.
 
         Args:
-            count: How many at most.
+            count: Maximum number of trials.
 
         Raises:
-            UsageError: `count` is not an integer of 0 or more.
+            UsageError: `count` is not an integer >= 0.
         """
         count = whole_number("count", count, least=0)
         self._warn()
@@ -211,8 +210,8 @@ class SearchResult:
             for document in self.trials._dynamic_trials
             if (loss := countable_loss(document)) is not None
         ]
-        leading = sorted(with_loss, key=itemgetter(0))[:count]
-        return [self._trial(document) for _, document in leading]
+        best = sorted(with_loss, key=itemgetter(0))[:count]
+        return [self._trial(document) for _, document in best]
 
     def _trial(self, document: TrialDocument) -> TrialResult:
         return TrialResult(self.trials, document, self._space)
@@ -221,17 +220,17 @@ class SearchResult:
         for document in self.trials._dynamic_trials:
             if document["tid"] == tid:
                 return document
-        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: `rows` lists those it has.")
+        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: `rows` lists its trials.")
 
     def _data(self) -> SearchData:
         timeline = self.trials.log.history.timeline
         return search_data(self.name, self.trials._dynamic_trials, self._space, timeline)
 
     def history(self, tid: int | None = None) -> dict[str, list[float]]:
-        """What `fit` reported epoch by epoch in a trial, by metric.
+        """Return the values that `fit` reported per epoch in a trial, by metric.
 
-        That is the result's own `history` if the objective returned one, else that of the model it
-        returned; empty where it returned neither.
+        This is the `history` that the objective returned, or else the history of the model that it
+        returned; empty if it returned neither.
 
         Args:
             tid: The trial's number; None: the best trial.
@@ -249,7 +248,7 @@ class SearchResult:
     def __repr__(self) -> str:
         try:
             best = f", best loss {float(self._find_best()['result']['loss']):.6g}"
-        except SearchError:  # no trial has a loss, or each one's is NaN
+        except SearchError:  # no trial has a loss, or all losses are NaN
             best = ""
         return f"Search {self.name!r}: {self._counts()}{best}{self._left()}"
 
@@ -276,7 +275,7 @@ class SearchResult:
     def _left(self) -> str:
         if self.stopped:
             return f", stopped: {self.stopped}"
-        return "" if self.finished else ", unfinished: run it again to go on"
+        return "" if self.finished else ", unfinished: run it again to continue"
 
     def _best(self) -> TrialDocument:
         self._warn()
@@ -292,7 +291,7 @@ class SearchResult:
         if best is None:
             raise SearchError(
                 f"No trial of search {self.name!r} has a loss yet ({self.done} of "
-                f"{self.max_evals} have ended): run more, by a larger max_evals where all have."
+                f"{self.max_evals} have ended): run more; if all have ended, raise max_evals."
             )
         return best
 
@@ -300,6 +299,6 @@ class SearchResult:
         if not self.finished:
             warn_user(
                 f"Search {self.name!r} is unfinished: {self.done} of {self.max_evals} trials have "
-                f"ended. Run it again to go on.",
+                f"ended. Run it again to continue.",
                 UnfinishedSearchWarning,
             )

@@ -1,4 +1,4 @@
-"""Trials as a table: a row for each trial, a column for each parameter and each value returned."""
+"""Tables of trials: a row per trial, a column per parameter and returned value; CSV, Parquet."""
 
 import csv
 import io
@@ -19,11 +19,11 @@ _TARGETS = {bool: "boolean", int: "Int64", float: "Float64"}
 
 
 class Table:
-    """The rows of trials, and the order of their columns.
+    """Rows of trials, and the order of their columns.
 
     Args:
         documents: The trials' documents.
-        space: The space; None: parameters are named by their labels, and a choice is its index.
+        space: The space; None: parameters have their labels as names, choices their indices.
     """
 
     def __init__(self, documents: Sequence[TrialDocument], space: Any = None) -> None:
@@ -48,7 +48,7 @@ class Table:
 
         self._parameters = {path: named(path, "params") for path in types}
         self._types = {name: types[path] for path, name in self._parameters.items()}
-        """By column the types that the space gives it."""
+        """Types that the space gives each column."""
         self._returned = {
             path: named(path, "result")
             for path in dict.fromkeys(path for found in returned for path in found)
@@ -82,7 +82,7 @@ class Table:
         }
 
     def to_csv(self) -> bytes:
-        """The rows as CSV; a missing value is an empty cell, and a None that is one says so."""
+        """Return the rows as CSV; missing values are empty cells, None is the text "None"."""
         rows = (
             [row.get(name) if name in FIXED else value_cell(row, name) for name in self.columns]
             for row in self.rows
@@ -90,7 +90,7 @@ class Table:
         return csv_text(self.columns, rows, end="\r\n").encode(errors="backslashreplace")
 
     def to_parquet(self) -> bytes:
-        """The DataFrame as a Parquet file; columns of objects as their text."""
+        """Return the DataFrame as a Parquet file; columns of objects are converted to text."""
         frame = self.to_dataframe()
         missing = import_module("pandas").NA
         for name in frame.columns:
@@ -105,7 +105,7 @@ class Table:
         return content
 
     def to_dataframe(self) -> Any:
-        """The rows as a pandas DataFrame whose column types do not depend on what is missing."""
+        """Return a pandas DataFrame whose column types do not depend on missing values."""
         try:
             pandas = import_module("pandas")
         except ImportError as error:
@@ -119,32 +119,32 @@ class Table:
                 cells = [float_of(cell) for cell in cells]
             if name in FIXED:
                 cells = [pandas.NA if cell is None else cell for cell in cells]
-            columns[name] = _series(pandas, name, cells, self._types.get(name, set()))
+            columns[name] = _column(pandas, name, cells, self._types.get(name, set()))
         return pandas.DataFrame(columns, columns=list(self.columns))
 
 
 def free_name(name: str, prefix: str, taken: Container[str]) -> str:
-    """The name of a column, after as many prefixes as no other has it."""
+    """Return the name of a column, with as many prefixes as needed to make it unique."""
     while name in taken:
         name = f"{prefix}.{name}"
     return name
 
 
 def value_cell(values: Mapping[str, Any], name: str) -> Any:
-    """A value for a table of texts: None where it is missing, and the text of a None that is not.
+    """Return a value for a table of texts: None if it is missing, "None" if the value is None.
 
-    So a choice of None is told from a parameter that is not active.
+    This distinguishes a choice of None from an inactive parameter.
     """
     return str(None) if name in values and values[name] is None else values.get(name)
 
 
 def _utf8(value: object) -> str:
-    """The text of a value, with what has no place in a file as an escape."""
+    """Return the text of a value, with lone surrogates escaped."""
     return text_of(value).encode(errors="backslashreplace").decode()
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]], *, end: str = "\n") -> str:
-    """A table as CSV; what is None is an empty cell."""
+    """Return a table as CSV; None becomes an empty cell."""
     text = io.StringIO(newline="")
     cells = ([None if cell is None else text_of(cell) for cell in row] for row in rows)
     csv.writer(text, lineterminator=end).writerows([head, *cells])
@@ -152,13 +152,13 @@ def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]], *, end: str 
 
 
 def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]]:
-    """What a result holds of numbers, texts, times and None, by path."""
+    """Yield the numbers, texts, times and None of a result, by path."""
     for key, given in values.items():
         if not path and key in _RETURNED_ELSEWHERE:
             continue
         if isinstance(given, Mapping):
             if not path and key == "reported":
-                continue  # a curve, and the pruner
+                continue  # the curve and the pruner
             yield from _scalars(given, (*path, text_of(key)))
             continue
         value = plain(given)
@@ -167,7 +167,7 @@ def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]
 
 
 def _seconds(began: Any, ended: Any) -> float | None:
-    """From one time to another; None where they are no times that can be compared."""
+    """Return the seconds between two times; None if they are not comparable times."""
     if not isinstance(began, datetime) or not isinstance(ended, datetime):
         return None
     if (began.tzinfo is None) != (ended.tzinfo is None):
@@ -176,9 +176,9 @@ def _seconds(began: Any, ended: Any) -> float | None:
 
 
 def _error(document: TrialDocument) -> str | None:
-    """The error that ended a trial: `ValueError: out of tune`, or why it was given up.
+    """Return the error that ended a trial (`ValueError: out of tune`), or why it was given up.
 
-    On one line that no terminal obeys: frames and CSV files are printed as they are.
+    It is one line without control characters, because frames and CSV files are printed unescaped.
     """
     error = document["misc"].get("error")
     if isinstance(error, list | tuple) and len(error) == 2:
@@ -188,8 +188,8 @@ def _error(document: TrialDocument) -> str | None:
     return visible(reason) if document["result"].get("status") == "fail" and reason else None
 
 
-def _series(pandas: Any, name: str, cells: list[Any], possible: set[type]) -> Any:
-    """A column whose type is that of its possible values; what is not there is `pandas.NA`."""
+def _column(pandas: Any, name: str, cells: list[Any], possible: set[type]) -> Any:
+    """Return a column with the type of its possible values; missing values are `pandas.NA`."""
     present = [cell for cell in cells if cell is not pandas.NA]
     kinds = {type(cell) for cell in present} | possible
     if name in ("loss", "duration"):
@@ -201,7 +201,7 @@ def _series(pandas: Any, name: str, cells: list[Any], possible: set[type]) -> An
     fits = kinds != {int} or all(-(2**63) <= cell < 2**63 for cell in present)
     numbers = _TARGETS.get(next(iter(kinds))) if len(kinds) == 1 and fits else None
     if numbers == "Float64":
-        # Not NaN for what is missing: a loss that is NaN was returned.
+        # Missing values must not become NaN: a NaN was returned.
         import numpy as np
 
         mask = np.array([cell is pandas.NA for cell in cells], dtype=bool)

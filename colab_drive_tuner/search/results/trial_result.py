@@ -1,4 +1,4 @@
-"""One trial of a search's result: its parameters, loss, history and model."""
+"""`TrialResult`: parameters, loss, history and model of one trial."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class TrialResult:
-    """One trial of a search, as `SearchResult.trial` and `SearchResult.best` give it.
+    """One trial of a search, returned by `SearchResult.trial` and `SearchResult.best`.
 
     Args:
         trials: The search's trials.
-        document: The trial as hyperopt has it.
+        document: The trial's hyperopt document.
         space: The search's space.
     """
 
     def __init__(self, trials: "DriveTrials", document: TrialDocument, space: Any) -> None:
         self._trials, self._space = trials, space
         self.document = document
-        """The trial as hyperopt has it."""
+        """The trial's hyperopt document."""
 
     @property
     def tid(self) -> int:
@@ -39,40 +39,41 @@ class TrialResult:
 
     @property
     def loss(self) -> float | None:
-        """Its loss; None where it has none."""
+        """The trial's loss; None if it has none."""
         return float_of(self.document["result"].get("loss"))
 
     @property
     def params(self) -> Any:
-        """Its parameters as the objective got them: a choice as what was chosen."""
+        """The parameters as the objective got them: a choice as the chosen value."""
         point = point_of(self.document)
         if missing := missing_labels(self._space, point):
             raise SearchError(
                 f"Trial {self.document['tid']!r} of search {self._trials.name!r} has no value for "
-                f"{', '.join(map(repr, sorted(missing)))}: `best_run` gives those that it has."
+                f"{', '.join(map(repr, sorted(missing)))}: `run` (of the result: "
+                "`best_run`) has the others."
             )
         try:
             return evaluate_space(self._space, point)
-        except Exception as error:  # a space may call functions of people's own
+        except Exception as error:  # a space may call the user's functions
             raise SearchError(
                 f"The space cannot be evaluated for trial {self.document['tid']!r} of search "
-                f"{self._trials.name!r} ({type(error).__name__}: {visible(error)}): `run` gives "
+                f"{self._trials.name!r} ({type(error).__name__}: {visible(error)}): `run` returns "
                 "its parameters."
             ) from error
 
     @property
     def run(self) -> dict[str, Any]:
-        """Its parameters as hyperopt and hyperas give them: a choice as its index."""
+        """The parameters as hyperopt and hyperas return them: a choice as its index."""
         return {label: plain(value) for label, value in point_of(self.document).items()}
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """What `fit` reported epoch by epoch, by metric."""
+        """Values that `fit` reported per epoch, by metric."""
         return history_of(self.document)
 
     @property
     def model(self) -> Any:
-        """Its Keras model; None if it was not kept."""
+        """The trial's Keras model; None if it was not kept."""
         return self._trials.models.load(self.document["tid"])
 
     def __repr__(self) -> str:

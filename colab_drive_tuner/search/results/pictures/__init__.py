@@ -1,1 +1,1 @@
-"""Pictures of a search as inline SVG."""
+"""Charts of a search as inline SVG."""

@@ -1,4 +1,4 @@
-"""Pictures of a search as inline SVG: loss over trials, importance, slices and learning curves."""
+"""Charts of a search as inline SVG: loss over trials, importance, slices and learning curves."""
 
 import math
 import random
@@ -19,28 +19,28 @@ from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 
 WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, "#8a63d2")
-_HOVERED = 300
-"""Up to so many trials each have a text under the mouse."""
-_DOTS = 8_000
-"""How many dots the slices of a page have in all; where there are more, some trials."""
-_MOST_BARS, _MOST_SLICES, _MOST_CURVES = 15, 12, 5
-_CATEGORIES = 12
-_PRUNED = 100
-"""How many curves of pruned trials are drawn, the newest ones."""
+_MAX_TOOLTIPS = 300
+"""Trials have tooltips if there are no more than this."""
+_MAX_DOTS = 8_000
+"""Maximum number of dots in all slices of a page; beyond it, a sample of the trials is drawn."""
+_MAX_BARS, _MAX_SLICES, _MAX_CURVES = 15, 12, 5
+_MAX_CATEGORIES = 12
+_MAX_PRUNED = 100
+"""Maximum number of curves of pruned trials; the newest are drawn."""
 _FEW = 4
-"""So few different numbers stand side by side, as kinds do."""
+"""Up to this many different numbers are drawn side by side, like categories."""
 
 
 def history(data: SearchData) -> str:
-    """The loss of each trial, the best so far, and the trials that were pruned or failed."""
+    """Draw the loss of each trial, the best so far, and the pruned and failed trials."""
     trials = data.trials
     if not data.with_finite_loss:
         return empty_chart(without_loss(data))
     losses = [trial.finite_loss for trial in trials]
-    y = _losses([loss for loss in losses if loss is not None], 210, 25)
+    y = _loss_scale([loss for loss in losses if loss is not None], 210, 25)
     x = Scale(0, max(len(trials) - 1, 1), y_axis_width(y, 60), WIDTH - 15)
-    beside = "loss" + (" (logarithmic)" if y.log else "")
-    canvas = _framed(f"Loss over trials of {data.name}", x, y, "trial", beside)
+    y_label = "loss" + (" (logarithmic)" if y.log else "")
+    canvas = _framed(f"Loss over trials of {data.name}", x, y, "trial", y_label)
     for colour, pruned in ((GREY, True), (BLUE, False)):
         spots = [
             (x(index), y(loss))
@@ -48,7 +48,9 @@ def history(data: SearchData) -> str:
             if loss is not None and trial.pruned == pruned
         ]
         canvas.dots(spots, colour)
-    width = min(max((x.end - x.start) / len(trials), 0.8), 5)  # many are not to look like all
+    width = min(
+        max((x.end - x.start) / len(trials), 0.8), 5
+    )  # narrow, so that many do not look like all
     infinite = [trial for trial in trials if trial.loss is not None and trial.finite_loss is None]
     outside = set(map(id, [*data.failed, *infinite]))
     marked = (x(index) for index, trial in enumerate(trials) if id(trial) in outside)
@@ -61,10 +63,10 @@ def history(data: SearchData) -> str:
             best = loss
             line.append((x(index), y(best)))
     canvas.path([*line, (x(len(trials) - 1), y(best))], ORANGE)
-    if len(trials) <= _HOVERED:
+    if len(trials) <= _MAX_TOOLTIPS:
         for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
             at = y(loss) if loss is not None else 220
-            canvas.hover(x(index) - 4, at - 4, 8, 8, trial_tooltip(trial))
+            canvas.tooltip(x(index) - 4, at - 4, 8, 8, trial_tooltip(trial))
     legend = [("loss", BLUE), ("best so far", ORANGE)]
     legend += [("pruned", GREY)] if any(trial.pruned for trial in trials) else []
     kinds = [name for name, some in (("failed", data.failed), ("infinite", infinite)) if some]
@@ -74,8 +76,8 @@ def history(data: SearchData) -> str:
 
 
 def importance(data: SearchData) -> str:
-    """How much of the losses' spread each parameter explains by itself."""
-    shares = list(data.importance().items())[:_MOST_BARS]
+    """Draw the importance of each parameter."""
+    shares = list(data.importance().items())[:_MAX_BARS]
     if not shares:
         return empty_chart("Too few trials have a loss to tell which parameters matter.")
     canvas = Canvas(WIDTH, 24 * len(shares) + 10, f"Importance of parameters in {data.name}")
@@ -89,34 +91,34 @@ def importance(data: SearchData) -> str:
 
 
 def slices(data: SearchData) -> str:
-    """The loss over each parameter, the most important ones first."""
+    """Draw the loss over each parameter, the most important ones first."""
     names = list(data.importance()) or list(data.parameters)
     trials = data.with_finite_loss
     shown = [name for name in names if any(name in trial.parameters for trial in trials)][
-        :_MOST_SLICES
+        :_MAX_SLICES
     ]
     if not shown:
         return empty_chart(without_loss(data))
     columns, width, height = 3, WIDTH / 3, 190
     rows = math.ceil(len(shown) / columns)
     canvas = Canvas(WIDTH, rows * height, f"Loss over each parameter of {data.name}")
-    # By chance, and not every n-th: trials may repeat a pattern, as those of a grid do.
-    count = min(len(trials), max(1, _DOTS // len(shown)))
+    # A random sample, because every n-th trial may follow a pattern, as in a grid search.
+    count = min(len(trials), max(1, _MAX_DOTS // len(shown)))
     drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
     losses = [trial.finite_loss or 0.0 for trial in trials]
     best = min(trials, key=lambda trial: trial.finite_loss or 0.0)
-    for place, name in enumerate(shown):
-        left, top = place % columns * width, place // columns * height
-        y = _losses(losses, top + height - 45, top + 22)
-        some = [*drawn, best]
-        _slice(canvas, name, [trial for trial in some if name in trial.parameters], best, y, left)
+    for index, name in enumerate(shown):
+        left, top = index % columns * width, index // columns * height
+        y = _loss_scale(losses, top + height - 45, top + 22)
+        with_value = [trial for trial in (*drawn, best) if name in trial.parameters]
+        _slice(canvas, name, with_value, best, y, left)
     return str(canvas)
 
 
 def _slice(
     canvas: Canvas, name: str, trials: Sequence[TrialData], best: TrialData, y: Scale, left: float
 ) -> None:
-    """One parameter: dots, the best trial marked."""
+    """Draw the losses over one parameter, with the best trial marked."""
     start, end, bottom = left + y_axis_width(y, 48), left + WIDTH / 3 - 12, y.start + 8
     canvas.y_axis(y, start, end)
     canvas.text((start + end) / 2, bottom + 32, fit_text(name, end - start), anchor="middle")
@@ -127,16 +129,17 @@ def _slice(
         at = dict(zip(map(id, trials), map(x, values), strict=True))
     else:
         texts = [shortened(value, 400) for value in values]
-        kinds = _ordered(zip(texts, values, strict=True))
-        slot = (end - start) / min(len(kinds), _CATEGORIES)
-        places = {
-            kind: start + slot * (min(i, _CATEGORIES - 1) + 0.5) for i, kind in enumerate(kinds)
+        categories = _ordered(zip(texts, values, strict=True))
+        slot = (end - start) / min(len(categories), _MAX_CATEGORIES)
+        middles = {
+            category: start + slot * (min(index, _MAX_CATEGORIES - 1) + 0.5)
+            for index, category in enumerate(categories)
         }
         canvas.rule(start, bottom, end, bottom)
-        if len(kinds) <= 5:
-            for label, middle in zip(_labels(kinds, slot), places.values(), strict=True):
+        if len(categories) <= 5:
+            for label, middle in zip(_labels(categories, slot), middles.values(), strict=True):
                 canvas.text(middle, bottom + 15, label, anchor="middle", faint=True)
-        at = {id(trial): places[text] for trial, text in zip(trials, texts, strict=True)}
+        at = {id(trial): middles[text] for trial, text in zip(trials, texts, strict=True)}
     canvas.dots(
         [(at[id(t)], y(t.loss)) for t in trials if t is not best and t.loss is not None], BLUE
     )
@@ -144,9 +147,9 @@ def _slice(
         canvas.dots([(at[id(best)], y(best.loss))], ORANGE, size=9)
 
 
-def _ordered(kinds: Iterable[tuple[str, Any]]) -> list[str]:
-    """The different texts, each once: numbers by their size, before all others by name."""
-    value_of = dict(kinds)
+def _ordered(categories: Iterable[tuple[str, Any]]) -> list[str]:
+    """Return the distinct texts: numbers by value, followed by the others by name."""
+    value_of = dict(categories)
     return sorted(
         value_of,
         key=lambda text: (0, value_of[text], "") if is_number(value_of[text]) else (1, 0, text),
@@ -154,32 +157,34 @@ def _ordered(kinds: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def _labels(texts: Sequence[str], width: float) -> list[str]:
-    """A label for each text: where all begin alike, from where they differ."""
+    """Return a label for each text, without a common prefix if they need it to be distinct."""
     labels = [fit_text(text, width) for text in texts]
     if len(set(labels)) == len(texts):
         return labels
     first, last = min(texts), max(texts)
     pairs = enumerate(zip(first, last, strict=False))
-    alike = next((index for index, (one, other) in pairs if one != other), len(first))
-    return [fit_text(f"…{text[alike:]}", width) for text in texts]
+    common = next((index for index, (one, other) in pairs if one != other), len(first))
+    return [fit_text(f"…{text[common:]}", width) for text in texts]
 
 
 def learning_curves(data: SearchData) -> str:
-    """What the best trials reported epoch by epoch, before those that were pruned.
+    """Draw the learning curves of the best trials in front of those of pruned trials.
 
-    Of their metrics it is `val_loss`, else the first that a trial has.
+    The metric is `val_loss` if it exists, otherwise the first reported one.
     """
     names = dict.fromkeys(name for trial in data.trials for name in trial.curves)
     named = "val_loss" if "val_loss" in names else next(iter(names), "")
     trials = [trial for trial in data.best(len(data.trials)) if _drawn_curve(trial, named)]
-    trials = trials[:_MOST_CURVES]
+    trials = trials[:_MAX_CURVES]
     if not trials:
         return empty_chart("No trial reported a history of its epochs.")
     curves = [_drawn_curve(trial, named) for trial in trials]
     ended_early = [trial for trial in data.trials if trial.pruned and trial not in trials]
-    pruned = list(filter(None, (_drawn_curve(trial, named) for trial in ended_early)))[-_PRUNED:]
+    pruned = list(filter(None, (_drawn_curve(trial, named) for trial in ended_early)))[
+        -_MAX_PRUNED:
+    ]
     points = [point for curve in curves + pruned for point in curve]
-    y = _losses([value for _, value in points], 210, 25)
+    y = _loss_scale([value for _, value in points], 210, 25)
     x = Scale(1, max(2, *(epoch for epoch, _ in points)), y_axis_width(y, 60), WIDTH - 15)
     title = f"Learning curves of {data.name}"
     canvas = _framed(title, x, y, "epoch", fit_text(named, 170))
@@ -197,23 +202,23 @@ def learning_curves(data: SearchData) -> str:
 
 
 def _drawn_curve(trial: TrialData, metric: str) -> list[tuple[int, float]]:
-    """Epochs and values of a trial's curve, those that are finite."""
+    """Return the epochs and finite values of a trial's curve."""
     curve = enumerate(trial.curves.get(metric, ()), 1)
     return [(epoch, value) for epoch, value in curve if math.isfinite(value)]
 
 
-def _framed(title: str, x: Scale, y: Scale, below: str, beside: str) -> Canvas:
-    """A canvas with these axes, and what they show."""
+def _framed(title: str, x: Scale, y: Scale, x_label: str, y_label: str) -> Canvas:
+    """Return a canvas with these axes and their labels."""
     canvas = Canvas(WIDTH, 260, title)
     canvas.y_axis(y, x.start, x.end)
     canvas.x_axis(x, 220, lambda values: [f"{v:.0f}" if v == int(v) else "" for v in values])
-    canvas.text(x.end, 252, below, anchor="end", faint=True)
-    canvas.text(8, 14, beside, faint=True)
+    canvas.text(x.end, 252, x_label, anchor="end", faint=True)
+    canvas.text(8, 14, y_label, faint=True)
     return canvas
 
 
 def trial_tooltip(trial: TrialData) -> str:
-    """A trial in one line, for the text under the mouse."""
+    """Return a trial's tooltip."""
     parts = [f"trial {trial.tid}"]
     parts.append(trial.error or trial.state if trial.loss is None else f"loss {trial.loss:.6g}")
     if trial.pruned and trial.loss is not None:
@@ -226,13 +231,13 @@ def trial_tooltip(trial: TrialData) -> str:
     return ", ".join(parts)
 
 
-def _losses(losses: Sequence[float], bottom: float, top: float) -> Scale:
-    """The axis of losses; a few that are far off do not press the others together."""
+def _loss_scale(losses: Sequence[float], bottom: float, top: float) -> Scale:
+    """Return the scale of losses; a few outliers do not compress the others."""
     ordered = sorted(losses)
     low, high = ordered[0], ordered[-1]
     usual = ordered[int(0.95 * (len(ordered) - 1))]
     if low <= 0 and high - low > 10 * (usual - low) > 0:
-        high = usual  # those beyond are drawn at the edge
+        high = usual  # outliers are drawn at the edge
     return scale_for([low, high], bottom, top)
 
 
@@ -245,12 +250,12 @@ def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
 
 
 def without_loss(data: SearchData) -> str:
-    """Why no loss of a search can be drawn."""
+    """Return why no loss of a search can be drawn."""
     return "Every loss is infinite." if data.with_loss else "No trial has a loss yet."
 
 
 def empty_chart(text: str) -> str:
-    """A picture that says why there is nothing to draw."""
+    """Return a picture with the reason why there is nothing to draw."""
     canvas = Canvas(WIDTH, 30, text)
     canvas.text(10, 20, text, faint=True)
     return str(canvas)

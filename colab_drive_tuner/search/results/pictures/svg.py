@@ -1,8 +1,8 @@
 """Drawing primitives for inline SVG: a canvas, scales with ticks, and escaped text.
 
-A picture is a few kB of text that every notebook and browser draws without a library. It takes its
-text colour from where it stands, so it fits light and dark pages; it has no ids and no style sheet,
-so many of them can stand in one page.
+A picture is a few kB of text that every notebook and browser draws without a library. It inherits
+its text colour, so it suits light and dark pages; it has no ids or style sheet, so a page can hold
+many of them.
 """
 
 import math
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from colab_drive_tuner.search.html_helpers import escaped, shortened
 
 LOSS_COLOURS = ("#1a9850", "#66bd63", "#a6d96a", "#e0c34a", "#fdae61", "#f46d43", "#c94a4a")
-"""From the best losses to the worst."""
+"""Colours from the best losses to the worst."""
 _FONT = "font-family='system-ui,sans-serif' font-size='12'"
 
 
 def number(value: float) -> str:
-    """A coordinate with one decimal, as short as it can be."""
+    """Format a coordinate with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def fit_text(text: object, width: float) -> str:
-    """As much of a text as certainly fits into `width` units of a picture, whatever its font."""
+    """Truncate a text so that it fits into `width` units of a picture in any font."""
     whole = shortened(text, 400)
     ends, at = [0.0], 0.0
     for character in whole:
@@ -35,7 +35,7 @@ def fit_text(text: object, width: float) -> str:
 
 
 def _width(character: str) -> float:
-    """How wide a character is at most, in the widest of the usual fonts."""
+    """Return the maximum width of a character in common fonts."""
     if unicodedata.east_asian_width(character) in "WF" or character in "mwMW@%…":
         return 12.5
     return 5.0 if character in " .,:;'|!()[]ijlftI" else 9.0 if character.isupper() else 7.8
@@ -52,16 +52,20 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The coordinate of a value; one beyond the ends is drawn at the end."""
+        """Return the coordinate of a value, clamped to the ends of the scale."""
         if self.log:
             low, high, value = math.log(self.low), math.log(self.high), math.log(value)
         else:
-            low, high, value = self.low / 2, self.high / 2, value / 2  # their span may overflow
+            low, high, value = (
+                self.low / 2,
+                self.high / 2,
+                value / 2,
+            )  # halved, as their difference may overflow
         share = 0.5 if high == low else (value - low) / (high - low)
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
-        """Round values to write at the axis."""
+        """Return round values for the labels of an axis."""
         if self.log:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
             stride = max(1, (last - first) // count + 1)
@@ -80,10 +84,10 @@ class Scale:
 
 
 def scale_for(values: Sequence[float], start: float, end: float) -> Scale:
-    """A scale that holds all of the values.
+    """Return a scale that covers all values.
 
-    It is logarithmic where they span 1 to 100 and crowd at the lower end: of values spread evenly
-    over a range that begins near 0, some come near to it.
+    It is logarithmic if they span a factor over 100 and are concentrated at the lower end. The
+    span alone is not enough: values spread evenly over a range from near 0 can have it too.
     """
     finite = sorted(value for value in values if math.isfinite(value)) or [0.0, 1.0]
     low, middle, high = finite[0], finite[(len(finite) - 1) // 2], finite[-1]
@@ -94,12 +98,12 @@ def scale_for(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 class Canvas:
-    """An SVG picture that grows piece by piece.
+    """SVG picture that is drawn element by element.
 
     Args:
-        width: Its width in units; on a page it shrinks with its column.
-        height: Its height in the same units.
-        label: What it shows, for those who hear it.
+        width: Width in units; on a page the picture shrinks with its column.
+        height: Height in the same units.
+        label: Description for screen readers.
     """
 
     def __init__(self, width: int, height: int, label: str) -> None:
@@ -115,21 +119,21 @@ class Canvas:
     def text(
         self, x: float, y: float, text: object, *, anchor: str = "start", faint: bool = False
     ) -> None:
-        """A line of text; `anchor`: start, middle or end of it stands at `x`."""
+        """Draw a line of text whose `anchor` (start, middle or end) is at `x`."""
         opacity = " opacity='.65'" if faint else ""
-        where = "" if anchor == "start" else f" text-anchor='{anchor}'"
+        alignment = "" if anchor == "start" else f" text-anchor='{anchor}'"
         self._parts.append(
-            f"<text x='{number(x)}' y='{number(y)}'{where}{opacity}>{escaped(text)}</text>"
+            f"<text x='{number(x)}' y='{number(y)}'{alignment}{opacity}>{escaped(text)}</text>"
         )
 
     def rect(
         self, x: float, y: float, width: float, height: float, colour: str, title: object = ""
     ) -> None:
-        """A filled rectangle, at least one unit wide, with a text that shows under the mouse."""
-        about = f"<title>{escaped(title)}</title>" if title else ""
+        """Draw a filled rectangle, at least one unit wide, with an optional tooltip."""
+        tooltip = f"<title>{escaped(title)}</title>" if title else ""
         self._parts.append(
             f"<rect x='{number(x)}' y='{number(y)}' width='{number(max(width, 1))}' "
-            f"height='{number(height)}' fill='{colour}'>{about}</rect>"
+            f"height='{number(height)}' fill='{colour}'>{tooltip}</rect>"
         )
 
     def path(
@@ -140,7 +144,7 @@ class Canvas:
         dashed: bool = False,
         width: float = 1.8,
     ) -> None:
-        """A line through the points."""
+        """Draw a line through the points."""
         steps = " ".join(f"{number(x)},{number(y)}" for x, y in points)
         dash = " stroke-dasharray='4 3'" if dashed else ""
         self._parts.append(
@@ -149,7 +153,7 @@ class Canvas:
         )
 
     def dots(self, points: Iterable[tuple[float, float]], colour: str, *, size: float = 5) -> None:
-        """Points of one colour: one path, however many there are."""
+        """Draw points of one colour, as a single path."""
         steps = "".join(f"M{number(x)},{number(y)}h0" for x, y in points)
         if steps:
             self._parts.append(
@@ -158,7 +162,7 @@ class Canvas:
             )
 
     def bars(self, bars: Iterable[tuple[float, float, float]], height: float, colour: str) -> None:
-        """Horizontal bars (x, width, middle y) of one colour: one path, however many there are."""
+        """Draw horizontal bars (x, width, middle y) of one colour, as a single path."""
         steps = "".join(
             f"M{number(x)},{number(y)}h{number(max(width, 0.8))}" for x, width, y in bars
         )
@@ -167,15 +171,15 @@ class Canvas:
                 f"<path d='{steps}' stroke='{colour}' stroke-width='{number(height)}' fill='none'/>"
             )
 
-    def hover(self, x: float, y: float, width: float, height: float, title: object) -> None:
-        """An unseen area with a text that shows under the mouse."""
+    def tooltip(self, x: float, y: float, width: float, height: float, title: object) -> None:
+        """Add an invisible area with a tooltip."""
         self._parts.append(
             f"<rect x='{number(x)}' y='{number(y)}' width='{number(max(width, 3))}' "
             f"height='{number(height)}' fill-opacity='0'><title>{escaped(title)}</title></rect>"
         )
 
     def rule(self, x1: float, y1: float, x2: float, y2: float) -> None:
-        """A thin line, as axes and grids have."""
+        """Draw a thin line, for axes and grids."""
         self._parts.append(
             f"<line x1='{number(x1)}' y1='{number(y1)}' x2='{number(x2)}' y2='{number(y2)}' "
             f"stroke='currentColor' stroke-opacity='.25'/>"
@@ -184,14 +188,14 @@ class Canvas:
     def x_axis(
         self, scale: Scale, y: float, show: Callable[[Sequence[float]], list[str]], count: int = 5
     ) -> None:
-        """An axis below: a rule, and values under it."""
+        """Draw a horizontal axis with values below it."""
         self.rule(scale.start, y, scale.end, y)
         values = scale.ticks(count)
         for value, text in zip(values, show(values), strict=True):
             self.text(scale(value), y + 15, text, anchor="middle", faint=True)
 
     def y_axis(self, scale: Scale, x: float, to: float) -> None:
-        """An axis at the left: values, and a faint rule across for each."""
+        """Draw a vertical axis: values, each with a faint line across the chart."""
         values = scale.ticks(5)
         for value, text in zip(values, short_numbers(values), strict=True):
             self.rule(x, scale(value), to, scale(value))
@@ -202,12 +206,12 @@ class Canvas:
 
 
 def y_axis_width(scale: Scale, least: float) -> float:
-    """How much room the values of an axis need at its left."""
+    """Return the width needed for the values at the left of a vertical axis."""
     return max([least, *(8 + sum(map(_width, text)) for text in short_numbers(scale.ticks(5)))])
 
 
 def short_numbers(values: Sequence[float]) -> list[str]:
-    """The numbers at an axis: four digits, or as many as tell them apart."""
+    """Format an axis's values with four digits, or as many as make them distinct."""
     for digits in range(4, 17):
         texts = [f"{value:.{digits}g}" for value in values]
         if len(set(texts)) == len(set(values)):

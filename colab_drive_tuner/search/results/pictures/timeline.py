@@ -1,6 +1,6 @@
 """Timeline of a search by runtime, as inline SVG: trials as bars, kills and takeovers marked.
 
-Hours in which nothing ran are cut out of the axis, and the cut says how long they were.
+Long gaps in which nothing ran are cut out of the axis and labelled with their length.
 """
 
 import math
@@ -16,8 +16,8 @@ from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.search.trial_documents import TrialState
 
 _LEFT, _LANE, _CUT = 190, 22, 34.0
-_MOST_LANES = 40
-_HOVERED = 400
+_MAX_LANES = 40
+_MAX_TOOLTIPS = 400
 _ENDS = {
     ClaimReason.DEAD: "killed",
     ClaimReason.STALE: "vanished",
@@ -29,7 +29,7 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Lane:
-    """One runtime, or one worker: when it was there, and what it ran."""
+    """One runtime or worker: its lifetime and its trials."""
 
     where: str
     began: float
@@ -40,7 +40,7 @@ class Lane:
 
 
 def runtime_lanes(data: SearchData) -> list[Lane]:
-    """A lane for each session, and one for each other place where trials ran."""
+    """Return a lane for each session, and for each worker or other place where trials ran."""
     timed = [
         replace(trial, ended=max(trial.began, data.last))
         if trial.state is TrialState.RUNNING
@@ -63,16 +63,16 @@ def runtime_lanes(data: SearchData) -> list[Lane]:
         outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
         lanes.append(Lane(session.where, session.began, last, session.end, tuple(ran), outages))
     for where, ran in elsewhere.items():
-        goes_on = any(trial.state is TrialState.RUNNING for trial in ran)
-        end = None if goes_on else ClaimReason.RELEASED
+        running = any(trial.state is TrialState.RUNNING for trial in ran)
+        end = None if running else ClaimReason.RELEASED
         lanes.append(Lane(where, *_span(ran, math.inf, -math.inf), end, tuple(ran)))
     return sorted(lanes, key=lambda lane: lane.began)
 
 
 def timeline(data: SearchData) -> str:
-    """The picture; the newest lanes where there are too many to draw."""
-    every = runtime_lanes(data)
-    lanes = every[-_MOST_LANES:]
+    """Return the timeline as SVG; if there are too many lanes, the newest ones."""
+    all_lanes = runtime_lanes(data)
+    lanes = all_lanes[-_MAX_LANES:]
     if not lanes:
         return empty_chart("No runtime is recorded yet.")
     canvas = Canvas(WIDTH, _LANE * len(lanes) + 62, f"Timeline of {data.name} by runtime")
@@ -100,20 +100,20 @@ def timeline(data: SearchData) -> str:
     marks = [("pruned", GREY, pruned), ("given up", RED, given_up)]
     for _, colour, drawn in marks:
         canvas.bars(drawn, 19, colour)
-    if len(data.trials) <= _HOVERED:
+    if len(data.trials) <= _MAX_TOOLTIPS:
         for row, lane in enumerate(lanes):
             for trial in lane.trials:
                 began, ended = axis(trial.began or 0), axis(trial.ended or 0)
-                canvas.hover(began, _LANE * row + 13, ended - began, 14, trial_tooltip(trial))
+                canvas.tooltip(began, _LANE * row + 13, ended - began, 14, trial_tooltip(trial))
     bottom = _LANE * len(lanes) + 18.0
     axis.draw(canvas, bottom)
     shown = [(name, colour) for name, colour, drawn in marks if drawn]
-    _legend(canvas, bottom + 36, len(every) - len(lanes), shown)
+    _legend(canvas, bottom + 36, len(all_lanes) - len(lanes), shown)
     return str(canvas)
 
 
 def summary(data: SearchData) -> str:
-    """The timeline in a sentence, for those who hear or print it."""
+    """Return the timeline as text, for screen readers and the command line."""
     ends = [lane.end for lane in runtime_lanes(data)]
     words = [f"{len(ends)} runtime{'s' * (len(ends) != 1)}"]
     if killed := sum(end in DEATHS for end in ends):
@@ -124,7 +124,7 @@ def summary(data: SearchData) -> str:
 
 
 def _session_of(data: SearchData, trial: TrialData) -> int | None:
-    """The session that ran a trial: of those with its runtime's name, the last before it began."""
+    """Return the session that ran a trial: the last one of its runtime that began before it."""
     sessions = [
         index
         for index, session in enumerate(data.sessions)
@@ -134,27 +134,27 @@ def _session_of(data: SearchData, trial: TrialData) -> int | None:
 
 
 def _span(trials: Sequence[TrialData], began: float, last: float) -> tuple[float, float]:
-    """From when to when something of a lane is known."""
+    """Return the first and last known time of a lane."""
     began = min([began, *(trial.began for trial in trials if trial.began is not None)])
     return began, max([last, began, *(trial.ended for trial in trials if trial.ended is not None)])
 
 
 def _colours(data: SearchData) -> Callable[[TrialData], str]:
-    """A trial's colour, by the rank of its loss."""
+    """Return a function from a trial to its colour, by the rank of its loss."""
     ordered = [trial.loss for trial in data.best(len(data.trials))]
     step = {loss: i * len(LOSS_COLOURS) // len(ordered) for i, loss in enumerate(ordered)}
     return lambda trial: GREY if trial.loss is None else LOSS_COLOURS[step[trial.loss]]
 
 
 def _mark_end(canvas: Canvas, lane: Lane, x: float, y: float) -> None:
-    """A cross for a kill, an arrow for a takeover, a line for an end of its own."""
+    """Draw a cross for a kill, an arrow for a takeover, a line for a normal end."""
     if lane.end in DEATHS:
         _cross(canvas, x + 5, y, 6)
     elif lane.end is ClaimReason.TAKEOVER:
         canvas.path([(x + 1, y - 6), (x + 8, y), (x + 1, y + 6)], RED)
     elif lane.end is ClaimReason.RELEASED:
         canvas.path([(x + 2, y - 7), (x + 2, y + 7)], GREY)
-    canvas.hover(x - 2, y - 8, 14, 16, f"{lane.where}: {_ENDS.get(lane.end, lane.end)}")
+    canvas.tooltip(x - 2, y - 8, 14, 16, f"{lane.where}: {_ENDS.get(lane.end, lane.end)}")
 
 
 def _cross(canvas: Canvas, x: float, y: float, reach: int) -> None:
@@ -174,9 +174,9 @@ def _legend(canvas: Canvas, y: float, left_out: int, marks: Sequence[tuple[str, 
     canvas.text(x + 150, y, "killed", faint=True)
     canvas.rect(x + 196, y - 6, 16, 3, ORANGE)
     canvas.text(x + 218, y, "store away", faint=True)
-    for place, (name, colour) in enumerate(marks):
-        canvas.bars([(x + 292 + 56 * place, 1.5, y - 4)], 19, colour)
-        canvas.text(x + 298 + 56 * place, y, name, faint=True)
+    for index, (name, colour) in enumerate(marks):
+        canvas.bars([(x + 292 + 56 * index, 1.5, y - 4)], 19, colour)
+        canvas.text(x + 298 + 56 * index, y, name, faint=True)
     if left_out > 0:
         canvas.text(
             WIDTH - 20, 9, f"{left_out} earlier runtimes left out", anchor="end", faint=True
@@ -184,11 +184,11 @@ def _legend(canvas: Canvas, y: float, left_out: int, marks: Sequence[tuple[str, 
 
 
 class _Axis:
-    """Time to coordinates, without the hours in which nothing ran."""
+    """Mapping from times to coordinates, without long gaps in which nothing ran."""
 
     def __init__(self, spans: Sequence[tuple[float, float]], start: float, end: float) -> None:
         joined: list[list[float]] = []
-        gap = max(1.0, sum(last - began for began, last in spans) / 8)  # a longer one is cut out
+        gap = max(1.0, sum(last - began for began, last in spans) / 8)  # longer gaps are cut out
         for began, last in sorted(spans):
             if joined and began - joined[-1][1] <= gap:
                 joined[-1][1] = max(joined[-1][1], last)
@@ -212,15 +212,15 @@ class _Axis:
         return self._parts[-1][3]
 
     def draw(self, canvas: Canvas, y: float) -> None:
-        """The axis, with the length of each gap, and the time at which each part begins."""
+        """Draw the axis, with the length of each gap and the start time of each part."""
         last_label = -math.inf
         for index, (began, last, start, end) in enumerate(self._parts):
             canvas.rule(start, y, end, y)
             if start - last_label > 120:
                 zone = " UTC" if index == 0 else ""
-                near = start > WIDTH - 100  # it would not fit beside it
-                where, anchor = (WIDTH - 20, "end") if near else (start, "start")
-                canvas.text(where, y + 15, f"{self._clock(began)}{zone}", anchor=anchor, faint=True)
+                at_edge = start > WIDTH - 100  # the text would not fit at its right
+                x, anchor = (WIDTH - 20, "end") if at_edge else (start, "start")
+                canvas.text(x, y + 15, f"{self._clock(began)}{zone}", anchor=anchor, faint=True)
                 last_label = start
             if index + 1 < len(self._parts):
                 gap = self._parts[index + 1][0] - last
@@ -237,7 +237,7 @@ class _Axis:
             canvas.text(end, y + 15, self._clock(last), anchor="end", faint=True)
 
     def _clock(self, seconds: float) -> str:
-        """A time, to the second where all of the axis is but minutes."""
+        """Format a time; with seconds if the whole axis is shorter than five minutes."""
         short = self._parts[-1][1] - self._parts[0][0] < 300
         try:
             time = datetime.fromtimestamp(seconds, UTC)
