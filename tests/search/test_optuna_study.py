@@ -151,7 +151,7 @@ def study() -> Any:
 
 def test_a_study_becomes_a_search_that_goes_on(study: Any, tmp_path: Path) -> None:
     """Losses negated, choices by index; a pruned one has its last value; TPE learns from it."""
-    with pytest.warns(cdt.errors.ConversionWarning, match="Trials 12 wait with values for some"):
+    with pytest.warns(cdt.errors.ConversionWarning, match="Waiting trials 12 have values for some"):
         space = cdt.from_optuna(study, name="s", store=tmp_path)
     assert sorted(space) == ["even", "kind", "n", "x"]
 
@@ -276,8 +276,8 @@ def test_what_hyperopt_has_not_is_named(tmp_path: Path) -> None:
     with pytest.warns(cdt.errors.ConversionWarning) as warned:
         space = cdt.from_optuna(study, name="s", store=tmp_path)
     assert [str(one.message).partition(":")[0] for one in warned] == [
-        "hyperopt has no such steps as those of odd",
-        "A search keeps no attributes of the study itself",
+        "hyperopt does not support the steps of odd",
+        "A search cannot hold the attributes of a study",
     ]
     found = cdt.resume_search(
         lambda point: point["odd"], space=space, name="s", max_evals=25, store=tmp_path, seed=1

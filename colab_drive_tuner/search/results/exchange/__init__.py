@@ -1,1 +1,1 @@
-"""Searches out and in: pickles and tables, Optuna's studies, KerasTuner's projects."""
+"""Export and import of searches: pickles, CSV, Optuna studies, KerasTuner projects."""

@@ -1,4 +1,4 @@
-"""Optuna studies as searches: new ones, with which hyperopt goes on."""
+"""`from_optuna`: conversion of Optuna studies to searches that hyperopt continues."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ from colab_drive_tuner.search.trial_documents import (
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
 
-# After `to_optuna`, which says what to install where Optuna is missing.
+# After `to_optuna`, which raises `MissingExtraError` if Optuna is missing.
 # isort: split
 import optuna
 from optuna.distributions import (
@@ -33,29 +33,29 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-_MOST_KINDS, _MOST_OPTIONS = 100, 1000
-"""Up to so many whole numbers are kinds to hyperopt's `randint`, and so many values a choice."""
+_MAX_RANDINT, _MAX_OPTIONS = 100, 1000
+"""Larger integer ranges do not become a `randint`; larger grids do not become a choice."""
 
 
 def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
-    """Make a new search from an Optuna study, so that hyperopt goes on with its trials.
+    """Create a search from an Optuna study, so that hyperopt continues with its trials.
 
-    A value that is to be large becomes a negative loss. A categorical value becomes a choice by its
-    index; so does one of a grid that hyperopt's steps miss, or of a range of one float. The loss of
-    a pruned trial is the last value that it reported; one that reported none has the status fail,
-    as one that failed. Waiting and running ones are run when the search goes on, if their values
-    are all there.
+    A maximized value becomes a negative loss. Categorical values become the index of a choice, and
+    so do values of a grid that hyperopt's steps cannot represent, or of a range with a single
+    float. The loss of a pruned trial is its last reported value; without one, its status is "fail",
+    like that of a failed trial. Waiting and running trials run when the search is resumed, unless
+    they lack values for some parameters.
 
     Args:
         study: The study, with one objective.
         name: The new search's name.
-        store: Where it will be kept, as in `resume_search`; None: what `setup()` opened.
+        store: Store of the search, as in `resume_search`; None: the one opened by `setup()`.
 
     Returns:
         A hyperopt space with the study's parameters, for `resume_search(..., space=space)`.
 
     Raises:
-        UsageError: This is no study, it cannot be a search, or there is a search of that name.
+        UsageError: `study` is not a study or cannot be converted, or a search of that name exists.
         MissingExtraError: Optuna is not installed.
 
     Example:
@@ -70,21 +70,21 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
             f"from_optuna() takes an Optuna study, got {visible(repr(study))}: "
             "optuna.load_study(...) opens one."
         )
-    shapes = _shapes_of(study)
-    space = {label: _expression(label, shape) for label, shape in shapes.items()}
-    documents = _complete(documents_of(study, shapes), frozenset(space))
+    distributions = _distributions_of(study)
+    space = {label: _expression(label, one) for label, one in distributions.items()}
+    documents = _complete(documents_of(study, distributions), frozenset(space))
     name_all_parameters(documents, space)
-    lost = [name for name, shape in shapes.items() if _loses_steps(shape)]
+    lost = [name for name, one in distributions.items() if _loses_steps(one)]
     if lost:
         warn_user(
-            f"hyperopt has no such steps as those of {', '.join(map(visible, lost))}: it suggests "
-            "values between them, too.",
+            f"hyperopt does not support the steps of {', '.join(map(visible, lost))}: it also "
+            "suggests values between them.",
             ConversionWarning,
         )
     if study.user_attrs:
         names = ", ".join(map(visible, study.user_attrs))
         warn_user(
-            f"A search keeps no attributes of the study itself: {names} stay in the study.",
+            f"A search cannot hold the attributes of a study: {names} are not converted.",
             ConversionWarning,
         )
     insert_into_new(open_store(store), name, documents, {})
@@ -92,7 +92,7 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
 
 
 def _complete(documents: list[TrialDocument], labels: frozenset[str]) -> list[TrialDocument]:
-    """The documents without those that are to be run and lack values for that; says which."""
+    """Drop the documents of trials that cannot run because they lack values, with a warning."""
     partial = [
         document["tid"]
         for document in documents
@@ -100,28 +100,28 @@ def _complete(documents: list[TrialDocument], labels: frozenset[str]) -> list[Tr
     ]
     if partial:
         warn_user(
-            f"Trials {', '.join(map(str, partial))} wait with values for some parameters only, "
-            "which hyperopt cannot run: they are left out. Give them as points_to_evaluate.",
+            f"Waiting trials {', '.join(map(str, partial))} have values for some parameters only, "
+            "so hyperopt cannot run them: they are left out. Pass them as points_to_evaluate.",
             ConversionWarning,
         )
     return [document for document in documents if document["tid"] not in partial]
 
 
 def documents_of(
-    study: optuna.Study, shapes: Mapping[str, BaseDistribution]
+    study: optuna.Study, distributions: Mapping[str, BaseDistribution]
 ) -> list[TrialDocument]:
-    """The trials of a study as hyperopt's documents; raises `UsageError` for what it cannot say."""
+    """Return a study's trials as hyperopt documents; raise `UsageError` if that is impossible."""
     if len(study.directions) != 1:
         raise UsageError(
             f"Study {study.study_name!r} has {len(study.directions)} objectives, and a search has "
-            "one loss: keep it by cdt.optuna_storage instead."
+            "one loss: keep the study in cdt.optuna_storage instead."
         )
     maximized = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    return [_document(trial, shapes, maximized=maximized) for trial in study.trials]
+    return [_document(trial, distributions, maximized=maximized) for trial in study.trials]
 
 
 def _document(
-    trial: FrozenTrial, shapes: Mapping[str, BaseDistribution], *, maximized: bool
+    trial: FrozenTrial, distributions: Mapping[str, BaseDistribution], *, maximized: bool
 ) -> TrialDocument:
     if DOCUMENT in trial.user_attrs:
         try:
@@ -129,11 +129,13 @@ def _document(
             return check_document(document, document["tid"])
         except (CodecError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"Trial {trial.number} has an attribute {DOCUMENT!r} that is no trial document "
+                f"The attribute {DOCUMENT!r} of trial {trial.number} is not a trial document "
                 f"({error}): remove it from the study."
             ) from error
     tid, ended = trial.number, trial.state.is_finished()
-    values = {label: _internal(shapes[label], value) for label, value in trial.params.items()}
+    values = {
+        label: _internal(distributions[label], value) for label, value in trial.params.items()
+    }
     if not ended:
         return imported_document(tid, NEW, values, {"status": "new"}, owner=None)
     return imported_document(
@@ -149,59 +151,61 @@ def _document(
 
 def _result(trial: FrozenTrial, *, maximized: bool) -> dict[str, Any]:
     attributes = json.dumps(trial.user_attrs, default=_as_json)
-    kept = {"optuna": {"state": trial.state.name, "user_attrs": attributes}}
+    origin = {"optuna": {"state": trial.state.name, "user_attrs": attributes}}
     sign = -1 if maximized else 1
     steps = [sign * trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
     curve = {"history": {"value": steps}} if steps else {}
     if trial.state == TrialState.COMPLETE:
-        return {"status": "ok", "loss": sign * float(trial.values[0])} | curve | kept
+        return {"status": "ok", "loss": sign * float(trial.values[0])} | curve | origin
     if trial.state == TrialState.PRUNED and steps and not math.isnan(steps[-1]):
         pruned = {"pruned": True, "pruned_at": max(trial.intermediate_values)}
-        return {"status": "ok", "loss": steps[-1]} | pruned | curve | kept
+        return {"status": "ok", "loss": steps[-1]} | pruned | curve | origin
     reason = "pruned" if trial.state == TrialState.PRUNED else "failed"
-    return {"status": "fail", "reason": reason} | curve | kept
+    return {"status": "fail", "reason": reason} | curve | origin
 
 
 def _as_json(value: Any) -> Any:
-    """An attribute that JSON does not know: a number of numpy's as a number, others as a text."""
+    """Convert an attribute that JSON does not support: numpy numbers to numbers, others to text."""
     number = plain(value)
     return repr(value) if number is value else number
 
 
-def _internal(shape: BaseDistribution, value: Any) -> float | int:
-    """A value as hyperopt notes it: a choice by its index."""
-    if isinstance(shape, CategoricalDistribution):
-        return int(shape.to_internal_repr(value))
-    if grid := _grid(shape):
+def _internal(distribution: BaseDistribution, value: Any) -> float | int:
+    """Return a value in hyperopt's representation: a choice as its index."""
+    if isinstance(distribution, CategoricalDistribution):
+        return int(distribution.to_internal_repr(value))
+    if grid := _grid(distribution):
         return min(range(len(grid)), key=lambda index: abs(grid[index] - value))
-    return int(value) if _is_kinds(shape) else float(value)
+    return int(value) if _is_randint(distribution) else float(value)
 
 
 def _utc(time: datetime | None) -> datetime | None:
     return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
 
 
-def _shapes_of(study: optuna.Study) -> dict[str, BaseDistribution]:
-    """The distribution of each parameter; of one that changed all that it ever held."""
-    shapes: dict[str, BaseDistribution] = {}
+def _distributions_of(study: optuna.Study) -> dict[str, BaseDistribution]:
+    """Return each parameter's distribution; if it changed, one that covers all its values."""
+    distributions: dict[str, BaseDistribution] = {}
     for trial in study.trials:
-        for label, shape in trial.distributions.items():
-            shapes[label] = _joined(label, shapes.get(label, shape), shape)
-    return shapes
+        for label, distribution in trial.distributions.items():
+            distributions[label] = _union(
+                label, distributions.get(label, distribution), distribution
+            )
+    return distributions
 
 
-def _joined(label: str, one: Any, other: Any) -> Any:
-    """A distribution that holds the values of both."""
+def _union(label: str, one: Any, other: Any) -> Any:
+    """Return a distribution that covers the values of both."""
     if one == other:
         return other
-    choices = [isinstance(shape, CategoricalDistribution) for shape in (one, other)]
+    choices = [isinstance(distribution, CategoricalDistribution) for distribution in (one, other)]
     if all(choices):
         more = [choice for choice in other.choices if choice not in one.choices]
         return CategoricalDistribution([*one.choices, *more])
     if any(choices):
         raise UsageError(
-            f"Parameter {label!r} is a choice in some trials and a range in others, which no space "
-            "can say: make a study of those that agree."
+            f"Parameter {label!r} is a choice in some trials and a range in others, which a space "
+            "cannot express: make a study of the trials that agree."
         )
     low, high, log = min(one.low, other.low), max(one.high, other.high), one.log and other.log
     if isinstance(one, IntDistribution) and isinstance(other, IntDistribution):
@@ -211,62 +215,71 @@ def _joined(label: str, one: Any, other: Any) -> Any:
     return FloatDistribution(low, high, log=log, step=other.step if same else None)
 
 
-def _expression(label: str, shape: Any) -> Any:
-    """What hyperopt has for a distribution."""
+def _expression(label: str, distribution: Any) -> Any:
+    """Return the hyperopt expression for a distribution."""
     from hyperopt import hp
     from hyperopt.pyll import scope
 
-    if isinstance(shape, CategoricalDistribution):
-        return hp.choice(label, list(shape.choices))
-    if not isinstance(shape, FloatDistribution | IntDistribution):
-        raise UsageError(f"Parameter {label!r} has a {type(shape).__name__}: unknown here.")
-    if grid := _grid(shape):
+    if isinstance(distribution, CategoricalDistribution):
+        return hp.choice(label, list(distribution.choices))
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise UsageError(f"Parameter {label!r} has an unknown kind, {type(distribution).__name__}.")
+    if grid := _grid(distribution):
         return hp.choice(label, grid)
-    if _is_kinds(shape):
-        return hp.randint(label, shape.low, shape.high + 1)
-    low, high, whole = shape.low, shape.high, isinstance(shape, IntDistribution)
-    step = shape.step if _is_on_steps(shape) else None
-    step = 1 if whole and step is None else step
-    if shape.log:
+    if _is_randint(distribution):
+        return hp.randint(label, distribution.low, distribution.high + 1)
+    low, high, integral = (
+        distribution.low,
+        distribution.high,
+        isinstance(distribution, IntDistribution),
+    )
+    step = distribution.step if _is_on_steps(distribution) else None
+    step = 1 if integral and step is None else step
+    if distribution.log:
         low, high = math.log(low), math.log(high)
-        made = hp.qloguniform(label, low, high, 1) if whole else hp.loguniform(label, low, high)
+        made = hp.qloguniform(label, low, high, 1) if integral else hp.loguniform(label, low, high)
     else:
         made = hp.quniform(label, low, high, step) if step else hp.uniform(label, low, high)
-    return scope.int(made) if whole else made
+    return scope.int(made) if integral else made
 
 
-def _grid(shape: Any) -> list[Any]:
-    """The values that hyperopt can only have as a choice; empty where it has a range for them.
+def _grid(distribution: Any) -> list[Any]:
+    """Return the values that hyperopt can only represent as a choice; empty if a range works.
 
-    Its steps begin at 0, so they miss a grid that begins between them; and no range of floats holds
-    a single value.
+    hyperopt's steps are multiples, so they miss a grid with another offset; and its ranges of
+    floats cannot have a single value.
     """
-    if _is_kinds(shape):
+    if _is_randint(distribution):
         return []
-    if shape.single():
-        return [shape.low]
-    if _is_on_steps(shape):
+    if distribution.single():
+        return [distribution.low]
+    if _is_on_steps(distribution):
         return []
-    count = round((shape.high - shape.low) / shape.step) + 1
-    if count > _MOST_OPTIONS:
+    count = round((distribution.high - distribution.low) / distribution.step) + 1
+    if count > _MAX_OPTIONS:
         return []
-    return [shape.low + number * shape.step for number in range(count)]
+    return [distribution.low + number * distribution.step for number in range(count)]
 
 
-def _loses_steps(shape: Any) -> bool:
-    categorical = isinstance(shape, CategoricalDistribution)
-    return not (categorical or _is_kinds(shape) or _is_on_steps(shape) or _grid(shape))
+def _loses_steps(distribution: Any) -> bool:
+    categorical = isinstance(distribution, CategoricalDistribution)
+    return not (
+        categorical
+        or _is_randint(distribution)
+        or _is_on_steps(distribution)
+        or _grid(distribution)
+    )
 
 
-def _is_on_steps(shape: Any) -> bool:
-    """Whether it has no steps, or such as hyperopt's, which are multiples."""
-    steps = shape.low / shape.step if shape.step else 0.0
+def _is_on_steps(distribution: Any) -> bool:
+    """Return whether it has no steps, or only multiples of the step, as in hyperopt."""
+    steps = distribution.low / distribution.step if distribution.step else 0.0
     return math.isclose(steps, round(steps), rel_tol=0, abs_tol=1e-8)
 
 
-def _is_kinds(shape: Any) -> bool:
-    """Whether it is so few whole numbers that hyperopt may weigh each by itself."""
-    if not isinstance(shape, IntDistribution):
+def _is_randint(distribution: Any) -> bool:
+    """Return whether it has few enough integers for a `randint`, which weighs each separately."""
+    if not isinstance(distribution, IntDistribution):
         return False
-    each = not shape.log and shape.step == 1
-    return shape.single() or (each and shape.high - shape.low < _MOST_KINDS)
+    each = not distribution.log and distribution.step == 1
+    return distribution.single() or (each and distribution.high - distribution.low < _MAX_RANDINT)

@@ -1,4 +1,4 @@
-"""Searches as plain pickles of hyperopt Trials, out and (carefully) in; and out as CSV."""
+"""Export of searches as pickles of hyperopt Trials or CSV; import of pickles, running no code."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,27 +22,26 @@ _NOT_WRITTEN = {
     ".npy", ".npz", ".ods", ".parquet", ".py", ".sqlite", ".tsv", ".txt", ".xls", ".xlsx", ".xz",
     ".yaml", ".yml", ".zip",
 }  # fmt: skip
-"""Names by which others would take a pickle for something that it is not."""
+"""Suffixes of other kinds of files, which an export must not have."""
 
 
 def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int:
-    """Write a search as a plain pickle of `hyperopt.Trials`, or as a table.
+    """Export a search as a plain pickle of `hyperopt.Trials`, or as a CSV table.
 
-    A table has a row for each trial: its parameters by their labels, a choice as its index.
+    The table has a row for each trial, with its parameters by label and choices as their indices.
 
     Args:
-        store: Where the search is kept: a store, or what `open_store` takes.
+        store: Store of the search, or an argument of `open_store`.
         name: The search's name.
-        path: The file to write; one that is there is replaced. A name that ends in `.csv` gets
-            a table.
+        path: The file to write; an existing one is replaced. The suffix `.csv` selects a table.
 
     Returns:
-        How many trials the file holds.
+        The number of trials in the file.
 
     Raises:
         SearchNotFoundError: There is no search of that name.
-        UsageError: The file cannot be written, or its name is that of another kind of file, or an
-            Optuna study is to be a pickle.
+        UsageError: The file cannot be written, its suffix belongs to another kind of file, or the
+            search is an Optuna study, which can only be exported as CSV.
     """
     store = open_store(store)
     from colab_drive_tuner.search.results.read_search import open_journal
@@ -71,11 +70,11 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
 
 
 def _export_study(name: str, history: History, target: Path) -> int:
-    """Write an Optuna study as a table, which is all that is not Optuna's own."""
+    """Export an Optuna study as a CSV table."""
     if target.suffix.lower() != ".csv":
         raise UsageError(
-            f"{name!r} is an Optuna study, which no pickle of hyperopt Trials holds: name a file "
-            f"that ends in .csv, or make a search of the study by cdt.from_optuna."
+            f"{name!r} is an Optuna study, which a pickle of hyperopt Trials cannot hold: name a file "
+            "that ends in .csv, or convert the study to a search by cdt.from_optuna."
         )
     data = study_data(name, history)
     write_file(target, csv_text(*data.table(data.trials)).encode(errors="backslashreplace"))
@@ -83,7 +82,7 @@ def _export_study(name: str, history: History, target: Path) -> int:
 
 
 def write_file(path: str | Path, content: bytes) -> None:
-    """Write a file of the user's, whole or not at all; raises `UsageError`."""
+    """Write a file atomically; raise `UsageError` if that fails."""
     if Path(path).is_dir():
         raise UsageError(f"{str(path)!r} is a folder: name a file in it.")
     try:
@@ -95,22 +94,22 @@ def write_file(path: str | Path, content: bytes) -> None:
 
 
 def import_trials(store: Store | Path | str, name: str, path: str | Path) -> int:
-    """Make a new search from a pickle of `hyperopt.Trials`, or from a KerasTuner project.
+    """Create a search from a pickle of `hyperopt.Trials`, or from a KerasTuner project.
 
-    No code in the file is run, and the folder of a project is only read. Trials of a pickle that
-    had not ended are run when the search goes on; those of a project count as failed.
+    No code in the pickle is run, and the project is not changed. Trials of a pickle that had not
+    ended run when the search is resumed; those of a project count as failed.
 
     Args:
-        store: Where the search will be kept: a store, or what `open_store` takes.
+        store: Store of the new search, or an argument of `open_store`.
         name: The new search's name.
-        path: The pickle (docs/hyperopt.md lists the kinds that can be read), or the folder of a
-            KerasTuner project, in which its `trial_…` folders lie.
+        path: The pickle (docs/hyperopt.md lists the supported kinds), or the folder of a KerasTuner
+            project, which contains its `trial_…` folders.
 
     Returns:
-        How many trials the file held.
+        The number of imported trials.
 
     Raises:
-        UsageError: There is a search of that name, or no such file, or its trials cannot be used.
+        UsageError: A search of that name exists, the file does not, or its trials are invalid.
     """
     store = open_store(store)
     from colab_drive_tuner.checkpoint.pickles.reader import read_trials
@@ -137,7 +136,7 @@ def import_trials(store: Store | Path | str, name: str, path: str | Path) -> int
 def insert_into_new(
     store: Store, name: str, documents: list[TrialDocument], attachments: Mapping[str, Any]
 ) -> None:
-    """Make a new search of these trials; raises `UsageError` where there is one of that name."""
+    """Create a search from these trials; raise `UsageError` if one of that name exists."""
     from colab_drive_tuner.search.drive_trials import DriveTrials
 
     _refuse_taken(store, name)
@@ -153,9 +152,9 @@ def insert_into_new(
 def _refuse_taken(store: Store, name: str) -> None:
     from colab_drive_tuner.search.results.read_search import read_status
 
-    with suppress(SearchNotFoundError):  # as it should be
+    with suppress(SearchNotFoundError):
         if read_status(store, name).trials:
             raise UsageError(
-                f"There is a search {name!r} already: import under another name, or leave the "
-                "import out to go on with that search."
+                f"There is a search {name!r} already: import under another name, or skip the "
+                "import to continue that search."
             )

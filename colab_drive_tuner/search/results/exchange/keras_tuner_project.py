@@ -1,4 +1,4 @@
-"""Trials of a KerasTuner project folder as hyperopt's documents; nothing of it is run or changed.
+"""Conversion of a KerasTuner project's trials to hyperopt documents, without running any code.
 
 KerasTuner keeps each trial in `trial_<id>/trial.json`, and the order of starts in `oracle.json`.
 """
@@ -13,23 +13,23 @@ from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.trial_documents import FINISHED, imported_document
 
-_LARGEST = 1 << 24
+_MAX_BYTES = 1 << 24
 _NUMBERS = ("Int", "Float")
 
 
 def is_project(path: Path) -> bool:
-    """Whether this is the folder of a KerasTuner project."""
+    """Return whether this is the folder of a KerasTuner project."""
     return path.is_dir() and any(path.glob("trial_*/trial.json"))
 
 
 def read_project(path: Path) -> list[TrialDocument]:
-    """The trials in the order in which they began; raises `UsageError` naming what is wrong."""
+    """Return the trials in the order in which they started; raise `UsageError` for invalid ones."""
     found = [_read(file) for file in sorted(path.glob("trial_*/trial.json"))]
     oracle = path / "oracle.json"
     order = _read(oracle).get("start_order") if oracle.is_file() else None
-    begun = list(map(str, order)) if isinstance(order, list) else []
-    places = {trial: place for place, trial in enumerate(begun)}
-    found.sort(key=lambda trial: places.get(str(trial.get("trial_id")), len(places)))
+    started = list(map(str, order)) if isinstance(order, list) else []
+    positions = {trial: position for position, trial in enumerate(started)}
+    found.sort(key=lambda trial: positions.get(str(trial.get("trial_id")), len(positions)))
     documents: list[TrialDocument] = []
     for trial in found:
         try:
@@ -44,7 +44,7 @@ def read_project(path: Path) -> list[TrialDocument]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > _LARGEST:
+        if file.stat().st_size > _MAX_BYTES:
             raise UsageError(f"{file} is too large for a file of KerasTuner's.")
         content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -56,16 +56,18 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _document(tid: int, trial: Mapping[str, Any]) -> TrialDocument:
     values = trial["hyperparameters"]["values"]
-    placed = {
-        name: place
+    point = {
+        name: value
         for part in trial["hyperparameters"]["space"]
-        for name, place in _placed(part, values)
+        for name, value in _hyperopt_value(part, values)
     }
-    return imported_document(tid, FINISHED, placed, _result(trial), owner="KerasTuner")
+    return imported_document(tid, FINISHED, point, _result(trial), owner="KerasTuner")
 
 
-def _placed(part: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[str, float | int]]:
-    """A parameter's value as hyperopt notes it: a choice by its index; nothing for a fixed one."""
+def _hyperopt_value(
+    part: Mapping[str, Any], values: Mapping[str, Any]
+) -> list[tuple[str, float | int]]:
+    """Return a parameter's name and hyperopt value (a choice as its index); [] if it is fixed."""
     kind, config = part["class_name"], part["config"]
     name = config["name"]
     if kind == "Fixed" or name not in values:
@@ -75,14 +77,14 @@ def _placed(part: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[st
     if kind == "Choice":
         return [(name, list(config["values"]).index(values[name]))]
     if kind not in _NUMBERS:
-        raise ValueError(f"parameter {name!r} is a {kind!r}, which is unknown here")
+        raise ValueError(f"parameter {name!r} is of the unknown kind {kind!r}")
     return [(name, int(values[name]) if kind == "Int" else float(values[name]))]
 
 
 def _result(trial: Mapping[str, Any]) -> dict[str, Any]:
     metrics = trial["metrics"]["metrics"]
     curves = {
-        str(name): [sum(seen["value"]) / len(seen["value"]) for seen in metric["observations"]]
+        str(name): [sum(one["value"]) / len(one["value"]) for one in metric["observations"]]
         for name, metric in metrics.items()
     }
     kept = {"history": curves, "keras_tuner": {"trial_id": str(trial["trial_id"])}}

@@ -1,6 +1,6 @@
-"""Searches as Optuna studies; each trial keeps its whole document, as text, in an attribute.
+"""Conversion of searches to Optuna studies; an attribute of each trial holds its whole document.
 
-`from_optuna` gives it back, so that there and back a trial is equal field by field.
+`from_optuna` restores the document, so that a round trip keeps every field.
 """
 
 import base64
@@ -51,79 +51,83 @@ except ImportError as missing:
     ) from missing
 
 DOCUMENT = "colab_drive_tuner:document"
-"""The attribute that holds a trial's document, encoded."""
-_SHORT = 30
-"""How long the name of an option may be."""
+"""Attribute with a trial's encoded document."""
+_MAX_NAME = 30
+"""Maximum length of an option's name."""
 LOSS = "colab_drive_tuner:loss"
-"""The attribute that holds a loss that Optuna does not take: NaN."""
+"""Attribute with a loss that Optuna rejects: NaN."""
 
 
 def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optuna.Study:
-    """The trials as a study in memory.
+    """Return the trials as a study in memory.
 
     Args:
         name: The study's name.
         documents: The trials' documents.
-        space: The space; None: the distributions are what was observed.
+        space: The space; None: distributions cover the observed values.
     """
     declared = dict(_declared(space)) if space is not None else {}
     points = [point_of(document) for document in documents]
     labels = dict.fromkeys(itertools.chain(declared, *points))
-    shapes = {
+    distributions = {
         label: _distribution(declared.get(label), [p[label] for p in points if label in p])
         for label in labels
     }
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # each picture makes one
+    optuna.logging.set_verbosity(
+        max(verbosity, optuna.logging.WARNING)
+    )  # each plot creates a study
     try:
         study = optuna.create_study(study_name=name)
     finally:
         optuna.logging.set_verbosity(verbosity)
     for document, point in zip(documents, points, strict=True):
-        study.add_trial(_frozen(document, point, shapes))
+        study.add_trial(_frozen(document, point, distributions))
     return study
 
 
 def study_in_store(store: Store, name: str) -> optuna.Study:
-    """A search or a study as a study in memory, as its records have it."""
+    """Return a stored search or study as a study in memory."""
     history = read_history(store, name)
     if not history.study.lines:
         return to_study(name, [entry.decoded() for entry in history.trials.values()], None)
     memory = optuna.storages.InMemoryStorage()
     with warnings.catch_warnings(), translate_replay_errors(store, name):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        kept = optuna.storages.JournalStorage(_Lines(history.study.lines))
-        names = [study.study_name for study in kept.get_all_studies()]
+        stored = optuna.storages.JournalStorage(_ReadOnlyLog(history.study.lines))
+        names = [study.study_name for study in stored.get_all_studies()]
         for study_name in names:
             optuna.copy_study(
                 from_study_name=study_name,
-                from_storage=kept,
+                from_storage=stored,
                 to_storage=memory,
                 to_study_name=study_name,
             )
     if not names:
-        raise UsageError(f"{name!r} holds no study yet: create one by optuna.create_study.")
+        raise UsageError(f"{name!r} has no study yet: create one with optuna.create_study.")
     return optuna.load_study(study_name=names[-1], storage=memory)
 
 
-class _Lines(BaseJournalBackend):
-    """The lines of a study's log, only to be read."""
+class _ReadOnlyLog(BaseJournalBackend):
+    """Read-only journal backend with the lines of a study's log."""
 
     def __init__(self, lines: Sequence[bytes]) -> None:
         self._logs = [json.loads(line) for line in lines]
 
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
-        """The lines from this one on."""
+        """Return the logs from this line on."""
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Refused: whoever looks at a study writes nothing."""
+        """Raise `UsageError`."""
         del logs
-        raise UsageError("A study that is only looked at takes no trials.")
+        raise UsageError("This study is read-only: it accepts no trials.")
 
 
 def _frozen(
-    document: TrialDocument, point: Mapping[str, Any], shapes: Mapping[str, BaseDistribution]
+    document: TrialDocument,
+    point: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
 ) -> FrozenTrial:
     result, state = document["result"], _state(document)
     loss = float_of(result.get("loss"))
@@ -132,7 +136,7 @@ def _frozen(
     }
     if state in (TrialState.COMPLETE, TrialState.PRUNED) and (loss is None or math.isnan(loss)):
         state, attributes[LOSS] = TrialState.FAIL, repr(result.get("loss"))
-    used = {label: shapes[label] for label in point}
+    used = {label: distributions[label] for label in point}
     began, ended = _local(document.get("book_time")), _local(document.get("refresh_time"))
     trial = create_trial(
         state=state,
@@ -161,42 +165,40 @@ def _state(document: TrialDocument) -> TrialState:
 
 
 def _declared(space: Any) -> Iterator[tuple[str, tuple[str, dict[str, Any], Sequence[Any] | None]]]:
-    """By label: the kind of a parameter, its arguments, and the options of a choice.
+    """Yield each parameter's label with its kind, its arguments, and the options of a choice.
 
-    Whole numbers are made by `scope.int` of whole steps: their kind begins with "int ".
+    The kind of an integer, which is `scope.int` of integral steps, begins with "int ".
     """
     nodes = dfs(as_apply(space))
     options = {id(node.pos_args[0]): node.pos_args[1:] for node in nodes if node.name == "switch"}
     floats = {id(node): node.pos_args[0] for node in nodes if node.name == "float"}
-    whole = [node.pos_args[0] for node in nodes if node.name == "int"]
-    whole_ids = {id(floats.get(id(node), node)) for node in whole}
+    ints = [node.pos_args[0] for node in nodes if node.name == "int"]
+    int_ids = {id(floats.get(id(node), node)) for node in ints}
     for node in nodes:
         if node.name == "hyperopt_param":
             kind = node.pos_args[1]
             arguments = {name: getattr(arg, "obj", None) for name, arg in kind.arg.items()}
-            whole_steps = kind.name.startswith("q") and (arguments["q"] or 0.5) % 1 == 0
-            name = f"int {kind.name}" if whole_steps and id(node) in whole_ids else kind.name
+            integral = kind.name.startswith("q") and (arguments["q"] or 0.5) % 1 == 0
+            name = f"int {kind.name}" if integral and id(node) in int_ids else kind.name
             yield str(node.arg["label"].obj), (name, arguments, options.get(id(node)))
 
 
 def _distribution(
     declared: tuple[str, dict[str, Any], Sequence[Any] | None] | None, observed: Sequence[Any]
 ) -> BaseDistribution:
-    """The distribution that holds what was declared and all that was observed."""
+    """Return a distribution that covers the declared range and all observed values."""
     seen = [float(value) for value in observed if is_number(plain(value))]
     if declared is None:
-        whole = bool(seen) and all(value.is_integer() for value in seen)
+        integral = bool(seen) and all(value.is_integer() for value in seen)
         low, high = min(seen, default=0.0), max(seen, default=1.0)
-        return IntDistribution(int(low), int(high)) if whole else FloatDistribution(low, high)
+        return IntDistribution(int(low), int(high)) if integral else FloatDistribution(low, high)
     kind, arguments, options = declared
     if options is not None:
         return CategoricalDistribution(_names(options))
     if kind == "randint":
-        first, beyond = arguments["low"], arguments.get("high")
-        first, beyond = (0, first) if beyond is None else (first, beyond)
-        return IntDistribution(
-            int(min([first, *seen])), int(max([beyond - 1, *seen])) if beyond else 0
-        )
+        start, stop = arguments["low"], arguments.get("high")
+        start, stop = (0, start) if stop is None else (start, stop)
+        return IntDistribution(int(min([start, *seen])), int(max([stop - 1, *seen])) if stop else 0)
     low, high = _bounds(kind, arguments)
     low, high = min([low, *seen]), max([high, *seen])
     if kind.startswith("int "):
@@ -206,24 +208,24 @@ def _distribution(
 
 
 def _bounds(kind: str, arguments: Mapping[str, Any]) -> tuple[float, float]:
-    """The declared range; of a normal distribution, which has none, nothing but its middle."""
+    """Return the declared range; for a normal distribution, which has none, its mean twice."""
     if "normal" in kind:
-        middle = float(arguments["mu"] or 0.0)
-        middle = math.exp(middle) if "log" in kind else middle
-        return middle, middle
+        mean = float(arguments["mu"] or 0.0)
+        mean = math.exp(mean) if "log" in kind else mean
+        return mean, mean
     low, high = float(arguments["low"] or 0.0), float(arguments["high"] or 0.0)
     return (math.exp(low), math.exp(high)) if "log" in kind else (low, high)
 
 
 def _names(options: Sequence[Any]) -> list[Any]:
-    """Each option as Optuna takes it, or else by a short name, all different by their index."""
+    """Return a distinct name for each option: its value if Optuna accepts it, or a short text."""
     names: list[Any] = []
     for index, option in enumerate(options):
         value = plain(getattr(option, "obj", None)) if option.name == "literal" else option.name
         name: Any = value
         if not (value is None or isinstance(value, bool) or is_number(value)):
-            whole = isinstance(value, str) and len(value) <= _SHORT
-            name = value if whole else shortened(value, _SHORT)
+            short = isinstance(value, str) and len(value) <= _MAX_NAME
+            name = value if short else shortened(value, _MAX_NAME)
         names.append(f"{index}: {name}" if name in names or option.name != "literal" else name)
     return names
 
@@ -235,7 +237,7 @@ def _external(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def _steps(document: TrialDocument) -> dict[int, float]:
-    """What a trial reported for pruning, to be minimized; or of the metric that matters most."""
+    """Return the values reported for pruning, to be minimized; otherwise `val_loss` or a curve."""
     reported = reported_by(document)
     if curve := curve_of(document, str(reported.get("metric"))):
         pruner = reported.get("pruner")
@@ -246,7 +248,7 @@ def _steps(document: TrialDocument) -> dict[int, float]:
 
 
 def _local(time: Any) -> datetime | None:
-    """Optuna's times are local ones without a zone; hyperopt's are UTC without one."""
+    """Convert hyperopt's naive UTC time to Optuna's naive local time."""
     if not isinstance(time, datetime):
         return None
     zoned = time if time.tzinfo else time.replace(tzinfo=UTC)
