@@ -188,12 +188,12 @@ def _target(to: str, credentials: str | None) -> "Store":
         raise UsageError("--to-credentials goes with --to drive: or --to drive:FOLDER.")
     from colab_drive_tuner.drive import DriveClient
     from colab_drive_tuner.drive.requests.endpoint import find_endpoint
-    from colab_drive_tuner.drive.requests.signing import at_emulator
+    from colab_drive_tuner.drive.requests.signing import emulator_authorizer
     from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 
     endpoint = find_endpoint()
     if endpoint.emulator_token is None:
         client = DriveClient.connect(Path(credentials), allow_prompt=False)
     else:
-        client = DriveClient(at_emulator(credentials, endpoint.origin), endpoint=endpoint)
+        client = DriveClient(emulator_authorizer(credentials, endpoint.origin), endpoint=endpoint)
     return DriveStore(client, folder or DEFAULT_FOLDER)

@@ -1,4 +1,4 @@
-"""Account behind a client: its name, storage, clock, and the ids that are reserved for it."""
+"""Account of a Drive client: its name, storage, clock, and reserved ids."""
 
 import os
 import threading
@@ -10,12 +10,12 @@ from colab_drive_tuner.drive.file import Quota
 from colab_drive_tuner.drive.requests.calls import Calls
 from colab_drive_tuner.errors import QuotaError, StoreError, UnavailableError
 
-_POOL = 20
-"""Ids reserved at once for files whose id nobody asked about."""
+_ID_BATCH = 20
+"""Number of ids reserved at once for files without a given id."""
 
 
 class AccountClient:
-    """What a client asks about its account; safe to use from many threads, and after a fork."""
+    """Account methods of a Drive client; safe in threads and after a fork."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -24,25 +24,28 @@ class AccountClient:
         self._ids: tuple[int, list[str]] = (os.getpid(), [])
 
     def account(self) -> str:
-        """The e-mail address that this client acts as; asked for once."""
+        """Return the e-mail address of the account; cached."""
         if self._user is None:
-            about = self._calls.about("the question who is signed in", "user")
+            about = self._calls.about("a request for the account", "user")
             self._user = about.get("user", {})
         user = self._user
         return str(user.get("emailAddress") or user.get("permissionId") or "unknown")
 
     def quota(self) -> Quota:
-        """How much storage the account uses now."""
-        about = self._calls.about("the question how much is stored", "user,storageQuota")
+        """Return how much storage the account uses now."""
+        about = self._calls.about("a request for the storage quota", "user,storageQuota")
         storage = about.get("storageQuota", {})
         limit = storage.get("limit")
         return Quota(int(storage.get("usage", 0)), None if limit is None else int(limit))
 
     def now(self) -> float:
-        """Seconds since 1970 by Drive's clock, exact to about a second; asks it if it never has."""
+        """Return Drive's time in seconds since 1970, exact to about a second.
+
+        Makes a request only if no answer has been received before.
+        """
         now = self._calls.transport.clock.now()
         if now is None:
-            self._calls.about("the question what time it is", "user")
+            self._calls.about("a request for the time", "user")
             now = self._calls.transport.clock.now()
         if now is None:
             raise UnavailableError("Google Drive did not say what time it is; try again later.")
@@ -52,7 +55,7 @@ class AccountClient:
         """Reserve ids for this account.
 
         Args:
-            count: How many, at least 1.
+            count: The number of ids, at least 1.
         """
         ids: list[str] = []
         while len(ids) < count:
@@ -64,22 +67,22 @@ class AccountClient:
             ids += data["ids"]
         return ids[:count]
 
-    def _take_id(self) -> str:
-        """An id out of those that were reserved together."""
+    def _next_id(self) -> str:
+        """Return an id from the reserved batch."""
         with self._lock:
             pid, ids = self._ids
-            # A forked child must not use what its parent has reserved.
+            # A forked child must not use its parent's ids.
             if pid == os.getpid() and ids:
                 return ids.pop()
-        # Outside of the lock: in an outage each thread is to lose its own patience only.
-        ids = self.generate_ids(_POOL)
+        # Without the lock: in an outage, threads then wait at the same time, not one by one.
+        ids = self.generate_ids(_ID_BATCH)
         with self._lock:
             self._ids = (os.getpid(), ids)
             return ids.pop()
 
     @contextmanager
-    def _explaining_quota(self) -> Iterator[None]:
-        """Within the block a `QuotaError` about storage says whose it is and how much is used."""
+    def _explain_quota_errors(self) -> Iterator[None]:
+        """Add whose storage it is and how much is used to `QuotaError`s about storage."""
         try:
             yield
         except QuotaError as error:

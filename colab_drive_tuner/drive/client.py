@@ -1,7 +1,7 @@
-"""Client of Google Drive: files and folders as plain methods that do what they say, or raise.
+"""Google Drive client: files and folders, with retries that never create a file twice.
 
-No method ever makes a file twice: every creation carries an id that was reserved before, so the
-repetition of one whose answer was lost is refused by the server (409) instead of obeyed.
+Each creation carries an id that was reserved before. If the answer is lost and the request is
+repeated, the server refuses the repetition (409).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,32 +12,32 @@ from typing import Any, BinaryIO
 from colab_drive_tuner.credentials import find_credentials
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.folders import FolderClient, new_body
-from colab_drive_tuner.drive.requests.calls import DESCRIBED, EVERYWHERE, Calls, checked
+from colab_drive_tuner.drive.requests.calls import ALL_DRIVES, WITH_FIELDS, Calls, checked_id
 from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
-from colab_drive_tuner.drive.requests.retry import RetryPolicy, TryAgainError
-from colab_drive_tuner.drive.requests.signing import Authorizer, at_emulator
+from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.signing import Authorizer, emulator_authorizer
 from colab_drive_tuner.drive.requests.transport import Transport
 from colab_drive_tuner.drive.transfers.content import create_content, replace_content, verified
 from colab_drive_tuner.drive.transfers.download import download
 from colab_drive_tuner.drive.transfers.source import Source
-from colab_drive_tuner.drive.transfers.upload import Progress
 from colab_drive_tuner.errors import IdTakenError, UnavailableError, UsageError
 from colab_drive_tuner.local_files import replace_file
+from colab_drive_tuner.progress_line import Progress
 
 BINARY = "application/octet-stream"
 
 
 class DriveClient(FolderClient):
-    """One account's view of Google Drive; safe to use from many threads at once.
+    """Client for one Google Drive account; thread-safe.
 
-    Every call is repeated through outages for `patience` seconds at most (an upload or download:
-    since its last progress), then raises `UnavailableError`. Other errors are definite.
+    Every call is retried during outages for at most `patience` seconds (an upload or download:
+    since its last progress), then raises `UnavailableError`. Other errors are not retried.
 
     Args:
-        signer: Signs requests; `connect` makes one of the credentials that it finds.
+        signer: Signs requests; `connect` creates one from the credentials that it finds.
         endpoint: The address of Drive; None: Google's.
-        patience: Seconds for which a call is repeated.
-        policy: How calls are repeated, in place of `patience`.
+        patience: Seconds for which a call is retried.
+        policy: A retry policy to use instead of `patience`.
 
     Example:
         >>> client = DriveClient.connect()
@@ -70,17 +70,18 @@ class DriveClient(FolderClient):
         browser_attached: Callable[[], bool] | None = None,
         patience: float = 60.0,
     ) -> "DriveClient":
-        """A client for whoever is signed in; asks Drive nothing yet.
+        """Create a client for the account that is signed in, without a request to Drive.
 
-        Where DRIVE_EMULATOR_HOST is set it talks to that emulator, with DRIVE_EMULATOR_TOKEN; no
-        credentials are looked up then, and given ones are not used.
+        If DRIVE_EMULATOR_HOST is set, the client uses that emulator with DRIVE_EMULATOR_TOKEN; no
+        credentials are looked up, and `credentials` is ignored.
 
         Args:
-            credentials: Whom to act as; None looks through `credentials.SOURCES`.
-            scopes: What is asked for where the credentials can choose.
-            allow_prompt: Whether a person at Colab's page may be asked.
-            browser_attached: Whether Colab's page answers; None asks the runtime.
-            patience: Seconds for which a call is repeated; also the one for the first token.
+            credentials: The credentials to use; None tries each source in `credentials.SOURCES`.
+            scopes: Scopes to request if the credentials allow a choice.
+            allow_prompt: Whether the user of Colab's page may be prompted.
+            browser_attached: Whether Colab's page answers; None tests it.
+            patience: Seconds for which a call is retried, including the request for the first
+                token.
 
         Raises:
             CredentialsError: Nobody is signed in, or the sign-in was refused.
@@ -88,7 +89,7 @@ class DriveClient(FolderClient):
         """
         endpoint = find_endpoint()
         if endpoint.emulator_token is not None:
-            signer = at_emulator(endpoint.emulator_token, endpoint.origin)
+            signer = emulator_authorizer(endpoint.emulator_token, endpoint.origin)
             return cls(signer, endpoint=endpoint, patience=patience)
         policy = RetryPolicy(patience)
         found = find_credentials(
@@ -96,7 +97,7 @@ class DriveClient(FolderClient):
             allow_prompt=allow_prompt,
             scopes=scopes,
             browser_attached=browser_attached,
-            retry=lambda ask: policy.run(lambda: _sign_in(ask), "the question who is signed in"),
+            retry=lambda ask: policy.run(lambda: _sign_in(ask), "a request for a token"),
         )
         return cls(Authorizer(found), policy=policy)
 
@@ -105,11 +106,11 @@ class DriveClient(FolderClient):
 
     @property
     def is_emulated(self) -> bool:
-        """Whether this talks to a local emulator."""
+        """Whether the client uses a local emulator."""
         return self.endpoint.emulator_token is not None
 
     def close(self) -> None:
-        """Close idle connections; the client can still be used."""
+        """Close idle connections; the client remains usable."""
         self._calls.transport.close()
 
     # Creating
@@ -125,27 +126,27 @@ class DriveClient(FolderClient):
         properties: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> DriveFile:
-        """Store content as a new file, verified by its sha256.
+        """Create a file with this content, verified by its SHA-256.
 
         Args:
-            name: The file's name; others in the folder may have the same.
-            content: Bytes, a file, or a stream, of which the rest is stored.
+            name: The file's name; need not be unique in the folder.
+            content: Bytes, a file's path, or a stream, which is read from its current position.
             parent: The id of the folder.
-            file_id: A reserved id; None takes one. With it, `IdTakenError` says that something was
-                created under it before, perhaps this very content by an attempt whose answer was
-                lost. Without it such an attempt is recognised, and its file returned.
-            mime_type: The kind of the content.
-            properties: Properties of the file that every app sees.
-            progress: Called with the bytes that were sent, and with those there are, where known.
+            file_id: A reserved id; None uses a new one. With a given id, `IdTakenError` means that
+                something was created under it before, perhaps this content by an attempt whose
+                answer was lost. Without one such an attempt is recognized, and its file returned.
+            mime_type: The content's MIME type.
+            properties: Properties of the file, visible to all apps.
+            progress: Called with the bytes sent and the total bytes, or None if unknown.
 
         Raises:
             IdTakenError: See `file_id`.
-            QuotaError: No room is left; says whose storage it is, and how much is used.
-            ChecksumError: What Drive stored is not what was sent.
+            QuotaError: No storage is left; says whose storage it is, and how much is used.
+            ChecksumError: Drive stored something else than was sent.
         """
-        reserved = file_id or self._take_id()
+        reserved = file_id or self._next_id()
         body = new_body(reserved, name, mime_type, parent, properties)
-        with self._explaining_quota(), Source.opened(content) as source:
+        with self._explain_quota_errors(), Source.opened(content) as source:
             try:
                 created = create_content(self._calls, body, source, progress)
             except IdTakenError:
@@ -157,36 +158,36 @@ class DriveClient(FolderClient):
     # Content
 
     def download(self, file_id: str) -> bytes:
-        """Fetch a file's content, verified by its checksum.
+        """Return a file's content, verified by its checksum.
 
         Args:
             file_id: The file's id.
 
         Raises:
-            ChecksumError: The bytes that arrived are not those that Drive names, several times.
+            ChecksumError: The received bytes did not match Drive's checksum in several attempts.
         """
         sink = BytesIO()
         download(self._calls, file_id, sink)
         return sink.getvalue()
 
     def peek(self, file_id: str) -> bytes:
-        """Fetch a small file's content by one request: perhaps cut off, or altered.
+        """Return a small file's content, in one request and without verification.
 
         Args:
             file_id: The file's id.
         """
-        request = self._calls.files.get_media(fileId=checked(file_id), **EVERYWHERE)
+        request = self._calls.files.get_media(fileId=checked_id(file_id), **ALL_DRIVES)
         what = f"a download of the file {file_id}"
         return self._calls.policy.run(lambda: self._calls.transport.send(request, what).body, what)
 
     def download_file(
         self, file_id: str, path: str | Path, progress: Progress | None = None
     ) -> None:
-        """Write a file's content to this disk, verified, in one step and in constant memory.
+        """Download a file to `path`, verified, atomically and in constant memory.
 
         Args:
             file_id: The file's id.
-            path: The file here, which is replaced.
+            path: The local file, which is replaced.
             progress: As in `create_file`.
         """
         replace_file(Path(path), lambda sink: download(self._calls, file_id, sink, progress))
@@ -194,14 +195,14 @@ class DriveClient(FolderClient):
     def update_content(
         self, file_id: str, content: bytes | Path | BinaryIO, *, mime_type: str = BINARY
     ) -> DriveFile:
-        """Replace a file's content; of two who do so at once, the last one wins.
+        """Replace a file's content; of two concurrent calls the last one wins.
 
         Args:
             file_id: The file's id.
             content: As in `create_file`.
-            mime_type: The kind of the content.
+            mime_type: The content's MIME type.
         """
-        with self._explaining_quota(), Source.opened(content) as source:
+        with self._explain_quota_errors(), Source.opened(content) as source:
             file = replace_content(self._calls, file_id, source, mime_type)
             return verified(self._calls, file, source)
 
@@ -212,35 +213,36 @@ class DriveClient(FolderClient):
 
         Args:
             file_id: The file's id.
-            properties: Their new values; None removes one. Key and value have 124 bytes at most.
+            properties: The new values; None removes a property. Key and value have at most 124
+                bytes.
         """
-        return self._change(file_id, {"properties": _marks(properties)}, "a mark on")
+        return self._update(
+            file_id, {"properties": _checked_properties(properties)}, "a change of properties of"
+        )
 
     def rename(
         self, file_id: str, name: str, properties: Mapping[str, str | None] | None = None
     ) -> DriveFile:
-        """Give a file or folder another name, and set some of its properties by the same request.
+        """Rename a file or folder, and set some of its properties in the same request.
 
         Args:
             file_id: Its id.
-            name: The new name; others in the folder may have the same.
+            name: The new name; need not be unique in the folder.
             properties: As in `update_properties`.
         """
-        body = {"name": name, "properties": _marks(properties or {})}
-        return self._change(file_id, body, "another name for")
+        body = {"name": name, "properties": _checked_properties(properties or {})}
+        return self._update(file_id, body, "the renaming of")
 
     def trash(self, file_id: str) -> None:
-        """Move a file, or a folder with what lies in it, to the trash, where it stays 30 days.
+        """Move a file or a folder and its content to the trash, where it is kept for 30 days.
 
         Args:
             file_id: Its id.
         """
-        self._change(file_id, {"trashed": True}, "a request to trash")
+        self._update(file_id, {"trashed": True}, "the trashing of")
 
-    # The calls themselves
-
-    def _change(self, file_id: str, body: Mapping[str, Any], what: str) -> DriveFile:
-        request = self._calls.files.update(fileId=checked(file_id), body=body, **DESCRIBED)
+    def _update(self, file_id: str, body: Mapping[str, Any], what: str) -> DriveFile:
+        request = self._calls.files.update(fileId=checked_id(file_id), body=body, **WITH_FIELDS)
         return self._calls.file(request, f"{what} the file {file_id}")
 
 
@@ -251,8 +253,8 @@ def _sign_in(ask: Callable[[], None]) -> None:
         raise TryAgainError("Google's sign-in server was silent or busy") from None
 
 
-def _marks(properties: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Properties that Drive can keep; raises `UsageError` for others."""
+def _checked_properties(properties: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the properties as a dict; raise `UsageError` if Drive could not store them."""
     for key, value in properties.items():
         if len(f"{key}{value or ''}".encode()) > 124:
             raise UsageError(

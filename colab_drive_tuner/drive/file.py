@@ -1,4 +1,4 @@
-"""Files and quotas of Drive as plain values."""
+"""Values for files and quotas of Drive."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,19 +13,19 @@ FIELDS = (
     "webViewLink,owners(emailAddress),trashed,driveId,shortcutDetails(targetId),"
     "capabilities(canAddChildren)"
 )
-"""What is asked for in every call, so that a `DriveFile` is always complete."""
+"""Fields requested in every call, so that a `DriveFile` is always complete."""
 
 
 @dataclass(frozen=True)
 class DriveFile:
-    """A file, folder or shortcut in Drive, as the server described it when it was asked."""
+    """A file, folder or shortcut in Drive, as described by the server."""
 
     id: str
     name: str
     mime_type: str = "application/octet-stream"
     parents: tuple[str, ...] = ()
     size: int = 0
-    """Bytes of content; 0 for folders and Workspace documents."""
+    """Size in bytes; 0 for folders and Workspace documents."""
     md5: str | None = None
     sha256: str | None = None
     created: float = 0.0
@@ -34,23 +34,23 @@ class DriveFile:
     properties: Mapping[str, str] = field(default_factory=dict)
     web_view_link: str | None = None
     owners: tuple[str, ...] = ()
-    """E-mail addresses; empty in a shared drive, where nobody owns a file."""
+    """E-mail addresses; empty in a shared drive, where files have no owner."""
     trashed: bool = False
     drive_id: str | None = None
-    """The shared drive that it lies in; None: somebody's My Drive."""
+    """The id of its shared drive; None in a user's My Drive."""
     target_id: str | None = None
-    """What a shortcut points at."""
+    """The id of a shortcut's target."""
     can_add_children: bool = True
     """False for a folder that this account may only read."""
 
     @property
     def is_folder(self) -> bool:
-        """Whether other files can lie in it."""
+        """Whether it is a folder."""
         return self.mime_type == FOLDER
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "DriveFile":
-        """Read a v3 `File` resource; fields that are absent get their defaults."""
+        """Create one from a v3 `File` resource; absent fields have their defaults."""
         return cls(
             id=data["id"],
             name=data.get("name", ""),
@@ -73,15 +73,15 @@ class DriveFile:
 
 @dataclass(frozen=True)
 class Quota:
-    """How much of an account's storage is used."""
+    """Used and available storage of an account."""
 
     used: int
     limit: int | None
-    """Bytes; None: unlimited. 0 for a service account, which owns no storage."""
+    """Bytes; None: unlimited. 0 for a service account, which has no storage."""
 
 
 def seconds(rfc3339: str | None) -> float:
-    """Seconds since 1970 of a time as Drive writes it; 0 for none."""
+    """Convert a time in Drive's format to seconds since 1970; None to 0."""
     if rfc3339 is None:
         return 0.0
     moment = datetime.fromisoformat(rfc3339)

@@ -1,4 +1,4 @@
-"""Description and search of files: what a Drive client asks about them."""
+"""Description and search of files in Drive."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,17 +7,17 @@ from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.query import query
 
 
-class FindingClient(AccountClient):
-    """What a client asks about files and folders."""
+class FileSearchClient(AccountClient):
+    """File search methods of a Drive client."""
 
     def get(self, file_id: str) -> DriveFile:
-        """Describe a file; one in the trash says so.
+        """Return a file's description, also if it is in the trash.
 
         Args:
             file_id: Its id.
 
         Raises:
-            NotFoundError: There is none, or this account may not see it.
+            NotFoundError: It does not exist, or this account has no access to it.
         """
         return self._calls.get(file_id)
 
@@ -32,30 +32,30 @@ class FindingClient(AccountClient):
 
         Args:
             name: Their exact name; None: any.
-            parent: The id of the folder that they lie in; None: any.
-            mime_types: Kinds, of which they have one; None: any.
+            parent: The id of their folder; None: any.
+            mime_types: Allowed MIME types; None: any.
         """
         files = self._calls.list(query(name=name, parent=parent, mime_types=mime_types))
-        # The server's `=` is not documented to mind upper and lower case.
+        # The server's `=` is not documented to be case-sensitive.
         return [file for file in files if name is None or file.name == name]
 
     def list_folder(self, parent: str, name: str | None = None) -> list[DriveFile]:
-        """List what lies directly in a folder, trash excluded; may lag by minutes.
+        """List a folder's direct children outside of the trash; may lag by minutes.
 
         Args:
             parent: The folder's id.
-            name: The exact name of what is listed; None: any.
+            name: The exact name of the children; None: any.
         """
         return self.find(name, parent=parent)
 
     def find_marked(
         self, properties: Mapping[str, str], or_named: str | None = None
     ) -> list[DriveFile]:
-        """Find files and folders by their properties, in the trash or not; may lag by minutes.
+        """Find files and folders by their properties, also in the trash; may lag by minutes.
 
         Args:
-            properties: What they have, all of it.
-            or_named: Those of exactly this name are found, too.
+            properties: Properties that they must all have.
+            or_named: Also find files and folders with exactly this name.
         """
         wanted = query(properties=properties, trashed=None)
         if or_named is not None:
@@ -63,7 +63,7 @@ class FindingClient(AccountClient):
         return self._calls.list(wanted)
 
     def list_trash(self, parent: str) -> list[DriveFile]:
-        """List what of a folder lies in the trash; may lag by minutes.
+        """List a folder's children in the trash; may lag by minutes.
 
         Args:
             parent: The folder's id.

@@ -1,21 +1,21 @@
-"""Folders by path, id or link: found where they are, made where they are missing.
+"""Folders by path, id or link, which are created if they are missing.
 
-Drive lets several folders bear one name, and does not say so in time to runtimes that make one at
-the same moment. So a path means all of them, and the oldest is the one to put things into.
+Drive allows several folders with the same name and path, which runtimes create if they start at the
+same moment. So a path refers to all of them, and new files are put into the oldest one.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from colab_drive_tuner.drive.file import FOLDER, SHORTCUT, DriveFile
-from colab_drive_tuner.drive.file_search import FindingClient
+from colab_drive_tuner.drive.file_search import FileSearchClient
 from colab_drive_tuner.drive.query import FolderId, parse_folder
-from colab_drive_tuner.drive.requests.calls import DESCRIBED
+from colab_drive_tuner.drive.requests.calls import WITH_FIELDS
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, UsageError
 
 
-class FolderClient(FindingClient):
-    """What a client does with folders."""
+class FolderClient(FileSearchClient):
+    """Folder methods of a Drive client."""
 
     def create_folder(
         self,
@@ -25,22 +25,22 @@ class FolderClient(FindingClient):
         file_id: str | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> DriveFile:
-        """Make a folder.
+        """Create a folder.
 
         Args:
             name: The folder's name.
-            parent: The id of the folder that it lies in.
+            parent: The id of its parent folder.
             file_id: A reserved id, as in `create_file`.
-            properties: Properties of the folder that every app sees.
+            properties: Properties of the folder, visible to all apps.
 
         Raises:
             IdTakenError: Something was created under `file_id` before.
         """
-        reserved = file_id or self._take_id()
+        reserved = file_id or self._next_id()
         body = new_body(reserved, name, FOLDER, parent, properties)
-        request = self._calls.files.create(body=body, **DESCRIBED)
+        request = self._calls.files.create(body=body, **WITH_FIELDS)
         try:
-            with self._explaining_quota():
+            with self._explain_quota_errors():
                 return self._calls.file(request, f"the creation of folder {name!r}")
         except IdTakenError:
             if file_id is not None:
@@ -48,22 +48,22 @@ class FolderClient(FindingClient):
             return self.get(reserved)
 
     def folder(self, place: str, create: bool = True) -> DriveFile:
-        """Open a folder; of several at one path it is the oldest.
+        """Return a folder; if several have the path, the oldest one.
 
         Args:
             place: A path in My Drive, the folder's id, or the link that the browser shows.
-            create: Whether a path's missing folders are made.
+            create: Whether to create a path's missing folders.
 
         Raises:
-            NotFoundError: There is no such folder, and none was to be made.
+            NotFoundError: There is no such folder, and it was not to be created.
             UsageError: `place` is, or leads through, something that is not a folder.
         """
         return self.folders(place, create)[0]
 
     def folders(self, place: str, create: bool = True) -> list[DriveFile]:
-        """Open a folder, and list after it the younger ones at the same path.
+        """Return all folders with this path, the oldest first.
 
-        Runtimes that made it at the same moment made one each, which lists may show late.
+        There are several if runtimes created the path at the same moment; lists may lag.
 
         Args:
             place: As in `folder`.
@@ -74,7 +74,7 @@ class FolderClient(FindingClient):
             found = self._by_id(place, meant)
             if found is not None:
                 return [found]
-            # It looks like an id and is none that we may see: perhaps a folder is called so.
+            # It looks like an id but is not a visible one: it may be a folder's name.
             named = self._children([self.get("root")], place)
             if not named:
                 raise NotFoundError(
@@ -91,7 +91,7 @@ class FolderClient(FindingClient):
                     raise NotFoundError(
                         f"There is no folder {part!r} of {place!r} in Google Drive: check the path."
                     )
-                children = self._make(folders[0], part)
+                children = self._create_child(folders[0], part)
             folders = children
         return folders
 
@@ -112,7 +112,7 @@ class FolderClient(FindingClient):
         return found
 
     def _children(self, parents: list[DriveFile], name: str) -> list[DriveFile]:
-        """The folders of that name, the oldest first, so that everybody takes the same one."""
+        """Return the folders of that name, oldest first, so that all clients agree on the first."""
         there = [
             self._target(file) for parent in parents for file in self.find(name, parent=parent.id)
         ]
@@ -122,14 +122,14 @@ class FolderClient(FindingClient):
                 f"{name!r} in the folder {parents[0].name!r} of Google Drive is a file, not a "
                 "folder: rename it, or choose another folder."
             )
-        return sorted(folders.values(), key=_age)
+        return sorted(folders.values(), key=_creation_order)
 
-    def _make(self, parent: DriveFile, name: str) -> list[DriveFile]:
+    def _create_child(self, parent: DriveFile, name: str) -> list[DriveFile]:
         made = self.create_folder(name, parent=parent.id)
-        # Another runtime may have been at the same point. Nothing is put away here: a third one may
-        # have found the younger folder, and put something into it that no list shows yet.
+        # Another runtime may have created it, too. Neither is trashed: a third runtime may have
+        # put something into the younger one that is not listed yet.
         others = [file for file in self._children([parent], name) if file.id != made.id]
-        return sorted([made, *others], key=_age)
+        return sorted([made, *others], key=_creation_order)
 
     def _target(self, file: DriveFile) -> DriveFile:
         if file.mime_type == SHORTCUT and file.target_id is not None:
@@ -140,14 +140,14 @@ class FolderClient(FindingClient):
         return file
 
 
-def _age(folder: DriveFile) -> tuple[float, str]:
+def _creation_order(folder: DriveFile) -> tuple[float, str]:
     return folder.created, folder.id
 
 
 def new_body(
     file_id: str, name: str, mime_type: str, parent: str, properties: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    """What Drive is told of a new file or folder."""
+    """Return the request body for a new file or folder."""
     return {
         "id": file_id,
         "name": name,

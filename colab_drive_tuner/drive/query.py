@@ -1,4 +1,4 @@
-"""Search queries of Drive, and folders by the paths, ids and links that people paste."""
+"""Search queries of Drive, and parsing of folder paths, ids and links."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from colab_drive_tuner.errors import UsageError
 
 
 def quoted(text: str) -> str:
-    """The string literal for `q`; the backslash goes first, or it would escape our own escapes."""
+    """Return a string literal for `q`; backslashes are escaped first, before new ones are added."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
@@ -21,9 +21,9 @@ def query(
     properties: Mapping[str, str] | None = None,
     trashed: bool | None = False,
 ) -> str:
-    """A `q` that matches what fits every given condition.
+    """Return a `q` for files that meet all given conditions.
 
-    `trashed` says whether it lies in the trash; None: it does not matter.
+    `trashed` selects files in the trash or outside of it; None selects both.
     """
     terms = []
     if parent is not None:
@@ -42,7 +42,7 @@ def query(
 
 @dataclass(frozen=True)
 class FolderId:
-    """A folder named by its id; `certain` is False where the text could be a folder's name too."""
+    """A folder's id; `certain` is False if the text could also be a folder's name."""
 
     id: str
     certain: bool
@@ -53,16 +53,16 @@ _FOLDER_PATH = re.compile(r"/folders/([A-Za-z0-9_-]{10,})")
 
 
 def parse_folder(text: str) -> FolderId | tuple[str, ...]:
-    """What `folder=` means: the id in a link, something that looks like an id, or path components.
+    """Parse `folder=`: return the id in a link, a possible id, or the components of a path.
 
-    Links are those that the browser shows (`…/folders/ID`, `…/open?id=ID`, `…/my-drive`). A path
-    starts in My Drive, with or without saying so, or is one below Colab's mount of it. Raises
+    Links are those that the browser shows (`…/folders/ID`, `…/open?id=ID`, `…/my-drive`). A path is
+    relative to My Drive, which it may name, or starts with Colab's mount point of it. Raises
     `UsageError` for anything else.
     """
     text = text.strip()
     if "://" in text:
         return _parse_link(text)
-    if text.startswith("drive.google.com/"):  # as browsers show it
+    if text.startswith("drive.google.com/"):  # browsers omit the scheme
         return _parse_link(f"https://{text}")
     if re.fullmatch(r"[A-Za-z0-9_-]{25,}", text) and re.search(r"[0-9]", text):
         return FolderId(text, certain=False)

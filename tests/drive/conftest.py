@@ -10,8 +10,8 @@ from google.oauth2.credentials import Credentials
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
-from colab_drive_tuner.drive.requests.retry import RetryPolicy
-from colab_drive_tuner.drive.requests.signing import Authorizer, at_emulator
+from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy
+from colab_drive_tuner.drive.requests.signing import Authorizer, emulator_authorizer
 from colab_drive_tuner.emulator import DriveEmulator
 from tests.drive.answers import say
 
@@ -72,7 +72,7 @@ def patience():
 def client(drive_emulator, clock, patience):
     endpoint = find_endpoint()
     policy = RetryPolicy(patience, sleep=clock.sleep, clock=clock)
-    signer = at_emulator(endpoint.emulator_token, endpoint.origin)
+    signer = emulator_authorizer(endpoint.emulator_token, endpoint.origin)
     client = DriveClient(signer, endpoint=endpoint, policy=policy)
     yield client
     client.close()

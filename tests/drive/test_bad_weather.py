@@ -111,7 +111,7 @@ def test_a_broken_upload_goes_on_where_it_was(client, root, weather, drive_emula
 def test_altered_bytes_are_noticed_and_fetched_again(client, root, weather, tmp_path):
     """Sometimes altered on the way: fetched again. Always altered: an error, and no file."""
     made = client.create_file("x", LARGE, parent=root)
-    weather.add("corrupt", query="alt=media", times=downloading.TRIES - 1)
+    weather.add("corrupt", query="alt=media", times=downloading.ATTEMPTS - 1)
     assert client.download(made.id) == LARGE
     weather.clear()
     weather.add("corrupt", query="alt=media")
@@ -184,7 +184,7 @@ def test_patience_is_counted_from_the_last_progress(client, root, weather, clock
 def test_a_download_that_only_trickles_is_given_up(client, root, clock, monkeypatch):
     """Bytes that come too slowly to matter are no progress."""
     made = client.create_file("x", LARGE, parent=root)
-    real = downloading._Fetch._take
+    real = downloading._Fetch._receive
 
     def slow(fetch, answer):
         def blocks(inner):
@@ -195,7 +195,7 @@ def test_a_download_that_only_trickles_is_given_up(client, root, clock, monkeypa
         answer.blocks = blocks(answer.blocks)
         real(fetch, answer)
 
-    monkeypatch.setattr(downloading._Fetch, "_take", slow)
+    monkeypatch.setattr(downloading._Fetch, "_receive", slow)
     with pytest.raises(UnavailableError, match="too slowly"):
         client.download(made.id)
 

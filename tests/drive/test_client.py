@@ -11,7 +11,7 @@ import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.requests.endpoint import Endpoint
-from colab_drive_tuner.drive.requests.signing import at_emulator
+from colab_drive_tuner.drive.requests.signing import emulator_authorizer
 from colab_drive_tuner.errors import (
     CredentialsError,
     IdTakenError,
@@ -236,19 +236,19 @@ def test_threads_reserve_ids_side_by_side(client, monkeypatch):
 
     monkeypatch.setattr(client, "generate_ids", together)
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda _: client._take_id(), range(2))
+        one, other = pool.map(lambda _: client._next_id(), range(2))
     assert one != other
 
 
 def test_a_forked_child_uses_neither_connections_nor_ids_of_its_parent(client, root):
     """Both can go on: no answer is mixed up, no id is used twice."""
     client.create_file("before", b"", parent=root)
-    connections = client._calls.transport._pool()
+    connections = client._calls.transport._get_session()
     child = os.fork()
     if child == 0:
         done = 1
         try:
-            assert client._calls.transport._pool() is not connections
+            assert client._calls.transport._get_session() is not connections
             for number in range(5):
                 client.create_file(f"child{number}", b"c", parent=root)
             done = 0
@@ -273,7 +273,8 @@ def test_a_service_account_owns_no_storage(drive_emulator):
     account = "robot@project.iam.gserviceaccount.com"
     drive_emulator.allow("robot", account)
     robot = DriveClient(
-        at_emulator("robot", drive_emulator.url), endpoint=Endpoint(drive_emulator.url, "robot")
+        emulator_authorizer("robot", drive_emulator.url),
+        endpoint=Endpoint(drive_emulator.url, "robot"),
     )
     with pytest.raises(QuotaError, match="owns no storage: choose a folder in a shared drive"):
         robot.create_file("x", b"x", parent="root")
@@ -283,7 +284,8 @@ def test_an_unknown_token_is_refused_at_once(drive_emulator):
     """Nothing is repeated with a token that nobody knows."""
     drive_emulator.clear_log()
     stranger = DriveClient(
-        at_emulator("wrong", drive_emulator.url), endpoint=Endpoint(drive_emulator.url, "wrong")
+        emulator_authorizer("wrong", drive_emulator.url),
+        endpoint=Endpoint(drive_emulator.url, "wrong"),
     )
     with pytest.raises(CredentialsError, match="Sign in again"):
         stranger.account()
@@ -294,7 +296,8 @@ def test_missing_scope_is_named(drive_emulator):
     """The error says which permission to ask for."""
     drive_emulator.allow("reader", "owner@example.com", scopes=["drive.readonly"])
     reader = DriveClient(
-        at_emulator("reader", drive_emulator.url), endpoint=Endpoint(drive_emulator.url, "reader")
+        emulator_authorizer("reader", drive_emulator.url),
+        endpoint=Endpoint(drive_emulator.url, "reader"),
     )
     with pytest.raises(CredentialsError, match=r"auth/drive\.file"):
         reader.create_folder("x", parent="root")
@@ -302,11 +305,11 @@ def test_missing_scope_is_named(drive_emulator):
 
 def test_nobody_there(clock):
     """An address where nothing listens is given up within seconds."""
-    from colab_drive_tuner.drive.requests.retry import RetryPolicy
+    from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy
 
     policy = RetryPolicy(sleep=clock.sleep, clock=clock)
     client = DriveClient(
-        at_emulator("x", "http://127.0.0.1:1"),
+        emulator_authorizer("x", "http://127.0.0.1:1"),
         endpoint=Endpoint("http://127.0.0.1:1", "x"),
         policy=policy,
     )
@@ -349,7 +352,9 @@ def test_no_token_in_logs_or_reprs(drive_emulator, caplog):
     """Neither our objects nor the libraries below write it down, at any level."""
     drive_emulator.allow("very-secret-token", "owner@example.com")
     endpoint = Endpoint(drive_emulator.url, "very-secret-token")
-    client = DriveClient(at_emulator("very-secret-token", drive_emulator.url), endpoint=endpoint)
+    client = DriveClient(
+        emulator_authorizer("very-secret-token", drive_emulator.url), endpoint=endpoint
+    )
     with caplog.at_level(0):
         made = client.create_file("x", os.urandom(5_100_000), parent="root")
         client.download(made.id)

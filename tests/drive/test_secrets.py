@@ -138,7 +138,7 @@ def test_no_redirect_is_followed_by_any_call(server, connect, signer, status, ca
         "small": lambda: client.create_file("x", b"x", parent="root"),
         "ids": lambda: client.generate_ids(1),
     }
-    with pytest.raises(StoreError, match="elsewhere"):
+    with pytest.raises(StoreError, match="redirected"):
         calls[call]()
     assert "/elsewhere" not in {path for _, path, _ in server.seen}
 

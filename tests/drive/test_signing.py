@@ -11,7 +11,7 @@ from google.auth.exceptions import TransportError
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
-from colab_drive_tuner.drive.requests.signing import Authorizer, at_emulator
+from colab_drive_tuner.drive.requests.signing import Authorizer, emulator_authorizer
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 
 SECRET = "1//a-refresh-token-that-nobody-may-see"
@@ -174,7 +174,7 @@ def test_the_project_that_pays_is_named():
 def test_nothing_secret_in_reprs():
     """Objects that end up in a cell's output, or in a traceback with local variables."""
     identity = Identity(Credentials(SECRET), "a test")
-    for signer in (Authorizer(identity), at_emulator(SECRET, "http://127.0.0.1:1")):
+    for signer in (Authorizer(identity), emulator_authorizer(SECRET, "http://127.0.0.1:1")):
         assert SECRET in next(iter(signer.headers().values()))
         for thing in (identity, signer, signer.credentials, signer.headers()):
             assert SECRET not in repr(thing)

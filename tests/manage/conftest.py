@@ -8,7 +8,7 @@ import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.requests.endpoint import find_endpoint
-from colab_drive_tuner.drive.requests.signing import at_emulator
+from colab_drive_tuner.drive.requests.signing import emulator_authorizer
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.memory import MemoryStore
@@ -36,7 +36,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
         emulator = request.getfixturevalue("drive_emulator")
         emulator.allow(kind, f"{kind}@example.com")
         endpoint = find_endpoint()
-        client = DriveClient(at_emulator(kind, endpoint.origin), endpoint=endpoint)
+        client = DriveClient(emulator_authorizer(kind, endpoint.origin), endpoint=endpoint)
         return DriveStore(client, word)
 
     return open_one

@@ -1,1 +1,1 @@
-"""Requests to Drive: address, signature, attempts, and what its refusals mean."""
+"""Requests to Drive: endpoint, signing, transport, retries and refusals."""

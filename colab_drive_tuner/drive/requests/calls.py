@@ -1,9 +1,8 @@
-"""Calls to Drive v3: built from Google's own description of the API, repeated by the policy.
+"""Calls of the Drive v3 API, built by google-api-python-client and retried by our policy.
 
-google-api-python-client knows names, kinds, addresses and encodings, and refuses what Drive does
-not have. It only builds: `transport` sends, because httplib2, by which the library would, is not
-safe in threads and sends a POST again whose answer was lost. Building reads and never writes shared
-state.
+google-api-python-client builds requests from Google's discovery document and rejects unknown
+parameters. `transport` sends them, because the library's own httplib2 is not thread-safe and
+repeats POSTs whose answer was lost. Building reads and never writes shared state.
 """
 
 import json
@@ -15,32 +14,34 @@ from typing import Any, TypeVar
 
 from colab_drive_tuner.drive.file import FIELDS, DriveFile
 from colab_drive_tuner.drive.requests.endpoint import Endpoint
-from colab_drive_tuner.drive.requests.retry import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.requests.transport import Request, Transport
 from colab_drive_tuner.errors import UsageError
 
 T = TypeVar("T")
 
-EVERYWHERE = {"supportsAllDrives": True}
-DESCRIBED = {**EVERYWHERE, "fields": FIELDS}
-"""Parameters of every call that answers with a file."""
+ALL_DRIVES = {"supportsAllDrives": True}
+WITH_FIELDS = {**ALL_DRIVES, "fields": FIELDS}
+"""Parameters of every call that returns a file."""
 
 
 @lru_cache
 def service(origin: str) -> Any:
-    """Drive's resources at `origin`; their methods return a `Request` each. Asks no network."""
+    """Return Drive's API at `origin`, whose methods build a `Request`; makes no network request."""
     from googleapiclient.discovery import build_from_document
 
-    # An object that cannot send stands in for the library's own way to do it.
-    return build_from_document(document(origin, "v3"), http=object(), requestBuilder=_request)
+    # Requests are only built, so a dummy takes the place of an HTTP client.
+    return build_from_document(
+        discovery_document(origin, "v3"), http=object(), requestBuilder=_request
+    )
 
 
-def document(origin: str, version: str) -> dict[str, Any]:
-    """The description of Drive's API that the library brings along, leading to `origin`."""
+def discovery_document(origin: str, version: str) -> dict[str, Any]:
+    """Return the discovery document that the library contains, with its root set to `origin`."""
     from googleapiclient.discovery_cache import get_static_doc
 
     found: dict[str, Any] = json.loads(get_static_doc("drive", version))
-    # `client_options.api_endpoint` would leave uploads at Google.
+    # `client_options.api_endpoint` does not redirect uploads.
     return {**found, "rootUrl": f"{origin}/"}
 
 
@@ -54,13 +55,13 @@ def _request(
     headers: Mapping[str, str],
     **_rest: Any,
 ) -> Request:
-    """What to send; how the library would send it, and read the answer, is not used."""
+    """Return the request to send; ignore how the library would send it."""
     return Request(method, uri, headers, body.encode() if isinstance(body, str) else body)
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Where calls go, how they travel, and how long they are repeated."""
+    """API calls to one endpoint, with their transport and retry policy."""
 
     endpoint: Endpoint
     transport: Transport
@@ -68,29 +69,29 @@ class Calls:
 
     @cached_property
     def files(self) -> Any:
-        """The methods of v3's `files`, made at their first use; each builds a request."""
+        """The methods of v3's `files`; each builds a request."""
         return service(self.endpoint.origin).files()
 
     def about(self, what: str, fields: str) -> dict[str, Any]:
-        """What Drive says about the account; `what` completes "Google Drive did not answer ..."."""
+        """Return Drive's `about` resource; `what` completes "Google Drive did not answer ..."."""
         return self.run(service(self.endpoint.origin).about().get(fields=fields), what, dict)
 
     def file(self, request: Request, what: str) -> DriveFile:
-        """The file that Drive describes in its answer."""
+        """Run a request whose answer describes a file."""
         return self.run(request, what, DriveFile.from_json)
 
     def get(self, file_id: str) -> DriveFile:
-        """The file of that id; raises `NotFoundError`."""
-        request = self.files.get(fileId=checked(file_id), **DESCRIBED)
-        return self.file(request, f"a question about the file {file_id}")
+        """Return the file with that id; raises `NotFoundError`."""
+        request = self.files.get(fileId=checked_id(file_id), **WITH_FIELDS)
+        return self.file(request, f"a request for the file {file_id}")
 
     def list(self, q: str) -> list[DriveFile]:
-        """Every file that matches `q`, from all pages."""
+        """Return all files that match `q`, from all pages."""
         found: list[DriveFile] = []
         files, token = self.files, None
         while True:
             request = files.list(
-                **EVERYWHERE,
+                **ALL_DRIVES,
                 includeItemsFromAllDrives=True,
                 q=q,
                 pageSize=1000,
@@ -103,18 +104,18 @@ class Calls:
                 return found
 
     def run(self, request: Request, what: str, read: Callable[[dict[str, Any]], T]) -> T:
-        """What `read` makes of the answer."""
+        """Run a request with retries, and parse the answer with `read`."""
         return self.policy.run(lambda: self.transport.send(request, what).read(read), what)
 
 
 def _page(data: dict[str, Any]) -> tuple[list[DriveFile], str | None]:
     if data.get("incompleteSearch"):
-        raise TryAgainError("it searched only a part of itself")
+        raise TryAgainError("its search was incomplete")
     return [DriveFile.from_json(file) for file in data["files"]], data.get("nextPageToken") or None
 
 
-def checked(file_id: str) -> str:
-    """The id, if it can be one: anything else would change the address that is called."""
+def checked_id(file_id: str) -> str:
+    """Return the id if it is well-formed: other characters would change the URL."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", file_id):
         raise UsageError(f"{file_id!r} cannot be the id of a file in Google Drive.")
     return file_id

@@ -1,4 +1,4 @@
-"""Address of Google Drive, or of the local emulator that DRIVE_EMULATOR_HOST names."""
+"""Endpoint of Google Drive, or of the local emulator that DRIVE_EMULATOR_HOST names."""
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -11,17 +11,17 @@ from colab_drive_tuner.errors import UsageError
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The origin of every address that we call, and, for an emulator, the token that it knows."""
+    """The origin of all requests, and the token of an emulator."""
 
     origin: str = "https://www.googleapis.com"
     emulator_token: str | None = field(default=None, repr=False)
 
 
 def find_endpoint() -> Endpoint:
-    """Google, or the emulator where the environment names one.
+    """Return Google's endpoint, or the emulator's if the environment names one.
 
-    Raises `UsageError` for an emulator on another machine: whoever sets the variable by accident
-    must not send trials to a stranger.
+    Raises `UsageError` for an emulator on another machine, so that a wrong variable cannot send
+    trials to a stranger.
     """
     host = emulator_host()
     if not host:
@@ -38,7 +38,7 @@ def find_endpoint() -> Endpoint:
     plain = not (address.path.strip("/") or address.query or address.fragment or address.username)
     if address.scheme != "http" or not plain or not _is_loopback(name):
         raise problem
-    # Put together anew: parsers disagree about odd addresses, and only this one has been checked.
+    # Rebuilt from the checked parts, because URL parsers disagree about unusual addresses.
     literal = f"[{name}]" if ":" in name else name
     origin = f"http://{literal}" + (f":{port}" if port else "")
     return Endpoint(origin, Variable.EMULATOR_TOKEN.get() or "emulator")

@@ -1,4 +1,4 @@
-"""Drive's refusals: from status and reason to another attempt, or an error with advice."""
+"""Refusals of Drive: status and reason are translated into a retry or an error with advice."""
 
 import json
 import re
@@ -8,8 +8,9 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from colab_drive_tuner.credentials import SCOPE_ALL, SCOPE_FILE, SCOPE_READ
 from colab_drive_tuner.credentials.redact import redact
-from colab_drive_tuner.drive.requests.retry import TryAgainError
+from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     CredentialsError,
@@ -21,18 +22,16 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.text import visible
 
-SCOPE = "https://www.googleapis.com/auth/"
-
 _LIMIT_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "sharingRateLimitExceeded"}
 _TRANSIENT_REASONS = {*_LIMIT_REASONS, "backendError", "internalError"}
 _LIMIT_PAUSE = 1.0
-"""Seconds, at least: who comes back at once takes from the same limit as all other threads."""
+"""Minimum pause in seconds: all threads share the same rate limit."""
 _UPLOAD_CAP = (
     "If uploads keep being refused: Google lets one account upload 750 GB a day; wait a day."
 )
 _SCOPES_MISSING = (
-    f"The sign-in lacks a permission (scope). Checkpoints need {SCOPE}drive.file; reading a "
-    f"notebook that Colab made needs {SCOPE}drive.readonly. Sign in again and allow it."
+    f"The sign-in lacks a permission (scope). Checkpoints need {SCOPE_FILE}; reading a "
+    f"notebook that Colab made needs {SCOPE_READ}. Sign in again and allow it."
 )
 
 # reason -> (error, what to do)
@@ -67,7 +66,7 @@ _FATAL: dict[str, tuple[type[ColabDriveTunerError], str]] = {
         RefusedError,
         (
             "With the scope drive.file an app sees only files that it made: use the folder that "
-            f"this sign-in created, or sign in with {SCOPE}drive."
+            f"this sign-in created, or sign in with {SCOPE_ALL}."
         ),
     ),
     "cannotDownloadAbusiveFile": (
@@ -100,7 +99,7 @@ _OTHER = (StoreError, "This is not expected to pass by itself; please report it.
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer outside of 2xx: status, Google's reason, and Google's own words."""
+    """An answer other than 2xx: its status, and Google's reason and message."""
 
     status: int
     reason: str
@@ -108,9 +107,9 @@ class Refusal:
 
     @classmethod
     def read(cls, status: int, body: bytes, secrets: Iterable[str] = ()) -> "Refusal":
-        """Read Google's error body; one that is not Google's leaves the reason empty.
+        """Parse Google's error body; the reason is empty if the body is not Google's.
 
-        Whoever answered has seen the request, so `secrets` of it are removed from its words.
+        The server has seen the request, so its `secrets` are removed from the message.
         """
         try:
             error: Any = json.loads(body).get("error", {})
@@ -124,23 +123,23 @@ class Refusal:
             for detail in error.get(key) or ()
             if isinstance(detail, Mapping) and detail.get("reason")
         ]
-        # Newer bodies carry the telling reason in `details`; `errors` then says only "forbidden".
+        # Newer bodies have the specific reason in `details`; `errors` then has only "forbidden".
         known = [str(d["reason"]) for d in details if str(d["reason"]) in _FATAL]
         reason = known[0] if known else str(details[0]["reason"]) if details else ""
         secrets = list(secrets)
         if not re.fullmatch(r"\w{1,60}", redact(reason, secrets)):
-            reason = ""  # none of Google's
+            reason = ""  # not Google's
         return cls(status, reason, visible(redact(str(error.get("message", "")), secrets)))
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same call may well succeed a little later."""
+        """Whether the same call may succeed later."""
         if self.status == 403:
             return self.reason in _TRANSIENT_REASONS
         return self.status in {408, 429} or self.status >= 500
 
     def error(self, what: str, *, after: float, uploading: bool) -> Exception:
-        """What to raise for the call that `what` describes; `after` is the Retry-After."""
+        """Return the error for the call `what`; `after` is the value of Retry-After."""
         said = f"{self.status} {self.reason}".strip()
         if self.is_transient:
             capped = uploading and self.reason == "userRateLimitExceeded"
@@ -155,7 +154,7 @@ class Refusal:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a Retry-After header asks for, in either of its forms; 0 where there is none."""
+    """Return the seconds of a Retry-After header, in either of its forms; 0 if there is none."""
     value = headers.get("Retry-After", "").strip()
     if not value:
         return 0.0

@@ -1,4 +1,4 @@
-"""Signatures of requests to Drive: the token of an identity, renewed in time and never shown."""
+"""Signing of requests to Drive with an access token that is renewed when necessary."""
 
 import threading
 from typing import Any
@@ -9,42 +9,42 @@ from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 
 
-class Signature(dict[str, str]):
-    """Headers that carry a token: not shown, not even where a traceback prints local variables."""
+class SignedHeaders(dict[str, str]):
+    """Headers with a token; not shown by repr, as in tracebacks with local variables."""
 
     def __repr__(self) -> str:
-        return "<Signature>"
+        return "<SignedHeaders>"
 
 
-def at_emulator(token: str, origin: str) -> "Authorizer":
-    """Signs for an emulator, with the token that it was started with; it also renews itself."""
+def emulator_authorizer(token: str, origin: str) -> "Authorizer":
+    """Return an authorizer for an emulator with this token."""
     client = {"client_id": "emulator", "client_secret": "emulator", "token_uri": f"{origin}/token"}
     identity = Identity(user_credentials(client, token, token=token), Variable.EMULATOR_TOKEN)
     return Authorizer(identity, local=True)
 
 
 class Authorizer:
-    """The current token of an identity, renewed once for all threads that need it."""
+    """Signs requests with an identity's token, which is renewed once for all threads."""
 
     def __init__(self, identity: Identity, *, local: bool = False) -> None:
         self.credentials: Any = identity.credentials
-        """The identity's own, of google-auth."""
-        self._how = identity.source
+        """The identity's credentials, of google-auth."""
+        self._source = identity.source
         self._local = local
         self._lock = threading.Lock()
         self._renewals = 0
         self._problem: CredentialsError | UnavailableError | None = None
-        """Of the last renewal; None: it worked."""
+        """Error of the last renewal; None if it succeeded."""
 
     def __repr__(self) -> str:
-        return f"<Authorizer by {self._how}>"
+        return f"<Authorizer by {self._source}>"
 
-    def headers(self) -> Signature:
-        """The headers that sign a request: the token, and who pays where that is not the caller.
+    def headers(self) -> SignedHeaders:
+        """Return headers that sign a request: the token, and a quota project if there is one.
 
-        Raises `CredentialsError` where Google refuses, `UnavailableError` where it is silent.
+        Raises `CredentialsError` if Google refuses, and `UnavailableError` if it does not answer.
         """
-        known, signature = self._renewals, Signature()
+        known, signature = self._renewals, SignedHeaders()
         with self._lock:
             if not self.credentials.valid:
                 self._renew(known)
@@ -52,11 +52,11 @@ class Authorizer:
         return signature
 
     def renew(self, refused: dict[str, str]) -> bool:
-        """Get another token after Drive refused this one; False where another thread had already.
+        """Renew a token that Drive refused; return False if another thread had renewed it before.
 
-        A caller whose own new token is refused, too, need not come again.
+        If the new token is refused as well, the caller must not retry.
         """
-        known, current = self._renewals, Signature()
+        known, current = self._renewals, SignedHeaders()
         with self._lock:
             self.credentials.apply(current)
             if current != refused:
@@ -65,18 +65,19 @@ class Authorizer:
         return True
 
     def _renew(self, known: int) -> None:
-        """Get a token, unless a renewal ended while this thread waited: that one's end is its own.
+        """Renew the token, or use the outcome of a renewal that ended while this thread waited.
 
-        So a silent sign-in server holds sixteen threads up as long as one, and not one by one.
+        So if the sign-in server does not answer, all threads wait together, not one after the
+        other.
         """
         if self._renewals == known:
-            self._problem = self._ask()
+            self._problem = self._request_token()
             self._renewals += 1
         if self._problem is not None:
             raise type(self._problem)(*self._problem.args)
 
-    def _ask(self) -> CredentialsError | UnavailableError | None:
-        """Ask for a token; what went wrong."""
+    def _request_token(self) -> CredentialsError | UnavailableError | None:
+        """Request a token; return the error, if any."""
         try:
             get_token(self.credentials, local=self._local)
         except UnavailableError as silent:
@@ -84,7 +85,7 @@ class Authorizer:
         except TokenRefusedError as refused:
             why = f": {refused.why}" if refused.why else ""
             return CredentialsError(
-                f"Google no longer accepts this sign-in ({self._how}; {refused.code}){why}. "
+                f"Google no longer accepts this sign-in ({self._source}; {refused.code}){why}. "
                 "Sign in again; nothing is lost."
             )
         return None

@@ -1,1 +1,1 @@
-"""Contents of files: uploads and downloads that survive breaks, with their checksums."""
+"""Uploads and downloads that are resumed after interruptions and verified by checksums."""

@@ -1,34 +1,34 @@
-"""Downloads from Drive: resumed after a break, verified, and only then given the final name.
+"""Downloads from Drive: resumed after an interruption, and verified.
 
-The loop is ours: the download class of Google's client holds 100 MiB in memory, and checks no sum.
+The download class of Google's client holds 100 MiB in memory and verifies no checksum.
 """
 
 import hashlib
 from typing import BinaryIO
 
 from colab_drive_tuner.drive.file import DriveFile
-from colab_drive_tuner.drive.requests.calls import EVERYWHERE, Calls, checked
-from colab_drive_tuner.drive.requests.retry import TryAgainError
+from colab_drive_tuner.drive.requests.calls import ALL_DRIVES, Calls, checked_id
+from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
 from colab_drive_tuner.drive.requests.transport import Download, Request
-from colab_drive_tuner.drive.transfers.upload import Progress
 from colab_drive_tuner.errors import ChecksumError
+from colab_drive_tuner.progress_line import Progress
 
-ENOUGH = 256 * 1024
-"""Bytes that count as progress: a server that sends less in the whole patience is stuck."""
-TRIES = 4
-"""How often a content is fetched whose sum is not the one that Drive names."""
+PROGRESS_BYTES = 256 * 1024
+"""Bytes that count as progress: a server that sends fewer within the patience is stuck."""
+ATTEMPTS = 4
+"""Number of downloads of a file whose checksum does not match."""
 
 
 def download(calls: Calls, file_id: str, sink: BinaryIO, progress: Progress | None = None) -> None:
-    """Write a file's whole content to `sink`, an empty seekable stream.
+    """Write a file's content to `sink`, an empty seekable stream.
 
-    After a break it goes on behind what has arrived. Raises `ChecksumError` if, again and again,
-    all bytes came and their sum is not the one that Drive names.
+    Interrupted downloads are resumed. Raises `ChecksumError` if the complete content has the wrong
+    checksum in all attempts.
     """
-    request = calls.files.get_media(fileId=checked(file_id), **EVERYWHERE)
+    request = calls.files.get_media(fileId=checked_id(file_id), **ALL_DRIVES)
     wrong = ""
-    # Described each time, too: the file may have been replaced while it was fetched.
-    for _ in range(TRIES):
+    # Its description is read each time, because the file may be replaced during the download.
+    for _ in range(ATTEMPTS):
         file = calls.get(file_id)
         fetch = _Fetch(calls, request, file, sink, progress)
         fetch.run()
@@ -36,7 +36,7 @@ def download(calls: Calls, file_id: str, sink: BinaryIO, progress: Progress | No
         if not wrong:
             return
     raise ChecksumError(
-        f"The bytes of {file.name!r} ({file.id}) arrived altered, {TRIES} times: {wrong}. Try "
+        f"The bytes of {file.name!r} ({file.id}) arrived altered, {ATTEMPTS} times: {wrong}. Try "
         "again; if it stays so, the copy in Drive is not what was uploaded."
     )
 
@@ -58,29 +58,29 @@ class _Fetch:
     def _start_again(self) -> None:
         self._sink.seek(0)
         self._sink.truncate()
-        self._have = 0
-        # Files of long ago have no sha256.
+        self._received = 0
+        # Old files have no SHA-256.
         old = self._file.sha256 is None
-        self._sum = hashlib.md5(usedforsecurity=False) if old else hashlib.sha256()
+        self._hash = hashlib.md5(usedforsecurity=False) if old else hashlib.sha256()
 
     def run(self) -> None:
-        """Fetch until as many bytes are there as Drive says that the file has."""
+        """Download until the size that Drive reports is reached."""
         while not self._policy.run(self._attempt, self._what):
             pass
 
     def mismatch(self) -> str:
-        """What is wrong with the bytes that came; empty if nothing is."""
-        if self._have != self._file.size:
-            return f"{self._have} bytes instead of {self._file.size}"
+        """Return what is wrong with the received bytes; empty if nothing is."""
+        if self._received != self._file.size:
+            return f"{self._received} bytes instead of {self._file.size}"
         expected = self._file.sha256 or self._file.md5
-        found = self._sum.hexdigest()
+        found = self._hash.hexdigest()
         if expected is not None and found != expected:
             return f"their sum is {found} instead of {expected}"
         return ""
 
     def _attempt(self) -> bool:
-        """True when all is there; False when a break came after enough progress to begin anew."""
-        before = self._have
+        """Return True when complete, False after an interruption with enough progress to go on."""
+        before = self._received
         if before and before == self._file.size:
             return True
         headers = {"accept-encoding": "identity"}
@@ -88,13 +88,13 @@ class _Fetch:
             headers["range"] = f"bytes={before}-"
         try:
             with self._transport.download(
-                self._request.having(headers=headers), self._what
+                self._request.with_changes(headers=headers), self._what
             ) as answer:
                 if before and not self._continues(answer, before):
                     self._start_again()
-                self._take(answer)
+                self._receive(answer)
         except TryAgainError:
-            if self._have - before >= ENOUGH:
+            if self._received - before >= PROGRESS_BYTES:
                 return False
             raise
         return True
@@ -104,20 +104,20 @@ class _Fetch:
         said = answer.headers.get("Content-Range", "")
         return answer.status == 206 and said.startswith(f"bytes {at}-")
 
-    def _take(self, answer: Download) -> None:
-        marked = self._have
+    def _receive(self, answer: Download) -> None:
+        marked = self._received
         deadline = self._policy.clock() + self._policy.patience
         for block in answer.blocks:
             self._sink.write(block)
-            self._sum.update(block)
-            self._have += len(block)
+            self._hash.update(block)
+            self._received += len(block)
             if self._progress is not None:
-                self._progress(self._have, self._file.size)
-            if self._have > self._file.size:
+                self._progress(self._received, self._file.size)
+            if self._received > self._file.size:
                 return
-            if self._have - marked >= ENOUGH:
-                marked, deadline = self._have, self._policy.clock() + self._policy.patience
+            if self._received - marked >= PROGRESS_BYTES:
+                marked, deadline = self._received, self._policy.clock() + self._policy.patience
             elif self._policy.clock() > deadline:
                 raise TryAgainError("the content came too slowly")
-        if self._have < self._file.size:
+        if self._received < self._file.size:
             raise TryAgainError("the content was cut off")

@@ -1,7 +1,7 @@
-"""Sources of uploads: bytes, a file or a stream, in pieces, with the checksum on the way.
+"""Sources of uploads (bytes, files and streams), read in windows while their checksum is computed.
 
-A file is read again after a break; a stream that cannot be rewound is held piece by piece until
-Drive has acknowledged it. Either way memory does not depend on the size.
+A file is read again after an interruption; a stream that cannot be rewound is buffered until Drive
+has acknowledged it. Memory does not depend on the size.
 """
 
 import hashlib
@@ -16,15 +16,15 @@ from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.errors import StoreError, UsageError
 
 SMALL = 5_000_000
-"""Bytes up to which Drive takes content in one request."""
+"""Maximum size in bytes for an upload in one request."""
 WINDOW = 1024 * 1024 * 1024
-"""Bytes of one request of a session, read from the source as they leave: memory needs no less."""
+"""Bytes per request of an upload session, for a source that is read while it is sent."""
 BUFFER = 8 * 1024 * 1024
-"""The same for a source that cannot be read twice: it is held until it has been acknowledged."""
+"""Bytes per request for a source that cannot be read again, which must be buffered."""
 
 
 class Source:
-    """What is to be uploaded: read once from front to back, or again from a known offset."""
+    """Content to upload, read once from start to end, or again from an earlier offset."""
 
     def __init__(self, content: bytes | BinaryIO) -> None:
         self._stream: BinaryIO = BytesIO(content) if isinstance(content, bytes) else content
@@ -36,13 +36,13 @@ class Source:
             self._stream.seek(self._base)
         self._hash = hashlib.sha256()
         self._hashed = 0
-        self._held = b""
-        self._held_at = 0
+        self._buffer = b""
+        self._buffer_start = 0
 
     @classmethod
     @contextmanager
     def opened(cls, content: bytes | Path | BinaryIO) -> Iterator["Source"]:
-        """A source of bytes, of a file, or of what is left of a stream."""
+        """Open a source of bytes, of a file, or of the rest of a stream."""
         if isinstance(content, Path):
             with content.open("rb") as stream:
                 yield cls(stream)
@@ -55,73 +55,73 @@ class Source:
             )
 
     def finish(self) -> None:
-        """Read what nobody has read yet, so that `sha256` and `size` are the whole's."""
+        """Read the rest, so that `sha256` and `size` are those of the whole content."""
         while self.size is None:
-            self._fill(self._held_at + len(self._held))
+            self._fill_buffer(self._buffer_start + len(self._buffer))
         while self.seekable and self._hashed < self.size:
             self.read_at(self._hashed, BUFFER)
 
-    def is_held_by(self, file: DriveFile) -> bool:
-        """Whether Drive says that the file has exactly these bytes; for a finished source."""
+    def matches(self, file: DriveFile) -> bool:
+        """Return whether Drive reports exactly these bytes for the file; requires `finish`."""
         return file.size == self.size and file.sha256 in {None, self.sha256}
 
     @property
     def can_restart(self) -> bool:
         """Whether the first byte can still be read."""
-        return self.seekable or self._held_at == 0
+        return self.seekable or self._buffer_start == 0
 
     @property
     def sha256(self) -> str:
-        """The sum of everything that has been read so far."""
+        """The checksum of everything read so far."""
         return self._hash.hexdigest()
 
     def window(self, offset: int, tick: Callable[[int], None]) -> "Window":
-        """The next bytes from `offset` on; where the source ends in it, `size` is known after."""
+        """Return the window at `offset`; afterwards `size` is known if the source ends in it."""
         if self.size is not None and self.seekable:
             return Window(self, offset, min(WINDOW, self.size - offset), tick)
-        self._fill(offset)
-        return Window(self, offset, len(self._held), tick)
+        self._fill_buffer(offset)
+        return Window(self, offset, len(self._buffer), tick)
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Read `count` bytes that lie at `offset`, adding to the sum what is new."""
+        """Read `count` bytes at `offset`, and add new ones to the checksum."""
         if self.seekable:
             self._stream.seek(self._base + offset)
             data = self._stream.read(count)
             if not data and count:
                 raise UsageError("The file became shorter while it was uploaded; upload it again.")
-            self._learn(offset, data)
+            self._update_hash(offset, data)
             return data
-        start = offset - self._held_at
-        return self._held[start : start + count]
+        start = offset - self._buffer_start
+        return self._buffer[start : start + count]
 
-    def all(self) -> bytes | None:
-        """The whole content where it is small enough for one request, else None."""
+    def small_content(self) -> bytes | None:
+        """Return the whole content if it is small enough for one request, otherwise None."""
         if self.seekable:
             small = self.size is not None and self.size <= SMALL
             return self.read_at(0, self.size) if small and self.size else b"" if small else None
-        self._fill(0)
-        return self._held if self.size is not None and self.size <= SMALL else None
+        self._fill_buffer(0)
+        return self._buffer if self.size is not None and self.size <= SMALL else None
 
-    def _fill(self, offset: int) -> None:
-        """Hold the bytes from `offset` on, and read on until the buffer is full."""
-        if not self._held_at <= offset <= self._held_at + len(self._held):
+    def _fill_buffer(self, offset: int) -> None:
+        """Drop buffered bytes before `offset`, and read until the buffer is full."""
+        if not self._buffer_start <= offset <= self._buffer_start + len(self._buffer):
             raise StoreError(
                 "Google Drive lost a part of the upload that it had acknowledged; upload it again."
             )
-        self._held = self._held[offset - self._held_at :]
-        self._held_at = offset
-        parts, count = [self._held], len(self._held)
+        self._buffer = self._buffer[offset - self._buffer_start :]
+        self._buffer_start = offset
+        parts, count = [self._buffer], len(self._buffer)
         while count < BUFFER and self.size is None:
             data = self._stream.read(BUFFER - count)
             if data:
-                self._learn(offset + count, data)
+                self._update_hash(offset + count, data)
                 parts.append(data)
                 count += len(data)
             else:
                 self.size = offset + count
-        self._held = b"".join(parts)
+        self._buffer = b"".join(parts)
 
-    def _learn(self, offset: int, data: bytes) -> None:
+    def _update_hash(self, offset: int, data: bytes) -> None:
         fresh = offset + len(data) - self._hashed
         if fresh > 0:
             self._hash.update(memoryview(data)[len(data) - fresh :])
@@ -133,7 +133,7 @@ def _is_binary_stream(content: object) -> bool:
 
 
 class Window:
-    """A stretch of a source as the body of one request."""
+    """A part of a source, as the body of one request."""
 
     def __init__(
         self, source: Source, start: int, length: int, tick: Callable[[int], None]
@@ -149,11 +149,11 @@ class Window:
             yield block
 
     def rewind(self) -> None:
-        """Start again from the first byte."""
+        """Go back to the first byte."""
         self._position = self.start
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, at most `size`."""
+        """Return the next bytes, at most `size`."""
         left = self.end - self._position
         data = self._source.read_at(self._position, left if size < 0 else min(size, left))
         self._position += len(data)

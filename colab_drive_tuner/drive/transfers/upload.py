@@ -1,35 +1,31 @@
-"""Uploads to Drive: small in one request, large in a resumable session that survives breaks.
+"""Uploads to Drive: small content in one request, large content in a resumable session.
 
-Constant memory whatever the size. Google's client builds the request that begins either way. The
-loop over the resumable protocol is ours because its media classes neither rewind a stream after a
-503 nor can be given a deadline; the multipart body is ours because its boundaries are drawn from
-the global `random`, where an upload in the background would change what training draws next.
+Memory is constant. Google's client only builds the first request. Its media classes neither rewind
+a stream after a 503 nor support a deadline, and draw multipart boundaries from the global `random`,
+so that a background upload would affect training.
 """
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.requests.calls import Calls
-from colab_drive_tuner.drive.requests.retry import TryAgainError
+from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
 from colab_drive_tuner.drive.requests.transport import Answer, Request, Transport, same_origin
 from colab_drive_tuner.drive.transfers.source import Source, Window
 from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.progress_line import Progress
 
 SESSION_OVER = frozenset(range(400, 500)) - {401, 403, 408, 409, 429}
-"""Answers after which a session is of no use; the rest is about the file, or passes."""
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes that have been transferred, and those there are in all where known."""
+"""Statuses after which a session is unusable; others concern the file or are temporary."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which call takes the content: a creation or an update."""
+    """The call that receives the content: a creation or an update."""
 
-    session: Request
-    """As Google's client builds it: the beginning of an upload session."""
+    session_request: Request
+    """The request that opens an upload session, built by Google's client."""
     mime_type: str
     what: str
 
@@ -37,11 +33,11 @@ class Target:
 def upload(
     calls: Calls, target: Target, source: Source, progress: Progress | None = None
 ) -> DriveFile:
-    """Send all of `source`: one request up to 5 MB, else a session; return Drive's description.
+    """Upload the source, in one request up to 5 MB, else in a session; return the file.
 
-    The policy's patience starts anew with every piece that Drive has acknowledged.
+    The policy's patience starts again with every part that Drive acknowledges.
     """
-    whole = source.all()
+    whole = source.small_content()
     if whole is None:
         return _Session(calls, target, source, progress).run()
     file = calls.policy.run(lambda: _send_whole(calls.transport, target, whole), target.what)
@@ -51,7 +47,7 @@ def upload(
 
 
 def _send_whole(transport: Transport, target: Target, content: bytes) -> DriveFile:
-    boundary, metadata = secrets.token_hex(16), target.session.body
+    boundary, metadata = secrets.token_hex(16), target.session_request.body
     body = b"".join(
         (
             f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
@@ -61,8 +57,8 @@ def _send_whole(transport: Transport, target: Target, content: bytes) -> DriveFi
             f"\r\n--{boundary}--\r\n".encode(),
         )
     )
-    request = target.session.having(
-        url=target.session.url.replace("uploadType=resumable", "uploadType=multipart"),
+    request = target.session_request.with_changes(
+        url=target.session_request.url.replace("uploadType=resumable", "uploadType=multipart"),
         headers={"content-type": f"multipart/related; boundary={boundary}"},
         body=body,
     )
@@ -71,46 +67,46 @@ def _send_whole(transport: Transport, target: Target, content: bytes) -> DriveFi
 
 
 class _Session:
-    """One resumable upload: what Drive has acknowledged, and how to go on after a break."""
+    """A resumable upload: the offset that Drive has acknowledged, and the steps after it."""
 
     def __init__(
         self, calls: Calls, target: Target, source: Source, progress: Progress | None
     ) -> None:
         self._transport, self._policy, self._target = calls.transport, calls.policy, target
         self._source, self._progress = source, progress
-        self._link: str | None = None
+        self._session_url: str | None = None
         self._offset = 0
-        self._sure = True
-        """Whether `_offset` is what Drive has, or must be asked for after a break."""
+        self._offset_known = True
+        """Whether `_offset` is Drive's; otherwise it must be requested after an interruption."""
 
     def run(self) -> DriveFile:
         while True:
             file = self._policy.run(self._step, self._target.what)
             if file is not None:
-                self._tick(self._offset)
+                self._report_progress(self._offset)
                 return file
 
     def _step(self) -> DriveFile | None:
-        """Do one thing; the file once it is complete, None when something was achieved."""
-        if self._link is None:
-            self._link = self._begin()
-            self._offset, self._sure = 0, True
+        """Make one request; return the file if it is complete, None if there was progress."""
+        if self._session_url is None:
+            self._session_url = self._open_session()
+            self._offset, self._offset_known = 0, True
         before = self._offset
-        if not self._sure:
-            # An empty body: only the question how much has arrived.
+        if not self._offset_known:
+            # An empty body requests the offset.
             file = self._put(b"", f"bytes */{self._total()}")
             if file is not None or self._offset > before:
                 return file
             before = self._offset
-        window = self._source.window(self._offset, self._tick)
-        self._sure = False
+        window = self._source.window(self._offset, self._report_progress)
+        self._offset_known = False
         if len(window):
             span = f"bytes {window.start}-{window.end - 1}/{self._total()}"
             file = self._put(window, span)
         else:
             file = self._put(b"", f"bytes */{self._total()}")
         if file is None and self._offset <= before:
-            raise TryAgainError("it took none of the bytes that were sent")
+            raise TryAgainError("it accepted none of the sent bytes")
         if self._offset > window.end:
             raise StoreError(
                 f"Google Drive acknowledged more of {self._target.what} than was sent; try again."
@@ -120,29 +116,29 @@ class _Session:
     def _total(self) -> str:
         return "*" if self._source.size is None else str(self._source.size)
 
-    def _begin(self) -> str:
+    def _open_session(self) -> str:
         headers = {"X-Upload-Content-Type": self._target.mime_type}
         if self._source.size is not None:
             headers["X-Upload-Content-Length"] = str(self._source.size)
-        session = self._target.session
-        answer = self._transport.send(session.having(headers=headers), self._target.what)
+        session = self._target.session_request
+        answer = self._transport.send(session.with_changes(headers=headers), self._target.what)
         link = answer.headers.get("Location", "")
         if not same_origin(link, session.url):
             raise TryAgainError("it opened no upload session")
         return link
 
     def _put(self, body: bytes | Window, span: str) -> DriveFile | None:
-        assert self._link is not None  # noqa: S101  # _step opens the session first
+        assert self._session_url is not None  # noqa: S101  # opened by _step
         headers = {"Content-Range": span, "Content-Length": str(len(body))}
-        request = Request("PUT", self._link, headers, body, secret=True)
+        request = Request("PUT", self._session_url, headers, body, secret=True)
         answer = self._transport.send(request, self._target.what, accept={308, *SESSION_OVER})
         if answer.status == 308:
             self._offset = self._acknowledged(answer)
-            self._sure = True
+            self._offset_known = True
             return None
         if answer.status in SESSION_OVER:
-            # The session is gone. Its file may exist all the same: the reserved id will tell.
-            self._link = None
+            # The file may exist all the same; then its reserved id is refused as taken.
+            self._session_url = None
             if not self._source.can_restart:
                 raise StoreError(
                     f"Google Drive ended {self._target.what} early ({answer.status}), and its "
@@ -158,9 +154,9 @@ class _Session:
             return 0
         end = said.rpartition("-")[2]
         if not end.isdecimal():
-            raise TryAgainError("it did not say how much has arrived")
+            raise TryAgainError("it did not report how much has arrived")
         return int(end) + 1
 
-    def _tick(self, position: int) -> None:
+    def _report_progress(self, position: int) -> None:
         if self._progress is not None:
             self._progress(position, self._source.size)

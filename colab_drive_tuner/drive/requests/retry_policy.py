@@ -1,7 +1,7 @@
-"""Retry policy: how long, and after which pauses, a call that failed is made again.
+"""Retry policy for calls to Drive: pauses and time limit.
 
-Every call of ours may be repeated: reads and updates by their nature, creations because they carry
-a reserved id. So nothing here has to know what a call does.
+Every call can be repeated: reads and updates are idempotent, and creations carry a reserved id. So
+the policy does not depend on the call.
 """
 
 import random
@@ -17,39 +17,39 @@ from colab_drive_tuner.errors import UnavailableError
 T = TypeVar("T")
 
 REFUSED_PATIENCE = 5.0
-"""Seconds after which an address where nobody listens is given up: it rarely comes back sooner."""
+"""Time limit in seconds if the connection is refused, because the server rarely comes back soon."""
 
 
 @dataclass(eq=False)
 class TryAgainError(Exception):
-    """One attempt failed, and the next may not; never leaves `drive/`."""
+    """An attempt failed and can be repeated; never raised outside of `drive/`."""
 
     reason: str
     after: float = 0.0
-    """What the server asked for in Retry-After, in seconds."""
+    """Seconds from the server's Retry-After header."""
     patience: float = float("inf")
-    """Shortens the policy's own."""
+    """Upper limit for the policy's patience."""
     hint: str = ""
-    """A sentence for the user, should it never succeed."""
+    """A sentence for the user if all attempts fail."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Truncated exponential backoff with jitter, for at most `patience` seconds in all."""
+    """Truncated exponential backoff with jitter, for at most `patience` seconds in total."""
 
     patience: float = 60.0
     longest_pause: float = 16.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
-    """Replaced in tests, which pass a clock that `sleep` moves."""
+    """Tests pass a clock that `sleep` advances."""
     uniform: Callable[[float, float], float] = random.Random().uniform  # noqa: S311  # no secret
-    """Of its own: a repetition must not change what training draws from the global `random`."""
+    """A separate generator: retries must not affect training that uses the global `random`."""
 
     def run(self, attempt: Callable[[], T], what: str) -> T:
-        """Return what `attempt` returns, once it no longer raises `TryAgainError`.
+        """Call `attempt` until it no longer raises `TryAgainError`, and return its result.
 
-        Raises `UnavailableError` as soon as the next pause would end after the deadline; `what`
-        completes its sentence "Google Drive did not answer ...".
+        Raises `UnavailableError` if the next pause would exceed the time limit; `what` completes
+        the message "Google Drive did not answer ...".
         """
         start = self.clock()
 
@@ -68,14 +68,14 @@ class RetryPolicy:
             return retrying(attempt)
         except TryAgainError as failure:
             waited = self.clock() - start
-            # Without a cause: the text of the network's own error may hold an upload's secret link.
+            # Without a cause, whose text may contain an upload's secret URL.
             raise UnavailableError(
                 f"Google Drive did not answer {what} ({failure.reason}; tried for {waited:.0f} s). "
                 + (failure.hint or "Try again when the connection is back.")
             ) from None
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        # The first repeat comes at once: most often a pooled connection had been closed meanwhile.
+        # The first retry is immediate: usually a pooled connection had been closed.
         if state.attempt_number == 1:
             backoff = self.uniform(0.0, 0.2)
         else:
@@ -87,5 +87,5 @@ class RetryPolicy:
 def _failure(state: tenacity.RetryCallState) -> TryAgainError:
     assert state.outcome is not None  # noqa: S101  # tenacity asks only after an attempt
     failure = state.outcome.exception()
-    assert isinstance(failure, TryAgainError)  # noqa: S101  # nothing else is tried again
+    assert isinstance(failure, TryAgainError)  # noqa: S101  # no other exception is retried
     return failure
