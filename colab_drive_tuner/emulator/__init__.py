@@ -1,7 +1,7 @@
-"""A local Google Drive over HTTP, for tests: Drive v3 and v2, accounts, persistence, faults.
+"""Local Google Drive server for tests: Drive v3 and v2, accounts, persistence and faults.
 
-It behaves as the documentation of Google Drive says, for any client that speaks HTTP to it, and
-imports nothing of the rest of this package.
+It follows the documentation of Google Drive, serves any HTTP client, and does not import the rest
+of this package.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ __all__ = ["DriveEmulator", "serve"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on use, so that the command line can import this package for its help alone.
+    # Lazy, so that the command line can import this package just to show its help.
     if name in __all__:
         from . import server
 

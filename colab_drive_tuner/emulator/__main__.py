@@ -1,4 +1,4 @@
-"""`python -m colab_drive_tuner.emulator`: the emulator as a process of its own."""
+"""`python -m colab_drive_tuner.emulator`: run the emulator as a process."""
 
 import argparse
 
@@ -10,8 +10,8 @@ def main() -> None:
     """Parse the arguments and serve until interrupted."""
     kinds = "; ".join(f"{name}: {what}" for name, what in KINDS.items())
     parser = argparse.ArgumentParser(prog="drive-emulator", description="A local Google Drive.")
-    parser.add_argument("--port", type=int, default=0, help="0, the default, picks a free one")
-    parser.add_argument("--data", help="a folder that keeps everything; default: nothing is kept")
+    parser.add_argument("--port", type=int, default=0, help="0, the default, chooses a free port")
+    parser.add_argument("--data", help="a folder that keeps all data; default: nothing is kept")
     parser.add_argument(
         "--token",
         action="append",
@@ -27,7 +27,7 @@ def main() -> None:
         metavar="do=KIND,NAME=VALUE",
         help=f"for example do=error,status=503,probability=0.1. Kinds: {kinds}",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the faults' random choices")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the faults' random choices")
     parser.add_argument(
         "--allow-origin",
         action="append",

@@ -1,8 +1,8 @@
-"""Google's error bodies: one exception type, and a constructor for each refusal that Drive knows.
+"""Google's error responses: one exception type, and a constructor for each error of Drive.
 
 Statuses, reasons and bodies follow "Resolve errors" of the Drive documentation
-(developers.google.com/workspace/drive/api/guides/handle-errors); messages that the guide does not
-show are those reported by users of the live service.
+(developers.google.com/workspace/drive/api/guides/handle-errors); messages missing in the guide are
+those reported by users of the live service.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ STATUS_NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSIO
 
 
 class ApiError(Exception):
-    """An answer other than success: HTTP status, Google's reason, and the words for people."""
+    """An error response: HTTP status, Google's reason and a message."""
 
     def __init__(
         self,
@@ -43,18 +43,18 @@ class ApiError(Exception):
             entry |= {"location": self.location, "locationType": self.location_type}
         error: dict[str, Any] = {"code": self.status, "message": self.message, "errors": [entry]}
         if self.rpc:
-            # The front end in front of Drive (credentials, scopes, parameters) adds a `status`.
+            # Google's front end, which checks credentials, scopes and parameters, adds a `status`.
             error["status"] = STATUS_NAMES.get(self.status, "UNKNOWN")
         return {"error": error}
 
 
 def file_not_found(file_id: str) -> ApiError:
-    """404: no such file, or none that this caller may see."""
+    """404: the file does not exist, or the caller may not see it."""
     return ApiError(404, "notFound", f"File not found: {file_id}.", location="fileId")
 
 
 def invalid(location: str, message: str = "Invalid Value") -> ApiError:
-    """400 `invalid`: the value of a parameter cannot be used."""
+    """400 `invalid`: a parameter has an unusable value."""
     return ApiError(400, "invalid", message, location=location)
 
 
@@ -64,12 +64,12 @@ def invalid_parameter(location: str, message: str) -> ApiError:
 
 
 def bad_request(message: str = "Bad Request") -> ApiError:
-    """400 `badRequest`: the request makes no sense as a whole."""
+    """400 `badRequest`: the request as a whole is invalid."""
     return ApiError(400, "badRequest", message)
 
 
 def too_large() -> ApiError:
-    """413: the body is longer than any that this call can need."""
+    """413: the body is longer than this call can need."""
     return ApiError(413, "requestTooLarge", "Request Entity Too Large")
 
 
@@ -79,7 +79,7 @@ def forbidden(reason: str, message: str) -> ApiError:
 
 
 def no_permission() -> ApiError:
-    """403: the caller sees the file but may not do this to it."""
+    """403: the caller may see the file but not do this with it."""
     return forbidden(
         "insufficientFilePermissions",
         "The user does not have sufficient permissions for this file.",
@@ -87,7 +87,7 @@ def no_permission() -> ApiError:
 
 
 def not_writable() -> ApiError:
-    """403: the body sets a field that only the server sets."""
+    """403: the body sets a read-only field."""
     return forbidden(
         "fieldNotWritable",
         "The resource body includes fields which are not directly writable.",
@@ -95,7 +95,7 @@ def not_writable() -> ApiError:
 
 
 def id_in_use() -> ApiError:
-    """409: something was created under this id before ("Create and manage files")."""
+    """409: a file was created with this id before ("Create and manage files")."""
     return ApiError(
         409,
         "fileIdInUse",
@@ -117,7 +117,7 @@ def id_not_usable() -> ApiError:
 
 
 def not_emulated(method: str) -> ApiError:
-    """501: a method of the API that the emulator does not have."""
+    """501: the emulator does not implement this method."""
     return ApiError(501, "notImplemented", f"The emulator does not know {method}.")
 
 
@@ -128,7 +128,7 @@ def no_conversion(method: str) -> ApiError:
 
 
 def condition_not_met(header: str) -> ApiError:
-    """412: If-Match names another version, or If-None-Match this one."""
+    """412: If-Match names another version, or If-None-Match the current one."""
     return ApiError(
         412, "conditionNotMet", "Precondition Failed", location=header, location_type="header"
     )
@@ -159,12 +159,12 @@ def insufficient_scopes() -> ApiError:
 
 
 def quota_exceeded() -> ApiError:
-    """403: no room is left for the bytes."""
+    """403: the storage quota is used up."""
     return forbidden("storageQuotaExceeded", "The user's Drive storage quota has been exceeded.")
 
 
 def no_storage() -> ApiError:
-    """403: service accounts own no storage; the words are the live service's since 2025."""
+    """403: service accounts own no storage; the message is the live service's since 2025."""
     return forbidden(
         "storageQuotaExceeded",
         "Service Accounts do not have storage quota. Leverage shared drives "

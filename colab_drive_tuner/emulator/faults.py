@@ -1,8 +1,8 @@
-"""Faults by rule and by seed: what the emulator does wrong on purpose, and on which calls.
+"""Fault injection by rules, repeatable by a seed.
 
-A rule says which calls it means (`verb`, `path`, `api`, `account`), which of those it strikes
-(`nth`, `every`, `probability`, `after`, `times`, `until`), and what happens (`do`). Each rule draws
-from its own random stream, made from the seed and the rule's number, so that a run can be repeated.
+A rule selects calls (`verb`, `path`, `api`, `account`), decides which of those trigger it (`nth`,
+`every`, `probability`, `after`, `times`, `until`), and names the fault (`do`). Each rule has a
+random stream of its own, derived from the seed and the rule's number.
 """
 
 import random
@@ -52,13 +52,13 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "until": (float, 0, inf), "retry_after": (float, 0, inf), "seconds": (float, 0, inf),
     "jitter": (float, 0, inf), "per_second": (float, 0.001, inf),
 }  # fmt: skip
-"""What a number in a rule may be: its type and range."""
+"""Type and range of each numeric value of a rule."""
 USAGE_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded"}
 
 
 @dataclass
 class Rule:
-    """One fault; see the module and KINDS for what the values mean."""
+    """One fault; the module docstring and KINDS explain the values."""
 
     do: str
     verb: str | None = None
@@ -71,15 +71,15 @@ class Rule:
     query: str | None = None
     """A regular expression searched for in the query string."""
     nth: list[int] | int | None = None
-    """Which matching calls, counted from 1."""
+    """Numbers of the matching calls that trigger the fault, from 1."""
     every: int | None = None
     probability: float | None = None
     after: int = 0
-    """How many matching calls to leave alone first; below 0, as if as many had been already."""
+    """Number of matching calls to skip first; a negative number counts as calls already seen."""
     times: int | None = None
-    """How often at most."""
+    """Maximum number of times that the fault is triggered."""
     until: float | None = None
-    """Seconds from now after which the rule is over."""
+    """Seconds after which the rule ends."""
     status: int | None = None
     reason: str | None = None
     message: str | None = None
@@ -109,7 +109,7 @@ class Rule:
             try:
                 re.compile(pattern or "")
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         if self.when not in {"before", "during", "after", "answer"}:
             raise ValueError("`when` must be before, during, after or answer")
 
@@ -124,8 +124,8 @@ class Rule:
                 span = f"from {low:g}" + (f" to {high:g}" if high < inf else "")
                 raise ValueError(f"`{name}` must be {what} {span}, not {one!r}")
 
-    def means(self, verb: str, path: str, query: str, api: str, account: str) -> bool:
-        """Whether the call is one that the rule is about."""
+    def matches(self, verb: str, path: str, query: str, api: str, account: str) -> bool:
+        """Whether the rule selects this call."""
         return (
             (self.verb is None or verb in self.verb.upper().split("|"))
             and (self.path is None or re.search(self.path, path) is not None)
@@ -145,7 +145,7 @@ class Rule:
 
 
 def parse_rule(text: str) -> dict[str, Any]:
-    """`do=error,status=503,probability=0.1` as values for a rule, as the command line takes it."""
+    """Parse a rule of the command line, such as `do=error,status=503,probability=0.1`."""
     found: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
@@ -163,7 +163,7 @@ def parse_rule(text: str) -> dict[str, Any]:
 
 
 class Faults:
-    """The rules that stand, and the decisions that they make."""
+    """The active rules, and the choice of faults for each call."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -172,7 +172,7 @@ class Faults:
         self._count = 0
 
     def add(self, now: float, **values: Any) -> Rule:
-        """Let a rule stand from now on; ValueError or TypeError where it makes no sense."""
+        """Activate a rule; raise ValueError or TypeError if its values are invalid."""
         rule = Rule(**values)
         self._count += 1
         rule.id = self._count
@@ -182,20 +182,20 @@ class Faults:
         return rule
 
     def remove(self, rule_id: int | None = None) -> None:
-        """Take one rule away, or all."""
+        """Remove one rule, or all."""
         self.rules = [one for one in self.rules if rule_id is not None and one.id != rule_id]
 
     def reseed(self, seed: int) -> None:
-        """Start the random streams again, from another seed."""
+        """Restart the random streams from another seed."""
         self.seed = seed
         for rule in self.rules:
             self._random[rule.id] = random.Random(f"{seed}/{rule.id}")  # noqa: S311 repeatable
 
     def random(self, rule: Rule) -> random.Random:
-        """The rule's own stream."""
+        """Return the rule's random stream."""
         return self._random[rule.id]
 
-    def striking(
+    def triggered(
         self,
         now: float,
         verb: str,
@@ -206,25 +206,25 @@ class Faults:
         *,
         batched: bool = False,
     ) -> list[Rule]:
-        """The rules that strike this call, in the order in which they were added.
+        """Return the rules that this call triggers, in the order in which they were added.
 
-        One call of a batch is struck by rules that name methods (`api`) and answer with an error;
-        the others mean the batch as a whole.
+        A call within a batch triggers only rules that name methods (`api`) and answer with an
+        error; other rules apply to the whole batch.
         """
         found: list[Rule] = []
         for rule in self.rules:
-            if rule.do == "list_lag" or not rule.means(verb, path, query, api, account):
+            if rule.do == "list_lag" or not rule.matches(verb, path, query, api, account):
                 continue
             if batched and (rule.api is None or rule.do not in REFUSING):
                 continue
             if rule.do == "expire" and not account:
-                continue  # there is no token, such as in a call for one, or it is of no use anyway
-            if self._strikes(rule, now, account):
+                continue  # no valid token to expire, such as in a request for one
+            if self._triggers(rule, now, account):
                 rule.struck += 1
                 found.append(rule)
         return found
 
-    def _strikes(self, rule: Rule, now: float, account: str) -> bool:
+    def _triggers(self, rule: Rule, now: float, account: str) -> bool:
         if rule.until is not None and now > rule.started + rule.until:
             return False
         rule.seen += 1
@@ -241,7 +241,7 @@ class Faults:
 
     @staticmethod
     def _above_limit(rule: Rule, now: float, account: str) -> bool:
-        # A bucket of one second's worth, refilled evenly.
+        # Token bucket with the capacity of one second.
         full = max(1.0, rule.per_second)
         level, last = rule.buckets.get(account, (full, now))
         level = min(full, level + (now - last) * rule.per_second)
@@ -252,7 +252,7 @@ class Faults:
         return False
 
     def lag(self, now: float) -> tuple[Rule, float] | None:
-        """The list lag that stands now, as its rule and a delay drawn for one change."""
+        """Return the active list lag rule, if any, and a delay drawn for one change."""
         for rule in self.rules:
             if rule.do == "list_lag" and not (
                 rule.until is not None and now > rule.started + rule.until
@@ -260,14 +260,14 @@ class Faults:
                 return rule, self.random(rule).uniform(0, rule.seconds)
         return None
 
-    def described(self) -> list[dict[str, Any]]:
-        """The rules with their counts."""
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the rules with their counts, for JSON."""
         shown = (asdict(rule) for rule in self.rules)
         return [{k: v for k, v in one.items() if k != "buckets" and v is not None} for one in shown]
 
 
 def refusal(rules: Iterable[Rule], *, service: bool) -> ApiError | None:
-    """The error with which these rules answer a call, if any does."""
+    """Return the error with which these rules answer a call, if any."""
     for rule in rules:
         if rule.do == "error" or (rule.do == "outage" and rule.status is not None):
             return rule.refusal()

@@ -1,7 +1,7 @@
 """The public pytest fixture: `pytest_plugins = ["colab_drive_tuner.emulator.pytest_plugin"]`.
 
-Only projects that name it have it. Loading it imports neither server nor web framework: those come
-with the first test that asks for the fixture.
+Only projects that name the plugin load it. Loading it imports neither the server nor a web
+framework: they are imported by the first test that uses the fixture.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def drive_emulator(monkeypatch: pytest.MonkeyPatch) -> "Iterator[DriveEmulator]":
-    """An empty Drive in a thread; clients of this package are pointed at it by the environment."""
+    """An empty Drive in a thread; environment variables point clients of this package at it."""
     from .server import DriveEmulator, require_packages
 
     try:

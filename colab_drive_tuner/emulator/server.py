@@ -1,4 +1,4 @@
-"""Running the emulator: in this process until it is stopped, in a thread, or as its own process."""
+"""Start and stop the emulator: in the foreground, in a thread, or as a process."""
 
 import contextlib
 import json
@@ -24,12 +24,12 @@ READY = "Drive emulator on "
 
 
 def default_tokens() -> dict[str, Grant]:
-    """The token known where none is given: `emulator`, of owner@example.com."""
+    """Return the default token: `emulator`, of owner@example.com."""
     return {"emulator": Grant(DEFAULT_ACCOUNT)}
 
 
 def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
-    """A uvicorn server whose requests know their connection, so that faults can break it."""
+    """Return a uvicorn server whose requests can reach their connection, for faults to break."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -57,8 +57,8 @@ def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
 
 
 def listen(port: int) -> socket.socket:
-    """A listening socket on the loopback interface; port 0 takes a free one."""
-    # asyncio turns Nagle's delay off only where the protocol is named.
+    """Return a listening socket on the loopback interface; port 0 chooses a free port."""
+    # asyncio disables Nagle's algorithm only on sockets that name the protocol.
     found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,18 +66,18 @@ def listen(port: int) -> socket.socket:
         found.listen(512)
     except OSError as error:
         found.close()
-        why = f"port {port}: {error.strerror or error} (port 0 takes a free one)"
+        why = f"port {port}: {error.strerror or error} (port 0 chooses a free port)"
         raise OSError(error.errno, why) from None
     return found
 
 
 def address(listening: socket.socket) -> str:
-    """The URL of a listening socket."""
+    """Return the URL of a listening socket."""
     return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 def require_packages() -> None:
-    """Raise `ModuleNotFoundError`, which names the extra, where a package is missing."""
+    """Raise `ModuleNotFoundError`, which names the extra to install, if a package is missing."""
     for package in ("starlette", "uvicorn"):
         if find_spec(package) is None:
             raise ModuleNotFoundError(
@@ -102,12 +102,21 @@ def serve(
     origins: Sequence[str] = (),
     notify: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until interrupted; calls `notify` with the URL when ready, or prints one line with it.
+    """Serve until interrupted.
 
-    `tokens` are `TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`; without any, the token `emulator`
-    stands for owner@example.com. Without `data` everything is gone at the end. `faults` are
-    `do=KIND,NAME=VALUE,...`. Web pages of this machine may call the API, and those of `origins`.
-    Raises ValueError for a token, fault or origin that cannot be understood.
+    Args:
+        port: The port; 0 chooses a free one.
+        data: The folder that keeps all data; None: a temporary folder.
+        tokens: `TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`; by default the token `emulator`
+            belongs to owner@example.com.
+        latency: Seconds to wait before each request is processed.
+        faults: Fault rules, `do=KIND,NAME=VALUE,...`.
+        seed: Seed of the faults' random choices.
+        origins: Origins of other sites' web pages that may call the API; pages of this machine may.
+        notify: Called with the URL when ready; None: one line with the URL is printed.
+
+    Raises:
+        ValueError: A token, fault or origin cannot be parsed, or the latency is negative.
     """
     require_packages()
     from .faults import parse_rule
@@ -133,11 +142,19 @@ def serve(
 
 
 class DriveEmulator:
-    """A running emulator, as a context manager: in a thread, or (`process=True`) on its own.
+    """A running emulator, as a context manager.
 
-    The one in a process can be killed with `kill()` and started again with `start()`, on the same
-    data and the same port. `data_dir` defaults to a folder that is deleted at the end. Web pages of
-    this machine may call the API, and those of `origins`, such as "https://app.example".
+    Args:
+        data_dir: The folder that keeps all data; None: a temporary folder, deleted at the end.
+        tokens: `TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`; by default the token `emulator`
+            belongs to owner@example.com.
+        latency: Seconds to wait before each request is processed.
+        port: The port; 0 chooses a free one.
+        process: Whether to run in a separate process instead of a thread. A process can be killed
+            with `kill()` and restarted with `start()`, with the same data and port.
+        seed: Seed of the faults' random choices.
+        origins: Origins of other sites' web pages that may call the API, such as
+            "https://app.example"; pages of this machine may call it anyway.
     """
 
     def __init__(
@@ -161,19 +178,19 @@ class DriveEmulator:
         self._in_process = process
         self.port = port
         self.token = tokens[0].partition("=")[0] if tokens else "emulator"
-        """A token that the emulator knows: the first one given."""
+        """A valid token: the first one given."""
         self.process: subprocess.Popen[str] | None = None
         self._stop: Any = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        """Where it is, as `http://127.0.0.1:PORT`."""
+        """The address, `http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What to set so that clients that know the emulator go to it."""
+        """Environment variables that point clients at the emulator."""
         return {"DRIVE_EMULATOR_HOST": self.url, "DRIVE_EMULATOR_TOKEN": self.token}
 
     def __enter__(self) -> Self:
@@ -191,7 +208,7 @@ class DriveEmulator:
             self._own.cleanup()
 
     def start(self) -> None:
-        """Start it; when this returns it answers."""
+        """Start the emulator; on return it answers requests."""
         require_packages()
         if self._in_process:
             self._start_process()
@@ -213,7 +230,7 @@ class DriveEmulator:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line.startswith(READY):
-            raise RuntimeError(f"the emulator did not start; it said {line!r}")
+            raise RuntimeError(f"the emulator did not start; it printed {line!r}")
         self.port = int(line.strip().rpartition(":")[2])
 
     def _start_thread(self) -> None:
@@ -238,11 +255,11 @@ class DriveEmulator:
             server.should_exit = True
 
         self._stop = stop
-        # The socket listens already: connections made before the loop runs wait in its queue.
+        # The socket already listens: connections made before the event loop runs are queued.
         self.call("GET", "")
 
     def stop(self) -> None:
-        """Stop it and wait until it has let go of its data."""
+        """Stop the emulator and wait until it has released its data."""
         if self.process is not None:
             self.process.terminate()
             self._reap()
@@ -252,7 +269,7 @@ class DriveEmulator:
             self._thread = None
 
     def kill(self) -> None:
-        """SIGKILL the process; `start()` brings it back with the same data and port."""
+        """Kill the process with SIGKILL; `start()` restarts it with the same data and port."""
         if self.process is None:
             raise RuntimeError("only an emulator with process=True can be killed")
         self.process.kill()
@@ -266,7 +283,7 @@ class DriveEmulator:
             self.process = None
 
     def call(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Ask the admin endpoint `path` and return its JSON; ValueError for what it refuses."""
+        """Call the admin endpoint `path` and return its JSON; raise ValueError if it refuses."""
         data = None if body is None else json.dumps(body).encode()
         asked = urllib.request.Request(  # noqa: S310 our own server on the loopback interface
             f"{self.url}/_emulator/{path}",
@@ -284,33 +301,33 @@ class DriveEmulator:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """The requests so far, oldest first: method, path, query, status, bytes_in, account, ..."""
+        """The logged requests, oldest first: method, path, query, status, bytes_in, account, ..."""
         entries: list[dict[str, Any]] = self.call("GET", "log")["entries"]
         return entries
 
     def clear_log(self) -> None:
-        """Forget the requests so far."""
+        """Clear the request log."""
         self.call("DELETE", "log")
 
     @property
     def faults(self) -> "RemoteFaults":
-        """What it does wrong on purpose."""
+        """The fault rules."""
         return RemoteFaults(self)
 
     def allow(self, token: str, account: str, **more: Any) -> None:
-        """Accept a token: `client`, `scopes`, `expires_in` and `refresh_token` may be given."""
+        """Accept a token; options: `client`, `scopes`, `expires_in` and `refresh_token`."""
         self.call("POST", "tokens", {"token": token, "account": account, **more})
 
     def expire(self, token: str | None = None) -> None:
-        """Let a token, or every token, expire now."""
+        """Expire a token, or every token, now."""
         self.call("POST", "tokens/expire", {"token": token or ""})
 
     def set_quota(self, account: str, limit: int | None) -> None:
-        """How many bytes an account may store; None is unlimited."""
+        """Set how many bytes an account may store; None: unlimited."""
         self.call("POST", "accounts", {"email": account, "limit": limit})
 
     def advance_clock(self, seconds: float) -> float:
-        """Move the service's clock; returns its new time in seconds since 1970."""
+        """Advance the service's clock; return its new time in seconds since 1970."""
         return float(self.call("POST", "clock", {"advance": seconds})["now"])
 
 
@@ -321,23 +338,23 @@ class RemoteFaults:
         self._emulator = emulator
 
     def add(self, do: str, **values: Any) -> int:
-        """Let a fault stand (see `faults.KINDS` and `faults.Rule`); returns its number."""
+        """Add a fault rule (see `faults.KINDS` and `faults.Rule`); return its number."""
         return int(self._emulator.call("POST", "faults", {"do": do, **values})["id"])
 
     def remove(self, rule: int) -> None:
-        """Take one fault away."""
+        """Remove one fault rule."""
         self._emulator.call("DELETE", f"faults/{rule}")
 
     def clear(self) -> None:
-        """Take all faults away."""
+        """Remove all fault rules."""
         self._emulator.call("DELETE", "faults")
 
     def seed(self, seed: int) -> None:
-        """Start the random streams of all faults from this seed."""
+        """Restart the random streams of all faults from this seed."""
         self._emulator.call("POST", "faults", {"seed": seed})
 
     @property
     def rules(self) -> list[dict[str, Any]]:
-        """The faults that stand, with how many calls each has seen and struck."""
+        """The active rules, each with the number of calls it has seen and struck."""
         found: list[dict[str, Any]] = self._emulator.call("GET", "faults")["rules"]
         return found

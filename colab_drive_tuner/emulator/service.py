@@ -1,4 +1,4 @@
-"""The service behind the sockets: from a request to an answer, through the methods of the API."""
+"""The Drive service without sockets: it turns requests into answers by calling API methods."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -14,7 +14,7 @@ from .faults import Faults, Rule, refusal
 from .media import sessions, uploads
 from .methods import about, changes, copying, drives, files, permissions, removal, revisions, v2
 from .protocol import surface
-from .protocol.calls import FORM_LIMIT, Answer, Call, read_whole, whole
+from .protocol.calls import FORM_LIMIT, Answer, Call, read_whole, stream_of
 from .protocol.dialects import check_conversion
 from .queries import listing
 from .state.database import Database
@@ -122,22 +122,22 @@ HANDLERS |= {f"v2 drive.{name}": handler for name, handler in _V2.items()}
 
 @dataclass
 class Request:
-    """A request as it came in, and what was found out about it on the way, for the log."""
+    """An HTTP request, and what was determined about it for the log."""
 
     verb: str
     path: str
-    """As it was sent, with its percent signs."""
+    """The path as sent, with percent-encoding."""
     query: list[tuple[str, str]]
     headers: dict[str, str]
     body: AsyncIterator[bytes]
     base: str
     calls: int = 1
-    """How many calls of the API it makes: a batch makes several."""
+    """Number of API calls in the request; a batch has several."""
     account: str = ""
     api: str = ""
 
     def token(self) -> str | None:
-        """The bearer token: from the header, or from the query as Google also takes it."""
+        """The bearer token, from the header or from the query."""
         kind, _, value = self.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return value.strip()
@@ -145,14 +145,14 @@ class Request:
         return named.get("access_token") or named.get("oauth_token")
 
     def is_upload(self) -> bool:
-        """Whether the request brings bytes, or makes a file."""
+        """Whether the request uploads content or creates a file."""
         return self.verb in {"POST", "PUT"} and (
             "/upload/" in self.path or self.path.endswith(("/files", "/copy"))
         )
 
 
 class Service:
-    """Everything that one emulator is, without its sockets."""
+    """One emulated Drive, without its sockets."""
 
     def __init__(self, folder: Path, tokens: dict[str, Grant], seed: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,20 +160,20 @@ class Service:
         self.tokens = Tokens(self.database)
         for token, grant in tokens.items():
             self.tokens.allow(token, grant)
-            self.tokens.allow_refresh(token, grant)  # so that a client with this one can renew it
+            self.tokens.allow_refresh(token, grant)  # so that a client with this token can renew it
         self.log = RequestLog(folder / "requests.jsonl")
         self.faults = Faults(seed)
         self.sessions = sessions.Sessions(self.database)
         self._lagging: dict[str, tuple[float, Node | None]] = {}
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self.sessions.close()
         self.database.close()
         self.log.close()
 
     def identify(self, request: Request) -> None:
-        """Find out who asks and for what, as far as that is possible; refuses nothing."""
+        """Determine caller and API method as far as possible; refuse nothing."""
         with suppress(ApiError):
             request.account = self.tokens.caller(request.token()).email
         try:
@@ -182,7 +182,7 @@ class Service:
             request.api = ""
 
     def refusal(self, request: Request, struck: Iterable[Rule]) -> ApiError | None:
-        """The error with which the faults that strike the request answer it, if they do."""
+        """Return the error with which triggered faults answer the request, if any."""
         for rule in struck:
             if rule.do == "expire":
                 self.tokens.expire(request.token())
@@ -192,24 +192,24 @@ class Service:
         )
 
     async def answer_batched(self, request: Request) -> Answer:
-        """The answer to one call of a batch, with the faults that strike it."""
+        """Answer one call of a batch, with its faults."""
         self.identify(request)
         now, query = self.database.clock.now(), public_query(request.query)
-        struck = self.faults.striking(
+        struck = self.faults.triggered(
             now, request.verb, request.path, query, request.api, request.account, batched=True
         )
         error = self.refusal(request, struck)
         return await self.answer(request) if error is None else Answer.refusal(error)
 
     async def answer(self, request: Request) -> Answer:
-        """The answer to a request, errors included."""
+        """Answer a request; errors become error responses."""
         try:
             return await self._answer(request)
         except ApiError as error:
             return Answer.refusal(error)
         except ClientDisconnect:
             raise
-        except Exception:  # a fault here must not end the server
+        except Exception:  # a bug here must not end the server
             logging.getLogger(__name__).exception("%s %s", request.verb, request.path)
             return Answer.refusal(ApiError(500, "internalError", "Internal Error"))
         finally:
@@ -221,21 +221,21 @@ class Service:
         if "upload_id" in named and "/upload/" in request.path:
             return await self._session(request, named["upload_id"])
         match = surface.match(request.verb, request.path)
-        # Unknown tokens are refused before anything else is looked at.
+        # Unknown tokens are refused before any other check.
         caller = self.tokens.caller(request.token())
         if not caller.scopes & match.method.scopes:
             raise insufficient_scopes()
         call = self._call(request, match, caller, request.query)
-        call.selection({})  # fields that do not exist are refused before anything is done
+        call.selection({})  # unknown fields are refused before the method runs
         handler = HANDLERS.get(f"{match.method.version} {match.method.id}")
         if handler is None:
             raise not_emulated(match.method.id)
         check_conversion(call)
         if match.upload:
             return await uploads.upload(call)
-        # The body is here before anything is looked up: from then on nothing is waited for, and
-        # what the method reads and writes happens at once, whatever other calls do meanwhile.
-        call.body = whole(await call.read())
+        # The body is read first: from then on the method never awaits, so that
+        # its reads and writes are atomic with respect to other calls.
+        call.body = stream_of(await call.read())
         return await handler(call)
 
     def _call(
@@ -256,11 +256,11 @@ class Service:
             caller=caller,
             match=match,
             parameters=surface.Parameters(match.method, query),
-            lagging=self.lagging,
+            apply_list_lag=self.apply_list_lag,
         )
 
     async def _read_query(self, request: Request) -> None:
-        """Clients send a long GET as a POST whose body is the query (X-HTTP-Method-Override)."""
+        """Read the query from the body of a long GET sent as a POST (X-HTTP-Method-Override)."""
         kind = request.headers.get("content-type", "")
         if request.verb == "GET" and kind.startswith("application/x-www-form-urlencoded"):
             raw = await read_whole(request.body, FORM_LIMIT)
@@ -279,7 +279,7 @@ class Service:
         call = self._call(request, match, caller, [(k, v) for k, v in session.query])
         return await self.sessions.receive(call, session)
 
-    # Lists that lag
+    # Delayed listings
 
     def _note_changes(self) -> None:
         changed, self.database.changed = self.database.changed, []
@@ -293,8 +293,8 @@ class Service:
             if known is None or known[0] <= now:
                 self._lagging[node.id] = (now + lag[1], before)
 
-    def lagging(self, nodes: Iterable[Node]) -> list[Node]:
-        """These files as a list shows them now."""
+    def apply_list_lag(self, nodes: Iterable[Node]) -> list[Node]:
+        """Return the files as a listing shows them now."""
         if not self._lagging:
             return list(nodes)
         now = self.database.clock.now()

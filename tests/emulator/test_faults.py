@@ -57,7 +57,7 @@ def test_probability_is_repeatable_from_a_seed():
         faults = Faults(seed)
         faults.add(0.0, do="error", probability=0.3)
         calls = range(200)
-        return [n for n in calls if faults.striking(0.0, "GET", "/", "", "", "")]
+        return [n for n in calls if faults.triggered(0.0, "GET", "/", "", "", "")]
 
     assert struck(1) == struck(1) != struck(2)
     assert 30 < len(struck(1)) < 90
@@ -69,7 +69,7 @@ def test_rules_can_skip_repeat_and_end():
     def struck(now=0.0, **values):
         faults = Faults()
         faults.add(0.0, do="error", **values)
-        return [n for n in range(1, 9) if faults.striking(now, "GET", "/", "", "", "")]
+        return [n for n in range(1, 9) if faults.triggered(now, "GET", "/", "", "", "")]
 
     assert struck(after=5) == [6, 7, 8]
     assert struck(every=3) == [3, 6]

@@ -12,11 +12,11 @@ from ..service import Request, Service
 from ..state.tokens import Grant, short_scopes
 
 LATEST = 221_845_392_000
-"""The year 9000: what is later still must be shown as a date, too."""
+"""The year 9000; later times must still be representable as dates."""
 
 
 async def answer(service: Service, request: Request) -> Answer:
-    """The answer of an admin endpoint; errors come as Google's do."""
+    """Answer a request to an admin endpoint; errors have Google's format."""
     try:
         raw = await read_whole(request.body, FORM_LIMIT)
         _check_type(request, raw)
@@ -30,7 +30,7 @@ async def answer(service: Service, request: Request) -> Answer:
 
 
 def _check_type(request: Request, raw: bytes) -> None:
-    """415 for other bodies than JSON: the types that a page's form can send are not taken."""
+    """Raise a 415 for non-JSON bodies, which a web page's form could send."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if raw and kind != "application/json":
         message = "The body must be JSON, with the header Content-Type: application/json."
@@ -74,7 +74,7 @@ def _faults(service: Service, verb: str, parts: list[str], body: dict[str, Any])
         if body or not seeded:
             rule = faults.add(service.database.clock.now(), **body)
             return {"id": rule.id}
-    return {"seed": faults.seed, "rules": faults.described(), "kinds": KINDS}
+    return {"seed": faults.seed, "rules": faults.describe(), "kinds": KINDS}
 
 
 def _clock(service: Service, verb: str, body: dict[str, Any]) -> Any:
@@ -82,7 +82,7 @@ def _clock(service: Service, verb: str, body: dict[str, Any]) -> Any:
     if verb == "POST":
         offset = float(body.get("offset", clock.offset)) + float(body.get("advance", 0))
         if not 0 <= time.time() + offset <= LATEST:
-            raise ValueError("The clock can show the years from 1970 to 9000 only.")
+            raise ValueError("The clock can only be set to the years 1970 to 9000.")
         clock.offset = offset
     return {"now": clock.now(), "offset": clock.offset}
 
@@ -95,7 +95,7 @@ def _tokens(service: Service, verb: str, parts: list[str], body: dict[str, Any])
     elif verb == "POST":
         grant = Grant(str(body["account"]))
         if "@" not in grant.account:
-            raise ValueError(f"{grant.account!r} is no email address")
+            raise ValueError(f"{grant.account!r} is not an email address")
         scopes = body.get("scopes", grant.scopes)
         grant = replace(
             grant,

@@ -1,4 +1,4 @@
-"""The ASGI application: sockets on one side, the service on the other, faults in between."""
+"""ASGI application of the emulator: it connects HTTP requests to the service and injects faults."""
 
 import asyncio
 import contextlib
@@ -23,17 +23,17 @@ from ..service import Request, Service
 from ..state.log import public_query
 from . import admin, batch, browsers, oauth, transport
 
-PIECE = 256 * 1024
-DRAINED = 64 * 2**20
-"""Bytes of an unread body that are still taken after a refusal, so that the client can read it."""
+_PIECE_BYTES = 256 * 1024
+_MAX_DRAINED = 64 * 2**20
+"""Bytes of an unread body that are read after an error, so that the client gets the answer."""
 
 
 class ResetError(Exception):
-    """Break the connection instead of answering."""
+    """Raised to reset the connection instead of answering."""
 
 
 class Body:
-    """The request's body, counted; what is not read may be drained."""
+    """A request's body, whose bytes are counted."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -41,7 +41,7 @@ class Body:
         self.done = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body in the pieces in which it arrives; raises when the client breaks off."""
+        """Yield the body as it arrives; raise `ClientDisconnect` if the client disconnects."""
         while not self.done:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -54,9 +54,9 @@ class Body:
                 yield chunk
 
     async def drain(self) -> None:
-        """Read on to the end, within reason."""
+        """Read and drop the rest of the body, up to a limit."""
         async for _ in self.chunks():
-            if self.size > DRAINED:
+            if self.size > _MAX_DRAINED:
                 return
 
 
@@ -69,11 +69,11 @@ class App:
         self.service = service
         self.latency = latency
         self.origins = frozenset(origins)
-        """Those of other sites whose pages may call the API."""
+        """Origins of other sites whose pages may call the API."""
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection event, as ASGI defines it."""
+        """Serve one ASGI connection event."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
@@ -90,10 +90,10 @@ class App:
             return
         chunks = body.chunks()
         if headers.get("content-encoding", "").lower() == "gzip":
-            headers.pop("content-length", None)  # that of the packed body
-            chunks = transport.unpacked(chunks)
+            headers.pop("content-length", None)  # the length of the compressed body
+            chunks = transport.gunzip(chunks)
         request = Request(
-            verb=transport.real_verb(scope["method"], headers),
+            verb=transport.effective_verb(scope["method"], headers),
             path=scope["raw_path"].decode("latin-1"),
             query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
             headers=headers,
@@ -125,7 +125,7 @@ class App:
         struck: list[Rule] = []
         sent = status = 0
         try:
-            struck = service.faults.striking(
+            struck = service.faults.triggered(
                 service.database.clock.now(),
                 request.verb,
                 request.path,
@@ -133,12 +133,12 @@ class App:
                 request.api,
                 request.account,
             )
-            answer = transport.dressed(await self._answer(request, body, struck), request.headers)
+            answer = transport.encode(await self._answer(request, body, struck), request.headers)
             status = answer.status
             sent = await self._send(send, answer, struck, head=request.verb == "HEAD")
         except (ResetError, ClientDisconnect):
             abort(scope)
-            # Let the server see that the connection is gone, lest it warn of a missing answer.
+            # Let the server notice the closed connection, or it warns about a missing answer.
             await asyncio.sleep(0)
         finally:
             service.log.add(
@@ -169,7 +169,7 @@ class App:
         return answer
 
     async def process(self, request: Request) -> Answer:
-        """The answer of whatever the path means: batch, token endpoint, discovery, API."""
+        """Answer a batch, a sign-in request, an API call, or a request for the API description."""
         path = request.path
         try:
             if path.startswith("/batch"):
@@ -193,7 +193,7 @@ class App:
             await asyncio.sleep(wait)
 
     async def _before(self, request: Request, body: Body, struck: list[Rule]) -> None:
-        """The faults that strike before the service sees the request."""
+        """Inject the faults that act before the service sees the request."""
         for rule in struck:
             if rule.do == "outage" and rule.status is None:
                 raise ResetError
@@ -209,7 +209,7 @@ class App:
                 await self._deliver_late(request, rule)
 
     async def _interrupt(self, request: Request, body: Body, rule: Rule) -> None:
-        """Let the service read part of the body, as far as the connection would have carried it."""
+        """Let the service read only part of the body, as if the connection broke there."""
         length = int(request.headers.get("content-length") or 0)
         limit = int(length * rule.fraction)
 
@@ -229,7 +229,7 @@ class App:
         raise ResetError
 
     async def _deliver_late(self, request: Request, rule: Rule) -> None:
-        """Take the whole request, break the connection, and process it some time later."""
+        """Read the whole request, reset the connection, and process the request later."""
         spool = tempfile.SpooledTemporaryFile(max_size=2**20)  # noqa: SIM115 outlives this call
         async for chunk in request.body:
             spool.write(chunk)
@@ -239,7 +239,7 @@ class App:
             await asyncio.sleep(rule.seconds)
 
             async def chunks() -> AsyncIterator[bytes]:
-                while chunk := spool.read(PIECE):
+                while chunk := spool.read(_PIECE_BYTES):
                     yield chunk
 
             request.body = chunks()
@@ -254,7 +254,7 @@ class App:
     async def _send(
         self, send: Send, answer: Answer, struck: list[Rule] | None = None, *, head: bool = False
     ) -> int:
-        """Send an answer, spoiled where a rule says so; returns the bytes of its body."""
+        """Send an answer, truncated or corrupted by fault rules; return the bytes of body sent."""
         body = answer.body
         length = body.length if isinstance(body, Slice) else len(body)
         source = body.path.open("rb") if isinstance(body, Slice) else None
@@ -277,7 +277,7 @@ class App:
         if isinstance(body, Slice) and source is not None:
             with source:
                 source.seek(body.start)
-                while sent < end and (piece := source.read(min(PIECE, end - sent))):
+                while sent < end and (piece := source.read(min(_PIECE_BYTES, end - sent))):
                     sent += len(piece)
                     message = {"type": "http.response.body", "body": spoil(piece)}
                     await send({**message, "more_body": sent < length})
@@ -286,7 +286,7 @@ class App:
             sent = len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": sent < length})
         if reset and sent < length:
-            # What was sent should arrive: a reset would throw it away.
+            # Let the sent part arrive: a reset would discard it.
             await asyncio.sleep(0.05)
             raise ResetError
         if not sent:
@@ -310,7 +310,7 @@ def _spoiler(source: random.Random) -> Callable[[bytes], bytes]:
 
 
 def abort(scope: Scope) -> None:
-    """Break the connection with a TCP reset, as a failing network does."""
+    """Close the connection with a TCP reset, as a failing network does."""
     stream = scope.get("state", {}).get("transport")
     if stream is None:
         return
@@ -323,7 +323,7 @@ def abort(scope: Scope) -> None:
 
 
 def _discovery(request: Request) -> Answer:
-    """The discovery document, with this emulator as its root."""
+    """Return the discovery document with this emulator as its root URL."""
     version = "v2" if "v2" in request.path or ("version", "v2") in request.query else "v3"
     root = f"{request.base}/"
     return Answer.json({**discovery_document(version), "rootUrl": root, "baseUrl": root})

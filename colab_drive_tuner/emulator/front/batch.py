@@ -1,4 +1,4 @@
-"""Batches: several calls in one multipart/mixed request ("Batch requests" of the Drive guide)."""
+"""Batch requests: several calls in one multipart/mixed request ("Batch requests" of the guide)."""
 
 import re
 import secrets
@@ -7,21 +7,21 @@ from http.client import responses
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import ApiError, bad_request
-from ..protocol.calls import Answer, Slice, read_whole, whole
+from ..protocol.calls import Answer, Slice, read_whole, stream_of
 from ..service import Request, Service
 
 LARGEST = 100
 
 
 async def answer(service: Service, request: Request) -> Answer:
-    """Do every call of the batch in turn; each part of the answer is an HTTP answer of its own."""
+    """Process the calls of a batch in order; each part of the answer is a complete HTTP answer."""
     if request.verb != "POST":
         raise ApiError(405, "httpMethodNotAllowed", "Method Not Allowed")
     parts = _split(request.headers.get("content-type", ""), await read_whole(request.body))
     if len(parts) > LARGEST:
         raise bad_request(f"The batch request exceeds the limit of {LARGEST} calls.")
     request.calls = len(parts)
-    # All are read before the first one takes effect: a batch that is refused did nothing.
+    # All calls are parsed before the first is processed: a refused batch has no effect.
     calls = [_request(request, raw) for _, raw in parts]
     answers: list[bytes] = []
     boundary = "batch_" + secrets.token_hex(16)
@@ -32,7 +32,7 @@ async def answer(service: Service, request: Request) -> Answer:
 
 
 def _split(content_type: str, raw: bytes) -> list[tuple[str | None, bytes]]:
-    """The parts of the body, each as its Content-ID and the request that it holds."""
+    """Return each part of the body as its Content-ID and the request in it."""
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_param("boundary")
@@ -66,14 +66,14 @@ def _request(outer: Request, raw: bytes) -> Request:
         target = urlsplit(rest.rsplit(" HTTP/", 1)[0])
     except ValueError:
         raise bad_request("Failed to parse batch request, error: no URL.") from None
-    # Headers of the batch hold for its calls, but for those that describe its own content.
+    # Headers of the batch apply to its calls, except those that describe the batch's content.
     shared = {k: v for k, v in outer.headers.items() if not k.startswith("content-")}
     return Request(
         verb=verb.upper(),
         path=target.path,
         query=parse_qsl(target.query, keep_blank_values=True),
         headers={**shared, **_fields(lines)},
-        body=whole(body),
+        body=stream_of(body),
         base=outer.base,
     )
 
@@ -83,7 +83,7 @@ async def _answer(service: Service, call: Request) -> Answer:
         return Answer.refusal(bad_request("Media cannot be uploaded in a batch."))
     answer_ = await service.answer_batched(call)
     if isinstance(answer_.body, Slice):
-        # A batch carries no content: the live service says where it is to be had, instead.
+        # A batch cannot return contents: the live service redirects to the content instead.
         location = f"{call.base}/download{call.path}?{urlencode(call.query)}"
         return Answer(302, b"", {"Location": location, "Content-Type": "text/html; charset=UTF-8"})
     return answer_

@@ -1,9 +1,9 @@
-"""Refusal of requests that web pages send: foreign origins, and host names of other machines.
+"""Protection against web pages: requests with foreign origins or host names are refused.
 
-Any page that a browser on this machine shows can send requests to the loopback interface, and a
-page whose own name is made to resolve to 127.0.0.1 (DNS rebinding) can read the answers, too. A
-browser says so in `Origin`, `Sec-Fetch-Site` and `Host`; other programs send none of the first two
-and a loopback name in the third.
+Any page in a browser on this machine can send requests to the loopback interface, and a page whose
+host name resolves to 127.0.0.1 (DNS rebinding) can also read the answers. Browsers reveal this in
+`Origin`, `Sec-Fetch-Site` and `Host`; other programs omit the first two and send a loopback name in
+the third.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ from ..errors import ApiError, forbidden
 
 
 def parse_origin(text: str) -> str:
-    """An origin that is to be allowed, in the form in which browsers send it."""
+    """Parse an allowed origin into the form that browsers send."""
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
         raise ValueError(f"{text!r} is not an origin, such as https://app.example:8443")
@@ -24,10 +24,10 @@ def parse_origin(text: str) -> str:
 def refusal(
     headers: Mapping[str, str], port: int, allowed: Collection[str], *, admin: bool
 ) -> ApiError | None:
-    """The 403 for a request of a foreign page; None where the request may be answered.
+    """Return a 403 for a request of a foreign page; None if the request is allowed.
 
-    `allowed` origins may call the API as pages of this machine may; the admin endpoints stay closed
-    to them.
+    Pages of `allowed` origins may call the API like pages of this machine, but not the admin
+    endpoints.
     """
     host = headers.get("host")
     if host is not None and not _is_this_server(host, port):
@@ -67,7 +67,7 @@ def _is_loopback_origin(origin: str) -> bool:
 
 
 def _is_loopback(name: str | None) -> bool:
-    # Browsers resolve localhost and the names below it to this machine, whatever the DNS says.
+    # Browsers resolve localhost and its subdomains to this machine without DNS.
     if name is None or name == "localhost" or name.endswith(".localhost"):
         return name is not None
     try:

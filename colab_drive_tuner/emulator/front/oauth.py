@@ -1,7 +1,7 @@
 """Google's sign-in endpoints: token, revoke, tokeninfo and userinfo.
 
-After "Using OAuth 2.0 for Web Server Applications" and "... for Server to Server Applications": a
-refresh token, or a service account's assertion, becomes an access token that expires.
+They follow "Using OAuth 2.0 for Web Server Applications" and "... for Server to Server
+Applications": a refresh token or a service account's assertion is exchanged for an access token.
 """
 
 import base64
@@ -26,7 +26,7 @@ PATHS = {
 
 
 async def answer(tokens: Tokens, request: Request, now: float) -> Answer | None:
-    """The answer of a sign-in endpoint; None where the path is of none."""
+    """Answer a request to a sign-in endpoint; return None for other paths."""
     if request.path not in PATHS:
         return None
     what = request.path.rpartition("/")[2]
@@ -63,7 +63,7 @@ def _token(tokens: Tokens, form: dict[str, str]) -> Answer:
         account = str(claims.get("sub") or claims.get("iss") or "")
         if "@" not in account:
             return _refusal("invalid_grant", "Invalid JWT Signature.")
-        # By the real clock, which is the signer's, wherever a test has moved the service's to.
+        # The signer uses the real clock, even if a test has moved the service's.
         if not isinstance(claims.get("exp"), int | float) or claims["exp"] < time.time():
             message = (
                 "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable "
@@ -121,7 +121,7 @@ def _userinfo(tokens: Tokens, request: Request) -> Answer:
 
 
 def _claims(assertion: str) -> dict[str, Any]:
-    """What a JWT says; who signed it is not checked, since the emulator knows no keys."""
+    """Return a JWT's claims; its signature is not checked, since the emulator has no keys."""
     try:
         middle = assertion.split(".")[1]
         found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))

@@ -1,7 +1,7 @@
-"""Compression, cross-origin headers and verb overrides, as Google's front end has them.
+"""Compression, cross-origin headers and method overrides of Google's front end.
 
-Compression after "Improve performance" of the Drive guide, cross-origin requests as the JavaScript
-client makes them, and the verb that a client could not send itself.
+Compression follows "Improve performance" of the Drive guide; cross-origin requests are those of the
+JavaScript client.
 """
 
 import gzip
@@ -14,17 +14,17 @@ from ..protocol.calls import Answer
 
 INFLATED = 64 * 2**20
 INFLATION = 100
-"""A packed body may grow to INFLATED bytes; beyond these, to INFLATION times its own size."""
+"""A gzipped body may expand to INFLATED bytes, or to INFLATION times its size if that is more."""
 VERBS = "DELETE,GET,HEAD,PATCH,POST,PUT"
 
 
-def real_verb(verb: str, headers: Mapping[str, str]) -> str:
-    """The verb that is meant: a POST may carry another one in X-HTTP-Method-Override."""
+def effective_verb(verb: str, headers: Mapping[str, str]) -> str:
+    """Return the HTTP method, which X-HTTP-Method-Override of a POST can replace."""
     return headers.get("x-http-method-override", verb).upper() if verb == "POST" else verb
 
 
 def preflight(verb: str, headers: Mapping[str, str]) -> Answer | None:
-    """The answer to a browser that asks whether it may send a request; None for other requests."""
+    """Answer a browser's CORS preflight request; return None for other requests."""
     if verb != "OPTIONS" or "access-control-request-method" not in headers:
         return None
     allowed = {
@@ -32,11 +32,11 @@ def preflight(verb: str, headers: Mapping[str, str]) -> Answer | None:
         "Access-Control-Allow-Headers": headers.get("access-control-request-headers", ""),
         "Access-Control-Max-Age": "3600",
     }
-    return dressed(Answer(200, b"", allowed), headers)
+    return encode(Answer(200, b"", allowed), headers)
 
 
-async def unpacked(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A gzipped body as it was; 400 where it is not gzip, 413 where little becomes very much."""
+async def gunzip(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Decompress a gzipped body; raise a 400 if it is not gzip, a 413 if it expands too much."""
     inflate = zlib.decompressobj(wbits=31)
     begun = False
     packed = size = 0
@@ -45,7 +45,7 @@ async def unpacked(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         packed += len(chunk)
         while rest:
             try:
-                # By pieces: what inflates to gigabytes must not do so at once.
+                # In pieces, so that a gzip bomb is not expanded at once.
                 piece = inflate.decompress(rest, 2**20)
             except zlib.error:
                 raise bad_request("The body is not gzip, as Content-Encoding says.") from None
@@ -59,8 +59,8 @@ async def unpacked(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise bad_request("The gzipped body ends early.")
 
 
-def dressed(answer: Answer, headers: Mapping[str, str]) -> Answer:
-    """The answer with what the request's headers ask for: compression, and access for a page."""
+def encode(answer: Answer, headers: Mapping[str, str]) -> Answer:
+    """Compress the answer and add CORS headers, as the request's headers ask."""
     more: dict[str, str] = {}
     origin = headers.get("origin")
     if origin is not None:
@@ -72,7 +72,7 @@ def dressed(answer: Answer, headers: Mapping[str, str]) -> Answer:
             "Vary": "Origin",
         }
     body = answer.body
-    # Both are needed: a client that says gzip in its User-Agent is known to mean it.
+    # Google requires gzip in Accept-Encoding and in User-Agent.
     wants = "gzip" in headers.get("accept-encoding", "") and "gzip" in headers.get("user-agent", "")
     if wants and body and isinstance(body, bytes):
         body = gzip.compress(body, 1, mtime=0)

@@ -1,1 +1,1 @@
-"""Contents: uploads, downloads, and the bytes on disk."""
+"""File contents: uploads, downloads and storage on disk."""

@@ -1,7 +1,7 @@
-"""Contents on disk: received in pieces, hashed on the way, moved into place when complete.
+"""Contents on disk: received in chunks, hashed while receiving, moved into place when complete.
 
-Memory stays flat whatever the size; hashing and writing run in a thread, so that a transfer of
-gigabytes does not hold up other calls.
+Memory use does not depend on the size. Hashing and writing run in a thread, so that large transfers
+do not block other calls.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ PIECE = 2**20
 
 @dataclass(frozen=True)
 class Received:
-    """A content that has arrived, lying in the incoming folder."""
+    """A completely received content in the incoming folder."""
 
     path: Path
     size: int
@@ -28,18 +28,18 @@ class Received:
     sha256: str
 
     def keep(self, database: Database) -> str:
-        """Move it to the contents; returns the name under which it lies there."""
+        """Move it to the contents folder; return its name there."""
         blob = self.path.name
         self.path.rename(database.blobs / blob)
         return blob
 
     def discard(self) -> None:
-        """Delete it: nobody refers to it."""
+        """Delete it."""
         self.path.unlink(missing_ok=True)
 
 
 class Sink:
-    """A file that grows; opened again, it goes on where the last one stopped."""
+    """An incoming file that is appended to; reopened, it continues at its end."""
 
     def __init__(self, path: Path, *, cut_at: int | None = None) -> None:
         self.path = path
@@ -64,13 +64,13 @@ class Sink:
         self._hash(piece)
 
     async def write(self, chunk: bytes) -> None:
-        """Append; small chunks are gathered first."""
+        """Append data; small chunks are buffered."""
         self._waiting += chunk
         if len(self._waiting) >= PIECE:
             await self.flush()
 
     async def flush(self) -> None:
-        """Have everything on disk that was written."""
+        """Write the buffer to disk."""
         piece, self._waiting = self._waiting, bytearray()
         if len(piece) < 65536:
             self._write(piece)
@@ -78,46 +78,46 @@ class Sink:
             await asyncio.to_thread(self._write, piece)
 
     async def finish(self) -> Received:
-        """Close it and say what arrived."""
+        """Close the file and return the received content."""
         await self.flush()
         self._file.close()
         md5, sha1, sha256 = (one.hexdigest() for one in self._sums)
         return Received(self.path, self.size, md5, sha1, sha256)
 
     def close(self) -> None:
-        """Let go of the file and leave it."""
+        """Close the file and keep it."""
         self._file.close()
 
     def discard(self) -> None:
-        """Close and delete it."""
+        """Close and delete the file."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
 
 def new_sink(database: Database) -> Sink:
-    """A sink in the incoming folder under a fresh name."""
+    """Return a sink with a new name in the incoming folder."""
     return Sink(database.incoming / secrets.token_hex(16))
 
 
 async def receive(database: Database, chunks: AsyncIterator[bytes]) -> Received:
-    """Take a whole content; nothing is left behind when the client breaks off."""
+    """Receive a whole content; if the client disconnects, delete the partial file."""
     sink = new_sink(database)
     try:
         async for chunk in chunks:
             await sink.write(chunk)
         return await sink.finish()
-    except BaseException:  # the request was cancelled, too
+    except BaseException:  # also if the request is cancelled
         sink.discard()
         raise
 
 
 async def empty(database: Database) -> Received:
-    """A content of no bytes, for files created without any."""
+    """Return an empty content, for files created without one."""
     return await new_sink(database).finish()
 
 
 def copy_blob(database: Database, blob: str) -> str:
-    """Another name for the same bytes, which live as long as either name."""
+    """Create a hard link to a content."""
     name = secrets.token_hex(16)
     target = database.blobs / name
     try:

@@ -1,4 +1,4 @@
-"""Downloads of contents, whole or in ranges."""
+"""Downloads of whole contents or byte ranges."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from ..state.model import OCTETS
 
 
 def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
-    """The bytes of a revision: 200, 206 for a satisfiable Range, 416 for another."""
+    """Answer with the bytes of a revision: 200, 206 for a satisfiable Range, or 416."""
     if head is None:
         raise ApiError(
             403,
@@ -45,7 +45,7 @@ def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
 
 
 def _sendable(mime_type: str) -> str:
-    # Older versions stored what no header can hold.
+    # Older versions stored media types that are not valid in a header.
     try:
         return check_mime_type(mime_type)
     except ApiError:
@@ -53,9 +53,9 @@ def _sendable(mime_type: str) -> str:
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First and last byte of a Range header (RFC 9110); None where it is absent or not understood.
+    """Return first and last byte of a Range header (RFC 9110); None if absent or not understood.
 
-    Several ranges are answered with the whole content, as the RFC allows.
+    Multiple ranges return None: the whole content is sent then, as the RFC allows.
     """
     unit, _, spec = (header or "").partition("=")
     first, dash, last = spec.strip().partition("-")

@@ -1,4 +1,4 @@
-"""multipart/related bodies as streams, and their parts' encodings."""
+"""Streaming parser of multipart/related bodies and their encodings."""
 
 import base64
 import re
@@ -9,14 +9,14 @@ from ..errors import bad_request, too_large
 from ..protocol.calls import JSON_LIMIT
 
 HEADERS_LIMIT = 65536
-"""Bytes before the first boundary, and of a part's headers."""
+"""Maximum size of the text before the first boundary, and of a part's headers."""
 
 
 class Multipart:
-    """A multipart/related body with two parts, read as a stream.
+    """Reader of a multipart/related body with two parts.
 
-    Lines end with CRLF or, as Python's email package writes them, with LF; which, the first
-    boundary line shows, so that a content may end in either.
+    Lines end with CRLF, or with LF as Python's email package writes them. The first boundary line
+    decides which, so that a content may end in either.
     """
 
     def __init__(self, content_type: str, chunks: AsyncIterator[bytes]) -> None:
@@ -32,7 +32,7 @@ class Multipart:
         self._base64 = False
 
     async def _more(self, limit: int = HEADERS_LIMIT) -> None:
-        """Wait for the next piece; 413 where more than the limit lies unread already."""
+        """Read the next chunk; raise a 413 if too much is buffered already."""
         if len(self._buffer) > limit:
             raise too_large()
         async for chunk in self._chunks:
@@ -42,7 +42,7 @@ class Multipart:
         raise bad_request("Malformed multipart body.")
 
     async def _headers(self) -> Message:
-        """Read up to the empty line after a boundary's headers."""
+        """Read a part's headers, up to the empty line."""
         while True:
             found = re.match(rb"(?:[^\r\n]+\r?\n)*\r?\n", bytes(self._buffer[:HEADERS_LIMIT]))
             if found is not None:
@@ -57,7 +57,7 @@ class Multipart:
         return message
 
     async def read_metadata(self) -> bytes:
-        """The first part: JSON."""
+        """Read the first part, which is JSON."""
         while True:
             start = self._buffer.find(self._boundary)
             end = self._buffer.find(b"\n", start + 1)
@@ -77,7 +77,7 @@ class Multipart:
         return metadata
 
     async def start_media(self) -> str:
-        """Read the second part's headers; returns its content type."""
+        """Read the second part's headers; return its content type."""
         while b"\n" not in self._buffer:
             await self._more()
         line_end = self._buffer.index(b"\n")
@@ -99,10 +99,10 @@ class Multipart:
             await self._more()
         yield bytes(self._buffer[:end])
         async for _ in self._chunks:
-            pass  # the epilogue means nothing
+            pass  # the epilogue is ignored
 
     async def media(self) -> AsyncIterator[bytes]:
-        """The second part's content, decoded where it says that it is base64."""
+        """Yield the second part's content, decoded if it is base64."""
         if not self._base64:
             async for piece in self._raw():
                 yield piece

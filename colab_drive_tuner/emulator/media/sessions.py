@@ -1,7 +1,7 @@
-"""Resumable uploads: sessions that go on where they were interrupted.
+"""Resumable uploads, which continue after an interruption.
 
-After "Perform a resumable upload" of the Drive guide. A session's state is on disk: it goes on
-after the emulator was killed, from the bytes that had arrived.
+They follow "Perform a resumable upload" of the Drive guide. A session's state is on disk, so it
+continues with the received bytes even after the emulator was killed.
 """
 
 import re
@@ -26,7 +26,7 @@ WEEK = 7 * 24 * 3600
 
 @dataclass
 class Session:
-    """A resumable upload: what was announced, and the file's answer once it is complete."""
+    """A resumable upload: its announced metadata, and the final answer once it is complete."""
 
     id: str
     email: str
@@ -44,34 +44,34 @@ class Session:
     new_parents: list[str] | None = None
 
     def save(self, database: Database) -> None:
-        """Keep it, so that it lives on after a restart."""
+        """Store the session, so that it survives a restart."""
         database.store("session", self.id, asdict(self))
 
 
 def prepare(call: Call, body: dict[str, Any], media_type: str) -> Node | None:
-    """The file to be updated, or None for a new one; refuses what can be refused before bytes."""
-    files.media_type(body, media_type)  # one that no header can hold is refused before any bytes
+    """Check the request before any bytes arrive; return the file to update, if any."""
+    files.media_type(body, media_type)  # an invalid type is refused before any bytes arrive
     if creates(call):
         files.check_create(call, body, media_type, media=True)
         return None
-    node = files.the_file(call)
+    node = files.requested_file(call)
     files.check_update(call, node, body, media=True)
     return node
 
 
 def store(call: Call, body: dict[str, Any], received: Received, media_type: str) -> Node:
-    """Make or change the file; what arrived is deleted if that is refused."""
+    """Create or update the file; delete the received content if that is refused."""
     try:
         if creates(call):
             return files.create_node(call, body, received, media_type)
-        # Looked up again: it may have changed while the bytes were arriving.
-        return files.update_node(call, files.the_file(call), body, received, media_type)
+        # Looked up again, since it may have changed during the upload.
+        return files.update_node(call, files.requested_file(call), body, received, media_type)
     finally:
         received.discard()
 
 
 async def start_session(call: Call) -> Answer:
-    """Open a session: its URI comes in Location, is a secret, and lives for a week."""
+    """Open a session; its secret URI, valid for a week, is in the Location header."""
     selection(call)
     body = read_body(call, await call.json())
     media_type = call.headers.get("x-upload-content-type", "")
@@ -115,7 +115,7 @@ _CONTENT_RANGE = re.compile(
 
 
 class Sessions:
-    """The sessions that are open, with the files into which their bytes go."""
+    """The open sessions and their incoming files."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -123,7 +123,7 @@ class Sessions:
         self._busy: set[str] = set()
 
     def find(self, upload_id: str) -> Session:
-        """The session of this id; 404 when it is unknown or a week old."""
+        """Return the session; raise a 404 if it is unknown or expired."""
         found = self._database.document("session", upload_id)
         if found is None or found["expires"] < self._database.clock.now():
             raise ApiError(404, "notFound", "Upload session not found.")
@@ -137,7 +137,7 @@ class Sessions:
         return self._sinks[session.id]
 
     async def receive(self, call: Call, session: Session) -> Answer:
-        """Take a chunk, or say how much has arrived; `call` acts for who opened the session."""
+        """Receive a chunk or answer a status query, on behalf of the session's creator."""
         if call.verb == "DELETE":
             self.forget(session, delete=True)
             return Answer(499)
@@ -168,16 +168,16 @@ class Sessions:
             return progress(sink.size)
         if start > sink.size:
             raise invalid("Content-Range", f"The next byte that is expected is {sink.size}.")
-        # Without Content-Range, and so without an end, the body is all there is.
+        # Without Content-Range the body is the whole content.
         last = end is None or (total is not None and end + 1 == total)
         try:
             at = await self._take(call, sink, start, last=last)
-        except BaseException:  # the connection broke, or the request was cancelled:
-            # what is there counts, in whole multiples of 256 KiB.
+        except BaseException:  # The connection broke or the request was cancelled:
+            # keep what arrived, in multiples of 256 KiB.
             self._reopen(session)
             raise
         if not last and end is not None and (end + 1) % ALIGNMENT:
-            # What is whole has been kept, and a status query says so.
+            # The complete multiples were kept, as a status query reports.
             raise bad_request(
                 "Invalid request.  The number of bytes uploaded is required to be equal or greater "
                 f"than {ALIGNMENT}, except for the final request (it's recommended to be the exact "
@@ -192,17 +192,17 @@ class Sessions:
         return progress(sink.size)
 
     async def _take(self, call: Call, sink: Sink, start: int, *, last: bool) -> int:
-        """Append what is new; returns where the body ended."""
+        """Append the new bytes; return the offset at which the body ended."""
         at = start
         fresh = bytearray()
         try:
             async for chunk in call.body:
-                # What the session has already is skipped.
+                # Skip bytes that the session already has.
                 fresh += chunk[max(0, min(len(chunk), sink.size + len(fresh) - at)) :]
                 at += len(chunk)
                 if len(fresh) >= contents.PIECE:
                     await _put(sink, fresh, len(fresh) // ALIGNMENT * ALIGNMENT)
-        except BaseException:  # the request was cancelled, too: what is whole counts
+        except BaseException:  # also if the request is cancelled: keep complete multiples
             await _put(sink, fresh, len(fresh) // ALIGNMENT * ALIGNMENT)
             raise
         await _put(sink, fresh, len(fresh) if last else len(fresh) // ALIGNMENT * ALIGNMENT)
@@ -218,7 +218,7 @@ class Sessions:
     ) -> tuple[int | None, int | None, int | None]:
         header = call.headers.get("content-range")
         if header is None:
-            # The whole content in one request; a length need not have been announced.
+            # The whole content in one request; its length need not be announced.
             length = call.headers.get("content-length")
             return 0, None, int(length) if length else session.length
         found = _CONTENT_RANGE.match(header)
@@ -249,13 +249,13 @@ class Sessions:
         return answer(call, node, selection(call))
 
     def close(self) -> None:
-        """Let go of the files; what has arrived stays."""
+        """Close the files; received bytes are kept."""
         for sink in self._sinks.values():
             sink.close()
         self._sinks.clear()
 
     def forget(self, session: Session, *, delete: bool) -> None:
-        """Drop a session and what it received."""
+        """Delete a session and its received bytes."""
         sink = self._sinks.pop(session.id, None)
         if sink is not None:
             sink.discard()
@@ -270,6 +270,6 @@ async def _put(sink: Sink, fresh: bytearray, count: int) -> None:
 
 
 def progress(size: int) -> Answer:
-    """308 with how much has arrived; no Range where nothing has."""
+    """Answer 308 with the received range; without Range if nothing has arrived."""
     headers = {"Range": f"bytes=0-{size - 1}"} if size else {}
     return Answer(308, b"", headers)

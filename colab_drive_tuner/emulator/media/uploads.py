@@ -1,6 +1,6 @@
-"""Uploads in one request: simple media and multipart; resumable ones are in `sessions`.
+"""Uploads in one request, simple or multipart; see `sessions` for resumable uploads.
 
-After "Upload file data" of the Drive documentation.
+They follow "Upload file data" of the Drive documentation.
 """
 
 from ..errors import invalid

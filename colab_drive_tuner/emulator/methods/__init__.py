@@ -1,1 +1,1 @@
-"""The methods of the API, v3 and v2."""
+"""Methods of the Drive API, v3 and v2."""

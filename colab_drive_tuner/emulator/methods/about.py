@@ -1,4 +1,4 @@
-"""about.get: the caller, and the storage used and left."""
+"""about.get: the caller and the storage quota."""
 
 from ..errors import ApiError
 from ..protocol import resources, resources_v2
@@ -9,13 +9,13 @@ from .changes import change_number
 
 
 def _in_trash(database: Database, email: str) -> int:
-    """Bytes of the account's files that are trashed, alone or with their folder."""
+    """Return the bytes of the account's files that are trashed, also through their folder."""
     nodes = [node for node in database.nodes.values() if node.owner == email and node.size]
     return sum(node.size for node in nodes if access.is_trashed(database, node))
 
 
 async def get(call: Call) -> Answer:
-    """about.get: who asks, and how much is stored; `fields` is required."""
+    """about.get: caller and storage use; `fields` is required."""
     if not call.parameters.text("fields"):
         raise ApiError(
             400,
@@ -52,7 +52,7 @@ async def get(call: Call) -> Answer:
 
 
 async def get_v2(call: Call) -> Answer:
-    """v2's about.get, which needs no `fields`."""
+    """v2's about.get, which does not require `fields`."""
     database, account = call.database, call.caller.account
     used = str(database.usage.get(account.email, 0))
     first, most = (call.parameters.text(one) for one in ("startChangeId", "maxChangeIdCount"))

@@ -1,7 +1,7 @@
-"""Changes of files and shared drives since a moment ("Retrieve changes").
+"""Changes of files and shared drives since a point in time ("Retrieve changes").
 
-A file is listed once, as it is now, at its latest change; one that is gone, or that the caller no
-longer sees, is listed as removed.
+A file is listed once, in its current state, at its latest change. A file that was deleted, or that
+the caller no longer sees, is listed as removed.
 """
 
 import re
@@ -32,7 +32,7 @@ DEFAULT: Selection = {
 
 
 async def start_token(call: Call) -> Answer:
-    """changes.getStartPageToken: where a list of what changes from now on begins."""
+    """changes.getStartPageToken: the token for changes from now on."""
     token = str(call.database.change + 1)
     return call.answer({"kind": "drive#startPageToken", "startPageToken": token})
 
@@ -58,7 +58,7 @@ async def list_changes(call: Call) -> Answer:
 
 
 async def get(call: Call) -> Answer:
-    """v2's changes.get: a change by its number, as long as no newer one of that file is known."""
+    """v2's changes.get: a change by its number, if it is the file's latest."""
     wanted = call.path_value("changeId")
     number = change_number(wanted)
     for one in _changes(call, number or 1):
@@ -68,7 +68,7 @@ async def get(call: Call) -> Answer:
 
 
 def _start(call: Call) -> int:
-    """The number of the first change to list; v2 lists all where none is named."""
+    """Return the number of the first change to list; v2 lists all by default."""
     token = call.parameters.text("pageToken") or ""
     if call.method.version == "v2" and not token:
         token = call.parameters.text("startChangeId") or "1"
@@ -79,13 +79,13 @@ def _start(call: Call) -> int:
 
 
 def change_number(text: str) -> int:
-    """The number that a token or id names; 0, which no change has, for any other text."""
+    """Parse a change number; return 0, which no change has, for other text."""
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
 
 
 @dataclass(frozen=True)
 class _Change:
-    """One change: of a file as it is now, or of one that is gone."""
+    """One change: an existing file, or a removal."""
 
     number: int
     time: int
@@ -94,12 +94,12 @@ class _Change:
 
 
 def _changes(call: Call, start: int) -> Iterator[_Change]:
-    """Each change since `start`, in any order."""
+    """Yield each change since `start`, in any order."""
     covers = _scope(call)
     above = access.Inheritance(call.database, call.caller.email, listed=True)
     seen: set[str] = set()
     for node in call.database.nodes.values():
-        if not (node.parent or node.drive) or not access.in_reach(call.caller, node):
+        if not (node.parent or node.drive) or not access.in_scope(call.caller, node):
             continue
         if covers(node.drive, node.space, node.owner) and above.rank(node):
             seen.add(node.id)
@@ -114,7 +114,7 @@ def _changes(call: Call, start: int) -> Iterator[_Change]:
 
 
 def _scope(call: Call) -> Callable[[str, str, str], bool]:
-    """Which files the list is about, by their shared drive, space and owner."""
+    """Return a test for the list's files, by shared drive, space and owner."""
     parameters = call.parameters
     spaces = {one.strip() for one in (parameters.text("spaces") or "drive").split(",")}
     drive = parameters.text("driveId") or parameters.text("teamDriveId")
@@ -134,7 +134,7 @@ def _scope(call: Call) -> Callable[[str, str, str], bool]:
 
 
 def _shown(call: Call, change: _Change) -> dict[str, Any]:
-    """A Change resource."""
+    """Return a Change resource."""
     v3, node = call.method.version == "v3", change.node
     is_drive = node is not None and node.id == node.drive
     kind = "drive" if is_drive else "file"

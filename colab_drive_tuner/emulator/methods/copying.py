@@ -1,4 +1,4 @@
-"""files.copy, and files.generateIds, with which copies and creates are made safe to repeat."""
+"""files.copy, and files.generateIds, whose ids make creates and copies safe to repeat."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from ..protocol.calls import Answer, Call
 from ..protocol.dialects import answer, read_body, selection
 from ..state import access
 from ..state.model import SHORTCUT, Node
-from .files import check_content, check_create, create_node, the_file
+from .files import check_content, check_create, create_node, requested_file
 
 
 async def copy(call: Call) -> Answer:
     """files.copy."""
     wanted = selection(call)
-    node = the_file(call)
+    node = requested_file(call)
     body = read_body(call, await call.json())
     return answer(call, copy_node(call, node, body), wanted)
 
 
 def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
-    """A new file with the content of another."""
+    """Create a new file with the content of another."""
     database = call.database
     if node.is_folder:
         raise forbidden("cannotCopyFile", "This file cannot be copied by the user.")
@@ -51,7 +51,7 @@ def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
         return create_node(call, given, None, None)
     check_content(call, given["mimeType"])
     check_create(call, given, None, media=True)
-    # A second name for the same bytes, put where received contents lie.
+    # A hard link in the folder of received contents.
     blob = contents.copy_blob(database, head["blob"])
     path = database.incoming / blob
     (database.blobs / blob).rename(path)
@@ -63,14 +63,14 @@ def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
 
 
 async def generate_ids(call: Call) -> Answer:
-    """files.generateIds: ids that this user may create files and folders with, or shortcuts."""
+    """files.generateIds: ids with which this user may create files and folders, or shortcuts."""
     space = call.parameters.text("space") or "drive"
     kind = call.parameters.text("type") or "files"
     if space not in {"drive", "appDataFolder"}:
         raise invalid("space")
     if kind not in {"files", "shortcuts"} or (kind == "shortcuts" and space != "drive"):
         raise invalid("type")
-    # v2 calls it maxResults.
+    # v2's name is maxResults.
     count = call.parameters.number("count" if call.method.version == "v3" else "maxResults")
     ids = [call.database.new_id(call.caller.email, kind) for _ in range(count)]
     return call.answer({"kind": "drive#generatedIds", "space": space, "ids": ids})

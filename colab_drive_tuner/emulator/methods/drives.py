@@ -1,7 +1,7 @@
-"""Shared drives: their maker organizes them, and nobody owns what lies in them.
+"""Shared drives: the creator is an organizer, and files in them have no owner.
 
-After "Manage shared drives". A drive's id is the id of its top folder; members are permissions on
-that folder. The deprecated `teamdrives` are the same drives under older names.
+They follow "Manage shared drives". A drive's id is the id of its root folder; its members are that
+folder's permissions. The deprecated `teamdrives` are the same drives under older names.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ WRITABLE = ("colorRgb", "restrictions", "themeId", "backgroundImageFile")
 
 
 def shown(view: View, node: Node) -> dict[str, Any]:
-    """A Drive resource: a shared drive as the caller sees it."""
+    """Return a Drive resource: a shared drive as the caller sees it."""
     can = capabilities(view, node)
     rank = access.rank(view.database, view.caller.email, node)
     return {
@@ -64,7 +64,7 @@ def _is_team(call: Call) -> bool:
 
 
 def _shown(call: Call, node: Node) -> dict[str, Any]:
-    """A Drive resource, or a TeamDrive for who calls it so."""
+    """Return a Drive resource, or a TeamDrive resource for the older methods."""
     found = shown(call.view, node)
     if not _is_team(call):
         return found
@@ -90,7 +90,7 @@ def _find(call: Call) -> Node:
 
 
 async def create(call: Call) -> Answer:
-    """drives.create: a requestId makes it safe to repeat, with 409 for the repetition."""
+    """drives.create: a requestId makes it safe to repeat; the repetition gets a 409."""
     request_id = call.parameters.text("requestId")
     body = await call.json()
     name = body.get("name")
@@ -143,12 +143,12 @@ def _term(call: Call, node: Node, term: query.Term) -> bool:
 
 
 async def list_drives(call: Call) -> Answer:
-    """drives.list: the drives of which the caller is a member."""
+    """drives.list: the caller's drives."""
     condition = query.parse(call.parameters.text("q") or "", "drives")
     test = query.matcher(condition, lambda node, term: _term(call, node, term))
     found = [
         node
-        for node in call.lagging(call.database.nodes.values())
+        for node in call.apply_list_lag(call.database.nodes.values())
         if node.drive == node.id and access.visible(call.database, call.caller, node) and test(node)
     ]
     v3 = call.method.version == "v3"
@@ -178,7 +178,7 @@ async def update(call: Call) -> Answer:
 
 
 async def delete(call: Call) -> Answer:
-    """drives.delete: organizers only, and only when nothing untrashed is left in it."""
+    """drives.delete: for organizers, and only if the drive has no untrashed files."""
     node = _find(call)
     access.require(call.database, call.caller, node, access.ORGANIZER)
     database = call.database
@@ -194,7 +194,7 @@ async def delete(call: Call) -> Answer:
 
 
 async def hide(call: Call) -> Answer:
-    """drives.hide: out of the caller's default view."""
+    """drives.hide: hide from the caller's default view."""
     return _set_hidden(call, hidden=True)
 
 

@@ -1,4 +1,4 @@
-"""The methods of v3's `files` that make, show, change and delete one file."""
+"""Methods of `files` that create, return, update and delete one file."""
 
 import secrets
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from ..protocol import writing
 from ..protocol.calls import Answer, Call
 from ..protocol.dialects import (
     answer,
-    check_none_there,
+    check_insert_precondition,
     check_precondition,
     keeps_time,
     read_body,
@@ -36,12 +36,12 @@ from .moving import check_depth, move, move_below
 
 
 def has_content(mime_type: str) -> bool:
-    """Whether files of this type have bytes: not folders, shortcuts and Docs Editors formats."""
+    """Whether files of this type have contents: not folders, shortcuts and Docs Editors formats."""
     return not mime_type.startswith(GOOGLE)
 
 
 def check_content(call: Call, mime_type: str) -> None:
-    """Refuse bytes for what has none: 501 for Docs Editors formats, to which Drive converts."""
+    """Refuse content for types without; 501 for Docs Editors formats, to which Drive converts."""
     if mime_type in {FOLDER, SHORTCUT}:
         raise bad_request("The requested conversion is not supported.")
     if not has_content(mime_type):
@@ -49,7 +49,7 @@ def check_content(call: Call, mime_type: str) -> None:
 
 
 def check_new_id(call: Call, body: Mapping[str, Any], mime_type: str) -> None:
-    """409 for an id that is in use, 400 or 403 for one that cannot be used ("generateIds")."""
+    """Raise a 409 for an id in use, a 400 or 403 for an unusable id ("generateIds")."""
     wanted = body.get("id")
     if wanted is None:
         return
@@ -58,7 +58,7 @@ def check_new_id(call: Call, body: Mapping[str, Any], mime_type: str) -> None:
     kind = "shortcuts" if mime_type == SHORTCUT else "files"
     if not call.database.is_generated(call.caller.email, kind, wanted):
         raise id_not_usable()
-    # As observed live by others.
+    # As others observed on the live service.
     if mime_type.startswith(GOOGLE) and mime_type not in {FOLDER, SHORTCUT}:
         raise forbidden(
             "insufficientFilePermissions",
@@ -67,7 +67,7 @@ def check_new_id(call: Call, body: Mapping[str, Any], mime_type: str) -> None:
 
 
 def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
-    """The folder for a new file: the one named, else the root of My Drive."""
+    """Return the parent folder of a new file; by default the root of My Drive."""
     wanted = body.get("parents") or ["root"]
     if len(wanted) > 1:
         raise ApiError(
@@ -78,7 +78,7 @@ def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
             location_type="other",
         )
     if wanted[0] in {"root", call.caller.account.root}:
-        # Apps with drive.file may put files into a root folder that they cannot read.
+        # Apps with drive.file may create files in a root folder that they cannot read.
         return call.database.nodes[call.caller.account.root]
     parent = access.find(call.database, call.caller, wanted[0], all_drives=call.all_drives)
     if not parent.is_folder:
@@ -90,7 +90,7 @@ def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
 
 
 def check_room(database: Database, email: str, drive: str, growth: int) -> None:
-    """403 `storageQuotaExceeded` if the account cannot own that many more bytes."""
+    """Raise a 403 `storageQuotaExceeded` if the account has too little storage for the bytes."""
     if drive:
         return
     account = database.account(email)
@@ -101,18 +101,18 @@ def check_room(database: Database, email: str, drive: str, growth: int) -> None:
 
 
 def media_type(body: Mapping[str, Any], uploaded: str | None) -> str:
-    """The type of a file: the metadata's, else the upload's, else unknown bytes."""
+    """Return the file's type: from the metadata, else from the upload, else octet-stream."""
     return body.get("mimeType") or uploaded_type(uploaded) or OCTETS
 
 
 def uploaded_type(header: str | None) -> str:
-    """The type that a Content-Type header names, or an empty text."""
+    """Return the type in a Content-Type header, or an empty string."""
     return writing.check_mime_type((header or "").split(";")[0].strip().lower())
 
 
 def check_create(call: Call, body: dict[str, Any], uploaded: str | None, *, media: bool) -> Node:
-    """Everything that can be refused before the bytes arrive; returns the parent folder."""
-    check_none_there(call)
+    """Check a create before any bytes arrive; return the parent folder."""
+    check_insert_precondition(call)
     mime_type = media_type(body, uploaded)
     if media:
         check_content(call, mime_type)
@@ -126,7 +126,7 @@ def check_create(call: Call, body: dict[str, Any], uploaded: str | None, *, medi
 def revision(
     call: Call, received: Received, blob: str, mime_type: str, name: str
 ) -> dict[str, Any]:
-    """The record of a content."""
+    """Return the revision record of a content."""
     return {
         "id": "0B" + secrets.token_urlsafe(36)[:49],
         "blob": blob,
@@ -145,7 +145,7 @@ def revision(
 def create_node(
     call: Call, body: dict[str, Any], received: Received | None, uploaded: str | None
 ) -> Node:
-    """Make the file; the received content becomes its own."""
+    """Create the file with the received content."""
     database, caller = call.database, call.caller
     parent = check_create(call, body, uploaded, media=received is not None)
     mime_type = media_type(body, uploaded)
@@ -195,14 +195,14 @@ def _shortcut(call: Call, body: Mapping[str, Any], mime_type: str) -> dict[str, 
 
 
 async def create(call: Call) -> Answer:
-    """files.create without media: a folder, a shortcut, or a file of no bytes."""
+    """files.create without media: a folder, a shortcut, or an empty file."""
     wanted = selection(call)
     body = read_body(call, await call.json())
     return answer(call, await create_without_media(call, body), wanted)
 
 
 async def create_without_media(call: Call, body: dict[str, Any]) -> Node:
-    """Make a file from metadata alone; one that should have bytes gets none of them."""
+    """Create a file from metadata alone; a type with content gets an empty one."""
     check_create(call, body, None, media=False)
     received = None
     if has_content(media_type(body, None)):
@@ -210,16 +210,16 @@ async def create_without_media(call: Call, body: dict[str, Any]) -> Node:
     return create_node(call, body, received, None)
 
 
-def the_file(call: Call) -> Node:
-    """The file that the path names."""
+def requested_file(call: Call) -> Node:
+    """Return the file named in the path."""
     return access.find(
         call.database, call.caller, call.path_value("fileId"), all_drives=call.all_drives
     )
 
 
 async def get(call: Call) -> Answer:
-    """files.get: metadata, or with `alt=media` the content or a range of it."""
-    node = the_file(call)
+    """files.get: metadata, or with `alt=media` the content or a range."""
+    node = requested_file(call)
     if call.parameters.text("alt") == "media":
         if not call.caller.scopes & {"drive", "drive.readonly", "drive.file", "drive.appdata"}:
             raise insufficient_scopes()
@@ -230,13 +230,13 @@ async def get(call: Call) -> Answer:
 async def update(call: Call) -> Answer:
     """files.update without media."""
     wanted = selection(call)
-    the_file(call)
+    requested_file(call)
     body = read_body(call, await call.json())
-    return answer(call, update_node(call, the_file(call), body, None, None), wanted)
+    return answer(call, update_node(call, requested_file(call), body, None, None), wanted)
 
 
 def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool) -> None:
-    """403 or 400 where the caller may not change this in the file."""
+    """Raise a 403 or 400 if the caller may not make this change."""
     database, caller = call.database, call.caller
     check_precondition(call, node)
     parameters = call.parameters
@@ -245,7 +245,7 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
     if set(body) - personal or media or moves:
         access.require(database, caller, node, access.WRITER)
     if "trashed" in body:
-        # "Only the owner may trash a file" (File.trashed); in shared drives, content managers.
+        # "Only the owner may trash a file" (File.trashed); in shared drives, content managers may.
         access.require(
             database, caller, node, access.FILE_ORGANIZER if node.drive else access.OWNER
         )
@@ -265,7 +265,7 @@ def update_node(
     received: Received | None,
     uploaded: str | None,
 ) -> Node:
-    """Change metadata, content and place of the file, all or nothing."""
+    """Change the file's metadata, content and parent atomically."""
     database, caller = call.database, call.caller
     check_update(call, node, body, media=received is not None)
     now = database.clock.ms()
@@ -302,4 +302,4 @@ def update_node(
 
 
 KEPT_REVISIONS = 100
-"""Drive drops revisions after 100 newer ones ("Manage file revisions")."""
+"""Drive deletes revisions after 100 newer ones ("Manage file revisions")."""

@@ -1,4 +1,4 @@
-"""Moving a file: addParents and removeParents, into and out of shared drives."""
+"""Moving files with addParents and removeParents, also into and out of shared drives."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ DEEPEST = 100
 
 
 def move(call: Call, node: Node) -> dict[str, Any]:
-    """What addParents and removeParents change: a file has exactly one parent."""
+    """Return the attributes that addParents and removeParents change; a file has one parent."""
     database, caller = call.database, call.caller
     add = [one for one in (call.parameters.text("addParents") or "").split(",") if one]
     remove = [one for one in (call.parameters.text("removeParents") or "").split(",") if one]
@@ -45,7 +45,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
 
 
 def to_root(call: Call, node: Node) -> dict[str, Any]:
-    """What it changes to take a file's only parent away: it goes to its owner's root folder."""
+    """Return the attributes that change when the only parent is removed: back to the root."""
     if node.drive:
         raise _one_parent()
     if not node.parent:
@@ -58,7 +58,7 @@ def _one_parent() -> ApiError:
 
 
 def check_depth(database: Database, parent: Node) -> None:
-    """403 where a file in this folder would lie below more folders than Drive allows."""
+    """Raise a 403 if a file in this folder would exceed the allowed folder depth."""
     if sum(1 for _ in access.lineage(database, parent)) > DEEPEST:
         raise forbidden(
             "teamDriveHierarchyTooDeep" if parent.drive else "myDriveHierarchyDepthLimitExceeded",
@@ -67,7 +67,7 @@ def check_depth(database: Database, parent: Node) -> None:
 
 
 def move_below(database: Database, folder: Node) -> None:
-    """Let everything below a folder follow it into or out of a shared drive."""
+    """Move everything below a folder along with it, into or out of a shared drive."""
     for child in list(database.children.get(folder.id, ())):
         node = database.nodes[child]
         moved = node.with_(drive=folder.drive, owner=folder.owner)

@@ -1,4 +1,4 @@
-"""Sharing: v3's `permissions` of a file or shared drive."""
+"""Sharing: permissions of a file or shared drive."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from ..queries.fields import Selection, prune
 from ..queries.paging import page
 from ..state import access
 from ..state.model import Node, person_id
-from .files import the_file
+from .files import requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
 ROLES = frozenset(access.RANKS)
@@ -39,7 +39,7 @@ def _sharable(call: Call, node: Node) -> None:
 
 
 def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-    """The body in v3's names, checked: v2 says `value`, `withLink` and `additionalRoles`."""
+    """Read and check the body, with v3 names for v2's `value`, `withLink` and `additionalRoles`."""
     found = dict(body)
     if call.method.version == "v2":
         named: dict[Any, str] = {
@@ -51,13 +51,13 @@ def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
             found["role"] = "commenter"
         if "expirationDate" in body:
             found["expirationTime"] = body["expirationDate"]
-        # v2's permissions for everybody are found in searches unless they say otherwise.
+        # v2's permissions for anyone allow discovery by default.
         found["allowFileDiscovery"] = not body.get("withLink", body.get("type") == "anyone")
     return found
 
 
 def _grantee(body: dict[str, Any], kind: str) -> dict[str, Any]:
-    """To whom the permission goes, with its id."""
+    """Return the grantee and the id of the permission."""
     if kind in {"user", "group"}:
         email = body.get("emailAddress")
         if not isinstance(email, str) or "@" not in email:
@@ -80,7 +80,7 @@ def _grantee(body: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _expiration(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Until when the permission holds: as it is shown, and in milliseconds."""
+    """Return the expiration as text and in milliseconds."""
     if not body.get("expirationTime"):
         return {}
     expires = parse_time(body["expirationTime"], "permission.expirationTime")
@@ -97,8 +97,8 @@ def _check_role(node: Node, kind: str, role: str) -> None:
 
 
 async def create(call: Call) -> Answer:
-    """permissions.create: give an account, a domain or everybody a role."""
-    node = the_file(call)
+    """permissions.create: grant a role to an account, a domain or anyone."""
+    node = requested_file(call)
     body = _read_body(call, await call.json())
     kind, role = body.get("type"), body.get("role")
     if kind not in {"user", "group", "domain", "anyone"}:
@@ -114,7 +114,7 @@ async def create(call: Call) -> Answer:
         return _transfer(call, node, given)
     shared = node.shared_with
     if given.get("emailAddress") == node.owner and node.owner:
-        # The owner keeps that role.
+        # The owner remains the owner.
         owned = access.effective_permissions(call.database, node)[given["id"]]
         return _shown(call, node, owned)
     if "emailAddress" in given:
@@ -164,7 +164,7 @@ def _find(call: Call, node: Node) -> dict[str, Any]:
 
 async def list_permissions(call: Call) -> Answer:
     """permissions.list."""
-    node = the_file(call)
+    node = requested_file(call)
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
         raise forbidden(
             "insufficientFilePermissions",
@@ -182,13 +182,13 @@ async def list_permissions(call: Call) -> Answer:
 
 async def get(call: Call) -> Answer:
     """permissions.get."""
-    node = the_file(call)
+    node = requested_file(call)
     return _shown(call, node, _find(call, node))
 
 
 async def update(call: Call) -> Answer:
-    """permissions.update: another role or expiration, or the transfer of ownership."""
-    node = the_file(call)
+    """permissions.update: change role or expiration, or transfer ownership."""
+    node = requested_file(call)
     found = _find(call, node)
     body = _read_body(call, await call.json())
     _sharable(call, node)
@@ -210,8 +210,8 @@ async def update(call: Call) -> Answer:
 
 
 async def delete(call: Call) -> Answer:
-    """permissions.delete; anybody may give up their own."""
-    node = the_file(call)
+    """permissions.delete; every account may delete its own."""
+    node = requested_file(call)
     found = _find(call, node)
     if found["id"] != person_id(call.caller.email):
         _sharable(call, node)

@@ -1,4 +1,4 @@
-"""Deleting for good: files.delete and files.emptyTrash."""
+"""Permanent deletion: files.delete and files.emptyTrash."""
 
 from ..errors import no_permission
 from ..protocol.calls import Answer, Call
@@ -6,18 +6,18 @@ from ..protocol.dialects import check_precondition
 from ..state import access
 from ..state.database import Database
 from ..state.model import Node
-from .files import the_file
+from .files import requested_file
 
 
 async def delete(call: Call) -> Answer:
-    """files.delete: for good, past the trash; a folder takes what its owner has below it along."""
-    node = the_file(call)
+    """files.delete: delete permanently; with a folder, also the owner's files below it."""
+    node = requested_file(call)
     delete_node(call, node)
     return Answer(204)
 
 
 def delete_node(call: Call, node: Node) -> None:
-    """Delete a file for good; 403 unless the caller owns it or organizes its shared drive."""
+    """Delete a file permanently; raise a 403 unless the caller is its owner or drive organizer."""
     check_precondition(call, node)
     needed = access.ORGANIZER if node.drive else access.OWNER
     access.require(call.database, call.caller, node, needed)
@@ -28,7 +28,7 @@ def delete_node(call: Call, node: Node) -> None:
 
 
 def remove_tree(database: Database, node: Node, owner: str) -> None:
-    """Delete a file and what the same owner has below it; others' files go to their own root."""
+    """Delete a file and the same owner's files below it; move others' files to their root."""
     for child_id in list(database.children.get(node.id, ())):
         child = database.nodes[child_id]
         if node.drive or child.owner == owner:
@@ -39,7 +39,7 @@ def remove_tree(database: Database, node: Node, owner: str) -> None:
 
 
 async def empty_trash(call: Call) -> Answer:
-    """files.emptyTrash: delete everything that the caller owns and has trashed."""
+    """files.emptyTrash: permanently delete the caller's trashed files."""
     database = call.database
     drive = call.parameters.text("driveId") or ""
     for node in [one for one in database.nodes.values() if one.trashed and one.drive == drive]:

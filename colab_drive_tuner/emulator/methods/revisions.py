@@ -1,4 +1,4 @@
-"""Revisions: the contents that a file has had ("Manage file revisions")."""
+"""Revisions: current and earlier contents of a file ("Manage file revisions")."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from ..queries.fields import Selection, prune
 from ..queries.paging import page
 from ..state import access
 from ..state.model import Node
-from .files import the_file
+from .files import requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedTime")}
 
@@ -28,7 +28,7 @@ def _answer(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
 
 
 def _readable(call: Call) -> Node:
-    node = the_file(call)
+    node = requested_file(call)
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
         raise forbidden(
             "insufficientFilePermissions",
@@ -68,11 +68,11 @@ async def get(call: Call) -> Answer:
 
 
 async def update(call: Call) -> Answer:
-    """revisions.update: keepForever, which counts against the quota and cannot be taken back."""
+    """revisions.update: set keepForever, which counts against the quota and is irreversible."""
     body = await call.json()
     node = _readable(call)
     found = _find(call, node)
-    # v2 says pinned.
+    # v2's name is pinned.
     field = "keepForever" if call.method.version == "v3" else "pinned"
     keep = bool(body.get(field, found.get("keep")))
     if found.get("keep") and not keep:
@@ -89,7 +89,7 @@ async def update(call: Call) -> Answer:
 
 
 async def delete(call: Call) -> Answer:
-    """revisions.delete: any but the last one."""
+    """revisions.delete: any revision but the last one."""
     node = _readable(call)
     access.require(call.database, call.caller, node, access.WRITER)
     found = _find(call, node)
@@ -105,8 +105,8 @@ async def delete(call: Call) -> Answer:
 
 
 async def export(call: Call) -> Answer:
-    """files.export: for Docs Editors formats, which the emulator cannot convert."""
-    node = the_file(call)
+    """files.export of Docs Editors formats, which the emulator cannot convert."""
+    node = requested_file(call)
     if node.head is not None or node.is_folder:
         raise forbidden("fileNotExportable", "Export only supports Docs Editors files.")
     raise no_conversion(call.method.id)

@@ -1,4 +1,4 @@
-"""The methods that only v2 has: touch, trash, untrash; parents, children and properties by one."""
+"""Methods that only v2 has: touch, trash and untrash; single parents, children and properties."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from ..queries.listing import find_all
 from ..queries.paging import page
 from ..state import access
 from ..state.model import Node, person_id
-from .files import the_file, update_node
+from .files import requested_file, update_node
 from .moving import to_root
 
 
 async def touch(call: Call) -> Answer:
-    """files.touch: the file was modified now."""
-    node = the_file(call)
+    """files.touch: set the modification time to now."""
+    node = requested_file(call)
     check_precondition(call, node)
     access.require(call.database, call.caller, node, access.WRITER)
     now = call.database.clock.ms()
@@ -32,50 +32,54 @@ async def touch(call: Call) -> Answer:
 async def trash(call: Call) -> Answer:
     """files.trash."""
     return answer(
-        call, update_node(call, the_file(call), {"trashed": True}, None, None), selection(call)
+        call,
+        update_node(call, requested_file(call), {"trashed": True}, None, None),
+        selection(call),
     )
 
 
 async def untrash(call: Call) -> Answer:
     """files.untrash."""
     return answer(
-        call, update_node(call, the_file(call), {"trashed": False}, None, None), selection(call)
+        call,
+        update_node(call, requested_file(call), {"trashed": False}, None, None),
+        selection(call),
     )
 
 
-# Parents and children: two ways to say where a file lies
+# Parents and children: two views of the same relation
 
 
 async def list_parents(call: Call) -> Answer:
     """parents.list."""
-    return call.answer({"kind": "drive#parentList", "items": _parents(call, the_file(call))})
+    return call.answer({"kind": "drive#parentList", "items": _parents(call, requested_file(call))})
 
 
 async def get_parent(call: Call) -> Answer:
     """parents.get."""
     wanted = call.path_value("parentId")
-    for found in _parents(call, the_file(call)):
+    for found in _parents(call, requested_file(call)):
         if wanted == found["id"] or (wanted == "root" and found["isRoot"]):
             return call.answer(found)
     raise file_not_found(wanted)
 
 
 async def insert_parent(call: Call) -> Answer:
-    """parents.insert: a file has one parent, so this moves it."""
+    """parents.insert: moves the file, since it has exactly one parent."""
     body = await call.json()
-    node = _place(call, the_file(call), body.get("id"))
+    node = _place(call, requested_file(call), body.get("id"))
     return call.answer(_parents(call, node)[0])
 
 
 async def delete_parent(call: Call) -> Answer:
-    """parents.delete: the file goes to its owner's root folder."""
+    """parents.delete: moves the file to its owner's root folder."""
     await get_parent(call)
-    _take_out(call, the_file(call))
+    _take_out(call, requested_file(call))
     return Answer(204)
 
 
 async def list_children(call: Call) -> Answer:
-    """children.list: the ids of what lies in a folder and meets `q`."""
+    """children.list: the ids of the files in a folder that match `q`."""
     folder = _folder(call)
     text = call.parameters.text("q") or ""
     within = f"'{folder.id}' in parents" + (f" and ({text})" if text.strip() else "")
@@ -108,7 +112,7 @@ async def insert_child(call: Call) -> Answer:
 
 
 async def delete_child(call: Call) -> Answer:
-    """children.delete: the file goes to its owner's root folder."""
+    """children.delete: moves the file to its owner's root folder."""
     await get_child(call)
     _take_out(call, access.find(call.database, call.caller, call.path_value("childId")))
     return Answer(204)
@@ -145,22 +149,22 @@ def _child(call: Call, folder: Node, node: Node) -> dict[str, Any]:
     }
 
 
-# Properties, one by one
+# Single properties
 
 
 async def list_properties(call: Call) -> Answer:
     """properties.list."""
-    items = resources_v2.properties(call.view, the_file(call))
+    items = resources_v2.properties(call.view, requested_file(call))
     return call.answer({"kind": "drive#propertyList", "items": items})
 
 
 async def get_property(call: Call) -> Answer:
-    """properties.get: of the visibility that is asked for, by default private."""
-    return call.answer(_property(call, the_file(call), call.path_value("propertyKey")))
+    """properties.get: of the requested visibility, by default private."""
+    return call.answer(_property(call, requested_file(call), call.path_value("propertyKey")))
 
 
 async def insert_property(call: Call) -> Answer:
-    """properties.insert: adds a property, or sets it."""
+    """properties.insert: add or set a property."""
     body = await call.json()
     return _set_property(call, body.get("key"), body.get("value"), body.get("visibility"))
 
@@ -168,14 +172,14 @@ async def insert_property(call: Call) -> Answer:
 async def update_property(call: Call) -> Answer:
     """properties.update and properties.patch."""
     body = await call.json()
-    _property(call, the_file(call), call.path_value("propertyKey"))
+    _property(call, requested_file(call), call.path_value("propertyKey"))
     return _set_property(call, call.path_value("propertyKey"), body.get("value"), None)
 
 
 async def delete_property(call: Call) -> Answer:
     """properties.delete."""
     key = call.path_value("propertyKey")
-    node = the_file(call)
+    node = requested_file(call)
     field = _property_field(_property(call, node, key)["visibility"])
     update_node(call, node, {field: {key: None}}, None, None)
     return Answer(204)
@@ -201,7 +205,7 @@ def _set_property(call: Call, key: Any, value: Any, visibility: Any) -> Answer:
         raise invalid("property.key")
     visibility = visibility or call.parameters.text("visibility")
     values = {_property_field(visibility): {key: value if value is not None else ""}}
-    node = update_node(call, the_file(call), values, None, None)
+    node = update_node(call, requested_file(call), values, None, None)
     return call.answer(_property(call, node, key, visibility))
 
 

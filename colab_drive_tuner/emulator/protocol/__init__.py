@@ -1,1 +1,1 @@
-"""Calls and answers, and how each version of the API reads and shows a file."""
+"""API calls and answers, and the resources of both API versions."""

@@ -1,4 +1,4 @@
-"""One call and its answer as the methods see them: no sockets, so that batches work too."""
+"""One API call and its answer, independent of sockets, so that batches can use them."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -15,14 +15,14 @@ from .surface import Match, Method, Parameters, check_body
 
 JSON_LIMIT = 16 * 2**20
 FORM_LIMIT = 2**20
-"""Bytes of a form, and of a body of the emulator's own endpoints."""
+"""Maximum size of a form and of an admin request's body, in bytes."""
 DEEPEST_JSON = 100
-"""Nesting of a JSON body, as in Google's own parser."""
+"""Maximum nesting of a JSON body, as in Google's parser."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Part of a file on disk, to be sent."""
+    """A range of a file on disk, as a body to send."""
 
     path: Path
     start: int
@@ -31,7 +31,7 @@ class Slice:
 
 @dataclass
 class Answer:
-    """Status, headers and body of an HTTP answer."""
+    """An HTTP response: status, headers and body."""
 
     status: int = 200
     body: bytes | Slice = b""
@@ -39,20 +39,20 @@ class Answer:
 
     @classmethod
     def json(cls, value: Any, status: int = 200, **headers: str) -> "Answer":
-        """An answer with a JSON body."""
-        # Drive prints its JSON indented; clients parse it, and this is ten times as fast.
+        """Return a response with a JSON body."""
+        # Drive indents its JSON; without indentation this is ten times as fast.
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         found = {"Content-Type": "application/json; charset=UTF-8", **headers}
         return cls(status, text.encode(), found)
 
     @classmethod
     def refusal(cls, error: ApiError) -> "Answer":
-        """The answer for an error."""
+        """Return the response for an error."""
         return cls.json(error.body(), error.status, **error.headers)
 
 
 async def read_whole(chunks: AsyncIterator[bytes], limit: int = JSON_LIMIT) -> bytes:
-    """A request body in one piece; 413 above the limit."""
+    """Read a whole request body; raise a 413 above the limit."""
     parts: list[bytes] = []
     size = 0
     async for chunk in chunks:
@@ -63,53 +63,53 @@ async def read_whole(chunks: AsyncIterator[bytes], limit: int = JSON_LIMIT) -> b
     return b"".join(parts)
 
 
-async def whole(body: bytes) -> AsyncIterator[bytes]:
-    """A request body that has arrived already."""
+async def stream_of(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a request body that is already in memory."""
     yield body
 
 
 @dataclass
 class Call:
-    """One request, with who asks and which method of the API it means."""
+    """One request with its caller and API method."""
 
     verb: str
     path: str
     query: list[tuple[str, str]]
     headers: Mapping[str, str]
-    """By lower-case name."""
+    """Headers by lower-case name."""
     body: AsyncIterator[bytes]
     base: str
-    """Address under which the client reached the server, as `http://host:port`."""
+    """The base URL that the client used, as `http://host:port`."""
     database: Database
     caller: Caller
     match: Match
     parameters: Parameters
     new_parents: list[str] | None = None
-    """Where a v2 body moves the file to."""
-    lagging: Callable[[Iterable[Node]], list[Node]] = list
-    """What a list shows of these files now: with list lag, some are as they were before."""
+    """The new parent given in a v2 body."""
+    apply_list_lag: Callable[[Iterable[Node]], list[Node]] = list
+    """Returns the files as listings show them now: with list lag, some in an earlier state."""
 
     @property
     def method(self) -> Method:
-        """The method of the API."""
+        """The API method."""
         return self.match.method
 
     @property
     def view(self) -> View:
-        """What answers to this call depend on."""
+        """The view that answers depend on."""
         return View(self.database, self.caller, self.base)
 
     @property
     def all_drives(self) -> bool:
-        """Whether the client says that it knows shared drives."""
+        """Whether the client declares support for shared drives."""
         return self.parameters.flag("supportsAllDrives", "supportsTeamDrives")
 
     def path_value(self, name: str) -> str:
-        """A value from the path, such as the file's id."""
+        """Return a value from the path, such as the file's id."""
         return self.match.path_values[name]
 
     def selection(self, default: Selection) -> Selection:
-        """What the client wants to see of the answer; 400 where `fields` names nothing known."""
+        """The requested `fields` of the answer; raises a 400 for unknown fields."""
         wanted = self.parameters.text("fields")
         if not wanted:
             return default
@@ -118,19 +118,19 @@ class Call:
         return select(self.method.version, self.method.response, wanted)
 
     def answer(self, value: dict[str, Any]) -> "Answer":
-        """A JSON answer with nothing but what `fields` selects."""
+        """Return a JSON answer with only the selected fields."""
         return Answer.json(prune(value, self.selection({})))
 
     async def read(self, limit: int = JSON_LIMIT) -> bytes:
-        """The whole body; 413 above the limit."""
+        """Read the whole body; raise a 413 above the limit."""
         return await read_whole(self.body, limit)
 
     async def json(self) -> dict[str, Any]:
-        """The body as JSON, an empty one as an empty object."""
+        """Read the body as JSON; an empty body is an empty object."""
         return self.parse(await self.read())
 
     def parse(self, raw: bytes) -> dict[str, Any]:
-        """The JSON body that this text is; 400 where it is not of the method's schema."""
+        """Parse a JSON body; raise a 400 if it does not fit the method's schema."""
         found = parse_json(raw)
         if self.method.request is not None:
             check_body(self.method.version, self.method.request, found)
@@ -138,13 +138,13 @@ class Call:
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
-    """The object of a JSON text, `{}` for an empty one; 400 where it is anything else."""
+    """Parse a JSON object, `{}` from an empty text; raise a 400 for anything else."""
     if not raw.strip():
         return {}
     try:
         found = json.loads(raw, parse_constant=_no_constant)
         if b"\\ud" in raw.lower():
-            # Half of a surrogate pair cannot be answered as UTF-8; it becomes a question mark.
+            # A lone surrogate cannot be sent as UTF-8; it becomes a question mark.
             found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         raise ApiError(400, "parseError", "Parse Error") from None
@@ -166,4 +166,4 @@ def _is_deep(value: Any) -> bool:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are not JSON
+    raise ValueError(name)  # NaN and Infinity are not valid JSON

@@ -1,6 +1,6 @@
-"""Dialects of the API: v2 and v3 over one store, each with its bodies and resources.
+"""Dialects of the API: request bodies and resources of v2 and v3 over one database.
 
-Version 2 is version 3 under other names, with etags ("Drive API v2 and v3 comparison guide").
+v2 is v3 with other names and with etags ("Drive API v2 and v3 comparison guide").
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ from .resources_v2 import etag
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one version of the API reads and shows files."""
+    """Request bodies and resources of one API version."""
 
     default: Selection
-    """What is shown where no `fields` are asked for; empty is everything."""
+    """Fields shown if none are requested; empty: all."""
     show: Callable[[View, Node, Selection], dict[str, Any]]
     rename: Callable[[dict[str, Any], bool], dict[str, Any]]
-    """A body in v3's names; the flag says whether a file is being made."""
+    """Converts a body to v3 names; the flag tells whether a file is created."""
 
 
 def _as_it_is(body: dict[str, Any], creating: bool) -> dict[str, Any]:
@@ -38,31 +38,31 @@ DIALECTS: Mapping[str, Dialect] = {
 
 
 def dialect(call: Call) -> Dialect:
-    """The dialect that the call is in."""
+    """Return the dialect of the call."""
     return DIALECTS[call.method.version]
 
 
 def selection(call: Call) -> Selection:
-    """What of a file the client wants to see; 400 for unknown fields."""
+    """Return the requested fields of a file; raise a 400 for unknown fields."""
     return call.selection(dialect(call).default)
 
 
 def creates(call: Call) -> bool:
-    """Whether the call makes a file."""
+    """Whether the call creates a file."""
     return call.method.id.endswith((".create", ".insert", ".copy"))
 
 
 def check_conversion(call: Call) -> None:
-    """501 where v2's `convert` or `ocr` ask for a Docs Editors format.
+    """Raise a 501 if v2's `convert` or `ocr` asks for a Docs Editors format.
 
-    `convert` has no function in updates, as their description says.
+    `convert` has no effect in updates, according to its description.
     """
     if call.parameters.flag("ocr") or (creates(call) and call.parameters.flag("convert")):
         raise no_conversion(call.method.id)
 
 
 def read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-    """The body's metadata in v3's names, checked; v2 moves a file by its `parents`."""
+    """Read and check the body's metadata, with v3 names; v2 moves a file by `parents`."""
     known = dialect(call).rename(body, creates(call))
     if call.method.version == "v2":
         if not creates(call) and "parents" in known:
@@ -73,7 +73,7 @@ def read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_time(call: Call, known: dict[str, Any]) -> None:
-    """Keep, drop or set the time of modification that the body of a v2 update names."""
+    """Keep, drop or set the modification time given in the body of a v2 update."""
     behavior = call.parameters.text("modifiedDateBehavior") or ""
     if not call.parameters.flag("setModifiedDate") and not behavior.startswith("fromBody"):
         known.pop("modifiedTime", None)
@@ -82,13 +82,13 @@ def _set_time(call: Call, known: dict[str, Any]) -> None:
 
 
 def keeps_time(call: Call, body: Mapping[str, Any]) -> bool:
-    """Whether a v2 update wants the time of modification to stay what it is."""
+    """Whether a v2 update keeps the modification time unchanged."""
     behavior = call.parameters.text("modifiedDateBehavior")
     return behavior == "noChange" or (behavior == "fromBody" and "modifiedTime" not in body)
 
 
 def answer(call: Call, node: Node, wanted: Selection) -> Answer:
-    """The answer that shows a file; in v2 a 304 to a client that has this version already."""
+    """Answer with a file; in v2 with a 304 if the client already has this version."""
     headers = {"ETag": etag(node)} if call.method.version == "v2" else {}
     if call.method.verb == "GET" and headers and _names(call.headers.get("if-none-match"), node):
         return Answer(304, b"", headers)
@@ -96,7 +96,7 @@ def answer(call: Call, node: Node, wanted: Selection) -> Answer:
 
 
 def check_precondition(call: Call, node: Node) -> None:
-    """412 in v2 where If-Match names another version, or If-None-Match this one.
+    """Raise a 412 in v2 if If-Match names another version, or If-None-Match the current one.
 
     v3 has no etags and ignores both headers.
     """
@@ -108,10 +108,10 @@ def check_precondition(call: Call, node: Node) -> None:
         raise condition_not_met("If-None-Match")
 
 
-def check_none_there(call: Call) -> None:
-    """412 for an insert with `If-None-Match: *`, which live clients got for every id and for none.
+def check_insert_precondition(call: Call) -> None:
+    """Raise a 412 for a v2 insert with `If-None-Match: *`, as the live service does for any id.
 
-    The header asks about the collection, which is there. v3 ignores it.
+    The header refers to the collection, which exists. v3 ignores it.
     """
     if call.method.version == "v2" and (call.headers.get("if-none-match") or "").strip() == "*":
         raise condition_not_met("If-None-Match")

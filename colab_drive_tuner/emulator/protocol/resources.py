@@ -1,6 +1,6 @@
-"""Resources of v3, as answers show them: each field a function, computed when selected.
+"""Resources of v3; each field is computed by a function when it is selected.
 
-Which fields exist, and when they are absent, follows the File resource of the v3 reference.
+Their fields, and when they are absent, follow the File resource of the v3 reference.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, person_id
 
 @dataclass(frozen=True)
 class View:
-    """What an answer depends on besides the file: the caller, and the address it came through."""
+    """Context of an answer: the caller and the base URL."""
 
     database: Database
     caller: Caller
@@ -25,13 +25,13 @@ class View:
 
 
 def rfc3339(ms: int) -> str:
-    """A time as Drive writes it: UTC with milliseconds."""
+    """Format a time as Drive does: UTC with milliseconds."""
     moment = datetime.fromtimestamp(ms / 1000, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
 
 
 def user(view: View, email: str) -> dict[str, Any]:
-    """A User resource."""
+    """Return a User resource."""
     name = email.partition("@")[0].replace(".", " ").title()
     return {
         "kind": "drive#user",
@@ -43,7 +43,7 @@ def user(view: View, email: str) -> dict[str, Any]:
 
 
 def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
-    """A Permission resource."""
+    """Return a Permission resource."""
     shown: dict[str, Any] = {
         "kind": "drive#permission",
         "id": found["id"],
@@ -74,7 +74,7 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
 
 
 def revision(view: View, found: Mapping[str, Any]) -> dict[str, Any]:
-    """A Revision resource."""
+    """Return a Revision resource."""
     return {
         "kind": "drive#revision",
         "id": found["id"],
@@ -90,7 +90,7 @@ def revision(view: View, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def links(node: Node) -> dict[str, str]:
-    """Addresses at which a person opens or downloads the file."""
+    """Return the file's web addresses for viewing and downloading."""
     if node.is_folder:
         return {"webViewLink": f"https://drive.google.com/drive/folders/{node.id}"}
     found = {"webViewLink": f"https://drive.google.com/file/d/{node.id}/view?usp=drivesdk"}
@@ -102,7 +102,7 @@ def links(node: Node) -> dict[str, str]:
 
 
 def capabilities(view: View, node: Node) -> dict[str, bool]:
-    """What the caller may do with the file."""
+    """Return the caller's capabilities on the file."""
     rank = access.rank(view.database, view.caller.email, node)
     edit = rank >= access.WRITER
     own = rank >= (access.FILE_ORGANIZER if node.drive else access.OWNER)
@@ -161,7 +161,7 @@ def _my_drive(value: Callable[[View, Node], Any]) -> Callable[[View, Node], Any]
 
 def _parents(view: View, node: Node) -> list[str] | None:
     parent = view.database.nodes.get(node.parent)
-    # A folder that was not shared with the caller is not shown as a parent.
+    # A parent folder that is not shared with the caller is hidden.
     if parent is None or not access.rank(view.database, view.caller.email, parent):
         return None
     return [parent.id]
@@ -179,7 +179,7 @@ def _shared(view: View, node: Node) -> bool:
 
 
 def _export_links(_: View, node: Node) -> dict[str, str] | None:
-    # Docs Editors formats cannot be downloaded; the emulator has no converter either.
+    # Docs Editors formats cannot be downloaded, and the emulator has no converter.
     return (
         {} if node.mime_type.startswith(GOOGLE) and node.mime_type == GOOGLE + "document" else None
     )
@@ -270,16 +270,16 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
 DEFAULT: Selection = {
     name: {} for name in ("kind", "id", "name", "mimeType", "driveId", "teamDriveId")
 }
-"""What v3 answers where no `fields` are asked for (reference of files.get)."""
+"""The fields that v3 returns by default (reference of files.get)."""
 
 
-def computed(
+def compute_fields(
     fields: Mapping[str, Callable[[View, Node], Any]],
     view: View,
     node: Node,
     selection: Selection,
 ) -> dict[str, Any]:
-    """The selected ones of these fields (an empty selection means all), where they have a value."""
+    """Compute the selected fields (all for an empty selection); omit those without a value."""
     names = fields if not selection or "*" in selection else selection
     shown: dict[str, Any] = {}
     for name in names:
@@ -291,8 +291,8 @@ def computed(
 
 
 def file(view: View, node: Node, selection: Selection = DEFAULT) -> dict[str, Any]:
-    """The File resource with the selected fields; an empty selection means all."""
-    shown = computed(FIELDS, view, node, selection)
+    """Return the File resource with the selected fields; all for an empty selection."""
+    shown = compute_fields(FIELDS, view, node, selection)
     if any(selection.get(name) for name in shown):
         pruned: dict[str, Any] = prune(shown, selection)
         return pruned

@@ -1,4 +1,4 @@
-"""Resources of v2, and the v3 names of what a v2 body says."""
+"""Resources of v2, and the conversion of v2 bodies to v3 names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,24 +34,24 @@ SAME = (
 
 
 def etag(node: Node) -> str:
-    """The file's etag: another one with every change."""
+    """Return the file's etag, which changes with every change of the file."""
     return f'"{person_id(node.id)[:12]}/{node.version}"'
 
 
 def self_link(view: View, path: str) -> str:
-    """The address of a resource in this emulator."""
+    """Return the URL of a resource in this emulator."""
     return f"{view.base}/drive/v2/{path}"
 
 
 def user(view: View, email: str) -> dict[str, Any]:
-    """A v2 User resource."""
+    """Return a v2 User resource."""
     found = resources.user(view, email)
     found["isAuthenticatedUser"] = found.pop("me")
     return found
 
 
 def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
-    """A v2 Permission resource: commenters are readers with an additional role."""
+    """Return a v2 Permission resource; commenters are readers with an additional role."""
     shown = resources.permission(view, node, found)
     shown["name"] = shown.pop("displayName", "")
     if shown["role"] == "commenter":
@@ -64,7 +64,7 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
 
 
 def revision(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
-    """A v2 Revision resource."""
+    """Return a v2 Revision resource."""
     path = self_link(view, f"files/{node.id}/revisions/{found['id']}")
     by = user(view, found["by"])
     shown = resources.revision(view, found)
@@ -82,7 +82,7 @@ def revision(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]
 
 
 def parent_reference(view: View, node: Node) -> dict[str, Any]:
-    """A v2 ParentReference to the file's folder."""
+    """Return a v2 ParentReference to the file's folder."""
     return {
         "kind": "drive#parentReference",
         "id": node.parent,
@@ -104,7 +104,7 @@ def _download(view: View, node: Node) -> str | None:
 
 
 def properties(view: View, node: Node) -> list[dict[str, Any]]:
-    """The v2 Property resources of a file: the public ones, and the client's own."""
+    """Return a file's v2 Property resources: public ones and the client's private ones."""
     mine = node.app_properties.get(view.caller.client, {})
     pairs = [("PUBLIC", node.properties), ("PRIVATE", mine)]
     return [
@@ -196,13 +196,15 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
 
 
 def file(view: View, node: Node, selection: Selection) -> dict[str, Any]:
-    """The v2 File resource with the selected fields; v2 shows everything by default."""
-    pruned: dict[str, Any] = prune(resources.computed(FIELDS, view, node, selection), selection)
+    """Return the v2 File resource with the selected fields; v2 shows all by default."""
+    pruned: dict[str, Any] = prune(
+        resources.compute_fields(FIELDS, view, node, selection), selection
+    )
     return pruned
 
 
 def body_in_v3(body: dict[str, Any], creating: bool) -> dict[str, Any]:
-    """A v2 body in v3's names; what only the server sets is ignored, as v2 does."""
+    """Convert a v2 body to v3 names; read-only fields are ignored, as in v2."""
     found: dict[str, Any] = {}
     for name, value in body.items():
         known = RENAMED.get(name, name)

@@ -1,7 +1,7 @@
-"""The surface of Drive's API, read from Google's own discovery documents.
+"""Methods of the Drive API, read from Google's discovery documents.
 
-Methods, paths, parameters, scopes and the shape of every answer come from the documents that
-google-api-python-client ships, so that what the emulator accepts is what Google says it accepts.
+Methods, paths, parameters, scopes and response schemas come from the documents that ship with
+google-api-python-client, so that the emulator accepts exactly what Google documents.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from ..errors import ApiError, invalid_parameter
 
-# Of the upload protocol, of v2's downloadUrl, and quotaUser's older name; of no method.
+# Parameters of the upload protocol, of v2's downloadUrl, and quotaUser's older name.
 PROTOCOL_PARAMETERS = frozenset({"uploadType", "upload_id", "upload_protocol", "source", "userIp"})
 LONGEST_PAGE = 1000
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -24,8 +24,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 @cache
 def discovery_document(version: str) -> Mapping[str, Any]:
-    """The discovery document of Drive `version` ("v2" or "v3")."""
-    # Found without importing: the client library itself takes a second to load.
+    """Return the discovery document of Drive `version` ("v2" or "v3")."""
+    # Located without importing the client library, which takes a second to load.
     spec = importlib.util.find_spec("googleapiclient")
     if spec is None or spec.origin is None:
         raise ImportError("the emulator needs google-api-python-client for its discovery documents")
@@ -36,7 +36,7 @@ def discovery_document(version: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Method:
-    """One method of the API, such as `drive.files.create`."""
+    """One API method, such as `drive.files.create`."""
 
     id: str
     version: str
@@ -45,14 +45,14 @@ class Method:
     parameters: Mapping[str, Mapping[str, Any]]
     scopes: frozenset[str]
     request: str | None
-    """The schema of the body; `response` is that of the answer."""
+    """The schema of the request body; `response` is the schema of the answer."""
     response: str | None
     uploads: bool
 
 
 @dataclass(frozen=True)
 class Match:
-    """A method found for a path, the values in the path, and whether bytes come along."""
+    """The API method of a request, the values in its path, and whether it uploads media."""
 
     method: Method
     path_values: Mapping[str, str]
@@ -85,13 +85,13 @@ def _by_length(version: str) -> dict[int, list[Method]]:
     for method in _methods(discovery_document(version), discovery_document(version)):
         found.setdefault(len(method.segments), []).append(method)
     for methods in found.values():
-        # Literal segments win over placeholders: files/generateIds is not a file's id.
+        # Literal segments take precedence over placeholders: generateIds is not a file's id.
         methods.sort(key=lambda m: [segment.startswith("{") for segment in m.segments])
     return found
 
 
 def match(verb: str, path: str) -> Match:
-    """The method behind an HTTP verb and path; raises 404 or 405 as Google's front end does."""
+    """Return the method for an HTTP verb and path; raise Google's 404 or 405 without one."""
     parts = [unquote(part) for part in path.split("/") if part]
     upload = False
     if parts[:2] == ["resumable", "upload"]:
@@ -99,7 +99,7 @@ def match(verb: str, path: str) -> Match:
     elif parts[:1] == ["upload"]:
         parts, upload = parts[1:], True
     elif parts[:1] == ["download"] and verb in {"GET", "HEAD"}:
-        parts = parts[1:]  # Google's clients fetch content from here
+        parts = parts[1:]  # Google's clients download contents from here
     if len(parts) < 3 or parts[0] != "drive" or parts[1] not in {"v2", "v3"}:
         raise ApiError(404, "notFound", "Not Found")
     segments = parts[2:]
@@ -117,7 +117,7 @@ def match(verb: str, path: str) -> Match:
             if method.verb == verb or (method.verb == "GET" and verb == "HEAD"):
                 return Match(method, values, upload)
             known = True
-    # As live clients saw it, an upload with a verb that takes none is sent to nowhere.
+    # As observed live, an upload with a verb without uploads gets a 404.
     if known and not upload:
         raise ApiError(405, "httpMethodNotAllowed", "Method Not Allowed")
     raise ApiError(404, "notFound", "Not Found")
@@ -130,9 +130,9 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def check_body(version: str, schema: str, body: Mapping[str, Any]) -> None:
-    """400 where a member of a body, at any depth, has another type than the schema gives it.
+    """Raise a 400 if a member of a body, at any depth, has another type than in the schema.
 
-    Members that the schema does not have are let through, and so is null, which clears a field.
+    Members missing in the schema are accepted, and so is null, which clears a field.
     """
     _check_members(version, discovery_document(version)["schemas"][schema], body, schema.lower())
 
@@ -151,7 +151,7 @@ def _check_value(version: str, described: Mapping[str, Any], value: Any, where: 
     if "$ref" in described:
         described = discovery_document(version)["schemas"][described["$ref"]]
     kind = described.get("type", "any")
-    # A 64-bit number is written as a text, and taken as a number, too.
+    # A 64-bit number is a string in JSON, but a number is accepted too.
     number = kind == "string" and "int64" in described.get("format", "")
     expected = (int, str) if number else _TYPES.get(kind, object)
     if not isinstance(value, expected) or (
@@ -171,7 +171,7 @@ def _check_value(version: str, described: Mapping[str, Any], value: Any, where: 
 
 
 class Parameters:
-    """The query parameters of one call, checked against the method's description."""
+    """Query parameters of one call, validated against the method's description."""
 
     def __init__(self, method: Method, query: list[tuple[str, str]]) -> None:
         self._method = method
@@ -189,7 +189,7 @@ class Parameters:
                     raise _missing(name)
 
     def text(self, name: str) -> str | None:
-        """The value as it came, or None."""
+        """Return the value as text, or None."""
         return self._values.get(name)
 
     def flag(self, *names: str) -> bool:
@@ -197,7 +197,7 @@ class Parameters:
         return any(self._values.get(name, "").lower() == "true" for name in names)
 
     def number(self, name: str) -> int:
-        """An integer parameter; else its default, or 0 for none."""
+        """Return an integer parameter, else its default, else 0."""
         described = self._method.parameters.get(name, {})
         raw = self._values.get(name)
         value = int(described.get("default", 0) if raw is None else raw)

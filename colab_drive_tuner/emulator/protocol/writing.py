@@ -1,7 +1,7 @@
-"""Fields of a file that a request body may set, and Drive's limits on them.
+"""Writable fields of a file, and Drive's limits on them.
 
-The limits of properties are those of "Add custom file properties": key and value together at most
-124 bytes of UTF-8, at most 100 properties a file, 30 public ones and 30 private ones per app.
+Property limits follow "Add custom file properties": key and value have at most 124 bytes of UTF-8
+together, and a file has at most 100 properties, 30 of them public and 30 private per app.
 """
 
 import re
@@ -34,17 +34,17 @@ _MIME_TYPE = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 
 def check_mime_type(text: str) -> str:
-    """The type, or nothing; 400 for one that the Content-Type of a download could not hold."""
+    """Return the type; raise a 400 if it would not be valid in a Content-Type header."""
     if text and not _MIME_TYPE.fullmatch(text):
         raise invalid("file.mimeType", "Invalid MIME type provided for the uploaded content.")
     return text
 
 
 def check_body(body: dict[str, Any], *, creating: bool) -> dict[str, Any]:
-    """The body; 403 `fieldNotWritable` where it sets what only the server sets.
+    """Return the body; raise a 403 `fieldNotWritable` if it sets a read-only field.
 
-    Names that v3 does not know at all are ignored, as the service does: v2's `title` sent to v3
-    makes a file called "Untitled".
+    Unknown names are ignored, as the live service does: with v2's `title`, v3 creates a file called
+    "Untitled".
     """
     known = discovery_document("v3")["schemas"]["File"]["properties"]
     refused = [name for name in body if name in known and name not in WRITABLE]
@@ -62,7 +62,7 @@ def check_body(body: dict[str, Any], *, creating: bool) -> dict[str, Any]:
     return body
 
 
-# A date alone, and a time without an offset, are taken too; ISO 8601's other forms are not.
+# A date alone or a time without an offset is accepted; other ISO 8601 forms are not.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
@@ -71,7 +71,7 @@ LATEST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()) * 1000 
 
 
 def parse_time(text: str, location: str) -> int:
-    """Milliseconds of an RFC 3339 time; without an offset it is UTC."""
+    """Convert an RFC 3339 time to milliseconds since 1970; without an offset it is UTC."""
     try:
         moment = datetime.fromisoformat(text.upper())
     except ValueError:
@@ -81,7 +81,7 @@ def parse_time(text: str, location: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     ms = round(moment.timestamp() * 1000)
-    if not EARLIEST <= ms <= LATEST:  # its offset moves it out of the years that can be shown
+    if not EARLIEST <= ms <= LATEST:  # its offset moves it beyond the representable years
         raise invalid(location)
     return ms
 
@@ -89,7 +89,7 @@ def parse_time(text: str, location: str) -> int:
 def merged_properties(
     old: Mapping[str, str], new: Mapping[str, Any] | None, *, private: bool
 ) -> dict[str, str]:
-    """The properties after setting `new`: null clears one; 403 beyond the limits."""
+    """Return the properties after setting `new`; null clears one. Raise a 403 beyond the limits."""
     result = dict(old)
     for key, value in (new or {}).items():
         if value is None:
@@ -112,7 +112,7 @@ def merged_properties(
 def changes(
     node: Node, body: Mapping[str, Any], email: str, client: str, now: int
 ) -> dict[str, Any]:
-    """The new values of the file's attributes for what the body sets."""
+    """Return the file attributes that the body changes."""
     found = _plain(node, body)
     found |= _properties(node, body, client)
     found |= _personal(node, body, email)
@@ -131,7 +131,7 @@ def changes(
 
 
 def _plain(node: Node, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Name, type, description, and what is stored as it came."""
+    """Return the name, type, description, and fields that are stored unchanged."""
     found: dict[str, Any] = {}
     if body.get("name") is not None:
         found["name"] = body["name"]
@@ -153,7 +153,7 @@ def _plain(node: Node, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _personal(node: Node, body: Mapping[str, Any], email: str) -> dict[str, Any]:
-    """What each account has for itself: star and time of viewing."""
+    """Return the per-account values: star and viewing time."""
     found: dict[str, Any] = {}
     if "starred" in body:
         others = tuple(one for one in node.starred if one != email)
@@ -165,7 +165,7 @@ def _personal(node: Node, body: Mapping[str, Any], email: str) -> dict[str, Any]
 
 
 def _properties(node: Node, body: Mapping[str, Any], client: str) -> dict[str, Any]:
-    """Public properties, and the client's private ones; at most 100 in all."""
+    """Return public properties and the client's private ones; at most 100 in total."""
     found: dict[str, Any] = {}
     if "properties" in body:
         found["properties"] = merged_properties(node.properties, body["properties"], private=False)
@@ -182,7 +182,7 @@ def _properties(node: Node, body: Mapping[str, Any], client: str) -> dict[str, A
 
 
 def _new_type(node: Node, wanted: str) -> str:
-    """A type that this file may take; a folder stays a folder and nothing becomes one."""
+    """Return the new type; a folder stays a folder, and no other file becomes one."""
     if wanted != node.mime_type and FOLDER in {wanted, node.mime_type}:
         raise invalid("file.mimeType", "The MIME type of a folder cannot be changed.")
     if wanted != node.mime_type and wanted.startswith(GOOGLE) and node.head is not None:

@@ -1,1 +1,1 @@
-"""Queries: search terms, lists, pages and partial responses."""
+"""Search queries, listings, paging and partial responses."""

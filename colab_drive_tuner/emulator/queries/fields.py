@@ -1,7 +1,7 @@
-"""Partial responses: the `fields` parameter, parsed, checked against the schema, and applied.
+"""Partial responses: parse the `fields` parameter, check it against the schema, and apply it.
 
-The grammar is that of "Return specific fields" in the Drive documentation: comma-separated paths
-with `/`, sub-selectors in parentheses, and `*`.
+The grammar follows "Return specific fields" in the Drive documentation: comma-separated paths with
+`/`, sub-selectors in parentheses, and `*`.
 """
 
 import re
@@ -13,10 +13,10 @@ from ..errors import ApiError, invalid_parameter
 from ..protocol.surface import discovery_document
 
 Selection = Mapping[str, Any]
-"""Names to sub-selections; an empty one selects everything below; "*" stands for every name."""
+"""Maps names to sub-selections; an empty one selects everything below, "*" matches every name."""
 
 DEEPEST = 50
-"""How deep a path or parentheses may go; the deepest field of the API lies at 5."""
+"""Maximum depth of paths and parentheses; the deepest field of the API is at depth 5."""
 _TOKEN = re.compile(r"\s*(?:([A-Za-z0-9_.$-]+|\*)|([(),/]))\s*")
 
 
@@ -91,7 +91,7 @@ def _check(version: str, schema: Mapping[str, Any], selection: Selection) -> Non
     properties = schema.get("properties", {})
     for name, below in selection.items():
         if name == "*":
-            continue  # what stands below a star need not exist in every member
+            continue  # fields below a star need not exist in every member
         if name in properties:
             _check(version, properties[name], below)
         elif "additionalProperties" not in schema:
@@ -100,7 +100,7 @@ def _check(version: str, schema: Mapping[str, Any], selection: Selection) -> Non
 
 @lru_cache(maxsize=4096)
 def select(version: str, schema: str, fields: str) -> Selection:
-    """The selection that `fields` means for an answer of `schema`; 400 where it names no field."""
+    """Parse `fields` for a response of `schema`; raise a 400 for an unknown field."""
     parser = _Parser(fields)
     selection = parser.items("")
     _check(version, {"$ref": schema}, selection)
@@ -108,7 +108,7 @@ def select(version: str, schema: str, fields: str) -> Selection:
 
 
 def prune(value: Any, selection: Selection) -> Any:
-    """`value` with nothing but what is selected; arrays are pruned element by element."""
+    """Reduce `value` to the selection; arrays are pruned element by element."""
     if not selection:
         return value
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""files.list: the files that a query finds, in order, page by page."""
+"""files.list: query, sort and page through files."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 class Search:
-    """One query of one caller: candidates, test, order."""
+    """One search: candidate files and the test of their terms."""
 
     def __init__(self, call: Call, text: str, grammar: str) -> None:
         self.database = call.database
@@ -57,15 +57,15 @@ class Search:
         self.above = access.Inheritance(call.database, call.caller.email, listed=True)
         self.condition: Condition | None = query.parse(text, grammar)
         self.test = query.matcher(self.condition, self.term)
-        for parent in query.mentioned(self.condition, "parents"):
+        for parent in query.compared_values(self.condition, "parents"):
             if parent not in {"root", "appDataFolder"}:
                 folder = self.database.nodes.get(parent)
-                # A folder that is not there for the account is a 404 even in a query.
+                # An inaccessible folder in a query is a 404, too.
                 if folder is None or not access.rank(self.database, self.caller.email, folder):
                     raise file_not_found(".")
 
     def real_id(self, parent: str) -> str:
-        """The id behind an alias."""
+        """Resolve an alias to an id."""
         if parent == "root":
             return self.caller.account.root
         if parent == "appDataFolder":
@@ -73,7 +73,7 @@ class Search:
         return parent
 
     def candidates(self) -> Iterable[Node]:
-        """Files that may match: the fewest of those in a folder or of a name that is required."""
+        """Return candidate files from the smallest index of a required folder or name."""
         nodes = self.database.nodes
         parents = [self.real_id(one) for one in query.required(self.condition, "parents")]
         names = [one.lower() for one in query.required(self.condition, "name")]
@@ -82,21 +82,21 @@ class Search:
         return [nodes[one] for one in min(found, key=len)] if found else list(nodes.values())
 
     def term(self, node: Node, term: Term) -> bool:
-        """Whether a file meets a single term."""
+        """Whether a file matches a single term."""
         field, operator, value = term.field, term.operator, term.value
         if field == "parents":
             return node.parent == self.real_id(value)
         if field == "name":
             if operator == "contains":
                 return query.has_prefixes(node.name, value)
-            # The service compares names without regard to case (as rclone found).
+            # The live service compares names case-insensitively (as rclone found).
             return query.compare(operator, node.name.lower(), value.lower())
         if field == "mimeType":
             if operator == "contains":
                 return value.lower() in node.mime_type.lower()
             return query.compare(operator, node.mime_type, value)
         if field == "labels":
-            return False  # the emulator knows no labels, so that no file has one
+            return False  # the emulator has no labels, so no file matches
         if field in {"owners", "writers", "readers"}:
             return self._has_role(node, field, value)
         if field in {"properties", "appProperties"}:
@@ -155,7 +155,7 @@ class Search:
 
 
 def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
-    """The sort keys as (key, descending); 400 for an unknown one."""
+    """Return the sort keys as (key, descending); raise a 400 for an unknown key."""
     found: list[tuple[str, bool]] = []
     for part in (text or "").split(","):
         words = part.split()
@@ -171,10 +171,10 @@ def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
 
 
 def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Node]:
-    """Every file that the call's query, corpora and order find."""
+    """Return all files that match the call's query and corpora, in order."""
     search = Search(call, text, grammar)
     keys = parse_order(order, grammar)
-    if keys and query.mentioned(search.condition, "fullText"):
+    if keys and query.compared_values(search.condition, "fullText"):
         message = (
             "Sorting is not supported for queries with fullText terms. "
             "Results are always in descending relevance order."
@@ -184,11 +184,11 @@ def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Nod
     caller = call.caller
     found = [
         node
-        for node in call.lagging(search.candidates())
-        if node.parent and search.test(node) and in_corpora(node) and access.in_reach(caller, node)
+        for node in call.apply_list_lag(search.candidates())
+        if node.parent and search.test(node) and in_corpora(node) and access.in_scope(caller, node)
     ]
     found = [node for node in found if search.above.rank(node)]
-    # Newest first where nothing is asked for; the sort is stable, so the last key goes first.
+    # Newest first by default. The sort is stable, so the last key is applied first.
     found.sort(key=lambda node: node.modified, reverse=True)
     for key, descending in reversed(keys):
         value = SORT_KEYS[key]
@@ -197,7 +197,7 @@ def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Nod
 
 
 def corpora(call: Call) -> Callable[[Node], bool]:
-    """Which files a list goes over: corpora, driveId and spaces ("Search for files")."""
+    """Return a test for the listed corpora, driveId and spaces ("Search for files")."""
     parameters = call.parameters
     wanted = parameters.text("corpora") or (parameters.text("corpus") or "user").lower()
     drive = parameters.text("driveId") or parameters.text("teamDriveId")
@@ -245,7 +245,7 @@ def corpora(call: Call) -> Callable[[Node], bool]:
 
 
 async def list_files(call: Call) -> Answer:
-    """files.list, of either version."""
+    """files.list, in both versions."""
     version = call.method.version
     v3 = version == "v3"
     selection = call.selection(DEFAULT_LIST if v3 else {})
@@ -265,7 +265,7 @@ async def list_files(call: Call) -> Answer:
     if whole or name in selection:
         below = {} if whole else selection[name]
         show, view = dialect(call).show, call.view
-        # Shown with nothing but what is selected, so not to be pruned again.
+        # Computed with only the selected fields, so no pruning is needed.
         answer[name] = [show(view, node, below) for node in shown]
         selection = {} if whole else {**selection, name: {}}
     return Answer.json(prune(answer, selection))

@@ -1,4 +1,4 @@
-"""Long lists, page by page."""
+"""Paging of long lists."""
 
 import base64
 import hashlib
@@ -13,14 +13,14 @@ from ..state.model import Node
 
 Item = TypeVar("Item", Node, Mapping[str, Any])
 SELECTING = ("q", "orderBy", "corpora", "corpus", "driveId", "spaces")
-"""Parameters that must be the same on every page."""
+"""Parameters that must not change between pages."""
 
 
 def page(call: Call, found: list[Item]) -> tuple[list[Item], str | None]:
-    """The page that the call asks for, and the token of the next one.
+    """Return the requested page and the token of the next one.
 
-    The token names the last item shown, so that items made in between move nothing twice. Where
-    neither the call nor the method's description says how long a page is, it is everything.
+    The token names the last item shown, so that items created in between cause no duplicates.
+    Without a page size in the call or the method's description, the page contains all items.
     """
     parts = [call.caller.email, call.path, *(call.parameters.text(one) or "" for one in SELECTING)]
     mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
@@ -35,7 +35,7 @@ def page(call: Call, found: list[Item]) -> tuple[list[Item], str | None]:
 
 
 def next_link(call: Call, token: str) -> str:
-    """v2's address of the next page."""
+    """Return v2's URL of the next page."""
     kept = [(k, v) for k, v in call.query if k not in {"pageToken", "startChangeId"}]
     return f"{call.base}{call.path}?{urlencode([*kept, ('pageToken', token)])}"
 

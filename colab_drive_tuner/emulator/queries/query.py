@@ -1,8 +1,8 @@
-"""The search language of files.list and drives.list: a parser, and the test of a file.
+"""Search language of files.list and drives.list: parser and evaluation.
 
-After "Search query terms and operators" of the Drive documentation. A query that does not parse,
-names an unknown term, or uses an operator that the term does not have is a 400, never an empty and
-never a full list.
+It follows "Search query terms and operators" of the Drive documentation. A query that does not
+parse, names an unknown term, or uses an unsupported operator of a term is a 400, never an empty or
+a full list.
 """
 
 import re
@@ -57,7 +57,7 @@ TERMS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
         "orgUnitId": ("text", EQUALITY),
     },
 }
-# v2 has the same language under older names ("Drive API v2 and v3 comparison").
+# v2 has the same language with older names ("Drive API v2 and v3 comparison").
 V2_NAMES = {
     "title": "name",
     "modifiedDate": "modifiedTime",
@@ -65,7 +65,7 @@ V2_NAMES = {
     "createdDate": "createdTime",
 }
 DEEPEST = 100
-"""How many parentheses and `not`s may lie within each other."""
+"""Maximum nesting of parentheses and `not`."""
 VISIBILITIES = {
     "anyoneCanFind", "anyoneWithLink", "domainCanFind", "domainWithLink", "limited"
 }  # fmt: skip
@@ -82,14 +82,14 @@ class Term:
 
 @dataclass(frozen=True)
 class Chain:
-    """Conditions joined by `and` and `or`, evaluated from left to right: neither binds tighter.
+    """Conditions joined by `and` and `or`, evaluated from left to right without precedence.
 
-    So `a or b and c` is `(a or b) and c` ("Search for files and folders").
+    `a or b and c` is `(a or b) and c` ("Search for files and folders").
     """
 
     first: "Condition"
     rest: tuple[tuple[bool, "Condition"], ...]
-    """Each with whether `and` joins it to what stands before."""
+    """The conditions, each with whether `and` joins it to the previous ones."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class _Parser:
         kind, text = self.peek()
         operator = text.lower() if kind == "word" else text
         if operator in {"and", "or", ")", ""} and kind != "text":
-            # The documentation writes `sharedWithMe and name contains 'hello'`.
+            # The documentation has `sharedWithMe and name contains 'hello'`.
             field, sort, _ = self.term(name, "=")
             if sort != "boolean":
                 raise _MalformedError
@@ -205,10 +205,10 @@ class _Parser:
         self.at += 1
         field, sort, _ = self.term(name, operator)
         if sort == "collection":
-            raise _MalformedError  # `in` has its value on the left
+            raise _MalformedError  # `in` takes its value on the left
         value = self.value(sort)
         if field == "sharedWithMe" and value != (operator == "="):
-            # The table of terms allows false, too; the live service refuses it, as its users found.
+            # The documented table allows false, but the live service refuses it, as users found.
             raise _MalformedError
         return Term(field, operator, value)
 
@@ -261,9 +261,9 @@ class _Parser:
 
 @lru_cache(maxsize=1024)
 def parse(text: str, grammar: str = "v3") -> Condition | None:
-    """The condition that a query states (grammar "v2", "v3" or "drives"); None for an empty one.
+    """Parse a query (grammar "v2", "v3" or "drives"); return None for an empty one.
 
-    Raises a 400 `invalid` at `q` for anything that is not in the language.
+    Raises a 400 `invalid` at `q` if the query is invalid.
     """
     if not text.strip():
         return None
@@ -275,7 +275,7 @@ def parse(text: str, grammar: str = "v3") -> Condition | None:
 
 
 def required(condition: Condition | None, field: str) -> list[Any]:
-    """Values that the field must have in every match: of terms with no `or` after them."""
+    """Return values that every match must have in the field: from terms with no `or` after them."""
     if isinstance(condition, Chain):
         found: list[Any] = []
         for every, part in reversed(condition.rest):
@@ -288,20 +288,20 @@ def required(condition: Condition | None, field: str) -> list[Any]:
     return []
 
 
-def mentioned(condition: Condition | None, field: str) -> list[Any]:
-    """Every value that a term compares the field with."""
+def compared_values(condition: Condition | None, field: str) -> list[Any]:
+    """Return all values that terms compare the field with."""
     if isinstance(condition, Chain):
         parts = [condition.first, *(part for _, part in condition.rest)]
-        return [one for part in parts for one in mentioned(part, field)]
+        return [one for part in parts for one in compared_values(part, field)]
     if isinstance(condition, Not):
-        return mentioned(condition.inner, field)
+        return compared_values(condition.inner, field)
     return [condition.value] if condition is not None and condition.field == field else []
 
 
 def matcher(
     condition: Condition | None, terms: Callable[[Any, Term], bool]
 ) -> Callable[[Any], bool]:
-    """A function that says whether a thing meets the condition; `terms` judges a single term."""
+    """Return a function that tests the condition; `terms` tests a single term."""
     if condition is None:
         return lambda thing: True
     if isinstance(condition, Not):
@@ -314,7 +314,7 @@ def matcher(
         def holds(thing: Any) -> bool:
             held = first(thing)
             for every, part in rest:
-                if held == every:  # else the result is known without this part
+                if held == every:  # otherwise the result does not depend on this part
                     held = part(thing)
             return held
 
@@ -327,18 +327,18 @@ _WORDS = re.compile(r"\w+")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in lower case, as the index sees them."""
+    """Return the words of a text in lower case, as they are indexed."""
     return _WORDS.findall(text.replace("_", " ").lower())
 
 
 def has_prefixes(text: str, wanted: str) -> bool:
-    """Whether each wanted word begins a word of the text: how `name contains` matches."""
+    """Whether each wanted word is a prefix of a word of the text, as in `name contains`."""
     known = words(text)
     return all(any(word.startswith(one) for word in known) for one in words(wanted))
 
 
 def compare(operator: str, actual: Any, wanted: Any) -> bool:
-    """The result of `=`, `!=`, `<`, `<=`, `>` or `>=`."""
+    """Evaluate `=`, `!=`, `<`, `<=`, `>` or `>=`."""
     if operator == "=":
         return bool(actual == wanted)
     if operator == "!=":

@@ -1,7 +1,7 @@
-"""Access rules: roles, inherited through folders, and the reach of scopes.
+"""Access rules: inherited roles, and OAuth scopes.
 
-Rules from "Share files, folders & drives" and "Choose Google Drive API scopes": permissions of a
-folder hold for everything below it; the scope drive.file reaches only files that the client made.
+They follow "Share files, folders & drives" and "Choose Google Drive API scopes": permissions of a
+folder apply to everything below it; the scope drive.file covers only files that the client created.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ RANKS = {
 
 
 def lineage(database: Database, node: Node) -> Iterator[Node]:
-    """The file, its folder, that folder's folder, and so on."""
+    """Yield the file and its ancestor folders, from the inside out."""
     current: Node | None = node
     while current is not None:
         yield current
@@ -32,29 +32,29 @@ def lineage(database: Database, node: Node) -> Iterator[Node]:
 
 
 def is_trashed(database: Database, node: Node) -> bool:
-    """Trashed itself, or below a trashed folder."""
+    """Whether the file or a folder above it is trashed."""
     return any(one.trashed for one in lineage(database, node))
 
 
 def applies(permission: Mapping[str, Any], email: str) -> bool:
-    """Whether a permission is meant for this account, by name or by domain."""
+    """Whether a permission applies to this account, by address or by domain."""
     kind = permission["type"]
     if kind == "domain":
         return email.endswith("@" + permission["domain"])
     return kind in {"user", "group"} and permission["emailAddress"].lower() == email
 
 
-def standing(database: Database, node: Node) -> Iterator[Mapping[str, Any]]:
-    """The permissions given on this very file that have not expired."""
+def active_permissions(database: Database, node: Node) -> Iterator[Mapping[str, Any]]:
+    """Yield the unexpired permissions set on the file itself."""
     for permission in node.permissions.values():
         if permission.get("expires", inf) > database.clock.ms():
             yield permission
 
 
 def _given(database: Database, email: str, node: Node, *, listed: bool) -> int:
-    """The highest role that a permission on this very file gives the account."""
+    """Return the account's highest role from permissions on the file itself."""
     best = 0
-    for permission in standing(database, node):
+    for permission in active_permissions(database, node):
         kind = permission["type"]
         if listed and kind in {"anyone", "domain"} and not permission.get("allowFileDiscovery"):
             continue
@@ -64,18 +64,18 @@ def _given(database: Database, email: str, node: Node, *, listed: bool) -> int:
 
 
 def rank(database: Database, email: str, node: Node, *, listed: bool = False) -> int:
-    """The highest role the account has on the file; 0 is none.
+    """Return the rank of the account's highest role on the file; 0 for none.
 
-    With `listed`, a permission for everybody counts only where it allows discovery: a link makes a
-    file readable, it does not put it into anybody's list.
+    With `listed`, a permission for anyone counts only if it allows discovery: a link makes a file
+    readable, but does not add it to listings.
     """
     return Inheritance(database, email, listed=listed).rank(node)
 
 
 class Inheritance:
-    """What an account's files have from the folders above them, each folder looked at once.
+    """Cache of the roles and trash states that files inherit from their folders.
 
-    For one answer only: it does not notice changes.
+    Valid for one answer only: it does not notice changes.
     """
 
     def __init__(self, database: Database, email: str, *, listed: bool) -> None:
@@ -85,14 +85,14 @@ class Inheritance:
         self._below: dict[str, tuple[int, bool]] = {"": (0, False)}
 
     def rank(self, node: Node) -> int:
-        """As `rank`."""
+        """Like the function `rank`."""
         if node.owner == self._email:
             return OWNER
         here = self._here(node)
         return max(here, self._passed_on(node.parent)[0])
 
     def is_trashed(self, node: Node) -> bool:
-        """As `is_trashed`."""
+        """Like the function `is_trashed`."""
         return node.trashed or self._passed_on(node.parent)[1]
 
     def _here(self, node: Node) -> int:
@@ -101,22 +101,22 @@ class Inheritance:
         return _given(self._database, self._email, node, listed=self._listed)
 
     def _passed_on(self, folder_id: str) -> tuple[int, bool]:
-        """The role that a folder gives on what lies in it, and whether that is in the trash."""
+        """Return the role and trash state that a folder passes on to its files."""
         known = self._below.get(folder_id)
         if known is None:
             folder = self._database.nodes.get(folder_id)
             if folder is None:
                 return (0, False)
             role, trashed = self._passed_on(folder.parent)
-            # Who owns a folder edits what others put into it, but does not own that.
+            # A folder's owner may edit others' files in it, but does not own them.
             owned = WRITER if folder.owner == self._email else 0
             known = (max(role, owned, self._here(folder)), trashed or folder.trashed)
             self._below[folder_id] = known
         return known
 
 
-def in_reach(caller: Caller, node: Node) -> bool:
-    """Whether the scopes reach the file, whatever the account may do."""
+def in_scope(caller: Caller, node: Node) -> bool:
+    """Whether the scopes cover the file, regardless of the account's role."""
     if node.space == "appDataFolder":
         return "drive.appdata" in caller.scopes and caller.client in node.clients
     if caller.sees_all:
@@ -125,15 +125,15 @@ def in_reach(caller: Caller, node: Node) -> bool:
 
 
 def visible(database: Database, caller: Caller, node: Node) -> bool:
-    """Whether a get answers with the file."""
-    return in_reach(caller, node) and rank(database, caller.email, node) > 0
+    """Whether the caller can get the file."""
+    return in_scope(caller, node) and rank(database, caller.email, node) > 0
 
 
 def find(database: Database, caller: Caller, file_id: str, *, all_drives: bool = True) -> Node:
-    """The file that the caller means by an id or alias; 404 if it is not there for this caller.
+    """Return the file with an id or alias; raise a 404 if the caller cannot see it.
 
-    A client that does not say `supportsAllDrives` gets a 404 for what lies in a shared drive
-    ("Implement shared drive support").
+    A client without `supportsAllDrives` gets a 404 for files in shared drives ("Implement shared
+    drive support").
     """
     real = file_id
     if file_id == "root":
@@ -148,7 +148,7 @@ def find(database: Database, caller: Caller, file_id: str, *, all_drives: bool =
 
 
 def app_data_folder(database: Database, caller: Caller) -> Node:
-    """The hidden folder of this client in this account, made when first asked for."""
+    """Return the client's hidden app data folder in this account; create it on first use."""
     if "drive.appdata" not in caller.scopes:
         raise forbidden(
             "insufficientScopes",
@@ -176,7 +176,7 @@ def app_data_folder(database: Database, caller: Caller) -> Node:
 
 
 def require(database: Database, caller: Caller, node: Node, needed: int) -> None:
-    """403 unless the account has at least this role and the client may write to the file."""
+    """Raise a 403 unless the account has this role and the client may write to the file."""
     if rank(database, caller.email, node) < needed:
         raise no_permission()
     if node.space == "drive" and not caller.writes_all and caller.client not in node.clients:
@@ -187,7 +187,7 @@ def require(database: Database, caller: Caller, node: Node, needed: int) -> None
 
 
 def effective_permissions(database: Database, node: Node) -> dict[str, dict[str, Any]]:
-    """Every permission that holds on the file, by id, with where each one comes from."""
+    """Return all permissions that apply to the file, by id, each with its origin."""
     found: dict[str, dict[str, Any]] = {}
     if node.owner:
         identity = person_id(node.owner)
@@ -199,7 +199,7 @@ def effective_permissions(database: Database, node: Node) -> dict[str, dict[str,
             "inherited": "",
         }
     for one in lineage(database, node):
-        given = list(standing(database, one))
+        given = list(active_permissions(database, one))
         if one is not node and one.owner and one.owner != node.owner:
             identity = person_id(one.owner)
             given.append(

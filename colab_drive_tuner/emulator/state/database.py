@@ -1,8 +1,8 @@
-"""Storage of everything that the emulator keeps: an SQLite file and a folder of contents.
+"""Database of the emulator: an SQLite file, a folder of contents, and metadata in memory.
 
-Every change is in the write-ahead log before it is answered, so a SIGKILL loses nothing that was
-acknowledged. (It is not synced to the platter: what is emulated is Drive, not a power cut.) All
-metadata is also in memory, where queries are answered.
+Every change is in the write-ahead log before it is answered, so a SIGKILL loses no acknowledged
+change. (The log is not synced: the emulator does not emulate power failures.) Queries are answered
+from a copy of all metadata in memory.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Clock:
 
 
 class Database:
-    """Files, accounts and small documents; used by one thread, held by one process."""
+    """Files, accounts and small documents; for one thread of one process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,14 +47,14 @@ class Database:
         self.blobs.mkdir(parents=True, exist_ok=True)
         self.incoming.mkdir(exist_ok=True)
         for left in self.incoming.iterdir():
-            # Bytes whose request was cut off by a kill; those of sessions are still wanted.
+            # Partial contents of interrupted requests; those of upload sessions are kept.
             if not left.name.startswith("session-"):
                 left.unlink()
         self.clock = Clock()
         self._sql = sqlite3.connect(
             folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=2
         )
-        # Exclusive: a second emulator on the same folder would overwrite what this one holds.
+        # Exclusive: a second emulator on the same folder would overwrite the data of this one.
         self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
         try:
             self._sql.execute("PRAGMA journal_mode = WAL")
@@ -76,7 +76,7 @@ class Database:
         self.accounts: dict[str, Account] = {}
         self._doomed: list[str] = []
         self.changed: list[tuple[Node | None, Node | None]] = []
-        """Changes of the current call as (before, after), for listings that lag."""
+        """Changes of the current call as (before, after), for delayed listings."""
         for _, value in self.documents("account"):
             self.accounts[value["email"]] = Account(**value)
         for (text,) in self._sql.execute("SELECT value FROM documents WHERE kind = 'node'"):
@@ -86,7 +86,7 @@ class Database:
         self.change = max(numbers, default=0)
         known = {one["blob"] for node in self.nodes.values() for one in node.revisions}
         for left in self.blobs.iterdir():
-            # Contents whose file was not yet there, or no longer, when the process was killed.
+            # Contents without a file, left when the process was killed.
             if left.name not in known:
                 left.unlink()
         stored = self.document("setting", "secret")
@@ -95,26 +95,26 @@ class Database:
             self.store("setting", "secret", self._secret.hex())
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._sql.close()
 
     # Small documents
 
     def documents(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """All documents of a kind, as (key, value)."""
+        """Return all documents of a kind, as (key, value)."""
         rows = self._sql.execute("SELECT key, value FROM documents WHERE kind = ?", (kind,))
         for key, value in rows.fetchall():
             yield key, json.loads(value)
 
     def document(self, kind: str, key: str) -> Any:
-        """One document, or None."""
+        """Return one document, or None."""
         row = self._sql.execute(
             "SELECT value FROM documents WHERE kind = ? AND key = ?", (kind, key)
         ).fetchone()
         return None if row is None else json.loads(row[0])
 
     def store(self, kind: str, key: str, value: Any) -> None:
-        """Keep a document; None removes it."""
+        """Store a document; None removes it."""
         if value is None:
             self._sql.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
         else:
@@ -125,11 +125,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything within happens, or nothing of it, also when the process is killed."""
+        """Make all changes within the block atomic, even if the process is killed."""
         self._sql.execute("BEGIN")
         try:
             yield
-        except BaseException:  # an interrupt, too, leaves nothing half done
+        except BaseException:  # also roll back after an interrupt
             self._sql.execute("ROLLBACK")
             self._doomed.clear()
             raise
@@ -140,7 +140,7 @@ class Database:
     # Files
 
     def put(self, node: Node) -> None:
-        """Keep a file, new or changed."""
+        """Store a new or changed file."""
         before = self.nodes.get(node.id)
         self.change += 1
         node = replace(node, change=self.change, changed=self.clock.ms())
@@ -153,7 +153,7 @@ class Database:
         self.changed.append((before, node))
 
     def remove(self, node: Node) -> None:
-        """Delete a file for good, within a transaction; its id stays used."""
+        """Delete a file permanently, within a transaction; its id remains used."""
         self._sql.execute("DELETE FROM documents WHERE kind = 'node' AND key = ?", (node.id,))
         self.store("used", node.id, True)
         self.change += 1
@@ -165,11 +165,11 @@ class Database:
         self._note_removal(node, people)
         self._forget(node)
         self.changed.append((node, None))
-        # A kill before the commit must leave the file whole.
+        # A kill before the commit must leave the file intact.
         self._doomed += [revision["blob"] for revision in node.revisions]
 
     def _note_removal(self, node: Node, people: set[str]) -> None:
-        """Remember for changes.list that these accounts no longer have the file."""
+        """Record for changes.list that these accounts lost the file."""
         entry = {
             "id": node.id,
             "change": self.change,
@@ -182,17 +182,17 @@ class Database:
             self.store("removal", f"{email} {node.id}", entry)
 
     def removals(self, email: str) -> Iterator[dict[str, Any]]:
-        """What this account once had and lost, latest number of each file."""
+        """Return the account's removed files, each with its latest change number."""
         for key, entry in self.documents("removal"):
             if key.partition(" ")[0] == email:
                 yield entry
 
     def drop_blob(self, blob: str) -> None:
-        """Delete a content that no file has any more."""
+        """Delete a content that no file refers to."""
         (self.blobs / blob).unlink(missing_ok=True)
 
     def is_used(self, file_id: str) -> bool:
-        """Whether anything was ever created under this id."""
+        """Whether this id was ever used."""
         return file_id in self.nodes or self.document("used", file_id) is not None
 
     def _index(self, node: Node) -> None:
@@ -215,7 +215,7 @@ class Database:
     # Accounts and ids
 
     def account(self, email: str) -> Account:
-        """The account of this address, opened with a root folder when first heard of."""
+        """Return the account of this address; create it with a root folder on first use."""
         email = email.lower()
         if email not in self.accounts:
             service = email.endswith(".gserviceaccount.com")
@@ -236,21 +236,21 @@ class Database:
         return self.accounts[email]
 
     def set_account(self, account: Account) -> None:
-        """Keep an account, new or changed."""
+        """Store a new or changed account."""
         self.accounts[account.email] = account
         self.store("account", account.email, account.__dict__)
 
     def new_id(self, email: str, kind: str = "files") -> str:
-        """A fresh id, 33 characters as Drive's are, which only this account may use.
+        """Return a new id of 33 characters, as in Drive, which only this account may use.
 
-        It is for `files` (folders, too) or for `shortcuts`. The last characters prove that it was
-        handed out, so nothing need be remembered.
+        It is for `files` (including folders) or for `shortcuts`. Its last characters are a
+        signature, so issued ids need not be stored.
         """
         body = "1" + random_text(24)
         return body + self._seal(email, kind, body)
 
     def is_generated(self, email: str, kind: str, file_id: str) -> bool:
-        """Whether `new_id` made this id for this account and this kind of file."""
+        """Whether `new_id` returned this id for this account and kind of file."""
         return len(file_id) == 33 and hmac.compare_digest(
             self._seal(email, kind, file_id[:25]).encode(), file_id[25:].encode()
         )
@@ -261,6 +261,6 @@ class Database:
 
 
 def stored_bytes(node: Node) -> int:
-    """The bytes that count against the owner's quota: the head, and revisions kept for ever."""
+    """Return the bytes that count against the owner's quota: the head and kept revisions."""
     kept = sum(int(r["size"]) for r in node.revisions[:-1] if r.get("keep"))
     return kept + node.size

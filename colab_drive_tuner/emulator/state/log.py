@@ -1,4 +1,4 @@
-"""The request log: one line of JSON a request, never a token or an upload's secret address."""
+"""Request log: one JSON line per request, without tokens and secret upload URIs."""
 
 import json
 from collections import deque
@@ -11,36 +11,36 @@ KEPT = 100_000
 
 
 def public_query(query: list[tuple[str, str]]) -> str:
-    """The query string without the values that open something."""
+    """Return the query string without secret values."""
     return urlencode([(name, "..." if name in SECRET else value) for name, value in query])
 
 
 class RequestLog:
-    """The latest requests in memory, all of them in a file."""
+    """Log of the latest requests in memory, and of all requests in a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.count = 0
-        """Requests seen since the start or the last `clear`."""
+        """Number of requests since the start or the last `clear`."""
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Write an entry."""
+        """Add an entry."""
         self.count += 1
         self.entries.append(entry)
         self._file.write(json.dumps(entry) + "\n")
 
     def since(self, start: int) -> list[dict[str, Any]]:
-        """Entries from the start-th on, as far as they are kept."""
+        """Return the entries from number `start` on, as far as they are kept."""
         first = self.count - len(self.entries)
         return list(self.entries)[max(0, start - first) :]
 
     def clear(self) -> None:
-        """Forget what is in memory; the file keeps it."""
+        """Clear the entries in memory; the file keeps them."""
         self.entries.clear()
         self.count = 0
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()

@@ -1,6 +1,6 @@
-"""Files, accounts and callers as plain frozen values.
+"""Files, accounts and callers as immutable values.
 
-A file is replaced, never changed, so that a listing that lags can still show what it was before.
+A change replaces the value of a file, so that delayed listings can show the earlier one.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ OCTETS = "application/octet-stream"
 
 
 def random_text(length: int) -> str:
-    """Random characters as they appear in Drive's ids."""
+    """Return random characters as they appear in Drive's ids."""
     return secrets.token_urlsafe(length)[:length]
 
 
 def root_id() -> str:
-    """A fresh id of a root folder or shared drive, such as `0ABk...Uk9PVA`."""
+    """Return a new id of a root folder or shared drive, such as `0ABk...Uk9PVA`."""
     return "0A" + random_text(11) + "Uk9PVA"
 
 
 def person_id(email: str) -> str:
-    """The permission id of a user: twenty digits, the same for ever."""
+    """Return a user's permission id: twenty digits, which never change."""
     digest = hashlib.sha256(email.lower().encode()).digest()
     return f"{int.from_bytes(digest[:8], 'big') % 10**20:020d}"
 
@@ -50,30 +50,30 @@ class Node:
     modified: int = 0
     version: int = 1
     trashed: bool = False
-    """Trashed itself; a file below a trashed folder is trashed too without this."""
+    """Whether the file itself is trashed; not set for files below a trashed folder."""
     trashed_at: int = 0
     trashed_by: str = ""
     starred: tuple[str, ...] = ()
     description: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     app_properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By the client that set them: they are private to it."""
+    """Private properties, by the client that set them."""
     revisions: tuple[Mapping[str, Any], ...] = ()
-    """Contents, oldest first: id, blob, size, md5, sha1, sha256, mime, modified, name, keep, by."""
+    """Revisions, oldest first: id, blob, size, md5, sha1, sha256, mime, modified, name, keep, by"""
     permissions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Given on this very file, by permission id; the owner's is not among them."""
+    """Permissions on the file itself by id, without the owner's."""
     clients: tuple[str, ...] = ()
-    """Clients that created or opened it: what the scope drive.file sees."""
+    """Clients that created or opened the file, for the scope drive.file."""
     original_name: str = ""
     viewed: Mapping[str, int] = field(default_factory=dict)
     shared_with: Mapping[str, int] = field(default_factory=dict)
     modified_by: str = ""
     modified_by_users: Mapping[str, int] = field(default_factory=dict)
     change: int = 0
-    """The number of its latest change, of all that the emulator ever saw; `changed` is when."""
+    """The number of the file's latest change; `changed` is its time."""
     changed: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Fields stored as they came: folderColorRgb, writersCanShare, shortcutDetails, ..."""
+    """Fields stored unchanged: folderColorRgb, writersCanShare, shortcutDetails, ..."""
 
     @property
     def is_folder(self) -> bool:
@@ -82,46 +82,46 @@ class Node:
 
     @property
     def head(self) -> Mapping[str, Any] | None:
-        """The current content; None for what has none (folders, shortcuts, Google's formats)."""
+        """The current revision; None without content (folders, shortcuts, Google's formats)."""
         return self.revisions[-1] if self.revisions else None
 
     @property
     def size(self) -> int:
-        """Bytes of the current content."""
+        """Size of the current content in bytes."""
         return int(self.revisions[-1]["size"]) if self.revisions else 0
 
     def to_json(self) -> str:
-        """The file as text, for the database."""
+        """Serialize the file for the database."""
         return json.dumps({f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The file that `to_json` wrote."""
+        """Deserialize a file written by `to_json`."""
         found = json.loads(text)
         for name in ("starred", "revisions", "clients"):
             found[name] = tuple(found[name])
         return cls(**found)
 
     def people(self) -> set[str]:
-        """The accounts that own this very file, or to which it was shared by name."""
+        """Return the accounts that own the file or are named in its permissions."""
         named = {
             str(one["emailAddress"]) for one in self.permissions.values() if "emailAddress" in one
         }
         return named | {self.owner} if self.owner else named
 
     def with_(self, **changes: Any) -> "Node":
-        """The same file one version later."""
+        """Return the changed file, with its next version number."""
         return replace(self, version=self.version + 1, **changes)
 
 
 @dataclass(frozen=True)
 class Account:
-    """A Google account: its root folder and how much it may store."""
+    """A Google account: its root folder and storage limit."""
 
     email: str
     root: str
     limit: int | None = 15 * 2**30
-    """Bytes; None is unlimited, 0 is a service account's."""
+    """Storage limit in bytes; None: unlimited, 0: a service account."""
 
     @property
     def is_service(self) -> bool:
@@ -130,13 +130,13 @@ class Account:
 
     @property
     def name(self) -> str:
-        """A display name made from the address."""
+        """A display name derived from the address."""
         return self.email.split("@")[0].replace(".", " ").title()
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls: an account, through a client (an OAuth app), with the scopes it was granted."""
+    """The caller: an account, the client (OAuth app) that it uses, and the granted scopes."""
 
     account: Account
     client: str = "emulator-client"
@@ -149,12 +149,12 @@ class Caller:
 
     @cached_property
     def sees_all(self) -> bool:
-        """Whether the scopes open every file of the account, or just those of the client."""
+        """Whether the scopes allow reading all files of the account, not only the client's."""
         return bool(self.scopes & READ_ALL)
 
     @cached_property
     def writes_all(self) -> bool:
-        """Whether the scopes allow changing files that the client did not make."""
+        """Whether the scopes allow changing files that the client did not create."""
         return bool(self.scopes & {"drive", "drive.metadata", "drive.scripts"})
 
 

@@ -1,4 +1,4 @@
-"""Bearer tokens, each with its account, client, scopes and expiry."""
+"""Bearer tokens with their account, client, scopes and expiry."""
 
 import secrets
 from collections.abc import Iterable
@@ -14,19 +14,19 @@ LIFETIME = 3599
 
 @dataclass(frozen=True)
 class Grant:
-    """What a token stands for."""
+    """The account, client and scopes of a token."""
 
     account: str
     client: str = "emulator-client"
     scopes: tuple[str, ...] = ("drive",)
     expires: float | None = None
-    """Seconds since 1970; None never."""
+    """Expiry in seconds since 1970; None: never."""
     refresh: str = ""
-    """The refresh token that it was issued for; both are revoked together."""
+    """The refresh token that it was issued for; revoking one revokes both."""
 
 
 def parse_grant(text: str) -> tuple[str, Grant]:
-    """`TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`, as the command line takes it."""
+    """Parse `TOKEN=ACCOUNT[,client=ID][,scopes=SCOPE+SCOPE]`."""
     token, _, rest = text.partition("=")
     account, *options = rest.split(",")
     if not token or "@" not in account:
@@ -39,7 +39,7 @@ def parse_grant(text: str) -> tuple[str, Grant]:
 
 
 def short_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """Scopes without https://www.googleapis.com/auth/."""
+    """Return the scopes without https://www.googleapis.com/auth/."""
     return tuple(scope.rsplit("/auth/", 1)[-1] for scope in scopes if scope)
 
 
@@ -56,18 +56,18 @@ class Tokens:
             self._refresh[key] = _grant(value)
 
     def allow(self, token: str, grant: Grant) -> None:
-        """Accept a token from now on."""
+        """Accept a token."""
         self._grants[token] = grant
         self._database.account(grant.account)
         self._database.store("token", token, asdict(grant))
 
     def allow_refresh(self, token: str, grant: Grant) -> None:
-        """Accept a refresh token at the token endpoint."""
+        """Accept a refresh token."""
         self._refresh[token] = grant
         self._database.store("refresh", token, asdict(grant))
 
     def expire(self, token: str | None = None) -> None:
-        """Let a token, or every token, expire now."""
+        """Expire a token, or every token, now."""
         now = self._database.clock.now()
         for key, grant in list(self._grants.items()):
             if token in {None, key}:
@@ -76,7 +76,7 @@ class Tokens:
                 self._database.store("token", key, values)
 
     def revoke(self, token: str) -> bool:
-        """Forget a token, with all that were issued with it; returns whether it was known."""
+        """Revoke a token and the tokens issued with it; return whether it was known."""
         known = self._grants.get(token)
         refresh = known.refresh if known is not None else token
         gone = {token, refresh, *(k for k, v in self._grants.items() if v.refresh == refresh)}
@@ -89,7 +89,7 @@ class Tokens:
         return bool(gone)
 
     def caller(self, token: str | None) -> Caller:
-        """Who a token stands for; 401 without one, and for an unknown or expired one."""
+        """Return the caller of a token; raise a 401 if it is missing, unknown or expired."""
         if not token:
             raise unauthenticated("required", "Login Required.")
         grant = self.grant(token)
@@ -99,21 +99,21 @@ class Tokens:
         return Caller(account, grant.client, frozenset(grant.scopes))
 
     def issue(self, grant: Grant, scopes: tuple[str, ...], refresh: str = "") -> str:
-        """A fresh access token that lives for LIFETIME seconds."""
+        """Issue a new access token, valid for LIFETIME seconds."""
         token = "ya29." + secrets.token_urlsafe(40)
         expires = self._database.clock.now() + LIFETIME
         self.allow(token, Grant(grant.account, grant.client, scopes, expires, refresh))
         return token
 
     def grant(self, token: str) -> Grant | None:
-        """What an access token stands for, as long as it lives."""
+        """Return the grant of a valid access token."""
         found = self._grants.get(token)
         if found is None or found.expires is None:
             return found
         return found if found.expires > self._database.clock.now() else None
 
     def refresh_grant(self, token: str) -> Grant | None:
-        """What a refresh token stands for."""
+        """Return the grant of a refresh token."""
         return self._refresh.get(token)
 
 
