@@ -123,15 +123,13 @@ def rename_search(
 def require_free(store: Store, name: str) -> None:
     """Raise `UsageError` if the store already has a search with that name."""
     try:
-        found = find_folder(store, name)
-    except (SearchDamagedError, SearchFolderError):
-        taken = True
+        if find_folder(store, name) is None:
+            return
     except NotFoundError:
-        taken = False
-    else:
-        taken = found is not None
-    if taken:
-        raise UsageError(
-            f"There is already a search {name!r} in {store.url(store.root)}; nothing was changed. "
-            f"Choose another name."
-        )
+        return
+    except (SearchDamagedError, SearchFolderError):
+        pass  # a search that cannot be used still has its name
+    raise UsageError(
+        f"There is already a search {name!r} in {store.url(store.root)}; nothing was changed. "
+        f"Choose another name."
+    )

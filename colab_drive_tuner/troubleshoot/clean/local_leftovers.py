@@ -10,7 +10,7 @@ from pathlib import Path
 
 from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, ItemKind, read_items
+from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
 from colab_drive_tuner.journal.spool.segment import Leftover as Segment
@@ -156,21 +156,21 @@ def spools(store: Store) -> Iterator[Leftover]:
 
 
 def is_recorded(segment: Segment, history: History) -> bool:
-    """Whether the chain contains every entry of a spool file."""
+    """Whether the chain contains every entry of a spool file.
+
+    This is stricter than `wanted`, which also rejects entries that contradict the chain.
+    """
     try:
         items = [item for packed, _ in segment.items for item in read_items(packed, "An entry")]
     except SearchDamagedError:
         return False
-    for item in items:
-        entry = history.trials.get(item.tid)
-        if item.kind == ItemKind.ATTACHMENT:
-            recorded = item.name in history.attachments
-        elif item.kind in (ItemKind.QUEUED, ItemKind.START):
-            recorded = entry is not None
-        elif item.kind == ItemKind.END and entry is not None and entry.end in REAL_ENDS:
-            recorded = same_parameters(entry.document, item.document, item.tid)
-        else:
-            recorded = False
-        if not recorded:
-            return False
-    return True
+    return all(_contains(history, item) for item in items)
+
+
+def _contains(history: History, item: Item) -> bool:
+    if item.kind == ItemKind.ATTACHMENT:
+        return item.name in history.attachments
+    entry = history.trials.get(item.tid)
+    if entry is None or item.kind != ItemKind.END:
+        return entry is not None and item.kind in (ItemKind.QUEUED, ItemKind.START)
+    return entry.end in REAL_ENDS and same_parameters(entry.document, item.document, item.tid)
