@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.hyperas.voting import VotingModel
 from colab_drive_tuner.search.spec.keywords import MINIMIZE_ADVICE, explain_keywords
-from colab_drive_tuner.search.trials.models import best_kept, check_kept
+from colab_drive_tuner.search.trials.returned_models import best_returned_models, check_keep_models
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
@@ -119,9 +119,9 @@ def best_models(
         UsageError: `trials` would not keep so many models; no trial has run.
         SearchError: One of the models was not kept.
     """
-    check_kept(trials, nb_models)
+    check_keep_models(trials, nb_models)
     _search(model, data, algo, max_evals, trials)
-    return best_kept(trials, nb_models)
+    return best_returned_models(trials, nb_models)
 
 
 @explain_keywords(MINIMIZE_ADVICE)
@@ -203,7 +203,7 @@ def _search(
     from hyperopt import fmin
 
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
-    from colab_drive_tuner.search.spec.objective import TemplatedObjective
+    from colab_drive_tuner.search.spec.templated_objective import TemplatedObjective
     from colab_drive_tuner.templates import (
         Callee,
         bind_data,

@@ -17,8 +17,8 @@ DEMO, COMPARE = ROOT / "scripts" / "demo.py", ROOT / "scripts" / "compare_trials
 SABOTAGES = {
     "no stored seed": """
 import time, numpy
-import colab_drive_tuner.search.spec.seeds as seeds
-seeds.thaw_generator = lambda frozen: numpy.random.default_rng(time.time_ns())
+import colab_drive_tuner.search.spec.suggestion_seeds as seeds
+seeds.decode_generator = lambda frozen: numpy.random.default_rng(time.time_ns())
 """,
     "one bit of one loss": """
 import math, pickle

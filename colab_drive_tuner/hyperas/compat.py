@@ -150,14 +150,17 @@ def _best_models(optim: ModuleType, original: Any) -> Any:
     signature = inspect.signature(original)
 
     def best_models(*args: Any, **kwargs: Any) -> list[Any]:
-        from colab_drive_tuner.search.trials.models import best_kept, check_kept
+        from colab_drive_tuner.search.trials.returned_models import (
+            best_returned_models,
+            check_keep_models,
+        )
 
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         number = bound.arguments.pop("nb_models")
-        check_kept(bound.arguments["trials"], number)
+        check_keep_models(bound.arguments["trials"], number)
         optim.base_minimizer(**bound.arguments, stack=4)
-        return best_kept(bound.arguments["trials"], number)
+        return best_returned_models(bound.arguments["trials"], number)
 
     return best_models
 

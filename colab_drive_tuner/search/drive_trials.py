@@ -16,7 +16,7 @@ from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.run import run_search
 from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
-from colab_drive_tuner.search.spec.objective import describe_objective
+from colab_drive_tuner.search.spec.templated_objective import describe_objective
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner

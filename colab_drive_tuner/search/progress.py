@@ -15,7 +15,7 @@ from typing import Any, Protocol, TextIO
 from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.html_helpers import ORANGE, bar, escaped
 from colab_drive_tuner.search.trial_documents import RUNNING
-from colab_drive_tuner.search.trials.counts import Tally
+from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.text import visible
 
@@ -146,7 +146,7 @@ class Progress:
 
     Args:
         trials: The search.
-        tally: Counts over its documents.
+        counts: Counts over its documents.
         total: Target number of trials.
         deadline: `clock()` at which the run ends; None: no deadline.
         output: The display; None: the one that suits standard output.
@@ -156,16 +156,16 @@ class Progress:
     def __init__(
         self,
         trials: StoredTrials,
-        tally: Tally,
+        counts: TrialCounts,
         total: int,
         *,
         deadline: float | None = None,
         output: ProgressOutput | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._trials, self._tally, self._total = trials, tally, total
+        self._trials, self._counts, self._total = trials, counts, total
         self._deadline, self._clock = deadline, clock
-        self._recovered = tally.ended
+        self._recovered = counts.ended
         self._output = output or output_for(sys.stdout)
         self._begun = self._drawn = clock()
         self._stopped = ""
@@ -183,7 +183,7 @@ class Progress:
 
     def state(self, *, last: bool = False) -> ProgressState:
         """Return the current state; the last one has no remaining time."""
-        ended, endless = self._tally.ended, self._total >= sys.maxsize
+        ended, endless = self._counts.ended, self._total >= sys.maxsize
         offline = self._trials.log.journal.counts().offline_since is not None
         parts = list(self._parts(ended, endless, offline))
         if self._stopped:
@@ -201,16 +201,16 @@ class Progress:
             yield 0, f"{ended} trials", f"{ended} trials"
         else:
             yield 0, f"{ended} of {self._total} trials", f"{ended}/{self._total}"
-        if running := [doc["owner"] for doc in self._tally.open if doc["state"] == RUNNING]:
+        if running := [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]:
             for at_once in _running_text(running):
                 yield 6, at_once, f"{len(running)} running"
-        for count, how in ((self._tally.pruned, "pruned"), (self._tally.failed, "failed")):
+        for count, how in ((self._counts.pruned, "pruned"), (self._counts.failed, "failed")):
             if count:
                 yield 7, f"{count} {how}", f"{count} {how}"
         if self._recovered:
             yield 8, f"{self._recovered} recovered", f"{self._recovered} recovered"
-        if (best := self._tally.best) is not None:
-            loss, tid = f"{float(best):.6g}", self._tally.best_tid
+        if (best := self._counts.best) is not None:
+            loss, tid = f"{float(best):.6g}", self._counts.best_tid
             yield 3, f"best loss {loss} in trial {tid}", f"best {loss} in {tid}"
         acknowledged = min(self._trials.log.history.done, ended)
         pending = ended - acknowledged
@@ -237,13 +237,13 @@ class Progress:
 
 
 def display(
-    trials: StoredTrials, tally: Tally, total: int, show: Any, deadline: float | None = None
+    trials: StoredTrials, counts: TrialCounts, total: int, show: Any, deadline: float | None = None
 ) -> AbstractContextManager[Callable[[str], None]]:
     """Return a context manager for a display; call its value after each round of trials.
 
     Args:
         trials: The search.
-        tally: Counts over its documents.
+        counts: Counts over its documents.
         total: Target number of trials.
         show: False: nothing; True: `Progress`; otherwise a progress callback of hyperopt's kind.
         deadline: `time.monotonic()` at which the run ends; None: no deadline.
@@ -251,8 +251,8 @@ def display(
     if not show:
         return nullcontext(lambda _stopped: None)
     if show is True:
-        return _drawn(Progress(trials, tally, total, deadline=deadline), trials)
-    return _hyperopt_callback(show, tally, total)
+        return _drawn(Progress(trials, counts, total, deadline=deadline), trials)
+    return _hyperopt_callback(show, counts, total)
 
 
 @contextmanager
@@ -267,18 +267,18 @@ def _drawn(progress: Progress, trials: StoredTrials) -> Iterator[Callable[[str],
 
 @contextmanager
 def _hyperopt_callback(
-    callback: Callable[..., AbstractContextManager[Any]], tally: Tally, total: int
+    callback: Callable[..., AbstractContextManager[Any]], counts: TrialCounts, total: int
 ) -> Iterator[Callable[[str], None]]:
-    shown = tally.finished
+    shown = counts.finished
     with callback(initial=shown, total=total) as bar:
 
         def update(_stopped: str) -> None:
             nonlocal shown
-            if tally.best is not None:
-                bar.postfix = "best loss: " + str(tally.best)
-            if tally.finished > shown:
-                bar.update(tally.finished - shown)
-            shown = tally.finished
+            if counts.best is not None:
+                bar.postfix = "best loss: " + str(counts.best)
+            if counts.finished > shown:
+                bar.update(counts.finished - shown)
+            shown = counts.finished
 
         yield update
 

@@ -23,12 +23,12 @@ from colab_drive_tuner.search.spec.arguments import (
 )
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.spec.keywords import ADVICE, explain_keywords
-from colab_drive_tuner.search.spec.objective import (
-    TemplatedObjective,
-    checked,
-    refuse_parameters,
-    refuse_returns,
+from colab_drive_tuner.search.spec.objective_validation import (
+    check_return_statements,
+    check_signature,
+    validate_results,
 )
+from colab_drive_tuner.search.spec.templated_objective import TemplatedObjective
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _task(
 
     if not callable(objective):
         raise ObjectiveError(f"The model or objective must be a function, got {objective!r:.60}.")
-    refuse_returns(objective)
+    check_return_statements(objective)
     if space is None:
         return _templated(objective, data, data_args, again=again)
     if data is not None or data_args is not None:
@@ -258,12 +258,12 @@ def _task(
     check_space(space)
     raw = getattr(objective, "fmin_pass_expr_memo_ctrl", False)
     if not raw:
-        refuse_parameters(objective)
+        check_signature(objective)
 
     name = getattr(objective, "__name__", type(objective).__name__)
 
     def prepare() -> tuple[Callable[[Any], Any], None]:
-        return objective if raw else checked(objective, name), None
+        return objective if raw else validate_results(objective, name), None
 
     return Task(space, prepare, describe_source(objective))
 
@@ -299,6 +299,6 @@ def _templated(
     def prepare() -> tuple[Callable[[Any], Any], str | None]:
         function = TemplatedObjective(compiled, data, data_args, loaded)
         function.prepare()
-        return checked(function, compiled.name), function.describe_data()
+        return validate_results(function, compiled.name), function.describe_data()
 
     return Task(dict(compiled.space), prepare, compiled.fingerprint_source)

@@ -21,20 +21,20 @@ from colab_drive_tuner.search.loop.inline import Loop
 from colab_drive_tuner.search.loop.interrupts import sigterm_exits, stopped_by_user
 from colab_drive_tuner.search.loop.missing_trials import missing_points
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
-from colab_drive_tuner.search.loop.stopping_rules import Stops
+from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.spec.points import check_documents, point_document
-from colab_drive_tuner.search.spec.seeds import (
+from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
+from colab_drive_tuner.search.spec.suggestion_seeds import (
     SeedStream,
-    freeze_generator,
+    decode_generator,
+    encode_generator,
     generator_of,
-    thaw_generator,
     training_seed_of,
 )
-from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
 from colab_drive_tuner.search.trial_documents import count_ended, name_all_parameters
-from colab_drive_tuner.search.trials.counts import Tally
+from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored import StoredTrials
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import TrialInterrupted
@@ -101,7 +101,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         _inherit(trials, spec.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
         stored = stored_state(trials.name, trials.log.settings)
-        tally = Tally(trials._dynamic_trials)
+        counts = TrialCounts(trials._dynamic_trials)
         kind: Callable[..., Loop] = Loop
         if dispatcher is not None:
             from colab_drive_tuner.search.loop.parallel import ParallelLoop
@@ -125,13 +125,15 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
                 deadline=spec.deadline,
                 pruner=spec.pruner,
             ),
-            stops=Stops(spec, trials.log.settings | {STOPPED: stopped_before}, trials.notify),
-            tally=tally,
+            stopping_rules=StoppingRules(
+                spec, trials.log.settings | {STOPPED: stopped_before}, trials.notify
+            ),
+            counts=counts,
         )
         # A trial that stopped before the deadline is unfinished; the next run goes on with it.
         with suppress(TrialInterrupted):
             return loop.run(
-                display(trials, tally, spec.max_evals, spec.show_progress, spec.deadline)
+                display(trials, counts, spec.max_evals, spec.show_progress, spec.deadline)
             )
     return ""
 
@@ -207,9 +209,9 @@ def _comparable(values: Mapping[str, Sequence[Any]]) -> frozenset[tuple[str, flo
 
 def _seeds(stored: bytes, given: np.random.Generator | None, k: int) -> SeedStream:
     """The stream of seeds from its k-th draw; of a new search it is the caller's own generator."""
-    if k == 0 and given is not None and freeze_generator(given) == stored:
+    if k == 0 and given is not None and encode_generator(given) == stored:
         return SeedStream(given)
-    return SeedStream(thaw_generator(stored), k)
+    return SeedStream(decode_generator(stored), k)
 
 
 def _initial(rstate: Any) -> np.random.Generator | None:

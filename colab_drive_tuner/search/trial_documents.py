@@ -7,7 +7,6 @@ from numbers import Real
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.record_items import Tid
 from colab_drive_tuner.intermediate_values import UNNAMED, are_valid_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
@@ -142,24 +141,6 @@ def is_pruned(document: TrialDocument) -> bool:
     return document["result"].get("pruned") is True
 
 
-def given_up(reason: str) -> dict[str, Any]:
-    """The result of a trial that is not tried again, because it killed what ran it."""
-    return {"status": "fail", "reason": f"given up: {reason}", "given_up": True}
-
-
-def given_up_message(search: str, tid: Tid, reason: str) -> str:
-    """What the user is told when a trial is given up."""
-    return (
-        f"Trial {tid} of search {search!r} is given up: {reason}. "
-        "resume_search(..., retry_failed=True) runs it again."
-    )
-
-
-def is_given_up(document: TrialDocument) -> bool:
-    """Whether the trial was given up."""
-    return document["result"].get("given_up") is True
-
-
 def reported_by(document: TrialDocument) -> dict[str, Any]:
     """What a trial reported for pruning, as its result has it; empty where that is nothing."""
     reported = document["result"].get("reported")
@@ -186,7 +167,7 @@ def curve_of(document: TrialDocument, metric: str) -> list[tuple[int, float]]:
     return list(zip(steps, values, strict=True))
 
 
-def place_of(tid: int, documents: Sequence[TrialDocument]) -> int:
+def insertion_index(tid: int, documents: Sequence[TrialDocument]) -> int:
     """Where in the documents a trial belongs: before the first one with a higher number."""
     for at, doc in enumerate(documents):
         if isinstance(doc["tid"], int) and doc["tid"] > tid:

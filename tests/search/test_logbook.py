@@ -72,7 +72,7 @@ def test_of_a_short_trial_the_end_is_recorded(trials: DriveTrials) -> None:
     assert recorded(trials) == [ItemKind.END]
     (entry,) = trials.log.history.trials.values()
     assert decode(entry.document) == document
-    assert trials.log.knows(entry)
+    assert trials.log.is_current(entry)
 
 
 def test_of_a_long_trial_both_are_recorded(trials: DriveTrials) -> None:

@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import SearchBusyError, SearchError, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import inline as module
 from colab_drive_tuner.search.results.read_search import read_status
-from colab_drive_tuner.search.trials.counts import Tally
+from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.store import open_store
 from tests.search.searching import SPACE, bowl, held_journals, plain, points, reopened, stored
 
@@ -60,7 +60,7 @@ def test_too_many_suggestions_are_refused(tmp_path: Path) -> None:
     def greedy(_ids: Any, domain: Any, trials: Any, seed: int) -> Any:
         return hyperopt.rand.suggest([0, 1, 2], domain, trials, seed)
 
-    with pytest.raises(UsageError, match="suggested 3 trials where it was asked for 1"):
+    with pytest.raises(UsageError, match="suggested 3 trials when asked for 1"):
         run(DriveTrials("search", store=tmp_path), greedy)
     assert len(reopened(tmp_path)) == 0
 
@@ -163,19 +163,31 @@ def test_counts_follow_insertions_ends_and_deletions() -> None:
         {"state": 0, "result": {}},
         {"state": 1, "result": {}},
     ]
-    tally = Tally(documents)
-    assert (len(tally), tally.ended, tally.finished, tally.best, tally.queued) == (3, 1, 1, 3.0, 1)
+    counts = TrialCounts(documents)
+    assert (len(counts), counts.ended, counts.finished, counts.best, counts.queued) == (
+        3,
+        1,
+        1,
+        3.0,
+        1,
+    )
     documents[1] |= {"state": 2, "result": {"loss": float("nan")}}
     documents[2] |= {"state": 3}
     documents += [
         {"state": 4, "result": {}},
         {"state": 2, "result": {"loss": -1, "status": "fail"}},
     ]
-    tally.update()
-    assert (len(tally), tally.ended, tally.finished, tally.best, tally.queued) == (4, 4, 3, -1, 0)
+    counts.update()
+    assert (len(counts), counts.ended, counts.finished, counts.best, counts.queued) == (
+        4,
+        4,
+        3,
+        -1,
+        0,
+    )
     documents.clear()
-    tally.update()
-    assert (len(tally), tally.ended, tally.best, tally.next_queued) == (0, 0, None, None)
+    counts.update()
+    assert (len(counts), counts.ended, counts.best, counts.next_queued) == (0, 0, None, None)
 
 
 class Status(enum.StrEnum):

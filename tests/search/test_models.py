@@ -11,7 +11,7 @@ from hyperopt import hp
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.trials.models import ModelResult
+from colab_drive_tuner.search.trials.returned_models import ModelResult
 
 # TensorFlow's tensors, under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

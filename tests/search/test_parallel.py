@@ -28,7 +28,7 @@ from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.executors.worker import Task
 from colab_drive_tuner.search.loop import parallel, stopping_rules
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
+from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator
 from colab_drive_tuner.search.trial_documents import as_new
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import (
@@ -102,7 +102,7 @@ def replayed(history: History, algo: str) -> dict[Any, Any]:
             seen._dynamic_trials.append(as_new(doc) if other in entry.pending else doc)
         seen.refresh()
         assert entry.k is not None
-        _, seed = SeedStream(thaw_generator(history.settings["rstate"]), entry.k).draw()
+        _, seed = SeedStream(decode_generator(history.settings["rstate"]), entry.k).draw()
         (document,) = ALGORITHMS[algo]([tid], domain, seen, seed)
         found[tid] = document["misc"]["vals"]
     return found
@@ -483,7 +483,7 @@ def test_a_stop_says_what_becomes_of_what_runs(
             session(pool)
         hold.set()
     (line,) = said
-    assert "1 ended meanwhile and recorded" in line
+    assert "1 ended and recorded" in line
     assert "2 stopped: run again" in line
     assert reopened(tmp_path).log.history.done == 1
     with ThreadPoolExecutor(3) as pool:

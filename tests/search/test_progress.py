@@ -21,7 +21,7 @@ from colab_drive_tuner.search.progress import (
     progress_html,
 )
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.trials.counts import Tally
+from colab_drive_tuner.search.trials.counts import TrialCounts
 from tests.search.searching import SPACE, bowl, in_child, killing
 
 
@@ -35,13 +35,15 @@ def test_what_it_says(tmp_path: Path) -> None:
     search(tmp_path, 3)
     times = iter([0.0, 40.0])
     trials = DriveTrials("s", store=tmp_path)
-    tally = Tally(trials._dynamic_trials)
-    progress = Progress(trials, tally, 50, deadline=640.0, output=Kept(), clock=lambda: next(times))
+    counts = TrialCounts(trials._dynamic_trials)
+    progress = Progress(
+        trials, counts, 50, deadline=640.0, output=Kept(), clock=lambda: next(times)
+    )
     document = deepcopy(trials.trials[0])
     document["result"]["loss"] = 0.03123456
     for tid in (3, 4):  # ended here, and not yet recorded
         trials._dynamic_trials.append(document | {"tid": tid})
-    tally.update()
+    counts.update()
     state = progress.state()
     assert str(state) == (
         "s: 5 of 50 trials | 3 recovered | best loss 0.0312346 in trial 3 | "

@@ -326,7 +326,7 @@ def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
         stopped = loop.Loop._stopped
 
         def then_die(self: Any, judge: Any) -> str:
-            store.away = store.away or self._tally.ended == 2
+            store.away = store.away or self._counts.ended == 2
             if why := stopped(self, judge):
                 while _spooled_stop(self._trials.log.journal) is None:
                     time.sleep(0.01)

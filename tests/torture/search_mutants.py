@@ -8,8 +8,8 @@ import numpy as np
 from colab_drive_tuner.checkpoint import history, record_items, replay_filter, trials_and_sessions
 from colab_drive_tuner.search import run
 from colab_drive_tuner.search.loop import missing_trials
-from colab_drive_tuner.search.spec import seeds
-from colab_drive_tuner.search.trials import ownership
+from colab_drive_tuner.search.spec import suggestion_seeds
+from colab_drive_tuner.search.trials import careful_start
 from tests.torture.mutants import mutant
 
 
@@ -21,7 +21,7 @@ def seed_from_the_clock_on_resume() -> None:
     def fresh(stored: bytes, given: Any, k: int) -> Any:
         if k == 0:
             return stream(stored, given, k)
-        return seeds.SeedStream(np.random.default_rng(time.time_ns()), k)
+        return suggestion_seeds.SeedStream(np.random.default_rng(time.time_ns()), k)
 
     run._seeds = fresh
 
@@ -93,7 +93,7 @@ def a_clean_end_counts_as_a_death() -> None:
 @mutant
 def no_care_after_a_death() -> None:
     """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
-    ownership.Care.needed = lambda self, tid: False
+    careful_start.CarefulStart.needed = lambda self, tid: False
 
 
 @mutant

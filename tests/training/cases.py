@@ -436,7 +436,7 @@ class Record:
 Pair = collections.namedtuple("Pair", "epoch loss")
 
 
-class Tally:
+class TrialCounts:
     """An object of the user's own in a callback."""
 
     def __init__(self):
@@ -456,7 +456,7 @@ class Remembering(keras.callbacks.Callback):
         self.generator, self.old = np.random.default_rng(5), np.random.RandomState(5)
         self.dice = random.Random(5)
         self.mood, self.best, self.pair = Mood.CALM, None, None
-        self.tally, self.lines, self.same = Tally(), lines, lines
+        self.counts, self.lines, self.same = TrialCounts(), lines, lines
         self.mean = keras.metrics.Mean()
         self.matrix = np.zeros((2, 2))
         self.phase = self.wait
@@ -480,21 +480,21 @@ class Remembering(keras.callbacks.Callback):
         if self.best is None or loss < self.best.loss:
             self.best = Record(epoch, loss)
         self.pair = Pair(epoch, loss)
-        self.tally.count += 1
+        self.counts.count += 1
         self.same.append(float(loss))
         self.mean.update_state(loss)
         self.matrix[epoch % 2] += loss
         self.phase(loss)
         rate = 0.01 * self.generator.random() + 0.01 * self.old.rand() + 0.01 * self.dice.random()
         self.model.optimizer.learning_rate = rate
-        if self.tally.count >= 5 and len(self.window) == 3:
+        if self.counts.count >= 5 and len(self.window) == 3:
             self.model.stop_training = True
 
     def told(self):
         """All of it as text."""
         grouped = {key: list(value) for key, value in self.grouped.items()}
         parts = (self.window, sorted(self.seen), sorted(self.frozen), self.sums, grouped)
-        more = (self.counted, self.mood, self.best, self.pair, self.tally.count, self.matrix)
+        more = (self.counted, self.mood, self.best, self.pair, self.counts.count, self.matrix)
         drawn = self.generator.random(), self.old.rand(), self.dice.random()
         return repr((parts, more, drawn, float(self.mean.result()), self.same is self.lines))
 

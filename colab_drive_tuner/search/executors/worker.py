@@ -27,7 +27,7 @@ from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.backups import BackupFolder
-from colab_drive_tuner.search.trials.models import Parts, SavedModel, take_apart
+from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
 from colab_drive_tuner.training.backup.writer import flush_backups, has_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.trial import Artifacts, TrialInterrupted
@@ -78,7 +78,7 @@ class Outcome:
     worker: str = ""
     seconds: float = 0.0
     """Run time of the trial, without the start of its worker."""
-    parts: Parts | None = None
+    parts: ResultParts | None = None
     attachments: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
     error_type: str = ""
@@ -152,7 +152,7 @@ def _run(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
         trials, document = _trials_of(task.attempt)
         ctrl = Ctrl(trials, document)
         result = evaluate(_with_local_deadline(task), domain, ctrl, artifacts, notices)
-        parts = _serialize_model(take_apart(result), task.loss_to_beat)
+        parts = _serialize_model(separate_model(result), task.loss_to_beat)
         take(parts.result)  # data that cannot be recorded is the objective's error
     except TrialInterrupted as error:
         outcome = failed_outcome(TaskStatus.INTERRUPTED, error)
@@ -188,7 +188,7 @@ def _with_local_deadline(task: Task) -> Attempt:
     return replace(attempt, training=replace(attempt.training, deadline=deadline))
 
 
-def _serialize_model(parts: Parts, loss_to_beat: float) -> Parts:
+def _serialize_model(parts: ResultParts, loss_to_beat: float) -> ResultParts:
     """Replace the Keras model with the bytes of its file, or drop it if its loss is too high."""
     if parts.keras is None:
         return parts

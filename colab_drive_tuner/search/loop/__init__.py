@@ -1,1 +1,1 @@
-"""The loop that runs trials: one at a time, or several on an Executor; when it ends."""
+"""The loop that runs trials, one at a time or on an Executor, and the rules that end it."""

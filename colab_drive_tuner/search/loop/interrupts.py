@@ -1,4 +1,4 @@
-"""The ends of a run that come from outside: an interrupt by the user, and SIGTERM."""
+"""Interrupts of a run: Ctrl-C shown in one line, and SIGTERM turned into SystemExit."""
 
 import os
 import signal
@@ -11,16 +11,16 @@ from typing import Any
 
 from colab_drive_tuner.machine import signal_handlers
 
-_AGAIN_SECONDS = 0.5
+_REPEAT_SECONDS = 0.5
 _SHOWN = "_render_traceback_"
-"""The attribute by which IPython asks an exception what to show in place of its traceback."""
+"""IPython's hook: a method of an exception that returns what to show instead of a traceback."""
 
 
 def stopped_by_user(message: str) -> KeyboardInterrupt:
-    """The interrupt to raise once a search is flushed; its message is shown without a traceback.
+    """Return the interrupt to raise after a flush; its message is shown without a traceback.
 
-    It is a KeyboardInterrupt and of no class of its own: only then does Python end the process by
-    SIGINT, and a loop of the shell around it ends, too.
+    It is a plain KeyboardInterrupt, not a subclass: only then does Python end the process by
+    SIGINT, which also ends a shell loop around it.
     """
     stopped = KeyboardInterrupt(message)
     setattr(stopped, _SHOWN, lambda: [message])
@@ -30,7 +30,7 @@ def stopped_by_user(message: str) -> KeyboardInterrupt:
 
 
 class _OneLine:
-    """A `sys.excepthook` that shows such an interrupt by its message, anything else as before."""
+    """A `sys.excepthook` that shows only the message of such an interrupt."""
 
     def __init__(self, before: Callable[..., Any]) -> None:
         self._before = before
@@ -39,30 +39,30 @@ class _OneLine:
         self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, KeyboardInterrupt) and hasattr(error, _SHOWN):
-            print(error, file=sys.stderr)  # noqa: T201 - what a traceback is in other cases
+            print(error, file=sys.stderr)  # noqa: T201 - in place of the traceback
         else:
             self._before(kind, error, traceback)
 
 
 @contextmanager
 def sigterm_exits() -> Iterator[threading.Event]:
-    """Within the block SIGTERM ends the process by SystemExit: what is pending is flushed.
+    """Turn SIGTERM into SystemExit within the block, so that pending entries are flushed.
 
-    Python drops what a signal raises inside a finalizer or a callback of the garbage collector, so
-    the signal comes again until whoever waits for the exception says that it has arrived.
+    Python drops an exception that a signal handler raises inside a finalizer or a callback of the
+    garbage collector. The signal is therefore repeated until the yielded event is set.
     """
     arrived = threading.Event()
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield arrived  # whoever catches it already knows better
+        yield arrived  # the program has a handler of its own
         return
 
-    def once_more() -> None:
+    def repeat() -> None:
         if not arrived.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
 
     def leave(number: int) -> None:
         if not arrived.is_set():
-            again = threading.Timer(_AGAIN_SECONDS, once_more)
+            again = threading.Timer(_REPEAT_SECONDS, repeat)
             again.daemon = True
             again.start()
             raise SystemExit(128 + number)

@@ -1,8 +1,8 @@
-"""Trials that were suggested or given and are recorded nowhere, although later ones are.
+"""Missing trials: suggested or given, but not recorded, although later trials are.
 
-A hole in what a dead session had spooled leaves them out. The algorithm's calls are numbered, and
-each draws the seed of its number, so a call that no recorded trial came from is seen: asked again
-with that seed and the trials that it had seen then, the algorithm suggests the same points.
+A gap in the spool of a dead session causes them. The algorithm's calls are numbered, and each draws
+the seed of its number, so a call without a recorded trial can be detected. Called again with that
+seed and the trials that it saw then, the algorithm suggests the same points.
 """
 
 from collections import Counter
@@ -14,26 +14,26 @@ import hyperopt
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.search.spec.points import point_document
-from colab_drive_tuner.search.spec.seeds import SeedStream, thaw_generator
 from colab_drive_tuner.search.spec.settings import stored_state
-from colab_drive_tuner.search.trial_documents import OPEN, place_of
+from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator
+from colab_drive_tuner.search.trial_documents import OPEN, insertion_index
 from colab_drive_tuner.search.trials.stored import StoredTrials
 
 
 class MissingCall(NamedTuple):
-    """A call of the algorithm from which no recorded trial came."""
+    """A call of the algorithm without a recorded trial."""
 
     k: int
     tids: tuple[int, ...]
-    """The trials that it suggested; empty where their numbers cannot be told."""
+    """The trials that it suggested; empty if their numbers cannot be determined."""
 
 
 def missing_calls(k_of: Mapping[Any, int | None]) -> list[MissingCall]:
-    """The calls that are missing below the newest recorded one, in order.
+    """Return the missing calls before the newest recorded one, in order.
 
-    `k_of` says for each recorded trial which call suggested it; None: none did, it was given.
-    Numbers that nobody bears between the neighbours of missing calls belong to these, in equal
-    shares, as long as no share is larger than what any recorded call suggested.
+    `k_of` maps each recorded trial to the call that suggested it; None if it was given. The unused
+    trial numbers between the neighbours of missing calls are divided among these calls in equal
+    shares, unless a share would be larger than the largest recorded batch.
     """
     numbered = {tid: k for tid, k in k_of.items() if isinstance(tid, int)}
     sizes = Counter(k for k in numbered.values() if k is not None)
@@ -55,61 +55,59 @@ def missing_calls(k_of: Mapping[Any, int | None]) -> list[MissingCall]:
 def missing_points(
     documents: Iterable[TrialDocument], points: Sequence[Mapping[str, list[Any]]]
 ) -> list[TrialDocument]:
-    """Of a search that began with these points, documents of those that are recorded nowhere."""
+    """Return documents of the points that are not recorded, if the search began with `points`."""
     recorded = {doc["tid"]: doc["misc"]["vals"] for doc in documents}
     begun = [tid for tid in range(len(points)) if tid in recorded]
     same = all(recorded[tid] == dict(points[tid]) for tid in begun)
-    if not begun or not same:  # then it did not begin with them
+    if not begun or not same:  # the search did not begin with them
         return []
     return [point_document(t, points[t]) for t in range(len(points)) if t not in recorded]
 
 
 class MissingTrials:
-    """Puts back what is missing of a search that this process has claimed, one call at a time."""
+    """Restores the missing trials of a search that this process owns, one call at a time."""
 
     def __init__(
         self, trials: StoredTrials, algo: Callable[..., list[TrialDocument]], domain: Any
     ) -> None:
         self._trials, self._algo, self._domain = trials, algo, domain
         self._hopeless: set[int] = set()
-        self._complete = False
-        """Whether nothing is missing any more: what this process asks for is recorded."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether it is known that nothing is missing."""
-        return self._complete
+        self.complete = False
+        """Whether nothing is missing; this process records its own calls, so it stays true."""
 
     def put_back_next(self) -> int:
-        """Insert the trials of the first missing call, if all before them have ended; how many.
+        """Insert the trials of the first missing call, if all before them have ended.
 
-        The algorithm sees the trials before them, as it did then. To be called whenever nothing
-        waits to be run, before anything new is asked for.
+        The algorithm sees the trials before them, as it did then. Call this whenever the queue is
+        empty, before new suggestions.
+
+        Returns:
+            The number of inserted trials.
         """
-        if self._complete:
+        if self.complete:
             return 0
         documents = self._trials._dynamic_trials
         for call in missing_calls(self._trials.log.k_of):
             if call.k in self._hopeless:
                 continue
             if not call.tids:
-                self._give_up(call, "the numbers of its trials cannot be told")
+                self._give_up(call, "the numbers of its trials cannot be determined")
                 continue
-            at = place_of(call.tids[0], documents)
+            at = insertion_index(call.tids[0], documents)
             if any(doc["state"] in OPEN for doc in documents[:at]):
                 return 0
             suggested = self._suggest(call, documents[:at])
             if [doc["tid"] for doc in suggested] != list(call.tids):
-                self._give_up(call, "the algorithm suggests no such trials now")
+                self._give_up(call, "the algorithm now suggests other trials")
                 continue
             self._trials.notify(
                 f"Trial {', '.join(map(str, call.tids))} of search {self._trials.name!r} is "
-                f"recorded nowhere, although later ones are: it is run now, with the parameters "
-                f"that the algorithm suggested then."
+                f"not recorded, although later ones are: it runs now, with the parameters that the "
+                f"algorithm suggested then."
             )
             self._trials.put_back(suggested, call.k)
             return len(suggested)
-        self._complete = True
+        self.complete = True
         return 0
 
     def _suggest(self, call: MissingCall, before: list[TrialDocument]) -> list[TrialDocument]:
@@ -119,13 +117,13 @@ class MissingTrials:
         seen._ids = {doc["tid"] for doc in before}
         seen.refresh()
         stored = stored_state(trials.name, trials.log.settings)
-        _, seed = SeedStream(thaw_generator(stored), call.k).draw()
+        _, seed = SeedStream(decode_generator(stored), call.k).draw()
         return list(self._algo(list(call.tids), self._domain, seen, seed))
 
     def _give_up(self, call: MissingCall, why: str) -> None:
         self._hopeless.add(call.k)
         self._trials.notify(
-            f"What call {call.k} of the algorithm suggested is recorded nowhere in search "
-            f"{self._trials.name!r}, and {why}. The search goes on without it: it is not the one "
-            f"that it would have been without interruption."
+            f"The suggestions of call {call.k} of the algorithm are not recorded in search "
+            f"{self._trials.name!r}, and {why}. The search continues without them: its results "
+            f"differ from those of an uninterrupted search."
         )

@@ -1,4 +1,4 @@
-"""Ends of trials on workers: what ended is recorded, what was lost runs again or is given up."""
+"""Outcomes of trials on workers: record ends, rerun lost trials, give up poison trials."""
 
 import bisect
 import math
@@ -26,25 +26,28 @@ from colab_drive_tuner.search.trial_documents import (
     FINISHED,
     OPEN,
     countable_loss,
-    given_up,
-    given_up_message,
     plain_result,
+)
+from colab_drive_tuner.search.trials.give_up import (
+    give_up_reason,
+    given_up_message,
+    given_up_result,
 )
 
 BREAK_SECONDS = 5.0
-"""How long a broken pool may take to say so of all that it had at work."""
+"""Time in which a broken pool should report all trials that it was running."""
 TOGETHER_SECONDS = 1.0
-"""Workers that die within so long of one another die of one cause, which may be no trial."""
+"""Workers that die within this time of each other have one cause, which may not be a trial."""
 RESTART_SECONDS = 30.0
-"""For so long after trials were cancelled from outside a death is put down to that, too."""
+"""A death within this time after a cancellation from outside is attributed to that as well."""
 MOST_LOST = 10
-"""A trial that was lost so often, although no worker died, ends the run."""
+"""A trial that is lost this often, although no worker died, ends the run."""
 
 
-class LandingLoop(Loop):
-    """The part of the parallel loop that takes what comes back from workers.
+class OutcomeLoop(Loop):
+    """The part of the parallel loop that handles what workers return.
 
-    A trial of which `max_attempts` workers or runtimes died is given up.
+    A trial that killed `max_attempts` workers or runtimes is given up.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class LandingLoop(Loop):
         self._owner = f"{dispatcher.engine.name} of {self._owner}"
         self._started: dict[Submission, Started] = {}
         self._again: deque[Started] = deque()
-        """Trials that were lost, which run once more."""
+        """Lost trials, waiting to run again."""
         settings = self._trials.log.settings
         self._losses = LostTrials(
             stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
@@ -70,7 +73,7 @@ class LandingLoop(Loop):
         self._best = sorted(loss for loss in losses if loss is not None)
 
     def _suspect_last_attempts(self) -> None:
-        """Where all die at once, the last death is to be that of the guilty trial only."""
+        """Run trials on their last attempt alone, so that only the guilty one reaches the limit."""
         for tid, deaths in self._trials.log.inherited.items():
             if deaths and deaths >= self._max_attempts - 1:
                 self._losses.suspect(tid)
@@ -78,7 +81,7 @@ class LandingLoop(Loop):
     # -- ends
 
     def _settle(self, completions: list[Completion]) -> None:
-        """Take what has completed; a failure is kept until all of it is taken."""
+        """Handle completions; a failure is raised only after all of them are handled."""
         broken, alone = list[Started](), list[Started]()
         for completion in completions:
             started = self._started.pop(completion.submission)
@@ -117,13 +120,13 @@ class LandingLoop(Loop):
             reason = f"timed out: it ran for more than trial_timeout={limit} seconds"
             self._close(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
         elif outcome.status == TaskStatus.INTERRUPTED:
-            self._ending = True  # the next run goes on with the trial
+            self._ending = True  # the next run resumes the trial
         else:
             self._fail(failures.objective_not_loaded(outcome))
 
     def _done(self, started: Started, outcome: Outcome) -> None:
         tid, parts = started.document["tid"], outcome.parts
-        assert parts is not None  # noqa: S101 - of what is done
+        assert parts is not None  # noqa: S101 - set if done
         try:
             for name, value in outcome.attachments.items():
                 self._trials.attachments[name] = value
@@ -131,7 +134,7 @@ class LandingLoop(Loop):
             taken = take(plain_result(result))
         except SearchTakenOverError:
             raise
-        except Exception as error:  # noqa: BLE001 - what is no plain data is an error of the trial's
+        except Exception as error:  # noqa: BLE001 - a result that is not plain data is an error of the trial
             self._raised(started, failed_outcome(TaskStatus.RAISED, error))
             return
         if parts.curves:
@@ -159,9 +162,9 @@ class LandingLoop(Loop):
         result: dict[str, Any] | None = None,
         taken: Taken | None = None,
     ) -> None:
-        """Record an end, and judge whether the search ends with it.
+        """Record the end of a trial, and judge whether the search ends.
 
-        `taken`: a copy of the result, where there is one already.
+        `taken` is the snapshot of the result, if one has been taken already.
         """
         document = started.document
         document |= {"state": ERROR} if result is None else {"state": FINISHED, "result": result}
@@ -171,14 +174,14 @@ class LandingLoop(Loop):
             del self._best[max(1, self._trials.keep_models) :]
         self._losses.end(document["tid"])
         self._save()
-        if how != TrialEnd.RAISED and self._tally.next_queued is None and not self._why:
-            self._why, settings = self._stops.judge(self._seen(document), self._tally)
+        if how != TrialEnd.RAISED and self._counts.next_queued is None and not self._why:
+            self._why, settings = self._stopping.judge(self._seen(document), self._counts)
             self._trials.log.set(settings)
 
     def _seen(self, newest: TrialDocument) -> hyperopt.Trials:
-        """The trials as an early-stop function reads them: all of them ended, the newest last."""
+        """Return the trials for the early-stop function: only ended ones, the newest last."""
         trials = self._trials
-        if not (self._started and self._stops.asks):
+        if not (self._started and self._stopping.asks):
             return trials
         seen = hyperopt.Trials(trials._exp_key, refresh=False)
         ended = (one for one in trials._dynamic_trials if one["state"] not in OPEN)
@@ -194,11 +197,11 @@ class LandingLoop(Loop):
 
     @property
     def _is_restarting(self) -> bool:
-        """Whether trials were cancelled a moment ago: a cluster that restarts then kills, too."""
+        """Whether trials were just cancelled: a restarting cluster also kills workers."""
         return time.monotonic() - self._cancelled < RESTART_SECONDS
 
     def _break_apart(self, alone: list[Started]) -> None:
-        """A worker died that ran one trial; where others die with it, the trial is only suspect."""
+        """Handle the death of a worker with one trial; suspect the trial if others die with it."""
         for completion in self._completions_within(TOGETHER_SECONDS):
             if completion.death in (None, Death.CANCELLED):
                 self._settle([completion])
@@ -210,23 +213,24 @@ class LandingLoop(Loop):
             self._suspect(alone)
 
     def _completions_within(self, seconds: float) -> Iterator[Completion]:
-        """What lands within so many seconds, as long as anything is at work."""
+        """Yield completions for up to `seconds`, while any trial is running."""
         until = time.monotonic() + seconds
         while self._started and (left := until - time.monotonic()) > 0:
             yield from self._dispatcher.wait(min(0.1, left))
 
     def _suspect(self, lost: list[Started]) -> None:
-        """One of them, or nobody, is to blame: each runs again, alone."""
+        """Rerun each of these trials alone: at most one of them killed the workers."""
         for started in lost:
             self._losses.suspect(started.document["tid"])
             self._again.append(started)
         self._trials.notify(
             f"Workers died while {named(lost)} of search {self._trials.name!r} ran; they "
-            "run again one at a time, so that only one that kills by itself counts attempts."
+            "run again one at a time, and only a trial that kills its worker then is charged with "
+            "an attempt."
         )
 
     def _break(self, broken: list[Started]) -> None:
-        """A pool broke: what was in it, one of which may be to blame, is taken from it."""
+        """Handle a broken pool: collect its trials, one of which may be to blame."""
         pool = self._dispatcher.engine.death_breaks_pool
         for completion in self._completions_within(BREAK_SECONDS if pool else 0.0):
             started = self._started.pop(completion.submission)
@@ -244,7 +248,7 @@ class LandingLoop(Loop):
         if self._dispatcher.engine.renewable:
             self._dispatcher.renew()
         elif pool:
-            for started in broken:  # what is known of them is recorded first
+            for started in broken:  # record known deaths before the run ends
                 if died := self._losses.to_record(started.document["tid"]):
                     self._start(started.document, died=died, durable=True)
             engine, name = self._dispatcher.engine, self._trials.name
@@ -252,15 +256,14 @@ class LandingLoop(Loop):
             self._fail(failures.pool_broke(engine, name, named(broken), given_up=given_up))
 
     def _blame(self, started: Started) -> None:
-        """A worker died of this trial, and of no other."""
+        """Charge a worker's death to this trial alone; give the trial up, or rerun it alone."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
         attempts = self._losses.blame(tid, inherited, self._progress(started))
         goes_on = self._dispatcher.engine.renewable or not self._dispatcher.engine.death_breaks_pool
         if attempts >= self._max_attempts:
-            what = "worker or runtime" if attempts == 1 else "workers or runtimes"
-            reason = f"{attempts} {what} died while this trial was running"
-            self._close(started, TrialEnd.GIVEN_UP, given_up(reason))
-            if goes_on:  # else the error that ends the run says it
+            reason = give_up_reason(attempts, "worker", "runtime")
+            self._close(started, TrialEnd.GIVEN_UP, given_up_result(reason))
+            if goes_on:  # otherwise the error that ends the run says so
                 self._trials.notify(given_up_message(self._trials.name, tid, reason))
             return
         if goes_on:
@@ -272,16 +275,16 @@ class LandingLoop(Loop):
         self._again.append(started)
 
     def _progress(self, started: Started) -> int:
-        """How far the trial's backups are, as its worker has left them."""
-        if self._trials.backups.by_path(started.attempt.search, started.artifacts) is None:
+        """Return how far the trial's backups got, as left by its worker."""
+        if self._trials.backups.worker_folder(started.attempt.search, started.artifacts) is None:
             return 0
-        adopted = self._trials.backups.of(started.document["tid"])
+        adopted = self._trials.backups.for_trial(started.document["tid"])
         far = 0 if adopted is None else self._trials.backups.progress(adopted)
         self._trials.backups.forget(adopted)
         return far
 
     def _lose(self, started: Started) -> None:
-        """The trial was cancelled from outside; it runs again."""
+        """Rerun a trial that was cancelled from outside."""
         tid, engine = started.document["tid"], self._dispatcher.engine
         self._cancelled = time.monotonic()
         self._again.append(started)
@@ -295,10 +298,10 @@ class LandingLoop(Loop):
 
 
 def named(trials: list[Started]) -> str:
-    """Trials by their numbers, for a message."""
-    return f"trial{'s' * (len(trials) > 1)} {listed(trials)}"
+    """Name trials in a message: "trials 3, 5"."""
+    return f"trial{'s' * (len(trials) > 1)} {numbers_of(trials)}"
 
 
-def listed(trials: list[Started]) -> str:
-    """The numbers of trials, for a message."""
+def numbers_of(trials: list[Started]) -> str:
+    """List trial numbers in a message: "3, 5"."""
     return ", ".join(str(one.document["tid"]) for one in trials)

@@ -1,7 +1,7 @@
 """The loop with several trials at once, on the workers of an Executor: ask, submit, tell.
 
-It asks, records and stops as `Loop` does; only who runs a trial is another one. Starts are recorded
-before their trials are submitted, ends in the order in which they come.
+It differs from `Loop` only in who runs the trials. Starts are recorded before the trials are
+submitted, ends in the order of their arrival.
 """
 
 import math
@@ -20,27 +20,27 @@ from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher
 from colab_drive_tuner.search.executors.worker import Task, TaskStatus
 from colab_drive_tuner.search.executors.worker_deaths import Death, classify_death
 from colab_drive_tuner.search.loop.inline import Display, Started
-from colab_drive_tuner.search.loop.outcomes import LandingLoop, listed
+from colab_drive_tuner.search.loop.outcomes import OutcomeLoop, numbers_of
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.training.memory import PacedCollections
 
 TICK_SECONDS = 1.0
-"""How often the loop looks around while nothing ends."""
+"""Pause between two checks of search and workers while no trial ends."""
 LEAVE_SECONDS = 10.0
-"""How long a stop waits for the trials that are running."""
+"""How long a stop waits for running trials."""
 ABSENT_SECONDS, GONE_SECONDS = 30.0, 600.0
-"""After so long without a worker the user is told, and the run ends."""
+"""Time without any worker after which the user is notified, and after which the run ends."""
 LISTEN_PAUSE = 0.1
-"""How long after workers were heard they are heard again."""
+"""Least time between two reads of the workers' messages."""
 NOTE_SECONDS, NOTE_PAUSE = 1.0, 3.0
-"""The worker of a trial that has run for so long is recorded; how long after others were."""
+"""Run time after which a trial's worker is recorded; least time between two such records."""
 
 
-class ParallelLoop(LandingLoop):
-    """Runs the trials of a search that this process holds, several at once.
+class ParallelLoop(OutcomeLoop):
+    """Runs several trials at once of a search that this process owns.
 
-    `on_stop` is called when a stop, from wherever, has arrived here.
+    `on_stop` is called when an exception that stops the run has arrived.
     """
 
     def __init__(self, *args: Any, on_stop: Callable[[], None], **options: Any) -> None:
@@ -54,7 +54,7 @@ class ParallelLoop(LandingLoop):
         with self._collections, display as show, self._dispatcher.receive_locations():
             try:
                 self._run(show)
-            except BaseException as error:  # an interrupt, too, ends the workers
+            except BaseException as error:  # an interrupt ends the workers, too
                 self._on_stop()
                 self._leave(patience=0.0 if isinstance(error, SearchTakenOverError) else None)
                 raise
@@ -62,8 +62,8 @@ class ParallelLoop(LandingLoop):
         return self._why
 
     def _run(self, show: Callable[[str], None]) -> None:
-        if self._tally.next_queued is None:
-            self._why = self._stopped(self._stops.judge_interrupted_round)
+        if self._counts.next_queued is None:
+            self._why = self._stopped(self._stopping.judge_interrupted_round)
         while True:
             while self._failure is None and self._launch():
                 pass
@@ -73,22 +73,22 @@ class ParallelLoop(LandingLoop):
                 self._settle(self._dispatcher.wait(TICK_SECONDS))
             if self._failure is not None:
                 raise self._failure
-            self._look()
+            self._check()
             self._collections.tick()
             show(self._why)
 
     def _is_stuck(self) -> bool:
-        """Whether trials are left to run that find every worker taken by one that hangs."""
-        if not self._dispatcher.all_unresponsive or self._ending or self._stops.deadline_near:
+        """Whether trials wait to run while every worker is occupied by a hanging trial."""
+        if not self._dispatcher.all_unresponsive or self._ending or self._stopping.deadline_near:
             return False
         return bool(self._again) or (not self._why and self._is_left())
 
     # -- submit
 
     def _launch(self) -> bool:
-        """Submit the next trial, if one may start now."""
+        """Submit the next trial; return False if none may start now."""
         in_flight = self._dispatcher.in_flight
-        if self._dispatcher.free_slots <= 0 or self._ending or self._stops.deadline_near:
+        if self._dispatcher.free_slots <= 0 or self._ending or self._stopping.deadline_near:
             return False
         if self._losses.any_alone(one.task.attempt.tid for one in in_flight):
             return False
@@ -104,17 +104,17 @@ class ParallelLoop(LandingLoop):
         return True
 
     def _next(self, in_flight: list[Submission]) -> TrialDocument | None:
-        """The document that is to be run next; the algorithm is asked for it where none waits."""
-        queued = self._tally.next_queued
-        if queued is not None or self._unasked <= 0 or self._stops.timed_out:
+        """Return the next document to run, from the queue or from the algorithm."""
+        queued = self._counts.next_queued
+        if queued is not None or self._unasked <= 0 or self._stopping.timed_out:
             return queued
-        # What is missing is suggested again from the ends of all trials before it.
+        # A missing trial is suggested from the results of all trials before it.
         if not self._missing.complete and in_flight:
             return None
         self._put_back_missing()
-        if self._tally.queued == 0 and not self._ask():
+        if self._counts.queued == 0 and not self._ask():
             self._unasked = 0
-        return self._tally.next_queued
+        return self._counts.next_queued
 
     def _submit(self, started: Started) -> None:
         artifacts = started.artifacts
@@ -128,7 +128,9 @@ class ParallelLoop(LandingLoop):
             ends_at=ends_at,
             timeout=self._dispatcher.timeout,
             loss_to_beat=self._loss_to_beat,
-            backups=None if in_process else self._trials.backups.by_path(attempt.search, artifacts),
+            backups=None
+            if in_process
+            else self._trials.backups.worker_folder(attempt.search, artifacts),
             free_memory=self._trials.free_memory,
         )
         submission = Submission(task, artifacts if in_process else None)
@@ -136,7 +138,7 @@ class ParallelLoop(LandingLoop):
         try:
             self._dispatcher.submit(submission)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
-            if classify_death(error):  # the trial has not begun, so it is not to blame
+            if classify_death(error):  # the trial has not begun, so it is not charged
                 self._settle([Completion(submission, death=Death.CANCELLED, error=error)])
             else:
                 del self._started[submission]
@@ -145,7 +147,7 @@ class ParallelLoop(LandingLoop):
                 )
 
     def _submit_again(self, lost: Started) -> None:
-        """Run a trial once more; if a worker died of it, its start says so."""
+        """Run a lost trial again; if it killed a worker, record that with its start."""
         died = self._losses.to_record(lost.document["tid"])
         if died:
             self._trials.backups.forget(lost.artifacts)
@@ -154,16 +156,16 @@ class ParallelLoop(LandingLoop):
 
     @property
     def _loss_to_beat(self) -> float:
-        """Above it no model is kept."""
+        """The loss above which no model is kept."""
         keep = self._trials.keep_models
         if keep == 0:
             return -math.inf
         return self._best[keep - 1] if len(self._best) >= keep else math.inf
 
-    # -- looking around
+    # -- checks while trials run
 
-    def _look(self) -> None:
-        """While trials run, see whether the search is still ours, and whether there are workers."""
+    def _check(self) -> None:
+        """Check that the search is still owned, and that there are workers."""
         self._trials.log.journal.raise_if_lost()
         self._trial_workers.update()
         name, engine = self._trials.name, self._dispatcher.engine
@@ -185,10 +187,10 @@ class ParallelLoop(LandingLoop):
     # -- stop
 
     def _leave(self, patience: float | None) -> None:
-        """Record what ends within a bounded time, and say in one line what is left."""
+        """Record trials that end within a bounded time; notify the user of the others."""
         left = [*self._again, *(self._started.pop(one) for one in self._dispatcher.cancel())]
         ended: list[Any] = []
-        # Another interrupt ends the wait; of a search that is lost nothing can be recorded.
+        # A second interrupt ends the wait; in a search that was taken over nothing can be recorded.
         with suppress(KeyboardInterrupt, SearchTakenOverError):
             for completion in self._completions_within(
                 LEAVE_SECONDS if patience is None else patience
@@ -209,19 +211,21 @@ class ParallelLoop(LandingLoop):
             self._dispatcher.renew()
         if not left and not ended:
             return
-        parts = [f"{listed(ended)} ended meanwhile and recorded"] if ended else []
-        parts += [f"{listed(left)} stopped: run again when the search goes on"] if left else []
+        parts = [f"{numbers_of(ended)} ended and recorded"] if ended else []
+        parts += (
+            [f"{numbers_of(left)} stopped: run again when the search is resumed"] if left else []
+        )
         if running and not self._dispatcher.engine.renewable:
-            parts.append("some may go on in their workers, unrecorded, until they end")
+            parts.append("some may continue in their workers, unrecorded, until they end")
         self._trials.notify(
             f"Search {self._trials.name!r}, trials that were running: {'; '.join(parts)}."
         )
 
 
 class TrialWorkers:
-    """Which worker runs which trial, for progress here and for `status` elsewhere.
+    """Records which worker runs which trial, for the progress display and for `status`.
 
-    Whoever starts and ends trials keeps `started` up to date.
+    `started` is the loop's own mapping of running trials.
     """
 
     def __init__(
@@ -229,11 +233,11 @@ class TrialWorkers:
     ) -> None:
         self._dispatcher, self._log, self._started = dispatcher, log, started
         self._since: dict[Submission, float] = {}
-        """Trials whose worker is known and not recorded yet, and since when."""
+        """Trials whose worker is known but not recorded, and since when."""
         self._heard = self._noted = -math.inf
 
     def update(self) -> None:
-        """Hear what workers tell, and record what is due; does nothing more often than that."""
+        """Read the workers' messages, and record workers that are due, at bounded rates."""
         now = time.monotonic()
         if now - self._heard < LISTEN_PAUSE:
             return

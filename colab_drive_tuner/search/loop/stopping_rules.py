@@ -13,10 +13,10 @@ from colab_drive_tuner.checkpoint.record_items import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import NotPlainDataError
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.spec.settings import stored_early_stop
-from colab_drive_tuner.search.trials.counts import Tally
+from colab_drive_tuner.search.trials.counts import TrialCounts
 
 
-class Stops:
+class StoppingRules:
     """The rules of one run, applied.
 
     `settings` are those of the search when the run began, with the state of its early-stop
@@ -66,36 +66,38 @@ class Stops:
 
     # -- the end of the search
 
-    def judge(self, trials: Any, tally: Tally) -> tuple[str, dict[str, Any]]:
+    def judge(self, trials: Any, counts: TrialCounts) -> tuple[str, dict[str, Any]]:
         """After a round: why the search ends ("": it goes on), and the settings that say so."""
-        why, settings = self._reached(tally), {}
+        why, settings = self._reached(counts), {}
         if self._rules.early_stop_fn is not None:
             stop, self._arguments = self._rules.early_stop_fn(trials, *self._arguments)
             if stop:
                 why = f"early_stop_fn {self._rules.early_stop_name}"
-            settings = self._state(tally)
+            settings = self._state(counts)
         return why, settings | (self._rules.setting(why) if why else {})
 
-    def judge_interrupted_round(self, trials: Any, tally: Tally) -> tuple[str, dict[str, Any]]:
+    def judge_interrupted_round(
+        self, trials: Any, counts: TrialCounts
+    ) -> tuple[str, dict[str, Any]]:
         """Before the first round: judge the trials that ended when the session before could not."""
-        if self._judged is None and not self._reached(tally):
+        if self._judged is None and not self._reached(counts):
             # So that a session which ends before its first judgement is seen to have left it out.
-            return "", self._state(tally) if self._rules.early_stop_fn is not None else {}
-        lost = self._judged is not None and self._judged < tally.ended
-        if self._went_on or not (lost or self._reached(tally)):
+            return "", self._state(counts) if self._rules.early_stop_fn is not None else {}
+        lost = self._judged is not None and self._judged < counts.ended
+        if self._went_on or not (lost or self._reached(counts)):
             return "", {}
         if lost:
-            return self.judge(trials, tally)
-        why = self._reached(tally)
+            return self.judge(trials, counts)
+        why = self._reached(counts)
         return why, self._rules.setting(why)
 
-    def _reached(self, tally: Tally) -> str:
-        best, threshold = tally.best, self._rules.loss_threshold
+    def _reached(self, counts: TrialCounts) -> str:
+        best, threshold = counts.best, self._rules.loss_threshold
         if threshold is None or best is None or best >= threshold:
             return ""
         return f"loss {best:.6g} < {threshold:.6g}"
 
-    def _state(self, tally: Tally) -> dict[str, Any]:
+    def _state(self, counts: TrialCounts) -> dict[str, Any]:
         """The early-stop function's state as a setting; nothing where it is no plain data."""
         try:
             arguments = encode(self._arguments, where="the state of early_stop_fn")
@@ -104,4 +106,4 @@ class Stops:
                 self._notify(f"{error} When the search is resumed, early_stop_fn begins afresh.")
             self._recordable = False
             return {}
-        return {EARLY_STOP: {"by": self._by, "arguments": arguments, "ended": tally.ended}}
+        return {EARLY_STOP: {"by": self._by, "arguments": arguments, "ended": counts.ended}}

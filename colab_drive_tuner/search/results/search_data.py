@@ -15,11 +15,11 @@ from colab_drive_tuner.search.trial_documents import (
     TrialState,
     curve_of,
     float_of,
-    is_given_up,
     is_pruned,
     reported_by,
     seconds_of,
 )
+from colab_drive_tuner.search.trials.give_up import is_given_up
 from colab_drive_tuner.text import visible
 
 

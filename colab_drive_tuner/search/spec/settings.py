@@ -22,12 +22,12 @@ from colab_drive_tuner.search.spec.fingerprints import (
     space_difference,
     unpack_source,
 )
-from colab_drive_tuner.search.spec.seeds import (
+from colab_drive_tuner.search.spec.suggestion_seeds import (
     SeedStream,
-    freeze_generator,
+    decode_generator,
+    encode_generator,
     generator_of,
     refuse_stored,
-    thaw_generator,
 )
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
@@ -94,7 +94,7 @@ class SearchSettings:
         """Raise where the stored search is another one than the caller means."""
         if self.seed is not None and "rstate" in stored:
             same = stored.get("seed") == self.seed or (
-                stored["rstate"] == freeze_generator(generator_of(self.seed))
+                stored["rstate"] == encode_generator(generator_of(self.seed))
             )
             if not same:
                 created = stored.get("seed")
@@ -135,11 +135,11 @@ class SearchSettings:
 
     def _beginning(self) -> dict[str, Any]:
         if self.seed is None and self.rstate is not None:
-            return {"rstate": freeze_generator(generator_of(self.rstate))}
+            return {"rstate": encode_generator(generator_of(self.rstate))}
         seed = secrets.randbits(32) if self.seed is None else self.seed
         generator = generator_of(seed)
         SeedStream(generator, self.skipped)
-        return {"seed": seed, "rstate": freeze_generator(generator)}
+        return {"seed": seed, "rstate": encode_generator(generator)}
 
 
 def stored_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -164,7 +164,7 @@ def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
 def stored_generator(settings: Mapping[str, Any]) -> np.random.Generator | None:
     """The random state that the search began with; None where none is stored yet."""
     frozen = settings.get("rstate")
-    return None if frozen is None else thaw_generator(frozen)
+    return None if frozen is None else decode_generator(frozen)
 
 
 def unusable_settings(settings: Mapping[str, Any]) -> dict[str, SearchDamagedError]:

@@ -1,4 +1,4 @@
-"""hyperopt's attachments: each recorded as it is set, and loaded when it is asked for."""
+"""hyperopt's attachments: recorded when set, loaded when read."""
 
 import hashlib
 from collections import UserDict
@@ -11,7 +11,7 @@ from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, UsageErr
 
 
 class Attachments(UserDict[str, Any]):
-    """The attachments of a search, by hyperopt's names; pickled or copied, a plain dict of them."""
+    """The attachments of a search by name; a pickle or copy is a plain dict of their values."""
 
     def __init__(
         self, record: Callable[[str, bytes | None], None], read: Callable[[str], bytes]
@@ -21,7 +21,7 @@ class Attachments(UserDict[str, Any]):
         self._record, self._read = record, read
 
     def hold(self, stored: Mapping[str, bytes | AttachmentFile]) -> None:
-        """Hold what the records have, which may be more since a change was recorded last."""
+        """Replace the contents by the recorded attachments."""
         self._stored, self.data = dict(stored), dict.fromkeys(stored)
 
     def __getitem__(self, name: str) -> Any:
@@ -49,9 +49,9 @@ class Attachments(UserDict[str, Any]):
 
 
 def load_attachment(read: Callable[[str], bytes], name: str, stored: bytes | AttachmentFile) -> Any:
-    """The value of an attachment, whose file is fetched by `read` (see `Journal.read_file`).
+    """Return the value of an attachment; `read` fetches its file (see `Journal.read_file`).
 
-    Raises `SearchDamagedError` where it is not what was attached.
+    Raises `SearchDamagedError` if the file is missing, or differs from what was attached.
     """
     if isinstance(stored, bytes):
         return decode_attachment(name, stored)
@@ -59,21 +59,21 @@ def load_attachment(read: Callable[[str], bytes], name: str, stored: bytes | Att
         content = read(stored.id)
     except NotFoundError as error:
         raise SearchDamagedError(
-            f"The file of attachment {name!r} was deleted: bring it back from the trash, or set "
-            f"the attachment anew."
+            f"The file of attachment {name!r} was deleted: restore it from the trash, or set "
+            f"the attachment again."
         ) from error
     if hashlib.sha256(content).hexdigest() != stored.sha:
         raise SearchDamagedError(
-            f"The file of attachment {name!r} was cut or altered: set the attachment anew."
+            f"The file of attachment {name!r} was cut or altered: set the attachment again."
         )
     return decode_attachment(name, content)
 
 
 def decode_attachment(name: str, content: bytes) -> Any:
-    """The value that was attached, or `SearchDamagedError`."""
+    """Return the value that was attached; raise `SearchDamagedError` if it cannot be decoded."""
     try:
         return decode(content)
     except CodecError as error:
         raise SearchDamagedError(
-            f"Attachment {name!r} cannot be decoded ({error}): set the attachment anew."
+            f"Attachment {name!r} cannot be decoded ({error}): set the attachment again."
         ) from error

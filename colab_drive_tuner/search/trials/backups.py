@@ -1,7 +1,7 @@
-"""Backups of half-finished trials: where a trial finds its own, and when they may go.
+"""Backups of unfinished trials: creating, handing to workers, and deleting them.
 
-They go only once the trial's end is in the chain: until then a later session may have to go on
-from them.
+A backup is deleted only after the trial's end is acknowledged: until then a later session may need
+it to resume the trial.
 """
 
 from contextlib import suppress
@@ -28,12 +28,12 @@ from colab_drive_tuner.training.backup.writer import (
 from colab_drive_tuner.trial import Pace
 
 _START_PATIENCE = 10.0
-"""Seconds in which the start of a trial should be recorded, before its first backup is stored."""
+"""Seconds that the first backup of a trial waits for the trial's start to be recorded."""
 
 
 @dataclass(frozen=True)
 class BackupFolder:
-    """Where a worker that reaches this folder finds and keeps the backups of a trial."""
+    """Location of a trial's backups, for a worker that can access the store as a local folder."""
 
     store: str
     search: str
@@ -42,7 +42,7 @@ class BackupFolder:
     fresh: bool
 
     def open(self, tid: int) -> StoreArtifacts | None:
-        """The trial's backups; None where the folder cannot be reached from here."""
+        """Return the trial's backups; None if the folder does not exist on this machine."""
         if not Path(self.store).is_dir():
             return None
         store = open_store(self.store).for_search(self.search)
@@ -50,7 +50,7 @@ class BackupFolder:
 
 
 class Backups:
-    """The backups of one search's trials, in this session."""
+    """The backups of one search's trials in this session."""
 
     def __init__(self, store: Store, journal: Journal) -> None:
         self._store, self._journal = store, journal
@@ -58,12 +58,12 @@ class Backups:
         self._running: list[StoreArtifacts] = []
         self._ended: dict[int, StoreArtifacts] = {}
         self._dropped: list[StoreArtifacts] = []
-        """Those whose backups may still be on their way to the trash."""
+        """Artifacts whose backups may not have been moved to the trash yet."""
 
-    def of(self, tid: int, *, fresh: bool = False) -> StoreArtifacts | None:
-        """Where the backups of a trial are; the store is asked nothing until they are used.
+    def for_trial(self, tid: int, *, fresh: bool = False) -> StoreArtifacts | None:
+        """Return the backups of a trial, without a request to the store.
 
-        For a `fresh` trial, which never ran before, it is not asked what there is.
+        For a `fresh` trial, which never ran before, existing backups are never looked up.
         """
         folder, epoch = self._journal.folder, self._journal.epoch
         if folder is None:
@@ -81,17 +81,17 @@ class Backups:
         return artifacts
 
     def adopt(self, tid: int, artifacts: StoreArtifacts | None) -> StoreArtifacts | None:
-        """The same, now that a worker has kept backups there: they go with the trial's end."""
+        """Take over backups that a worker has stored, so that the trial's end deletes them."""
         self.forget(artifacts)
-        adopted = self.of(tid)
+        adopted = self.for_trial(tid)
         if adopted is not None:
-            writer_of(adopted).epochs(0)  # it looks what there is
+            writer_of(adopted).epochs(0)  # looks up existing backups
         return adopted
 
     def _require_start(self) -> None:
-        """Wait until the trial's start is recorded: else a later session would sweep its backups.
+        """Wait until the trial's start is recorded; a later session sweeps backups without one.
 
-        Raises `StoreError` where another runtime has taken the search over.
+        Raises `StoreError` if another runtime has taken the search over.
         """
         if not self._journal.flush(_START_PATIENCE):
             try:
@@ -101,12 +101,12 @@ class Backups:
             raise UnavailableError("The start of the trial is not recorded yet.")
 
     def forget(self, artifacts: StoreArtifacts | None) -> None:
-        """They are used no more, nor dropped."""
+        """Stop tracking the artifacts, without deleting their backups."""
         if artifacts is not None:
             self._running.remove(artifacts)
 
-    def by_path(self, search: str, artifacts: StoreArtifacts | None) -> BackupFolder | None:
-        """The same place for a process that reaches the store by a path; None where none does."""
+    def worker_folder(self, search: str, artifacts: StoreArtifacts | None) -> BackupFolder | None:
+        """Return the location of a trial's backups for a worker; None if the store has no path."""
         folder, epoch, path = self._journal.folder, self._journal.epoch, self._store.local_path
         if artifacts is None or folder is None or path is None:
             return None
@@ -114,14 +114,14 @@ class Backups:
 
     @staticmethod
     def progress(artifacts: StoreArtifacts) -> int:
-        """How far the trial got by what is kept; more is further, 0 is nothing, or not known."""
+        """Return how far the trial's backups got: larger is further, 0 is nothing or unknown."""
         try:
             return max((_progress(name) for name in artifacts.names()), default=0)
         except StoreError:
-            return 0  # then a death counts as one more attempt: no more harm than that
+            return 0  # only means that a death counts as one more attempt
 
     def ended(self, tid: int, artifacts: StoreArtifacts | None, history: History) -> None:
-        """A trial ended; drop what belongs to trials whose end is acknowledged by now."""
+        """Handle the end of a trial; delete backups of trials whose end has been acknowledged."""
         if artifacts is not None:
             self._running.remove(artifacts)
             if has_backups(artifacts):
@@ -132,7 +132,7 @@ class Backups:
             self._dropped.append(self._ended.pop(done))
 
     def sweep(self, history: History) -> None:
-        """After a death, or a restart: drop what is of no use any more."""
+        """Move backups that no unfinished trial needs to the trash, after a crash or a restart."""
         folder, epoch = self._journal.folder, self._journal.epoch
         if folder is None:
             return
@@ -142,10 +142,10 @@ class Backups:
                 with suppress(NotFoundError):
                     self._store.trash(entry_id)
         except StoreError:
-            return  # they only take room; the next session tries again
+            return  # they only use space; the next session tries again
 
     def close(self, timeout: float, history: History) -> None:
-        """Wait until what is on its way has reached the store."""
+        """Wait until pending backups and deletions have reached the store."""
         self.ended(-1, None, history)
         flush_backups([*self._running, *self._ended.values(), *self._dropped], timeout)
 
@@ -156,7 +156,7 @@ def _is_recorded(history: History, tid: int) -> bool:
 
 
 def _progress(name: str) -> int:
-    """A number that grows with the backup's `fit` and epoch, as its name gives them."""
+    """Return a number that grows with the `fit` and epoch in the backup's name."""
     digits = [int(part) for part in name[:100].replace(".", "-").split("-") if part.isdecimal()]
     far = sum(number * 10 ** (6 * place) for place, number in enumerate(reversed(digits)))
-    return int(min(far, 2**53))  # a name that somebody else gave may say anything
+    return int(min(far, 2**53))  # the name is untrusted

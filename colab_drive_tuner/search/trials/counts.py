@@ -1,7 +1,7 @@
 """Running counts over a search's trial documents: queued, ended, best loss.
 
-hyperopt's own counts go through all documents, ten times a trial. Here each document is counted
-once, when it is first seen to have ended; only those that are still open are looked at again.
+hyperopt counts by going through all documents, ten times per trial. Here each document is counted
+once, after it has ended; an update looks only at open and new documents.
 """
 
 from typing import Any
@@ -19,19 +19,19 @@ from colab_drive_tuner.search.trial_documents import (
 )
 
 
-class Tally:
-    """Counts over `documents`, a list that grows at its end; `update` takes in what changed."""
+class TrialCounts:
+    """Counts over `documents`, a list that grows at its end; `update` brings them up to date."""
 
     def __init__(self, documents: list[TrialDocument]) -> None:
         self._documents = documents
         self.recount()
 
     def recount(self) -> None:
-        """Count everything anew: documents were removed, or put in between others."""
+        """Count from scratch, after documents were removed or inserted between others."""
         self.open: list[TrialDocument] = []
         """The documents that are new or running, in the order of their insertion."""
         self._queue: list[TrialDocument] = []
-        """Those that had not begun by the last update: few, where hundreds may be running."""
+        """Documents that were new at the last update; few, while hundreds may be running."""
         self._seen = 0
         self._cancelled = 0
         self.ended = 0
@@ -42,28 +42,28 @@ class Tally:
         """Trials that ended without a loss."""
         self.finished = 0
         """Trials that ended with a result: what hyperopt's progress callbacks count."""
-        self.best_tid: Any = None
-        """The trial that has it."""
         self.best: float | None = None
         """The lowest loss, by hyperopt's rule for `loss_threshold`: of any status, not NaN."""
+        self.best_tid: Any = None
+        """The trial with the lowest loss."""
         self.update()
 
     def __len__(self) -> int:
-        """How many trials count towards `max_evals`: all but cancelled ones, errors included."""
+        """Return how many trials count towards `max_evals`: all except cancelled ones."""
         return self._seen - self._cancelled
 
     @property
     def next_queued(self) -> TrialDocument | None:
-        """The first document that waits to be run."""
+        """The first document that waits to run."""
         return next((document for document in self._queue if document["state"] == NEW), None)
 
     @property
     def queued(self) -> int:
-        """How many documents wait to be run."""
+        """The number of documents that wait to run."""
         return sum(document["state"] == NEW for document in self._queue)
 
     def update(self) -> None:
-        """Count what ended since, and take in what was inserted, by whomever."""
+        """Count the trials that have ended since the last update, and add new documents."""
         if len(self._documents) < self._seen:  # delete_all
             self.recount()
             return

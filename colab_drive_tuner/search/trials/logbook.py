@@ -1,12 +1,12 @@
-"""Entries of a search in its journal, in terms of trial documents: named, started, ended.
+"""Journal entries of a search, in terms of trial documents: queued, started, ended.
 
-The loop and `DriveTrials` speak to the journal through this only. A suggestion is named by the
-start of its trial. What is settled together (a batch of suggestions, points to evaluate) is named
-before the first of it starts, in one entry that is spooled: a later session finds either all of it
-or none.
+The loop and `DriveTrials` write to the journal only through this module. The start of a trial names
+its suggestion. A batch of suggestions, or of points to evaluate, is named in one spooled entry
+before its first trial starts, so that a later session finds all of it or nothing.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.capture import take
@@ -39,14 +39,14 @@ from colab_drive_tuner.store.protocol import Store
 
 
 def rules() -> Rules:
-    """How the journal serves this package's records."""
+    """Return the journal's rules for the records of this package."""
     from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
 
     return Rules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
 
 
 class _Start:
-    """The start of a trial, encoded once it is to be sent: of a short one, its end says it all."""
+    """A trial's start, encoded when it is sent; a short trial is recorded by its end alone."""
 
     def __init__(self, tid: Tid, make: Callable[[], bytes]) -> None:
         self.tid, self._make = tid, make
@@ -55,12 +55,12 @@ class _Start:
         return self._make()
 
     def drop(self) -> None:
-        """Leave it out, unless it is made already."""
+        """Encode to nothing, unless the start has been encoded already."""
         self._make = bytes
 
 
-def _checked(document: TrialDocument) -> Tid:
-    """The trial's id, where a later session can read what is recorded of it."""
+def _checked_tid(document: TrialDocument) -> Tid:
+    """Return the trial's id; raise `UsageError` if a later session could not read its record."""
     tid: Tid = document["tid"]
     try:
         check_tid(tid if type(tid) in (int, str, float) else int(tid))  # numpy's integers
@@ -73,50 +73,43 @@ def _checked(document: TrialDocument) -> Tid:
 
 
 class Logbook(Ownership):
-    """One search's journal, as the process that runs trials uses it."""
+    """The journal of one search, as used by the process that runs its trials."""
 
     def __init__(self, store: Store, name: str, *, max_attempts: int) -> None:
         super().__init__(Journal.open(store, name, rules()), name, max_attempts)
-        self._written: dict[Tid, int] = {}
-        """By tid, the hash of the document as it was last read or written here."""
+        self._document_hashes: dict[Tid, int] = {}
+        """By trial, the hash of its document when this process last read or wrote it."""
         self._start: _Start | None = None
-        """What was appended last, if that was a start."""
+        """The last appended item, if that was a start."""
 
-    def knows(self, entry: RecordedTrial) -> bool:
-        """Whether the document is the one last read or written here; from now on it is."""
-        last = self._written.get(entry.tid)
-        self._written[entry.tid] = hash(entry.document)
-        return last == self._written[entry.tid]
+    def is_current(self, entry: RecordedTrial) -> bool:
+        """Whether this process has already seen the entry's document; mark it as seen."""
+        last = self._document_hashes.get(entry.tid)
+        self._document_hashes[entry.tid] = hash(entry.document)
+        return last == self._document_hashes[entry.tid]
 
     def insert_ended(self, documents: Iterable[TrialDocument], settings: dict[str, Any]) -> None:
-        """Record trials that ended elsewhere, and settings that say so: all of it in one entry."""
+        """Record trials that ended in another search, and `settings`, in one entry."""
         items = [settings_item(settings)]
         for document in documents:
-            tid = _checked(document)
-            self._named.add(tid)
+            tid = _checked_tid(document)
             self.k_of[tid] = None
-            encoded = encode(plain_document(document))
-            self._written[tid] = hash(encoded)
-            how = TrialEnd.DONE if document["state"] == FINISHED else TrialEnd.CAUGHT
-            loss, pruned = countable_loss(document), is_pruned(document)
-            items.append(
-                pack_item(ItemKind.END, tid, None, encoded, how=how, loss=loss, pruned=pruned)
+            item = pack_item(
+                ItemKind.END,
+                tid,
+                None,
+                self._encode(tid, document),
+                how=TrialEnd.DONE if document["state"] == FINISHED else TrialEnd.CAUGHT,
+                loss=countable_loss(document),
+                pruned=is_pruned(document),
             )
+            items.append(item)
         self.settings |= settings
         self._append(b"".join(items), durable=True)
 
     def queue(self, documents: Iterable[TrialDocument]) -> None:
-        """Name trials that have not started; all of them in one entry, which is spooled."""
-        self._append(b"".join(map(self._queued, documents)), durable=True)
-
-    def _queued(self, document: TrialDocument) -> bytes:
-        tid = _checked(document)
-        self._named.add(tid)
-        k = self.k_of.setdefault(tid, None)
-        encoded = encode(plain_document(document))
-        self._written[tid] = hash(encoded)
-        pending = self.pending_of.get(tid, ())
-        return pack_item(ItemKind.QUEUED, tid, k, encoded, next_tid=self.next_tid, pending=pending)
+        """Name trials that have not started, in one entry, which is spooled."""
+        self._append(b"".join(map(self._queued_item, documents)), durable=True)
 
     def start(
         self,
@@ -127,11 +120,16 @@ class Logbook(Ownership):
         deaths: int = 0,
         durable: bool = False,
     ) -> None:
-        """A trial of the batch starts; before its first one all of it is named.
+        """Record the start of a trial; the first start of a batch names all trials of the batch.
 
-        `deaths` workers have died of it in this session; `durable`: the start is spooled, too.
+        Args:
+            document: The trial's document.
+            batch: The documents of all open trials.
+            progress: How far the trial's backups got; see `Backups.progress`.
+            deaths: How many workers of this session died while running the trial.
+            durable: Whether the start is spooled.
         """
-        deaths += document["tid"] in self.replayed  # the session that died is named nowhere else
+        deaths += document["tid"] in self.replayed  # no other record names the dead session
         self.require_owner()
         tid = document["tid"]
         unnamed = [one for one in batch if one["tid"] not in self._named]
@@ -145,33 +143,15 @@ class Logbook(Ownership):
         self._start = start
         if isinstance(tid, int):
             self.journal.note_running(tid)
-        care = self._care
-        if care is not None and care.needed(tid):
-            care.wait(self.journal.flush)
+        careful = self._careful_start
+        if careful is not None and careful.needed(tid):
+            careful.wait(self.journal.flush)
             self.journal.raise_if_lost()
 
     def note_worker(self, document: TrialDocument, *, progress: int) -> None:
-        """Record a trial's start once more, now that it is known which worker runs it.
-
-        `progress`: as its start said.
-        """
+        """Record a trial's start again, now that the worker is known; `progress` is unchanged."""
         item = self._start_item(document["tid"], progress)
         self._append(item(encode(plain_document(document))))
-
-    def _start_item(self, tid: Tid, progress: int, deaths: int = 0) -> Callable[[bytes], bytes]:
-        """What makes the start of a trial of its encoded document, by what is known now."""
-        k, pending = self.k_of.setdefault(tid, None), self.pending_of.get(tid, ())
-        next_tid = self.next_tid
-        return lambda encoded: pack_item(
-            ItemKind.START,
-            tid,
-            k,
-            encoded,
-            next_tid=next_tid,
-            progress=progress,
-            deaths=deaths,
-            pending=pending,
-        )
 
     def end(
         self,
@@ -182,44 +162,82 @@ class Logbook(Ownership):
         seconds: float = 0.0,
         result: Taken | None = None,
     ) -> None:
-        """A trial ended, after so many seconds of training; `result`: where it is taken already."""
-        tid, care = _checked(document), self._care
-        careful = care is not None and care.needed(tid)
-        if care is not None:
-            care.ran(seconds)
+        """Record the end of a trial.
+
+        Args:
+            document: The trial's document.
+            how: The kind of end.
+            model: Whether the trial returned a model.
+            seconds: How long the trial ran.
+            result: The snapshot of the result, if one has been taken already.
+        """
+        tid, careful = _checked_tid(document), self._careful_start
+        acknowledge = careful is not None and careful.needed(tid)
+        if careful is not None:
+            careful.trial_took(seconds)
         taken = take(plain_document(document) if result is None else document | {"result": result})
-        k, loss = self.k_of.setdefault(tid, None), countable_loss(document)
-        pruned = is_pruned(document)
-
-        def item() -> bytes:
-            encoded = taken.encode()
-            self._written[tid] = hash(encoded)
-            return pack_item(
-                ItemKind.END,
-                tid,
-                k,
-                encoded,
-                how=how,
-                loss=loss,
-                model=model,
-                pruned=pruned,
-                pending=pending,
-            )
-
-        self._named.add(tid)
         pending: tuple[int, ...] = ()
         if self._start is not None and self._start.tid == tid:
             self._start.drop()
             pending = self.pending_of.get(tid, ())
+        pack = partial(
+            pack_item,
+            ItemKind.END,
+            tid,
+            self.k_of.setdefault(tid, None),
+            how=how,
+            loss=countable_loss(document),
+            model=model,
+            pruned=is_pruned(document),
+            pending=pending,
+        )
+
+        def item() -> bytes:
+            encoded = taken.encode()
+            self._document_hashes[tid] = hash(encoded)
+            return pack(encoded)
+
+        self._named.add(tid)
         self._append(item, durable=True)
         self._note_outages()
-        if care is not None and careful:
-            care.wait(self.journal.flush)  # dying in the next trial must not count against this one
+        if careful is not None and acknowledge:
+            # A death in the next trial must not count against this one.
+            careful.wait(self.journal.flush)
 
     def attach(self, name: str, value: bytes | None) -> None:
-        """An attachment was set to an encoded value, or deleted."""
-        attachments = [value] if value is not None and len(value) > INLINE_LIMIT else []
-        self._append(attachment_item(name, value), durable=True, attachments=attachments)
+        """Record an attachment's encoded value, or its deletion."""
+        files = [value] if value is not None and len(value) > INLINE_LIMIT else []
+        self._append(attachment_item(name, value), durable=True, attachments=files)
+
+    def _queued_item(self, document: TrialDocument) -> bytes:
+        tid = _checked_tid(document)
+        return pack_item(
+            ItemKind.QUEUED,
+            tid,
+            self.k_of.setdefault(tid, None),
+            self._encode(tid, document),
+            next_tid=self.next_tid,
+            pending=self.pending_of.get(tid, ()),
+        )
+
+    def _start_item(self, tid: Tid, progress: int, deaths: int = 0) -> Callable[[bytes], bytes]:
+        """Return a function that packs the start of a trial, given the encoded document."""
+        return partial(
+            pack_item,
+            ItemKind.START,
+            tid,
+            self.k_of.setdefault(tid, None),
+            next_tid=self.next_tid,
+            progress=progress,
+            deaths=deaths,
+            pending=self.pending_of.get(tid, ()),
+        )
+
+    def _encode(self, tid: Tid, document: TrialDocument) -> bytes:
+        self._named.add(tid)
+        encoded = encode(plain_document(document))
+        self._document_hashes[tid] = hash(encoded)
+        return encoded
 
     def _append(self, item: bytes | Callable[[], bytes], **how: Any) -> None:
         super()._append(item, **how)

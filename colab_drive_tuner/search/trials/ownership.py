@@ -1,13 +1,8 @@
-"""Ownership of a search: claimed, held with care after a crash, and released.
-
-After a crash starts are acknowledged synchronously, so that a poison trial is attributed correctly.
-"""
+"""Ownership of a search: claim, settings, reset and release."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
@@ -28,47 +23,17 @@ from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.journal import Claim, Journal
 from colab_drive_tuner.journal.chain.record import DEATHS
 from colab_drive_tuner.search.spec.settings import SearchSettings
-from colab_drive_tuner.search.trial_documents import FINISHED, as_new, given_up, given_up_message
-
-CARE_PATIENCE = 120.0
-"""How long a careful session waits for the store in all, in seconds, whether it answers or not."""
-
-
-class Care:
-    """After an unclean death: go carefully until past where the dead session can have been.
-
-    Training does not wait for the store, so a runtime may die in a trial that the chain has not
-    heard of. The session after it makes up for that (PROTOCOL, rule ATTEMPTS): each start is
-    acknowledged before its trial runs, and each end before the next start.
-    """
-
-    def __init__(self, claim: Claim) -> None:
-        self._unclean = claim.reason in DEATHS
-        self._running, self._seconds = claim.running, claim.careful
-        self._spent, self._begun, self._patience = 0.0, False, CARE_PATIENCE
-
-    def needed(self, tid: Tid) -> bool:
-        """Whether trial `tid` must be acknowledged before it runs."""
-        if not self._unclean or self._patience <= 0:
-            return False
-        if self._running is not None and isinstance(tid, int):
-            return tid <= self._running
-        return not self._begun or self._spent < self._seconds
-
-    def wait(self, flush: Callable[[float], bool]) -> None:
-        """Wait for the store, as long as there is patience left."""
-        begun = time.monotonic()
-        flush(self._patience)
-        self._patience -= time.monotonic() - begun
-
-    def ran(self, seconds: float) -> None:
-        """A trial has run for so long."""
-        self._spent += seconds
-        self._begun = True
+from colab_drive_tuner.search.trial_documents import as_new
+from colab_drive_tuner.search.trials.careful_start import CAREFUL_START_PATIENCE, CarefulStart
+from colab_drive_tuner.search.trials.give_up import (
+    give_up_reason,
+    given_up_document,
+    given_up_message,
+)
 
 
 class Ownership:
-    """One search's journal as this process holds it, or does not.
+    """The journal of one search, and whether this process owns it.
 
     A claim gives up trials in which `max_attempts` runtimes died.
     """
@@ -77,29 +42,29 @@ class Ownership:
         self.journal, self.name, self._max_attempts = journal, name, max_attempts
         self.k_of: dict[Tid, int | None] = {}
         self.pending_of: dict[Tid, tuple[int, ...]] = {}
-        """The trials that had not ended when one was suggested; only of those that had some."""
+        """By trial, those that had not ended when it was suggested; omitted if there were none."""
         self.next_tid = 0
         self.settings: dict[str, Any] = {}
-        """Those of the chain, and what was set here since."""
+        """The settings in the chain, updated with those set by this process since."""
         self.inherited: dict[Tid, int] = {}
-        """The trials that this session inherited, and in how many runtimes each one died."""
+        """The unfinished trials of earlier sessions, and how many runtimes died in each."""
         self.replayed: frozenset[Tid] = frozenset()
-        """Those whose start the dead session had only spooled: it was appended by this one."""
+        """The trials whose start the dead session had only spooled; this session appended it."""
         self._named: set[Tid] = set()
         self._claim: Claim | None = None
-        self._care: Care | None = None
+        self._careful_start: CarefulStart | None = None
         self._pid = self._outages = 0
         self._learn()
 
     @property
     def history(self) -> History:
-        """What the acknowledged records say."""
+        """The state of the acknowledged records."""
         state: History = self.journal.state
         return state
 
     @property
     def owned(self) -> bool:
-        """Whether this process holds the search."""
+        """Whether this process owns the search."""
         return self._claim is not None
 
     @property
@@ -114,12 +79,12 @@ class Ownership:
 
     @property
     def forked(self) -> bool:
-        """Whether this process is a fork of the owner: it has nothing to record or to close."""
+        """Whether this process is a fork of the owner, so it must not record or close anything."""
         return self.owned and self._pid != os.getpid()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within the block this process runs the search, and nothing else in it may."""
+        """Mark the search as running in this process; raise if it already is."""
         self.journal.refuse_second_run()
         self.journal.running = True
         try:
@@ -128,7 +93,7 @@ class Ownership:
             self.journal.running = False
 
     def refresh(self) -> None:
-        """Read on to the end of the chain, where the search is not held."""
+        """Read to the end of the chain, unless this process owns the search."""
         if not self.owned:
             self.journal.refresh()
             self._learn()
@@ -142,7 +107,7 @@ class Ownership:
         restart: bool = False,
         retry_failed: bool = False,
     ) -> None:
-        """Become the owner, and give up the trials that killed too many runtimes."""
+        """Become the owner, and give up trials that killed too many runtimes."""
 
         def payload(history: History) -> bytes:
             if restart:
@@ -163,7 +128,7 @@ class Ownership:
 
         self._outages = 0
         self._claim = self.journal.claim(payload, on_busy=on_busy, force_new=restart, notify=notify)
-        self._care, self._pid = Care(self._claim), os.getpid()
+        self._careful_start, self._pid = CarefulStart(self._claim), os.getpid()
         if restart and self.history.trials:
             self.journal.reset(claim_payload(settings.claim(self.name, {}) | {RESTARTED: True}))
         self._learn()
@@ -177,7 +142,7 @@ class Ownership:
     def set(self, settings: dict[str, Any]) -> None:
         """Record settings that changed since the claim.
 
-        The state of an early-stop function is spooled: trials do not tell how it came about.
+        The state of an early-stop function is spooled, since it cannot be derived from the trials.
         """
         changed = {key: val for key, val in settings.items() if self.settings.get(key) != val}
         if changed:
@@ -190,13 +155,13 @@ class Ownership:
         self._learn()
 
     def close(self, timeout: float) -> None:
-        """Flush, release; whoever comes next goes on from here."""
+        """Flush and release the search, so that another session can continue it."""
         owned, forked, self._claim = self.owned, self.forked, None
         if owned and not forked:
             self.journal.close(timeout)
 
     def require_owner(self) -> None:
-        """Raise where this process is a fork of the owner, or another runtime took over."""
+        """Raise if this process is a fork of the owner, or another runtime has taken over."""
         self._refuse_fork()
         self.journal.raise_if_lost()
 
@@ -217,22 +182,17 @@ class Ownership:
         self.inherited = {entry.tid: len(entry.attempts) for entry in history.unfinished}
 
     def _give_up(self, entry: RecordedTrial, notify: Callable[[str], None]) -> None:
-        session = self.history.timeline[-1]  # this one's
-        now = datetime.fromtimestamp(session.began, UTC).replace(tzinfo=None)
-        document = as_new(entry.decoded()) | {"state": FINISHED, "owner": session.where}
-        document |= {"book_time": now, "refresh_time": now}
-        died = len(entry.attempts)
-        reason = f"{died} runtime{'s' * (died != 1)} died while this trial was running"
-        document["result"] = given_up(reason)
+        reason = give_up_reason(len(entry.attempts), "runtime")
+        document = given_up_document(entry, reason, self.history)
         self.inherited.pop(entry.tid, None)
-        # Not spooled: the next session would come to the same judgement by itself.
+        # Not spooled: the next session would decide the same from the same records.
         item = pack_item(ItemKind.END, entry.tid, entry.k, encode(document), how=TrialEnd.GIVEN_UP)
         self._append(item)
-        self.journal.flush(CARE_PATIENCE)
+        self.journal.flush(CAREFUL_START_PATIENCE)
         notify(given_up_message(self.name, entry.tid, reason))
 
     def _note_outages(self) -> None:
-        """Record the outages that have ended since, for the timeline."""
+        """Record the outages that have ended since the last call, for the timeline."""
         outages = self.journal.outages()
         for began, ended in outages[self._outages :]:
             self._append(settings_item({OUTAGE: [began, ended]}))

@@ -1,4 +1,4 @@
-"""`SearchStatus`: how far a search is; and how it is read off the trial documents in memory."""
+"""Status of a search: state, progress and best loss, and its computation from trials in memory."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.record_items import Tid
+from colab_drive_tuner.checkpoint.record_items import STOPPED, Tid
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.search.spec.settings import stored_stop
 from colab_drive_tuner.search.trial_documents import (
     OPEN,
     count_ended,
@@ -22,44 +21,44 @@ from colab_drive_tuner.text import visible
 
 
 class SearchState(StrEnum):
-    """How a search stands, in one word."""
+    """State of a search."""
 
     PROBLEM = "problem"
-    """It cannot be read."""
+    """The search cannot be read."""
     STOPPED = "stopped"
-    """A rule ended it before it had all its trials."""
+    """A stopping rule ended the search before `max_evals` trials."""
     FINISHED = "finished"
     RUNNING = "running"
     INTERRUPTED = "interrupted"
-    """Its runtime died, or vanished."""
+    """The runtime that held the search died or vanished."""
     UNFINISHED = "unfinished"
-    """Nobody runs it, and there is more to do."""
+    """The search was released before it was finished."""
 
 
 @dataclass(frozen=True)
 class RunningNow:
-    """A trial that runs, and where."""
+    """A trial that is running, and its worker."""
 
     tid: Tid
     worker: str
-    """Host and process of the worker; before that is known, the executor and its process."""
+    """Host and process of the worker; until they are known, the executor and its process."""
     since: float | None
-    """When it began there, in seconds since 1970."""
+    """When the trial started there, in seconds since 1970."""
     attempt: int
-    """1 unless runtimes or workers have died of it before."""
+    """1, plus the number of runtimes and workers that died while running the trial."""
 
 
 @dataclass(frozen=True)
 class SearchStatus:
-    """How one search stands, by its acknowledged records."""
+    """Status of one search, from its acknowledged records."""
 
     name: str
     done: int = 0
     """Trials that count towards `max_evals`: ended, caught errors and given-up ones included."""
     max_evals: int | None = None
-    """The target of the last run; None where there was none."""
+    """The target of the last run; None if it had no limit."""
     stopped: str = ""
-    """Why it ended before all its trials: its loss threshold, or its early-stop function."""
+    """The rule that stopped the search early (loss threshold or early-stop function), or ""."""
     best_loss: float | None = None
     best_tid: Tid | None = None
     trials: int = 0
@@ -69,33 +68,33 @@ class SearchStatus:
     pruned: int = 0
     """Trials that a pruner ended early."""
     holder: Holder | None = None
-    """Who holds it; None: nobody, it was released."""
+    """The session that holds the search; None if it was released."""
     dead_here: bool = False
-    """Whether the holder was a process of this machine that is certainly gone."""
+    """Whether the holder was a process of this machine that no longer exists."""
     recovered: int = 0
-    """How many deaths of a runtime the search has survived."""
+    """The number of runtime deaths that the search has survived."""
     running: tuple[RunningNow, ...] = ()
-    """The trials that run now, as far as is recorded."""
+    """The trials that are running now, as far as recorded."""
     sessions: int = 0
     url: str = ""
     study: bool = False
-    """Whether it is an Optuna study."""
+    """Whether the search is an Optuna study."""
     problem: str = ""
-    """Why it cannot be read, where it cannot."""
+    """Why the search cannot be read, or ""."""
 
     @property
     def finished(self) -> bool:
-        """Whether the search has ended: with all `max_evals` trials, or stopped by a rule."""
+        """Whether the search has all `max_evals` trials, or was stopped by a rule."""
         return bool(self.stopped) or (self.max_evals is not None and self.done >= self.max_evals)
 
     @property
     def held(self) -> bool:
-        """Whether a runtime that may well be alive holds it."""
+        """Whether a session that may be alive holds the search."""
         return self.holder is not None and not (self.holder.stale or self.dead_here)
 
     @property
     def state(self) -> SearchState:
-        """How it stands, in one word."""
+        """The state of the search."""
         if self.problem:
             return SearchState.PROBLEM
         if self.finished:
@@ -106,7 +105,7 @@ class SearchStatus:
 
     @property
     def progress(self) -> str:
-        """How many trials are done, of how many: "12 of 50"; "12" where there is no target."""
+        """Trials done and the target: "12 of 50", or "12" without a target."""
         return f"{self.done}" if self.max_evals is None else f"{self.done} of {self.max_evals}"
 
     def __str__(self) -> str:
@@ -121,23 +120,23 @@ class SearchStatus:
 
     @property
     def at_once(self) -> str:
-        """The trials that run now, in words: "trials 3, 5"; "" where none is known."""
+        """The running trials, such as "trials 3, 5"; "" if none is known."""
         tids = ", ".join(str(trial.tid) for trial in self.running)
         return tids and f"trial{'s' * (len(self.running) > 1)} {tids}"
 
 
 def without_result(**counts: int) -> str:
-    """How many trials ended how, in brackets: " (2 pruned, 1 failed)"; "" where none did."""
-    said = ", ".join(f"{count} {how}" for how, count in counts.items() if count)
-    return said and f" ({said})"
+    """Format the counts that are not zero, such as " (2 pruned, 1 failed)", or ""."""
+    listed = ", ".join(f"{count} {how}" for how, count in counts.items() if count)
+    return listed and f" ({listed})"
 
 
 class TrialFacts(NamedTuple):
-    """What the status of a search needs to know of a trial."""
+    """The facts about one trial that the status of a search depends on."""
 
     tid: Tid
     loss: float | None
-    """Where it counts for the best."""
+    """The loss, if it counts for the best loss."""
     ended: bool
     pruned: bool
 
@@ -150,10 +149,10 @@ def status_of_trials(
     unfinished: bool,
     **more: Any,
 ) -> SearchStatus:
-    """How a search stands by its trials; `more`: further fields of its status."""
+    """Compute the status of a search from its trials; `more` are further fields of the status."""
     with_loss = [(one.loss, one.tid) for one in trials if one.loss is not None]
-    best = min(with_loss, key=itemgetter(0), default=None)  # of equal ones the first
-    stop = stored_stop(settings)
+    best = min(with_loss, key=itemgetter(0), default=None)  # the first of equal losses
+    stop = settings.get(STOPPED)
     return SearchStatus(
         name=name,
         max_evals=target_of(settings),
@@ -170,7 +169,7 @@ def status_of_trials(
 def status_of_documents(
     name: str, documents: Sequence[TrialDocument], settings: Mapping[str, Any]
 ) -> SearchStatus:
-    """How a search stands by what this process has in memory, acknowledged or not."""
+    """Compute the status of a search from the documents in memory, acknowledged or not."""
     trials = [
         TrialFacts(doc["tid"], countable_loss(doc), has_ended(doc), is_pruned(doc))
         for doc in documents
@@ -181,6 +180,6 @@ def status_of_documents(
 
 
 def target_of(settings: Mapping[str, Any]) -> int | None:
-    """How many trials the search shall have; None where there is no target."""
+    """Return the target of the search; None if it has no limit."""
     max_evals = settings.get("max_evals")
     return max_evals if isinstance(max_evals, int) and max_evals < sys.maxsize else None

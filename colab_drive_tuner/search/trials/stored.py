@@ -1,8 +1,8 @@
-"""hyperopt's Trials, kept in a store while they grow; who runs the trials is decided elsewhere.
+"""hyperopt's Trials, recorded in a store as they grow; running the trials is the loop's task.
 
-Making one only reads. A run, or the first document inserted, claims the search; the end of the run
-releases it. What it holds in memory is an ordinary Trials at all times, and that is what pickling
-or copying one gives.
+Creating an object only reads. A run, or the first inserted document, claims the search; the end of
+the run releases it. The object is an ordinary Trials in memory at all times; a pickle or copy of it
+is a plain Trials.
 """
 
 import time
@@ -22,23 +22,23 @@ from colab_drive_tuner.progress_line import countdown, progress_bar
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.keywords import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings
-from colab_drive_tuner.search.trial_documents import FINISHED, OPEN, as_new, place_of
+from colab_drive_tuner.search.trial_documents import FINISHED, OPEN, as_new, insertion_index
 from colab_drive_tuner.search.trials.attachments import Attachments
 from colab_drive_tuner.search.trials.backups import Backups
 from colab_drive_tuner.search.trials.logbook import Logbook
-from colab_drive_tuner.search.trials.models import Models
+from colab_drive_tuner.search.trials.returned_models import ReturnedModels
 from colab_drive_tuner.search.trials.search_status import SearchStatus, status_of_documents
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
 CLOSING_PATIENCE = 60.0
-"""How long a clean end waits for the store, in seconds."""
+"""How long the end of a run waits for the store, in seconds."""
 
 
 class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
-    """The trials of search `name`: a hyperopt.Trials that records what is inserted and what ends.
+    """The trials of search `name`: a hyperopt.Trials that records inserted and ended trials.
 
-    `DriveTrials`, which adds `fmin`, explains the arguments.
+    See `DriveTrials`, which adds `fmin`, for the arguments.
     """
 
     @explain_keywords(TRIALS_ADVICE, called="DriveTrials")
@@ -60,23 +60,20 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.name, self.seed_training, self.free_memory = name, seed_training, free_memory
         self.keep_models = keep_models = whole_number("keep_models", keep_models, least=0)
         self.max_attempts = max_attempts = whole_number("max_attempts", max_attempts, least=1)
-        self.asked_seed, self._on_busy, self.notify = (
-            _checked_seed(seed),
-            on_busy_of(on_busy),
-            notify,
-        )
+        self.asked_seed = _checked_seed(seed)
+        self._on_busy, self.notify = on_busy_of(on_busy), notify
         self.store: Store = open_store(store).for_search(name)
-        """Where the search is kept."""
+        """The store of the search."""
         self.log = Logbook(self.store, name, max_attempts=max_attempts)
         if self.log.history.study.lines:
             raise UsageError(
-                f"{name!r} is an Optuna study: go on with it by cdt.optuna_storage({name!r}), or "
+                f"{name!r} is an Optuna study: resume it with cdt.optuna_storage({name!r}), or "
                 "give the search another name."
             )
         SearchSettings(seed=self.asked_seed).check(name, self.log.settings)
         journal = self.log.journal
         journal.report = self.status
-        self.models = Models(self.store, journal, keep_models)
+        self.models = ReturnedModels(self.store, journal, keep_models)
         self.backups = Backups(self.store, journal)
         self._listed, self._lent = 0, True
         self._dynamic_trials: list[TrialDocument] = []
@@ -89,18 +86,18 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
     @property
     def url(self) -> str:
-        """Where the search lies: a link, or a path; that of its store while it has no folder."""
+        """Link or path of the search's folder; of its store until the folder exists."""
         return self.store.url(self.log.journal.folder or self.store.root)
 
     def restore(self) -> None:
-        """Hold what the chain says; documents that are as they were stay the same objects."""
+        """Load the documents of the chain; unchanged documents stay the same objects."""
         history = self.log.history
         present = {doc["tid"]: doc for doc in self._dynamic_trials}
         documents = []
         with progress_bar(f"Opening {self.name}", " trials") as seen:
             for tid, entry in history.trials.items():
                 document = present.get(tid)
-                if document is None or not self.log.knows(entry):
+                if document is None or not self.log.is_current(entry):
                     document = entry.decoded()
                     if entry.model:
                         document["result"] = self.models.wrap(document["result"], tid)
@@ -115,22 +112,22 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
     @property
     def trials(self) -> list[TrialDocument]:
-        """As hyperopt's: the documents in a valid state, in a list that no insertion changes."""
+        """As in hyperopt: the documents in a valid state; insertions do not change this list."""
         self._lent = True
         return self._trials
 
     def refresh(self) -> None:
-        """As hyperopt's: list the documents in a valid state."""
+        """As in hyperopt: list the documents in a valid state."""
         super().refresh()
         self._listed, self._lent = len(self._dynamic_trials), False
 
     def list_inserted(self) -> None:
-        """What `refresh` does, where nothing but insertions and the loop changed anything."""
+        """Do the work of `refresh`, given that only insertions and the loop changed documents."""
         fresh = self._dynamic_trials[self._listed :]
         if not fresh:
             return
         self._listed += len(fresh)
-        if self._lent:  # who holds the list keeps what it was, as after a refresh
+        if self._lent:  # a list that was handed out stays unchanged, as after a refresh
             self._trials, self._lent = self._trials.copy(), False
         self._trials += [
             doc
@@ -140,7 +137,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self._ids.update(doc["tid"] for doc in fresh)
 
     def view(self, exp_key: str | None = None, refresh: bool = True) -> hyperopt.Trials:
-        """A plain Trials over the same documents."""
+        """Return a plain Trials over the same documents."""
         plain = hyperopt.Trials(exp_key, refresh=False)
         plain._ids, plain._dynamic_trials = self._ids, self._dynamic_trials
         plain.attachments = self.attachments
@@ -149,7 +146,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         return plain
 
     def __reduce__(self) -> Any:
-        """Pickled or copied, it is a plain Trials with these documents."""
+        """Pickle or copy as a plain Trials with these documents."""
         state = {
             "_ids": set(self._ids),
             "_dynamic_trials": self._dynamic_trials,
@@ -160,17 +157,17 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         return hyperopt.Trials, (), state
 
     def status(self) -> SearchStatus:
-        """How the search stands by what is here, acknowledged or not; asks nobody."""
+        """Return the status from the documents in memory, without a request to the store."""
         return status_of_documents(self.name, list(self._dynamic_trials), self.log.settings)
 
     # -- writing
 
     def new_trial_ids(self, n: int) -> list[int]:
-        """Ids above all that were ever given."""
+        """Return ids above all ids ever given in this search."""
         first = self.log.next_tid
         if first + n > MAX_TID:
             raise SearchDamagedError(
-                f"A trial of search {self.name!r} bears so large a number that no other can follow "
+                f"A trial of search {self.name!r} has so large a number that no other can follow "
                 f"it: pass restart=True to begin again."
             )
         self.log.next_tid = first + n
@@ -187,7 +184,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         return tids
 
     def begin_with(self, docs: list[TrialDocument], settings: dict[str, Any]) -> None:
-        """Insert trials that ended in another search, into one that has none."""
+        """Insert trials that ended in another search into this search, which has none."""
         super()._insert_trial_docs(docs)
         above = [doc["tid"] + 1 for doc in docs if isinstance(doc["tid"], int)]
         self.log.next_tid = max([self.log.next_tid, *above])
@@ -197,9 +194,9 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     def insert_suggested(
         self, docs: list[TrialDocument], k: int, pending: list[TrialDocument]
     ) -> None:
-        """Insert what the k-th call of the algorithm suggested; its start will name each trial.
+        """Insert the suggestions of the k-th call of the algorithm; their starts will record them.
 
-        `pending`: the documents of the trials that had not ended then.
+        `pending` are the documents of the trials that had not ended at the time of the call.
         """
         unended = tuple([tid for doc in pending if isinstance(tid := doc["tid"], int)])
         for doc in docs:
@@ -210,17 +207,17 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.list_inserted()
 
     def put_back(self, docs: list[TrialDocument], k: int | None) -> None:
-        """Insert and record trials that are missing between others, where they belong."""
+        """Insert and record missing trials, each at its place in the order of trial numbers."""
         docs = [self.assert_valid_trial(SONify(doc)) for doc in docs]
         for doc in docs:
             self.log.k_of[doc["tid"]] = k
-            self._dynamic_trials.insert(place_of(doc["tid"], self._dynamic_trials), doc)
+            self._dynamic_trials.insert(insertion_index(doc["tid"], self._dynamic_trials), doc)
         self.log.next_tid = max([self.log.next_tid, *(doc["tid"] + 1 for doc in docs)])
         self.log.queue(docs)
         self.refresh()
 
     def _add(self, docs: list[TrialDocument]) -> list[int]:
-        """Insert documents; what has ended is recorded."""
+        """Insert documents, and record those that have ended."""
         tids: list[int] = super()._insert_trial_docs(docs)
         above = [tid + 1 for tid in tids if isinstance(tid, int)]
         self.log.next_tid = max([self.log.next_tid, *above])
@@ -230,7 +227,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         return tids
 
     def delete_all(self) -> None:
-        """Begin a new history; the old one stays in the store's chain."""
+        """Begin a new history; the old one stays in the chain."""
         held = self.log.owned
         self.own(SearchSettings(seeded=False))
         self.log.reset({})
@@ -242,7 +239,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     def own(
         self, settings: SearchSettings, *, restart: bool = False, retry_failed: bool = False
     ) -> None:
-        """Claim the search, unless this object holds it; then hold what the chain says."""
+        """Claim the search, unless this object owns it, and load the documents of the chain."""
         if self.log.owned:
             self.log.require_owner()
             self.log.set(settings.claim(self.name, self.log.settings))
@@ -263,10 +260,10 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             self.backups.sweep(self.log.history)
 
     def close(self, timeout: float = CLOSING_PATIENCE) -> None:
-        """Flush and release; reading goes on to work, and `fmin` claims again.
+        """Flush and release the search; reading still works, and `fmin` claims it again.
 
-        Raises `SearchTakenOverError` where another runtime owns the search and something of this
-        one's could not be recorded any more.
+        Raises `SearchTakenOverError` if another runtime owns the search and pending entries of this
+        session could not be recorded.
         """
         deadline = time.monotonic() + timeout
         with countdown(f"Waiting until all of search {self.name!r} is in the store", timeout):
@@ -277,12 +274,12 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             self.log.close(max(1.0, deadline - time.monotonic()))
 
     def ask_seed(self, seed: int | None) -> None:
-        """Ask for this seed in the history that a restart begins."""
+        """Set the seed of the history that a restart begins."""
         self.asked_seed = _checked_seed(seed)
 
     @property
     def seed(self) -> int | None:
-        """The seed that was passed here, or that the search was created with."""
+        """The seed that the search was created with; before that, the seed passed to it."""
         stored = self.log.settings.get("seed")
         return self.asked_seed if stored is None else stored
 

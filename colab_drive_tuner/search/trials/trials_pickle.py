@@ -1,4 +1,4 @@
-"""`trials.pkl`: the copy of a search as a plain pickle of hyperopt Trials, kept up to date."""
+"""`trials.pkl`: a copy of the search as a pickle of plain hyperopt Trials, updated step by step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,19 +9,19 @@ from colab_drive_tuner.search.trials.attachments import decode_attachment
 
 
 class TrialsExport:
-    """The convenience copy of one search: pickles what changed since the last time, joins all."""
+    """The `trials.pkl` of one search; a call pickles only what has changed since the last one."""
 
     def __init__(self) -> None:
         self._pickle = TrialsPickle()
         self._taken: dict[Any, bytes] = {}
 
     def __call__(self, history: History, loaded: Mapping[str, Any] | None = None) -> bytes:
-        """The pickle of a plain Trials that holds this history.
+        """Return a pickle of plain Trials with this history.
 
-        Of large attachments it holds those that were `loaded`.
+        Large attachments are included only if `loaded` has them.
         """
         entries = list(history.trials.values())
-        if not self._taken.keys() <= history.trials.keys():  # a reset came between
+        if not self._taken.keys() <= history.trials.keys():  # the search was reset
             self._pickle, self._taken = TrialsPickle(), {}
         for entry in entries:
             if self._taken.get(entry.tid) is not entry.document:

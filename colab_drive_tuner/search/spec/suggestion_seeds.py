@@ -36,12 +36,12 @@ def generator_of(rstate: Any) -> np.random.Generator:
     )
 
 
-def freeze_generator(generator: np.random.Generator) -> bytes:
+def encode_generator(generator: np.random.Generator) -> bytes:
     """The generator's present state, as encoded plain data."""
     return encode(dict(generator.bit_generator.state))
 
 
-def thaw_generator(frozen: bytes) -> np.random.Generator:
+def decode_generator(frozen: bytes) -> np.random.Generator:
     """The generator of a stored state; raises `SearchDamagedError` if it is none."""
     try:
         state = decode(frozen)

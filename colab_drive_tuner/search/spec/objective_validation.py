@@ -1,23 +1,20 @@
-"""Objectives: checked for what they take and return, or made of a model with templates."""
+"""Validation of objectives: their signature, their `return` statements, and what they return."""
 
 import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
 from colab_drive_tuner.text import text_of
 
-if TYPE_CHECKING:
-    from colab_drive_tuner.templates import CompiledModel, DataArguments
-
 _HINT = "return {'loss': ..., 'status': STATUS_OK}"
 
 
-def refuse_parameters(objective: Callable[..., Any]) -> None:
-    """Raise `ObjectiveError` where the objective cannot be called with a point alone."""
+def check_signature(objective: Callable[..., Any]) -> None:
+    """Raise `ObjectiveError` if the objective cannot be called with a point as only argument."""
     if inspect.iscoroutinefunction(objective) or inspect.isasyncgenfunction(objective):
         raise ObjectiveError(
             f"{getattr(objective, '__name__', 'The objective')}() is async: an objective must run "
@@ -25,7 +22,7 @@ def refuse_parameters(objective: Callable[..., Any]) -> None:
         )
     try:
         signature = inspect.signature(objective)
-    except ValueError:  # written in C: the first trial tells
+    except ValueError:  # written in C: only a call can tell
         return
     try:
         signature.bind(None)
@@ -37,8 +34,8 @@ def refuse_parameters(objective: Callable[..., Any]) -> None:
         ) from error
 
 
-def checked(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-    """The objective, with plain words where it returns what hyperopt cannot use."""
+def validate_results(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+    """Wrap the objective: a return value that hyperopt cannot use raises `ObjectiveError`."""
     from hyperopt import STATUS_STRINGS
 
     def call(sampled: Any) -> Any:
@@ -59,7 +56,7 @@ def checked(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
             _check_loss(result.get("loss"), name)
         return result
 
-    if hasattr(function, "prepare"):  # what a worker does before its first trial
+    if hasattr(function, "prepare"):  # called by a worker before its first trial
         vars(call)["prepare"] = function.prepare
     return call
 
@@ -77,11 +74,10 @@ def _check_loss(loss: Any, name: str) -> None:
         ) from error
 
 
-def refuse_returns(function: Callable[..., Any]) -> None:
-    """Raise `ObjectiveError` where the function's text shows that nothing it returns is a result.
+def check_return_statements(function: Callable[..., Any]) -> None:
+    """Raise `ObjectiveError` if the source shows that no `return` of the function is a result.
 
-    Only what is certain is refused: where one `return` may be right, or the text is not at hand,
-    the first trial tells.
+    If any `return` may be valid, or the source is not available, the first trial decides.
     """
     from colab_drive_tuner.templates import read_source
 
@@ -94,7 +90,7 @@ def refuse_returns(function: Callable[..., Any]) -> None:
     if isinstance(source.node, ast.Lambda):
         returned: list[ast.expr | None] = [source.node.body]
     else:
-        returned = [part.value for part in _own(source.node) if isinstance(part, ast.Return)]
+        returned = [part.value for part in _own_nodes(source.node) if isinstance(part, ast.Return)]
     problems = [_problem(value) for value in returned]
     if problems and all(problems):
         raise ObjectiveError(
@@ -103,16 +99,16 @@ def refuse_returns(function: Callable[..., Any]) -> None:
         )
 
 
-def _own(function: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function, without those of functions and classes inside it."""
+def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a function, except those of nested functions and classes."""
     for part in ast.iter_child_nodes(function):
         if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             yield part
-            yield from _own(part)
+            yield from _own_nodes(part)
 
 
 def _problem(value: ast.expr | None) -> str | None:
-    """What is certainly wrong with the value of a `return`; None: nothing is."""
+    """Return what is certainly wrong with the value of a `return`, or None."""
     if value is None or (isinstance(value, ast.Constant) and value.value is None):
         return "None"
     if isinstance(value, ast.Tuple | ast.List | ast.JoinedStr):
@@ -138,70 +134,3 @@ def _is_ok(status: ast.expr) -> bool:
     if isinstance(status, ast.Constant):
         return bool(status.value == "ok")
     return getattr(status, "id", getattr(status, "attr", None)) == "STATUS_OK"
-
-
-class TemplatedObjective:
-    """Calls a compiled model function with sampled values and its data.
-
-    Pickled, it holds a data function and not what that returned: `prepare` runs it again, once per
-    process.
-
-    Args:
-        model: The compiled model function.
-        data: The data function, or the data itself.
-        data_args: The arguments of the data function.
-        load: Loads the data here; a worker does it by itself.
-    """
-
-    def __init__(
-        self,
-        model: "CompiledModel",
-        data: Any,
-        data_args: "DataArguments | None",
-        load: Callable[[], Any] | None = None,
-    ) -> None:
-        self._model, self._data, self._data_args = model, data, data_args
-        self._load = load
-        self._arguments: tuple[Any, ...] | dict[str, Any] | None = None
-
-    def prepare(self) -> "tuple[Any, ...] | dict[str, Any]":
-        """Load the data, unless that is done; return the arguments of the model function."""
-        if self._arguments is None:
-            from colab_drive_tuner.templates import bind_data, load_data, returned_names
-
-            loaded = self._load() if self._load else load_data(self._data, self._data_args)
-            function = self._data if callable(self._data) else None
-            self._arguments = bind_data(self._model, loaded, returned=returned_names(function))
-        return self._arguments
-
-    @property
-    def source(self) -> str:
-        """The text of the model function, without comments and layout."""
-        return self._model.fingerprint_source
-
-    def describe_data(self) -> str | None:
-        """The shapes and types of the data; None as long as it is not loaded."""
-        from colab_drive_tuner.search.spec.fingerprints import describe_data
-
-        if (given := self._arguments) is None:
-            return None
-        if isinstance(given, Mapping):
-            return describe_data(given.keys(), given.values())
-        return describe_data(self._model.signature.parameters, given)
-
-    def __call__(self, sampled: Mapping[str, Any]) -> Any:
-        """What the model function returns."""
-        return self._model.call(sampled, self.prepare())
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept = None if callable(self._data) else self._arguments
-        return vars(self) | {"_load": None, "_arguments": kept}
-
-
-def describe_objective(objective: Callable[..., Any]) -> tuple[str, str | None]:
-    """The text of an objective's function; and what describes its data, where that is loaded."""
-    from colab_drive_tuner.search.spec.fingerprints import describe_source
-
-    if isinstance(objective, TemplatedObjective):
-        return objective.source, objective.describe_data()
-    return describe_source(objective), None

@@ -1,8 +1,8 @@
-"""Models that an objective returns: kept in `best/`, never in a record, and there when asked for.
+"""Models that an objective returns: stored in `best/`, never in a record, and loaded when read.
 
-hyperas reads `trial['result']['model']` of the best trial, and people do too. So the result of a
-trial that had a model is a dict whose `model` is loaded when it is read, from here or from Drive,
-also by a session that did not train it.
+hyperas and its users read `trial['result']['model']` of the best trial. The result of a trial that
+returned a model is therefore a dict that loads `model` when it is read, from this process or from
+the store, also in a session that did not train it.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ModelResult(dict[str, Any]):
-    """A trial's result whose `model` is loaded when it is read; pickles and copies without it."""
+    """A trial's result that loads its `model` when it is read; pickles and copies omit it."""
 
     def __init__(self, result: dict[str, Any], load: Callable[[], Any]) -> None:
         super().__init__(result)
@@ -34,19 +34,19 @@ class ModelResult(dict[str, Any]):
         return self._load() if key == "model" else super().__getitem__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """As a dict's; the model is loaded."""
+        """Like `dict.get`; loads the model."""
         return self[key] if dict.__contains__(self, key) else default
 
     def values(self) -> Any:
-        """As a dict's; the model is loaded."""
+        """Like `dict.values`; loads the model."""
         return [self[key] for key in self]
 
     def items(self) -> Any:
-        """As a dict's; the model is loaded."""
+        """Like `dict.items`; loads the model."""
         return [(key, self[key]) for key in self]
 
     def plain(self) -> dict[str, Any]:
-        """The result without the model."""
+        """Return the result without the model."""
         return {key: dict.__getitem__(self, key) for key in self if key != "model"}
 
     def __iter__(self) -> Iterator[str]:
@@ -62,65 +62,65 @@ class ModelResult(dict[str, Any]):
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A trial's result, and the model that it held."""
+class ResultParts:
+    """A trial's result, separated from the model in it."""
 
     result: dict[str, Any]
-    """Without the model."""
+    """The result without the model."""
     had_model: bool = False
     keras: Any = None
-    """The Keras model, or what can `save` one; None: there was none, or it is not wanted."""
+    """The Keras model, or a `SavedModel`; None if there was none, or it need not be kept."""
     other: Any = None
-    """A model that is not Keras's."""
+    """A model of another library."""
     curves: dict[str, list[float]] = field(default_factory=dict)
-    """What the model was told by its last `fit`, epoch by epoch; mostly its metrics."""
+    """The history of the model's last `fit`: values by metric, one per epoch."""
 
     @property
     def loss(self) -> float | None:
-        """Where the trial went well: the loss by which models are ranked."""
+        """The loss by which models are ranked; None unless the status is ok."""
         return self.result.get("loss") if self.result.get("status") == "ok" else None
 
 
-def take_apart(result: dict[str, Any]) -> Parts:
-    """A result and its model, each for itself."""
+def separate_model(result: dict[str, Any]) -> ResultParts:
+    """Separate a result from the model in it."""
     metrics = _metrics(result.get("history"))
     if metrics is not None:  # Keras's own History, which is not plain data
         result = result | {"history": metrics}
     plain, model = split_result(result)
     if model is not None:
         curves = _metrics(getattr(model, "history", None)) or {}
-        return Parts(dict(plain), had_model=True, keras=model, curves=curves)
+        return ResultParts(dict(plain), had_model=True, keras=model, curves=curves)
     if plain.get("model") is None or _is_plain(plain["model"]):
-        return Parts(result)
+        return ResultParts(result)
     rest = {key: value for key, value in plain.items() if key != "model"}
-    return Parts(rest, had_model=True, other=plain["model"])
+    return ResultParts(rest, had_model=True, other=plain["model"])
 
 
 class SavedModel:
-    """A Keras model that a worker has saved: `save` writes it to a file."""
+    """A Keras model that a worker has saved as bytes; `save` writes them to a file."""
 
     def __init__(self, content: bytes, problem: str = "") -> None:
         self._content, self._problem = content, problem
 
     def save(self, path: Path) -> None:
-        """Write the .keras file; raises where the worker could not make it."""
+        """Write the .keras file; raise `RuntimeError` if the worker could not save the model."""
         if self._problem:
             raise RuntimeError(self._problem)
         path.write_bytes(self._content)
 
 
-class Models:
-    """The models of one search."""
+class ReturnedModels:
+    """The models returned by the trials of one search."""
 
     def __init__(self, store: Store, journal: Journal, keep: int) -> None:
         self._store, self._journal, self._keep = store, journal, keep
         self._best: BestModels | None = None
         self._best_of = ""
         self._other: tuple[float, int, Any] | None = None
-        """The best model that is not Keras's: it lives as long as this process."""
+        """Loss, trial and the best model of another library, kept in this process only."""
 
-    def keep(self, parts: Parts, tid: int) -> dict[str, Any]:
-        """Offer the model of a result to `best/`; return the result, which holds it no more."""
+    def keep(self, parts: ResultParts, tid: int) -> dict[str, Any]:
+        """Offer the model of a result to `best/`; return the result without the model itself."""
         if not parts.had_model:
             return parts.result
         if parts.other is not None:
@@ -130,18 +130,18 @@ class Models:
         return self.wrap(parts.result, tid)
 
     def wrap(self, result: dict[str, Any], tid: Any) -> ModelResult:
-        """The result of a trial that had a model, whose model is loaded when it is read."""
+        """Return the result of a trial that had a model as a dict that loads it when read."""
         return ModelResult(result, lambda: self.load(tid))
 
     def load(self, tid: Any = None, **options: Any) -> Any:
-        """The model of a trial, or the best one; None if it was not kept."""
+        """Return the model of a trial, or the best one for `tid=None`; None if it was not kept."""
         if self._other is not None and tid in (None, self._other[1]):
             return self._other[2]
         best = self._models()
         return None if best is None else best.load(tid, **options)
 
     def close(self, timeout: float) -> None:
-        """Wait until what is on its way is stored; warn of what is not."""
+        """Wait until pending models are stored; warn of those that are not."""
         if self._best is None:
             return
         left = self._best.close(timeout)
@@ -179,19 +179,19 @@ class Models:
 
 
 def _metrics(history: Any) -> dict[str, list[float]] | None:
-    """What a `keras.callbacks.History` holds; None for what is none."""
+    """Return the metrics of a `keras.callbacks.History`; None for any other value."""
     metrics = getattr(history, "history", None)
     if not isinstance(metrics, dict):
         return None
     curves = {}
     for name, values in metrics.items():
-        with suppress(TypeError, ValueError):  # a metric that gives a vector has no curve
+        with suppress(TypeError, ValueError):  # a metric whose value is a vector has no curve
             curves[str(name)] = [float(value) for value in values]
     return curves
 
 
-def check_kept(trials: Any, number: int) -> None:
-    """Raise `UsageError` where `trials` would not keep so many models; nothing has run then."""
+def check_keep_models(trials: Any, number: int) -> None:
+    """Raise `UsageError`, before any trial runs, if `trials` keeps fewer than `number` models."""
     if number < 1:
         raise UsageError(f"nb_models must be an integer >= 1, got {number!r}.")
     if (keep := getattr(trials, "keep_models", number)) < number:
@@ -201,8 +201,8 @@ def check_kept(trials: Any, number: int) -> None:
         )
 
 
-def best_kept(trials: Any, number: int) -> list[Any]:
-    """The models of the lowest losses, best first; `SearchError` where one was not kept."""
+def best_returned_models(trials: Any, number: int) -> list[Any]:
+    """Return the models with the lowest losses, best first; raise `SearchError` if one is lost."""
     ended = [trial for trial in trials.trials if trial["result"].get("status") == "ok"]
     ended.sort(key=lambda trial: float(trial["result"]["loss"]))
     models = [trial["result"].get("model") for trial in ended[:number]]
@@ -216,7 +216,7 @@ def best_kept(trials: Any, number: int) -> list[Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `value` may stay in the record: a name, say, that happens to be called model."""
+    """Whether `value` may stay in the record, such as a name stored under the key 'model'."""
     try:
         encode(value)
     except NotPlainDataError:
