@@ -73,8 +73,8 @@ def _export_study(name: str, history: History, target: Path) -> int:
     """Export an Optuna study as a CSV table."""
     if target.suffix.lower() != ".csv":
         raise UsageError(
-            f"{name!r} is an Optuna study, which a pickle of hyperopt Trials cannot hold: name a file "
-            "that ends in .csv, or convert the study to a search by cdt.from_optuna."
+            f"{name!r} is an Optuna study, which a pickle of hyperopt Trials cannot hold: name a "
+            "file that ends in .csv, or convert the study to a search by cdt.from_optuna."
         )
     data = study_data(name, history)
     write_file(target, csv_text(*data.table(data.trials)).encode(errors="backslashreplace"))
