@@ -148,7 +148,7 @@ def test_a_trial_without_a_loss_says_why() -> None:
     ]
     documents.append({**document(6, 1.0), "state": 1})
     said = [trial.error for trial in search_data("s", documents).trials]
-    numbers = ["loss nan", "the loss is no number"]
+    numbers = ["loss nan", "the loss is not a number"]
     assert said == ["fail", "out of memory", *numbers, "", "", ""]
 
 

@@ -189,7 +189,7 @@ def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | 
         return "pruned"
     if row["status"] != "ok":
         return visible(row["status"])
-    return f"loss {row['loss']}" if isinstance(row["loss"], float) else "the loss is no number"
+    return f"loss {row['loss']}" if isinstance(row["loss"], float) else "the loss is not a number"
 
 
 def history_of(document: TrialDocument) -> dict[str, list[float]]:

@@ -71,8 +71,8 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
             "optuna.load_study(...) opens one."
         )
     distributions = _distributions_of(study)
-    space = {label: _expression(label, one) for label, one in distributions.items()}
-    documents = _complete(documents_of(study, distributions), frozenset(space))
+    space = {label: _hyperopt_expression(label, one) for label, one in distributions.items()}
+    documents = _drop_incomplete(documents_of(study, distributions), frozenset(space))
     name_all_parameters(documents, space)
     lost = [name for name, one in distributions.items() if _loses_steps(one)]
     if lost:
@@ -91,7 +91,7 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
     return space
 
 
-def _complete(documents: list[TrialDocument], labels: frozenset[str]) -> list[TrialDocument]:
+def _drop_incomplete(documents: list[TrialDocument], labels: frozenset[str]) -> list[TrialDocument]:
     """Drop the documents of trials that cannot run because they lack values, with a warning."""
     partial = [
         document["tid"]
@@ -129,12 +129,12 @@ def _document(
             return check_document(document, document["tid"])
         except (CodecError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"The attribute {DOCUMENT!r} of trial {trial.number} is not a trial document "
+                f"Trial {trial.number} has an attribute {DOCUMENT!r} that is not a trial document "
                 f"({error}): remove it from the study."
             ) from error
     tid, ended = trial.number, trial.state.is_finished()
     values = {
-        label: _internal(distributions[label], value) for label, value in trial.params.items()
+        label: _hyperopt_value(distributions[label], value) for label, value in trial.params.items()
     }
     if not ended:
         return imported_document(tid, NEW, values, {"status": "new"}, owner=None)
@@ -170,7 +170,7 @@ def _as_json(value: Any) -> Any:
     return repr(value) if number is value else number
 
 
-def _internal(distribution: BaseDistribution, value: Any) -> float | int:
+def _hyperopt_value(distribution: BaseDistribution, value: Any) -> float | int:
     """Return a value in hyperopt's representation: a choice as its index."""
     if isinstance(distribution, CategoricalDistribution):
         return int(distribution.to_internal_repr(value))
@@ -215,8 +215,7 @@ def _union(label: str, one: Any, other: Any) -> Any:
     return FloatDistribution(low, high, log=log, step=other.step if same else None)
 
 
-def _expression(label: str, distribution: Any) -> Any:
-    """Return the hyperopt expression for a distribution."""
+def _hyperopt_expression(label: str, distribution: Any) -> Any:
     from hyperopt import hp
     from hyperopt.pyll import scope
 

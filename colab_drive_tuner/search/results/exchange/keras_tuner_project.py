@@ -36,7 +36,7 @@ def read_project(path: Path) -> list[TrialDocument]:
             documents.append(_document(len(documents), trial))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
-                f"Trial {trial.get('trial_id')!r:.40} in {path} is no trial of KerasTuner's: "
+                f"Trial {trial.get('trial_id')!r:.40} in {path} is not a KerasTuner trial: "
                 f"{error!r:.200}."
             ) from error
     return documents
@@ -45,12 +45,12 @@ def read_project(path: Path) -> list[TrialDocument]:
 def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{file} is too large for a file of KerasTuner's.")
+            raise UsageError(f"{file} is too large for a file of KerasTuner.")
         content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} cannot be read: {error}.") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{file} is no file of KerasTuner's: it holds no object.")
+        raise UsageError(f"{file} is not a file of KerasTuner: it holds no JSON object.")
     return content
 
 

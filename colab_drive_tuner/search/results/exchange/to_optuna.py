@@ -82,7 +82,7 @@ def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optun
     finally:
         optuna.logging.set_verbosity(verbosity)
     for document, point in zip(documents, points, strict=True):
-        study.add_trial(_frozen(document, point, distributions))
+        study.add_trial(_frozen_trial(document, point, distributions))
     return study
 
 
@@ -109,8 +109,6 @@ def study_in_store(store: Store, name: str) -> optuna.Study:
 
 
 class _ReadOnlyLog(BaseJournalBackend):
-    """Read-only journal backend with the lines of a study's log."""
-
     def __init__(self, lines: Sequence[bytes]) -> None:
         self._logs = [json.loads(line) for line in lines]
 
@@ -124,7 +122,7 @@ class _ReadOnlyLog(BaseJournalBackend):
         raise UsageError("This study is read-only: it accepts no trials.")
 
 
-def _frozen(
+def _frozen_trial(
     document: TrialDocument,
     point: Mapping[str, Any],
     distributions: Mapping[str, BaseDistribution],
@@ -137,14 +135,17 @@ def _frozen(
     if state in (TrialState.COMPLETE, TrialState.PRUNED) and (loss is None or math.isnan(loss)):
         state, attributes[LOSS] = TrialState.FAIL, repr(result.get("loss"))
     used = {label: distributions[label] for label in point}
-    began, ended = _local(document.get("book_time")), _local(document.get("refresh_time"))
+    began, ended = (
+        _to_local_time(document.get("book_time")),
+        _to_local_time(document.get("refresh_time")),
+    )
     trial = create_trial(
         state=state,
         value=loss if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
-        params={label: _external(used[label], value) for label, value in point.items()},
+        params={label: _optuna_value(used[label], value) for label, value in point.items()},
         distributions=used,
         user_attrs=attributes,
-        intermediate_values=_steps(document),
+        intermediate_values=_intermediate_values(document),
     )
     trial.datetime_start = None if state == TrialState.WAITING else began or trial.datetime_start
     if state.is_finished():
@@ -194,7 +195,7 @@ def _distribution(
         return IntDistribution(int(low), int(high)) if integral else FloatDistribution(low, high)
     kind, arguments, options = declared
     if options is not None:
-        return CategoricalDistribution(_names(options))
+        return CategoricalDistribution(_option_names(options))
     if kind == "randint":
         start, stop = arguments["low"], arguments.get("high")
         start, stop = (0, start) if stop is None else (start, stop)
@@ -217,7 +218,7 @@ def _bounds(kind: str, arguments: Mapping[str, Any]) -> tuple[float, float]:
     return (math.exp(low), math.exp(high)) if "log" in kind else (low, high)
 
 
-def _names(options: Sequence[Any]) -> list[Any]:
+def _option_names(options: Sequence[Any]) -> list[Any]:
     """Return a distinct name for each option: its value if Optuna accepts it, or a short text."""
     names: list[Any] = []
     for index, option in enumerate(options):
@@ -230,13 +231,13 @@ def _names(options: Sequence[Any]) -> list[Any]:
     return names
 
 
-def _external(distribution: BaseDistribution, value: Any) -> Any:
+def _optuna_value(distribution: BaseDistribution, value: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(value)]
     return int(value) if isinstance(distribution, IntDistribution) else float(value)
 
 
-def _steps(document: TrialDocument) -> dict[int, float]:
+def _intermediate_values(document: TrialDocument) -> dict[int, float]:
     """Return the values reported for pruning, to be minimized; otherwise `val_loss` or a curve."""
     reported = reported_by(document)
     if curve := curve_of(document, str(reported.get("metric"))):
@@ -247,7 +248,7 @@ def _steps(document: TrialDocument) -> dict[int, float]:
     return dict(enumerate(curves.get("val_loss") or next(iter(curves.values()), []), 1))
 
 
-def _local(time: Any) -> datetime | None:
+def _to_local_time(time: Any) -> datetime | None:
     """Convert hyperopt's naive UTC time to Optuna's naive local time."""
     if not isinstance(time, datetime):
         return None
