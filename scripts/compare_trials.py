@@ -1,4 +1,4 @@
-"""Compare two trials.pkl, trial by trial, with nothing but pickle and hyperopt.
+"""Compare two trials.pkl, trial by trial, using only pickle and hyperopt.
 
 usage: python scripts/compare_trials.py FIRST SECOND
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def outcome(trial):
-    """What must agree: the parameters, the status, and every bit of the loss."""
+    """Return the values to compare: parameters, status, and every bit of the loss."""
     result = trial["result"]
     loss = result.get("loss")
     return trial["misc"]["vals"], result["status"], loss if loss is None else float(loss).hex()

@@ -1,9 +1,9 @@
-"""The main job, on a local Drive: a Keras search is killed twice, goes on by itself, loses nothing.
+"""Demo on an emulated Drive: a Keras search is killed twice, resumes, and loses nothing.
 
 Act one runs notebooks/quickstart.ipynb in a real Jupyter kernel and kills it with SIGKILL in the
 middle of a trial, twice; then it runs the same search uninterrupted, and a fresh process compares
 the two trials.pkl. Act two does the same, with one kill, to notebooks/hyperas.ipynb, which uses the
-unmodified hyperas package. `scripts/demo` makes the environment that this needs.
+unmodified hyperas package. `scripts/demo` creates the environment.
 """
 
 import argparse
@@ -25,23 +25,23 @@ ROOT = Path(__file__).resolve().parents[1]
 COLAB_NOTEBOOK = "application/vnd.google.colaboratory"
 
 
-def say(text):
+def announce(text):
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n== {text}", flush=True)
 
 
-def show(text):
-    """What a cell writes; in a file, progress is a new line each time."""
+def print_output(text):
+    """Print the output of a cell; in a file, each update of progress is a new line."""
     print(text if sys.stdout.isatty() else text.replace("\r", "\n"), end="", flush=True)
 
 
 @dataclass
 class Stage:
-    """What stands around the kernels: the emulated Drive, and Colab's sessions endpoint."""
+    """Access to the emulated Drive, and the folder of the demo."""
 
     folder: Path
 
     def upload(self, notebook):
-        """Put a notebook into the emulated Drive as Colab does; return its id."""
+        """Upload a notebook to the emulated Drive as Colab does; return its id."""
         from colab_drive_tuner import DriveClient
 
         return (
@@ -51,7 +51,7 @@ class Stage:
         )
 
     def status(self, search):
-        """How far a search is in the emulated Drive; None before it begins."""
+        """Return the status of a search in the emulated Drive; None before it begins."""
         from colab_drive_tuner import errors, open_store, read_status
 
         try:
@@ -72,7 +72,7 @@ class Stage:
 
 @contextlib.contextmanager
 def server(*command):
-    """A server process of ours, with the URL or port that its first line tells."""
+    """Start a server process; yield the port from its first line."""
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     try:
         yield re.search(r"(127\.0\.0\.1:)?(\d+)", process.stdout.readline())[2]
@@ -83,7 +83,7 @@ def server(*command):
 
 
 class Kernel:
-    """One life of the notebook: a fresh kernel in an empty working directory."""
+    """A fresh kernel in an empty working directory."""
 
     def __init__(self, stage, number, sessions_port):
         folder = stage.folder / f"runtime-{number}"
@@ -99,7 +99,7 @@ class Kernel:
         )
 
     def run(self, notebook, kill_when=lambda: False):
-        """Run all cells; True if the kernel was killed because `kill_when` said so."""
+        """Run all cells; return True if the kernel was killed because `kill_when()` was true."""
         cells = json.loads(notebook.read_text())["cells"]
         return any(
             self._run_cell("".join(cell["source"]), kill_when)
@@ -121,9 +121,9 @@ class Kernel:
                 continue
             kind, content = message["msg_type"], message["content"]
             if kind == "stream":
-                show(content["text"])
+                print_output(content["text"])
             elif kind in ("display_data", "update_display_data"):
-                show(f"\r{content['data'].get('text/plain', '')}")
+                print_output(f"\r{content['data'].get('text/plain', '')}")
             elif kind == "execute_result":
                 print(content["data"]["text/plain"], flush=True)
             elif kind == "error":
@@ -137,7 +137,7 @@ class Kernel:
 
 
 class MiddleOfTrial:
-    """Says when so many trials are done, or more, and the next one is about half-way through."""
+    """True once `done` or more trials have ended and the next one is about half-way through."""
 
     def __init__(self, stage, search, done):
         self.stage, self.search, self.wanted = stage, search, done
@@ -158,14 +158,14 @@ class MiddleOfTrial:
             self.done = done
         if done < self.wanted or self.ended_at is None:
             return False
-        # On a busy machine a look may come too late for the trial that was meant.
+        # On a busy machine, this check may come too late for the intended trial.
         return done > self.wanted or now - self.ended_at > self.trial_seconds / 2
 
 
 def play(stage, notebook, search, kills, numbers):
-    """Run the notebook, killing its kernel after each of `kills` trials, until it is through.
+    """Run the notebook until it ends, killing its kernel after each number of trials in `kills`.
 
-    Returns how many trials each of the kills left to be recovered.
+    Return how many trials were recorded at each kill.
     """
     recovered = []
     endpoint = ROOT / "tests" / "standins" / "colab_sessions.py"
@@ -173,7 +173,7 @@ def play(stage, notebook, search, kills, numbers):
     with server(endpoint, "--name", notebook.name, "--id", notebook_id) as port:
         for done in (*kills, None):
             number = next(numbers)
-            say(f"Runtime {number}: all cells of {notebook.name}, in an empty directory")
+            announce(f"Runtime {number}: all cells of {notebook.name}, in an empty directory")
             kernel = Kernel(stage, number, port)
             try:
                 middle = MiddleOfTrial(stage, search, done) if done else lambda: False
@@ -182,11 +182,11 @@ def play(stage, notebook, search, kills, numbers):
                 kernel.close()
             if not killed:
                 if done is not None:
-                    sys.exit(f"The search was over before trial {done}: nothing was killed.")
+                    sys.exit(f"The search ended before trial {done}: nothing was killed.")
                 break
             status = stage.status(search)
             recovered.append(status.done)
-            say(
+            announce(
                 f"SIGKILL in the middle of a trial: {status.done} of {status.max_evals} trials "
                 f"are safe in Drive. A new runtime starts in two seconds."
             )
@@ -195,7 +195,7 @@ def play(stage, notebook, search, kills, numbers):
 
 
 def edited(stage, notebook, *changes):
-    """A copy of the notebook in which each (old, new) text is replaced."""
+    """Return a copy of the notebook in which each (old, new) text is replaced."""
     text = notebook.read_text()
     for old, new in changes:
         text = text.replace(old, new)
@@ -206,8 +206,8 @@ def edited(stage, notebook, *changes):
 
 
 def compare(stage, *searches):
-    """Let a fresh process compare the two trials.pkl; exits non-zero at any difference."""
-    say("A fresh process compares both trials.pkl, with nothing but pickle and hyperopt")
+    """Compare the two trials.pkl in a fresh process; exit non-zero at any difference."""
+    announce("A fresh process compares both trials.pkl, using only pickle and hyperopt")
     paths = [stage.fetch_trials(search) for search in searches]
     verdict = subprocess.run(
         [sys.executable, ROOT / "scripts" / "compare_trials.py", *paths], check=False
@@ -217,17 +217,17 @@ def compare(stage, *searches):
 
 
 def resume_and_compare(stage, quickstart, kills, numbers):
-    """Act one: killed and resumed, then uninterrupted under another name; the same to the bit."""
-    search, twin = "digits-cnn", "digits-cnn-uninterrupted"
+    """Act one: compare a killed and resumed search with an uninterrupted one, bit for bit."""
+    search, uninterrupted = "digits-cnn", "digits-cnn-uninterrupted"
     recovered = play(stage, quickstart, search, kills, numbers)
-    say(f"The same search, never interrupted, as {twin!r}")
-    play(stage, edited(stage, quickstart, (search, twin)), twin, (), numbers)
-    compare(stage, search, twin)
+    announce(f"The same search, never interrupted, as {uninterrupted!r}")
+    play(stage, edited(stage, quickstart, (search, uninterrupted)), uninterrupted, (), numbers)
+    compare(stage, search, uninterrupted)
     status = stage.status(search)
     print(
         f"Killed {len(kills)} times, {' and '.join(map(str, recovered))} trials recovered: "
-        f"{status.done} of {status.max_evals} done. They lie in {status.url} of the emulated "
-        f"Drive, and as {stage.folder / search}.pkl."
+        f"{status.done} of {status.max_evals} done. They are in {status.url} of the emulated "
+        f"Drive, and in {stage.folder / search}.pkl."
     )
 
 
@@ -238,14 +238,16 @@ def resume_hyperas(stage, notebook, numbers):
     status = stage.status(search)
     if not status.finished:
         sys.exit(f"hyperas: {status.done} trials of {status.max_evals} are in Drive.")
-    say(f"The unmodified hyperas package finished all {status.done} trials on Keras 3")
+    announce(f"The unmodified hyperas package finished all {status.done} trials on Keras 3")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--act", type=int, choices=(1, 2), help="play only one of the two acts")
     parser.add_argument("--quick", action="store_true", help="six trials instead of 24")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="where things lie")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".demo", help="the folder for all files"
+    )
     arguments = parser.parse_args()
     begun, folder, numbers = time.monotonic(), arguments.folder.resolve(), iter(range(1, 100))
     shutil.rmtree(folder, ignore_errors=True)
@@ -254,7 +256,7 @@ def main():
     with server(*emulator) as port:
         os.environ["DRIVE_EMULATOR_HOST"] = f"127.0.0.1:{port}"
         os.environ["XDG_STATE_HOME"] = str(folder / "state")
-        say(f"A local Drive answers on 127.0.0.1:{port}")
+        announce(f"A local Drive answers on 127.0.0.1:{port}")
         stage = Stage(folder)
         if arguments.act != 2:
             quickstart, kills = ROOT / "notebooks" / "quickstart.ipynb", (5, 22)
@@ -266,7 +268,7 @@ def main():
             resume_and_compare(stage, quickstart, kills, numbers)
         if arguments.act != 1:
             resume_hyperas(stage, ROOT / "notebooks" / "hyperas.ipynb", numbers)
-    say(f"Done in {time.monotonic() - begun:.0f} s. The emulated Drive is {folder / 'drive'}.")
+    announce(f"Done in {time.monotonic() - begun:.0f} s. The emulated Drive is {folder / 'drive'}.")
 
 
 if __name__ == "__main__":

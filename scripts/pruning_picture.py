@@ -1,8 +1,8 @@
-"""The picture of docs/keras.md: learning curves of a search whose bad trials end early.
+"""Draw the picture of docs/keras.md: learning curves of a search with pruned trials.
 
     python scripts/pruning_picture.py    draws docs/pruning.svg
 
-The trainings are those of the benchmark, of the digits; the drawing is that of every report.
+The curves are those of the digits benchmark. Reports draw theirs with the same function.
 """
 
 import sys
@@ -14,7 +14,7 @@ PICTURE = ROOT / "docs" / "pruning.svg"
 
 
 def draw(curves: list[list[float]]) -> str:
-    """The picture, of a search on these curves."""
+    """Return the picture of a search on these curves as SVG."""
     from hyperopt import hp
 
     import colab_drive_tuner as cdt

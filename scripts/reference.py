@@ -1,8 +1,8 @@
-"""The parts of pages that are made from the program: commands, environment variables, versions.
+"""Generate parts of the documentation: commands, environment variables, extras, versions.
 
     python scripts/reference.py    writes them into README.md and docs/, between their marks
 
-`tests/test_site.py` fails where a page is not what this would write.
+`tests/test_site.py` fails if a page differs from what this script would write.
 """
 
 import re
@@ -25,7 +25,7 @@ _PART = re.compile(
 
 
 def rendered(page: str) -> str:
-    """The text of a page with its made parts as they are today."""
+    """Return the text of a page with its generated parts up to date."""
 
     def part(match: re.Match[str]) -> str:
         name = match["name"]
@@ -36,7 +36,7 @@ def rendered(page: str) -> str:
 
 
 def commands() -> str:
-    """The reference of the command line: the program's own help, a section for each command."""
+    """Return the reference of the command line: a section with the help of each command."""
     from colab_drive_tuner.cli.app import app
 
     return "\n\n".join(_sections(typer.main.get_command(app), ()))
@@ -61,7 +61,7 @@ def _sections(command, path) -> Iterator[str]:
 
 
 def _shown(parameter) -> bool:
-    # The help of typer's own options is another one in each version of it.
+    # The help of typer's own options differs between its versions.
     return not parameter.hidden and not parameter.name.endswith("_completion")
 
 
@@ -103,7 +103,7 @@ def _value(parameter) -> str:
 
 
 def variables() -> str:
-    """The environment variables of people, then those of other programs."""
+    """Return the tables of environment variables: the user's, then those of other programs."""
     from colab_drive_tuner.environment_variables import Variable
 
     def table(*, ours: bool) -> str:
@@ -122,11 +122,11 @@ TESTED = (
     "hyperopt", "numpy", "keras", "tensorflow", "google-api-python-client", "google-auth",
     "hyperas",
 )  # fmt: skip
-"""The packages that a reader asks about."""
+"""The packages in the table of versions."""
 
 
 def versions() -> str:
-    """What the tests install: the floors of pyproject.toml, and the versions of Colab's image."""
+    """Return the table of versions: requirements of pyproject.toml, versions of Colab's image."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     pythons = [
         text.rpartition(" ")[2] for text in project["classifiers"] if re.search(r":: 3\.\d+$", text)
@@ -144,7 +144,7 @@ def versions() -> str:
 
 
 def extras() -> str:
-    """The optional dependencies of pyproject.toml."""
+    """Return the table of optional dependencies from pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     return _table(
         ("extra", "adds"),

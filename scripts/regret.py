@@ -1,14 +1,14 @@
-"""What it costs to suggest points while trials are pending, and whether TPE should see those.
+"""Measure the cost of pending trials for TPE, and whether TPE should see them.
 
     python scripts/regret.py [--seeds 30] [--trials 100] [--write]
 
-Trials take random times on `width` workers. Each suggestion sees the ends so far, and the pending
-trials either counted as hyperopt counts them (infinitely bad) or hidden. Printed: the median over
-seeds of the best loss above the optimum, and its quartiles, at equal numbers of trials. `--write`
-puts the table into docs/cluster.md, and draws docs/regret.svg: the medians trial by trial.
+Trials take random times on `width` workers. Each suggestion sees the ended trials. Pending trials
+are either counted as hyperopt does (infinitely bad) or hidden. The script prints the regret, which
+is the best loss above the optimum, as median and quartiles over seeds, at equal numbers of trials.
+`--write` writes the table into docs/cluster.md, and draws docs/regret.svg: the medians per trial.
 
-Two problems are standard functions. The third is a model: a small network that learns to read
-scikit-learn's handwritten digits; its optimum is the lowest loss that any of the runs has found.
+Two problems are standard functions. The third is a small network that learns to read
+scikit-learn's handwritten digits. Its optimum is the lowest loss of all runs.
 """
 
 import argparse
@@ -53,21 +53,21 @@ _C = np.array([1.0, 1.2, 3.0, 3.2])
 
 
 def branin(point: dict[str, float]) -> float:
-    """Two parameters, three optima; above the optimum."""
+    """Branin's function minus its optimum: two parameters, three optima."""
     x, y = point["x"], point["y"]
     bow = (y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6) ** 2
     return bow + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10 - 0.397887
 
 
 def hartmann6(point: dict[str, float]) -> float:
-    """Six parameters, one optimum; above the optimum."""
+    """Hartmann's function minus its optimum: six parameters, one optimum."""
     x = np.array([point[f"x{n}"] for n in range(6)])
     return float(3.32237 - _C @ np.exp(-(_A * (x - _P) ** 2).sum(axis=1)))
 
 
 @cache
 def _digits() -> tuple[Any, Any, Any, Any]:
-    """600 images to learn from and 600 to judge by, with their digits."""
+    """Return 600 training images and 600 test images, with their digits."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -77,7 +77,7 @@ def _digits() -> tuple[Any, Any, Any, Any]:
 
 
 def digits(point: dict[str, float]) -> float:
-    """Cross entropy, on images it has not seen, of a network of one hidden layer after 3 epochs."""
+    """Test cross entropy of a network with one hidden layer after 3 epochs."""
     images, labels, unseen, expected = _digits()
     rng = np.random.default_rng(1)
     units = int(point["units"])
@@ -103,7 +103,7 @@ def digits(point: dict[str, float]) -> float:
 
 
 def _read(images: Any, layers: list[Any]) -> tuple[Any, Any, Any]:
-    """The inputs and the hidden layer, each with a constant, and the chance of each digit."""
+    """Return inputs and hidden layer, each with a constant, and the probability of each digit."""
     ones = np.ones((len(images), 1))
     inputs = np.hstack([images, ones])
     hidden = np.hstack([np.tanh(inputs @ layers[0]), ones])
@@ -129,24 +129,30 @@ PROBLEMS: dict[str, tuple[Callable[[Any], float], dict[str, Any]]] = {
 }
 
 
-class Way(NamedTuple):
-    """How wide a search is, and whether TPE sees the trials that are pending."""
+class Setting(NamedTuple):
+    """Number of trials at once, and whether pending trials are hidden from TPE."""
 
     width: int
     hidden: bool
 
     @property
     def label(self) -> str:
-        """As the table and the picture name it."""
+        """The setting's name in the picture."""
         return f"{self.width} {'hidden' if self.hidden else 'counted'}" if self.width > 1 else "1"
 
 
-WAYS = [Way(1, False), Way(4, False), Way(4, True), Way(16, False), Way(16, True)]
+SETTINGS = [
+    Setting(1, False),
+    Setting(4, False),
+    Setting(4, True),
+    Setting(16, False),
+    Setting(16, True),
+]
 COLOURS = {1: "#444b5c", 4: "#2a78b5", 16: "#d1622b"}
 
 
-def lowest_losses(problem: str, way: Way, count: int, seed: int) -> list[float]:
-    """The best loss after each of `count` trials."""
+def lowest_losses(problem: str, setting: Setting, count: int, seed: int) -> list[float]:
+    """Return the best loss after each of `count` trials."""
     objective, space = PROBLEMS[problem]
     domain, algo = Domain(objective, space), fast_algorithm(tpe.suggest)
     seeds, times = np.random.default_rng(seed), np.random.default_rng(seed + 10_000)
@@ -154,11 +160,11 @@ def lowest_losses(problem: str, way: Way, count: int, seed: int) -> list[float]:
     running: list[tuple[float, int, dict[str, Any]]] = []
     now = 0.0
     for tid in range(count):
-        if len(running) == way.width:
+        if len(running) == setting.width:
             now, _, document = heapq.heappop(running)
             _end(objective, document)
         seen = trials
-        if way.hidden:
+        if setting.hidden:
             seen = hyperopt.Trials(refresh=False)
             seen._dynamic_trials = [d for d in trials._dynamic_trials if d["state"] == 2]
             seen.refresh()
@@ -178,59 +184,65 @@ def _end(objective: Callable[[Any], float], document: dict[str, Any]) -> None:
     document |= {"state": 2, "result": {"status": "ok", "loss": loss}}
 
 
-def measured(problem: str, seeds: int, count: int) -> dict[Way, Any]:
-    """By way: the regret of each seed (rows) after each trial (columns)."""
+def measured(problem: str, seeds: int, count: int) -> dict[Setting, Any]:
+    """Return, per setting, the regret of each seed (rows) after each trial (columns)."""
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         found = {
-            way: np.array(list(pool.map(partial(lowest_losses, problem, way, count), range(seeds))))
-            for way in WAYS
+            setting: np.array(
+                list(pool.map(partial(lowest_losses, problem, setting, count), range(seeds)))
+            )
+            for setting in SETTINGS
         }
-    # Of the two functions the optimum is known, and 0.
+    # The optimum of the two functions is known to be 0.
     optimum = min(losses.min() for losses in found.values()) if problem == "digits" else 0.0
-    return {way: losses - optimum for way, losses in found.items()}
+    return {setting: losses - optimum for setting, losses in found.items()}
 
 
-def table(problem: str, regrets: dict[Way, Any]) -> list[str]:
-    """Rows: the regret at the end."""
+def table(problem: str, regrets: dict[Setting, Any]) -> list[str]:
+    """Return the rows of the table: the regret after the last trial."""
     rows = []
-    for way, found in regrets.items():
+    for setting, found in regrets.items():
         low, middle, high = np.quantile(found[:, -1], [0.25, 0.5, 0.75])
-        how = "" if way.width == 1 else "hidden" if way.hidden else "counted"
-        rows.append(f"| {problem} | {way.width} | {how} | {middle:.3g} | {low:.3g} to {high:.3g} |")
+        how = "" if setting.width == 1 else "hidden" if setting.hidden else "counted"
+        rows.append(
+            f"| {problem} | {setting.width} | {how} | {middle:.3g} | {low:.3g} to {high:.3g} |"
+        )
     return rows
 
 
-def picture(regrets: dict[str, dict[Way, Any]]) -> str:
-    """The medians over the seeds, trial by trial, a panel for each problem."""
+def picture(regrets: dict[str, dict[Setting, Any]]) -> str:
+    """Draw the medians over the seeds per trial, with a panel for each problem."""
     width, height, panel = 780, 300, 260
     canvas = Canvas(width, height, "Median regret of TPE by trials, one, 4 and 16 at once")
     canvas.rect(0, 0, width, height, "#fbfbfd")
     for number, (problem, found) in enumerate(regrets.items()):
-        medians = {way: np.median(one, axis=0) for way, one in found.items()}
+        medians = {setting: np.median(one, axis=0) for setting, one in found.items()}
         left, right = number * panel + 50, (number + 1) * panel - 10
-        count = len(medians[WAYS[0]])
+        count = len(medians[SETTINGS[0]])
         x = Scale(1, count, left, right)
         shown = np.concatenate([one[2:] for one in medians.values()])
         y = Scale(float(shown.min()), float(shown.max()), 250, 40, log=True)
-        canvas.text(left, 24, f"{problem}: regret after so many trials")
+        canvas.text(left, 24, f"{problem}: regret by number of trials")
         canvas.x_axis(x, 250, short_numbers)
         canvas.y_axis(y, left, right)
-        for way, median in medians.items():
+        for setting, median in medians.items():
             points = [(x(at + 1), y(value)) for at, value in enumerate(median) if at >= 2]
-            canvas.path(points, COLOURS[way.width], dashed=way.hidden)
-    for number, way in enumerate(WAYS):
+            canvas.path(points, COLOURS[setting.width], dashed=setting.hidden)
+    for number, setting in enumerate(SETTINGS):
         at = 50 + 140 * number
-        canvas.path([(at, 286), (at + 26, 286)], COLOURS[way.width], dashed=way.hidden)
-        canvas.text(at + 32, 290, f"{way.label} at once" if way.width == 1 else way.label)
+        canvas.path([(at, 286), (at + 26, 286)], COLOURS[setting.width], dashed=setting.hidden)
+        canvas.text(
+            at + 32, 290, f"{setting.label} at once" if setting.width == 1 else setting.label
+        )
     return f"{canvas}\n"
 
 
 def main() -> None:
-    """Print a table."""
+    """Print the table; with `--write`, update the documentation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--write", action="store_true", help="put table and picture into docs")
+    parser.add_argument("--write", action="store_true", help="write table and picture into docs")
     given = parser.parse_args()
     lines = [
         "| problem | width | pending trials | median regret | quartiles |",

@@ -1,4 +1,4 @@
-"""Pictures of docs/seeing.md: a real search, killed twice, as a notebook and a browser show it.
+"""Take the pictures of docs/seeing.md: a search that was killed twice, in a notebook and a browser.
 
 python scripts/screenshots.py    runs the search and writes docs/seeing-*.png; needs Chromium
 """
@@ -14,18 +14,18 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TRIALS, KILLED_IN = 40, (13, 29)
-"""How many trials, and in the middle of which of them the process is killed."""
+"""Number of trials; trials in which the process is killed."""
 DARK = "--blink-settings=preferredColorScheme=0"
 PAGES = {
     "seeing-card": ("card.html", 780, 660, ()),
     "seeing-report": ("report.html", 1000, 1250, ()),
     "seeing-dark": ("report.html", 1000, 760, (DARK,)),
 }
-"""Of each picture: what is shown, its width and height, and options of the browser."""
+"""For each picture: the page, its width and height, and options of the browser."""
 
 
 def search(store: str, killed_in: int | None) -> object:
-    """Run the search, or go on with it; returns its result."""
+    """Run or resume the search; return its result."""
     from hyperopt import hp
 
     import colab_drive_tuner as cdt
@@ -52,15 +52,15 @@ def search(store: str, killed_in: int | None) -> object:
 
 
 def main() -> None:
-    """Run and kill the search, then let the browser draw it."""
+    """Run and kill the search, then take the pictures with the browser."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        sys.exit("Chromium is not installed: it takes the pictures.")
+        sys.exit("Install Chromium, which takes the pictures.")
     with tempfile.TemporaryDirectory() as folder:
         for killed_in in KILLED_IN:
             command = [sys.executable, __file__, f"{folder}/store", str(killed_in)]
             done = subprocess.run(command, check=False)
-            assert done.returncode == -signal.SIGKILL, "it ended before it was killed"
+            assert done.returncode == -signal.SIGKILL, "the process ended before it was killed"
         result = search(f"{folder}/store", None)
         result.report(f"{folder}/report.html")
         card = f"<meta charset=utf-8><body>{result._repr_html_()}"

@@ -1,6 +1,6 @@
-"""A hook of mkdocs: on the site, a link out of docs/ becomes the name of that file.
+"""mkdocs hook that replaces links to files outside of docs/ by the names of these files.
 
-In the repository such links work as they stand; the site has no repository to point to.
+In the repository such links work; the site has no repository to link to.
 """
 
 import re
@@ -9,7 +9,7 @@ _OUT = re.compile(r"\[([^\]]+)\]\(\.\./([^)#\s]+)(?:#[^)\s]*)?\)")
 
 
 def on_page_markdown(markdown, **_):
-    """The page's text, with `[text](../path)` as `text (path in the repository)`."""
+    """Return the page's text, with `[text](../path)` as `text (path in the repository)`."""
     return _OUT.sub(_named, markdown)
 
 

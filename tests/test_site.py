@@ -89,16 +89,17 @@ def test_the_regret_of_parallel_suggestions_is_measured_and_drawn():
     """With a model that learns, on real digits; pending trials count or are hidden from TPE."""
     pytest.importorskip("sklearn", reason="the digits come from scikit-learn")
     found = {
-        way: np.array([regret.lowest_losses("digits", way, 26, seed=1)]) for way in regret.WAYS
+        setting: np.array([regret.lowest_losses("digits", setting, 26, seed=1)])
+        for setting in regret.SETTINGS
     }
     assert all((np.diff(one) <= 0).all() for one in found.values())
     assert max(one[0, -1] for one in found.values()) < np.log(10), "it has learned nothing"
-    counted, hidden = found[regret.Way(4, hidden=False)], found[regret.Way(4, hidden=True)]
+    counted, hidden = found[regret.Setting(4, hidden=False)], found[regret.Setting(4, hidden=True)]
     assert counted[0, 0] == hidden[0, 0]
     drawn = (ROOT / "docs" / "regret.svg").read_text("utf-8")
     for text in (regret.picture(dict.fromkeys(regret.PROBLEMS, found)), drawn):
         kinds = [element.tag.rpartition("}")[2] for element in ElementTree.fromstring(text).iter()]
-        assert kinds.count("polyline") == 4 * len(regret.WAYS), "three panels and the legend"
+        assert kinds.count("polyline") == 4 * len(regret.SETTINGS), "three panels and the legend"
         assert text.count("http") == 1, "more than the name of SVG"
 
 

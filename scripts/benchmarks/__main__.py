@@ -1,4 +1,4 @@
-"""Measures how fast and how frugal the package is, in one run; see `scripts/bench`."""
+"""Benchmark of the package's speed and use of Drive; see `scripts/bench`."""
 
 import argparse
 import os
@@ -17,11 +17,11 @@ BEGIN, END = "<!-- measured by scripts/bench --write -->", "<!-- end of what was
 
 
 def main() -> None:
-    """Print the table, row by row; write it into the documentation where that is asked for."""
+    """Print the table, row by row; with `--write`, update the documentation."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=ROWS, metavar="NAME", default=[])
     parser.add_argument("--quick", action="store_true", help="few trials: shows counts, not times")
-    parser.add_argument("--write", action="store_true", help="put the table into docs")
+    parser.add_argument("--write", action="store_true", help="write the table into docs")
     given = parser.parse_args()
     effort = Effort(quick=given.quick)
     sys.stdout.write(f"{HEADING}\n")
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def put(page: Path, lines: list[str]) -> None:
-    """Replace what stands between the marks of a page."""
+    """Replace the text between the marks of a page."""
     text, inside = page.read_text(encoding="utf-8"), "\n".join(["", "", *lines, "", ""])
     between = re.compile(f"(?<={re.escape(BEGIN)}).*(?={re.escape(END)})", re.DOTALL)
     page.write_text(between.sub(lambda _: inside, text), encoding="utf-8")

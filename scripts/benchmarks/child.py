@@ -1,10 +1,10 @@
-"""Runs one workload in this process and prints its answer: `child.py WORKLOAD JSON`."""
+"""Run one workload in this process and print its answer: `child.py WORKLOAD JSON`."""
 
 import importlib
 import json
 import sys
 
-ROOMS = {
+MODULES = {
     "search": "searches",
     "race": "searches",
     "stall": "searches",
@@ -15,7 +15,7 @@ ROOMS = {
     "transfer": "uploads",
     "epochs": "trainings",
     "throughput": "workers",
-    "beside": "workers",
+    "other_tool": "workers",
     "train": "curves",
     "races": "pruning",
 }
@@ -24,7 +24,7 @@ ROOMS = {
 def main() -> None:
     workload, arguments = sys.argv[1], json.loads(sys.argv[2])
     try:
-        answer = getattr(importlib.import_module(ROOMS[workload]), workload)(**arguments)
+        answer = getattr(importlib.import_module(MODULES[workload]), workload)(**arguments)
     except ModuleNotFoundError as error:
         answer = {"missing": error.name}
     sys.stdout.write("\n@" + json.dumps(answer))

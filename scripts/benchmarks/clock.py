@@ -1,4 +1,4 @@
-"""Clock of a search: when its loop began and ended, and what it took for itself between trials."""
+"""Stopwatch for a search: start and end of its loop, and bookkeeping between trials."""
 
 import contextlib
 import functools
@@ -15,10 +15,10 @@ from colab_drive_tuner.search.loop import inline as loop
 
 
 class Clock:
-    """When the loop began and ended, and what it took for itself between two trials.
+    """Start and end of the loop, and the time of its bookkeeping between two trials.
 
-    Neither the objective nor the algorithm counts: what is left is the bookkeeping, ours or plain
-    hyperopt's. `awake` leaves out, too, what the thread waited for a core.
+    The time of the objective and of the algorithm does not count. The bookkeeping is ours or plain
+    hyperopt's. `awake` also leaves out the time that the thread waited for a core.
     """
 
     def __init__(self, *, awake: bool = False) -> None:
@@ -30,7 +30,7 @@ class Clock:
         self._ended: tuple[float, float] | None = None
 
     def objective(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The objective, which notes how long the loop held the thread before it."""
+        """Wrap the objective; note how long the loop held the thread before each call."""
 
         @functools.wraps(function)
         def timed(point: Any) -> Any:
@@ -48,7 +48,7 @@ class Clock:
         return timed
 
     def algorithm(self, suggest: Callable[..., Any]) -> Callable[..., Any]:
-        """The algorithm, whose time does not count."""
+        """Wrap the algorithm, so that its time does not count."""
 
         @functools.wraps(suggest)
         def timed(*arguments: Any) -> Any:
@@ -83,7 +83,7 @@ class Clock:
         return timed
 
     def report(self) -> dict[str, Any]:
-        """Where the time went; of the bookkeeping, the first and the last 1,000 trials."""
+        """Return all times; for the bookkeeping, of the first and the last 1,000 trials."""
         answer: dict[str, Any] = {
             "opening": self.opened - self.began,
             "loop": self.looped - self.opened,
@@ -100,7 +100,7 @@ class Clock:
 
 
 def _writer_seconds() -> float:
-    """CPU seconds of our background threads so far."""
+    """Return the CPU seconds of our background threads so far."""
     return sum(
         time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
         for thread in threading.enumerate()
@@ -109,7 +109,7 @@ def _writer_seconds() -> float:
 
 
 def waited_for_core() -> float:
-    """Seconds for which this thread was ready to run and had no core; 0 where Linux is not."""
+    """Return the seconds that this thread was ready and had no core; 0 except on Linux."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except OSError:

@@ -1,4 +1,4 @@
-"""What every measurement needs: fresh processes, an emulated Drive, medians, rows of a table."""
+"""Tools for all measurements: fresh processes, an emulated Drive, medians, rows of a table."""
 
 import contextlib
 import json
@@ -28,9 +28,9 @@ class Row:
     goal: str
     result: str
     holds: bool | None = None
-    """Whether the goal is met; None: there is none, or it could not be measured."""
-    beside: str = ""
-    """What was measured along with it, and how."""
+    """Whether the goal is met; None without a goal or a measurement."""
+    details: str = ""
+    """Related measurements, and the conditions."""
 
     def __str__(self) -> str:
         mark = {True: "yes", False: "**no**", None: ""}[self.holds]
@@ -38,14 +38,14 @@ class Row:
 
     @property
     def full(self) -> str:
-        """The row with what was measured along with it."""
-        what = f"{self.what} ({self.beside})" if self.beside else self.what
+        """The row including its details."""
+        what = f"{self.what} ({self.details})" if self.details else self.what
         return str(replace(self, what=what))
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: everything, or a short form that shows counts and not times."""
+    """Size of the measurements: full, or a quick form that is valid for counts but not times."""
 
     quick: bool = False
 
@@ -60,7 +60,7 @@ class Effort:
 
 
 class MissingError(Exception):
-    """A package that is only compared with is not installed."""
+    """A package to compare with is not installed."""
 
 
 def child(workload: str, environment: dict[str, str] | None = None, **arguments: Any) -> Any:
@@ -92,7 +92,7 @@ def drive(latency: float = LATENCY) -> Iterator[DriveEmulator]:
 
 
 def search(effort: Effort, where: str, **arguments: Any) -> tuple[dict[str, float], list[Any]]:
-    """One search in Drive or in a folder: where its time went, and what the emulator logged."""
+    """Run a search in Drive or in a folder; return its times and the emulator's log."""
     if where == "folder":
         with tempfile.TemporaryDirectory() as folder:
             return child("search", store=folder, **arguments), []
@@ -101,13 +101,13 @@ def search(effort: Effort, where: str, **arguments: Any) -> tuple[dict[str, floa
 
 
 def medians(repeats: int, measure: Callable[[int], dict[str, float]]) -> dict[str, float]:
-    """Each value's median over repeats; `measure` is told which repeat it is."""
+    """Return the median of each value over repeats; `measure` gets the repeat's number."""
     found = [measure(n) for n in range(repeats)]
     return {key: statistics.median(one[key] for one in found) for key in found[0]}
 
 
 def depth(log: list[dict[str, Any]]) -> int:
-    """How many requests had to wait for one another: the longest row of them without overlap."""
+    """Return the length of the longest sequence of requests without overlap."""
     ended, count = 0.0, 0
     for start, end in sorted(
         ((e["time"], e["time"] + e["seconds"]) for e in log), key=lambda span: span[1]
@@ -118,17 +118,17 @@ def depth(log: list[dict[str, Any]]) -> int:
 
 
 def traffic(log: list[dict[str, Any]]) -> int:
-    """Bytes of contents and descriptions, both ways."""
+    """Return the bytes of content and metadata in both directions."""
     return sum(entry["bytes_in"] + entry["bytes_out"] for entry in log)
 
 
 def judged(row: Row, *, quick: bool) -> Row:
-    """The row, without a verdict where only the short form was run."""
+    """Return the row, without a verdict after the quick form."""
     return replace(row, holds=None) if quick else row
 
 
 def python_seconds(code: str) -> tuple[float, str]:
-    """How long a fresh Python takes for `code`, and what it printed."""
+    """Run `code` in a fresh Python; return its duration and output."""
     begun = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return time.perf_counter() - begun, done.stdout

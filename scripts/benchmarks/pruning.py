@@ -1,7 +1,7 @@
-"""Searches on recorded learning curves: how many epochs each way needs to find an equal loss.
+"""Workload of searches on recorded learning curves: epochs that each method needs for a loss.
 
-Each search trains nothing: it looks up the curve of the configuration that it asks for, epoch by
-epoch, as if it trained it. So many seeds cost little, and all ways see the same trainings.
+A search does not train. It reads the recorded curve of a configuration epoch by epoch instead, so
+many seeds cost little, and all methods see the same trainings.
 """
 
 import itertools
@@ -39,12 +39,12 @@ class Curves:
         self._target = target
         self.epochs, self.best = 0, math.inf
         self.needed = math.inf
-        """How many epochs it took until the loss was reached."""
+        """Epochs until the loss was reached."""
 
     def read(
         self, point: dict[str, Any], first: int = 0, last: int | None = None
     ) -> Iterator[float]:
-        """The losses of a configuration, from one epoch to another."""
+        """Yield the losses of a configuration from epoch `first` to `last`."""
         for loss in self._of[self._key(point)][first:last]:
             self.epochs += 1
             self.best = min(self.best, loss)
@@ -59,10 +59,10 @@ class Curves:
 def races(
     *, name: str, curves: list[list[float]], seeds: int, trials: int
 ) -> dict[str, list[float]]:
-    """By way, for each seed, the epochs until the best loss of the unpruned search was reached.
+    """Return, per method and seed, the epochs until the best loss of the unpruned search.
 
-    The unpruned search has so many trials; the others go on until they have that loss, or have used
-    twice the epochs of all its trials: then it is infinity.
+    The unpruned search has `trials` trials. Other searches end at its best loss, or after twice the
+    epochs of all its trials; then the value is infinity.
     """
     hyperopt.tpe.logger.setLevel("ERROR")
     found: dict[str, list[float]] = {}
@@ -128,16 +128,16 @@ def _ours(
     )
 
 
-# What TPE sees of pruned trials: as they are, by default; or one of these.
+# By default, TPE sees pruned trials unchanged. These are the alternatives.
 
 
 def _hiding(ids: list[int], domain: Any, trials: Any, seed: int) -> Any:
-    """TPE, which does not see pruned trials."""
+    """TPE without the pruned trials."""
     return _seeing(trials, lambda _: None, ids, domain, seed)
 
 
 def _last(ids: list[int], domain: Any, trials: Any, seed: int) -> Any:
-    """TPE, which sees pruned trials behind all others, those first that went far, as Optuna's."""
+    """TPE with pruned trials behind all others, those first that went further, as in Optuna."""
     worst = max((loss for loss in trials.losses() if loss is not None), default=0.0)
     return _seeing(
         trials, lambda result: worst + 1e6 / result["pruned_at"] + result["loss"], ids, domain, seed

@@ -1,4 +1,4 @@
-"""The rows of the table: what is measured for each, and which goal it is held against."""
+"""Rows of the table: measurements and their goals."""
 
 import itertools
 import time
@@ -18,20 +18,20 @@ from harness import (
     search,
     traffic,
 )
-from rows_beside import backup, imports, others, transfer
+from rows_other_tools import backup, imports, others, transfer
 from rows_pruning import pruning
 from rows_workers import workers
 
 LAPSE = 10.0
-"""Trials of 0.1 s stand for trials of 1 s: every pause of the writer is as many times shorter."""
+"""Trials of 0.1 s represent trials of 1 s: pauses of the writer are shortened by this factor."""
 HISTORY = 900
 """Numbers in a result of 8 kB."""
 
 Measure = Callable[[Effort], Iterator[Row]]
 
 
-def held(effort: Effort) -> Iterator[Row]:
-    """What the loop takes for itself per trial, and how much the background threads compute."""
+def bookkeeping(effort: Effort) -> Iterator[Row]:
+    """Bookkeeping of the loop per trial, and CPU time of the background threads."""
     few, many = effort.trials(1000, 20), effort.trials(10_000, 60)
     for where in ("Drive", "folder"):
 
@@ -71,7 +71,7 @@ def held(effort: Effort) -> Iterator[Row]:
 
 
 def stall(effort: Effort) -> Iterator[Row]:
-    """The longest stall of a training that computes, with 10,000 trials there already."""
+    """The longest stall of a computing training, in a search of 10,000 recorded trials."""
     before = effort.trials(10_000, 40)
 
     def measure(_: int) -> dict[str, float]:
@@ -102,13 +102,13 @@ def stall(effort: Effort) -> Iterator[Row]:
 
 
 def loop(effort: Effort) -> Iterator[Row]:
-    """Our loop against plain hyperopt's, the same points."""
+    """Our loop compared with plain hyperopt's, with equal points."""
     goals = {("rand", 1000): 0.5, ("rand", 3000): 0.22, ("tpe", 1000): 0.25, ("tpe", 3000): 0.25}
     for (algo, count), goal in goals.items():
         shown = effort.trials(count, 30)
-        # Minutes each with tpe, whose time is in its suggestions: there one store will do.
+        # tpe takes minutes, mostly for suggestions, so one store is enough.
         for where in ("Drive", "folder") if algo == "rand" else ("Drive",):
-            # Even, since either may go first.
+            # An even number, because the two loops take turns in going first.
             repeats = {("tpe", 1000): 4, ("tpe", 3000): 2}.get((algo, count), 6)
             found = _race(effort, where, repeats, shown, algo)
             same = "the same points" if found["same_points"] else "OTHER POINTS"
@@ -123,7 +123,7 @@ def loop(effort: Effort) -> Iterator[Row]:
 
 
 def suggest(effort: Effort) -> Iterator[Row]:
-    """CPU of a suggestion against that of hyperopt's own function over the same trials."""
+    """CPU time of a suggestion, compared with hyperopt's own function over the same trials."""
     goals: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = {
         ("tpe", "plain"): (4, (1000, 3000, 10_000)),
         ("tpe", "mixed"): (7, (1000, 3000)),
@@ -152,7 +152,7 @@ def suggest(effort: Effort) -> Iterator[Row]:
 
 
 def save_file(effort: Effort) -> Iterator[Row]:
-    """Against hyperopt's own way to keep trials."""
+    """Our loop compared with hyperopt's `trials_save_file`."""
     count = effort.trials(1000, 30)
     found = _race(effort, "Drive", 1, count, "rand", saving=True)
     yield Row(
@@ -166,7 +166,7 @@ def save_file(effort: Effort) -> Iterator[Row]:
 
 
 def drive_use(effort: Effort) -> Iterator[Row]:
-    """Calls and bytes of a search, everything counted, by the emulator's log."""
+    """All calls and bytes of a search, from the emulator's log."""
     count = effort.trials(1000, 150)
     with drive(effort.latency() / LAPSE) as emulator:
         found = child("search", emulator.environment, count=count, seconds=1 / LAPSE, lapse=LAPSE)
@@ -203,10 +203,10 @@ def drive_use(effort: Effort) -> Iterator[Row]:
 
 
 def resume(effort: Effort) -> Iterator[Row]:
-    """How deep the requests are that a resume waits for, at the worst place behind a snapshot."""
+    """Depth of the requests of a resume, as far as possible behind the last snapshot."""
     count, behind = effort.trials(10_000, 150), 63
     with drive(0.0) as emulator:
-        # Snapshots as the search goes, then a record for each trial up to just before the next one.
+        # Snapshots at the usual intervals, then a record per trial until just before the next one.
         child("search", emulator.environment, count=count - behind, seconds=0.0, snapshots=10)
         found = child(
             "search",
@@ -217,7 +217,7 @@ def resume(effort: Effort) -> Iterator[Row]:
             linger=0.0005,
             die=True,
         )
-        # Not less in the short form: requests made at once must overlap on a busy machine, too.
+        # Not less in the quick form: concurrent requests must overlap even on a busy machine.
         emulator.faults.add("latency", seconds=LATENCY)
         answer = child("reopen", emulator.environment, log=f"{emulator.url}/_emulator/log")
         log = [entry for entry in emulator.log if entry["time"] <= answer["first_at"]]
@@ -233,7 +233,7 @@ def resume(effort: Effort) -> Iterator[Row]:
 
 
 ROWS: dict[str, Measure] = {
-    "held": held,
+    "bookkeeping": bookkeeping,
     "stall": stall,
     "loop": loop,
     "suggest": suggest,
@@ -250,10 +250,10 @@ ROWS: dict[str, Measure] = {
 
 
 def measured(name: str, effort: Effort) -> Iterator[Row]:
-    """The rows of one measurement; one that lacks a package says so."""
+    """Yield the rows of one measurement; if a package is missing, a row says so."""
     try:
         for row in ROWS[name](effort):
-            # Few trials say little of times, and share the calls of opening and closing.
+            # With few trials, times mean little, and opening and closing dominate the calls.
             yield row if name == "resume" else judged(row, quick=effort.quick)
     except MissingError as error:
         yield Row(name, "", f"not measured: {error} is not installed")

@@ -1,4 +1,4 @@
-"""Rows about pruning: epochs until a loss is reached, pruned and not, beside others' ways."""
+"""Rows about pruning: epochs until a loss is reached, with and without, and by other tools."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ EPOCHS = 27
 
 
 def pruning(effort: Effort) -> Iterator[Row]:
-    """Two spaces of real trainings; each configuration is trained once, and its curve looked up."""
+    """Searches on the curves of two spaces, in which each configuration was trained once."""
     seeds, trials = effort.trials(30, 1), effort.trials(30, 10)
     for name, what in (("digits", "CNN of the digits"), ("text", "docstrings by package")):
         curves = recorded(name)
@@ -42,7 +42,7 @@ def pruning(effort: Effort) -> Iterator[Row]:
 
 
 def recorded(name: str) -> list[list[float]]:
-    """The curves, trained anew unless this machine has those of the same code."""
+    """Return the curves; train them unless this machine has those of the same code."""
     code = (HERE / "curves.py").read_bytes()
     digest = hashlib.sha256(code).hexdigest()[:16]
     kept = Path(tempfile.gettempdir()) / f"colab-drive-tuner-curves-{name}-{digest}.json"
@@ -53,7 +53,7 @@ def recorded(name: str) -> list[list[float]]:
 
 
 def _median_share(needed: list[float], base: list[float]) -> float:
-    """The median over seeds of what was needed, as a share of what the unpruned search needed."""
+    """Return the median over seeds of the needed epochs, as a share of the unpruned search's."""
     return statistics.median(one / whole for one, whole in zip(needed, base, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Rows about several trials at once, on the workers of an Executor."""
+"""Rows about parallel trials on the workers of an Executor."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from typing import Any
 from harness import Effort, MissingError, Row, child, drive, medians
 
 UNITS = {"get": 5, "generateIds": 5, "list": 100, "download": 200}
-"""What Drive counts for a call, by the end of its method's name; 50 for what changes something."""
+"""Drive's quota units per call, by the end of the method's name; 50 for changes."""
 UNITS_A_MINUTE = 325_000
 """Drive's quota for a user and project."""
 
 
 def workers(effort: Effort) -> Iterator[Row]:
-    """How much of the bare executor's throughput a search on Drive has, and what others have."""
+    """Throughput of a search on Drive, compared with the bare executor and other tools."""
     yield _share(effort, "threads", width=64, seconds=0.05, count=effort.trials(10_000, 200))
     yield _share(effort, "processes", width=64, seconds=0.05, count=effort.trials(10_000, 200))
     yield _share(
@@ -72,7 +72,7 @@ def _share(
 
 
 def _requests(effort: Effort) -> Row:
-    """Whether many workers stay below Drive's quota; the emulator refuses what is above it."""
+    """Drive's quota used by many workers; the emulator refuses requests above the quota."""
     width, count, seconds = 500, effort.trials(30_000, 1000), 1.0
     with drive(effort.latency()) as emulator:
         emulator.faults.add("rate_limit", per_second=UNITS_A_MINUTE / 50 / 60)
@@ -102,7 +102,7 @@ def _units(entry: dict[str, Any]) -> int:
 
 
 def _others(effort: Effort) -> Row:
-    """The same search by TPE, side by side; who lacks a package is named."""
+    """The same search by TPE with other tools; a missing package is named."""
     width, count, seconds = 8, effort.trials(200, 16), 0.05
     shape = {"count": count, "width": width, "seconds": seconds}
 
@@ -119,15 +119,15 @@ def _others(effort: Effort) -> Row:
             ("Ray Tune", "Ray Tune with HyperOptSearch on local disk"),
         ):
             try:
-                found[called] = child("beside", tool=tool, **shape)["rate"]
+                found[called] = child("other_tool", tool=tool, **shape)["rate"]
             except MissingError as error:
                 found[f"{called} (not measured: {error} is not installed)"] = 0.0
         return found
 
-    rates = medians(effort.repeats(1), measure)  # others take minutes for it
+    rates = medians(effort.repeats(1), measure)  # other tools take minutes
     return Row(
         f"trials a second on {width} workers, trials of {1e3 * seconds:.0f} ms, TPE",
         "side by side",
         "; ".join(f"{name} {rate:.1f}" if rate else name for name, rate in rates.items()),
-        beside=f"{count:,} trials, from the first to the last",
+        details=f"{count:,} trials, from the first to the last",
     )

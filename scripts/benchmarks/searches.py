@@ -1,4 +1,4 @@
-"""Searches to be measured: ours and plain hyperopt's, each told where its time went."""
+"""Workloads of whole searches, ours and plain hyperopt's, with their times."""
 
 import contextlib
 import gc
@@ -31,7 +31,7 @@ def bowl(point: dict[str, float]) -> float:
 
 
 def busy(seconds: float, history: int) -> Callable[[dict[str, float]], Any]:
-    """An objective that takes a while and returns a history of so many numbers."""
+    """Return an objective that sleeps, and returns a history of `history` numbers."""
 
     def objective(point: dict[str, float]) -> Any:
         time.sleep(seconds)
@@ -42,7 +42,7 @@ def busy(seconds: float, history: int) -> Callable[[dict[str, float]], Any]:
 
 
 def time_lapse(factor: float) -> None:
-    """Let the background run so many times faster: trials of 0.1 s then stand for trials of 1 s."""
+    """Shorten the background's intervals: by 10, trials of 0.1 s represent trials of 1 s."""
     writer.LINGER_SECONDS /= factor
     writer.PAIR_SECONDS /= factor
     writer.COLLECTOR_SHARE *= factor
@@ -91,9 +91,9 @@ def search(
     die: bool = False,
     plain: bool = False,
 ) -> dict[str, Any]:
-    """Run one random search up to `count` trials; where its time went.
+    """Run one random search up to `count` trials; return its times.
 
-    `die`: without releasing it. `plain`: by hyperopt alone, with Trials in memory.
+    `die`: end without a release. `plain`: use hyperopt alone, with Trials in memory.
     """
     time_lapse(lapse)
     maintenance.SNAPSHOT_RECORDS = snapshots or maintenance.SNAPSHOT_RECORDS
@@ -102,7 +102,7 @@ def search(
         writer.LINGER_SECONDS = writer.PAIR_SECONDS = linger
     objective = bowl if seconds is None else busy(seconds, history)
     with Clock(awake=seconds is not None).watching() as clock:
-        trials = hyperopt.Trials() if plain else DriveTrials(name, store=store, notify=_say)
+        trials = hyperopt.Trials() if plain else DriveTrials(name, store=store, notify=_ignore)
         if die:
             trials.close = lambda *_: trials.log.journal.flush(60)
         _fmin(trials, clock.objective(objective), clock.algorithm(ALGORITHMS["rand"]), count)
@@ -124,7 +124,7 @@ def race(
     saving: bool = False,
     name: str = "bench",
 ) -> dict[str, Any]:
-    """The same search plainly and through a store, one after the other, in seconds of the loop."""
+    """Run the same search by plain hyperopt and in a store; return the seconds of both loops."""
 
     def plain() -> tuple[float, str]:
         with Clock().watching() as clock, tempfile.TemporaryDirectory() as folder:
@@ -136,13 +136,14 @@ def race(
     def ours() -> tuple[float, str]:
         nonlocal rest
         with Clock().watching() as clock, tempfile.TemporaryDirectory() as folder:
-            trials = DriveTrials(name, store=None if drive else folder, notify=_say)
+            trials = DriveTrials(name, store=None if drive else folder, notify=_ignore)
             _fmin(trials, bowl, algo, count)
         rest = clock.opened - clock.began + clock.ended - clock.looped
         return clock.looped - clock.opened, _points(trials)
 
     if drive:
-        DriveStore.connect()  # loaded before either: Python's collector goes through it, too
+        # Load its modules first: they slow down the garbage collector in both loops.
+        DriveStore.connect()
     rest = 0.0
     runs = {}
     for who, run in sorted({"ours": ours, "plain": plain}.items(), reverse=not ours_first):
@@ -158,10 +159,10 @@ def race(
 
 
 def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dict[str, float]:
-    """The longest time for which a training that only computes was held, in or between trials.
+    """Return the longest stall of a training that only computes, in or between trials.
 
-    The search has trials already; snapshots and trials.pkl are made every few seconds. `longest`
-    leaves out what the thread waited for a core that the system had given to somebody else.
+    The search has recorded trials; snapshots and trials.pkl are written every few seconds.
+    `longest` leaves out the time in which the system had given the core to another process.
     """
     maintenance.EXPORT_SECONDS, maintenance.SNAPSHOT_RECORDS = export, 16
     gaps, all_gaps = [0.0], [0.0]
@@ -178,7 +179,7 @@ def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dic
             last = now
         return bowl(point)
 
-    trials: Any = DriveTrials("bench", notify=_say) if ours else hyperopt.Trials()
+    trials: Any = DriveTrials("bench", notify=_ignore) if ours else hyperopt.Trials()
     if not ours:
         _fmin(trials, bowl, "rand", count)
     more = round(8 / seconds) if count > 1000 else 20
@@ -204,7 +205,7 @@ def reopen(*, name: str = "bench", log: str) -> dict[str, float]:
     ends: list[tuple[float, float]] = []
     urlopen(Request(log, method="DELETE")).close()
     begun = time.perf_counter()
-    trials = DriveTrials(name, notify=_say, on_busy="takeover")
+    trials = DriveTrials(name, notify=_ignore, on_busy="takeover")
     read, read_at = time.perf_counter(), time.time()
     with contextlib.suppress(FirstTrialError):
         _fmin(trials, objective, "rand", len(trials.trials) + 100)
@@ -218,5 +219,5 @@ def reopen(*, name: str = "bench", log: str) -> dict[str, float]:
     }
 
 
-def _say(_message: str) -> None:
-    """What a user is told is nothing that this measures."""
+def _ignore(_message: str) -> None:
+    """Ignore messages to the user."""

@@ -1,4 +1,4 @@
-"""Suggestions to be measured: hyperopt's TPE and annealing, and ours over the same trials."""
+"""Workload of suggestions: hyperopt's TPE and annealing, and ours over the same trials."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ ALGORITHMS = {"tpe": tpe.suggest, "anneal": anneal.suggest}
 
 
 def space(name: str) -> Any:
-    """Six parameters without steps, the same with one step, or choices in choices with many."""
+    """Return six parameters without steps, the same with one step, or nested choices with many."""
     plain = {
         "u": hp.uniform("u", -5, 5),
         "lu": hp.loguniform("lu", -7, 0),
@@ -44,10 +44,10 @@ def space(name: str) -> Any:
 
 
 def suggestions(*, algo: str, name: str, count: int, repeats: int) -> dict[str, Any]:
-    """Medians of the CPU seconds of one more suggestion at `count` trials, ours and hyperopt's.
+    """Return median CPU seconds of a suggestion after `count` trials, ours and hyperopt's.
 
-    In turn, so that each finds the processor's caches as the other has left them; and each time
-    with one trial more, as in a search.
+    The two alternate, so that each finds the processor's caches as the other left them. Each
+    repeat adds one trial, as in a search.
     """
     domain, trials = Domain(lambda _: 0.0, space(name)), Trials()
     rng = np.random.default_rng(7)
@@ -61,7 +61,7 @@ def suggestions(*, algo: str, name: str, count: int, repeats: int) -> dict[str, 
             documents = rand.suggest(new_ids, domain, trials, seed)
         else:
             if n == count:
-                fast(new_ids, domain, trials, seed)  # reads all there is, as after a resume
+                fast(new_ids, domain, trials, seed)  # reads all trials, as after a resume
             suggested = []
             for who, suggest in (("plain", plain), ("ours", fast)):
                 begun = time.process_time()

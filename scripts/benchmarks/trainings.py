@@ -1,4 +1,4 @@
-"""`fit` with TrialBackup, with Keras's own BackupAndRestore, and with neither."""
+"""Workload of `fit` with TrialBackup, with Keras's BackupAndRestore, and with neither."""
 
 import itertools
 import statistics
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, float]:
-    """What an epoch of a model of so many MB of weights costs its thread, in ms (medians).
+    """Return the median thread time of an epoch in ms, for a model with `megabytes` of weights.
 
-    `cpu`: the thread's own CPU time; `wall`: its time on the clock.
+    `cpu`: the thread's CPU time; `wall`: elapsed time.
     """
     import keras
     import numpy as np
@@ -37,7 +37,7 @@ def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, f
     wall: list[float] = []
 
     class Stopwatch(keras.callbacks.Callback):  # type: ignore[misc]
-        """From one beginning of an epoch to the next."""
+        """Times at the start of each epoch."""
 
         def on_epoch_begin(self, *_: Any) -> None:
             cpu.append(time.thread_time())
@@ -65,5 +65,5 @@ def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, f
 
 
 def _median_step(times: list[float]) -> float:
-    """Milliseconds between two times; the first ones compile."""
+    """Return the median of steps in milliseconds, without the first ones, which compile."""
     return 1e3 * statistics.median(b - a for a, b in itertools.pairwise(times[2:]))

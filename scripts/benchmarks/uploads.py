@@ -1,4 +1,4 @@
-"""What others do with the same work: all Trials uploaded each time, Optuna's storages, files."""
+"""Workloads of other tools: upload of all Trials, Optuna's storages, transfer of files."""
 
 import contextlib
 import datetime
@@ -18,7 +18,7 @@ MIB = 2**20
 
 
 def _google(url: str, api: str) -> Any:
-    """A service of google-api-python-client that speaks to the emulator."""
+    """Return a service of google-api-python-client for the emulator."""
     import google.oauth2.credentials
     import googleapiclient
     from googleapiclient import discovery
@@ -31,7 +31,7 @@ def _google(url: str, api: str) -> Any:
 
 
 def _pydrive(url: str) -> Any:
-    """PyDrive2's GoogleDrive; its own Authorize cannot be sent elsewhere."""
+    """Return PyDrive2's GoogleDrive for the emulator; its own Authorize has a fixed address."""
     from googleapiclient.discovery import build
     from oauth2client.client import OAuth2Credentials
     from pydrive2.auth import GoogleAuth
@@ -50,7 +50,7 @@ def _pydrive(url: str) -> Any:
 
 
 def upload_all(*, client: str, url: str, count: int) -> dict[str, float]:
-    """A plain search that uploads the pickle of all Trials after each trial, and waits for it."""
+    """Run a plain search that uploads a pickle of all Trials after each trial, and waits."""
     import hyperopt
     import numpy as np
     from searches import SPACE, bowl
@@ -99,7 +99,7 @@ def upload_all(*, client: str, url: str, count: int) -> dict[str, float]:
 
 
 def optuna_trials(*, storage: str, count: int) -> dict[str, float]:
-    """The same objective under Optuna's random sampler, on the local disk."""
+    """Run the same objective with Optuna's random sampler, on the local disk."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -122,7 +122,7 @@ def optuna_trials(*, storage: str, count: int) -> dict[str, float]:
 
 
 class _Memory:
-    """The most that this process holds above where it began, in MiB, sampled while it works."""
+    """Peak memory of this process above its start, in MiB, sampled."""
 
     def __enter__(self) -> "_Memory":
         self._base, self.peak, self._stop = _resident(), 0.0, threading.Event()
@@ -148,13 +148,13 @@ def _resident() -> float:
 
 
 def transfer(*, client: str, url: str, path: str) -> dict[str, float]:
-    """Seconds to upload the file and to download it again, and MiB of memory that each took."""
+    """Upload and download the file; return MiB per second and MiB of memory of each."""
     up, down = _transfers(client, url)
     size = Path(path).stat().st_size / MIB
     with tempfile.TemporaryDirectory() as folder:
         small, copy = Path(folder) / "small", Path(folder) / "copy"
         small.write_bytes(b"warm")
-        down(up(small), copy)  # what is imported and connected once does not count
+        down(up(small), copy)  # imports and the first connection do not count
         with _Memory() as going_up:
             begun = time.perf_counter()
             file_id = up(Path(path))

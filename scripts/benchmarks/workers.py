@@ -1,4 +1,4 @@
-"""Workloads with several trials at once: the bare executor, a search on it, and others beside."""
+"""Workloads with parallel trials: the bare executor, a search on it, and other tools."""
 
 import multiprocessing
 import os
@@ -31,9 +31,9 @@ def throughput(
     pool: str = "threads",
     recorded: int = 0,
 ) -> dict[str, float]:
-    """Trials a second of `count` trials that wait for `seconds`, from the first to the last.
+    """Return the rate of `count` trials that sleep for `seconds`, from the first to the last.
 
-    `ours`: in a search, which has `recorded` trials already; else on the bare executor.
+    `ours`: in a search that has `recorded` trials; otherwise on the bare executor.
     """
     with _pool(pool, width) as workers:
         if not ours:
@@ -41,7 +41,7 @@ def throughput(
         trials = DriveTrials("wide", notify=lambda _: None)
         run = partial(trials.fmin, space=SPACE, show_progressbar=False, return_argmin=False)
         if recorded:
-            warnings.simplefilter("ignore", SearchChangedWarning)  # the algorithm is another one
+            warnings.simplefilter("ignore", SearchChangedWarning)  # the algorithm changes
             run(bowl, algo=hyperopt.rand.suggest, max_evals=recorded)
         run = partial(run, partial(_trial, seconds), algo=ALGORITHMS[algo], executor=workers)
         run(max_evals=recorded + width, width=width)
@@ -54,7 +54,7 @@ def throughput(
 
 
 def _bare(workers: Executor, count: int, width: int, seconds: float) -> dict[str, float]:
-    """All tasks submitted at once, so that no worker ever waits for the next one."""
+    """Submit all tasks at once, so that no worker waits for the next one."""
     point = dict.fromkeys(SPACE, 0.5)
     wait([workers.submit(_trial, seconds, point) for _ in range(width)])  # starts the workers
     begun = time.perf_counter()
@@ -63,7 +63,7 @@ def _bare(workers: Executor, count: int, width: int, seconds: float) -> dict[str
 
 
 def _asked(workers: Executor, count: int, width: int, seconds: float) -> dict[str, float]:
-    """Each task submitted when one has ended, with a random point; nothing is recorded."""
+    """Submit each task with a random point when one has ended; record nothing."""
     domain, suggest = Domain(bowl, SPACE), fast_algorithm(hyperopt.rand.suggest)
     trials, ended = hyperopt.Trials(), SimpleQueue[Future[float]]()
     begun = time.perf_counter()
@@ -78,8 +78,8 @@ def _asked(workers: Executor, count: int, width: int, seconds: float) -> dict[st
     return {"asked": count / (time.perf_counter() - begun)}
 
 
-def beside(*, tool: str, count: int, width: int, seconds: float) -> dict[str, float]:
-    """Trials a second of the same search by TPE, `width` at once, from the first to the last."""
+def other_tool(*, tool: str, count: int, width: int, seconds: float) -> dict[str, float]:
+    """Return the rate of the same search by TPE with another tool, `width` trials at once."""
     tools: dict[str, Callable[[int, int, float], float]] = {
         "Optuna n_jobs": _optuna_threads,
         "Optuna JournalStorage": _optuna_processes,
@@ -96,12 +96,12 @@ def _trial(seconds: float, point: dict[str, float]) -> float:
 def _pool(kind: str, width: int) -> Executor:
     if kind == "threads":
         return ThreadPoolExecutor(width)
-    # Forks share what this process has imported: dozens of fresh ones would not fit everywhere.
+    # Forks share imported modules; dozens of fresh processes may exceed the memory.
     return ProcessPoolExecutor(width, mp_context=multiprocessing.get_context("fork"))
 
 
 def _span(times: Iterable[tuple[datetime, datetime]]) -> float:
-    """Seconds from the first beginning to the last end."""
+    """Return the seconds from the first start to the last end."""
     begun, ended = zip(*times, strict=True)
     return float((max(ended) - min(begun)).total_seconds())
 
@@ -165,7 +165,7 @@ def _ray_tune(count: int, width: int, seconds: float) -> float:
 
     def trainable(point: dict[str, float]) -> None:
         begun = time.time()
-        time.sleep(seconds)  # not this module's function: its workers do not have the module
+        time.sleep(seconds)  # not `_trial`: Ray's workers cannot import this module
         loss = sum(value * value for value in point.values())
         tune.report({"loss": loss, "begun": begun, "ended": time.time()})
 

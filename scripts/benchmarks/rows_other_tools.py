@@ -1,4 +1,4 @@
-"""Rows that stand beside what else one could use: clients, storages, callbacks."""
+"""Rows that compare with other tools: clients, storages, callbacks."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from harness import Effort, MissingError, Row, child, drive, medians, python_sec
 
 
 def others(effort: Effort) -> Iterator[Row]:
-    """What a trial costs with other ways to keep it, side by side."""
+    """Cost of a trial with other ways to store trials."""
     count = effort.trials(200, 10)
 
     def ours(_: int) -> dict[str, float]:
@@ -19,11 +19,11 @@ def others(effort: Effort) -> Iterator[Row]:
     found = medians(effort.repeats(3), ours)
     whole = found["opening"] + found["loop"] + found["closing"]
     journal, sqlite = (
-        _beside(f"Optuna {storage} on local disk", partial(_optuna, effort, storage, count))
+        _measured(f"Optuna {storage} on local disk", partial(_optuna, effort, storage, count))
         for storage in ("JournalStorage", "SQLite")
     )
     google, pydrive = (
-        _beside(client, partial(_uploading, effort, client, count))
+        _measured(client, partial(_uploading, effort, client, count))
         for client in ("google-api-python-client", "PyDrive2")
     )
     loop_alone, with_ends = 1e3 * found["loop"] / count, 1e3 * whole / count
@@ -32,12 +32,12 @@ def others(effort: Effort) -> Iterator[Row]:
         "side by side",
         f"colab_drive_tuner {loop_alone:.1f} ms ({with_ends:.0f} ms with opening and closing); "
         f"{google}; {pydrive}; {journal}; {sqlite}",
-        beside=f"{count:,} trials",
+        details=f"{count:,} trials",
     )
 
 
 def imports(effort: Effort) -> Iterator[Row]:
-    """What `import colab_drive_tuner` costs."""
+    """Cost of `import colab_drive_tuner`."""
     heavy = ("hyperopt", "scipy", "googleapiclient", "tensorflow", "keras", "numpy", "requests")
     code = f"import colab_drive_tuner, sys; print([m for m in {heavy!r} if m in sys.modules])"
 
@@ -58,7 +58,7 @@ def imports(effort: Effort) -> Iterator[Row]:
 
 
 def transfer(effort: Effort) -> Iterator[Row]:
-    """A large file up and down, three clients in turn."""
+    """Upload and download of a large file by three clients."""
     size = effort.trials(256, 8)
     clients = ["colab_drive_tuner", "google-api-python-client", "PyDrive2"]
     with tempfile.TemporaryDirectory() as folder, drive(effort.latency()) as emulator:
@@ -68,7 +68,7 @@ def transfer(effort: Effort) -> Iterator[Row]:
         where = {"url": emulator.url, "path": str(path)}
 
         def measure(number: int) -> dict[str, float]:
-            # All each time, each first once: what else the machine does weighs on all alike.
+            # All clients in every repeat, in rotated order, so that other load affects all equally.
             answer: dict[str, float] = {}
             first = number % len(clients)
             for client in clients[first:] + clients[:first]:
@@ -105,7 +105,7 @@ def transfer(effort: Effort) -> Iterator[Row]:
 
 
 def backup(effort: Effort) -> Iterator[Row]:
-    """TrialBackup's price per epoch."""
+    """Cost of TrialBackup per epoch."""
     count = effort.trials(40, 3)
 
     def measure(_: int) -> dict[str, float]:
@@ -145,7 +145,7 @@ def _optuna(effort: Effort, storage: str, count: int) -> float:
     return found["seconds"] / count
 
 
-def _beside(name: str, measure: Callable[[], float]) -> str:
+def _measured(name: str, measure: Callable[[], float]) -> str:
     try:
         return f"{name} {1e3 * measure():.1f} ms"
     except MissingError as error:
