@@ -209,7 +209,7 @@ class History:
         """The trials that a new session inherits, in the order in which they were named."""
         return [entry for entry in self.trials.values() if entry.unfinished]
 
-    def used_up(self, max_attempts: int) -> list[RecordedTrial]:
+    def used_up(self, max_attempts: float) -> list[RecordedTrial]:
         """The unfinished trials in which `max_attempts` sessions died."""
         return [entry for entry in self.unfinished if len(entry.attempts) >= max_attempts]
 

@@ -18,7 +18,6 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.chain_copy import is_continuation
 from colab_drive_tuner.manage.copy_writer import write_copy
 from colab_drive_tuner.manage.exclusive_access import (
-    NEVER,
     HeldSearch,
     Notify,
     hold,
@@ -173,7 +172,7 @@ def _hold_or_read(store: Store, name: str, notify: Notify) -> Iterator[HeldSearc
 
 def _open_unheld(store: Store, name: str) -> HeldSearch:
     """Open a search that can only be read; raise if a session may be writing to it."""
-    book = Logbook(store, name, max_attempts=NEVER)
+    book = Logbook(store, name)
     holder = book.journal.holder()
     if holder is not None and not holder.stale:
         raise SearchBusyError(f"Search {name!r} is held by {holder}: stop it there first.")

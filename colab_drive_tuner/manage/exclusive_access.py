@@ -27,8 +27,6 @@ from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Store
 
 Notify = Callable[[str], None]
-NEVER = 2**31
-"""A `max_attempts` that no trial reaches."""
 _PATIENCE = 60.0
 """Seconds to wait for the store when results are flushed or the claim is released."""
 
@@ -97,7 +95,7 @@ def hold(store: Store, name: str, notify: Notify, *, empty: bool = False) -> Ite
     results spooled on this machine cannot be recorded.
     """
     folder = require_folder(store, name)
-    book = Logbook(store, name, max_attempts=NEVER)
+    book = Logbook(store, name)
     gone = threading.Event()
 
     def notify_until_gone(text: str) -> None:

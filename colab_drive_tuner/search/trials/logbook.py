@@ -7,6 +7,7 @@ before its first trial starts, so that a later session finds all of it or nothin
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from math import inf
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.capture import take
@@ -75,7 +76,7 @@ def _checked_tid(document: TrialDocument) -> Tid:
 class Logbook(Ownership):
     """The journal of one search, as used by the process that runs its trials."""
 
-    def __init__(self, store: Store, name: str, *, max_attempts: int) -> None:
+    def __init__(self, store: Store, name: str, *, max_attempts: float = inf) -> None:
         super().__init__(Journal.open(store, name, rules()), name, max_attempts)
         self._document_hashes: dict[Tid, int] = {}
         """By trial, the hash of its document when this process last read or wrote it."""

@@ -38,7 +38,7 @@ class Ownership:
     A claim gives up trials in which `max_attempts` runtimes died.
     """
 
-    def __init__(self, journal: Journal, name: str, max_attempts: int) -> None:
+    def __init__(self, journal: Journal, name: str, max_attempts: float) -> None:
         self.journal, self.name, self._max_attempts = journal, name, max_attempts
         self.k_of: dict[Tid, int | None] = {}
         self.pending_of: dict[Tid, tuple[int, ...]] = {}

@@ -21,8 +21,6 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
 )
 from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder, salvage_folder
 
-_NEVER = 2**31
-
 
 def duplicate_folder(
     store: Store,
@@ -96,7 +94,7 @@ def count_unmergeable(salvaged: SalvagedFolder, history: History, *, merged: boo
 
 def _merge(store: Store, name: str, duplicate: SearchFolder) -> str:
     """Merge the folder's results into the search, check that none is missing, and trash it."""
-    book = Logbook(store, name, max_attempts=_NEVER)
+    book = Logbook(store, name)
     # Claiming a search merges its duplicate folders.
     book.claim(SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None)
     book.close(60.0)

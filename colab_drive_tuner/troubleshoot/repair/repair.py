@@ -64,7 +64,6 @@ from colab_drive_tuner.troubleshoot.repair.search_check import (
 
 _RUNTIME_SECONDS = COLAB_MOST_HOURS * 3600
 """Longest lifetime of a Colab runtime: the owner of an older claim cannot wake up again."""
-_NEVER = 2**31
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def _why_unusable(store: Store, name: str, found: _FoundFolder) -> str:
         salvaged.require_known_format()
         if count := salvaged.count_records(trashed):
             return f"{count} of its records are in the trash, which will be emptied"
-        book = Logbook(store, name, max_attempts=_NEVER)
+        book = Logbook(store, name)
         if not book.journal.exists:
             return "its first record is missing"
         if lost := lost_trials(store, salvaged, book.history):
