@@ -34,7 +34,7 @@ def main() -> None:
     if given.write:
         machine = (
             f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}; "
-            f"Drive is the emulator in a process of its own, {LATENCY * 1e3:.0f} ms before each "
+            f"Drive is the emulator in a separate process, {LATENCY * 1e3:.0f} ms before each "
             f"answer; medians."
         )
         put(PAGE, [machine, "", HEADING, *(row.full for row in rows)])

@@ -86,7 +86,7 @@ def child(workload: str, environment: dict[str, str] | None = None, **arguments:
 
 @contextlib.contextmanager
 def drive(latency: float = LATENCY) -> Iterator[DriveEmulator]:
-    """An emulated Drive in a process of its own."""
+    """An emulated Drive in a separate process."""
     with DriveEmulator(process=True, latency=latency) as emulator:
         yield emulator
 
