@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.trials.search_status import SearchStatus
     from colab_drive_tuner.session import Session, setup
     from colab_drive_tuner.store import open_store
-    from colab_drive_tuner.training.backup.callback import TrialBackup
+    from colab_drive_tuner.training.backup.trial_backup import TrialBackup
     from colab_drive_tuner.training.pruner import Pruner
     from colab_drive_tuner.trial import RunningTrial, running_trial
 
@@ -86,7 +86,7 @@ _MODULES = {
     "SearchStatus": "search.trials.search_status",
     "Session": "session",
     "StudyStorage": "optuna_backend",
-    "TrialBackup": "training.backup.callback",
+    "TrialBackup": "training.backup.trial_backup",
     "TrialResult": "search.results.trial_result",
     "copy_search": "manage.copy_search",
     "download_notebook": "notebook",

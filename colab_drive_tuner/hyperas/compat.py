@@ -33,14 +33,14 @@ from types import ModuleType
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.hyperas.import_hook import HyperasFinder
-from colab_drive_tuner.hyperas.rewriting import (
+from colab_drive_tuner.hyperas.generated_module import (
     TEMP_FILE,
-    explained,
-    imports_for,
-    refuse_broken,
-    refuse_unreadable,
+    check_generated_text,
+    check_source_readable,
+    collect_imports,
+    explain_rewriting_errors,
 )
+from colab_drive_tuner.hyperas.import_hook import HyperasFinder
 from colab_drive_tuner.notebook.cells import new_notebook
 from colab_drive_tuner.notebook.imports import global_names
 from colab_drive_tuner.version import installed_version
@@ -178,14 +178,14 @@ def _fmin(original: Any) -> Any:
 
 def _with_new_options(objective: Any, space: Mapping[str, Any]) -> Any:
     """What hyperas made the objective; layers among a choice's options are new in every call."""
-    from colab_drive_tuner.templates.rebuild_options import renewed
+    from colab_drive_tuner.templates.rebuild_options import rebuild_options
 
     get_space = objective.__globals__["get_space"]
     again = {label: partial(lambda label: get_space()[label], label) for label in space}
 
     @wraps(objective)
     def call(values: Mapping[str, Any]) -> Any:
-        return objective(renewed(values, space, again))
+        return objective(rebuild_options(values, space, again))
 
     return call
 
@@ -233,16 +233,16 @@ def _model_string(announce: Announce, original: Any) -> Any:
     def get_hyperopt_model_string(*args: Any, **kwargs: Any) -> str:
         bound = signature.bind(*args, **kwargs)
         given = bound.arguments
-        refuse_unreadable(given["model"], given["data"], *(given.get("functions") or ()))
-        imports = imports_for(given["model"], given["notebook_name"], announce)
+        check_source_readable(given["model"], given["data"], *(given.get("functions") or ()))
+        imports = collect_imports(given["model"], given["notebook_name"], announce)
         # hyperas reads this instead: it wants a name without .ipynb below the directory.
         with tempfile.TemporaryDirectory() as folder:
             notebook = json.dumps(new_notebook("\n".join(imports)))
             Path(folder, "imports.ipynb").write_text(notebook, "utf-8")
             given["notebook_name"] = os.path.relpath(Path(folder, "imports"))
-            with explained(given["model"], given["data"]):
+            with explain_rewriting_errors(given["model"], given["data"]):
                 text: str = original(*bound.args, **bound.kwargs)
-        refuse_broken(text, given["model"], _run.get().names)
+        check_generated_text(text, given["model"], _run.get().names)
         return text
 
     return get_hyperopt_model_string

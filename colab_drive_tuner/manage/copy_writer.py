@@ -50,8 +50,13 @@ from colab_drive_tuner.rerun.runs import RUN_MARKS, run_files
 from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
-from colab_drive_tuner.training.copying import FileCopier, backup_files, model_files, scratch_file
-from colab_drive_tuner.training.models.best_models import FOLDER as BEST
+from colab_drive_tuner.training.best_models import FOLDER as BEST
+from colab_drive_tuner.training.file_copier import (
+    FileCopier,
+    backup_files,
+    model_files,
+    scratch_file,
+)
 from colab_drive_tuner.troubleshoot.clean.unfinished_copies import (
     FROM,
     MAKER,

@@ -17,7 +17,7 @@ from colab_drive_tuner.manage.exclusive_access import Notify, hold, require_own_
 from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.copying import FileCopier
+from colab_drive_tuner.training.file_copier import FileCopier
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from colab_drive_tuner.intermediate_values import IntermediateValues
 from colab_drive_tuner.search.algorithms.space_program import UnsupportedNodeError
 from colab_drive_tuner.search.sampled_space import SampledSpace, sampled_space
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.training.seeds import seed_trial
+from colab_drive_tuner.training.seeding import seed_trial
 from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
 
 _logger = logging.getLogger(__name__)

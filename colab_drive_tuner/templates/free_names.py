@@ -11,15 +11,15 @@ _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 def global_names(code: CodeType) -> set[str]:
     """The global names that a function and those inside it read."""
     names = {part.argval for part in dis.get_instructions(code) if part.opname in _LOADS}
-    return names.union(*map(global_names, nested_codes(code)))
+    return names.union(*map(global_names, nested_code_objects(code)))
 
 
-def unknown_names(function: FunctionType) -> dict[str, int]:
+def undefined_names(function: FunctionType) -> dict[str, int]:
     """Global names that a function reads and nobody has defined (yet), with the line of each."""
     return _unknown(function.__code__, {*function.__globals__, *vars(builtins)})
 
 
-def calls_itself(function: FunctionType) -> bool:
+def is_recursive(function: FunctionType) -> bool:
     """Whether the function reads its own name, and that means itself, or what is wrapped around it.
 
     It does not where the name is a method's, or has been given to something else.
@@ -40,7 +40,7 @@ def cell_content(cell: CellType) -> Any:
         return None
 
 
-def nested_codes(code: CodeType) -> list[CodeType]:
+def nested_code_objects(code: CodeType) -> list[CodeType]:
     """The functions, classes and comprehensions directly inside a function."""
     return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
@@ -53,6 +53,6 @@ def _unknown(code: CodeType, known: set[str]) -> dict[str, int]:
         if part.opname in _LOADS and part.argval not in here:
             line = part.positions.lineno if part.positions else None
             unknown.setdefault(part.argval, line or code.co_firstlineno)
-    for nested in nested_codes(code):
+    for nested in nested_code_objects(code):
         unknown = _unknown(nested, known) | unknown
     return unknown

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.naming import name_templates
-from colab_drive_tuner.templates.source import FunctionSource, parameters
+from colab_drive_tuner.templates.function_source import FunctionSource, parameters
+from colab_drive_tuner.templates.template_names import name_templates
 
 DISTRIBUTIONS = (
     "choice",
@@ -108,7 +108,7 @@ def _search(
                 "{{ as one brace. Assign the template to a variable first and use that."
             )
     if isinstance(node, _SCOPES):
-        nested |= bound_names(node)
+        nested |= names_bound_in(node)
     for child in ast.iter_child_nodes(node):
         yield from _search(child, source, nested)
 
@@ -191,15 +191,15 @@ def _parameters_read(
     A parameter that the function assigns anew is such a name, too.
     """
     inner = _inner(node)
-    own = frozenset().union(*(bound_names(n) for n in ast.walk(inner) if isinstance(n, _SCOPES)))
+    own = frozenset().union(*(names_bound_in(n) for n in ast.walk(inner) if isinstance(n, _SCOPES)))
     imported = {name for statement in imports(source.node) for name in imported_names(statement)}
     calls = {id(call.func) for call in _outermost_calls(inner)}
     names = {
         part.id for part in ast.walk(inner) if isinstance(part, ast.Name) and id(part) not in calls
     }
     given = {argument.arg for argument in parameters(source.node.args)}
-    given -= nested | bound_names(source.node, given=False)
-    for name in sorted(names & (nested | bound_names(source.node)) - own - imported - given):
+    given -= nested | names_bound_in(source.node, given=False)
+    for name in sorted(names & (nested | names_bound_in(source.node)) - own - imported - given):
         raise TemplateError(
             f"The template {ast.unparse(node)}, {source.where(node.lineno)}, uses {name!r}, which "
             f"exists only while {source.function.__name__}() runs; the space must be known before: "
@@ -208,7 +208,7 @@ def _parameters_read(
     return frozenset(names & given - own)
 
 
-def bound_names(scope: ast.AST, *, given: bool = True) -> frozenset[str]:
+def names_bound_in(scope: ast.AST, *, given: bool = True) -> frozenset[str]:
     """The names that are local to a function, class or comprehension; nested ones apart.
 
     Without `given`, only those that it binds itself, and not its parameters.

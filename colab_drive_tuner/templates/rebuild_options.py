@@ -13,7 +13,7 @@ from typing import Any
 _STATELESS = (str, bytes, int, float, complex, type(None), type, FunctionType, BuiltinFunctionType)
 
 
-def renewed(
+def rebuild_options(
     values: Mapping[str, Any],
     space: Mapping[str, Any],
     expressions: Mapping[str, Callable[[], Any]],

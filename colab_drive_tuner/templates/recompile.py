@@ -15,7 +15,8 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.free_names import calls_itself, nested_codes
+from colab_drive_tuner.templates.free_names import is_recursive, nested_code_objects
+from colab_drive_tuner.templates.function_source import FunctionSource
 from colab_drive_tuner.templates.parser import (
     Template,
     distribution,
@@ -23,8 +24,7 @@ from colab_drive_tuner.templates.parser import (
     imported_names,
     imports,
 )
-from colab_drive_tuner.templates.source import FunctionSource
-from colab_drive_tuner.templates.suppress_warnings import quietly
+from colab_drive_tuner.templates.suppress_warnings import suppress_warnings
 
 # The names under which values and hyperopt's `hp` reach the compiled code: variables of a function
 # around it, so that nested functions and comprehensions see them, nobody's globals are touched, and
@@ -33,11 +33,11 @@ _VALUES = "__cdt_values__"
 _HYPEROPT = "__cdt_hp__"
 
 
-def value_function(
+def compile_with_values(
     source: FunctionSource, offered: Mapping[str, Any]
 ) -> Callable[[Mapping[str, Any]], FunctionType]:
     """Return what makes of sampled values the user's function with these in place of templates."""
-    code, recursive = source.function.__code__, calls_itself(source.function)
+    code, recursive = source.function.__code__, is_recursive(source.function)
     copied = copy.deepcopy(source)
     lookups: dict[int, ast.expr] = {}
     for template in find_templates(copied):
@@ -67,7 +67,7 @@ def value_function(
     return lambda values: _function(source.function, new, {_VALUES: values, **offered}, itself)
 
 
-def space_function(
+def compile_expressions(
     source: FunctionSource, offered: Mapping[str, Any]
 ) -> Callable[[], dict[str, Callable[[], Any]]]:
     """Return a function whose result maps each label to what makes its hyperopt expression.
@@ -138,7 +138,7 @@ def _keywords(*names: str) -> ast.arguments:
 def _compile(source: FunctionSource, marker: str) -> CodeType:
     flags = source.function.__code__.co_flags & __future__.annotations.compiler_flag
     tree = ast.fix_missing_locations(source.tree)
-    with quietly():
+    with suppress_warnings():
         code = compile(
             tree, source.filename, "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
         )
@@ -147,7 +147,7 @@ def _compile(source: FunctionSource, marker: str) -> CodeType:
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
     yield code
-    for nested in nested_codes(code):
+    for nested in nested_code_objects(code):
         yield from _codes(nested)
 
 

@@ -13,7 +13,7 @@ depth mismatch"), and what is suppressed here is suppressed for the whole proces
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Within the block, no warnings, and no other thread in such a block.
 
     Those of the user's source were given when it was first compiled; those of hyperopt's draws come
@@ -24,7 +24,7 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def try_drawing(expression: Any) -> None:
+def try_sampling(expression: Any) -> None:
     """Draw once from a hyperopt expression, and raise what that raises.
 
     hyperopt checks most arguments only when it draws, which a search does much later. It also
@@ -34,7 +34,7 @@ def try_drawing(expression: Any) -> None:
     from hyperopt.pyll import as_apply, dfs
     from hyperopt.pyll.stochastic import sample
 
-    with quietly(), redirect_stdout(io.StringIO()):
+    with suppress_warnings(), redirect_stdout(io.StringIO()):
         sample(expression, np.random.default_rng(0))
         for node in dfs(as_apply(expression)):
             if node.name == "randint":

@@ -9,8 +9,8 @@ from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates.free_names import cell_content
+from colab_drive_tuner.templates.function_source import FunctionSource, read_source
 from colab_drive_tuner.templates.parser import find_templates
-from colab_drive_tuner.templates.source import FunctionSource, read_source
 
 Wrap = Callable[[Any], Any]
 """Puts another function in the place of the one that holds the templates; changes no original."""

@@ -1,4 +1,4 @@
-"""The inside of a Keras trial: seeds, backups of half-done trials, best models, memory.
+"""Support for Keras trials: seeds, backups of unfinished trials, best models, memory.
 
-Nothing here imports Keras until a trial has: the modules are named where they are used.
+Keras is imported only once a trial uses it, so callers import these modules where they use them.
 """

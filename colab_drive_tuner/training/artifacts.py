@@ -68,7 +68,9 @@ class StoreArtifacts:
             self._before_first = None
         with self._lock:
             before = list(self._known().get(name, []))
-            self._home = self._home or home_of(self._store, self._search_folder, FOLDER)
+            self._home = self._home or find_or_create_folder(
+                self._store, self._search_folder, FOLDER
+            )
             entry_id = self._store.reserve(1)[0]
             self._create(entry_id, name, path, self._home)
             self._known()[name] = [entry_id]
@@ -139,7 +141,7 @@ class StoreArtifacts:
             self._store.trash(entry_id)
 
 
-def old_backups(
+def obsolete_backups(
     store: Store, search_folder: str, unfinished: Container[int], *, epoch: str = ""
 ) -> list[str]:
     """The ids of backups from which no trial goes on.
@@ -182,7 +184,7 @@ def find_folders(store: Store, parent: str, name: str) -> list[str]:
     return found + listed
 
 
-def home_of(store: Store, parent: str, name: str) -> str:
+def find_or_create_folder(store: Store, parent: str, name: str) -> str:
     """The id of the folder of that name, made and marked on its parent where there is none.
 
     Two runtimes may each make one: all are read.

@@ -19,9 +19,9 @@ from colab_drive_tuner.intermediate_values import as_number
 from colab_drive_tuner.training.pruning_rules import (
     BestValues,
     Curve,
+    halving_threshold,
     is_rung,
-    last_promoted,
-    percentile_of,
+    percentile_threshold,
 )
 from colab_drive_tuner.trial import running_trial
 from colab_drive_tuner.user_warnings import warn_user
@@ -138,9 +138,9 @@ class Pruner:
         if self.rule == HALVING:
             factor = self.reduction_factor or 0
             judged = partial(is_rung, warmup_steps=self.warmup_steps, reduction_factor=factor)
-            cut = partial(last_promoted, reduction_factor=factor)
+            cut = partial(halving_threshold, reduction_factor=factor)
         else:
-            cut = partial(percentile_of, percentile=self.percentile or 50)
+            cut = partial(percentile_threshold, percentile=self.percentile or 50)
         return BestValues(
             curves, cut, judged=judged, min_trials=self.min_trials, maximized=self.maximized
         )
@@ -149,9 +149,9 @@ class Pruner:
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras hands it over
         """Check that there is a trial to judge, and that no other pruner judges it."""
-        from colab_drive_tuner.training.fit_frames import calling_loop
+        from colab_drive_tuner.training.training_loop import find_training_loop
 
-        loop, trial = calling_loop(self), running_trial()
+        loop, trial = find_training_loop(self), running_trial()
         if trial is None:
             warn_user("Pruner does nothing here: no search runs.", TrainingWarning)
             return
@@ -167,7 +167,7 @@ class Pruner:
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Report the epoch's value; stop the training if it is worse than earlier trials' ones."""
-        from colab_drive_tuner.training.fit_frames import calling_loop
+        from colab_drive_tuner.training.training_loop import find_training_loop
 
         trial = running_trial()
         if trial is None:
@@ -175,7 +175,7 @@ class Pruner:
         reports = trial.reports
         if reports.epoch == epoch or (reports.pruned_at is not None and reports.epoch is None):
             return  # given twice, or a fit after the one that was stopped
-        loop = calling_loop(self)
+        loop = find_training_loop(self)
         value = (logs or {}).get(self.monitor)
         if value is None:
             if self.monitor.startswith("val_") and loop.fit.get("validation_freq", 1) != 1:

@@ -80,7 +80,7 @@ class BestValues:
 
     def _judged_in(self, curve: Curve) -> Iterator[tuple[int, list[float], float]]:
         """By judged step of a curve, all best values that are kept of it, and the curve's own."""
-        few = thinned(curve)
+        few = subsample(curve)
         if self._maximized:
             few = [(step, -value) for step, value in few]
         for step, best in best_so_far(few):
@@ -92,7 +92,7 @@ class BestValues:
             yield step, bests, best
 
 
-def thinned(curve: Curve) -> Curve:
+def subsample(curve: Curve) -> Curve:
     """A curve of more values than a trial reports, as one that it would have reported."""
     every = 1
     while len(curve) > every * (MAX_VALUES + 1):
@@ -106,7 +106,7 @@ def best_so_far(curve: Curve) -> Iterable[tuple[int, float]]:
     return zip((step for step, _ in curve), accumulate(values, min), strict=True)
 
 
-def percentile_of(bests: Sequence[float], percentile: float) -> float:
+def percentile_threshold(bests: Sequence[float], percentile: float) -> float:
     """The percentile of numbers in ascending order, interpolated between neighbours."""
     place = percentile / 100 * (len(bests) - 1)
     below = bests[math.floor(place)]
@@ -114,7 +114,7 @@ def percentile_of(bests: Sequence[float], percentile: float) -> float:
     return below if below == above else below + (above - below) * (place - math.floor(place))
 
 
-def last_promoted(bests: Sequence[float], reduction_factor: int) -> float:
+def halving_threshold(bests: Sequence[float], reduction_factor: int) -> float:
     """The worst value that is promoted from a rung where these values, in order, were seen.
 
     Of all that have reached the rung, the new trial included, the best `1/reduction_factor` go on,

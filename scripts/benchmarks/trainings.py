@@ -18,7 +18,7 @@ def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, f
 
     from colab_drive_tuner.store.folder import FolderStore
     from colab_drive_tuner.training.artifacts import StoreArtifacts
-    from colab_drive_tuner.training.backup.callback import TrialBackup
+    from colab_drive_tuner.training.backup.trial_backup import TrialBackup
     from colab_drive_tuner.training.backup.writer import flush_backups
     from colab_drive_tuner.trial import RunningTrial, run_as
 

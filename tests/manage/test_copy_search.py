@@ -29,7 +29,7 @@ from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.copying import model_files
+from colab_drive_tuner.training.file_copier import model_files
 from tests.manage.conftest import Opener
 from tests.search.searching import bowl, go, in_child, killing, points
 from tests.search.test_models import run as run_with_models

@@ -353,9 +353,9 @@ def test_backups_work_where_the_store_is_a_path(workers: LokyExecutor, tmp_path:
             return x**2
         path = tmp_path / "half"
         if not kept.get("fit-000-epoch-00003.backup", path):
-            from colab_drive_tuner.training.backup.writer import writer_of
+            from colab_drive_tuner.training.backup.writer import get_writer
 
-            writer_of(kept)
+            get_writer(kept)
             path.write_bytes(b"half")
             kept.put("fit-000-epoch-00003.backup", path)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -396,7 +396,7 @@ def test_elsewhere_backups_are_one_sentence(workers: LokyExecutor) -> None:
     said: list[str] = []
 
     def objective(x: float) -> float:
-        from colab_drive_tuner.training.backup.callback import TrialBackup
+        from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 
         TrialBackup().on_train_begin()
         return x
@@ -404,7 +404,7 @@ def test_elsewhere_backups_are_one_sentence(workers: LokyExecutor) -> None:
     trials = DriveTrials("s", store="memory:elsewhere", notify=said.append)
     trials.fmin(objective, SPACE, max_evals=4, show_progressbar=False, executor=workers)
     (line,) = [text for text in said if "TrialBackup" in text]
-    assert "keeps nothing in workers" in line
+    assert "saves nothing in workers" in line
 
 
 def test_a_keras_model_comes_back(workers: LokyExecutor, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from colab_drive_tuner.search.loop import inline as loop
 from colab_drive_tuner.search.loop import stopping_rules
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.training.backup.callback import TrialBackup
+from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 
 # TensorFlow's tensors, under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -33,7 +33,7 @@ def fit(x: float, folder: Path, *, killed: bool) -> dict[str, Any]:
     import keras
     import numpy as np
 
-    from colab_drive_tuner.training.backup.callback import TrialBackup
+    from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 
     trial = running_trial()
     assert trial is not None

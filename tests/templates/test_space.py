@@ -12,7 +12,7 @@ from hyperopt.pyll import as_apply
 
 from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates import DISTRIBUTIONS, compile_model
-from colab_drive_tuner.templates.suppress_warnings import quietly
+from colab_drive_tuner.templates.suppress_warnings import suppress_warnings
 from tests.templates import models
 
 
@@ -35,7 +35,7 @@ def hyperas():
             vars(sys.modules.get(parent, ensemble)).pop(child, None)
 
 
-@quietly()  # hyperas's code is of its time
+@suppress_warnings()  # hyperas's code is of its time
 def space_by_hyperas(optim, model):
     text = optim.remove_imports(textwrap.dedent(inspect.getsource(model)))
     parts = optim.hyperparameter_names(text)

@@ -119,9 +119,9 @@ def sets_of_templates(x):
     return { {{choice([1, 2])}} } | { {{choice([3, 4])}}, {{choice([5, 6])}} }
 
 
-def calls_itself(x):
+def is_recursive(x):
     n = {{choice([1, 2])}}
-    return n + (calls_itself(x - 1) if x > 5 else 0)
+    return n + (is_recursive(x - 1) if x > 5 else 0)
 
 
 def conditional_imports(x):
@@ -166,7 +166,7 @@ class Named:
         (one_line, "n n_1", [0, 1], (1, 2)),
         (blanks_and_comments, "n m", [1, 0], (2, 3)),
         (sets_of_templates, "n n_1 n_2 n_3", [0, 1, 1, 0], {2, 4, 5}),
-        (calls_itself, "n", [1], 6),
+        (is_recursive, "n", [1], 6),
         (conditional_imports, "n", [0], 1),
         (Named().a_helper, "n", [1], 102),
         (arithmetic, "n n_1 str str_1", [1, 0, 1, 0], (7, "67", {"u": 7})),

@@ -20,7 +20,7 @@ import numpy as np
 from keras import layers, ops
 
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.training.backup.callback import TrialBackup
+from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from tests.training.keeping import search_folder
 from tests.training.trials import flush_all, run
 

@@ -3,7 +3,7 @@
 import pytest
 
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.training import uploads
+from colab_drive_tuner.training import upload_queue
 from tests.training.keeping import TroubledStore, search_folder
 from tests.training.trials import KillAt, Killed, run, simple
 
@@ -11,7 +11,7 @@ from tests.training.trials import KillAt, Killed, run, simple
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A store that a test can give troubles; retries come quickly, and no epoch is known yet."""
-    monkeypatch.setattr(uploads, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(upload_queue, "PAUSES", (0.01, 0.02))
     return TroubledStore(tmp_path / "store")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from hyperopt import hp
 
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.training.backup.callback import TrialBackup
+from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import running_trial
 from tests.training.trials import KillAt

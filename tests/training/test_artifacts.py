@@ -3,7 +3,7 @@
 import pytest
 
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.training.artifacts import StoreArtifacts, old_backups
+from colab_drive_tuner.training.artifacts import StoreArtifacts, obsolete_backups
 from tests.training.keeping import TroubledStore, search_folder, shown
 
 
@@ -118,7 +118,7 @@ def test_backups_of_finished_trials_and_older_histories_are_old(store, folder, f
     inside = home(store, folder)
     store.create(store.reserve(1)[0], b"mine", name="mine", parent=inside)
     names = {entry.id: entry.name for entry in store.list(inside)}
-    old = [names[one] for one in old_backups(store, folder, unfinished={2})]
+    old = [names[one] for one in obsolete_backups(store, folder, unfinished={2})]
     assert sorted(old) == ["trial-00001-a", "trial-00003-a"]
-    assert len(old_backups(store, folder, unfinished={2}, epoch="another")) == 3
-    assert old_backups(store, search_folder(store, "none"), unfinished=()) == []
+    assert len(obsolete_backups(store, folder, unfinished={2}, epoch="another")) == 3
+    assert obsolete_backups(store, search_folder(store, "none"), unfinished=()) == []

@@ -12,9 +12,9 @@ from keras.callbacks import CallbackList
 from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.backup.callback import TrialBackup
+from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.writer import drop_backups
-from colab_drive_tuner.training.seeds import training_seed
+from colab_drive_tuner.training.seeding import training_seed
 from colab_drive_tuner.trial import RunningTrial, TrialInterrupted, run_as, running_trial
 from tests.training.keeping import NUMPY_2, TroubledStore, search_folder
 from tests.training.trials import (
@@ -131,7 +131,7 @@ def unfreezing(kill):
 
 def test_a_fit_that_unfreezes_layers_begins_anew(store):
     """Not at the backup from before the change either, which would train what was not trained."""
-    with pytest.warns(TrainingWarning, match="differs.*It begins at its first epoch"):
+    with pytest.warns(TrainingWarning, match="differs.*It starts from its first epoch"):
         compare(store, unfreezing, KillAt(2))
 
 
@@ -346,7 +346,7 @@ def test_outside_of_a_search_it_does_nothing_and_says_so():
     plain.fit(X, Y, epochs=2, verbose=0)
     keras.utils.set_random_seed(1)
     tried = convolutional()
-    with pytest.warns(TrainingWarning, match="no search runs") as told:
+    with pytest.warns(TrainingWarning, match="no search is running") as told:
         tried.fit(X, Y, epochs=2, verbose=0, callbacks=[TrialBackup()])
     assert told[0].filename == __file__, "a line of Keras's says nothing to the user"
     for one, other in zip(plain.get_weights(), tried.get_weights(), strict=True):
@@ -416,4 +416,4 @@ def test_it_tells_where_it_goes_on(store, capsys):
         run(store, folder, lambda: simple(KillAt(1)))
     assert "goes on" not in capsys.readouterr().out
     run(store, folder, lambda: fit(convolutional(), 2, KillAt(9), verbose=2))
-    assert "Trial 3 goes on after epoch 1 of 2." in capsys.readouterr().out
+    assert "Trial 3 resumes after epoch 1 of 2." in capsys.readouterr().out

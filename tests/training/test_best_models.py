@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ModelError, TrainingWarning, UsageError
-from colab_drive_tuner.training import uploads
-from colab_drive_tuner.training.models import best_models
-from colab_drive_tuner.training.models.best_models import BestModels
+from colab_drive_tuner.training import best_models, upload_queue
+from colab_drive_tuner.training.best_models import BestModels
 from tests.training.keeping import NUMPY_2, TroubledStore, search_folder, shown
 
 pytestmark = NUMPY_2
@@ -18,7 +17,7 @@ pytestmark = NUMPY_2
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A store that a test can give troubles; retries come quickly."""
-    monkeypatch.setattr(uploads, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(upload_queue, "PAUSES", (0.01, 0.02))
     return TroubledStore(tmp_path / "store")
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from colab_drive_tuner.errors import ChecksumError, TrainingWarning, UsageError
 from colab_drive_tuner.training.backup import callback_files
-from colab_drive_tuner.training.backup.callback import TrialBackup
-from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_files
-from colab_drive_tuner.training.backup.callback_state import named
-from colab_drive_tuner.training.backup.variables import DoesNotFitError
+from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_file_restore
+from colab_drive_tuner.training.backup.callback_state import key_callbacks
+from colab_drive_tuner.training.backup.trial_backup import TrialBackup
+from colab_drive_tuner.training.backup.variables import IncompatibleBackupError
 from tests.training.keeping import NUMPY_2, search_folder
 from tests.training.trials import (
     Counting,
@@ -32,7 +32,7 @@ pytestmark = NUMPY_2
 @pytest.fixture
 def all_are_large(monkeypatch):
     """Every file is kept beside the backup."""
-    monkeypatch.setattr(callback_files, "SMALL", 0)
+    monkeypatch.setattr(callback_files, "MAX_EMBEDDED_BYTES", 0)
 
 
 def checkpoint(path, **options):
@@ -94,7 +94,7 @@ def test_a_damaged_file_is_as_a_damaged_backup(store, tmp_path, all_are_large):
     (file,) = [e.id for e in store.list(home) if "file-" in e.name]
     store.replace(file, b"damaged")
     seen = Notebook()
-    with pytest.warns(TrainingWarning, match=r"is damaged.* begins at its first epoch"):
+    with pytest.warns(TrainingWarning, match=r"is damaged.* starts from its first epoch"):
         assert run(store, folder, lambda: first_is_best(tmp_path, None, Counting(seen))) == whole
     assert seen.drawn == [0, 1, 2, 3]
 
@@ -109,23 +109,23 @@ def test_a_backup_says_nothing_about_folders(tmp_path, fill):
     (tmp_path / "runs" / "3" / "best.weights.h5").write_bytes(b"weights")
     (saved,) = [file.as_plain() for file in files.capture()]
     assert saved["fills"] == ["3"]
-    prepare_files([callback], [saved], lambda *_: False)()
-    with pytest.raises(DoesNotFitError):
-        prepare_files([callback], [{**saved, "fills": [fill]}], lambda *_: False)
-    with pytest.raises(ChecksumError, match="not there"):
-        prepare_files([callback], [{**saved, "content": None}], lambda *_: False)
-    with pytest.raises(DoesNotFitError, match="not here"):
-        prepare_files([], [saved], lambda *_: False)
+    prepare_file_restore([callback], [saved], lambda *_: False)()
+    with pytest.raises(IncompatibleBackupError):
+        prepare_file_restore([callback], [{**saved, "fills": [fill]}], lambda *_: False)
+    with pytest.raises(ChecksumError, match="is missing"):
+        prepare_file_restore([callback], [{**saved, "content": None}], lambda *_: False)
+    with pytest.raises(IncompatibleBackupError, match="not here"):
+        prepare_file_restore([], [saved], lambda *_: False)
 
 
 def test_two_placeholders_together_make_no_folder_above(tmp_path):
     """Each of them alone is a name like any other."""
     callback = checkpoint(tmp_path / "runs" / "{epoch}{val_loss}" / "best.weights.h5")
-    saved = {"callback": next(iter(named([callback]))), "content": b"", "name": "x"}
+    saved = {"callback": next(iter(key_callbacks([callback]))), "content": b"", "name": "x"}
     saved["sha256"] = hashlib.sha256(b"").hexdigest()
-    prepare_files([callback], [{**saved, "fills": [".", "5"]}], lambda *_: False)
-    with pytest.raises(DoesNotFitError):
-        prepare_files([callback], [{**saved, "fills": [".", "."]}], lambda *_: False)
+    prepare_file_restore([callback], [{**saved, "fills": [".", "5"]}], lambda *_: False)
+    with pytest.raises(IncompatibleBackupError):
+        prepare_file_restore([callback], [{**saved, "fills": [".", "."]}], lambda *_: False)
 
 
 def test_a_file_of_before_fit_belongs_to_nobody(tmp_path):

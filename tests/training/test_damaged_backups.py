@@ -110,7 +110,7 @@ def test_two_damaged_backups_fall_back_to_the_first_epoch(store, killed, uninter
     """Nothing usable is left, so the trial begins anew, with the same result."""
     damage(store, killed, 2)
     damage(store, killed, 3)
-    told = "after epoch 3 cannot be used.* after epoch 2 cannot be used.* begins at its first"
+    told = "after epoch 3 cannot be used.* after epoch 2 cannot be used.* starts from its first"
     with pytest.warns(TrainingWarning, match=told):
         assert run(store, killed, simple) == uninterrupted
     assert len(backups(store, killed)) == 2

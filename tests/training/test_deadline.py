@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.training.backup.callback import TrialBackup
+from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.writer import drop_backups
 from colab_drive_tuner.trial import Pace, TrialInterrupted, running_trial
 from tests.training.keeping import NUMPY_2, search_folder

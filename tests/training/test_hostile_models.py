@@ -5,6 +5,7 @@ import json
 import stat
 import struct
 import zipfile
+from pathlib import Path
 
 import h5py
 import keras
@@ -12,8 +13,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ModelError
-from colab_drive_tuner.training.models import keras_file
-from colab_drive_tuner.training.models.keras_file import load_keras_file
+from colab_drive_tuner.training.safe_loading import SAFE_KERAS, load_keras_file
 from tests.training.keeping import NUMPY_2
 
 pytestmark = NUMPY_2
@@ -381,8 +381,8 @@ def test_a_keras_that_is_new_enough_is_taken(tmp_path, monkeypatch, version):
 
 def test_the_floor_is_the_one_of_the_extra():
     """What pip installs for `colab-drive-tuner[tensorflow]` may load models."""
-    floor = ".".join(map(str, keras_file.SAFE_KERAS))
-    project = keras_file.Path(__file__).parents[2] / "pyproject.toml"
+    floor = ".".join(map(str, SAFE_KERAS))
+    project = Path(__file__).parents[2] / "pyproject.toml"
     assert f'tensorflow = ["keras>={floor}"' in project.read_text()
 
 

@@ -18,7 +18,7 @@ from colab_drive_tuner.training.memory import (
     keras_settings,
     split_result,
 )
-from colab_drive_tuner.training.seeds import seed_trial
+from colab_drive_tuner.training.seeding import seed_trial
 from tests.training.keeping import NUMPY_2
 
 pytestmark = NUMPY_2
@@ -107,7 +107,7 @@ def test_keras_is_not_loaded_for_those_who_do_without(call):
     code = (
         f"import sys; "
         f"from colab_drive_tuner.training.memory import free_memory, is_keras_model; "
-        f"from colab_drive_tuner.training.seeds import seed_trial; {call}; "
+        f"from colab_drive_tuner.training.seeding import seed_trial; {call}; "
         "sys.exit('keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

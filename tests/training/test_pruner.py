@@ -240,7 +240,7 @@ def test_two_pruners_are_an_error() -> None:
 
 def test_outside_of_a_search_it_says_that_it_does_nothing() -> None:
     """As TrialBackup does."""
-    with pytest.warns(TrainingWarning, match="no search runs"):
+    with pytest.warns(TrainingWarning, match="no search is running"):
         assert len(fit(PRUNER, trial=None).history["loss"]) == 3
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.intermediate_values import MAX_VALUES, IntermediateValues
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.training.pruning_rules import MOST_JUDGED, best_so_far, thinned
+from colab_drive_tuner.training.pruning_rules import MOST_JUDGED, best_so_far, subsample
 
 NAN = math.nan
 CURVES = [[(1, 5.0), (2, 1.0), (3, 4.0)], [(1, 3.0), (2, NAN), (3, 2.0)], [(1, 4.0), (2, 6.0)]]
@@ -86,7 +86,7 @@ def test_curves_that_come_and_do_not_count(
 def test_curves_of_other_hands_are_bounded() -> None:
     """However long, a curve counts as one that a trial reports; and so many steps are judged."""
     long = [(step, 1.0 / step) for step in range(1, 200_001)]
-    few = thinned(long)
+    few = subsample(long)
     assert 500 < len(few) <= MAX_VALUES + 1
     assert few == long[255::256]
     scattered = [[(1000 * n + step, 1.0) for step in range(1000)] for n in range(20)]

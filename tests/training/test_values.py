@@ -20,9 +20,9 @@ import keras
 import numpy as np
 import pytest
 
-from colab_drive_tuner.training.backup.callback_state import CallbackMemory, prepare_restore
+from colab_drive_tuner.training.backup.callback_state import CallbackStates, prepare_restore
 from colab_drive_tuner.training.backup.pack import CannotSaveError
-from colab_drive_tuner.training.backup.variables import DoesNotFitError
+from colab_drive_tuner.training.backup.variables import IncompatibleBackupError
 from colab_drive_tuner.training.backup.writer import read_backup, write_backup
 from tests.training.keeping import NUMPY_2
 
@@ -64,7 +64,7 @@ def module_function():
 def saved(tmp_path, before, now):
     """What a backup would hold of a callback whose attribute has changed."""
     callback = Callback(before)
-    memory = CallbackMemory([callback], ())
+    memory = CallbackStates([callback], ())
     callback.value = now
     write_backup(tmp_path / "x", memory.capture([callback], frozenset()))
     return read_backup(tmp_path / "x")
@@ -133,7 +133,7 @@ def test_a_generator_goes_on(tmp_path, make, in_place):
     generator = make()
     generator.random()
     callback = Callback(generator if in_place else None)
-    memory = CallbackMemory([callback], ())
+    memory = CallbackStates([callback], ())
     callback.value = generator
     drawn = [generator.random(), generator.normal() if hasattr(generator, "normal") else 0]
     write_backup(tmp_path / "x", memory.capture([callback], frozenset()))
@@ -163,7 +163,7 @@ def test_what_is_shared_stays_shared(tmp_path):
     one = [1]
     callback, other = Callback(one), Callback()
     other.held, other.made = one, None
-    memory = CallbackMemory([callback, other], ())
+    memory = CallbackStates([callback, other], ())
     one.append(2)
     other.made = callback.made = {"new": one}
     states = memory.capture([callback, other], frozenset())
@@ -189,7 +189,7 @@ def test_objects_of_the_user_are_restored_where_they_are(tmp_path):
     before = Plain(count=0, inner=Slotted(), lock=threading.Lock())
     before.inner.left = 0
     callback = Callback(before)
-    memory = CallbackMemory([callback], ())
+    memory = CallbackStates([callback], ())
     before.count, before.inner.left = 5, [6]
     states = memory.capture([callback], frozenset())
     here = Plain(count=0, inner=Slotted(), lock=threading.Lock())
@@ -251,7 +251,7 @@ def test_functions_that_change_are_saved_by_name(tmp_path):
     """A function of a module, and a method of the callback itself."""
     assert restored(tmp_path, None, module_function) is module_function
     callback = Callback()
-    memory = CallbackMemory([callback], ())
+    memory = CallbackStates([callback], ())
     callback.value = callback.on_epoch_end
     states = memory.capture([callback], frozenset())
     here = Callback()
@@ -263,7 +263,7 @@ def test_means_are_no_memory(tmp_path):
     """Files, locks, functions and the model do not keep a trial from being resumed."""
     callback = Callback()
     callback.lock, callback.function, callback.path = threading.Lock(), lambda: 1, None
-    memory = CallbackMemory([callback], ())
+    memory = CallbackStates([callback], ())
     with (tmp_path / "log").open("w") as callback.path:
         callback.buffer = io.StringIO("text")
         (state,) = memory.capture([callback], frozenset()).values()
@@ -277,7 +277,7 @@ def test_what_is_named_to_be_ignored_is(tmp_path):
         pass
 
     callback = Derived()
-    memory = CallbackMemory([callback], ["Callback.value"])
+    memory = CallbackStates([callback], ["Callback.value"])
     callback.value = iter([])
     assert list(memory.capture([callback], frozenset()).values()) == [{}]
 
@@ -285,7 +285,7 @@ def test_what_is_named_to_be_ignored_is(tmp_path):
 def test_what_has_not_changed_is_not_saved(tmp_path):
     """It is configuration, which the user may change between two runs."""
     callback = Callback([1, {"a": np.zeros(3)}])
-    memory = CallbackMemory([callback], ())
+    memory = CallbackStates([callback], ())
     assert list(memory.capture([callback], frozenset()).values()) == [{}]
     callback.value[1]["a"][0] = 1
     assert list(*memory.capture([callback], frozenset()).values()) == ["value"]
@@ -303,7 +303,7 @@ def test_what_has_not_changed_is_not_saved(tmp_path):
 def test_half_a_state_is_never_restored(tmp_path, before, now, here):
     """Where one attribute of one callback does not fit, no other is changed either."""
     first, second = Callback(1), Callback(before)
-    memory = CallbackMemory([first, second], ())
+    memory = CallbackStates([first, second], ())
     first.value = 2
     if isinstance(before, Plain):
         before.new = 1
@@ -313,7 +313,7 @@ def test_half_a_state_is_never_restored(tmp_path, before, now, here):
         before.append(2)
     states = memory.capture([first, second], frozenset())
     first = Callback(1)
-    with pytest.raises(DoesNotFitError, match=r"Callback#2\.value does not fit"):
+    with pytest.raises(IncompatibleBackupError, match=r"Callback#2\.value does not fit"):
         prepare_restore([first, Callback(here)], states)
     assert first.value == 1
 
@@ -325,7 +325,7 @@ def test_what_has_grown_is_restored_where_it_is(tmp_path):
         (lambda: {"a": np.zeros(2)}, lambda it: it.update(b=np.ones(2))),
     ):
         first = Callback(make())
-        memory = CallbackMemory([first], ())
+        memory = CallbackStates([first], ())
         grow(first.value)
         states = memory.capture([first], frozenset())
         here = make()
@@ -342,7 +342,7 @@ def test_an_array_that_cannot_be_written_is_replaced(tmp_path):
         return [np.frombuffer(bytes(16)), 0]
 
     first, here = Callback(make()), make()
-    memory = CallbackMemory([first], ())
+    memory = CallbackStates([first], ())
     first.value[1] = 7
     prepare_restore([Callback(here)], memory.capture([first], frozenset()))()
     assert repr(here) == repr(first.value)
@@ -370,7 +370,7 @@ def test_what_cannot_be_filled_in_is_found_before_anything_changes(packed, here)
     first, second = Callback(1), Callback(here)
     key = f"{Callback.__module__}.{Callback.__qualname__}#"
     states = {key + "1": {"value": 2}, key + "2": {"value": packed}}
-    with pytest.raises((DoesNotFitError, ValueError)):
+    with pytest.raises((IncompatibleBackupError, ValueError)):
         prepare_restore([first, second], states)
     assert first.value == 1
 
@@ -403,7 +403,7 @@ def test_a_crafted_state_makes_nothing_but_an_error(packed):
     """Whoever wrote the backup: no code is found by it, and no memory claimed."""
     callback = Callback()
     key = f"{Callback.__module__}.{Callback.__qualname__}#1"
-    malformed = (DoesNotFitError, TypeError, ValueError, LookupError, ArithmeticError)
+    malformed = (IncompatibleBackupError, TypeError, ValueError, LookupError, ArithmeticError)
     if packed[0] == "method":
         prepare_restore([callback], {key: {"value": packed}})()
         assert callback.value == callback.set_model  # one of its own: harmless

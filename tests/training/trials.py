@@ -11,10 +11,10 @@ import pytest
 
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.backup.callback import TrialBackup
+from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.writer import flush_backups
 from colab_drive_tuner.training.memory import free_memory
-from colab_drive_tuner.training.seeds import seed_trial
+from colab_drive_tuner.training.seeding import seed_trial
 from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
 from tests.training.keeping import search_folder, shown
 

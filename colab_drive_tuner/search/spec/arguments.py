@@ -86,7 +86,7 @@ def check_space(space: Any) -> None:
     from hyperopt.base import Domain, DuplicateLabel
     from hyperopt.pyll import as_apply, dfs
 
-    from colab_drive_tuner.templates import try_drawing
+    from colab_drive_tuner.templates import try_sampling
 
     at = ""
     try:
@@ -94,7 +94,7 @@ def check_space(space: Any) -> None:
         for node in dfs(as_apply(space)):
             if node.name == "hyperopt_param":
                 at = f" (at {node.arg['label'].obj!r})"
-                try_drawing(node)
+                try_sampling(node)
     except DuplicateLabel as error:
         raise UsageError(
             f"space= has two hyperparameters named {str(error)!r}: give one of them another name."

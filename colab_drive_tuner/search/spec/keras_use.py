@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from colab_drive_tuner.templates.free_names import cell_content, nested_codes
+from colab_drive_tuner.templates.free_names import cell_content, nested_code_objects
 
 _KERAS = re.compile(r"(tf_?)?keras\w*(\..*)?|tensorflow\w*(\..*)?")
 _KERAS_IN_TEXT = re.compile(r"\b(tf_?)?keras|\btensorflow")
@@ -54,7 +54,7 @@ def _names(code: CodeType) -> Iterator[str]:
     """Names and modules that a function and those inside it read, and texts that may be such."""
     yield from code.co_names
     yield from (text for text in code.co_consts if isinstance(text, str) and len(text) < 100)
-    for nested in nested_codes(code):
+    for nested in nested_code_objects(code):
         yield from _names(nested)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
-from colab_drive_tuner.training.backup.kinds import BIT_GENERATORS, check_state
+from colab_drive_tuner.training.backup.supported_types import BIT_GENERATORS, check_state
 
 
 def generator_of(rstate: Any) -> np.random.Generator:

@@ -18,12 +18,12 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.artifacts import StoreArtifacts, old_backups
+from colab_drive_tuner.training.artifacts import StoreArtifacts, obsolete_backups
 from colab_drive_tuner.training.backup.writer import (
     drop_backups,
     flush_backups,
+    get_writer,
     has_backups,
-    writer_of,
 )
 from colab_drive_tuner.trial import Pace
 
@@ -85,7 +85,7 @@ class Backups:
         self.forget(artifacts)
         adopted = self.for_trial(tid)
         if adopted is not None:
-            writer_of(adopted).epochs(0)  # looks up existing backups
+            get_writer(adopted).epochs(0)  # looks up existing backups
         return adopted
 
     def _require_start(self) -> None:
@@ -138,7 +138,7 @@ class Backups:
             return
         unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
         try:
-            for entry_id in old_backups(self._store, folder, unfinished, epoch=epoch):
+            for entry_id in obsolete_backups(self._store, folder, unfinished, epoch=epoch):
                 with suppress(NotFoundError):
                     self._store.trash(entry_id)
         except StoreError:

@@ -1,1 +1,1 @@
-"""Backups of half-finished trials: the Keras callback, what it saves, and how it is stored."""
+"""Backups of unfinished trials: the Keras callback, the state it saves, and the file format."""

@@ -1,8 +1,8 @@
-"""The files that callbacks write and a training reads again: ModelCheckpoint's, and CSVLogger's.
+"""Files written by ModelCheckpoint and CSVLogger callbacks, as part of a backup.
 
-Of each ModelCheckpoint the newest file that it wrote in this `fit` belongs to a backup (with
-`save_best_only` that is the best model), of each CSVLogger its table so far. Where a file goes is
-told by the callback that is here; a backup gives only what fills the placeholders of its name.
+A backup includes the newest file that each ModelCheckpoint wrote during this `fit` (with
+`save_best_only` the best model) and the table of each CSVLogger. Files are restored to the paths
+of the current callbacks; a backup provides only the values of the placeholders in a path.
 """
 
 import glob
@@ -22,17 +22,18 @@ import keras
 
 from colab_drive_tuner.errors import ChecksumError
 from colab_drive_tuner.local_files import scratch_folder, sha256_of
-from colab_drive_tuner.training.backup.callback_state import named
-from colab_drive_tuner.training.backup.variables import DoesNotFitError
+from colab_drive_tuner.training.backup.callback_state import key_callbacks
+from colab_drive_tuner.training.backup.variables import IncompatibleBackupError
 
-SMALL = 1 << 20
-"""A file of so many bytes lies within the backup; a larger one beside it, and is sent once."""
+MAX_EMBEDDED_BYTES = 1 << 20
+"""Files up to this size are embedded in the backup; larger ones are stored separately, once."""
 _SEPARATOR = re.compile(r"[/\\]")
 Stamp = tuple[int, int, int]
+"""Modification time in nanoseconds, size and inode of a file."""
 
 
 class FileCopy:
-    """A file as it was at an epoch's end; it goes when nobody needs it any more."""
+    """Copy of a file at the end of an epoch; deleted when no longer referenced."""
 
     def __init__(self, path: Path) -> None:
         folder = tempfile.mkdtemp(prefix=f"colab-drive-tuner-{os.getpid()}-")
@@ -43,31 +44,31 @@ class FileCopy:
 
     @cached_property
     def sha256(self) -> str:
-        """Its checksum; reads the file when first asked."""
+        """Checksum of the copy, computed on first access."""
         return sha256_of(self.path)
 
     @property
     def name(self) -> str:
-        """The name under which a large one is kept: alike for the same content."""
+        """Name of a separately stored file; equal for equal content."""
         return f"file-x{self.sha256[:32]}"
 
 
 @dataclass(frozen=True)
 class SavedFile:
-    """A file of a callback in a backup that is being made."""
+    """A callback's file in a backup that is being made."""
 
     callback: str
     fills: tuple[str, ...]
-    """What stands for the placeholders in the callback's `filepath`."""
+    """Values of the placeholders in the callback's `filepath`."""
     copy: FileCopy
 
     @property
     def is_large(self) -> bool:
-        """Whether it is kept beside the backup."""
-        return self.copy.size > SMALL
+        """Whether the file is stored separately."""
+        return self.copy.size > MAX_EMBEDDED_BYTES
 
     def as_plain(self) -> dict[str, Any]:
-        """What the backup says of it."""
+        """Return this file's entry in the backup."""
         return {
             "callback": self.callback,
             "fills": list(self.fills),
@@ -79,7 +80,7 @@ class SavedFile:
 
 @dataclass
 class CallbackFiles:
-    """The files of one `fit`'s callbacks, and which of them were there when it began."""
+    """Files of one `fit`'s callbacks; knows which of them existed when `fit` started."""
 
     callbacks: Iterable[Any]
     _before: dict[str, Stamp] = field(default_factory=dict)
@@ -87,20 +88,20 @@ class CallbackFiles:
 
     def __post_init__(self) -> None:
         for _, callback in self._writers():
-            for path in _matching(callback):
+            for path in _matching_files(callback):
                 self._before[path] = _stamp(path)
 
     def capture(self) -> list[SavedFile]:
         """Copies of the files as they are now; one that has not changed is not copied again."""
         saved = []
         for key, callback in self._writers():
-            paths = {path: _stamp(path) for path in _matching(callback)}
+            paths = {path: _stamp(path) for path in _matching_files(callback)}
             if isinstance(callback, keras.callbacks.ModelCheckpoint):
                 paths = {p: s for p, s in paths.items() if self._before.get(p) != s}
             if not paths:
                 continue
             path = max(paths, key=lambda p: (paths[p][0], len(p), p))
-            fills = _pattern(_template(callback)).fullmatch(path)
+            fills = _path_pattern(_path_template(callback)).fullmatch(path)
             if fills is None:
                 continue
             known = self._copies.get(key)
@@ -112,35 +113,37 @@ class CallbackFiles:
     def _writers(self) -> list[tuple[str, Any]]:
         return [
             (key, callback)
-            for key, (_, callback) in named(self.callbacks).items()
-            if _template(callback)
+            for key, (_, callback) in key_callbacks(self.callbacks).items()
+            if _path_template(callback)
         ]
 
 
-def prepare_files(
+def prepare_file_restore(
     callbacks: Iterable[Any], files: list[dict[str, Any]], fetch: Callable[[str, Path], bool]
 ) -> Callable[[], None]:
-    """Fetch the files of a backup, and return a function that puts them into their places.
+    """Fetch the files of a backup, and return a function that writes them to their paths.
 
-    Raises `ChecksumError` for one that is damaged or gone, `DoesNotFitError` for one whose callback
-    is not here.
+    Raises `ChecksumError` for a damaged or missing file, and `IncompatibleBackupError` for one
+    whose callback this `fit` does not have.
     """
-    found = {key: callback for key, (_, callback) in named(callbacks).items()}
+    found = {key: callback for key, (_, callback) in key_callbacks(callbacks).items()}
     ready: list[tuple[Any, Path, FileCopy]] = []
     with scratch_folder() as scratch:
         for file in files:
             callback = found.get(file["callback"])
-            template = _template(callback)
+            template = _path_template(callback)
             if not template:
-                raise DoesNotFitError(f"it has a file of {file['callback']}, which is not here")
+                raise IncompatibleBackupError(
+                    f"it has a file of {file['callback']}, which is not here"
+                )
             path = scratch / "file"
             if file["content"] is not None:
                 path.write_bytes(file["content"])
             elif not fetch(str(file["name"]), path):
-                raise ChecksumError(f"its file {file['name']} is not there")
+                raise ChecksumError(f"its file {file['name']} is missing")
             if sha256_of(path) != file["sha256"]:
                 raise ChecksumError(f"its file {file['name']} is damaged")
-            ready.append((callback, Path(_filled(template, file["fills"])), FileCopy(path)))
+            ready.append((callback, Path(_format_path(template, file["fills"])), FileCopy(path)))
 
     def restore() -> None:
         for callback, path, copy in ready:
@@ -158,8 +161,8 @@ def prepare_files(
     return restore
 
 
-def _template(callback: Any) -> str:
-    """The path that a callback writes to, with its placeholders; empty for none on this disk."""
+def _path_template(callback: Any) -> str:
+    """Return the path that a callback writes to, with placeholders; "" if none or not local."""
     path = ""
     if isinstance(callback, keras.callbacks.ModelCheckpoint):
         path = str(callback.filepath)
@@ -169,41 +172,41 @@ def _template(callback: Any) -> str:
 
 
 def _literals(template: str) -> list[tuple[str, bool]]:
-    """The text between placeholders, and whether one follows it."""
+    """Return each literal part of a path, and whether a placeholder follows it."""
     return [(text, name is not None) for text, name, _, _ in string.Formatter().parse(template)]
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    """Matches the paths that a template makes; no placeholder makes a folder."""
+def _path_pattern(template: str) -> re.Pattern[str]:
+    """Return a pattern of the paths of a template; a placeholder never matches a separator."""
     parts = (
         re.escape(text) + (r"([^/\\]*)" if follows else "") for text, follows in _literals(template)
     )
     return re.compile("".join(parts), re.DOTALL)
 
 
-def _filled(template: str, fills: list[str]) -> str:
-    """The path that a template makes with these; `DoesNotFitError` if it makes none."""
+def _format_path(template: str, fills: list[str]) -> str:
+    """Return the path for these placeholder values; raise `IncompatibleBackupError` if invalid."""
     literals = _literals(template)
     if len(fills) != sum(follows for _, follows in literals):
-        raise DoesNotFitError(f"the files of {template!r} were named in another way")
+        raise IncompatibleBackupError(f"the files of {template!r} were named by another pattern")
     rest = iter(fills)
     path = "".join(text + (str(next(rest)) if follows else "") for text, follows in literals)
-    if not _pattern(template).fullmatch(path) or "\0" in path:
-        raise DoesNotFitError(f"{path!r} is not a file of {template!r}")
-    # A name such as ".." would make another folder of it.
+    if not _path_pattern(template).fullmatch(path) or "\0" in path:
+        raise IncompatibleBackupError(f"{path!r} is not a file of {template!r}")
+    # A placeholder value such as ".." would change the folder.
     parts = zip(_SEPARATOR.split(template), _SEPARATOR.split(path), strict=True)
     if any("{" in part and made in (".", "..") for part, made in parts):
-        raise DoesNotFitError(f"{path!r} is not a file of {template!r}")
+        raise IncompatibleBackupError(f"{path!r} is not a file of {template!r}")
     return path
 
 
-def _matching(callback: Any) -> list[str]:
-    """The files that lie where a callback writes."""
-    template = _template(callback)
+def _matching_files(callback: Any) -> list[str]:
+    """Return the existing files whose paths match a callback's template."""
+    template = _path_template(callback)
     wild = "".join(
         glob.escape(text) + ("*" if follows else "") for text, follows in _literals(template)
     )
-    pattern = _pattern(template)
+    pattern = _path_pattern(template)
     return [p for p in glob.glob(wild) if pattern.fullmatch(p) and Path(p).is_file()]  # noqa: PTH207 - a template may be relative, and is text
 
 

@@ -1,8 +1,8 @@
 """State of the callbacks of a `fit`, saved and restored together or not at all.
 
-Of a callback every attribute counts that is not as it was when `fit` began: EarlyStopping's
-patience used up, ReduceLROnPlateau's cooldown, History's history, and those of the user's own
-callbacks. What has not changed is configuration and stays as the code says it.
+A callback's state is every attribute that has changed since `fit` started: EarlyStopping's wait
+count, ReduceLROnPlateau's cooldown, History's history, and attributes of the user's own callbacks.
+Unchanged attributes are configuration and keep the values that the code gives them.
 """
 
 import hashlib
@@ -15,23 +15,23 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.codec import encode_pieces
 from colab_drive_tuner.training.backup.pack import (
-    FUNCTIONS,
+    FUNCTION_TYPES,
     CannotSaveError,
     Packed,
     Packer,
-    is_inert,
+    is_process_resource,
 )
 from colab_drive_tuner.training.backup.unpack import Unpacker, set_attributes
 from colab_drive_tuner.training.backup.variables import (
-    WALKED,
-    DoesNotFitError,
+    VARIABLE_HOLDERS,
+    IncompatibleBackupError,
     attributes_of,
     is_variable,
 )
 
-_SET_ANEW: dict[str, frozenset[str]] = {
+_TRANSIENT: dict[str, frozenset[str]] = {
     "Callback": frozenset({"params", "_params", "model", "_model"}),
-    # It flips the sign of min_delta when it first looks, and would flip it again.
+    # It flips the sign of min_delta on first use, and would flip a restored value again.
     "MonitorCallback": frozenset({"monitor_op", "min_delta"}),
     "CSVLogger": frozenset({"csv_file", "writer"}),
     "TensorBoard": frozenset(
@@ -43,13 +43,13 @@ _SET_ANEW: dict[str, frozenset[str]] = {
     ),
     "OrbaxCheckpoint": frozenset({"manager"}),
 }
-"""By Keras's class, the attributes that it sets in every process by itself."""
+"""Attributes that Keras's classes set in every process, by class name; never saved."""
 
 
-class CallbackMemory:
-    """The attributes of a `fit`'s callbacks, compared with what they were when it began.
+class CallbackStates:
+    """Attributes of a `fit`'s callbacks, compared with their values when it started.
 
-    `ignore` names attributes that are left out, as `Class.attribute`.
+    `ignore` lists attributes to leave out, as `Class.attribute`.
     """
 
     def __init__(self, callbacks: Iterable[Any], ignore: Collection[str]) -> None:
@@ -57,9 +57,9 @@ class CallbackMemory:
         self._originals: dict[str, Any] = {}
         self._digests: dict[str, bytes | None] = {}
         packer = Packer(omitted=self._omitted)
-        keyed = named(callbacks)
+        keyed = key_callbacks(callbacks)
         for label, callback in keyed.values():
-            packer.number(callback, label)
+            packer.register(callback, label)
             for name, value in self._attributes(callback):
                 self._originals[f"{label}.{name}"] = value
         for label, callback in keyed.values():
@@ -67,42 +67,43 @@ class CallbackMemory:
                 path = f"{label}.{name}"
                 self._digests[path] = self._digest(value)
                 try:
-                    packer.pack_or_forget(value, path)
+                    packer.pack_or_rollback(value, path)
                 except CannotSaveError:
-                    continue  # what was found of it is known all the same
-        self._originals = packer.found | self._originals
+                    continue  # the objects packed before the error are registered all the same
+        self._originals = packer.by_path | self._originals
 
     def capture(self, callbacks: Iterable[Any], known: frozenset[int]) -> dict[str, Any]:
-        """What is not as it was when `fit` began, by callback and attribute.
+        """Return the attributes that have changed since `fit` started, by callback.
 
-        Raises `CannotSaveError` for an attribute that may have changed and that no backup can hold.
+        Objects whose id is in `known` are saved elsewhere. Raises `CannotSaveError` for an
+        attribute that may have changed and cannot be saved.
         """
         packer = Packer(self._originals, known, self._omitted)
-        keyed = named(callbacks)
+        keyed = key_callbacks(callbacks)
         for label, callback in keyed.values():
-            packer.number(callback, label)
+            packer.register(callback, label)
         states: dict[str, dict[str, Packed]] = {}
         for key, (label, callback) in keyed.items():
             states[key] = {}
             for name, value in self._attributes(callback):
                 path = f"{label}.{name}"
-                if self._stays(path, value):
+                if self._is_unchanged(path, value):
                     continue
                 try:
-                    packed = packer.pack_or_forget(value, path)
-                    if isinstance(value, FUNCTIONS) and packed[0] == "here":
-                        raise CannotSaveError(path, value)  # another function than at the beginning
+                    packed = packer.pack_or_rollback(value, path)
+                    if isinstance(value, FUNCTION_TYPES) and packed[0] == "here":
+                        raise CannotSaveError(path, value)  # not the function of the start
                 except CannotSaveError:
                     if type(callback).__module__.startswith("keras."):
-                        continue  # Keras's own know how to begin
+                        continue  # Keras's own callbacks initialize such attributes themselves
                     raise
                 states[key][name] = packed
         return states
 
-    def _stays(self, path: str, value: Any) -> bool:
-        """Whether a value is as it was, or is none of the training's memory."""
-        if is_inert(value) and not _holds_variables(value):
-            if not isinstance(value, FUNCTIONS):
+    def _is_unchanged(self, path: str, value: Any) -> bool:
+        """Return whether a value is as when `fit` started, or is not training state."""
+        if is_process_resource(value) and not _holds_variables(value):
+            if not isinstance(value, FUNCTION_TYPES):
                 return True
             before = self._originals.get(path)
             return type(before) is type(value) and bool(before == value)
@@ -113,7 +114,7 @@ class CallbackMemory:
 
     def _digest(self, value: Any) -> bytes | None:
         try:
-            packed = Packer(omitted=self._omitted).pack_or_forget(value, "")
+            packed = Packer(omitted=self._omitted).pack_or_rollback(value, "")
         except CannotSaveError:
             return None
         digest = hashlib.sha256()
@@ -126,11 +127,11 @@ class CallbackMemory:
         return [(n, v) for n, v in attributes_of(callback).items() if n not in omitted]
 
     def _omitted(self, value: Any) -> frozenset[str]:
-        """The attributes of an object that no backup holds."""
+        """Return the names of an object's attributes that are never saved."""
         names: set[str] = set()
         for kind in type(value).__mro__:
             if kind.__module__.startswith("keras."):
-                names |= _SET_ANEW.get(kind.__name__, frozenset())
+                names |= _TRANSIENT.get(kind.__name__, frozenset())
             if self._ignore:
                 prefix = f"{kind.__name__}."
                 names |= {n.removeprefix(prefix) for n in self._ignore if n.startswith(prefix)}
@@ -140,16 +141,16 @@ class CallbackMemory:
 def prepare_restore(
     callbacks: Iterable[Any], states: Mapping[str, Mapping[str, Any]]
 ) -> Callable[[], None]:
-    """Compare, and return a function that gives callbacks back what they had remembered.
+    """Check saved states against the callbacks, and return a function that restores them.
 
-    Raises `DoesNotFitError`, with nothing changed, where a state has no callback here.
+    Raises `IncompatibleBackupError`, with nothing changed, if a state has no matching callback.
     """
-    found = named(callbacks)
+    found = key_callbacks(callbacks)
     lost = [key for key in states if states[key] and key not in found]
     if lost:
-        raise DoesNotFitError(f"callbacks that had a state are not here: {', '.join(lost)}")
+        raise IncompatibleBackupError(f"callbacks that had a state are not here: {', '.join(lost)}")
     unpacker = Unpacker()
-    unpacker.met += [found[key][1] if key in found else None for key in states]
+    unpacker.objects += [found[key][1] if key in found else None for key in states]
     for key, state in states.items():
         if not state:
             continue
@@ -159,19 +160,21 @@ def prepare_restore(
         for name, packed in state.items():
             try:
                 values[name] = unpacker.unpack(packed, here.get(name))
-            except DoesNotFitError as error:
-                raise DoesNotFitError(f"{found[key][0]}.{name} does not fit: {error}") from error
-        unpacker.when_finished(partial(set_attributes, callback, values))
+            except IncompatibleBackupError as error:
+                raise IncompatibleBackupError(
+                    f"{found[key][0]}.{name} does not fit: {error}"
+                ) from error
+        unpacker.on_finish(partial(set_attributes, callback, values))
     return unpacker.finish
 
 
-def named(callbacks: Iterable[Any]) -> dict[str, tuple[str, Any]]:
-    """Each callback by its class and its number among its like, with a short name for messages."""
+def key_callbacks(callbacks: Iterable[Any]) -> dict[str, tuple[str, Any]]:
+    """Return a label for messages and the callback, keyed by class and number within the class."""
     counts: dict[str, int] = {}
     keyed: dict[str, tuple[str, Any]] = {}
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.ProgbarLogger):
-            continue  # what is on the screen is no state
+            continue  # it holds only display state
         kind = type(callback)
         key, label = f"{kind.__module__}.{kind.__qualname__}", kind.__name__
         for name in {key, label}:
@@ -181,10 +184,10 @@ def named(callbacks: Iterable[Any]) -> dict[str, tuple[str, Any]]:
     return keyed
 
 
-def make_plain(histories: Iterable[Any]) -> None:
-    """Make floats of the numbers that the last epoch has left in these histories.
+def convert_histories_to_floats(histories: Iterable[Any]) -> None:
+    """Convert the last epoch's values in each History to floats.
 
-    A callback may put a tensor, or an array of one number, among the logs.
+    A callback may add a tensor, or an array of one number, to the logs.
     """
     for history in histories:
         for values in history.history.values():
@@ -193,7 +196,7 @@ def make_plain(histories: Iterable[Any]) -> None:
 
 
 def _number(value: Any) -> Any:
-    """A float where `value` is one real number of any kind; else `value`."""
+    """Return `value` as a float if it is a single real number of any type; else unchanged."""
     if type(value) is float:
         return value
     if isinstance(value, bool | int | np.generic | np.ndarray) or keras.ops.is_tensor(value):
@@ -202,13 +205,13 @@ def _number(value: Any) -> Any:
             if array.size == 1 and array.dtype.kind not in "cOSUmM":
                 return float(array.reshape(())[()])
         except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError):
-            return value  # a symbolic tensor, say: whoever saves it names it
+            return value  # such as a symbolic tensor; saving it raises an error that names it
     return value
 
 
 def _holds_variables(value: Any) -> bool:
     return (
-        isinstance(value, (*WALKED, keras.callbacks.Callback))
+        isinstance(value, (*VARIABLE_HOLDERS, keras.callbacks.Callback))
         or is_variable(value)
         or keras.ops.is_tensor(value)
     )

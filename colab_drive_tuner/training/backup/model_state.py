@@ -1,4 +1,4 @@
-"""All variables of the model that a `fit` trains, saved and restored together or not at all."""
+"""Variables of the model that a `fit` trains, saved and restored together or not at all."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -9,11 +9,11 @@ import keras
 from colab_drive_tuner.training.backup.pack import pack_or_none
 from colab_drive_tuner.training.backup.unpack import Unpacker
 from colab_drive_tuner.training.backup.variables import (
-    DoesNotFitError,
+    IncompatibleBackupError,
     TrainableChangedError,
     Variables,
+    check_compatible,
     is_variable,
-    refuse_misfits,
     set_value,
     value_of,
     variables_of,
@@ -22,7 +22,7 @@ from colab_drive_tuner.training.backup.variables import (
 
 
 def capture_model(model: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies of all variables among the `parts` of a model, and how it was built."""
+    """Return copies of all variables among the `parts` of a model, and its build config."""
     variables = {path: part for path, part in parts.items() if is_variable(part)}
     paths = {id(variable): path for path, variable in variables.items()}
     return {
@@ -41,26 +41,26 @@ def capture_model(model: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
 def prepare_restore(
     model: Any, state: Mapping[str, Any], build_rest: Callable[[], None]
 ) -> Callable[[], None]:
-    """Build what was built, compare, and return a function that sets all variables.
+    """Build the model as it was built, check it, and return a function that sets all variables.
 
-    `build_rest` builds what Keras builds only while it trains. Raises `DoesNotFitError`, with no
-    variable changed, where anything of the backup has no place here.
+    `build_rest` builds what Keras otherwise builds during training. Raises
+    `IncompatibleBackupError`, with no variable changed, if the backup does not fit the model.
     """
     if not model.built and state["build"]:
         model.build_from_config(Unpacker().unpack(state["build"]))
     arrays, optional = state["variables"], frozenset(state["metrics"])
-    # Before more is built, which a `fit` that begins anew would notice.
-    _refuse_others(variables_of(model), state)
-    here = _built(model, state["optimizers"])
+    # Checked before anything else is built: that would affect a `fit` that starts from scratch.
+    _check_existing(variables_of(model), state)
+    here = _build_optimizers(model, state["optimizers"])
     if missing := arrays.keys() - here.keys():
         try:
             build_rest()
-        except DoesNotFitError:
+        except IncompatibleBackupError:
             if missing - optional:
                 raise
-        here = _built(model, state["optimizers"])
+        here = _build_optimizers(model, state["optimizers"])
     reset = _reset_each_epoch(model)
-    refuse_misfits(
+    check_compatible(
         {path: v for path, v in here.items() if path in arrays or id(v) not in reset},
         arrays,
         optional,
@@ -73,49 +73,49 @@ def prepare_restore(
     return restore
 
 
-def _refuse_others(here: Variables, state: Mapping[str, Any]) -> None:
-    """Raise `DoesNotFitError` where a variable that is here already is another one."""
+def _check_existing(here: Variables, state: Mapping[str, Any]) -> None:
+    """Raise `IncompatibleBackupError` if a variable that exists already differs."""
     arrays, trained = state["variables"], set(state["trained"])
     common = arrays.keys() & here.keys()
-    refuse_misfits({p: here[p] for p in common}, {p: arrays[p] for p in common})
+    check_compatible({p: here[p] for p in common}, {p: arrays[p] for p in common})
     if set(_trained(here)) & common != trained & common:
         raise TrainableChangedError("other variables were being trained (`trainable` differs)")
 
 
-def _built(model: Any, trained: Mapping[str, list[str]]) -> Variables:
-    """The model's variables, with each optimizer built for those that it had applied to.
+def _build_optimizers(model: Any, trained: Mapping[str, list[str]]) -> Variables:
+    """Build each optimizer for the variables that it trained; return the model's variables.
 
-    A model with a training step of its own may have several optimizers, each for a part of it.
+    A model with a custom training step may have several optimizers, each for some variables.
     """
     here = variables_of(model)
     optimizers = {
         path: part for path, part in walk(model) if isinstance(part, keras.optimizers.Optimizer)
     }
     if optimizers.keys() != trained.keys():
-        raise DoesNotFitError("it has other optimizers")
-    unbuilt = False
+        raise IncompatibleBackupError("it has other optimizers")
+    was_built = False
     for path, optimizer in optimizers.items():
         wanted = trained[path]
         if wanted and not optimizer.built and here.keys() >= set(wanted):
             optimizer.build([here[name] for name in wanted])
-            unbuilt = True
-    return variables_of(model) if unbuilt else here
+            was_built = True
+    return variables_of(model) if was_built else here
 
 
 def _trained(variables: Variables) -> list[str]:
-    """Which of Keras's variables are trained: freezing layers in mid-`fit` changes it."""
+    """Return the paths of Keras's trainable variables; freezing layers changes them."""
     return sorted(path for path, v in variables.items() if getattr(v, "trainable", False))
 
 
-def trained_in(model: Any) -> list[str]:
-    """The paths of the variables that the model trains as it is now."""
+def trainable_paths(model: Any) -> list[str]:
+    """Return the paths of the model's currently trainable variables."""
     return _trained(variables_of(model))
 
 
 def _reset_each_epoch(model: Any) -> set[int]:
-    """The ids of the metrics' variables that Keras sets back when an epoch begins.
+    """Return the ids of the metric variables that Keras resets at the start of an epoch.
 
-    Not those of metrics, or models, with a way of their own to reset.
+    Excludes those of metrics and models that override how they are reset.
     """
     if not type(model).reset_metrics.__module__.startswith("keras."):
         return set()
@@ -129,11 +129,11 @@ def _reset_each_epoch(model: Any) -> set[int]:
 
 
 def symbolic_build(model: Any, iterator: Any) -> None:
-    """Build metrics and losses from the shapes of a batch, as Keras does where it trains later.
+    """Build metrics and losses from the shapes of a batch, before training.
 
-    With TensorFlow Keras builds them in the first training step, too late for what never resets;
-    with JAX and PyTorch they are built by now. Nothing is taken from the data. The optimizer is
-    left as it is: which variables it is for, if any, a backup knows.
+    With TensorFlow, Keras builds them in the first training step: too late to restore metrics that
+    are never reset. With JAX and PyTorch they are already built. No data is consumed. The optimizer
+    is not built: a backup lists the variables that it is built for.
     """
     dataset = getattr(iterator, "_distributed_dataset", None)
     tensorflow = sys.modules.get("tensorflow")
@@ -150,7 +150,9 @@ def symbolic_build(model: Any, iterator: Any) -> None:
         model._symbolic_build(data_batch=batch)
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise DoesNotFitError(f"it cannot be built before it trains: {reason[0][:200]}") from error
+        raise IncompatibleBackupError(
+            f"it cannot be built before it trains: {reason[0][:200]}"
+        ) from error
     finally:
         if is_unbuilt:
             optimizer.built = False

@@ -1,12 +1,11 @@
-"""Python values as plain data, for a backup.
+"""Conversion of Python values to plain data, for a backup.
 
-This is what pickle does, without its freedom: only the kinds of `kinds`, instances of the user's
-own classes, and what holds Keras variables can be saved, and `unpack` imports nothing and runs no
-code of a class. What was changed in place is restored in place, so whoever else holds it sees what
-it held.
+A restricted alternative to pickle: only the types in `supported_types`, instances of user-defined
+classes and objects that hold Keras variables can be saved, and `unpack` imports nothing and runs no
+code of a class. Objects changed in place are restored in place, so that other references to them
+see the restored content.
 
-Packed, a value is one that the codec takes and that holds no others, or a tuple that begins with
-its kind.
+A packed value is a scalar or array that the codec supports, or a tuple that starts with a type tag.
 """
 
 import functools
@@ -23,17 +22,17 @@ from colab_drive_tuner.checkpoint.codec.arrays import describe_dtype
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS
 from colab_drive_tuner.errors import NotPlainDataError
-from colab_drive_tuner.training.backup.kinds import (
-    BUILT_IN,
-    KINDS,
-    VALUES,
-    find,
+from colab_drive_tuner.training.backup.supported_types import (
+    BUILTIN_TYPES,
+    IMMUTABLE_TYPES,
+    MUTABLE_TYPES,
+    find_by_name,
     identity,
-    is_users_own,
-    name_of,
+    is_user_defined,
+    qualified_name,
 )
 from colab_drive_tuner.training.backup.variables import (
-    WALKED,
+    VARIABLE_HOLDERS,
     attributes_of,
     is_variable,
     value_of,
@@ -41,15 +40,15 @@ from colab_drive_tuner.training.backup.variables import (
 )
 
 Packed = Any
-_MOST_DEPTH = 100
+_MAX_DEPTH = 100
 _LEAVES = ATOMS - {datetime}
-"""What the codec takes whatever its value; the zone of a datetime may be unknown."""
+"""Types that the codec supports for any value; the time zone of a datetime may be unsupported."""
 
-# A callback may hold what is no state of a training but its means: functions, files, locks,
-# loggers, datasets, and what draws progress or sends it somewhere. A new process makes its own.
-FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, type, functools.partial)
+# A callback may hold resources that are not training state: functions, files, locks, loggers,
+# datasets, and objects that display or send progress. A new process creates its own.
+FUNCTION_TYPES = (FunctionType, BuiltinFunctionType, MethodType, type, functools.partial)
 
-_STANDARD = frozenset(
+_RESOURCE_MODULES = frozenset(
     {
         *("_thread", "threading", "concurrent", "multiprocessing", "asyncio", "subprocess"),
         *("logging", "io", "_io", "csv", "_csv", "tempfile", "contextlib", "weakref", "_weakref"),
@@ -57,10 +56,9 @@ _STANDARD = frozenset(
         *("types", "typing", "abc", "operator", "importlib", "_frozen_importlib", "zoneinfo"),
     }
 )
-"""Modules of the standard library whose objects are handles, patterns, or pieces of the language.
-"""
+"""Standard library modules whose objects are handles, patterns, or parts of the language."""
 
-_INSTALLED = frozenset(
+_RESOURCE_PACKAGES = frozenset(
     {
         *("tqdm", "rich", "IPython", "ipywidgets", "ipykernel", "matplotlib", "plotly", "seaborn"),
         *("wandb", "mlflow", "neptune", "comet_ml", "clearml", "aim", "tensorboard"),
@@ -68,23 +66,23 @@ _INSTALLED = frozenset(
         *("keras", "tensorflow", "jax", "jaxlib", "torch", "optree", "tree"),
     }
 )
-"""Packages that show or send progress, and frameworks: what they have as state is saved before
-this is asked."""
+"""Packages that display or send progress, and frameworks; the state of framework objects is
+packed before this set is consulted."""
 
 
 class CannotSaveError(Exception):
-    """A value that no backup can hold: where it was found, and what it is."""
+    """A value that cannot be saved; the message names its path and type."""
 
     def __init__(self, path: str, value: Any) -> None:
-        super().__init__(f"{path} ({name_of(type(value))})")
+        super().__init__(f"{path} ({qualified_name(type(value))})")
 
 
 class Packer:
-    """Packs values; an object that is met twice is packed once.
+    """Packs values; an object that occurs several times is packed once.
 
-    `originals` are the objects that were there when `fit` began, by path: one that still is in its
-    place is to be restored in place. Objects whose id is in `known` are saved elsewhere. `omitted`
-    tells which attributes of an object are left out.
+    `originals` are the objects that existed when `fit` started, by path: an object still at its
+    path is restored in place. Objects whose id is in `known` are saved elsewhere. `omitted`
+    returns the names of an object's attributes to leave out.
     """
 
     def __init__(
@@ -95,37 +93,37 @@ class Packer:
     ) -> None:
         self._originals, self._known, self._omitted = originals or {}, known, omitted
         self._numbers: dict[int, int] = {}
-        self._met: list[Any] = []  # held, so that their ids stay theirs
-        self.found: dict[str, Any] = {}
-        """The objects that were packed, by path."""
+        self._objects: list[Any] = []  # referenced, so that their ids are not reused
+        self.by_path: dict[str, Any] = {}
+        """The registered objects, by path."""
 
-    def number(self, value: Any, path: str = "") -> None:
-        """Give an object the next number, under which it is met again."""
-        self._numbers[id(value)] = len(self._met)
-        self._met.append(value)
+    def register(self, value: Any, path: str = "") -> None:
+        """Give an object the next number; later occurrences are packed as that number."""
+        self._numbers[id(value)] = len(self._objects)
+        self._objects.append(value)
         if path:
-            self.found[path] = value
+            self.by_path[path] = value
 
-    def pack_or_forget(self, value: Any, path: str) -> Packed:
-        """As `pack`; after an error it is as if it had not been tried."""
-        before = len(self._met)
+    def pack_or_rollback(self, value: Any, path: str) -> Packed:
+        """Like `pack`, but registers no object if it raises."""
+        before = len(self._objects)
         try:
             return self.pack(value, path)
         except CannotSaveError:
-            for met in self._met[before:]:
-                self._numbers.pop(id(met), None)
-            del self._met[before:]
+            for registered in self._objects[before:]:
+                self._numbers.pop(id(registered), None)
+            del self._objects[before:]
             raise
 
     def pack(self, value: Any, path: str, depth: int = 0) -> Packed:
-        """`value` as plain data; `CannotSaveError`, naming the place, if that is impossible."""
+        """Return `value` as plain data; raise `CannotSaveError`, naming its path, if impossible."""
         kind = type(value)
         if _is_plain(value):
             return value
-        if depth > _MOST_DEPTH:
+        if depth > _MAX_DEPTH:
             raise CannotSaveError(path, value)
-        if kind in VALUES:
-            return (kind.__name__, self.pack(VALUES[kind][0](value), path, depth + 1))
+        if kind in IMMUTABLE_TYPES:
+            return (kind.__name__, self.pack(IMMUTABLE_TYPES[kind][0](value), path, depth + 1))
         if kind in (tuple, frozenset):
             return (kind.__name__, *self._items(value, path, depth))
         if id(value) in self._numbers:
@@ -134,7 +132,7 @@ class Packer:
             return ("here", identity(value))
         if kind is np.ndarray:
             return self._array(value, path, depth)
-        if kind in KINDS:
+        if kind in MUTABLE_TYPES:
             return self._mutable(value, path, depth)
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return ("namedtuple", self._class(value, path), *self._items(value, path, depth))
@@ -149,7 +147,7 @@ class Packer:
 
     def _array(self, value: Any, path: str, depth: int) -> Packed:
         in_place = value.flags.writeable and self._originals.get(path) is value
-        self.number(value, path)
+        self.register(value, path)
         if value.dtype == object:
             items = self._items(value.reshape(-1).tolist(), path, depth)
             return ("objects", in_place, list(value.shape), *items)
@@ -158,40 +156,40 @@ class Packer:
         return ("ndarray", in_place, value.copy())
 
     def _mutable(self, value: Any, path: str, depth: int) -> Packed:
-        kind = KINDS[type(value)]
+        kind = MUTABLE_TYPES[type(value)]
         in_place = self._originals.get(path) is value
-        self.number(value, path)
-        head, body = kind.head(value), kind.body(value)
-        if kind.name == "defaultdict" and head is None and not in_place:
+        self.register(value, path)
+        args, state = kind.args(value), kind.state(value)
+        if kind.name == "defaultdict" and args is None and not in_place:
             raise CannotSaveError(path, value)  # its factory is a function of the user's
-        return (
-            kind.name,
-            in_place,
-            self.pack(head, path, depth + 1),
-            self.pack(body, path, depth + 1),
-        )
+        packed = self.pack(args, path, depth + 1)
+        return (kind.name, in_place, packed, self.pack(state, path, depth + 1))
 
     def _object(self, value: Any, path: str, depth: int) -> Packed:
         kind = type(value)
-        if isinstance(value, WALKED) or is_variable(value):
-            self.number(value)
+        if isinstance(value, VARIABLE_HOLDERS) or is_variable(value):
+            self.register(value)
             variables = variables_of(value, self._known)
-            return ("variables", name_of(kind), {p: value_of(v) for p, v in variables.items()})
+            return (
+                "variables",
+                qualified_name(kind),
+                {p: value_of(v) for p, v in variables.items()},
+            )
         if keras.ops.is_tensor(value):
             return ("tensor", _array_of(value, path))
         if kind is MethodType and id(value.__self__) in self._numbers:
             return ("method", self._numbers[id(value.__self__)], value.__func__.__name__)
-        if kind is FunctionType and find(name_of(value)) is value:
-            return ("function", name_of(value))
+        if kind is FunctionType and find_by_name(qualified_name(value)) is value:
+            return ("function", qualified_name(value))
         is_callback = isinstance(value, keras.callbacks.Callback)
-        if is_inert(value) and not is_callback:
+        if is_process_resource(value) and not is_callback:
             return ("here", identity(value))
-        own = is_users_own(kind) or is_callback
-        if not own or is_iterator(value) or isinstance(value, BUILT_IN):
+        own = is_user_defined(kind) or is_callback
+        if not own or is_iterator(value) or isinstance(value, BUILTIN_TYPES):
             raise CannotSaveError(path, value)
         in_place = self._originals.get(path) is value
-        name = name_of(kind) if in_place else self._class(value, path)
-        self.number(value, path)
+        name = qualified_name(kind) if in_place else self._class(value, path)
+        self.register(value, path)
         attributes = {
             key: self.pack(item, f"{path}.{key}", depth + 1)
             for key, item in attributes_of(value).items()
@@ -200,38 +198,40 @@ class Packer:
         return ("object", in_place, name, attributes)
 
     def _class(self, value: Any, path: str) -> str:
-        """The name of a class that another process will have, too."""
-        kind, name = type(value), name_of(type(value))
-        if is_users_own(kind) and (find(name) is kind or type(self._originals.get(path)) is kind):
+        """Return the name of a user-defined class; raise if another process could not find it."""
+        kind, name = type(value), qualified_name(type(value))
+        if is_user_defined(kind) and (
+            find_by_name(name) is kind or type(self._originals.get(path)) is kind
+        ):
             return name
         raise CannotSaveError(path, value)
 
 
-def is_inert(value: Any) -> bool:
-    """Whether a value may stay as the running process has made it."""
-    if type(value) in KINDS:
+def is_process_resource(value: Any) -> bool:
+    """Return whether a value is a resource that a new process creates itself, not state."""
+    if type(value) in MUTABLE_TYPES:
         return False
-    if isinstance(value, (*FUNCTIONS, ModuleType, io.IOBase, np.dtype, np.ufunc)):
+    if isinstance(value, (*FUNCTION_TYPES, ModuleType, io.IOBase, np.dtype, np.ufunc)):
         return True
     root = type(value).__module__.partition(".")[0]
-    return root in _STANDARD | _INSTALLED and not is_iterator(value)
+    return root in _RESOURCE_MODULES | _RESOURCE_PACKAGES and not is_iterator(value)
 
 
 def is_iterator(value: Any) -> bool:
-    """Whether it remembers how far it was read, and tells nobody."""
+    """Return whether a value is an iterator, whose position cannot be saved."""
     return hasattr(type(value), "__next__") and not isinstance(value, io.IOBase)
 
 
 def pack_or_none(value: Any) -> Packed:
-    """`value` packed, or None where that is impossible."""
+    """Return `value` packed, or None if it cannot be saved."""
     try:
-        return Packer().pack_or_forget(value, "")
+        return Packer().pack_or_rollback(value, "")
     except CannotSaveError:
         return None
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is written as it is."""
+    """Return whether the codec can write a value without packing."""
     kind = type(value)
     if kind is datetime:
         try:

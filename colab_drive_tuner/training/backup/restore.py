@@ -1,4 +1,4 @@
-"""The newest backup of a `fit` that can be used, restored as a whole or not at all."""
+"""Restore the newest usable backup of a `fit`, completely or not at all."""
 
 import math
 from collections.abc import Callable
@@ -8,9 +8,12 @@ from typing import Any
 from colab_drive_tuner.errors import ChecksumError, StoreError, TrainingWarning
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.training.backup import callback_state
-from colab_drive_tuner.training.backup.callback_files import prepare_files
+from colab_drive_tuner.training.backup.callback_files import prepare_file_restore
 from colab_drive_tuner.training.backup.model_state import prepare_restore
-from colab_drive_tuner.training.backup.variables import DoesNotFitError, TrainableChangedError
+from colab_drive_tuner.training.backup.variables import (
+    IncompatibleBackupError,
+    TrainableChangedError,
+)
 from colab_drive_tuner.training.backup.writer import BackupWriter, backup_name, read_backup
 from colab_drive_tuner.trial import RunningTrial
 from colab_drive_tuner.user_warnings import warn_user
@@ -18,12 +21,12 @@ from colab_drive_tuner.user_warnings import warn_user
 _MALFORMED = (
     *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError),
 )
-"""What reading data fails with that is whole and yet not what a backup holds."""
+"""Errors of reading a file with a valid checksum whose content is not a backup."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Which `fit` of which trial goes on."""
+    """The `fit` to resume."""
 
     trial: RunningTrial
     writer: BackupWriter
@@ -31,18 +34,18 @@ class Fit:
     epochs: int
 
     def warn(self, message: str) -> None:
-        """Tell the user about the trial."""
+        """Emit a `TrainingWarning` about the trial."""
         warn_user(f"Trial {self.trial.tid}: {message}", TrainingWarning)
 
 
-def restore_newest(
+def restore_newest_backup(
     fit: Fit, model: Any, callbacks: list[Any], build_rest: Callable[[], None]
 ) -> tuple[int, bool]:
-    """Set the newest usable backup; return how many epochs are done, and if that was all."""
+    """Restore the newest usable backup; return the number of epochs done and if `fit` ended."""
     try:
         candidates = [epoch for epoch in fit.writer.epochs(fit.number) if epoch <= fit.epochs]
     except StoreError as error:
-        fit.warn(f"its backups could not be looked up, so it begins at its first epoch: {error}")
+        fit.warn(f"its backups could not be listed, so it starts from its first epoch: {error}")
         return 0, False
     troubles: list[str] = []
     done, over = 0, False
@@ -54,10 +57,10 @@ def restore_newest(
             _restore(fit, tree, model, callbacks, build_rest)
         except TrainableChangedError as error:
             troubles.append(f"the backup after epoch {epoch} cannot be used: {error}")
-            break  # an older one would go on to the same change
-        except (DoesNotFitError, StoreError) as error:
-            is_there = isinstance(error, DoesNotFitError | ChecksumError)
-            trouble = "cannot be used" if is_there else "could not be read"
+            break  # an older backup would reach the same change
+        except (IncompatibleBackupError, StoreError) as error:
+            was_read = isinstance(error, IncompatibleBackupError | ChecksumError)
+            trouble = "cannot be used" if was_read else "could not be read"
             troubles.append(f"the backup after epoch {epoch} {trouble}: {error}".rstrip("."))
         else:
             done, over = epoch, tree["over"]
@@ -65,19 +68,19 @@ def restore_newest(
             pace.epoch = max(pace.epoch, tree["longest_epoch"])
             break
     if troubles:
-        where = f"goes on after epoch {done}" if done else "begins at its first epoch"
-        fit.warn(f"{'; '.join(troubles)}. It {where}.")
+        start = f"resumes after epoch {done}" if done else "starts from its first epoch"
+        fit.warn(f"{'; '.join(troubles)}. It {start}.")
     return done, over
 
 
 def _restore(
     fit: Fit, tree: Any, model: Any, callbacks: list[Any], build_rest: Callable[[], None]
 ) -> None:
-    """Prepare everything, and only then change anything."""
+    """Prepare every part of the state before changing any."""
     try:
         steps = [
             callback_state.prepare_restore(callbacks, tree["callbacks"]),
-            prepare_files(callbacks, tree["files"], fit.writer.artifacts.get),
+            prepare_file_restore(callbacks, tree["files"], fit.writer.artifacts.get),
             prepare_restore(model, tree["model"], build_rest),
             fit.trial.reports.prepare_restore(tree["reports"]),
         ]
@@ -90,11 +93,11 @@ def _restore(
         ) from error
     for step in steps:
         step()
-    fit.writer.refer(fit.number, tree["epoch"], tree["files"])
+    fit.writer.record_references(fit.number, tree["epoch"], tree["files"])
 
 
 def _read(fit: Fit, epoch: int) -> Any:
-    """The backup after `epoch` epochs; None if there is none; `ChecksumError` if damaged."""
+    """Return the backup after `epoch` epochs, or None; raise `ChecksumError` if damaged."""
     name = backup_name(fit.number, epoch)
     with scratch_folder() as scratch:
         path = scratch / name
@@ -105,5 +108,5 @@ def _read(fit: Fit, epoch: int) -> Any:
     if not isinstance(tree, dict) or wanted != tuple(
         tree.get(key) for key in ("tid", "seed", "fit", "epoch")
     ):
-        raise ChecksumError(f"{name} is that of another epoch or trial")
+        raise ChecksumError(f"{name} belongs to another epoch or trial")
     return tree

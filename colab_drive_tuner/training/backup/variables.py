@@ -1,8 +1,8 @@
-"""The variables of a Keras model and of all that it holds, each under a path that is stable.
+"""All variables reachable from a Keras model, each under a stable path.
 
-`model.variables` is not all of it: the states of a stateful RNN, the variables of losses, of
-metrics, of optimizers in a training step of the user's own, and TensorFlow's own variables are
-elsewhere. So the objects themselves are walked, attribute by attribute.
+`model.variables` is incomplete: it lacks the states of a stateful RNN, variables of losses and
+metrics, those of optimizers in a custom training step, and plain TensorFlow variables. So the
+object graph is walked, attribute by attribute.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from colab_drive_tuner.training.backup.kinds import is_users_own
+from colab_drive_tuner.training.backup.supported_types import is_user_defined
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, FunctionType, ModuleType})
-WALKED = (
+VARIABLE_HOLDERS = (
     keras.Layer,
     keras.metrics.Metric,
     keras.losses.Loss,
@@ -30,36 +30,38 @@ WALKED = (
     keras.constraints.Constraint,
     keras.initializers.Initializer,
 )
-_NAMED, _LAYERS, _PRIVATE, _AGAIN = range(4)
-"""The order in which attributes are walked, so that a path is the plainest one there is."""
-_HELD_AGAIN = frozenset(
+"""Classes whose attributes may hold variables."""
+_PUBLIC, _LAYERS, _PRIVATE, _DUPLICATE = range(4)
+"""The order in which attributes are walked, so that each object gets its most readable path."""
+_DUPLICATES = frozenset(
     {"_trainable_variables", "_parameters", "_buffers", "_modules", "torch_params"}
 )
-"""Where an optimizer, once built, and PyTorch hold what a layer has under a better name."""
+"""Attributes of built optimizers and of PyTorch modules that repeat the variables of layers."""
 Variables = dict[str, Any]
 
 
-class DoesNotFitError(Exception):
-    """A backup belongs to a model, or to callbacks, that are built differently."""
+class IncompatibleBackupError(Exception):
+    """The backup belongs to a different model, or to different callbacks."""
 
 
-class TrainableChangedError(DoesNotFitError):
-    """Other variables were trained than when the `fit` began, so no backup of it can be used.
+class TrainableChangedError(IncompatibleBackupError):
+    """A backup was made with other trainable variables than the model has when `fit` starts.
 
-    Keras reads `trainable` when it compiles the training step, in the first batch: a `fit` that
-    goes on after the change would train what an uninterrupted one does not.
+    Keras reads `trainable` when it compiles the training step, in the first batch. A `fit` resumed
+    after the change would train other variables than the uninterrupted one.
     """
 
 
 def variables_of(root: Any, known: frozenset[int] = frozenset()) -> Variables:
-    """Every variable that can be reached from `root`, by its path; none whose id is in `known`."""
+    """Return every variable reachable from `root`, by path; skip objects with an id in `known`."""
     return {path: value for path, value in walk(root, known) if is_variable(value)}
 
 
 def walk(root: Any, known: frozenset[int] = frozenset()) -> Iterator[tuple[str, Any]]:
-    """Every object that can be reached from `root` and may hold variables, and the variables.
+    """Yield every variable reachable from `root`, and every object that may hold variables.
 
-    Each comes once, under a path that is the same in every process that builds the same objects.
+    Each is yielded once, with a path that is the same in every process that builds the same
+    objects.
     """
     seen = set(known)
     levels: tuple[deque[tuple[str, Any]], ...] = (deque([("", root)]), deque(), deque(), deque())
@@ -71,14 +73,14 @@ def walk(root: Any, known: frozenset[int] = frozenset()) -> Iterator[tuple[str, 
         yield path, value
         if is_variable(value):
             if is_variable(held := getattr(value, "value", None)):
-                seen.add(id(held))  # TensorFlow's own, inside of Keras's
+                seen.add(id(held))  # the TensorFlow variable wrapped by Keras's
             continue
         for name, item, order in _parts(value):
             levels[order].append((f"{path}{name}", item))
 
 
 def is_variable(value: Any) -> bool:
-    """Whether `value` is a variable of Keras, TensorFlow or PyTorch."""
+    """Return whether `value` is a variable of Keras, TensorFlow or PyTorch."""
     if isinstance(value, keras.Variable):
         return True
     tensorflow, torch = sys.modules.get("tensorflow"), sys.modules.get("torch")
@@ -88,7 +90,7 @@ def is_variable(value: Any) -> bool:
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
-    """The attributes of an object, those in slots among them; nothing is called."""
+    """Return the attributes of an object, including slots, without calling any of its code."""
     found: dict[str, Any] = {}
     for kind in type(value).__mro__:
         slots = vars(kind).get("__slots__", ())
@@ -101,59 +103,59 @@ def attributes_of(value: Any) -> dict[str, Any]:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any, int]]:
-    """What lies in an object or a container: name, value, and how late to look at it."""
+    """Yield the members of an object or a container: name, value and order of walking."""
     if isinstance(value, dict | list | tuple | deque | set | frozenset):
         items = value.values() if isinstance(value, dict) else value
         if not _PLAIN.issuperset(map(type, items)):
-            yield from ((name, item, _NAMED) for name, item in _items(value))
-    elif isinstance(value, WALKED) or is_users_own(type(value)):
+            yield from ((name, item, _PUBLIC) for name, item in _items(value))
+    elif isinstance(value, VARIABLE_HOLDERS) or is_user_defined(type(value)):
         for name, item in sorted(attributes_of(value).items()):
-            if not name.startswith("_self_"):  # TensorFlow's notes about the others
+            if not name.startswith("_self_"):  # TensorFlow's bookkeeping of the other attributes
                 yield f".{name}", item, _order(name)
     else:
         yield from _foreign_parts(value)
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    """The items of a container, under names that are the same in another process."""
+    """Yield the items of a container, with names that are the same in another process."""
     if isinstance(value, dict):
         for number, (key, item) in enumerate(value.items()):
-            # Other keys may look different there: their place does not.
+            # The repr of other keys may differ between processes; their position does not.
             yield f"[{key!r}]" if type(key) in (str, int) else f"[#{number}]", item
     else:
         is_set = isinstance(value, set | frozenset)
-        for number, item in enumerate(sorted(value, key=_made) if is_set else value):
+        for number, item in enumerate(sorted(value, key=_creation_order) if is_set else value):
             yield f"[{number}]", item
 
 
 def _order(name: str) -> int:
-    if name in _HELD_AGAIN:
-        return _AGAIN
-    return _LAYERS if name == "_layers" else _PRIVATE if name.startswith("_") else _NAMED
+    if name in _DUPLICATES:
+        return _DUPLICATE
+    return _LAYERS if name == "_layers" else _PRIVATE if name.startswith("_") else _PUBLIC
 
 
 def _foreign_parts(value: Any) -> Iterator[tuple[str, Any, int]]:
-    """The variables of an object of TensorFlow's or PyTorch's."""
+    """Yield the variables of a TensorFlow or PyTorch object."""
     tensorflow, torch = sys.modules.get("tensorflow"), sys.modules.get("torch")
     if tensorflow is not None and isinstance(value, tensorflow.random.Generator):
-        yield ".state", value.state, _NAMED
+        yield ".state", value.state, _PUBLIC
     elif tensorflow is not None and isinstance(value, tensorflow.Module):
         for number, item in enumerate(value.variables):
-            yield f".variables[{number}]", item, _NAMED
+            yield f".variables[{number}]", item, _PUBLIC
     elif torch is not None and isinstance(value, torch.nn.Module):
         for name, item in chain(value.named_parameters(), value.named_buffers()):
-            yield f".{name}", item, _NAMED
+            yield f".{name}", item, _PUBLIC
 
 
-def _made(value: Any) -> tuple[str, int, str]:
-    """Sorts the members of a set as they were made: Keras numbers its names."""
+def _creation_order(value: Any) -> tuple[str, int, str]:
+    """Return a sort key for members of a set: Keras numbers names in order of creation."""
     name = str(getattr(value, "name", ""))
     stem = name.rstrip("0123456789")
     return stem, int(name[len(stem) :] or -1), type(value).__qualname__
 
 
 def value_of(variable: Any) -> np.ndarray[Any, Any]:
-    """The variable's value, in memory that training will not change."""
+    """Return a copy of the variable's value, which training will not change."""
     inner = variable.value if isinstance(variable, keras.Variable) else variable
     if keras.backend.backend() == "tensorflow" or not isinstance(variable, keras.Variable):
         array = inner.numpy() if hasattr(inner, "numpy") else inner.detach().cpu().numpy()
@@ -163,25 +165,25 @@ def value_of(variable: Any) -> np.ndarray[Any, Any]:
     return array if array.flags.owndata else array.copy()
 
 
-def refuse_misfits(
+def check_compatible(
     here: Variables, there: Mapping[str, Any], optional: frozenset[str] = frozenset()
 ) -> None:
-    """Raise `DoesNotFitError` unless each array has its variable here, of its shape and dtype.
+    """Raise `IncompatibleBackupError` unless arrays and variables agree in path, shape and dtype.
 
-    An array whose path is `optional` may find no variable.
+    Arrays whose path is in `optional` need no variable.
     """
     if missing := sorted(there.keys() - here.keys() - optional):
-        raise DoesNotFitError(f"it has variables that are not here: {_some(missing)}")
+        raise IncompatibleBackupError(f"it has variables that are not here: {_some(missing)}")
     if added := sorted(here.keys() - there.keys()):
-        raise DoesNotFitError(f"it lacks variables that are here: {_some(added)}")
+        raise IncompatibleBackupError(f"it lacks variables that are here: {_some(added)}")
     for path, array in there.items():
         if path in here:
             if not isinstance(array, np.ndarray):
-                raise DoesNotFitError(f"{path} is not an array")
+                raise IncompatibleBackupError(f"{path} is not an array")
             now = (tuple(here[path].shape), _dtype_name(here[path]))
             if now != (array.shape, array.dtype.name):
                 was = f"{array.dtype.name}{array.shape}"
-                raise DoesNotFitError(
+                raise IncompatibleBackupError(
                     f"the variable {_some([path])} was {was} and is {now[1]}{now[0]}"
                 )
 
@@ -196,7 +198,7 @@ def _some(paths: list[str]) -> str:
 
 
 def set_value(variable: Any, array: np.ndarray[Any, Any]) -> None:
-    """Give a variable the value of an array, which fits."""
+    """Set a variable to the value of an array of its shape and dtype."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(variable, torch.Tensor):
         variable.data.copy_(torch.as_tensor(array))

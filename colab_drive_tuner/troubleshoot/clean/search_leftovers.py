@@ -24,8 +24,8 @@ from colab_drive_tuner.journal.folder.marked_folders import first_records
 from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
-from colab_drive_tuner.training.artifacts import old_backups
-from colab_drive_tuner.training.models.best_models import FOLDER as BEST
+from colab_drive_tuner.training.artifacts import obsolete_backups
+from colab_drive_tuner.training.best_models import FOLDER as BEST
 from colab_drive_tuner.troubleshoot.clean.duplicate_folders import duplicate_folder
 from colab_drive_tuner.troubleshoot.clean.leftovers import (
     Leftover,
@@ -142,7 +142,7 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
     yield from _old_files(store, winner, name, "snapshots", reason, _old_snapshots(store, winner))
     reason = "Their trials have ended, and the results are recorded."
     unfinished = {entry.tid for entry in journal.state.unfinished}
-    old = old_backups(store, winner.id, unfinished, epoch=journal.epoch)
+    old = obsolete_backups(store, winner.id, unfinished, epoch=journal.epoch)
     yield from _old_files(store, winner, name, "backups", reason, old)
 
 

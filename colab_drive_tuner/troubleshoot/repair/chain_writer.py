@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, SearchFold
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.copying import FileCopier
+from colab_drive_tuner.training.file_copier import FileCopier
 from colab_drive_tuner.troubleshoot.repair.rebuild import RebuiltHistory, load_attachments
 from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder
 

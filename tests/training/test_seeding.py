@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colab_drive_tuner.training.seeds import seed_trial, training_seed
+from colab_drive_tuner.training.seeding import seed_trial, training_seed
 
 seeds = st.integers(0, 2**32 - 1)
 small = st.integers(0, 10_000)

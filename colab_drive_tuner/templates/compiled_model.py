@@ -9,7 +9,8 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.free_names import global_names, unknown_names
+from colab_drive_tuner.templates.free_names import global_names, undefined_names
+from colab_drive_tuner.templates.function_source import FunctionSource, read_source
 from colab_drive_tuner.templates.parser import (
     DISTRIBUTIONS,
     Template,
@@ -17,10 +18,9 @@ from colab_drive_tuner.templates.parser import (
     find_templates,
     has_template,
 )
-from colab_drive_tuner.templates.rebuild_options import renewed
-from colab_drive_tuner.templates.recompile import space_function, value_function
-from colab_drive_tuner.templates.source import FunctionSource, read_source
-from colab_drive_tuner.templates.suppress_warnings import try_drawing
+from colab_drive_tuner.templates.rebuild_options import rebuild_options
+from colab_drive_tuner.templates.recompile import compile_expressions, compile_with_values
+from colab_drive_tuner.templates.suppress_warnings import try_sampling
 from colab_drive_tuner.templates.unwrap import templated_function
 
 # hyperas's generated module imports these by itself: models written for it rely on that.
@@ -56,7 +56,7 @@ class CompiledModel(Callee):
         Objects among the options of a choice, such as layers, are made anew for each call, so that
         one trial's weights and random state never reach the next.
         """
-        model = self._run(renewed(values, self.space, self._expressions))
+        model = self._run(rebuild_options(values, self.space, self._expressions))
         return model(**data) if isinstance(data, Mapping) else model(*data)
 
 
@@ -80,18 +80,18 @@ def compile_model(
     templates = find_templates(source)
     _refuse_kinds(source)
     _refuse_helpers(source)
-    unknown = unknown_names(source.function)
+    unknown = undefined_names(source.function)
     offered = {name: _offer(name) for name in _OFFERED if name in unknown}
     _refuse_data_names(source, unknown, frozenset(data_names or ()) - offered.keys())
-    run = value_function(source, offered)
+    run = compile_with_values(source, offered)
     callee = Callee(source.function.__name__, inspect.signature(model))
     read = _arguments_read(source, templates, callee, arguments)
-    expressions = space_function(source, offered | read)()
+    expressions = compile_expressions(source, offered | read)()
     space = {}
     for template in templates:
         try:
             space[template.label] = expressions[template.label]()
-            try_drawing(space[template.label])
+            try_sampling(space[template.label])
         except Exception as error:
             raise TemplateError(
                 f"The template {template.text}, {source.where(template.line)}, cannot be "
@@ -109,7 +109,7 @@ def compile_model(
         signature=callee.signature,
         space=space,
         hyperas_names={template.label: template.hyperas_label for template in templates},
-        source=source.own_text,
+        source=source.function_text,
         fingerprint_source=ast.unparse(source.node),
         _run=lambda values: wrap(run(values)),
         _expressions=expressions,

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.source import FunctionSource
+from colab_drive_tuner.templates.function_source import FunctionSource
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class TrainingLoop:
     """The variables of Keras's `fit`; empty in a loop of the user's own."""
 
 
-def calling_loop(callback: Any) -> TrainingLoop:
+def find_training_loop(callback: Any) -> TrainingLoop:
     """The loop that is calling `callback`, found among the frames below."""
     frame: FrameType | None = sys._getframe(1)
     owner: Any = None

@@ -8,9 +8,15 @@ from pathlib import Path
 from colab_drive_tuner.errors import ChecksumError, IdTakenError, StoreError, UnavailableError
 from colab_drive_tuner.local_files import scratch_folder, sha256_of
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts, find_folders, home_of
+from colab_drive_tuner.training.artifacts import (
+    EPOCH,
+    TID,
+    StoreArtifacts,
+    find_folders,
+    find_or_create_folder,
+)
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
-from colab_drive_tuner.training.models.best_models import FOLDER as BEST
+from colab_drive_tuner.training.best_models import FOLDER as BEST
 
 NewEpoch = Callable[[str], str | None]
 """The history that a file belongs to in the copy, given the one that it belongs to; None: none."""
@@ -107,7 +113,7 @@ class FileCopier:
 
     def home(self, name: str) -> str:
         """The folder of that name in the target's search, made where it is missing."""
-        return home_of(self.target, self.new, name)
+        return find_or_create_folder(self.target, self.new, name)
 
     def verify(self) -> None:
         """Read back what was created; raises `ChecksumError` where it is not what was sent."""

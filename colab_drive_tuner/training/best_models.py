@@ -26,9 +26,9 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder.marked_folders import exists
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
-from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders, home_of
-from colab_drive_tuner.training.models.keras_file import load_keras_file
-from colab_drive_tuner.training.uploads import Uploads
+from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders, find_or_create_folder
+from colab_drive_tuner.training.safe_loading import load_keras_file
+from colab_drive_tuner.training.upload_queue import UploadQueue
 from colab_drive_tuner.user_warnings import warn_user
 
 FOLDER = "best"
@@ -76,7 +76,7 @@ class BestModels:
             raise UsageError(f"keep_models must be an integer >= 0, got {keep}: 0 keeps none.")
         self._store, self._folder, self._keep, self._room = store, folder, keep, room
         self._epoch = epoch
-        self._uploads = Uploads[Path, KeptModel](
+        self._uploads = UploadQueue[Path, KeptModel](
             "best-models", self._keep_or_pass, self._failed, lambda w: min(w, key=w.__getitem__)
         )
         # All below is guarded by _state, but for what only the thread uses: _home and _reserved.
@@ -204,7 +204,7 @@ class BestModels:
         free = self._room() if self._room else None
         if free is not None and kept.size > free:
             raise QuotaError(f"only {free / 1e6:.1f} MB are left in the store.")
-        self._home = self._home or home_of(self._store, self._folder, FOLDER)
+        self._home = self._home or find_or_create_folder(self._store, self._folder, FOLDER)
         if path not in self._reserved:
             self._reserved[path] = self._store.reserve(1)[0]
         entry_id = self._reserved[path]

@@ -12,14 +12,14 @@ from colab_drive_tuner.errors import (
     TrainingWarning,
     UnavailableError,
 )
-from colab_drive_tuner.training import uploads
-from colab_drive_tuner.training.uploads import Uploads
+from colab_drive_tuner.training import upload_queue
+from colab_drive_tuner.training.upload_queue import UploadQueue
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
     """Another try comes at once."""
-    monkeypatch.setattr(uploads, "PAUSES", (0.001, 0.002))
+    monkeypatch.setattr(upload_queue, "PAUSES", (0.001, 0.002))
 
 
 def failed(key, job, error):
@@ -36,7 +36,7 @@ def test_a_job_is_tried_until_the_store_answers():
             raise error
         done.append((key, job))
 
-    jobs = Uploads("test", do, failed)
+    jobs = UploadQueue("test", do, failed)
     jobs.submit("a", 1)
     assert jobs.wait(20)
     assert done == [("a", 1)]
@@ -56,7 +56,7 @@ def test_a_job_that_cannot_be_done_is_warned_about_and_the_next_goes_on(error):
             raise error
         done.append(key)
 
-    jobs = Uploads("test", do, failed)
+    jobs = UploadQueue("test", do, failed)
     jobs.submit("a", 1)
     jobs.submit("b", 2)
     assert jobs.wait(20)
@@ -76,7 +76,7 @@ def test_a_job_that_is_replaced_or_taken_out_is_not_missed():
         if job == "old":
             raise StoreError("no")
 
-    jobs = Uploads("test", do, failed)
+    jobs = UploadQueue("test", do, failed)
     jobs.submit("a", "old")
     assert begun.wait(20)
     jobs.submit("a", "new")
@@ -101,7 +101,7 @@ def test_the_best_job_comes_first():
         go_on.wait(20)
         seen.append(key)
 
-    jobs = Uploads("test", do, failed, first=lambda waiting: min(waiting, key=waiting.get))
+    jobs = UploadQueue("test", do, failed, first=lambda waiting: min(waiting, key=waiting.get))
     jobs.submit("first", 0)
     for key, job in {"worse": 3, "best": 1, "middle": 2}.items():
         jobs.submit(key, job)

@@ -19,7 +19,7 @@ Key = TypeVar("Key")
 Job = TypeVar("Job")
 
 
-class Uploads(Generic[Key, Job]):
+class UploadQueue(Generic[Key, Job]):
     """Jobs by key, done one after another in a thread that ends when none waits.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FunctionType
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.suppress_warnings import quietly
+from colab_drive_tuner.templates.suppress_warnings import suppress_warnings
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -32,7 +32,7 @@ class FunctionSource:
         return self.function.__code__.co_filename
 
     @property
-    def own_text(self) -> str:
+    def function_text(self) -> str:
         """The function's own lines, decorators included, without their common indentation."""
         end = self.node.end_lineno or self.node.lineno
         return textwrap.dedent("\n".join(self.text.split("\n")[first_line(self.node) - 1 : end]))
@@ -70,7 +70,7 @@ def read_source(function: FunctionType) -> FunctionSource:
         raise _unreadable(function) from None
     text = "".join(lines)
     try:
-        with quietly():
+        with suppress_warnings():
             tree = ast.parse(text)
     except SyntaxError as error:
         raise _changed(function) from error

@@ -16,7 +16,7 @@ from typing import Any
 from colab_drive_tuner.errors import ObjectiveError
 from colab_drive_tuner.notebook.imports import global_names, imports_of, notebook_imports
 from colab_drive_tuner.templates.parser import has_template
-from colab_drive_tuner.templates.suppress_warnings import quietly
+from colab_drive_tuner.templates.suppress_warnings import suppress_warnings
 from colab_drive_tuner.user_warnings import user_frame
 
 TEMP_FILE = "temp_model.py (made by hyperas, in memory)"
@@ -28,7 +28,7 @@ _WAY_OUT = (
 )
 
 
-def refuse_unreadable(*functions: Any) -> None:
+def check_source_readable(*functions: Any) -> None:
     """Raise `ObjectiveError` for a function whose source is nowhere."""
     for function in functions:
         try:
@@ -41,7 +41,7 @@ def refuse_unreadable(*functions: Any) -> None:
             ) from None
 
 
-def imports_for(
+def collect_imports(
     model: Callable[..., Any], notebook: str | None, announce: Callable[[str], object]
 ) -> list[str]:
     """The imports of the notebook, or else of the calling script or cell, and of the model."""
@@ -54,7 +54,7 @@ def imports_for(
 
 
 @contextmanager
-def explained(model: Callable[..., Any], data: Callable[..., Any]) -> Iterator[None]:
+def explain_rewriting_errors(model: Callable[..., Any], data: Callable[..., Any]) -> Iterator[None]:
     """Within the block hyperas rewrites the functions; what it stumbles over is an error in words.
 
     None of the user's code runs then, so what is raised is about the text.
@@ -69,10 +69,10 @@ def explained(model: Callable[..., Any], data: Callable[..., Any]) -> Iterator[N
         ) from error
 
 
-def refuse_broken(text: str, model: Callable[..., Any], session: Mapping[str, Any]) -> None:
+def check_generated_text(text: str, model: Callable[..., Any], session: Mapping[str, Any]) -> None:
     """Raise `ObjectiveError` for what hyperas made of the functions, where it would not work."""
     try:
-        with quietly():
+        with suppress_warnings():
             tree = ast.parse(text)
             compile(text, TEMP_FILE, "exec", dont_inherit=True)
     except SyntaxError as error:

@@ -7,8 +7,8 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.compiled import Callee
-from colab_drive_tuner.templates.source import read_source
+from colab_drive_tuner.templates.compiled_model import Callee
+from colab_drive_tuner.templates.function_source import read_source
 
 
 def local_names(data: Callable[..., Any] | None) -> frozenset[str]:

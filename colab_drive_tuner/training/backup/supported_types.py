@@ -1,0 +1,301 @@
+"""Types that a backup can save besides plain data.
+
+Immutable values are saved as their constructor arguments. Containers and random generators are
+saved as constructor arguments and a state, which can also be set on an existing object.
+User-defined classes and functions are saved by name.
+"""
+
+import io
+import random
+import sys
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timezone
+from decimal import Decimal
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import FunctionType, SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, Philox
+
+from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS, keys_collide
+
+IMMUTABLE_TYPES: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    range: (lambda r: (r.start, r.stop, r.step), lambda parts: range(*parts)),
+    slice: (lambda s: (s.start, s.stop, s.step), lambda parts: slice(*parts)),
+    time: (lambda t: datetime.combine(date(2000, 1, 1), t), datetime.timetz),
+    timezone: (lambda zone: zone.utcoffset(None), timezone),
+    Decimal: (str, Decimal),
+    Fraction: (lambda f: (f.numerator, f.denominator), lambda parts: Fraction(*parts)),
+    UUID: (lambda u: u.bytes, lambda data: UUID(bytes=data)),
+    type(Path()): (str, Path),
+    PurePosixPath: (str, PurePosixPath),
+    PureWindowsPath: (str, PureWindowsPath),
+}
+"""Immutable types: a function to plain data, and one back."""
+
+IMMUTABLE_TYPES_BY_NAME = {kind.__name__: restore for kind, (_, restore) in IMMUTABLE_TYPES.items()}
+"""The function back from plain data, by the name in a backup."""
+
+BUILTIN_TYPES: tuple[type, ...] = (
+    *(IMMUTABLE_TYPES.keys() | ATOMS),
+    *(list, dict, set, frozenset, tuple, bytearray, BaseException),
+)
+"""Types whose subclasses hold more than their attributes, so they cannot be saved as objects."""
+
+FACTORIES: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        *(bool, int, float, complex, str, bytes, list, dict, set, tuple),
+        *(deque, OrderedDict, Counter, defaultdict, SimpleNamespace),
+    )
+} | {"None": None}
+"""Supported factories of a defaultdict; one with another factory is only restored in place."""
+
+BIT_GENERATORS: dict[str, Any] = {
+    kind.__name__: kind for kind in (PCG64, PCG64DXSM, MT19937, Philox, SFC64)
+}
+_MAX_SEEDS = 100_000
+"""Limit of a SeedSequence's pool and children: each costs time, and a backup is untrusted."""
+
+
+@dataclass(frozen=True)
+class MutableType:
+    """Functions that save and restore the objects of one class."""
+
+    name: str
+    state: Callable[[Any], Any]
+    create: Callable[[Any], Any]
+    """Creates an object from `args(original)`."""
+    set_state: Callable[[Any, Any], Any]
+    args: Callable[[Any], Any] = lambda _: None
+
+
+def _pairs(value: dict[Any, Any]) -> tuple[Any, ...]:
+    """Return keys and values, alternating."""
+    return tuple(chain.from_iterable(value.items()))
+
+
+def checked_keys(keys: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return keys or elements from a backup; raise ValueError for a hash-collision attack."""
+    if keys_collide(keys):
+        raise ValueError("many keys hash alike")
+    return keys
+
+
+def _set_pairs(target: dict[Any, Any], state: tuple[Any, ...]) -> None:
+    checked_keys(state[::2])
+    target.clear()
+    # As a dict, because a Counter would count pairs.
+    target.update(dict(zip(state[::2], state[1::2], strict=True)))
+
+
+def _set_items(target: Any, state: tuple[Any, ...]) -> None:
+    target.clear()
+    target.extend(state)
+
+
+def _set_elements(target: set[Any], state: tuple[Any, ...]) -> None:
+    checked_keys(state)
+    target.clear()
+    target.update(state)
+
+
+def _set_buffer(target: Any, state: tuple[Any, int]) -> None:
+    target.seek(0)
+    target.truncate()
+    target.write(state[0])
+    target.seek(state[1])
+
+
+def _factory_name(value: defaultdict[Any, Any]) -> str | None:
+    """Return the name of a supported factory; None for any other."""
+    factory = value.default_factory
+    return next((name for name, known in FACTORIES.items() if known is factory), None)
+
+
+def _seed_sequence_args(seeds: Any) -> Any:
+    if type(seeds) is not np.random.SeedSequence:
+        return None
+    entropy = seeds.entropy
+    if isinstance(entropy, list | tuple | np.ndarray):
+        entropy = tuple(int(word) for word in entropy)
+    return (entropy, seeds.spawn_key, seeds.pool_size, seeds.n_children_spawned)
+
+
+def _create_seed_sequence(args: Any) -> Any:
+    if args is None:
+        return None
+    entropy, spawn_key, pool_size, spawned = args
+    if pool_size > _MAX_SEEDS:
+        raise ValueError(f"a pool of {pool_size} seeds is too large for a generator")
+    return np.random.SeedSequence(
+        entropy, spawn_key=spawn_key, pool_size=pool_size, n_children_spawned=spawned
+    )
+
+
+def _bit_generator_args(value: Any) -> tuple[str, Any]:
+    return type(value).__name__, _seed_sequence_args(value.seed_seq)
+
+
+def _create_bit_generator(args: tuple[str, Any]) -> Any:
+    return BIT_GENERATORS[args[0]](_create_seed_sequence(args[1]))
+
+
+def _bit_generator_state(value: Any) -> tuple[Any, int]:
+    return value.state, getattr(value.seed_seq, "n_children_spawned", 0)
+
+
+def _set_bit_generator(target: Any, state_and_spawned: tuple[Any, int]) -> None:
+    state, spawned = state_and_spawned
+    check_state(state)
+    target.state = state
+    if type(target.seed_seq) is np.random.SeedSequence:
+        _spawn(target.seed_seq, spawned)
+
+
+def check_state(state: Any) -> None:
+    """Raise ValueError for buffer positions at which numpy would read out of bounds."""
+    if not (0 <= state.get("buffer_pos", 0) <= 4 and 0 <= state["state"].get("pos", 0) <= 624):
+        raise ValueError("a position is out of range")
+
+
+def _set_random_state(target: Any, state: dict[str, Any]) -> None:
+    check_state(state)
+    target.set_state(state)
+
+
+def _spawn(seeds: Any, spawned: int) -> None:
+    """Spawn children until `spawned` exist."""
+    if spawned - seeds.n_children_spawned > _MAX_SEEDS:
+        raise ValueError(f"{spawned} children of a sequence of seeds are too many")
+    seeds.spawn(max(0, spawned - seeds.n_children_spawned))
+
+
+MUTABLE_TYPES: dict[type, MutableType] = {
+    list: MutableType("list", tuple, lambda _: [], _set_items),
+    dict: MutableType("dict", _pairs, lambda _: {}, _set_pairs),
+    set: MutableType("set", tuple, lambda _: set(), _set_elements),
+    deque: MutableType(
+        "deque", tuple, lambda most: deque(maxlen=most), _set_items, lambda d: d.maxlen
+    ),
+    OrderedDict: MutableType("OrderedDict", _pairs, lambda _: OrderedDict(), _set_pairs),
+    Counter: MutableType("Counter", _pairs, lambda _: Counter(), _set_pairs),
+    defaultdict: MutableType(
+        "defaultdict",
+        _pairs,
+        lambda name: defaultdict(FACTORIES[name]),
+        _set_pairs,
+        _factory_name,
+    ),
+    SimpleNamespace: MutableType(
+        "SimpleNamespace",
+        lambda n: _pairs(vars(n)),
+        lambda _: SimpleNamespace(),
+        lambda n, state: _set_pairs(vars(n), state),
+    ),
+    bytearray: MutableType(
+        "bytearray",
+        bytes,
+        lambda _: bytearray(),
+        lambda b, state: b.__setitem__(slice(None), state),
+    ),
+    array: MutableType(
+        "array.array",
+        bytes,
+        array,
+        lambda a, state: a.__setitem__(slice(None), array(a.typecode, state)),
+        lambda a: a.typecode,
+    ),
+    io.StringIO: MutableType(
+        "StringIO", lambda s: (s.getvalue(), s.tell()), lambda _: io.StringIO(), _set_buffer
+    ),
+    io.BytesIO: MutableType(
+        "BytesIO", lambda s: (s.getvalue(), s.tell()), lambda _: io.BytesIO(), _set_buffer
+    ),
+    random.Random: MutableType(
+        "Random",
+        random.Random.getstate,
+        lambda _: random.Random(0),  # noqa: S311 - the user's own generator, which gets its state
+        random.Random.setstate,
+    ),
+    np.random.SeedSequence: MutableType(
+        "SeedSequence",
+        lambda s: s.n_children_spawned,
+        _create_seed_sequence,
+        _spawn,
+        _seed_sequence_args,
+    ),
+    np.random.Generator: MutableType(
+        "Generator",
+        lambda g: _bit_generator_state(g.bit_generator),
+        lambda args: np.random.Generator(_create_bit_generator(args)),
+        lambda g, state: _set_bit_generator(g.bit_generator, state),
+        lambda g: _bit_generator_args(g.bit_generator),
+    ),
+    np.random.RandomState: MutableType(
+        "RandomState",
+        lambda r: r.get_state(legacy=False),
+        lambda name: np.random.RandomState(BIT_GENERATORS[name](0)),
+        _set_random_state,
+        lambda r: r.get_state(legacy=False)["bit_generator"],
+    ),
+    **{
+        kind: MutableType(
+            name,
+            _bit_generator_state,
+            _create_bit_generator,
+            _set_bit_generator,
+            _bit_generator_args,
+        )
+        for name, kind in BIT_GENERATORS.items()
+    },
+}
+
+MUTABLE_TYPES_BY_NAME = {kind.name: (cls, kind) for cls, kind in MUTABLE_TYPES.items()}
+
+
+def qualified_name(kind: Any) -> str:
+    """Return the module and qualified name of a class or function."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def without_module(name: str) -> str:
+    """Return a qualified name without its module."""
+    return name.partition(":")[2]
+
+
+def identity(value: Any) -> str:
+    """Return the name that identifies an unsaved object: a function's own, else the class's."""
+    return qualified_name(value if isinstance(value, FunctionType) else type(value))
+
+
+def find_by_name(name: str) -> Any:
+    """Return the user-defined class or function of that name; None if its module is not loaded."""
+    module, _, qualname = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    if not isinstance(found, type | FunctionType) or qualified_name(found) != name:
+        return None
+    return found if is_user_defined(found) else None
+
+
+def is_user_defined(kind: Any) -> bool:
+    """Return whether a class or function is in a notebook, a script or a package of the user.
+
+    False for the standard library and installed packages.
+    """
+    module = str(kind.__module__)
+    root = module.partition(".")[0]
+    if root == "__main__":
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    installed = "site-packages" in file or "dist-packages" in file
+    return root not in sys.stdlib_module_names and bool(file) and not installed
