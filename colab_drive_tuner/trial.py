@@ -1,6 +1,6 @@
-"""The trial that is running, for code that runs inside it: which it is, its seed, its deadline.
+"""The running trial, as seen by code inside it: its number, seed, deadline and reports.
 
-The loop in `search/` fills this in; `training/` reads it. Neither imports the other.
+The loop in `search/` sets it and `training/` reads it; neither imports the other.
 """
 
 import operator
@@ -15,45 +15,45 @@ from colab_drive_tuner.intermediate_values import MAX_STEP, IntermediateValues, 
 
 @dataclass
 class Pace:
-    """How long epochs and uploads of a search's trials took in this run, at most, in seconds."""
+    """Longest epoch and longest upload of a search's trials in this run, in seconds."""
 
     epoch: float = 0.0
     upload: float = 0.0
 
 
 class Writer(Protocol):
-    """What sends the backups of a trial in the background."""
+    """Background writer of a trial's backups."""
 
     def drop(self) -> None:
-        """Forget all backups: the trial's result is safe."""
+        """Drop all backups, because the trial's result is acknowledged."""
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until nothing is left to do; False if that takes longer than so many seconds."""
+        """Wait until all jobs are done; return False after `timeout` seconds."""
 
 
 class Artifacts(Protocol):
-    """Where the files of one trial are kept while it runs (model backups)."""
+    """Storage for the files of one running trial (model backups)."""
 
     pace: Pace
     writer: Writer | None
-    """The background writer of the trial's backups, which `TrialBackup` makes; None before."""
+    """The background writer of the trial's backups; None until `TrialBackup` creates it."""
 
     def put(self, name: str, path: Path) -> None:
-        """Keep the file at `path` under `name`, replacing what was kept under it; may take long."""
+        """Store the file at `path` under `name`, replacing an earlier one; may take long."""
 
     def get(self, name: str, path: Path) -> bool:
-        """Write what is kept under `name` to `path`; False if there is nothing."""
+        """Write the file stored under `name` to `path`; return False if there is none."""
 
     def names(self) -> list[str]:
-        """The names under which something is kept."""
+        """Return the names of the stored files."""
 
     def drop(self, name: str) -> None:
-        """Forget what is kept under `name`; nothing happens if there is nothing."""
+        """Remove the file stored under `name`, if there is one."""
 
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """What a training function may know about the trial in which it runs."""
+    """The trial in which an objective runs."""
 
     search: str
     tid: int
@@ -62,28 +62,28 @@ class RunningTrial:
     attempt: int = 1
     """1 for the first runtime that works on this trial, 2 for the next, ..."""
     deadline: float | None = None
-    """`time.monotonic()` by which the trial must have stopped; None: no limit."""
+    """The `time.monotonic()` at which the trial must have stopped; None: no limit."""
     artifacts: Artifacts | None = None
-    """Where backups of this trial go; None: nowhere."""
+    """Storage for the backups of this trial; None: backups are not possible."""
     notices: list[str] | None = None
-    """In a worker of an executor: takes what the user is to be told, once; None: elsewhere."""
+    """In a worker of an executor: collects messages that are shown to the user once; else None."""
     reports: IntermediateValues = field(default_factory=IntermediateValues, compare=False)
-    """What the trial has reported, for pruning."""
+    """Values that the trial has reported, for pruning."""
 
     def report(self, step: int, value: float) -> None:
         """Report a value, such as the validation loss after an epoch.
 
-        The values are in the trial's result, under `reported`, and later trials are compared with
-        them. `should_prune` then says whether to stop here.
+        The trial's result includes the values, under `reported`, and later trials are compared with
+        them. Then call `should_prune` to see whether to stop.
 
         Args:
-            step: The number of the epoch, or of whatever is counted; larger than the last one.
-                The same steps in every trial: values are compared at equal steps.
+            step: The number of the epoch or of another unit; larger than the last one. Use the same
+                steps in every trial, because values are compared at equal steps.
             value: The value; NaN is worse than any other.
 
         Raises:
-            UsageError: The step is no integer from 0 to 2**53 or does not come after the last one,
-                or the value is no number.
+            UsageError: The step is not an integer from 0 to 2**53 or does not come after the last
+                one, or the value is not a number.
 
         Example:
             ```python
@@ -112,10 +112,10 @@ class RunningTrial:
         self.reports.add(number, as_number("report(step, value): value", value))
 
     def should_prune(self) -> bool:
-        """Whether to stop here and return what there is.
+        """Return whether the objective should stop now and return its current loss.
 
-        It is decided by the search's `pruner=`, from the values reported so far and those of the
-        trials that had ended when this one was suggested. Without a pruner it is False.
+        The search's `pruner=` compares the values reported so far with those of the trials that
+        had ended when this one was suggested. False without a pruner.
         """
         return self.reports.should_prune()
 
@@ -124,12 +124,12 @@ _running: ContextVar[RunningTrial | None] = ContextVar("running_trial", default=
 
 
 def running_trial() -> RunningTrial | None:
-    """The trial that this code runs in, or None outside of a search."""
+    """Return the trial in which this code runs; None outside a search."""
     return _running.get()
 
 
 class run_as:  # noqa: N801 (a context manager, and at half the cost of `contextmanager`)
-    """Within the block, `running_trial()` returns `trial`."""
+    """Context manager within which `running_trial()` returns `trial`."""
 
     def __init__(self, trial: RunningTrial) -> None:
         self._trial = trial
@@ -143,21 +143,21 @@ class run_as:  # noqa: N801 (a context manager, and at half the cost of `context
 
 
 class TrialInterrupted(BaseException):
-    """The trial stopped before its end, and the next run of the search goes on with it.
+    """The trial stopped before its end; the next run of the search continues it.
 
-    The next epoch would end after the deadline, and what was done is backed up; or the backup with
-    which it began cannot be used (then `epoch` is 0).
-    Like KeyboardInterrupt it is not an `Exception`, so that neither the `except Exception` of a
-    model function nor hyperopt's `catch_eval_exceptions` mistakes it for one.
+    Raised if the next epoch would end after the deadline, or if the backup that the trial resumed
+    from turns out to be unusable (then `epoch` is 0). Like KeyboardInterrupt it is not an
+    `Exception`, so that neither `except Exception` in a model function nor hyperopt's
+    `catch_eval_exceptions` catches it.
     """
 
     def __init__(self, *, tid: int, fit: int, epoch: int, stored: bool) -> None:
         self.tid = tid
         self.fit = fit
-        """Which `fit` call of the trial was running, from 0."""
+        """Number of the trial's `fit` call that was running, from 0."""
         self.epoch = epoch
-        """How many of its epochs are done."""
+        """Number of its epochs that are done."""
         self.stored = stored
-        """Whether the backup of exactly this epoch lies in the store; else an older one may."""
+        """Whether the store has the backup of exactly this epoch; it may have an older one."""
         where = "backed up" if stored else "but the store did not take its newest backup in time"
         super().__init__(f"trial {tid} stopped after epoch {epoch}, {where}")

@@ -197,7 +197,7 @@ def _write_except_first_record(
     unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
     copier.backups(unfinished, journal.epoch, chain.epochs[journal.epoch])
     if content.runs:
-        home = copier.home(RUNS)
+        home = copier.target_folder(RUNS)
         with scratch_file() as path:
             for entry in content.runs:
                 copier.file(entry, path, home, {}, keep=RUN_MARKS)

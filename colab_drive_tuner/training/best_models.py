@@ -1,8 +1,8 @@
-"""The best models of a search, kept as `best/*.keras`; loading them is the only way back.
+"""The best models of a search, stored as `best/*.keras`.
 
-A model is saved in the thread that trains, because Keras is not safe elsewhere, and uploaded in the
-background. Listings lag, so a worse model goes to the trash only once `keep` better ones have been
-seen under their own ids; one that a listing does not show yet is kept for longer, never lost.
+A model is saved in the training thread, because Keras is not thread-safe, and uploaded in the
+background. Listings lag, so a worse model is moved to the trash only after `keep` better ones have
+been read by id; a model missing from a listing may be kept longer, but is never lost.
 """
 
 import contextlib
@@ -36,18 +36,18 @@ FOLDER = "best"
 
 @dataclass(frozen=True, order=True)
 class KeptModel:
-    """One model in `best/`, or on its way there; the better one is smaller."""
+    """A model in `best/`, or queued for upload; better models sort first."""
 
     loss: float
     tid: int
     id: str = field(compare=False)
     size: int = field(compare=False)
     path: Path | None = field(compare=False, default=None)
-    """Where it lies on this machine while it is on its way."""
+    """The local file of a model that is queued for upload."""
 
     @property
     def name(self) -> str:
-        """Its name in `best/`."""
+        """File name in `best/`."""
         return f"trial-{self.tid:05d}-loss-{self.loss:.6g}.keras"
 
     def __str__(self) -> str:
@@ -57,10 +57,10 @@ class KeptModel:
 class BestModels:
     """The best `keep` models of the search in `folder`, over all of its runs; `keep=0`: none.
 
-    `epoch` tells the search's history from those before it was restarted, whose trials had the same
-    numbers; their models stay where they are. `room` tells how many bytes the store can still take
-    (None: no limit known). Upload trouble is warned about by the next `offer` or by `close`, as
-    `TrainingWarning`; it never ends a training.
+    `epoch` distinguishes the search's history from those before a restart, whose trials had the
+    same numbers; their models are not touched. `free_space` returns the number of bytes that fit
+    into the store (None: unknown). A failed upload does not end the training; the next `offer` or
+    `close` emits a `TrainingWarning`.
     """
 
     def __init__(
@@ -70,33 +70,33 @@ class BestModels:
         keep: int = 1,
         *,
         epoch: str = "",
-        room: Callable[[], int | None] | None = None,
+        free_space: Callable[[], int | None] | None = None,
     ) -> None:
         if keep < 0:
             raise UsageError(f"keep_models must be an integer >= 0, got {keep}: 0 keeps none.")
-        self._store, self._folder, self._keep, self._room = store, folder, keep, room
+        self._store, self._folder, self._keep, self._free_space = store, folder, keep, free_space
         self._epoch = epoch
         self._uploads = UploadQueue[Path, KeptModel](
-            "best-models", self._keep_or_pass, self._failed, lambda w: min(w, key=w.__getitem__)
+            "best-models", self._upload_if_best, self._failed, lambda w: min(w, key=w.__getitem__)
         )
-        # All below is guarded by _state, but for what only the thread uses: _home and _reserved.
+        # _state guards the attributes below, except _best_folder and _reserved of the thread.
         self._state, self._pending = self._uploads.state, self._uploads.waiting
         self._stored: dict[str, KeptModel] = {}
-        self._looked = self._closing = False
+        self._listed = self._closing = False
         self._local: Path | None = None
-        self._home: str | None = None
+        self._best_folder: str | None = None
         self._reserved: dict[Path, str] = {}
 
     @property
     def stored(self) -> list[KeptModel]:
-        """What is known to lie in `best/`, best first; empty before anything was asked."""
+        """Models known to be in `best/`, best first; empty before the store was asked."""
         with self._state:
             return sorted(self._stored.values())
 
     def offer(self, model: Any, *, tid: int, loss: float | None) -> bool:
-        """Keep `model` if it is among the best known; True if it is now on its way.
+        """Save `model` if it is among the best known; return True if it is queued for upload.
 
-        Saving happens here, in tens of milliseconds for a small model; the upload elsewhere.
+        Saving takes tens of milliseconds for a small model; the upload runs in the background.
         """
         self._uploads.warn()
         if self._keep == 0 or loss is None or not math.isfinite(loss):
@@ -126,18 +126,18 @@ class BestModels:
         custom_objects: Mapping[str, Any] | None = None,
         safe_mode: bool = True,
     ) -> Any | None:
-        """The model of trial `tid`, or the best one; None where none is kept.
+        """Return the model of trial `tid` or the best one; None if it was not kept.
 
-        Raises `ModelError` for a Lambda layer unless `safe_mode=False`, and for a class that Keras
-        does not know here; `UnavailableError` where the store gives no answer.
+        Raises `ModelError` for a Lambda layer unless `safe_mode=False`, and for a class that is
+        neither Keras's nor registered; `UnavailableError` if the store does not answer.
         """
         with self._state:
-            known = self._looked and any(tid in (None, m.tid) for m in self._known())
+            known = self._listed and any(tid in (None, m.tid) for m in self._known())
         if not known:
-            self._look()
+            self._list()
         with scratch_folder() as scratch:
             copy = scratch / "model.keras"
-            # Twice, because one that was on its way the first time may have arrived meanwhile.
+            # Twice, because the upload of a queued model may end between the two steps.
             for _ in range(2):
                 with self._state:
                     wanted = sorted(m for m in self._known() if tid in (None, m.tid))
@@ -150,9 +150,9 @@ class BestModels:
         return None
 
     def close(self, timeout: float | None = None) -> list[str]:
-        """Wait for what is on its way, at most `timeout` seconds; return what still is, in words.
+        """Wait up to `timeout` seconds for uploads; return descriptions of models not uploaded.
 
-        Nothing is uploaded afterwards, and what is left is dropped; `load` goes on working.
+        Those models are discarded, and nothing is uploaded afterwards; `load` still works.
         """
         with self._state:
             self._closing = self._uploads.hurry = True
@@ -168,29 +168,29 @@ class BestModels:
         return [*self._stored.values(), *self._pending.values()]
 
     def _fetch(self, kept: KeptModel, copy: Path) -> bool:
-        """Copy a kept model to `copy`; False if it is not there any more."""
+        """Copy a kept model to `copy`; return False if it no longer exists."""
         try:
             if kept.path is not None:
                 shutil.copyfile(kept.path, copy)
             else:
                 self._store.fetch(kept.id, copy)
-        except FileNotFoundError:  # NotFoundError is one, too
+        except FileNotFoundError:  # NotFoundError is a subclass
             return False
         return True
 
-    def _look(self) -> None:
-        """Learn what lies in `best/`: a listing is believed only in what it shows."""
+    def _list(self) -> None:
+        """Add the models that a listing shows; it may lag, so none is removed."""
         folders = find_folders(self._store, self._folder, FOLDER)
         shown = [entry for folder in folders for entry in self._store.list(folder)]
-        models = {entry.id: kept for entry in shown if (kept := self._described(entry))}
+        models = {entry.id: kept for entry in shown if (kept := self._parse(entry))}
         with self._state:
-            self._home = self._home or next(iter(folders), None)
+            self._best_folder = self._best_folder or next(iter(folders), None)
             self._stored = models | self._stored
-            self._looked = True
+            self._listed = True
 
-    def _keep_or_pass(self, path: Path, kept: KeptModel) -> None:
-        if not self._looked:
-            self._look()
+    def _upload_if_best(self, path: Path, kept: KeptModel) -> None:
+        if not self._listed:
+            self._list()
         if sum(other < kept for other in self.stored if other.tid != kept.tid) < self._keep:
             self._upload(path, kept)
         path.unlink(missing_ok=True)
@@ -200,34 +200,38 @@ class BestModels:
         return f"{kept} was not kept: {error}"
 
     def _upload(self, path: Path, kept: KeptModel) -> None:
-        """Store one model, then trash what is worse than the best `keep`."""
-        free = self._room() if self._room else None
+        """Store one model, then trash those worse than the best `keep`."""
+        free = self._free_space() if self._free_space else None
         if free is not None and kept.size > free:
             raise QuotaError(f"only {free / 1e6:.1f} MB are left in the store.")
-        self._home = self._home or find_or_create_folder(self._store, self._folder, FOLDER)
+        self._best_folder = self._best_folder or find_or_create_folder(
+            self._store, self._folder, FOLDER
+        )
         if path not in self._reserved:
             self._reserved[path] = self._store.reserve(1)[0]
         entry_id = self._reserved[path]
-        marks = {
+        properties = {
             "cdt_kind": "model",
             TID: str(kept.tid),
             "cdt_loss": repr(kept.loss),
             EPOCH: self._epoch,
         }
-        # The id is ours alone: taken means that an earlier attempt arrived and its answer was lost.
+        # IdTakenError: an earlier attempt succeeded, but its answer was lost.
         with contextlib.suppress(IdTakenError):
-            self._store.create(entry_id, path, name=kept.name, parent=self._home, properties=marks)
+            self._store.create(
+                entry_id, path, name=kept.name, parent=self._best_folder, properties=properties
+            )
         with self._state:
             self._stored[entry_id] = KeptModel(kept.loss, kept.tid, entry_id, kept.size)
-        self._thin(entry_id)
+        self._trash_worse(entry_id)
 
-    def _thin(self, newest: str) -> None:
-        """Trash what is worse than `keep` others that are there for certain."""
+    def _trash_worse(self, newest: str) -> None:
+        """Trash models that are worse than `keep` others whose existence is verified."""
         while True:
             stored = self.stored
             one_each: dict[int, KeptModel] = {}
             for kept in sorted(stored, key=lambda m: m.id != newest):
-                one_each.setdefault(kept.tid, kept)  # a trial that ran again leaves its newest
+                one_each.setdefault(kept.tid, kept)  # of a trial that ran again, the newest
             keep = {m.id: m for m in sorted(one_each.values())[: self._keep]}
             worse = [m for m in stored if m.id not in keep]
             if not worse:
@@ -240,13 +244,13 @@ class BestModels:
                 with self._state:
                     self._stored.pop(kept.id, None)
 
-    def _described(self, entry: Entry) -> KeptModel | None:
-        """What our marks on a file say; None for a file that is not ours, or of another history."""
-        marks = entry.properties
+    def _parse(self, entry: Entry) -> KeptModel | None:
+        """Return the model in a file; None if it is not one, or of another history."""
+        properties = entry.properties
         try:
-            if (marks.get("cdt_kind"), marks.get(EPOCH, "")) != ("model", self._epoch):
+            if (properties.get("cdt_kind"), properties.get(EPOCH, "")) != ("model", self._epoch):
                 return None
-            loss, tid = read_number(marks, "cdt_loss"), read_count(marks, TID)
+            loss, tid = read_number(properties, "cdt_loss"), read_count(properties, TID)
         except (KeyError, ValueError):
             return None
         return KeptModel(loss, tid, entry.id, entry.size)

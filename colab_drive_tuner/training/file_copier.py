@@ -1,4 +1,4 @@
-"""Copies of a search's models, backups and other files, from one search's folder into another."""
+"""Copying of models, backups and other files from one search's folder to another."""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,19 +19,19 @@ from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.best_models import FOLDER as BEST
 
 NewEpoch = Callable[[str], str | None]
-"""The history that a file belongs to in the copy, given the one that it belongs to; None: none."""
-_MODEL_MARKS = (TID, "cdt_loss")
+"""Maps the history of a file to its history in the copy; None: do not copy the file."""
+_MODEL_PROPERTIES = (TID, "cdt_loss")
 
 
 @contextlib.contextmanager
 def scratch_file() -> Iterator[Path]:
-    """A place for one file at a time, on its way."""
+    """Yield a local path for one file at a time."""
     with scratch_folder() as scratch:
         yield scratch / "copy.part"
 
 
 def model_files(store: Store, folder: str) -> list[Entry]:
-    """The models of a search, of all of its histories."""
+    """List the models of all histories of a search."""
     return [
         entry
         for home in find_folders(store, folder, BEST)
@@ -47,26 +47,26 @@ class FileCopier:
     source: Store
     target: Store
     old: str
-    """The folder of the search that is copied from."""
+    """The folder of the source search."""
     new: str
-    """The folder of the search that is copied to."""
+    """The folder of the target search."""
     troubles: list[str] | None = None
-    """Where what cannot be copied is noted; None: it raises."""
+    """Collects descriptions of files that cannot be copied; None: their errors are raised."""
     written: dict[str, str] = field(default_factory=dict)
-    """The sha256 of each file that was created, by its id."""
+    """SHA-256 of each created file, by id."""
 
     def models(self, new_epoch: NewEpoch) -> None:
         """Copy the models."""
-        home = ""
+        best = ""
         with scratch_file() as path:
             for entry in model_files(self.source, self.old):
                 epoch = new_epoch(entry.properties.get(EPOCH, ""))
                 if epoch is None:
                     continue
-                with self._noting(entry.name):
-                    home = home or self.home(BEST)
-                    marks = {"cdt_kind": "model", EPOCH: epoch}
-                    self.file(entry, path, home, marks, keep=_MODEL_MARKS)
+                with self._collect_errors(entry.name):
+                    best = best or self.target_folder(BEST)
+                    properties = {"cdt_kind": "model", EPOCH: epoch}
+                    self.file(entry, path, best, properties, keep=_MODEL_PROPERTIES)
 
     def backups(self, unfinished: Collection[int], old_epoch: str, new_epoch: str) -> None:
         """Copy the backups of unfinished trials of one history."""
@@ -75,25 +75,27 @@ class FileCopier:
                 before = StoreArtifacts(self.source, self.old, tid, epoch=old_epoch)
                 after = StoreArtifacts(self.target, self.new, tid, epoch=new_epoch)
                 for name in before.names():
-                    with self._noting(f"backup {name} of trial {tid}"):
+                    with self._collect_errors(f"backup {name} of trial {tid}"):
                         if before.get(name, path):
                             sent = sha256_of(path)
                             after.put(name, path)
                             if not after.get(name, path) or sha256_of(path) != sent:
-                                raise ChecksumError("It is not what was written: try again.")
+                                raise ChecksumError(
+                                    "The copy differs from the original: try again."
+                                )
 
     def file(
         self,
         entry: Entry,
         path: Path,
         parent: str,
-        marks: dict[str, str],
+        properties: dict[str, str],
         keep: Collection[str] = (),
     ) -> None:
-        """Copy one file by way of `path`, with `marks` and those of its own properties to keep."""
+        """Copy one file through `path`, with `properties` and those of its own named in `keep`."""
         self.source.fetch(entry.id, path)
         kept = {key: entry.properties[key] for key in keep if key in entry.properties}
-        self.create(path, name=entry.name, parent=parent, properties=kept | marks)
+        self.create(path, name=entry.name, parent=parent, properties=kept | properties)
 
     def create(
         self,
@@ -104,29 +106,29 @@ class FileCopier:
         properties: Mapping[str, str] | None = None,
         entry_id: str = "",
     ) -> str:
-        """Create a file in the target, and note its checksum; return its id."""
+        """Create a file in the target, and record its checksum; return its id."""
         entry_id = entry_id or self.target.reserve(1)[0]
-        with contextlib.suppress(IdTakenError):  # ours: an earlier send of it got through
+        with contextlib.suppress(IdTakenError):  # the id is ours: an earlier attempt succeeded
             self.target.create(entry_id, content, name=name, parent=parent, properties=properties)
         self.written[entry_id] = sha256_of(content)
         return entry_id
 
-    def home(self, name: str) -> str:
-        """The folder of that name in the target's search, made where it is missing."""
+    def target_folder(self, name: str) -> str:
+        """Return the id of a folder in the target search; create it if there is none."""
         return find_or_create_folder(self.target, self.new, name)
 
     def verify(self) -> None:
-        """Read back what was created; raises `ChecksumError` where it is not what was sent."""
+        """Read back all created files; raise `ChecksumError` if one differs from what was sent."""
         with scratch_file() as path:
             for entry_id, sha256 in self.written.items():
                 self.target.fetch(entry_id, path)
                 if sha256_of(path) != sha256:
                     raise ChecksumError(
-                        f"{self.target.url(entry_id)} is not what was written there: try again."
+                        f"{self.target.url(entry_id)} differs from what was written: try again."
                     )
 
     @contextlib.contextmanager
-    def _noting(self, what: str) -> Iterator[None]:
+    def _collect_errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except UnavailableError:
@@ -138,5 +140,5 @@ class FileCopier:
 
 
 def backup_files(store: Store, folder: str) -> list[Entry]:
-    """All backups that are listed, to see how large they are."""
+    """List the backups of a search."""
     return [entry for home in find_folders(store, folder, BACKUPS) for entry in store.list(home)]

@@ -1,16 +1,15 @@
-"""Memory between trials: what a finished trial's models held is given back before the next one.
+"""Release of a finished trial's memory before the next trial, and pacing of garbage collection.
 
-Keras keeps a global state (the names it has given, graphs, caches) that grows with every model.
-`free_memory` clears it, so models that the user still holds from an earlier trial stay usable, but
-layers made later are named from the start again. Settings of the session, such as mixed precision,
-live in that same state; they are put back as they were before the first trial, whatever a trial
-changed.
+Keras has a global state (layer names in use, graphs, caches) that grows with every model.
+`free_memory` clears it: models of an earlier trial that the user still holds stay usable, but names
+of new layers are numbered from the start again. Session settings such as mixed precision are part
+of that state; they are reset to their values before the first trial.
 
-TensorFlow keeps more: every custom gradient that it traces is registered under a name of its own
-for as long as the process lives, and holds the whole graph around it. Keras's optimizers trace one
-in each train function, so every model that was ever fitted stays, some megabytes for the smallest.
-There is no public way to forget one; here those that came up in a trial go with it. What needs
-them afterwards: to differentiate, once more, a `tf.function` that was traced in an earlier trial.
+TensorFlow registers every custom gradient that it traces, for the lifetime of the process, and each
+holds its whole graph. Keras's optimizers trace one per train function, so every fitted model leaks,
+several megabytes for the smallest. There is no public API to unregister one; `free_memory` removes
+those registered during the trial. Only differentiating again a `tf.function` traced in an earlier
+trial would need them.
 """
 
 import gc
@@ -23,24 +22,24 @@ from importlib import import_module
 from typing import Any, Self
 
 FULL_SHARE = 0.01
-"""The part of the time that full garbage collections may take where they are paced."""
+"""Share of the time that paced full garbage collections may take."""
 _NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class KerasSettings:
-    """Keras settings that a user makes once, in a cell, and that `clear_session` would forget."""
+    """Keras settings that a user makes once per session, and that `clear_session` would reset."""
 
     dtype_policy: Any = None
     distribution: Any = None
     interactive_logging: bool = True
     traceback_filtering: bool = True
     gradients: frozenset[str] | None = None
-    """TensorFlow's custom gradients so far, by name; None: not known, so none is forgotten."""
+    """Names of TensorFlow's custom gradients so far; None: unknown, so none is removed."""
 
 
 def loaded_keras() -> Any:
-    """Keras where it has been imported, else None; waits for a thread that is importing it."""
+    """Return Keras if it has been imported, else None; wait for a thread that is importing it."""
     if "keras" not in sys.modules:
         return None
     try:
@@ -50,7 +49,7 @@ def loaded_keras() -> Any:
 
 
 def is_keras_model(value: object) -> bool:
-    """Whether `value` is a Keras model; where Keras is not loaded, nothing is."""
+    """Return whether `value` is a Keras model; False if Keras is not loaded."""
     keras = loaded_keras()
     return keras is not None and isinstance(value, keras.Model)
 
@@ -58,9 +57,9 @@ def is_keras_model(value: object) -> bool:
 def split_result(result: Any) -> tuple[Any, Any | None]:
     """Return `(result without its Keras model, the model or None)`.
 
-    The model is the one under `"model"`, else the first one found at the top of the dict. Whatever
-    else is not plain data stays where it is: encoding the result names it in its error. `result`
-    itself is not changed.
+    The model is the one under `"model"`, else the first one at the top level of the dict. Other
+    values that are not plain data stay: encoding the result raises an error that names them.
+    `result` itself is not changed.
     """
     if "keras" not in sys.modules or not isinstance(result, Mapping):
         return result, None
@@ -71,7 +70,7 @@ def split_result(result: Any) -> tuple[Any, Any | None]:
 
 
 def keras_settings() -> KerasSettings:
-    """The settings in force; Keras's own defaults where Keras is not loaded."""
+    """Return the current settings; Keras's defaults if Keras is not loaded."""
     keras = loaded_keras()
     if keras is None:
         return KerasSettings()
@@ -85,23 +84,23 @@ def keras_settings() -> KerasSettings:
 
 
 def keras_grew(settings: KerasSettings | None) -> bool:
-    """Whether Keras holds more than when `settings` were noted, so that `free_memory` is worth it.
+    """Return whether Keras's state has grown since `settings` were read: call `free_memory` then.
 
-    To clear and collect takes a tenth of a second and more; an objective that makes nothing of
-    Keras, in a process that has imported it, need not wait for that. Keras itself notes each name
-    that it gives, in a place that another version may move: then the answer is yes.
+    Clearing and collecting takes a tenth of a second or more, which an objective that creates no
+    Keras objects need not wait for. Keras records each name in use in a private attribute; if
+    another Keras version has moved it, the result is True.
     """
     state = sys.modules.get("keras.src.backend.common.global_state")
-    given = getattr(state, "GLOBAL_STATE_TRACKER", None)
-    return given is None or hasattr(given, "object_name_uids") or keras_settings() != settings
+    tracker = getattr(state, "GLOBAL_STATE_TRACKER", None)
+    return tracker is None or hasattr(tracker, "object_name_uids") or keras_settings() != settings
 
 
 class PacedCollections:
-    """Within the block, full garbage collections take at most a hundredth of the time.
+    """Context manager that limits full garbage collections to 1 % of the time.
 
-    Each one stops all threads while it looks through every object that there is. In a process that
-    has little but the documents of trials, whose number grows, Python makes one for each quarter
-    more: a tenth of a second, every few seconds. Young objects are collected as ever.
+    A full collection stops all threads while it visits every object. In a process that holds mostly
+    trial documents, whose number grows, Python runs one per 25 % of growth: a tenth of a second,
+    every few seconds. Collections of younger generations are not affected.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -109,25 +108,25 @@ class PacedCollections:
 
     def __enter__(self) -> Self:
         self._before = gc.get_threshold()[2]
-        gc.callbacks.append(self._note)
+        gc.callbacks.append(self._on_collection)
         return self
 
     def __exit__(self, *_: object) -> None:
-        gc.callbacks.remove(self._note)
+        gc.callbacks.remove(self._on_collection)
         self._allow()
 
     def tick(self) -> None:
-        """Allow the next one, once it is due; to be called often."""
+        """Allow the next full collection if it is due; call this often."""
         if self._clock() >= self._until < math.inf:
             self._until = math.inf
             self._allow()
 
     def _allow(self) -> None:
         young, middle, full = gc.get_threshold()
-        if full == _NEVER:  # else somebody has set it meanwhile
+        if full == _NEVER:  # otherwise other code has changed the threshold
             gc.set_threshold(young, middle, self._before)
 
-    def _note(self, phase: str, info: Mapping[str, int]) -> None:
+    def _on_collection(self, phase: str, info: Mapping[str, int]) -> None:
         if info["generation"] < 2:
             return
         if phase == "start":
@@ -139,12 +138,12 @@ class PacedCollections:
 
 
 def free_memory(settings: KerasSettings | None = None) -> None:
-    """Give back what the last trial held; leave Keras with `settings` (None: those in force).
+    """Release the last trial's memory, and set Keras to `settings` (None: keep the current ones).
 
-    Where Keras is loaded: TensorFlow's custom gradients that are not among `settings`, then
-    `keras.utils.clear_session(free_memory=True)`, which drops Keras's global state, TensorFlow's
-    default graph and kernel caches, and collects garbage. Elsewhere: garbage collection only. The
-    caller drops its own references to the trial's model first.
+    If Keras is loaded, remove TensorFlow's custom gradients that are not in `settings`, then call
+    `keras.utils.clear_session(free_memory=True)`, which drops Keras's global state and TensorFlow's
+    default graph and kernel caches, and collects garbage. Otherwise only collect garbage. The
+    caller must drop its own references to the trial's model first.
     """
     keras = loaded_keras()
     if keras is None:
@@ -167,9 +166,9 @@ def free_memory(settings: KerasSettings | None = None) -> None:
 
 
 def _gradients() -> dict[str, Any]:
-    """TensorFlow's registry of gradients; empty where there is none.
+    """Return TensorFlow's registry of gradients.
 
-    A registry that a later TensorFlow keeps elsewhere is left alone: that costs memory, no search.
+    Empty if there is none, or if a later TensorFlow has moved it: then memory is not released.
     """
     ops = sys.modules.get("tensorflow.python.framework.ops")
     registry = getattr(getattr(ops, "gradient_registry", None), "_registry", None)
@@ -177,5 +176,5 @@ def _gradients() -> dict[str, Any]:
 
 
 def _custom_gradients(gradients: dict[str, Any]) -> set[str]:
-    """The names of those that were made while something was traced, not of TensorFlow's own."""
+    """Return the names of gradients registered by tracing; excludes TensorFlow's own."""
     return {name for name in gradients if name.startswith("CustomGradient-")}

@@ -1,9 +1,9 @@
-"""`Pruner`: ends trials early that are worse than earlier ones were at the same epoch.
+"""`Pruner`: ends trials early that are worse than earlier trials at the same epoch.
 
-It is what a search is given and a Keras callback at once. It remembers nothing: what a trial has
-reported is kept by the running trial, so one object may serve all trials and threads. And it is no
-subclass of Keras's `Callback`, which accepts any object with its methods: a search without Keras
-must not have to import it.
+A `Pruner` is both an argument of a search and a Keras callback. It has no state: the running trial
+holds the reported values, so one object can serve all trials and threads. It does not subclass
+Keras's `Callback`, because a search without Keras must not import it; Keras accepts any object
+with the same methods.
 """
 
 import operator
@@ -32,45 +32,45 @@ _MAXIMIZED = (
     *("acc", "accuracy", "auc", "precision", "recall", "sensitivity", "specificity"),
     *("f1", "f1_score", "fbeta_score", "iou", "io_u", "r2", "r2_score", "dice"),
 )
-"""Metrics of which more is better, by the end of their names."""
-
+"""Ends of the names of metrics to maximize."""
 
 _NO_MODEL = (
-    "Pruner reports the epochs of this training and cannot end it: its CallbackList has no model. "
-    "Give it one, CallbackList(callbacks, model=model), and end the loop where model.stop_training "
-    "is true; or end it where running_trial().should_prune() is."
+    "Pruner reports the epochs of this training but cannot end it: its CallbackList has no model. "
+    "Pass one, CallbackList(callbacks, model=model), and end the loop when model.stop_training "
+    "is true; or end it when running_trial().should_prune() is true."
 )
 
 
 @dataclass(frozen=True, repr=False)
 class Pruner:
-    """Ends a trial whose best value so far is worse than what earlier trials had at that epoch.
+    """Ends a trial whose best value so far is worse than those of earlier trials at that epoch.
 
-    Put it into `fit(callbacks=[...])` of a model function, beside `TrialBackup` in any order; that
-    is all. An objective without Keras calls `report` and `should_prune` of `running_trial()`, and
-    its search gets `pruner=Pruner(...)`.
+    Pass it to `fit(callbacks=[...])` in a model function, before or after `TrialBackup`. An
+    objective without Keras calls `report` and `should_prune` of `running_trial()`, and its search
+    gets `pruner=Pruner(...)`.
 
-    Compared are the best values so far of all trials that had ended when this one was suggested, as
-    the record says; so a resumed search decides as the uninterrupted one. Those that failed, or
-    whose loss is NaN, do not count. Points that were given (`points_to_evaluate`) are never pruned.
+    A trial is compared with the best values so far of all trials that had ended when it was
+    suggested, as recorded in the search; so a resumed search decides like the uninterrupted one.
+    Failed trials and trials with a NaN loss do not count. Given points (`points_to_evaluate`) are
+    never pruned.
 
     Args:
         rule: "median": a trial must not be worse than the median of the earlier ones;
             "percentile": it must be among the best `percentile` percent of them; "successive
-            halving": at epochs further and further apart, only the best of `reduction_factor`
-            trials go on.
-        monitor: The metric, as Keras names it in an epoch's logs.
-        warmup_steps: So many first epochs (steps) are not judged.
-        min_trials: So many earlier trials must have a value at an epoch before it is judged.
-        mode: "min" or "max", where "auto" guesses wrongly by the name: more is better of accuracy,
-            AUC, precision, recall, F1, IoU and R2, less is better of all else.
-        percentile: Of the rule "percentile", which is 25 percent by default.
-        reduction_factor: Of the rule "successive halving", 3 by default: the trial is judged 1, 3,
-            9, 27, ... epochs after the warm-up, and the best third goes on.
+            halving": at epochs further and further apart, only the best 1 / `reduction_factor`
+            of the trials continue.
+        monitor: The name of the metric in the logs of an epoch.
+        warmup_steps: Number of first epochs (steps) that are not judged.
+        min_trials: Number of earlier trials that must have a value at an epoch to judge it.
+        mode: "min" or "max". "auto" decides by the name: accuracy, AUC, precision, recall, F1, IoU
+            and R2 are maximized, all other metrics are minimized.
+        percentile: For the rule "percentile": 25 percent by default.
+        reduction_factor: For the rule "successive halving": 3 by default. A trial is then judged
+            1, 3, 9, 27, ... epochs after the warm-up, and the best third continues.
 
     Raises:
-        UsageError: An argument cannot be used. In training: `fit` has no metric `monitor`, or its
-            value is no number, or two different pruners judge one trial.
+        UsageError: An argument is invalid. During training: the logs have no metric `monitor`, its
+            value is not a number, or two different pruners judge one trial.
 
     Example:
         ```python
@@ -88,27 +88,26 @@ class Pruner:
     reduction_factor: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _one_of("rule", self.rule, RULES)
+        _check_choice("rule", self.rule, RULES)
         if not isinstance(self.monitor, str) or not self.monitor:
             raise UsageError(f"monitor must be the name of a metric, got {self.monitor!r:.60}.")
-        _one_of("mode", self.mode, ("auto", "min", "max"))
-        self._keep("warmup_steps", _whole("warmup_steps", self.warmup_steps, least=0))
-        self._keep("min_trials", _whole("min_trials", self.min_trials, least=1))
+        _check_choice("mode", self.mode, ("auto", "min", "max"))
+        self._set("warmup_steps", _check_integer("warmup_steps", self.warmup_steps, least=0))
+        self._set("min_trials", _check_integer("min_trials", self.min_trials, least=1))
         if self.mode == "auto":
-            self._keep("mode", "max" if _is_maximized(self.monitor) else "min")
-        if self._goes_with("percentile", PERCENTILE):
-            self._keep(
-                "percentile", _percentile(25 if self.percentile is None else self.percentile)
-            )
-        if self._goes_with("reduction_factor", HALVING):
+            self._set("mode", "max" if _is_maximized(self.monitor) else "min")
+        if self._applies("percentile", PERCENTILE):
+            percentile = 25 if self.percentile is None else self.percentile
+            self._set("percentile", _check_percentile(percentile))
+        if self._applies("reduction_factor", HALVING):
             factor = 3 if self.reduction_factor is None else self.reduction_factor
-            self._keep("reduction_factor", _whole("reduction_factor", factor, least=2))
+            self._set("reduction_factor", _check_integer("reduction_factor", factor, least=2))
 
-    def _keep(self, name: str, value: Any) -> None:
+    def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _goes_with(self, name: str, rule: str) -> bool:
-        """Whether the argument is one of this rule; raises where it is given with another."""
+    def _applies(self, name: str, rule: str) -> bool:
+        """Return whether the rule is the one with this argument; raise if given with another."""
         if self.rule != rule and getattr(self, name) is not None:
             raise UsageError(f"{name}= goes with rule={rule!r}, not with rule={self.rule!r}.")
         return self.rule == rule
@@ -123,50 +122,50 @@ class Pruner:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments, as plain data: `Pruner(**settings)` is equal to this one."""
-        given = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: value for name, value in given.items() if value is not None}
+        """The arguments as plain data: `Pruner(**settings)` equals this pruner."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def best_values(self, curves: Iterable[Curve]) -> BestValues:
-        """What earlier trials had by each epoch, and the thresholds that follow from it.
+        """Return the best values of earlier trials by epoch, and their thresholds.
 
         Args:
-            curves: Of each earlier trial, the steps and the values that it reported.
+            curves: The steps and values that each earlier trial reported.
         """
         judged: Callable[[int], bool] = self.warmup_steps.__lt__
-        cut: Callable[[Sequence[float]], float]
+        threshold: Callable[[Sequence[float]], float]
         if self.rule == HALVING:
             factor = self.reduction_factor or 0
             judged = partial(is_rung, warmup_steps=self.warmup_steps, reduction_factor=factor)
-            cut = partial(halving_threshold, reduction_factor=factor)
+            threshold = partial(halving_threshold, reduction_factor=factor)
         else:
-            cut = partial(percentile_threshold, percentile=self.percentile or 50)
+            threshold = partial(percentile_threshold, percentile=self.percentile or 50)
         return BestValues(
-            curves, cut, judged=judged, min_trials=self.min_trials, maximized=self.maximized
+            curves, threshold, judged=judged, min_trials=self.min_trials, maximized=self.maximized
         )
 
     # -- as a Keras callback
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras hands it over
-        """Check that there is a trial to judge, and that no other pruner judges it."""
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002 - passed by Keras
+        """Check that a trial is running, and that no other pruner judges it."""
         from colab_drive_tuner.training.training_loop import find_training_loop
 
         loop, trial = find_training_loop(self), running_trial()
         if trial is None:
-            warn_user("Pruner does nothing here: no search runs.", TrainingWarning)
+            warn_user("Pruner does nothing here: no search is running.", TrainingWarning)
             return
         reports = trial.reports
         reports.set_pruner(self)
-        # Another fit of the same trial: its first epoch comes after the last one of the fit before.
-        begins_anew = loop.fit.get("initial_epoch", 0) < reports.last_step
-        reports.offset, reports.epoch = reports.last_step if begins_anew else 0, None
+        # The epochs of another fit of the same trial follow those of the fit before.
+        is_another_fit = loop.fit.get("initial_epoch", 0) < reports.last_step
+        reports.offset, reports.epoch = reports.last_step if is_another_fit else 0, None
         if loop.model is None:
             warn_user(_NO_MODEL, TrainingWarning)
-        elif reports.begun and reports.should_prune():  # the last epoch before was not the last one
+        elif reports.begun and reports.should_prune():  # killed before a pruned fit could end
             loop.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Report the epoch's value; stop the training if it is worse than earlier trials' ones."""
+        """Report the epoch's value; stop the training if the trial is to be pruned."""
         from colab_drive_tuner.training.training_loop import find_training_loop
 
         trial = running_trial()
@@ -174,46 +173,46 @@ class Pruner:
             return
         reports = trial.reports
         if reports.epoch == epoch or (reports.pruned_at is not None and reports.epoch is None):
-            return  # given twice, or a fit after the one that was stopped
+            return  # passed twice, or a fit after the one that was stopped
         loop = find_training_loop(self)
         value = (logs or {}).get(self.monitor)
         if value is None:
             if self.monitor.startswith("val_") and loop.fit.get("validation_freq", 1) != 1:
-                return  # an epoch that is not validated
+                return  # an epoch without validation
             known = ", ".join(sorted(map(str, logs or {}))) or "none"
             unknown = f"Pruner: the epoch has no metric {self.monitor!r}. It has: {known}."
-            if not loop.fit:  # a loop of the user's own may well measure it now and then
+            if not loop.fit:  # a custom loop may compute it at some epochs only
                 warn_user(f"{unknown} It is not judged.", TrainingWarning)
                 return
             is_missing = self.monitor.startswith("val_") and "val_" not in known
-            hint = " Give fit validation_data= or validation_split=." if is_missing else ""
+            hint = " Pass validation_data= or validation_split= to fit." if is_missing else ""
             raise UsageError(unknown + hint)
         number = as_number(f"Pruner: {self.monitor!r} of the epoch", value)
         step = reports.offset + int(epoch) + 1
         if step <= reports.last_step and reports.begun:
-            return  # a loop of the user's own that counts anew
+            return  # a custom loop that counts its epochs from the start again
         reports.epoch = epoch
         reports.add(step, number)
         if loop.model is not None and epoch + 1 < loop.epochs and reports.should_prune():
             loop.model.stop_training = True
 
     def set_params(self, params: Any) -> None:
-        """Keras's; nothing is kept."""
+        """Ignore Keras's parameters."""
 
     def set_model(self, model: Any) -> None:
-        """Keras's; nothing is kept."""
+        """Ignore Keras's model."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("on_"):  # what Keras calls on other occasions
-            return _nothing
+        if name.startswith("on_"):  # Keras's other callback methods
+            return _do_nothing
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
-def _nothing(*_: object, **__: object) -> None:
-    """Do nothing, as the methods of Keras's own `Callback`."""
+def _do_nothing(*_: object, **__: object) -> None:
+    pass
 
 
-_nothing._is_default = True  # type: ignore[attr-defined]  # so Keras knows that it need not wait
+_do_nothing._is_default = True  # type: ignore[attr-defined]  # so Keras may skip it asynchronously
 
 
 def _is_maximized(monitor: str) -> bool:
@@ -221,12 +220,12 @@ def _is_maximized(monitor: str) -> bool:
     return any(name == end or name.endswith(f"_{end}") for end in _MAXIMIZED)
 
 
-def _one_of(name: str, value: Any, known: Sequence[str]) -> None:
+def _check_choice(name: str, value: Any, known: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in known:
         raise UsageError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r:.60}.")
 
 
-def _whole(name: str, value: Any, *, least: int) -> int:
+def _check_integer(name: str, value: Any, *, least: int) -> int:
     try:
         number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -236,8 +235,8 @@ def _whole(name: str, value: Any, *, least: int) -> int:
     return number
 
 
-def _percentile(value: Any) -> float:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0 < value < 100:
+def _check_percentile(value: Any) -> float:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0 < value < 100:
         raise UsageError(f"percentile must be a number between 0 and 100, got {value!r:.60}.")
     return float(value)

@@ -1,10 +1,9 @@
-"""Loading a `.keras` file that may come from somebody else, with errors a user can act on.
+"""Safe loading of `.keras` files of unknown origin, with actionable errors.
 
-Keras decides what is safe (`safe_mode=True`: no pickled lambda), which its versions before
-`SAFE_KERAS` do not do well. This module looks into the file first: the archive holds no bomb and no
-name outside of itself, its weights lie in it, and the configuration names nothing of Keras that
-reads, writes or loads files; of all that, newer versions of Keras refuse more than older ones.
-Afterwards it explains what Keras did not find.
+Keras refuses unsafe content (`safe_mode=True`: no pickled lambda), but unreliably in versions
+before `SAFE_KERAS`. So the file is checked first: the archive must be no zip bomb and have no
+members outside its folder, its weights must be inside it, and its configuration must not name parts
+of Keras that read, write or load files. Newer Keras versions refuse more of this than older ones.
 """
 
 import io
@@ -21,14 +20,14 @@ from typing import Any
 from colab_drive_tuner.errors import ModelError
 
 SAFE_KERAS = (3, 13, 2)
-"""Before it, a crafted file runs code or reads other files in spite of `safe_mode`: CVE-2025-1550,
--8747, -9906, -12058, CVE-2026-0897, -1462, -1669."""
+"""In older versions a crafted file runs code or reads other files despite `safe_mode`:
+CVE-2025-1550, -8747, -9906, -12058, CVE-2026-0897, -1462, -1669."""
 
 _CONFIG = "config.json"
-_MOST_CONFIG = 16 << 20
-_MOST_GROWTH, _MOST_FREE = 20, 64 << 20
-"""Unpacked, a model is at most so many times larger than its file, and 64 MiB."""
-_MOST_MEMBERS = 10_000
+_MAX_CONFIG = 16 << 20
+_MAX_GROWTH, _MAX_EXTRA = 20, 64 << 20
+"""A file may unpack to `_MAX_GROWTH` times its size plus `_MAX_EXTRA` bytes."""
+_MAX_MEMBERS = 10_000
 _REGISTER = "@keras.saving.register_keras_serializable()"
 _TRUST = "If you trust who wrote it, say so: result.load_model(safe_mode=False)"
 _MODULES = frozenset(
@@ -37,12 +36,13 @@ _MODULES = frozenset(
         *("metrics", "ops", "optimizers", "quantizers", "random", "regularizers", "src"),
     )
 )
-"""Parts of Keras that a model is made of; the others read and write files, or change Keras."""
-_ALSO = frozenset({"keras.utils.FeatureSpace"})
-_NEVER = frozenset(
+"""Keras modules whose objects may be part of a model; others read and write files or change Keras.
+"""
+_ALLOWED = frozenset({"keras.utils.FeatureSpace"})
+_FORBIDDEN = frozenset(
     (
-        *("deserialize", "serialize", "get"),  # each of those parts has them
-        *("TFSMLayer", "TorchModuleWrapper"),  # what they load holds code
+        *("deserialize", "serialize", "get"),  # functions that all of those modules have
+        *("TFSMLayer", "TorchModuleWrapper"),  # the files that they load contain code
     )
 )
 _MODELS = frozenset({"Functional", "Model", "Sequential"})
@@ -57,9 +57,9 @@ def load_keras_file(
 ) -> Any:
     """Load the model at `path`; `what` names it in errors.
 
-    Raises `ModelError` for a model with a lambda while `safe_mode` is on, for a class or function
-    that is neither Keras's nor registered, for a file that is damaged or hostile, and for a Keras
-    that is too old to load a file of unknown origin.
+    Raises `ModelError` for a model with a lambda if `safe_mode`, for a class or function that is
+    neither Keras's nor registered, for a damaged or malicious file, and if the installed Keras is
+    too old to load a file of unknown origin safely.
     """
     import keras
 
@@ -71,25 +71,25 @@ def load_keras_file(
     try:
         return keras.saving.load_model(path, custom_objects=known, safe_mode=safe_mode)
     except Exception as error:  # a hostile file can fail in any way
-        raise _explained(error, config, what, known, safe_mode) from error
+        raise _explain(error, config, what, known, safe_mode) from error
 
 
 def _check_version(version: str, what: str) -> None:
     numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
     if numbers < SAFE_KERAS:
-        floor = ".".join(map(str, SAFE_KERAS))
+        required = ".".join(map(str, SAFE_KERAS))
         raise ModelError(
             f"{what} is not loaded: Keras {version} runs code and reads files that a crafted model "
-            f"names. Install a newer one: pip install 'keras>={floor}'. {_TRUST}."
+            f"names. Install a newer one: pip install 'keras>={required}'. {_TRUST}."
         )
 
 
 def _checked_config(path: Path, what: str) -> Any:
-    """The configuration inside the file, or `ModelError` where it is not a sound `.keras` file."""
+    """Return the configuration in the file; raise `ModelError` if it is no valid `.keras` file."""
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive.infolist(), path.stat().st_size, what)
-            if archive.getinfo(_CONFIG).file_size > _MOST_CONFIG:
+            if archive.getinfo(_CONFIG).file_size > _MAX_CONFIG:
                 raise ModelError(f"{what} has a configuration larger than any model's.")
             config = json.loads(archive.read(_CONFIG))
             for member in archive.infolist():
@@ -100,37 +100,38 @@ def _checked_config(path: Path, what: str) -> Any:
         raise
     except (
         *(zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError),
-        *(RuntimeError, NotImplementedError, MemoryError),  # encrypted, deep, in an odd method
+        # Encrypted, deeply nested, or packed with an unsupported method.
+        *(RuntimeError, NotImplementedError, MemoryError),
     ) as error:
         raise ModelError(f"{what} is not a readable .keras file: {str(error)[:200]}") from error
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int, what: str) -> None:
-    """Refuse names that lead out, names twice, links, bombs, and weights in another format."""
+    """Refuse paths outside the archive, duplicates, links, zip bombs and `.npz` weights."""
     names = set()
     for member in members:
         name = member.filename.replace("\\", "/")
         outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive
         if outside or ".." in PurePosixPath(name).parts or stat.S_ISLNK(member.external_attr >> 16):
-            raise ModelError(f"{what} holds a file {name[:80]!r} outside of itself.")
+            raise ModelError(f"{what} contains {name[:80]!r}, which leads outside the archive.")
         if name in names or name.endswith(".npz"):
             reason = "twice" if name in names else "which Keras does not write"
-            raise ModelError(f"{what} holds {name[:80]!r} {reason}; it is not loaded.")
+            raise ModelError(f"{what} contains {name[:80]!r} {reason}; it is not loaded.")
         names.add(name)
     unpacked = sum(member.file_size for member in members)
-    if unpacked > _MOST_GROWTH * size + _MOST_FREE or len(members) > _MOST_MEMBERS:
-        raise ModelError(f"{what} would unpack to far more than it holds; it is not loaded.")
+    if unpacked > _MAX_GROWTH * size + _MAX_EXTRA or len(members) > _MAX_MEMBERS:
+        raise ModelError(f"{what} would unpack to far more than its size; it is not loaded.")
 
 
 def _check_weights(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) -> None:
-    """Refuse weights that lie in other files, or are claimed to be far more than is stored.
+    """Refuse weights in other files, and datasets declared far larger than stored.
 
-    Keras looks, too, but at soft links and virtual datasets only since 3.14.
+    Keras also checks, but soft links and virtual datasets only since 3.14.
     """
     import h5py
 
     with archive.open(member) as stored:
-        # Packed, each step back would unpack it again; Keras packs nothing.
+        # Each backward seek in a compressed member would unpack it again; Keras compresses none.
         plain = member.compress_type == zipfile.ZIP_STORED
         with h5py.File(stored if plain else io.BytesIO(stored.read()), "r") as file:
             groups, seen = [file], set()
@@ -150,13 +151,13 @@ def _check_weights(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str)
 
 def _check_dataset(dataset: Any, what: str) -> None:
     if dataset.external or dataset.is_virtual:
-        raise ModelError(f"{what} has weights that lie in another file; it is not loaded.")
-    if dataset.nbytes > _MOST_GROWTH * dataset.id.get_storage_size() + _MOST_FREE:
-        raise ModelError(f"{what} has weights far larger than what is stored; it is not loaded.")
+        raise ModelError(f"{what} has weights in another file; it is not loaded.")
+    if dataset.nbytes > _MAX_GROWTH * dataset.id.get_storage_size() + _MAX_EXTRA:
+        raise ModelError(f"{what} declares weights far larger than stored; it is not loaded.")
 
 
 def _check_names(config: Any, what: str, custom_objects: Mapping[str, Any]) -> None:
-    """Refuse what is Keras's and no part of a model, wherever the configuration names it."""
+    """Refuse names anywhere in the configuration of Keras objects that are no part of a model."""
     import keras
 
     for node in _nodes(config):
@@ -164,16 +165,16 @@ def _check_names(config: Any, what: str, custom_objects: Mapping[str, Any]) -> N
             continue
         module, name = str(node.get("module") or "builtins"), str(node["class_name"])
         registered = str(node.get("registered_name", name))
-        if name == "function":  # which Keras looks up by its name, whatever it is registered as
+        if name == "function":  # Keras ignores `registered_name` here
             name = registered = str(node.get("config"))
         if keras.saving.get_registered_object(registered, dict(custom_objects)) is not None:
             continue
         root, _, part = module.partition(".")
         part = part.partition(".")[0]
         if root not in ("keras", "builtins"):
-            continue  # Keras finds no such thing, or a package of its own family vouches for it
+            continue  # Keras finds no such object, or a package of the Keras family checks it
         allowed = not part or part in _MODULES or (part == "models" and name in _MODELS)
-        if name in _NEVER or not (allowed or f"{module}.{name}" in _ALSO):
+        if name in _FORBIDDEN or not (allowed or f"{module}.{name}" in _ALLOWED):
             raise ModelError(
                 f"{what} names {module[:80]}.{name[:80]}, which is not part of a model: it can "
                 f"read, write or run what the file wants. {_TRUST}."
@@ -181,32 +182,32 @@ def _check_names(config: Any, what: str, custom_objects: Mapping[str, Any]) -> N
         inner = node["config"]
         if isinstance(inner, dict) and isinstance(path := inner.get("vocabulary"), str):
             raise ModelError(
-                f"{what} takes a vocabulary from {path[:80]!r}, a file of this machine. {_TRUST}."
+                f"{what} takes a vocabulary from {path[:80]!r}, a file on this machine. {_TRUST}."
             )
 
 
-def _explained(
+def _explain(
     error: Exception, config: Any, what: str, custom_objects: Mapping[str, Any], safe_mode: bool
 ) -> ModelError:
     nodes = list(_nodes(config))
     if safe_mode and any(node["class_name"] == "__lambda__" for node in nodes):
         return ModelError(
-            f"{what} has a Lambda layer: loading it runs code that lies in the file. {_TRUST}. Or "
+            f"{what} has a Lambda layer: loading it runs code from the file. {_TRUST}. Or "
             "write the layer as a registered class."
         )
     for node in nodes:
-        if name := _unknown(node, custom_objects):
+        if name := _unregistered_name(node, custom_objects):
             kind = "function" if node["class_name"] == "function" else "class"
             return ModelError(
                 f"{what} needs the {kind} {name!r}, which Keras does not know here. Put "
                 f"{_REGISTER} above its definition and run that before loading, or pass it: "
                 f"result.load_model(custom_objects={{{name!r}: {name}}})."
             )
-    return ModelError(f"{what} cannot be loaded: {_short(error)}")
+    return ModelError(f"{what} cannot be loaded: {_cause(error)}")
 
 
 def _nodes(config: Any) -> Iterator[Mapping[str, Any]]:
-    """Every serialized object in a configuration, outermost first."""
+    """Yield every serialized object in a configuration, outermost first."""
     todo = deque([config])
     while todo:
         value = todo.popleft()
@@ -218,8 +219,8 @@ def _nodes(config: Any) -> Iterator[Mapping[str, Any]]:
             todo.extend(value)
 
 
-def _unknown(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str | None:
-    """The name of the node's class or function, where it is neither Keras's nor registered."""
+def _unregistered_name(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str | None:
+    """Return the name of the node's class or function if neither Keras's nor registered."""
     import keras
 
     module = node.get("module")
@@ -238,8 +239,8 @@ def _unknown(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str 
     return name.rsplit(">", 1)[-1]
 
 
-def _short(error: Exception) -> str:
-    """The cause in Keras's message, in a line: a whole configuration may lie around it."""
+def _cause(error: Exception) -> str:
+    """Return the cause from Keras's message, which may include a whole configuration."""
     cause = str(error).rpartition("Exception encountered: ")[2]
     lines = cause.strip().splitlines() or [type(error).__name__]
     return lines[0][:200]

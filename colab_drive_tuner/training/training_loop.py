@@ -1,4 +1,4 @@
-"""The training loop that is calling a callback: Keras's `fit`, or one of the user's own."""
+"""Lookup of the training loop that calls a callback: Keras's `fit`, or a custom loop."""
 
 import math
 import sys
@@ -11,21 +11,21 @@ import keras
 
 @dataclass(frozen=True)
 class TrainingLoop:
-    """What can be known of the loop that calls a callback; in one of the user's own perhaps little.
+    """The loop that calls a callback, as far as known.
 
-    Keras hands a callback its model and nothing of its fellows, whose states a backup needs.
+    Keras passes a callback its model but not the other callbacks, whose state a backup needs.
     """
 
     callbacks: list[Any] = field(default_factory=list)
-    """All callbacks, where they are in a CallbackList."""
+    """All callbacks, if they are in a CallbackList."""
     model: Any = None
     epochs: float = math.inf
     fit: dict[str, Any] = field(default_factory=dict)
-    """The variables of Keras's `fit`; empty in a loop of the user's own."""
+    """Local variables of Keras's `fit`; empty in a custom loop."""
 
 
 def find_training_loop(callback: Any) -> TrainingLoop:
-    """The loop that is calling `callback`, found among the frames below."""
+    """Return the loop that is calling `callback`, found by inspecting the call stack."""
     frame: FrameType | None = sys._getframe(1)
     owner: Any = None
     found = TrainingLoop()

@@ -1,4 +1,4 @@
-"""Background thread that stores what training hands over, however long the store is away."""
+"""Background thread that uploads a trial's files, and retries while the store is unreachable."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -13,21 +13,21 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.user_warnings import warn_user
 
 PAUSES = (1.0, 60.0)
-"""Seconds to wait after a first try without an answer; then twice as long, up to the second."""
+"""Seconds to wait after the first attempt without an answer, doubled up to the second number."""
 
 Key = TypeVar("Key")
 Job = TypeVar("Job")
 
 
 class UploadQueue(Generic[Key, Job]):
-    """Jobs by key, done one after another in a thread that ends when none waits.
+    """Jobs by key, run one after another in a thread that ends when the queue is empty.
 
     Args:
         name: The thread's name.
-        do: Does one job. While it raises `UnavailableError` it is called again, after a pause.
-        failed: What to warn about when a job ended with another error of the store or the disk, or
-            with one that names what cannot be stored.
-        first: Which of the jobs that wait comes next.
+        do: Runs one job; called again, after a pause, while it raises `UnavailableError`.
+        failed: Returns the warning for a job that raised another error of the store or the disk,
+            or `NotPlainDataError`.
+        first: Returns the key of the next job among the queued ones.
     """
 
     def __init__(
@@ -39,16 +39,16 @@ class UploadQueue(Generic[Key, Job]):
     ) -> None:
         self._name, self._do, self._failed, self._first = name, do, failed, first
         self.state = threading.Condition()
-        """Guards all that follows, and whatever else the thread shares with its owner."""
+        """Guards the attributes below, and other data that the thread shares with its owner."""
         self.waiting: dict[Key, Job] = {}
-        """The jobs that are not done; one that is taken out, or replaced, is not tried again."""
+        """The unfinished jobs; a job that is removed or replaced is not retried."""
         self.hurry = False
-        """Whether somebody waits for the end: pauses are short."""
+        """Whether to retry after short pauses only, because the caller waits for the end."""
         self._thread: threading.Thread | None = None
         self._troubles: list[str] = []
 
     def submit(self, key: Key, job: Job) -> None:
-        """Do `job` in the background, in place of one of this key that waits."""
+        """Run `job` in the background; it replaces a queued job with the same key."""
         with self.state:
             self.waiting[key] = job
             if self._thread is None:
@@ -57,13 +57,13 @@ class UploadQueue(Generic[Key, Job]):
             self.state.notify_all()
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until nothing is left to do; False if that takes longer than `timeout` seconds."""
+        """Wait until the queue is empty; return False after `timeout` seconds."""
         with self.state:
             self.state.notify_all()
             return self.state.wait_for(lambda: self._thread is None, timeout)
 
     def cancel(self) -> list[Job]:
-        """Take out whatever waits, and return it."""
+        """Remove all queued jobs, and return them."""
         with self.state:
             left = list(self.waiting.values())
             self.waiting.clear()
@@ -71,7 +71,7 @@ class UploadQueue(Generic[Key, Job]):
             return left
 
     def warn(self) -> None:
-        """Say in the user's thread what went wrong in the background."""
+        """Emit the warnings of failed jobs, in the caller's thread."""
         with self.state:
             troubles, self._troubles = self._troubles, []
         for trouble in dict.fromkeys(troubles):

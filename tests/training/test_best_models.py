@@ -159,7 +159,7 @@ def test_keeping_none_stores_none(store, folder):
 
 def test_a_model_too_large_for_the_store_is_told_with_sizes(store, folder):
     """The search goes on; the user reads how large it is and how much is left."""
-    kept = BestModels(store, folder, room=lambda: 1000)
+    kept = BestModels(store, folder, free_space=lambda: 1000)
     kept.offer(model(), tid=0, loss=0.5)
     with pytest.warns(TrainingWarning, match=r"best/trial-00000-loss-0.5.keras \(0.0 MB\).*left"):
         assert kept.close(20) == []

@@ -136,7 +136,7 @@ def test_an_outage_costs_backups_never_the_training(store, uninterrupted):
     """With the store away the trial starts, trains and ends; the user is told."""
     folder = search_folder(store)
     store.away = True
-    with pytest.warns(TrainingWarning, match="could not be looked up"):
+    with pytest.warns(TrainingWarning, match="could not be listed"):
         assert run(store, folder, simple) == uninterrupted
     assert not flush_all(0)
     store.away = False

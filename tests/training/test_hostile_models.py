@@ -54,21 +54,21 @@ def link(name):
 
 
 ARCHIVES = {
-    "above": ([("../evil", "x")], "outside of itself"),
-    "above, further in": ([("assets/../../evil", "x")], "outside of itself"),
-    "absolute": ([("/tmp/evil", "x")], "outside of itself"),
-    "above, in Windows's way": ([("..\\..\\evil", "x")], "outside of itself"),
-    "on a drive": ([("C:\\evil", "x")], "outside of itself"),
-    "on a drive, relative": ([("C:evil", "x")], "outside of itself"),
-    "a link": ([(link("assets/x"), "/etc")], "outside of itself"),
+    "above": ([("../evil", "x")], "leads outside the archive"),
+    "above, further in": ([("assets/../../evil", "x")], "leads outside the archive"),
+    "absolute": ([("/tmp/evil", "x")], "leads outside the archive"),
+    "above, in Windows's way": ([("..\\..\\evil", "x")], "leads outside the archive"),
+    "on a drive": ([("C:\\evil", "x")], "leads outside the archive"),
+    "on a drive, relative": ([("C:evil", "x")], "leads outside the archive"),
+    "a link": ([(link("assets/x"), "/etc")], "leads outside the archive"),
     "a name twice": ([("assets/x", "1"), ("assets/x", "2")], "'assets/x' twice"),
     "a name twice, in two ways": ([("assets/x", "1"), ("assets\\x", "2")], "'assets/x' twice"),
-    "a bomb": ([("assets/big", b"\0" * (80 << 20))], "far more than it holds"),
+    "a bomb": ([("assets/big", b"\0" * (80 << 20))], "far more than its size"),
     "many small bombs": (
         [(f"assets/{n}", b"\0" * (1 << 20)) for n in range(80)],
-        "far more than it holds",
+        "far more than its size",
     ),
-    "many members": ([(f"assets/{n}", "") for n in range(10_001)], "far more than it holds"),
+    "many members": ([(f"assets/{n}", "") for n in range(10_001)], "far more than its size"),
     "weights of another kind": ([("model.weights.npz", "x")], "which Keras does not write"),
 }
 
@@ -243,7 +243,7 @@ CONFIGS = {
     ),
     "a vocabulary's file": (
         with_layer("keras.layers", "StringLookup", {"vocabulary": "/etc/passwd"}),
-        "takes a vocabulary from '/etc/passwd', a file of this machine",
+        "takes a vocabulary from '/etc/passwd', a file on this machine",
     ),
     "a vocabulary from the network": (
         with_layer("keras.layers", "TextVectorization", {"vocabulary": "http://127.0.0.1:9/"}),
@@ -329,11 +329,11 @@ def in_a_circle(file, _):
 
 
 ELSEWHERE = {
-    external: "weights that lie in another file",
+    external: "weights in another file",
     external_link: "weights behind a link",
     soft_link: "weights behind a link",
-    virtual: "weights that lie in another file",
-    huge: "weights far larger than what is stored",
+    virtual: "weights in another file",
+    huge: "weights far larger than stored",
     other_shape: "cannot be loaded",
 }
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.intermediate_values import MAX_VALUES, IntermediateValues
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.training.pruning_rules import MOST_JUDGED, best_so_far, subsample
+from colab_drive_tuner.training.pruning_rules import MAX_JUDGED_STEPS, best_so_far, subsample
 
 NAN = math.nan
 CURVES = [[(1, 5.0), (2, 1.0), (3, 4.0)], [(1, 3.0), (2, NAN), (3, 2.0)], [(1, 4.0), (2, 6.0)]]
@@ -94,7 +94,7 @@ def test_curves_of_other_hands_are_bounded() -> None:
     for curve in scattered:
         one_by_one.add(curve)
     for best_values in one_by_one, Pruner(min_trials=1).best_values(scattered):
-        assert len(best_values.thresholds()) == MOST_JUDGED
+        assert len(best_values.thresholds()) == MAX_JUDGED_STEPS
         assert best_values.thresholds(scattered) == {}
 
 

@@ -159,7 +159,7 @@ class ReturnedModels:
             from colab_drive_tuner.training.best_models import BestModels
 
             self._best = BestModels(
-                self._store, folder, keep=self._keep, epoch=epoch, room=self._store.free_space
+                self._store, folder, keep=self._keep, epoch=epoch, free_space=self._store.free_space
             )
             self._best_of = epoch
         return self._best
